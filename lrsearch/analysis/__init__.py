@@ -1,0 +1,1 @@
+"""What the trials say: pure functions over values."""

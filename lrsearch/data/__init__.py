@@ -1,0 +1,1 @@
+"""Data sources, splits and preprocessing: NumPy and scikit-learn, no torch."""

@@ -1,0 +1,56 @@
+"""Lengths of training: `20ep` epochs, `500ba` steps, `60000sp` samples, `0.1dur` of the budget."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+UNITS = {"ep": "epochs", "ba": "steps", "sp": "samples", "dur": "of the budget"}
+_PATTERN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*(ep|ba|sp|dur)\s*")
+GRAMMAR = (
+    "a number and a unit: 20ep (epochs), 500ba (steps), 60000sp (samples), 0.1dur (of the budget)"
+)
+
+
+@dataclass(frozen=True)
+class Duration:
+    """A non-negative, finite amount of training in one of `UNITS`."""
+
+    value: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.value:.12g}{self.unit}"
+
+    def steps(self, *, samples: int, batch_size: int, budget: int | None = None) -> float:
+        """The optimizer steps it lasts, not rounded.
+
+        `samples` is the size of the training split, `budget` the whole training in steps, which
+        only `dur` needs. Raises ValueError for `dur` without a budget.
+        """
+        if self.unit == "ba":
+            return self.value
+        if self.unit == "ep":
+            return self.value * samples / batch_size
+        if self.unit == "sp":
+            return self.value / batch_size
+        if budget is None:
+            raise ValueError(f"{self}: a share of the budget needs the budget")
+        return self.value * budget
+
+
+def parse(text: object) -> Duration:
+    """Read a duration. Raises ValueError with the grammar for anything else."""
+    match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise ValueError(f"a duration is {GRAMMAR}")
+    value = float(match[1])
+    if not math.isfinite(value):
+        raise ValueError("a duration is finite")
+    return Duration(value, match[2])
+
+
+def budget_steps(budget: Duration, *, samples: int, batch_size: int) -> int:
+    """Steps of a whole training: round(epochs x samples / batch), at least one."""
+    return max(1, round(budget.steps(samples=samples, batch_size=batch_size)))

@@ -1,0 +1,137 @@
+"""Everything that can go wrong in a way a person should read.
+
+::
+
+    LrsearchError            exit 2 unless it says otherwise
+    ├── SpecError            one or more faults of a spec, each with its place
+    ├── UsageError           a command's arguments
+    ├── DataError            data that are missing, malformed or too small
+    ├── ModelError           a model (or other named code) that cannot be built
+    ├── ImportRefused        a spec names code nobody allowed
+    ├── RunError             a run folder that cannot be used as asked
+    │   ├── RunLocked        another process is writing it
+    │   ├── RunDamaged       a journal line that fails its checksum
+    │   └── SpecRefused      no stored trial belongs to the spec
+    ├── StorageFull          the disk is full (exit 1)
+    └── TooManyFailures      more trials failed than `max_failures` allows (exit 1)
+
+Anything else that escapes is a bug: it shows its traceback and exits 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class LrsearchError(Exception):
+    """A message for a person: what is wrong, where, and what to do about it.
+
+    `message` is one sentence, `where` the place (file, line, key), `hint` the way out.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword-only arguments are lost by the default pickling, and errors cross processes.
+        return (_rebuild, (type(self), self.message, self.where, self.hint))
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.message}" if self.where else self.message
+        return f"{text}\n  {self.hint}" if self.hint else text
+
+
+def _rebuild(kind: type[LrsearchError], message: str, where: str, hint: str) -> LrsearchError:
+    return kind(message, where=where, hint=hint)
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """One thing wrong in a spec. `line` is 1-based, 0 where a line makes no sense."""
+
+    line: int
+    key: str
+    message: str
+    source: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        place = f"{self.source}:{self.line}" if self.line else self.source
+        head = ": ".join(part for part in (place, self.key, self.message) if part)
+        return f"{head}\n  {self.hint}" if self.hint else head
+
+
+class SpecError(LrsearchError):
+    """All the faults of one spec, in the order of their lines."""
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(sorted(faults, key=lambda fault: fault.line))
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (SpecError, (self.faults,))
+
+
+class UsageError(LrsearchError):
+    """Arguments that make no sense together, or name something that is not there."""
+
+
+class DataError(LrsearchError):
+    """Data that are missing, malformed or too small for what the spec asks."""
+
+
+class ModelError(LrsearchError):
+    """A model, or other code named in a spec, that cannot be found or built."""
+
+
+class ImportRefused(LrsearchError):
+    """A spec names code outside lrsearch and torch.nn, and nobody allowed it."""
+
+
+class RunError(LrsearchError):
+    """A run folder that cannot be used as asked."""
+
+
+class RunLocked(RunError):
+    """Another process is writing this run."""
+
+
+class RunDamaged(RunError):
+    """A line of the journal, other than a torn last one, fails its checksum."""
+
+
+class SpecRefused(RunError):
+    """A folder holds trials, and none of them belongs to the spec."""
+
+
+class StorageFull(LrsearchError):
+    """No space left for the journal; everything journaled before stays."""
+
+    exit_code = 1
+
+
+class TooManyFailures(LrsearchError):
+    """More trials failed than the spec's `max_failures`."""
+
+    exit_code = 1
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to `name`, or None where nothing comes close."""
+    found = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'? allowed: ...` for an unknown name."""
+    names = list(known)
+    close = nearest(name, names)
+    allowed = "allowed: " + ", ".join(names) if names else "it takes no arguments"
+    return f"did you mean '{close}'? {allowed}" if close else allowed

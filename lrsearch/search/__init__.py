@@ -1,0 +1,1 @@
+"""Strategies: they propose points and are told what came of them."""

@@ -1,0 +1,195 @@
+"""What is trained and what came of it: frozen values that every room passes on.
+
+A `Trial` is one point trained with one seed (and fold). A worker is given a `Cohort` of them
+and answers with events: `Started`, `Measured`, `Reached` and `Ended`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Config = Mapping[str, Any]
+"""A resolved training: {"data": {...}, "model": {...}, "train": {...}}, every default filled."""
+
+Point = Mapping[str, Any]
+"""One value for every searched parameter, by its dotted path; a choice between mappings holds
+the whole mapping, the values of its own searched parameters filled in."""
+
+
+class Outcome(StrEnum):
+    """How a trial ended. An interrupted trial has none and is trained again."""
+
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    FAILED = "failed"
+
+
+class Verdict(StrEnum):
+    """The tuner's answer to a trial that waits at a rung."""
+
+    GO_ON = "go_on"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is compared: a validation metric, its goal (`max` or `min`), at `last` or `best`."""
+
+    metric: str
+    goal: str
+    at: str = "last"
+
+    def better(self, left: float, right: float) -> bool:
+        """Whether `left` is strictly better than `right`."""
+        return left > right if self.goal == "max" else left < right
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training job. `number` is its place in the run, `key` says what it measures."""
+
+    number: int
+    key: str
+    config: Config
+    seed: int
+    fold: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a structure's trials are run."""
+
+    engine: str = "solo"
+    lanes: int = 1
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where trials run: the device, the spec's folder, the top-level modules a spec may import."""
+
+    device: str = "auto"
+    folder: str = "."
+    allowed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Trials of one structure for one worker.
+
+    `rungs` are the steps at which a trial waits for a verdict. Weights of a completed trial
+    come back only when its objective is at least as good as `bar` (None: always).
+    """
+
+    trials: tuple[Trial, ...]
+    plan: Plan
+    workplace: Workplace
+    objective: Objective
+    bar: float | None = None
+    rungs: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Metrics after `step` optimizer steps: every validation metric of the task by its name,
+    `train_loss` (mean over the steps since the measurement before) and `lr` (of the last step)."""
+
+    step: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a trial came to. `last` and `best` hold validation metrics, `best` each metric's own
+    best over the evaluations, the step it was reached at in `best_step`."""
+
+    outcome: Outcome
+    steps: int
+    epochs: float
+    seconds: float
+    engine: str = "solo"
+    last: Mapping[str, float] = field(default_factory=dict)
+    best: Mapping[str, float] = field(default_factory=dict)
+    best_step: Mapping[str, int] = field(default_factory=dict)
+    reason: str = ""
+    traceback: str = ""
+
+    def value(self, objective: Objective) -> float | None:
+        """The objective of a completed trial, None for any other."""
+        if self.outcome is not Outcome.COMPLETED:
+            return None
+        return (self.last if objective.at == "last" else self.best).get(objective.metric)
+
+
+@dataclass(frozen=True)
+class Started:
+    """A worker begins a trial; what dies from here on is this trial's doing."""
+
+    trial: int
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation of a trial. `steps` is the whole budget in steps, for progress."""
+
+    trial: int
+    measurement: Measurement
+    steps: int
+
+
+@dataclass(frozen=True)
+class Reached:
+    """A trial waits at the rung of `step` steps for a verdict."""
+
+    trial: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial is over. `curve` has a list per metric, all as long as `curve["step"]`; `weights`
+    is a safetensors file's content, or None."""
+
+    trial: int
+    result: Result
+    curve: Mapping[str, list[float]]
+    weights: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What only loading the data and building the models can tell.
+
+    `train_samples` and `validation_samples` have one entry a fold (one without folds);
+    `input_shape` is one sample's; `outputs` is the number of classes, or of regression targets.
+    """
+
+    task: str
+    data_hash: str
+    source_hash: str
+    train_samples: tuple[int, ...]
+    validation_samples: tuple[int, ...]
+    test_samples: int
+    input_shape: tuple[int, ...]
+    outputs: int
+    device: str
+    devices: tuple[str, ...]
+    device_name: str
+    versions: Mapping[str, str]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trial as a report sees it. `point` numbers the point it belongs to, `params` holds every
+    value in which points of the run can differ, flat; `result` is None while it waits or runs."""
+
+    trial: Trial
+    point: int
+    params: Mapping[str, Any]
+    strategy: str
+    result: Result | None

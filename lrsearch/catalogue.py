@@ -56,7 +56,8 @@ class Parameter:
                 "any": "any value",
                 "duration": "a number and a unit, such as "
                 + {"ep": "20ep", "ba": "500ba", "sp": "60000sp", "dur": "0.1dur"}[self.units[0]]
-                + f" (units {', '.join(self.units)})",
+                + f" (units {', '.join(self.units)})"
+                + (" above 0" if self.open_low else ""),
             }[self.kind]
         return text + (", or null" if self.optional else "")
 
@@ -82,7 +83,9 @@ SCHEDULES: dict[str, Entry] = {
     "step": Entry(
         "times gamma after every so long",
         {
-            "every": Parameter("duration", "0.3333dur", numeric=True, doc="between two drops"),
+            "every": Parameter(
+                "duration", "0.3333dur", low=0.0, open_low=True, numeric=True, doc="between two drops"
+            ),
             "gamma": Parameter(
                 "float", 0.1, low=0.0, high=1.0, open_low=True, scale="log", numeric=True
             ),
@@ -91,7 +94,9 @@ SCHEDULES: dict[str, Entry] = {
     "exponential": Entry(
         "falls by gamma over each stretch of `every`, a little at each step",
         {
-            "every": Parameter("duration", "1ep", numeric=True, doc="over which gamma applies"),
+            "every": Parameter(
+                "duration", "1ep", low=0.0, open_low=True, numeric=True, doc="over which gamma applies"
+            ),
             "gamma": Parameter("float", 0.9, low=0.0, high=1.0, open_low=True, numeric=True),
         },
     ),
@@ -114,7 +119,7 @@ SCHEDULES: dict[str, Entry] = {
 }
 
 WARMUP: dict[str, Parameter] = {
-    "for": Parameter("duration", numeric=True, doc="its length; the schedule follows it"),
+    "for": Parameter("duration", low=0.0, numeric=True, doc="its length; the schedule follows it"),
     "shape": Parameter("text", "linear", choices=("linear",), numeric=True),
     "start": Parameter(
         "float", 0.01, low=0.0, high=1.0, numeric=True, doc="first rate over base rate"
@@ -172,7 +177,9 @@ METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
 TASKS = ("classification", "regression")
 
 TRAIN: dict[str, Parameter] = {
-    "budget": Parameter("duration", units=("ep", "ba", "sp"), doc="the whole training"),
+    "budget": Parameter(
+        "duration", low=0.0, open_low=True, units=("ep", "ba", "sp"), doc="the whole training"
+    ),
     "lr": Parameter(
         "float", low=0.0, open_low=True, scale="log", numeric=True, doc="the base learning rate"
     ),
@@ -183,7 +190,13 @@ TRAIN: dict[str, Parameter] = {
         "float", None, low=0.0, open_low=True, optional=True, scale="log", numeric=True
     ),
     "precision": Parameter("text", "float32", choices=("float32", "bfloat16")),
-    "evaluate": Parameter("duration", "1ep", doc="between two evaluations; the end always is one"),
+    "evaluate": Parameter(
+        "duration",
+        "1ep",
+        low=0.0,
+        open_low=True,
+        doc="between two evaluations; the end always is one",
+    ),
 }
 """The plain values of `train`; `schedule`, `warmup` and `optimizer` are mappings of their own."""
 

@@ -6,7 +6,8 @@ and answers with events: `Started`, `Measured`, `Reached` and `Ended`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -193,3 +194,44 @@ class Record:
     params: Mapping[str, Any]
     strategy: str
     result: Result | None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A point a strategy asked for and the trials that measure it, one a seed and fold.
+
+    `index` counts the strategy's proposals from 0; trials may be older than the proposal.
+    """
+
+    strategy: str
+    generation: int
+    index: int
+    point: Point
+    trials: tuple[int, ...]
+
+
+WORST_FIRST = (
+    Outcome.FAILED,
+    Outcome.OUT_OF_MEMORY,
+    Outcome.DIVERGED,
+    Outcome.PRUNED,
+    Outcome.COMPLETED,
+)
+"""A point's outcome is the worst of its trials': a setting that diverges for one seed of three
+is not one to recommend."""
+
+
+def combine(
+    results: Sequence[Result | None], objective: Objective
+) -> tuple[Outcome | None, float | None]:
+    """The outcome of a point, None while a trial has no result, and its objective: the mean over
+    its trials when all completed."""
+    known = [result for result in results if result is not None]
+    if not known or len(known) < len(results):
+        return None, None
+    outcome = next(kind for kind in WORST_FIRST if any(part.outcome is kind for part in known))
+    values = [part.value(objective) for part in known]
+    numbers = [value for value in values if value is not None]
+    if outcome is not Outcome.COMPLETED or len(numbers) < len(values):
+        return outcome, None
+    return outcome, math.fsum(numbers) / len(numbers)

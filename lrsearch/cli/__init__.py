@@ -1,1 +1,78 @@
 """The command line: parse, call, print."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from lrsearch import __version__
+from lrsearch.cli import checking, reading, searching
+from lrsearch.errors import LrsearchError
+
+app = typer.Typer(
+    name="lrsearch",
+    help="Which learning rate, batch size and schedule should I train with?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with its user's errors printed as one message and its exit code."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+            sys.stdout.flush()
+        except LrsearchError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            # The reader of a pipe (head, less) has left: nothing more to say, and no complaint.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+    return run
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"lrsearch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+_TRAINING = {
+    "grid": "Train every point of the spec's grid, coarse to fine.",
+    "random": "Train points drawn at random, log-uniformly on log scales (or a Sobol sequence).",
+    "bayes": "Train points proposed by Optuna's TPE, which learns from every trial.",
+}
+app.command()(_guarded(checking.check))
+app.command()(_guarded(checking.show))
+for _name, _help in _TRAINING.items():
+    app.command(_name, help=_help)(_guarded(searching.make_command(_name)))
+app.command()(_guarded(reading.report))
+app.command()(_guarded(reading.export))
+app.command()(_guarded(reading.repair))
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,1 +1,77 @@
 """Strategies: they propose points and are told what came of them."""
+
+from __future__ import annotations
+
+from lrsearch.errors import UsageError
+from lrsearch.search.strategy import Request, Strategy
+from lrsearch.space import grid_size, without_points
+from lrsearch.spec import Spec
+from lrsearch.trial import Objective
+
+STRATEGIES = ("grid", "random", "bayes")
+
+
+MAX_GRID = 100_000
+"""A larger grid is most likely a mistake, and must be asked for."""
+
+
+def check_search(name: str, spec: Spec, *, large: bool = False) -> None:
+    """Raises UsageError where the strategy of that name cannot search this space: a grid over a
+    range without points, or of more than `MAX_GRID` points unless `large`; the others over
+    nothing."""
+    if name != "grid":
+        if not spec.space:
+            raise UsageError(
+                f"{name} has nothing to search: the spec's search is empty",
+                where=spec.source,
+                hint="add a search, or train its one point with grid",
+            )
+        return
+    missing = without_points(spec.space)
+    if missing:
+        raise UsageError(
+            f"a grid needs 'points' in each range, and {', '.join(missing)} has none",
+            where=spec.source,
+            hint=f"write points: 9 into the range (or --set search.{missing[0]}.points=9), "
+            "or use random or bayes",
+        )
+    count = grid_size(spec.space)
+    if count > MAX_GRID and not large:
+        raise UsageError(
+            f"the grid has {count:,} points",
+            where=spec.source,
+            hint=f"--yes runs a grid of more than {MAX_GRID:,}; random or bayes sample it",
+        )
+
+
+def make_strategy(name: str, spec: Spec, objective: Objective) -> Strategy:
+    """The strategy of that name over a spec's space, which `check_search` has passed. Optuna is
+    imported only for bayes."""
+    if name == "grid":
+        from lrsearch.search.grid import Grid
+
+        return Grid(spec.space)
+    if name == "random":
+        from lrsearch.search.random import Random
+
+        return Random(spec.space, spec.seed, spec.random.sampler)
+    if name == "bayes":
+        from lrsearch.search.bayes import Bayes
+
+        settings = spec.bayes
+        return Bayes(
+            spec.space,
+            spec.seed,
+            objective.goal,
+            startup=settings.startup,
+            generation=settings.generation,
+        )
+    raise ValueError(name)
+
+
+def trial_limit(name: str, spec: Spec) -> int | None:
+    """How many proposals the strategy makes, None for as many as there are points."""
+    return {"grid": None, "random": spec.random.trials, "bayes": spec.bayes.trials}[name]
+
+
+__all__ = ["STRATEGIES", "Request", "Strategy", "check_search", "make_strategy", "trial_limit"]

@@ -1,0 +1,134 @@
+"""`lrsearch check` and `lrsearch show`: a spec read back, without training anything."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from lrsearch.cli import options
+
+
+def check(
+    config: options.Config,
+    set_: options.Set = None,
+    allow_import: options.AllowImport = None,
+) -> None:
+    """Find every fault of a spec, or say ok and read it back."""
+    from lrsearch.cli.consent import allowed_imports
+    from lrsearch.report.text import fill
+    from lrsearch.spec import read_spec
+    from lrsearch.spec.summary import describe
+
+    spec = read_spec(config, set_ or ())
+    allowed_imports(spec, allow_import)
+    print("ok")
+    print(fill(describe(spec)))
+    for note in spec.notes:
+        print(f"note: {note}")
+
+
+def show(
+    config: options.Config,
+    set_: options.Set = None,
+    json: options.Json = False,
+    width: Annotated[
+        int | None, typer.Option("--width", min=20, help="Columns of a curve.", show_default=False)
+    ] = None,
+) -> None:
+    """Show the space a spec searches, and draw the curve of each schedule."""
+    from lrsearch.spec import read_spec
+
+    spec = read_spec(config, set_ or ())
+    curves = _curves(spec)
+    if json:
+        _print_json(spec, curves)
+        return
+    from rich.table import Table
+
+    from lrsearch.report.curves import plot
+    from lrsearch.report.tables import open_console
+    from lrsearch.space import Choice, parameters
+    from lrsearch.spec.summary import describe_dimension
+
+    console = open_console(sys.stdout)
+    table = Table(box=None, pad_edge=False)
+    for head in ("parameter", "kind", "values"):
+        table.add_column(head, overflow="fold")
+    for name, dimension in parameters(spec.space):
+        kind = "choice" if isinstance(dimension, Choice) else type(dimension).__name__.lower()
+        table.add_row(_plain(name), kind, _plain(describe_dimension(dimension)))
+    if spec.space:
+        console.print(table)
+    else:
+        console.print("nothing is searched: one point")
+    columns = width or min(console.width - 12, 72)
+    for title, values in curves:
+        print()
+        print(title)
+        print(plot(values, width=columns, height=8))
+
+
+def _plain(text: str) -> Any:
+    from rich.text import Text
+
+    return Text(text)
+
+
+def _curves(spec: Any) -> list[tuple[str, list[float]]]:
+    """Title and multipliers of the spec's schedules: the fixed one, or each option at the lowest
+    and highest of its ranges."""
+    from lrsearch import schedules
+    from lrsearch.report.text import format_params
+    from lrsearch.spec.model import resolve, steps_of
+    from lrsearch.spec.summary import first_point, schedule_points
+
+    samples = max(spec.train_samples) if spec.train_samples else 1000
+    batch_note = "" if spec.train_samples else ", drawn for 1,000 samples"
+    found = []
+    for point in schedule_points(spec.space, first_point(spec.space)):
+        config = resolve(spec, point, spec.task)
+        train = config["train"]
+        steps = steps_of(config, samples)
+        try:
+            values = schedules.multipliers(
+                train["schedule"],
+                train["warmup"],
+                budget=steps,
+                samples=samples,
+                batch_size=train["batch_size"],
+            )
+        except ValueError as error:
+            from lrsearch.errors import Fault, SpecError
+
+            raise SpecError([Fault(0, "warmup", str(error), spec.source)]) from None
+        arguments = {key: part for key, part in train["schedule"].items() if key != "name"}
+        warmup = train["warmup"]
+        title = train["schedule"]["name"] + ("  " + format_params(arguments) if arguments else "")
+        title += f"  after a warmup of {warmup['for']}" if warmup else ""
+        title += f"  ({steps:,} steps of batch {train['batch_size']}{batch_note})"
+        found.append((title, [float(value) for value in values]))
+    return found
+
+
+def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
+    import json
+
+    from lrsearch.space import Choice, parameters
+
+    listed = []
+    for name, dimension in parameters(spec.space):
+        if isinstance(dimension, Choice):
+            values: dict[str, Any] = {"choice": [option.value for option in dimension.options]}
+        else:
+            values = {
+                "min": dimension.low,
+                "max": dimension.high,
+                "scale": "log" if dimension.log else "linear",
+                "points": dimension.points,
+                "unit": getattr(dimension, "unit", "") or None,
+            }
+        listed.append({"name": name, **values})
+    drawn = [{"title": title, "multipliers": values} for title, values in curves]
+    print(json.dumps({"format": 1, "name": spec.name, "parameters": listed, "schedules": drawn}))

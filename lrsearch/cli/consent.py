@@ -1,0 +1,64 @@
+"""Who may import what: `--allow-import`, or a question asked once and remembered."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+from lrsearch.errors import UsageError
+from lrsearch.spec import Spec, check_imports, needed_imports
+
+
+def allowed_imports(spec: Spec, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The top-level modules this spec may import. Raises ImportRefused for one it names and
+    nobody allows; on a terminal the person is asked, and a yes is kept for the spec's folder."""
+    allowed = tuple(given or ())
+    for name in allowed:
+        if not name.isidentifier():
+            raise UsageError(
+                f"'{name}' is no top-level module",
+                where="--allow-import",
+                hint="write the first part of the class path alone: --allow-import my_package",
+            )
+    remembered = _remembered()
+    folder = str(spec.folder.resolve())
+    allowed += tuple(remembered.get(folder, ()))
+    asked = [name for name in needed_imports(spec) if name not in allowed]
+    if asked and sys.stdin.isatty() and sys.stderr.isatty():
+        for name in asked:
+            question = f"{spec.source} runs code of '{name}' (found from {folder}). Allow it?"
+            if not typer.confirm(question, err=True):
+                break
+            allowed += (name,)
+            remembered[folder] = sorted({*remembered.get(folder, ()), name})
+            _remember(remembered)
+    check_imports(spec, allowed)
+    return allowed
+
+
+def _file() -> Path:
+    return Path(typer.get_app_dir("lrsearch")) / "allowed.json"
+
+
+def _remembered() -> dict[str, list[str]]:
+    try:
+        content = json.loads(_file().read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {_file()}: {error}", hint="mend or delete it") from None
+    if not isinstance(content, dict):
+        raise UsageError(f"{_file()} is no mapping of folders to names", hint="delete it")
+    return content
+
+
+def _remember(content: dict[str, list[str]]) -> None:
+    try:
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        _file().write_text(json.dumps(content, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot remember that in {_file()}: {error.strerror}") from None

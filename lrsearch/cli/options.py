@@ -1,0 +1,38 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Config = Annotated[Path, typer.Argument(help="The spec, a YAML file.", show_default=False)]
+Target = Annotated[
+    str | None,
+    typer.Argument(
+        help="A spec, a run's folder or a run's name. Without it: the newest run.",
+        show_default=False,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Override a value of the spec, such as train.lr=0.1. Repeatable.",
+    ),
+]
+Runs = Annotated[
+    Path, typer.Option("--runs", envvar="LRSEARCH_RUNS", metavar="DIR", help="Where runs are kept.")
+]
+AllowImport = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-import",
+        metavar="NAME",
+        help="Let the spec import code of this top-level module. Repeatable.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+All = Annotated[bool, typer.Option("--all", help="Show every point, not the best 25.")]

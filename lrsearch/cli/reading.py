@@ -1,0 +1,106 @@
+"""The commands that read a run: report, export, repair."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli import options
+from lrsearch.errors import UsageError
+
+
+def report(
+    target: options.Target = None,
+    runs: options.Runs = Path("runs"),
+    json: options.Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the points as CSV.")] = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the points as a Markdown table.")
+    ] = False,
+    all_: options.All = False,
+) -> None:
+    """Show what a run has measured, also while it is running."""
+    from lrsearch.cli.stored import open_stored, view_run
+
+    if json + csv + markdown > 1:
+        raise UsageError("--json, --csv and --markdown exclude each other")
+    view = view_run(open_stored(target, runs))
+    if json or csv or markdown:
+        from lrsearch.report import machine
+
+        if json:
+            text = machine.to_json(view)
+        else:
+            text = machine.to_csv(view) if csv else machine.to_markdown(view)
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        return
+    from lrsearch.report.tables import open_console, result
+
+    open_console(sys.stdout).print(result(view, all_rows=all_))
+
+
+def export(
+    target: options.Target = None,
+    runs: options.Runs = Path("runs"),
+    point: Annotated[
+        int | None,
+        typer.Option("--point", min=1, help="Another point than the best.", show_default=False),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="The new spec's name. Default: the run's with -best."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The file to write. Default: print.", show_default=False
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write the best point as a complete spec with nothing left to search."""
+    from lrsearch.cli.stored import open_stored, view_run
+    from lrsearch.spec.export import export_name, export_spec
+    from lrsearch.spec.validate import NAME
+
+    run = open_stored(target, runs)
+    view = view_run(run)
+    if point is None:
+        if view.best is None:
+            raise UsageError(f"{run.folder} has no completed point to export")
+        point = view.best.point
+    entries = {entry.number: entry for entry in run.ledger.entries.values()}
+    if point not in entries:
+        raise UsageError(
+            f"no point {point}: the run has points 1 to {len(entries)}", where="--point"
+        )
+    name = name or export_name(run.spec.name)
+    if not NAME.fullmatch(name):
+        raise UsageError(f"'{name}' cannot name a run", where="--name")
+    text = export_spec(run.spec, entries[point].config, view.objective, name)
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        with output.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise UsageError(f"{output} exists already", hint="--force overwrites it") from None
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}") from None
+    print(f"wrote {output}; train it with: lrsearch grid {output}", file=sys.stderr)
+
+
+def repair(
+    target: Annotated[str, typer.Argument(help="A run's folder, its name, or its spec.")],
+    runs: options.Runs = Path("runs"),
+) -> None:
+    """Make a run with damaged journal lines usable again; the damaged journal is kept beside it."""
+    from lrsearch.cli.stored import find_run
+    from lrsearch.store import repair as repair_run
+
+    outcome = repair_run(find_run(target, runs))
+    print(outcome)

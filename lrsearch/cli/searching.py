@@ -1,0 +1,192 @@
+"""The commands that train: grid, random and bayes share all but the strategy."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from lrsearch.cli import options
+from lrsearch.errors import RunLocked, UsageError
+from lrsearch.executors.port import Executor
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Trials at once. Default: one a GPU, or one a CPU core.",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:0 or mps.")
+]
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="local (worker processes) or inline (for debugging).")
+]
+Fresh = Annotated[
+    bool,
+    typer.Option("--fresh", help="Set an old run of this name aside (renamed) and start anew."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Run a grid of more than 100,000 points.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+Require = Annotated[
+    str | None,
+    typer.Option(
+        "--require",
+        metavar="CONDITION",
+        help='Exit with 3 unless the best point meets it, such as "accuracy>=0.95".',
+        show_default=False,
+    ),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Train trials again that failed before.")
+]
+
+
+def make_command(strategy: str) -> Callable[..., None]:
+    """The command of a strategy."""
+
+    def command(
+        config: options.Config,
+        set_: options.Set = None,
+        runs: options.Runs = Path("runs"),
+        workers: Workers = None,
+        device: Device = "auto",
+        executor: ExecutorName = "local",
+        allow_import: options.AllowImport = None,
+        fresh: Fresh = False,
+        retry_failed: RetryFailed = False,
+        yes: Yes = False,
+        dry_run: DryRun = False,
+        require: Require = None,
+        quiet: Quiet = False,
+        json: options.Json = False,
+        all_: options.All = False,
+    ) -> None:
+        arguments = {name: value for name, value in locals().items() if name != "strategy"}
+        _search(strategy, **arguments)
+
+    return command
+
+
+def _search(
+    strategy: str,
+    *,
+    config: Path,
+    set_: Sequence[str] | None,
+    runs: Path,
+    workers: int | None,
+    device: str,
+    executor: str,
+    allow_import: Sequence[str] | None,
+    fresh: bool,
+    retry_failed: bool,
+    yes: bool,
+    dry_run: bool,
+    require: str | None,
+    quiet: bool,
+    json: bool,
+    all_: bool,
+) -> None:
+    from lrsearch.analysis.requirement import parse_requirement
+    from lrsearch.cli.consent import allowed_imports
+    from lrsearch.cli.output import meet, show_result
+    from lrsearch.report.live import Progress
+    from lrsearch.search import check_search
+    from lrsearch.spec import read_spec
+    from lrsearch.store import Run, is_locked
+    from lrsearch.store import fresh as set_aside
+    from lrsearch.trial import Workplace
+    from lrsearch.tuner import prepare, tune
+
+    requirement = parse_requirement(require) if require is not None else None
+    spec = read_spec(config, set_ or ())
+    allowed = allowed_imports(spec, allow_import)
+    check_search(strategy, spec, large=yes)
+    folder = runs / spec.name
+    if is_locked(folder):
+        raise RunLocked(
+            f"another lrsearch is writing {folder}",
+            hint=f"watch it with: lrsearch report {shlex.quote(str(config))}",
+        )
+    workplace = Workplace(device, str(spec.folder), allowed)
+    resume = shlex.join(["lrsearch", *sys.argv[1:]])
+    progress = Progress(quiet=quiet)
+    for note in spec.notes:
+        progress.note(note)
+    with _Interruptible(), _make_executor(executor, workers) as place, progress:
+        try:
+            facts = prepare(spec, place, workplace)
+            if dry_run:
+                from lrsearch.cli.planning import show_plan
+
+                show_plan(spec, strategy, facts, folder)
+                return
+            if fresh and (old := set_aside(runs, spec.name)):
+                progress.note(f"the old run is now {old}")
+            with Run.open(runs, spec.name, spec_text=spec.text) as run:
+                tune(
+                    spec,
+                    strategy,
+                    run=run,
+                    executor=place,
+                    facts=facts,
+                    workplace=workplace,
+                    watcher=progress,
+                    retry_failed=retry_failed,
+                )
+        except KeyboardInterrupt:
+            progress.close()
+            print(
+                f"interrupted: every finished trial is kept; go on with\n  {resume}",
+                file=sys.stderr,
+            )
+            raise typer.Exit(130) from None
+    view = show_result(folder, json=json, all_rows=all_)
+    meet(view, requirement)
+
+
+def _make_executor(name: str, workers: int | None) -> Executor:
+    if name == "inline":
+        from lrsearch.executors.inline import Inline
+
+        return Inline()
+    if name != "local":
+        raise UsageError(f"unknown executor '{name}'", where="--executor", hint="local or inline")
+    from lrsearch.executors.local import Local
+
+    return Local(workers or _count_cores())
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Interruptible:
+    """SIGTERM is taken like Ctrl-C; after the first of either, the next one kills."""
+
+    def __enter__(self) -> None:
+        self._before = {
+            number: signal.signal(number, self._interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,130 @@
+"""A run folder as the commands that read it see it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrsearch.analysis.edges import Range
+from lrsearch.errors import RunError
+from lrsearch.report.view import RunView, build_view
+from lrsearch.space import Choice, Int, parameters
+from lrsearch.spec.document import Document
+from lrsearch.spec.document import parse as parse_yaml
+from lrsearch.spec.model import Spec
+from lrsearch.spec.validate import NAME, validate
+from lrsearch.store import History, is_locked, newest, read
+from lrsearch.tuner import Content, Ledger
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run, the spec it was last searched with, and what belongs to that."""
+
+    folder: Path
+    spec: Spec
+    history: History
+    ledger: Ledger
+
+    @property
+    def strategy(self) -> str:
+        """The strategy of the latest session."""
+        return str(self.history.sessions[-1]["strategy"])
+
+
+def find_run(target: str | None, root: Path) -> Path:
+    """The folder a report's argument means: the newest run, the run of a spec (by its name
+    alone), a folder, or a run's name under `root`. Raises RunError."""
+    if target is None:
+        return newest(root)
+    path = Path(target)
+    if path.is_file():
+        return root / spec_name(path)
+    if path.is_dir():
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        from lrsearch.spec import read_text
+
+        read_text(path)  # says that there is no such file, and which there is
+    return root / target
+
+
+def spec_name(path: Path) -> str:
+    """The run's name in a spec, whatever else stands in it."""
+    from lrsearch.spec import read_text
+
+    data = parse_yaml(read_text(path), str(path)).data
+    name = data.get("name", path.stem) if isinstance(data, Mapping) else path.stem
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise RunError(f"'{name}' cannot name a run", where=str(path))
+    return name
+
+
+def open_stored(target: str | None, root: Path) -> StoredRun:
+    """Read a run without locking it. Raises RunError for what is no run, or was never begun."""
+    folder = find_run(target, root)
+    history = read(folder)
+    if not history.sessions:
+        raise RunError(f"nothing was searched in {folder} yet", hint="run lrsearch grid CONFIG")
+    session = history.sessions[-1]
+    stored = session["spec"]
+    document = Document(stored["source"], stored["document"])
+    spec = validate(document, Path(stored["folder"]), "")
+    return StoredRun(folder, spec, history, Ledger(spec, content_of(session["facts"]), history))
+
+
+def content_of(facts: Mapping[str, Any]) -> Content:
+    """What trial keys need of the facts a session wrote down."""
+    return Content(facts["task"], facts["data_hash"], facts["source_hash"])
+
+
+def view_run(run: StoredRun) -> RunView:
+    """The run as a report shows it."""
+    task = run.ledger.content.task
+    running = len(run.history.running) if is_locked(run.folder) else 0
+    waiting = [entry for entry in run.ledger.entries.values() if _open(run, entry.trials)]
+    source = shlex.quote(run.spec.source)
+    warnings = []
+    if waiting and not running:
+        warnings.append(f"the search was interrupted: {len(waiting)} points are unfinished")
+    next_command = (
+        f"lrsearch {run.strategy} {source}"
+        if waiting and not running
+        else f"lrsearch export {source} --output best.yaml"
+    )
+    return build_view(
+        run.spec.name,
+        str(run.folder),
+        run.spec.objective(task),
+        run.ledger.records(),
+        ranges=ranges(run.spec),
+        hidden=run.ledger.hidden,
+        running=running,
+        wall_seconds=run.history.seconds or None,
+        warnings=warnings,
+        next_command=next_command,
+    )
+
+
+def _open(run: StoredRun, numbers: list[int]) -> bool:
+    return any(number not in run.history.results for number in numbers)
+
+
+def ranges(spec: Spec) -> list[Range]:
+    """The searched ranges, and lists of numbers, whose ends the best may lie on."""
+    found = []
+    for name, dimension in parameters(spec.space):
+        flat = name.split("[")[0] + name.rpartition("]")[2] if "[" in name else name
+        flat = "lr" if flat == "optimizer.lr" else flat
+        if isinstance(dimension, Choice):
+            if not dimension.ordered or len(dimension.options) < 2:
+                continue
+            values = [float(option.value) for option in dimension.options]
+            found.append(Range(flat, min(values), max(values), "linear"))
+        elif isinstance(dimension, Int) or not dimension.unit:
+            scale = "log" if dimension.log else "linear"
+            found.append(Range(flat, float(dimension.low), float(dimension.high), scale))
+    return found

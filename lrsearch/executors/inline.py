@@ -1,0 +1,60 @@
+"""Jobs in this process: no workers, easy to debug, and the reference for every other executor."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+from types import TracebackType
+from typing import Self
+
+from lrsearch.executors.jobs import Jobs, resolve
+from lrsearch.trial import Verdict
+
+
+class Inline:
+    """An executor that steps its jobs inside `events`, one event a call.
+
+    `clean` is without effect, there being one process only. What jobs print goes to stderr:
+    stdout belongs to the program's data.
+    """
+
+    def __init__(self) -> None:
+        self._jobs = Jobs()
+        self._handles = itertools.count(1)
+
+    @property
+    def capacity(self) -> int:
+        """One."""
+        return 1
+
+    def submit(self, function: str, payload: object, *, clean: bool = False) -> int:
+        """See `port.Executor`."""
+        handle = next(self._handles)
+        self._jobs.add(handle, lambda: resolve(function)(payload))
+        return handle
+
+    def events(self, timeout: float | None = None) -> list[tuple[int, object]]:
+        """See `port.Executor`. Takes until the next event, whatever the timeout."""
+        with contextlib.redirect_stdout(sys.stderr):
+            item = self._jobs.step()
+        return [] if item is None else [item]
+
+    def reply(self, handle: int, trial: int, verdict: Verdict) -> None:
+        """See `port.Executor`."""
+        self._jobs.reply(handle, trial, verdict)
+
+    def close(self) -> None:
+        """See `port.Executor`."""
+        self._jobs.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

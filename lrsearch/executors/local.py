@@ -1,0 +1,342 @@
+"""Warm worker processes on this machine.
+
+Workers are fresh interpreters, not forks and not `multiprocessing`: they inherit no lock, hold
+no other worker's pipe and never import the caller's __main__. Their output is captured, and
+its last lines are shown when one dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import pickle
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from lrsearch.executors.frames import HEADER, Job, Reply, Turn, Waiting, frame, write
+from lrsearch.executors.jobs import raised
+from lrsearch.executors.port import Died, Terminal
+from lrsearch.trial import Verdict
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""Workers share the cores by their number; threads inside each would only compete."""
+
+_CHUNK = 1 << 20
+_TAIL_BYTES = 16384
+_TAIL_LINES = 20
+
+
+class _Process:
+    """A worker as the driver sees it. `current` is the job whose turn it is."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        # Blocked, not ignored, and inherited: a Ctrl-C while the worker starts must not end it,
+        # and one meant for this process is only put off.
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process = subprocess.Popen(
+                # -P: the caller's folder must not shadow modules.
+                [sys.executable, "-P", "-m", "lrsearch.executors.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=environment,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        assert self.process.stdin and self.process.stdout and self.process.stderr
+        self.pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
+        self.inward, self.outward, self.errors = (pipe.fileno() for pipe in self.pipes)
+        os.set_blocking(self.outward, False)
+        os.set_blocking(self.errors, False)
+        # A child that a job forked may hold the pipes open when the worker is dead, so its end
+        # is watched itself where the system can.
+        self.watch = -1
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                self.watch = os.pidfd_open(self.process.pid)
+        self.jobs: set[int] = set()
+        self.current: int | None = None
+        self.sent = 0
+        self.waiting = False
+        self.received = bytearray()
+        self.printed = bytearray()
+
+    @property
+    def idle(self) -> bool:
+        return not self.jobs
+
+    def send(self, handle: int, message: Job | Reply) -> None:
+        self.sent += 1
+        self.waiting = False
+        write(self.inward, frame(handle, message))
+
+    def read(self) -> bool:
+        """Take what is in the pipe; False at its end."""
+        try:
+            data = os.read(self.outward, _CHUNK)
+        except BlockingIOError:
+            return True
+        self.received += data
+        return bool(data)
+
+    def read_errors(self) -> bool:
+        """Take what was printed, keeping the end of it; False when there is no more to come."""
+        try:
+            data = os.read(self.errors, _CHUNK)
+        except BlockingIOError:
+            return True
+        self.printed += data
+        del self.printed[:-_TAIL_BYTES]
+        return bool(data)
+
+    def frames(self) -> list[tuple[int, bytearray]]:
+        """The whole frames received so far: handles and pickles."""
+        found, at = [], 0
+        while len(self.received) - at >= HEADER.size:
+            handle, size = HEADER.unpack_from(self.received, at)
+            if len(self.received) - at - HEADER.size < size:
+                break
+            at += HEADER.size
+            found.append((handle, self.received[at : at + size]))
+            at += size
+        del self.received[:at]
+        return found
+
+    def end_of_life(self) -> tuple[str, str]:
+        """Why it died and what it printed last. The process has closed its pipe or is dead."""
+        try:
+            code = self.process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            reason = "it closed its pipe to the driver"
+        else:
+            reason = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
+        self.read_errors()
+        lines = self.printed.decode("utf-8", "replace").splitlines()
+        return reason, "\n".join(lines[-_TAIL_LINES:])
+
+    @property
+    def descriptors(self) -> list[int]:
+        """All that there is to watch."""
+        return [at for at in (self.outward, self.errors, self.watch) if at >= 0]
+
+    def close(self) -> None:
+        for pipe in self.pipes:
+            pipe.close()
+        if self.watch >= 0:
+            os.close(self.watch)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class Local:
+    """An executor of up to `workers` processes, started when needed and kept for the next job.
+
+    `environment` adds to this process's variables, over one BLAS thread each. A worker whose
+    jobs all wait for replies takes new ones beside them.
+    """
+
+    def __init__(self, workers: int, *, environment: Mapping[str, str] | None = None) -> None:
+        if workers < 1:
+            raise ValueError(f"an executor needs at least one worker, not {workers}")
+        self._limit = workers
+        self._environment = {**os.environ, **ONE_THREAD, **(environment or {})}
+        self._handles = itertools.count(1)
+        self._backlog: deque[tuple[int, Job, bool]] = deque()
+        self._workers: list[_Process] = []
+        self._owners: dict[int, _Process] = {}
+        self._ready: list[tuple[int, object]] = []
+        self._selector = selectors.DefaultSelector()
+        self._closed = False
+
+    @property
+    def capacity(self) -> int:
+        """The number of workers."""
+        return self._limit
+
+    def warm(self, count: int) -> None:
+        """Have `count` workers (at most all) started before the first job."""
+        while len(self._workers) < min(count, self._limit):
+            self._start()
+
+    def submit(self, function: str, payload: object, *, clean: bool = False) -> int:
+        """See `port.Executor`. Raises what pickling the payload raises."""
+        if self._closed:
+            raise RuntimeError("the executor is closed")
+        job = Job(function, pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL))
+        handle = next(self._handles)
+        self._backlog.append((handle, job, clean))
+        self._dispatch()
+        return handle
+
+    def events(self, timeout: float | None = None) -> list[tuple[int, object]]:
+        """See `port.Executor`."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        more = True
+        while more:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            busy = any(not worker.waiting for worker in self._owners.values())
+            self._poll(left if busy and not self._ready else 0.0)
+            more = busy and not self._ready and left != 0.0
+        ready, self._ready = self._ready, []
+        return ready
+
+    def reply(self, handle: int, trial: int, verdict: Verdict) -> None:
+        """See `port.Executor`."""
+        worker = self._owners.get(handle)
+        if worker is not None:
+            with contextlib.suppress(BrokenPipeError):  # its death is on its way as an event
+                worker.send(handle, Reply(trial, verdict))
+
+    def close(self) -> None:
+        """See `port.Executor`. Workers leave at once, or are killed after half a second."""
+        self._closed = True
+        self._backlog.clear()
+        self._owners.clear()
+        self._ready.clear()
+        self._retire(*self._workers)
+        self._selector.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _start(self) -> _Process:
+        worker = _Process(self._environment)
+        self._workers.append(worker)
+        for descriptor in worker.descriptors:
+            self._selector.register(descriptor, selectors.EVENT_READ, worker)
+        return worker
+
+    def _dispatch(self) -> None:
+        """Give the jobs of the backlog to workers, as far as there are any for them."""
+        while self._backlog:
+            running = sum(not (worker.idle or worker.waiting) for worker in self._workers)
+            if running >= self._limit:
+                return
+            handle, job, clean = self._backlog.popleft()
+            worker, old = self._place(clean)
+            worker.jobs.add(handle)
+            self._owners[handle] = worker
+            if len(worker.jobs) == 1:
+                worker.current = handle  # a worker that cannot even start is this job's end
+            try:
+                worker.send(handle, job)
+            except BrokenPipeError:
+                if old:  # it died in its sleep; the job is not to blame
+                    worker.jobs.discard(handle)
+                    del self._owners[handle]
+                    self._backlog.appendleft((handle, job, clean))
+                    self._bury(worker)
+
+    def _place(self, clean: bool) -> tuple[_Process, bool]:
+        """A worker for the next job, and whether it was there before."""
+        idle = [worker for worker in self._workers if worker.idle]
+        if clean:
+            unused = [worker for worker in idle if not worker.sent]
+            if idle and not unused and len(self._workers) >= self._limit:
+                self._retire(idle[0])
+            idle = unused
+        # Where every worker holds a job that waits, a clean one is for once one more.
+        if not idle and (clean or len(self._workers) < self._limit):
+            return self._start(), False
+        if idle:
+            return idle[0], True
+        waiting = [worker for worker in self._workers if worker.waiting]
+        return min(waiting, key=lambda worker: len(worker.jobs)), True
+
+    def _poll(self, timeout: float | None) -> None:
+        """Wait for something to read, and take it."""
+        found = self._selector.select(timeout)
+        ended: list[_Process] = []
+        for key, _ in found:
+            worker: _Process = key.data
+            if key.fd == worker.errors:
+                if not worker.read_errors():
+                    self._selector.unregister(key.fd)
+            elif (key.fd == worker.watch or not worker.read()) and worker not in ended:
+                ended.append(worker)
+            if worker not in ended and not self._take(worker):
+                ended.append(worker)
+        for worker in ended:
+            self._bury(worker)
+        self._dispatch()
+        idle = [worker for worker in self._workers if worker.idle]
+        self._retire(*idle[: max(0, len(self._workers) - self._limit)])
+
+    def _take(self, worker: _Process) -> bool:
+        """Take in what the worker said; False if that was the end of it."""
+        sound = True
+        for handle, data in worker.frames():
+            try:
+                event = pickle.loads(data)
+            except Exception as error:
+                # A worker cannot be told to drop one job, so all of it goes; this job is to blame.
+                event = raised(error)
+                sound = False
+                worker.process.kill()
+            if isinstance(event, Waiting):
+                # Said before it had seen the latest frames, it is out of date.
+                worker.waiting = event.received == worker.sent
+                if worker.waiting:
+                    worker.current = None
+            elif isinstance(event, Turn):
+                worker.current = handle
+            elif handle in worker.jobs:
+                self._ready.append((handle, event))
+                if isinstance(event, Terminal):
+                    worker.jobs.discard(handle)
+                    del self._owners[handle]
+        return sound
+
+    def _bury(self, worker: _Process) -> None:
+        """Take a dead worker's last events, and end the jobs it had."""
+        reason, output = worker.end_of_life()
+        worker.read()  # one chunk is more than a pipe holds
+        self._take(worker)
+        for handle in sorted(worker.jobs):
+            self._ready.append((handle, Died(reason, output, worker.current == handle)))
+            del self._owners[handle]
+        self._forget(worker)
+
+    def _forget(self, worker: _Process) -> None:
+        self._workers.remove(worker)
+        for descriptor in worker.descriptors:
+            if descriptor in self._selector.get_map():
+                self._selector.unregister(descriptor)
+        worker.close()
+
+    def _retire(self, *workers: _Process) -> None:
+        """End workers: they leave when their pipe closes."""
+        for worker in workers:
+            self._forget(worker)
+        deadline = time.monotonic() + 0.5
+        for worker in workers:
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()

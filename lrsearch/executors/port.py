@@ -1,0 +1,92 @@
+"""What every executor is: jobs in, events out, replies in between.
+
+A job is a generator function, named "package.module:name", and one picklable payload. What it
+yields are its events, in order; what `yield` returns are the replies that came in since, as
+(trial, verdict) pairs. Yielding None suspends the job until a reply comes in:
+
+    def job(payload: Payload) -> Generator[object, Replies, None]:
+        yield Started(1)
+        replies = yield Reached(1, step=100)    # maybe here already
+        while not replies:
+            replies = yield None                # [(1, Verdict.GO_ON)]
+
+After its own events a job has exactly one more: Finished, Raised or Died. A job is only ever
+interrupted where it yields None: its place is then another's until it is replied to and that
+one has ended or waits in turn. Hence jobs that wait for each other cannot block an executor,
+however small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from lrsearch.trial import Verdict
+
+Replies = list[tuple[int, Verdict]]
+JobFunction = Callable[[Any], Generator[object, Replies, None]]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The job returned."""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """An exception left the job, or an event of it could not be sent. `error` is the exception
+    itself if it is an LrsearchError, `message` its type and text."""
+
+    error: BaseException | None
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Died:
+    """The job's process ended under it: `reason` is "killed by SIGKILL" or "exit code 3".
+
+    `output` are the last lines the process printed. `running` is False for a job that was
+    suspended, or had not begun, while another one ran in the same process.
+    """
+
+    reason: str
+    output: str = ""
+    running: bool = True
+
+
+Terminal = Finished | Raised | Died
+
+
+class Executor(Protocol):
+    """Somewhere jobs run. Used by one thread; a context manager."""
+
+    @property
+    def capacity(self) -> int:
+        """Jobs that run at once; more may be submitted and wait for their turn."""
+
+    def submit(self, function: str, payload: object, *, clean: bool = False) -> int:
+        """Hand in a job and return its handle, at once. `clean` asks for a process that has run
+        nothing before."""
+
+    def events(self, timeout: float | None = None) -> list[tuple[int, object]]:
+        """The (handle, event) pairs that are there; waits up to `timeout` seconds (None: as long
+        as it takes) for the first. Empty at a timeout, and when nothing can come because there
+        is no job or every job waits for a reply."""
+
+    def reply(self, handle: int, trial: int, verdict: Verdict) -> None:
+        """Answer a job's event. A reply to a job that is over is dropped."""
+
+    def close(self) -> None:
+        """End all jobs, without events. Closing twice is harmless."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...

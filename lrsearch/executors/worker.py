@@ -1,0 +1,109 @@
+"""A worker process: `python -m lrsearch.executors.worker`, started by `local` alone.
+
+Frames come in on fd 0 and go out on fd 1, which the worker takes for itself: what jobs print
+goes to stderr, and stdin is empty. When fd 0 ends the driver is gone, and so is the worker, at
+once and in the middle of a job: it never outlives its driver.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import faulthandler
+import io
+import os
+import pickle
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Generator
+
+from lrsearch.executors.frames import HEADER, Job, Reply, Turn, Waiting, frame, write
+from lrsearch.executors.jobs import Jobs, raised, resolve
+from lrsearch.executors.port import Raised, Replies
+
+
+def _receive(descriptor: int, inbox: queue.SimpleQueue[tuple[int, Job | Reply]]) -> None:
+    """The reader thread: always there, so that the driver's writes never wait for a job."""
+    with open(descriptor, "rb") as pipe:
+        while len(head := pipe.read(HEADER.size)) == HEADER.size:
+            handle, size = HEADER.unpack(head)
+            body = pipe.read(size)
+            if len(body) < size:
+                break
+            inbox.put((handle, pickle.loads(body)))
+        os._exit(0)
+
+
+def _begin(job: Job) -> Generator[object, Replies, None]:
+    return resolve(job.function)(pickle.loads(job.payload))
+
+
+class _Worker:
+    def __init__(self, inbox: queue.SimpleQueue[tuple[int, Job | Reply]], outbox: int) -> None:
+        self.inbox = inbox
+        self.outbox = outbox
+        self.received = 0
+        self.jobs = Jobs(on_turn=lambda handle: self.send(handle, Turn()))
+
+    def serve(self) -> None:
+        """Take frames and step jobs; ends with the process."""
+        while True:
+            while not self.inbox.empty():
+                self.take()
+            item = self.jobs.step()
+            if item is not None:
+                self.send(*item)
+            elif self.inbox.empty():
+                self.send(0, Waiting(self.received))
+                self.take()
+
+    def take(self) -> None:
+        """One frame from the driver; waits for it."""
+        handle, message = self.inbox.get()
+        self.received += 1
+        if isinstance(message, Reply):
+            self.jobs.reply(handle, message.trial, message.verdict)
+        else:
+            self.jobs.add(handle, lambda: _begin(message))
+
+    def send(self, handle: int, event: object) -> None:
+        """Send an event; one that cannot be pickled is the job's failure."""
+        try:
+            data = frame(handle, event)
+            if isinstance(event, Raised):
+                pickle.loads(data[HEADER.size :])  # errors often pickle and do not unpickle
+        except Exception as error:
+            if isinstance(event, Raised):
+                event = dataclasses.replace(event, error=None)
+            else:
+                self.jobs.drop(handle)
+                event = raised(error)
+            return self.send(handle, event)
+        try:
+            write(self.outbox, data)
+        except BrokenPipeError:
+            os._exit(0)
+
+
+def main() -> None:
+    """Serve until the driver is gone."""
+    # A Ctrl-C reaches the whole terminal's process group; ending workers is the driver's part.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    inward, outward = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    os.dup2(2, 1)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # printing must neither fail nor get lost
+            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    faulthandler.enable()
+    inbox: queue.SimpleQueue[tuple[int, Job | Reply]] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(inward, inbox), daemon=True).start()
+    _Worker(inbox, outward).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+"""What a search is doing: a live display on a terminal, plain lines elsewhere; on stderr."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lrsearch.report.text import count, format_params, format_seconds, format_value, one_line
+from lrsearch.trial import Objective, Outcome
+
+INTERVAL = 0.25
+"""Seconds between two redraws, at least."""
+
+BARS = 12
+"""Running trials with a line of their own."""
+
+_STYLES: dict[Outcome, str] = {
+    Outcome.PRUNED: "dim",
+    Outcome.DIVERGED: "yellow",
+    Outcome.OUT_OF_MEMORY: "red",
+    Outcome.FAILED: "red",
+}
+
+
+def animates(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal that may be redrawn: TERM is not dumb, NO_COLOR not set."""
+    dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return stream.isatty() and not dumb and not os.environ.get("NO_COLOR")
+
+
+@dataclass
+class _Running:
+    params: str
+    fraction: float = 0.0
+    value: float | None = None
+
+
+class Progress:
+    """The progress of a search on `stream` (stderr by default), as a context manager or closed by
+    `close`. `quiet` leaves nothing but warnings.
+
+    A call only notes what is new, in a few microseconds; on a terminal a thread redraws at most
+    four times a second. `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream if stream is not None else sys.stderr
+        self._quiet = quiet
+        self._clock = clock
+        self._display: _Display | None = None
+        self._lock = threading.Lock()
+        self._objective: Objective | None = None
+        self._total: int | None = None
+        self._workers = 0
+        self._done = self._ahead = 0
+        self._begun = clock()
+        self._running: dict[int, _Running] = {}
+        self._best = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def begin(
+        self, total_trials: int | None, objective: Objective, workers: int, *, done: int = 0
+    ) -> None:
+        """Start the display. `total_trials` is None where it is not known yet; `done` of them were
+        measured before and count as done, but not for the time left."""
+        self._total, self._objective, self._workers = total_trials, objective, workers
+        self._done = self._ahead = done
+        self._begun = self._clock()
+        if not self._quiet and self._display is None and animates(self._stream):
+            self._display = _Display(self._stream, self._frame)
+
+    def planned(self, total: int) -> None:
+        """The number of trials is now known, or another."""
+        with self._lock:
+            self._total = total
+
+    def started(self, number: int, params: Mapping[str, Any]) -> None:
+        """A worker begins a trial (again, perhaps)."""
+        shown = format_params(params)
+        with self._lock:
+            self._running[number] = _Running(shown)
+
+    def measured(self, number: int, fraction: float, value: float | None) -> None:
+        """A started trial has trained this fraction of its budget; `value` is its objective's
+        metric there."""
+        with self._lock:
+            running = self._running[number]
+            running.fraction, running.value = fraction, value
+
+    def ended(
+        self,
+        number: int,
+        params: Mapping[str, Any],
+        outcome: Outcome,
+        value: float | None,
+        seconds: float,
+        reason: str = "",
+    ) -> None:
+        """A trial is over: it gets a line that stays."""
+        with self._lock:
+            self._running.pop(number, None)
+            self._done += 1
+            place = f"{self._done}"
+            if self._total is not None:
+                total = str(self._total)
+                place = f"{place:>{len(total)}}/{total}"
+        if self._quiet:
+            return
+        came_to = outcome.replace("_", " ")
+        if outcome is Outcome.COMPLETED:
+            came_to = self._valued(value)
+        elif reason:
+            came_to += f": {one_line(reason)}"
+        parts = [f"[{place}] trial {number}", format_params(params), came_to]
+        parts.append(format_seconds(seconds))
+        self._print("  ".join(part for part in parts if part), _STYLES.get(outcome, ""))
+
+    def best(self, params: Mapping[str, Any], value: float) -> None:
+        """The best so far, which a terminal shows below the running trials."""
+        shown = f"{self._valued(value)}  {format_params(params)}"
+        with self._lock:
+            self._best = shown
+
+    def note(self, text: str) -> None:
+        """A line that stays, unless quiet."""
+        if not self._quiet:
+            self._print(one_line(text), "dim")
+
+    def warn(self, text: str) -> None:
+        """A line that stays, even when quiet."""
+        self._print(f"warning: {one_line(text)}", "yellow")
+
+    def close(self) -> None:
+        """Take the moving part of the display away; what was printed stays. Needed once."""
+        if self._display is not None:
+            self._display.close()
+            self._display = None
+
+    def _valued(self, value: float | None) -> str:
+        metric = one_line(self._objective.metric) if self._objective else "value"
+        return f"{metric} {'-' if value is None else format_value(float(value), 4)}"
+
+    def _print(self, line: str, style: str) -> None:
+        if self._display is not None:
+            self._display.add(Text(line, style=style))
+        else:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    def _frame(self, height: int, width: int) -> Iterator[Text | Table]:
+        """The moving part: running trials, the best, and how far all is; at most `height` lines."""
+        with self._lock:
+            running = [
+                (number, entry.params, entry.fraction, entry.value)
+                for number, entry in sorted(self._running.items())
+            ]
+            done, total, best = self._done, self._total, self._best
+        limit = max(1, min(BARS, height - 4))
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for justify in ("right", "left", "left", "right", "left"):
+            grid.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
+        grid.columns[1].max_width = max(10, width - 52)
+        for number, params, fraction, value in running[:limit]:
+            grid.add_row(
+                Text(f"trial {number}"),
+                Text(params),
+                ProgressBar(total=1.0, completed=fraction, width=12),
+                Text(f"{fraction:.0%}"),
+                Text("" if value is None else self._valued(value)),
+            )
+        if running:
+            yield grid
+        if len(running) > limit:
+            yield Text(f"and {len(running) - limit} more running", style="dim")
+        if best:
+            yield Text.assemble(("best  ", "bold"), (best, "green"), no_wrap=True)
+        yield self._overall(done, total, math.fsum(fraction for _, _, fraction, _ in running))
+
+    def _overall(self, done: int, total: int | None, training: float) -> Table:
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        elapsed = self._clock() - self._begun
+        row: list[Text | ProgressBar] = [Text(f"{done}/{total}" if total else f"{done} done")]
+        if total:
+            row.append(ProgressBar(total=total, completed=min(total, done + training), width=30))
+        words = [format_seconds(elapsed)]
+        left = self._left(done, total, training, elapsed)
+        if left is not None:
+            words.append(f"{format_seconds(left)} left")
+        words.append(count(self._workers, "worker"))
+        row.append(Text(", ".join(words), style="dim"))
+        grid.add_row(*row)
+        return grid
+
+    def _left(self, done: int, total: int | None, training: float, elapsed: float) -> float | None:
+        """Seconds to the end at the rate so far, in trials a second; the running ones count by
+        their fractions. None before the first has ended."""
+        fresh = done - self._ahead
+        if total is None or fresh < 1:
+            return None
+        return max(0.0, total - done - training) * elapsed / (fresh + training)
+
+
+class _Display:
+    """The moving part on a terminal: a thread prints new lines above it and redraws it."""
+
+    def __init__(self, stream: TextIO, frame: Callable[[int, int], Iterator[Text | Table]]) -> None:
+        self._frame = frame
+        self._console = Console(file=stream, markup=False, emoji=False, highlight=False)
+        self._lines: list[Text] = []
+        self._live = Live(
+            self,
+            console=self._console,
+            auto_refresh=False,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=stream is sys.stderr,
+        )
+        self._over = threading.Event()
+        self._live.start()
+        self._thread = threading.Thread(target=self._redraw, name="progress", daemon=True)
+        self._thread.start()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self._frame(console.size.height, options.max_width)
+
+    def add(self, line: Text) -> None:
+        self._lines.append(line)
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self._live.stop()
+
+    def _redraw(self) -> None:
+        over = False
+        while not over:
+            over = self._over.wait(INTERVAL)
+            # Only this thread takes lines away; others append, which is atomic.
+            ready = len(self._lines)
+            lines = self._lines[:ready]
+            del self._lines[:ready]
+            if lines:
+                self._console.print(Group(*lines))  # It redraws the moving part, too.
+            elif not over:
+                self._live.refresh()

@@ -1,0 +1,163 @@
+"""A run for other programs: JSON, CSV, Markdown. Values are exact."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lrsearch.report.text import (
+    count,
+    decimals_for,
+    format_fixed,
+    format_params,
+    format_value,
+    one_line,
+)
+from lrsearch.report.view import ROWS, RunView
+from lrsearch.trial import Record
+
+FORMAT = 1
+"""The version of the JSON's shape; raised when a reader of the old one would misread it."""
+
+
+def to_json(view: RunView) -> str:
+    """The run as JSON, format 1: points best first, trials by number.
+
+    Numbers that are not finite are null. An unfinished point or trial has a null `outcome`; an
+    unfinished trial's steps, epochs, seconds and engine are null, too.
+    """
+    objective, best = view.objective, view.best
+    document = {
+        "format": FORMAT,
+        "run": view.name,
+        "objective": {
+            "metric": objective.metric,
+            "goal": objective.goal,
+            "at": objective.at,
+        },
+        "points": [
+            {
+                "point": point.point,
+                "strategy": point.strategy,
+                "params": point.params,
+                "outcome": point.outcome,
+                "objective": point.objective,
+                "spread": point.spread,
+                "trials": point.trials,
+            }
+            for point in view.points
+        ],
+        "trials": [_trial(record, view) for record in view.records],
+        "best": best
+        and {
+            "point": best.point,
+            "params": best.params,
+            "objective": best.objective,
+            "trials": best.trials,
+        },
+        "cost": view.cost,
+    }
+    return json.dumps(_plain(document), indent=2, allow_nan=False)
+
+
+def _trial(record: Record, view: RunView) -> dict[str, Any]:
+    trial, result = record.trial, record.result
+    return {
+        "number": trial.number,
+        "point": record.point,
+        "params": record.params,
+        "strategy": record.strategy,
+        "seed": trial.seed,
+        "fold": trial.fold,
+        "outcome": result and result.outcome,
+        "objective": result and result.value(view.objective),
+        "steps": result and result.steps,
+        "epochs": result and result.epochs,
+        "seconds": result and result.seconds,
+        "engine": result and result.engine,
+        "reason": result.reason if result else "",
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+def to_csv(view: RunView) -> str:
+    """One row a point, best first.
+
+    Columns: point, strategy, one a parameter by its full name, outcome, objective, spread, seeds,
+    trials (numbers, blanks between), epochs, seconds (sums over trials), reason. A cell is empty
+    where there is no value: a parameter of another choice, the outcome of an unfinished point.
+    Lists, mappings, booleans and null are written as JSON.
+    """
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    after = ("outcome", "objective", "spread", "seeds", "trials", "epochs", "seconds", "reason")
+    writer.writerow(("point", "strategy", *view.params, *after))
+    for point in view.points:
+        params = (_cell(point.params[n]) if n in point.params else "" for n in view.params)
+        trials = " ".join(str(number) for number in point.trials)
+        writer.writerow(
+            (
+                *(point.point, point.strategy, *params),
+                *(point.outcome or "", point.objective, point.spread, point.seeds),
+                *(trials, point.epochs, point.seconds, point.reason),
+            )
+        )
+    return lines.getvalue()
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(_plain(value))
+
+
+def to_markdown(view: RunView, all_rows: bool = True) -> str:
+    """A heading, a GitHub table of the points best first, and the warnings as a list."""
+    best = view.best
+    decimals = decimals_for(best.objective) if best and best.objective is not None else None
+
+    def number(value: float | None) -> str:
+        return "" if value is None else format_fixed(value, decimals)
+
+    blocks = [f"## {_escape(view.name)}"]
+    if best:
+        blocks.append(
+            f"Best {_escape(view.objective.metric)} {number(best.objective)}"
+            + (f" ± {number(best.spread)}" if best.spread is not None else "")
+            + f" with {_escape(format_params(best.params))}"
+        )
+    head = ("point", *view.params, view.objective.metric, "spread", "trials", "outcome")
+    rows = [tuple(_escape(name) for name in head)]
+    rows.append((*("---:" for _ in head[:-1]), "---"))
+    shown = view.points if all_rows else view.points[:ROWS]
+    for point in shown:
+        params = (
+            _escape(format_value(point.params[n])) if n in point.params else "" for n in view.params
+        )
+        outcome = point.outcome.replace("_", " ") if point.outcome else "unfinished"
+        if point.reason:
+            outcome += f": {_escape(point.reason)}"
+        values = (number(point.objective), number(point.spread), str(len(point.trials)))
+        rows.append((str(point.point), *params, *values, outcome))
+    blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    if len(view.points) > len(shown):
+        blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
+    if view.warnings:
+        blocks.append("\n".join(f"- {_escape(warning)}" for warning in view.warnings))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([\\`*|<\[\]])", r"\\\1", one_line(text))

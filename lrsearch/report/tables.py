@@ -1,0 +1,313 @@
+"""The result of a run for a person, as rich renderables.
+
+User text enters as `Text`, never as markup, so that brackets in a name or a reason stay.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.text import Text
+
+from lrsearch.analysis.points import PointSummary
+from lrsearch.report.text import (
+    count,
+    decimals_for,
+    enumerate_numbers,
+    format_fixed,
+    format_params,
+    format_seconds,
+    format_value,
+    one_line,
+)
+from lrsearch.report.view import ROWS, RunView
+from lrsearch.trial import Outcome
+
+PIPED_WIDTH = 100
+"""Characters a line may have where the output is no terminal."""
+
+CELL = 24
+"""Characters of a parameter's value in a table; of a longer one the end is shown."""
+
+REASON = 300
+"""Characters shown of a failure's reason."""
+
+REASONS = 3
+"""Different reasons of failures that are shown."""
+
+_STYLES: dict[Outcome | None, str] = {
+    Outcome.COMPLETED: "",
+    Outcome.PRUNED: "dim",
+    Outcome.DIVERGED: "yellow",
+    Outcome.OUT_OF_MEMORY: "red",
+    Outcome.FAILED: "red",
+}
+
+# What stands in the place of a value.
+_ENDINGS: dict[Outcome | None, str] = {
+    Outcome.COMPLETED: "not finite",
+    Outcome.PRUNED: "pruned",
+    Outcome.DIVERGED: "diverged",
+    Outcome.OUT_OF_MEMORY: "out of memory",
+    Outcome.FAILED: "failed",
+    None: "unfinished",
+}
+
+
+def open_console(stream: TextIO) -> Console:
+    """A console on `stream`: as wide as its terminal, or `PIPED_WIDTH` and plain without one.
+    NO_COLOR and TERM=dumb are honoured by rich."""
+    width = None if stream.isatty() else PIPED_WIDTH
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+
+
+def result(view: RunView, *, all_rows: bool = False) -> RenderableType:
+    """The best point, the points best first (25 unless `all_rows`), how trials ended, warnings,
+    what it cost, and the command to go on with. Fits any width from 60 characters up."""
+    return _Result(view, all_rows)
+
+
+@dataclass(frozen=True)
+class _Result:
+    view: RunView
+    all_rows: bool
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        view, width = self.view, options.max_width
+        signs = _Signs("+-", "...") if options.ascii_only else _Signs("±", "…")
+        yield from _headline(view, signs, console, width)
+        shown = view.points if self.all_rows else view.points[:ROWS]
+        if shown:
+            yield Text()
+            yield from _table(view, shown, signs, console, width)
+            more = len(view.points) - len(shown)
+            if more:
+                yield Text(f"  {signs.more} and {more} more: --all", style="dim")
+        notes = list(_notes(view, signs, self.all_rows))
+        if notes:
+            yield Text()
+            column = max(cell_len(label) for label, _, _ in notes) + 2
+            for label, text, style in notes:
+                head = Text(label.ljust(column), style=style or "bold")
+                yield from _hanging(head, Text(text, style=style), console, width)
+
+
+@dataclass(frozen=True)
+class _Signs:
+    spread: str
+    more: str
+
+
+@dataclass(frozen=True)
+class _Column:
+    head: str
+    cells: list[str]
+    right: bool = True
+
+
+def _hanging(head: Text, body: Text, console: Console, width: int) -> Iterator[Text]:
+    """`body` behind `head`, what wraps indented as far."""
+    indent = head.cell_len
+    for line in body.wrap(console, max(16, width - indent), overflow="fold"):
+        line.rstrip()
+        yield Text.assemble(head, line)
+        head = Text(" " * indent)
+
+
+def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Iterator[Text]:
+    head = Text.assemble((one_line(view.name), "bold"))
+    best = view.best
+    if best is None or best.objective is None:
+        if not view.records:
+            head.append(": no trials yet")
+        elif any(point.outcome is None for point in view.points):
+            head.append(": no point has been measured yet")
+        else:
+            head.append(": no point was trained to its end")
+        yield head
+        return
+    decimals = decimals_for(best.objective)
+    value = format_fixed(best.objective, decimals)
+    if best.spread is not None:
+        value += f" {signs.spread} {format_fixed(best.spread, decimals)}"
+    origin = [count(best.seeds, "seed")] + ([f"{best.folds} folds"] if best.folds else [])
+    at = ", best over the training" if view.objective.at == "best" else ""
+    head.append(f": {view.objective.metric} ").append(value, style="green")
+    yield head.append(f" ({' x '.join(origin)}{at}), point {best.point}")
+    if best.params:
+        params = Text(format_params(best.params), style="bold green")
+        yield from _hanging(Text("  "), params, console, width)
+
+
+def _table(
+    view: RunView, points: Sequence[PointSummary], signs: _Signs, console: Console, width: int
+) -> Iterator[Text]:
+    """One line a point: with whole headers, else headers broken at _ and ., else closer columns.
+    Where none of these fits, the parameters follow the values as text that wraps."""
+    values = _value_columns(view, points, signs)
+    styles = [
+        "green" if point is view.best else _STYLES.get(point.outcome, "dim") for point in points
+    ]
+    for split, gap in ((False, "  "), (True, "  "), (True, " ")):
+        head, rows = _lines(values + _param_columns(view, points, signs, split), gap)
+        if max(cell_len(line) for line in (*head, *rows)) <= width:
+            yield from (Text(line.rstrip(), style="bold") for line in head)
+            yield from (
+                Text(line.rstrip(), style=style) for line, style in zip(rows, styles, strict=True)
+            )
+            return
+    head, rows = _lines(values, "  ")
+    yield from (Text(f"{line}  parameters", style="bold") for line in head)
+    names = _heads(view.params)
+    for row, style, point in zip(rows, styles, points, strict=True):
+        params = {names[name]: value for name, value in point.params.items()}
+        text = Text(format_params(params), style=style)
+        yield from _hanging(Text(f"{row}  ", style=style), text, console, width)
+
+
+def _lines(columns: Sequence[_Column], gap: str) -> tuple[list[str], list[str]]:
+    """The lines of the header and of the rows, indented by two."""
+    heads = [column.head.split("\n") for column in columns]
+    depth = max(len(head) for head in heads)
+    stacks = [
+        [""] * (depth - len(head)) + head + column.cells
+        for head, column in zip(heads, columns, strict=True)
+    ]
+    widths = [max(cell_len(cell) for cell in stack) for stack in stacks]
+    lines = []
+    for cells in zip(*stacks, strict=True):
+        padded = []
+        for cell, width, column in zip(cells, widths, columns, strict=True):
+            blanks = " " * (width - cell_len(cell))
+            padded.append(blanks + cell if column.right else cell + blanks)
+        lines.append("  " + gap.join(padded))
+    return lines[:depth], lines[depth:]
+
+
+def _value_columns(view: RunView, points: Sequence[PointSummary], signs: _Signs) -> list[_Column]:
+    best = view.best
+    decimals = decimals_for(best.objective) if best and best.objective is not None else None
+    values = [
+        format_fixed(point.objective, decimals)
+        if point.objective is not None
+        else _ENDINGS[point.outcome]
+        for point in points
+    ]
+    columns = [
+        _Column("point", [str(point.point) for point in points]),
+        _Column(view.objective.metric, values),
+    ]
+    if any(point.spread is not None for point in points):
+        spreads = [
+            "" if point.spread is None else format_fixed(point.spread, decimals) for point in points
+        ]
+        columns.append(_Column(signs.spread, spreads))
+    if len({len(point.trials) for point in points}) > 1:
+        columns.append(_Column("trials", [str(len(point.trials)) for point in points]))
+    return columns
+
+
+def _param_columns(
+    view: RunView, points: Sequence[PointSummary], signs: _Signs, split: bool
+) -> list[_Column]:
+    heads = _heads(view.params)
+    columns = []
+    for name in view.params:
+        given = [point.params[name] for point in points if name in point.params]
+        cells = [
+            _shortened(format_value(point.params[name]), signs) if name in point.params else ""
+            for point in points
+        ]
+        head = one_line(heads[name])
+        if split:
+            head = _broken(head, max(cell_len(cell) for cell in cells))
+        numbers = all(type(value) in (int, float) for value in given)
+        columns.append(_Column(head, cells, right=numbers))
+    return columns
+
+
+def _heads(names: Sequence[str]) -> dict[str, str]:
+    """The last part of each name (weight_decay), or all of it where two end alike."""
+    last = Counter(name.rpartition(".")[2] for name in names)
+    short = {name: name.rpartition(".")[2] for name in names}
+    return {name: part if last[part] == 1 else name for name, part in short.items()}
+
+
+def _broken(head: str, width: int) -> str:
+    """`head` over several lines, broken behind _ and ., none wider than need be."""
+    lines = [""]
+    parts = re.findall(r"[^_.]*[_.]|[^_.]+", head)
+    width = max([width, *(cell_len(part) for part in parts)])
+    for part in parts:
+        if lines[-1] and cell_len(lines[-1] + part) > width:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(lines)
+
+
+def _shortened(cell: str, signs: _Signs) -> str:
+    return cell if len(cell) <= CELL else signs.more + cell[len(signs.more) - CELL :]
+
+
+def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str, str]]:
+    """Label, text and style of each line below the table."""
+    if view.records:
+        yield "trials", _counts(view), ""
+    failures = _failures(view)
+    for reason, numbers in list(failures.items())[: None if whole else REASONS]:
+        if len(reason) > REASON and not whole:
+            reason = reason[:REASON] + signs.more
+        noun = "trial" if len(numbers) == 1 else "trials"
+        yield "failed", f"{noun} {enumerate_numbers(numbers)}: {reason}", "red"
+    if len(failures) > REASONS and not whole:
+        more = count(len(failures) - REASONS, "other reason")
+        yield "", f"{signs.more} and {more}: --all", "red"
+    for warning in view.warnings:
+        yield "note", one_line(warning), "yellow"
+    if view.cost["trials"]:
+        yield "cost", _cost(view), ""
+    if view.hidden:
+        verb = "does" if view.hidden == 1 else "do"
+        text = f"{count(view.hidden, 'stored trial')} {verb} not belong to this spec: not shown"
+        yield "hidden", text, "dim"
+    if view.next_command:
+        yield "next", one_line(view.next_command), "cyan"
+
+
+def _counts(view: RunView) -> str:
+    ended = Counter(record.result.outcome for record in view.records if record.result)
+    parts = [
+        f"{ended[outcome]} {_ENDINGS[outcome] if outcome is not Outcome.COMPLETED else outcome}"
+        for outcome in Outcome
+        if ended[outcome]
+    ]
+    waiting = len(view.records) - ended.total() - view.running
+    parts += [f"{view.running} running"] if view.running else []
+    parts += [f"{waiting} waiting"] if waiting > 0 else []
+    return ", ".join(parts)
+
+
+def _failures(view: RunView) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for record in view.records:
+        if record.result and record.result.outcome is Outcome.FAILED:
+            reason = one_line(record.result.reason) or "no reason given"
+            found.setdefault(reason, []).append(record.trial.number)
+    return found
+
+
+def _cost(view: RunView) -> str:
+    cost = view.cost
+    trials, epochs, seconds = (cost[key] or 0.0 for key in ("trials", "trial_epochs", "seconds"))
+    text = (
+        f"{count(int(trials), 'trial')}, {format_value(float(epochs), 4)} epochs, "
+        f"{format_seconds(seconds)} of training"
+    )
+    wall = cost.get("wall_seconds")
+    return text if wall is None else f"{text} in {format_seconds(wall)}"

@@ -1,0 +1,112 @@
+"""Numbers and other values in few characters. Exact values are in JSON and CSV."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def one_line(text: str) -> str:
+    """`text` on one line: runs of white space become a blank, what cannot be printed (an escape
+    sequence would move the cursor) its escape."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in " ".join(text.split())
+    )
+
+
+def format_value(value: object, digits: int = 3) -> str:
+    """A value in few characters: 0.0316, 1e-5, 64, true, null, [64,128], {name: cosine}.
+
+    A float of up to five significant digits is shown as it is (somebody chose it), others with
+    `digits`, and with two more just below one, where 0.9996 must not read 1.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _number(value, digits)
+    if isinstance(value, Mapping):
+        parts = (f"{one_line(str(key))}: {format_value(part)}" for key, part in value.items())
+        return "{" + ", ".join(parts) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ",".join(format_value(part) for part in value) + "]"
+    return one_line(str(value))
+
+
+def _number(value: float, digits: int) -> str:
+    if not math.isfinite(value):
+        return str(value)
+    if float(f"{value:.5g}") == value:
+        digits = 5
+    elif 0.99 < abs(value) < 1:
+        digits += 2
+    value = float(f"{value:.{digits}g}")
+    if value == 0:
+        return "0"
+    if 1e-4 <= abs(value) < 1e6:
+        decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+        text = f"{value:.{decimals}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{mantissa}e{int(exponent)}"
+
+
+def decimals_for(best: float, digits: int = 4) -> int | None:
+    """Decimals that show `best` with so many significant digits, for a column of its like; None
+    where fixed decimals do not suit its size."""
+    if not 1e-3 <= abs(best) < 1e6:
+        return None
+    return max(0, digits - 1 - math.floor(math.log10(abs(best))))
+
+
+def format_fixed(value: float, decimals: int | None) -> str:
+    """`value` with so many decimals, or four significant digits where that is None."""
+    if decimals is None or abs(value) >= 1e6:
+        return format_value(float(value), 4)
+    return f"{value:.{decimals}f}"
+
+
+def format_params(params: Mapping[str, Any]) -> str:
+    """`lr=0.0316 batch_size=64`."""
+    return " ".join(f"{one_line(name)}={format_value(value)}" for name, value in params.items())
+
+
+def format_seconds(seconds: float) -> str:
+    """1.3s, 42s, 3m 12s, 2h 05m, 1d 03h."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    minutes = whole // 60
+    if minutes < 24 * 60:
+        return f"{minutes // 60}h {minutes % 60:02d}m"
+    hours = minutes // 60
+    return f"{hours // 24}d {hours % 24:02d}h"
+
+
+def count(number: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def enumerate_numbers(numbers: Sequence[int], limit: int = 5) -> str:
+    """`3`, `3 and 9`, `3, 9 and 12`, `3, 9, 12, 15, 20 and 7 more`."""
+    shown = [str(number) for number in numbers[:limit]]
+    if len(numbers) > limit:
+        return f"{', '.join(shown)} and {len(numbers) - limit} more"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]
+
+
+def fill(text: str, width: int = 100) -> str:
+    """A paragraph in lines no longer than the terminal, and no longer than `width`."""
+    columns = min(width, shutil.get_terminal_size((width, 24)).columns)
+    return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)

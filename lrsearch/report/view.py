@@ -1,0 +1,113 @@
+"""A run as every rendering sees it: plain values, ranked and commented."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lrsearch.analysis.edges import Range, edges
+from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
+from lrsearch.report.text import enumerate_numbers
+from lrsearch.trial import Objective, Record
+
+ROWS = 25
+"""Points a table shows where it does not show all."""
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What a report says.
+
+    `points` are ranked best first, `params` are the names of their values in the order of columns.
+    `hidden` counts stored trials that do not belong to the spec, `running` those in training.
+    `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sum over trials) and
+    `wall_seconds` (None where not known).
+    """
+
+    name: str
+    folder: str
+    objective: Objective
+    records: tuple[Record, ...]
+    points: tuple[PointSummary, ...]
+    best: PointSummary | None
+    params: tuple[str, ...]
+    hidden: int
+    running: int
+    warnings: tuple[str, ...]
+    cost: Mapping[str, float | None]
+    next_command: str
+
+
+def build_view(
+    name: str,
+    folder: str,
+    objective: Objective,
+    records: Iterable[Record],
+    *,
+    ranges: Sequence[Range] = (),
+    hidden: int = 0,
+    running: int = 0,
+    wall_seconds: float | None = None,
+    warnings: Sequence[str] = (),
+    next_command: str = "",
+) -> RunView:
+    """Summarize, rank and comment the records of a run. `ranges` are the searched ones;
+    `warnings` are further sentences, shown first."""
+    kept = tuple(sorted(records, key=lambda record: record.trial.number))
+    points = tuple(rank(summarize(kept, objective), objective))
+    results = [record.result for record in kept if record.result is not None]
+    return RunView(
+        name=name,
+        folder=folder,
+        objective=objective,
+        records=kept,
+        points=points,
+        best=best(points, objective),
+        params=_columns(kept),
+        hidden=hidden,
+        running=running,
+        warnings=(*warnings, *_comments(points, objective, ranges)),
+        cost={
+            "trials": len(results),
+            "trial_epochs": math.fsum(result.epochs for result in results),
+            "seconds": math.fsum(result.seconds for result in results),
+            "wall_seconds": wall_seconds,
+        },
+        next_command=next_command,
+    )
+
+
+def _columns(records: Iterable[Record]) -> tuple[str, ...]:
+    """Names in the order they first appear, those of a choice (`schedule.pct_start`) behind it."""
+    names = list(dict.fromkeys(name for record in records for name in record.params))
+    order = {name: index for index, name in enumerate(names)}
+
+    def place(name: str) -> list[int]:
+        parts = name.split(".")
+        prefixes = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+        return [order[prefix] for prefix in prefixes if prefix in order]
+
+    return tuple(sorted(names, key=place))
+
+
+def _comments(
+    points: Sequence[PointSummary], objective: Objective, ranges: Sequence[Range]
+) -> list[str]:
+    winner = best(points, objective)
+    if winner is None:
+        return []
+    comments = edges(winner.params, ranges)
+    tied = ties(points, objective)
+    if tied:
+        numbers = enumerate_numbers([point.point for point in tied])
+        subject = f"point {numbers}" if len(tied) == 1 else f"points {numbers}"
+        if max(len(point.trials) for point in (winner, *tied)) > 1:
+            comments.append(f"{subject} cannot be told from the best (Student t, 95 %)")
+        else:
+            verb = "has" if len(tied) == 1 else "have"
+            comments.append(f"{subject} {verb} the best's value exactly")
+    measured = sum(point.objective is not None for point in points)
+    if measured > 1 and len(winner.trials) == 1:
+        comments.append("the best has one seed: a small lead over the next may be luck")
+    return comments

@@ -1,0 +1,30 @@
+"""Every point of the grid once, coarse to fine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrsearch.search.strategy import Request
+from lrsearch.space import Space, grid
+from lrsearch.trial import Outcome, Point
+
+
+class Grid:
+    """Proposes level after level of `space.grid`."""
+
+    name = "grid"
+    waits = False
+
+    def __init__(self, space: Space) -> None:
+        self._levels = grid(space)
+
+    def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
+        """A grid learns nothing."""
+
+    def propose(self, request: Request) -> list[dict[str, Any]]:
+        """What is left of the coarsest level that has anything left."""
+        for level in self._levels:
+            left = [point for point in level if not request.proposed(point)]
+            if left:
+                return left[: request.room]
+        return []

@@ -1,0 +1,55 @@
+"""Independent draws, or a scrambled Sobol sequence that covers the space more evenly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lrsearch.search.strategy import Repeats, Request, derive_seed
+from lrsearch.space import Space, draw, draw_random, parameters
+from lrsearch.trial import Outcome, Point
+
+GENERATION = 64
+"""Points proposed at once: nothing is learned between them."""
+
+
+class Random:
+    """Proposal i depends on the seed and i alone."""
+
+    name = "random"
+    waits = False
+
+    def __init__(self, space: Space, seed: int, sampler: str = "random") -> None:
+        self.space = space
+        self.seed = seed
+        self.sampler = sampler
+        self._repeats = Repeats(space, seed, self.name)
+        self._sobol: Any = None
+        self._position = 0
+
+    def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
+        """Random draws learn nothing."""
+
+    def propose(self, request: Request) -> list[dict[str, Any]]:
+        """Up to `GENERATION` draws."""
+        draw_one = self._draw_sobol if self.sampler == "sobol" else self._draw
+        return self._repeats.fill(request, GENERATION, draw_one)
+
+    def _draw(self, index: int) -> dict[str, Any]:
+        generator = np.random.default_rng(derive_seed(self.seed, self.name, index))
+        return draw_random(self.space, generator)
+
+    def _draw_sobol(self, index: int) -> dict[str, Any]:
+        names = [name for name, _ in parameters(self.space)]
+        if self._sobol is None or index < self._position:
+            # scipy.stats takes most of a second to import, and only this sampler needs it.
+            from scipy.stats import qmc
+
+            self._sobol = qmc.Sobol(len(names), scramble=True, rng=np.random.default_rng(self.seed))
+            self._position = 0
+        if index > self._position:
+            self._sobol.fast_forward(index - self._position)
+        shares = self._sobol.random(1)[0]
+        self._position = index + 1
+        return draw(self.space, dict(zip(names, map(float, shares), strict=True)))

@@ -1,0 +1,120 @@
+"""What every strategy is: something that proposes points and is told what came of points.
+
+A strategy keeps nothing that the journal does not have: told the same points in the same order
+and asked at the same index, it proposes the same.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from lrsearch.space import Space, draw_random, every_point, size
+from lrsearch.trial import Outcome, Point
+
+MAX_REPEATS = 20
+"""Known proposals in a row after which a random unknown point is drawn instead."""
+
+SMALL = 10_000
+"""Spaces up to this many points are watched for having none left."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A generation asked of a strategy.
+
+    `index` is the number of proposals it has made before, `room` how many more it may make,
+    `known` says whether a point is measured or waiting, `proposed` whether this strategy has
+    proposed it, `repeats` how many of its latest proposals in a row were known already.
+    """
+
+    index: int
+    room: int
+    known: Callable[[Point], bool]
+    proposed: Callable[[Point], bool]
+    repeats: int = 0
+
+
+class Strategy(Protocol):
+    """Proposes points. `waits` says that a generation needs the results of the one before."""
+
+    name: str
+    waits: bool
+
+    def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
+        """Learn what came of a point; `value` is the objective of a completed one."""
+
+    def propose(self, request: Request) -> list[dict[str, Any]]:
+        """The points of the next generation, at most `request.room`; none when it has no more."""
+
+
+def derive_seed(seed: int, strategy: str, index: int) -> int:
+    """The 32-bit seed of one proposal, from the spec's seed, the strategy and its index."""
+    entropy = [seed, zlib.crc32(strategy.encode()), index]
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
+def point_key(point: Point) -> str:
+    """A text that two points share exactly when they are equal."""
+    return json.dumps(point, sort_keys=True)
+
+
+class Repeats:
+    """Replaces proposals once too many in a row are known, and notices an exhausted space."""
+
+    def __init__(self, space: Space, seed: int, strategy: str) -> None:
+        self.space = space
+        self.seed = seed
+        self.strategy = strategy
+        count = size(space)
+        self._left = every_point(space) if count is not None and count <= SMALL else None
+
+    def fill(
+        self, request: Request, count: int, draw: Callable[[int], dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """Up to `count` proposals; `draw` gives the proposal of an index."""
+        points: list[dict[str, Any]] = []
+        pending: set[str] = set()
+        repeats = request.repeats
+
+        def known(point: Point) -> bool:
+            return point_key(point) in pending or request.known(point)
+
+        if self._left is not None:
+            self._left = [point for point in self._left if not request.known(point)]
+        while len(points) < min(count, request.room):
+            if self._left is not None:
+                self._left = [point for point in self._left if point_key(point) not in pending]
+                if not self._left:
+                    break
+            index = request.index + len(points)
+            point = draw(index)
+            if known(point):
+                if repeats >= MAX_REPEATS:
+                    fresh = self._unknown(index, known)
+                    if fresh is None:
+                        break
+                    point, repeats = fresh, 0
+                else:
+                    repeats += 1
+            else:
+                repeats = 0
+            pending.add(point_key(point))
+            points.append(point)
+        return points
+
+    def _unknown(self, index: int, known: Callable[[Point], bool]) -> dict[str, Any] | None:
+        generator = np.random.default_rng(derive_seed(self.seed, self.strategy + "/new", index))
+        if self._left is not None:
+            left = [point for point in self._left if not known(point)]
+            return left[int(generator.integers(len(left)))] if left else None
+        for _ in range(1000):
+            point = draw_random(self.space, generator)
+            if not known(point):
+                return point
+        return None

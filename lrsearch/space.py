@@ -1,0 +1,375 @@
+"""The space a spec searches: ranges, whole numbers and choices that may carry spaces of their own.
+
+A point is built by asking a `choose` function for one raw number per live parameter: a value
+for `Float` and `Int`, an index for `Choice`. Every strategy is such a function, so all of them
+share one way of turning numbers into values. A parameter's id is its path, with the option's
+index where it lives only under that option: `schedule[2].pct_start`.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lrsearch.trial import Point
+
+DIGITS = 12
+"""Significant digits of a proposed value: below them two values are one."""
+
+
+def round_value(value: float) -> float:
+    """`value` to `DIGITS` significant digits."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+@dataclass(frozen=True)
+class Float:
+    """A range of real numbers, or of durations of one unit."""
+
+    low: float
+    high: float
+    log: bool = False
+    points: int | None = None
+    unit: str = ""
+
+    def value(self, raw: float) -> float | str:
+        """The value of a raw number: rounded, inside the range, with its unit."""
+        number = min(max(round_value(raw), self.low), self.high)
+        return f"{number:.{DIGITS}g}{self.unit}" if self.unit else number
+
+    def raw(self, value: object) -> float | None:
+        """The number of a value, None where it lies outside."""
+        if self.unit:
+            if not isinstance(value, str) or not value.endswith(self.unit):
+                return None
+            try:
+                value = float(value.removesuffix(self.unit))
+            except ValueError:
+                return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if self.low <= value <= self.high else None
+
+    def at(self, share: float) -> float:
+        """The number at a share (0..1) of the range, on its scale."""
+        if self.log:
+            return self.low * math.exp(share * math.log(self.high / self.low))
+        return self.low + share * (self.high - self.low)
+
+    def grid(self) -> list[float]:
+        """Its `points` numbers, evenly spaced on its scale, ends included; one is the middle."""
+        count = self.points or 0
+        if self.low == self.high:
+            return [self.low][:count]
+        if count == 1:
+            return [self.at(0.5)]
+        inner = [self.at(index / (count - 1)) for index in range(1, count - 1)]
+        return [self.low, *inner, self.high] if count else []
+
+
+@dataclass(frozen=True)
+class Int:
+    """A range of whole numbers."""
+
+    low: int
+    high: int
+    log: bool = False
+    points: int | None = None
+
+    def value(self, raw: float) -> int:
+        """The nearest whole number inside the range."""
+        return min(max(round(raw), self.low), self.high)
+
+    def raw(self, value: object) -> float | None:
+        """The number of a value, None where it lies outside."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            return None
+        return value if self.low <= value <= self.high else None
+
+    def at(self, share: float) -> float:
+        """The number at a share (0..1) of the range; each whole number has an equal part of it
+        (on a log scale its part of the logarithms)."""
+        low, high = self.low - 0.5, self.high + 0.5
+        if self.log:
+            low, high = max(low, 0.5), max(high, 0.5)
+            return low * math.exp(share * math.log(high / low))
+        return low + share * (high - low)
+
+    def grid(self) -> list[float]:
+        """Its `points` numbers on its scale, ends included, those that round to one kept once."""
+        exact = Float(self.low, self.high, self.log, self.points).grid()
+        return list(dict.fromkeys(float(self.value(raw)) for raw in exact))
+
+
+@dataclass(frozen=True)
+class Option:
+    """One of a choice: a value, and for a mapping the space that lives only under it, its paths
+    relative to the mapping."""
+
+    value: Any
+    space: Space = field(default_factory=lambda: Space(()))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values, in the order of the spec."""
+
+    options: tuple[Option, ...]
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the options are plain numbers, so that neighbours resemble each other."""
+        return all(
+            isinstance(option.value, int | float) and not isinstance(option.value, bool)
+            for option in self.options
+        )
+
+
+Dimension = Float | Int | Choice
+Choose = Callable[[str, Dimension], float]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Searched parameters by dotted path, in the order of the spec."""
+
+    dimensions: tuple[tuple[str, Dimension], ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.dimensions)
+
+
+def get_path(tree: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path. Raises KeyError where there is none."""
+    value: Any = tree
+    for part in path.split("."):
+        if not isinstance(value, Mapping):
+            raise KeyError(path)
+        value = value[part]
+    return value
+
+
+def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Put a value at a dotted path, making the mappings on the way."""
+    *parents, last = path.split(".")
+    for part in parents:
+        if not isinstance(tree.get(part), dict):
+            tree[part] = {}
+        tree = tree[part]
+    tree[last] = value
+
+
+def build(space: Space, choose: Choose, prefix: str = "") -> dict[str, Any]:
+    """The point whose live parameters `choose` gives numbers for, asked in the spec's order."""
+    return {path: _build(prefix + path, part, choose) for path, part in space.dimensions}
+
+
+def _build(name: str, dimension: Dimension, choose: Choose) -> Any:
+    raw = choose(name, dimension)
+    if not isinstance(dimension, Choice):
+        return dimension.value(raw)
+    option = dimension.options[int(raw)]
+    if not option.space:
+        return option.value
+    value = copy.deepcopy(option.value)
+    for path, inner in build(option.space, choose, f"{name}[{int(raw)}].").items():
+        set_path(value, path, inner)
+    return value
+
+
+def encode(space: Space, point: Point, prefix: str = "") -> dict[str, float] | None:
+    """The raw numbers that `build` makes `point` of, by parameter id; None if it lies outside."""
+    numbers: dict[str, float] = {}
+    for path, dimension in space.dimensions:
+        if path not in point:
+            return None
+        inner = _encode(prefix + path, dimension, point[path])
+        if inner is None:
+            return None
+        numbers |= inner
+    return numbers
+
+
+def _encode(name: str, dimension: Dimension, value: Any) -> dict[str, float] | None:
+    if not isinstance(dimension, Choice):
+        raw = dimension.raw(value)
+        return None if raw is None else {name: raw}
+    for index, option in enumerate(dimension.options):
+        if not option.space:
+            if same(option.value, value):
+                return {name: index}
+            continue
+        if not isinstance(value, Mapping):
+            continue
+        try:
+            inner_point = {path: get_path(value, path) for path, _ in option.space.dimensions}
+        except KeyError:
+            continue
+        inner = encode(option.space, inner_point, f"{name}[{index}].")
+        if inner is None:
+            continue
+        rebuilt = copy.deepcopy(option.value)
+        for path, part in inner_point.items():
+            set_path(rebuilt, path, part)
+        if same(rebuilt, value):
+            return {name: index, **inner}
+    return None
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equality that tells true from 1, and lists from tuples no more than JSON does."""
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, Mapping) and isinstance(right, Mapping):
+        return left.keys() == right.keys() and all(same(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    return bool(left == right)
+
+
+def contains(space: Space, point: Point) -> bool:
+    """Whether `build` could make this point."""
+    return encode(space, point) is not None
+
+
+def parameters(space: Space, prefix: str = "") -> Iterator[tuple[str, Dimension]]:
+    """Every parameter with its id, those under options included, in a fixed order."""
+    for path, dimension in space.dimensions:
+        yield prefix + path, dimension
+        if isinstance(dimension, Choice):
+            for index, option in enumerate(dimension.options):
+                yield from parameters(option.space, f"{prefix}{path}[{index}].")
+
+
+def draw(space: Space, shares: Mapping[str, float]) -> dict[str, Any]:
+    """The point at the given shares (0..1) of every parameter in `parameters`."""
+
+    def choose(name: str, dimension: Dimension) -> float:
+        share = shares[name]
+        if isinstance(dimension, Choice):
+            count = len(dimension.options)
+            return min(int(share * count), count - 1)
+        return dimension.at(share)
+
+    return build(space, choose)
+
+
+def draw_random(space: Space, generator: np.random.Generator) -> dict[str, Any]:
+    """A point drawn uniformly, log-uniformly where the scale is log."""
+    return draw(space, {name: float(generator.random()) for name, _ in parameters(space)})
+
+
+def size(space: Space) -> int | None:
+    """How many points it has, None for infinitely many."""
+    total = 1
+    for _, dimension in space.dimensions:
+        count = _size(dimension)
+        if count is None:
+            return None
+        total *= count
+    return total
+
+
+def _size(dimension: Dimension) -> int | None:
+    if isinstance(dimension, Choice):
+        counts = [size(option.space) for option in dimension.options]
+        return None if None in counts else sum(count for count in counts if count is not None)
+    if dimension.low == dimension.high:
+        return 1
+    return dimension.high - dimension.low + 1 if isinstance(dimension, Int) else None
+
+
+def every_point(space: Space) -> list[dict[str, Any]]:
+    """All the points of a finite space. Raises ValueError for one that `size` says is not."""
+    if size(space) is None:
+        raise ValueError("a space with a range of real numbers has no end")
+    return [point for level in grid(_filled(space)) for point in level]
+
+
+def _filled(space: Space) -> Space:
+    return Space(tuple((path, _fill(part)) for path, part in space.dimensions))
+
+
+def _fill(dimension: Dimension) -> Dimension:
+    if isinstance(dimension, Choice):
+        return Choice(
+            tuple(Option(option.value, _filled(option.space)) for option in dimension.options)
+        )
+    if isinstance(dimension, Int):
+        return Int(dimension.low, dimension.high, False, dimension.high - dimension.low + 1)
+    return Float(dimension.low, dimension.high, False, 1, dimension.unit)
+
+
+def without_points(space: Space) -> list[str]:
+    """The ids of the ranges a grid cannot enumerate because they name no `points`."""
+    return [
+        name
+        for name, dimension in parameters(space)
+        if not isinstance(dimension, Choice) and dimension.points is None
+    ]
+
+
+def grid_size(space: Space) -> int:
+    """How many points its grid has, without making them."""
+    total = 1
+    for _, dimension in space.dimensions:
+        if isinstance(dimension, Choice):
+            total *= sum(grid_size(option.space) for option in dimension.options)
+        else:
+            total *= len(dimension.grid())
+    return total
+
+
+def levels(count: int) -> list[int]:
+    """How fine each of `count` evenly spaced values is: 0 for both ends and the middle, then one
+    more for each halving."""
+    result = [0] * count
+
+    def halve(left: int, right: int, level: int) -> None:
+        if right - left < 2:
+            return
+        middle = (left + right) // 2
+        result[middle] = level
+        halve(left, middle, level + 1)
+        halve(middle, right, level + 1)
+
+    halve(0, count - 1, 0)
+    return result
+
+
+def grid(space: Space) -> list[list[dict[str, Any]]]:
+    """Every point of the grid once, in levels from coarse to fine, so that stopping early still
+    covers the space. A point's level is that of its finest value; within a level points are in
+    the spec's order."""
+    by_level: dict[int, list[dict[str, Any]]] = {}
+    for numbers, level in _grid(space, ""):
+        point = build(space, lambda name, _, numbers=numbers: numbers[name])  # type: ignore[misc]
+        by_level.setdefault(level, []).append(point)
+    return [by_level[level] for level in sorted(by_level)]
+
+
+def _grid(space: Space, prefix: str) -> Iterator[tuple[dict[str, float], int]]:
+    axes = [list(_axis(prefix + path, dimension)) for path, dimension in space.dimensions]
+    for combination in itertools.product(*axes):
+        numbers: dict[str, float] = {}
+        for part, _ in combination:
+            numbers |= part
+        yield numbers, max((level for _, level in combination), default=0)
+
+
+def _axis(name: str, dimension: Dimension) -> Iterator[tuple[dict[str, float], int]]:
+    if not isinstance(dimension, Choice):
+        values = dimension.grid()
+        for raw, level in zip(values, levels(len(values)), strict=True):
+            yield {name: raw}, level
+        return
+    fineness = levels(len(dimension.options)) if dimension.ordered else [0] * len(dimension.options)
+    for index, option in enumerate(dimension.options):
+        for inner, level in _grid(option.space, f"{name}[{index}]."):
+            yield {name: index, **inner}, max(level, fineness[index])

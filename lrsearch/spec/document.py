@@ -1,0 +1,163 @@
+"""YAML text to plain values that remember their lines.
+
+PyYAML's pure parser gives events with marks; the values are built here, because YAML 1.1 reads
+`1e-3` as text and `no` as false, keeps the last of two equal keys, and expands aliases.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from lrsearch.errors import Fault, SpecError
+
+MAX_BYTES = 64 * 1024
+MAX_DEPTH = 32
+
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_WORDS: dict[str, Any] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+
+Path = tuple[str | int, ...]
+
+
+@dataclass
+class Document:
+    """A file's plain values and where each stands.
+
+    `lines` has the line (from 1) of every path; `origins` names the `--set` a path came from.
+    """
+
+    source: str
+    data: Any
+    lines: dict[Path, int] = field(default_factory=dict)
+    origins: dict[Path, str] = field(default_factory=dict)
+
+    def fault(self, path: Path, message: str, hint: str = "") -> Fault:
+        """A fault at a path, or at the nearest of its ancestors that stands in the text."""
+        key = ".".join(str(part) for part in path)
+        for length in range(len(path), -1, -1):
+            if path[:length] in self.origins:
+                return Fault(0, key, message, self.origins[path[:length]], hint)
+            if path[:length] in self.lines:
+                return Fault(self.lines[path[:length]], key, message, self.source, hint)
+        return Fault(0, key, message, self.source, hint)
+
+
+def plain_scalar(text: str) -> Any:
+    """The value of an unquoted scalar: null, true, false, a number, or text."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text) if len(text) < 400 else text
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    return text
+
+
+def parse(text: str, source: str) -> Document:
+    """Read one YAML document. Raises SpecError with every duplicate key, alias and tag, or with
+    the one place where the text stops being YAML."""
+    if len(text.encode()) > MAX_BYTES:
+        raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
+    document = Document(source, None)
+    builder = _Builder(document)
+    try:
+        builder.read(yaml.parse(text, Loader=yaml.SafeLoader))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 0
+        problem = error.problem or str(error)
+        if "'\\t'" in problem:
+            problem = "a tab cannot indent YAML: use spaces"
+        elif error.context:
+            problem = f"not valid YAML: {error.context}, {problem}"
+        else:
+            problem = f"not valid YAML: {problem}"
+        raise SpecError([*builder.faults, Fault(line, "", problem, source)]) from None
+    except yaml.YAMLError as error:
+        reason = getattr(error, "reason", str(error))
+        raise SpecError([Fault(0, "", f"not a text file: {reason}", source)]) from None
+    if builder.faults:
+        raise SpecError(builder.faults)
+    return document
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
+
+
+class _Builder:
+    def __init__(self, document: Document) -> None:
+        self.document = document
+        self.faults: list[Fault] = []
+
+    def read(self, events: Iterator[Any]) -> None:
+        documents = 0
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._fault(event, "", "a spec is one YAML document, this is another")
+                    return
+            elif isinstance(event, yaml.NodeEvent):
+                self.document.data = self._value(event, events, ())
+
+    def _fault(self, event: Any, key: str, message: str) -> None:
+        self.faults.append(Fault(_line(event), key, message, self.document.source))
+
+    def _value(self, event: Any, events: Iterator[Any], path: Path) -> Any:
+        key = ".".join(str(part) for part in path)
+        self.document.lines.setdefault(path, _line(event))
+        if len(path) > MAX_DEPTH:
+            fault = Fault(
+                _line(event),
+                ".".join(str(part) for part in path[:3]) + "...",
+                f"nested deeper than {MAX_DEPTH} levels",
+                self.document.source,
+            )
+            raise SpecError([*self.faults, fault])
+        if isinstance(event, yaml.AliasEvent):
+            self._fault(event, key, f"aliases are not allowed (*{event.anchor}): write it out")
+            return None
+        if event.anchor is not None:
+            self._fault(event, key, f"anchors are not allowed (&{event.anchor}): write it out")
+        if event.tag is not None:
+            self._fault(event, key, f"tags are not allowed ({event.tag}): a spec is plain data")
+        if isinstance(event, yaml.ScalarEvent):
+            return plain_scalar(event.value) if event.style is None else event.value
+        if isinstance(event, yaml.SequenceStartEvent):
+            items: list[Any] = []
+            while not isinstance(item := next(events), yaml.SequenceEndEvent):
+                items.append(self._value(item, events, (*path, len(items))))
+            return items
+        mapping: dict[str, Any] = {}
+        while not isinstance(name := next(events), yaml.MappingEndEvent):
+            if not isinstance(name, yaml.ScalarEvent):
+                self._fault(name, key, "a key is plain text")
+                self._value(name, events, (*path, "?"))
+                self._value(next(events), events, (*path, "?"))
+                continue
+            inner = (*path, name.value)
+            if name.value in mapping:
+                first = self.document.lines[inner]
+                dotted = ".".join(str(part) for part in inner)
+                self._fault(name, dotted, f"given twice, first on line {first}")
+                self._value(next(events), events, (*inner, "?"))
+                continue
+            if name.anchor is not None or name.tag is not None:
+                self._fault(name, key, "anchors and tags are not allowed")
+            self.document.lines[inner] = _line(name)
+            mapping[name.value] = self._value(next(events), events, inner)
+        return mapping

@@ -1,0 +1,28 @@
+"""A point as a complete spec with nothing left to search."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import yaml
+
+from lrsearch.spec.model import Spec
+from lrsearch.trial import Config, Objective
+
+
+def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> str:
+    """YAML of a spec that trains `config` alone, with the seeds of `spec`, under another name."""
+    document: dict[str, Any] = {
+        "name": name,
+        **copy.deepcopy({part: dict(config[part]) for part in ("data", "model", "train")}),
+        "objective": {"metric": objective.metric, "at": objective.at},
+        "seeds": spec.seeds,
+        "seed": spec.seed,
+    }
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+
+
+def export_name(name: str) -> str:
+    """The name of an exported point's run: `-best` behind the run's own, within 64 characters."""
+    return name[: 64 - len("-best")] + "-best"

@@ -1,0 +1,330 @@
+"""The validated spec, and what follows from it: resolved configs, identities, trial keys."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lrsearch import catalogue, duration
+from lrsearch.catalogue import REQUIRED, Parameter
+from lrsearch.space import Choice, Dimension, Option, Space, build, encode, get_path, same, set_path
+from lrsearch.trial import Config, Facts, Objective, Point
+
+TRAINING_VERSION = 1
+"""Part of every trial key: raised when the same config comes to mean another training."""
+
+
+@dataclass(frozen=True)
+class RandomSettings:
+    """`random:` of a spec."""
+
+    trials: int = 40
+    sampler: str = "random"
+
+
+@dataclass(frozen=True)
+class BayesSettings:
+    """`bayes:` of a spec."""
+
+    trials: int = 40
+    startup: int = 8
+    generation: int = 4
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A spec as one file (and its overrides) gives it, checked.
+
+    `data`, `model` and `train` are the fixed values with every default filled, except the loss
+    and the metric, whose defaults follow the data. `document` is the plain YAML they came from.
+    """
+
+    name: str
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    train: Mapping[str, Any]
+    metric: str | None
+    at: str
+    space: Space
+    random: RandomSettings
+    bayes: BayesSettings
+    seeds: int
+    seed: int
+    max_failures: int
+    notes: tuple[str, ...]
+    imports: tuple[str, ...]
+    folder: Path
+    source: str
+    text: str
+    document: Mapping[str, Any]
+
+    @property
+    def task(self) -> str | None:
+        """The data's task, None where only loading them can tell."""
+        source = catalogue.DATA.get(self.data.get("name", ""))
+        return source.task if source else None
+
+    @property
+    def samples(self) -> int | None:
+        """The data's size, None where only loading them can tell."""
+        source = catalogue.DATA.get(self.data.get("name", ""))
+        return source.samples if source else None
+
+    @property
+    def folds(self) -> int | None:
+        """The number of folds, None for a single split."""
+        validation = self.data["validation"]
+        return int(validation["folds"]) if isinstance(validation, Mapping) else None
+
+    @property
+    def trials_per_point(self) -> int:
+        """Seeds times folds."""
+        return self.seeds * (self.folds or 1)
+
+    @property
+    def train_samples(self) -> tuple[int, ...] | None:
+        """Training samples of each fold, None where only loading the data can tell."""
+        if self.samples is None:
+            return None
+        return catalogue.split_sizes(
+            self.samples, self.folds or self.data["validation"], self.data["test"] or 0.0
+        )[0]
+
+    def objective(self, task: str) -> Objective:
+        """What is compared, the metric's default following the task."""
+        metric = self.metric or catalogue.default_metric(task)
+        return Objective(metric, catalogue.METRICS[metric][0], self.at)
+
+
+def complete(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Every parameter in the catalogue's order: the given value or the default."""
+    filled = {}
+    for name, parameter in parameters.items():
+        value = given.get(name, parameter.default)
+        if value is REQUIRED:
+            continue
+        filled[name] = list(value) if isinstance(value, tuple) else value
+    return filled
+
+
+def complete_group(path: str, given: Any) -> Any:
+    """The mapping at `schedule`, `optimizer`, `warmup` or `model` with its defaults filled; any
+    other value as it is."""
+    if not isinstance(given, Mapping):
+        return given
+    if path == "warmup":
+        return complete(catalogue.WARMUP, given)
+    tables = {
+        "schedule": catalogue.SCHEDULES,
+        "optimizer": catalogue.OPTIMIZERS,
+        "model": catalogue.MODELS,
+    }
+    if path not in tables or "name" not in given:
+        return copy.deepcopy(dict(given))
+    entry = tables[path][given["name"]]
+    filled = {"name": given["name"], **complete(entry.parameters, given)}
+    # An optimizer's own learning rate is train.lr once resolved.
+    return filled | ({"lr": given["lr"]} if path == "optimizer" and "lr" in given else {})
+
+
+def config_path(path: str) -> str:
+    """The dotted path in a resolved config of a path in `search`."""
+    return path if path.split(".")[0] in ("model", "data") else f"train.{path}"
+
+
+def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]:
+    """The whole training at a point: {"data", "model", "train"}, every default filled.
+
+    With `task` None the loss may stay None.
+    """
+    config: dict[str, Any] = {
+        "data": copy.deepcopy(dict(spec.data)),
+        "model": copy.deepcopy(dict(spec.model)),
+        "train": copy.deepcopy(dict(spec.train)),
+    }
+    for path, value in point.items():
+        set_path(config, config_path(path), copy.deepcopy(complete_group(path, value)))
+    train = config["train"]
+    if train["warmup"] is not None:
+        train["warmup"] = complete_group("warmup", train["warmup"])
+    own_rate = train["optimizer"].pop("lr", None)
+    if own_rate is not None:
+        train["lr"] = own_rate
+    train["lr"] = float(train["lr"])
+    if train["loss"] is None and task is not None:
+        train["loss"] = catalogue.default_loss(task)
+    return config
+
+
+def locate(spec: Spec, config: Config, task: str | None = None) -> dict[str, Any] | None:
+    """The point of the spec's space that resolves to `config`, None where there is none."""
+    point: dict[str, Any] = {}
+    for path, dimension in spec.space.dimensions:
+        try:
+            value = get_path(config, config_path(path))
+        except KeyError:
+            return None
+        if isinstance(dimension, Choice):
+            found = _locate_option(path, dimension, value, config)
+            if found is None:
+                return None
+            value = found[0]
+        point[path] = value
+    numbers = encode(spec.space, point)
+    if numbers is None:
+        return None
+    point = build(spec.space, lambda name, _: numbers[name])
+    return point if same(identity(resolve(spec, point, task)), identity(config)) else None
+
+
+def _locate_option(path: str, dimension: Choice, value: Any, config: Config) -> tuple[Any] | None:
+    """The option that `value` is once its defaults are left out again, in a 1-tuple."""
+    for option in dimension.options:
+        candidate = _strip(path, option, value, config)
+        if candidate is None:
+            continue
+        alone = Space(((path, Choice((option,))),))
+        if encode(alone, {path: candidate[0]}) is not None:
+            return candidate
+    return None
+
+
+def _strip(path: str, option: Option, value: Any, config: Config) -> tuple[Any] | None:
+    if not isinstance(option.value, Mapping) or not isinstance(value, Mapping):
+        return (value,) if same(option.value, value) else None
+    whole = dict(value)
+    names = {name.split(".")[0] for name, _ in option.space.dimensions} | set(option.value)
+    if path == "optimizer" and "lr" in names:
+        whole["lr"] = config["train"]["lr"]
+    candidate = {name: whole[name] for name in (*option.value, *names) if name in whole}
+    return (candidate,) if same(complete_group(path, candidate), whole) else None
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """What of a config decides the measurement: a file's path does not, its content does."""
+    data = dict(config["data"])
+    source = catalogue.DATA.get(data.get("name", ""))
+    for name, parameter in (source.parameters if source else {}).items():
+        if parameter.kind == "path":
+            data.pop(name, None)
+    return {"data": data, "model": config["model"], "train": config["train"]}
+
+
+def hashes(facts: Facts) -> dict[str, str]:
+    """The content that a config only names: the data's and the user modules' SHA-256."""
+    return {"data": facts.data_hash, "source": facts.source_hash}
+
+
+def trial_key(config: Config, content: Mapping[str, str], seed: int, fold: int | None) -> str:
+    """SHA-256 (hex) of everything that decides what a trial measures."""
+    whole = {
+        "version": TRAINING_VERSION,
+        "config": identity(config),
+        "content": dict(content),
+        "seed": seed,
+        "fold": fold,
+    }
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(spec: Spec, config: Config, task: str | None = None) -> list[str]:
+    """Where a stored config departs from what the spec fixes: `train.budget: 20ep stored, 5ep in
+    the spec`. Empty when the config belongs to the spec, inside its space or not."""
+    stored, present = identity(config), identity(resolve_fixed(spec, task))
+    searched = {config_path(path) for path, _ in spec.space.dimensions}
+    optimizers = dict(spec.space.dimensions).get("optimizer")
+    if isinstance(optimizers, Choice) and any(_carries_rate(part) for part in optimizers.options):
+        searched.add("train.lr")
+    found: list[str] = []
+    _compare(stored, present, "", searched, found)
+    return found
+
+
+def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
+    """The config of the spec's fixed values alone, what is searched at any value."""
+    train = dict(spec.train)
+    if train["loss"] is None and task is not None:
+        train["loss"] = catalogue.default_loss(task)
+    return {"data": spec.data, "model": spec.model, "train": train}
+
+
+def _carries_rate(option: Option) -> bool:
+    own = {path for path, _ in option.space.dimensions}
+    return "lr" in own or (isinstance(option.value, Mapping) and "lr" in option.value)
+
+
+def _compare(stored: Any, present: Any, path: str, searched: set[str], found: list[str]) -> None:
+    if path in searched:
+        return
+    if isinstance(stored, Mapping) and isinstance(present, Mapping):
+        for name in dict.fromkeys((*present, *stored)):
+            inner = f"{path}.{name}" if path else str(name)
+            _compare(stored.get(name), present.get(name), inner, searched, found)
+    elif not same(stored, present):
+        if any(name.startswith(path + ".") for name in searched) and (
+            stored is None or present is None
+        ):
+            # warmup.for is searched while the fixed warmup is null: the search makes the mapping.
+            return
+        left, right = (json.dumps(value, default=str) for value in (stored, present))
+        found.append(f"{path}: {left} stored, {right} in the spec")
+
+
+def flatten(space: Space, config: Config) -> dict[str, Any]:
+    """Every value in which points of the space can differ, flat: {"lr": 0.1, "schedule":
+    "one_cycle", "schedule.pct_start": 0.3}. An optimizer's own rate is `lr`."""
+    flat: dict[str, Any] = {}
+    for path, dimension in space.dimensions:
+        try:
+            value = get_path(config, config_path(path))
+        except KeyError:
+            continue
+        if not isinstance(value, Mapping):
+            flat[path] = value
+            continue
+        title = value.get("name", value.get("class_path"))
+        if title is not None:
+            flat[path] = title
+        for name in _distinguishing(dimension, title):
+            if path == "optimizer" and name == "lr":
+                flat["lr"] = config["train"]["lr"]
+                continue
+            try:
+                flat[f"{path}.{name}"] = get_path(value, name)
+            except KeyError:
+                continue
+    return flat
+
+
+def _distinguishing(dimension: Dimension, title: Any) -> list[str]:
+    """The arguments in which a choice's options of one name can differ from each other."""
+    if not isinstance(dimension, Choice):
+        return []
+    alike = [
+        option
+        for option in dimension.options
+        if isinstance(option.value, Mapping)
+        and option.value.get("name", option.value.get("class_path")) == title
+    ]
+    names: dict[str, None] = {}
+    for option in alike:
+        names |= dict.fromkeys(path for path, _ in option.space.dimensions)
+        for name, value in option.value.items():
+            if name in ("name", "class_path"):
+                continue
+            if title is None or any(not same(other.value.get(name), value) for other in alike):
+                names[name] = None
+    return list(names)
+
+
+def steps_of(config: Config, samples: int) -> int:
+    """The optimizer steps of a training on `samples` training samples."""
+    train = config["train"]
+    budget = duration.parse(train["budget"])
+    return duration.budget_steps(budget, samples=samples, batch_size=train["batch_size"])

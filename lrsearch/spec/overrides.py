@@ -1,0 +1,124 @@
+"""`--set train.lr=0.1`: a value put into a document by the grammar of the document itself."""
+
+from __future__ import annotations
+
+from pathlib import Path as FilePath
+from typing import Any
+
+from lrsearch import catalogue
+from lrsearch.errors import Fault, SpecError, UsageError
+from lrsearch.spec.document import Document, Path, parse
+
+
+def apply_override(document: Document, text: str) -> None:
+    """Put `PATH=VALUE` into the document. A path under `train`, `model` or `data` that is
+    searched becomes fixed. Raises UsageError for text that is no override, SpecError where the
+    path runs through a value."""
+    source = f"--set {text}"
+    name, equals, value_text = text.partition("=")
+    name = name.strip()
+    if not equals or not name or any(not part for part in name.split(".")):
+        raise UsageError(f"{text!r} is no override", where="--set", hint="write --set train.lr=0.1")
+    value = parse(value_text.strip() or "null", source).data
+    if document.data is None:
+        document.data = {}
+    if not isinstance(document.data, dict):
+        return  # `validate` says what a spec is
+    parts = name.split(".")
+    path = _put(document, parts, _absolute(name, value), source)
+    for known in [known for known in document.lines if known[: len(path)] == path]:
+        del document.lines[known]
+    document.origins[path] = source
+    if parts[0] in ("train", "model", "data"):
+        fixed = parts[1:] if parts[0] == "train" else parts
+        _stop_searching(document, ".".join(fixed), source)
+
+
+def _absolute(name: str, value: Any) -> Any:
+    """A path on the command line is relative to where the person stands, not to the spec."""
+    arguments = {
+        key: part for source in catalogue.DATA.values() for key, part in source.parameters.items()
+    }
+    head, _, rest = name.partition(".")
+    if (
+        head == "data"
+        and rest in arguments
+        and arguments[rest].kind == "path"
+        and isinstance(value, str)
+    ):
+        return str(FilePath(value).expanduser().absolute())
+    return value
+
+
+def _put(document: Document, parts: list[str], value: Any, source: str) -> Path:
+    """Set the value, taking dotted keys of the document as they stand; the path it came to."""
+    tree = document.data
+    path: list[str] = []
+    while True:
+        # `optimizer.momentum: {...}` is one key: the longest that stands in the text wins.
+        for length in range(len(parts), 0, -1):
+            if ".".join(parts[:length]) in tree:
+                break
+        else:
+            length = 1
+        key = ".".join(parts[:length])
+        path.append(key)
+        parts = parts[length:]
+        if not parts:
+            tree[key] = value
+            return tuple(path)
+        inner = tree.get(key)
+        if inner is None:
+            inner = {}
+        elif isinstance(inner, str) and path[0] != "search":
+            inner = {"name": inner}
+        elif not isinstance(inner, dict):
+            fault = Fault(
+                0, ".".join(path), f"'{key}' is one value: nothing can be set inside", source
+            )
+            raise SpecError([fault])
+        tree[key] = inner
+        tree = inner
+
+
+def _stop_searching(document: Document, name: str, source: str) -> None:
+    """Take `name` and all below it out of `search`."""
+    search = document.data.get("search")
+    if not isinstance(search, dict):
+        return
+    _remove(search, "", name)
+    for path in _dotted(search, ""):
+        if name.startswith(path + "."):
+            raise SpecError(
+                [
+                    Fault(
+                        0,
+                        name,
+                        f"'{path}' is searched as a whole",
+                        source,
+                        f"fix it whole, such as --set 'train.{path}={{name: ...}}'",
+                    )
+                ]
+            )
+
+
+def _remove(tree: dict[str, Any], prefix: str, name: str) -> None:
+    for key in list(tree):
+        dotted = f"{prefix}{key}"
+        if dotted == name or dotted.startswith(name + "."):
+            del tree[key]
+        elif isinstance(tree[key], dict) and name.startswith(dotted + "."):
+            _remove(tree[key], f"{dotted}.", name)
+            if not tree[key]:
+                del tree[key]
+
+
+def _dotted(tree: dict[str, Any], prefix: str) -> list[str]:
+    found = []
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        if isinstance(value, dict) and not ("min" in value or "max" in value):
+            found += _dotted(value, f"{dotted}.")
+        else:
+            found.append(dotted)
+    return found

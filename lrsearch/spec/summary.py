@@ -1,0 +1,114 @@
+"""A spec read back in words."""
+
+from __future__ import annotations
+
+from lrsearch.space import Choice, Dimension, Space, build, grid_size, parameters, without_points
+from lrsearch.spec.model import Spec, resolve, steps_of
+from lrsearch.spec.values import show
+
+
+def first_point(space: Space) -> dict[str, object]:
+    """The point of every lowest value and first option."""
+    return build(space, lambda _, part: 0 if isinstance(part, Choice) else part.low)
+
+
+def describe_dimension(dimension: Dimension) -> str:
+    """One searched parameter in words: `1e-4 to 1, log, 9 points`."""
+    if isinstance(dimension, Choice):
+        names = []
+        for option in dimension.options:
+            value = option.value
+            if isinstance(value, dict):
+                value = value.get("name", value.get("class_path", value))
+                name = str(value)
+                inner = [path for path, _ in option.space.dimensions]
+                names.append(f"{name} (with its {', '.join(inner)})" if inner else name)
+            else:
+                names.append(show(value).strip("'"))
+        return ", ".join(names)
+    unit = getattr(dimension, "unit", "")
+    text = f"{dimension.low:g}{unit} to {dimension.high:g}{unit}"
+    text += ", log" if dimension.log else ""
+    return text + (f", {dimension.points} points" if dimension.points else "")
+
+
+def count_steps(spec: Spec) -> str:
+    """How many steps a trial takes, over the searched batch sizes and budgets."""
+    samples = spec.train_samples
+    if samples is None:
+        return "the steps of a trial are known when the data load"
+    config = resolve(spec, first_point(spec.space))
+    variants = [config]
+    for path, dimension in spec.space.dimensions:
+        if path not in ("batch_size", "budget"):
+            continue
+        values = (
+            [option.value for option in dimension.options]
+            if isinstance(dimension, Choice)
+            else [dimension.value(dimension.low), dimension.value(dimension.high)]
+        )
+        variants = [
+            {**variant, "train": {**variant["train"], path: value}}
+            for variant in variants
+            for value in values
+        ]
+    counts = [steps_of(variant, max(samples)) for variant in variants]
+    low, high = min(counts), max(counts)
+    many = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"a trial takes {many} steps"
+
+
+def describe(spec: Spec) -> str:
+    """What the spec searches and what it costs, in a paragraph."""
+    data = spec.data.get("name", spec.data.get("class_path"))
+    model = spec.model.get("name", spec.model.get("class_path"))
+    budget = "searched" if "budget" in dict(spec.space.dimensions) else spec.train["budget"]
+    sentences = [f"Run '{spec.name}' trains {model} on {data}, budget {budget} a trial"]
+    searched = [f"{path} ({describe_dimension(part)})" for path, part in spec.space.dimensions]
+    if searched:
+        sentences.append("It searches " + "; ".join(searched))
+    else:
+        sentences.append("It searches nothing: grid trains its one point")
+    missing = without_points(spec.space)
+    if not missing:
+        count = grid_size(spec.space)
+        sentences.append(f"The grid has {count:,} point{'s' if count != 1 else ''}")
+    else:
+        sentences.append(f"No grid: {', '.join(missing)} has no 'points'")
+    per_point = spec.trials_per_point
+    if per_point > 1:
+        parts = [f"{spec.seeds} seeds" if spec.seeds > 1 else ""]
+        parts.append(f"{spec.folds} folds" if spec.folds else "")
+        sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
+    steps = count_steps(spec)
+    sentences.append(steps[0].upper() + steps[1:])
+    metric = spec.metric or (spec.objective(spec.task).metric if spec.task else None)
+    compared = metric or "the task's usual metric"
+    sentences.append(f"Points are compared by validation {compared}, {spec.at} of the training")
+    return ". ".join(sentences) + "."
+
+
+def schedule_points(space: Space, base: dict[str, object]) -> list[dict[str, object]]:
+    """Points that differ from `base` in the schedule alone: each option of a searched schedule,
+    at the lowest and the highest of its own ranges; `base` itself where none is searched."""
+    prefixes = ("schedule", "warmup")
+    names = [name for name, _ in parameters(space) if name.split(".")[0].split("[")[0] in prefixes]
+    chosen = dict(space.dimensions).get("schedule")
+    if not names:
+        return [base]
+    indices = range(len(chosen.options)) if isinstance(chosen, Choice) else range(1)
+    found: list[dict[str, object]] = []
+    for index in indices:
+        for high in (False, True):
+
+            def choose(name: str, part: Dimension, index: int = index, high: bool = high) -> float:
+                if name == "schedule" and isinstance(part, Choice):
+                    return index
+                if isinstance(part, Choice):
+                    return len(part.options) - 1 if high and name in names else 0
+                return part.high if high and name in names else part.low
+
+            point = build(space, choose)
+            if point not in found:
+                found.append(point)
+    return found

@@ -1,0 +1,771 @@
+"""A document checked against the catalogue, every fault of it at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from lrsearch import catalogue, schedules
+from lrsearch.catalogue import REQUIRED, Entry, Parameter
+from lrsearch.duration import budget_steps
+from lrsearch.duration import parse as parse_duration
+from lrsearch.errors import Fault, SpecError, suggest
+from lrsearch.space import Choice, Dimension, Float, Int, Option, Space, same
+from lrsearch.spec.document import Document, Path
+from lrsearch.spec.model import (
+    BayesSettings,
+    RandomSettings,
+    Spec,
+    complete,
+)
+from lrsearch.spec.values import check_duration, check_value, show
+
+TOP_LEVEL = (
+    "name",
+    "data",
+    "model",
+    "train",
+    "objective",
+    "search",
+    "random",
+    "bayes",
+    "seeds",
+    "seed",
+    "max_failures",
+)
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+_COUNT = Parameter("int", low=1)
+_GROUPS: dict[str, Mapping[str, Entry]] = {
+    "schedule": catalogue.SCHEDULES,
+    "optimizer": catalogue.OPTIMIZERS,
+}
+_SETTINGS: dict[str, dict[str, Parameter]] = {
+    "random": {
+        "trials": Parameter("int", 40, low=1),
+        "sampler": Parameter("text", "random", choices=("random", "sobol")),
+    },
+    "bayes": {
+        "trials": Parameter("int", 40, low=1),
+        "startup": Parameter("int", 8, low=1),
+        "generation": Parameter("int", 4, low=1),
+    },
+}
+_PLAIN: dict[str, Parameter] = {
+    "seeds": Parameter("int", 1, low=1),
+    "seed": Parameter("int", 0, low=0, high=2**31 - 1),
+    "max_failures": Parameter("int", 10, low=0),
+}
+_MISSING: Any = object()
+
+
+def validate(document: Document, folder: FilePath, text: str) -> Spec:
+    """The spec a document describes. Raises SpecError with all its faults."""
+    reader = _Reader(document, folder)
+    spec = reader.spec(text)
+    if reader.faults or spec is None:
+        raise SpecError(reader.faults)
+    return spec
+
+
+class _Reader:
+    """Reads a document part by part, collecting faults instead of stopping at the first."""
+
+    def __init__(self, document: Document, folder: FilePath) -> None:
+        self.document = document
+        self.folder = folder
+        self.faults: list[Fault] = []
+        self.notes: list[str] = []
+        self.imports: list[str] = []
+
+    def fault(self, path: Path, message: str, hint: str = "") -> None:
+        self.faults.append(self.document.fault(path, message, hint))
+
+    def spec(self, text: str) -> Spec | None:
+        top = self.document.data
+        if top is None:
+            self.fault((), "the file is empty: a spec has at least data, model and train")
+            return None
+        if not isinstance(top, Mapping):
+            kind = "a list" if isinstance(top, list) else show(top)
+            self.fault((), f"a spec is a mapping (key: value), this is {kind}")
+            return None
+        self.unknown((), top, TOP_LEVEL)
+        for key in ("data", "model", "train"):
+            if key not in top:
+                self.fault((), f"'{key}' is missing")
+        name = self.name(top)
+        data = self.data(top.get("data", _MISSING))
+        model = self.model(("model",), top.get("model", _MISSING))
+        train = self.train(top.get("train", _MISSING))
+        metric, at = self.objective(top.get("objective"))
+        settings = {key: self.settings(key, top.get(key)) for key in _SETTINGS}
+        plain = {
+            key: self.value((key,), parameter, top[key]) if key in top else parameter.default
+            for key, parameter in _PLAIN.items()
+        }
+        space = self.search(top.get("search"), data, model, train)
+        self.task(data, train, metric, space)
+        self.lengths(data, train, space)
+        if self.faults:
+            return None
+        return Spec(
+            name=name,
+            data=data,
+            model=model,
+            train=train,
+            metric=metric,
+            at=at,
+            space=space,
+            random=RandomSettings(**settings["random"]),
+            bayes=BayesSettings(**settings["bayes"]),
+            **plain,
+            notes=tuple(self.notes),
+            imports=tuple(dict.fromkeys(self.imports)),
+            folder=self.folder,
+            source=self.document.source,
+            text=text,
+            document=top,
+        )
+
+    # parts
+
+    def name(self, top: Mapping[str, Any]) -> str:
+        stem = FilePath(self.document.source).stem
+        name = top.get("name", stem)
+        if isinstance(name, str) and NAME.fullmatch(name):
+            return name
+        rule = "a run's name starts with a letter or digit and has at most 64 of A-Z a-z 0-9 . _ -"
+        if "name" not in top:
+            self.fault(
+                (), f"'name' is missing, and the file's own name '{stem}' cannot serve", rule
+            )
+        else:
+            quote = "; quote it" if isinstance(name, int | float) else ""
+            self.fault(("name",), f"{show(name)} cannot name a run{quote}", rule)
+        return ""
+
+    def data(self, raw: Any) -> dict[str, Any]:
+        if raw is _MISSING:
+            return {}
+        path: Path = ("data",)
+        raw = {"name": raw} if isinstance(raw, str) else raw
+        if not isinstance(raw, Mapping):
+            self.fault(path, f"{show(raw)} names no data", suggest("", catalogue.DATA))
+            return {}
+        common = ("validation", "test", *catalogue.SPLITTING)
+        source: catalogue.Source | None = None
+        if "class_path" in raw:
+            own = self.import_path(path, raw, common)
+        else:
+            name = raw.get("name", _MISSING)
+            if name is _MISSING:
+                self.fault(path, "'name' (or 'class_path') is missing", suggest("", catalogue.DATA))
+                return {}
+            source = catalogue.DATA.get(name) if isinstance(name, str) else None
+            if source is None:
+                self.fault(
+                    (*path, "name"),
+                    f"unknown data {show(name)}",
+                    suggest(str(name), catalogue.DATA),
+                )
+                return {}
+            self.unknown(path, raw, ("name", *source.parameters, *common))
+            own = {"name": name, **self.arguments(path, raw, source.parameters)}
+            for key, parameter in source.parameters.items():
+                if parameter.kind == "path" and isinstance(own.get(key), str):
+                    own[key] = str((self.folder / FilePath(own[key]).expanduser()).resolve())
+        own["validation"] = self.validation(raw.get("validation", 0.2), source)
+        own["test"] = self.test(raw.get("test"), source)
+        own |= self.arguments(path, raw, catalogue.SPLITTING)
+        validation, test = own["validation"], own["test"]
+        if validation == "source" == test:
+            self.fault((*path, "test"), "the source's own split is the validation split already")
+        if isinstance(validation, float) and isinstance(test, float) and validation + test >= 1:
+            self.fault(
+                (*path, "test"),
+                f"validation {validation:g} and test {test:g} leave nothing to train on",
+            )
+        return own
+
+    def validation(self, raw: Any, source: catalogue.Source | None) -> Any:
+        path: Path = ("data", "validation")
+        if isinstance(raw, Mapping):
+            self.unknown(path, raw, ("folds",))
+            if "folds" not in raw:
+                self.fault(path, "'folds' is missing")
+                return 0.2
+            return {"folds": self.value((*path, "folds"), Parameter("int", low=2), raw["folds"])}
+        return self.share(path, raw, source, "a share such as 0.2, {folds: 5}, or source")
+
+    def test(self, raw: Any, source: catalogue.Source | None) -> Any:
+        if raw is None:
+            return None
+        return self.share(("data", "test"), raw, source, "a share such as 0.1, source, or null")
+
+    def share(self, path: Path, raw: Any, source: catalogue.Source | None, allowed: str) -> Any:
+        if raw == "source":
+            if source is not None and not source.own_split:
+                self.fault(path, "this data source has no split of its own", f"it takes {allowed}")
+            return raw
+        number = isinstance(raw, int | float) and not isinstance(raw, bool)
+        if not number or not 0 < raw < 1:
+            self.fault(path, f"{show(raw)} is no share of the data", f"it takes {allowed}")
+            return 0.2
+        return float(raw)
+
+    def model(self, path: Path, raw: Any, dimensions: list[Any] | None = None) -> dict[str, Any]:
+        if raw is _MISSING:
+            return {}
+        if isinstance(raw, Mapping) and "class_path" in raw:
+            return self.import_path(path, raw, (), dimensions)
+        return self.named(path, raw, catalogue.MODELS, "model", dimensions)
+
+    def train(self, raw: Any) -> dict[str, Any]:
+        if raw is _MISSING:
+            return {}
+        path: Path = ("train",)
+        if not isinstance(raw, Mapping):
+            self.fault(path, f"{show(raw)} is no mapping of training values")
+            return {}
+        self.unknown(path, raw, (*catalogue.TRAIN, "schedule", "warmup", "optimizer"))
+        train: dict[str, Any] = {}
+        for key, parameter in catalogue.TRAIN.items():
+            if key in raw:
+                train[key] = self.value((*path, key), parameter, raw[key])
+            elif parameter.default is not REQUIRED:
+                train[key] = parameter.default
+        train["schedule"] = self.named(
+            (*path, "schedule"), raw.get("schedule", "constant"), catalogue.SCHEDULES, "schedule"
+        )
+        train["warmup"] = self.warmup((*path, "warmup"), raw.get("warmup"))
+        train["optimizer"] = self.named(
+            (*path, "optimizer"), raw.get("optimizer", "sgd"), catalogue.OPTIMIZERS, "optimizer"
+        )
+        return train
+
+    def warmup(self, path: Path, raw: Any, dimensions: list[Any] | None = None) -> Any:
+        if raw is None:
+            return None
+        if isinstance(raw, str):
+            raw = {"for": raw}
+        if not isinstance(raw, Mapping):
+            self.fault(
+                path, f"{show(raw)} is no warmup", "write {for: 0.05dur, shape: linear}, or null"
+            )
+            return None
+        self.unknown(path, raw, tuple(catalogue.WARMUP))
+        length = raw.get("for")
+        if isinstance(length, str) and length.endswith("dur") and self._share(length) >= 1:
+            self.fault((*path, "for"), f"a warmup of {length} leaves nothing of the budget")
+        given = self.arguments(path, raw, catalogue.WARMUP, dimensions)
+        return given if dimensions is not None else complete(catalogue.WARMUP, given)
+
+    @staticmethod
+    def _share(text: str) -> float:
+        try:
+            return parse_duration(text).value
+        except ValueError:
+            return 0.0
+
+    def objective(self, raw: Any) -> tuple[str | None, str]:
+        path: Path = ("objective",)
+        raw = {"metric": raw} if isinstance(raw, str) else raw
+        if raw is None:
+            return None, "last"
+        if not isinstance(raw, Mapping):
+            self.fault(path, f"{show(raw)} is no objective", "write {metric: accuracy, at: last}")
+            return None, "last"
+        self.unknown(path, raw, ("metric", "at"))
+        metric = raw.get("metric")
+        if metric is not None:
+            known = Parameter("text", choices=tuple(catalogue.METRICS))
+            metric = self.value((*path, "metric"), known, metric)
+        at = Parameter("text", "last", choices=("last", "best"))
+        return metric, self.value((*path, "at"), at, raw.get("at", "last"))
+
+    def settings(self, key: str, raw: Any) -> dict[str, Any]:
+        if raw is None:
+            raw = {}
+        if not isinstance(raw, Mapping):
+            self.fault((key,), f"{show(raw)} is no mapping", "write {trials: 40}")
+            raw = {}
+        self.unknown((key,), raw, tuple(_SETTINGS[key]))
+        return complete(_SETTINGS[key], self.arguments((key,), raw, _SETTINGS[key]))
+
+    # what they are made of
+
+    def unknown(self, path: Path, raw: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+        for key in raw:
+            if key not in allowed:
+                self.fault((*path, key), "unknown key", suggest(key, allowed))
+
+    def value(self, path: Path, parameter: Parameter, raw: Any) -> Any:
+        try:
+            return check_value(parameter, raw)
+        except ValueError as error:
+            self.fault(path, str(error))
+            return raw
+
+    def arguments(
+        self,
+        path: Path,
+        raw: Mapping[str, Any],
+        known: Mapping[str, Parameter],
+        dimensions: list[Any] | None = None,
+    ) -> dict[str, Any]:
+        """The given arguments, checked; those that are ranges or choices go to `dimensions`,
+        where that is a list. Without it the defaults of those not given are filled."""
+        given: dict[str, Any] = {}
+        for key, parameter in known.items():
+            if key not in raw:
+                if parameter.default is REQUIRED:
+                    self.fault(path, f"'{key}' is missing: it takes {parameter.allowed()}")
+                continue
+            inner = (*path, key)
+            if dimensions is not None and searched(parameter, raw[key]):
+                dimension = self.dimension(inner, parameter, raw[key])
+                if dimension is not None:
+                    dimensions.append((key, dimension))
+            else:
+                given[key] = self.value(inner, parameter, raw[key])
+        return given if dimensions is not None else complete(known, given)
+
+    def named(
+        self,
+        path: Path,
+        raw: Any,
+        table: Mapping[str, Entry],
+        kind: str,
+        dimensions: list[Any] | None = None,
+    ) -> dict[str, Any]:
+        """A built-in by its name, with its arguments."""
+        raw = {"name": raw} if isinstance(raw, str) else raw
+        known = suggest("", table)
+        if not isinstance(raw, Mapping):
+            self.fault(path, f"{show(raw)} names no {kind}", known)
+            return {}
+        name = raw.get("name", _MISSING)
+        if name is _MISSING:
+            forms = "'name' (or 'class_path')" if kind == "model" else "'name'"
+            self.fault(path, f"{forms} is missing", known)
+            return {}
+        if not isinstance(name, str) or name not in table:
+            self.fault((*path, "name"), f"unknown {kind} {show(name)}", suggest(str(name), table))
+            return {}
+        entry = table[name].parameters
+        rate = kind == "optimizer" and dimensions is not None
+        known_here = {**entry, "lr": catalogue.TRAIN["lr"]} if rate else entry
+        for key in raw:
+            if key != "name" and key not in known_here:
+                hint = suggest(key, known_here)
+                if kind == "optimizer" and key == "lr":
+                    hint = (
+                        "the learning rate is train.lr, or stands in an option of search.optimizer"
+                    )
+                self.fault((*path, key), f"{name} has no argument '{key}'", hint)
+        if rate and "lr" not in raw:
+            known_here = entry
+        return {"name": name, **self.arguments(path, raw, known_here, dimensions)}
+
+    def import_path(
+        self,
+        path: Path,
+        raw: Mapping[str, Any],
+        others: tuple[str, ...],
+        dimensions: list[Any] | None = None,
+    ) -> dict[str, Any]:
+        self.unknown(path, raw, ("class_path", "init_args", *others))
+        class_path = raw["class_path"]
+        if not isinstance(class_path, str) or not _CLASS_PATH.fullmatch(class_path):
+            self.fault(
+                (*path, "class_path"),
+                f"{show(class_path)} is no dotted path such as my_package.nets.Net",
+            )
+        else:
+            self.imports.append(class_path)
+        arguments = raw.get("init_args")
+        if arguments is None:
+            arguments = {}
+        if not isinstance(arguments, Mapping):
+            self.fault((*path, "init_args"), f"{show(arguments)} is no mapping of arguments")
+            arguments = {}
+        given: dict[str, Any] = {}
+        anything = Parameter("any")
+        for key, value in arguments.items():
+            inner = (*path, "init_args", key)
+            if dimensions is not None and is_range(value):
+                dimension = self.dimension(inner, anything, value)
+                if dimension is not None:
+                    dimensions.append((f"init_args.{key}", dimension))
+            else:
+                given[key] = self.value(inner, anything, value)
+        return {"class_path": class_path, "init_args": given}
+
+    # search
+
+    def search(
+        self, raw: Any, data: dict[str, Any], model: dict[str, Any], train: dict[str, Any]
+    ) -> Space:
+        if raw is None:
+            raw = {}
+        if not isinstance(raw, Mapping):
+            self.fault(("search",), f"{show(raw)} is no mapping of searched parameters")
+            raw = {}
+        found: dict[str, Dimension] = {}
+        self.descend(("search",), "", raw, {"data": data, "model": model, **train}, found)
+        for path in found:
+            above = [other for other in found if path.startswith(other + ".")]
+            if above:
+                place = self.search_path(path)
+                self.fault(place, f"'{above[0]}' is searched as a whole: put this into its options")
+        found = self.spread_rate(found, train)
+        if "lr" not in found and "lr" not in train and train:
+            optimizers = found.get("optimizer")
+            if not (isinstance(optimizers, Choice) and all(map(_own_rate, optimizers.options))):
+                self.fault(("train",), "'lr' is missing: give it a value, or a range in search")
+        if "budget" not in found and "budget" not in train and train:
+            allowed = catalogue.TRAIN["budget"].allowed()
+            self.fault(("train",), f"'budget' is missing: it takes {allowed}")
+        self.note_both(found)
+        return Space(tuple(found.items()))
+
+    def search_path(self, dotted: str) -> Path:
+        """Where in the document a search path stands, however it was nested."""
+        for path in self.document.lines:
+            if path and path[0] == "search" and ".".join(map(str, path[1:])) == dotted:
+                return path
+        return ("search", dotted)
+
+    def descend(
+        self,
+        path: Path,
+        prefix: str,
+        raw: Mapping[str, Any],
+        fixed: Mapping[str, Any],
+        found: dict[str, Dimension],
+    ) -> None:
+        for key, value in raw.items():
+            name = f"{prefix}{key}"
+            inner = (*path, key)
+            if name in found:
+                self.fault(inner, "searched twice")
+                continue
+            group = name in ("schedule", "optimizer", "warmup", "model")
+            dimension: Dimension | None
+            if isinstance(value, list) and group:
+                dimension = self.options(inner, name, value)
+            elif (
+                isinstance(value, Mapping)
+                and not is_range(value)
+                and (group or name in ("data", "model.init_args"))
+            ):
+                self.descend(inner, f"{name}.", value, fixed, found)
+                continue
+            else:
+                parameter = self.leaf(inner, name, fixed)
+                if parameter is None:
+                    continue
+                dimension = self.dimension(inner, parameter, value)
+            if dimension is not None:
+                found[name] = dimension
+
+    def leaf(self, path: Path, name: str, fixed: Mapping[str, Any]) -> Parameter | None:
+        """The parameter a search path names, under the built-ins that are fixed."""
+        head, _, rest = name.partition(".")
+        known: Mapping[str, Parameter] = catalogue.TRAIN
+        owner = "train"
+        if head in ("schedule", "optimizer", "warmup", "model", "data") and not rest:
+            self.fault(
+                path,
+                f"'{head}' is searched by a list of options, or by its arguments",
+                "such as "
+                + {"data": "data.standardize", "model": "model.hidden", "warmup": "warmup.for"}.get(
+                    head, f"{head}: [a, b]"
+                ),
+            )
+            return None
+        if rest:
+            if head == "data":
+                if rest.split(".")[0] in ("validation", "test", "split_seed", "name"):
+                    self.fault(
+                        path,
+                        "points measured on different data cannot be compared",
+                        "searchable here: standardize and the source's own arguments",
+                    )
+                    return None
+                known = {"standardize": catalogue.SPLITTING["standardize"]}
+                owner = "data"
+            elif head == "model":
+                if rest.startswith("init_args.") and "class_path" in fixed.get("model", {}):
+                    return Parameter("any")
+                name_of = fixed.get("model", {}).get("name")
+                if name_of is None:
+                    if "class_path" in fixed.get("model", {}):
+                        self.fault(path, "unknown key", f"write model.init_args.{rest}")
+                    return None
+                known, owner = catalogue.MODELS[name_of].parameters, f"model {name_of}"
+            elif head == "warmup":
+                known, owner = catalogue.WARMUP, "warmup"
+            elif head in _GROUPS:
+                name_of = fixed.get(head, {}).get("name")
+                if name_of is None:
+                    return None
+                known, owner = _GROUPS[head][name_of].parameters, f"{head} {name_of}"
+            else:
+                self.fault(
+                    path,
+                    f"'{head}' has no arguments to search",
+                    suggest(head, (*catalogue.TRAIN, *_GROUPS, "warmup", "model", "data")),
+                )
+                return None
+        final = rest or name
+        if final not in known:
+            names = (
+                (*known, "schedule", "warmup", "optimizer", "model", "data")
+                if owner == "train"
+                else tuple(known)
+            )
+            what = "unknown parameter" if owner == "train" else f"{owner} has no argument '{final}'"
+            self.fault(path, what, suggest(final, names))
+            return None
+        return known[final]
+
+    def dimension(self, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:
+        if isinstance(raw, list):
+            if not raw:
+                self.fault(path, "an empty list leaves nothing to choose from")
+                return None
+            values = [self.value((*path, index), parameter, part) for index, part in enumerate(raw)]
+            return self.choice(path, [Option(value) for value in values])
+        if is_range(raw):
+            return self.range(path, parameter, raw)
+        self.fault(
+            path,
+            f"{show(raw)} is one value",
+            "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}; "
+            "a fixed one belongs under train, model or data",
+        )
+        return None
+
+    def choice(self, path: Path, options: list[Option]) -> Choice | None:
+        for index, option in enumerate(options):
+            for earlier in options[:index]:
+                if same(option.value, earlier.value) and option.space == earlier.space:
+                    self.fault((*path, index), f"{show(option.value)} is listed twice")
+        return Choice(tuple(options))
+
+    def options(self, path: Path, group: str, raw: list[Any]) -> Choice | None:
+        if not raw:
+            self.fault(path, "an empty list leaves nothing to choose from")
+            return None
+        options = []
+        for index, part in enumerate(raw):
+            inner = (*path, index)
+            dimensions: list[tuple[str, Dimension]] = []
+            value: Any
+            if group == "model":
+                value = self.model(inner, part, dimensions)
+            elif group == "warmup":
+                value = self.warmup(inner, part, dimensions)
+            else:
+                value = self.named(inner, part, _GROUPS[group], group, dimensions)
+            options.append(Option(value, Space(tuple(dimensions))))
+        return self.choice(path, options)
+
+    def range(self, path: Path, parameter: Parameter, raw: Mapping[str, Any]) -> Dimension | None:
+        before = len(self.faults)
+        self.unknown(path, raw, ("min", "max", "points", "scale"))
+        for end in ("min", "max"):
+            if end not in raw:
+                self.fault(path, f"'{end}' is missing from the range")
+        if parameter.kind not in ("float", "int", "duration", "any"):
+            self.fault(path, f"no range of these: list the values; each is {parameter.allowed()}")
+        scale = Parameter("text", parameter.scale, choices=("linear", "log"))
+        log = self.value((*path, "scale"), scale, raw.get("scale", parameter.scale)) == "log"
+        points = raw.get("points")
+        if len(self.faults) > before:
+            return None
+        if points is not None:
+            points = self.value((*path, "points"), _COUNT, points)
+        kind = parameter.kind
+        if kind == "any":
+            whole = type(raw["min"]) is int and type(raw["max"]) is int
+            kind = "int" if whole else "float"
+            parameter = Parameter(kind)
+        unit = ""
+        ends: list[Any] = []
+        for end in ("min", "max"):
+            try:
+                if kind == "duration":
+                    length = check_duration(parameter, raw[end])
+                    if unit and length.unit != unit:
+                        raise ValueError(f"{show(raw[end])} is not in the unit of min ({unit})")
+                    unit = length.unit
+                    ends.append(length.value)
+                else:
+                    ends.append(check_value(parameter, raw[end]))
+            except ValueError as error:
+                self.fault((*path, end), str(error))
+        if len(ends) < 2:
+            return None
+        low, high = ends
+        if low > high:
+            self.fault((*path, "min"), f"min {show(raw['min'])} is above max {show(raw['max'])}")
+            return None
+        if log and low <= 0:
+            self.fault(
+                (*path, "min"),
+                f"min {low:g} has no place on a log scale",
+                "start above 0, write scale: linear, or list the values",
+            )
+            return None
+        if len(self.faults) > before:
+            return None
+        if kind == "int":
+            return Int(low, high, log, points)
+        return Float(low, high, log, points, unit)
+
+    def spread_rate(
+        self, found: dict[str, Dimension], train: Mapping[str, Any]
+    ) -> dict[str, Dimension]:
+        """Where some options of an optimizer choice carry their own learning rate, give the
+        others the common one too, so that no point has a rate that is not used."""
+        optimizers = found.get("optimizer")
+        if not isinstance(optimizers, Choice) or not any(map(_own_rate, optimizers.options)):
+            return found
+        if "lr" not in found:
+            return found
+        common = found["lr"]
+        options = tuple(
+            option
+            if _own_rate(option)
+            else Option(option.value, Space((*option.space.dimensions, ("lr", common))))
+            for option in optimizers.options
+        )
+        rest = {path: part for path, part in found.items() if path != "lr"}
+        return {**rest, "optimizer": Choice(options)}
+
+    def note_both(self, found: Mapping[str, Dimension]) -> None:
+        for path in found:
+            parts = tuple(path.split("."))
+            place = parts if parts[0] in ("model", "data") else ("train", *parts)
+            value: Any = self.document.data
+            for part in place:
+                value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
+            if value is not _MISSING and path != "model":
+                self.notes.append(f"{path} is both fixed and searched: the search wins")
+
+    # what needs several parts
+
+    def sound(self, *keys: str) -> bool:
+        """Whether no fault was found at these keys or below them."""
+        return not any(
+            fault.key == key or fault.key.startswith(key + ".")
+            for fault in self.faults
+            for key in keys
+        )
+
+    def task(
+        self, data: Mapping[str, Any], train: Mapping[str, Any], metric: Any, space: Space
+    ) -> None:
+        """Metric and losses against the task, where the catalogue knows it."""
+        source = catalogue.DATA.get(data.get("name", ""))
+        if source is None or source.task is None:
+            return
+        for path, message, hint in task_faults(train, metric, space, source.task):
+            if self.sound(".".join(map(str, path))):
+                self.fault(path, message, hint)
+
+    def lengths(self, data: Mapping[str, Any], train: Mapping[str, Any], space: Space) -> None:
+        """Warmups and batches against the budget and the data, where the catalogue knows them."""
+        source = catalogue.DATA.get(data.get("name", ""))
+        if source is None or source.samples is None or not self.sound("data") or not train:
+            return
+        validation = data["validation"]
+        folds = validation["folds"] if isinstance(validation, Mapping) else None
+        if folds and folds > source.samples:
+            message = f"{folds} folds of {source.samples} samples"
+            self.fault(("data", "validation", "folds"), message)
+            return
+        samples = min(
+            catalogue.split_sizes(source.samples, folds or validation, data["test"] or 0.0)[0]
+        )
+        if samples < 1:
+            self.fault(("data", "validation"), "no sample is left to train on")
+            return
+        ranges = dict(space.dimensions)
+        batches: list[tuple[Path, Any]] = [(("train", "batch_size"), train["batch_size"])]
+        if "batch_size" in ranges:
+            place = self.search_path("batch_size")
+            batches = [(place, value) for value in _extremes(ranges["batch_size"])]
+        for place, batch in batches:
+            if self.sound(".".join(map(str, place))) and batch > samples:
+                message = f"a batch of {batch} is larger than the training set ({samples} samples)"
+                self.fault(place, message)
+        warmup, searched_heads = train["warmup"], {path.split(".")[0] for path in ranges}
+        if (
+            warmup is None
+            or "budget" not in train
+            or searched_heads & {"warmup", "budget", "batch_size"}
+            or not self.sound("train.warmup", "train.budget", "train.batch_size")
+        ):
+            return
+        batch = train["batch_size"]
+        budget = budget_steps(parse_duration(train["budget"]), samples=samples, batch_size=batch)
+        try:
+            schedules.warmup_steps(warmup, budget=budget, samples=samples, batch_size=batch)
+        except ValueError as error:
+            self.fault(("train", "warmup", "for"), str(error))
+
+
+def task_faults(
+    train: Mapping[str, Any], metric: str | None, space: Space, task: str
+) -> list[tuple[Path, str, str]]:
+    """What of a spec belongs to another task: (path, message, hint) each. For data that only
+    loading can tell the task of, it is called again then."""
+    found: list[tuple[Path, str, str]] = []
+    metrics = [name for name, (_, tasks, _) in catalogue.METRICS.items() if task in tasks]
+    losses = [name for name, (of, _) in catalogue.LOSSES.items() if of == task]
+    if metric is not None and metric not in metrics:
+        message = f"'{metric}' is no metric of {task}"
+        found.append((("objective", "metric"), message, suggest("", metrics)))
+    ranges = dict(space.dimensions)
+    values: list[tuple[Path, Any]] = [(("train", "loss"), train.get("loss"))]
+    searched_losses = ranges.get("loss")
+    if isinstance(searched_losses, Choice):
+        values = [(("search", "loss"), option.value) for option in searched_losses.options]
+    for place, loss in values:
+        if loss is not None and loss not in losses:
+            found.append((place, f"'{loss}' is no loss of {task}", suggest("", losses)))
+    if task != "classification" and (train.get("label_smoothing") or "label_smoothing" in ranges):
+        top = "search" if "label_smoothing" in ranges else "train"
+        found.append(((top, "label_smoothing"), "label smoothing is for classification", ""))
+    return found
+
+
+def is_range(raw: Any) -> bool:
+    """Whether a value is written as a range."""
+    return isinstance(raw, Mapping) and ("min" in raw or "max" in raw)
+
+
+def searched(parameter: Parameter, raw: Any) -> bool:
+    """Whether an option's argument is a range or a choice rather than one value."""
+    if is_range(raw):
+        return True
+    if not isinstance(raw, list):
+        return False
+    return parameter.kind != "ints" or any(isinstance(part, list) for part in raw)
+
+
+def _own_rate(option: Option) -> bool:
+    named = isinstance(option.value, Mapping) and "lr" in option.value
+    return named or any(path == "lr" for path, _ in option.space.dimensions)
+
+
+def _extremes(dimension: Dimension) -> list[Any]:
+    if isinstance(dimension, Choice):
+        return [option.value for option in dimension.options]
+    return [dimension.high]

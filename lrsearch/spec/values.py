@@ -1,0 +1,95 @@
+"""One value against one parameter of the catalogue."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from lrsearch import duration
+from lrsearch.catalogue import Parameter
+from lrsearch.errors import nearest
+
+
+def show(value: object) -> str:
+    """A value as a person would write it in YAML."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"'{value}'" if isinstance(value, str) else str(value)
+
+
+def check_value(parameter: Parameter, value: Any) -> Any:
+    """The value in its one canonical form. Raises ValueError saying what was given and what is
+    allowed."""
+    if value is None and parameter.optional:
+        return None
+    kind = parameter.kind
+    if kind == "any":
+        return _check_any(value)
+    if kind in ("float", "int"):
+        return _check_number(parameter, value)
+    if kind == "duration":
+        return str(check_duration(parameter, value))
+    if kind == "ints":
+        whole = isinstance(value, list) and value
+        if not whole or any(type(part) is not int or part < 1 for part in value):
+            raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+        return list(value)
+    if kind == "bool":
+        if not isinstance(value, bool):
+            raise ValueError(f"{show(value)} is not true or false")
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+    if parameter.choices and value not in parameter.choices:
+        close = nearest(value, parameter.choices)
+        meant = f"; did you mean '{close}'?" if close else ""
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}{meant}")
+    return value
+
+
+def check_duration(parameter: Parameter, value: Any) -> duration.Duration:
+    """A duration in one of the parameter's units. Raises ValueError."""
+    try:
+        length = duration.parse(value)
+    except ValueError:
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}") from None
+    if length.unit not in parameter.units:
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+    if length.value == 0 and parameter.open_low:
+        raise ValueError(f"{show(value)} is no training at all: it takes {parameter.allowed()}")
+    return length
+
+
+def _check_any(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{show(value)} is not finite")
+    if isinstance(value, list):
+        return [_check_any(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _check_any(part) for name, part in value.items()}
+    return value
+
+
+def _check_number(parameter: Parameter, value: object) -> float | int:
+    allowed = f"it takes {parameter.allowed()}"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{show(value)} is not a number: {allowed}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{show(value)} is not finite: {allowed}")
+    if parameter.kind == "int":
+        if value != int(value):
+            raise ValueError(f"{show(value)} is not a whole number: {allowed}")
+        value = int(value)
+    else:
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ValueError(f"a number of that size is not finite: {allowed}") from None
+    low, high = parameter.low, parameter.high
+    if low is not None and (value < low or (parameter.open_low and value == low)):
+        raise ValueError(f"{show(value)} is too small: {allowed}")
+    if high is not None and (value > high or (parameter.open_high and value == high)):
+        raise ValueError(f"{show(value)} is too large: {allowed}")
+    return value

@@ -1,0 +1,715 @@
+"""The run folder: what was proposed, started and measured, safe against every kind of end.
+
+::
+
+    runs/<name>/
+      run.json        {"format": 1, "lrsearch": version}; its presence makes the folder a run
+      spec.yaml       the spec as first given
+      journal.jsonl   the truth, one event a line
+      curves/         000012.json: the curve of trial 12, on disk before its `ended` line
+      best/           trial-000012.safetensors, spec.yaml
+      lock            held (flock) by the one writer, whose pid stands inside
+
+A line is compact JSON, `{"n":17,"crc":"0a1b2c3d","event":"ended",...}`: `n` counts from 1 and
+`crc` is the CRC-32 of `17,` and all the text behind the checksum. Numbers that are not finite
+are written as the strings "nan", "inf" and "-inf"; metrics and curves are read back as floats.
+
+A process that dies while it writes leaves a torn tail: bytes behind the last newline, or the
+NUL bytes that some file systems leave. Readers ignore it and the next writer cuts it, unless it
+is a whole line lacking only its newline, which counts. Any other bad line is `RunDamaged`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lrsearch import __version__
+from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, nearest
+from lrsearch.trial import Outcome, Proposal, Result, Trial
+
+FORMAT = 1
+"""The newest format of a run folder this version reads, and the one it writes."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LINE = re.compile(rb'\{"n":([1-9][0-9]{0,14}),"crc":"([0-9a-f]{8})",("event":".*\})')
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_SENSE = (ValueError, LookupError, TypeError, AttributeError)
+
+
+# What a run knows ---------------------------------------------------------------------------
+
+
+@dataclass
+class History:
+    """All that a journal says, folded line by line.
+
+    `sessions` are the bodies of the `opened` lines. `trials`, `results` and `strategy` (of the
+    first proposer) go by trial number, `by_key` from a trial's key to the latest number with it.
+    `running` are the trials started and not ended in the latest session. `seconds` is the wall
+    time of the sessions that were closed, `closed` the reason the latest one gave, if it did.
+    `notes` are the bodies of the `noted` lines, "kind" included.
+    """
+
+    sessions: list[dict[str, Any]] = field(default_factory=list)
+    proposals: list[Proposal] = field(default_factory=list)
+    trials: dict[int, Trial] = field(default_factory=dict)
+    strategy: dict[int, str] = field(default_factory=dict)
+    results: dict[int, Result] = field(default_factory=dict)
+    running: set[int] = field(default_factory=set)
+    by_key: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    closed: str | None = None
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next new trial; the first is 1."""
+        return max(self.trials, default=0) + 1
+
+
+def fold(history: History, line: Mapping[str, Any]) -> None:
+    """Take one journal line into the history: replay and writing share this function.
+
+    An event it does not know changes nothing. A line that contradicts the history (an unknown
+    trial, a second end) raises ValueError and leaves the history as it was.
+    """
+    event = line["event"]
+    body = {key: value for key, value in line.items() if key != "event"}
+    if event == "opened":
+        history.sessions.append(body)
+        history.running.clear()
+        history.closed = None
+    elif event == "proposed":
+        _fold_proposed(history, body)
+    elif event in ("started", "ended"):
+        number = body["trial"]
+        if number not in history.trials:
+            raise ValueError(f"trial {number} was never proposed")
+        if number in history.results:
+            raise ValueError(f"trial {number} has ended already")
+        if event == "started":
+            history.running.add(number)
+        else:
+            history.results[number] = _result(body["result"])
+            history.running.discard(number)
+    elif event == "noted":
+        history.notes.append(body)
+    elif event == "closed":
+        history.closed, seconds = str(body["reason"]), float(body["seconds"])
+        history.seconds += seconds
+
+
+def _fold_proposed(history: History, body: Mapping[str, Any]) -> None:
+    strategy, generation, configs = body["strategy"], body["generation"], body["configs"]
+    trials = {
+        item["number"]: Trial(
+            item["number"], item["key"], configs[item["config"]], item["seed"], item["fold"]
+        )
+        for item in body["trials"]
+    }
+    proposals = [
+        Proposal(strategy, generation, item["index"], item["point"], tuple(item["trials"]))
+        for item in body["proposals"]
+    ]
+    if again := trials.keys() & history.trials.keys():
+        raise ValueError(f"trial {min(again)} was proposed before")
+    for number in itertools.chain.from_iterable(item.trials for item in proposals):
+        if number not in trials and number not in history.trials:
+            raise ValueError(f"trial {number} was never proposed")
+    history.trials |= trials
+    history.strategy |= dict.fromkeys(trials, strategy)
+    history.by_key |= {trial.key: number for number, trial in trials.items()}
+    history.proposals += proposals
+
+
+def _result(body: Mapping[str, Any]) -> Result:
+    return Result(
+        outcome=Outcome(body["outcome"]),
+        steps=body["steps"],
+        epochs=float(body["epochs"]),
+        seconds=float(body["seconds"]),
+        engine=body["engine"],
+        last={name: float(value) for name, value in body["last"].items()},
+        best={name: float(value) for name, value in body["best"].items()},
+        best_step=body["best_step"],
+        reason=body["reason"],
+        traceback=body["traceback"],
+    )
+
+
+# Lines and bytes ----------------------------------------------------------------------------
+
+
+def _to_dict(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} cannot be journaled")
+
+
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_to_dict)
+
+
+def _dump(value: object) -> str:
+    try:
+        return _JSON.encode(value)
+    except ValueError:  # a number that is not finite: rare, so the walk is only taken then
+        return _JSON.encode(_spelled(value))
+
+
+def _spelled(value: object) -> object:
+    """The value with "nan", "inf" and "-inf" for the numbers that are not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(float(value))
+    if isinstance(value, Mapping):
+        return {key: _spelled(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled(item) for item in value]
+    return value
+
+
+def _checksum(number: bytes, rest: bytes) -> int:
+    return zlib.crc32(rest, zlib.crc32(number + b","))
+
+
+def _encode(number: int, event: str, body: Mapping[str, Any]) -> bytes:
+    if taken := {"n", "crc", "event"} & body.keys():
+        raise ValueError(f"the journal keeps {sorted(taken)} for itself")
+    return _numbered(number, _dump({"event": event, **body}).encode("ascii")[1:])
+
+
+def _numbered(number: int, rest: bytes) -> bytes:
+    return b'{"n":%d,"crc":"%08x",%b\n' % (number, _checksum(b"%d" % number, rest), rest)
+
+
+def _decode(line: bytes) -> tuple[int, bytes, dict[str, Any]]:
+    """The number of a line (without newline), its text behind the checksum, and its content."""
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise ValueError("it is not a journal line")
+    number, crc, rest = match.groups()
+    if _checksum(number, rest) != int(crc, 16):
+        raise ValueError("its checksum is wrong")
+    return int(number), rest, json.loads("{" + rest.decode("ascii"))
+
+
+def _replay(folder: Path, data: bytes) -> tuple[History, int, int]:
+    """The history in a journal's bytes, its number of lines, and where the last one ends
+    (before its newline, if that is missing). Raises RunDamaged."""
+    history = History()
+    text = data.rstrip(b"\0")
+    *lines, tail = text.split(b"\n")
+    end = len(text) - len(tail)
+    with contextlib.suppress(ValueError):
+        if _decode(tail)[0] == len(lines) + 1:
+            lines.append(tail)
+            end = len(text)
+    for number, line in enumerate(lines, 1):
+        try:
+            found, _, content = _decode(line)
+            if found != number:
+                raise ValueError(f"it is numbered {found}")
+            fold(history, content)
+        except _NO_SENSE as error:
+            raise RunDamaged(
+                f"line {number} is damaged: {error}",
+                where=str(folder / "journal.jsonl"),
+                hint=_repair_hint(folder),
+            ) from error
+    return history, len(lines), end
+
+
+def _repair_hint(folder: Path) -> str:
+    return f"lrsearch repair {shlex.quote(str(folder))} keeps every sound line, and a copy"
+
+
+# Files and locks ----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _using(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into StorageFull or RunError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull(
+                f"cannot write {path}: {error.strerror}",
+                hint="everything journaled before is safe; make room and run the same command",
+            ) from error
+        raise RunError(f"cannot use {path}: {error.strerror or error}") from error
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is either whole or not there, flushed to the disk."""
+    temporary = path.with_name(path.name + ".tmp")
+    with _using(path):
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(folder: Path) -> int:
+    """Take the folder's lock: a descriptor, which holds it until it is closed or the process
+    dies. Raises RunLocked."""
+    path = folder / "lock"
+    with _using(folder):
+        while True:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                _flock(descriptor, folder)
+                # `fresh` may have renamed the folder between the open and the lock.
+                if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                    os.ftruncate(descriptor, 0)
+                    os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+
+def _flock(descriptor: int, folder: Path) -> None:
+    for pause in (0.005, 0.02, 0.05, None):  # `is_locked` holds it for a moment
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if pause is not None:
+                time.sleep(pause)
+    owner = os.pread(descriptor, 20, 0).strip().decode("ascii", "replace")
+    raise RunLocked(
+        f"{folder} is being written by {f'process {owner}' if owner else 'another process'}",
+        hint="wait until it ends, stop it, or give this run another name",
+    )
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process is writing the run."""
+    with _using(folder):
+        try:
+            descriptor = os.open(folder / "lock", os.O_RDONLY)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+
+def _check(folder: Path) -> None:
+    """Raise RunError unless the folder is a run of a format this version knows."""
+    path = folder / "run.json"
+    with _using(folder):
+        try:
+            text = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            text = b""
+            journal = folder / "journal.jsonl"
+            if not (journal.is_file() and journal.stat().st_size):
+                raise _absent(folder) from None
+    try:
+        head = json.loads(text)
+        written, version = int(head["format"]), str(head["lrsearch"])
+    except _NO_SENSE as error:
+        raise RunDamaged(
+            "the file is damaged or missing", where=str(path), hint=_repair_hint(folder)
+        ) from error
+    if written > FORMAT:
+        raise RunError(
+            f"{folder} has run format {written}, of lrsearch {version}; "
+            f"lrsearch {__version__} knows formats up to {FORMAT}",
+            hint="update lrsearch, or give this run another name",
+        )
+
+
+def _absent(folder: Path) -> RunError:
+    known = names(folder.parent)
+    close = nearest(folder.name, known)
+    if close:
+        hint = f"did you mean '{close}'?"
+    elif known:
+        hint = "runs there: " + ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
+    else:
+        hint = f"there are no runs in {folder.parent}"
+    return RunError(f"{folder} is not a run", hint=hint)
+
+
+def _folder(root: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise RunError(
+            f"{name!r} cannot name a run",
+            hint="letters, digits, '.', '_' and '-', beginning with a letter or digit",
+        )
+    return root / name
+
+
+def _head() -> bytes:
+    return _dump({"format": FORMAT, "lrsearch": __version__}).encode() + b"\n"
+
+
+# Reading ------------------------------------------------------------------------------------
+
+
+def read(folder: Path) -> History:
+    """Replay a run without touching it, also while it is written.
+
+    Raises RunError where the folder is not a run (naming the nearest), or is of a newer format;
+    RunDamaged for a journal that fails its checksums.
+    """
+    _check(folder)
+    return _replay(folder, _journal(folder))[0]
+
+
+def _journal(folder: Path) -> bytes:
+    path = folder / "journal.jsonl"
+    with _using(path):
+        return path.read_bytes()
+
+
+def read_curve(folder: Path, number: int) -> dict[str, list[float]]:
+    """The curve of an ended trial: a list per metric, all as long as `step`."""
+    path = _curve(folder, number)
+    with _using(path):
+        text = path.read_bytes()
+    try:
+        return {
+            name: [float(value) if isinstance(value, str) else value for value in values]
+            for name, values in json.loads(text).items()
+        }
+    except _NO_SENSE as error:
+        raise RunDamaged("the curve cannot be read", where=str(path)) from error
+
+
+def _curve(folder: Path, number: int) -> Path:
+    return folder / "curves" / f"{number:06d}.json"
+
+
+def names(root: Path) -> list[str]:
+    """The names of the runs in a folder, sorted."""
+    with _using(root):
+        return sorted(path.parent.name for path in root.glob("*/run.json"))
+
+
+def newest(root: Path) -> Path:
+    """The run whose journal was written last. Raises RunError where there is none."""
+    journals = [root / name / "journal.jsonl" for name in names(root)]
+    with _using(root):
+        journals = [path for path in journals if path.is_file()]
+        if not journals:
+            raise RunError(f"there are no runs in {root}")
+        return max(journals, key=lambda path: path.stat().st_mtime_ns).parent
+
+
+# Writing ------------------------------------------------------------------------------------
+
+
+class Run:
+    """The one writer of a run folder, from `open` to `close`; a context manager.
+
+    `folder` is the run's path, `history` what the journal says at this moment.
+    """
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self.folder = folder
+        self._lock = lock
+        with _using(folder):
+            self._journal = os.open(folder / "journal.jsonl", os.O_RDWR)
+        try:
+            data = _journal(folder)
+            self.history, self._lines, self._end = _replay(folder, data)
+            with _using(folder):
+                if self._end < len(data):
+                    os.ftruncate(self._journal, self._end)
+                if self._end and os.pread(self._journal, 1, self._end - 1) != b"\n":
+                    os.pwrite(self._journal, b"\n", self._end)
+                    self._end += 1
+        except BaseException:
+            os.close(self._journal)
+            raise
+
+    @classmethod
+    def open(cls, root: Path, name: str, *, spec_text: str | None, create: bool = True) -> Run:
+        """Lock the run `name`, made from `spec_text` if it is new, and replay its journal.
+
+        Raises RunLocked; RunError for a folder that cannot be written, is no run (or, without
+        `create`, does not exist) or is of a newer format; RunDamaged; StorageFull.
+        """
+        folder = _folder(root, name)
+        if create:
+            with _using(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+        else:
+            _check(folder)
+        lock = _lock(folder)
+        try:
+            if create and not (folder / "run.json").exists():
+                _create(folder, spec_text)
+            _check(folder)
+            return cls(folder, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the lock. Closing twice is harmless."""
+        if self._lock >= 0:
+            os.close(self._journal)
+            os.close(self._lock)
+            self._journal = self._lock = -1
+
+    def append(self, event: str, body: Mapping[str, Any], *, sync: bool = False) -> None:
+        """Write one line, to the disk itself with `sync`, and fold it into the history.
+
+        Raises StorageFull, and ValueError for a line that contradicts the history; the journal
+        then ends where it did before.
+        """
+        line = _encode(self._lines + 1, event, body)
+        end = self._end + len(line)
+        # At the known end rather than in append mode: what a failed write may have left behind
+        # is overwritten. Python itself ignores SIGXFSZ, so a file-size limit is an OSError.
+        with _using(self.folder / "journal.jsonl"):
+            try:
+                if os.pwrite(self._journal, line, self._end) < len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if sync:
+                    os.fsync(self._journal)
+                # What was written, not what was given: the live history equals the replayed one.
+                fold(self.history, _decode(line[:-1])[2])
+                self._lines += 1
+                self._end = end
+            except BaseException:  # an interrupt too must leave no half line behind
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._journal, self._end)
+                raise
+
+    def opened(self, spec: Mapping[str, Any], strategy: str, facts: Mapping[str, Any]) -> None:
+        """A session begins."""
+        self.append("opened", {"spec": spec, "strategy": strategy, "facts": facts}, sync=True)
+
+    def proposed(
+        self,
+        generation: int,
+        strategy: str,
+        proposals: Sequence[Proposal],
+        trials: Sequence[Trial],
+    ) -> None:
+        """A generation: its proposals and their new trials, on the disk before any is trained."""
+        for proposal in proposals:
+            if (proposal.strategy, proposal.generation) != (strategy, generation):
+                raise ValueError(f"{proposal} is not of {strategy}'s generation {generation}")
+        places: dict[str, int] = {}
+        configs: list[Mapping[str, Any]] = []
+        entries = []
+        for trial in trials:
+            place = places.setdefault(_dump(trial.config), len(configs))
+            if place == len(configs):
+                configs.append(trial.config)
+            entries.append(
+                {
+                    "number": trial.number,
+                    "key": trial.key,
+                    "config": place,
+                    "seed": trial.seed,
+                    "fold": trial.fold,
+                }
+            )
+        body = {
+            "strategy": strategy,
+            "generation": generation,
+            "configs": configs,
+            "trials": entries,
+            "proposals": [
+                {"index": item.index, "point": item.point, "trials": item.trials}
+                for item in proposals
+            ],
+        }
+        self.append("proposed", body, sync=True)
+
+    def started(self, trial: int) -> None:
+        """A worker begins a trial."""
+        self.append("started", {"trial": trial})
+
+    def ended(self, trial: int, result: Result, curve: Mapping[str, list[float]]) -> None:
+        """A trial is over: its curve and then its line, both on the disk. Once per trial; a
+        second end, or one of an unknown trial, is a ValueError."""
+        if trial not in self.history.trials or trial in self.history.results:
+            raise ValueError(f"trial {trial} is unknown or has ended already")
+        # Anything float() takes, numpy's float32 among it, is a number here.
+        numbers = {
+            name: [value if isinstance(value, int) else float(value) for value in values]
+            for name, values in curve.items()
+        }
+        body = vars(result) | {
+            "last": {name: float(value) for name, value in result.last.items()},
+            "best": {name: float(value) for name, value in result.best.items()},
+            "best_step": {name: int(step) for name, step in result.best_step.items()},
+        }
+        _write_whole(_curve(self.folder, trial), _dump(numbers).encode("ascii"))
+        self.append("ended", {"trial": trial, "result": body}, sync=True)
+
+    def noted(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Anything else worth keeping, found again in `history.notes` with its "kind"."""
+        if "kind" in body:
+            raise ValueError("a note's kind is given apart from its body")
+        self.append("noted", {"kind": kind, **body})
+
+    def closed(self, reason: str, seconds: float) -> None:
+        """The session ends, after `seconds` of wall time."""
+        self.append("closed", {"reason": reason, "seconds": seconds}, sync=True)
+
+    def keep_weights(self, trial: int, content: bytes) -> None:
+        """Write a trial's weights, the content of a safetensors file, into best/."""
+        _write_whole(self.folder / "best" / f"trial-{trial:06d}.safetensors", content)
+
+    def drop_weights(self, keep: set[int]) -> None:
+        """Delete all weights but those of the trials in `keep`."""
+        kept = {f"trial-{trial:06d}.safetensors" for trial in keep}
+        with _using(self.folder / "best"):
+            for path in (self.folder / "best").glob("trial-*"):
+                if path.name not in kept:
+                    path.unlink()
+
+    def write_best(self, text: str) -> None:
+        """Write the best point's resolved spec into best/spec.yaml."""
+        _write_whole(self.folder / "best" / "spec.yaml", text.encode())
+
+
+def _create(folder: Path, spec_text: str | None) -> None:
+    """Fill a new folder; run.json comes last, so that what dies here is begun again."""
+    journal = folder / "journal.jsonl"
+    with _using(folder):
+        if journal.is_file() and journal.stat().st_size:
+            return  # a run that lost its run.json, which `_check` reports
+        ours = {"lock", "curves", "best", "spec.yaml", "journal.jsonl"}
+        for path in folder.iterdir():
+            if path.name.removesuffix(".tmp") not in ours | {"run.json"}:
+                raise RunError(
+                    f"{folder} is not a run and holds other files, such as {path.name}",
+                    hint="give this run another name",
+                )
+        (folder / "curves").mkdir(exist_ok=True)
+        (folder / "best").mkdir(exist_ok=True)
+        journal.touch()
+    if spec_text is not None:
+        _write_whole(folder / "spec.yaml", spec_text.encode())
+    _write_whole(folder / "run.json", _head())
+    with _using(folder):
+        _sync_folder(folder)
+        _sync_folder(folder.parent)
+
+
+def fresh(root: Path, name: str) -> Path | None:
+    """Move a run aside, to the first free of `name`.1, `name`.2, ...; deletes nothing.
+
+    Returns its new place, or None where there was none. Raises RunLocked.
+    """
+    folder = _folder(root, name)
+    with _using(folder):
+        if not folder.is_dir():
+            return None
+        lock = _lock(folder)
+        try:
+            places = (root / f"{name}.{number}" for number in itertools.count(1))
+            return folder.rename(next(place for place in places if not os.path.lexists(place)))
+        finally:
+            os.close(lock)
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What `repair` did: lines kept, the numbers of those dropped (in the old file, from 1),
+    and the copy of the old journal, None where nothing had to change."""
+
+    kept: int
+    dropped: tuple[int, ...]
+    copy: Path | None
+
+
+def repair(folder: Path) -> Repair:
+    """Rebuild a damaged journal from every line that passes its own checksum, renumbered.
+
+    Lines that refer to trials whose `proposed` line is lost are dropped too. The old journal
+    stays as journal.jsonl.damaged-<k>; a lost run.json is written anew. Raises RunLocked,
+    RunError, StorageFull.
+    """
+    headless = False
+    try:
+        _check(folder)
+    except RunDamaged:
+        headless = True
+    lock = _lock(folder)
+    try:
+        data = _journal(folder)
+        history = History()
+        sound: list[bytes] = []
+        dropped: list[int] = []
+        # A lost block may leave NUL bytes around a sound line.
+        lines = data.removesuffix(b"\n").split(b"\n") if data.strip(b"\0") else []
+        for number, line in enumerate(lines, 1):
+            try:
+                _, rest, content = _decode(line.strip(b"\0"))
+                fold(history, content)
+                sound.append(_numbered(len(sound) + 1, rest))
+            except _NO_SENSE:
+                dropped.append(number)
+        path = folder / "journal.jsonl"
+        copy = None
+        if (whole := b"".join(sound)) != data:
+            with _using(path):
+                places = (folder / f"{path.name}.damaged-{k}" for k in itertools.count(1))
+                copy = next(place for place in places if not place.exists())
+                shutil.copyfile(path, copy)
+            _write_whole(path, whole)
+        if headless:
+            _write_whole(folder / "run.json", _head())
+        with _using(folder):
+            for name in ("curves", "best"):
+                (folder / name).mkdir(exist_ok=True)
+            _sync_folder(folder)
+        return Repair(len(sound), tuple(dropped), copy)
+    finally:
+        os.close(lock)

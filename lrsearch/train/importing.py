@@ -1,0 +1,211 @@
+"""Code that a spec names: what may be imported, and what it was made of."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from lrsearch.errors import ImportRefused, ModelError, suggest
+from lrsearch.trial import Workplace
+
+_FREE = "torch.nn."
+_imported: dict[str, set[str]] = {}
+"""Modules that came from a workplace's folder, by the folder."""
+
+
+@contextmanager
+def importable(workplace: Workplace) -> Iterator[None]:
+    """The workplace's folder first on sys.path, for the time of an import or a construction."""
+    folder = str(Path(workplace.folder).resolve())
+    for other in [each for each in _imported if each != folder]:
+        # Another folder's `nets` must not stand in for this one's.
+        for name in _imported.pop(other):
+            sys.modules.pop(name, None)
+    before = set(sys.modules)
+    sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        local = {name for name in set(sys.modules) - before if _is_local(name, folder)}
+        _imported.setdefault(folder, set()).update(local)
+
+
+def _is_local(name: str, folder: str) -> bool:
+    path = getattr(sys.modules.get(name), "__file__", None)
+    return path is not None and Path(path).is_relative_to(folder) and "site-packages" not in path
+
+
+def resolve(class_path: str, workplace: Workplace) -> object:
+    """The object a class path names.
+
+    Module subclasses of torch.nn are free. For any other the top-level module must be among
+    `workplace.allowed` before anything is imported, and the module the object is defined in
+    after. Raises ImportRefused, or ModelError for what does not exist or cannot be imported.
+    """
+    parts = class_path.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ModelError(f"'{class_path}' is no class path, such as my_package.nets.Net")
+    top = parts[0]
+    if top not in workplace.allowed:
+        if class_path.startswith(_FREE):
+            return _resolve_free(class_path)
+        raise ImportRefused(
+            f"{class_path} needs the module '{top}', which is not allowed",
+            hint=f"if you trust it: --allow-import {top}",
+        )
+    with importable(workplace):
+        found = _walk(parts, workplace)
+    home = getattr(found, "__module__", None)
+    if not callable(found) or not isinstance(home, str) or isinstance(found, nn.Module):
+        raise ModelError(f"{class_path} is neither a class nor a function")
+    if home.partition(".")[0] not in workplace.allowed and not _is_torch_module(found):
+        raise ImportRefused(
+            f"{class_path} is defined in the module '{home}', which is not allowed",
+            hint=f"if you trust it: --allow-import {home.partition('.')[0]}",
+        )
+    return found
+
+
+def _is_torch_module(found: object) -> bool:
+    return (
+        isinstance(found, type)
+        and issubclass(found, nn.Module)
+        and f"{found.__module__}.".startswith(_FREE)
+    )
+
+
+def _resolve_free(class_path: str) -> object:
+    found: object = nn
+    for part in class_path.removeprefix(_FREE).split("."):
+        found = getattr(found, part, None)
+    if found is None:
+        names = [name for name in dir(nn) if _is_torch_module(getattr(nn, name))]
+        close = suggest(class_path.removeprefix(_FREE), names).partition("? ")
+        raise ModelError(
+            f"torch.nn has no {class_path.removeprefix(_FREE)}",
+            hint=f"{close[0]}?" if close[1] else "",
+        )
+    if not _is_torch_module(found):
+        raise ImportRefused(f"{class_path} is no module class of torch.nn; only those are free")
+    return found
+
+
+def _walk(parts: list[str], workplace: Workplace) -> object:
+    """Import as far as there are modules, then take attributes."""
+    found: object = _import(parts[0], parts[0], workplace)
+    for index, part in enumerate(parts[1:], start=1):
+        path = ".".join(parts[:index])
+        if not hasattr(found, part) and hasattr(found, "__path__"):
+            found = _import(f"{path}.{part}", part, workplace, found)
+        elif not hasattr(found, part):
+            names = [name for name in vars(found) if not name.startswith("_")]
+            raise ModelError(f"{path} has no '{part}'", hint=suggest(part, names))
+        else:
+            found = getattr(found, part)
+    return found
+
+
+def _import(name: str, part: str, workplace: Workplace, parent: object = None) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        if not (isinstance(error, ModuleNotFoundError) and error.name == name):
+            raise ModelError(
+                f"importing {name} raised {type(error).__name__}: {error}", where=name
+            ) from error
+        paths = getattr(parent, "__path__", None) or [workplace.folder]
+        names = {module.name for module in pkgutil.iter_modules(paths)}
+        names |= {each for each in vars(parent) if not each.startswith("_")} if parent else set()
+        where = name.rpartition(".")[0] or f"the folder {workplace.folder} or the environment"
+        raise ModelError(
+            f"there is no '{part}' in {where}", hint=suggest(part, sorted(names)) if names else ""
+        ) from None
+
+
+def source_hash(class_paths: Iterable[str], workplace: Workplace) -> str:
+    """SHA-256 over the source of the modules that class paths (already resolved once) name.
+
+    Taken with what those import, as written in their source, from the workplace's folder or
+    their own package; a file's place on the disk does not matter. "" where nothing is named but
+    torch.nn.
+    """
+    folder = Path(workplace.folder).resolve()
+    files: dict[str, Path] = {}
+    for class_path in sorted(set(class_paths)):
+        if class_path.startswith(_FREE) and "torch" not in workplace.allowed:
+            continue
+        named = resolve(class_path, workplace)
+        paths = class_path.split(".")
+        prefixes = (".".join(paths[:end]) for end in range(len(paths) - 1, 0, -1))
+        start = next(name for name in prefixes if name in sys.modules)
+        for name in (start, str(getattr(named, "__module__", start))):
+            _collect(name, folder, files)
+    if not files:
+        return ""
+    digest = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        content = file.read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _collect(start: str, folder: Path, files: dict[str, Path]) -> None:
+    """Add the source files of a module and of the local ones it imports, by dotted name."""
+    path = getattr(sys.modules.get(start), "__file__", None)
+    if path is None or start.partition(".")[0] in ("torch", "lrsearch"):
+        return
+    depth = start.count(".") + (Path(path).stem == "__init__")
+    root = Path(path).resolve().parents[depth]
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        top = name.partition(".")[0]
+        if (
+            name in files
+            or top == "lrsearch"
+            or (top != start.partition(".")[0] and root != folder)
+        ):
+            continue
+        stem = root.joinpath(*name.split("."))
+        candidates = [stem / "__init__.py", stem.with_name(f"{stem.name}.py")]
+        file = next((each for each in candidates if each.is_file()), None)
+        if file is None and name == start:
+            file = Path(path)  # Compiled, or loaded in a way of its own.
+        if file is None:
+            continue
+        files[name] = file
+        waiting += _imports(file, name)
+
+
+def _imports(file: Path, name: str) -> set[str]:
+    """Dotted names a source file may import, packages on the way included."""
+    if file.suffix != ".py":
+        return set()
+    package = name if file.stem == "__init__" else name.rpartition(".")[0]
+    found = {name}
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:  # It bears the name of something imported, and is never imported itself.
+        return found
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    steps = (each.split(".") for each in found if each)
+    return {".".join(parts[:end]) for parts in steps for end in range(1, len(parts) + 1)}

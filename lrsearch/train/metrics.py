@@ -1,0 +1,78 @@
+"""Losses and validation metrics.
+
+Metrics are made of sums over samples, so that a split can be read in chunks and one copy to the
+host brings everything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "cross_entropy": F.cross_entropy,
+    "mse": F.mse_loss,
+    "mae": F.l1_loss,
+    "huber": F.huber_loss,
+}
+
+
+def sum_type(device: torch.device) -> torch.dtype:
+    """The type sums are kept in: float64 where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def classification_sums(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Counts per class of right predictions, predictions and targets, shape [3 x classes].
+
+    `outputs` are logits [samples, classes], `targets` classes [samples].
+    """
+    predicted = outputs.argmax(dim=1)
+    ones = torch.ones(len(targets), dtype=sum_type(outputs.device), device=outputs.device)
+    # Not bincount: on CUDA it waits for the device.
+    counts = ones.new_zeros(3, outputs.shape[1])
+    counts[0].scatter_add_(0, targets, ones * (predicted == targets))
+    counts[1].scatter_add_(0, predicted, ones)
+    counts[2].scatter_add_(0, targets, ones)
+    return counts.flatten()
+
+
+def regression_sums(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Per target the sums of squared and of absolute errors, shape [2 x targets]."""
+    error = (outputs - targets).to(sum_type(outputs.device))
+    return torch.stack([error.square().sum(0), error.abs().sum(0)]).flatten()
+
+
+def classification_metrics(sums: Sequence[float]) -> dict[str, float]:
+    """Accuracy and macro F1 from `classification_sums`.
+
+    F1 of a class is 2 x right / (predicted + true); a class neither predicted nor true has none
+    and is left out of the mean (as scikit-learn's f1_score does).
+    """
+    classes = len(sums) // 3
+    right, predicted, true = (sums[k * classes : (k + 1) * classes] for k in range(3))
+    scores = [2 * r / (p + t) for r, p, t in zip(right, predicted, true, strict=True) if p + t]
+    return {"accuracy": sum(right) / sum(true), "f1": sum(scores) / len(scores)}
+
+
+def regression_metrics(
+    sums: Sequence[float], samples: int, scale: Sequence[float], spread: Sequence[float]
+) -> dict[str, float]:
+    """RMSE and MAE in the targets' units, and R², each averaged over the targets.
+
+    `scale` is the unit of the scaled targets in their own units, `spread` the sum of the scaled
+    targets' squared distances from their mean. Where that is zero R² is 1 for no error and 0 else
+    (scikit-learn's r2_score).
+    """
+    targets = len(scale)
+    squared, absolute = sums[:targets], sums[targets:]
+    rmse = [math.sqrt(s / samples) * unit for s, unit in zip(squared, scale, strict=True)]
+    mae = [s / samples * unit for s, unit in zip(absolute, scale, strict=True)]
+    r2 = [
+        1 - s / total if total else float(s == 0) for s, total in zip(squared, spread, strict=True)
+    ]
+    return {"rmse": sum(rmse) / targets, "mae": sum(mae) / targets, "r2": sum(r2) / targets}

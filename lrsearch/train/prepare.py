@@ -1,0 +1,197 @@
+"""What only loading the data and building the models can tell, found before anything trains."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lrsearch import catalogue, data
+from lrsearch.errors import DataError, ModelError
+from lrsearch.train.build import build_model
+from lrsearch.train.device import (
+    available_devices,
+    describe_device,
+    find_device,
+    is_out_of_memory,
+)
+from lrsearch.train.importing import source_hash
+from lrsearch.train.preparation import Preparation
+from lrsearch.train.randomness import isolated
+from lrsearch.train.resident import load_raw
+from lrsearch.train.timetable import evaluation_steps, learning_rates
+from lrsearch.trial import Config, Facts, Workplace
+
+__all__ = ["Preparation", "prepare"]
+
+
+def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
+    """Check every config against its data and model; yields the run's Facts once.
+
+    Raises DataError (data, batch sizes, durations or a loss that do not fit them), ModelError
+    (a model that cannot be built or does not fit the data), ImportRefused, or UsageError (the
+    device). Other errors of a model's forward are left to the trials.
+    """
+    yield from isolated(_prepare(payload), torch.device("cpu"))
+
+
+def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
+    workplace, configs = payload.workplace, payload.configs
+    device = find_device(workplace.device)
+    raw, sizes = _check_data(configs, workplace)
+    parameters = _check_models(configs, raw, workplace)
+    train_samples, validation_samples, test_samples = sizes
+    paths = {
+        part["class_path"]
+        for config in configs
+        for part in (config["data"], config["model"])
+        if "class_path" in part
+    }
+    yield Facts(
+        task=raw.task,
+        data_hash=raw.data_hash,
+        source_hash=source_hash(paths, workplace),
+        train_samples=train_samples,
+        validation_samples=validation_samples,
+        test_samples=test_samples,
+        input_shape=raw.x.shape[1:],
+        outputs=raw.outputs,
+        device=str(device),
+        devices=available_devices(),
+        device_name=describe_device(device),
+        versions={
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        parameters=parameters,
+    )
+
+
+_Sizes = tuple[tuple[int, ...], tuple[int, ...], int]
+
+
+def _check_data(configs: Iterable[Config], workplace: Workplace) -> tuple[data.Raw, _Sizes]:
+    """The first config's data and split sizes; every config's training is checked against its own.
+
+    A grid may hold thousands of configs, so each distinct part is looked at once.
+    """
+    first: tuple[data.Raw, _Sizes] | None = None
+    seen: set[str] = set()
+    splits: dict[str, tuple[data.Raw, _Sizes]] = {}
+    for config in configs:
+        key = json.dumps(config["data"], sort_keys=True)
+        if key not in splits:
+            raw = load_raw(config["data"], workplace)
+            splits[key] = raw, _split_sizes(raw, config["data"])
+        raw, sizes = splits[key]
+        first = first or (raw, sizes)
+        if raw.data_hash != first[0].data_hash:
+            raise DataError(
+                f"{raw.name} and {first[0].name} hold different data; "
+                "points of one run are measured on the same"
+            )
+        train = key + json.dumps({**config["train"], "lr": 1.0, "optimizer": None}, sort_keys=True)
+        if train not in seen:
+            seen.add(train)
+            _check_training(config["train"], raw, min(sizes[0]))
+    assert first is not None, "nothing to prepare"
+    return first
+
+
+def _split_sizes(raw: data.Raw, config: Mapping[str, Any]) -> _Sizes:
+    train, validation, test = [], [], 0
+    for fold in data.folds(config):
+        splits = data.split(raw, config, fold)
+        train.append(len(splits.train[0]))
+        validation.append(len(splits.validation[0]))
+        test = len(splits.test[0]) if splits.test else 0
+    return tuple(train), tuple(validation), test
+
+
+def _check_training(train: Mapping[str, Any], raw: data.Raw, samples: int) -> None:
+    if train["batch_size"] > samples:
+        raise DataError(
+            f"batch_size {train['batch_size']} is larger than the training set ({samples} samples)",
+            where=raw.name,
+        )
+    loss = train["loss"]
+    if loss is not None and catalogue.LOSSES[loss][0] != raw.task:
+        allowed = [name for name, (task, _) in catalogue.LOSSES.items() if task == raw.task]
+        raise DataError(
+            f"the loss {loss} is for {catalogue.LOSSES[loss][0]}, the data are for {raw.task}",
+            where=raw.name,
+            hint=f"allowed: {', '.join(allowed)}",
+        )
+    if train["label_smoothing"] and raw.task != "classification":
+        raise DataError("label_smoothing needs classes; the data are for regression")
+    try:
+        evaluation_steps(train, samples)
+        with np.errstate(all="ignore"):
+            rates = learning_rates(train, samples)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    if not np.isfinite(rates).all():
+        raise DataError(f"the schedule {train['schedule']['name']} gives rates that are no numbers")
+
+
+def _check_models(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) -> int:
+    """Build each distinct model once; the trainable parameters of the first."""
+    count: int | None = None
+    seen: set[str] = set()
+    for config in configs:
+        key = json.dumps(config["model"], sort_keys=True)
+        if key in seen:
+            continue
+        seen.add(key)
+        try:
+            parameters = _check_model(config["model"], raw, workplace)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            parameters = 0  # Smaller models of the run may fit; this one's trials say so.
+        count = parameters if count is None else count
+    return count or 0
+
+
+# What torch's own layers say of an input that does not fit them.
+_MISFIT = re.compile(r"shape|size|dimension|channels|expected \d", re.IGNORECASE)
+
+
+def _check_model(config: Mapping[str, Any], raw: data.Raw, workplace: Workplace) -> int:
+    name = config.get("class_path") or config["name"]
+    shape = raw.x.shape[1:]
+    model = build_model(config, shape, raw.outputs, workplace)
+    parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    if not parameters:
+        raise ModelError("the model has no parameters to train", where=name)
+    try:
+        outputs = _forward(model, torch.from_numpy(raw.x[:2]))
+    except RuntimeError as error:
+        if not is_out_of_memory(error) and _MISFIT.search(str(error)):
+            raise ModelError(
+                f"the model does not take samples of shape {shape}: {error}", where=name
+            ) from error
+        return parameters
+    except (Exception, SystemExit):
+        return parameters
+    found = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if found != [2, raw.outputs]:
+        what = "classes" if raw.task == "classification" else "targets"
+        raise ModelError(
+            f"the model gives {found} for 2 samples; [2, {raw.outputs}] is needed "
+            f"({raw.outputs} {what})",
+            where=name,
+        )
+    return parameters
+
+
+@torch.no_grad()
+def _forward(model: nn.Module, x: Tensor) -> object:
+    return model.eval()(x)

@@ -1,0 +1,96 @@
+"""Data on the device, where they stay between trials."""
+
+from __future__ import annotations
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrsearch import data
+from lrsearch.train.importing import resolve
+from lrsearch.train.randomness import seed_everything
+from lrsearch.trial import Workplace
+
+CAPACITY = 2**30
+"""Bytes of splits kept beside the one in use."""
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """One fold's training and validation split as tensors: inputs float32 [samples, ...], classes
+    int64 [samples] or scaled targets float32 [samples, outputs]. `scale` and `spread` are those of
+    `metrics.regression_metrics`, empty for classes."""
+
+    x_train: Tensor
+    y_train: Tensor
+    x_validation: Tensor
+    y_validation: Tensor
+    task: str
+    outputs: int
+    scale: tuple[float, ...]
+    spread: tuple[float, ...]
+
+    @property
+    def samples(self) -> int:
+        """Size of the training split."""
+        return len(self.x_train)
+
+    @property
+    def bytes(self) -> int:
+        """Memory the tensors take."""
+        tensors = (self.x_train, self.y_train, self.x_validation, self.y_validation)
+        return sum(tensor.nbytes for tensor in tensors)
+
+
+_kept: OrderedDict[tuple[object, ...], Resident] = OrderedDict()
+
+
+def load_raw(config: Mapping[str, Any], workplace: Workplace) -> data.Raw:
+    """The arrays of a resolved `data`, code it names being imported as the workplace allows.
+    Reseeds the global generators."""
+
+    def resolver(class_path: str) -> Callable[..., Any]:
+        return cast(Callable[..., Any], resolve(class_path, workplace))
+
+    seed_everything(0)  # A function that makes up data makes up the same in every process.
+    return data.load(config, resolver=resolver)
+
+
+def place(
+    config: Mapping[str, Any], fold: int | None, device: torch.device, workplace: Workplace
+) -> Resident:
+    """The splits of a resolved `data` on the device, kept per process while memory is no worry."""
+    raw = load_raw(config, workplace)
+    key = (json.dumps(config, sort_keys=True), raw.data_hash, fold, str(device))
+    if key in _kept:
+        _kept.move_to_end(key)
+        return _kept[key]
+    splits = data.split(raw, config, fold)
+    spread: tuple[float, ...] = ()
+    if splits.target_scale is not None:
+        targets = splits.validation[1].astype(np.float64)
+        spread = tuple(((targets - targets.mean(axis=0)) ** 2).sum(axis=0).tolist())
+    x_train, y_train, x_validation, y_validation = (
+        torch.from_numpy(np.ascontiguousarray(array)).to(device)
+        for array in (*splits.train, *splits.validation)
+    )
+    scale = () if splits.target_scale is None else tuple(splits.target_scale.tolist())
+    _kept[key] = Resident(
+        x_train,
+        y_train,
+        x_validation,
+        y_validation,
+        splits.task,
+        splits.outputs,
+        scale,
+        spread,
+    )
+    while len(_kept) > 1 and sum(each.bytes for each in _kept.values()) > CAPACITY:
+        _kept.popitem(last=False)
+    return _kept[key]

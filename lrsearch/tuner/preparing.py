@@ -1,0 +1,82 @@
+"""What must be known, and can go wrong, before the first trial."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lrsearch.errors import DataError, Fault, LrsearchError, SpecError
+from lrsearch.executors.port import Died, Executor, Finished, Raised
+from lrsearch.space import Choice, Dimension, Space, build, parameters
+from lrsearch.spec.model import Spec, resolve
+from lrsearch.spec.validate import task_faults
+from lrsearch.train.preparation import Preparation
+from lrsearch.trial import Facts, Workplace
+
+PREPARE = "lrsearch.train.prepare:prepare"
+
+
+def representatives(spec: Spec) -> list[dict[str, Any]]:
+    """Configs that show every option and both ends of every range once, the rest at its first
+    or lowest value: their number is the sum of the options, not the product."""
+    targets: list[tuple[str, float]] = []
+    for name, dimension in parameters(spec.space):
+        if isinstance(dimension, Choice):
+            targets += [(name, index) for index in range(len(dimension.options))]
+        else:
+            targets += [(name, dimension.low), (name, dimension.high)]
+    points = [_vary(spec.space, name, raw) for name, raw in targets] or [{}]
+    return [resolve(spec, point, spec.task) for point in points]
+
+
+def _vary(space: Space, target: str, raw: float) -> dict[str, Any]:
+    def choose(name: str, dimension: Dimension) -> float:
+        if name == target:
+            return raw
+        if not isinstance(dimension, Choice):
+            return dimension.low
+        if target.startswith(f"{name}["):
+            return int(target[len(name) + 1 :].split("]")[0])
+        return 0
+
+    return build(space, choose)
+
+
+def prepare(spec: Spec, executor: Executor, workplace: Workplace) -> Facts:
+    """Load the data and build every model the spec can ask for, in a worker.
+
+    Raises DataError, ModelError, ImportRefused or UsageError for what cannot be trained at all,
+    SpecError where the spec asks for what the data's task has not.
+    """
+    handle = executor.submit(PREPARE, Preparation(tuple(representatives(spec)), workplace))
+    facts: Facts | None = None
+    while True:
+        for owner, event in executor.events():
+            if owner != handle:
+                raise RuntimeError(f"an event of another job while preparing: {event}")
+            if isinstance(event, Facts):
+                facts = event
+            elif isinstance(event, Raised):
+                if isinstance(event.error, LrsearchError):
+                    raise event.error
+                raise RuntimeError(f"{event.message}\n{event.traceback}")
+            elif isinstance(event, Died):
+                raise DataError(
+                    f"the worker that loads the data and builds the model {event.reason}",
+                    where=spec.source,
+                    hint=event.output,
+                )
+            elif isinstance(event, Finished):
+                if facts is None:
+                    raise RuntimeError("prepare ended without facts")
+                check_task(spec, facts.task)
+                return facts
+
+
+def check_task(spec: Spec, task: str) -> None:
+    """Raises SpecError for what of the spec belongs to another task than the data's."""
+    faults = [
+        Fault(0, ".".join(map(str, path)), message, spec.source, hint)
+        for path, message, hint in task_faults(spec.train, spec.metric, spec.space, task)
+    ]
+    if faults:
+        raise SpecError(faults)

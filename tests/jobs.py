@@ -1,0 +1,166 @@
+"""Jobs for the executors' tests, in a module that workers can import too."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+from lrsearch.errors import DataError, LrsearchError
+from lrsearch.executors.port import Replies
+from lrsearch.trial import Verdict
+
+Steps = Generator[object, Replies, None]
+
+
+class Unkind(LrsearchError):
+    """An error that pickles and does not unpickle."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Unkind, ())
+
+
+class Opaque:
+    """An event that pickles and does not unpickle."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (int, ("no number",))
+
+
+def count(up_to: int) -> Steps:
+    for number in range(up_to):  # noqa: UP028 (a range takes no replies)
+        yield number
+
+
+def echo(payload: object) -> Steps:
+    yield payload
+
+
+def process(payload: object) -> Steps:
+    yield os.getpid()
+
+
+def variables(names: list[str]) -> Steps:
+    yield [os.environ.get(name) for name in names]
+
+
+def rungs(trials: list[int]) -> Steps:
+    """Every trial reaches a rung; those told to go on say so, in the order of the replies."""
+    replies: Replies = []
+    for trial in trials:
+        replies += yield ("reached", trial)
+    for _ in trials:
+        while not replies:
+            replies += yield None
+        trial, verdict = replies.pop(0)
+        if verdict is Verdict.GO_ON:
+            replies += yield ("went on", trial)
+
+
+def replied(times: int) -> Steps:
+    """Says what each of its yields returned."""
+    replies: Replies = []
+    for _ in range(times):
+        replies = yield list(replies)
+
+
+def shout(payload: str) -> Steps:
+    print(payload)
+    sys.stdout.flush()
+    os.write(1, b"straight to fd 1\n")
+    sys.stderr.write("and an error\n")
+    yield sys.stdin.read()
+
+
+def flood(lines: int) -> Steps:
+    for number in range(lines):
+        print(f"line {number} " + "x" * 80)
+    yield "still here"
+
+
+def bad_value(payload: str) -> Steps:
+    yield "before"
+    raise ValueError(payload)
+
+
+def bad_data(payload: str) -> Steps:
+    yield "before"
+    raise DataError(payload, where="rows.csv:3", hint="drop the row")
+
+
+def unkind(payload: str) -> Steps:
+    raise Unkind(payload)
+    yield
+
+
+def leave(payload: str) -> Steps:
+    raise SystemExit(payload)
+    yield
+
+
+def no_generator(payload: object) -> list[object]:
+    return [payload]
+
+
+def unpicklable(payload: object) -> Steps:
+    yield "before"
+    yield lambda: payload
+    yield "never"
+
+
+def opaque(payload: object) -> Steps:
+    yield Opaque()
+
+
+def die(how: str) -> Steps:
+    yield "alive"
+    print("last words")
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "exit":
+        os._exit(3)
+    elif how == "segfault":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif how == "fork":  # a child that outlives it holds the pipes open
+        if os.fork() == 0:
+            time.sleep(5)
+            os._exit(0)
+        os._exit(4)
+    yield "never"
+
+
+def die_later(payload: object) -> Steps:
+    yield None
+    os._exit(5)
+
+
+def sleep(seconds: float) -> Steps:
+    yield os.getpid()
+    time.sleep(seconds)
+    yield "slept"
+
+
+def spin(seconds: float) -> Steps:
+    yield os.getpid()
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def interrupt(payload: object) -> Steps:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.05)
+    yield "still here"
+
+
+def descriptors(payload: object) -> Steps:
+    """What the process has open."""
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.append(str(path.readlink()))
+    yield found

@@ -1,0 +1,65 @@
+"""The catalogue names what is there: no more, no less, with the same arguments."""
+
+import inspect
+
+import pytest
+
+from lrsearch import catalogue, schedules
+from lrsearch.data import sources
+from lrsearch.train import metrics, models, optimizers
+
+FROM_DATA = {"in_features", "in_channels", "num_classes"}
+
+
+def arguments(function, skip=()):
+    return set(inspect.signature(function).parameters) - set(skip)
+
+
+def test_same_names():
+    assert set(catalogue.MODELS) == set(models.MODELS)
+    assert set(catalogue.OPTIMIZERS) == set(optimizers.OPTIMIZERS)
+    assert set(catalogue.LOSSES) == set(metrics.LOSSES)
+    assert set(catalogue.SCHEDULES) == set(schedules.FUNCTIONS)
+    assert set(catalogue.DATA) == set(sources.SOURCES)
+    assert {loss for _, (loss, _) in catalogue.LOSSES.items()} == set(catalogue.TASKS)
+
+
+@pytest.mark.parametrize("name", catalogue.MODELS)
+def test_models_take_the_parameters(name):
+    entry = catalogue.MODELS[name].parameters
+    assert arguments(models.MODELS[name], FROM_DATA) == set(entry)
+    assert "activation" not in entry or set(entry["activation"].choices) == set(models.ACTIVATIONS)
+
+
+@pytest.mark.parametrize("name", catalogue.OPTIMIZERS)
+def test_optimizers_take_the_parameters(name):
+    build = optimizers.OPTIMIZERS[name]
+    assert arguments(build, ("parameters", "lr")) == set(catalogue.OPTIMIZERS[name].parameters)
+
+
+@pytest.mark.parametrize("name", catalogue.SCHEDULES)
+def test_schedules_take_the_parameters(name):
+    function = schedules.FUNCTIONS[name]
+    assert arguments(function, ("step", "total")) == set(catalogue.SCHEDULES[name].parameters)
+
+
+@pytest.mark.parametrize("name", catalogue.DATA)
+def test_sources_take_the_parameters_and_hold_what_is_said(name):
+    source = catalogue.DATA[name]
+    wanted = set(source.parameters) - {"samples"}  # Cutting is the same for every file.
+    if source.samples is None:
+        assert arguments(sources.SOURCES[name]) == wanted
+        return
+    assert not wanted
+    raw = sources.load({"name": name}, resolver=lambda path: None)
+    assert (len(raw.x), raw.task, raw.held) == (source.samples, source.task, None)
+
+
+def test_metrics_of_each_task_are_measured():
+    by_task = {
+        "classification": metrics.classification_metrics([1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
+        "regression": metrics.regression_metrics([1.0, 1.0], 1, [1.0], [1.0]),
+    }
+    for task, found in by_task.items():
+        named = {name for name, (_, tasks, _) in catalogue.METRICS.items() if task in tasks}
+        assert named == set(found) | {"loss"}

@@ -1,0 +1,417 @@
+"""What every executor does, asked of each, and what only processes can do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lrsearch.errors import DataError
+from lrsearch.executors.inline import Inline
+from lrsearch.executors.local import Local
+from lrsearch.executors.port import Died, Executor, Finished, Raised, Terminal
+from lrsearch.trial import Verdict
+
+HERE = str(Path(__file__).parent)
+ENVIRONMENT = {"PYTHONPATH": HERE}
+
+
+def make_local(workers: int = 2) -> Local:
+    return Local(workers, environment=ENVIRONMENT)
+
+
+@pytest.fixture(params=["inline", "local", "one worker"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    made: Executor = (
+        Inline() if request.param == "inline" else make_local(2 if request.param == "local" else 1)
+    )
+    with made:
+        yield made
+
+
+@pytest.fixture
+def local() -> Iterator[Local]:
+    with make_local() as made:
+        yield made
+
+
+def collect(executor: Executor, jobs: int, each: Callable[[int, object], None] = lambda *_: None):
+    """All events until `jobs` jobs are over, by handle."""
+    found: dict[int, list[object]] = {}
+    end = time.monotonic() + 30
+    while jobs:
+        assert time.monotonic() < end, f"no end; so far {found}"
+        for handle, event in executor.events(5.0):
+            found.setdefault(handle, []).append(event)
+            jobs -= isinstance(event, Terminal)
+            each(handle, event)
+    return found
+
+
+def run(executor: Executor, function: str, payload: object = None, **options: bool) -> list[object]:
+    handle = executor.submit(f"jobs:{function}", payload, **options)
+    return collect(executor, 1)[handle]
+
+
+def wait_for(executor: Executor, event: object) -> None:
+    while event not in [found for _, found in executor.events(5.0)]:
+        pass
+
+
+def gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def test_events_come_in_order_and_end_once(executor: Executor) -> None:
+    assert run(executor, "count", 500) == [*range(500), Finished()]
+    assert executor.events(0.05) == []
+
+
+def test_payloads_and_events_survive_whatever_their_size(executor: Executor) -> None:
+    payload = {"weights": bytes(range(256)) * 8192, "nan": [1.5, None]}
+    assert run(executor, "echo", payload) == [payload, Finished()]
+
+
+def test_a_job_waits_for_replies(executor: Executor) -> None:
+    handle = executor.submit("jobs:rungs", [1, 2, 3])
+    wait_for(executor, ("reached", 3))
+    assert executor.events(0.05) == []
+    executor.reply(handle, 2, Verdict.GO_ON)
+    assert executor.events(5.0) == [(handle, ("went on", 2))]
+    assert executor.events(0.05) == []
+    executor.reply(handle, 1, Verdict.STOP)
+    executor.reply(handle, 3, Verdict.GO_ON)
+    assert collect(executor, 1) == {handle: [("went on", 3), Finished()]}
+
+
+def test_replies_to_a_running_job_come_with_its_next_yield() -> None:
+    with Inline() as inline:
+        handle = inline.submit("jobs:replied", 3)
+        assert inline.events() == [(handle, [])]
+        inline.reply(handle, 7, Verdict.STOP)
+        inline.reply(handle, 8, Verdict.GO_ON)
+        assert inline.events() == [(handle, [(7, Verdict.STOP), (8, Verdict.GO_ON)])]
+        assert inline.events() == [(handle, [])]
+        assert inline.events() == [(handle, Finished())]
+
+
+def test_nothing_to_come_returns_at_once(executor: Executor) -> None:
+    assert executor.events(None) == []
+    handle = executor.submit("jobs:rungs", [1])
+    assert executor.events(None) == [(handle, ("reached", 1))]
+    assert executor.events(None) == []  # it waits, so without a timeout this would hang
+    executor.reply(handle, 1, Verdict.STOP)
+    assert executor.events(None) == [(handle, Finished())]
+
+
+def test_more_waiting_jobs_than_capacity_do_not_block(executor: Executor) -> None:
+    """The verdicts depend on all five jobs, as a generation's on all its structures."""
+    handles = [executor.submit("jobs:rungs", [number]) for number in range(5)]
+    reached: list[int] = []
+
+    def answer(handle: int, event: object) -> None:
+        if event == ("reached", handles.index(handle)):
+            reached.append(handle)
+            if len(reached) == 5:
+                for number, other in enumerate(handles):
+                    executor.reply(other, number, Verdict.GO_ON)
+
+    found = collect(executor, 5, answer)
+    for number, handle in enumerate(handles):
+        assert found[handle] == [("reached", number), ("went on", number), Finished()]
+
+
+def test_two_jobs_interleave_where_one_waits(executor: Executor) -> None:
+    first = executor.submit("jobs:rungs", [1])
+    wait_for(executor, ("reached", 1))
+    second = executor.submit("jobs:count", 3)
+    assert collect(executor, 1) == {second: [0, 1, 2, Finished()]}
+    executor.reply(first, 1, Verdict.GO_ON)
+    assert collect(executor, 1) == {first: [("went on", 1), Finished()]}
+
+
+def test_late_replies_are_dropped(executor: Executor) -> None:
+    first = executor.submit("jobs:count", 1)
+    collect(executor, 1)
+    second = executor.submit("jobs:rungs", [1])
+    wait_for(executor, ("reached", 1))
+    executor.reply(first, 1, Verdict.GO_ON)
+    assert executor.events(0.1) == []
+    executor.reply(second, 1, Verdict.STOP)
+    assert collect(executor, 1) == {second: [Finished()]}
+
+
+def test_an_exception_ends_its_job_only(executor: Executor) -> None:
+    before, event = run(executor, "bad_value", "seven")
+    assert before == "before"
+    assert isinstance(event, Raised)
+    assert event.error is None
+    assert event.message == "ValueError: seven"
+    assert "in bad_value" in event.traceback
+    assert run(executor, "count", 1) == [0, Finished()]
+
+
+def test_our_errors_arrive_as_themselves(executor: Executor) -> None:
+    event = run(executor, "bad_data", "not a number")[-1]
+    assert isinstance(event, Raised)
+    assert type(event.error) is DataError
+    assert (event.error.message, event.error.where, event.error.hint) == (
+        "not a number",
+        "rows.csv:3",
+        "drop the row",
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("jobs:leave", "SystemExit: x"),
+        ("jobs:no_generator", "TypeError: 'list' object is not an iterator"),
+        ("jobs:missing", "AttributeError: module 'jobs' has no attribute 'missing'"),
+        ("no_such_module:f", "ModuleNotFoundError: No module named 'no_such_module'"),
+    ],
+)
+def test_a_job_that_cannot_run_raises(executor: Executor, function: str, message: str) -> None:
+    handle = executor.submit(function, "x")
+    event = collect(executor, 1)[handle][-1]
+    assert isinstance(event, Raised)
+    assert event.message == message
+
+
+def test_prints_reach_neither_channel_nor_stdout(
+    executor: Executor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if isinstance(executor, Local):
+        assert run(executor, "shout", "hello \udcff") == ["", Finished()]
+        assert capfd.readouterr() == ("", "")
+    else:
+        assert run(executor, "flood", 3)[0] == "still here"
+        assert capfd.readouterr().out == ""
+
+
+def test_close_ends_waiting_and_running_jobs(executor: Executor) -> None:
+    executor.submit("jobs:rungs", [1])
+    wait_for(executor, ("reached", 1))
+    executor.submit("jobs:sleep", 0.0 if isinstance(executor, Inline) else 60)
+    executor.events(5.0)
+    start = time.monotonic()
+    executor.close()
+    executor.close()
+    assert time.monotonic() - start < 2
+
+
+# Processes ------------------------------------------------------------------------------------
+
+
+def test_a_worker_is_used_again_and_a_clean_job_gets_a_new_one(local: Local) -> None:
+    first, second = run(local, "process")[0], run(local, "process")[0]
+    assert first == second != os.getpid()
+    assert run(local, "process", clean=True)[0] not in (first, os.getpid())
+    with make_local(1) as one:
+        pid = run(one, "process")[0]
+        assert run(one, "process", clean=True)[0] != pid
+        assert gone(int(str(pid)))  # its place was needed
+
+
+def test_workers_start_when_needed_or_warm() -> None:
+    with make_local(3) as local:
+        assert len(local._workers) == 0
+        run(local, "count", 1)
+        assert len(local._workers) == 1
+        local.warm(9)
+        assert len(local._workers) == 3
+        handles = [local.submit("jobs:sleep", 0.2) for _ in range(4)]
+        found = collect(local, 4)
+        assert len({found[handle][0] for handle in handles}) == 3
+        assert len(local._workers) == 3
+
+
+def test_a_clean_job_runs_though_every_worker_waits() -> None:
+    with make_local(1) as local:
+        first = local.submit("jobs:rungs", [1])
+        wait_for(local, ("reached", 1))
+        assert run(local, "count", 1, clean=True) == [0, Finished()]
+        local.reply(first, 1, Verdict.GO_ON)
+        assert collect(local, 1) == {first: [("went on", 1), Finished()]}
+        local.events(0.05)
+        assert len(local._workers) == 1
+
+
+def test_workers_get_one_thread_and_the_environment(local: Local) -> None:
+    names = ["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONPATH"]
+    assert run(local, "variables", names)[0] == ["1", "1", "1", HERE]
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("kill", "killed by SIGKILL"),
+        ("exit", "exit code 3"),
+        ("segfault", "killed by SIGSEGV"),
+        ("fork", "exit code 4"),
+    ],
+)
+def test_a_dead_worker_is_named_and_replaced(local: Local, how: str, reason: str) -> None:
+    start = time.monotonic()
+    alive, event = run(local, "die", how)
+    assert alive == "alive"
+    assert isinstance(event, Died)
+    assert event.reason == reason
+    assert event.running
+    assert "last words" in event.output
+    assert ("Segmentation fault" in event.output) is (how == "segfault")
+    assert run(local, "count", 2) == [0, 1, Finished()]
+    assert time.monotonic() - start < 4  # the forked child of "fork" lives for 5
+
+
+def test_an_idle_worker_that_died_is_replaced(local: Local) -> None:
+    pid = int(str(run(local, "process")[0]))
+    os.kill(pid, signal.SIGKILL)
+    local._workers[0].process.wait()
+    assert run(local, "count", 1) == [0, Finished()]
+
+
+def test_a_death_says_which_job_was_running() -> None:
+    with make_local(1) as local:
+        waits = local.submit("jobs:rungs", [1])
+        wait_for(local, ("reached", 1))
+        dies = local.submit("jobs:die_later", None)
+        while local.events(None):
+            pass
+        local.reply(dies, 2, Verdict.GO_ON)
+        found = collect(local, 2)
+        assert found[dies] == [Died("exit code 5", "", running=True)]
+        assert found[waits] == [Died("exit code 5", "", running=False)]
+
+
+def test_a_worker_that_cannot_start_is_its_jobs_end() -> None:
+    with Local(1, environment={"PYTHONHOME": "/nowhere"}) as local:
+        (event,) = run(local, "count", 1)
+        assert isinstance(event, Died)
+        assert event.running
+        assert event.reason.startswith(("exit code", "killed by SIGABRT"))
+        assert event.output
+
+
+def test_an_event_that_cannot_be_pickled_is_the_jobs_failure(local: Local) -> None:
+    before, event = run(local, "unpicklable")
+    assert before == "before"
+    assert isinstance(event, Raised)
+    assert "pickle" in event.message
+    pid = run(local, "process")[0]
+    assert run(local, "process")[0] == pid
+
+
+def test_what_pickles_and_does_not_unpickle_is_a_failure_too(local: Local) -> None:
+    (event,) = run(local, "opaque")
+    assert isinstance(event, Raised)
+    assert "no number" in event.message
+    (event,) = run(local, "unkind", "really")
+    assert isinstance(event, Raised)
+    assert (event.error, event.message) == (None, "Unkind: really")
+    with pytest.raises((AttributeError, TypeError), match="pickle"):
+        local.submit("jobs:echo", lambda: None)
+    assert run(local, "count", 1) == [0, Finished()]
+
+
+def test_output_never_blocks_and_its_end_is_kept(local: Local) -> None:
+    assert run(local, "flood", 20_000) == ["still here", Finished()]
+    event = run(local, "die", "exit")[-1]
+    assert isinstance(event, Died)
+    lines = event.output.splitlines()
+    assert len(lines) == 20
+    assert lines[-1] == "last words"
+    assert lines[-2].startswith("line 19999 ")
+
+
+def test_workers_ignore_interrupts(local: Local) -> None:
+    assert run(local, "interrupt") == ["still here", Finished()]
+    local.warm(2)
+    os.kill(local._workers[1].process.pid, signal.SIGINT)  # while it starts
+    handles = [local.submit("jobs:sleep", 0.1) for _ in range(2)]
+    found = collect(local, 2)
+    assert all(found[handle][1:] == ["slept", Finished()] for handle in handles)
+
+
+def test_workers_hold_nothing_of_the_driver(local: Local, tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w"):
+        local.warm(2)
+        handles = [local.submit("jobs:descriptors", None) for _ in range(2)]
+        found = collect(local, 2)
+    opened = [set(found[handle][0]) for handle in handles]  # type: ignore[call-overload]
+    assert not any("lock" in name for names in opened for name in names)
+    pipes = [{name for name in names if name.startswith("pipe:")} for names in opened]
+    assert [len(names) for names in pipes] == [3, 3]
+    assert not pipes[0] & pipes[1]
+
+
+DRIVER = """
+import sys, time
+from lrsearch.executors.local import Local
+local = Local(3, environment={"PYTHONPATH": sys.argv[1]})
+local.submit("jobs:sleep", 60)
+local.submit("jobs:spin", 60)
+found = []
+while len(found) < 2:
+    found += [event for _, event in local.events(5.0)]
+local.warm(3)
+print(*found, local._workers[2].process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_workers_never_outlive_a_killed_driver() -> None:
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, HERE], stdout=subprocess.PIPE, text=True
+    )
+    pids: list[int] = []
+    try:
+        assert driver.stdout is not None
+        pids = [int(pid) for pid in driver.stdout.readline().split()]
+        assert len(pids) == 3
+        assert not any(gone(pid) for pid in pids)
+        driver.kill()
+        end = time.monotonic() + 3
+        while time.monotonic() < end and not all(gone(pid) for pid in pids):
+            time.sleep(0.02)
+        assert all(gone(pid) for pid in pids)
+    finally:
+        driver.kill()
+        driver.communicate()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def test_an_event_costs_tens_of_microseconds(local: Local) -> None:
+    run(local, "count", 1)
+    start = time.process_time()
+    run(local, "count", 5000)
+    assert (time.process_time() - start) / 5000 < 200e-6
+
+
+def test_waiting_costs_no_time(local: Local) -> None:
+    local.submit("jobs:sleep", 0.5)
+    local.events(5.0)
+    start = time.process_time()
+    assert local.events(None)[0][1] == "slept"
+    assert time.process_time() - start < 0.1
+
+
+def test_an_executor_needs_a_worker_and_a_closed_one_takes_no_job() -> None:
+    with pytest.raises(ValueError, match="at least one worker"):
+        Local(0)
+    local = make_local()
+    local.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        local.submit("jobs:count", 1)

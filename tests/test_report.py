@@ -1,0 +1,562 @@
+"""Views and their renderings: tables, JSON, CSV, Markdown, progress, curves."""
+
+import csv
+import io
+import json
+import math
+import re
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from lrsearch.analysis.edges import Range
+from lrsearch.report.curves import plot
+from lrsearch.report.live import Progress
+from lrsearch.report.machine import to_csv, to_json, to_markdown
+from lrsearch.report.tables import open_console, result
+from lrsearch.report.text import (
+    decimals_for,
+    enumerate_numbers,
+    format_fixed,
+    format_params,
+    format_seconds,
+    format_value,
+    one_line,
+)
+from lrsearch.report.view import build_view
+from lrsearch.trial import Objective, Outcome, Record, Result, Trial
+
+ACCURACY = Objective("accuracy", "max")
+REASON = "RuntimeError: shapes [red](64x784)[/red] cannot be multiplied | " + "far too long " * 12
+
+
+def record(number, point, params, value=None, outcome=Outcome.COMPLETED, seed=0, **more):
+    ended = None
+    if outcome is not None:
+        last = {"accuracy": value} if value is not None else {}
+        ended = Result(outcome, 400, 20.0, 1.5, last=last, best=last, **more)
+    return Record(Trial(number, f"key{number}", {}, seed), point, params, "grid", ended)
+
+
+def params_of(point):
+    """Five parameters, one of them living under one choice only."""
+    params = {"lr": 10 ** (-4 + point / 10), "batch_size": 32 * point, "schedule": "cosine"}
+    if point % 3 == 0:
+        params |= {"schedule": "one_cycle", "schedule.pct_start": 0.1 + point / 100}
+    return {**params, "optimizer.weight_decay": 10 ** (-6 + point / 12)}
+
+
+def big_view(count=30, **more):
+    records = []
+    for point in range(1, count + 1):
+        for seed in (0, 1):
+            number = 2 * point - 1 + seed
+            outcome, reason = Outcome.COMPLETED, ""
+            if point % 10 == 4:
+                outcome, reason = Outcome.DIVERGED, "training loss is nan after 40 steps"
+            if point % 10 == 5:
+                outcome, reason = Outcome.FAILED, REASON
+            value = None
+            if outcome is Outcome.COMPLETED:
+                value = 0.9 + point / 1000 + (seed if point % 2 == 0 else -seed) / 100
+            arguments = (number, point, params_of(point), value, outcome, seed)
+            records.append(record(*arguments, reason=reason))
+    return build_view("digits", "runs/digits", ACCURACY, records, **more)
+
+
+def rendered(view, width=80, all_rows=False):
+    console = Console(width=width, file=io.StringIO())
+    console.print(result(view, all_rows=all_rows))
+    return console.file.getvalue()
+
+
+def rows_of(text):
+    """Lines of the table that begin with a point's number and its value."""
+    return re.findall(r"^ +\d+ +(?:0\.\d+|diverged|failed|unfinished).*$", text, re.MULTILINE)
+
+
+# -- text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.00316227766, "0.00316"),
+        (1e-5, "1e-5"),
+        (3.16227766e-6, "3.16e-6"),
+        (0.1, "0.1"),
+        (0.9995, "0.9995"),
+        (0.99961234, "0.99961"),
+        (0.99999999, "1"),
+        (1000.0, "1000"),
+        (2e7, "2e7"),
+        (-0.25, "-0.25"),
+        (0.0, "0"),
+        (math.nan, "nan"),
+        (64, "64"),
+        (123456789, "123456789"),
+        (True, "true"),
+        (None, "null"),
+        ((64, 128), "[64,128]"),
+        ({"name": "cosine", "final": 0.1}, "{name: cosine, final: 0.1}"),
+        ("a\n\x1b[2Jb", "a \\x1b[2Jb"),
+    ],
+)
+def test_format_value(value, text):
+    assert format_value(value) == text
+
+
+@given(st.floats(1e-12, 1e12), st.sampled_from([-1, 1]))
+def test_short_numbers_are_close_and_short(value, sign):
+    text = format_value(sign * value)
+    assert float(text) == pytest.approx(sign * value, rel=0.00501)
+    assert len(text) <= 10
+
+
+@given(st.floats(1e-3, 1e5))
+def test_fixed_decimals_keep_four_digits(value):
+    assert float(format_fixed(value, decimals_for(value))) == pytest.approx(value, rel=5.1e-4)
+
+
+@given(st.text())
+def test_one_line_is_printable(text):
+    assert one_line(text).isprintable()
+
+
+def test_other_text():
+    assert format_params({"lr": 0.0316227, "batch_size": 64}) == "lr=0.0316 batch_size=64"
+    times = {0.04: "0.0s", 9.94: "9.9s", 59.6: "1m 00s", 192: "3m 12s", 7500: "2h 05m"}
+    assert {seconds: format_seconds(seconds) for seconds in times} == times
+    assert format_seconds(3600 * 27) == "1d 03h"
+    assert enumerate_numbers([3]) == "3" and enumerate_numbers([3, 9, 12]) == "3, 9 and 12"
+    assert enumerate_numbers(range(1, 10)) == "1, 2, 3, 4, 5 and 4 more"
+
+
+# -- view
+
+
+def test_columns_keep_the_parts_of_a_choice_behind_it():
+    view = big_view(4)
+    assert view.params == (
+        *("lr", "batch_size", "schedule", "schedule.pct_start", "optimizer.weight_decay"),
+    )
+
+
+def test_view_adds_up_and_comments():
+    records = [record(n, n, {"lr": lr}, 0.9) for n, lr in ((1, 0.01), (2, 0.1))]
+    records.append(record(3, 3, {"lr": 0.2}, outcome=None))
+    ranges = [Range("lr", 0.01, 0.2, "log")]
+    view = build_view(
+        "r", "runs/r", ACCURACY, records, ranges=ranges, running=1, warnings=["first"]
+    )
+    assert view.cost == {"trials": 2, "trial_epochs": 40.0, "seconds": 3.0, "wall_seconds": None}
+    assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
+    first, edge, tie, seeds = view.warnings
+    assert first == "first"
+    assert edge.startswith("lr 0.01 is the lowest searched")
+    assert tie == "point 2 has the best's value exactly"
+    assert "one seed" in seeds
+
+
+def test_several_seeds_replace_the_note_on_one():
+    (tie,) = big_view().warnings
+    assert "cannot be told from the best" in tie
+
+
+# -- tables
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_no_line_is_wider_than_the_terminal_nor_ends_in_blanks(width):
+    text = rendered(big_view(hidden=3, next_command="lrsearch confirm digits"), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert not re.search(r" $", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_five_parameters_fit_one_line_a_point(width):
+    lines = rendered(big_view(), width).splitlines()
+    rows = rows_of("\n".join(lines))
+    assert len(rows) == 25
+    # The header's last line is directly above the first row, the rows directly below each other.
+    first = lines.index(rows[0])
+    assert lines[first : first + 25] == rows
+    assert " ".join(rows[0].split()) == "30 0.9350 0.0071 0.1 960 one_cycle 0.4 0.000316"
+    assert lines[first + 25] == "  … and 5 more: --all"
+
+
+def test_columns_move_together_before_the_table_is_given_up():
+    params = {f"train.number_{letter}": 0.125 for letter in "abcdefg"}
+    view = build_view("r", "f", ACCURACY, [record(1, 1, params, 0.5)])
+    by_width = {width: rows_of(rendered(view, width))[0] for width in (74, 80, 100)}
+    assert by_width[100].endswith("0.125     0.125     0.125")
+    assert by_width[80].endswith("0.125    0.125    0.125")
+    assert by_width[74].endswith("0.125   0.125   0.125")
+
+
+def test_narrow_terminal_shows_parameters_as_text():
+    text = rendered(big_view(), 60)
+    assert len(rows_of(text)) == 25
+    assert re.search(r"30 +0\.9350 +0\.0071 +lr=0\.1 batch_size=960", text)
+
+
+def test_many_parameters_fall_back_to_text_at_80():
+    params = {f"model.argument_number_{i}": f"value{i}" for i in range(9)}
+    text = rendered(build_view("r", "f", ACCURACY, [record(1, 1, params, 0.5)]))
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(f"argument_number_{i}=value{i}" in text for i in range(9))
+
+
+def test_all_rows():
+    text = rendered(big_view(), 120, all_rows=True)
+    assert len(rows_of(text)) == 30 and "--all" not in text
+
+
+def test_headline_counts_reasons_cost_and_what_next():
+    view = big_view(hidden=2, wall_seconds=75.0, next_command="lrsearch confirm digits")
+    text = " ".join(rendered(view, 120).split())
+    assert text.startswith("digits: accuracy 0.9350 ± 0.0071 (2 seeds), point 30 lr=0.1 batch")
+    assert "trials 48 completed, 6 diverged, 6 failed" in text
+    assert "failed trials 9, 10, 29, 30, 49 and 1 more: RuntimeError: shapes [red](64x784)" in text
+    assert "cost 60 trials, 1200 epochs, 1m 30s of training in 1m 15s" in text
+    assert "2 stored trials do not belong to this spec" in text
+    assert text.endswith("next lrsearch confirm digits")
+
+
+def test_failure_reasons_are_few_unless_all_is_asked():
+    records = [
+        record(n, n, {"lr": 0.1 * n}, outcome=Outcome.FAILED, reason=f"E{n}: " + "x" * 400)
+        for n in range(1, 6)
+    ]
+    view = build_view("r", "f", ACCURACY, records)
+    text, whole = rendered(view), rendered(view, all_rows=True)
+    assert "E3" in text and "E4" not in text and "2 other reasons" in text
+    assert text.count("x") < 1000
+    assert "E5" in whole and whole.count("x") == 2000
+
+
+def test_markup_and_control_characters_stay_text():
+    params = {"model.name": "[red]net[/red]", "lr": 0.1}
+    records = [
+        record(1, 1, params, 0.5),
+        record(2, 2, params, outcome=Outcome.FAILED, reason="bad [red] :smile: \x1b[2J [/nothing]"),
+    ]
+    text = rendered(build_view("[bold]run", "f", ACCURACY, records, warnings=["[link]w"]), 120)
+    assert "[bold]run: accuracy" in text
+    assert text.count("[red]net[/red]") == 3  # headline and both rows
+    assert "bad [red] :smile: \\x1b[2J [/nothing]" in text and "[link]w" in text
+    assert "\x1b" not in text
+
+
+def test_runs_without_a_value_read_well():
+    def head(records):
+        return rendered(build_view("r", "f", ACCURACY, records, next_command="go")).splitlines()
+
+    assert head([]) == ["r: no trials yet", "", "next  go"]
+    waiting = head([record(1, 1, {"lr": 0.1}, outcome=None)])
+    assert waiting[0] == "r: no point has been measured yet"
+    assert "trials  1 waiting" in waiting
+    lost = head([record(1, 1, {"lr": 0.1}, outcome=Outcome.DIVERGED)])
+    assert lost[0] == "r: no point was trained to its end"
+    assert "      1  diverged  0.1" in lost
+
+
+def test_one_point_without_parameters():
+    text = rendered(build_view("r", "f", ACCURACY, [record(1, 1, {}, 0.5)]))
+    assert text.startswith("r: accuracy 0.5000 (1 seed), point 1\n")
+    assert "note" not in text
+
+
+def test_pipe_gets_plain_text_of_fixed_width(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = io.StringIO()
+    open_console(stream).print(result(big_view()))
+    lines = stream.getvalue().splitlines()
+    assert "\x1b" not in stream.getvalue()
+    assert 80 < max(map(len, lines)) <= 100
+
+
+def test_terminal_that_knows_only_ascii():
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    open_console(stream).print(result(big_view()))
+    stream.flush()
+    text = stream.buffer.getvalue().decode("ascii")
+    assert "0.9350 +- 0.0071" in text and "... and 5 more: --all" in text
+
+
+# -- machine
+
+
+def test_json_has_the_documented_shape():
+    records = [
+        record(1, 1, {"lr": 0.1, "model.hidden": [64, 128]}, 0.5),
+        record(2, 2, {"lr": math.inf}, math.nan),
+        record(3, 3, {"lr": 0.3}, outcome=None),
+        record(4, 4, {"lr": 0.012345678901}, 0.75, seed=3),
+        record(5, 5, {"lr": 9.0}, outcome=Outcome.FAILED, reason="no [red]"),
+    ]
+    view = build_view("r", "runs/r", ACCURACY, records, wall_seconds=4.5)
+    text = to_json(view)
+    assert "NaN" not in text and "Infinity" not in text
+    found = json.loads(text)
+    assert list(found) == ["format", "run", "objective", "points", "trials", "best", "cost"]
+    assert (found["format"], found["run"]) == (1, "r")
+    assert found["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}
+    assert [point["point"] for point in found["points"]] == [4, 1, 2, 5, 3]
+    assert found["points"][0] == {
+        "point": 4,
+        "strategy": "grid",
+        "params": {"lr": 0.012345678901},
+        "outcome": "completed",
+        "objective": 0.75,
+        "spread": None,
+        "trials": [4],
+    }
+    assert found["points"][-1]["outcome"] is None
+    assert [trial["number"] for trial in found["trials"]] == [1, 2, 3, 4, 5]
+    assert found["trials"][0]["params"]["model.hidden"] == [64, 128]
+    assert found["trials"][1]["objective"] is None and found["trials"][1]["params"]["lr"] is None
+    assert found["trials"][2] == {
+        "number": 3,
+        "point": 3,
+        "params": {"lr": 0.3},
+        "strategy": "grid",
+        "seed": 0,
+        "fold": None,
+        "outcome": None,
+        "objective": None,
+        "steps": None,
+        "epochs": None,
+        "seconds": None,
+        "engine": None,
+        "reason": "",
+    }
+    fourth = found["trials"][3]
+    assert (fourth["seed"], fourth["steps"], fourth["epochs"]) == (3, 400, 20.0)
+    assert (fourth["seconds"], fourth["engine"], fourth["reason"]) == (1.5, "solo", "")
+    assert (found["trials"][4]["outcome"], found["trials"][4]["reason"]) == ("failed", "no [red]")
+    best = {"point": 4, "params": {"lr": 0.012345678901}, "objective": 0.75, "trials": [4]}
+    assert found["best"] == best
+    assert found["cost"] == {"trials": 4, "trial_epochs": 80.0, "seconds": 6.0, "wall_seconds": 4.5}
+
+
+def test_json_without_a_best():
+    assert json.loads(to_json(build_view("r", "f", ACCURACY, [])))["best"] is None
+
+
+def test_csv_has_one_exact_row_a_point():
+    view = big_view()
+    rows = list(csv.DictReader(io.StringIO(to_csv(view))))
+    assert [int(row["point"]) for row in rows] == [point.point for point in view.points]
+    first = rows[0]
+    assert float(first["lr"]) == params_of(30)["lr"]
+    assert float(first["objective"]) == view.best.objective
+    assert (first["seeds"], first["trials"], first["outcome"]) == ("2", "59 60", "completed")
+    assert rows[1]["schedule"] == "one_cycle" or rows[1]["schedule.pct_start"] == ""
+    failed = next(row for row in rows if row["outcome"] == "failed")
+    assert failed["reason"] == REASON and failed["objective"] == ""
+
+
+def test_csv_tells_lists_null_and_missing_apart():
+    params = {"model.hidden": [64, 128], "clip_norm": None, "name": 'a,"b"\nc', "nesterov": True}
+    records = [record(1, 1, params, 0.5), record(2, 2, {"name": "b"}, 0.25)]
+    first, second = csv.DictReader(io.StringIO(to_csv(build_view("r", "f", ACCURACY, records))))
+    assert (first["model.hidden"], first["clip_norm"]) == ("[64, 128]", "null")
+    assert (first["name"], first["nesterov"]) == ('a,"b"\nc', "true")
+    assert (second["model.hidden"], second["clip_norm"]) == ("", "")
+
+
+def test_markdown_is_one_table_whatever_the_text():
+    text = to_markdown(big_view(12))
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + 12
+    columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
+    assert columns == {5 + 5 + 1}
+    assert "\\[red\\](64x784)\\[/red\\] cannot be multiplied \\|" in text
+    assert "Best accuracy 0.9170 ± 0.0071 with lr=0.00158" in text
+    assert "\n- points " in text
+
+
+def test_markdown_can_be_cut():
+    text = to_markdown(big_view(), all_rows=False)
+    assert text.count("\n|") == 2 + 25 and "… and 5 points more" in text
+
+
+def test_machine_formats_need_no_rich():
+    code = "import sys, lrsearch.report.machine; sys.exit('rich' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+def go_through(progress):
+    """Three trials, the last of which is still running at the end."""
+    progress.note("a note")
+    progress.begin(40, ACCURACY, 2, done=10)
+    params = {"lr": 0.0316227766, "batch_size": 64}
+    progress.started(11, params)
+    progress.measured(11, 0.5, 0.91)
+    progress.ended(11, params, Outcome.COMPLETED, 0.97222, 1.3)
+    progress.best(params, 0.97222)
+    progress.started(12, params)
+    progress.ended(12, params, Outcome.FAILED, None, 0.2, "RuntimeError: [red]\nboom")
+    progress.started(13, {"lr": 0.5})
+    progress.measured(13, 0.25, 0.875)
+    progress.warn("careful")
+    progress.planned(50)
+
+
+PLAIN = """\
+a note
+[11/40] trial 11  lr=0.0316 batch_size=64  accuracy 0.97222  1.3s
+[12/40] trial 12  lr=0.0316 batch_size=64  failed: RuntimeError: [red] boom  0.2s
+warning: careful
+"""
+
+
+def test_off_a_terminal_each_finished_trial_has_a_plain_line():
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        go_through(progress)
+    assert stream.getvalue() == PLAIN
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_terminal_that_wants_no_animation_gets_plain_lines(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    stream = Terminal()
+    with Progress(stream) as progress:
+        go_through(progress)
+    assert stream.getvalue() == PLAIN
+
+
+@pytest.mark.parametrize("kind", [io.StringIO, Terminal])
+def test_quiet_leaves_warnings(kind):
+    stream = kind()
+    with Progress(stream, quiet=True) as progress:
+        go_through(progress)
+    assert stream.getvalue() == "warning: careful\n"
+
+
+def test_unknown_total_shows_the_count_alone():
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.begin(None, ACCURACY, 1)
+        progress.ended(1, {}, Outcome.OUT_OF_MEMORY, None, 61, "")
+    assert stream.getvalue() == "[1] trial 1  out of memory  1m 01s\n"
+
+
+def test_terminal_shows_lines_that_stay_and_a_part_that_moves(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    now = [0.0]
+    stream = Terminal()
+    with Progress(stream, clock=lambda: now[0]) as progress:
+        go_through(progress)
+        now[0] = 90.0
+    raw = stream.getvalue()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw)
+    for line in PLAIN.splitlines():
+        assert line in text
+    last = text[text.rindex("trial 13") :]
+    assert re.search(r"trial 13  lr=0\.5 .* 25%  accuracy 0\.875", last)
+    assert re.search(r"best  accuracy 0\.97222  lr=0\.0316 batch_size=64", last)
+    # 12.25 of 50 are done, 2.25 of them in these 90 s: 37.75 to go, at 40 s each.
+    assert re.search(r"12/50 .*1m 30s, 25m 10s left, 2 workers", last)
+    assert raw.count("\x1b[?25l") == raw.count("\x1b[?25h") == 1  # the cursor is back
+
+
+def test_lines_for_running_trials_are_bounded(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("LINES", "12")
+    stream = Terminal()
+    with Progress(stream) as progress:
+        progress.begin(100, ACCURACY, 1)
+        for number in range(1, 65):
+            progress.started(number, {"lr": 0.1})
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    frame = last[last.rindex("trial 1 ") :]
+    assert frame.count("trial ") == 8
+    assert "and 56 more running" in frame and "0/100" in frame
+
+
+def test_printing_is_not_one_redraw_a_line():
+    stream = Terminal()
+    with Progress(stream) as progress:
+        progress.begin(500, ACCURACY, 1)
+        for number in range(1, 501):
+            progress.ended(number, {}, Outcome.COMPLETED, 0.5, 1.0)
+    assert "[500/500] trial 500" in stream.getvalue()
+    assert len(re.findall(r" workers?", stream.getvalue())) < 50
+
+
+# -- curves
+
+
+def body(text):
+    """The drawn part of each line, behind the axis."""
+    return [re.split(r"[┤|]", line, maxsplit=1)[1] for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "no-such-encoding"])
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200))
+def test_plot_stays_in_its_frame_and_reaches_both_ends(encoding, values):
+    text = plot(values, width=40, height=5, encoding=encoding)
+    lines = text.splitlines()
+    assert len(lines) == 5 and max(map(len, lines)) <= 40
+    assert text.isascii() == (encoding != "utf-8")
+    drawn = body(text)
+    assert any(line.strip() for line in drawn)
+    if max(values) > min(values):
+        assert drawn[0].strip() and drawn[-1].strip()
+        assert all(line.strip() for line in drawn)  # joined without a gap
+
+
+def test_plot_of_a_line_is_a_diagonal():
+    text = plot(range(5), width=8, height=5, encoding="ascii")
+    assert text == "4 |    *\n  |   *\n  |  *\n  | *\n0 |*"
+
+
+def test_plot_keeps_a_spike_among_many_values():
+    values = [0.0] * 10_000
+    values[7_777] = 1.0
+    top = body(plot(values, width=42, height=4, encoding="ascii"))[0]
+    assert top.strip() and abs(top.index("*") - 0.7777 * 39) <= 1
+
+
+def test_plot_joins_a_jump():
+    text = plot([0] * 4 + [1] * 4, width=11, height=4, encoding="ascii")
+    assert text == "1 |    ****\n  |    *\n  |    *\n0 |****"
+
+
+def test_plot_leaves_a_gap_where_a_value_is_not_finite():
+    text = plot([1, 1, math.nan, 1, 1], width=8, height=1, encoding="ascii")
+    assert text == "1 |** **"
+
+
+def test_plot_labels_and_given_range():
+    text = plot([0.5, 0.5], width=20, height=3, low=0, high=1, ends=("0", "end"), encoding="ascii")
+    lines = text.splitlines()
+    assert lines[0].startswith("1 |") and lines[2].startswith("0 |") and "*" in lines[1]
+    assert lines[3] == "   0" + " " * 13 + "end"
+
+
+def test_plot_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no finite value"):
+        plot([math.nan])

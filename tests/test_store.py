@@ -1,0 +1,692 @@
+"""The run folder: round trips, every kind of damage, locks, full disks."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrsearch import store
+from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull
+from lrsearch.store import History, Run
+from lrsearch.trial import Outcome, Proposal, Result, Trial
+
+CONFIG = {
+    "data": {"name": "digits"},
+    "model": {"name": "mlp", "hidden": [32]},
+    "train": {"lr": 0.1},
+}
+SPEC = "name: demo\n"
+
+
+def open_run(root: Path, name: str = "demo", **options: Any) -> Run:
+    return Run.open(root, name, spec_text=SPEC, **options)
+
+
+def make_trial(number: int, seed: int = 0) -> Trial:
+    return Trial(number, f"{number:064x}", {**CONFIG, "train": {"lr": number / 8}}, seed)
+
+
+def make_result(value: float = 0.5, outcome: Outcome = Outcome.COMPLETED) -> Result:
+    metrics = {"accuracy": value, "loss": 1 - value}
+    return Result(outcome, 100, 2.5, 0.25, "fused", metrics, metrics, {"accuracy": 80, "loss": 100})
+
+
+def propose(run: Run, *numbers: int, generation: int = 0) -> None:
+    proposals = [
+        Proposal("grid", generation, number - 1, {"lr": number / 8}, (number,))
+        for number in numbers
+    ]
+    run.proposed(generation, "grid", proposals, [make_trial(number) for number in numbers])
+
+
+def train(run: Run, number: int, value: float = 0.5) -> None:
+    run.started(number)
+    run.ended(number, make_result(value), {"step": [50, 100], "loss": [2.0, 1 - value]})
+
+
+def fill(run: Run) -> None:
+    """Eleven lines: a session of four trials, one of which is left running."""
+    run.opened({"name": "demo"}, "grid", {"device": "cpu"})
+    propose(run, 1, 2)
+    train(run, 1, 0.25)
+    train(run, 2, 0.75)
+    run.noted("plan", {"lanes": 4})
+    propose(run, 3, 4, generation=1)
+    train(run, 3, 0.5)
+    run.started(4)
+
+
+def journal(root: Path) -> Path:
+    return root / "demo" / "journal.jsonl"
+
+
+def rewrite(root: Path, change: Any) -> None:
+    lines = journal(root).read_bytes().splitlines(keepends=True)
+    changed = change(lines)
+    journal(root).write_bytes(b"".join(lines if changed is None else changed))
+
+
+# Round trips ----------------------------------------------------------------------------------
+
+
+def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        assert run.history == History()
+        fill(run)
+        run.closed("done", 12.5)
+        written = run.history
+    found = store.read(tmp_path / "demo")
+    assert found == written
+    assert found.sessions == [
+        {"spec": {"name": "demo"}, "strategy": "grid", "facts": {"device": "cpu"}}
+    ]
+    assert found.trials == {number: make_trial(number) for number in (1, 2, 3, 4)}
+    assert found.proposals[2] == Proposal("grid", 1, 2, {"lr": 0.375}, (3,))
+    assert found.strategy == dict.fromkeys((1, 2, 3, 4), "grid")
+    assert found.results == {
+        number: make_result(v) for number, v in ((1, 0.25), (2, 0.75), (3, 0.5))
+    }
+    assert found.running == {4}
+    assert found.by_key[f"{3:064x}"] == 3
+    assert found.notes == [{"kind": "plan", "lanes": 4}]
+    assert (found.closed, found.seconds, found.next_number) == ("done", 12.5, 5)
+    assert store.read_curve(tmp_path / "demo", 2) == {"step": [50, 100], "loss": [2.0, 0.25]}
+    assert (tmp_path / "demo" / "spec.yaml").read_text() == SPEC
+    head = json.loads((tmp_path / "demo" / "run.json").read_text())
+    assert head["format"] == store.FORMAT
+
+
+def test_lines_are_as_documented(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        run.noted("kind", {"text": "tab\t, umlaut ü, newline\n"})
+        run.noted("kind", {"value": math.nan})
+    for number, line in enumerate(journal(tmp_path).read_bytes().splitlines(), 1):
+        parsed = json.loads(line)
+        start = b'{"n":%d,"crc":"%s",' % (number, parsed["crc"].encode())
+        assert line.startswith(start)
+        assert zlib.crc32(b"%d," % number + line[len(start) :]) == int(parsed["crc"], 16)
+    assert parsed["value"] == "nan"
+
+
+def test_sessions_follow_each_other(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+        run.closed("interrupted", 2.0)
+    with Run.open(tmp_path, "demo", spec_text="another: spec\n") as run:
+        assert run.history.closed == "interrupted"
+        run.opened({}, "random", {})
+        assert (run.history.closed, run.history.running) == (None, set())
+        twin = Trial(5, f"{1:064x}", CONFIG, 0)  # the same key measured again
+        run.proposed(0, "random", [Proposal("random", 0, 0, {"lr": 1}, (5, 1))], [twin])
+        run.closed("done", 3.0)
+    found = store.read(tmp_path / "demo")
+    assert found == run.history
+    assert (len(found.sessions), found.seconds, found.closed) == (2, 5.0, "done")
+    assert found.by_key[f"{1:064x}"] == 5
+    assert (found.strategy[1], found.strategy[5]) == ("grid", "random")
+    assert (tmp_path / "demo" / "spec.yaml").read_text() == SPEC
+
+
+def test_trials_of_one_configuration_store_it_once(tmp_path: Path) -> None:
+    trials = [Trial(n, str(n), MappingProxyType(CONFIG), seed=n, fold=n % 2) for n in range(1, 7)]
+    with open_run(tmp_path) as run:
+        proposal = Proposal("grid", 0, 0, {"lr": 0.1}, tuple(range(1, 7)))
+        run.proposed(0, "grid", [proposal], trials)
+    line = json.loads(journal(tmp_path).read_bytes())
+    assert line["configs"] == [CONFIG]
+    found = store.read(tmp_path / "demo")
+    assert list(found.trials.values()) == [Trial(n, str(n), CONFIG, n, n % 2) for n in range(1, 7)]
+    assert found.proposals == [proposal]
+
+
+numbers = st.floats(width=64) | st.sampled_from([math.nan, math.inf, -math.inf, -0.0])
+metrics = st.dictionaries(st.text(max_size=5), numbers, max_size=3)
+results = st.builds(
+    Result,
+    outcome=st.sampled_from(Outcome),
+    steps=st.integers(0, 10**9),
+    epochs=numbers,
+    seconds=numbers,
+    engine=st.sampled_from(["solo", "fused"]),
+    last=metrics,
+    best=metrics,
+    best_step=st.dictionaries(st.text(max_size=5), st.integers(0, 10**9), max_size=3),
+    reason=st.text(),
+    traceback=st.text(),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(result=results, curve=st.dictionaries(st.text(max_size=5), st.lists(numbers), max_size=3))
+def test_any_result_reads_back_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory, result: Result, curve: dict[str, list[float]]
+) -> None:
+    root = tmp_path_factory.mktemp("runs")
+    with open_run(root) as run:
+        propose(run, 1)
+        run.ended(1, result, curve)
+    # repr tells -0.0 from 0.0 and finds nan equal to nan.
+    assert repr(store.read(root / "demo").results[1]) == repr(result)
+    assert repr(store.read_curve(root / "demo", 1)) == repr(curve)
+
+
+def test_numpy_metrics_become_plain_numbers(tmp_path: Path) -> None:
+    half = np.float32(0.5)
+    result = Result(Outcome.COMPLETED, 1, 1.0, 1.0, last={"a": half}, best_step={"a": np.int64(3)})
+    with open_run(tmp_path) as run:
+        propose(run, 1)
+        run.ended(1, result, {"a": [half, np.float32("nan")]})
+    found = store.read(tmp_path / "demo").results[1]
+    assert (found.last, found.best_step) == ({"a": 0.5}, {"a": 3})
+    assert store.read_curve(tmp_path / "demo", 1)["a"][0] == 0.5
+
+
+def test_reading_a_thousand_trials_is_fast(tmp_path: Path) -> None:
+    wide = {"data": {"name": "x" * 400}, "model": {"hidden": [1] * 100}, "train": {"lr": 0.1}}
+    with open_run(tmp_path) as run:
+        for n in range(1, 1001):  # not through the typed writers, which wait for the disk
+            trial = {"number": n, "key": f"{n:064x}", "config": 0, "seed": 0, "fold": None}
+            proposal = {"index": n, "point": {"lr": 0.1}, "trials": [n]}
+            body = {"strategy": "grid", "generation": n, "configs": [wide]}
+            run.append("proposed", body | {"trials": [trial], "proposals": [proposal]})
+            run.append("started", {"trial": n})
+            run.append("ended", {"trial": n, "result": vars(make_result())})
+    best = min(_seconds(lambda: store.read(tmp_path / "demo")) for _ in range(3))
+    assert len(store.read(tmp_path / "demo").results) == 1000
+    assert best < 0.2  # about 0.03 on an idle machine
+
+
+def _seconds(call: Any) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+# What must not be written ---------------------------------------------------------------------
+
+
+def test_lines_that_contradict_the_journal_are_refused(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        propose(run, 1, 2)
+        train(run, 1)
+        before, history = journal(tmp_path).read_bytes(), repr(run.history)
+        curve = store.read_curve(tmp_path / "demo", 1)
+        with pytest.raises(ValueError, match="trial 1"):
+            run.ended(1, make_result(), {"step": []})
+        with pytest.raises(ValueError, match="trial 9"):
+            run.ended(9, make_result(), {})
+        with pytest.raises(ValueError, match="trial 9"):
+            run.started(9)
+        with pytest.raises(ValueError, match="trial 2 was proposed"):
+            propose(run, 2)
+        with pytest.raises(ValueError, match="trial 7 was never"):
+            run.proposed(0, "grid", [Proposal("grid", 0, 0, {}, (7,))], [make_trial(3)])
+        with pytest.raises(ValueError, match="not of bayes"):
+            run.proposed(0, "bayes", [Proposal("grid", 0, 0, {}, (1,))], [])
+        with pytest.raises(ValueError, match="crc"):
+            run.append("noted", {"crc": 1})
+        with pytest.raises(ValueError, match="kind"):
+            run.noted("a", {"kind": "b"})
+        with pytest.raises(TypeError, match="set"):
+            run.noted("a", {"b": {1}})
+        assert journal(tmp_path).read_bytes() == before
+        assert repr(run.history) == history
+        assert store.read_curve(tmp_path / "demo", 1) == curve
+        train(run, 2)
+    assert store.read(tmp_path / "demo") == run.history
+
+
+# Torn tails and damage ------------------------------------------------------------------------
+
+
+def test_a_journal_cut_at_any_byte_goes_on(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    whole = journal(tmp_path).read_bytes()
+    lines = whole.splitlines(keepends=True)
+    histories = []
+    for count in range(len(lines) + 1):
+        journal(tmp_path).write_bytes(b"".join(lines[:count]))
+        histories.append(repr(store.read(tmp_path / "demo")))
+    assert len(set(histories)) == len(histories)
+    for cut in range(len(b"".join(lines[:-4])), len(whole) + 1):
+        left = whole[:cut]
+        expected = left.count(b"\n") + (whole[cut : cut + 1] == b"\n")
+        for tail in (b"", b"\0" * 37):
+            journal(tmp_path).write_bytes(left + tail)
+            assert repr(store.read(tmp_path / "demo")) == histories[expected]
+            assert journal(tmp_path).read_bytes() == left + tail  # a reader changes nothing
+        with open_run(tmp_path) as run:
+            assert repr(run.history) == histories[expected]
+            run.noted("goes on", {})
+        now = journal(tmp_path).read_bytes()
+        assert now.startswith(b"".join(lines[:expected]))
+        assert now.count(b"\n") == expected + 1
+        assert store.read(tmp_path / "demo").notes[-1] == {"kind": "goes on"}
+
+
+def test_a_journal_of_nul_bytes_only_is_empty(tmp_path: Path) -> None:
+    with open_run(tmp_path):
+        pass
+    journal(tmp_path).write_bytes(b"\0" * 4096)
+    assert store.read(tmp_path / "demo") == History()
+    with open_run(tmp_path) as run:
+        fill(run)
+    assert store.read(tmp_path / "demo") == run.history
+
+
+def damage(lines: list[bytes]) -> dict[str, list[bytes]]:
+    """Line 3 (trial 1 started) spoilt in every way, under what the message must say."""
+    return {
+        "checksum": [*lines[:2], lines[2].replace(b"started", b"startef"), *lines[3:]],
+        "not a journal line": [*lines[:2], b"{}\n", *lines[3:]],
+        "numbered 4": [*lines[:2], *lines[3:]],
+        "numbered 2": [*lines[:2], *lines[1:]],
+        "not a journal": [*lines[:2], b"\0" * len(lines[2]), *lines[3:]],
+        "a journal line": [*lines[:2], b"\n", *lines[2:]],
+    }
+
+
+@pytest.mark.parametrize("what", list(damage([b""] * 5)))
+def test_a_bad_line_is_named(tmp_path: Path, what: str) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    rewrite(tmp_path, lambda lines: damage(lines)[what])
+    before = journal(tmp_path).read_bytes()
+    for use in (lambda: store.read(tmp_path / "demo"), lambda: open_run(tmp_path)):
+        with pytest.raises(RunDamaged, match=what) as caught:
+            use()
+        assert "line 3" in caught.value.message
+        assert caught.value.where == str(journal(tmp_path))
+        assert f"lrsearch repair {tmp_path / 'demo'}" in caught.value.hint
+    assert journal(tmp_path).read_bytes() == before
+    assert not store.is_locked(tmp_path / "demo")
+
+
+def test_a_bad_last_line_with_its_newline_is_damage(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    rewrite(tmp_path, lambda lines: [*lines[:-1], lines[-1][:-3] + b"\n"])
+    with pytest.raises(RunDamaged, match="line 11"):
+        store.read(tmp_path / "demo")
+
+
+def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    whole = journal(tmp_path).read_bytes()
+    for at in range(len(whole) - 1):  # without the last newline the line still counts
+        journal(tmp_path).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        if at < whole.rindex(b"\n", 0, -1) or at % 7 == 0:
+            with pytest.raises(RunDamaged):
+                store.read(tmp_path / "demo")
+
+
+def test_repair_keeps_every_sound_line(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    expected = store.read(tmp_path / "demo")
+    expected.notes.clear()
+    rewrite(tmp_path, lambda lines: lines.__setitem__(6, b"rubbish\n"))  # the note
+    damaged = journal(tmp_path).read_bytes()
+    done = store.repair(tmp_path / "demo")
+    assert (done.kept, done.dropped) == (10, (7,))
+    assert done.copy == tmp_path / "demo" / "journal.jsonl.damaged-1"
+    assert done.copy.read_bytes() == damaged
+    assert store.read(tmp_path / "demo") == expected
+    with open_run(tmp_path) as run:
+        run.noted("goes on", {})
+    assert store.repair(tmp_path / "demo") == store.Repair(11, (), None)
+
+
+def test_repair_drops_what_hangs_on_a_lost_proposal(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    rewrite(tmp_path, lambda lines: lines.__setitem__(1, b"\0" * 20 + lines[1][20:]))
+    done = store.repair(tmp_path / "demo")
+    assert done.dropped == (2, 3, 4, 5, 6)
+    found = store.read(tmp_path / "demo")
+    assert (set(found.trials), set(found.results), found.running) == ({3, 4}, {3}, {4})
+    assert found.next_number == 5
+
+
+def test_repair_copes_with_lost_regions_doubled_lines_and_a_torn_tail(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    before = store.read(tmp_path / "demo")
+
+    def change(lines: list[bytes]) -> list[bytes]:
+        return [lines[0], b"\0" * 99, *lines[1:], lines[3], lines[-1][:30]]
+
+    rewrite(tmp_path, change)
+    (tmp_path / "demo" / "journal.jsonl.damaged-1").touch()
+    done = store.repair(tmp_path / "demo")
+    assert done.copy == tmp_path / "demo" / "journal.jsonl.damaged-2"
+    assert store.read(tmp_path / "demo") == before
+    assert done.dropped == (12, 13)
+
+
+def test_repair_restores_a_lost_run_json_and_respects_the_lock(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+        with pytest.raises(RunLocked):
+            store.repair(tmp_path / "demo")
+    (tmp_path / "demo" / "run.json").unlink()
+    with pytest.raises(RunDamaged, match=r"run\.json"):
+        open_run(tmp_path)
+    with pytest.raises(RunDamaged, match="lrsearch repair"):
+        store.read(tmp_path / "demo")
+    assert store.repair(tmp_path / "demo") == store.Repair(11, (), None)
+    assert store.read(tmp_path / "demo") == run.history
+    with pytest.raises(RunError, match="not a run"):
+        store.repair(tmp_path)
+
+
+# Locks ----------------------------------------------------------------------------------------
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from lrsearch.store import Run
+with Run.open(Path(sys.argv[1]), "demo", spec_text="") as run:
+    run.opened({}, "grid", {})
+    print("open", flush=True)
+    time.sleep(60)
+"""
+
+
+@contextmanager
+def holder(root: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(root)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_one_writer_whose_lock_dies_with_it(tmp_path: Path) -> None:
+    with holder(tmp_path) as process:
+        assert store.is_locked(tmp_path / "demo")
+        for use in (lambda: open_run(tmp_path), lambda: store.fresh(tmp_path, "demo")):
+            with pytest.raises(RunLocked, match=f"process {process.pid}") as caught:
+                use()
+            assert caught.value.hint
+        assert len(store.read(tmp_path / "demo").sessions) == 1
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not store.is_locked(tmp_path / "demo")
+        with open_run(tmp_path) as run:
+            assert len(run.history.sessions) == 1
+            with pytest.raises(RunLocked, match=f"process {os.getpid()}"):
+                open_run(tmp_path)
+        assert not store.is_locked(tmp_path / "demo")
+
+
+def test_asking_for_the_lock_never_refuses_a_writer(tmp_path: Path) -> None:
+    with open_run(tmp_path):
+        pass
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            store.is_locked(tmp_path / "demo")
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for _ in range(50):
+            open_run(tmp_path).close()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_readers_see_whole_lines_while_a_writer_writes(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        stop = threading.Event()
+        seen: list[int] = []
+
+        def look() -> None:
+            while not stop.is_set():
+                seen.append(len(store.read(tmp_path / "demo").notes))
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            for number in range(400):
+                run.noted("n", {"text": "x" * (number * 37 % 5000)})
+        finally:
+            stop.set()
+            thread.join()
+    assert seen == sorted(seen)
+    assert len(store.read(tmp_path / "demo").notes) == 400
+
+
+# Disks that refuse ----------------------------------------------------------------------------
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from lrsearch.errors import StorageFull
+from lrsearch.store import Run
+sys.path.insert(0, sys.argv[2])
+from test_store import propose, train
+with Run.open(Path(sys.argv[1]), "demo", spec_text="") as run:
+    run.opened({}, "grid", {})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
+    try:
+        for number in range(1, 100):
+            propose(run, number)
+            train(run, number)
+    except StorageFull as error:
+        print(error.exit_code, repr(run.history))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        run.closed("full", 1.0)
+"""
+
+
+def test_a_full_disk_keeps_what_was_journaled(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    code, _, history = done.stdout.partition(" ")
+    assert code == "1"
+    assert 1500 < journal(tmp_path).stat().st_size < 2200
+    found = store.read(tmp_path / "demo")
+    assert (found.closed, found.seconds) == ("full", 1.0)
+    found.closed, found.seconds = None, 0.0
+    assert repr(found) == history.rstrip("\n")
+    assert len(found.results) >= 2
+    with open_run(tmp_path) as run:
+        todo = [number for number in run.history.trials if number not in run.history.results]
+        for number in todo:
+            train(run, number)
+        propose(run, run.history.next_number)
+    assert store.read(tmp_path / "demo") == run.history
+
+
+def test_a_full_disk_spoils_no_file(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        run.write_best("old\n")
+        script = f"""
+import resource
+from pathlib import Path
+from lrsearch.errors import StorageFull
+from lrsearch.store import _write_whole
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    _write_whole(Path({str(tmp_path)!r}) / "demo" / "best" / "spec.yaml", b"x" * 1000)
+except StorageFull as error:
+    print(error)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        )
+    assert "spec.yaml" in done.stdout
+    assert [path.name for path in (tmp_path / "demo" / "best").iterdir()] == ["spec.yaml"]
+    assert (tmp_path / "demo" / "best" / "spec.yaml").read_text() == "old\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_no_space_is_storage_full(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        propose(run, 1)
+        kept = run._journal
+        run._journal = os.open("/dev/full", os.O_RDWR)
+        try:
+            with pytest.raises(StorageFull, match="No space") as caught:
+                run.started(1)
+        finally:
+            os.close(run._journal)
+            run._journal = kept
+        assert caught.value.exit_code == 1
+        assert run.history.running == set()
+        run.started(1)
+    assert store.read(tmp_path / "demo").running == {1}
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for root, name in ((tmp_path, "file"), (tmp_path / "file", "demo")):
+        with pytest.raises(RunError, match="file") as caught:
+            open_run(root, name)
+        assert caught.value.exit_code == 2
+    with pytest.raises(RunError, match="too long"):
+        open_run(tmp_path, "x" * 300)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0o500)
+    with pytest.raises(RunError, match=r"closed.*Permission"):
+        open_run(tmp_path / "closed")
+
+
+# Names, folders, files ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../demo", "a/b", "/etc", "..", ".", "", ".hidden", "a\n", "-x"])
+def test_names_stay_inside(tmp_path: Path, name: str) -> None:
+    root = tmp_path / "runs"
+    for use in (lambda: open_run(root, name), lambda: store.fresh(root, name)):
+        with pytest.raises(RunError, match="cannot name a run"):
+            use()
+    assert not root.exists()
+
+
+def test_a_folder_of_other_things_is_no_run(tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "thesis.tex").touch()
+    with pytest.raises(RunError, match=r"thesis\.tex"):
+        open_run(tmp_path)
+    (tmp_path / "demo" / "thesis.tex").unlink()
+    (tmp_path / "demo" / "run.json.tmp").touch()  # a creation that died
+    with open_run(tmp_path) as run:
+        fill(run)
+    assert store.read(tmp_path / "demo") == run.history
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    head = {"format": store.FORMAT + 1, "lrsearch": "9.9"}
+    (tmp_path / "demo" / "run.json").write_text(json.dumps(head))
+    folder = tmp_path / "demo"
+    for use in (
+        lambda: open_run(tmp_path),
+        lambda: store.read(folder),
+        lambda: store.repair(folder),
+    ):
+        with pytest.raises(RunError, match=r"lrsearch 9\.9"):
+            use()
+
+
+def test_a_run_that_is_not_there_is_refused_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no runs in"):
+        store.read(tmp_path / "demo")
+    for name in ("digits", "moons"):
+        open_run(tmp_path, name).close()
+    with pytest.raises(RunError, match="did you mean 'digits'"):
+        store.read(tmp_path / "digts")
+    with pytest.raises(RunError, match="digits, moons"):
+        open_run(tmp_path, "zzz", create=False)
+    assert store.names(tmp_path) == ["digits", "moons"]
+    assert store.names(tmp_path / "nowhere") == []
+
+
+def test_the_newest_run_is_the_one_last_written(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no runs"):
+        store.newest(tmp_path)
+    for at, name in ((3, "a"), (9, "b"), (6, "c")):
+        open_run(tmp_path, name).close()
+        os.utime(tmp_path / name / "journal.jsonl", (at, at))
+    assert store.newest(tmp_path) == tmp_path / "b"
+    open_run(tmp_path, "c").close()  # opening changes nothing
+    assert store.newest(tmp_path) == tmp_path / "b"
+    with open_run(tmp_path, "a") as run:
+        run.noted("n", {})
+    assert store.newest(tmp_path) == tmp_path / "a"
+
+
+def test_fresh_moves_runs_aside_and_deletes_nothing(tmp_path: Path) -> None:
+    assert store.fresh(tmp_path, "demo") is None
+    for count in (1, 2):
+        with open_run(tmp_path) as run:
+            run.noted("n", {"count": count})
+        assert store.fresh(tmp_path, "demo") == tmp_path / f"demo.{count}"
+        assert not (tmp_path / "demo").exists()
+    for count in (1, 2):
+        assert store.read(tmp_path / f"demo.{count}").notes == [{"kind": "n", "count": count}]
+    with open_run(tmp_path) as run:
+        assert run.history == History()
+
+
+def test_weights_of_the_best_are_kept_alone(tmp_path: Path) -> None:
+    best = tmp_path / "demo" / "best"
+    with open_run(tmp_path) as run:
+        run.keep_weights(3, b"three")
+        run.keep_weights(12, b"twelve")
+        run.keep_weights(12, b"again")
+        run.write_best("name: best\n")
+        assert (best / "trial-000012.safetensors").read_bytes() == b"again"
+        run.drop_weights(keep={12, 99})
+    assert sorted(path.name for path in best.iterdir()) == [
+        "spec.yaml",
+        "trial-000012.safetensors",
+    ]
+    assert (best / "spec.yaml").read_text() == "name: best\n"
+
+
+def test_a_missing_or_spoilt_curve_is_named(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    with pytest.raises(RunError, match=r"000004\.json"):
+        store.read_curve(tmp_path / "demo", 4)
+    (tmp_path / "demo" / "curves" / "000001.json").write_text("{")
+    with pytest.raises(RunDamaged, match=r"000001\.json"):
+        store.read_curve(tmp_path / "demo", 1)

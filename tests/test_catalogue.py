@@ -21,7 +21,7 @@ def test_same_names():
     assert set(catalogue.LOSSES) == set(metrics.LOSSES)
     assert set(catalogue.SCHEDULES) == set(schedules.FUNCTIONS)
     assert set(catalogue.DATA) == set(sources.SOURCES)
-    assert {loss for _, (loss, _) in catalogue.LOSSES.items()} == set(catalogue.TASKS)
+    assert {task for task, _ in catalogue.LOSSES.values()} == set(catalogue.TASKS)
 
 
 @pytest.mark.parametrize("name", catalogue.MODELS)

@@ -84,7 +84,12 @@ SCHEDULES: dict[str, Entry] = {
         "times gamma after every so long",
         {
             "every": Parameter(
-                "duration", "0.3333dur", low=0.0, open_low=True, numeric=True, doc="between two drops"
+                "duration",
+                "0.3333dur",
+                low=0.0,
+                open_low=True,
+                numeric=True,
+                doc="between two drops",
             ),
             "gamma": Parameter(
                 "float", 0.1, low=0.0, high=1.0, open_low=True, scale="log", numeric=True
@@ -95,7 +100,12 @@ SCHEDULES: dict[str, Entry] = {
         "falls by gamma over each stretch of `every`, a little at each step",
         {
             "every": Parameter(
-                "duration", "1ep", low=0.0, open_low=True, numeric=True, doc="over which gamma applies"
+                "duration",
+                "1ep",
+                low=0.0,
+                open_low=True,
+                numeric=True,
+                doc="over which gamma applies",
             ),
             "gamma": Parameter("float", 0.9, low=0.0, high=1.0, open_low=True, numeric=True),
         },
@@ -225,6 +235,14 @@ MODELS: dict[str, Entry] = {
     ),
 }
 """Sizes that follow from the data (in_features, in_channels, num_classes) are filled in later."""
+
+
+GROUPS: dict[str, Mapping[str, Entry]] = {
+    "schedule": SCHEDULES,
+    "optimizer": OPTIMIZERS,
+    "model": MODELS,
+}
+"""The mappings of a spec that name a built-in."""
 
 
 @dataclass(frozen=True)

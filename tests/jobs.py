@@ -127,7 +127,7 @@ def die(how: str) -> Steps:
         os.kill(os.getpid(), signal.SIGSEGV)
     elif how == "fork":  # a child that outlives it holds the pipes open
         if os.fork() == 0:
-            time.sleep(5)
+            time.sleep(20)
             os._exit(0)
         os._exit(4)
     yield "never"

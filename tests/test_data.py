@@ -1,5 +1,6 @@
 """Sources, their checks, and splits."""
 
+import itertools
 import zipfile
 
 import numpy as np
@@ -267,7 +268,7 @@ def test_sizes_and_disjointness(samples, validation, test, classes, seed):
         parts = [splits.train[0], splits.validation[0]] + ([splits.test[0]] if test else [])
         numbers = [part[:, 0].tolist() for part in parts]
         assert len(numbers[0]) == size
-        assert sorted(sum(numbers, [])) == list(range(samples))
+        assert sorted(itertools.chain(*numbers)) == list(range(samples))
         validated += numbers[1]
         tests.add(tuple(sorted(numbers[2])) if test else ())
     assert len(numbers[1]) == last and len(tests) == 1 and len(tests.pop()) == held_out
@@ -328,7 +329,7 @@ def test_splits_that_cannot_be(given, message):
 
 def test_a_class_with_a_single_sample():
     raw = made(X, np.array(["a"] * 20 + ["b"] * 19 + ["rare"]))
-    with pytest.raises(DataError, match="class rare has too few samples .* 1, at least 2"):
+    with pytest.raises(DataError, match=r"class rare has too few samples .* 1, at least 2"):
         split(raw, config(), None)
 
 

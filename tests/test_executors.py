@@ -271,7 +271,7 @@ def test_a_dead_worker_is_named_and_replaced(local: Local, how: str, reason: str
     assert "last words" in event.output
     assert ("Segmentation fault" in event.output) is (how == "segfault")
     assert run(local, "count", 2) == [0, 1, Finished()]
-    assert time.monotonic() - start < 4  # the forked child of "fork" lives for 5
+    assert time.monotonic() - start < 15  # the forked child of "fork" lives for 20
 
 
 def test_an_idle_worker_that_died_is_replaced(local: Local) -> None:

@@ -67,7 +67,7 @@ def show(
     for title, values in curves:
         print()
         print(title)
-        print(plot(values, width=columns, height=8))
+        print(plot(values, width=columns, height=8, encoding=sys.stdout.encoding))
 
 
 def _plain(text: str) -> Any:

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -110,6 +111,7 @@ def _search(
     from lrsearch.trial import Workplace
     from lrsearch.tuner import prepare, tune
 
+    begun = time.monotonic()
     requirement = parse_requirement(require) if require is not None else None
     spec = read_spec(config, set_ or ())
     allowed = allowed_imports(spec, allow_import)
@@ -145,6 +147,7 @@ def _search(
                     workplace=workplace,
                     watcher=progress,
                     retry_failed=retry_failed,
+                    begun=begun,
                 )
         except KeyboardInterrupt:
             progress.close()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
 from lrsearch.errors import RunError
 from lrsearch.report.view import RunView, build_view
-from lrsearch.space import Choice, Int, parameters
+from lrsearch.space import Choice, Float, parameters
 from lrsearch.spec.document import Document
 from lrsearch.spec.document import parse as parse_yaml
 from lrsearch.spec.model import Spec
@@ -114,17 +116,39 @@ def _open(run: StoredRun, numbers: list[int]) -> bool:
 
 
 def ranges(spec: Spec) -> list[Range]:
-    """The searched ranges, and lists of numbers, whose ends the best may lie on."""
+    """The searched ranges, and lists of numbers, whose ends the best may lie on, with the values
+    that the parameter can take at all."""
     found = []
     for name, dimension in parameters(spec.space):
-        flat = name.split("[")[0] + name.rpartition("]")[2] if "[" in name else name
+        flat = re.sub(r"\[\d+\]", "", name)
         flat = "lr" if flat == "optimizer.lr" else flat
         if isinstance(dimension, Choice):
             if not dimension.ordered or len(dimension.options) < 2:
                 continue
             values = [float(option.value) for option in dimension.options]
-            found.append(Range(flat, min(values), max(values), "linear"))
-        elif isinstance(dimension, Int) or not dimension.unit:
+            low, high, scale = min(values), max(values), "linear"
+        elif isinstance(dimension, Float) and dimension.unit:
+            continue
+        else:
+            low, high = float(dimension.low), float(dimension.high)
             scale = "log" if dimension.log else "linear"
-            found.append(Range(flat, float(dimension.low), float(dimension.high), scale))
+        limits = _limits(spec, name)
+        found.append(Range(flat, low, high, scale, *limits))
     return found
+
+
+def _limits(spec: Spec, name: str) -> tuple[float | None, float | None]:
+    """The catalogue's bounds of a parameter by its id in the space."""
+    head, _, last = name.rpartition(".")
+    group, _, index = head.partition("[")
+    if group not in catalogue.GROUPS:
+        parameter = catalogue.TRAIN.get(name)
+    else:
+        chosen = dict(spec.space.dimensions).get(group)
+        value = spec.model if group == "model" else spec.train.get(group)
+        if index and isinstance(chosen, Choice):
+            value = chosen.options[int(index.rstrip("]"))].value
+        title = value.get("name") if isinstance(value, Mapping) else None
+        entry = catalogue.GROUPS[group].get(title) if title else None
+        parameter = entry.parameters.get(last) if entry else None
+    return (parameter.low, parameter.high) if parameter else (None, None)

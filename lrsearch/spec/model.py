@@ -119,14 +119,9 @@ def complete_group(path: str, given: Any) -> Any:
         return given
     if path == "warmup":
         return complete(catalogue.WARMUP, given)
-    tables = {
-        "schedule": catalogue.SCHEDULES,
-        "optimizer": catalogue.OPTIMIZERS,
-        "model": catalogue.MODELS,
-    }
-    if path not in tables or "name" not in given:
+    if path not in catalogue.GROUPS or "name" not in given:
         return copy.deepcopy(dict(given))
-    entry = tables[path][given["name"]]
+    entry = catalogue.GROUPS[path][given["name"]]
     filled = {"name": given["name"], **complete(entry.parameters, given)}
     # An optimizer's own learning rate is train.lr once resolved.
     return filled | ({"lr": given["lr"]} if path == "optimizer" and "lr" in given else {})

@@ -38,10 +38,6 @@ TOP_LEVEL = (
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _COUNT = Parameter("int", low=1)
-_GROUPS: dict[str, Mapping[str, Entry]] = {
-    "schedule": catalogue.SCHEDULES,
-    "optimizer": catalogue.OPTIMIZERS,
-}
 _SETTINGS: dict[str, dict[str, Parameter]] = {
     "random": {
         "trials": Parameter("int", 40, low=1),
@@ -107,6 +103,7 @@ class _Reader:
             for key, parameter in _PLAIN.items()
         }
         space = self.search(top.get("search"), data, model, train)
+        self.note_peaks(train, space)
         self.task(data, train, metric, space)
         self.lengths(data, train, space)
         if self.faults:
@@ -509,16 +506,18 @@ class _Reader:
                 known, owner = catalogue.MODELS[name_of].parameters, f"model {name_of}"
             elif head == "warmup":
                 known, owner = catalogue.WARMUP, "warmup"
-            elif head in _GROUPS:
+            elif head in catalogue.GROUPS:
                 name_of = fixed.get(head, {}).get("name")
                 if name_of is None:
                     return None
-                known, owner = _GROUPS[head][name_of].parameters, f"{head} {name_of}"
+                known, owner = catalogue.GROUPS[head][name_of].parameters, f"{head} {name_of}"
             else:
                 self.fault(
                     path,
                     f"'{head}' has no arguments to search",
-                    suggest(head, (*catalogue.TRAIN, *_GROUPS, "warmup", "model", "data")),
+                    suggest(
+                        head, (*catalogue.TRAIN, "schedule", "optimizer", "warmup", "model", "data")
+                    ),
                 )
                 return None
         final = rest or name
@@ -571,7 +570,7 @@ class _Reader:
             elif group == "warmup":
                 value = self.warmup(inner, part, dimensions)
             else:
-                value = self.named(inner, part, _GROUPS[group], group, dimensions)
+                value = self.named(inner, part, catalogue.GROUPS[group], group, dimensions)
             options.append(Option(value, Space(tuple(dimensions))))
         return self.choice(path, options)
 
@@ -657,6 +656,18 @@ class _Reader:
                 value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
             if value is not _MISSING and path != "model":
                 self.notes.append(f"{path} is both fixed and searched: the search wins")
+
+    def note_peaks(self, train: Mapping[str, Any], space: Space) -> None:
+        ranges = dict(space.dimensions)
+        warm = train.get("warmup") is not None or any(p.split(".")[0] == "warmup" for p in ranges)
+        schedule = ranges.get("schedule")
+        named = [train.get("schedule")]
+        if isinstance(schedule, Choice):
+            named = [option.value for option in schedule.options]
+        if warm and any(
+            isinstance(part, Mapping) and part.get("name") == "one_cycle" for part in named
+        ):
+            self.notes.append("one_cycle rises by itself: after a warmup it peaks a second time")
 
     # what needs several parts
 

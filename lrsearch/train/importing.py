@@ -14,7 +14,7 @@ from types import ModuleType
 
 from torch import nn
 
-from lrsearch.errors import ImportRefused, ModelError, suggest
+from lrsearch.errors import ImportRefused, ModelError, nearest, suggest
 from lrsearch.trial import Workplace
 
 _FREE = "torch.nn."
@@ -42,8 +42,17 @@ def importable(workplace: Workplace) -> Iterator[None]:
 
 
 def _is_local(name: str, folder: str) -> bool:
-    path = getattr(sys.modules.get(name), "__file__", None)
+    module = sys.modules.get(name)
+    paths = [*getattr(module, "__path__", []), getattr(module, "__file__", None)]
+    path = next(iter(filter(None, paths)), None)
     return path is not None and Path(path).is_relative_to(folder) and "site-packages" not in path
+
+
+def _suggest(name: str, names: Iterable[str]) -> str:
+    """The nearest name, whatever its case, or else the names there are."""
+    lowered = {each.lower(): each for each in sorted(names)}
+    close = nearest(name, lowered)
+    return f"did you mean '{lowered[close]}'?" if close else suggest(name, lowered.values())
 
 
 def resolve(class_path: str, workplace: Workplace) -> object:
@@ -91,11 +100,8 @@ def _resolve_free(class_path: str) -> object:
         found = getattr(found, part, None)
     if found is None:
         names = [name for name in dir(nn) if _is_torch_module(getattr(nn, name))]
-        close = suggest(class_path.removeprefix(_FREE), names).partition("? ")
-        raise ModelError(
-            f"torch.nn has no {class_path.removeprefix(_FREE)}",
-            hint=f"{close[0]}?" if close[1] else "",
-        )
+        name = class_path.removeprefix(_FREE)
+        raise ModelError(f"torch.nn has no '{name}'", hint=_suggest(name, names))
     if not _is_torch_module(found):
         raise ImportRefused(f"{class_path} is no module class of torch.nn; only those are free")
     return found
@@ -109,11 +115,16 @@ def _walk(parts: list[str], workplace: Workplace) -> object:
         if not hasattr(found, part) and hasattr(found, "__path__"):
             found = _import(f"{path}.{part}", part, workplace, found)
         elif not hasattr(found, part):
-            names = [name for name in vars(found) if not name.startswith("_")]
-            raise ModelError(f"{path} has no '{part}'", hint=suggest(part, names))
+            raise ModelError(f"{path} has no '{part}'", hint=_suggest(part, _public(found)))
         else:
             found = getattr(found, part)
     return found
+
+
+def _public(found: object) -> set[str]:
+    """Classes and functions of a module (or attributes of a class) a person may have meant."""
+    members = getattr(found, "__dict__", {}).items()
+    return {name for name, value in members if callable(value) and not name.startswith("_")}
 
 
 def _import(name: str, part: str, workplace: Workplace, parent: object = None) -> ModuleType:
@@ -125,11 +136,10 @@ def _import(name: str, part: str, workplace: Workplace, parent: object = None) -
                 f"importing {name} raised {type(error).__name__}: {error}", where=name
             ) from error
         paths = getattr(parent, "__path__", None) or [workplace.folder]
-        names = {module.name for module in pkgutil.iter_modules(paths)}
-        names |= {each for each in vars(parent) if not each.startswith("_")} if parent else set()
+        names = {module.name for module in pkgutil.iter_modules(paths)} | _public(parent)
         where = name.rpartition(".")[0] or f"the folder {workplace.folder} or the environment"
         raise ModelError(
-            f"there is no '{part}' in {where}", hint=suggest(part, sorted(names)) if names else ""
+            f"there is no '{part}' in {where}", hint=_suggest(part, names) if names else ""
         ) from None
 
 

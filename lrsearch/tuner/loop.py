@@ -141,13 +141,15 @@ def tune(
     workplace: Workplace,
     watcher: Watcher,
     retry_failed: bool = False,
+    begun: float | None = None,
 ) -> Ending:
     """Run a strategy to its end over a run folder, training only what is missing.
 
+    `begun` is the `time.monotonic()` from which the session's wall time counts; default now.
     `check_search` has passed. Raises SpecRefused where nothing stored belongs to the spec,
     TooManyFailures, StorageFull. However it ends, what was measured is in the journal.
     """
-    begun = time.monotonic()
+    begun = time.monotonic() if begun is None else begun
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, retry_failed)
     reason = "interrupted"
     try:

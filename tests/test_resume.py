@@ -1,0 +1,200 @@
+"""Kill it anywhere: the same command goes on, and comes to the same result.
+
+LRSEARCH_KILLS sets how often the driver is killed (3 unless told).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KILLS = int(os.environ.get("LRSEARCH_KILLS", "3"))
+
+SPEC = """
+name: resumed
+data: {name: digits, standardize: true}
+model: {name: mlp, hidden: [48]}
+train:
+  budget: 12ep
+  optimizer: {name: sgd, momentum: 0.9}
+search:
+  lr: {min: 1e-3, max: 1e3, points: 4}
+  batch_size: [32, 64]
+  schedule: [constant, {name: step, gamma: {min: 0.1, max: 0.9, points: 2}}]
+bayes: {trials: 28, startup: 6, generation: 4}
+"""
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("spec") / "resumed.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "lrsearch", *map(str, arguments)]
+
+
+def search(spec: Path, runs: Path, *more: str, strategy: str = "bayes") -> None:
+    subprocess.run(
+        command(strategy, spec, "--runs", runs, "--quiet", "--device", "cpu", *more),
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def measured(runs: Path) -> list[Any]:
+    """What must not depend on interruptions: points, seeds, outcomes and objectives."""
+    text = subprocess.run(
+        command("report", "resumed", "--runs", runs, "--json"), check=True, capture_output=True
+    ).stdout
+    report = json.loads(text)
+    return [
+        [
+            {key: trial[key] for key in ("number", "point", "params", "seed", "outcome")}
+            | {"objective": trial["objective"], "steps": trial["steps"]}
+            for trial in report["trials"]
+        ],
+        [(point["point"], point["params"], point["objective"]) for point in report["points"]],
+        report["best"],
+    ]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = tmp_path_factory.mktemp("whole")
+    search(spec, runs)
+    return runs
+
+
+def shown(results: dict[int, Any]) -> dict[int, str]:
+    """Results as text: a NaN is not equal to itself."""
+    return {number: repr(result) for number, result in results.items()}
+
+
+def processes(marker: str) -> list[int]:
+    """Processes whose environment has the marker."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                environment = (entry / "environ").read_bytes()
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if marker.encode() in environment and state != "Z":
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+@pytest.mark.timeout(60 + 30 * KILLS)
+def test_killed_at_random_moments(spec: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    marker = f"LRSEARCH_TEST_MARKER={os.getpid()}-{random.random()}"
+    name, _, value = marker.partition("=")
+    moments = random.Random(time.time_ns())
+    for _ in range(KILLS):
+        driver = subprocess.Popen(
+            command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", "cpu"),
+            env={**os.environ, name: value},
+            stdout=subprocess.DEVNULL,
+        )
+        delay = moments.uniform(0.3, 7.0)
+        try:
+            driver.wait(delay)
+        except subprocess.TimeoutExpired:
+            driver.send_signal(signal.SIGKILL)
+            driver.wait()
+        deadline = time.monotonic() + 3
+        while (left := processes(marker)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not left, f"still alive 3 s after the driver was killed at {delay:.2f} s"
+    search(spec, tmp_path)
+    assert measured(tmp_path) == measured(uninterrupted)
+
+
+def test_journal_cut_at_every_byte(spec: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """Readers see every earlier trial at each cut, and a writer resumes from it."""
+    from lrsearch.store import Run, read
+
+    whole = uninterrupted / "resumed"
+    journal = (whole / "journal.jsonl").read_bytes()
+    lines = journal.splitlines(keepends=True)
+    last_four = len(b"".join(lines[:-4]))
+    results = shown(read(whole).results)
+    copy = tmp_path / "resumed"
+    shutil.copytree(whole, copy)
+    for end in range(last_four, len(journal)):
+        (copy / "journal.jsonl").write_bytes(journal[:end])
+        kept = journal[:end].count(b'"event":"ended"')
+        seen = shown(read(copy).results)
+        with Run.open(tmp_path, "resumed", spec_text=None) as run:
+            assert shown(run.history.results) == seen
+            run.closed("test", 0.0)
+        assert shown(read(copy).results) == seen
+        assert kept - 1 <= len(seen) <= kept
+        assert all(results[number] == result for number, result in seen.items())
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.999])
+def test_a_cut_journal_trains_only_what_is_missing(
+    spec: Path, uninterrupted: Path, tmp_path: Path, part: float
+) -> None:
+    whole = uninterrupted / "resumed"
+    journal = (whole / "journal.jsonl").read_bytes()
+    lines = journal.splitlines(keepends=True)
+    start = len(b"".join(lines[:-4]))
+    shutil.copytree(whole, tmp_path / "resumed")
+    end = start + int(part * (len(journal) - start))
+    (tmp_path / "resumed" / "journal.jsonl").write_bytes(journal[:end])
+    search(spec, tmp_path)
+    assert measured(tmp_path) == measured(uninterrupted)
+
+
+def test_a_full_disk_loses_nothing(spec: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    limited = subprocess.run(
+        command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", "cpu"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (26_000, 26_000)),
+        capture_output=True,
+        text=True,
+    )
+    assert limited.returncode == 1
+    assert "Traceback" not in limited.stderr
+    assert "full" in limited.stderr or "space" in limited.stderr
+    from lrsearch.store import read
+
+    kept = shown(read(tmp_path / "resumed").results)
+    assert kept
+    search(spec, tmp_path)
+    after = shown(read(tmp_path / "resumed").results)
+    assert all(after[number] == result for number, result in kept.items())
+    assert measured(tmp_path) == measured(uninterrupted)
+
+
+def test_workers_and_executors_agree(spec: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    search(spec, tmp_path / "inline", "--executor", "inline")
+    search(spec, tmp_path / "three", "--workers", "3")
+    assert measured(tmp_path / "inline") == measured(uninterrupted)
+    assert measured(tmp_path / "three") == measured(uninterrupted)
+
+
+def test_a_second_search_trains_nothing(spec: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    shutil.copytree(uninterrupted / "resumed", tmp_path / "resumed")
+    before = measured(tmp_path)
+    started = (tmp_path / "resumed" / "journal.jsonl").read_text().count('"event":"started"')
+    search(spec, tmp_path)
+    journal = (tmp_path / "resumed" / "journal.jsonl").read_text()
+    assert journal.count('"event":"started"') == started
+    assert measured(tmp_path) == before

@@ -59,7 +59,8 @@ class Float:
     def at(self, share: float) -> float:
         """The number at a share (0..1) of the range, on its scale."""
         if self.log:
-            return self.low * math.exp(share * math.log(self.high / self.low))
+            low, high = math.log(self.low), math.log(self.high)
+            return math.exp(low + share * (high - low))
         return self.low + share * (self.high - self.low)
 
     def grid(self) -> list[float]:

@@ -104,7 +104,7 @@ def _search(
     from lrsearch.cli.consent import allowed_imports
     from lrsearch.cli.output import meet, show_result
     from lrsearch.report.live import Progress
-    from lrsearch.search import check_search
+    from lrsearch.search import check_search, count_trials
     from lrsearch.spec import read_spec
     from lrsearch.store import Run, is_locked
     from lrsearch.store import fresh as set_aside
@@ -127,9 +127,9 @@ def _search(
     progress = Progress(quiet=quiet)
     for note in spec.notes:
         progress.note(note)
-    with _Interruptible(), _make_executor(executor, workers) as place, progress:
+    with _Interruptible(), _make_executor(executor, workers, device) as place, progress:
         try:
-            facts = prepare(spec, place, workplace)
+            facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
             if dry_run:
                 from lrsearch.cli.planning import show_plan
 
@@ -160,7 +160,7 @@ def _search(
     meet(view, requirement)
 
 
-def _make_executor(name: str, workers: int | None) -> Executor:
+def _make_executor(name: str, workers: int | None, device: str) -> Executor:
     if name == "inline":
         from lrsearch.executors.inline import Inline
 
@@ -169,7 +169,21 @@ def _make_executor(name: str, workers: int | None) -> Executor:
         raise UsageError(f"unknown executor '{name}'", where="--executor", hint="local or inline")
     from lrsearch.executors.local import Local
 
+    gpus = _visible_gpus() if device in ("auto", "cuda") else []
+    if device not in ("auto", "cpu") or gpus:
+        # One worker a GPU, which sees that one alone.
+        each = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus]
+        return Local(workers or max(1, len(gpus)), each=each)
     return Local(workers or _count_cores())
+
+
+def _visible_gpus() -> list[str]:
+    """The NVIDIA GPUs a worker may be given, found without torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [part.strip() for part in visible.split(",") if part.strip() not in ("", "-1")]
+    found = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
+    return sorted(found, key=int)
 
 
 def _count_cores() -> int:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -37,7 +37,8 @@ _TAIL_LINES = 20
 class _Process:
     """A worker as the driver sees it. `current` is the job whose turn it is."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], place: int) -> None:
+        self.place = place
         # Blocked, not ignored, and inherited: a Ctrl-C while the worker starts must not end it,
         # and one meant for this process is only put off.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -148,15 +149,23 @@ def _signal_name(number: int) -> str:
 class Local:
     """An executor of up to `workers` processes, started when needed and kept for the next job.
 
-    `environment` adds to this process's variables, over one BLAS thread each. A worker whose
+    `environment` adds to this process's variables, over one BLAS thread each; `each` to those of
+    single workers, the first to the first and so on round, such as a GPU for each. A worker whose
     jobs all wait for replies takes new ones beside them.
     """
 
-    def __init__(self, workers: int, *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        *,
+        environment: Mapping[str, str] | None = None,
+        each: Sequence[Mapping[str, str]] = (),
+    ) -> None:
         if workers < 1:
             raise ValueError(f"an executor needs at least one worker, not {workers}")
         self._limit = workers
         self._environment = {**os.environ, **ONE_THREAD, **(environment or {})}
+        self._each = tuple(each) or ({},)
         self._handles = itertools.count(1)
         self._backlog: deque[tuple[int, Job, bool]] = deque()
         self._workers: list[_Process] = []
@@ -225,7 +234,10 @@ class Local:
         self.close()
 
     def _start(self) -> _Process:
-        worker = _Process(self._environment)
+        # The place with the fewest workers: where one died, the next one begins.
+        taken = [worker.place for worker in self._workers]
+        place = min(range(len(self._each)), key=taken.count)
+        worker = _Process({**self._environment, **self._each[place]}, place)
         self._workers.append(worker)
         for descriptor in worker.descriptors:
             self._selector.register(descriptor, selectors.EVENT_READ, worker)

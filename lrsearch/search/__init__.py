@@ -74,4 +74,18 @@ def trial_limit(name: str, spec: Spec) -> int | None:
     return {"grid": None, "random": spec.random.trials, "bayes": spec.bayes.trials}[name]
 
 
-__all__ = ["STRATEGIES", "Request", "Strategy", "check_search", "make_strategy", "trial_limit"]
+def count_trials(name: str, spec: Spec) -> int:
+    """How many trials the strategy's points are, were none of them measured."""
+    limit = trial_limit(name, spec)
+    return (grid_size(spec.space) if limit is None else limit) * spec.trials_per_point
+
+
+__all__ = [
+    "STRATEGIES",
+    "Request",
+    "Strategy",
+    "check_search",
+    "count_trials",
+    "make_strategy",
+    "trial_limit",
+]

@@ -29,6 +29,8 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 
+_HALVES = re.compile("[\ud800-\udfff]")
+
 Path = tuple[str | int, ...]
 
 
@@ -69,12 +71,12 @@ def plain_scalar(text: str) -> Any:
 def parse(text: str, source: str) -> Document:
     """Read one YAML document. Raises SpecError with every duplicate key, alias and tag, or with
     the one place where the text stops being YAML."""
-    if len(text.encode()) > MAX_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
     document = Document(source, None)
     builder = _Builder(document)
     try:
-        builder.read(yaml.parse(text, Loader=yaml.SafeLoader))
+        builder.read(_events(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 0
@@ -92,6 +94,18 @@ def parse(text: str, source: str) -> Document:
     if builder.faults:
         raise SpecError(builder.faults)
     return document
+
+
+def _events(text: str) -> Iterator[Any]:
+    mark: Any = None
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            mark = event.end_mark
+            yield event
+    except (ValueError, OverflowError):
+        # PyYAML hands "\UFFFFFFFF" to chr() unchecked.
+        problem = "an escape names no character"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark) from None
 
 
 def _line(event: Any) -> int:
@@ -136,6 +150,8 @@ class _Builder:
         if event.tag is not None:
             self._fault(event, key, f"tags are not allowed ({event.tag}): a spec is plain data")
         if isinstance(event, yaml.ScalarEvent):
+            if _HALVES.search(event.value):
+                self._fault(event, key, "an escape names half a character")
             return plain_scalar(event.value) if event.style is None else event.value
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[Any] = []
@@ -149,6 +165,8 @@ class _Builder:
                 self._value(name, events, (*path, "?"))
                 self._value(next(events), events, (*path, "?"))
                 continue
+            if _HALVES.search(name.value):
+                self._fault(name, key, "an escape names half a character")
             inner = (*path, name.value)
             if name.value in mapping:
                 first = self.document.lines[inner]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -19,7 +21,10 @@ def apply_override(document: Document, text: str) -> None:
     name = name.strip()
     if not equals or not name or any(not part for part in name.split(".")):
         raise UsageError(f"{text!r} is no override", where="--set", hint="write --set train.lr=0.1")
-    value = parse(value_text.strip() or "null", source).data
+    try:
+        value = parse(value_text.strip() or "null", source).data
+    except SpecError as error:
+        raise SpecError([replace(fault, line=0) for fault in error.faults]) from None
     if document.data is None:
         document.data = {}
     if not isinstance(document.data, dict):
@@ -46,7 +51,8 @@ def _absolute(name: str, value: Any) -> Any:
         and arguments[rest].kind == "path"
         and isinstance(value, str)
     ):
-        return str(FilePath(value).expanduser().absolute())
+        with contextlib.suppress(RuntimeError):  # ~nobody: `validate` says so
+            return str(FilePath(value).expanduser().absolute())
     return value
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -19,6 +20,7 @@ from lrsearch.spec.model import (
     RandomSettings,
     Spec,
     complete,
+    complete_group,
 )
 from lrsearch.spec.values import check_duration, check_value, show
 
@@ -173,7 +175,7 @@ class _Reader:
             own = {"name": name, **self.arguments(path, raw, source.parameters)}
             for key, parameter in source.parameters.items():
                 if parameter.kind == "path" and isinstance(own.get(key), str):
-                    own[key] = str((self.folder / FilePath(own[key]).expanduser()).resolve())
+                    own[key] = self.file((*path, key), own[key])
         own["validation"] = self.validation(raw.get("validation", 0.2), source)
         own["test"] = self.test(raw.get("test"), source)
         own |= self.arguments(path, raw, catalogue.SPLITTING)
@@ -186,6 +188,13 @@ class _Reader:
                 f"validation {validation:g} and test {test:g} leave nothing to train on",
             )
         return own
+
+    def file(self, path: Path, raw: str) -> str:
+        try:
+            return str((self.folder / FilePath(raw).expanduser()).resolve())
+        except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a NUL, a loop of links
+            self.fault(path, f"{show(raw)} cannot be the path of a file: {error}")
+            return raw
 
     def validation(self, raw: Any, source: catalogue.Source | None) -> Any:
         path: Path = ("data", "validation")
@@ -263,7 +272,7 @@ class _Reader:
     @staticmethod
     def _share(text: str) -> float:
         try:
-            return parse_duration(text).value
+            return check_duration(catalogue.WARMUP["for"], text).value
         except ValueError:
             return 0.0
 
@@ -418,15 +427,23 @@ class _Reader:
             if above:
                 place = self.search_path(path)
                 self.fault(place, f"'{above[0]}' is searched as a whole: put this into its options")
+        self.note_both(found)
         found = self.spread_rate(found, train)
-        if "lr" not in found and "lr" not in train and train:
+        # A faulty range is not a missing one.
+        sound = self.sound("search.lr", "search.optimizer")
+        if "lr" not in found and "lr" not in train and train and sound:
             optimizers = found.get("optimizer")
             if not (isinstance(optimizers, Choice) and all(map(_own_rate, optimizers.options))):
                 self.fault(("train",), "'lr' is missing: give it a value, or a range in search")
-        if "budget" not in found and "budget" not in train and train:
+        sound = self.sound("search.budget")
+        if "budget" not in found and "budget" not in train and train and sound:
             allowed = catalogue.TRAIN["budget"].allowed()
             self.fault(("train",), f"'budget' is missing: it takes {allowed}")
-        self.note_both(found)
+        parts = [path for path in found if path.startswith("warmup.")]
+        sound = self.sound("train.warmup", "search.warmup.for")
+        if parts and "warmup.for" not in found and train and not train["warmup"] and sound:
+            allowed = catalogue.WARMUP["for"].allowed()
+            self.fault(self.search_path(parts[0]), f"the warmup has no 'for': it takes {allowed}")
         return Space(tuple(found.items()))
 
     def search_path(self, dotted: str) -> Path:
@@ -530,6 +547,9 @@ class _Reader:
             what = "unknown parameter" if owner == "train" else f"{owner} has no argument '{final}'"
             self.fault(path, what, suggest(final, names))
             return None
+        if name == "loss":
+            # Null stands for the task's default, which would be a second name of one point.
+            return replace(known[final], optional=False)
         return known[final]
 
     def dimension(self, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:
@@ -537,7 +557,10 @@ class _Reader:
             if not raw:
                 self.fault(path, "an empty list leaves nothing to choose from")
                 return None
+            before = len(self.faults)
             values = [self.value((*path, index), parameter, part) for index, part in enumerate(raw)]
+            if len(self.faults) > before:
+                return None
             return self.choice(path, [Option(value) for value in values])
         if is_range(raw):
             return self.range(path, parameter, raw)
@@ -549,10 +572,11 @@ class _Reader:
         )
         return None
 
-    def choice(self, path: Path, options: list[Option]) -> Choice | None:
+    def choice(self, path: Path, options: list[Option], group: str = "") -> Choice:
+        whole = [complete_group(group, option.value) for option in options]
         for index, option in enumerate(options):
-            for earlier in options[:index]:
-                if same(option.value, earlier.value) and option.space == earlier.space:
+            for number, earlier in enumerate(options[:index]):
+                if same(whole[index], whole[number]) and option.space == earlier.space:
                     self.fault((*path, index), f"{show(option.value)} is listed twice")
         return Choice(tuple(options))
 
@@ -560,6 +584,7 @@ class _Reader:
         if not raw:
             self.fault(path, "an empty list leaves nothing to choose from")
             return None
+        before = len(self.faults)
         options = []
         for index, part in enumerate(raw):
             inner = (*path, index)
@@ -572,7 +597,8 @@ class _Reader:
             else:
                 value = self.named(inner, part, catalogue.GROUPS[group], group, dimensions)
             options.append(Option(value, Space(tuple(dimensions))))
-        return self.choice(path, options)
+        # A faulty option is compared with nothing: it has one fault already.
+        return None if len(self.faults) > before else self.choice(path, options, group)
 
     def range(self, path: Path, parameter: Parameter, raw: Mapping[str, Any]) -> Dimension | None:
         before = len(self.faults)
@@ -637,6 +663,8 @@ class _Reader:
             return found
         if "lr" not in found:
             return found
+        if all(map(_own_rate, optimizers.options)):
+            self.notes.append("lr is not searched apart: every optimizer option has its own")
         common = found["lr"]
         options = tuple(
             option

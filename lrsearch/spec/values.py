@@ -9,14 +9,21 @@ from lrsearch import duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest
 
+MAX_WHOLE = 2**53
+"""Up to here every whole number is a float too."""
+
+MAX_LENGTH = 1e12
+"""A longer duration, in any unit, is a slip."""
+
 
 def show(value: object) -> str:
-    """A value as a person would write it in YAML."""
+    """A value as a person would write it in YAML, cut where it is long."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f"'{value}'" if isinstance(value, str) else str(value)
+    text = f"'{value}'" if isinstance(value, str) else str(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def check_value(parameter: Parameter, value: Any) -> Any:
@@ -52,11 +59,16 @@ def check_value(parameter: Parameter, value: Any) -> Any:
 def check_duration(parameter: Parameter, value: Any) -> duration.Duration:
     """A duration in one of the parameter's units. Raises ValueError."""
     try:
+        # Matching takes quadratic time on a long row of digits.
+        if isinstance(value, str) and len(value) > 64:
+            raise ValueError
         length = duration.parse(value)
     except ValueError:
         raise ValueError(f"{show(value)} is not {parameter.allowed()}") from None
     if length.unit not in parameter.units:
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+    if length.value > MAX_LENGTH:
+        raise ValueError(f"{show(value)} is too long: it ends at {MAX_LENGTH:g}{length.unit}")
     if length.value == 0 and parameter.open_low:
         raise ValueError(f"{show(value)} is no training at all: it takes {parameter.allowed()}")
     return length
@@ -82,6 +94,8 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
         if value != int(value):
             raise ValueError(f"{show(value)} is not a whole number: {allowed}")
         value = int(value)
+        if abs(value) > MAX_WHOLE:
+            raise ValueError(f"{show(value)} is too large or small: {allowed}, up to {MAX_WHOLE}")
     else:
         try:
             value = float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import re
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch import catalogue, data
-from lrsearch.errors import DataError, ModelError
+from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.train.build import build_model
 from lrsearch.train.device import (
     available_devices,
@@ -28,7 +29,7 @@ from lrsearch.train.resident import load_raw
 from lrsearch.train.timetable import evaluation_steps, learning_rates
 from lrsearch.trial import Config, Facts, Workplace
 
-__all__ = ["Preparation", "prepare"]
+__all__ = ["Preparation", "preload", "prepare"]
 
 
 def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
@@ -41,8 +42,22 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     yield from isolated(_prepare(payload), torch.device("cpu"))
 
 
+def preload(payload: Preparation) -> Generator[None, Any, None]:
+    """Have this process import and load what its first trial will need; yields nothing.
+
+    The workers do it while one of them prepares. What is wrong with the data is for `prepare`
+    to say.
+    """
+    torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    with contextlib.suppress(LrsearchError):
+        load_raw(payload.configs[0]["data"], payload.workplace)
+    yield from ()
+
+
 def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     workplace, configs = payload.workplace, payload.configs
+    # The first optimizer of a process imports much of torch: now, not in the first trial.
+    torch.optim.SGD([torch.zeros(1)], lr=1.0)
     device = find_device(workplace.device)
     raw, sizes = _check_data(configs, workplace)
     parameters = _check_models(configs, raw, workplace)

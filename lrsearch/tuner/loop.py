@@ -13,9 +13,8 @@ from typing import Any, Protocol
 from lrsearch import catalogue
 from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Executor, Finished, Raised
-from lrsearch.search import Request, make_strategy, trial_limit
+from lrsearch.search import Request, count_trials, make_strategy, trial_limit
 from lrsearch.search.strategy import point_key
-from lrsearch.space import grid_size
 from lrsearch.spec.export import export_name, export_spec
 from lrsearch.spec.model import Spec, flatten, identity, resolve
 from lrsearch.store import Run
@@ -249,7 +248,7 @@ class _Search:
         )
         unfinished = self._unfinished()
         per_point = self.spec.trials_per_point
-        points = grid_size(self.spec.space) if self.limit is None else self.limit
+        points = count_trials(self.name, self.spec) // per_point
         self.total = len(unfinished) + max(0, points - self.made) * per_point
         self.watcher.begin(self.total, self.objective, self.executor.capacity)
         if self.best is not None:

@@ -13,6 +13,7 @@ from lrsearch.train.preparation import Preparation
 from lrsearch.trial import Facts, Workplace
 
 PREPARE = "lrsearch.train.prepare:prepare"
+PRELOAD = "lrsearch.train.prepare:preload"
 
 
 def representatives(spec: Spec) -> list[dict[str, Any]]:
@@ -41,18 +42,21 @@ def _vary(space: Space, target: str, raw: float) -> dict[str, Any]:
     return build(space, choose)
 
 
-def prepare(spec: Spec, executor: Executor, workplace: Workplace) -> Facts:
-    """Load the data and build every model the spec can ask for, in a worker.
+def prepare(spec: Spec, executor: Executor, workplace: Workplace, *, trials: int = 1) -> Facts:
+    """Load the data and build every model the spec can ask for, in a worker; as many others as
+    `trials` will keep busy load what they need meanwhile.
 
     Raises DataError, ModelError, ImportRefused or UsageError for what cannot be trained at all,
     SpecError where the spec asks for what the data's task has not.
     """
-    handle = executor.submit(PREPARE, Preparation(tuple(representatives(spec)), workplace))
+    payload = Preparation(tuple(representatives(spec)), workplace)
+    handle = executor.submit(PREPARE, payload)
+    waiting = {handle}
+    for _ in range(min(executor.capacity, trials) - 1):
+        waiting.add(executor.submit(PRELOAD, payload))
     facts: Facts | None = None
-    while True:
+    while waiting:
         for owner, event in executor.events():
-            if owner != handle:
-                raise RuntimeError(f"an event of another job while preparing: {event}")
             if isinstance(event, Facts):
                 facts = event
             elif isinstance(event, Raised):
@@ -61,15 +65,16 @@ def prepare(spec: Spec, executor: Executor, workplace: Workplace) -> Facts:
                 raise RuntimeError(f"{event.message}\n{event.traceback}")
             elif isinstance(event, Died):
                 raise DataError(
-                    f"the worker that loads the data and builds the model {event.reason}",
+                    f"the worker that loads the data and builds the model was lost: {event.reason}",
                     where=spec.source,
                     hint=event.output,
                 )
             elif isinstance(event, Finished):
-                if facts is None:
-                    raise RuntimeError("prepare ended without facts")
-                check_task(spec, facts.task)
-                return facts
+                waiting.discard(owner)
+    if facts is None:
+        raise RuntimeError("prepare ended without facts")
+    check_task(spec, facts.task)
+    return facts
 
 
 def check_task(spec: Spec, task: str) -> None:

@@ -291,6 +291,10 @@ def test_split_seed_decides():
     again, other = split(raw, config(), None), split(raw, config(split_seed=1), None)
     np.testing.assert_array_equal(split(raw, config(), None).train[0], again.train[0])
     assert not np.array_equal(again.train[0], other.train[0])
+    one, two = (
+        split(raw, config(split_seed=seed, validation={"folds": 3}), 0).train[0] for seed in (0, 1)
+    )
+    assert not np.array_equal(one, two)
 
 
 def test_the_source_s_own_part_is_used_only_when_asked_for():

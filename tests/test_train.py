@@ -1,5 +1,6 @@
 """Real trainings by the solo engine, what prepare finds out, and what may be imported."""
 
+import gc
 import itertools
 import math
 import pickle
@@ -268,6 +269,31 @@ def test_thread_count_of_the_caller_does_not_matter():
         torch.set_num_threads(before)
 
 
+def test_each_stream_has_its_own_seed(place):
+    where = place(
+        nets=NETS
+        + """
+    seen = []
+
+    class Nosy(Net):
+        def __init__(self, in_features, num_classes):
+            super().__init__(in_features, num_classes)
+            seen.append(("weights", torch.initial_seed(), torch.get_num_threads()))
+
+        def forward(self, x):
+            assert self.training is torch.is_grad_enabled()
+            seen.append(("noise", torch.initial_seed(), torch.get_num_threads()))
+            return super().forward(x)
+    """
+    )
+    ended = run(config(net("nets.Nosy"), budget="3ba", evaluate="1ba"), place=where, seeds=[3])
+    assert ended.result.outcome is Outcome.COMPLETED, ended.result.traceback
+    seeds = randomness.trial_seeds(3)
+    expected = {("weights", seeds.weights, 1), ("noise", seeds.noise, 1)}
+    assert set(sys.modules["nets"].seen) == expected and len(set(seeds)) == 3
+    assert not set(seeds) & set(randomness.trial_seeds(4))
+
+
 def test_one_seed_means_the_same_start_whatever_the_point():
     slow, fast = run(
         config(budget="1ba", evaluate="1ba", lr=1e-9), config(budget="1ba", evaluate="1ba", lr=0.1)
@@ -406,11 +432,16 @@ def test_an_ended_trial_leaves_no_tensors(place):
         def forward(self, x):
             big = torch.zeros(1000)
             alive.append(weakref.ref(big))
-            raise KeyError("lost thing")
+            error = KeyError("lost thing")  # The error holds the frame and the frame the error.
+            raise error
     """
     )
-    run(config(net("nets.Broken")), place=where)
-    assert [reference() for reference in sys.modules["nets"].alive] == [None]
+    gc.disable()
+    try:
+        run(config(net("nets.Broken")), place=where)
+        assert [reference() for reference in sys.modules["nets"].alive] == [None]
+    finally:
+        gc.enable()
 
 
 def walk(job, answers):
@@ -522,12 +553,13 @@ def test_r2_of_a_constant_target_is_scikit_learn_s():
         assert metrics.regression_metrics([error, error], 1, [1.0], [0.0])["r2"] == expected
 
 
-def test_a_model_s_metrics_over_several_chunks(tmp_path, monkeypatch):
+def test_a_model_s_metrics_over_several_chunks(monkeypatch):
     monkeypatch.setattr(solo, "CHUNK", 100)
-    own = config(budget="1ep", label_smoothing=0.2)
+    noisy = MLP | {"dropout": 0.5, "batch_norm": True}
+    own = config(noisy, budget="1ep", label_smoothing=0.2)
     ended = run(own)
     placed = resident.place(own["data"], None, CPU, Workplace())
-    model = build_model(MLP, (1, 8, 8), 10, Workplace())
+    model = build_model(noisy, (1, 8, 8), 10, Workplace()).eval()
     model.load_state_dict(safetensors.torch.load(ended.weights))
     with torch.no_grad():
         outputs = model(placed.x_validation).double()
@@ -754,9 +786,10 @@ def test_facts_of_imported_code(place):
     assert run(own, place=where, objective=Objective("r2", "max")).result.last["r2"] < 1
     from lrsearch.data import sources
 
-    sources._last = None
-    np.random.seed(5)
-    assert facts(own, place=where).data_hash == found.data_hash
+    with randomness._aside(CPU, []):
+        np.random.seed(5)
+        sources._last = None
+        assert resident.load_raw(own["data"], where).data_hash == found.data_hash
 
 
 @pytest.mark.parametrize(
@@ -768,9 +801,9 @@ def test_facts_of_imported_code(place):
             "batch_size 5000 is larger than the training set (1438 samples)",
         ),
         (
-            {"batch_size": 1300, "split": {"validation": {"folds": 3}}},
+            {"batch_size": 1438, "split": {"validation": {"folds": 5}}},
             DataError,
-            "batch_size 1300 is larger than the training set (1198 samples)",
+            "batch_size 1438 is larger than the training set (1437 samples)",
         ),
         ({"loss": "mse"}, DataError, "the loss mse is for regression, the data are for classifi"),
         ({"source": "diabetes", "loss": "cross_entropy"}, DataError, "allowed: mse, mae, huber"),

@@ -1,0 +1,84 @@
+"""What the documentation promises, held against the catalogue and the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lrsearch import catalogue
+from lrsearch.catalogue import REQUIRED, Parameter
+from lrsearch.spec import read_spec
+from lrsearch.spec.validate import TOP_LEVEL
+from lrsearch.trial import Outcome
+
+ROOT = Path(__file__).parent.parent
+SPEC = (ROOT / "docs" / "spec.md").read_text()
+RUNS = (ROOT / "docs" / "runs.md").read_text()
+README = (ROOT / "README.md").read_text()
+
+TABLES: dict[str, dict[str, Parameter]] = {
+    "train": catalogue.TRAIN,
+    "warmup": catalogue.WARMUP,
+    "splitting": catalogue.SPLITTING,
+    "npz": dict(catalogue.DATA["npz"].parameters),
+}
+for _group in catalogue.GROUPS.values():
+    TABLES |= {name: dict(entry.parameters) for name, entry in _group.items()}
+
+
+def rows(text: str) -> list[list[str]]:
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_parameter_is_documented_with_its_default(table: str) -> None:
+    listed = [(cells[0], cells[1]) for cells in rows(SPEC) if len(cells) == 3]
+    for name, parameter in TABLES[table].items():
+        default = parameter.default
+        if default is REQUIRED:
+            shown = "required"
+        elif default is None:
+            shown = "`null`"
+        elif isinstance(default, bool):
+            shown = f"`{str(default).lower()}`"
+        elif isinstance(default, tuple):
+            shown = "`[" + ", ".join(map(str, default)) + "]`"
+        else:
+            shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        assert (f"`{name}`", shown) in listed, f"{table}.{name}"
+
+
+def test_every_name_is_documented() -> None:
+    first = {cells[0] for cells in rows(SPEC)}
+    named = set(re.findall(r"^`(\w+)`: ", SPEC, re.MULTILINE))
+    for name in (*catalogue.DATA, *catalogue.METRICS, *catalogue.LOSSES, *TOP_LEVEL):
+        assert f"`{name}`" in first, name
+    for group in catalogue.GROUPS.values():
+        assert set(group) <= named
+    for outcome in Outcome:
+        if outcome is not Outcome.PRUNED:
+            assert f"`{outcome}`" in RUNS
+
+
+def test_the_readme_s_spec_is_one(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(name: .*?)```", README, re.DOTALL)
+    assert blocks
+    path = tmp_path / "readme.yaml"
+    path.write_text(blocks[0])
+    assert read_spec(path).space
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_the_configs_are_specs(path: Path) -> None:
+    assert read_spec(path).space
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
+        assert (ROOT / target).exists(), target

@@ -11,6 +11,7 @@ its fsyncs, the progress display (plain lines into a file).
 from __future__ import annotations
 
 import math
+import subprocess
 import sys
 import tempfile
 import time
@@ -34,7 +35,7 @@ from lrsearch.trial import (
     Started,
     Workplace,
 )
-from lrsearch.tuner import tune
+from lrsearch.tuner.loop import tune
 
 SPEC = """
 name: {name}
@@ -149,6 +150,10 @@ def main() -> None:
         begun = time.perf_counter()
         count = len(read(folder / "random").results)
         print(f"reading {count} trials back: {(time.perf_counter() - begun) * 1e3:.0f} ms in all")
+        command = [sys.executable, "-m", "lrsearch", "report", str(folder / "random")]
+        begun = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        print(f"lrsearch report of them: {time.perf_counter() - begun:.2f} s, start-up included")
 
 
 if __name__ == "__main__":

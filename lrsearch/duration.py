@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 UNITS = {"ep": "epochs", "ba": "steps", "sp": "samples", "dur": "of the budget"}
 _PATTERN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*(ep|ba|sp|dur)\s*")
@@ -54,3 +56,16 @@ def parse(text: object) -> Duration:
 def budget_steps(budget: Duration, *, samples: int, batch_size: int) -> int:
     """Steps of a whole training: round(epochs x samples / batch), at least one."""
     return max(1, round(budget.steps(samples=samples, batch_size=batch_size)))
+
+
+def warmup_steps(
+    warmup: Mapping[str, Any] | None, *, budget: int, samples: int, batch_size: int
+) -> int:
+    """Steps of a warmup. Raises ValueError where it leaves no step of the budget."""
+    if warmup is None:
+        return 0
+    length = parse(warmup["for"])
+    steps = round(length.steps(samples=samples, batch_size=batch_size, budget=budget))
+    if steps >= budget:
+        raise ValueError(f"a warmup of {length} is {steps} steps, the whole budget has {budget}")
+    return steps

@@ -92,19 +92,6 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
 }
 
 
-def warmup_steps(
-    warmup: Mapping[str, Any] | None, *, budget: int, samples: int, batch_size: int
-) -> int:
-    """Steps of a warmup. Raises ValueError where it leaves no step of the budget."""
-    if warmup is None:
-        return 0
-    length = duration.parse(warmup["for"])
-    steps = round(length.steps(samples=samples, batch_size=batch_size, budget=budget))
-    if steps >= budget:
-        raise ValueError(f"a warmup of {length} is {steps} steps, the whole budget has {budget}")
-    return steps
-
-
 def multipliers(
     schedule: Mapping[str, Any],
     warmup: Mapping[str, Any] | None,
@@ -119,7 +106,7 @@ def multipliers(
     rises in a line from its `start` at step 0 to 1 at its end (torch LinearLR(start, 1, steps)).
     Raises ValueError for a warmup as long as the budget.
     """
-    ahead = warmup_steps(warmup, budget=budget, samples=samples, batch_size=batch_size)
+    ahead = duration.warmup_steps(warmup, budget=budget, samples=samples, batch_size=batch_size)
     arguments = {name: value for name, value in schedule.items() if name != "name"}
     if "every" in arguments:
         length = duration.parse(arguments["every"])

@@ -13,11 +13,12 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.trial import Point
+
+if TYPE_CHECKING:  # commands that only read a spec start without it
+    import numpy as np
 
 DIGITS = 12
 """Significant digits of a proposed value: below them two values are one."""

@@ -135,14 +135,14 @@ def test_warmup_in_each_unit():
     # 1000 samples in batches of 10: an epoch is 100 steps.
     for text, steps in (("0.5ep", 50), ("50ba", 50), ("500sp", 50), ("0.25dur", 50)):
         warmup = {"for": text, "shape": "linear", "start": 0.0}
-        assert schedules.warmup_steps(warmup, budget=200, samples=1000, batch_size=10) == steps
+        assert duration.warmup_steps(warmup, budget=200, samples=1000, batch_size=10) == steps
         rates = ours({"name": "constant"}, 200, warmup)
         assert rates[0] == 0.0 and rates[49] < 1.0 and (rates[50:] == 1.0).all()
 
 
 def test_warmup_as_long_as_the_budget_is_refused():
     with pytest.raises(ValueError, match="200 steps, the whole budget has 200"):
-        schedules.warmup_steps({"for": "2ep"}, budget=200, samples=1000, batch_size=10)
+        duration.warmup_steps({"for": "2ep"}, budget=200, samples=1000, batch_size=10)
 
 
 def test_every_in_epochs_and_in_the_budget():

@@ -10,7 +10,7 @@ from lrsearch.search.strategy import point_key
 from lrsearch.spec.model import Spec, flatten, resolve, steps_of
 from lrsearch.store import History, read
 from lrsearch.trial import Facts, Point
-from lrsearch.tuner import Content, Ledger
+from lrsearch.tuner.ledger import Content, Ledger
 
 SHOWN = 25
 

@@ -109,7 +109,8 @@ def _search(
     from lrsearch.store import Run, is_locked
     from lrsearch.store import fresh as set_aside
     from lrsearch.trial import Workplace
-    from lrsearch.tuner import prepare, tune
+    from lrsearch.tuner.loop import tune
+    from lrsearch.tuner.preparing import prepare
 
     begun = time.monotonic()
     requirement = parse_requirement(require) if require is not None else None

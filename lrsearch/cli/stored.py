@@ -19,7 +19,7 @@ from lrsearch.spec.document import parse as parse_yaml
 from lrsearch.spec.model import Spec
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.store import History, is_locked, newest, read
-from lrsearch.tuner import Content, Ledger
+from lrsearch.tuner.ledger import Content, Ledger
 
 
 @dataclass(frozen=True)
@@ -86,17 +86,19 @@ def content_of(facts: Mapping[str, Any]) -> Content:
 def view_run(run: StoredRun) -> RunView:
     """The run as a report shows it."""
     task = run.ledger.content.task
-    running = len(run.history.running) if is_locked(run.folder) else 0
+    searching = is_locked(run.folder)
+    running = len(run.history.running) if searching else 0
     waiting = [entry for entry in run.ledger.entries.values() if _open(run, entry.trials)]
     source = shlex.quote(run.spec.source)
     warnings = []
-    if waiting and not running:
+    if waiting and not searching:
         warnings.append(f"the search was interrupted: {len(waiting)} points are unfinished")
-    next_command = (
-        f"lrsearch {run.strategy} {source}"
-        if waiting and not running
-        else f"lrsearch export {source} --output best.yaml"
-    )
+    if searching:
+        next_command = f"lrsearch report {source}"
+    elif waiting:
+        next_command = f"lrsearch {run.strategy} {source}"
+    else:
+        next_command = f"lrsearch export {source} --output best.yaml"
     return build_view(
         run.spec.name,
         str(run.folder),

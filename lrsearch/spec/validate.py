@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch import catalogue, schedules
+from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED, Entry, Parameter
-from lrsearch.duration import budget_steps
+from lrsearch.duration import budget_steps, warmup_steps
 from lrsearch.duration import parse as parse_duration
 from lrsearch.errors import Fault, SpecError, suggest
 from lrsearch.space import Choice, Dimension, Float, Int, Option, Space, same
@@ -755,7 +755,7 @@ class _Reader:
         batch = train["batch_size"]
         budget = budget_steps(parse_duration(train["budget"]), samples=samples, batch_size=batch)
         try:
-            schedules.warmup_steps(warmup, budget=budget, samples=samples, batch_size=batch)
+            warmup_steps(warmup, budget=budget, samples=samples, batch_size=batch)
         except ValueError as error:
             self.fault(("train", "warmup", "for"), str(error))
 

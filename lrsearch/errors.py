@@ -125,8 +125,9 @@ class TooManyFailures(LrsearchError):
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name closest to `name`, or None where nothing comes close."""
-    found = difflib.get_close_matches(str(name).lower(), list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    by_lower = {each.lower(): each for each in reversed(list(known))}
+    found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -43,3 +43,15 @@ def test_only_the_latest_evaluations_count():
 def test_a_start_of_nothing_leaves_room():
     assert not diverged(0.0, [1e-8, 1e-8, 1e-8])
     assert diverged(0.0, [1.0, 1.0, 1.0])
+
+
+@given(st.floats(1e-3, 1e3), losses)
+def test_at_the_end_only_the_last_loss_counts(start, values):
+    falling = sorted(values, reverse=True)
+    lost = bool(falling) and falling[-1] > start * FACTOR
+    assert diverged(start, falling, ended=True) == lost
+
+
+def test_falling_from_far_above_is_lost_if_it_ends_there():
+    assert not diverged(2.3, [1e22, 1e15, 1e5])
+    assert diverged(2.3, [1e22, 1e15, 1e5], ended=True)

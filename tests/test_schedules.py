@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from lrsearch import catalogue, schedules
+from lrsearch import catalogue, duration, schedules
 
 ratios = st.floats(0.0, 2.0)
 totals = st.integers(1, 120)

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.model import Spec
 from lrsearch.trial import Config, Objective
 
@@ -20,7 +21,19 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
         "seeds": spec.seeds,
         "seed": spec.seed,
     }
-    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that a spec would read as a number: YAML 1.1 takes `1e-3` for text."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    style = None if isinstance(plain_scalar(text), str) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def export_name(name: str) -> str:

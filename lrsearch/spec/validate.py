@@ -372,6 +372,8 @@ class _Reader:
                         "the learning rate is train.lr, or stands in an option of search.optimizer"
                     )
                 self.fault((*path, key), f"{name} has no argument '{key}'", hint)
+        if name == "sgd" and raw.get("nesterov") is True and raw.get("dampening") not in (None, 0):
+            self.fault((*path, "dampening"), "nesterov momentum takes no dampening: write 0")
         if rate and "lr" not in raw:
             known_here = entry
         return {"name": name, **self.arguments(path, raw, known_here, dimensions)}

@@ -50,9 +50,9 @@ def _is_local(name: str, folder: str) -> bool:
 
 def _suggest(name: str, names: Iterable[str]) -> str:
     """The nearest name, whatever its case, or else the names there are."""
-    lowered = {each.lower(): each for each in sorted(names)}
-    close = nearest(name, lowered)
-    return f"did you mean '{lowered[close]}'?" if close else suggest(name, lowered.values())
+    known = sorted(names)
+    close = nearest(name, known)
+    return f"did you mean '{close}'?" if close else suggest(name, known)
 
 
 def resolve(class_path: str, workplace: Workplace) -> object:

@@ -22,7 +22,8 @@ def _sgd(
         lr=lr,
         momentum=momentum,
         dampening=dampening,
-        nesterov=nesterov,
+        # torch refuses it without momentum, where it makes no difference; a search may ask for it.
+        nesterov=nesterov and momentum > 0,
         weight_decay=weight_decay,
         fused=True,
     )

@@ -218,7 +218,7 @@ def _train(
             course.record(measurement)
             yield Measured(trial.number, measurement, budget)
             losses.append(train_loss)
-            reason = _lost(start, losses, metrics["loss"], step)
+            reason = _lost(start, losses, metrics["loss"], step, ended=step == budget)
             if reason:
                 return Outcome.DIVERGED, reason, model
             total.zero_()
@@ -275,7 +275,7 @@ def _validation_metrics(sums: list[float], data: Resident) -> dict[str, float]:
     return {**metrics, "loss": sums[0] / (samples * data.outputs)}
 
 
-def _lost(start: float, losses: list[float], validation: float, step: int) -> str:
+def _lost(start: float, losses: list[float], validation: float, step: int, *, ended: bool) -> str:
     """Why a training is lost, or ""."""
     if not math.isfinite(start):
         return f"training loss is {start} before the first step"
@@ -283,7 +283,7 @@ def _lost(start: float, losses: list[float], validation: float, step: int) -> st
         return f"training loss is {losses[-1]} after {step} steps"
     if not math.isfinite(validation):
         return f"validation loss is {validation} after {step} steps"
-    if divergence.diverged(start, losses):
+    if divergence.diverged(start, losses, ended=ended):
         return (
             f"training loss is {losses[-1]:.3g} after {step} steps, "
             f"more than {divergence.FACTOR:g} times its start of {start:.3g}"

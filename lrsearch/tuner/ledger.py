@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from lrsearch.errors import SpecRefused
@@ -29,15 +30,21 @@ class Content:
 
 @dataclass
 class Entry:
-    """A point of the run: its config, its place in the spec's space (None outside), its trials.
+    """A point of the run: its config and its trials.
 
     `number` counts the run's points from 1, in the order of their first trials.
     """
 
     number: int
     config: Config
-    point: Point | None
+    spec: Spec
+    task: str
     trials: list[int] = field(default_factory=list)
+
+    @cached_property
+    def point(self) -> Point | None:
+        """Its place in the spec's space, None outside. A report never asks."""
+        return locate(self.spec, self.config, self.task)
 
 
 def config_key(config: Config) -> str:
@@ -46,8 +53,8 @@ def config_key(config: Config) -> str:
 
 
 class Ledger:
-    """A run's history seen through one spec. Trials that do not belong to it are counted in
-    `hidden` and otherwise left alone."""
+    """A run's history seen through one spec. Measured trials that do not belong to it are counted
+    in `hidden` and otherwise left alone."""
 
     def __init__(self, spec: Spec, content: Content, history: History) -> None:
         self.spec = spec
@@ -63,7 +70,7 @@ class Ledger:
                 belongs[key] = not differences(spec, trial.config, content.task)
             if belongs[key] and trial.key == self.key(trial.config, trial.seed, trial.fold):
                 self.add(trial, key)
-            else:
+            elif trial.number in history.results:
                 self.hidden += 1
 
     def key(self, config: Config, seed: int, fold: int | None) -> str:
@@ -75,8 +82,7 @@ class Ledger:
         key = key or config_key(trial.config)
         entry = self.entries.get(key)
         if entry is None:
-            point = locate(self.spec, trial.config, self.content.task)
-            entry = Entry(len(self.entries) + 1, trial.config, point)
+            entry = Entry(len(self.entries) + 1, trial.config, self.spec, self.content.task)
             self.entries[key] = entry
         entry.trials.append(trial.number)
         self.entry_of[trial.number] = entry
@@ -117,16 +123,16 @@ class Ledger:
         return sorted(found, key=lambda record: record.trial.number)
 
     def refuse_stranger(self) -> None:
-        """Raises SpecRefused where the folder holds trials and none belongs to the spec."""
-        if self.entries or not self.history.trials:
+        """Raises SpecRefused where the folder holds results and none belongs to the spec."""
+        if self.entries or not self.history.results:
             return
-        last = list(self.history.trials.values())[-1]
+        last = self.history.trials[max(self.history.results)]
         found = differences(self.spec, last.config, self.content.task)
         if not found:
             found = ["the content of the data or the source of the model has changed"]
         shown = "\n  ".join(found[:8]) + (f"\n  and {len(found) - 8} more" if found[8:] else "")
         raise SpecRefused(
-            f"run '{self.spec.name}' holds {len(self.history.trials)} trials, "
+            f"run '{self.spec.name}' holds {len(self.history.results)} trials, "
             f"none of which belongs to this spec:\n  {shown}",
             where=self.spec.source,
             hint="give the spec another name, or set the old run aside with --fresh "

@@ -233,9 +233,10 @@ def _param_columns(
 
 
 def _heads(names: Sequence[str]) -> dict[str, str]:
-    """The last part of each name (weight_decay), or all of it where two end alike."""
-    last = Counter(name.rpartition(".")[2] for name in names)
-    short = {name: name.rpartition(".")[2] for name in names}
+    """The last part of each name (weight_decay), or all of it where two end alike. A warmup's
+    `for` says nothing alone."""
+    short = {name: name.removesuffix(".for").rpartition(".")[2] for name in names}
+    last = Counter(short.values())
     return {name: part if last[part] == 1 else name for name, part in short.items()}
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+_DURATION = re.compile(r"([0-9.]+(?:e[-+]?[0-9]+)?)(ep|ba|sp|dur)")
 
 
 def one_line(text: str) -> str:
@@ -19,7 +22,7 @@ def one_line(text: str) -> str:
 
 
 def format_value(value: object, digits: int = 3) -> str:
-    """A value in few characters: 0.0316, 1e-5, 64, true, null, [64,128], {name: cosine}.
+    """A value in few characters: 0.0316, 1e-5, 64, true, null, [64,128], {name: cosine}, 0.05dur.
 
     A float of up to five significant digits is shown as it is (somebody chose it), others with
     `digits`, and with two more just below one, where 0.9996 must not read 1.
@@ -35,6 +38,9 @@ def format_value(value: object, digits: int = 3) -> str:
         return "{" + ", ".join(parts) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ",".join(format_value(part) for part in value) + "]"
+    length = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if length:
+        return _number(float(length[1]), digits) + length[2]
     return one_line(str(value))
 
 

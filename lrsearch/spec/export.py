@@ -25,11 +25,13 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that a spec would read as a number: YAML 1.1 takes `1e-3` for text."""
+    """Quotes every text that would not be read back as it is: `1e-3`, which YAML 1.1 takes for
+    text, and Unicode's own line breaks."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    style = None if isinstance(plain_scalar(text), str) else "'"
+    plain = isinstance(plain_scalar(text), str) and text.splitlines() in ([], [text])
+    style = None if plain else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 

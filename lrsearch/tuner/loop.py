@@ -252,7 +252,8 @@ class _Search:
         self.total = len(unfinished) + max(0, points - self.made) * per_point
         self.watcher.begin(self.total, self.objective, self.executor.capacity)
         if self.best is not None:
-            self._show_best()
+            # Another spec's best may stand there, or one that a killed session did not replace.
+            self._take_best()
         self._enqueue(unfinished)
         while True:
             while self._may_propose():
@@ -303,13 +304,13 @@ class _Search:
             (part.generation for part in self.run.history.proposals[-1:]), default=0
         )
         proposals: list[Proposal] = []
-        new: list[Trial] = []
+        new: dict[str, Trial] = {}
         for offset, point in enumerate(points):
             config = resolve(self.spec, point, self.facts.task)
-            numbers, missing = self._trials(config, self.run.history.next_number + len(new))
+            numbers, missing = self._trials(config, new)
             for trial in missing:
                 self.ledger.add(trial)
-            new += missing
+                new[trial.key] = trial
             numbers += [trial.number for trial in missing]
             proposals.append(
                 Proposal(self.name, generation, self.index + offset, point, tuple(numbers))
@@ -317,7 +318,7 @@ class _Search:
             self.repeats = 0 if missing else self.repeats + 1
             self.known.add(point_key(point))
             self.mine.add(point_key(point))
-        self.run.proposed(generation, self.name, proposals, new)
+        self.run.proposed(generation, self.name, proposals, list(new.values()))
         self.index += len(points)
         self.made += len(points)
         again = [
@@ -341,14 +342,17 @@ class _Search:
         queued = any(trial.number == number for part in self.queue for trial in part.trials)
         return queued or any(number in job.left for job in self.jobs.values())
 
-    def _trials(self, config: Config, first: int) -> tuple[list[int], list[Trial]]:
-        """The numbers of a point's trials that exist, and those that must be made, numbered from
-        `first`."""
+    def _trials(
+        self, config: Config, new: Mapping[str, Trial]
+    ) -> tuple[list[int], list[Trial]]:
+        """The numbers of a point's trials that exist, and those that must be made. `new` are made
+        and not in the journal yet, by their keys: a generation may propose a point twice."""
+        first = self.run.history.next_number + len(new)
         existing: list[int] = []
         missing: list[Trial] = []
         for seed, fold in self.ledger.wanted():
             key = self.ledger.key(config, seed, fold)
-            number = self.run.history.by_key.get(key)
+            number = new[key].number if key in new else self.run.history.by_key.get(key)
             if number is None or self._given_up(number):
                 missing.append(Trial(first + len(missing), key, config, seed, fold))
             else:
@@ -356,7 +360,7 @@ class _Search:
         return existing, missing
 
     def _missing(self, config: Config) -> list[Trial]:
-        return self._trials(config, 0)[1]
+        return self._trials(config, {})[1]
 
     def _given_up(self, number: int) -> bool:
         """Whether a failed trial is to be tried again."""
@@ -366,14 +370,13 @@ class _Search:
     def _unfinished(self) -> list[Trial]:
         """What earlier sessions of this strategy proposed and did not measure, or not with the
         seeds and folds the spec has now."""
-        new: list[Trial] = []
+        new: dict[str, Trial] = {}
         waiting: dict[int, Trial] = {}
         for entry in self.pending:
-            first = self.run.history.next_number + len(new)
-            existing, missing = self._trials(entry.config, first)
+            existing, missing = self._trials(entry.config, new)
             for trial in missing:
                 self.ledger.add(trial)
-            new += missing
+                new[trial.key] = trial
             assert entry.point is not None
             self.known.add(point_key(entry.point))
             trials = [self.run.history.trials[number] for number in existing]
@@ -381,7 +384,7 @@ class _Search:
                 if trial.number not in self.run.history.results:
                     waiting[trial.number] = trial
         if new:
-            self.run.proposed(0, self.name, [], new)
+            self.run.proposed(0, self.name, [], list(new.values()))
         return list(waiting.values())
 
     def _tell(self) -> None:
@@ -474,10 +477,7 @@ class _Search:
             self._remember_memory(trial)
         entry = self.ledger.entry_of[trial.number]
         if self._consider(entry):
-            self._show_best()
-            name = export_name(self.spec.name)
-            text = export_spec(self.spec, entry.config, self.objective, name)
-            self.run.write_best(text)
+            self._take_best()
         if self.weights and not self._open(entry.trials):
             self._sweep()
         if result.outcome is Outcome.FAILED:
@@ -579,10 +579,13 @@ class _Search:
                 return
         self.best = (value, entry)
 
-    def _show_best(self) -> None:
-        if self.best is not None:
-            value, entry = self.best
-            self.watcher.best(flatten(self.spec.space, entry.config), value)
+    def _take_best(self) -> None:
+        """Show the best and write its spec."""
+        assert self.best is not None
+        value, entry = self.best
+        self.watcher.best(flatten(self.spec.space, entry.config), value)
+        name = export_name(self.spec.name)
+        self.run.write_best(export_spec(self.spec, entry.config, self.objective, name))
 
 
 __all__ = ["Ending", "Point", "Watcher", "tune"]

@@ -6,7 +6,7 @@
       run.json        {"format": 1, "lrsearch": version}; its presence makes the folder a run
       spec.yaml       the spec as first given
       journal.jsonl   the truth, one event a line
-      curves/         000012.json: the curve of trial 12, on disk before its `ended` line
+      curves/         000012.json: the curve of trial 12, written before its `ended` line
       best/           trial-000012.safetensors, spec.yaml
       lock            held (flock) by the one writer, whose pid stands inside
 
@@ -255,15 +255,16 @@ def _using(path: Path) -> Iterator[None]:
         raise RunError(f"cannot use {path}: {error.strerror or error}") from error
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or not there, flushed to the disk."""
+def _write_whole(path: Path, content: bytes, *, sync: bool = True) -> None:
+    """Write a file that is either whole or not there, to the disk itself with `sync`."""
     temporary = path.with_name(path.name + ".tmp")
     with _using(path):
         try:
             with temporary.open("wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -574,8 +575,8 @@ class Run:
         self.append("started", {"trial": trial})
 
     def ended(self, trial: int, result: Result, curve: Mapping[str, list[float]]) -> None:
-        """A trial is over: its curve and then its line, both on the disk. Once per trial; a
-        second end, or one of an unknown trial, is a ValueError."""
+        """A trial is over: its curve is written, and then its line, which is synced. Once per
+        trial; a second end, or one of an unknown trial, is a ValueError."""
         if trial not in self.history.trials or trial in self.history.results:
             raise ValueError(f"trial {trial} is unknown or has ended already")
         # Anything float() takes, numpy's float32 among it, is a number here.
@@ -588,7 +589,9 @@ class Run:
             "best": {name: float(value) for name, value in result.best.items()},
             "best_step": {name: int(step) for name, step in result.best_step.items()},
         }
-        _write_whole(_curve(self.folder, trial), _dump(numbers).encode("ascii"))
+        # A second fsync would double what a trial costs, and nothing but a power cut could make
+        # the line outlive its curve.
+        _write_whole(_curve(self.folder, trial), _dump(numbers).encode("ascii"), sync=False)
         self.append("ended", {"trial": trial, "result": body}, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
@@ -603,7 +606,7 @@ class Run:
 
     def keep_weights(self, trial: int, content: bytes) -> None:
         """Write a trial's weights, the content of a safetensors file, into best/."""
-        _write_whole(self.folder / "best" / f"trial-{trial:06d}.safetensors", content)
+        _write_whole(self.folder / "best" / f"trial-{trial:06d}.safetensors", content, sync=False)
 
     def drop_weights(self, keep: set[int]) -> None:
         """Delete all weights but those of the trials in `keep`."""
@@ -615,7 +618,7 @@ class Run:
 
     def write_best(self, text: str) -> None:
         """Write the best point's resolved spec into best/spec.yaml."""
-        _write_whole(self.folder / "best" / "spec.yaml", text.encode())
+        _write_whole(self.folder / "best" / "spec.yaml", text.encode(), sync=False)
 
 
 def _create(folder: Path, spec_text: str | None) -> None:

@@ -425,8 +425,8 @@ def go_through(progress):
 
 PLAIN = """\
 a note
-[11/40] trial 11  lr=0.0316 batch_size=64  accuracy 0.97222  1.3s
-[12/40] trial 12  lr=0.0316 batch_size=64  failed: RuntimeError: [red] boom  0.2s
+[11/40] trial 11  accuracy 0.97222  1.3s  lr=0.0316 batch_size=64
+[12/40] trial 12  failed  0.2s  lr=0.0316 batch_size=64  RuntimeError: [red] boom
 warning: careful
 """
 

@@ -183,6 +183,7 @@ def test_an_option_is_told_by_all_its_values():
     inner = {"schedule": 2, "schedule[2].final": 0.3}
     assert encode(space, {"schedule": {"name": "cosine", "final": 0.3}}) == inner
     assert encode(space, {"schedule": {"name": "cosine", "final": 0.45}}) is None
+    assert encode(space, {"schedule": {"name": "linear", "final": 0.3}}) is None
     assert encode(space, {"schedule": "cosine"}) is None
 
 

@@ -35,4 +35,4 @@ AllowImport = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-All = Annotated[bool, typer.Option("--all", help="Show every point, not the best 25.")]
+All = Annotated[bool, typer.Option("--all", help="Show every point, not only the best.")]

@@ -100,7 +100,14 @@ def repair(
 ) -> None:
     """Make a run with damaged journal lines usable again; the damaged journal is kept beside it."""
     from lrsearch.cli.stored import find_run
+    from lrsearch.report.text import count
     from lrsearch.store import repair as repair_run
 
-    outcome = repair_run(find_run(target, runs))
-    print(outcome)
+    folder = find_run(target, runs)
+    done = repair_run(folder)
+    if done.copy is None:
+        print(f"{folder} is sound: nothing to repair")
+        return
+    lost = f"{count(len(done.dropped), 'line')} dropped" if done.dropped else "none dropped"
+    print(f"{folder}: {count(done.kept, 'sound line')} kept, {lost}")
+    print(f"the damaged journal is kept as {done.copy}")

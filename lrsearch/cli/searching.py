@@ -102,8 +102,9 @@ def _search(
 ) -> None:
     from lrsearch.analysis.requirement import parse_requirement
     from lrsearch.cli.consent import allowed_imports
-    from lrsearch.cli.output import meet, show_result
+    from lrsearch.cli.output import check_metric, meet, show_result
     from lrsearch.report.live import Progress
+    from lrsearch.report.text import count
     from lrsearch.search import check_search, count_trials
     from lrsearch.spec import read_spec
     from lrsearch.store import Run, is_locked
@@ -115,6 +116,8 @@ def _search(
     begun = time.monotonic()
     requirement = parse_requirement(require) if require is not None else None
     spec = read_spec(config, set_ or ())
+    if requirement is not None and spec.task is not None:
+        check_metric(requirement, spec.task)
     allowed = allowed_imports(spec, allow_import)
     check_search(strategy, spec, large=yes)
     folder = runs / spec.name
@@ -124,13 +127,17 @@ def _search(
             hint=f"watch it with: lrsearch report {shlex.quote(str(config))}",
         )
     workplace = Workplace(device, str(spec.folder), allowed)
-    resume = shlex.join(["lrsearch", *sys.argv[1:]])
+    again = sys.argv[1:]
     progress = Progress(quiet=quiet)
     for note in spec.notes:
         progress.note(note)
     with _Interruptible(), _make_executor(executor, workers, device) as place, progress:
         try:
+            workers_used = count(place.capacity, "worker")
+            progress.note(f"starting {workers_used}, loading the data, building the model")
             facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
+            if requirement is not None:
+                check_metric(requirement, facts.task)
             if dry_run:
                 from lrsearch.cli.planning import show_plan
 
@@ -138,6 +145,8 @@ def _search(
                 return
             if fresh and (old := set_aside(runs, spec.name)):
                 progress.note(f"the old run is now {old}")
+            # What resumes this search must not set it aside.
+            again = [part for part in again if part != "--fresh"]
             with Run.open(runs, spec.name, spec_text=spec.text) as run:
                 tune(
                     spec,
@@ -153,7 +162,8 @@ def _search(
         except KeyboardInterrupt:
             progress.close()
             print(
-                f"interrupted: every finished trial is kept; go on with\n  {resume}",
+                "interrupted: every finished trial is kept; go on with\n  "
+                + shlex.join(["lrsearch", *again]),
                 file=sys.stderr,
             )
             raise typer.Exit(130) from None

@@ -12,6 +12,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
 from lrsearch.errors import RunError
+from lrsearch.report.text import count
 from lrsearch.report.view import RunView, build_view
 from lrsearch.space import Choice, Float, parameters
 from lrsearch.spec.document import Document
@@ -89,16 +90,22 @@ def view_run(run: StoredRun) -> RunView:
     searching = is_locked(run.folder)
     running = len(run.history.running) if searching else 0
     waiting = [entry for entry in run.ledger.entries.values() if _open(run, entry.trials)]
-    source = shlex.quote(run.spec.source)
+    source = target = shlex.quote(run.spec.source)
+    place = ""
+    if run.folder != Path("runs") / run.spec.name:
+        place = f" --runs {shlex.quote(str(run.folder.parent))}"
+        target = shlex.quote(str(run.folder))
     warnings = []
-    if waiting and not searching:
-        warnings.append(f"the search was interrupted: {len(waiting)} points are unfinished")
+    interrupted = not searching and (waiting or run.history.closed in (None, "interrupted"))
+    if interrupted:
+        left = f": {count(len(waiting), 'point')} unfinished" if waiting else ""
+        warnings.append(f"the search was interrupted{left}")
     if searching:
-        next_command = f"lrsearch report {source}"
-    elif waiting:
-        next_command = f"lrsearch {run.strategy} {source}"
+        next_command = f"lrsearch report {target}"
+    elif interrupted:
+        next_command = f"lrsearch {run.strategy} {source}{place}"
     else:
-        next_command = f"lrsearch export {source} --output best.yaml"
+        next_command = f"lrsearch export {target} --output best.yaml"
     return build_view(
         run.spec.name,
         str(run.folder),

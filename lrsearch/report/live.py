@@ -129,20 +129,19 @@ class Progress:
         with self._lock:
             self._running.pop(number, None)
             self._done += 1
-            place = f"{self._done}"
+            place, width = f"{self._done}", 0
             if self._total is not None:
-                total = str(self._total)
-                place = f"{place:>{len(total)}}/{total}"
+                width = len(str(self._total))
+                place = f"{place:>{width}}/{self._total}"
         if self._quiet:
             return
-        came_to = outcome.replace("_", " ")
-        if outcome is Outcome.COMPLETED:
-            came_to = self._valued(value)
-        elif reason:
-            came_to += f": {one_line(reason)}"
-        parts = [f"[{place}] trial {number}", format_params(params), came_to]
-        parts.append(format_seconds(seconds))
-        self._print("  ".join(part for part in parts if part), _STYLES.get(outcome, ""))
+        completed = outcome is Outcome.COMPLETED
+        came_to = self._valued(value) if completed else outcome.replace("_", " ")
+        parts = [f"[{place}] trial {number:<{width}}", came_to, format_seconds(seconds)]
+        parts += [format_params(params), "" if completed else one_line(reason)]
+        # Of a completed trial a narrow terminal may cut the parameters: the result has them all.
+        line = "  ".join(part for part in parts if part)
+        self._print(line, _STYLES.get(outcome, ""), cut=completed)
 
     def best(self, params: Mapping[str, Any], value: float) -> None:
         """The best so far, which a terminal shows below the running trials."""
@@ -169,9 +168,10 @@ class Progress:
         metric = one_line(self._objective.metric) if self._objective else "value"
         return f"{metric} {'-' if value is None else format_value(float(value), 4)}"
 
-    def _print(self, line: str, style: str) -> None:
+    def _print(self, line: str, style: str, *, cut: bool = False) -> None:
         if self._display is not None:
-            self._display.add(Text(line, style=style))
+            text = Text(line, style=style, no_wrap=cut, overflow="ellipsis" if cut else "fold")
+            self._display.add(text)
         else:
             self._stream.write(line + "\n")
             self._stream.flush()

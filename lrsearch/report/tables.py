@@ -32,6 +32,9 @@ from lrsearch.trial import Outcome
 PIPED_WIDTH = 100
 """Characters a line may have where the output is no terminal."""
 
+AROUND = 14
+"""Lines a result takes on a terminal besides the rows of its table, about."""
+
 CELL = 24
 """Characters of a parameter's value in a table; of a longer one the end is shown."""
 
@@ -68,8 +71,9 @@ def open_console(stream: TextIO) -> Console:
 
 
 def result(view: RunView, *, all_rows: bool = False) -> RenderableType:
-    """The best point, the points best first (25 unless `all_rows`), how trials ended, warnings,
-    what it cost, and the command to go on with. Fits any width from 60 characters up."""
+    """The best point, the points best first (25 unless `all_rows`, fewer on a low terminal), how
+    trials ended, warnings, what it cost, and the command to go on with. Fits any width from 60
+    characters up."""
     return _Result(view, all_rows)
 
 
@@ -82,7 +86,9 @@ class _Result:
         view, width = self.view, options.max_width
         signs = _Signs("+-", "...") if options.ascii_only else _Signs("±", "…")
         yield from _headline(view, signs, console, width)
-        shown = view.points if self.all_rows else view.points[:ROWS]
+        # On a terminal the answer, which is at the top, should not scroll away.
+        room = max(10, console.size.height - AROUND) if console.is_terminal else ROWS
+        shown = view.points if self.all_rows else view.points[: min(ROWS, room)]
         if shown:
             yield Text()
             yield from _table(view, shown, signs, console, width)

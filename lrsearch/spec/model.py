@@ -18,6 +18,9 @@ from lrsearch.trial import Config, Facts, Objective, Point
 TRAINING_VERSION = 1
 """Part of every trial key: raised when the same config comes to mean another training."""
 
+DEFAULTS = {"schedule": "constant", "optimizer": "sgd"}
+"""What `train` names where the spec names none."""
+
 
 @dataclass(frozen=True)
 class RandomSettings:

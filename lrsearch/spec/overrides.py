@@ -10,6 +10,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.errors import Fault, SpecError, UsageError
 from lrsearch.spec.document import Document, Path, parse
+from lrsearch.spec.model import DEFAULTS
 
 
 def apply_override(document: Document, text: str) -> None:
@@ -75,7 +76,8 @@ def _put(document: Document, parts: list[str], value: Any, source: str) -> Path:
             return tuple(path)
         inner = tree.get(key)
         if inner is None:
-            inner = {}
+            named = path[0] == "train" and key in DEFAULTS
+            inner = {"name": DEFAULTS[key]} if named else {}
         elif isinstance(inner, str) and path[0] != "search":
             inner = {"name": inner}
         elif not isinstance(inner, dict):

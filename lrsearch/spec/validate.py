@@ -16,6 +16,7 @@ from lrsearch.errors import Fault, SpecError, suggest
 from lrsearch.space import Choice, Dimension, Float, Int, Option, Space, same
 from lrsearch.spec.document import Document, Path
 from lrsearch.spec.model import (
+    DEFAULTS,
     BayesSettings,
     RandomSettings,
     Spec,
@@ -244,11 +245,17 @@ class _Reader:
             elif parameter.default is not REQUIRED:
                 train[key] = parameter.default
         train["schedule"] = self.named(
-            (*path, "schedule"), raw.get("schedule", "constant"), catalogue.SCHEDULES, "schedule"
+            (*path, "schedule"),
+            raw.get("schedule", DEFAULTS["schedule"]),
+            catalogue.SCHEDULES,
+            "schedule",
         )
         train["warmup"] = self.warmup((*path, "warmup"), raw.get("warmup"))
         train["optimizer"] = self.named(
-            (*path, "optimizer"), raw.get("optimizer", "sgd"), catalogue.OPTIMIZERS, "optimizer"
+            (*path, "optimizer"),
+            raw.get("optimizer", DEFAULTS["optimizer"]),
+            catalogue.OPTIMIZERS,
+            "optimizer",
         )
         return train
 

@@ -259,9 +259,10 @@ class _Search:
             while self._may_propose():
                 self._propose()
             self._submit()
-            if not self.jobs:
+            if self.jobs:
+                self._listen()
+            elif not self._may_propose():  # all that was left may have been skipped
                 break
-            self._listen()
         return Ending(self.tally.trained, self.tally.answered, self.note)
 
     # proposing
@@ -295,6 +296,8 @@ class _Search:
                     f"of its {self.limit} proposals"
                 )
                 self.watcher.note(self.note)
+                self.total -= room * self.spec.trials_per_point
+                self.watcher.planned(self.total)
             return
         self._journal(points)
 
@@ -342,9 +345,7 @@ class _Search:
         queued = any(trial.number == number for part in self.queue for trial in part.trials)
         return queued or any(number in job.left for job in self.jobs.values())
 
-    def _trials(
-        self, config: Config, new: Mapping[str, Trial]
-    ) -> tuple[list[int], list[Trial]]:
+    def _trials(self, config: Config, new: Mapping[str, Trial]) -> tuple[list[int], list[Trial]]:
         """The numbers of a point's trials that exist, and those that must be made. `new` are made
         and not in the journal yet, by their keys: a generation may propose a point twice."""
         first = self.run.history.next_number + len(new)
@@ -414,7 +415,9 @@ class _Search:
     def _send(self, cohort: Cohort, *, clean: bool = False) -> None:
         trials = tuple(trial for trial in cohort.trials if not self._skip_too_large(trial))
         if trials:
-            cohort = replace(cohort, trials=trials, bar=self.best[0] if self.best else None)
+            # A point of several trials can win by its mean with one of them below the best.
+            bar = self.best[0] if self.best and self.spec.trials_per_point == 1 else None
+            cohort = replace(cohort, trials=trials, bar=bar)
             handle = self.executor.submit(RUN_COHORT, cohort, clean=clean)
             self.jobs[handle] = _Job(cohort, {trial.number: trial for trial in trials})
 

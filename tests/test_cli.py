@@ -1,0 +1,657 @@
+"""The command line as a person uses it: mostly in this process, signals and pipes in others."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from lrsearch import __version__
+from lrsearch.cli import app
+from lrsearch.store import read
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = ("check", "show", "grid", "random", "bayes", "report", "export", "repair")
+
+SPEC = """\
+name: small
+data: {name: digits, standardize: true}
+model: {name: logistic}
+train:
+  budget: 1ep
+  batch_size: 256
+  optimizer: {name: sgd, momentum: 0.9}
+search:
+  lr: {min: 1e-2, max: 1.0, points: 3}
+  schedule: [constant, {name: step, gamma: {min: 0.1, max: 0.5, points: 2}}]
+random: {trials: 4}
+bayes: {trials: 4, startup: 2, generation: 2}
+"""
+
+TRAIN = ("--executor", "inline", "--device", "cpu")
+
+
+class Said:
+    """What a command printed, and its exit code."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+        assert "Traceback" not in out + err
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+def lrsearch(*arguments: object, **environment: str) -> Said:
+    """Run a command in this process. What is no user's error is raised."""
+    env = {"COLUMNS": "100", "LRSEARCH_RUNS": None, **environment}
+    done = CliRunner().invoke(app, list(map(str, arguments)), env=env, catch_exceptions=False)
+    return Said(done.exit_code, done.stdout, done.stderr)
+
+
+def process(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """Start a command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "lrsearch", *map(str, arguments)],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(started: subprocess.Popen[str]) -> Said:
+    out, err = started.communicate(timeout=60)
+    return Said(started.returncode, out, err)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small.yaml and its grid in runs/."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "small.yaml").write_text(SPEC)
+    done = lrsearch("grid", folder / "small.yaml", "--runs", folder / "runs", *TRAIN)
+    assert done.code == 0
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `trained` that is the working directory."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with small.yaml and no runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SPEC)
+    return tmp_path
+
+
+def count_trials(folder: Path, name: str = "small") -> int:
+    return len(read(folder / "runs" / name).results)
+
+
+# Help and names -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [(), *((name,) for name in COMMANDS)])
+def test_help_fits_80_columns(command: tuple[str, ...]) -> None:
+    said = lrsearch(*command, "--help", COLUMNS="80", TERMINAL_WIDTH="80")
+    assert said.code == 0
+    assert max(map(len, said.out.splitlines())) <= 80
+    assert "Usage: lrsearch" in said.out
+    assert said.err == ""
+
+
+def test_every_command_is_in_the_readme_and_every_option_has_help() -> None:
+    group: Any = get_command(app)
+    assert tuple(group.commands) == COMMANDS
+    readme = (ROOT / "README.md").read_text()
+    for name, command in group.commands.items():
+        assert f"lrsearch {name}" in readme
+        for parameter in command.params:
+            assert parameter.help, f"{name} {parameter.name}"
+
+
+def test_version() -> None:
+    assert lrsearch("--version").out == f"lrsearch {__version__}\n"
+
+
+def test_a_mistyped_name_is_answered_with_the_nearest(here: Path) -> None:
+    for arguments, nearest in (
+        (("gird", "small.yaml"), "grid"),
+        (("grid", "small.yaml", "--quite"), "--quiet"),
+        (("check", "smal.yaml"), "small.yaml"),
+        (("report", "smal"), "small"),
+        (("report", "smal.yaml"), "small.yaml"),
+        (("grid", "small.yaml", "--device", "cpuu", "--executor", "inline"), "cpu"),
+        (("check", "small.yaml", "--set", "train.budgt=2ep"), "budget"),
+        (("grid", "small.yaml", "--require", "acuracy>0.5"), "accuracy"),
+    ):
+        said = lrsearch(*arguments)
+        assert said.code == 2
+        assert said.out == ""
+        assert nearest in said.err, said
+
+
+# check and show -----------------------------------------------------------------------------
+
+
+def test_check_reads_a_sound_spec_back(empty: Path) -> None:
+    said = lrsearch("check", "small.yaml")
+    assert said.code == 0
+    assert said.out.startswith("ok\n")
+    words = " ".join(said.out.split())
+    for part in ("logistic", "digits", "1ep", "9 points", "lr (0.01 to 1, log, 3 points)"):
+        assert part in words
+
+
+def test_check_finds_all_faults_at_once(empty: Path) -> None:
+    faults = """\
+name: ../etc
+data: {name: digitz}
+model: {name: mlp, hiden: [4]}
+train: {budget: 0ep, schedule: cosin, optimizer: {name: sdg}}
+objective: {metric: rmse}
+search:
+  lr: {min: 1.0, max: 0.1}
+  batch_size: [32, 0]
+"""
+    (empty / "bad.yaml").write_text(faults)
+    said = lrsearch("check", "bad.yaml")
+    assert said.code == 2
+    lines = re.findall(r"bad\.yaml:(\d+): ", said.err)
+    assert lines == sorted(lines, key=int)
+    assert len(lines) >= 8
+    for near in ("digits", "hidden", "cosine", "sgd"):
+        assert f"did you mean '{near}'" in said.err
+
+
+BAD_FILES: dict[str, tuple[str | bytes, str]] = {
+    "an empty file": ("", "empty"),
+    "a list": ("- lr\n- 0.1\n", "mapping"),
+    "tabs": ("train:\n\tlr: 1\n", "tab"),
+    "binary": (bytes(range(128, 256)) * 8, "UTF-8"),
+    "a duplicate key": ("name: a\nname: b\n", "twice"),
+    "no YAML": ("train: {lr: [1\n", "bad.yaml:"),
+    "too much": ("# " + "x" * 70_000, "64 KiB"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_a_file_that_is_no_spec(empty: Path, kind: str) -> None:
+    content, word = BAD_FILES[kind]
+    data = content if isinstance(content, bytes) else content.encode()
+    (empty / "bad.yaml").write_bytes(data)
+    for command in ("check", "show", "bayes"):
+        said = lrsearch(command, "bad.yaml")
+        assert said.code == 2
+        assert said.out == ""
+        assert said.err.startswith("error: bad.yaml"), said
+        assert word in said.err
+        assert len(said.err) < 600
+
+
+BAD_VALUES = {
+    "unknown=1": "unknown",
+    "search.lr=fast": "lr",
+    "train.momentun=0.9": "unknown",
+    "search.lr.min=5": "min",
+    "search.lr.min=0": "above 0",
+    "search.optimizer.weight_decay={min: 0, max: 0.1, points: 3}": "log",
+    "search.lr.max=.nan": "finite",
+    "search.lr.max=.inf": "finite",
+    "search.lr.points=0": "points",
+    "train.schedule=cosin": "did you mean 'cosine'",
+    "train.optimizer.name=adm": "did you mean 'adam'",
+    "model.name=mlpp": "did you mean 'mlp'",
+    "data.name=digit": "did you mean 'digits'",
+    "objective.metric=acuracy": "did you mean 'accuracy'",
+    "train.optimizer.beta1=0.9": "beta1",
+    "objective.metric=rmse": "no metric of classification",
+    "train.budget=0ep": "budget",
+    "train.budget=0": "budget",
+    "name=../../etc": "name",
+    "data.validation=1.5": "validation",
+    "train.batch_size=true": "batch_size",
+    "train.lr=-1": "lr",
+}
+
+
+@pytest.mark.parametrize("override", BAD_VALUES)
+def test_a_value_that_makes_no_sense(empty: Path, override: str) -> None:
+    overrides = ["--set", override]
+    said = lrsearch("check", "small.yaml", *overrides)
+    assert said.code == 2
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert BAD_VALUES[override] in said.err, said
+
+
+def test_show_draws_each_schedule(empty: Path) -> None:
+    said = lrsearch("show", "small.yaml")
+    assert said.code == 0
+    assert said.out.count("⣀") + said.out.count("⠤") + said.out.count("⠉") > 20
+    for title in ("constant", "gamma=0.1", "gamma=0.5", "0.01 to 1, log, 3 points"):
+        assert title in said.out
+    data = json.loads(lrsearch("show", "small.yaml", "--json").out)
+    assert [part["name"] for part in data["parameters"]][:2] == ["lr", "schedule"]
+    final = {part["title"].split("  (")[0]: part["multipliers"][-1] for part in data["schedules"]}
+    assert final["constant"] == 1.0
+    assert sorted(final.values())[0] == pytest.approx(0.01)
+    narrow = lrsearch("show", "small.yaml", "--width", "30").out
+    drawn = [line for line in narrow.splitlines() if "┤" in line]
+    assert drawn and max(map(len, drawn)) <= 30
+
+
+# Searching ----------------------------------------------------------------------------------
+
+
+def test_a_search_ends_with_a_table_and_a_second_one_trains_nothing(here: Path) -> None:
+    before = count_trials(here)
+    said = lrsearch("grid", "small.yaml", *TRAIN)
+    assert said.code == 0
+    assert said.out.startswith("small: accuracy 0.")
+    assert re.search(r"^trials +9 completed", said.out, re.MULTILINE)
+    assert "[" not in said.err, "no trial has a line"
+    assert count_trials(here) == before == 9
+
+
+def test_json_is_all_there_is_on_stdout(here: Path) -> None:
+    said = lrsearch("random", "small.yaml", "--json", *TRAIN)
+    assert said.code == 0
+    assert json.loads(said.out)["run"] == "small"
+    assert "[" in said.err, "progress goes to stderr"
+
+
+def test_quiet_says_nothing_on_stderr(here: Path) -> None:
+    said = lrsearch("random", "small.yaml", "--quiet", *TRAIN)
+    assert said.code == 0
+    assert said.err == ""
+    assert said.out
+
+
+def test_dry_run_trains_and_writes_nothing(empty: Path) -> None:
+    for strategy, trials in (("grid", 9), ("random", 4), ("bayes", 2)):
+        said = lrsearch(strategy, "small.yaml", "--dry-run", *TRAIN)
+        assert said.code == 0
+        assert f"would train {trials} trials" in said.out
+        assert len(re.findall(r"^  lr=", said.out, re.MULTILINE)) == trials
+    assert sorted(path.name for path in empty.iterdir()) == ["small.yaml"]
+
+
+def test_dry_run_knows_what_is_measured(here: Path) -> None:
+    files = {path: path.read_bytes() for path in (here / "runs").rglob("*") if path.is_file()}
+    said = lrsearch("grid", "small.yaml", "--dry-run", *TRAIN)
+    assert "would train 0 trials" in said.out
+    said = lrsearch("grid", "small.yaml", "--dry-run", "--set", "search.lr.points=5", *TRAIN)
+    assert "would train 6 trials" in said.out
+    assert files == {
+        path: path.read_bytes() for path in (here / "runs").rglob("*") if path.is_file()
+    }
+
+
+def test_require(here: Path) -> None:
+    met = lrsearch("grid", "small.yaml", "--require", "accuracy>=0.5", *TRAIN)
+    assert met.code == 0
+    missed = lrsearch("grid", "small.yaml", "--require", "accuracy >= 0.999", "--quiet", *TRAIN)
+    assert missed.code == 3
+    assert re.fullmatch(
+        r"not met: accuracy >= 0\.999: the best point reached 0\.\d+\n", missed.err
+    ), missed
+    assert missed.out.startswith("small: accuracy"), "the result is shown all the same"
+    other = lrsearch("grid", "small.yaml", "--require", "loss<10", *TRAIN)
+    assert other.code == 0
+
+
+@pytest.mark.parametrize("condition", ["", "accuracy", "accuracy=0.9", "0.9<accuracy", "f1>nan"])
+def test_require_has_a_grammar(empty: Path, condition: str) -> None:
+    said = lrsearch("grid", "small.yaml", "--require", condition, *TRAIN)
+    assert said.code == 2
+    assert "--require" in said.err
+    assert '"accuracy>=0.95"' in said.err
+
+
+def test_a_required_metric_of_another_task_is_refused_before_training(empty: Path) -> None:
+    said = lrsearch("grid", "small.yaml", "--require", "rmse<1", *TRAIN)
+    assert said.code == 2
+    assert "'rmse' is no metric of classification" in said.err
+    generator = np.random.default_rng(0)
+    np.savez("targets.npz", x=generator.normal(size=(99, 3)), y=generator.normal(size=99))
+    (empty / "own.yaml").write_text(
+        "data: {name: npz, source: targets.npz}\nmodel: {name: mlp}\n"
+        "train: {budget: 1ep, lr: 0.1, batch_size: 16}\n"
+    )
+    said = lrsearch("grid", "own.yaml", "--require", "accuracy>0.5", *TRAIN)
+    assert said.code == 2
+    assert "'accuracy' is no metric of regression" in said.err
+    assert not (empty / "runs").exists()
+
+
+def test_no_completed_trial_is_exit_1(empty: Path) -> None:
+    said = lrsearch(
+        *("grid", "small.yaml", "--set", "train.lr=1e30", "--set", "model.name=mlp"), *TRAIN
+    )
+    assert said.code == 1
+    assert "no trial completed" in said.err
+    assert "diverged" in said.out
+
+
+def test_fresh_sets_the_old_run_aside(here: Path) -> None:
+    said = lrsearch("random", "small.yaml", "--fresh", *TRAIN)
+    assert said.code == 0
+    assert "the old run is now runs/small.1" in said.err
+    assert count_trials(here, "small.1") == 9
+    assert count_trials(here) == 4
+
+
+def test_a_strange_spec_is_refused_with_both_ways_on(here: Path) -> None:
+    said = lrsearch("grid", "small.yaml", "--set", "train.budget=2ep", *TRAIN)
+    assert said.code == 2
+    assert 'train.budget: "1ep" stored, "2ep" in the spec' in said.err
+    assert "another name" in said.err and "--fresh" in said.err
+    assert count_trials(here) == 9
+
+
+def test_set_fixes_a_searched_name(here: Path) -> None:
+    said = lrsearch("grid", "small.yaml", "--set", "train.lr=0.1", "--json", *TRAIN)
+    assert said.code == 0
+    points = json.loads(said.out)["points"]
+    assert len(points) == 3
+    assert {part["params"].get("lr", 0.1) for part in points} == {0.1}
+    assert count_trials(here) == 9
+
+
+def test_a_grid_needs_points_and_bounds(empty: Path) -> None:
+    (empty / "open.yaml").write_text(SPEC.replace(", points: 3", ""))
+    said = lrsearch("grid", "open.yaml", *TRAIN)
+    assert said.code == 2
+    assert "lr" in said.err and "points" in said.err
+    said = lrsearch("grid", "small.yaml", "--set", "search.lr.points=40000", *TRAIN)
+    assert said.code == 2
+    assert "120,000 points" in said.err and "--yes" in said.err
+    assert not (empty / "runs").exists()
+
+
+def test_runs_go_where_they_are_told(empty: Path) -> None:
+    spec = ("small.yaml", "--set", "search.schedule=[constant]", "--set", "search.lr.points=2")
+    assert lrsearch("grid", *spec, "--runs", "one", *TRAIN).code == 0
+    said = lrsearch("grid", *spec, *TRAIN, LRSEARCH_RUNS="two")
+    assert (empty / "one/small/run.json").exists() and (empty / "two/small/run.json").exists()
+    assert not (empty / "runs").exists()
+    # The command it names to go on with works from here.
+    (following,) = re.findall(r"^next +lrsearch (.*)$", said.out, re.MULTILINE)
+    assert lrsearch(*following.split()).code == 0
+    assert (empty / "best.yaml").exists()
+    assert lrsearch("report", LRSEARCH_RUNS="two").code == 0
+    assert lrsearch("report", "small", "--runs", "one").code == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a file in the place of a folder")
+def test_a_runs_folder_that_cannot_be_used(empty: Path) -> None:
+    (empty / "runs").write_text("a file")
+    for command in (("grid", "small.yaml", *TRAIN), ("report", "small"), ("export", "small")):
+        said = lrsearch(*command)
+        assert said.code == 2
+        assert said.err.startswith("error: ") and "runs" in said.err
+
+
+NETS = """
+from torch import nn
+
+def build(in_features, num_classes, width=4):
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(in_features, width), nn.ReLU(), nn.Linear(width, num_classes)
+    )
+"""
+
+
+def test_code_must_be_allowed(empty: Path) -> None:
+    (empty / "my_nets.py").write_text(NETS)
+    document = yaml.safe_load(SPEC)
+    document["model"] = {"class_path": "my_nets.build"}
+    document["search"] = {"model.init_args.width": [4, 8]}
+    document["train"]["lr"] = 0.1
+    (empty / "own.yaml").write_text(yaml.safe_dump({**document, "name": "own"}))
+    for command in (("check", "own.yaml"), ("grid", "own.yaml", *TRAIN)):
+        said = lrsearch(*command)
+        assert said.code == 2
+        assert "my_nets.build" in said.err
+        assert "--allow-import my_nets" in said.err
+    said = lrsearch("check", "own.yaml", "--allow-import", "my_nets.build")
+    assert said.code == 2 and "--allow-import my_package" in said.err
+    said = lrsearch("grid", "own.yaml", "--allow-import", "my_nets", *TRAIN)
+    assert said.code == 0, said
+    assert re.search(r"^trials +2 completed", said.out, re.MULTILINE)
+    (empty / "my_nets.py").unlink()
+    assert lrsearch("report", "own.yaml").code == 0, "reading runs no user code"
+
+
+# Reading ------------------------------------------------------------------------------------
+
+NUMBER = (int, float)
+
+
+def test_the_json_of_report_is_as_documented(here: Path) -> None:
+    assert lrsearch("random", "small.yaml", "--set", "seeds=2", *TRAIN).code == 0
+    said = lrsearch("report", "small", "--json")
+    assert said.code == 0 and said.err == ""
+    report = json.loads(said.out)
+    assert list(report) == ["format", "run", "objective", "points", "trials", "best", "cost"]
+    assert report["format"] == 1
+    assert report["run"] == "small"
+    assert report["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}
+    point_types: dict[str, Any] = {
+        "point": int,
+        "strategy": str,
+        "params": dict,
+        "outcome": str,
+        "objective": NUMBER,
+        "spread": (*NUMBER, type(None)),
+        "trials": list,
+    }
+    trial_types: dict[str, Any] = {
+        "number": int,
+        "point": int,
+        "params": dict,
+        "strategy": str,
+        "seed": int,
+        "fold": type(None),
+        "outcome": str,
+        "objective": NUMBER,
+        "steps": int,
+        "epochs": NUMBER,
+        "seconds": NUMBER,
+        "engine": str,
+        "reason": str,
+    }
+    for part, types in ((report["points"], point_types), (report["trials"], trial_types)):
+        for item in part:
+            assert list(item) == list(types)
+            for name, kind in types.items():
+                assert isinstance(item[name], kind), (name, item)
+    objectives = [point["objective"] for point in report["points"]]
+    assert objectives == sorted(objectives, reverse=True)
+    first = report["points"][0]
+    best = {name: first[name] for name in ("point", "params", "objective", "trials")}
+    assert report["best"] == best
+    numbers = [trial["number"] for trial in report["trials"]]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert sorted(n for point in report["points"] for n in point["trials"]) == numbers
+    for trial in report["trials"]:
+        schedule = trial["params"]["schedule"]
+        assert set(trial["params"]) == {"lr", "schedule"} | (
+            {"schedule.gamma"} if schedule == "step" else set()
+        )
+    assert {"trial_epochs", "seconds"} <= set(report["cost"])
+    assert any(point["spread"] is not None for point in report["points"])
+
+
+def test_reports_in_other_forms(here: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(lrsearch("report", "small", "--csv").out)))
+    points = json.loads(lrsearch("report", "small", "--json").out)["points"]
+    assert [float(row["objective"]) for row in rows] == [part["objective"] for part in points]
+    assert [int(row["point"]) for row in rows] == [part["point"] for part in points]
+    markdown = lrsearch("report", "small", "--markdown").out
+    assert markdown.startswith("## small\n")
+    assert sum(line.startswith("| ") for line in markdown.splitlines()) == 2 + len(points)
+    said = lrsearch("report", "small", "--csv", "--json")
+    assert said.code == 2 and "exclude" in said.err
+
+
+def test_report_finds_its_run(here: Path) -> None:
+    (here / "sub").mkdir()
+    by_name = lrsearch("report", "small").out
+    assert by_name.startswith("small: ")
+    for target in ("small.yaml", "runs/small", here / "runs" / "small"):
+        assert lrsearch("report", target, "--json").out == lrsearch("report", "small", "--json").out
+    assert lrsearch("report").out == by_name, "the newest"
+    # Of a spec file only the name counts.
+    (here / "sub" / "other.yaml").write_text("name: small\nnonsense: 1\n")
+    assert lrsearch("report", "sub/other.yaml").out == by_name
+    said = lrsearch("report", "--runs", "nowhere")
+    assert said.code == 2 and "no runs in nowhere" in said.err
+
+
+def test_export_trains_to_the_same_objective(here: Path) -> None:
+    best = json.loads(lrsearch("report", "--json").out)["best"]
+    printed = lrsearch("export", "small.yaml")
+    written = lrsearch("export", "small.yaml", "--output", "best.yaml")
+    assert (printed.code, written.code) == (0, 0)
+    assert written.out == "" and "lrsearch grid best.yaml" in written.err
+    assert (here / "best.yaml").read_text() == printed.out
+    again = lrsearch("grid", "best.yaml", "--json", *TRAIN)
+    assert json.loads(again.out)["run"] == "small-best"
+    assert json.loads(again.out)["best"]["objective"] == best["objective"]
+    refused = lrsearch("export", "small.yaml", "--output", "best.yaml")
+    assert refused.code == 2 and "--force" in refused.err
+    assert lrsearch("export", "small.yaml", "--output", "best.yaml", "--force").code == 0
+
+
+def test_export_another_point_under_another_name(here: Path) -> None:
+    points = json.loads(lrsearch("report", "--json").out)["points"]
+    worst = points[-1]
+    text = lrsearch("export", "small", "--point", worst["point"], "--name", "worst").out
+    document = yaml.safe_load(text)
+    assert document["name"] == "worst"
+    assert float(document["train"]["lr"]) == worst["params"]["lr"]
+    assert document["train"]["schedule"]["name"] == worst["params"]["schedule"]
+    said = lrsearch("export", "small", "--point", "99")
+    assert said.code == 2 and "1 to 9" in said.err
+    said = lrsearch("export", "small", "--name", "../x")
+    assert said.code == 2 and "--name" in said.err
+
+
+def test_repair_says_what_it_did(here: Path) -> None:
+    sound = lrsearch("repair", "small")
+    assert sound.code == 0 and "nothing to repair" in sound.out
+    journal = here / "runs" / "small" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    last = max(i for i, line in enumerate(lines) if b'"event":"ended"' in line)
+    lines[last] = lines[last].replace(b'"seconds"', b'"secondz"', 1)
+    journal.write_bytes(b"".join(lines))
+    damaged = lrsearch("report", "small")
+    assert damaged.code == 2
+    assert f"line {last + 1} is damaged" in damaged.err
+    assert "lrsearch repair runs/small" in damaged.err
+    mended = lrsearch("repair", "small")
+    assert mended.code == 0
+    assert f"{len(lines) - 1} sound lines kept, 1 line dropped" in mended.out
+    assert "journal.jsonl.damaged-1" in mended.out
+    assert "8 completed" in lrsearch("report", "small").out
+    assert lrsearch("grid", "small.yaml", *TRAIN).code == 0
+    assert count_trials(here) == 9
+
+
+# Other processes ----------------------------------------------------------------------------
+
+
+def start_long(folder: Path, *more: str) -> tuple[subprocess.Popen[str], list[str]]:
+    """A search that takes long, once it has measured something; and its command."""
+    document = yaml.safe_load(SPEC)
+    document["train"]["budget"] = "10ep"
+    document["random"] = {"trials": 500}
+    (folder / "long.yaml").write_text(yaml.safe_dump({**document, "name": "long"}))
+    command = ["random", str(folder / "long.yaml"), "--runs", str(folder / "runs"), *more]
+    searching = process(*command)
+    journal = folder / "runs" / "long" / "journal.jsonl"
+    deadline = time.monotonic() + 60
+    while not (journal.exists() and journal.read_text().count('"event":"ended"') >= 2):
+        assert searching.poll() is None and time.monotonic() < deadline, finish(searching)
+        time.sleep(0.05)
+    return searching, command
+
+
+def test_ctrl_c_keeps_what_is_measured_and_says_how_to_go_on(tmp_path: Path) -> None:
+    searching, command = start_long(tmp_path, "--workers", "1", "--device", "cpu", "--fresh")
+    try:
+        locked = lrsearch(*command)
+        assert locked.code == 2
+        assert "another lrsearch is writing" in locked.err and "lrsearch report" in locked.err
+        meanwhile = lrsearch("report", "long", "--runs", tmp_path / "runs")
+        assert meanwhile.code == 0
+        assert re.search(r"\d+ completed, 1 running, \d+ waiting", meanwhile.out), meanwhile
+    finally:
+        searching.send_signal(signal.SIGINT)
+    said = finish(searching)
+    assert said.code == 130
+    assert said.out == ""
+    kept = count_trials(tmp_path, "long")
+    assert kept >= 2
+    following = said.err.splitlines()[-1].split()
+    assert following[0] == "lrsearch"
+    assert "--fresh" not in following, "it would set the run aside that it goes on with"
+    assert said.err.splitlines()[-2].startswith("interrupted: every finished trial is kept")
+    report = lrsearch("report", "long", "--runs", tmp_path / "runs").out
+    assert "was interrupted" in report
+    resumed = lrsearch(*following[1:], *TRAIN, "--json", "--set", f"random.trials={kept + 2}")
+    assert resumed.code == 0, resumed
+    history = read(tmp_path / "runs" / "long")
+    assert history.closed == "finished"
+    assert set(history.results) == set(history.trials)
+
+
+def test_sigterm_is_taken_like_ctrl_c(tmp_path: Path) -> None:
+    searching, _ = start_long(tmp_path, *TRAIN)
+    searching.send_signal(signal.SIGTERM)
+    said = finish(searching)
+    assert said.code == 130
+    assert "interrupted" in said.err
+    assert read(tmp_path / "runs" / "long").closed == "interrupted"
+
+
+def test_piped_output_is_plain(here: Path) -> None:
+    said = finish(process("report", "small", FORCE_COLOR="", TERM="xterm-256color"))
+    assert said.code == 0
+    assert "\x1b" not in said.out + said.err
+    wrong = finish(process("report", "--nonsense", TERM="xterm-256color"))
+    assert wrong.code == 2
+    assert "\x1b" not in wrong.out + wrong.err
+
+
+def test_a_closed_pipe_is_no_error(here: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)  # as `head` does, once it has seen enough
+    command = [sys.executable, "-m", "lrsearch", "report", "small", "--json"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")

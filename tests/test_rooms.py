@@ -1,0 +1,225 @@
+"""The rooms of the package: imports run one way, and only those who need a library load it."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lrsearch
+
+ROOT = Path(lrsearch.__file__).parent
+
+LAYERS = [
+    ["errors"],
+    ["duration", "trial", "divergence"],
+    ["catalogue", "schedules", "space"],
+    ["spec"],
+    ["search", "data"],
+    ["train", "store", "executors"],
+    ["tuner"],
+    ["diagnosis"],
+    ["analysis"],
+    ["report"],
+    ["cli"],
+    ["__main__"],
+]
+"""From left to right; a room imports what stands to its left, and its own modules."""
+
+APART = {"search", "train", "store", "executors"}
+"""They never import each other, wherever they stand."""
+
+VALUES_ONLY = {"diagnosis", "analysis", "report"}
+"""They take trials as values, never a store or what runs trials."""
+
+HEAVY = ["torch", "optuna", "sklearn", "scipy", "plotly", "ray"]
+
+LIBRARIES = {
+    "torch": ["train"],
+    "safetensors": ["train"],
+    "optuna": ["search"],
+    "ray": ["executors/ray.py"],
+    "sklearn": ["data"],
+    "yaml": ["spec"],
+    "typer": ["cli"],
+    "rich": ["report", "cli"],
+}
+"""Library -> the rooms (or files) that may import it."""
+
+WITHOUT_TORCH = {"train/__init__.py", "train/preparation.py"}
+"""Modules of `train` that the driver loads."""
+
+
+def imported(path):
+    """Every module a file imports, wherever in it: (line, dotted name)."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}:{node.lineno}: a relative import"
+            yield node.lineno, node.module
+            # `from lrsearch import catalogue` names the module only in the alias.
+            for alias in node.names:
+                yield node.lineno, f"{node.module}.{alias.name}"
+
+
+FILES = sorted(ROOT.rglob("*.py"))
+IMPORTS = [(path.relative_to(ROOT), line, name) for path in FILES for line, name in imported(path)]
+RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
+
+
+def room_of(path):
+    return path.parts[0].removesuffix(".py")
+
+
+def between_rooms():
+    for path, line, name in IMPORTS:
+        parts = name.split(".")
+        if parts[0] != "lrsearch" or len(parts) == 1 or path == Path("__init__.py"):
+            continue
+        if parts[1] in RANK and parts[1] != room_of(path):
+            yield f"{path}:{line} imports {name}", room_of(path), parts[1]
+
+
+def test_every_module_has_a_room():
+    rooms = {room_of(path.relative_to(ROOT)) for path in FILES} - {"__init__"}
+    assert rooms <= set(RANK)
+    assert len(list(between_rooms())) > 50
+
+
+def test_imports_run_one_way():
+    wrong = [text for text, here, there in between_rooms() if RANK[there] > RANK[here]]
+    assert wrong == []
+
+
+def test_rooms_side_by_side_do_not_import_each_other():
+    wrong = [text for text, here, there in between_rooms() if RANK[there] == RANK[here]]
+    assert wrong == []
+
+
+def test_strategies_engines_stores_and_executors_never_meet():
+    wrong = [text for text, here, there in between_rooms() if {here, there} <= APART]
+    assert wrong == []
+
+
+def test_readers_take_trials_as_values():
+    behind = APART | {"data", "tuner"}
+    wrong = [
+        text for text, here, there in between_rooms() if here in VALUES_ONLY and there in behind
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_library_stays_in_its_rooms(library):
+    places = tuple(map(Path, LIBRARIES[library]))
+    wrong = [
+        f"{path}:{line}"
+        for path, line, name in IMPORTS
+        if name.split(".")[0] == library
+        and not any(place == path or place in path.parents for place in places)
+    ]
+    assert wrong == []
+
+
+def file_of(name):
+    """The file of a module, or of the module that a name stands in."""
+    parts = name.split(".")[1:]
+    while parts:
+        for path in (Path(*parts).with_suffix(".py"), Path(*parts, "__init__.py")):
+            if (ROOT / path).is_file():
+                return path.as_posix()
+        parts.pop()
+    return "__init__.py"
+
+
+def test_what_the_driver_loads_of_train_is_free_of_torch():
+    driver = {
+        file_of(name)
+        for path, _, name in IMPORTS
+        if name.startswith("lrsearch.train") and room_of(path) != "train"
+    }
+    assert driver and driver <= WITHOUT_TORCH
+    for path, line, name in IMPORTS:
+        if path.as_posix() in WITHOUT_TORCH:
+            assert name.split(".")[0] not in ("torch", "safetensors"), f"{path}:{line}"
+            inner = name.startswith("lrsearch.train.")
+            assert not inner or file_of(name) in WITHOUT_TORCH, f"{path}:{line}"
+
+
+def test_an_executor_knows_trials_and_errors_alone():
+    known = {there for _, here, there in between_rooms() if here == "executors"}
+    assert known == {"errors", "trial"}
+
+
+def test_the_walk_sees_imports_inside_functions(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text("def f():\n    if True:\n        from a.b import c\n        import d.e as g\n")
+    assert list(imported(path)) == [(3, "a.b"), (3, "a.b.c"), (4, "d.e")]
+
+
+# what a command loads
+
+SPEC = """\
+name: light
+data: digits
+model: mlp
+train: {budget: 1ep, lr: 0.1, warmup: 0.1dur}
+search:
+  lr: {min: 1e-3, max: 1.0, points: 3}
+  schedule: [constant, {name: cosine, final: {min: 0, max: 0.5, points: 2}}]
+"""
+
+RUN = """\
+import json, sys
+import lrsearch.cli
+code = 0
+sys.argv = ["lrsearch", *sys.argv[1:]]
+if len(sys.argv) > 1:
+    try:
+        lrsearch.cli.main()
+    except SystemExit as ending:
+        code = ending.code or 0
+print(json.dumps({"code": code, "modules": sorted({name.split(".")[0] for name in sys.modules})}))
+"""
+
+
+def run_light(folder, *arguments):
+    """What a fresh interpreter prints, its exit code, and the libraries it has loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={"PATH": "", "HOME": str(folder), "PYTHONPATH": str(ROOT.parent), "COLUMNS": "100"},
+    )
+    *output, last = done.stdout.splitlines()
+    found = json.loads(last)
+    return "\n".join(output), found["code"], found["modules"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ""),
+        (["--help"], "grid"),
+        (["grid", "--help"], "--workers"),
+        (["check", "spec.yaml"], "The grid has 9 points"),
+        (["show", "spec.yaml"], "schedule"),
+        (["show", "spec.yaml", "--json"], '"multipliers"'),
+        (["check", "none.yaml"], ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_light_command_loads_no_heavy_library(tmp_path, arguments, words):
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    output, code, modules = run_light(tmp_path, *arguments)
+    assert code == (2 if "none.yaml" in arguments else 0)
+    assert words in output and "typer" in modules
+    heavy = HEAVY if "show" in arguments else [*HEAVY, "numpy"]
+    assert [name for name in heavy if name in modules] == []

@@ -1,0 +1,1260 @@
+"""Specs: YAML to values, every fault with its place, overrides, and what a point resolves to."""
+
+import copy
+import json
+import math
+import string
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lrsearch import catalogue
+from lrsearch.catalogue import REQUIRED
+from lrsearch.errors import ImportRefused, LrsearchError, SpecError, UsageError
+from lrsearch.space import Float, Int, draw, draw_random, grid, parameters, round_value
+from lrsearch.spec import check_imports, needed_imports, read_spec
+from lrsearch.spec.document import Document, parse, plain_scalar
+from lrsearch.spec.export import export_name, export_spec
+from lrsearch.spec.model import (
+    differences,
+    flatten,
+    hashes,
+    identity,
+    locate,
+    resolve,
+    steps_of,
+    trial_key,
+)
+from lrsearch.spec.overrides import apply_override
+from lrsearch.spec.summary import describe, first_point, schedule_points
+from lrsearch.spec.validate import validate
+from lrsearch.trial import Facts, Objective
+
+CONTENT = {"data": "d0", "source": "s0"}
+FOLDER = Path("/specs")
+
+BASE = """\
+name: digits
+data: {name: digits, validation: 0.2}
+model: {name: mlp, hidden: [16]}
+train:
+  budget: 5ep
+  lr: 0.1
+  schedule: {name: cosine, final: 0.1}
+  optimizer: {name: sgd, momentum: 0.9}
+objective: accuracy
+search:
+  batch_size: [32, 64]
+  label_smoothing: {min: 0.0, max: 0.2, points: 3}
+"""
+
+
+def read(text, *overrides, source="spec.yaml"):
+    document = parse(text, source)
+    for override in overrides:
+        apply_override(document, override)
+    return validate(document, FOLDER, text)
+
+
+def faults(text, *overrides):
+    with pytest.raises(SpecError) as error:
+        read(text, *overrides)
+    return error.value.faults
+
+
+def small(search="", train="", data="digits", model="mlp"):
+    """A spec with lr 0.1 and a budget of two epochs, more of `train` and `search` in flow form."""
+    rest = f", {train}" if train else ""
+    return (
+        f"name: small\ndata: {data}\nmodel: {model}\n"
+        f"train: {{budget: 2ep, lr: 0.1{rest}}}\nsearch: {{{search}}}\n"
+    )
+
+
+def points_of(spec, count=4, seed=0):
+    generator = np.random.default_rng(seed)
+    return [draw_random(spec.space, generator) for _ in range(count)]
+
+
+# YAML to values
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1E5", 1e5),
+        ("-.5", -0.5),
+        ("5.", 5.0),
+        ("3", 3),
+        ("-3", -3),
+        ("08", 8),
+        ("no", "no"),
+        ("off", "off"),
+        ("yes", "yes"),
+        ("true", True),
+        ("False", False),
+        ("~", None),
+        ("null", None),
+        (".inf", math.inf),
+        ("1e999", math.inf),
+        ("0x10", "0x10"),
+        ("1_000", "1_000"),
+        ("12:30", "12:30"),
+        ("2001-01-01", "2001-01-01"),
+        ("'1e-3'", "1e-3"),
+        ('"true"', "true"),
+    ],
+)
+def test_a_scalar_means_what_it_looks_like(text, value):
+    found = parse(f"a: {text}", "f").data["a"]
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_nan_is_read_as_one():
+    assert math.isnan(parse("a: .nan", "f").data["a"])
+
+
+def test_every_value_remembers_its_line():
+    document = parse("a:\n  b:\n    - 1\n    -\n      c: 2\nd: {e: [\n 3]}\n", "f")
+    assert document.data == {"a": {"b": [1, {"c": 2}]}, "d": {"e": [3]}}
+    assert document.lines[("a", "b")] == 2
+    assert document.lines[("a", "b", 1, "c")] == 5
+    assert document.lines[("d", "e", 0)] == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("a: 1\nb:\n  c: 2\n  d: 3\n  c: 4\n", 5, "b.c: given twice, first on line 3"),
+        ("a: 1\nb:\n\tc: 2\n", 3, "a tab cannot indent YAML"),
+        ("a: 1\nb: *c\n", 2, "aliases are not allowed (*c)"),
+        ("a: &x 1\n", 1, "anchors are not allowed (&x)"),
+        ("a: 1\nb: !!python/object:os.system x\n", 2, "tags are not allowed"),
+        ("a: !x {b: 1}\n", 1, "tags are not allowed (!x)"),
+        ("&k a: 1\n", 1, "not allowed"),
+        ("a: 1\n---\nb: 2\n", 2, "one YAML document"),
+        ("a: [1, 2\nb: 3\n", 2, "not valid YAML"),
+        ("a: 1\n? [b]\n: 2\n", 2, "a key is plain text"),
+        ('a: 1\nb: "\\UFFFFFFFF"\n', 2, "an escape names no character"),
+        ('a: 1\nb: "\\ud800"\n', 2, "an escape names half a character"),
+        ("a: " + "[" * 33 + "]" * 33, 1, "nested deeper than 32"),
+        ("a: \x00", 0, "not a text file"),
+        ("a: \udcff", 0, "not a text file"),
+        ("a: " + "x" * 65536, 0, "64 KiB"),
+    ],
+    ids=lambda value: str(value)[:24].encode("unicode_escape").decode(),
+)
+def test_what_is_no_plain_yaml_is_refused_where_it_stands(text, line, words):
+    with pytest.raises(SpecError) as error:
+        parse(text, "f.yaml")
+    (fault,) = error.value.faults
+    assert fault.line == line and words in str(fault) and str(fault).startswith("f.yaml")
+
+
+def test_all_of_them_come_at_once():
+    with pytest.raises(SpecError) as error:
+        parse("a: &x 1\nb: *x\nc: !!str 3\na: 2\n", "f")
+    assert [fault.line for fault in error.value.faults] == [1, 2, 3, 4]
+
+
+def test_the_deepest_and_the_longest_allowed_are_read():
+    assert parse("a: " + "[" * 32 + "]" * 32, "f").data
+    assert len(parse("a: " + "x" * (65536 - 3), "f").data["a"]) == 65533
+
+
+def test_files_that_are_no_spec(tmp_path):
+    for content, words in [
+        (b"", "empty"),
+        (b"# only a comment\n", "empty"),
+        (b"- 1\n- 2\n", "this is a list"),
+        (b"hello", "this is 'hello'"),
+        (b"\xff\xfe\x00\x80", "not a text file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(70000), "64 KiB"),
+        (b"a: " + b"x" * 70000, "64 KiB"),
+    ]:
+        path = tmp_path / "spec.yaml"
+        path.write_bytes(content)
+        with pytest.raises(SpecError) as error:
+            read_spec(path)
+        assert words in str(error.value) and str(path) in str(error.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_spec(tmp_path):
+    path = tmp_path / "spec.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + BASE.encode())
+    spec = read_spec(path)
+    assert spec.name == "digits" and spec.source == str(path) and spec.folder == tmp_path
+
+
+def test_a_missing_file_names_the_nearest(tmp_path):
+    (tmp_path / "digits.yaml").write_text(BASE)
+    with pytest.raises(UsageError, match=r"no such file.*\n.*did you mean '.*digits.yaml'"):
+        read_spec(tmp_path / "digit.yaml")
+    with pytest.raises(UsageError, match="no such file"):
+        read_spec(tmp_path / "nowhere" / "digit.yaml")
+    with pytest.raises(UsageError, match="cannot read"):
+        read_spec(tmp_path)
+
+
+# faults
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key", "words"),
+    [
+        ("  lr: 0.1", "  lr: fast", 6, "train.lr", "'fast' is not a number"),
+        ("  lr: 0.1", "  lr: true", 6, "train.lr", "true is not a number"),
+        ("  lr: 0.1", "  lr: '0.1'", 6, "train.lr", "'0.1' is not a number"),
+        ("  lr: 0.1", "  lr: .nan", 6, "train.lr", "nan is not finite"),
+        ("  lr: 0.1", "  lr: .inf", 6, "train.lr", "inf is not finite"),
+        ("  lr: 0.1", "  lr: 1e999", 6, "train.lr", "inf is not finite"),
+        ("  lr: 0.1", "  lr: 0", 6, "train.lr", "0 is too small: it takes a number above 0"),
+        ("  lr: 0.1", "  lr: " + "9" * 390, 6, "train.lr", "not finite"),
+        ("  lr: 0.1", "  lr: {min: 1, max: 2}", 6, "train.lr", "is not a number"),
+        ("  lr: 0.1\n", "", 4, "train", "'lr' is missing"),
+        ("  lr: 0.1", "  learning_rate: 0.1\n  lr: 1", 6, "train.learning_rate", "unknown key"),
+        ("  lr: 0.1", "  lr: 1\n  shedule: x", 7, "train.shedule", "did you mean 'schedule'?"),
+        ("name: digits\n", "name: digits\nsede: 3\n", 2, "sede", "did you mean 'seed'?"),
+        ("name: digits\n", "name: ../../etc\n", 1, "name", "cannot name a run"),
+        ("name: digits\n", "name: 12\n", 1, "name", "12 cannot name a run; quote it"),
+        ("name: digits\n", f"name: {'x' * 65}\n", 1, "name", "cannot name a run"),
+        ("validation: 0.2", "validation: 1.5", 2, "data.validation", "1.5 is no share"),
+        ("validation: 0.2", "validation: source", 2, "data.validation", "no split of its own"),
+        ("validation: 0.2", "validation: {folds: 1}", 2, "data.validation.folds", "too small"),
+        ("validation: 0.2", "validation: {folds: 1800}", 2, "data.validation.folds", "1800 folds"),
+        ("0.2", "0.6, test: 0.4", 2, "data.test", "leave nothing to train on"),
+        ("data: {name: digits", "data: {name: digitz", 2, "data.name", "did you mean 'digits'?"),
+        ("0.2", "0.2, sorce: a", 2, "data.sorce", "unknown key"),
+        ("name: mlp", "name: mpl", 3, "model.name", "unknown model 'mpl'"),
+        ("name: mlp", "name: mpl", 3, "model.name", "did you mean 'mlp'?"),
+        ("hidden: ", "hiden: ", 3, "model.hiden", "did you mean 'hidden'?"),
+        ("[16]", "[16, 0]", 3, "model.hidden", "positive whole numbers"),
+        ("cosine,", "cosin,", 7, "train.schedule.name", "did you mean 'cosine'?"),
+        ("final: 0.1", "fnal: 0.1", 7, "train.schedule.fnal", "cosine has no argument 'fnal'"),
+        ("final: 0.1", "fnal: 0.1", 7, "train.schedule.fnal", "did you mean 'final'?"),
+        ("{name: sgd,", "{name: sdg,", 8, "train.optimizer.name", "did you mean 'sgd'?"),
+        ("momentum: 0.9", "betas: 1", 8, "train.optimizer.betas", "sgd has no argument"),
+        ("momentum: 0.9", "lr: 1", 8, "train.optimizer.lr", "the learning rate is train.lr"),
+        ("momentum: 0.9", "momentum: 1", 8, "train.optimizer.momentum", "below 1"),
+        ("budget: 5ep", "budget: 0ep", 5, "train.budget", "no training at all"),
+        ("budget: 5ep", "budget: 5", 5, "train.budget", "such as 20ep"),
+        ("budget: 5ep", "budget: 0.5dur", 5, "train.budget", "units ep, ba, sp"),
+        ("budget: 5ep", "budget: 1e308ep", 5, "train.budget", "too long"),
+        ("budget: 5ep", f"budget: {'1' * 50000}", 5, "train.budget", "such as 20ep"),
+        ("  budget: 5ep\n", "", 4, "train", "'budget' is missing"),
+        ("  lr: 0.1", "  lr: 1\n  warmup: 1dur", 7, "train.warmup.for", "nothing of the budget"),
+        ("  lr: 0.1", "  lr: 1\n  warmup: {start: 0}", 7, "train.warmup", "'for' is missing"),
+        ("  lr: 0.1", "  lr: 1\n  loss: mse", 7, "train.loss", "no loss of classification"),
+        ("accuracy", "acuracy", 9, "objective.metric", "did you mean 'accuracy'?"),
+        ("accuracy", "rmse", 9, "objective.metric", "'rmse' is no metric of classification"),
+        ("accuracy", "{metric: f1, at: end}", 9, "objective.at", "one of last, best"),
+        ("batch_size:", "batchsize:", 11, "search.batchsize", "did you mean 'batch_size'?"),
+        ("[32, 64]", "64", 11, "search.batch_size", "64 is one value"),
+        ("[32, 64]", "[]", 11, "search.batch_size", "nothing to choose from"),
+        ("[32, 64]", "[32, 32]", 11, "search.batch_size.1", "32 is listed twice"),
+        ("[32, 64]", "[32, 1.5]", 11, "search.batch_size.1", "not a whole number"),
+        ("[32, 64]", "[32, 2000]", 11, "search.batch_size", "larger than the training set (1438"),
+        ("[32, 64]", "{min: 0, max: 8}", 11, "search.batch_size.min", "from 1"),
+        ("max: 0.2", "max: -0.2", 12, "search.label_smoothing.max", "too small"),
+        ("min: 0.0", "min: 0.5", 12, "search.label_smoothing.min", "min 0.5 is above max 0.2"),
+        ("points: 3", "points: 0", 12, "search.label_smoothing.points", "from 1"),
+        ("points: 3", "point: 3", 12, "search.label_smoothing.point", "did you mean 'points'?"),
+        ("points: 3", "scale: log", 12, "search.label_smoothing.min", "no place on a log scale"),
+        ("min: 0.0, ", "", 12, "search.label_smoothing", "'min' is missing"),
+        ("batch_size: [32, 64]", "lr: [fast]", 11, "search.lr.0", "'fast' is not a number"),
+        ("batch_size: [32, 64]", "momentum: [0.9]", 11, "search.momentum", "unknown parameter"),
+        ("batch_size: [32, 64]", "schedule.final: [fast]", 11, "search.schedule.final.0", "fast"),
+        ("batch_size: [32, 64]", "schedule.gamma: [1]", 11, "search.schedule.gamma", "cosine has"),
+        ("batch_size: [32, 64]", "lr.x: [1]", 11, "search.lr.x", "no arguments to search"),
+        ("batch_size: [32, 64]", "data.test: [0.1]", 11, "search.data.test", "cannot be compared"),
+        ("batch_size: [32, 64]", "seed: [1]", 11, "search.seed", "unknown parameter"),
+        ("batch_size: [32, 64]", "budget: [1ep, 1dur]", 11, "search.budget.1", "units ep"),
+        ("batch_size: [32, 64]", "warmup.start: [0.1]", 11, "search.warmup.start", "no 'for'"),
+        ("batch_size: [32, 64]", "loss: [null, huber]", 11, "search.loss.0", "null is not one of"),
+        ("batch_size: [32, 64]", "schedule: [{nam: a}]", 11, "search.schedule.0", "is missing"),
+        ("batch_size: [32, 64]", "schedule: [constnt, cosin]", 11, "search.schedule.0.name", ""),
+        ("search:", "random: 40\nsearch:", 10, "random", "40 is no mapping"),
+        ("search:", "random: {sampler: soobol}\nsearch:", 10, "random.sampler", "mean 'sobol'"),
+        ("search:", "bayes: {trial: 4}\nsearch:", 10, "bayes.trial", "did you mean 'trials'?"),
+        ("search:", "seeds: 0\nsearch:", 10, "seeds", "from 1"),
+        ("search:", "seed: 2147483648\nsearch:", 10, "seed", "up to"),
+    ],
+)
+def test_a_fault_is_named_on_its_line(old, new, line, key, words):
+    assert BASE.count(old) == 1 or old in ("0.2", "min: 0.0", "accuracy")
+    first, *others = faults(BASE.replace(old, new, 1))
+    assert (first.line, first.key, first.source) == (line, key, "spec.yaml")
+    assert words in str(first)
+    # Two options without a known name are two faults, anything else is one.
+    assert [other.key for other in others] == (
+        ["search.schedule.1.name"] if "constnt" in new else []
+    )
+
+
+@pytest.mark.parametrize("missing", ["data", "model", "train"])
+def test_a_missing_part_is_one_fault(missing):
+    lines = [line for line in small().splitlines() if not line.startswith(missing)]
+    (fault,) = faults("\n".join(lines))
+    assert fault.message == f"'{missing}' is missing"
+
+
+@pytest.mark.parametrize("search", ["lr: {min: 2, max: 1}", "lr: [fast]", "lr: {min: 0, max: 1}"])
+def test_a_faulty_range_is_not_called_missing_too(search):
+    text = small(search).replace(", lr: 0.1", "")
+    assert [fault.key.split(".")[:2] for fault in faults(text)] == [["search", "lr"]]
+
+
+def test_eight_faults_come_at_once_each_on_its_line():
+    text = """\
+name: a b
+data: {name: digitz}
+model: {name: mlp, hiden: [3]}
+train:
+  budget: 0ep
+  lr: fast
+  schedule: cosine
+  precison: float32
+  optimizer: {name: sgd, momentum: true}
+search:
+  lr: {min: 1, max: 1e-3}
+"""
+    found = faults(text)
+    assert [(fault.line, fault.key) for fault in found] == [
+        (1, "name"),
+        (2, "data.name"),
+        (3, "model.hiden"),
+        (5, "train.budget"),
+        (6, "train.lr"),
+        (8, "train.precison"),
+        (9, "train.optimizer.momentum"),
+        (11, "search.lr.min"),
+    ]
+    with pytest.raises(SpecError) as error:
+        read(text)
+    assert str(error.value).count("spec.yaml:") == 8
+
+
+@pytest.mark.parametrize(
+    ("search", "key", "words"),
+    [
+        ("schedule: [constant, constant]", "search.schedule.1", "listed twice"),
+        ("schedule: [cosine, {name: cosine, final: 0}]", "search.schedule.1", "listed twice"),
+        ("optimizer: [sgd, adam], optimizer.momentum: [0.5]", None, "searched as a whole"),
+        ("schedule: {min: 1, max: 2}", "search.schedule", "by a list of options"),
+        ("model.hidden: {min: 1, max: 2}", "search.model.hidden", "no range of these"),
+        ("precision: {min: 1, max: 2}", "search.precision", "no range of these"),
+        ("budget: {min: 1ep, max: 50ba}", "search.budget.max", "not in the unit of min (ep)"),
+        ("schedule: [{name: step, gamma: {min: 2, max: 1}}]", None, "too large"),
+        ("lr: {min: 1, max: 2, scale: lin}", "search.lr.scale", "did you mean 'linear'?"),
+        ("lr: [1, 2], lr.x: [1]", "search.lr.x", "no arguments"),
+        ("schedule: {final: [0.1]}, schedule.final: [0.2]", None, "no argument"),
+        ("model: [{class_path: nodots}]", "search.model.0.class_path", "no dotted path"),
+    ],
+)
+def test_faults_of_a_search(search, key, words):
+    found = faults(small(search))
+    assert any(words in str(fault) and key in (None, fault.key) for fault in found)
+
+
+def test_a_warmup_as_long_as_the_budget_is_a_fault():
+    assert read(small(train="warmup: 89ba"))
+    (fault,) = faults(small(train="warmup: 90ba"))
+    assert fault.key == "train.warmup.for"
+    assert "90ba is 90 steps, the whole budget has 90" in fault.message
+
+
+def test_a_name_searched_twice_is_a_fault():
+    text = small("schedule: {final: [0.1]}, schedule.final: [0.2]", "schedule: cosine")
+    (fault,) = faults(text)
+    assert "searched twice" in fault.message
+
+
+def test_a_metric_or_smoothing_of_the_other_task_is_a_fault():
+    text = small("label_smoothing: [0.1]", "", "diabetes") + "objective: f1\n"
+    assert [fault.key for fault in faults(text)] == ["search.label_smoothing", "objective.metric"]
+    (fault,) = faults(small("", "loss: cross_entropy", "diabetes"))
+    assert "no loss of regression" in fault.message and "mse, mae, huber" in fault.hint
+
+
+@pytest.mark.parametrize("path", ["~nobody-has-this-name/a.npz", "a\\0b"])
+def test_what_cannot_be_a_path_is_a_fault(path):
+    (fault,) = faults(small(data=f'{{name: npz, source: "{path}"}}'))
+    assert fault.key == "data.source" and "cannot be the path" in fault.message
+
+
+def test_whole_numbers_without_measure_are_a_fault():
+    huge = "9" * 390
+    for search in (f"batch_size: {{min: 1, max: {huge}}}", f"batch_size: [{huge}]"):
+        (fault,) = faults(small(search))
+        assert "too large" in fault.message and len(str(fault)) < 1000
+
+
+def test_a_file_whose_own_name_cannot_serve_needs_one():
+    text = "data: digits\nmodel: mlp\ntrain: {budget: 1ep, lr: 1}\n"
+    assert read(text, source="runs/good-name.yaml").name == "good-name"
+    with pytest.raises(SpecError, match="'name' is missing, and the file's own name"):
+        read(text, source="runs/a name.yaml")
+
+
+# imports
+
+
+def importing(*paths):
+    models = ", ".join(f"{{class_path: {path}}}" for path in paths)
+    return read(small(f"model: [{models}, mlp]"))
+
+
+def test_only_lrsearch_and_torch_nn_are_free_to_import():
+    assert needed_imports(importing("torch.nn.Linear", "lrsearch.x.Y")) == ()
+    spec = importing("mine.nets.A", "torch.optim.SGD", "torch.nnx.B", "mine.C", "lrsearchx.D")
+    assert needed_imports(spec) == ("mine", "torch", "lrsearchx")
+    check_imports(spec, ("mine", "torch", "lrsearchx"))
+    with pytest.raises(ImportRefused) as error:
+        check_imports(spec, ("torch",))
+    assert "mine.nets.A, mine.C, lrsearchx.D" in str(error.value)
+    assert "--allow-import mine --allow-import lrsearchx" in error.value.hint
+
+
+def test_data_are_imported_with_the_same_leave():
+    spec = read(small(data="{class_path: mine.load, init_args: {n: 3}, validation: {folds: 3}}"))
+    assert spec.imports == ("mine.load",) and spec.folds == 3 and spec.task is None
+    assert spec.data["init_args"] == {"n": 3} and spec.train_samples is None
+
+
+# overrides
+
+
+def test_an_override_is_read_like_the_file():
+    spec = read(BASE, "train.lr=1e-3", "seed=7", "data.standardize=true", "model.hidden=[8, 4]")
+    assert (spec.train["lr"], spec.seed) == (1e-3, 7)
+    assert spec.data["standardize"] is True and spec.model["hidden"] == [8, 4]
+
+
+def test_an_override_of_a_searched_name_fixes_it():
+    spec = read(BASE, "train.batch_size=16")
+    assert spec.train["batch_size"] == 16
+    assert [path for path, _ in spec.space.dimensions] == ["label_smoothing"]
+    assert not spec.notes
+
+
+def test_an_override_reaches_into_a_bare_name():
+    bare = BASE.replace("{name: cosine, final: 0.1}", "cosine")
+    assert read(bare, "train.schedule.final=0.3").train["schedule"] == {
+        "name": "cosine",
+        "final": 0.3,
+    }
+    spec = read(small(), "data.validation=0.5", "train.optimizer=adam", "train.optimizer.eps=1e-6")
+    assert spec.data["validation"] == 0.5 and spec.train["optimizer"]["eps"] == 1e-6
+
+
+def test_an_override_of_a_searched_range_refines_it():
+    spec = read(BASE, "search.label_smoothing.points=5")
+    assert dict(spec.space.dimensions)["label_smoothing"] == Float(0.0, 0.2, False, 5)
+    dotted = BASE.replace("batch_size: [32, 64]", "optimizer.momentum: {min: 0, max: 0.5}")
+    spec = read(dotted, "search.optimizer.momentum.max=0.9")
+    assert dict(spec.space.dimensions)["optimizer.momentum"] == Float(0.0, 0.9, False)
+    spec = read(BASE, "search.lr={min: 1e-3, max: 1}", "search.batch_size=[8]")
+    assert dict(spec.space.dimensions)["lr"] == Float(1e-3, 1.0, True)
+    assert not read(BASE, "search=").space
+
+
+@pytest.mark.parametrize("search", ["optimizer.momentum: [0.1]", "optimizer: {momentum: [0.1]}"])
+def test_fixing_stops_dotted_and_nested_searches(search):
+    spec = read(small(search), "train.optimizer.momentum=0.5")
+    assert not spec.space and spec.train["optimizer"]["momentum"] == 0.5
+    assert not read(small(search), "train.optimizer=adam").space
+
+
+def test_fixing_stops_what_is_below():
+    text = small("model.hidden: [[3], [4]], data.standardize: [true, false]")
+    spec = read(text, "model=logistic")
+    assert [path for path, _ in spec.space.dimensions] == ["data.standardize"]
+
+
+@pytest.mark.parametrize("text", ["train.lr", "=3", "train..lr=3", ".=3", ""])
+def test_what_is_no_override_is_refused(text):
+    with pytest.raises(UsageError, match="is no override"):
+        read(BASE, text)
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "words"),
+    [
+        ("train.lr=fast", "train.lr", "'fast' is not a number"),
+        ("train.lr.x=1", "train.lr", "nothing can be set inside"),
+        ("train.shedule=cosine", "train.shedule", "did you mean 'schedule'?"),
+        ("train.lr=[1", "", "not valid YAML"),
+        ("train.lr=&a 1", "", "anchors are not allowed"),
+        ("name=\udcff", "", "not a text file"),
+        ("search.batch_size.0=3", "search.batch_size", "nothing can be set inside"),
+        ("search.label_smoothing.points=0", "search.label_smoothing.points", "from 1"),
+        ("data.source=~nobody-has-this-name/a", "data.source", "unknown key"),
+    ],
+)
+def test_a_fault_of_an_override_names_the_override(override, key, words):
+    (fault,) = faults(BASE, override)
+    assert (fault.line, fault.key, fault.source) == (0, key, f"--set {override}")
+    assert words in str(fault)
+
+
+def test_what_is_searched_as_a_whole_is_fixed_as_a_whole():
+    text = small("schedule: [constant, cosine]")
+    (fault,) = faults(text, "train.schedule.final=0.1")
+    assert "'schedule' is searched as a whole" in fault.message
+    spec = read(text, "train.schedule={name: cosine, final: 0.1}")
+    assert spec.train["schedule"]["final"] == 0.1 and not spec.space
+
+
+def test_a_path_on_the_command_line_is_relative_to_the_caller(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = small(data="{name: npz, source: here.npz}")
+    assert read(text).data["source"] == str(FOLDER / "here.npz")
+    assert read(text, "data.source=there.npz").data["source"] == str(tmp_path / "there.npz")
+
+
+def test_an_override_beside_an_empty_file():
+    spec = read("", "name=a", "data=digits", "model=mlp", "train.budget=1ep", "train.lr=1")
+    assert (spec.name, spec.train["budget"], spec.train["lr"]) == ("a", "1ep", 1.0)
+
+
+# the grammar
+
+
+def test_a_name_both_fixed_and_searched_is_noted():
+    text = small("lr: [1, 2], optimizer.momentum: [0.5]", "optimizer: {name: sgd, momentum: 0.9}")
+    spec = read(text)
+    assert spec.notes == (
+        "lr is both fixed and searched: the search wins",
+        "optimizer.momentum is both fixed and searched: the search wins",
+    )
+    config = resolve(spec, {"lr": 2.0, "optimizer.momentum": 0.5})
+    assert config["train"]["lr"] == 2.0 and config["train"]["optimizer"]["momentum"] == 0.5
+
+
+def test_bare_names_are_mappings_with_a_name():
+    long = """\
+name: digits
+data: {name: digits}
+model: {name: mlp}
+train: {budget: 5ep, lr: 0.1, schedule: {name: cosine}, warmup: {for: 1ep}, optimizer: {name: adam}}
+objective: {metric: f1}
+search: {schedule: [{name: constant}, {name: cosine}], warmup: [null, {for: 1ep}]}
+"""
+    short = """\
+name: digits
+data: digits
+model: mlp
+train: {budget: 5ep, lr: 0.1, schedule: cosine, warmup: 1ep, optimizer: adam}
+objective: f1
+search: {schedule: [constant, cosine], warmup: [null, 1ep]}
+"""
+    left, right = read(long), read(short)
+    assert replace(left, text="", document={}) == replace(right, text="", document={})
+
+
+def test_dotted_and_nested_search_keys_are_the_same():
+    dotted = read(
+        small(
+            "optimizer.momentum: [0.1, 0.5], model.hidden: [[3], [4, 5]], schedule.final: "
+            "{min: 0, max: 1}, data.standardize: [true], warmup.for: {min: 1ba, max: 9ba}",
+            "schedule: cosine",
+        )
+    )
+    nested = read(
+        small(
+            "optimizer: {momentum: [0.1, 0.5]}, model: {hidden: [[3], [4, 5]]}, schedule: {final: "
+            "{min: 0, max: 1}}, data: {standardize: [true]}, warmup: {for: {min: 1ba, max: 9ba}}",
+            "schedule: cosine",
+        )
+    )
+    assert dotted.space == nested.space
+    assert len(dotted.space.dimensions) == 5
+
+
+def test_arguments_of_imported_models_are_searched():
+    text = small(
+        "model.init_args.width: {min: 2, max: 8, points: 3}, model: {init_args: {rate: "
+        "{min: 0.5, max: 2.0, scale: log}, kind: [a, b]}}",
+        model="{class_path: mine.Net, init_args: {width: 4, bias: true}}",
+    )
+    spec = read(text)
+    found = dict(spec.space.dimensions)
+    assert found["model.init_args.width"] == Int(2, 8, False, 3)
+    assert found["model.init_args.rate"] == Float(0.5, 2.0, True)
+    config = resolve(spec, first_point(spec.space))
+    assert config["model"] == {
+        "class_path": "mine.Net",
+        "init_args": {"width": 2, "bias": True, "rate": 0.5, "kind": "a"},
+    }
+
+
+def test_ranges_of_durations_keep_their_unit():
+    spec = read(small("budget: {min: 1ep, max: 4ep, points: 4}, warmup.for: {min: 1ba, max: 8ba}"))
+    found = dict(spec.space.dimensions)
+    assert found["budget"] == Float(1.0, 4.0, False, 4, "ep")
+    assert found["warmup.for"] == Float(1.0, 8.0, False, None, "ba")
+    budgets = [
+        point["budget"] for level in grid_of(small("budget: [1ep, 40ba]")) for point in level
+    ]
+    assert budgets == ["1ep", "40ba"]
+
+
+def grid_of(text):
+    return grid(read(text).space)
+
+
+def test_the_scale_of_a_range_follows_the_parameter():
+    spec = read(
+        small(
+            "lr: {min: 0.1, max: 1}, optimizer.weight_decay: {min: 1e-5, max: 1}, "
+            "optimizer.momentum: {min: 0, max: 0.5}, batch_size: {min: 8, max: 64, scale: linear}"
+        )
+    )
+    log = {path: dimension.log for path, dimension in spec.space.dimensions}
+    assert log == {
+        "lr": True,
+        "optimizer.weight_decay": True,
+        "optimizer.momentum": False,
+        "batch_size": False,
+    }
+
+
+def test_optimizers_without_a_rate_of_their_own_get_the_common_range():
+    text = small(
+        "lr: {min: 0.01, max: 1}, optimizer: [sgd, {name: adam, lr: {min: 1e-4, max: 1e-2}}, "
+        "{name: adamw, lr: 0.005}]"
+    ).replace(", lr: 0.1", "")
+    spec = read(text)
+    assert [name for name, _ in parameters(spec.space)] == [
+        "optimizer",
+        "optimizer[0].lr",
+        "optimizer[1].lr",
+    ]
+    ranges = dict(parameters(spec.space))
+    assert ranges["optimizer[0].lr"] == Float(0.01, 1.0, True)
+    assert ranges["optimizer[1].lr"] == Float(1e-4, 1e-2, True)
+    rates = {
+        name: resolve(spec, {"optimizer": {"name": name, "lr": lr}})["train"]["lr"]
+        for name, lr in [("sgd", 0.5), ("adamw", 0.005)]
+    }
+    assert rates == {"sgd": 0.5, "adamw": 0.005}
+    config = resolve(spec, {"optimizer": {"name": "adam", "lr": 0.002}})
+    assert "lr" not in config["train"]["optimizer"] and config["train"]["lr"] == 0.002
+    assert flatten(spec.space, config) == {"optimizer": "adam", "lr": 0.002}
+
+
+def test_a_common_rate_that_no_option_uses_is_noted():
+    spec = read(small("lr: [1, 2], optimizer: [{name: sgd, lr: 0.5}, {name: adam, lr: 0.1}]"))
+    assert [path for path, _ in spec.space.dimensions] == ["optimizer"]
+    assert any("every optimizer option has its own" in note for note in spec.notes)
+
+
+def test_every_default_is_filled():
+    spec = read("name: a\ndata: digits\nmodel: mlp\ntrain: {budget: 1ep, lr: 1}\n")
+    assert resolve(spec, {}, "classification") == {
+        "data": {
+            "name": "digits",
+            "validation": 0.2,
+            "test": None,
+            "standardize": False,
+            "split_seed": 0,
+        },
+        "model": {
+            "name": "mlp",
+            "hidden": [128],
+            "activation": "relu",
+            "dropout": 0.0,
+            "batch_norm": False,
+        },
+        "train": {
+            "budget": "1ep",
+            "lr": 1.0,
+            "batch_size": 32,
+            "loss": "cross_entropy",
+            "label_smoothing": 0.0,
+            "clip_norm": None,
+            "precision": "float32",
+            "evaluate": "1ep",
+            "schedule": {"name": "constant"},
+            "warmup": None,
+            "optimizer": {
+                "name": "sgd",
+                "momentum": 0.0,
+                "dampening": 0.0,
+                "nesterov": False,
+                "weight_decay": 0.0,
+            },
+        },
+    }
+    assert (spec.metric, spec.at, spec.seeds, spec.seed, spec.max_failures) == (
+        None,
+        "last",
+        1,
+        0,
+        10,
+    )
+    assert spec.objective("classification") == Objective("accuracy", "max", "last")
+    assert spec.objective("regression").goal == "min"
+
+
+def test_a_choice_replaces_the_whole_mapping_and_leaves_the_warmup():
+    spec = read(
+        small(
+            "schedule: [constant, {name: one_cycle, pct_start: {min: 0.1, max: 0.3}}]",
+            "schedule: {name: cosine, final: 0.5}, warmup: 0.1dur",
+        )
+    )
+    train = resolve(spec, {"schedule": {"name": "one_cycle", "pct_start": 0.2}})["train"]
+    assert train["schedule"] == {
+        "name": "one_cycle",
+        "pct_start": 0.2,
+        "div": 25.0,
+        "final_div": 1e4,
+        "anneal": "cos",
+        "three_phase": False,
+    }
+    assert train["warmup"] == {"for": "0.1dur", "shape": "linear", "start": 0.01}
+
+
+# every entry of the catalogue
+
+
+def written(parameter):
+    """A value of a parameter that its default is not, where it has another."""
+    if parameter.choices:
+        return parameter.choices[-1]
+    return {
+        "float": 0.25 if parameter.high is not None else 2.5,
+        "int": 3,
+        "bool": True,
+        "ints": [5, 7],
+        "path": "/data/file.npz",
+        "duration": "2ba",
+    }[parameter.kind]
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [(group, name) for group, table in catalogue.GROUPS.items() for name in table],
+)
+def test_every_builtin_can_be_written_and_is_completed(group, name):
+    known = catalogue.GROUPS[group][name].parameters
+    bare, whole = {"name": name}, {"name": name}
+    whole |= {key: written(parameter) for key, parameter in known.items()}
+    if whole.get("nesterov"):
+        whole["dampening"] = 0.0  # the two exclude each other
+    found = []
+    for form in (bare, whole):
+        text = json.dumps(form)
+        spec = read(small(model=text) if group == "model" else small(train=f"{group}: {text}"))
+        found.append(spec.model if group == "model" else spec.train[group])
+        searched = read(small(f"{group}: [{text}]"))
+        config = resolve(searched, first_point(searched.space))
+        assert (config["model"] if group == "model" else config["train"][group]) == found[-1]
+    assert found[0] == {"name": name} | {
+        key: list(part.default) if isinstance(part.default, tuple) else part.default
+        for key, part in known.items()
+    }
+    assert found[1] == whole
+
+
+@pytest.mark.parametrize("name", catalogue.DATA)
+def test_every_source_can_be_written(name):
+    known = catalogue.DATA[name].parameters
+    given = {"name": name} | {key: written(part) for key, part in known.items()}
+    spec = read(small(data=json.dumps(given)))
+    assert {key: spec.data[key] for key in given} == given
+    required = {key: given[key] for key, part in known.items() if part.default is REQUIRED}
+    assert read(small(data=json.dumps({"name": name} | required))).data["standardize"] is False
+    for key in required:
+        (fault,) = faults(small(data=json.dumps({k: v for k, v in given.items() if k != key})))
+        assert f"'{key}' is missing" in fault.message
+
+
+@pytest.mark.parametrize("name", catalogue.METRICS)
+def test_every_metric_serves_its_tasks(name):
+    goal, tasks, _ = catalogue.METRICS[name]
+    for task, data in (("classification", "iris"), ("regression", "diabetes")):
+        text = small(data=data) + f"objective: {name}\n"
+        if task in tasks:
+            assert read(text).objective(task) == Objective(name, goal)
+        else:
+            assert [fault.key for fault in faults(text)] == ["objective.metric"]
+
+
+@pytest.mark.parametrize("name", [*catalogue.TRAIN, *catalogue.WARMUP])
+def test_every_training_value_can_be_written_and_searched(name):
+    parameter = catalogue.TRAIN.get(name) or catalogue.WARMUP[name]
+    value = "cross_entropy" if name == "loss" else written(parameter)
+    warmup = name in catalogue.WARMUP
+    given = {"budget": "4ep", "lr": 0.1} | ({} if warmup else {name: value})
+    if warmup:
+        given["warmup"] = {"for": "1ba", name: value}
+    text = f"name: a\ndata: digits\nmodel: mlp\ntrain: {json.dumps(given)}\n"
+    fixed = resolve(read(text), {}, "classification")["train"]
+    assert (fixed["warmup"] if warmup else fixed)[name] == value
+    path = f"warmup.{name}" if warmup else name
+    spec = read(text + f"search: {{{path}: [{json.dumps(value)}]}}")
+    assert resolve(spec, first_point(spec.space), "classification")["train"] == fixed
+
+
+# points and configs
+
+PARTS = {
+    "lr": ["lr: {min: 1e-4, max: 1.0, points: 3}", "lr: [1, 0.1]"],
+    "batch_size": ["batch_size: [16, 64]", "batch_size: {min: 8, max: 64, points: 2}"],
+    "optimizer": [
+        "optimizer: [sgd, {name: sgd, momentum: 0.9, nesterov: true}]",
+        "optimizer: [sgd, {name: adam, lr: {min: 1e-4, max: 1e-2, points: 2}, "
+        "beta1: [0.8, 0.9]}, {name: adamw, lr: 0.3}]",
+        "optimizer.momentum: {min: 0, max: 0.9, points: 2}",
+        "optimizer: {weight_decay: [0, 1e-4], nesterov: [true, false]}",
+    ],
+    "schedule": [
+        "schedule: [constant, {name: cosine, final: 0.5}, "
+        "{name: one_cycle, pct_start: {min: 0.1, max: 0.45, points: 2}, anneal: [cos, linear]}]",
+        "schedule: [{name: step, every: {min: 0.1dur, max: 0.5dur, points: 2}}, exponential]",
+        "schedule.final: {min: 0, max: 0.2, points: 2}",
+    ],
+    "warmup": [
+        "warmup: [null, {for: {min: 1ba, max: 9ba, points: 2}}, {for: 0.1dur, start: [0, 0.5]}]",
+        "warmup.for: [1ba, 4ba]",
+    ],
+    "model": [
+        "model: [logistic, {name: mlp, hidden: [[8], [8, 4]], dropout: {min: 0, max: 0.5, "
+        "points: 2}}, {class_path: mine.Net, init_args: {n: {min: 1, max: 3, points: 2}, k: a}}]",
+        "model.hidden: [[8], [16, 8]]",
+        "model: {batch_norm: [true, false], dropout: [0, 0.5]}",
+    ],
+    "data": ["data.standardize: [true, false]"],
+    "rest": ["clip_norm: [null, 1.0], label_smoothing: {min: 0, max: 0.1, points: 2}"],
+    "budget": ["budget: {min: 1ep, max: 4ep, points: 2}", "budget: [1ep, 500ba]"],
+}
+
+
+@st.composite
+def specs(draw):
+    """A valid spec that searches up to three things at once."""
+    keys = draw(st.lists(st.sampled_from(sorted(PARTS)), unique=True, max_size=3))
+    chosen = [draw(st.sampled_from(PARTS[key])) for key in keys]
+    warmup = draw(st.sampled_from(["null", "{for: 3ba, start: 0.1}"]))
+    return read(small(", ".join(chosen), f"schedule: cosine, warmup: {warmup}"))
+
+
+def assert_located(spec, point):
+    config = resolve(spec, point, "classification")
+    found = locate(spec, config, "classification")
+    assert json.dumps(found, sort_keys=True) == json.dumps(point, sort_keys=True)
+    assert differences(spec, config, "classification") == []
+
+
+@given(specs(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_config_is_found_again_at_its_point(spec, data):
+    names = [name for name, _ in parameters(spec.space)]
+    assert_located(spec, draw(spec.space, {name: data.draw(st.floats(0, 1)) for name in names}))
+
+
+@given(specs())
+@settings(max_examples=40, deadline=None)
+def test_every_point_of_a_grid_is_found_again(spec):
+    points = [point for level in grid(spec.space) for point in level]
+    for point in points[:: max(1, len(points) // 25)]:
+        assert_located(spec, point)
+
+
+def test_a_config_outside_the_space_is_at_no_point():
+    spec = read(small("lr: {min: 0.01, max: 1}, schedule: [constant, {name: cosine, final: 0.5}]"))
+    inside = resolve(spec, {"lr": 0.5, "schedule": {"name": "cosine", "final": 0.5}})
+    assert locate(spec, inside) == {"lr": 0.5, "schedule": {"name": "cosine", "final": 0.5}}
+    for path, value in [
+        ("lr", 2.0),
+        ("schedule", {"name": "cosine", "final": 0.4}),
+        ("schedule", {"name": "linear", "final": 0.5}),
+        ("batch_size", 64),
+        ("budget", "3ep"),
+    ]:
+        outside = copy.deepcopy(inside)
+        outside["train"][path] = value
+        assert locate(spec, outside) is None
+    belonging = copy.deepcopy(inside)
+    belonging["train"]["lr"] = 2.0
+    assert differences(spec, belonging) == [] != differences(spec, outside)
+
+
+def test_differences_name_what_departs():
+    stored = resolve(read(small(train="optimizer: {name: sgd, momentum: 0.5}")), {})
+    other = small(train="optimizer: {name: sgd, momentum: 0.9}").replace("2ep", "4ep")
+    assert differences(read(other), stored) == [
+        'train.budget: "2ep" stored, "4ep" in the spec',
+        "train.optimizer.momentum: 0.5 stored, 0.9 in the spec",
+    ]
+    assert differences(read(small(data="wine")), stored)[0] == (
+        'data.name: "digits" stored, "wine" in the spec'
+    )
+    warm = read(small(train="warmup: 1ep"))
+    assert differences(warm, stored)[0].startswith("train.warmup: null stored, {")
+
+
+@pytest.mark.parametrize(
+    ("fixed", "searched", "point"),
+    [
+        ("optimizer: {momentum: 0.9, name: sgd}", "optimizer.momentum: [0.9, 0.5]", None),
+        ("batch_size: 64", "batch_size: {min: 32, max: 64}", {"batch_size": 64}),
+        ("clip_norm: 1", "clip_norm: [null, 1.0]", {"clip_norm": 1.0}),
+        ("schedule: cosine", "schedule: [cosine, constant]", None),
+        ("schedule: step", "schedule: [{name: step, gamma: [0.1]}]", None),
+        ("warmup: 0.10dur", "warmup.for: [0.1dur]", None),
+        ("optimizer: adam", "optimizer: [{name: adam, lr: [0.1]}]", None),
+        ("loss: cross_entropy", "loss: [cross_entropy]", None),
+    ],
+)
+def test_a_value_moved_from_train_to_search_stays_the_same_training(fixed, searched, point):
+    before, after = read(small(train=fixed)), read(small(searched))
+    stored = resolve(before, {}, "classification")
+    found = resolve(after, point or first_point(after.space), "classification")
+    assert trial_key(found, CONTENT, 0, None) == trial_key(stored, CONTENT, 0, None)
+    assert differences(after, stored, "classification") == []
+    assert locate(after, stored, "classification") is not None
+
+
+def key_of(text, seed=0, fold=None, content=CONTENT, task="classification"):
+    return trial_key(resolve(read(text), {}, task), content, seed, fold)
+
+
+def test_a_trial_key_holds_all_that_is_measured_and_nothing_else():
+    base = key_of(small())
+    assert len(base) == 64 and set(base) <= set(string.hexdigits.lower())
+    same = [
+        small().replace("name: small", "name: other"),
+        small() + "objective: {metric: f1, at: best}\nseeds: 3\nseed: 5\nbayes: {trials: 9}\n",
+        small(train="loss: cross_entropy, batch_size: 32.0"),
+        small(data="{validation: 0.2, name: digits, test: null}"),
+    ]
+    assert {key_of(text) for text in same} == {base}
+    others = [
+        key_of(small(), seed=1),
+        key_of(small(), fold=0),
+        key_of(small(), content={**CONTENT, "data": "d1"}),
+        key_of(small(), content={**CONTENT, "source": "s1"}),
+        key_of(small(data="{name: digits, split_seed: 1}")),
+        key_of(small(data="{name: digits, standardize: true}")),
+        key_of(small(model="{name: mlp, dropout: 0.1}")),
+        key_of(small(train="label_smoothing: 0.1")),
+        key_of(small().replace("2ep", "3ep")),
+    ]
+    assert len({base, *others}) == 1 + len(others)
+
+
+def test_a_files_path_is_not_its_content():
+    one, two, cut = (
+        small(data=f"{{name: npz, source: {source}}}") for source in ("a.npz", "b.npz", "a.npz")
+    )
+    cut = cut.replace("a.npz", "a.npz, samples: 50")
+    assert key_of(one) == key_of(two) != key_of(cut)
+    assert differences(read(two), resolve(read(one), {})) == []
+    assert "source" in resolve(read(one), {})["data"]
+    assert "source" not in identity(resolve(read(one), {}))["data"]
+
+
+def test_a_trial_key_outlives_the_journal():
+    spec = read(small(PARTS["optimizer"][1] + ", " + PARTS["schedule"][0]))
+    for point in points_of(spec):
+        config = resolve(spec, point, "classification")
+        stored = json.loads(json.dumps(config))
+        assert trial_key(stored, CONTENT, 0, None) == trial_key(config, CONTENT, 0, None)
+
+
+def test_the_hashes_of_a_key_are_the_facts():
+    facts = Facts("classification", "d", "s", (1,), (1,), 0, (1,), 2, "cpu", (), "", {}, 1)
+    assert hashes(facts) == {"data": "d", "source": "s"}
+
+
+def test_flat_values_are_those_in_which_points_differ():
+    spec = read(
+        small(
+            "lr: [1, 2], schedule: [constant, {name: cosine, final: 0.5}, {name: cosine, final: "
+            "0.1}, {name: one_cycle, pct_start: {min: 0.1, max: 0.3}, div: 10}]"
+        )
+    )
+
+    def flat(**schedule):
+        return flatten(spec.space, resolve(spec, {"lr": 1.0, "schedule": schedule}))
+
+    assert flat(name="constant") == {"lr": 1.0, "schedule": "constant"}
+    assert flat(name="cosine", final=0.5)["schedule.final"] == 0.5
+    assert flat(name="one_cycle", div=10.0, pct_start=0.2) == {
+        "lr": 1.0,
+        "schedule": "one_cycle",
+        "schedule.pct_start": 0.2,
+    }
+
+
+# summaries
+
+
+def test_a_spec_is_read_back_in_words():
+    text = BASE + "  schedule: [constant, {name: cosine, final: {min: 0, max: 1, points: 2}}]\n"
+    assert describe(read(text + "seeds: 2\n")) == (
+        "Run 'digits' trains mlp on digits, budget 5ep a trial. "
+        "It searches batch_size (32, 64); label_smoothing (0 to 0.2, 3 points); "
+        "schedule (constant, cosine (with its final)). "
+        "The grid has 18 points. A point is 2 trials (2 seeds). "
+        "A trial takes 112 to 225 steps. "
+        "Points are compared by validation accuracy, last of the training."
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (small(), "It searches nothing: grid trains its one point. The grid has 1 point."),
+        (small("lr: {min: 0.1, max: 1}"), "No grid: lr has no 'points'"),
+        (small("lr: {min: 0.1, max: 1}"), "lr (0.1 to 1, log)"),
+        (small("budget: {min: 1ep, max: 2ep}"), "budget searched a trial"),
+        (small("budget: {min: 1ep, max: 2ep}"), "A trial takes 45 to 90 steps"),
+        (small(data="{name: digits, validation: {folds: 5}}"), "A point is 5 trials (5 folds)"),
+        (small(data="{class_path: a.b}"), "the task's usual metric"),
+        (small(data="{class_path: a.b}"), "are known when the data load"),
+        (small(data="diabetes"), "compared by validation loss"),
+    ],
+)
+def test_what_a_summary_says(text, words):
+    assert words.lower() in describe(read(text)).lower()
+
+
+def test_the_first_point_has_the_lowest_values_and_first_options():
+    spec = read(
+        small("lr: {min: 0.1, max: 1}, budget: {min: 2ep, max: 3ep}, optimizer: [adam, sgd]")
+    )
+    assert first_point(spec.space) == {"lr": 0.1, "budget": "2ep", "optimizer": {"name": "adam"}}
+
+
+def test_schedules_are_shown_at_the_ends_of_their_ranges():
+    spec = read(small("schedule: [constant, {name: cosine, final: {min: 0, max: 1}}], lr: [1, 2]"))
+    found = [point["schedule"] for point in schedule_points(spec.space, {"lr": 1.0})]
+    assert found == [
+        {"name": "constant"},
+        {"name": "cosine", "final": 0.0},
+        {"name": "cosine", "final": 1.0},
+    ]
+    assert schedule_points(read(small("lr: [1]")).space, {"lr": 1.0}) == [{"lr": 1.0}]
+
+
+def test_steps_are_epochs_times_samples_over_the_batch():
+    config = resolve(read(small()), {})
+    assert steps_of(config, 1000) == round(2 * 1000 / 32)
+    config["train"]["budget"] = "1ba"
+    assert steps_of(config, 1000) == 1
+
+
+# export
+
+
+@given(specs(), st.integers(0, 2**16))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_an_exported_point_is_a_spec_of_that_point_alone(tmp_path, spec, seed):
+    (point,) = points_of(spec, 1, seed)
+    config = resolve(spec, point, "classification")
+    path = tmp_path / "best.yaml"
+    path.write_text(export_spec(spec, config, Objective("f1", "max", "best"), "small-best"))
+    back = read_spec(path)
+    assert not back.space
+    assert (back.name, back.metric, back.at, back.seeds) == ("small-best", "f1", "best", spec.seeds)
+    again = resolve(back, {}, "classification")
+    assert identity(again) == identity(config)
+    keys = {trial_key(part, CONTENT, 3, None) for part in (config, again)}
+    assert len(keys) == 1
+
+
+@pytest.mark.parametrize("value", ["1e-3", "08", "no", "null", "~", "a: b", "\x85", "a\n", "", "é"])
+def test_a_text_is_exported_so_that_it_is_read_back(value):
+    document = small(model="{class_path: mine.Net, init_args: {mode: " + json.dumps(value) + "}}")
+    spec = read(document)
+    text = export_spec(spec, resolve(spec, {}), Objective("accuracy", "max"), "1e-3")
+    back = read(text)
+    assert back.model == spec.model and back.name == "1e-3"
+
+
+def test_an_exported_file_keeps_the_data_it_names():
+    spec = read(small(data="{name: npz, source: there/a.npz, validation: source, test: 0.1}"))
+    text = export_spec(spec, resolve(spec, {}), Objective("loss", "min"), "best")
+    back = validate(parse(text, "best.yaml"), Path("/elsewhere"), text)
+    assert back.data == spec.data
+
+
+def test_an_exported_name_has_at_most_64_characters():
+    assert export_name("digits") == "digits-best"
+    assert export_name("x" * 64) == "x" * 59 + "-best"
+
+
+# anything at all
+
+WHOLE = parse(small(", ".join(parts[0] for parts in PARTS.values())), "f").data
+WHOLE |= {"objective": {"metric": "f1", "at": "best"}, "random": {"trials": 4}, "seeds": 2}
+IMPORTED = parse(
+    small(
+        "model.init_args.a: [1, 2], model: {init_args: {b: {min: 1, max: 3}}}, " + PARTS["data"][0],
+        "warmup: {for: 1ba}, optimizer: adam",
+        "{class_path: mine.load, init_args: {n: 3}, validation: {folds: 3}, test: 0.1}",
+        "{class_path: mine.Net, init_args: {a: 1}}",
+    ),
+    "f",
+).data
+TABLES = (catalogue.TRAIN, catalogue.WARMUP, *catalogue.GROUPS.values(), catalogue.METRICS)
+WORDS = sorted(
+    {name for table in TABLES for name in table}
+    | {
+        key
+        for table in catalogue.GROUPS.values()
+        for entry in table.values()
+        for key in entry.parameters
+    }
+    | {"name", "class_path", "init_args", "min", "max", "points", "scale", "log", "at", "folds"}
+    | {"5ep", "0.1dur", "1dur", "100ba", "x.Y", "", "model.hidden", "warmup.for", "optimizer.lr"}
+)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 40),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(WORDS),
+    st.text(max_size=6),
+)
+KEYS = st.sampled_from(WORDS) | st.text(max_size=4)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def paths(tree, prefix=()):
+    yield prefix
+    if isinstance(tree, dict | list):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from paths(value, (*prefix, key))
+
+
+PATHS = sorted({".".join(map(str, path)) for path in (*paths(WHOLE), *paths(IMPORTED)) if path})
+
+
+@st.composite
+def mutants(draw):
+    """A valid spec in which one or two nodes are replaced, added or taken away."""
+    tree = copy.deepcopy(draw(st.sampled_from([WHOLE, IMPORTED])))
+    for _ in range(draw(st.integers(1, 2))):
+        *parents, last = draw(st.sampled_from([path for path in paths(tree) if path]))
+        node = tree
+        for key in parents:
+            node = node[key]
+        value = copy.deepcopy(draw(VALUES))
+        action = draw(st.sampled_from(["replace", "add", "remove"]))
+        if action == "add" and isinstance(node[last], dict):
+            node[last][draw(KEYS)] = value
+        elif action == "add" and isinstance(node[last], list):
+            node[last].append(value)
+        elif action == "remove":
+            del node[last]
+        else:
+            node[last] = value
+    return tree
+
+
+def read_or_refuse(make):
+    """Whatever is no spec is refused; whatever is one can be described and trained."""
+    try:
+        spec = make()
+    except LrsearchError as error:
+        assert str(error)
+        return
+    describe(spec)
+    task = spec.task or "classification"
+    for point in (first_point(spec.space), *points_of(spec, 2)):
+        config = resolve(spec, point, task)
+        assert steps_of(config, 1000) >= 1
+        assert differences(spec, config, task) == []
+        located = locate(spec, config, task)
+        assert located is not None
+        assert identity(resolve(spec, located, task)) == identity(config)
+        trial_key(config, CONTENT, 0, None)
+
+
+@given(mutants())
+@settings(max_examples=250, deadline=None)
+def test_a_damaged_spec_is_refused_or_works(tree):
+    read_or_refuse(lambda: validate(Document("f.yaml", tree), FOLDER, ""))
+
+
+@given(mutants())
+@settings(max_examples=80, deadline=None)
+def test_a_damaged_file_is_refused_or_works(tree):
+    read_or_refuse(lambda: read(yaml.safe_dump(tree, sort_keys=False)))
+
+
+PIECES = ["name: ", "- ", "{", "}", "[", "]", "\n", "  ", "x", "&a ", "*a", "!!str ", "? ", "| "]
+PIECES += ["> ", "'", '"', "\t", "---\n", "...\n", "%YAML 1.1\n", "\\U", "1e-3", ": ", ", ", "#"]
+
+
+@given(st.text(max_size=40) | st.lists(st.sampled_from(PIECES), max_size=25).map("".join))
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_refused(text):
+    with pytest.raises(SpecError):
+        read(text)
+
+
+@given(st.binary(max_size=60))
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_any_bytes_are_refused(tmp_path, content):
+    path = tmp_path / "spec.yaml"
+    path.write_bytes(content)
+    with pytest.raises(SpecError):
+        read_spec(path)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=12),
+            st.tuples(
+                st.sampled_from(PATHS) | st.sampled_from(WORDS).map("train.{}".format),
+                st.text(max_size=8)
+                | VALUES.map(lambda value: yaml.safe_dump(value, default_flow_style=True)),
+            ).map("=".join),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.sampled_from([WHOLE, IMPORTED]),
+)
+@settings(max_examples=250, deadline=None)
+def test_any_override_is_refused_or_works(overrides, tree):
+    def make():
+        document = Document("f.yaml", copy.deepcopy(tree))
+        for override in overrides:
+            apply_override(document, override)
+        return validate(document, FOLDER, "")
+
+    read_or_refuse(make)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_written_by_python_is_read_back(value):
+    assert plain_scalar(repr(value)) == value
+    assert plain_scalar(f"{round_value(value):.12g}") == round_value(value)
+
+
+def test_the_specs_that_are_damaged_are_whole():
+    for tree in (WHOLE, IMPORTED):
+        assert validate(Document("f.yaml", tree), FOLDER, "").space

@@ -277,7 +277,7 @@ DATA: dict[str, Source] = {
 
 SPLITTING: dict[str, Parameter] = {
     "standardize": Parameter("bool", False, doc="by mean and deviation of the training split"),
-    "split_seed": Parameter("int", 0, low=0),
+    "split_seed": Parameter("int", 0, low=0, high=2**32 - 1),
 }
 """The plain values every data source takes; `validation` and `test` have grammars of their own."""
 

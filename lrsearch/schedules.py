@@ -99,8 +99,9 @@ def multipliers(
     budget: int,
     samples: int,
     batch_size: int,
+    steps: Array | None = None,
 ) -> Array:
-    """The multiplier of every step, shape [budget].
+    """The multipliers of `steps` (0-based, ascending), or of every step, shape [budget].
 
     `schedule` and `warmup` are as a resolved spec has them, every argument filled. The warmup
     rises in a line from its `start` at step 0 to 1 at its end (torch LinearLR(start, 1, steps)).
@@ -111,12 +112,14 @@ def multipliers(
     if "every" in arguments:
         length = duration.parse(arguments["every"])
         arguments["every"] = length.steps(samples=samples, batch_size=batch_size, budget=budget)
-    total = budget - ahead
-    after = FUNCTIONS[schedule["name"]](np.arange(total, dtype=np.float64), total, **arguments)
-    if warmup is None or not ahead:
-        return after
-    rise = warmup["start"] + (1.0 - warmup["start"]) * np.arange(ahead) / ahead
-    return np.concatenate([rise, after])
+    if steps is None:
+        steps = np.arange(budget, dtype=np.float64)
+    rising, after = steps[steps < ahead], steps[steps >= ahead] - ahead
+    values = FUNCTIONS[schedule["name"]](after, budget - ahead, **arguments)
+    if warmup is None or not len(rising):
+        return values
+    rise = warmup["start"] + (1.0 - warmup["start"]) * rising / ahead
+    return np.concatenate([rise, values])
 
 
 def table(lanes: Sequence[Array]) -> Array:

@@ -65,7 +65,13 @@ class Float:
         return self.low + share * (self.high - self.low)
 
     def grid(self) -> list[float]:
-        """Its `points` numbers, evenly spaced on its scale, ends included; one is the middle."""
+        """Its `points` numbers, evenly spaced on its scale, ends included; one is the middle.
+        Those that round to one value are kept once."""
+        values = (min(max(round_value(raw), self.low), self.high) for raw in self.spread())
+        return list(dict.fromkeys(values))
+
+    def spread(self) -> list[float]:
+        """The numbers of the grid before rounding."""
         count = self.points or 0
         if self.low == self.high:
             return [self.low][:count]
@@ -105,7 +111,7 @@ class Int:
 
     def grid(self) -> list[float]:
         """Its `points` numbers on its scale, ends included, those that round to one kept once."""
-        exact = Float(self.low, self.high, self.log, self.points).grid()
+        exact = Float(self.low, self.high, self.log, self.points).spread()
         return list(dict.fromkeys(float(self.value(raw)) for raw in exact))
 
 

@@ -425,7 +425,7 @@ def go_through(progress):
 
 PLAIN = """\
 a note
-[11/40] trial 11  accuracy 0.97222  1.3s  lr=0.0316 batch_size=64
+[11/40] trial 11  accuracy 0.9722  1.3s  lr=0.0316 batch_size=64
 [12/40] trial 12  failed  0.2s  lr=0.0316 batch_size=64  RuntimeError: [red] boom
 warning: careful
 """
@@ -475,8 +475,8 @@ def test_terminal_shows_lines_that_stay_and_a_part_that_moves(monkeypatch):
     for line in PLAIN.splitlines():
         assert line in text
     last = text[text.rindex("trial 13") :]
-    assert re.search(r"trial 13  lr=0\.5 .* 25%  accuracy 0\.875", last)
-    assert re.search(r"best  accuracy 0\.97222  lr=0\.0316 batch_size=64", last)
+    assert re.search(r"trial 13  lr=0\.5 .* 25%  accuracy 0\.8750", last)
+    assert re.search(r"best  accuracy 0\.9722  lr=0\.0316 batch_size=64", last)
     # 12.25 of 50 are done, 2.25 of them in these 90 s: 37.75 to go, at 40 s each.
     assert re.search(r"12/50 .*1m 30s, 25m 10s left, 2 workers", last)
     assert raw.count("\x1b[?25l") == raw.count("\x1b[?25h") == 1  # the cursor is back

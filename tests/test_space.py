@@ -1,5 +1,6 @@
 """Spaces: points built and read back, draws, grids from coarse to fine."""
 
+import itertools
 import json
 import math
 
@@ -271,7 +272,7 @@ def test_levels_halve_the_gaps(count):
     assert coarse == [0, (count - 1) // 2, count - 1]
     for level in range(max(fineness) + 1):
         present = [index for index in range(count) if fineness[index] <= level]
-        widest = max(right - left for left, right in zip(present, present[1:], strict=False))
+        widest = max(right - left for left, right in itertools.pairwise(present))
         assert widest <= math.ceil((count - 1) / 2 ** (level + 1))
 
 
@@ -323,6 +324,8 @@ def test_a_grid_is_even_on_its_scale_and_one_value_is_the_middle():
     assert Float(0.01, 1.0, True, 1).grid() == [pytest.approx(0.1)]
     assert Int(1, 4, False, 9).grid() == [1, 2, 3, 4]
     assert Float(2.0, 2.0, False, 5).grid() == [2.0]
+    assert Float(1.0, 1.0 + 2e-11, False, 9).grid() == [1.0, 1.0 + 1e-11, 1.0 + 2e-11]
+    assert Int(10**15, 10**15 + 4, False, 3).grid() == [10**15, 10**15 + 2, 10**15 + 4]
 
 
 def test_ranges_without_points_are_named_by_their_ids():

@@ -264,6 +264,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
         ("max: 0.2", "max: -0.2", 12, "search.label_smoothing.max", "too small"),
         ("min: 0.0", "min: 0.5", 12, "search.label_smoothing.min", "min 0.5 is above max 0.2"),
         ("points: 3", "points: 0", 12, "search.label_smoothing.points", "from 1"),
+        ("points: 3", "points: 100001", 12, "search.label_smoothing.points", "up to 100000"),
         ("points: 3", "point: 3", 12, "search.label_smoothing.point", "did you mean 'points'?"),
         ("points: 3", "scale: log", 12, "search.label_smoothing.min", "no place on a log scale"),
         ("min: 0.0, ", "", 12, "search.label_smoothing", "'min' is missing"),

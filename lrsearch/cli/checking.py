@@ -9,6 +9,9 @@ import typer
 
 from lrsearch.cli import options
 
+MOST_STEPS = 2000
+"""Far more than a terminal has columns."""
+
 
 def check(
     config: options.Config,
@@ -98,6 +101,7 @@ def _curves(spec: Any) -> list[tuple[str, list[float]]]:
                 budget=steps,
                 samples=samples,
                 batch_size=train["batch_size"],
+                steps=_drawn(steps),
             )
         except ValueError as error:
             from lrsearch.errors import Fault, SpecError
@@ -110,6 +114,15 @@ def _curves(spec: Any) -> list[tuple[str, list[float]]]:
         title += f"  ({steps:,} steps of batch {train['batch_size']}{batch_note})"
         found.append((title, [float(value) for value in values]))
     return found
+
+
+def _drawn(budget: int) -> Any:
+    """The steps a curve is drawn from: all, or `MOST_STEPS` of them evenly."""
+    import numpy as np
+
+    if budget <= MOST_STEPS:
+        return np.arange(budget, dtype=np.float64)
+    return np.round(np.linspace(0, budget - 1, MOST_STEPS))
 
 
 def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:

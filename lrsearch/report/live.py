@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lrsearch.report.text import count, format_params, format_seconds, format_value, one_line
+from lrsearch.report.text import count, format_fixed, format_params, format_seconds, one_line
 from lrsearch.trial import Objective, Outcome
 
 INTERVAL = 0.25
@@ -166,7 +166,9 @@ class Progress:
 
     def _valued(self, value: float | None) -> str:
         metric = one_line(self._objective.metric) if self._objective else "value"
-        return f"{metric} {'-' if value is None else format_value(float(value), 4)}"
+        # Four decimals suit accuracies, and keep lines of one search aligned.
+        decimals = 4 if value is not None and 1e-3 <= abs(value) < 100 else None
+        return f"{metric} {'-' if value is None else format_fixed(value, decimals)}"
 
     def _print(self, line: str, style: str, *, cut: bool = False) -> None:
         if self._display is not None:

@@ -40,7 +40,7 @@ TOP_LEVEL = (
 )
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-_COUNT = Parameter("int", low=1)
+_COUNT = Parameter("int", low=1, high=100_000)
 _SETTINGS: dict[str, dict[str, Parameter]] = {
     "random": {
         "trials": Parameter("int", 40, low=1),
@@ -738,11 +738,14 @@ class _Reader:
             message = f"{folds} folds of {source.samples} samples"
             self.fault(("data", "validation", "folds"), message)
             return
-        samples = min(
-            catalogue.split_sizes(source.samples, folds or validation, data["test"] or 0.0)[0]
+        sizes, held_out, _ = catalogue.split_sizes(
+            source.samples, folds or validation, data["test"] or 0.0
         )
-        if samples < 1:
-            self.fault(("data", "validation"), "no sample is left to train on")
+        samples = min(sizes)
+        if samples < 1 or held_out < 1:
+            use = "train on" if samples < 1 else "validate with"
+            message = f"of {source.samples} samples none is left to {use}"
+            self.fault(("data", "validation"), message)
             return
         ranges = dict(space.dimensions)
         batches: list[tuple[Path, Any]] = [(("train", "batch_size"), train["batch_size"])]

@@ -83,7 +83,8 @@ class Cohort:
     """Trials of one structure for one worker.
 
     `rungs` are the steps at which a trial waits for a verdict. Weights of a completed trial
-    come back only when its objective is at least as good as `bar` (None: always).
+    come back only when its objective is at least as good as `bar` (None: always). `data_hash` and
+    `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
     """
 
     trials: tuple[Trial, ...]
@@ -92,6 +93,8 @@ class Cohort:
     objective: Objective
     bar: float | None = None
     rungs: tuple[int, ...] = ()
+    data_hash: str = ""
+    source_hashes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -165,13 +168,14 @@ class Ended:
 class Facts:
     """What only loading the data and building the models can tell.
 
+    `source_hashes` has the SHA-256 of the user code behind each class path the configs name.
     `train_samples` and `validation_samples` have one entry a fold (one without folds);
     `input_shape` is one sample's; `outputs` is the number of classes, or of regression targets.
     """
 
     task: str
     data_hash: str
-    source_hash: str
+    source_hashes: Mapping[str, str]
     train_samples: tuple[int, ...]
     validation_samples: tuple[int, ...]
     test_samples: int

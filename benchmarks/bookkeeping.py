@@ -100,7 +100,7 @@ def measure(strategy: str, trials: int, folder: Path, sampler: Clock) -> float:
     facts = Facts(
         task="classification",
         data_hash="0",
-        source_hash="",
+        source_hashes={},
         train_samples=(1438,),
         validation_samples=(359,),
         test_samples=0,

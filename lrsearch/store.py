@@ -3,7 +3,7 @@
 ::
 
     runs/<name>/
-      run.json        {"format": 1, "lrsearch": version}; its presence makes the folder a run
+      run.json        {"format": 1, "lrsearch": version, ...}; its presence makes this a run
       spec.yaml       the spec as first given
       journal.jsonl   the truth, one event a line
       curves/         000012.json: the curve of trial 12, written before its `ended` line
@@ -63,7 +63,9 @@ class History:
     first proposer) go by trial number, `by_key` from a trial's key to the latest number with it.
     `running` are the trials started and not ended in the latest session. `seconds` is the wall
     time of the sessions that were closed, `closed` the reason the latest one gave, if it did.
-    `notes` are the bodies of the `noted` lines, "kind" included.
+    `notes` are the bodies of the `noted` lines, "kind" included. `lines` counts what was folded;
+    `ended_at` and `proposed_at` (parallel to `proposals`) are the counts at those lines, which say
+    what was known when.
     """
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
@@ -76,11 +78,11 @@ class History:
     seconds: float = 0.0
     notes: list[dict[str, Any]] = field(default_factory=list)
     closed: str | None = None
-
-    @property
-    def next_number(self) -> int:
-        """The number of the next new trial; the first is 1."""
-        return max(self.trials, default=0) + 1
+    next_number: int = 1
+    """The number of the next new trial; the first is 1."""
+    lines: int = 0
+    ended_at: dict[int, int] = field(default_factory=dict)
+    proposed_at: list[int] = field(default_factory=list)
 
 
 def fold(history: History, line: Mapping[str, Any]) -> None:
@@ -107,12 +109,14 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.running.add(number)
         else:
             history.results[number] = _result(body["result"])
+            history.ended_at[number] = history.lines
             history.running.discard(number)
     elif event == "noted":
         history.notes.append(body)
     elif event == "closed":
         history.closed, seconds = str(body["reason"]), float(body["seconds"])
         history.seconds += seconds
+    history.lines += 1
 
 
 def _fold_proposed(history: History, body: Mapping[str, Any]) -> None:
@@ -133,9 +137,11 @@ def _fold_proposed(history: History, body: Mapping[str, Any]) -> None:
         if number not in trials and number not in history.trials:
             raise ValueError(f"trial {number} was never proposed")
     history.trials |= trials
+    history.next_number = max(history.next_number, *(number + 1 for number in trials), 1)
     history.strategy |= dict.fromkeys(trials, strategy)
     history.by_key |= {trial.key: number for number, trial in trials.items()}
     history.proposals += proposals
+    history.proposed_at += [history.lines] * len(proposals)
 
 
 def _result(body: Mapping[str, Any]) -> Result:
@@ -377,8 +383,8 @@ def _folder(root: Path, name: str) -> Path:
     return root / name
 
 
-def _head() -> bytes:
-    return _dump({"format": FORMAT, "lrsearch": __version__}).encode() + b"\n"
+def _head(more: Mapping[str, Any] | None = None) -> bytes:
+    return _dump({"format": FORMAT, "lrsearch": __version__, **(more or {})}).encode() + b"\n"
 
 
 # Reading ------------------------------------------------------------------------------------
@@ -528,7 +534,9 @@ class Run:
                 raise
 
     def opened(self, spec: Mapping[str, Any], strategy: str, facts: Mapping[str, Any]) -> None:
-        """A session begins."""
+        """A session begins; run.json gets the versions and the device that its facts name."""
+        named = {key: facts[key] for key in ("versions", "device", "device_name") if key in facts}
+        _write_whole(self.folder / "run.json", _head(named), sync=False)
         self.append("opened", {"spec": spec, "strategy": strategy, "facts": facts}, sync=True)
 
     def proposed(
@@ -607,6 +615,12 @@ class Run:
     def keep_weights(self, trial: int, content: bytes) -> None:
         """Write a trial's weights, the content of a safetensors file, into best/."""
         _write_whole(self.folder / "best" / f"trial-{trial:06d}.safetensors", content, sync=False)
+
+    def stored_weights(self) -> set[int]:
+        """The trials whose weights are in best/."""
+        with _using(self.folder / "best"):
+            found = (self.folder / "best").glob("trial-*.safetensors")
+            return {int(path.stem.removeprefix("trial-")) for path in found}
 
     def drop_weights(self, keep: set[int]) -> None:
         """Delete all weights but those of the trials in `keep`."""

@@ -23,7 +23,6 @@ from lrsearch.spec.export import export_name, export_spec
 from lrsearch.spec.model import (
     differences,
     flatten,
-    hashes,
     identity,
     locate,
     resolve,
@@ -33,7 +32,7 @@ from lrsearch.spec.model import (
 from lrsearch.spec.overrides import apply_override
 from lrsearch.spec.summary import describe, first_point, schedule_points
 from lrsearch.spec.validate import validate
-from lrsearch.trial import Facts, Objective
+from lrsearch.trial import Objective
 
 CONTENT = {"data": "d0", "source": "s0"}
 FOLDER = Path("/specs")
@@ -970,11 +969,6 @@ def test_a_trial_key_outlives_the_journal():
         config = resolve(spec, point, "classification")
         stored = json.loads(json.dumps(config))
         assert trial_key(stored, CONTENT, 0, None) == trial_key(config, CONTENT, 0, None)
-
-
-def test_the_hashes_of_a_key_are_the_facts():
-    facts = Facts("classification", "d", "s", (1,), (1,), 0, (1,), 2, "cpu", (), "", {}, 1)
-    assert hashes(facts) == {"data": "d", "source": "s"}
 
 
 def test_flat_values_are_those_in_which_points_differ():

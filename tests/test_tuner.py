@@ -30,7 +30,7 @@ from lrsearch.store import History, Run, read, read_curve
 from lrsearch.train.build import build_model
 from lrsearch.train.resident import load_raw
 from lrsearch.trial import Facts, Objective, Outcome, Trial, Workplace
-from lrsearch.tuner.ledger import Content, Ledger
+from lrsearch.tuner.ledger import Ledger, content_of
 from lrsearch.tuner.loop import COHORT, Ending, cohorts, structure, tune
 from lrsearch.tuner.preparing import prepare
 
@@ -140,7 +140,7 @@ class Found:
     def __init__(self, spec: Spec, facts: Facts, folder: Path, ending: Ending, log: Log) -> None:
         self.spec, self.facts, self.folder, self.ending, self.log = spec, facts, folder, ending, log
         self.history: History = read(folder)
-        content = Content(facts.task, facts.data_hash, facts.source_hash)
+        content = content_of(facts)
         self.ledger = Ledger(spec, content, self.history)
         self.objective = spec.objective(facts.task)
         self.points = summarize(self.ledger.records(), self.objective)

@@ -51,6 +51,8 @@ def _end(value: float, searched: Range) -> str | None:
         return None
     # Room for rounding: a grid's ends come back from a logarithm.
     share, near = (value - low) / (high - low), NEAR + 1e-9
+    if not -1e-9 <= share <= 1 + 1e-9:
+        return None  # measured before the range was narrowed
     if share <= near and searched.low != searched.least:
         return "lowest"
     if share >= 1 - near and searched.high != searched.most:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 
 from lrsearch import __version__
 from lrsearch.cli import checking, reading, searching
+from lrsearch.cli.closing import ignore_closed_stdout, say
 from lrsearch.errors import LrsearchError
 
 app = typer.Typer(
@@ -29,17 +29,13 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         try:
-            command(*args, **kwargs)
-            sys.stdout.flush()
+            with ignore_closed_stdout():
+                command(*args, **kwargs)
         except LrsearchError as error:
-            print(f"error: {error}", file=sys.stderr)
+            say(f"error: {error}")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
-        except BrokenPipeError:
-            # The reader of a pipe (head, less) has left: nothing more to say, and no complaint.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
 
     return run
 
@@ -75,4 +71,7 @@ app.command()(_guarded(reading.repair))
 
 def main() -> None:
     """The console script."""
-    app()
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)

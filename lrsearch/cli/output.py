@@ -10,14 +10,19 @@ import typer
 from lrsearch.analysis.points import last_metrics
 from lrsearch.analysis.requirement import Requirement
 from lrsearch.catalogue import METRICS
+from lrsearch.cli.closing import say
 from lrsearch.cli.stored import open_stored, view_run
 from lrsearch.errors import UsageError, suggest
 from lrsearch.report.view import RunView
 
 
-def show_result(folder: Path, *, json: bool, all_rows: bool) -> RunView:
-    """Print a run's result and return it."""
-    view = view_run(open_stored(str(folder), folder.parent))
+def read_result(folder: Path) -> RunView:
+    """A run's result."""
+    return view_run(open_stored(str(folder), folder.parent))
+
+
+def show_result(view: RunView, *, json: bool, all_rows: bool) -> None:
+    """Print a result."""
     if json:
         from lrsearch.report.machine import to_json
 
@@ -26,13 +31,12 @@ def show_result(folder: Path, *, json: bool, all_rows: bool) -> RunView:
         from lrsearch.report.tables import open_console, result
 
         open_console(sys.stdout).print(result(view, all_rows=all_rows))
-    return view
 
 
 def meet(view: RunView, requirement: Requirement | None) -> None:
     """Exit with 1 where no trial completed, with 3 where the requirement is not met."""
     if view.best is None:
-        print("error: no trial completed, so there is no best point", file=sys.stderr)
+        say("error: no trial completed, so there is no best point")
         raise typer.Exit(1)
     if requirement is None:
         return
@@ -41,10 +45,7 @@ def meet(view: RunView, requirement: Requirement | None) -> None:
         metrics[view.objective.metric] = view.best.objective
     if not requirement.met(metrics):
         reached = metrics[requirement.metric]
-        print(
-            f"not met: {requirement}: the best point reached {reached:.6g}",
-            file=sys.stderr,
-        )
+        say(f"not met: {requirement}: the best point reached {reached:.6g}")
         raise typer.Exit(3)
 
 

@@ -4,71 +4,44 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lrsearch.report.text import format_params
-from lrsearch.search import Request, make_strategy, trial_limit
-from lrsearch.search.strategy import point_key
-from lrsearch.spec.model import Spec, flatten, resolve, steps_of
+from lrsearch.report.text import count, format_params
+from lrsearch.spec.model import Spec, flatten, steps_of
 from lrsearch.store import History, read
-from lrsearch.trial import Facts, Point
-from lrsearch.tuner.ledger import Content, Ledger
+from lrsearch.trial import Facts, Trial
+from lrsearch.tuner.ledger import Ledger, content_of
+from lrsearch.tuner.proposer import Proposer
 
 SHOWN = 25
 
 
-def show_plan(spec: Spec, strategy: str, facts: Facts, folder: Path) -> None:
+def show_plan(
+    spec: Spec, strategy: str, facts: Facts, folder: Path, *, retry_failed: bool = False
+) -> None:
     """Print the points the strategy would train next, and how long a trial is."""
     history = read(folder) if (folder / "run.json").exists() else History()
-    content = Content(facts.task, facts.data_hash, facts.source_hash)
-    ledger = Ledger(spec, content, history)
+    ledger = Ledger(spec, content_of(facts), history)
     ledger.refuse_stranger()
-    measured = {
-        point_key(entry.point)
-        for entry in ledger.entries.values()
-        if entry.point is not None and all(number in history.results for number in entry.trials)
-    }
-    limit = trial_limit(strategy, spec)
-    mine = {
-        point_key(entry.point)
-        for proposal in history.proposals
-        if proposal.strategy == strategy
-        and (entry := ledger.entry_of.get(proposal.trials[0])) is not None
-        and entry.point is not None
-    }
-
-    def known(point: Point) -> bool:
-        return point_key(point) in measured
-
-    proposer = make_strategy(strategy, spec, spec.objective(facts.task))
-    points = []
-    proposed = set(mine)
-    index = sum(1 for proposal in history.proposals if proposal.strategy == strategy)
-    room = 10**9 if limit is None else max(0, limit - len(mine))
-    while room > 0:
-        generation = proposer.propose(
-            Request(index, room, known, lambda point: point_key(point) in proposed)
-        )
-        if not generation:
+    proposer = Proposer(spec, strategy, ledger, retry_failed=retry_failed)
+    trials: dict[int, Trial] = {trial.number: trial for trial in proposer.unfinished().waiting}
+    answered = 0
+    # A strategy that learns proposes no further before these have their results.
+    while not (proposer.waits and trials):
+        generation = proposer.propose()
+        if generation is None:
             break
-        points += generation
-        proposed.update(map(point_key, generation))
-        index += len(generation)
-        room -= len(generation)
-        if proposer.waits:
-            break
-    unmeasured = [point for point in points if not known(point)]
-    steps = {
-        steps_of(resolve(spec, point, facts.task), max(facts.train_samples)) for point in unmeasured
-    }
-    later = " in its next generation" if proposer.waits and room > 0 else ""
-    trials = len(unmeasured) * spec.trials_per_point
-    print(f"{strategy} would train {trials} trials of {len(unmeasured)} points{later}")
-    print(
-        f"  on {facts.device_name}, {len(points) - len(unmeasured)} points answered from {folder}"
-    )
+        trials |= {trial.number: trial for trial in generation.waiting}
+        answered += generation.answered
+    points = {ledger.entry_of[number].number: trial for number, trial in trials.items()}
+    planned = f"{count(len(trials), 'trial')} of {count(len(points), 'point')}"
+    later = " first, and then what it learns from them" if proposer.waits and trials else ""
+    print(f"{strategy} would train {planned}{later}")
+    print(f"  on {facts.device_name}; {count(answered, 'proposal')} answered from {folder}")
+    samples = max(facts.train_samples)
+    steps = {steps_of(trial.config, samples) for trial in trials.values()}
     if steps:
-        print(f"  a trial takes {min(steps):,} to {max(steps):,} steps")
-    for point in unmeasured[:SHOWN]:
-        config = resolve(spec, point, facts.task)
-        print("  " + format_params(flatten(spec.space, config)))
-    if len(unmeasured) > SHOWN:
-        print(f"  … and {len(unmeasured) - SHOWN} more")
+        few, many = min(steps), max(steps)
+        print(f"  a trial takes {few:,} steps" if few == many else f"  {few:,} to {many:,} steps")
+    for trial in list(points.values())[:SHOWN]:
+        print("  " + format_params(flatten(spec.space, trial.config)))
+    if len(points) > SHOWN:
+        print(f"  and {len(points) - SHOWN} more")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from lrsearch.cli import options
+from lrsearch.cli.closing import say
 from lrsearch.errors import UsageError
 
 
@@ -63,6 +65,7 @@ def export(
 ) -> None:
     """Write the best point as a complete spec with nothing left to search."""
     from lrsearch.cli.stored import open_stored, view_run
+    from lrsearch.spec import needed_imports, read_spec
     from lrsearch.spec.export import export_name, export_spec
     from lrsearch.spec.validate import NAME
 
@@ -91,7 +94,10 @@ def export(
         raise UsageError(f"{output} exists already", hint="--force overwrites it") from None
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
-    print(f"wrote {output}; train it with: lrsearch grid {output}", file=sys.stderr)
+    following = ["lrsearch", "grid", str(output)]
+    for module in needed_imports(read_spec(output)):
+        following += ["--allow-import", module]
+    say(f"wrote {output}; train it with: {shlex.join(following)}")
 
 
 def repair(

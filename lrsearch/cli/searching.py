@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -15,6 +16,7 @@ from typing import Annotated
 import typer
 
 from lrsearch.cli import options
+from lrsearch.cli.closing import ignore_closed_stdout, say
 from lrsearch.errors import RunLocked, UsageError
 from lrsearch.executors.port import Executor
 
@@ -102,7 +104,12 @@ def _search(
 ) -> None:
     from lrsearch.analysis.requirement import parse_requirement
     from lrsearch.cli.consent import allowed_imports
-    from lrsearch.cli.output import check_metric, meet, show_result
+    from lrsearch.cli.output import (
+        check_metric,
+        meet,
+        read_result,
+        show_result,
+    )
     from lrsearch.report.live import Progress
     from lrsearch.report.text import count
     from lrsearch.search import check_search, count_trials
@@ -131,8 +138,9 @@ def _search(
     progress = Progress(quiet=quiet)
     for note in spec.notes:
         progress.note(note)
-    with _Interruptible(), _make_executor(executor, workers, device) as place, progress:
+    with _Interruptible(), ExitStack() as closing, progress:
         try:
+            place = closing.enter_context(_make_executor(executor, workers, device))
             workers_used = count(place.capacity, "worker")
             progress.note(f"starting {workers_used}, loading the data, building the model")
             facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
@@ -141,8 +149,11 @@ def _search(
             if dry_run:
                 from lrsearch.cli.planning import show_plan
 
-                show_plan(spec, strategy, facts, folder)
+                show_plan(spec, strategy, facts, folder, retry_failed=retry_failed)
                 return
+            if facts.device == "cpu" and device != "cpu" and executor == "local" and not workers:
+                # There are GPUs, but this torch cannot use them: the cores do the work.
+                place = _for_cpu(place, closing)
             if fresh and (old := set_aside(runs, spec.name)):
                 progress.note(f"the old run is now {old}")
             # What resumes this search must not set it aside.
@@ -158,17 +169,28 @@ def _search(
                     watcher=progress,
                     retry_failed=retry_failed,
                     begun=begun,
+                    command=("lrsearch", *again),
                 )
         except KeyboardInterrupt:
             progress.close()
-            print(
+            say(
                 "interrupted: every finished trial is kept; go on with\n  "
-                + shlex.join(["lrsearch", *again]),
-                file=sys.stderr,
+                + shlex.join(["lrsearch", *again])
             )
             raise typer.Exit(130) from None
-    view = show_result(folder, json=json, all_rows=all_)
+    view = read_result(folder)
+    with ignore_closed_stdout():
+        show_result(view, json=json, all_rows=all_)
     meet(view, requirement)
+
+
+def _for_cpu(place: Executor, closing: ExitStack) -> Executor:
+    from lrsearch.executors.local import Local
+
+    if place.capacity == _count_cores():
+        return place
+    place.close()
+    return closing.enter_context(Local(_count_cores()))
 
 
 def _make_executor(name: str, workers: int | None, device: str) -> Executor:

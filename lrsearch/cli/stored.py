@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
@@ -15,8 +14,7 @@ from lrsearch.errors import RunError
 from lrsearch.report.text import count
 from lrsearch.report.view import RunView, build_view
 from lrsearch.space import Choice, Float, parameters
-from lrsearch.spec.document import Document
-from lrsearch.spec.document import parse as parse_yaml
+from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.model import Spec
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.store import History, is_locked, newest, read
@@ -59,7 +57,7 @@ def spec_name(path: Path) -> str:
     """The run's name in a spec, whatever else stands in it."""
     from lrsearch.spec import read_text
 
-    data = parse_yaml(read_text(path), str(path)).data
+    data = read_document(read_text(path), str(path)).data
     name = data.get("name", path.stem) if isinstance(data, Mapping) else path.stem
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise RunError(f"'{name}' cannot name a run", where=str(path))
@@ -76,52 +74,55 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
     stored = session["spec"]
     document = Document(stored["source"], stored["document"])
     spec = validate(document, Path(stored["folder"]), "")
-    return StoredRun(folder, spec, history, Ledger(spec, content_of(session["facts"]), history))
-
-
-def content_of(facts: Mapping[str, Any]) -> Content:
-    """What trial keys need of the facts a session wrote down."""
-    return Content(facts["task"], facts["data_hash"], facts["source_hash"])
+    facts = session["facts"]
+    content = Content(facts["task"], facts["data_hash"], facts["source_hashes"])
+    return StoredRun(folder, spec, history, Ledger(spec, content, history))
 
 
 def view_run(run: StoredRun) -> RunView:
     """The run as a report shows it."""
-    task = run.ledger.content.task
+    history, ledger = run.history, run.ledger
     searching = is_locked(run.folder)
-    running = len(run.history.running) if searching else 0
-    waiting = [entry for entry in run.ledger.entries.values() if _open(run, entry.trials)]
-    source = target = shlex.quote(run.spec.source)
-    place = ""
+    waiting = [entry for entry in ledger.entries.values() if ledger.is_open(entry)]
+    strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
+    latest = history.closed in (None, "interrupted") or run.strategy in strategies
+    warnings = []
+    if waiting and not searching:
+        warnings.append(f"the search was interrupted: {count(len(waiting), 'point')} unfinished")
+    elif latest and not searching:
+        warnings.append("the search was interrupted")
+    source, place = shlex.quote(run.spec.source), ""
+    target = source
     if run.folder != Path("runs") / run.spec.name:
         place = f" --runs {shlex.quote(str(run.folder.parent))}"
         target = shlex.quote(str(run.folder))
-    warnings = []
-    interrupted = not searching and (waiting or run.history.closed in (None, "interrupted"))
-    if interrupted:
-        left = f": {count(len(waiting), 'point')} unfinished" if waiting else ""
-        warnings.append(f"the search was interrupted{left}")
-    if searching:
-        next_command = f"lrsearch report {target}"
-    elif interrupted:
-        next_command = f"lrsearch {run.strategy} {source}{place}"
-    else:
-        next_command = f"lrsearch export {target} --output best.yaml"
-    return build_view(
+    measured = {entry.number: entry for entry in ledger.entries.values()}
+    view = build_view(
         run.spec.name,
         str(run.folder),
-        run.spec.objective(task),
-        run.ledger.records(),
+        ledger.objective,
+        ledger.records(),
         ranges=ranges(run.spec),
-        hidden=run.ledger.hidden,
-        running=running,
-        wall_seconds=run.history.seconds or None,
+        hidden=ledger.hidden,
+        running=len(history.running) if searching else 0,
+        wall_seconds=history.seconds or None,
         warnings=warnings,
-        next_command=next_command,
     )
-
-
-def _open(run: StoredRun, numbers: list[int]) -> bool:
-    return any(number not in run.history.results for number in numbers)
+    if view.best is not None and measured[view.best.point].point is None:
+        outside = "the best lies outside what the spec searches now"
+        view = replace(view, warnings=(*view.warnings, outside))
+    if searching:
+        following = f"lrsearch report {target}"
+    elif latest:
+        command = history.sessions[-1]["spec"].get("command")
+        following = shlex.join(command) if command else f"lrsearch {run.strategy} {source}{place}"
+    elif waiting:
+        following = f"lrsearch {min(strategies)} {source}{place}"
+    elif view.best is not None:
+        following = f"lrsearch export {target} --output best.yaml"
+    else:
+        following = ""
+    return replace(view, next_command=following)
 
 
 def ranges(spec: Spec) -> list[Range]:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch import catalogue
+from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError, LrsearchError, suggest
 
 Array = NDArray[Any]
@@ -50,7 +51,7 @@ def load(config: Mapping[str, Any], *, resolver: Resolver) -> Raw:
     """The arrays of a resolved config's `data`, loaded once per process.
 
     Unsigned bytes with at least two dimensions per sample are images and scaled to 0..1; images
-    of [height, width] get a channel axis. Integer, boolean or text targets are classes (numbered
+    of [height, width] get a channel axis; channels come first. Integer, boolean or text targets are classes (numbered
     in sorted order), floating ones regression targets. Raises DataError naming the source and
     what is wrong with it.
     """
@@ -165,9 +166,9 @@ def _imported(
     """The arrays of a function that returns (x, y) or ((x, y), (x_held, y_held))."""
     try:
         result = function(**arguments)
-    except LrsearchError:
-        raise
-    except Exception as error:
+    except BaseException as error:  # A user's code may raise anything.
+        if isinstance(error, LrsearchError) or is_interrupt(error):
+            raise
         raise DataError(f"{type(error).__name__}: {error}", where=name) from error
     if not isinstance(result, tuple) or len(result) != 2:
         raise DataError(
@@ -180,7 +181,9 @@ def _imported(
         result = (*result[0], *result[1])
     try:
         return {key: np.asarray(value) for key, value in zip(names, result, strict=True)}
-    except (ValueError, TypeError) as error:
+    except BaseException as error:  # Objects of the user's turn themselves into arrays.
+        if is_interrupt(error):
+            raise
         raise DataError(f"its values make no arrays: {error}", where=name) from error
 
 
@@ -234,6 +237,12 @@ def _inputs(place: str, name: str, x: Array) -> Array:
         )
     if x.size == 0:
         raise DataError(f"{name} is empty: its shape is {x.shape}", where=place)
+    if x.ndim == 4 and x.shape[3] in (1, 3, 4) and min(x.shape[1:3]) > 4:
+        raise DataError(
+            f"{name} has shape {x.shape}, which reads as images of {x.shape[1]} channels",
+            where=place,
+            hint="channels come first: transpose (N, H, W, C) to (N, C, H, W)",
+        )
     images = x.dtype == np.uint8 and x.ndim > 2
     with np.errstate(over="ignore"):
         x = np.ascontiguousarray(x, dtype=np.float32)

@@ -175,8 +175,12 @@ class Progress:
             text = Text(line, style=style, no_wrap=cut, overflow="ellipsis" if cut else "fold")
             self._display.add(text)
         else:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            try:
+                self._stream.write(line + "\n")
+                self._stream.flush()
+            except BrokenPipeError:
+                # Whoever read the progress has left; the search goes on without saying so.
+                self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
     def _frame(self, height: int, width: int) -> Iterator[Text | Table]:
         """The moving part: running trials, the best, and how far all is; at most `height` lines."""

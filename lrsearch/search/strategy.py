@@ -71,8 +71,7 @@ class Repeats:
         self.space = space
         self.seed = seed
         self.strategy = strategy
-        count = size(space)
-        self._left = every_point(space) if count is not None and count <= SMALL else None
+        self._left: dict[str, dict[str, Any]] | None = None
 
     def fill(
         self, request: Request, count: int, draw: Callable[[int], dict[str, Any]]
@@ -81,40 +80,43 @@ class Repeats:
         points: list[dict[str, Any]] = []
         pending: set[str] = set()
         repeats = request.repeats
-
-        def known(point: Point) -> bool:
-            return point_key(point) in pending or request.known(point)
-
-        if self._left is not None:
-            self._left = [point for point in self._left if not request.known(point)]
+        total = size(self.space)
+        small = total is not None and total <= SMALL
+        if small and self._left is None:
+            # From here on points become known by being proposed, so none is looked at again.
+            each = every_point(self.space)
+            self._left = {point_key(point): point for point in each if not request.known(point)}
         while len(points) < min(count, request.room):
-            if self._left is not None:
-                self._left = [point for point in self._left if point_key(point) not in pending]
-                if not self._left:
-                    break
+            if self._left is not None and not self._left:
+                break
             index = request.index + len(points)
             point = draw(index)
-            if known(point):
+            key = point_key(point)
+            if key in pending or request.known(point):
                 if repeats >= MAX_REPEATS:
-                    fresh = self._unknown(index, known)
+                    fresh = self._unknown(index, pending, request.known)
                     if fresh is None:
                         break
-                    point, repeats = fresh, 0
+                    point, key, repeats = fresh, point_key(fresh), 0
                 else:
                     repeats += 1
             else:
                 repeats = 0
-            pending.add(point_key(point))
+            pending.add(key)
+            if self._left is not None:
+                self._left.pop(key, None)
             points.append(point)
         return points
 
-    def _unknown(self, index: int, known: Callable[[Point], bool]) -> dict[str, Any] | None:
+    def _unknown(
+        self, index: int, pending: set[str], known: Callable[[Point], bool]
+    ) -> dict[str, Any] | None:
         generator = np.random.default_rng(derive_seed(self.seed, self.strategy + "/new", index))
         if self._left is not None:
-            left = [point for point in self._left if not known(point)]
+            left = list(self._left.values())
             return left[int(generator.integers(len(left)))] if left else None
         for _ in range(1000):
             point = draw_random(self.space, generator)
-            if not known(point):
+            if point_key(point) not in pending and not known(point):
                 return point
         return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lrsearch.errors import Fault, ImportRefused, SpecError, UsageError, nearest
-from lrsearch.spec.document import MAX_BYTES, parse
+from lrsearch.spec.document import MAX_BYTES, read_document
 from lrsearch.spec.model import Spec
 from lrsearch.spec.overrides import apply_override
 from lrsearch.spec.validate import validate
@@ -19,7 +19,7 @@ def read_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
     """Read and check a spec. Raises UsageError where there is no such file, SpecError with every
     fault of the file and the overrides."""
     text = read_text(path)
-    document = parse(text, str(path))
+    document = read_document(text, str(path))
     for override in overrides:
         apply_override(document, override)
     return validate(document, path.absolute().parent, text)

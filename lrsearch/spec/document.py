@@ -38,13 +38,16 @@ Path = tuple[str | int, ...]
 class Document:
     """A file's plain values and where each stands.
 
-    `lines` has the line (from 1) of every path; `origins` names the `--set` a path came from.
+    `lines` has the line (from 1) of every path; `origins` names the `--set` a path came from;
+    `faults` are what is wrong with it as YAML that plain values do not show: keys given twice,
+    aliases, tags.
     """
 
     source: str
     data: Any
     lines: dict[Path, int] = field(default_factory=dict)
     origins: dict[Path, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
 
     def fault(self, path: Path, message: str, hint: str = "") -> Fault:
         """A fault at a path, or at the nearest of its ancestors that stands in the text."""
@@ -71,6 +74,15 @@ def plain_scalar(text: str) -> Any:
 def parse(text: str, source: str) -> Document:
     """Read one YAML document. Raises SpecError with every duplicate key, alias and tag, or with
     the one place where the text stops being YAML."""
+    document = read_document(text, source)
+    if document.faults:
+        raise SpecError(document.faults)
+    return document
+
+
+def read_document(text: str, source: str) -> Document:
+    """Read one YAML document, its faults kept in it. Raises SpecError only where the text stops
+    being YAML, or is too long."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
     document = Document(source, None)
@@ -91,8 +103,6 @@ def parse(text: str, source: str) -> Document:
     except yaml.YAMLError as error:
         reason = getattr(error, "reason", str(error))
         raise SpecError([Fault(0, "", f"not a text file: {reason}", source)]) from None
-    if builder.faults:
-        raise SpecError(builder.faults)
     return document
 
 
@@ -115,7 +125,7 @@ def _line(event: Any) -> int:
 class _Builder:
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.faults: list[Fault] = []
+        self.faults = document.faults
 
     def read(self, events: Iterator[Any]) -> None:
         documents = 0

@@ -13,7 +13,19 @@ from lrsearch.trial import Config, Objective
 
 
 def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> str:
-    """YAML of a spec that trains `config` alone, with the seeds of `spec`, under another name."""
+    """YAML of a spec that trains `config` alone, with the seeds of `spec`, under another name.
+
+    Code it names is found from the folder of the file, so a line says where that was.
+    """
+    paths = [
+        config[part]["class_path"] for part in ("data", "model") if "class_path" in config[part]
+    ]
+    modules = [path.split(".")[0] for path in paths if not path.startswith("torch.nn.")]
+    head = ""
+    if modules:
+        allowed = " ".join(f"--allow-import {name}" for name in dict.fromkeys(modules))
+        folder = " ".join(str(spec.folder).split())
+        head = f"# Put this file into {folder}, where its code is found, and pass {allowed}\n"
     document: dict[str, Any] = {
         "name": name,
         **copy.deepcopy({part: dict(config[part]) for part in ("data", "model", "train")}),
@@ -21,7 +33,9 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
         "seeds": spec.seeds,
         "seed": spec.seed,
     }
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return head + yaml.dump(
+        document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
 
 
 class _Dumper(yaml.SafeDumper):

@@ -13,7 +13,7 @@ from typing import Any
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import REQUIRED, Parameter
 from lrsearch.space import Choice, Dimension, Option, Space, build, encode, get_path, same, set_path
-from lrsearch.trial import Config, Facts, Objective, Point
+from lrsearch.trial import Config, Objective, Point
 
 TRAINING_VERSION = 1
 """Part of every trial key: raised when the same config comes to mean another training."""
@@ -213,13 +213,9 @@ def identity(config: Config) -> dict[str, Any]:
     return {"data": data, "model": config["model"], "train": config["train"]}
 
 
-def hashes(facts: Facts) -> dict[str, str]:
-    """The content that a config only names: the data's and the user modules' SHA-256."""
-    return {"data": facts.data_hash, "source": facts.source_hash}
-
-
-def trial_key(config: Config, content: Mapping[str, str], seed: int, fold: int | None) -> str:
-    """SHA-256 (hex) of everything that decides what a trial measures."""
+def trial_key(config: Config, content: Mapping[str, Any], seed: int, fold: int | None) -> str:
+    """SHA-256 (hex) of everything that decides what a trial measures. `content` has the hashes of
+    the data and of user code, which a config only names."""
     whole = {
         "version": TRAINING_VERSION,
         "config": identity(config),
@@ -291,12 +287,15 @@ def flatten(space: Space, config: Config) -> dict[str, Any]:
             flat[path] = title
         for name in _distinguishing(dimension, title):
             if path == "optimizer" and name == "lr":
-                flat["lr"] = config["train"]["lr"]
                 continue
             try:
                 flat[f"{path}.{name}"] = get_path(value, name)
             except KeyError:
                 continue
+        options = dimension.options if isinstance(dimension, Choice) else ()
+        if path == "optimizer" and any(map(_carries_rate, options)):
+            # Where one option has its own rate, the rates of all may differ.
+            flat["lr"] = config["train"]["lr"]
     return flat
 
 

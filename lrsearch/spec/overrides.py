@@ -42,16 +42,13 @@ def apply_override(document: Document, text: str) -> None:
 
 def _absolute(name: str, value: Any) -> Any:
     """A path on the command line is relative to where the person stands, not to the spec."""
-    arguments = {
-        key: part for source in catalogue.DATA.values() for key, part in source.parameters.items()
-    }
     head, _, rest = name.partition(".")
-    if (
-        head == "data"
-        and rest in arguments
-        and arguments[rest].kind == "path"
-        and isinstance(value, str)
-    ):
+    if head != "data":
+        return value
+    if not rest and isinstance(value, dict):
+        return {key: _absolute(f"data.{key}", part) for key, part in value.items()}
+    named = (source.parameters.get(rest) for source in catalogue.DATA.values())
+    if isinstance(value, str) and any(part and part.kind == "path" for part in named):
         with contextlib.suppress(RuntimeError):  # ~nobody: `validate` says so
             return str(FilePath(value).expanduser().absolute())
     return value

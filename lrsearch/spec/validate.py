@@ -75,7 +75,7 @@ class _Reader:
     def __init__(self, document: Document, folder: FilePath) -> None:
         self.document = document
         self.folder = folder
-        self.faults: list[Fault] = []
+        self.faults: list[Fault] = list(document.faults)
         self.notes: list[str] = []
         self.imports: list[str] = []
 
@@ -92,8 +92,10 @@ class _Reader:
             self.fault((), f"a spec is a mapping (key: value), this is {kind}")
             return None
         self.unknown((), top, TOP_LEVEL)
+        search = top.get("search")
+        searched_model = isinstance(search, Mapping) and isinstance(search.get("model"), list)
         for key in ("data", "model", "train"):
-            if key not in top:
+            if key not in top and not (key == "model" and searched_model):
                 self.fault((), f"'{key}' is missing")
         name = self.name(top)
         data = self.data(top.get("data", _MISSING))
@@ -516,7 +518,7 @@ class _Reader:
                     self.fault(
                         path,
                         "points measured on different data cannot be compared",
-                        "searchable here: standardize and the source's own arguments",
+                        "searchable here: data.standardize",
                     )
                     return None
                 known = {"standardize": catalogue.SPLITTING["standardize"]}

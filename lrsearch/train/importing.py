@@ -8,40 +8,61 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
 from torch import nn
 
+from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import ImportRefused, ModelError, nearest, suggest
-from lrsearch.trial import Workplace
+from lrsearch.trial import Config, Workplace
 
 _FREE = "torch.nn."
-_imported: dict[str, set[str]] = {}
-"""Modules that came from a workplace's folder, by the folder."""
+
+
+@dataclass
+class _Imported:
+    """What this process has imported for a workplace: the modules that came from its folder, and
+    the SHA-256 of the source behind each class path, taken at its import."""
+
+    folder: str = ""
+    modules: set[str] = field(default_factory=set)
+    hashes: dict[str, str] = field(default_factory=dict)
+
+
+_imported = _Imported()
+
+
+def forget_imports(folder: str = "") -> None:
+    """Have what came from a workplace's folder imported again from the files as they are now.
+    `folder` is whose modules come next."""
+    global _imported
+    for name in _imported.modules:
+        sys.modules.pop(name, None)
+    _imported = _Imported(folder)
 
 
 @contextmanager
 def importable(workplace: Workplace) -> Iterator[None]:
-    """The workplace's folder first on sys.path, for the time of an import or a construction."""
+    """The workplace's folder first on sys.path; a user's code may import at any time it runs."""
     folder = str(Path(workplace.folder).resolve())
-    for other in [each for each in _imported if each != folder]:
-        # Another folder's `nets` must not stand in for this one's.
-        for name in _imported.pop(other):
-            sys.modules.pop(name, None)
+    if _imported.folder != folder:
+        forget_imports(folder)  # Another folder's `nets` must not stand in for this one's.
     before = set(sys.modules)
     sys.path.insert(0, folder)
-    importlib.invalidate_caches()
     try:
         yield
     finally:
-        sys.path.remove(folder)
-        local = {name for name in set(sys.modules) - before if _is_local(name, folder)}
-        _imported.setdefault(folder, set()).update(local)
+        with suppress(ValueError):  # A user's code may have taken it away.
+            sys.path.remove(folder)
+        _imported.modules |= {name for name in set(sys.modules) - before if _is_local(name, folder)}
 
 
 def _is_local(name: str, folder: str) -> bool:
+    if name.partition(".")[0] == "lrsearch":  # Run from its own checkout.
+        return False
     module = sys.modules.get(name)
     paths = [*getattr(module, "__path__", []), getattr(module, "__file__", None)]
     path = next(iter(filter(None, paths)), None)
@@ -61,6 +82,7 @@ def resolve(class_path: str, workplace: Workplace) -> object:
     Module subclasses of torch.nn are free. For any other the top-level module must be among
     `workplace.allowed` before anything is imported, and the module the object is defined in
     after. Raises ImportRefused, or ModelError for what does not exist or cannot be imported.
+    The hash of the source is taken along, see `source_hashes`.
     """
     parts = class_path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
@@ -73,6 +95,7 @@ def resolve(class_path: str, workplace: Workplace) -> object:
             f"{class_path} needs the module '{top}', which is not allowed",
             hint=f"if you trust it: --allow-import {top}",
         )
+    importlib.invalidate_caches()
     with importable(workplace):
         found = _walk(parts, workplace)
     home = getattr(found, "__module__", None)
@@ -83,6 +106,9 @@ def resolve(class_path: str, workplace: Workplace) -> object:
             f"{class_path} is defined in the module '{home}', which is not allowed",
             hint=f"if you trust it: --allow-import {home.partition('.')[0]}",
         )
+    if class_path not in _imported.hashes:
+        # At once: a file that changes from here on is no longer what was imported.
+        _hash_source(class_path, home)
     return found
 
 
@@ -130,7 +156,9 @@ def _public(found: object) -> set[str]:
 def _import(name: str, part: str, workplace: Workplace, parent: object = None) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error):
+            raise
         if not (isinstance(error, ModuleNotFoundError) and error.name == name):
             raise ModelError(
                 f"importing {name} raised {type(error).__name__}: {error}", where=name
@@ -143,31 +171,39 @@ def _import(name: str, part: str, workplace: Workplace, parent: object = None) -
         ) from None
 
 
-def source_hash(class_paths: Iterable[str], workplace: Workplace) -> str:
-    """SHA-256 over the source of the modules that class paths (already resolved once) name.
+def class_paths(config: Config) -> set[str]:
+    """The class paths that a config names."""
+    parts = (config["data"], config["model"])
+    return {part["class_path"] for part in parts if "class_path" in part}
 
-    Taken with what those import, as written in their source, from the workplace's folder or
-    their own package; a file's place on the disk does not matter. "" where nothing is named but
-    torch.nn.
+
+def source_hashes(class_paths: Iterable[str], workplace: Workplace) -> dict[str, str]:
+    """SHA-256 of the source behind each class path that is user code, not torch's or lrsearch's.
+
+    It covers the module with what that imports, as written in its source, from the workplace's
+    folder or its own package; a file's place on the disk does not matter. It is of the files as
+    they were when this process imported the class path, now at the latest. Raises as `resolve`.
     """
-    folder = Path(workplace.folder).resolve()
+    wanted = sorted(set(class_paths))
+    for class_path in wanted:
+        resolve(class_path, workplace)
+    return {each: _imported.hashes[each] for each in wanted if each in _imported.hashes}
+
+
+def _hash_source(class_path: str, home: str) -> None:
+    """Keep the hash of a class path just imported; its object is defined in the module `home`."""
     files: dict[str, Path] = {}
-    for class_path in sorted(set(class_paths)):
-        if class_path.startswith(_FREE) and "torch" not in workplace.allowed:
-            continue
-        named = resolve(class_path, workplace)
-        paths = class_path.split(".")
-        prefixes = (".".join(paths[:end]) for end in range(len(paths) - 1, 0, -1))
-        start = next(name for name in prefixes if name in sys.modules)
-        for name in (start, str(getattr(named, "__module__", start))):
-            _collect(name, folder, files)
+    parts = class_path.split(".")
+    prefixes = (".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
+    for name in (next(each for each in prefixes if each in sys.modules), home):
+        _collect(name, Path(_imported.folder), files)
     if not files:
-        return ""
+        return
     digest = hashlib.sha256()
     for name, file in sorted(files.items()):
         content = file.read_bytes()
         digest.update(f"{name} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
+    _imported.hashes[class_path] = digest.hexdigest()
 
 
 def _collect(start: str, folder: Path, files: dict[str, Path]) -> None:

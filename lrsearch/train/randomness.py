@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -56,66 +55,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
-
-
-def _state(device: torch.device) -> tuple[Any, ...]:
-    accelerator = None
-    if device.type in ("cuda", "mps"):
-        module = getattr(torch, device.type)
-        accelerator = (
-            module.get_rng_state(device) if device.type == "cuda" else (module.get_rng_state())
-        )
-    return (
-        torch.get_num_threads(),
-        random.getstate(),
-        np.random.get_state(),
-        torch.get_rng_state(),
-        accelerator,
-    )
-
-
-def _restore(state: tuple[Any, ...], device: torch.device) -> None:
-    threads, python, numpy, cpu, accelerator = state
-    torch.set_num_threads(threads)
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_rng_state(cpu)
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(accelerator, device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(accelerator)
-
-
-@contextmanager
-def _aside(device: torch.device, own: list[tuple[Any, ...]]) -> Iterator[None]:
-    """Swap the generators' state for `own` (a list of at most one), and back."""
-    caller = _state(device)
-    try:
-        if own:
-            _restore(own.pop(), device)
-        else:
-            torch.set_num_threads(1)  # The same sums in the same order, whatever the executor.
-            seed_everything(0)
-        yield
-        own.append(_state(device))
-    finally:
-        _restore(caller, device)
-
-
-def isolated(job: Generator[Any, Any, None], device: torch.device) -> Generator[Any, Any, None]:
-    """Run a job whose global generators and thread count are its own.
-
-    Between its events they are the caller's again, so jobs of one process can be interleaved.
-    """
-    own: list[tuple[Any, ...]] = []
-    replies: Any = None
-    try:
-        while True:
-            with _aside(device, own):
-                try:
-                    event = job.send(replies)
-                except StopIteration:
-                    return
-            replies = yield event
-    finally:
-        job.close()

@@ -63,10 +63,10 @@ def load_raw(config: Mapping[str, Any], workplace: Workplace) -> data.Raw:
 
 
 def place(
-    config: Mapping[str, Any], fold: int | None, device: torch.device, workplace: Workplace
+    raw: data.Raw, config: Mapping[str, Any], fold: int | None, device: torch.device
 ) -> Resident:
-    """The splits of a resolved `data` on the device, kept per process while memory is no worry."""
-    raw = load_raw(config, workplace)
+    """The splits of a resolved `data`, whose arrays `raw` are, on the device; kept per process
+    while memory is no worry."""
     key = (json.dumps(config, sort_keys=True), raw.data_hash, fold, str(device))
     if key in _kept:
         _kept.move_to_end(key)

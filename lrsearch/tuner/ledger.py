@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,24 +11,31 @@ from typing import Any
 from lrsearch.errors import SpecRefused
 from lrsearch.spec.model import Spec, differences, flatten, identity, locate, trial_key
 from lrsearch.store import History
-from lrsearch.trial import Config, Objective, Outcome, Point, Record, Trial, combine
+from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a config only names: the task and the SHA-256 of the data and of user modules."""
+    """What a config only names: the task, and the SHA-256 of the data and of the user code behind
+    each class path."""
 
     task: str
     data: str
-    source: str
+    sources: Mapping[str, str]
 
-    @property
-    def hashes(self) -> dict[str, str]:
-        """As trial keys take them."""
-        return {"data": self.data, "source": self.source}
+    def of(self, config: Config) -> dict[str, Any]:
+        """The hashes of what this config names, as trial keys take them."""
+        paths = (config[part].get("class_path") for part in ("data", "model"))
+        sources = {path: self.sources[path] for path in paths if path in self.sources}
+        return {"data": self.data, "source": sources}
 
 
-@dataclass
+def content_of(facts: Facts) -> Content:
+    """What trial keys need of the facts."""
+    return Content(facts.task, facts.data_hash, facts.source_hashes)
+
+
+@dataclass(eq=False)
 class Entry:
     """A point of the run: its config and its trials.
 
@@ -60,9 +67,16 @@ class Ledger:
         self.spec = spec
         self.content = content
         self.history = history
+        self.objective = spec.objective(content.task)
         self.entries: dict[str, Entry] = {}
         self.entry_of: dict[int, Entry] = {}
+        self.trials: dict[int, Trial] = {}
         self.hidden = 0
+        folds: Sequence[int | None] = range(spec.folds) if spec.folds else [None]
+        seeds = range(spec.seed, spec.seed + spec.seeds)
+        self.wanted = [(seed, fold) for seed in seeds for fold in folds]
+        self._asked = frozenset(self.wanted)
+        self._judged: dict[int, tuple[Outcome | None, float | None]] = {}
         belongs: dict[str, bool] = {}
         for trial in history.trials.values():
             key = config_key(trial.config)
@@ -75,7 +89,7 @@ class Ledger:
 
     def key(self, config: Config, seed: int, fold: int | None) -> str:
         """The trial key of a config under this content."""
-        return trial_key(config, self.content.hashes, seed, fold)
+        return trial_key(config, self.content.of(config), seed, fold)
 
     def add(self, trial: Trial, key: str | None = None) -> Entry:
         """Take a trial that belongs to the spec."""
@@ -86,36 +100,58 @@ class Ledger:
             self.entries[key] = entry
         entry.trials.append(trial.number)
         self.entry_of[trial.number] = entry
+        self.trials[trial.number] = trial
+        self._judged.pop(entry.number, None)
         return entry
 
-    def wanted(self) -> list[tuple[int, int | None]]:
-        """The seed and fold of every trial of a point under the spec."""
-        folds: Iterable[int | None] = range(self.spec.folds) if self.spec.folds else [None]
-        seeds = range(self.spec.seed, self.spec.seed + self.spec.seeds)
-        return [(seed, fold) for seed in seeds for fold in folds]
+    def note_result(self, number: int) -> Entry:
+        """A trial of the ledger has ended; its point."""
+        entry = self.entry_of[number]
+        self._judged.pop(entry.number, None)
+        return entry
 
     def latest(self, entry: Entry) -> list[int]:
-        """The entry's trials, of those repeated after a failure only the last."""
-        keys = {self.history.trials[number].key: number for number in entry.trials}
-        return sorted(keys.values())
+        """The entry's trials that count: of those repeated after a failure only the last, of
+        those without a result only what the spec's seeds and folds ask for."""
+        chosen = {self.trials[number].key: number for number in entry.trials}
+        return sorted(
+            number
+            for number in chosen.values()
+            if number in self.history.results or self._is_asked(number)
+        )
 
-    def judge(self, entry: Entry, objective: Objective) -> tuple[Outcome | None, float | None]:
+    def _is_asked(self, number: int) -> bool:
+        trial = self.trials[number]
+        return (trial.seed, trial.fold) in self._asked
+
+    def is_open(self, entry: Entry) -> bool:
+        """Whether a trial that counts has no result yet."""
+        return any(number not in self.history.results for number in self.latest(entry))
+
+    def judge(self, entry: Entry) -> tuple[Outcome | None, float | None]:
         """The outcome and objective of a point; no outcome while a trial of it has none."""
-        results = [self.history.results.get(number) for number in self.latest(entry)]
-        return combine(results, objective)
+        judged = self._judged.get(entry.number)
+        if judged is None:
+            results = [self.history.results.get(number) for number in self.latest(entry)]
+            judged = self._judged[entry.number] = combine(results, self.objective)
+        return judged
+
+    def judge_measured(self, entry: Entry) -> tuple[Outcome | None, float | None]:
+        """The same over those of its trials that have a result."""
+        results = (self.history.results.get(number) for number in self.latest(entry))
+        return combine([result for result in results if result is not None], self.objective)
 
     def records(self) -> list[Record]:
         """The trials that belong, as a report takes them."""
-        flat: dict[int, Mapping[str, Any]] = {}
         found = []
         for entry in self.entries.values():
-            flat[entry.number] = flatten(self.spec.space, entry.config)
+            params = flatten(self.spec.space, entry.config)
             for number in self.latest(entry):
                 found.append(
                     Record(
-                        trial=self.history.trials[number],
+                        trial=self.trials[number],
                         point=entry.number,
-                        params=flat[entry.number],
+                        params=params,
                         strategy=self.history.strategy[number],
                         result=self.history.results.get(number),
                     )

@@ -13,10 +13,9 @@ from typing import Any, Protocol
 from lrsearch import catalogue
 from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Executor, Finished, Raised
-from lrsearch.search import Request, count_trials, make_strategy, trial_limit
-from lrsearch.search.strategy import point_key
+from lrsearch.search import count_trials
 from lrsearch.spec.export import export_name, export_spec
-from lrsearch.spec.model import Spec, flatten, identity, resolve
+from lrsearch.spec.model import Spec, flatten, identity
 from lrsearch.store import Run
 from lrsearch.trial import (
     Cohort,
@@ -27,14 +26,13 @@ from lrsearch.trial import (
     Objective,
     Outcome,
     Plan,
-    Point,
-    Proposal,
     Result,
     Started,
     Trial,
     Workplace,
 )
-from lrsearch.tuner.ledger import Content, Entry, Ledger
+from lrsearch.tuner.ledger import Entry, Ledger, content_of
+from lrsearch.tuner.proposer import Generation, Proposer
 
 RUN_COHORT = "lrsearch.train.solo:run_cohort"
 
@@ -141,10 +139,12 @@ def tune(
     watcher: Watcher,
     retry_failed: bool = False,
     begun: float | None = None,
+    command: Sequence[str] = (),
 ) -> Ending:
     """Run a strategy to its end over a run folder, training only what is missing.
 
     `begun` is the `time.monotonic()` from which the session's wall time counts; default now.
+    `command` is the command line that began it, and resumes it.
     `check_search` has passed. Raises SpecRefused where nothing stored belongs to the spec,
     TooManyFailures, StorageFull. However it ends, what was measured is in the journal.
     """
@@ -152,7 +152,7 @@ def tune(
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, retry_failed)
     reason = "interrupted"
     try:
-        ending = search.go()
+        ending = search.go(command)
         reason = "finished"
         return ending
     except LrsearchError as error:
@@ -183,78 +183,47 @@ class _Search:
         self.facts = facts
         self.workplace = workplace
         self.watcher = watcher
-        self.retry_failed = retry_failed
         self.objective = spec.objective(facts.task)
-        self.strategy = make_strategy(strategy, spec, self.objective)
-        self.limit = trial_limit(strategy, spec)
-        content = Content(facts.task, facts.data_hash, facts.source_hash)
-        self.ledger = Ledger(spec, content, run.history)
+        self.ledger = Ledger(spec, content_of(facts), run.history)
         self.ledger.refuse_stranger()
+        self.proposer = Proposer(spec, strategy, self.ledger, retry_failed=retry_failed)
         self.queue: deque[Cohort] = deque()
         self.jobs: dict[int, _Job] = {}
         self.tally = _Tally()
         self.total = 0
         self.note = ""
-        self.exhausted = False
-        self.known: set[str] = set()
-        self.told: set[int] = set()
         self.best: tuple[float, Entry] | None = None
         self.too_large: dict[str, int] = {}
-        # Which weights a session before this one left is not known: whatever may be there.
-        self.weights: set[int] = set(self.ledger.entry_of)
-        self._read_history()
-
-    def _read_history(self) -> None:
-        history = self.run.history
+        self.weights = run.stored_weights() & self.ledger.entry_of.keys()
         for entry in self.ledger.entries.values():
-            if entry.point is not None and self._missing(entry.config) == []:
-                self.known.add(point_key(entry.point))
-            self._consider(entry)
-        for number, result in history.results.items():
+            self._compare(entry)
+        for number, result in run.history.results.items():
             if result.outcome is Outcome.OUT_OF_MEMORY and number in self.ledger.entry_of:
-                self._remember_memory(history.trials[number])
-        self.mine: set[str] = set()
-        self.index = 0
-        self.made = 0
-        self.repeats = 0
-        self.pending: list[Entry] = []
-        seen: set[int] = set()
-        for proposal in history.proposals:
-            new = not seen.issuperset(proposal.trials)
-            seen.update(proposal.trials)
-            if proposal.strategy != self.name:
-                continue
-            self.index = max(self.index, proposal.index + 1)
-            found = self.ledger.entry_of.get(proposal.trials[0])
-            if found is None or found.point is None:
-                continue
-            self.made += 1
-            self.repeats = 0 if new else self.repeats + 1
-            key = point_key(found.point)
-            if key not in self.mine:
-                self.mine.add(key)
-                self.pending.append(found)
+                self._remember_memory(run.history.trials[number])
 
-    def go(self) -> Ending:
+    def go(self, command: Sequence[str]) -> Ending:
         """Everything from the first line in the journal to the last trial."""
         self.run.opened(
             {
                 "document": self.spec.document,
                 "source": self.spec.source,
                 "folder": str(self.spec.folder),
+                "command": list(command),
             },
             self.name,
             asdict(self.facts),
         )
-        unfinished = self._unfinished()
         per_point = self.spec.trials_per_point
         points = count_trials(self.name, self.spec) // per_point
-        self.total = len(unfinished) + max(0, points - self.made) * per_point
+        coming = max(0, points - self.proposer.made) * per_point
+        unfinished = self.proposer.unfinished()
+        self.total = len(unfinished.waiting) + coming
         self.watcher.begin(self.total, self.objective, self.executor.capacity)
         if self.best is not None:
             # Another spec's best may stand there, or one that a killed session did not replace.
             self._take_best()
-        self._enqueue(unfinished)
+        self._sweep()
+        self._take(unfinished)
         while True:
             while self._may_propose():
                 self._propose()
@@ -268,145 +237,53 @@ class _Search:
     # proposing
 
     def _may_propose(self) -> bool:
-        if self.exhausted:
+        if self.proposer.exhausted:
             return False
-        if self.strategy.waits:
+        if self.proposer.waits:
             return not self.queue and not self.jobs
         return len(self.queue) < self.executor.capacity
 
     def _propose(self) -> None:
-        room = 10**9 if self.limit is None else self.limit - self.made
-        points: list[dict[str, Any]] = []
-        if room > 0:
-            if self.strategy.waits:
-                self._tell()
-            request = Request(
-                index=self.index,
-                room=room,
-                known=lambda point: point_key(point) in self.known,
-                proposed=lambda point: point_key(point) in self.mine,
-                repeats=self.repeats,
+        room = self.proposer.room
+        generation = self.proposer.propose()
+        per_point = self.spec.trials_per_point
+        if generation is not None:
+            self.tally.answered += generation.answered
+            fresh = self._take(generation)
+            self.total -= len(generation.proposals) * per_point - fresh
+            self.watcher.planned(self.total)
+        elif room and self.proposer.limit is not None:
+            self.note = (
+                f"every point of the space is measured: {self.name} ends after "
+                f"{self.proposer.made} of its {self.proposer.limit} proposals"
             )
-            points = self.strategy.propose(request)
-        if not points:
-            self.exhausted = True
-            if room > 0 and self.limit is not None:
-                self.note = (
-                    f"every point of the space is measured: {self.name} ends after {self.made} "
-                    f"of its {self.limit} proposals"
-                )
-                self.watcher.note(self.note)
-                self.total -= room * self.spec.trials_per_point
-                self.watcher.planned(self.total)
-            return
-        self._journal(points)
+            self.watcher.note(self.note)
+            self.total -= room * per_point
+            self.watcher.planned(self.total)
 
-    def _journal(self, points: Sequence[dict[str, Any]]) -> None:
-        """Write a generation down, and queue what of it is not measured."""
-        generation = 1 + max(
-            (part.generation for part in self.run.history.proposals[-1:]), default=0
-        )
-        proposals: list[Proposal] = []
-        new: dict[str, Trial] = {}
-        for offset, point in enumerate(points):
-            config = resolve(self.spec, point, self.facts.task)
-            numbers, missing = self._trials(config, new)
-            for trial in missing:
-                self.ledger.add(trial)
-                new[trial.key] = trial
-            numbers += [trial.number for trial in missing]
-            proposals.append(
-                Proposal(self.name, generation, self.index + offset, point, tuple(numbers))
-            )
-            self.repeats = 0 if missing else self.repeats + 1
-            self.known.add(point_key(point))
-            self.mine.add(point_key(point))
-        self.run.proposed(generation, self.name, proposals, list(new.values()))
-        self.index += len(points)
-        self.made += len(points)
-        again = [
-            self.run.history.trials[number]
-            for proposal in proposals
-            for number in proposal.trials
-            if number not in self.run.history.results
-        ]
-        waiting = list({trial.number: trial for trial in again}.values())
-        fresh = [trial for trial in waiting if not self._under_way(trial.number)]
-        answered = len(points) * self.spec.trials_per_point - len(fresh)
-        self.tally.answered += sum(1 for part in proposals if not self._open(part.trials))
-        self.total -= answered
-        self.watcher.planned(self.total)
-        self._enqueue(fresh)
-
-    def _open(self, numbers: Sequence[int]) -> bool:
-        return any(number not in self.run.history.results for number in numbers)
-
-    def _under_way(self, number: int) -> bool:
-        queued = any(trial.number == number for part in self.queue for trial in part.trials)
-        return queued or any(number in job.left for job in self.jobs.values())
-
-    def _trials(self, config: Config, new: Mapping[str, Trial]) -> tuple[list[int], list[Trial]]:
-        """The numbers of a point's trials that exist, and those that must be made. `new` are made
-        and not in the journal yet, by their keys: a generation may propose a point twice."""
-        first = self.run.history.next_number + len(new)
-        existing: list[int] = []
-        missing: list[Trial] = []
-        for seed, fold in self.ledger.wanted():
-            key = self.ledger.key(config, seed, fold)
-            number = new[key].number if key in new else self.run.history.by_key.get(key)
-            if number is None or self._given_up(number):
-                missing.append(Trial(first + len(missing), key, config, seed, fold))
-            else:
-                existing.append(number)
-        return existing, missing
-
-    def _missing(self, config: Config) -> list[Trial]:
-        return self._trials(config, {})[1]
-
-    def _given_up(self, number: int) -> bool:
-        """Whether a failed trial is to be tried again."""
-        result = self.run.history.results.get(number)
-        return self.retry_failed and result is not None and result.outcome is Outcome.FAILED
-
-    def _unfinished(self) -> list[Trial]:
-        """What earlier sessions of this strategy proposed and did not measure, or not with the
-        seeds and folds the spec has now."""
-        new: dict[str, Trial] = {}
-        waiting: dict[int, Trial] = {}
-        for entry in self.pending:
-            existing, missing = self._trials(entry.config, new)
-            for trial in missing:
-                self.ledger.add(trial)
-                new[trial.key] = trial
-            assert entry.point is not None
-            self.known.add(point_key(entry.point))
-            trials = [self.run.history.trials[number] for number in existing]
-            for trial in (*trials, *missing):
-                if trial.number not in self.run.history.results:
-                    waiting[trial.number] = trial
-        if new:
-            self.run.proposed(0, self.name, [], list(new.values()))
-        return list(waiting.values())
-
-    def _tell(self) -> None:
-        """Tell what is new, in the order of the points' first trials, which a resumed run
-        shares."""
-        for entry in self.ledger.entries.values():
-            if entry.number in self.told or entry.point is None:
-                continue
-            outcome, value = self.ledger.judge(entry, self.objective)
-            if outcome is not None:
-                self.told.add(entry.number)
-                self.strategy.tell(entry.point, outcome, value)
+    def _take(self, generation: Generation) -> int:
+        """Write a generation down and queue what of it nobody trains yet; how many that are."""
+        if generation.new or generation.proposals:
+            self.run.proposed(generation.number, self.name, generation.proposals, generation.new)
+        under_way = {trial.number for cohort in self.queue for trial in cohort.trials}
+        for job in self.jobs.values():
+            under_way.update(job.left)
+        fresh = [trial for trial in generation.waiting if trial.number not in under_way]
+        for part in cohorts(fresh, self.executor.capacity):
+            self.queue.append(self._cohort(part))
+        return len(fresh)
 
     # training
 
-    def _enqueue(self, trials: Sequence[Trial]) -> None:
-        for part in cohorts(trials, self.executor.capacity):
-            self.queue.append(self._cohort(part))
-
     def _cohort(self, trials: Sequence[Trial]) -> Cohort:
-        return Cohort(tuple(trials), Plan(), self.workplace, self.objective)
+        return Cohort(
+            tuple(trials),
+            Plan(),
+            self.workplace,
+            self.objective,
+            data_hash=self.facts.data_hash,
+            source_hashes=self.facts.source_hashes,
+        )
 
     def _submit(self) -> None:
         while self.queue and len(self.jobs) < self.executor.capacity:
@@ -478,10 +355,10 @@ class _Search:
         )
         if result.outcome is Outcome.OUT_OF_MEMORY:
             self._remember_memory(trial)
-        entry = self.ledger.entry_of[trial.number]
+        entry = self.ledger.note_result(trial.number)
         if self._consider(entry):
             self._take_best()
-        if self.weights and not self._open(entry.trials):
+        if self.weights and not self.ledger.is_open(entry):
             self._sweep()
         if result.outcome is Outcome.FAILED:
             self.tally.failures += 1
@@ -497,7 +374,7 @@ class _Search:
         for number in list(self.weights):
             entry = self.ledger.entry_of[number]
             is_best = self.best is not None and self.best[1] is entry
-            if not is_best and not self._open(entry.trials):
+            if not is_best and not self.ledger.is_open(entry):
                 self.weights.discard(number)
         self.run.drop_weights(self.weights)
 
@@ -572,7 +449,7 @@ class _Search:
         return self.best is not None and self.best != before
 
     def _compare(self, entry: Entry) -> None:
-        value = self.ledger.judge(entry, self.objective)[1]
+        value = self.ledger.judge(entry)[1]
         if value is None:
             return
         if self.best is not None:
@@ -589,6 +466,3 @@ class _Search:
         self.watcher.best(flatten(self.spec.space, entry.config), value)
         name = export_name(self.spec.name)
         self.run.write_best(export_spec(self.spec, entry.config, self.objective, name))
-
-
-__all__ = ["Ending", "Point", "Watcher", "tune"]

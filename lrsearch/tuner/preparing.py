@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.errors import DataError, Fault, LrsearchError, SpecError
@@ -16,27 +19,42 @@ PREPARE = "lrsearch.train.prepare:prepare"
 PRELOAD = "lrsearch.train.prepare:preload"
 
 
+MAX_COMBINATIONS = 1000
+
+
 def representatives(spec: Spec) -> list[dict[str, Any]]:
     """Configs that show every option and both ends of every range once, the rest at its first
-    or lowest value: their number is the sum of the options, not the product."""
-    targets: list[tuple[str, float]] = []
+    or lowest value: their number is the sum of the options, not the product. What decides the
+    length of a training is combined, up to `MAX_COMBINATIONS`: a warmup that fits one budget may
+    not fit another."""
+    extremes: dict[str, list[float]] = {}
     for name, dimension in parameters(spec.space):
         if isinstance(dimension, Choice):
-            targets += [(name, index) for index in range(len(dimension.options))]
+            extremes[name] = [float(index) for index in range(len(dimension.options))]
         else:
-            targets += [(name, dimension.low), (name, dimension.high)]
-    points = [_vary(spec.space, name, raw) for name, raw in targets] or [{}]
+            extremes[name] = [dimension.low, dimension.high]
+    points = [_vary(spec.space, {name: raw}) for name, ends in extremes.items() for raw in ends]
+    timing = [name for name in extremes if re.split(r"[.\[]", name)[0] in _TIMING]
+    combined = itertools.product(*(extremes[name] for name in timing))
+    for numbers in itertools.islice(combined, MAX_COMBINATIONS):
+        points.append(_vary(spec.space, dict(zip(timing, numbers, strict=True))))
     return [resolve(spec, point, spec.task) for point in points]
 
 
-def _vary(space: Space, target: str, raw: float) -> dict[str, Any]:
+_TIMING = ("budget", "batch_size", "warmup", "evaluate")
+
+
+def _vary(space: Space, targets: Mapping[str, float]) -> dict[str, Any]:
+    """The first point, but for the parameters given and the options they live under."""
+
     def choose(name: str, dimension: Dimension) -> float:
-        if name == target:
-            return raw
+        if name in targets:
+            return targets[name]
         if not isinstance(dimension, Choice):
             return dimension.low
-        if target.startswith(f"{name}["):
-            return int(target[len(name) + 1 :].split("]")[0])
+        for target in targets:
+            if target.startswith(f"{name}["):
+                return int(target[len(name) + 1 :].split("]")[0])
         return 0
 
     return build(space, choose)

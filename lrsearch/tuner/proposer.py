@@ -1,0 +1,236 @@
+"""Which points come next: a strategy, the ledger, and what the journal says of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrsearch.search import Request, make_strategy, trial_limit
+from lrsearch.search.strategy import point_key
+from lrsearch.spec.model import Spec, resolve
+from lrsearch.trial import Config, Outcome, Proposal, Trial
+from lrsearch.tuner.ledger import Entry, Ledger
+
+Told = tuple[int, Outcome, float | None]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Points proposed at once. `new` trials are to be journaled; `waiting` ones, new or older,
+    have no result yet; `answered` counts the proposals that have all theirs."""
+
+    number: int
+    proposals: tuple[Proposal, ...]
+    new: tuple[Trial, ...]
+    waiting: tuple[Trial, ...]
+    answered: int
+
+
+class Proposer:
+    """One strategy over one run. It reads the history and never writes: what it returns is for
+    its caller to journal, or only to show.
+
+    `made` counts the strategy's proposals in the present space, `limit` how many it may make
+    (None: as many as it has), `exhausted` says that it has no more.
+    """
+
+    def __init__(
+        self, spec: Spec, strategy: str, ledger: Ledger, *, retry_failed: bool = False
+    ) -> None:
+        self.spec = spec
+        self.name = strategy
+        self.ledger = ledger
+        self.history = ledger.history
+        self.retry_failed = retry_failed
+        self.strategy = make_strategy(strategy, spec, ledger.objective)
+        self.limit = trial_limit(strategy, spec)
+        self.exhausted = False
+        self.made = 0
+        self._index = 0
+        self._repeats = 0
+        self._generation = 0
+        self._next_number = self.history.next_number
+        self._new: dict[str, Trial] = {}
+        self._known: set[str] = set()
+        self._mine: dict[str, Entry] = {}
+        self._own: dict[int, Entry] = {}
+        self._told: list[Told] = []
+        self._read_history()
+
+    @property
+    def waits(self) -> bool:
+        """Whether a generation needs the results of the one before."""
+        return self.strategy.waits
+
+    @property
+    def room(self) -> int:
+        """How many more proposals it may make."""
+        return 10**9 if self.limit is None else max(0, self.limit - self.made)
+
+    def _read_history(self) -> None:
+        for entry in self.ledger.entries.values():
+            if entry.point is not None and not self._trials(entry.config)[1]:
+                self._known.add(point_key(entry.point))
+        seen: set[int] = set()
+        for proposal, line in zip(self.history.proposals, self.history.proposed_at, strict=True):
+            self._generation = max(self._generation, proposal.generation)
+            new = not seen.issuperset(proposal.trials)
+            seen.update(proposal.trials)
+            if proposal.strategy != self.name:
+                continue
+            self._index = max(self._index, proposal.index + 1)
+            found = self.ledger.entry_of.get(proposal.trials[0])
+            if found is None or found.point is None:
+                continue
+            self.made += 1
+            self._repeats = 0 if new else self._repeats + 1
+            self._take(found, self._measured_before(found, line))
+
+    def _take(self, entry: Entry, measured: bool) -> None:
+        """Note a proposal of this strategy. A point that was not `measured` yet is its own."""
+        assert entry.point is not None
+        key = point_key(entry.point)
+        if key not in self._mine:
+            self._mine[key] = entry
+            if not measured:
+                self._own[entry.number] = entry
+
+    def _measured_before(self, entry: Entry, line: int) -> bool:
+        """Whether all that the spec asks of a point was measured before a line of the journal."""
+        for seed, fold in self.ledger.wanted:
+            number = self.history.by_key.get(self.ledger.key(entry.config, seed, fold))
+            if number is None or self.history.ended_at.get(number, line) >= line:
+                return False
+        return True
+
+    # proposing
+
+    def unfinished(self) -> Generation:
+        """What this strategy proposed earlier and nobody has measured, or not with the seeds and
+        folds the spec has now."""
+        new: dict[str, Trial] = {}
+        waiting: dict[int, Trial] = {}
+        for key, entry in self._mine.items():
+            existing, missing = self._trials(entry.config)
+            self._add(missing, new)
+            self._known.add(key)
+            for trial in (*existing, *missing):
+                if trial.number not in self.history.results:
+                    waiting[trial.number] = trial
+        return Generation(0, (), tuple(new.values()), tuple(waiting.values()), 0)
+
+    def propose(self) -> Generation | None:
+        """The next generation, None when there is none. Of a strategy that waits, every earlier
+        proposal must have its result."""
+        points: list[dict[str, Any]] = []
+        if self.room:
+            if self.waits:
+                self._tell()
+            points = self.strategy.propose(
+                Request(
+                    index=self._index,
+                    room=self.room,
+                    known=lambda point: point_key(point) in self._known,
+                    proposed=lambda point: point_key(point) in self._mine,
+                    repeats=self._repeats,
+                )
+            )
+        if not points:
+            self.exhausted = True
+            return None
+        return self._generate(points)
+
+    def _generate(self, points: Sequence[Mapping[str, Any]]) -> Generation:
+        self._generation += 1
+        proposals: list[Proposal] = []
+        new: dict[str, Trial] = {}
+        waiting: dict[int, Trial] = {}
+        answered = 0
+        for offset, point in enumerate(points):
+            config = resolve(self.spec, point, self.ledger.content.task)
+            existing, missing = self._trials(config)
+            self._add(missing, new)
+            trials = [*existing, *missing]
+            left = [trial for trial in trials if trial.number not in self.history.results]
+            waiting |= {trial.number: trial for trial in left}
+            answered += not left
+            numbers = tuple(trial.number for trial in trials)
+            index = self._index + offset
+            proposals.append(Proposal(self.name, self._generation, index, point, numbers))
+            self._repeats = 0 if missing else self._repeats + 1
+            key = point_key(point)
+            self._known.add(key)
+            if key not in self._mine:
+                entry = self.ledger.entry_of[numbers[0]]
+                self._mine[key] = entry
+                if left:
+                    self._own[entry.number] = entry
+        self._index += len(points)
+        self.made += len(points)
+        return Generation(
+            self._generation,
+            tuple(proposals),
+            tuple(new.values()),
+            tuple(waiting.values()),
+            answered,
+        )
+
+    def _add(self, trials: Sequence[Trial], new: dict[str, Trial]) -> None:
+        for trial in trials:
+            self.ledger.add(trial)
+            new[trial.key] = self._new[trial.key] = trial
+        self._next_number += len(trials)
+
+    def _trials(self, config: Config) -> tuple[list[Trial], list[Trial]]:
+        """The trials of a point that exist, and those that must be made."""
+        existing: list[Trial] = []
+        missing: list[Trial] = []
+        for seed, fold in self.ledger.wanted:
+            key = self.ledger.key(config, seed, fold)
+            number = self.history.by_key.get(key)
+            if key in self._new:
+                existing.append(self._new[key])
+            elif number is None or self._given_up(number):
+                trial = Trial(self._next_number + len(missing), key, config, seed, fold)
+                missing.append(trial)
+            else:
+                existing.append(self.history.trials[number])
+        return existing, missing
+
+    def _given_up(self, number: int) -> bool:
+        """Whether a failed trial is to be tried again."""
+        result = self.history.results.get(number)
+        return self.retry_failed and result is not None and result.outcome is Outcome.FAILED
+
+    # telling
+
+    def _tell(self) -> None:
+        """Bring the strategy to what the journal knows."""
+        known = self._canonical()
+        if known[: len(self._told)] != self._told:
+            # A failed trial that was repeated, say: what was told cannot be taken back.
+            self.strategy = make_strategy(self.name, self.spec, self.ledger.objective)
+            self._told = []
+        points = {entry.number: entry.point for entry in self.ledger.entries.values()}
+        for number, outcome, value in known[len(self._told) :]:
+            point = points[number]
+            assert point is not None
+            self.strategy.tell(point, outcome, value)
+        self._told = known
+
+    def _canonical(self) -> list[Told]:
+        """What there is to tell, in an order that timing, interruptions and the moment of asking
+        do not change: first the points this strategy found measured, with what was measured of
+        them, then its own in the order it proposed them."""
+        found: list[Told] = []
+        for entry in self.ledger.entries.values():
+            if entry.number not in self._own and entry.point is not None:
+                outcome, value = self.ledger.judge_measured(entry)
+                if outcome is not None:
+                    found.append((entry.number, outcome, value))
+        for entry in self._own.values():
+            outcome, value = self.ledger.judge(entry)
+            if outcome is not None:
+                found.append((entry.number, outcome, value))
+        return found

@@ -21,9 +21,10 @@ PATIENCE = 3
 def diverged(start: float, losses: Sequence[float], *, ended: bool = False) -> bool:
     """Whether a training with these losses is lost.
 
-    `start` is the loss before the first update, `losses` the training losses at the evaluations
-    so far, oldest first; `ended` says that the last of them is the training's last. `recovering`
-    means the last loss is under half the highest of the window.
+    `start` is the loss before the first update, over enough samples to stand for the data,
+    `losses` the training losses at the evaluations so far, oldest first; `ended` says that the
+    last of them is the training's last. `recovering` means the last loss is under half the
+    highest of the window.
     """
     if not math.isfinite(start):
         return True

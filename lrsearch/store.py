@@ -80,9 +80,9 @@ class History:
     closed: str | None = None
     next_number: int = 1
     """The number of the next new trial; the first is 1."""
-    lines: int = 0
-    ended_at: dict[int, int] = field(default_factory=dict)
-    proposed_at: list[int] = field(default_factory=list)
+    lines: int = field(default=0, repr=False, compare=False)
+    ended_at: dict[int, int] = field(default_factory=dict, repr=False, compare=False)
+    proposed_at: list[int] = field(default_factory=list, repr=False, compare=False)
 
 
 def fold(history: History, line: Mapping[str, Any]) -> None:

@@ -264,3 +264,11 @@ def test_malformed_requirement_is_a_usage_error(text, said):
 def test_requirement_on_a_metric_the_run_does_not_measure():
     with pytest.raises(UsageError, match="rmse"):
         parse_requirement("accuracy>=0.9").met({"rmse": 1.0, "loss": 0.5})
+
+
+@pytest.mark.parametrize("scale", ["linear", "log"])
+def test_a_best_outside_the_range_is_on_no_edge_of_it(scale: str) -> None:
+    searched = Range("lr", 1e-3, 0.05, scale)
+    assert edges({"lr": 0.05}, [searched])
+    assert not edges({"lr": 0.5}, [searched])
+    assert not edges({"lr": 1e-4}, [searched])

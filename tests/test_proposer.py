@@ -27,9 +27,10 @@ data: digits
 model: mlp
 train: {budget: 2ep}
 search:
-  lr: {min: 1e-3, max: 1.0, points: 5}
-  batch_size: [16, 32, 64]
-  schedule: [constant, {name: step, gamma: {min: 0.1, max: 0.9, points: 2}}]
+  # Few points, so that strategies meet at them.
+  lr: [1e-3, 1e-2, 1e-1, 1.0]
+  batch_size: {min: 16, max: 18, points: 3}
+  schedule: [constant, {name: step, gamma: [0.1, 0.9]}]
 random: {trials: 9}
 bayes: {trials: 22, startup: 4, generation: 3}
 """

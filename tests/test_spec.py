@@ -1253,3 +1253,57 @@ def test_a_number_written_by_python_is_read_back(value):
 def test_the_specs_that_are_damaged_are_whole():
     for tree in (WHOLE, IMPORTED):
         assert validate(Document("f.yaml", tree), FOLDER, "").space
+
+
+def test_a_key_given_twice_hides_no_other_fault(tmp_path):
+    path = tmp_path / "twice.yaml"
+    path.write_text(small().replace("model: mlp", "model: mlp\nmodel: cnn").replace("0.1", "fast"))
+    with pytest.raises(SpecError) as error:
+        read_spec(path)
+    assert [(fault.line, fault.key) for fault in error.value.faults] == [
+        (4, "model"),
+        (5, "train.lr"),
+    ]
+
+
+def test_a_searched_model_needs_no_fixed_one():
+    text = small("model: [logistic, {name: mlp, hidden: [8]}]").replace("model: mlp\n", "")
+    spec = read(text)
+    names = [
+        resolve(spec, point, "classification")["model"]["name"] for point in points_of(spec, 9)
+    ]
+    assert set(names) == {"logistic", "mlp"}
+    assert describe(spec)
+
+
+def test_every_option_shows_its_rate_where_one_has_its_own():
+    spec = read(
+        small("optimizer: [{name: sgd, lr: {min: 0.1, max: 1}}, {name: adam, lr: 0.001}, adamw]")
+    )
+    shown = {}
+    for point in points_of(spec, 30):
+        flat = flatten(spec.space, resolve(spec, point, "classification"))
+        shown.setdefault(flat["optimizer"], set()).add(flat["lr"])
+    assert shown["adam"] == {0.001}
+    assert shown["adamw"] == {0.1}
+    assert len(shown["sgd"]) > 1
+
+
+def test_a_path_inside_a_mapping_given_by_set_is_relative_to_here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    spec = read(small(), "data={name: npz, source: here.npz}")
+    assert spec.data["source"] == str(tmp_path / "here.npz")
+
+
+def test_an_exported_spec_says_where_its_code_was():
+    spec = read(small(model="{class_path: nets.Net}"))
+    text = export_spec(
+        spec, resolve(spec, {}, "classification"), spec.objective("classification"), "x"
+    )
+    head = text.splitlines()[0]
+    assert head.startswith("#") and "--allow-import nets" in head and str(FOLDER) in head
+    spec = read(small())
+    text = export_spec(
+        spec, resolve(spec, {}, "classification"), spec.objective("classification"), "x"
+    )
+    assert not text.startswith("#")

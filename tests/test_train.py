@@ -21,7 +21,7 @@ from torch import nn
 
 from lrsearch import catalogue, data, schedules
 from lrsearch.errors import DataError, ImportRefused, ModelError, UsageError
-from lrsearch.train import device, importing, metrics, models, randomness, resident, solo
+from lrsearch.train import device, importing, isolation, metrics, models, randomness, resident, solo
 from lrsearch.train.build import build_model
 from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.prepare import Preparation, prepare
@@ -92,6 +92,12 @@ def run(*configs, **given):
     assert None not in events
     ended = [event for event in events if isinstance(event, Ended)]
     return ended[0] if len(configs) == 1 else ended
+
+
+def placed_data(own):
+    """A config's splits as the engine has them."""
+    raw = resident.load_raw(own["data"], Workplace())
+    return resident.place(raw, own["data"], None, CPU)
 
 
 def facts(*configs, place=None):
@@ -202,7 +208,7 @@ def test_trained_as_by_hand():
     """The engine's steps equal a loop written out with torch's own optimizer and scheduler."""
     own = config(budget="30ba", evaluate="10ba", lr=0.1, label_smoothing=0.1, clip_norm=0.5)
     ended = run(own, seeds=[7])
-    placed = resident.place(own["data"], None, CPU, Workplace())
+    placed = placed_data(own)
     seeds = randomness.trial_seeds(7)
     with torch.random.fork_rng():
         torch.manual_seed(seeds.weights)
@@ -484,7 +490,7 @@ def test_weights_come_back_when_they_reach_the_bar():
     value = ended.result.last["accuracy"]
     model = build_model(MLP, (1, 8, 8), 10, Workplace())
     model.load_state_dict(safetensors.torch.load(ended.weights))
-    placed = resident.place(own["data"], None, CPU, Workplace())
+    placed = placed_data(own)
     with torch.no_grad():
         right = model(placed.x_validation).argmax(1) == placed.y_validation
     assert right.double().mean().item() == pytest.approx(value)
@@ -558,7 +564,7 @@ def test_a_model_s_metrics_over_several_chunks(monkeypatch):
     noisy = MLP | {"dropout": 0.5, "batch_norm": True}
     own = config(noisy, budget="1ep", label_smoothing=0.2)
     ended = run(own)
-    placed = resident.place(own["data"], None, CPU, Workplace())
+    placed = placed_data(own)
     model = build_model(noisy, (1, 8, 8), 10, Workplace()).eval()
     model.load_state_dict(safetensors.torch.load(ended.weights))
     with torch.no_grad():
@@ -573,7 +579,7 @@ def test_a_model_s_metrics_over_several_chunks(monkeypatch):
 def test_regression_losses(loss):
     own = config(source="diabetes", loss=loss, lr=0.01)
     ended = run(own, objective=Objective("loss", "min"))
-    placed = resident.place(own["data"], None, CPU, Workplace())
+    placed = placed_data(own)
     model = build_model(MLP, (10,), 1, Workplace())
     model.load_state_dict(safetensors.torch.load(ended.weights))
     with torch.no_grad():
@@ -762,7 +768,7 @@ def test_facts_of_digits():
     assert found.train_samples == (1258,) and found.validation_samples == (359,)
     assert found.test_samples == 180
     assert found.parameters == 64 * 32 + 32 + 32 * 10 + 10
-    assert found.source_hash == "" and len(found.data_hash) == 64
+    assert found.source_hashes == {} and len(found.data_hash) == 64
     assert "cpu" in found.devices and found.device == "cpu" and found.device_name
     assert set(found.versions) == {"torch", "numpy", "python"}
     assert pickle.loads(pickle.dumps(found)) == found
@@ -782,11 +788,12 @@ def test_facts_of_imported_code(place):
     own = config(net("nets.Net"), source=source, loss="mse", batch_size=8)
     found = facts(own, place=where)
     assert (found.task, found.outputs, found.input_shape) == ("regression", 2, (4,))
-    assert len(found.source_hash) == 64
+    assert set(found.source_hashes) == {"nets.Net", "package.load"}
+    assert {len(each) for each in found.source_hashes.values()} == {64}
     assert run(own, place=where, objective=Objective("r2", "max")).result.last["r2"] < 1
     from lrsearch.data import sources
 
-    with randomness._aside(CPU, []):
+    with isolation._aside(CPU, []):
         np.random.seed(5)
         sources._last = None
         assert resident.load_raw(own["data"], where).data_hash == found.data_hash

@@ -51,9 +51,9 @@ def load(config: Mapping[str, Any], *, resolver: Resolver) -> Raw:
     """The arrays of a resolved config's `data`, loaded once per process.
 
     Unsigned bytes with at least two dimensions per sample are images and scaled to 0..1; images
-    of [height, width] get a channel axis; channels come first. Integer, boolean or text targets are classes (numbered
-    in sorted order), floating ones regression targets. Raises DataError naming the source and
-    what is wrong with it.
+    of [height, width] get a channel axis; channels come first. Integer, boolean or text targets
+    are classes (numbered in sorted order), floating ones regression targets. Raises DataError
+    naming the source and what is wrong with it.
     """
     global _last
     own = {name: config[name] for name in sorted(config) if name not in _SPLITTING}

@@ -7,11 +7,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import LrsearchError, ModelError, suggest
 from lrsearch.train.device import is_out_of_memory
-from lrsearch.train.importing import importable, resolve
+from lrsearch.train.importing import resolve
 from lrsearch.train.models import MODELS
 from lrsearch.trial import Workplace
 
@@ -22,8 +25,9 @@ def build_model(
     """The model of a resolved `model`, on the CPU, its weights drawn from the global generator.
 
     `in_features`, `in_channels` and `num_classes` (the targets of a regression) come from the
-    data where the constructor takes them and the config does not give them. Raises ModelError
-    for what cannot be found or constructed; running out of memory is passed on as it is.
+    data where the constructor takes them and the config does not give them. Lazy modules get their
+    sizes, and draw their weights, in a forward pass of zeros. Raises ModelError for what cannot be
+    found or constructed; running out of memory is passed on as it is.
     """
     if "class_path" in config:
         path = config["class_path"]
@@ -45,15 +49,41 @@ def build_model(
     }
     arguments = _fill(path, constructor, arguments, from_data)
     try:
-        with importable(workplace):
-            model = constructor(**arguments)
-    except (Exception, SystemExit) as error:
-        if isinstance(error, LrsearchError) or is_out_of_memory(error):
+        model = constructor(**arguments)
+    except BaseException as error:  # A user's code may raise anything.
+        if isinstance(error, LrsearchError) or is_out_of_memory(error) or is_interrupt(error):
             raise
         raise ModelError(f"{type(error).__name__}: {error}", where=path) from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{path} gives {type(model).__name__}, not a torch.nn.Module")
+    if _lazy(model):
+        _materialize(path, model, input_shape)
     return model
+
+
+def _lazy(model: nn.Module) -> list[str]:
+    """Parameters and buffers that have no size yet, as those of torch.nn.LazyLinear."""
+    named = (*model.named_parameters(), *model.named_buffers())
+    return [name for name, each in named if is_lazy(each)]
+
+
+def _materialize(path: str, model: nn.Module, input_shape: Sequence[int]) -> None:
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(2, *input_shape))
+    except BaseException as error:
+        if is_out_of_memory(error) or is_interrupt(error):
+            raise
+        raise ModelError(
+            "its lazy modules get their sizes in a forward pass, which raised "
+            f"{type(error).__name__}: {error}",
+            where=path,
+        ) from error
+    model.train()
+    if left := _lazy(model):
+        raise ModelError(
+            f"lazy modules that its forward never calls have no size: {', '.join(left)}", where=path
+        )
 
 
 def _fill(

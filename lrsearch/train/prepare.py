@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch import catalogue, data
+from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.train.build import build_model
 from lrsearch.train.device import (
@@ -22,9 +23,9 @@ from lrsearch.train.device import (
     find_device,
     is_out_of_memory,
 )
-from lrsearch.train.importing import source_hash
+from lrsearch.train.importing import class_paths, forget_imports, source_hashes
+from lrsearch.train.isolation import isolated
 from lrsearch.train.preparation import Preparation
-from lrsearch.train.randomness import isolated
 from lrsearch.train.resident import load_raw
 from lrsearch.train.timetable import evaluation_steps, learning_rates
 from lrsearch.trial import Config, Facts, Workplace
@@ -39,7 +40,8 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     (a model that cannot be built or does not fit the data), ImportRefused, or UsageError (the
     device). Other errors of a model's forward are left to the trials.
     """
-    yield from isolated(_prepare(payload), torch.device("cpu"))
+    forget_imports()  # A process may have seen another run, and the files as they were then.
+    yield from isolated(_prepare(payload), torch.device("cpu"), payload.workplace)
 
 
 def preload(payload: Preparation) -> Generator[None, Any, None]:
@@ -48,6 +50,10 @@ def preload(payload: Preparation) -> Generator[None, Any, None]:
     The workers do it while one of them prepares. What is wrong with the data is for `prepare`
     to say.
     """
+    yield from isolated(_preload(payload), torch.device("cpu"), payload.workplace)
+
+
+def _preload(payload: Preparation) -> Generator[None, Any, None]:
     torch.optim.SGD([torch.zeros(1)], lr=1.0)
     with contextlib.suppress(LrsearchError):
         load_raw(payload.configs[0]["data"], payload.workplace)
@@ -62,16 +68,11 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     raw, sizes = _check_data(configs, workplace)
     parameters = _check_models(configs, raw, workplace)
     train_samples, validation_samples, test_samples = sizes
-    paths = {
-        part["class_path"]
-        for config in configs
-        for part in (config["data"], config["model"])
-        if "class_path" in part
-    }
+    paths = {path for config in configs for path in class_paths(config)}
     yield Facts(
         task=raw.task,
         data_hash=raw.data_hash,
-        source_hash=source_hash(paths, workplace),
+        source_hashes=source_hashes(paths, workplace),
         train_samples=train_samples,
         validation_samples=validation_samples,
         test_samples=test_samples,
@@ -194,7 +195,9 @@ def _check_model(config: Mapping[str, Any], raw: data.Raw, workplace: Workplace)
                 f"the model does not take samples of shape {shape}: {error}", where=name
             ) from error
         return parameters
-    except (Exception, SystemExit):
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error):
+            raise
         return parameters
     found = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
     if found != [2, raw.outputs]:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,8 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch import catalogue, divergence
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.errors import DataError, ModelError
 from lrsearch.train.build import build_model
 from lrsearch.train.device import find_device, is_out_of_memory
+from lrsearch.train.importing import class_paths, source_hashes
+from lrsearch.train.isolation import isolated
 from lrsearch.train.metrics import (
     LOSSES,
     classification_metrics,
@@ -27,11 +31,12 @@ from lrsearch.train.metrics import (
     sum_type,
 )
 from lrsearch.train.optimizers import build_optimizer
-from lrsearch.train.randomness import batches, isolated, seed_everything, trial_seeds
-from lrsearch.train.resident import Resident, place
+from lrsearch.train.randomness import batches, seed_everything, trial_seeds
+from lrsearch.train.resident import Resident, load_raw, place
 from lrsearch.train.timetable import evaluation_steps, learning_rates
 from lrsearch.trial import (
     Cohort,
+    Config,
     Ended,
     Measured,
     Measurement,
@@ -46,6 +51,7 @@ from lrsearch.trial import (
 Event = Started | Measured | Reached | Ended | None
 Replies = list[tuple[int, Verdict]]
 Job = Generator[Event, Replies, Any]
+State = Mapping[str, Tensor]
 
 CHUNK = 1024
 """Samples per forward pass of an evaluation; fixed, so that results do not follow the batch."""
@@ -57,10 +63,13 @@ def run_cohort(cohort: Cohort) -> Generator[Event, Replies, None]:
     `replies = yield event` gives the (trial, verdict) pairs that have arrived. After `Reached` it
     yields None until its own verdict is among them. Results depend on the trial alone: global
     generators and the thread count are the job's own while it runs, the caller's between events.
-    Raises UsageError for an absent device; what a trial's own code raises ends that trial only.
+    What a trial's own code raises ends that trial only. Raises UsageError for an absent device,
+    DataError for data that cannot be loaded or are not those of `data_hash`, ModelError or
+    ImportRefused for code that cannot be imported or is not that of `source_hashes`: since the run
+    has begun with them, none of its trials can be measured any more.
     """
     device = find_device(cohort.workplace.device)
-    yield from isolated(_run(cohort, device), device)
+    yield from isolated(_run(cohort, device), device, cohort.workplace)
 
 
 def _run(cohort: Cohort, device: torch.device) -> Job:
@@ -68,7 +77,20 @@ def _run(cohort: Cohort, device: torch.device) -> Job:
     torch.optim.SGD([torch.zeros(1)], lr=1.0)
     for trial in cohort.trials:
         yield Started(trial.number)
+        _check_sources(cohort, trial.config)
         yield from _run_trial(cohort, trial, device)
+
+
+def _check_sources(cohort: Cohort, config: Config) -> None:
+    if not cohort.source_hashes:
+        return
+    for path, found in source_hashes(class_paths(config), cohort.workplace).items():
+        if found != cohort.source_hashes.get(path):
+            raise ModelError(
+                "the source code is not what the run began with: it changed meanwhile",
+                where=path,
+                hint="start again to measure the code as it is now",
+            )
 
 
 @dataclass
@@ -110,22 +132,41 @@ class _Course:
 
 def _run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
     course = _Course()
-    weights: bytes | None = None
-    try:
-        outcome, reason, model = yield from _train(cohort, trial, device, course)
-        result = course.result(trial, outcome, reason)
-        if outcome is Outcome.COMPLETED and _worth_keeping(cohort, result):
-            weights = _serialize(model)
-    except (Exception, SystemExit) as error:
-        if is_out_of_memory(error):
-            outcome, trace = Outcome.OUT_OF_MEMORY, ""
-        else:
-            outcome, trace = Outcome.FAILED, "".join(traceback.format_exception(error))
-        result = course.result(trial, outcome, f"{type(error).__name__}: {error}", trace)
-        _release(error)
+    replies: Any = None
+    with contextlib.closing(_finish(cohort, trial, device, course)) as training:
+        while True:
+            try:
+                event = training.send(replies)
+            except StopIteration as end:
+                result, weights = end.value
+                break
+            except DataError:  # The run's affair, see `run_cohort`.
+                raise
+            except BaseException as error:  # A user's code may raise anything.
+                if is_interrupt(error):
+                    raise
+                if is_out_of_memory(error):
+                    outcome, trace = Outcome.OUT_OF_MEMORY, ""
+                else:
+                    outcome, trace = Outcome.FAILED, "".join(traceback.format_exception(error))
+                result = course.result(trial, outcome, f"{type(error).__name__}: {error}", trace)
+                weights = None
+                _release(error)
+                break
+            # Outside the try: what is thrown in here, as when a job is closed, is not the trial's.
+            replies = yield event
     if result.outcome is Outcome.OUT_OF_MEMORY and device.type == "cuda":
         torch.cuda.empty_cache()
     yield Ended(trial.number, result, course.curve, weights)
+
+
+def _finish(
+    cohort: Cohort, trial: Trial, device: torch.device, course: _Course
+) -> Generator[Event, Replies, tuple[Result, bytes | None]]:
+    """Train; the result, and the weights that are worth keeping."""
+    outcome, reason, state = yield from _train(cohort, trial, device, course)
+    result = course.result(trial, outcome, reason)
+    return result, _serialize(state) if _worth_keeping(cohort, result) else None
 
 
 def _release(error: BaseException | None) -> None:
@@ -144,30 +185,38 @@ def _worth_keeping(cohort: Cohort, result: Result) -> bool:
     return cohort.bar is None or not cohort.objective.better(cohort.bar, value)
 
 
-def _serialize(model: nn.Module) -> bytes:
-    """A safetensors file of the state dict. Copies, since tied tensors may not share memory there;
-    extra state that is no tensor has no place in it."""
+def _serialize(state: State) -> bytes:
+    """A safetensors file of a state dict. Copies, since tied tensors may not share memory there."""
     return safetensors.torch.save(
-        {
-            name: value.detach().to("cpu", copy=True).contiguous()
-            for name, value in model.state_dict().items()
-            if isinstance(value, Tensor)
-        }
+        {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
     )
+
+
+def _state(model: nn.Module) -> State:
+    """The state dict; extra state that is no tensor has no place in a safetensors file."""
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
 
 
 def _train(
     cohort: Cohort, trial: Trial, device: torch.device, course: _Course
-) -> Generator[Event, Replies, tuple[Outcome, str, nn.Module]]:
+) -> Generator[Event, Replies, tuple[Outcome, str, State]]:
+    """One training; how it ended, why, and the state that gives its objective if it completed."""
     config, train = trial.config, trial.config["train"]
     seeds = trial_seeds(trial.seed)
-    data = place(config["data"], trial.fold, device, cohort.workplace)
+    raw = load_raw(config["data"], cohort.workplace)
+    if cohort.data_hash and raw.data_hash != cohort.data_hash:
+        raise DataError(
+            "the data are not those the run began with: the source changed meanwhile, or its "
+            "function returns others at each call",
+            where=raw.name,
+            hint="start again to measure the data as they are now",
+        )
+    data = place(raw, config["data"], trial.fold, device)
     course.samples, course.clock = data.samples, time.perf_counter()
 
     seed_everything(seeds.weights)
     shape = tuple(data.x_train.shape[1:])
     model = build_model(config["model"], shape, data.outputs, cohort.workplace).to(device)
-    seed_everything(seeds.noise)
     rates = learning_rates(train, data.samples).tolist()
     evaluations = evaluation_steps(train, data.samples)
     budget = evaluations[-1]
@@ -181,12 +230,16 @@ def _train(
     clip, low = train["clip_norm"], train["precision"] == "bfloat16"
     order = batches(data.samples, train["batch_size"], seeds.order, device)
     total = torch.zeros((), dtype=sum_type(device), device=device)
-    first: Tensor | None = None
     losses: list[float] = []
+    best: float | None = None
+    best_state: State = {}
     ahead = iter([*evaluations, 0])
     next_evaluation, since = next(ahead), 0
     rungs = {rung for rung in cohort.rungs if rung < budget}
 
+    seed_everything(seeds.noise)
+    start = _start_loss(model, data, compute_loss, low).to(total)
+    seed_everything(seeds.noise)  # A model may draw noise in evaluation, too.
     model.train()
     for step in range(1, budget + 1):
         # Nothing here may wait for the device: only an evaluation reads numbers back.
@@ -203,24 +256,30 @@ def _train(
         for parameter in parameters:
             parameter.grad = None
         total += loss.detach()
-        if first is None:
-            first = loss.detach()
         course.steps = step
 
         if step == next_evaluation:
             sums = torch.cat(
-                [torch.stack([first.to(total), total]), _validation_sums(model, data, train, low)]
+                [torch.stack([start, total]), _validation_sums(model, data, train, low)]
             ).tolist()
-            start, train_loss = sums[0], sums[1] / (step - since)
+            train_loss = sums[1] / (step - since)
             metrics = _validation_metrics(sums[2:], data)
             metrics |= {"train_loss": train_loss, "lr": rates[step - 1]}
             measurement = Measurement(step, metrics)
             course.record(measurement)
             yield Measured(trial.number, measurement, budget)
             losses.append(train_loss)
-            reason = _lost(start, losses, metrics["loss"], step, ended=step == budget)
+            reason = _lost(sums[0], losses, metrics["loss"], step, ended=step == budget)
             if reason:
-                return Outcome.DIVERGED, reason, model
+                return Outcome.DIVERGED, reason, {}
+            value = metrics.get(cohort.objective.metric, math.nan)
+            if (
+                cohort.objective.at == "best"
+                and math.isfinite(value)
+                and (best is None or cohort.objective.better(value, best))
+            ):
+                best = value
+                best_state = {name: each.clone() for name, each in _state(model).items()}
             total.zero_()
             next_evaluation, since = next(ahead), step
             model.train()
@@ -229,8 +288,24 @@ def _train(
             verdict = yield from _await_verdict(trial.number, step)
             course.clock += time.perf_counter() - waited
             if verdict is Verdict.STOP:
-                return Outcome.PRUNED, f"stopped after {step} of {budget} steps", model
-    return Outcome.COMPLETED, "", model
+                return Outcome.PRUNED, f"stopped after {step} of {budget} steps", {}
+    return Outcome.COMPLETED, "", best_state if cohort.objective.at == "best" else _state(model)
+
+
+@torch.no_grad()
+def _start_loss(
+    model: nn.Module, data: Resident, compute_loss: Callable[..., Tensor], low: bool
+) -> Tensor:
+    """The training loss before the first step, over samples spread over the training split: that
+    of the first batch says little where batches are small. It stays on the device."""
+    device = data.x_train.device
+    count = min(CHUNK, data.samples)
+    index = torch.arange(count, device=device) * data.samples // count
+    x, y = data.x_train.index_select(0, index), data.y_train.index_select(0, index)
+    model.eval()  # Leaves the statistics of batch norm alone.
+    with _precision(device, low):
+        outputs = model(x)
+    return compute_loss(outputs.float(), y)
 
 
 def _precision(device: torch.device, low: bool) -> contextlib.AbstractContextManager[object]:

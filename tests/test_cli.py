@@ -655,3 +655,68 @@ def test_a_closed_pipe_is_no_error(here: Path) -> None:
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# What a reviewer found ----------------------------------------------------------------------
+
+
+def cut_last_results(folder: Path, count: int) -> None:
+    """Leave the journal as a kill would have that came before the last `count` results."""
+    journal = folder / "runs" / "small" / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    ends = [index for index, line in enumerate(lines) if '"event":"ended"' in line]
+    journal.write_text("".join(lines[: ends[-count]]))
+
+
+def test_a_closed_stderr_neither_stops_a_search_nor_hides_its_exit_code(here: Path) -> None:
+    cut_last_results(here, 2)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [sys.executable, "-m", "lrsearch", "grid", "small.yaml", *TRAIN, "--require", "accuracy>1"],
+        stdout=subprocess.DEVNULL,
+        stderr=write_end,
+    )
+    os.close(write_end)
+    assert done.returncode == 3
+    assert count_trials(here) == 9
+
+
+def test_dry_run_shows_what_was_left_unfinished(here: Path) -> None:
+    cut_last_results(here, 2)
+    said = lrsearch("grid", "small.yaml", *TRAIN, "--dry-run")
+    assert "2 trials of 2 points" in said.out
+    assert count_trials(here) == 7
+
+
+def test_dry_run_shows_the_generation_that_will_be_trained(here: Path) -> None:
+    said = lrsearch("bayes", "small.yaml", *TRAIN, "--dry-run")
+    shown = [line.split("lr=")[1].split()[0] for line in said.out.splitlines() if "lr=" in line]
+    assert lrsearch("bayes", "small.yaml", *TRAIN).code == 0
+    first = [
+        proposal.point["lr"]
+        for proposal in read(here / "runs" / "small").proposals
+        if proposal.strategy == "bayes"
+    ][: len(shown)]
+    assert shown
+    assert [float(f"{rate:.3g}") for rate in first] == [float(f"{float(x):.3g}") for x in shown]
+
+
+def test_report_names_the_command_that_resumes(here: Path) -> None:
+    cut_last_results(here, 2)
+    said = lrsearch("report", "small.yaml")
+    assert "interrupted" in said.out
+    assert re.search(r"next +lrsearch grid ", said.out)
+    # A search of another kind that ends does not finish the grid.
+    assert lrsearch("bayes", "small.yaml", *TRAIN).code == 0
+    assert re.search(r"next +lrsearch grid ", lrsearch("report", "small.yaml").out)
+    assert lrsearch("grid", "small.yaml", *TRAIN).code == 0
+    assert re.search(r"next +lrsearch export ", lrsearch("report", "small.yaml").out)
+
+
+def test_a_best_outside_the_present_search_is_called_so(here: Path) -> None:
+    said = lrsearch(
+        "grid", "small.yaml", *TRAIN, "--set", "search.lr={min: 1e-4, max: 1e-3, points: 1}"
+    )
+    assert said.code == 0
+    assert "outside what the spec searches now" in said.out

@@ -1,6 +1,7 @@
 """Sources, their checks, and splits."""
 
 import itertools
+import sys
 import zipfile
 
 import numpy as np
@@ -214,10 +215,28 @@ def test_malformed_arrays(tmp_path, arrays, message):
     assert str(tmp_path / "bad.npz") in str(caught.value)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_with_their_channels_last(channels):
+    x = np.ones((40, 6, 5, channels))
+    with pytest.raises(DataError, match=r"transpose \(N, H, W, C\) to \(N, C, H, W\)"):
+        made(x, Y)
+    assert made(x.transpose(0, 3, 1, 2), Y).x.shape == (40, channels, 6, 5)
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 3), (64, 4, 4), (64, 1, 1), (4, 9, 1), (9, 9, 2)])
+def test_images_that_may_have_their_channels_first(shape):
+    assert made(np.ones((40, *shape)), Y).x.shape == (40, *shape)
+
+
 def test_one_class_among_the_first_samples(tmp_path):
     own = npz(tmp_path / "a.npz", x=X, y=np.sort(Y))
     with pytest.raises(DataError, match="in its first 5 samples"):
         read({**own, "samples": 5})
+
+
+class Opaque:
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("no array of mine")
 
 
 @pytest.mark.parametrize(
@@ -227,6 +246,8 @@ def test_one_class_among_the_first_samples(tmp_path):
         (lambda: (X, Y, X), "returned tuple"),
         (lambda: ([[1.0], [1.0, 2.0]], [0, 1]), "make no arrays"),
         (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
+        (lambda: sys.exit("enough"), "SystemExit: enough"),
+        (lambda: (Opaque(), Y), "make no arrays: no array of mine"),
     ],
 )
 def test_functions_that_return_something_else(function, message):

@@ -5,6 +5,7 @@ import itertools
 import math
 import pickle
 import random
+import signal
 import subprocess
 import sys
 import textwrap
@@ -204,15 +205,19 @@ def test_rates_follow_schedule_and_warmup():
     np.testing.assert_allclose(run(own).curve["lr"], expected, rtol=1e-12)
 
 
-def test_trained_as_by_hand():
+@pytest.mark.parametrize("extra", [{}, {"dropout": 0.3, "batch_norm": True}])
+def test_trained_as_by_hand(extra):
     """The engine's steps equal a loop written out with torch's own optimizer and scheduler."""
-    own = config(budget="30ba", evaluate="10ba", lr=0.1, label_smoothing=0.1, clip_norm=0.5)
+    own = config(
+        MLP | extra, budget="30ba", evaluate="10ba", lr=0.1, label_smoothing=0.1, clip_norm=0.5
+    )
     ended = run(own, seeds=[7])
     placed = placed_data(own)
     seeds = randomness.trial_seeds(7)
     with torch.random.fork_rng():
         torch.manual_seed(seeds.weights)
-        model = build_model(MLP, (1, 8, 8), 10, Workplace())
+        model = build_model(MLP | extra, (1, 8, 8), 10, Workplace())
+    torch.manual_seed(seeds.noise)
     optimizer = torch.optim.SGD(
         model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
@@ -298,6 +303,25 @@ def test_each_stream_has_its_own_seed(place):
     expected = {("weights", seeds.weights, 1), ("noise", seeds.noise, 1)}
     assert set(sys.modules["nets"].seen) == expected and len(set(seeds)) == 3
     assert not set(seeds) & set(randomness.trial_seeds(4))
+
+
+def test_noise_drawn_in_evaluation_does_not_shift_the_training_s(place):
+    where = place(
+        nets=NETS
+        + """
+    drawn = []
+
+    class Noisy(Net):
+        def forward(self, x):
+            noise = torch.rand(())
+            drawn.append((self.training, noise.item()))
+            return super().forward(x) * noise
+    """
+    )
+    run(config(net("nets.Noisy"), budget="1ba", evaluate="1ba"), place=where, seeds=[3])
+    first = torch.Generator().manual_seed(randomness.trial_seeds(3).noise)
+    expected = torch.rand((), generator=first).item()
+    assert (True, expected) in sys.modules["nets"].drawn
 
 
 def test_one_seed_means_the_same_start_whatever_the_point():
@@ -390,6 +414,30 @@ def test_a_validation_loss_that_is_not_finite_is_lost():
     assert lost.result.reason in {f"validation loss is {x} after 1 steps" for x in ("nan", "inf")}
 
 
+def test_a_lucky_first_batch_is_no_start():
+    """Of single samples some have next to no loss; what follows is not ten times as bad."""
+    own = config(
+        {"name": "logistic"}, "diabetes", budget="0.5ep", batch_size=1, lr=1e-3, evaluate="0.1ep"
+    )
+    ended = run(*[own] * 24, seeds=range(24), objective=Objective("rmse", "min"))
+    assert [each.result.reason for each in ended] == [""] * 24
+
+
+def test_the_start_is_the_loss_over_samples_of_the_training_split(monkeypatch):
+    monkeypatch.setattr(solo, "CHUNK", 100)
+    own = config({"name": "logistic"}, lr=1e3, label_smoothing=0.1, evaluate="10ba")
+    reason = run(own).result.reason
+    placed = placed_data(own)
+    with torch.random.fork_rng():
+        torch.manual_seed(randomness.trial_seeds(0).weights)
+        model = build_model({"name": "logistic"}, (1, 8, 8), 10, Workplace())
+    chosen = [k * placed.samples // 100 for k in range(100)]
+    expected = F.cross_entropy(
+        model(placed.x_train[chosen]), placed.y_train[chosen], label_smoothing=0.1
+    )
+    assert reason.endswith(f"more than 10 times its start of {expected.item():.3g}")
+
+
 def test_user_errors_end_their_trial_only(place):
     where = place(
         nets=NETS
@@ -425,6 +473,86 @@ def test_user_errors_end_their_trial_only(place):
     assert ended[1].result.reason == "SystemExit: 3"
     assert "allocate memory" in ended[2].result.reason
     assert "nets has no 'Absent'" in ended[4].result.reason
+
+
+RAISES = """
+    class Strange(BaseException):
+        pass
+
+    def loads(kind):
+        raise {"strange": Strange, "exit": GeneratorExit, "keyboard": KeyboardInterrupt}[kind]("me")
+
+    class Raises(Net):
+        def __init__(self, in_features, num_classes, kind, at):
+            super().__init__(in_features, num_classes)
+            self.kind, self.at = kind, at
+            if at == "once":
+                loads(kind)
+
+        def forward(self, x):
+            if self.at == "forward" or self.at == "evaluation" and not self.training:
+                loads(self.kind)
+            return super().forward(x)
+"""
+
+
+@pytest.fixture
+def as_in_a_worker():
+    """SIGINT is ignored there, so a KeyboardInterrupt is the code's own."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("kind", ["strange", "exit", "keyboard"])
+def test_nothing_that_user_code_raises_ends_the_run(place, as_in_a_worker, kind):
+    where = place(nets=NETS + RAISES, package="import nets\nnets.loads('strange')")
+    name = {"strange": "Strange", "exit": "GeneratorExit", "keyboard": "KeyboardInterrupt"}[kind]
+    places = ("once", "forward", "evaluation")
+    configs = [config(net("nets.Raises", kind=kind, at=at), budget="1ep") for at in places]
+    for ended in run(*configs, place=where):
+        assert ended.result.outcome is Outcome.FAILED
+        assert f"{name}: me" in ended.result.reason
+        assert 'raise {"strange": Strange' in ended.result.traceback
+    assert facts(configs[1], place=where).task == "classification"
+    with pytest.raises(ModelError, match=f"nets.Raises: {name}: me"):
+        facts(configs[0], place=where)
+    with pytest.raises(DataError, match=f"nets.loads: {name}: me"):
+        source = {"class_path": "nets.loads", "init_args": {"kind": kind}}
+        facts(config(source=source), place=where)
+    with pytest.raises(ModelError, match="importing package raised Strange: me"):
+        importing.resolve("package.Net", where)
+
+
+def test_ctrl_c_interrupts_where_it_can_arrive(place):
+    where = place(
+        nets=NETS
+        + """
+    import os, signal
+
+    class Interrupted(Net):
+        def forward(self, x):
+            os.kill(os.getpid(), signal.SIGINT)
+            return super().forward(x)
+    """
+    )
+    own = config(net("nets.Interrupted"))
+    threads, path = torch.get_num_threads(), list(sys.path)
+    for job in (
+        solo.run_cohort(cohort(own, place=where)),
+        prepare(Preparation((own,), where)),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            list(job)
+    assert (torch.get_num_threads(), sys.path) == (threads, path)
+
+
+def test_a_closed_job_ends_at_once():
+    job = solo.run_cohort(cohort(config(), config()))
+    while not isinstance(next(job), Measured):
+        pass
+    job.close()
+    assert list(job) == []
 
 
 def test_an_ended_trial_leaves_no_tensors(place):
@@ -499,6 +627,95 @@ def test_weights_come_back_when_they_reach_the_bar():
     lowest = Objective("loss", "min", "best")
     assert run(own, objective=lowest, bar=1e-9).weights is None
     assert run(own, objective=lowest, bar=1e9).weights is not None
+
+
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_weights_at_best_are_those_of_the_best_evaluation(metric):
+    # A high rate that stays: the last evaluation is not the best.
+    schedule = {"name": "constant"}
+    own = config(MLP | {"batch_norm": True}, evaluate="5ba", lr=1.0, schedule=schedule)
+    objective = Objective(metric, catalogue.METRICS[metric][0], "best")
+    ended = run(own, objective=objective)
+    result = ended.result
+    assert result.best_step[metric] < result.steps
+    assert result.best[metric] != result.last[metric]
+    model = build_model(MLP | {"batch_norm": True}, (1, 8, 8), 10, Workplace()).eval()
+    model.load_state_dict(safetensors.torch.load(ended.weights))
+    placed = placed_data(own)
+    with torch.no_grad():
+        outputs = model(placed.x_validation)
+    right = (outputs.argmax(1) == placed.y_validation).double().mean()
+    value = {"accuracy": right, "loss": F.cross_entropy(outputs, placed.y_validation)}[metric]
+    assert value.item() == pytest.approx(result.best[metric], rel=1e-6)
+    last = run(own, objective=Objective(metric, objective.goal, "last"))
+    assert last.weights != ended.weights and last.curve == ended.curve
+
+
+def saved(path, seed):
+    x = np.random.default_rng(seed).normal(size=(60, 4))
+    np.savez(path, x=x, y=np.arange(60) % 3)
+
+
+def test_data_that_changed_end_the_run(tmp_path):
+    saved(tmp_path / "a.npz", 0)
+    source = {"name": "npz", "source": str(tmp_path / "a.npz"), "samples": None}
+    own = config(source=source, batch_size=8)
+    given = {"data_hash": facts(own).data_hash}
+    assert run(own, **given).result.outcome is Outcome.COMPLETED
+    job = solo.run_cohort(cohort(own, own, **given))
+    events = []
+    with pytest.raises(DataError, match=r"a\.npz: the data are not those the run began with"):
+        for event in job:
+            events.append(event)
+            if isinstance(event, Ended):
+                saved(tmp_path / "a.npz", 1)
+    # The first trial ended as it should, the second never.
+    assert [each.trial for each in events if isinstance(each, Ended)] == [0]
+    assert events[-1] == Started(1)
+    (tmp_path / "a.npz").unlink()
+    with pytest.raises(DataError, match="there is no such file"):
+        run(own, **given)
+
+
+def test_a_function_that_returns_other_data_each_time_ends_the_run(place):
+    from lrsearch.data import sources
+
+    where = place(
+        package="""
+    import os
+    import numpy as np
+
+    def load():
+        random = np.random.default_rng(int.from_bytes(os.urandom(8), "big"))
+        return random.normal(size=(60, 4)), np.arange(60) % 3
+    """
+    )
+    own = config(source={"class_path": "package.load"}, batch_size=8)
+    found = facts(own, place=where)
+    given = {"data_hash": found.data_hash, "source_hashes": found.source_hashes}
+    assert run(own, place=where, **given).result.outcome is Outcome.COMPLETED
+    sources._last = None  # As in another process.
+    with pytest.raises(DataError, match=r"package\.load: the data are not those"):
+        run(own, place=where, **given)
+
+
+def test_code_that_changed_ends_the_run(place):
+    where = place(nets="import helper\nclass Net(helper.Net): pass", helper=NETS)
+    own = config(net("nets.Net"), budget="1ep")
+    given = {"place": where, "source_hashes": facts(own, place=where).source_hashes}
+    first = run(own, **given)
+    assert first.result.outcome is Outcome.COMPLETED
+    place(helper=NETS + "    # changed")
+    assert run(own, **given).curve == first.curve  # It still has the code of before.
+    importing.forget_imports()  # As in another process.
+    job = solo.run_cohort(cohort(own, **given))
+    assert next(job) == Started(0)
+    with pytest.raises(ModelError, match=r"nets\.Net: the source code is not what the run began"):
+        next(job)
+    place(nets="1 / 0")
+    importing.forget_imports()
+    with pytest.raises(ModelError, match="importing nets raised ZeroDivisionError"):
+        run(own, **given)
 
 
 def test_tied_weights_can_be_saved(place):
@@ -669,6 +886,58 @@ def test_models_that_cannot_be_built(place, model, message):
     assert message in str(caught.value)
 
 
+LAZY = """
+    from torch import nn
+
+    def lazy(num_classes):
+        return nn.Sequential(
+            nn.Flatten(), nn.LazyLinear(8), nn.LazyBatchNorm1d(), nn.ReLU(),
+            nn.LazyLinear(num_classes),
+        )
+
+    class Unused(nn.Sequential):
+        def __init__(self, num_classes):
+            super().__init__(nn.Flatten(), nn.LazyLinear(num_classes))
+            self.spare = nn.LazyLinear(3)
+
+        def forward(self, x):
+            return self[1](self[0](x))
+
+    def misfit(num_classes):
+        return nn.Sequential(nn.LazyLinear(8), nn.Linear(7, num_classes))
+"""
+
+
+def test_lazy_modules_get_their_sizes_and_are_trained(place):
+    where = place(nets=LAZY)
+    own = config(net("nets.lazy"), budget="2ep")
+    assert facts(own, place=where).parameters == 64 * 8 + 8 + 2 * 8 + 8 * 10 + 10
+    ended = run(own, place=where)
+    assert ended.result.outcome is Outcome.COMPLETED and ended.result.last["accuracy"] > 0.7
+    assert run(config(lr=0.3, budget="1ep"), own, place=where)[1].weights == ended.weights
+    model = build_model(net("nets.lazy"), (1, 8, 8), 10, where)
+    assert all(each.training for each in model.modules())
+    assert torch.equal(model[2].running_mean, torch.zeros(8))
+    lazy = net("torch.nn.LazyLinear", out_features=3)
+    assert facts(config(lazy, "iris")).parameters == 4 * 3 + 3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "nets.Unused",
+            "modules that its forward never calls have no size: spare.weight, spare.bias",
+        ),
+        ("nets.misfit", "lazy modules get their sizes in a forward pass, which raised RuntimeErr"),
+    ],
+)
+def test_lazy_modules_that_get_no_size(place, name, message):
+    where = place(nets=LAZY)
+    with pytest.raises(ModelError, match=f"{name}: .*{message}"):
+        facts(config(net(name)), place=where)
+
+
 # Importing
 
 
@@ -743,8 +1012,14 @@ def test_source_hash_covers_what_is_imported_locally(place):
     }
     where = place(files)
     paths = ["package.Net", "torch.nn.Linear"]
-    first = importing.source_hash(paths, where)
-    assert importing.source_hash(paths[::-1], where) == first and len(first) == 64
+
+    def found():
+        importing.forget_imports()
+        (each,) = importing.source_hashes(paths, where).values()
+        return each
+
+    first = found()
+    assert len(first) == 64
     for name, counts in [
         ("package.__init__", True),
         ("package.nets", True),
@@ -754,9 +1029,55 @@ def test_source_hash_covers_what_is_imported_locally(place):
         ("other", False),
     ]:
         place({name: files[name] + "\n# changed"})
-        assert (importing.source_hash(paths, where) != first) is counts, name
+        assert (found() != first) is counts, name
         place({name: files[name]})
-    assert importing.source_hash(["torch.nn.Linear"], where) == ""
+    assert importing.source_hashes(["torch.nn.Linear"], where) == {}
+
+
+def test_each_class_path_has_the_hash_of_its_own_source(place):
+    where = place({"nets": NETS, "package.nets": NETS, "package.__init__": ""})
+    paths = ["nets.Net", "package.nets.Net"]
+    first = importing.source_hashes(paths, where)
+    assert list(first) == paths
+    place(nets=NETS + "    # changed")
+    # What was imported before is still what it was.
+    assert importing.source_hashes(paths, where) == first
+    importing.forget_imports()
+    again = importing.source_hashes(paths, where)
+    assert {path for path in paths if again[path] != first[path]} == {"nets.Net"}
+
+
+def test_code_imported_late_is_found(place):
+    where = place(
+        nets=NETS
+        + """
+    class Late(Net):
+        def __init__(self, in_features, num_classes):
+            import helper
+            super().__init__(in_features, num_classes, helper.WIDTH)
+
+        def forward(self, x):
+            from deeper import twice
+            return twice(super().forward(x))
+    """,
+        package="""
+    def load():
+        import numbers_of_mine
+        return numbers_of_mine.X, numbers_of_mine.Y
+    """,
+        helper="WIDTH = 3",
+        deeper="def twice(x): return 2 * x",
+        numbers_of_mine="X = [[n, -n] for n in range(40)]\nY = [n % 2 for n in range(40)]",
+    )
+    before = list(sys.path)
+    own = config(net("nets.Late"), source={"class_path": "package.load"}, batch_size=8)
+    assert facts(own, place=where).parameters == 2 * 3 + 3 + 3 * 2 + 2
+    paths = []
+    for event in solo.run_cohort(cohort(own, place=where)):
+        paths.append(list(sys.path))
+        last = event
+    assert last.result.outcome is Outcome.COMPLETED, last.result.traceback
+    assert all(each == before for each in paths)
 
 
 # Preparing

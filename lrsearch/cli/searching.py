@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -134,7 +133,19 @@ def _search(
             hint=f"watch it with: lrsearch report {shlex.quote(str(config))}",
         )
     workplace = Workplace(device, str(spec.folder), allowed)
-    again = sys.argv[1:]
+    again = ["lrsearch", strategy, str(config)]
+    for override in set_ or ():
+        again += ["--set", override]
+    for name in allow_import or ():
+        again += ["--allow-import", name]
+    given = {"--runs": runs, "--workers": workers, "--device": device, "--executor": executor}
+    usual = {"--runs": Path("runs"), "--workers": None, "--device": "auto", "--executor": "local"}
+    for option, value in {**given, "--require": require}.items():
+        if value != usual.get(option):
+            again += [option, str(value)]
+    # Not --fresh: what resumes this search must not set it aside.
+    flags = {"--retry-failed": retry_failed, "--yes": yes, "--quiet": quiet, "--json": json}
+    again += [flag for flag, on in {**flags, "--all": all_}.items() if on]
     progress = Progress(quiet=quiet)
     for note in spec.notes:
         progress.note(note)
@@ -156,8 +167,6 @@ def _search(
                 place = _for_cpu(place, closing)
             if fresh and (old := set_aside(runs, spec.name)):
                 progress.note(f"the old run is now {old}")
-            # What resumes this search must not set it aside.
-            again = [part for part in again if part != "--fresh"]
             with Run.open(runs, spec.name, spec_text=spec.text) as run:
                 tune(
                     spec,
@@ -169,14 +178,11 @@ def _search(
                     watcher=progress,
                     retry_failed=retry_failed,
                     begun=begun,
-                    command=("lrsearch", *again),
+                    command=again,
                 )
         except KeyboardInterrupt:
             progress.close()
-            say(
-                "interrupted: every finished trial is kept; go on with\n  "
-                + shlex.join(["lrsearch", *again])
-            )
+            say("interrupted: every finished trial is kept; go on with\n  " + shlex.join(again))
             raise typer.Exit(130) from None
     view = read_result(folder)
     with ignore_closed_stdout():

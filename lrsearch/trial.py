@@ -235,7 +235,7 @@ def combine(
         return None, None
     outcome = next(kind for kind in WORST_FIRST if any(part.outcome is kind for part in known))
     values = [part.value(objective) for part in known]
-    numbers = [value for value in values if value is not None]
+    numbers = [value for value in values if value is not None and math.isfinite(value)]
     if outcome is not Outcome.COMPLETED or len(numbers) < len(values):
         return outcome, None
     return outcome, math.fsum(numbers) / len(numbers)

@@ -720,3 +720,14 @@ def test_a_best_outside_the_present_search_is_called_so(here: Path) -> None:
     )
     assert said.code == 0
     assert "outside what the spec searches now" in said.out
+
+
+def test_check_in_json(empty: Path) -> None:
+    sound = json.loads(lrsearch("check", "small.yaml", "--json").out)
+    assert sound["ok"] is True and sound["faults"] == [] and sound["name"] == "small"
+    said = lrsearch("check", "small.yaml", "--json", "--set", "train.budget=0ep")
+    faults = json.loads(said.out)["faults"]
+    assert said.code == 2
+    assert [fault["key"] for fault in faults] == ["train.budget"]
+    said = lrsearch("check", "smal.yaml", "--json")
+    assert said.code == 2 and "smal.yaml" in json.loads(said.out)["faults"][0]["message"]

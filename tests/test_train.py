@@ -633,7 +633,7 @@ def test_weights_come_back_when_they_reach_the_bar():
 def test_weights_at_best_are_those_of_the_best_evaluation(metric):
     # A high rate that stays: the last evaluation is not the best.
     schedule = {"name": "constant"}
-    own = config(MLP | {"batch_norm": True}, evaluate="5ba", lr=1.0, schedule=schedule)
+    own = config(MLP | {"batch_norm": True}, evaluate="5ba", lr=3.0, schedule=schedule)
     objective = Objective(metric, catalogue.METRICS[metric][0], "best")
     ended = run(own, objective=objective)
     result = ended.result

@@ -8,16 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrsearch.trial import Objective, Outcome, Record
-
-SEVERITY = (
-    Outcome.COMPLETED,
-    Outcome.PRUNED,
-    Outcome.DIVERGED,
-    Outcome.OUT_OF_MEMORY,
-    Outcome.FAILED,
-)
-"""Outcomes from best to worst: a point has the worst of its trials."""
+from lrsearch.trial import Objective, Outcome, Record, combine
 
 _ORDER = (
     Outcome.COMPLETED,
@@ -77,23 +68,21 @@ def summarize(records: Iterable[Record], objective: Objective) -> list[PointSumm
 
 def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
     results = [record.result for record in records if record.result is not None]
-    outcome = None
-    if len(results) == len(records):
-        outcome = max((result.outcome for result in results), key=SEVERITY.index)
+    outcome, objective_value = combine([record.result for record in records], objective)
     values, scores = [], {}
     for record in records:
         value = record.result.value(objective) if record.result is not None else None
         if value is not None and math.isfinite(value):
             values.append(value)
             scores[record.trial.seed, record.trial.fold] = value
-    if len(values) < len(records):
+    if objective_value is None:
         values = []
     return PointSummary(
         point=records[0].point,
         strategy=records[0].strategy,
         params=records[0].params,
         outcome=outcome,
-        objective=statistics.fmean(values) if values else None,
+        objective=objective_value,
         spread=statistics.stdev(values) if len(values) > 1 else None,
         trials=tuple(record.trial.number for record in records),
         epochs=math.fsum(result.epochs for result in results),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
+from json import dumps
 from typing import Annotated, Any
 
 import typer
 
 from lrsearch.cli import options
+from lrsearch.errors import Fault, LrsearchError, SpecError
 
 MOST_STEPS = 2000
 """Far more than a terminal has columns."""
@@ -17,6 +20,7 @@ def check(
     config: options.Config,
     set_: options.Set = None,
     allow_import: options.AllowImport = None,
+    json: options.Json = False,
 ) -> None:
     """Find every fault of a spec, or say ok and read it back."""
     from lrsearch.cli.consent import allowed_imports
@@ -24,12 +28,31 @@ def check(
     from lrsearch.spec import read_spec
     from lrsearch.spec.summary import describe
 
-    spec = read_spec(config, set_ or ())
-    allowed_imports(spec, allow_import)
+    try:
+        spec = read_spec(config, set_ or ())
+        allowed_imports(spec, allow_import)
+    except LrsearchError as error:
+        if not json:
+            raise
+        _print_faults(error)
+        raise typer.Exit(error.exit_code) from None
+    if json:
+        summary = {"name": spec.name, "summary": describe(spec), "notes": list(spec.notes)}
+        print(dumps({"format": 1, "ok": True, **summary, "faults": []}))
+        return
     print("ok")
     print(fill(describe(spec)))
     for note in spec.notes:
         print(f"note: {note}")
+
+
+def _print_faults(error: LrsearchError) -> None:
+    faults = (
+        [asdict(fault) for fault in error.faults]
+        if isinstance(error, SpecError)
+        else [asdict(Fault(0, "", error.message, error.where, error.hint))]
+    )
+    print(dumps({"format": 1, "ok": False, "faults": faults}))
 
 
 def show(
@@ -104,8 +127,6 @@ def _curves(spec: Any) -> list[tuple[str, list[float]]]:
                 steps=_drawn(steps),
             )
         except ValueError as error:
-            from lrsearch.errors import Fault, SpecError
-
             raise SpecError([Fault(0, "warmup", str(error), spec.source)]) from None
         arguments = {key: part for key, part in train["schedule"].items() if key != "name"}
         warmup = train["warmup"]
@@ -126,8 +147,6 @@ def _drawn(budget: int) -> Any:
 
 
 def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
-    import json
-
     from lrsearch.space import Choice, parameters
 
     listed = []
@@ -144,4 +163,4 @@ def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
             }
         listed.append({"name": name, **values})
     drawn = [{"title": title, "multipliers": values} for title, values in curves]
-    print(json.dumps({"format": 1, "name": spec.name, "parameters": listed, "schedules": drawn}))
+    print(dumps({"format": 1, "name": spec.name, "parameters": listed, "schedules": drawn}))

@@ -1047,6 +1047,17 @@ def test_each_class_path_has_the_hash_of_its_own_source(place):
     assert {path for path in paths if again[path] != first[path]} == {"nets.Net"}
 
 
+def test_prepare_sees_the_code_as_it_is_now(place):
+    where = place(nets="import helper\n" + textwrap.dedent(NETS), helper="")
+    own = config(net("nets.Net"))
+    first = facts(own, place=where)
+    place(nets="import helper\n" + textwrap.dedent(NETS).replace("width=8", "width=16"))
+    second = facts(own, place=where)
+    assert second.parameters > first.parameters
+    place(helper="# changed")
+    assert facts(own, place=where).source_hashes != second.source_hashes
+
+
 def test_code_imported_late_is_found(place):
     where = place(
         nets=NETS

@@ -358,6 +358,8 @@ def _lost(start: float, losses: list[float], validation: float, step: int, *, en
         return f"training loss is {losses[-1]} after {step} steps"
     if not math.isfinite(validation):
         return f"validation loss is {validation} after {step} steps"
+    # A spike long before the end weighs on the last mean training loss, not on the validation.
+    ended = ended and validation > divergence.FACTOR * start
     if divergence.diverged(start, losses, ended=ended):
         return (
             f"training loss is {losses[-1]:.3g} after {step} steps, "

@@ -258,7 +258,9 @@ def _using(path: Path) -> Iterator[None]:
                 f"cannot write {path}: {error.strerror}",
                 hint="everything journaled before is safe; make room and run the same command",
             ) from error
-        raise RunError(f"cannot use {path}: {error.strerror or error}") from error
+        gone = error.errno == errno.ENOENT and not path.parent.exists()
+        hint = "the run folder was removed while it was written" if gone else ""
+        raise RunError(f"cannot use {path}: {error.strerror or error}", hint=hint) from error
 
 
 def _write_whole(path: Path, content: bytes, *, sync: bool = True) -> None:

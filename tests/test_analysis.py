@@ -193,11 +193,12 @@ def test_last_metrics_average_the_completed_trials_of_a_point():
 
 
 @pytest.mark.parametrize(
-    ("value", "end"), [(0.1, "highest"), (0.0957, "highest"), (0.095, None), (0.001, "lowest")]
+    ("value", "end"),
+    [(0.1, "the highest"), (0.0957, "near the highest"), (0.095, None), (0.001, "the lowest")],
 )
 def test_edge_of_a_logarithmic_range(value, end):
     found = edges({"lr": value}, [Range("lr", 1e-3, 1e-1, "log")])
-    assert [f"is the {end} searched (0.001 to 0.1)" in text for text in found] == [True] * bool(end)
+    assert [f"is {end} searched (0.001 to 0.1)" in text for text in found] == [True] * bool(end)
 
 
 def test_edge_sentence():
@@ -272,3 +273,11 @@ def test_a_best_outside_the_range_is_on_no_edge_of_it(scale: str) -> None:
     assert edges({"lr": 0.05}, [searched])
     assert not edges({"lr": 0.5}, [searched])
     assert not edges({"lr": 1e-4}, [searched])
+
+
+def test_of_listed_values_only_the_ends_are_ends() -> None:
+    rates = Range("lr", 1e-5, 1.0, listed=True)
+    assert not edges({"lr": 1e-4}, [rates])
+    assert not edges({"lr": 0.999}, [rates])
+    assert "is the lowest searched" in edges({"lr": 1e-5}, [rates])[0]
+    assert "is the highest searched" in edges({"lr": 1.0}, [rates])[0]

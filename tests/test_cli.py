@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -731,3 +732,41 @@ def test_check_in_json(empty: Path) -> None:
     assert [fault["key"] for fault in faults] == ["train.budget"]
     said = lrsearch("check", "smal.yaml", "--json")
     assert said.code == 2 and "smal.yaml" in json.loads(said.out)["faults"][0]["message"]
+
+
+def test_next_names_this_run_though_its_name_was_set(empty: Path) -> None:
+    renamed = ("--set", "name=other", "--set", "search.lr.points=2")
+    said = lrsearch("grid", "small.yaml", *TRAIN, *renamed)
+    following = re.search(r"next +lrsearch (export .*)", said.out)
+    assert following and "runs/other" in following[1]
+    assert lrsearch(*following[1].split()).code == 0
+    assert yaml.safe_load(Path("best.yaml").read_text())["name"] == "other-best"
+    # Of a spec with nothing left to search nothing is exported over itself.
+    assert "next" not in lrsearch("grid", "best.yaml", *TRAIN).out
+
+
+def test_resuming_keeps_what_was_set(here: Path) -> None:
+    assert lrsearch("random", "small.yaml", *TRAIN, "--set", "random.trials=2").code == 0
+    assert lrsearch("grid", "small.yaml", *TRAIN, "--set", "search.lr.points=4").code == 0
+    cut_last_results(here, 1)
+    said = lrsearch("report", "small.yaml")
+    assert re.search(r"next +lrsearch grid small.yaml --set search.lr.points=4", said.out)
+
+
+@pytest.mark.parametrize("command", ["grid", "check"])
+def test_a_stderr_that_was_never_open(here: Path, command: str) -> None:
+    cut_last_results(here, 1)
+    more = TRAIN if command == "grid" else ()
+    arguments = [sys.executable, "-m", "lrsearch", command, "small.yaml", *more]
+    line = shlex.join(arguments) + " 2>&-"
+    done = subprocess.run(line, shell=True, stdout=subprocess.PIPE, text=True)
+    assert done.returncode == 0
+    line = shlex.join([*arguments[:4], "none.yaml"]) + " 2>&-"
+    done = subprocess.run(line, shell=True, stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def test_weights_that_were_not_kept_are_missed(here: Path) -> None:
+    for path in (here / "runs" / "small" / "best").glob("*.safetensors"):
+        path.unlink()
+    assert "has no weights" in lrsearch("grid", "small.yaml", *TRAIN).err

@@ -180,7 +180,7 @@ code = 0
 sys.argv = ["lrsearch", *sys.argv[1:]]
 if len(sys.argv) > 1:
     try:
-        lrsearch.cli.main()
+        lrsearch.cli.app()
     except SystemExit as ending:
         code = ending.code or 0
 print(json.dumps({"code": code, "modules": sorted({name.split(".")[0] for name in sys.modules})}))

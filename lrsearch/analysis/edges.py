@@ -14,7 +14,8 @@ NEAR = 0.01
 @dataclass(frozen=True)
 class Range:
     """A searched range. `name` is the flat parameter, `scale` is log or linear. `least` and `most`
-    are the values the parameter can take at all, where it has such: no best lies beyond those."""
+    are the values the parameter can take at all, where it has such: no best lies beyond those.
+    `listed` values have nothing between them: only an end itself is one."""
 
     name: str
     low: float
@@ -22,6 +23,7 @@ class Range:
     scale: str = "linear"
     least: float | None = None
     most: float | None = None
+    listed: bool = False
 
 
 def edges(best_params: Mapping[str, Any], ranges: Sequence[Range]) -> list[str]:
@@ -34,8 +36,9 @@ def edges(best_params: Mapping[str, Any], ranges: Sequence[Range]) -> list[str]:
             continue
         end = _end(float(value), searched)
         if end:
+            near = "" if value in (searched.low, searched.high) else "near "
             found.append(
-                f"{searched.name} {value:.4g} is the {end} searched "
+                f"{searched.name} {value:.4g} is {near}the {end} searched "
                 f"({searched.low:.4g} to {searched.high:.4g}): the best may lie beyond"
             )
     return found
@@ -50,7 +53,7 @@ def _end(value: float, searched: Range) -> str | None:
     if low == high:
         return None
     # Room for rounding: a grid's ends come back from a logarithm.
-    share, near = (value - low) / (high - low), NEAR + 1e-9
+    share, near = (value - low) / (high - low), 1e-9 + (0 if searched.listed else NEAR)
     if not -1e-9 <= share <= 1 + 1e-9:
         return None  # measured before the range was narrowed
     if share <= near and searched.low != searched.least:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -67,11 +66,3 @@ for _name, _help in _TRAINING.items():
 app.command()(_guarded(reading.report))
 app.command()(_guarded(reading.export))
 app.command()(_guarded(reading.repair))
-
-
-def main() -> None:
-    """The console script."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        sys.exit(130)

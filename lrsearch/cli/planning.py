@@ -21,21 +21,21 @@ def show_plan(
     history = read(folder) if (folder / "run.json").exists() else History()
     ledger = Ledger(spec, content_of(facts), history)
     ledger.refuse_stranger()
+    measured = list(ledger.entries.values())
     proposer = Proposer(spec, strategy, ledger, retry_failed=retry_failed)
     trials: dict[int, Trial] = {trial.number: trial for trial in proposer.unfinished().waiting}
-    answered = 0
     # A strategy that learns proposes no further before these have their results.
     while not (proposer.waits and trials):
         generation = proposer.propose()
         if generation is None:
             break
         trials |= {trial.number: trial for trial in generation.waiting}
-        answered += generation.answered
     points = {ledger.entry_of[number].number: trial for number, trial in trials.items()}
     planned = f"{count(len(trials), 'trial')} of {count(len(points), 'point')}"
     later = " first, and then what it learns from them" if proposer.waits and trials else ""
     print(f"{strategy} would train {planned}{later}")
-    print(f"  on {facts.device_name}; {count(answered, 'proposal')} answered from {folder}")
+    done = sum(ledger.judge(entry)[0] is not None for entry in measured)
+    print(f"  on {facts.device_name}; {count(done, 'point')} measured in {folder}")
     samples = max(facts.train_samples)
     steps = {steps_of(trial.config, samples) for trial in trials.values()}
     if steps:

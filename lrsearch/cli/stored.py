@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
-from lrsearch.errors import RunError
+from lrsearch.errors import LrsearchError, RunError
 from lrsearch.report.text import count
 from lrsearch.report.view import RunView, build_view
 from lrsearch.space import Choice, Float, parameters
@@ -91,11 +92,6 @@ def view_run(run: StoredRun) -> RunView:
         warnings.append(f"the search was interrupted: {count(len(waiting), 'point')} unfinished")
     elif latest and not searching:
         warnings.append("the search was interrupted")
-    source, place = shlex.quote(run.spec.source), ""
-    target = source
-    if run.folder != Path("runs") / run.spec.name:
-        place = f" --runs {shlex.quote(str(run.folder.parent))}"
-        target = shlex.quote(str(run.folder))
     measured = {entry.number: entry for entry in ledger.entries.values()}
     view = build_view(
         run.spec.name,
@@ -111,18 +107,34 @@ def view_run(run: StoredRun) -> RunView:
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
         view = replace(view, warnings=(*view.warnings, outside))
+    resumed = run.strategy if latest else min(strategies, default="")
     if searching:
-        following = f"lrsearch report {target}"
-    elif latest:
-        command = history.sessions[-1]["spec"].get("command")
-        following = shlex.join(command) if command else f"lrsearch {run.strategy} {source}{place}"
-    elif waiting:
-        following = f"lrsearch {min(strategies)} {source}{place}"
-    elif view.best is not None:
-        following = f"lrsearch export {target} --output best.yaml"
+        following = ["lrsearch", "report", *_name_run(run)]
+    elif resumed:
+        following = _resuming(run, resumed)
+    elif view.best is not None and run.spec.space:
+        following = ["lrsearch", "export", *_name_run(run), "--output", "best.yaml"]
     else:
-        following = ""
-    return replace(view, next_command=following)
+        following = []
+    return replace(view, next_command=shlex.join(following))
+
+
+def _name_run(run: StoredRun) -> list[str]:
+    """What names the run to a reading command: its spec where that leads there, else its folder."""
+    usual = run.folder == Path("runs") / run.spec.name
+    with contextlib.suppress(LrsearchError):
+        if usual and spec_name(Path(run.spec.source)) == run.spec.name:
+            return [run.spec.source]
+    return [str(run.folder)]
+
+
+def _resuming(run: StoredRun, strategy: str) -> list[str]:
+    """The command of the latest session of a strategy, as it was given."""
+    commands = {each["strategy"]: each["spec"].get("command") for each in run.history.sessions}
+    plain = ["lrsearch", strategy, run.spec.source]
+    if run.folder.parent != Path("runs"):
+        plain += ["--runs", str(run.folder.parent)]
+    return commands.get(strategy) or plain
 
 
 def ranges(spec: Spec) -> list[Range]:
@@ -136,12 +148,12 @@ def ranges(spec: Spec) -> list[Range]:
             if not dimension.ordered or len(dimension.options) < 2:
                 continue
             values = [float(option.value) for option in dimension.options]
-            low, high, scale = min(values), max(values), "linear"
-        elif isinstance(dimension, Float) and dimension.unit:
+            found.append(Range(flat, min(values), max(values), listed=True))
             continue
-        else:
-            low, high = float(dimension.low), float(dimension.high)
-            scale = "log" if dimension.log else "linear"
+        if isinstance(dimension, Float) and dimension.unit:
+            continue
+        low, high = float(dimension.low), float(dimension.high)
+        scale = "log" if dimension.log else "linear"
         limits = _limits(spec, name)
         found.append(Range(flat, low, high, scale, *limits))
     return found

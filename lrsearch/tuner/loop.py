@@ -232,6 +232,11 @@ class _Search:
                 self._listen()
             elif not self._may_propose():  # all that was left may have been skipped
                 break
+        if self.best is not None and not self.weights.intersection(self.best[1].trials):
+            self.watcher.note(
+                "best/ has no weights: the best point was trained when it was not the best; "
+                "train it again with export and grid"
+            )
         return Ending(self.tally.trained, self.tally.answered, self.note)
 
     # proposing

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -230,14 +230,23 @@ def trial_key(config: Config, content: Mapping[str, Any], seed: int, fold: int |
 def differences(spec: Spec, config: Config, task: str | None = None) -> list[str]:
     """Where a stored config departs from what the spec fixes: `train.budget: 20ep stored, 5ep in
     the spec`. Empty when the config belongs to the spec, inside its space or not."""
-    stored, present = identity(config), identity(resolve_fixed(spec, task))
+    return make_comparison(spec, task)(config)
+
+
+def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], list[str]]:
+    """`differences` of many configs from one spec."""
+    present = identity(resolve_fixed(spec, task))
     searched = {config_path(path) for path, _ in spec.space.dimensions}
     optimizers = dict(spec.space.dimensions).get("optimizer")
     if isinstance(optimizers, Choice) and any(_carries_rate(part) for part in optimizers.options):
         searched.add("train.lr")
-    found: list[str] = []
-    _compare(stored, present, "", searched, found)
-    return found
+
+    def compare(config: Config) -> list[str]:
+        found: list[str] = []
+        _compare(identity(config), present, "", searched, found)
+        return found
+
+    return compare
 
 
 def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
@@ -257,6 +266,9 @@ def _compare(stored: Any, present: Any, path: str, searched: set[str], found: li
     if path in searched:
         return
     if isinstance(stored, Mapping) and isinstance(present, Mapping):
+        # Values are canonical by now, so Python's equality is enough where it holds.
+        if stored == present:
+            return
         for name in dict.fromkeys((*present, *stored)):
             inner = f"{path}.{name}" if path else str(name)
             _compare(stored.get(name), present.get(name), inner, searched, found)

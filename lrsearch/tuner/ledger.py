@@ -9,7 +9,15 @@ from functools import cached_property
 from typing import Any
 
 from lrsearch.errors import SpecRefused
-from lrsearch.spec.model import Spec, differences, flatten, identity, locate, trial_key
+from lrsearch.spec.model import (
+    Spec,
+    differences,
+    flatten,
+    identity,
+    locate,
+    make_comparison,
+    trial_key,
+)
 from lrsearch.store import History
 from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
 
@@ -78,10 +86,11 @@ class Ledger:
         self._asked = frozenset(self.wanted)
         self._judged: dict[int, tuple[Outcome | None, float | None]] = {}
         belongs: dict[str, bool] = {}
+        compare = make_comparison(spec, content.task)
         for trial in history.trials.values():
             key = config_key(trial.config)
             if key not in belongs:
-                belongs[key] = not differences(spec, trial.config, content.task)
+                belongs[key] = not compare(trial.config)
             if belongs[key] and trial.key == self.key(trial.config, trial.seed, trial.fold):
                 self.add(trial, key)
             elif trial.number in history.results:

@@ -608,9 +608,14 @@ def test_ctrl_c_keeps_what_is_measured_and_says_how_to_go_on(tmp_path: Path) -> 
         locked = lrsearch(*command)
         assert locked.code == 2
         assert "another lrsearch is writing" in locked.err and "lrsearch report" in locked.err
-        meanwhile = lrsearch("report", "long", "--runs", tmp_path / "runs")
-        assert meanwhile.code == 0
-        assert re.search(r"\d+ completed, 1 running, \d+ waiting", meanwhile.out), meanwhile
+        # Between two trials of its one worker none is running.
+        for _ in range(20):
+            meanwhile = lrsearch("report", "long", "--runs", tmp_path / "runs")
+            assert meanwhile.code == 0
+            if re.search(r"\d+ completed, 1 running, \d+ waiting", meanwhile.out):
+                break
+        else:
+            pytest.fail(f"never seen running: {meanwhile}")
     finally:
         searching.send_signal(signal.SIGINT)
     said = finish(searching)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-UNITS = {"ep": "epochs", "ba": "steps", "sp": "samples", "dur": "of the budget"}
 _PATTERN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*(ep|ba|sp|dur)\s*")
 GRAMMAR = (
     "a number and a unit: 20ep (epochs), 500ba (steps), 60000sp (samples), 0.1dur (of the budget)"
@@ -17,7 +16,7 @@ GRAMMAR = (
 
 @dataclass(frozen=True)
 class Duration:
-    """A non-negative, finite amount of training in one of `UNITS`."""
+    """A non-negative, finite amount of training; `unit` is ep, ba, sp or dur."""
 
     value: float
     unit: str

@@ -775,3 +775,16 @@ def test_weights_that_were_not_kept_are_missed(here: Path) -> None:
     for path in (here / "runs" / "small" / "best").glob("*.safetensors"):
         path.unlink()
     assert "has no weights" in lrsearch("grid", "small.yaml", *TRAIN).err
+
+
+def test_ctrl_c_before_the_old_run_is_set_aside_keeps_fresh(here: Path) -> None:
+    searching = process("grid", "small.yaml", "--device", "cpu", "--workers", "1", "--fresh")
+    assert searching.stderr is not None
+    assert searching.stderr.readline().startswith("starting")
+    searching.send_signal(signal.SIGINT)
+    said = finish(searching)
+    assert said.code == 130
+    assert said.err.splitlines()[-1].endswith(
+        "lrsearch grid small.yaml --workers 1 --device cpu --fresh"
+    )
+    assert sorted(path.name for path in (here / "runs").iterdir()) == ["small"]

@@ -143,9 +143,8 @@ def _search(
     for option, value in {**given, "--require": require}.items():
         if value != usual.get(option):
             again += [option, str(value)]
-    # Not --fresh: what resumes this search must not set it aside.
     flags = {"--retry-failed": retry_failed, "--yes": yes, "--quiet": quiet, "--json": json}
-    again += [flag for flag, on in {**flags, "--all": all_}.items() if on]
+    again += [flag for flag, on in {**flags, "--all": all_, "--fresh": fresh}.items() if on]
     progress = Progress(quiet=quiet)
     for note in spec.notes:
         progress.note(note)
@@ -167,6 +166,8 @@ def _search(
                 place = _for_cpu(place, closing)
             if fresh and (old := set_aside(runs, spec.name)):
                 progress.note(f"the old run is now {old}")
+            # From here on what resumes this search must not set it aside.
+            again = [part for part in again if part != "--fresh"]
             with Run.open(runs, spec.name, spec_text=spec.text) as run:
                 tune(
                     spec,

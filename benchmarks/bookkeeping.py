@@ -129,6 +129,7 @@ def measure(strategy: str, trials: int, folder: Path, sampler: Clock) -> float:
                 facts=facts,
                 workplace=Workplace(),
                 watcher=Progress(stream),
+                engine="solo",
             )
             return time.perf_counter() - begun
     finally:

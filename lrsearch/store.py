@@ -41,7 +41,7 @@ from typing import Any, Self
 
 from lrsearch import __version__
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, nearest
-from lrsearch.trial import Outcome, Proposal, Result, Trial
+from lrsearch.trial import Outcome, Plan, Planned, Proposal, Result, Trial
 
 FORMAT = 1
 """The newest format of a run folder this version reads, and the one it writes."""
@@ -63,9 +63,10 @@ class History:
     first proposer) go by trial number, `by_key` from a trial's key to the latest number with it.
     `running` are the trials started and not ended in the latest session. `seconds` is the wall
     time of the sessions that were closed, `closed` the reason the latest one gave, if it did.
-    `notes` are the bodies of the `noted` lines, "kind" included. `lines` counts what was folded;
-    `ended_at` and `proposed_at` (parallel to `proposals`) are the counts at those lines, which say
-    what was known when.
+    `plans` are the latest by structure key and device, `asked` the engines asked for when they
+    were made. `notes` are the bodies of the `noted` lines, "kind" included. `lines` counts what
+    was folded; `ended_at` and `proposed_at` (parallel to `proposals`) are the counts at those
+    lines, which say what was known when.
     """
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
@@ -77,6 +78,8 @@ class History:
     by_key: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     notes: list[dict[str, Any]] = field(default_factory=list)
+    plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
+    asked: dict[tuple[str, str], str] = field(default_factory=dict)
     closed: str | None = None
     next_number: int = 1
     """The number of the next new trial; the first is 1."""
@@ -111,6 +114,11 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.results[number] = _result(body["result"])
             history.ended_at[number] = history.lines
             history.running.discard(number)
+    elif event == "planned":
+        place, plan = (body["structure"], body["device"]), body["plan"]
+        known = Plan(plan["engine"], int(plan["lanes"]), plan["reason"])
+        history.asked[place] = body["asked"]
+        history.plans[place] = known
     elif event == "noted":
         history.notes.append(body)
     elif event == "closed":
@@ -579,6 +587,18 @@ class Run:
             ],
         }
         self.append("proposed", body, sync=True)
+
+    def planned(self, structure: str, device: str, planned: Planned, asked: str) -> None:
+        """How the trials of a structure (by its key) are run on a device from now on, and the
+        engine that was asked for: on the disk before any of them is trained."""
+        body = {
+            "structure": structure,
+            "device": device,
+            "plan": vars(planned.plan),
+            "figures": {name: float(value) for name, value in planned.figures.items()},
+            "asked": asked,
+        }
+        self.append("planned", body, sync=True)
 
     def started(self, trial: int) -> None:
         """A worker begins a trial."""

@@ -63,10 +63,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a structure's trials are run."""
+    """How a structure's trials are run: by `solo`, one after the other, or by `fused`, up to
+    `lanes` of them side by side in one program. `reason` says why, in words for a person."""
 
     engine: str = "solo"
     lanes: int = 1
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,34 @@ class Cohort:
     rungs: tuple[int, ...] = ()
     data_hash: str = ""
     source_hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A question for a worker: how are the trials of this structure best run?
+
+    `trials` are the first of them (at least one), `share` how many one worker will have to train.
+    `engine` is auto, or fused: then speed does not decide, only whether it can be done. `lanes`
+    fixes their number. The hashes are as in `Cohort`.
+    """
+
+    trials: tuple[Trial, ...]
+    share: int
+    engine: str
+    lanes: int | None
+    workplace: Workplace
+    data_hash: str = ""
+    source_hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A worker's answer to a `Probe`. From a cohort: its plan did not hold (the lanes ran out of
+    memory, say), and what is left of it goes on by this one. `figures` are what was measured:
+    "solo" and "fused.<lanes>" in seconds per lane and step, "bytes.<lanes>" of memory."""
+
+    plan: Plan
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

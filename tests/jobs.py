@@ -1,4 +1,4 @@
-"""Jobs for the executors' tests, in a module that workers can import too."""
+"""Jobs for the tests of executors and plans, in a module that workers can import too."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from pathlib import Path
 
 from lrsearch.errors import DataError, LrsearchError
 from lrsearch.executors.port import Replies
-from lrsearch.trial import Verdict
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Outcome,
+    Plan,
+    Planned,
+    Probe,
+    Result,
+    Started,
+    Trial,
+    Verdict,
+)
 
 Steps = Generator[object, Replies, None]
 
@@ -164,3 +175,54 @@ def descriptors(payload: object) -> Steps:
         with contextlib.suppress(OSError):
             found.append(str(path.readlink()))
     yield found
+
+
+# A probe and an engine whose trials take no time. What becomes of them is written in the config:
+# of a structure in the width of its hidden layer, of a trial in its learning rate.
+
+REFUSED, LOST, UNSOUND, TIGHT, LARGE, SHORT = 2, 3, 4, 5, 6, 7
+"""Widths: what does not fuse, what kills its probe, what makes it raise, what fits by twos at
+most, what fits alone in a clean process at most, what is not worth a try below ten trials."""
+
+DEADLY = 100.0
+"""The rate from which a trial kills the process it runs in."""
+
+
+def width(trial: Trial) -> int:
+    return int(trial.config["model"]["hidden"][0])
+
+
+def play_probe(probe: Probe) -> Steps:
+    kind = width(probe.trials[0])
+    if kind == LOST:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if kind == UNSOUND:
+        raise DataError("the data changed meanwhile")
+    if kind == REFUSED:
+        yield Planned(Plan("solo", 1, "it does not fuse"), {"solo": 0.5})
+    elif kind == SHORT and probe.share < 10:
+        yield Planned(Plan())
+    else:
+        lanes = probe.lanes or 8
+        yield Planned(Plan("fused", lanes, "faster"), {"solo": 0.5, f"fused.{lanes}": 0.25})
+
+
+def play_cohort(cohort: Cohort) -> Steps:
+    kind, engine, lanes = width(cohort.trials[0]), cohort.plan.engine, cohort.plan.lanes
+    waiting, running = list(cohort.trials), []
+    while waiting or running:
+        while waiting and len(running) < lanes:
+            running.append(waiting.pop(0))
+            yield Started(running[-1].number)
+        if kind == TIGHT and lanes > 2:
+            lanes //= 2
+            yield Planned(Plan("fused", lanes, "more ran out of memory"))
+        if any(trial.config["train"]["lr"] >= DEADLY for trial in running):
+            os.kill(os.getpid(), signal.SIGKILL)
+        trial = running.pop(0)
+        rate = trial.config["train"]["lr"]
+        fits = kind != LARGE or len(cohort.trials) == 1
+        outcome = Outcome.COMPLETED if fits else Outcome.OUT_OF_MEMORY
+        result = Result(outcome, 1, 1.0, 0.0, engine, last={"accuracy": rate})
+        good = fits and (cohort.bar is None or rate >= cohort.bar)
+        yield Ended(trial.number, result, {}, b"weights" if good else None)

@@ -44,7 +44,7 @@ random: {trials: 4}
 bayes: {trials: 4, startup: 2, generation: 2}
 """
 
-TRAIN = ("--executor", "inline", "--device", "cpu")
+TRAIN = ("--executor", "inline", "--device", "cpu", "--engine", "solo")
 
 
 class Said:
@@ -147,6 +147,7 @@ def test_a_mistyped_name_is_answered_with_the_nearest(here: Path) -> None:
         (("grid", "small.yaml", "--device", "cpuu", "--executor", "inline"), "cpu"),
         (("check", "small.yaml", "--set", "train.budgt=2ep"), "budget"),
         (("grid", "small.yaml", "--require", "acuracy>0.5"), "accuracy"),
+        (("grid", "small.yaml", "--engine", "fuse"), "did you mean 'fused'"),
     ):
         said = lrsearch(*arguments)
         assert said.code == 2
@@ -357,6 +358,44 @@ def test_no_completed_trial_is_exit_1(empty: Path) -> None:
     assert "diverged" in said.out
 
 
+@pytest.mark.parametrize("command", ["grid", "random", "bayes"])
+def test_lanes_are_refused_where_they_make_no_sense(empty: Path, command: str) -> None:
+    for lanes, engine, words in (
+        ("4", "solo", ("error: --lanes: the solo engine has no lanes", "--engine fused or auto")),
+        ("1", "fused", ("--lanes", "equal to 2")),
+        ("many", "auto", ("--lanes", "integer")),
+    ):
+        said = lrsearch(command, "small.yaml", "--lanes", lanes, "--engine", engine)
+        assert (said.code, said.out) == (2, "")
+        assert all(word in said.err for word in words), said
+    assert not (empty / "runs").exists()
+
+
+def test_what_was_asked_of_the_engine_is_asked_again(here: Path) -> None:
+    more = (*TRAIN[:4], "--engine", "fused", "--lanes", "3", "--set", "search.lr.points=4")
+    said = lrsearch("grid", "small.yaml", *more)
+    assert said.code == 0, said
+    assert re.search(r"^engine +6 trials fused, up to 3 lanes a program; 9 solo$", said.out, re.M)
+    assert "fused: 3 lanes a program: " in said.err
+    report = json.loads(lrsearch("report", "--json").out)
+    assert {trial["engine"] for trial in report["trials"]} == {"solo", "fused"}
+    (plan,) = report["plans"]
+    assert (plan["device"], plan["engine"], plan["lanes"]) == ("cpu", "fused", 3)
+    assert plan["reason"] and re.fullmatch("[0-9a-f]{16}", plan["structure"])
+    cut_last_results(here, 1)
+    said = lrsearch("report", "small.yaml")
+    assert "--device cpu --executor inline --engine fused --lanes 3" in " ".join(said.out.split())
+
+
+def test_the_plans_of_hidden_trials_are_hidden(here: Path) -> None:
+    both = ("--set", "search.batch_size=[128, 256]", "--set", "search.schedule=[constant]")
+    fused = (*TRAIN[:4], "--engine", "fused", "--lanes", "2", "--set", "search.lr.points=4")
+    assert lrsearch("grid", "small.yaml", *fused, *both).code == 0
+    assert len(json.loads(lrsearch("report", "--json").out)["plans"]) == 2
+    assert lrsearch("grid", "small.yaml", *TRAIN).code == 0
+    assert len(json.loads(lrsearch("report", "--json").out)["plans"]) == 1
+
+
 def test_fresh_sets_the_old_run_aside(here: Path) -> None:
     said = lrsearch("random", "small.yaml", "--fresh", *TRAIN)
     assert said.code == 0
@@ -457,7 +496,16 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
     said = lrsearch("report", "small", "--json")
     assert said.code == 0 and said.err == ""
     report = json.loads(said.out)
-    assert list(report) == ["format", "run", "objective", "points", "trials", "best", "cost"]
+    assert list(report) == [
+        "format",
+        "run",
+        "objective",
+        "points",
+        "trials",
+        "best",
+        "cost",
+        "plans",
+    ]
     assert report["format"] == 1
     assert report["run"] == "small"
     assert report["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}
@@ -593,6 +641,7 @@ def start_long(folder: Path, *more: str) -> tuple[subprocess.Popen[str], list[st
     document["random"] = {"trials": 500}
     (folder / "long.yaml").write_text(yaml.safe_dump({**document, "name": "long"}))
     command = ["random", str(folder / "long.yaml"), "--runs", str(folder / "runs"), *more]
+    command += ["--engine", "solo"]  # Side by side they would soon be done.
     searching = process(*command)
     journal = folder / "runs" / "long" / "journal.jsonl"
     deadline = time.monotonic() + 60
@@ -603,7 +652,8 @@ def start_long(folder: Path, *more: str) -> tuple[subprocess.Popen[str], list[st
 
 
 def test_ctrl_c_keeps_what_is_measured_and_says_how_to_go_on(tmp_path: Path) -> None:
-    searching, command = start_long(tmp_path, "--workers", "1", "--device", "cpu", "--fresh")
+    options = ("--workers", "1", "--device", "cpu", "--engine", "solo", "--fresh")
+    searching, command = start_long(tmp_path, *options)
     try:
         locked = lrsearch(*command)
         assert locked.code == 2

@@ -28,7 +28,7 @@ from lrsearch.report.text import (
     one_line,
 )
 from lrsearch.report.view import build_view
-from lrsearch.trial import Objective, Outcome, Record, Result, Trial
+from lrsearch.trial import Objective, Outcome, Plan, Record, Result, Trial
 
 ACCURACY = Objective("accuracy", "max")
 REASON = "RuntimeError: shapes [red](64x784)[/red] cannot be multiplied | " + "far too long " * 12
@@ -227,6 +227,39 @@ def test_headline_counts_reasons_cost_and_what_next():
     assert text.endswith("next lrsearch confirm digits")
 
 
+def engine_notes(records, plans, **more):
+    text = rendered(build_view("r", "f", ACCURACY, records, plans=plans), **more)
+    return re.findall(r"^(?:engine|  ) +(?=.*(?:solo|fused|reasons))(.*)$", text, re.MULTILINE)
+
+
+def test_the_engine_is_named_where_not_all_is_plainly_solo():
+    solo = [record(n, n, {"lr": 0.1 * n}, 0.5) for n in range(1, 4)]
+    fused = [record(n, n, {"lr": 0.1 * n}, 0.5, engine="fused") for n in range(4, 9)]
+    waiting = [record(9, 9, {"lr": 3.0}, outcome=None)]
+    many, few = Plan("fused", 16, "2.1x"), Plan("fused", 4, "1.3x")
+    tied = Plan("solo", 1, "[tied] weights")
+    assert engine_notes(solo, {}) == []
+    assert engine_notes(solo, {("a", "cpu"): Plan("solo", 1, "")}) == []
+    assert engine_notes(fused + waiting, {("a", "cpu"): many, ("b", "cpu"): few}) == [
+        "5 trials fused, up to 16 lanes a program"
+    ]
+    assert engine_notes(solo, {("a", "cpu"): tied}) == ["solo: [tied] weights"]
+    plans = {("a", "cpu"): tied, ("a", "cuda"): tied, ("b", "cpu"): many, ("c", "cpu"): many}
+    assert engine_notes(solo + fused, plans) == [
+        "5 trials fused, up to 16 lanes a program; 3 solo",
+        "1 of 3 structures solo: [tied] weights",
+    ]
+
+
+def test_reasons_against_fusing_are_few_unless_all_is_asked():
+    plans = {(f"{n}", "cpu"): Plan("solo", 1, f"reason {n}") for n in range(5)}
+    records = [record(1, 1, {"lr": 0.1}, 0.5)]
+    found = engine_notes(records, plans)
+    assert found[0] == "1 of 5 structures solo: reason 0"
+    assert len(found) == 4 and found[-1] == "… and 2 other reasons: --all"
+    assert len(engine_notes(records, plans, all_rows=True)) == 5
+
+
 def test_failure_reasons_are_few_unless_all_is_asked():
     records = [
         record(n, n, {"lr": 0.1 * n}, outcome=Outcome.FAILED, reason=f"E{n}: " + "x" * 400)
@@ -299,11 +332,13 @@ def test_json_has_the_documented_shape():
         record(4, 4, {"lr": 0.012345678901}, 0.75, seed=3),
         record(5, 5, {"lr": 9.0}, outcome=Outcome.FAILED, reason="no [red]"),
     ]
-    view = build_view("r", "runs/r", ACCURACY, records, wall_seconds=4.5)
+    plans = {("a1", "cuda"): Plan("fused", 16, "2.1x"), ("b2", "cpu"): Plan("solo", 1, "tied")}
+    view = build_view("r", "runs/r", ACCURACY, records, wall_seconds=4.5, plans=plans)
     text = to_json(view)
     assert "NaN" not in text and "Infinity" not in text
     found = json.loads(text)
-    assert list(found) == ["format", "run", "objective", "points", "trials", "best", "cost"]
+    keys = ["format", "run", "objective", "points", "trials", "best", "cost", "plans"]
+    assert list(found) == keys
     assert (found["format"], found["run"]) == (1, "r")
     assert found["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}
     assert [point["point"] for point in found["points"]] == [4, 1, 2, 5, 3]
@@ -342,6 +377,10 @@ def test_json_has_the_documented_shape():
     best = {"point": 4, "params": {"lr": 0.012345678901}, "objective": 0.75, "trials": [4]}
     assert found["best"] == best
     assert found["cost"] == {"trials": 4, "trial_epochs": 80.0, "seconds": 6.0, "wall_seconds": 4.5}
+    assert found["plans"] == [
+        {"structure": "a1", "device": "cuda", "engine": "fused", "lanes": 16, "reason": "2.1x"},
+        {"structure": "b2", "device": "cpu", "engine": "solo", "lanes": 1, "reason": "tied"},
+    ]
 
 
 def test_json_without_a_best():

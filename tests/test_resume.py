@@ -21,6 +21,9 @@ import pytest
 
 KILLS = int(os.environ.get("LRSEARCH_KILLS", "3"))
 
+ENGINES = {"solo": ("--engine", "solo"), "fused": ("--engine", "fused", "--lanes", "4")}
+"""Each with all that results depend on. What auto measures, and so decides, may differ."""
+
 SPEC = """
 name: resumed
 data: {name: digits, standardize: true}
@@ -56,7 +59,7 @@ def search(spec: Path, runs: Path, *more: str, strategy: str = "bayes") -> None:
 
 
 def measured(runs: Path) -> list[Any]:
-    """What must not depend on interruptions: points, seeds, outcomes and objectives."""
+    """What must not depend on interruptions: points, seeds, outcomes, engines and objectives."""
     text = subprocess.run(
         command("report", "resumed", "--runs", runs, "--json"), check=True, capture_output=True
     ).stdout
@@ -64,7 +67,7 @@ def measured(runs: Path) -> list[Any]:
     return [
         [
             {key: trial[key] for key in ("number", "point", "params", "seed", "outcome")}
-            | {"objective": trial["objective"], "steps": trial["steps"]}
+            | {key: trial[key] for key in ("objective", "steps", "engine")}
             for trial in report["trials"]
         ],
         [(point["point"], point["params"], point["objective"]) for point in report["points"]],
@@ -72,10 +75,17 @@ def measured(runs: Path) -> list[Any]:
     ]
 
 
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    return ENGINES[request.param]
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def uninterrupted(
+    spec: Path, engine: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     runs = tmp_path_factory.mktemp("whole")
-    search(spec, runs)
+    search(spec, runs, *engine)
     return runs
 
 
@@ -101,13 +111,15 @@ def processes(marker: str) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 @pytest.mark.timeout(60 + 30 * KILLS)
-def test_killed_at_random_moments(spec: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_killed_at_random_moments(
+    spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
+) -> None:
     marker = f"LRSEARCH_TEST_MARKER={os.getpid()}-{random.random()}"
     name, _, value = marker.partition("=")
     moments = random.Random(time.time_ns())
     for _ in range(KILLS):
         driver = subprocess.Popen(
-            command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", "cpu"),
+            command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", "cpu", *engine),
             env={**os.environ, name: value},
             stdout=subprocess.DEVNULL,
         )
@@ -121,7 +133,7 @@ def test_killed_at_random_moments(spec: Path, uninterrupted: Path, tmp_path: Pat
         while (left := processes(marker)) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not left, f"still alive 3 s after the driver was killed at {delay:.2f} s"
-    search(spec, tmp_path)
+    search(spec, tmp_path, *engine)
     assert measured(tmp_path) == measured(uninterrupted)
 
 
@@ -150,7 +162,7 @@ def test_journal_cut_at_every_byte(spec: Path, uninterrupted: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.999])
 def test_a_cut_journal_trains_only_what_is_missing(
-    spec: Path, uninterrupted: Path, tmp_path: Path, part: float
+    spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path, part: float
 ) -> None:
     whole = uninterrupted / "resumed"
     journal = (whole / "journal.jsonl").read_bytes()
@@ -159,13 +171,15 @@ def test_a_cut_journal_trains_only_what_is_missing(
     shutil.copytree(whole, tmp_path / "resumed")
     end = start + int(part * (len(journal) - start))
     (tmp_path / "resumed" / "journal.jsonl").write_bytes(journal[:end])
-    search(spec, tmp_path)
+    search(spec, tmp_path, *engine)
     assert measured(tmp_path) == measured(uninterrupted)
 
 
-def test_a_full_disk_loses_nothing(spec: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_full_disk_loses_nothing(
+    spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
+) -> None:
     limited = subprocess.run(
-        command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", "cpu"),
+        command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", "cpu", *engine),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (26_000, 26_000)),
         capture_output=True,
         text=True,
@@ -177,24 +191,29 @@ def test_a_full_disk_loses_nothing(spec: Path, uninterrupted: Path, tmp_path: Pa
 
     kept = shown(read(tmp_path / "resumed").results)
     assert kept
-    search(spec, tmp_path)
+    search(spec, tmp_path, *engine)
     after = shown(read(tmp_path / "resumed").results)
     assert all(after[number] == result for number, result in kept.items())
     assert measured(tmp_path) == measured(uninterrupted)
 
 
-def test_workers_and_executors_agree(spec: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    search(spec, tmp_path / "inline", "--executor", "inline")
-    search(spec, tmp_path / "three", "--workers", "3")
+def test_workers_and_executors_agree(
+    spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
+) -> None:
+    search(spec, tmp_path / "inline", "--executor", "inline", *engine)
+    search(spec, tmp_path / "three", "--workers", "3", *engine)
+    assert {trial["engine"] for trial in measured(uninterrupted)[0]} == {engine[1]}
     assert measured(tmp_path / "inline") == measured(uninterrupted)
     assert measured(tmp_path / "three") == measured(uninterrupted)
 
 
-def test_a_second_search_trains_nothing(spec: Path, uninterrupted: Path, tmp_path: Path) -> None:
+def test_a_second_search_trains_nothing(
+    spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
+) -> None:
     shutil.copytree(uninterrupted / "resumed", tmp_path / "resumed")
     before = measured(tmp_path)
     started = (tmp_path / "resumed" / "journal.jsonl").read_text().count('"event":"started"')
-    search(spec, tmp_path)
+    search(spec, tmp_path, *engine)
     journal = (tmp_path / "resumed" / "journal.jsonl").read_text()
     assert journal.count('"event":"started"') == started
     assert measured(tmp_path) == before

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from lrsearch import store
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull
 from lrsearch.store import History, Run
-from lrsearch.trial import Outcome, Proposal, Result, Trial
+from lrsearch.trial import Outcome, Plan, Planned, Proposal, Result, Trial
 
 CONFIG = {
     "data": {"name": "digits"},
@@ -112,6 +112,85 @@ def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert (tmp_path / "demo" / "spec.yaml").read_text() == SPEC
     head = json.loads((tmp_path / "demo" / "run.json").read_text())
     assert head["format"] == store.FORMAT
+
+
+def test_the_last_plan_of_a_structure_counts(tmp_path: Path) -> None:
+    refused = Plan("solo", 1, "it doesn't fuse — tied weights")
+    with open_run(tmp_path) as run:
+        fill(run)
+        figures = {"solo": np.float32(0.5), "fused.16": 0.25, "bytes.16": 1e9, "fused.32": math.nan}
+        run.planned("a" * 16, "cuda", Planned(Plan("fused", 16, "twice as fast"), figures), "auto")
+        run.planned("a" * 16, "cpu", Planned(refused), "auto")
+        run.planned("b" * 16, "cuda", Planned(Plan("fused", 4), {}), "fused")
+        run.planned("a" * 16, "cuda", Planned(Plan("fused", 8, "half of it")), "fused")
+        written = run.history
+    found = store.read(tmp_path / "demo")
+    assert found == written
+    assert found.plans == {
+        ("a" * 16, "cuda"): Plan("fused", 8, "half of it"),
+        ("a" * 16, "cpu"): refused,
+        ("b" * 16, "cuda"): Plan("fused", 4),
+    }
+    assert found.asked == {
+        ("a" * 16, "cuda"): "fused",
+        ("a" * 16, "cpu"): "auto",
+        ("b" * 16, "cuda"): "fused",
+    }
+    line = json.loads(journal(tmp_path).read_bytes().splitlines()[11])
+    assert {name: line[name] for name in line if name not in ("n", "crc")} == {
+        "event": "planned",
+        "structure": "a" * 16,
+        "device": "cuda",
+        "plan": {"engine": "fused", "lanes": 16, "reason": "twice as fast"},
+        "figures": {"solo": 0.5, "fused.16": 0.25, "bytes.16": 1e9, "fused.32": "nan"},
+        "asked": "auto",
+    }
+
+
+def test_a_plan_is_on_the_disk_before_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        synced.append(journal(tmp_path).read_bytes())
+
+    with open_run(tmp_path) as run:
+        monkeypatch.setattr(os, "fsync", fsync)
+        run.planned("a" * 16, "cpu", Planned(Plan("fused", 4)), "auto")
+    assert b'"event":"planned"' in synced[-1]
+
+
+def test_repair_keeps_plans_and_drops_what_is_none(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+        run.planned("a" * 16, "cpu", Planned(Plan("fused", 4)), "auto")
+        run.planned("b" * 16, "cpu", Planned(Plan("fused", 8)), "auto")
+
+    def change(lines: list[bytes]) -> None:
+        lines[12] = lines[12].replace(b'"lanes":8', b'"lanes":9')
+
+    rewrite(tmp_path, change)
+    with pytest.raises(RunDamaged, match="line 13"):
+        store.read(tmp_path / "demo")
+    done = store.repair(tmp_path / "demo")
+    assert (done.kept, done.dropped) == (12, (13,))
+    assert store.read(tmp_path / "demo").plans == {("a" * 16, "cpu"): Plan("fused", 4)}
+
+
+def test_a_plan_without_its_parts_is_refused(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        before = journal(tmp_path).read_bytes()
+        for body in (
+            {"structure": "a", "device": "cpu", "plan": {"engine": "solo"}, "asked": "auto"},
+            {"structure": "a", "device": "cpu", "plan": vars(Plan())},
+        ):
+            with pytest.raises(LookupError):
+                run.append("planned", body)
+        assert (run.history.plans, run.history.asked) == ({}, {})
+    assert journal(tmp_path).read_bytes() == before
 
 
 def test_lines_are_as_documented(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from lrsearch import catalogue, data, schedules
 from lrsearch.errors import DataError, ImportRefused, ModelError, UsageError
 from lrsearch.train import device, importing, isolation, metrics, models, randomness, resident, solo
 from lrsearch.train.build import build_model
+from lrsearch.train.cohort import run_cohort
 from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.prepare import Preparation, prepare
 from lrsearch.train.timetable import evaluation_steps, learning_rates
@@ -89,7 +90,7 @@ def cohort(*configs, place=None, objective=None, seeds=None, fold=None, **given)
 
 def run(*configs, **given):
     """The last events of a cohort's trials; nothing may wait for a verdict."""
-    events = list(solo.run_cohort(cohort(*configs, **given)))
+    events = list(run_cohort(cohort(*configs, **given)))
     assert None not in events
     ended = [event for event in events if isinstance(event, Ended)]
     return ended[0] if len(configs) == 1 else ended
@@ -177,7 +178,7 @@ def test_regression_is_learned_in_the_target_s_units():
 
 def test_events_curve_and_result_agree():
     own = config(budget="3ep")
-    events = list(solo.run_cohort(cohort(own)))
+    events = list(run_cohort(cohort(own)))
     assert events[0] == Started(0) and isinstance(events[-1], Ended)
     measured = events[1:-1]
     assert all(isinstance(each, Measured) and each.steps == 67 for each in measured)
@@ -334,7 +335,7 @@ def test_one_seed_means_the_same_start_whatever_the_point():
 
 def test_callers_generators_are_left_alone():
     states = (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state())
-    job = solo.run_cohort(cohort(config(MLP | {"dropout": 0.5}, budget="2ep")))
+    job = run_cohort(cohort(config(MLP | {"dropout": 0.5}, budget="2ep")))
     curves = []
     for event in job:
         assert random.getstate() == states[0]
@@ -342,7 +343,7 @@ def test_callers_generators_are_left_alone():
         assert torch.equal(torch.get_rng_state(), states[2])
         curves.append(event)
     # Drawing between the events changes nothing.
-    job = solo.run_cohort(cohort(config(MLP | {"dropout": 0.5}, budget="2ep")))
+    job = run_cohort(cohort(config(MLP | {"dropout": 0.5}, budget="2ep")))
     for event in job:
         torch.rand(3)
         last = event
@@ -539,7 +540,7 @@ def test_ctrl_c_interrupts_where_it_can_arrive(place):
     own = config(net("nets.Interrupted"))
     threads, path = torch.get_num_threads(), list(sys.path)
     for job in (
-        solo.run_cohort(cohort(own, place=where)),
+        run_cohort(cohort(own, place=where)),
         prepare(Preparation((own,), where)),
     ):
         with pytest.raises(KeyboardInterrupt):
@@ -548,7 +549,7 @@ def test_ctrl_c_interrupts_where_it_can_arrive(place):
 
 
 def test_a_closed_job_ends_at_once():
-    job = solo.run_cohort(cohort(config(), config()))
+    job = run_cohort(cohort(config(), config()))
     while not isinstance(next(job), Measured):
         pass
     job.close()
@@ -597,7 +598,7 @@ def test_a_trial_waits_at_its_rungs():
     both = cohort(own, own, rungs=(20, 40, 60))
     # The first goes on at once, then after others' verdicts and silence; the second is stopped.
     answers = [[(0, go)], [], [(1, stop)], [], [(1, stop), (0, go)], [(1, stop)]]
-    events = walk(solo.run_cohort(both), answers)
+    events = walk(run_cohort(both), answers)
     assert answers == []
     kinds = ["None" if each is None else type(each).__name__ for each in events]
     assert kinds == [
@@ -662,7 +663,7 @@ def test_data_that_changed_end_the_run(tmp_path):
     own = config(source=source, batch_size=8)
     given = {"data_hash": facts(own).data_hash}
     assert run(own, **given).result.outcome is Outcome.COMPLETED
-    job = solo.run_cohort(cohort(own, own, **given))
+    job = run_cohort(cohort(own, own, **given))
     events = []
     with pytest.raises(DataError, match=r"a\.npz: the data are not those the run began with"):
         for event in job:
@@ -708,7 +709,7 @@ def test_code_that_changed_ends_the_run(place):
     place(helper=NETS + "    # changed")
     assert run(own, **given).curve == first.curve  # It still has the code of before.
     importing.forget_imports()  # As in another process.
-    job = solo.run_cohort(cohort(own, **given))
+    job = run_cohort(cohort(own, **given))
     assert next(job) == Started(0)
     with pytest.raises(ModelError, match=r"nets\.Net: the source code is not what the run began"):
         next(job)
@@ -1084,7 +1085,7 @@ def test_code_imported_late_is_found(place):
     own = config(net("nets.Late"), source={"class_path": "package.load"}, batch_size=8)
     assert facts(own, place=where).parameters == 2 * 3 + 3 + 3 * 2 + 2
     paths = []
-    for event in solo.run_cohort(cohort(own, place=where)):
+    for event in run_cohort(cohort(own, place=where)):
         paths.append(list(sys.path))
         last = event
     assert last.result.outcome is Outcome.COMPLETED, last.result.traceback

@@ -29,9 +29,10 @@ from lrsearch.spec.model import Spec
 from lrsearch.store import History, Run, read, read_curve
 from lrsearch.train.build import build_model
 from lrsearch.train.resident import load_raw
-from lrsearch.trial import Facts, Objective, Outcome, Trial, Workplace
+from lrsearch.trial import Facts, Objective, Outcome, Plan, Trial, Workplace
 from lrsearch.tuner.ledger import Ledger, content_of
-from lrsearch.tuner.loop import COHORT, Ending, cohorts, structure, tune
+from lrsearch.tuner.loop import Ending, tune
+from lrsearch.tuner.plans import COHORT, ROUNDS, by_structure, divide, structure
 from lrsearch.tuner.preparing import prepare
 
 SPEC = """
@@ -202,6 +203,7 @@ def search(
                 workplace=workplace,
                 watcher=log,
                 retry_failed=retry_failed,
+                engine="solo",
             )
     return Found(spec, facts, run.folder, ending, log)
 
@@ -423,7 +425,7 @@ def test_a_dead_worker_fails_its_trial_alone(tmp_path: Path) -> None:
     doomed.touch()
     changes = {**faulty("kill", log=str(doomed)), "search": {"lr": [0.01, 0.1, 1.0]}}
     found = search(tmp_path, changes=changes, executor=Local(1))
-    assert len(cohorts(list(found.history.trials.values()), 1)) == 1, "all with one worker"
+    assert len(divide(list(found.history.trials.values()), Plan(), 1)) == 1, "all with one worker"
     assert found.outcomes() == {"completed": 2, "failed": 1}
     assert "SIGKILL" in found.history.results[1].reason
     assert found.ending.trained == 3
@@ -504,6 +506,7 @@ def test_the_grid_is_journaled_coarse_to_fine(tmp_path: Path) -> None:
 @st.composite
 def trial_lists(draw: st.DrawFn) -> list[Trial]:
     count = draw(st.integers(0, 40))
+    seeds = draw(st.integers(1, 3))
     trials = []
     for number in range(1, count + 1):
         train: dict[str, Any] = dict.fromkeys(catalogue.TRAIN)
@@ -512,25 +515,43 @@ def trial_lists(draw: st.DrawFn) -> list[Trial]:
         train["optimizer"] = {"name": draw(st.sampled_from(["sgd", "adam"]))}
         config = {"data": {"name": "digits"}, "model": {"name": "mlp"}, "train": train}
         fold = draw(st.sampled_from([None, 0, 1]))
-        trials.append(Trial(number, str(number), config, 0, fold))
+        trials.append(Trial(number, str(number), config, number % seeds, fold))
     return trials
 
 
-@given(trial_lists(), st.integers(1, 9))
-def test_cohorts_divide_trials_by_structure(trials: list[Trial], workers: int) -> None:
-    parts = cohorts(trials, workers)
-    numbers = sorted(trial.number for part in parts for trial in part)
-    assert numbers == [trial.number for trial in trials]
-    kinds = [{structure(trial.config, trial.fold) for trial in part} for part in parts]
+@given(trial_lists())
+def test_trials_of_one_structure_are_found_together(trials: list[Trial]) -> None:
+    groups = list(by_structure(trials).values())
+    assert sorted(trial.number for group in groups for trial in group) == [
+        trial.number for trial in trials
+    ]
+    kinds = [{structure(trial.config, trial.fold) for trial in group} for group in groups]
     assert all(len(kind) == 1 for kind in kinds)
-    assert [part[0].number for part in parts] == sorted(part[0].number for part in parts)
+    assert len(set.union(set(), *kinds)) == len(groups)
+
+
+@given(trial_lists(), st.integers(1, 9))
+def test_solo_trials_are_divided_in_their_order(trials: list[Trial], workers: int) -> None:
+    parts = divide(trials, Plan(), workers)
+    assert [trial for part in parts for trial in part] == trials
     for part in parts:
-        assert [trial.number for trial in part] == sorted(trial.number for trial in part)
         assert 1 <= len(part) <= COHORT
-    for kind in {kind.pop() for kind in kinds}:
-        group = [part for part in parts if structure(part[0].config, part[0].fold) == kind]
-        size = sum(map(len, group))
-        assert max(map(len, group)) <= math.ceil(size / workers), "no worker gets more than a share"
+        assert len(part) <= math.ceil(len(trials) / workers), "no worker gets more than a share"
+
+
+@given(trial_lists(), st.integers(1, 9), st.integers(2, 10))
+def test_fused_trials_are_divided_evenly(trials: list[Trial], workers: int, lanes: int) -> None:
+    parts = divide(trials, Plan("fused", lanes), workers)
+    flat = [trial for part in parts for trial in part]
+    assert sorted(flat, key=lambda trial: trial.number) == trials, "each of them once"
+    seeds = [trial.seed for trial in flat]
+    assert seeds == sorted(seeds), "those that share batches are neighbours"
+    sizes = [len(part) for part in parts]
+    if trials:
+        assert max(sizes) - min(sizes) <= 1
+        assert min(sizes) >= min(2, len(trials)), "none is padded that need not be"
+        assert max(sizes) <= ROUNDS * lanes
+        assert len(parts) % workers == 0 or max(sizes) <= 3, "no worker goes without"
 
 
 def test_what_is_numeric_does_not_divide_a_structure(tmp_path: Path) -> None:

@@ -34,5 +34,18 @@ AllowImport = Annotated[
         help="Let the spec import code of this top-level module. Repeatable.",
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Worker processes. Default: one a GPU, or one a CPU core.",
+        show_default=False,
+    ),
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:0 or mps.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 All = Annotated[bool, typer.Option("--all", help="Show every point, not only the best.")]

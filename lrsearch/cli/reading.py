@@ -62,10 +62,19 @@ def export(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Train the point again, alone, and compare; exit with 3 where it differs.",
+        ),
+    ] = False,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
+    allow_import: options.AllowImport = None,
 ) -> None:
     """Write the best point as a complete spec with nothing left to search."""
     from lrsearch.cli.stored import open_stored, view_run
-    from lrsearch.spec import needed_imports, read_spec
     from lrsearch.spec.export import export_name, export_spec
     from lrsearch.spec.validate import NAME
 
@@ -86,7 +95,18 @@ def export(
     text = export_spec(run.spec, entries[point].config, view.objective, name)
     if output is None:
         sys.stdout.write(text)
-        return
+        sys.stdout.flush()
+    else:
+        _write(text, output, force)
+    if verify:
+        from lrsearch.cli.verifying import check_point
+
+        check_point(run, point, device=device, workers=workers, allow_import=allow_import)
+
+
+def _write(text: str, output: Path, force: bool) -> None:
+    from lrsearch.spec import needed_imports, read_spec
+
     try:
         with output.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)

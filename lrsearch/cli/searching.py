@@ -16,24 +16,29 @@ import typer
 
 from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
-from lrsearch.errors import RunLocked, UsageError
+from lrsearch.errors import RunLocked, UsageError, suggest
 from lrsearch.executors.port import Executor
 
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        "--workers",
-        min=1,
-        metavar="N",
-        help="Trials at once. Default: one a GPU, or one a CPU core.",
-        show_default=False,
-    ),
-]
-Device = Annotated[
-    str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:0 or mps.")
-]
 ExecutorName = Annotated[
     str, typer.Option("--executor", help="local (worker processes) or inline (for debugging).")
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="solo (trials one by one), fused (side by side in one program) or auto (the faster).",
+    ),
+]
+Lanes = Annotated[
+    int | None,
+    typer.Option(
+        "--lanes",
+        min=2,
+        metavar="N",
+        help="At most so many trials side by side in one program. Default: as many as pay.",
+        show_default=False,
+    ),
 ]
 Fresh = Annotated[
     bool,
@@ -63,9 +68,11 @@ def make_command(strategy: str) -> Callable[..., None]:
         config: options.Config,
         set_: options.Set = None,
         runs: options.Runs = Path("runs"),
-        workers: Workers = None,
-        device: Device = "auto",
+        workers: options.Workers = None,
+        device: options.Device = "auto",
         executor: ExecutorName = "local",
+        engine: Engine = "auto",
+        lanes: Lanes = None,
         allow_import: options.AllowImport = None,
         fresh: Fresh = False,
         retry_failed: RetryFailed = False,
@@ -91,6 +98,8 @@ def _search(
     workers: int | None,
     device: str,
     executor: str,
+    engine: str,
+    lanes: int | None,
     allow_import: Sequence[str] | None,
     fresh: bool,
     retry_failed: bool,
@@ -117,9 +126,19 @@ def _search(
     from lrsearch.store import fresh as set_aside
     from lrsearch.trial import Workplace
     from lrsearch.tuner.loop import tune
+    from lrsearch.tuner.plans import ENGINES
     from lrsearch.tuner.preparing import prepare
 
     begun = time.monotonic()
+    if engine not in ENGINES:
+        hint = suggest(engine, ENGINES)
+        raise UsageError(f"unknown engine '{engine}'", where="--engine", hint=hint)
+    if engine == "solo" and lanes is not None:
+        raise UsageError(
+            "the solo engine has no lanes",
+            where="--lanes",
+            hint="leave it out, or use --engine fused or auto",
+        )
     requirement = parse_requirement(require) if require is not None else None
     spec = read_spec(config, set_ or ())
     if requirement is not None and spec.task is not None:
@@ -138,10 +157,16 @@ def _search(
         again += ["--set", override]
     for name in allow_import or ():
         again += ["--allow-import", name]
-    given = {"--runs": runs, "--workers": workers, "--device": device, "--executor": executor}
-    usual = {"--runs": Path("runs"), "--workers": None, "--device": "auto", "--executor": "local"}
-    for option, value in {**given, "--require": require}.items():
-        if value != usual.get(option):
+    for option, value, usual in (
+        ("--runs", runs, Path("runs")),
+        ("--workers", workers, None),
+        ("--device", device, "auto"),
+        ("--executor", executor, "local"),
+        ("--engine", engine, "auto"),
+        ("--lanes", lanes, None),
+        ("--require", require, None),
+    ):
+        if value != usual:
             again += [option, str(value)]
     flags = {"--retry-failed": retry_failed, "--yes": yes, "--quiet": quiet, "--json": json}
     again += [flag for flag, on in {**flags, "--all": all_, "--fresh": fresh}.items() if on]
@@ -150,7 +175,7 @@ def _search(
         progress.note(note)
     with _Interruptible(), ExitStack() as closing, progress:
         try:
-            place = closing.enter_context(_make_executor(executor, workers, device))
+            place = closing.enter_context(make_executor(executor, workers, device))
             workers_used = count(place.capacity, "worker")
             progress.note(f"starting {workers_used}, loading the data, building the model")
             facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
@@ -178,6 +203,8 @@ def _search(
                     workplace=workplace,
                     watcher=progress,
                     retry_failed=retry_failed,
+                    engine=engine,
+                    lanes=lanes,
                     begun=begun,
                     command=again,
                 )
@@ -200,7 +227,8 @@ def _for_cpu(place: Executor, closing: ExitStack) -> Executor:
     return closing.enter_context(Local(_count_cores()))
 
 
-def _make_executor(name: str, workers: int | None, device: str) -> Executor:
+def make_executor(name: str, workers: int | None, device: str) -> Executor:
+    """The executor of that name. Raises UsageError for another."""
     if name == "inline":
         from lrsearch.executors.inline import Inline
 

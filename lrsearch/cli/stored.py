@@ -19,7 +19,9 @@ from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.model import Spec
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.store import History, is_locked, newest, read
+from lrsearch.trial import Plan
 from lrsearch.tuner.ledger import Content, Ledger
+from lrsearch.tuner.plans import structure_key
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ def view_run(run: StoredRun) -> RunView:
         running=len(history.running) if searching else 0,
         wall_seconds=history.seconds or None,
         warnings=warnings,
+        plans=_plans(run),
     )
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
@@ -117,6 +120,14 @@ def view_run(run: StoredRun) -> RunView:
     else:
         following = []
     return replace(view, next_command=shlex.join(following))
+
+
+def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
+    """The plans of the structures that the shown trials are of."""
+    plans, trials = run.history.plans, run.ledger.trials.values()
+    # Without a plan, as in every run that was solo throughout, nobody asks for structures.
+    shown = {structure_key(trial.config, trial.fold) for trial in trials} if plans else set()
+    return {place: plan for place, plan in plans.items() if place[0] in shown}
 
 
 def _name_run(run: StoredRun) -> list[str]:

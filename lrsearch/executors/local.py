@@ -29,6 +29,10 @@ from lrsearch.trial import Verdict
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 """Workers share the cores by their number; threads inside each would only compete."""
 
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
+"""glibc's allocator keeps what a step frees for the next one, instead of returning it to the
+system and paging it in again: some percent of a step of many lanes."""
+
 _CHUNK = 1 << 20
 _TAIL_BYTES = 16384
 _TAIL_LINES = 20
@@ -164,7 +168,7 @@ class Local:
         if workers < 1:
             raise ValueError(f"an executor needs at least one worker, not {workers}")
         self._limit = workers
-        self._environment = {**os.environ, **ONE_THREAD, **(environment or {})}
+        self._environment = {**KEEP_MEMORY, **os.environ, **ONE_THREAD, **(environment or {})}
         self._each = tuple(each) or ({},)
         self._handles = itertools.count(1)
         self._backlog: deque[tuple[int, Job, bool]] = deque()

@@ -61,6 +61,10 @@ def to_json(view: RunView) -> str:
             "trials": best.trials,
         },
         "cost": view.cost,
+        "plans": [
+            {"structure": structure, "device": device, **vars(plan)}
+            for (structure, device), plan in view.plans.items()
+        ],
     }
     return json.dumps(_plain(document), indent=2, allow_nan=False)
 

@@ -42,7 +42,7 @@ REASON = 300
 """Characters shown of a failure's reason."""
 
 REASONS = 3
-"""Different reasons of failures that are shown."""
+"""Different reasons of failures, and against fusing, that are shown."""
 
 _STYLES: dict[Outcome | None, str] = {
     Outcome.COMPLETED: "",
@@ -266,6 +266,7 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
     """Label, text and style of each line below the table."""
     if view.records:
         yield "trials", _counts(view), ""
+    yield from _engines(view, signs, whole)
     failures = _failures(view)
     for reason, numbers in list(failures.items())[: None if whole else REASONS]:
         if len(reason) > REASON and not whole:
@@ -298,6 +299,28 @@ def _counts(view: RunView) -> str:
     parts += [f"{view.running} running"] if view.running else []
     parts += [f"{waiting} waiting"] if waiting > 0 else []
     return ", ".join(parts)
+
+
+def _engines(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str, str]]:
+    """Which engine trained the trials, where not all trained solo, and why some are left to it."""
+    trained = Counter(record.result.engine for record in view.records if record.result)
+    if trained["fused"]:
+        text = f"{count(trained['fused'], 'trial')} fused"
+        lanes = max((plan.lanes for plan in view.plans.values()), default=1)
+        text += f", up to {lanes} lanes a program" if lanes > 1 else ""
+        text += f"; {trained['solo']} solo" if trained["solo"] else ""
+        yield "engine", text, ""
+    total = len({structure for structure, _ in view.plans})
+    reasons: dict[str, set[str]] = {}
+    for (structure, _), plan in view.plans.items():
+        if plan.engine == "solo" and plan.reason:
+            reasons.setdefault(plan.reason, set()).add(structure)
+    for reason, structures in list(reasons.items())[: None if whole else REASONS]:
+        share = f"{len(structures)} of {total} structures " if len(structures) < total else ""
+        yield "engine", one_line(f"{share}solo: {reason}"), ""
+    if len(reasons) > REASONS and not whole:
+        more = count(len(reasons) - REASONS, "other reason")
+        yield "", f"{signs.more} and {more}: --all", ""
 
 
 def _failures(view: RunView) -> dict[str, list[int]]:

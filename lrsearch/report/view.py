@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lrsearch.analysis.edges import Range, edges
 from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
 from lrsearch.report.text import enumerate_numbers
-from lrsearch.trial import Objective, Record
+from lrsearch.trial import Objective, Plan, Record
 
 ROWS = 25
 """Points a table shows where it does not show all."""
@@ -22,7 +22,8 @@ class RunView:
     `points` are ranked best first, `params` are the names of their values in the order of columns.
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
     `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sum over trials) and
-    `wall_seconds` (None where not known).
+    `wall_seconds` (None where not known). `plans` are those of the records' structures, by
+    structure key and device.
     """
 
     name: str
@@ -37,6 +38,7 @@ class RunView:
     warnings: tuple[str, ...]
     cost: Mapping[str, float | None]
     next_command: str
+    plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
 
 
 def build_view(
@@ -51,6 +53,7 @@ def build_view(
     wall_seconds: float | None = None,
     warnings: Sequence[str] = (),
     next_command: str = "",
+    plans: Mapping[tuple[str, str], Plan] | None = None,
 ) -> RunView:
     """Summarize, rank and comment the records of a run. `ranges` are the searched ones;
     `warnings` are further sentences, shown first."""
@@ -75,6 +78,7 @@ def build_view(
             "wall_seconds": wall_seconds,
         },
         next_command=next_command,
+        plans=plans or {},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -25,9 +26,11 @@ _FREE = "torch.nn."
 @dataclass
 class _Imported:
     """What this process has imported for a workplace: the modules that came from its folder, and
-    the SHA-256 of the source behind each class path, taken at its import."""
+    the SHA-256 of the source behind each class path, taken at its import. `before` are all modules
+    there were when its turn last began."""
 
     folder: str = ""
+    before: frozenset[str] = frozenset()
     modules: set[str] = field(default_factory=set)
     hashes: dict[str, str] = field(default_factory=dict)
 
@@ -47,17 +50,21 @@ def forget_imports(folder: str = "") -> None:
 @contextmanager
 def importable(workplace: Workplace) -> Iterator[None]:
     """The workplace's folder first on sys.path; a user's code may import at any time it runs."""
-    folder = str(Path(workplace.folder).resolve())
+    folder = os.path.realpath(workplace.folder)
     if _imported.folder != folder:
         forget_imports(folder)  # Another folder's `nets` must not stand in for this one's.
-    before = set(sys.modules)
+    if len(_imported.before) != len(sys.modules):  # A turn is short, the modules are thousands.
+        _imported.before = frozenset(sys.modules)
+    before = _imported.before
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         with suppress(ValueError):  # A user's code may have taken it away.
             sys.path.remove(folder)
-        _imported.modules |= {name for name in set(sys.modules) - before if _is_local(name, folder)}
+        if len(sys.modules) != len(before):
+            new = sys.modules.keys() - before
+            _imported.modules |= {name for name in new if _is_local(name, folder)}
 
 
 def _is_local(name: str, folder: str) -> bool:

@@ -66,7 +66,8 @@ def isolated(
     the workplace's folder.
 
     Between its events they, and sys.path, are the caller's again, so jobs of one process can be
-    interleaved.
+    interleaved. Changing over takes longer than a small step: a job that has several events at
+    once yields them as a tuple, and is answered with the replies to all of them.
     """
     own: list[tuple[Any, ...]] = []
     replies: Any = None
@@ -77,6 +78,11 @@ def isolated(
                     event = job.send(replies)
                 except StopIteration:
                     return
-            replies = yield event
+            if isinstance(event, tuple):
+                replies = []
+                for each in event:
+                    replies += (yield each) or []
+            else:
+                replies = yield event
     finally:
         job.close()

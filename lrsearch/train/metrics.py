@@ -21,30 +21,58 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 }
 
 
+def stacked_loss(
+    name: str,
+    outputs: Tensor,
+    targets: Tensor,
+    *,
+    smoothing: Tensor | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """A loss of each of K stacked models, shape [K].
+
+    `outputs` are [K, samples, ...], `targets` [samples, ...] or [K, samples, ...]; `smoothing` is
+    a label smoothing for each lane, or None where no lane has any. The mean or sum is over a
+    lane's samples and outputs, as in `LOSSES`.
+    """
+    if name == "cross_entropy":
+        logs = F.log_softmax(outputs, -1)
+        index = targets.expand(logs.shape[:-1]).unsqueeze(-1)
+        losses = -logs.gather(-1, index).squeeze(-1)
+        if smoothing is not None:
+            share = smoothing.view(-1, 1)
+            smoothed = (1 - share) * losses - share * logs.mean(-1)
+            losses = torch.where(share > 0, smoothed, losses)  # 0 x inf is no 0
+    else:
+        losses = LOSSES[name](outputs, targets.expand(outputs.shape), reduction="none").flatten(1)
+    return losses.mean(1) if reduction == "mean" else losses.sum(1)
+
+
 def sum_type(device: torch.device) -> torch.dtype:
     """The type sums are kept in: float64 where the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def classification_sums(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Counts per class of right predictions, predictions and targets, shape [3 x classes].
+    """Counts per class of right predictions, predictions and targets, shape [..., 3 x classes].
 
-    `outputs` are logits [samples, classes], `targets` classes [samples].
+    `outputs` are logits [..., samples, classes], `targets` classes [samples].
     """
-    predicted = outputs.argmax(dim=1)
-    ones = torch.ones(len(targets), dtype=sum_type(outputs.device), device=outputs.device)
+    predicted = outputs.argmax(dim=-1)
+    targets = targets.expand(predicted.shape)
+    ones = torch.ones(predicted.shape, dtype=sum_type(outputs.device), device=outputs.device)
     # Not bincount: on CUDA it waits for the device.
-    counts = ones.new_zeros(3, outputs.shape[1])
-    counts[0].scatter_add_(0, targets, ones * (predicted == targets))
-    counts[1].scatter_add_(0, predicted, ones)
-    counts[2].scatter_add_(0, targets, ones)
-    return counts.flatten()
+    zeros = ones.new_zeros(*outputs.shape[:-2], outputs.shape[-1])
+    right = zeros.scatter_add(-1, targets, ones * (predicted == targets))
+    return torch.cat(
+        [right, zeros.scatter_add(-1, predicted, ones), zeros.scatter_add(-1, targets, ones)], -1
+    )
 
 
 def regression_sums(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Per target the sums of squared and of absolute errors, shape [2 x targets]."""
+    """Per target the sums of squared and of absolute errors, shape [..., 2 x targets]."""
     error = (outputs - targets).to(sum_type(outputs.device))
-    return torch.stack([error.square().sum(0), error.abs().sum(0)]).flatten()
+    return torch.cat([error.square().sum(-2), error.abs().sum(-2)], -1)
 
 
 def classification_metrics(sums: Sequence[float]) -> dict[str, float]:

@@ -54,7 +54,6 @@ def preload(payload: Preparation) -> Generator[None, Any, None]:
 
 
 def _preload(payload: Preparation) -> Generator[None, Any, None]:
-    torch.optim.SGD([torch.zeros(1)], lr=1.0)
     with contextlib.suppress(LrsearchError):
         load_raw(payload.configs[0]["data"], payload.workplace)
     yield from ()
@@ -62,8 +61,6 @@ def _preload(payload: Preparation) -> Generator[None, Any, None]:
 
 def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     workplace, configs = payload.workplace, payload.configs
-    # The first optimizer of a process imports much of torch: now, not in the first trial.
-    torch.optim.SGD([torch.zeros(1)], lr=1.0)
     device = find_device(workplace.device)
     raw, sizes = _check_data(configs, workplace)
     parameters = _check_models(configs, raw, workplace)
@@ -82,7 +79,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
         devices=available_devices(),
         device_name=describe_device(device),
         versions={
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # Its own class would have the driver import torch.
             "numpy": np.__version__,
             "python": platform.python_version(),
         },

@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from lrsearch import catalogue
 from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.search import count_trials
 from lrsearch.spec.export import export_name, export_spec
-from lrsearch.spec.model import Spec, flatten, identity
+from lrsearch.spec.model import Spec, flatten
 from lrsearch.store import Run
 from lrsearch.trial import (
     Cohort,
-    Config,
     Ended,
     Facts,
     Measured,
     Objective,
     Outcome,
     Plan,
+    Planned,
+    Probe,
     Result,
     Started,
     Trial,
     Workplace,
 )
 from lrsearch.tuner.ledger import Entry, Ledger, content_of
+from lrsearch.tuner.plans import Plans, by_structure, divide, split, structure, structure_key
 from lrsearch.tuner.proposer import Generation, Proposer
 
-RUN_COHORT = "lrsearch.train.solo:run_cohort"
+RUN_COHORT = "lrsearch.train.cohort:run_cohort"
+PROBE = "lrsearch.train.probe:probe"
 
-COHORT = 8
-"""Trials handed out at once: more would delay what the other workers could take."""
+AHEAD = 1024
+"""Trials proposed at once where none waits for another's result: lanes are filled from these."""
+
+PROBED = 8
+"""Trials shown to a probe."""
 
 STILLBORN = 3
 """Workers that may die before they begin a trial until the search gives up."""
@@ -89,9 +93,11 @@ class Ending:
 
 @dataclass
 class _Job:
-    cohort: Cohort
-    left: dict[int, Trial]
-    begun: int | None = None
+    """What a worker has in hand: the trials it has not ended, and the numbers of those begun."""
+
+    task: Cohort | Probe
+    left: dict[int, Trial] = field(default_factory=dict)
+    begun: set[int] = field(default_factory=set)
 
 
 @dataclass
@@ -105,29 +111,6 @@ class _Tally:
     retried: set[int] = field(default_factory=set)
 
 
-def structure(config: Config, fold: int | None) -> str:
-    """A text shared by exactly the trials that may train side by side: all that is not numeric
-    in the catalogue, and the fold, which has data of its own."""
-    whole = identity(config)
-    train = config["train"]
-    rest = {name: train[name] for name, part in catalogue.TRAIN.items() if not part.numeric}
-    parts = [whole["data"], whole["model"], rest, train["optimizer"]["name"], fold]
-    return json.dumps(parts, sort_keys=True)
-
-
-def cohorts(trials: Sequence[Trial], workers: int) -> list[list[Trial]]:
-    """Trials of one structure together, each structure divided over the workers, in the order of
-    their first trials."""
-    groups: dict[str, list[Trial]] = {}
-    for trial in trials:
-        groups.setdefault(structure(trial.config, trial.fold), []).append(trial)
-    parts = []
-    for group in groups.values():
-        size = min(COHORT, -(-len(group) // workers))
-        parts += [group[start : start + size] for start in range(0, len(group), size)]
-    return sorted(parts, key=lambda part: part[0].number)
-
-
 def tune(
     spec: Spec,
     strategy: str,
@@ -138,18 +121,23 @@ def tune(
     workplace: Workplace,
     watcher: Watcher,
     retry_failed: bool = False,
+    engine: str = "auto",
+    lanes: int | None = None,
     begun: float | None = None,
     command: Sequence[str] = (),
 ) -> Ending:
     """Run a strategy to its end over a run folder, training only what is missing.
 
+    `engine` is one of `plans.ENGINES`, `lanes` the most trials of a fused program (None: as many
+    as a probe finds best).
     `begun` is the `time.monotonic()` from which the session's wall time counts; default now.
     `command` is the command line that began it, and resumes it.
     `check_search` has passed. Raises SpecRefused where nothing stored belongs to the spec,
     TooManyFailures, StorageFull. However it ends, what was measured is in the journal.
     """
     begun = time.monotonic() if begun is None else begun
-    search = _Search(spec, strategy, run, executor, facts, workplace, watcher, retry_failed)
+    plans = Plans(run, facts.device, engine, lanes)
+    search = _Search(spec, strategy, run, executor, facts, workplace, watcher, plans, retry_failed)
     reason = "interrupted"
     try:
         ending = search.go(command)
@@ -174,6 +162,7 @@ class _Search:
         facts: Facts,
         workplace: Workplace,
         watcher: Watcher,
+        plans: Plans,
         retry_failed: bool,
     ) -> None:
         self.spec = spec
@@ -183,11 +172,14 @@ class _Search:
         self.facts = facts
         self.workplace = workplace
         self.watcher = watcher
+        self.plans = plans
         self.objective = spec.objective(facts.task)
         self.ledger = Ledger(spec, content_of(facts), run.history)
         self.ledger.refuse_stranger()
         self.proposer = Proposer(spec, strategy, self.ledger, retry_failed=retry_failed)
-        self.queue: deque[Cohort] = deque()
+        self.fresh: list[Trial] = []
+        self.unplanned: dict[str, list[Trial]] = {}
+        self.queue: deque[Cohort | Probe] = deque()
         self.jobs: dict[int, _Job] = {}
         self.tally = _Tally()
         self.total = 0
@@ -227,6 +219,7 @@ class _Search:
         while True:
             while self._may_propose():
                 self._propose()
+            self._hand_out()
             self._submit()
             if self.jobs:
                 self._listen()
@@ -245,10 +238,17 @@ class _Search:
         if self.proposer.exhausted:
             return False
         if self.proposer.waits:
-            return not self.queue and not self.jobs
-        return len(self.queue) < self.executor.capacity
+            return not (self.fresh or self.queue or self.jobs)
+        return not self.unplanned and len(self.queue) < self.executor.capacity
 
     def _propose(self) -> None:
+        """Take a generation, or as many as it takes to have enough where none waits."""
+        many = AHEAD if self.plans.engine != "solo" and not self.proposer.waits else 1
+        while not self.proposer.exhausted and len(self.fresh) < many:
+            self._propose_generation()
+        self._hand_out()
+
+    def _propose_generation(self) -> None:
         room = self.proposer.room
         generation = self.proposer.propose()
         per_point = self.spec.trials_per_point
@@ -267,23 +267,90 @@ class _Search:
             self.watcher.planned(self.total)
 
     def _take(self, generation: Generation) -> int:
-        """Write a generation down and queue what of it nobody trains yet; how many that are."""
+        """Write a generation down and take what of it nobody trains yet; how many that are."""
         if generation.new or generation.proposals:
             self.run.proposed(generation.number, self.name, generation.proposals, generation.new)
-        under_way = {trial.number for cohort in self.queue for trial in cohort.trials}
+        under_way = {trial.number for trial in self.fresh}
+        for task in self.queue:
+            under_way.update(trial.number for trial in task.trials)
         for job in self.jobs.values():
             under_way.update(job.left)
         fresh = [trial for trial in generation.waiting if trial.number not in under_way]
-        for part in cohorts(fresh, self.executor.capacity):
-            self.queue.append(self._cohort(part))
+        self.fresh += fresh
         return len(fresh)
+
+    # planning
+
+    def _hand_out(self) -> None:
+        """Queue the fresh trials by the plans of their structures, and probes for plans that are
+        missing."""
+        if not self.fresh:
+            return
+        cohorts: list[Cohort] = []
+        probes: list[Probe] = []
+        for key, trials in by_structure(self.fresh).items():
+            plan = self.plans.find(key)
+            if plan is None and (len(trials) > 1 or self.plans.engine == "fused"):
+                self.unplanned[key] = trials
+                probes.append(self._probe(trials))
+            else:
+                cohorts += self._cohorts(trials, plan or Plan())
+        self.fresh = []
+        self.queue.extend(sorted(cohorts, key=lambda cohort: cohort.trials[0].number))
+        self.queue.extendleft(reversed(probes))
+        self._describe_plans()
+
+    def _probe(self, trials: Sequence[Trial]) -> Probe:
+        return Probe(
+            tuple(trials[:PROBED]),
+            share=-(-len(trials) // self.executor.capacity),
+            engine=self.plans.engine,
+            lanes=self.plans.lanes,
+            workplace=self.workplace,
+            data_hash=self.facts.data_hash,
+            source_hashes=self.facts.source_hashes,
+        )
+
+    def _cohorts(self, trials: Sequence[Trial], plan: Plan) -> list[Cohort]:
+        """The cohorts of trials of one structure."""
+        parts = divide(trials, plan, self.executor.capacity)
+        return [self._cohort(part, plan) for part in parts]
+
+    def _answer(self, probe: Probe, planned: Planned) -> None:
+        """The plan that a structure's trials were waiting for."""
+        key = _key(probe)
+        self.plans.keep(key, planned)
+        self.queue.extend(self._cohorts(self.unplanned.pop(key), planned.plan))
+        self._describe_plans()
+
+    def _replan(self, cohort: Cohort, planned: Planned) -> None:
+        """The plan of a running cohort did not hold: what no worker has yet follows the new one."""
+        key = _key(cohort)
+        before = self.plans.find(key) or cohort.plan
+        if planned.plan.lanes >= before.lanes:
+            return  # another cohort has found as much already
+        trials: list[Trial] = []
+        kept: list[Cohort | Probe] = []
+        for task in self.queue:
+            if isinstance(task, Cohort) and task.plan == before and _key(task) == key:
+                trials += task.trials
+            else:
+                kept.append(task)
+        self.plans.keep(key, planned)
+        self.queue = deque([*self._cohorts(trials, planned.plan), *kept])
+        self._describe_plans()
+
+    def _describe_plans(self) -> None:
+        if not self.unplanned:
+            for line in self.plans.describe():
+                self.watcher.note(line)
 
     # training
 
-    def _cohort(self, trials: Sequence[Trial]) -> Cohort:
+    def _cohort(self, trials: Sequence[Trial], plan: Plan) -> Cohort:
         return Cohort(
             tuple(trials),
-            Plan(),
+            plan,
             self.workplace,
             self.objective,
             data_hash=self.facts.data_hash,
@@ -294,7 +361,16 @@ class _Search:
         while self.queue and len(self.jobs) < self.executor.capacity:
             self._send(self.queue.popleft())
 
-    def _send(self, cohort: Cohort, *, clean: bool = False) -> None:
+    def _send(self, task: Cohort | Probe) -> None:
+        if isinstance(task, Cohort):
+            self._send_cohort(task)
+        elif self._is_too_large(task.trials[0]):
+            # All of the structure are, and will be passed over in their turn.
+            self.queue.extend(self._cohorts(self.unplanned.pop(_key(task)), Plan()))
+        else:
+            self.jobs[self.executor.submit(PROBE, task)] = _Job(task)
+
+    def _send_cohort(self, cohort: Cohort, *, clean: bool = False) -> None:
         trials = tuple(trial for trial in cohort.trials if not self._skip_too_large(trial))
         if trials:
             # A point of several trials can win by its mean with one of them below the best.
@@ -310,7 +386,7 @@ class _Search:
         for handle, event in events:
             job = self.jobs[handle]
             if isinstance(event, Started):
-                job.begun = event.trial
+                job.begun.add(event.trial)
                 self.run.started(event.trial)
                 self.watcher.started(event.trial, self._params(event.trial))
             elif isinstance(event, Measured):
@@ -319,27 +395,38 @@ class _Search:
                 self.watcher.measured(event.trial, share, value)
             elif isinstance(event, Ended):
                 self._end(job, event)
+            elif isinstance(event, Planned):
+                if isinstance(job.task, Probe):
+                    self._answer(job.task, event)
+                else:
+                    self._replan(job.task, event)
             elif isinstance(event, Finished):
                 del self.jobs[handle]
                 if job.left:
                     raise RuntimeError(f"a cohort ended without its trials {sorted(job.left)}")
+                if isinstance(job.task, Probe) and _key(job.task) in self.unplanned:
+                    raise RuntimeError("a probe ended without a plan")
             elif isinstance(event, Raised):
                 if isinstance(event.error, LrsearchError):
                     raise event.error
                 raise RuntimeError(f"a worker raised {event.message}\n{event.traceback}")
             elif isinstance(event, Died):
                 del self.jobs[handle]
-                self._bury(job, event)
+                if isinstance(job.task, Cohort):
+                    self._bury(job.task, job, event)
+                elif _key(job.task) in self.unplanned:
+                    lost = f"the worker that tried to fuse it was lost: {event.reason}"
+                    self._answer(job.task, Planned(Plan(reason=lost)))
             else:
                 raise RuntimeError(f"an event nobody expects: {event}")
 
     def _end(self, job: _Job, event: Ended) -> None:
         trial = job.left.pop(event.trial)
-        job.begun = None
+        job.begun.discard(event.trial)
         if event.result.outcome is Outcome.OUT_OF_MEMORY and trial.number not in self.tally.retried:
             # Alone in a process that has nothing else in memory it may yet fit.
             self.tally.retried.add(trial.number)
-            self._send(self._cohort([trial]), clean=True)
+            self._send_cohort(self._cohort([trial], Plan()), clean=True)
             return
         if event.weights is not None:
             self.run.keep_weights(trial.number, event.weights)
@@ -383,28 +470,38 @@ class _Search:
                 self.weights.discard(number)
         self.run.drop_weights(self.weights)
 
-    def _bury(self, job: _Job, death: Died) -> None:
-        """A worker died: the trial it was training failed, the others are handed out again."""
-        if job.begun is not None and death.running:
-            trial = job.left.pop(job.begun)
+    def _bury(self, cohort: Cohort, job: _Job, death: Died) -> None:
+        """A worker died: the one trial it was training failed, the others are handed out again.
+        Of several nobody knows which it was: they go in smaller parts, until one is alone."""
+        begun = [job.left.pop(number) for number in sorted(job.begun)] if death.running else []
+        if len(begun) == 1:
             steps_unknown = Result(
                 Outcome.FAILED,
                 steps=0,
                 epochs=0.0,
                 seconds=0.0,
+                engine=cohort.plan.engine,
                 reason=f"the worker process was lost: {death.reason}",
                 traceback=death.output,
             )
-            self._conclude(trial, steps_unknown, {})
-        else:
+            self._conclude(begun[0], steps_unknown, {})
+        elif not begun:
             self.tally.stillborn += 1
             if self.tally.stillborn >= STILLBORN:
                 raise TooManyFailures(
                     f"{STILLBORN} workers died before they began a trial: {death.reason}",
                     hint=death.output,
                 )
+        again: list[Cohort] = []
+        if len(begun) > 1:
+            half = len(begun) // 2
+            plan = replace(cohort.plan, lanes=half) if half > 1 else Plan()
+            parts = split(begun, -(-len(begun) // half))
+            again += [self._cohort(part, plan) for part in parts]
         if job.left:
-            self.queue.appendleft(self._cohort(list(job.left.values())))
+            plan = self.plans.find(_key(cohort)) or cohort.plan
+            again += self._cohorts(list(job.left.values()), plan)
+        self.queue.extendleft(reversed(again))
 
     # memory
 
@@ -418,13 +515,16 @@ class _Search:
         batch = int(train.pop("batch_size"))
         return structure({**trial.config, "train": {**train, "batch_size": 0}}, None), batch
 
-    def _skip_too_large(self, trial: Trial) -> bool:
+    def _is_too_large(self, trial: Trial) -> bool:
         if not self.too_large or trial.number in self.tally.retried:
             return False
         key, batch = self._memory(trial)
-        limit = self.too_large.get(key)
-        if limit is None or batch < limit:
+        return batch >= self.too_large.get(key, batch + 1)
+
+    def _skip_too_large(self, trial: Trial) -> bool:
+        if not self._is_too_large(trial):
             return False
+        limit = self.too_large[self._memory(trial)[0]]
         reason = f"not tried: a batch of {limit} ran out of memory"
         result = Result(Outcome.OUT_OF_MEMORY, steps=0, epochs=0.0, seconds=0.0, reason=reason)
         self._conclude(trial, result, {})
@@ -471,3 +571,8 @@ class _Search:
         self.watcher.best(flatten(self.spec.space, entry.config), value)
         name = export_name(self.spec.name)
         self.run.write_best(export_spec(self.spec, entry.config, self.objective, name))
+
+
+def _key(task: Cohort | Probe) -> str:
+    """The key of the structure that a task's trials share."""
+    return structure_key(task.trials[0].config, task.trials[0].fold)

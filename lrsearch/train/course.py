@@ -1,0 +1,196 @@
+"""What a trial comes to, whichever engine trains it: its curve, its outcome, its weights."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from lrsearch import catalogue, divergence
+from lrsearch.errors import DataError, ModelError
+from lrsearch.train.importing import class_paths, source_hashes
+from lrsearch.train.metrics import classification_metrics, regression_metrics
+from lrsearch.train.resident import Resident, load_raw, place
+from lrsearch.trial import (
+    Cohort,
+    Config,
+    Ended,
+    Measured,
+    Measurement,
+    Objective,
+    Outcome,
+    Planned,
+    Probe,
+    Reached,
+    Result,
+    Started,
+    Trial,
+    Verdict,
+)
+
+Event = Started | Measured | Reached | Ended | Planned | None
+Replies = list[tuple[int, Verdict]]
+Job = Generator[Event, Replies, Any]
+State = Mapping[str, Tensor]
+
+
+def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Resident:
+    """The splits of a trial on the device. Raises DataError for data that cannot be loaded or are
+    not those the run began with."""
+    config = trial.config["data"]
+    raw = load_raw(config, job.workplace)
+    if job.data_hash and raw.data_hash != job.data_hash:
+        raise DataError(
+            "the data are not those the run began with: the source changed meanwhile, or its "
+            "function returns others at each call",
+            where=raw.name,
+            hint="start again to measure the data as they are now",
+        )
+    return place(raw, config, trial.fold, device)
+
+
+def check_sources(job: Cohort | Probe, config: Config) -> None:
+    """Raises ModelError where a config's code is not what the run began with."""
+    if not job.source_hashes:
+        return
+    for path, found in source_hashes(class_paths(config), job.workplace).items():
+        if found != job.source_hashes.get(path):
+            raise ModelError(
+                "the source code is not what the run began with: it changed meanwhile",
+                where=path,
+                hint="start again to measure the code as it is now",
+            )
+
+
+@dataclass
+class Course:
+    """What a trial has come to so far. `seconds` of training it has been charged with, beyond
+    what `clock` (a perf_counter reading, None while it is not training alone) still counts."""
+
+    engine: str
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    clock: float | None = None
+    start: float = math.nan
+    curve: dict[str, list[float]] = field(default_factory=dict)
+
+    def measure(self, measurement: Measurement, *, ended: bool) -> str:
+        """Take an evaluation; why the training is lost with it, or ""."""
+        for name, value in {"step": measurement.step, **measurement.metrics}.items():
+            self.curve.setdefault(name, []).append(value)
+        losses, step = self.curve["train_loss"], measurement.step
+        validation = measurement.metrics["loss"]
+        if not math.isfinite(self.start):
+            return f"training loss is {self.start} before the first step"
+        if not math.isfinite(losses[-1]):
+            return f"training loss is {losses[-1]} after {step} steps"
+        if not math.isfinite(validation):
+            return f"validation loss is {validation} after {step} steps"
+        # A spike long before the end weighs on the last mean training loss, not on the validation.
+        ended = ended and validation > divergence.FACTOR * self.start
+        if divergence.diverged(self.start, losses, ended=ended):
+            return (
+                f"training loss is {losses[-1]:.3g} after {step} steps, "
+                f"more than {divergence.FACTOR:g} times its start of {self.start:.3g}"
+            )
+        return ""
+
+    def result(self, trial: Trial, outcome: Outcome, reason: str = "", trace: str = "") -> Result:
+        """The trial's result, were it to end here."""
+        validated = {name: self.curve[name] for name in self.curve if name in catalogue.METRICS}
+        best, best_step = {}, {}
+        for name, values in validated.items():
+            finite = [index for index, value in enumerate(values) if math.isfinite(value)]
+            if finite:
+                sign = 1 if catalogue.METRICS[name][0] == "max" else -1
+                at = max(finite, key=lambda index: sign * values[index])
+                best[name], best_step[name] = values[at], int(self.curve["step"][at])
+        size = trial.config["train"]["batch_size"]
+        running = 0.0 if self.clock is None else time.perf_counter() - self.clock
+        return Result(
+            outcome=outcome,
+            steps=self.steps,
+            epochs=self.steps * size / self.samples if self.samples else 0.0,
+            seconds=self.seconds + running,
+            engine=self.engine,
+            last={name: values[-1] for name, values in validated.items()},
+            best=best,
+            best_step=best_step,
+            reason=reason,
+            traceback=trace,
+        )
+
+
+@dataclass
+class BestSoFar:
+    """Under an objective at `best`: whether an evaluation beats all before it."""
+
+    objective: Objective
+    value: float | None = None
+
+    def beaten(self, metrics: Mapping[str, float]) -> bool:
+        """Take an evaluation; whether its state is the one to keep."""
+        value = metrics.get(self.objective.metric, math.nan)
+        if self.objective.at != "best" or not math.isfinite(value):
+            return False
+        if self.value is not None and not self.objective.better(value, self.value):
+            return False
+        self.value = value
+        return True
+
+
+def validation_metrics(sums: Sequence[float], data: Resident) -> dict[str, float]:
+    """Metrics of the validation split from the summed loss and the sums of `metrics`."""
+    samples = len(data.x_validation)
+    if data.task == "classification":
+        return {**classification_metrics(sums[1:]), "loss": sums[0] / samples}
+    metrics = regression_metrics(sums[1:], samples, data.scale, data.spread)
+    return {**metrics, "loss": sums[0] / (samples * data.outputs)}
+
+
+def await_verdict(trial: int, step: int) -> Generator[Event, Replies, Verdict]:
+    """Report that a trial has reached a rung, and wait for what becomes of it."""
+    replies = yield Reached(trial, step)
+    while True:
+        for number, verdict in replies or ():
+            if number == trial:
+                return verdict
+        replies = yield None
+
+
+def release(error: BaseException | None) -> None:
+    """Free the frames of an error and of its causes: they hold the model and its activations, and
+    the next trial needs the memory."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def worth_keeping(cohort: Cohort, result: Result) -> bool:
+    """Whether a result's weights may be the best's."""
+    value = result.value(cohort.objective)
+    if value is None or not math.isfinite(value):
+        return False
+    return cohort.bar is None or not cohort.objective.better(cohort.bar, value)
+
+
+def serialize(state: State) -> bytes:
+    """A safetensors file of a state dict. Copies, since tied tensors may not share memory there."""
+    content: bytes = safetensors.torch.save(
+        {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
+    )
+    return content
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict; extra state that is no tensor has no place in a safetensors file."""
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}

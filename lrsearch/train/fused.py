@@ -1,0 +1,461 @@
+"""Many trials side by side: the cohort's trials fill the lanes of one program."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import itertools
+import time
+from collections import OrderedDict, deque
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.errors import DataError
+from lrsearch.schedules import Array
+from lrsearch.train import solo
+from lrsearch.train.build import build_model
+from lrsearch.train.course import (
+    BestSoFar,
+    Course,
+    Event,
+    Replies,
+    check_sources,
+    open_data,
+    release,
+    serialize,
+    validation_metrics,
+    worth_keeping,
+)
+from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.lanes import LaneState, Skeleton, initial_state
+from lrsearch.train.program import Program, needs_of
+from lrsearch.train.randomness import batches, seed_everything, trial_seeds
+from lrsearch.train.resident import Resident
+from lrsearch.train.stacked_optimizers import STACKED
+from lrsearch.train.timetable import evaluation_steps, learning_rates
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Measured,
+    Measurement,
+    Outcome,
+    Plan,
+    Planned,
+    Reached,
+    Started,
+    Trial,
+    Verdict,
+    Workplace,
+)
+
+Turn = Event | tuple[Event, ...]
+Turns = Generator[Turn, Replies, Any]
+"""A job that has several events at once, see `isolation.isolated`."""
+
+SEGMENT = 512
+"""Steps prepared at once, at most."""
+
+SEEDS = 8
+"""Seeds whose initial weights are kept."""
+
+WORTH_COMPACTING = 50
+"""Steps of a program that a smaller one must save: building it costs some dozens."""
+
+
+def run(cohort: Cohort, device: torch.device) -> Turns:
+    """Train the cohort's trials side by side, see `cohort.run_cohort`.
+
+    Where the lanes run out of memory their number is halved, where the program fails otherwise
+    the rest goes on alone: `Planned` says so, and trials that had not ended begin again.
+    """
+    yield from _tell_once(_run(cohort, device))
+
+
+def _run(cohort: Cohort, device: torch.device) -> Turns:
+    left = {trial.number: trial for trial in cohort.trials}
+    for trial in cohort.trials:
+        check_sources(cohort, trial.config)
+    lanes = cohort.plan.lanes
+    while left and lanes > 1:
+        # Twenty trials in lanes of up to sixteen are two times ten, not sixteen and four.
+        even = max(2, -(-len(left) // -(-len(left) // lanes)))
+        lanes, reason = yield from _try(cohort, device, left, even)
+        if left:
+            yield Planned(Plan("fused" if lanes > 1 else "solo", lanes, reason))
+    for trial in left.values():
+        yield Started(trial.number)
+        yield from solo.run_trial(cohort, trial, device)
+
+
+def _try(
+    cohort: Cohort, device: torch.device, left: dict[int, Trial], lanes: int
+) -> Generator[Turn, Replies, tuple[int, str]]:
+    """Train what is left by so many lanes; with how many to go on where that failed, and why."""
+    replies: Replies | None = None
+    with contextlib.closing(_Session(cohort, device, lanes).go(list(left.values()))) as session:
+        while True:
+            try:
+                event = session.send(replies)  # type: ignore[arg-type]
+            except StopIteration:
+                return lanes, ""
+            except DataError:  # The run's affair, see `cohort.run_cohort`.
+                raise
+            except BaseException as error:  # A user's code may raise anything.
+                if is_interrupt(error):
+                    raise
+                memory = is_out_of_memory(error)
+                reason = f"the fused program raised {type(error).__name__}: {error}"
+                release(error)
+                break
+            if isinstance(event, Ended):
+                del left[event.trial]
+            # Outside the try: what is thrown in here, as when a job is closed, is not the lanes'.
+            replies = yield event
+    if not memory:
+        return 1, reason
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return (lanes + 1) // 2, f"{lanes} lanes ran out of memory"
+
+
+def _tell_once(job: Turns) -> Turns:
+    """The job's events without those that a trial which begins again repeats: its rungs are
+    answered by the verdicts that came before."""
+    begun: dict[int, int] = {}
+    """Trials, and the last step each was measured at."""
+    rungs: dict[int, int] = {}
+    verdicts: dict[tuple[int, int], Verdict] = {}
+    replies: Replies | None = None
+    with contextlib.closing(job):
+        while True:
+            try:
+                turn = job.send(replies)  # type: ignore[arg-type]
+            except StopIteration:
+                return
+            new: list[Event] = []
+            replies = []
+            for event in turn if isinstance(turn, tuple) else (turn,):
+                if isinstance(event, Started):
+                    if event.trial in begun:
+                        continue
+                    begun[event.trial] = 0
+                elif isinstance(event, Measured):
+                    if event.measurement.step <= begun[event.trial]:
+                        continue
+                    begun[event.trial] = event.measurement.step
+                elif isinstance(event, Reached):
+                    if event.step <= rungs.get(event.trial, 0):
+                        if (event.trial, event.step) in verdicts:
+                            replies.append((event.trial, verdicts[event.trial, event.step]))
+                        continue
+                    rungs[event.trial] = event.step
+                new.append(event)
+            if new:
+                came = (yield new[0] if len(new) == 1 else tuple(new)) or []
+                verdicts |= {(trial, rungs.get(trial, 0)): verdict for trial, verdict in came}
+                replies += came
+
+
+class Stream:
+    """The batches of one data order, from some step on: several lanes may read one."""
+
+    def __init__(
+        self, samples: int, size: int, seed: int, device: torch.device, first: int = 0
+    ) -> None:
+        self._batches: Iterator[Tensor] = itertools.islice(
+            batches(samples, size, seed, device), first, None
+        )
+
+    def take(self, steps: int) -> Tensor:
+        """Indices of the next so many batches, int64 [steps, batch]."""
+        return torch.stack(list(itertools.islice(self._batches, steps)))
+
+
+@dataclass(eq=False)
+class _Lane:
+    """A trial that has begun. `stops` are its evaluations and rungs, in order. `state`, and `total`
+    (the losses since its last evaluation), are None while it stands in the program."""
+
+    trial: Trial
+    course: Course
+    rates: Array
+    stops: tuple[int, ...]
+    evaluations: frozenset[int]
+    rungs: frozenset[int]
+    best: BestSoFar
+    state: LaneState | None
+    total: Tensor | None = None
+    stream: Stream | None = None
+    step: int = 0
+    since: int = 0
+    best_state: LaneState | None = None
+
+    @property
+    def budget(self) -> int:
+        return self.stops[-1]
+
+    def next_stop(self) -> int:
+        """The next step at which somebody looks at it."""
+        return self.stops[bisect.bisect_right(self.stops, self.step)]
+
+
+@dataclass(eq=False)
+class _Session:
+    """A cohort on its way through a program of so many lanes."""
+
+    cohort: Cohort
+    device: torch.device
+    lanes: int
+    program: Program | None = None
+    places: list[_Lane | None] = field(default_factory=list)
+    fresh: deque[Trial] = field(default_factory=deque)
+    ready: deque[_Lane] = field(default_factory=deque)
+    parked: dict[int, _Lane] = field(default_factory=dict)
+    stopped: deque[_Lane] = field(default_factory=deque)
+    initial: OrderedDict[int, tuple[LaneState, dict[float, float]]] = field(
+        default_factory=OrderedDict
+    )
+    skeleton: Skeleton | None = None
+
+    def go(self, trials: list[Trial]) -> Turns:
+        """Train the trials; what it raises leaves those that have not ended as they were."""
+        self.data = open_data(self.cohort, trials[0], self.device)
+        self.config = trials[0].config
+        self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
+        self.fresh.extend(trials)
+        while self.fresh or self.ready or self.parked or self.stopped or any(self.places):
+            yield from self._dismiss()
+            yield from self._fill()
+            if any(self.places):
+                self._advance()
+                yield from self._look()
+            elif self.parked:
+                yield from self._tell(None)
+
+    def _tell(self, turn: Turn) -> Turns:
+        """Yield events, and take in what has become of the parked lanes: any may bring it."""
+        for number, verdict in (yield turn) or ():
+            lane = self.parked.pop(number, None)
+            if lane is not None:
+                (self.ready if verdict is Verdict.GO_ON else self.stopped).append(lane)
+
+    # places
+
+    def _fill(self) -> Turns:
+        """Give empty places to what waits, or build a smaller program where many stay empty."""
+        live = [place for place, lane in enumerate(self.places) if lane is not None]
+        coming = len(self.fresh) + len(self.ready) + len(self.parked)
+        wanted = max(2, min(self.lanes, len(live) + coming))
+        if self.program is None:
+            self.places = [None] * wanted
+        elif self._too_empty(wanted):
+            self.ready.extendleft(reversed([self._take_out(place) for place in live]))
+            # The old one's memory goes first.
+            self.program, self.places = None, [None] * wanted
+        for place, held in enumerate(self.places):
+            if held is not None or not (self.ready or self.fresh):
+                continue
+            trial = None if self.ready else self.fresh.popleft()
+            if trial is not None:
+                yield from self._tell(Started(trial.number))
+            clock = time.perf_counter()
+            lane = self.ready.popleft() if trial is None else self._begin(trial)
+            self._put_in(place, lane)
+            lane.course.seconds += time.perf_counter() - clock
+
+    def _too_empty(self, wanted: int) -> bool:
+        remaining = max((lane.budget - lane.step for lane in self.places if lane), default=0)
+        empty, size = len(self.places) - wanted, len(self.places)
+        return empty * remaining > WORTH_COMPACTING * size
+
+    def _put_in(self, place: int, lane: _Lane) -> None:
+        """Have a lane go on in an empty place."""
+        self.program = self.program or Program(
+            self._skeleton, self.config["train"], self.needs, self.data, len(self.places)
+        )
+        assert lane.state is not None
+        self.program.put(place, lane.state, lane.trial.config["train"])
+        if lane.total is not None:
+            self.program.total[place] = lane.total
+        lane.state = lane.total = None
+        lane.stream = self._stream(lane)
+        self.places[place] = lane
+
+    def _take_out(self, place: int) -> _Lane:
+        """Empty a place; its lane, with all it needs to go on in another."""
+        lane = self.places[place]
+        assert self.program is not None and lane is not None
+        lane.state, lane.total = self.program.take(place), self.program.total[place].clone()
+        lane.stream, self.places[place] = None, None
+        return lane
+
+    def _stream(self, lane: _Lane) -> Stream:
+        """The lane's data order; the one of a lane with the same seed at the same step."""
+        for other in self.places:
+            same = other and (other.trial.seed, other.step) == (lane.trial.seed, lane.step)
+            if other is not None and same and other.stream is not None:
+                return other.stream
+        size, seed = self.config["train"]["batch_size"], trial_seeds(lane.trial.seed).order
+        return Stream(self.data.samples, size, seed, self.device, lane.step)
+
+    def _begin(self, trial: Trial) -> _Lane:
+        train = trial.config["train"]
+        state, start = self._initial(trial)
+        evaluations = evaluation_steps(train, self.data.samples)
+        rungs = frozenset(rung for rung in self.cohort.rungs if rung < evaluations[-1])
+        stops = tuple(sorted({*evaluations, *rungs}))
+        course = Course("fused", samples=self.data.samples, start=start)
+        rates = learning_rates(train, self.data.samples)
+        best = BestSoFar(self.cohort.objective)
+        return _Lane(trial, course, rates, stops, frozenset(evaluations), rungs, best, state)
+
+    def _initial(self, trial: Trial) -> tuple[LaneState, float]:
+        """The state before the first step, and the loss there: those of a seed, whatever else
+        differs."""
+        train = trial.config["train"]
+        smoothing = float(train["label_smoothing"])
+        if trial.seed not in self.initial:
+            model = build(trial, self.data, self.cohort.workplace)
+            noise = torch.Generator(self.device).manual_seed(trial_seeds(trial.seed).noise)
+            slots = STACKED[train["optimizer"]["name"]].slots
+            self.initial[trial.seed] = initial_state(model, slots, noise.get_state()), {}
+            self.skeleton = self.skeleton or Skeleton(model)
+            while len(self.initial) > SEEDS:
+                self.initial.popitem(last=False)
+        state, starts = self.initial[trial.seed]
+        if smoothing not in starts:
+            model = self._skeleton.load(state)
+            seed_everything(trial_seeds(trial.seed).noise)
+            starts[smoothing] = float(solo.start_loss(model, self.data, train))
+        return state, starts[smoothing]
+
+    @property
+    def _skeleton(self) -> Skeleton:
+        assert self.skeleton is not None
+        return self.skeleton
+
+    # steps
+
+    def _advance(self) -> None:
+        """Train all lanes up to the first stop of any."""
+        assert self.program is not None
+        clock = time.perf_counter()
+        live = [lane for lane in self.places if lane is not None]
+        steps = min(SEGMENT, *(lane.next_stop() - lane.step for lane in live))
+        # Who stands in no place repeats a neighbour's batches and numbers, which is harmless.
+        filled = [lane or live[0] for lane in self.places]
+        index = gather_batches([lane.stream for lane in filled if lane.stream is not None], steps)
+        numbers = self.program.tabulate(
+            [
+                (
+                    lane.trial.config["train"]["optimizer"],
+                    lane.rates[lane.step : lane.step + steps],
+                    lane.step,
+                )
+                for lane in filled
+            ]
+        )
+        self.program.advance(index, numbers)
+        for lane in live:
+            lane.step += steps
+            lane.course.steps = lane.step
+        self._charge(live, clock)
+
+    def _charge(self, live: list[_Lane], clock: float) -> None:
+        spent = time.perf_counter() - clock
+        for lane in live:
+            lane.course.seconds += spent / len(live)
+
+    def _look(self) -> Turns:
+        """Evaluate the lanes whose time it is, and end, park or keep them."""
+        assert self.program is not None
+        clock = time.perf_counter()
+        live = [lane for lane in self.places if lane is not None]
+        due = {
+            place: lane
+            for place, lane in enumerate(self.places)
+            if lane is not None and lane.step in lane.evaluations
+        }
+        if due:
+            places = torch.tensor(list(due), device=self.device)
+            sums = torch.cat(
+                [self.program.total[places].unsqueeze(1), self.program.evaluate(list(due))], 1
+            )
+            self.program.total[places] = 0.0
+            rows = sums.tolist()  # The one wait for the device.
+            self._charge(live, clock)
+            measured = [
+                self._measure(lane, row) for lane, row in zip(due.values(), rows, strict=True)
+            ]
+            yield from self._tell(tuple(event for event, _ in measured))
+            for place, (event, reason) in zip(due, measured, strict=True):
+                yield from self._conclude(place, event.measurement, reason)
+        for place, waits in enumerate(self.places):
+            if waits is not None and waits.step in waits.rungs:
+                self.parked[waits.trial.number] = self._take_out(place)
+                yield from self._tell(Reached(waits.trial.number, waits.step))
+
+    def _measure(self, lane: _Lane, row: list[float]) -> tuple[Measured, str]:
+        """A lane's evaluation from its sums, and why the lane is lost, or ""."""
+        metrics = validation_metrics(row[1:], self.data)
+        rate = float(lane.rates[lane.step - 1])
+        metrics |= {"train_loss": row[0] / (lane.step - lane.since), "lr": rate}
+        lane.since = lane.step
+        measurement = Measurement(lane.step, metrics)
+        reason = lane.course.measure(measurement, ended=lane.step == lane.budget)
+        return Measured(lane.trial.number, measurement, lane.budget), reason
+
+    def _conclude(self, place: int, measurement: Measurement, reason: str) -> Turns:
+        """End a lane that was measured if it is lost, for that reason, or has used its budget."""
+        lane = self.places[place]
+        assert self.program is not None and lane is not None
+        if reason:
+            self.places[place] = None
+            yield from self._tell(self._end(lane, Outcome.DIVERGED, reason))
+            return
+        if lane.best.beaten(measurement.metrics):
+            lane.best_state = self.program.take(place)
+        if lane.step == lane.budget:
+            at_best = self.cohort.objective.at == "best"
+            state = lane.best_state if at_best else self.program.take(place)
+            self.places[place] = None
+            yield from self._tell(self._end(lane, Outcome.COMPLETED, "", state))
+
+    def _end(
+        self, lane: _Lane, outcome: Outcome, reason: str, state: LaneState | None = None
+    ) -> Ended:
+        result = lane.course.result(lane.trial, outcome, reason)
+        weights = None
+        if state is not None and worth_keeping(self.cohort, result):
+            weights = serialize(self._skeleton.state_dict(state.parameters, state.fixed))
+        return Ended(lane.trial.number, result, lane.course.curve, weights)
+
+    def _dismiss(self) -> Turns:
+        """End the lanes that a verdict stopped."""
+        while self.stopped:
+            lane = self.stopped.popleft()
+            reason = f"stopped after {lane.step} of {lane.budget} steps"
+            yield from self._tell(self._end(lane, Outcome.PRUNED, reason))
+
+
+def gather_batches(streams: Sequence[Stream], steps: int) -> Tensor:
+    """Indices of the next steps of lanes that read these streams: [steps, batch] where it is one
+    and the same, else [steps, lanes, batch]."""
+    taken = {id(each): each for each in streams}
+    found = {key: each.take(steps) for key, each in taken.items()}
+    if len(found) == 1:
+        return found[id(streams[0])]
+    return torch.stack([found[id(each)] for each in streams], 1)
+
+
+def build(trial: Trial, data: Resident, workplace: Workplace) -> torch.nn.Module:
+    """The model of a trial on the data's device, its weights drawn by the trial's seed."""
+    seed_everything(trial_seeds(trial.seed).weights)
+    shape = tuple(data.x_train.shape[1:])
+    model = build_model(trial.config["model"], shape, data.outputs, workplace)
+    return model.to(data.x_train.device)

@@ -1,0 +1,85 @@
+"""A training's state as a value, and models stacked into lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LaneState:
+    """All that a training is between two steps, by either engine.
+
+    `parameters` are those that are trained, `fixed` the others and the buffers, each by its name
+    in the module; `slots` the optimizer's state, by slot ("exp_avg") and parameter. `step` counts
+    the updates made, `noise` is the state of the generator that dropout draws from.
+    """
+
+    parameters: Tensors
+    fixed: Tensors
+    slots: Mapping[str, Tensors]
+    step: int
+    noise: Tensor
+
+
+class Skeleton:
+    """A module as a function of its tensors. It is used as it is, never copied: copies untie tied
+    weights."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        named = dict(model.named_parameters())  # Tied ones once, by their first name.
+        self.parameters = {name: each for name, each in named.items() if each.requires_grad}
+        rest = {name: each for name, each in named.items() if not each.requires_grad}
+        self.fixed: dict[str, Tensor] = {**rest, **dict(model.named_buffers())}
+
+    def call(self, parameters: Tensors, fixed: Tensors, x: Tensor) -> Tensor:
+        """The model's outputs with these tensors in place of its own."""
+        out: Tensor = functional_call(self.model, {**parameters, **fixed}, (x,))
+        return out
+
+    @torch.no_grad()
+    def load(self, state: LaneState) -> nn.Module:
+        """The module itself, with a lane's tensors copied into its own."""
+        given = {**state.parameters, **state.fixed}
+        for name, each in {**self.parameters, **self.fixed}.items():
+            each.copy_(given[name])
+        return self.model
+
+    def state_dict(self, parameters: Tensors, fixed: Tensors) -> dict[str, Tensor]:
+        """The module's state dict with these tensors: tied ones under each of their names."""
+        own = {**self.parameters, **self.fixed}
+        given = {**parameters, **fixed}
+        names = {id(each): name for name, each in own.items()}
+        state = self.model.state_dict(keep_vars=True)
+        return {key: given[names[id(each)]] for key, each in state.items() if id(each) in names}
+
+
+def initial_state(model: nn.Module, slots: Sequence[str], noise: Tensor) -> LaneState:
+    """The state of a model before its first step; copies."""
+    skeleton = Skeleton(model)
+    parameters = {name: each.detach().clone() for name, each in skeleton.parameters.items()}
+    return LaneState(
+        parameters,
+        {name: each.detach().clone() for name, each in skeleton.fixed.items()},
+        {
+            slot: {name: torch.zeros_like(each) for name, each in parameters.items()}
+            for slot in slots
+        },
+        0,
+        noise,
+    )
+
+
+def stack_like(tensors: Tensors, lanes: int) -> dict[str, Tensor]:
+    """Zeros for so many of each, [lanes, ...], contiguous."""
+    return {
+        name: torch.zeros((lanes, *each.shape), dtype=each.dtype, device=each.device)
+        for name, each in tensors.items()
+    }

@@ -1,0 +1,191 @@
+"""How a structure's trials are best run: a job that tries and measures, in the worker."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+import torch
+
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.train.course import check_sources, open_data, release
+from lrsearch.train.device import find_device, is_out_of_memory
+from lrsearch.train.fused import build
+from lrsearch.train.isolation import isolated
+from lrsearch.train.lanes import LaneState, Skeleton, initial_state
+from lrsearch.train.program import Program, needs_of
+from lrsearch.train.randomness import batches, trial_seeds
+from lrsearch.train.resident import Resident
+from lrsearch.train.solo import Training
+from lrsearch.train.stacked_optimizers import STACKED
+from lrsearch.train.timetable import evaluation_steps, learning_rates
+from lrsearch.train.trying import refuse
+from lrsearch.trial import Plan, Planned, Probe
+
+WORTH_STEPS = 1000
+"""Steps a worker must have before it to be worth the probe, whose own cost is some dozens."""
+
+SHARE = 0.03
+"""Of the time the trials will take, what may be spent on measuring."""
+
+GAIN = 0.97
+"""Fused must take at most this share of solo's time, and more lanes of fewer's."""
+
+MOST_LANES = {"cpu": 64}
+"""Lanes that are tried; other devices than a CPU get more from more."""
+
+
+def probe(payload: Probe) -> Generator[Planned, Any, None]:
+    """Yields the plan for a structure's trials, once. Raises as `cohort.run_cohort`, except that
+    a model which cannot be built, or fails, is left to its trials: they train solo."""
+    device = find_device(payload.workplace.device)
+    yield from isolated(_probe(payload, device), device, payload.workplace)
+
+
+def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None]:
+    for trial in payload.trials:
+        check_sources(payload, trial.config)
+    data = open_data(payload, payload.trials[0], device)
+    yield _plan(payload, data, device)
+
+
+def _plan(payload: Probe, data: Resident, device: torch.device) -> Planned:
+    train = payload.trials[0].config["train"]
+    steps = payload.share * evaluation_steps(train, data.samples)[-1]
+    if payload.engine == "auto" and steps < WORTH_STEPS:
+        return Planned(Plan("solo", 1, ""))
+    try:
+        reason = refuse(payload.trials, data, payload.workplace)
+        if reason:
+            return Planned(Plan("solo", 1, reason))
+        return _Measurer(payload, data, device, steps).choose()
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error):
+            raise
+        text = f"{type(error).__name__}: {error}"
+        release(error)
+        return Planned(Plan("solo", 1, f"trying it in lanes raised {text}"))
+
+
+class _Measurer:
+    """Seconds per lane and step, alone and by so many lanes."""
+
+    def __init__(self, payload: Probe, data: Resident, device: torch.device, steps: int) -> None:
+        self.payload, self.data, self.device, self.steps = payload, data, device, steps
+        self.trials = payload.trials
+        self.train = self.trials[0].config["train"]
+        self.figures: dict[str, float] = {}
+        self.model = build(self.trials[0], data, payload.workplace)
+        seed = trial_seeds(self.trials[0].seed)
+        self.state: LaneState = initial_state(
+            self.model,
+            STACKED[self.train["optimizer"]["name"]].slots,
+            torch.Generator(device).manual_seed(seed.noise).get_state(),
+        )
+        self.batch = next(batches(data.samples, self.train["batch_size"], seed.order, device))
+
+    def choose(self) -> Planned:
+        """The plan, with what was measured."""
+        gradients = self._measure_solo(update=False)
+        fused = self._choose_lanes(gradients)
+        if fused is None:
+            return Planned(Plan("solo", 1, "two lanes run out of memory"), self.figures)
+        lanes, best = fused
+        alone = gradients
+        if self.payload.engine == "auto" and best > GAIN * gradients:
+            # Only now: the first optimizer of a process imports much of torch.
+            alone = self._measure_solo(update=True)
+        self.figures["solo"] = alone
+        if self.payload.engine == "auto" and best > GAIN * alone:
+            reason = f"in lanes a step takes {best / alone:.2f} times as long"
+            return Planned(Plan("solo", 1, reason), self.figures)
+        reason = f"{alone / best:.1f} times as fast as one at a time"
+        return Planned(Plan("fused", lanes, reason), self.figures)
+
+    def _choose_lanes(self, alone: float) -> tuple[int, float] | None:
+        """How many lanes take the least time, and that time; None where two do not fit."""
+        deadline = time.perf_counter() + SHARE * self.steps * alone
+        if self.payload.lanes is not None:
+            candidates = [self.payload.lanes]
+        else:
+            most = min(max(2, self.payload.share), MOST_LANES.get(self.device.type, 512))
+            powers = [2**power for power in range(2, 10) if 2**power <= most]
+            candidates = powers or [most]
+        best: tuple[int, float] | None = None
+        misses = 0
+        for lanes in candidates:
+            try:
+                seconds = self._measure_lanes(lanes)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                release(error)
+                break
+            if best is None or seconds < GAIN * best[1]:
+                best, misses = (lanes, seconds), 0
+            else:
+                misses += 1
+            # Timings are noisy: one that gains nothing may be followed by one that does.
+            if misses > 1 or time.perf_counter() > deadline or self._memory_short(lanes):
+                break
+        if best is None and candidates[0] > 2:
+            return 2, self._measure_lanes(2)
+        return best
+
+    def _measure_solo(self, *, update: bool) -> float:
+        Skeleton(self.model).load(self.state)
+        self.model.train()
+        training = Training(self.model, self.train)
+        rate = float(learning_rates(self.train, self.data.samples)[0])
+
+        def step() -> None:
+            x = self.data.x_train.index_select(0, self.batch)
+            training.compute_gradients(x, self.data.y_train.index_select(0, self.batch))
+            if update:
+                training.update(rate)
+            for each in training.parameters:
+                each.grad = None
+
+        return self._time(step)
+
+    def _measure_lanes(self, lanes: int) -> float:
+        chosen = [self.trials[lane % len(self.trials)] for lane in range(lanes)]
+        needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in chosen))
+        program = Program(Skeleton(self.model), self.train, needs, self.data, lanes)
+        for lane, trial in enumerate(chosen):
+            program.put(lane, self.state, trial.config["train"])
+        rates = [learning_rates(each.config["train"], self.data.samples)[:1] for each in chosen]
+        optimizers = [each.config["train"]["optimizer"] for each in chosen]
+        numbers = program.tabulate(list(zip(optimizers, rates, [0] * lanes, strict=True)))
+        index = self.batch.unsqueeze(0)
+        seconds = self._time(lambda: program.advance(index, numbers)) / lanes
+        self.figures[f"fused.{lanes}"] = seconds
+        self.figures[f"bytes.{lanes}"] = float(program.bytes)
+        return seconds
+
+    def _time(self, step: Callable[[], None]) -> float:
+        """The shortest time of a few steps, after one that warms up."""
+        self._wait(step)
+        shortest, begun, count = math.inf, time.perf_counter(), 0
+        while count < 3 or (count < 20 and time.perf_counter() - begun < 0.02):
+            clock = time.perf_counter()
+            self._wait(step)
+            shortest = min(shortest, time.perf_counter() - clock)
+            count += 1
+        return shortest
+
+    def _wait(self, step: Callable[[], None]) -> None:
+        step()
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).synchronize()
+
+    def _memory_short(self, lanes: int) -> bool:
+        """Whether twice the lanes might not fit beside what the other workers hold."""
+        if self.device.type != "cpu":
+            return False  # Trying says so: there memory that is short raises.
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        workers = os.cpu_count() or 1
+        return 2 * self.figures[f"bytes.{lanes}"] > 0.5 * free / workers

@@ -1,0 +1,220 @@
+"""A program recorded once as a flat list of tensor operations, and run again without Python's
+modules, without autograd and without functorch, whose bookkeeping is most of a small step.
+
+Recording runs the function for real and notes every ATen operation below autograd and vmap.
+Replaying calls the same operations in the same order: on the tensors that stay (`static`:
+parameters, optimizer state, data), on new inputs, and on what it makes on the way. What could
+make a replay differ from running the function again is refused while recording.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+Function = Callable[..., Sequence[Tensor]]
+
+
+class NotRecordable(Exception):
+    """What a replay would get wrong, in words for a person."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tape:
+    """A recorded program. `operations` counts what a replay calls, `bytes` is the memory of all
+    it makes on the way, though not at once."""
+
+    run: Callable[..., list[Tensor]]
+    source: str
+    operations: int
+    bytes: int
+
+    def replay(self, *inputs: Tensor) -> list[Tensor]:
+        """The outputs for new inputs, of the same shapes as those it was recorded with."""
+        with torch.no_grad():
+            return self.run(*inputs)
+
+
+def record(
+    function: Function, inputs: Sequence[Tensor], static: Sequence[Tensor]
+) -> tuple[Tape, list[Tensor]]:
+    """Run `function(*inputs)` and record it; the tape, and the outputs of this first run.
+
+    `static` are the tensors it reads or changes in place that stay the same objects in memory.
+    Raises NotRecordable where the function reads values on the host, has shapes that depend on
+    values, draws random numbers, or changes a tensor in place that is neither its own nor static.
+    """
+    recorder = _Recorder(inputs, static)
+    with recorder:
+        outputs = list(function(*inputs))
+    return recorder.finish(outputs), outputs
+
+
+@contextlib.contextmanager
+def unrecorded() -> Iterator[None]:
+    """What is done in here while recording is done now, and not again by a replay."""
+    before, _Recorder.paused = _Recorder.paused, True
+    try:
+        yield
+    finally:
+        _Recorder.paused = before
+
+
+_REFUSED = {
+    torch.Tag.data_dependent_output: "values are read on the host, by {name}",
+    torch.Tag.dynamic_output_shape: "the shape of a result depends on values, in {name}",
+    torch.Tag.nondeterministic_seeded: "random numbers other than dropout's are drawn, by {name}",
+}
+
+
+def _memory(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+class _Recorder(TorchDispatchMode):
+    paused = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # Else its first operation would import torch._dynamo, which takes over a second.
+        return False
+
+    def __init__(self, inputs: Sequence[Tensor], static: Sequence[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.inputs = inputs
+        # Everything seen stays alive until the tape is done: ids and addresses are not reused.
+        self.seen: list[object] = [inputs, static]
+        self.names: dict[int, str] = {}
+        self.constants: dict[str, object] = {}
+        self.own: set[int] = set()
+        self.bytes = 0
+        self.lasting = {_memory(each) for each in static}
+        self.numbers = itertools.count()
+        self.lines: list[tuple[str, list[str], str]] = []
+        for position, each in enumerate(inputs):
+            self.names[id(each)] = f"input{position}"
+            self.own.add(_memory(each))
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if _Recorder.paused:
+            return func(*args, **kwargs)
+        for tag, reason in _REFUSED.items():
+            if tag in func.tags:
+                raise NotRecordable(reason.format(name=func))
+        out = func(*args, **kwargs)
+        self.note(func, args, kwargs, out)
+        return out
+
+    def note(self, func: OpOverload, args: Any, kwargs: Mapping[str, Any], out: Any) -> None:
+        self.seen.append((args, kwargs, out))
+        outputs = [each for each in tree_iter(out) if isinstance(each, Tensor)]
+        if any(each.layout is not torch.strided for each in outputs):
+            raise NotRecordable(f"it has sparse tensors, from {func}")
+        written = self._written(func, args, kwargs)
+        for each in written:
+            if _memory(each) not in self.own | self.lasting:
+                raise NotRecordable(
+                    "it changes a tensor in place that is neither a parameter nor a buffer, "
+                    f"by {func}"
+                )
+        if func in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
+            self.names[id(out)] = self._name(args[0])
+            return
+        reads = [each for each in tree_iter((args, dict(kwargs))) if isinstance(each, Tensor)]
+        if _is_view(func) and all(self._stays(each) for each in reads):
+            return  # A view of what stays is made once, here, and stays itself.
+        for each in outputs:
+            if _memory(each) not in self.own | self.lasting:
+                self.own.add(_memory(each))
+                self.bytes += each.untyped_storage().nbytes()
+        call = ", ".join(
+            [
+                *(self._text(each) for each in args),
+                *(f"{key}={self._text(each)}" for key, each in kwargs.items()),
+            ]
+        )
+        names = []
+        for each in out if isinstance(out, tuple | list) else [out]:
+            names.append(f"v{next(self.numbers)}")
+            if isinstance(each, Tensor):
+                self.names[id(each)] = names[-1]
+        target = ", ".join(names) + ("," if isinstance(out, tuple | list) else "")
+        self.lines.append((f"{target} = ", names, f"{self._constant('f', func)}({call})"))
+
+    def _written(self, func: OpOverload, args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
+        found = []
+        for position, argument in enumerate(func._schema.arguments):
+            if argument.alias_info is None or not argument.alias_info.is_write:
+                continue
+            given = args[position] if position < len(args) else kwargs.get(argument.name)
+            found += [each for each in tree_iter(given) if isinstance(each, Tensor)]
+        return found
+
+    def _stays(self, tensor: Tensor) -> bool:
+        return id(tensor) not in self.names and _memory(tensor) not in self.own
+
+    def _name(self, tensor: Tensor) -> str:
+        if id(tensor) in self.names:
+            return self.names[id(tensor)]
+        if _memory(tensor) in self.own:
+            # Another object over memory that a replay makes anew.
+            raise NotRecordable("the recording lost track of a tensor")
+        return self._constant("c", tensor)
+
+    def _constant(self, kind: str, value: object) -> str:
+        name = f"{kind}{id(value)}"
+        self.constants[name] = value
+        return name
+
+    def _text(self, value: object) -> str:
+        if isinstance(value, Tensor):
+            return self._name(value)
+        if isinstance(value, list | tuple):
+            return "[" + ", ".join(self._text(each) for each in value) + "]"
+        if value is None or type(value) in (int, bool):
+            return repr(value)
+        return self._constant("k", value)  # Floats too: inf and nan have no literal.
+
+    def finish(self, outputs: Sequence[Tensor]) -> Tape:
+        results = [self._name(each) for each in outputs]
+        last: dict[str, int] = {}
+        for at, (_, names, call) in enumerate(self.lines):
+            last |= dict.fromkeys(names, at)
+            last |= dict.fromkeys(re.findall(r"\bv\d+\b", call), at)
+        kept = set(results)
+        dead: dict[int, list[str]] = {}
+        for name, at in last.items():
+            if name not in kept:
+                dead.setdefault(at, []).append(name)
+        inputs = ", ".join(f"input{position}" for position in range(len(self.inputs)))
+        body = [f"def run({inputs}):"]
+        for at, (target, _, call) in enumerate(self.lines):
+            body.append(f"    {target}{call}")
+            if at in dead:  # Memory is given back as soon as autograd would, or sooner.
+                body.append(f"    del {', '.join(dead[at])}")
+        body.append(f"    return [{', '.join(results)}]")
+        source = "\n".join(body)
+        scope = dict(self.constants)
+        exec(compile(source, "<tape>", "exec"), scope)
+        return Tape(scope["run"], source, len(self.lines), self.bytes)  # type: ignore[arg-type]
+
+
+def _is_view(func: OpOverload) -> bool:
+    """Whether its results share an argument's memory and nothing is written."""
+    returns = func._schema.returns
+    return bool(returns) and all(
+        each.alias_info is not None and not each.alias_info.is_write for each in returns
+    )

@@ -1,0 +1,145 @@
+"""Which engine trains which trials: what is asked for, what the journal knows, who gets what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from lrsearch import catalogue
+from lrsearch.spec.model import identity
+from lrsearch.store import Run
+from lrsearch.trial import Config, Plan, Planned, Trial
+
+ENGINES = ("auto", "solo", "fused")
+"""What may be asked for: the faster of both, or one of them where it can be done."""
+
+COHORT = 8
+"""Trials handed out at once to train one by one: more would delay what others could take."""
+
+ROUNDS = 2
+"""Trials handed out at once for each lane: places are refilled from the cohort's own."""
+
+DESCRIBED = 3
+"""Reasons against fusing that are told when they become known at once."""
+
+
+def structure(config: Config, fold: int | None) -> str:
+    """A text shared by exactly the trials that may train side by side: all that is not numeric
+    in the catalogue, and the fold, which has data of its own."""
+    whole = identity(config)
+    train = config["train"]
+    rest = {name: train[name] for name, part in catalogue.TRAIN.items() if not part.numeric}
+    parts = [whole["data"], whole["model"], rest, train["optimizer"]["name"], fold]
+    return json.dumps(parts, sort_keys=True)
+
+
+def structure_key(config: Config, fold: int | None) -> str:
+    """What stands for a structure in the journal: 16 hex digits of its SHA-256."""
+    return hashlib.sha256(structure(config, fold).encode()).hexdigest()[:16]
+
+
+def by_structure(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+    """Trials by their structure's key, in the order of their first trials."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(structure_key(trial.config, trial.fold), []).append(trial)
+    return groups
+
+
+def divide(trials: Sequence[Trial], plan: Plan, workers: int) -> list[list[Trial]]:
+    """The cohorts of one structure's trials: every worker gets a share.
+
+    Of fused ones each fills its lanes up to `ROUNDS` times and has two trials at least where
+    there are two; trials of one seed, which share their batches, stay together.
+    """
+    if not trials:
+        return []
+    total = len(trials)
+    if plan.engine == "solo":
+        size = min(COHORT, -(-total // workers))
+        return [list(trials[start : start + size]) for start in range(0, total, size)]
+    number = workers * -(-total // (workers * ROUNDS * plan.lanes))
+    together = sorted(trials, key=lambda trial: (trial.seed, trial.number))
+    return split(together, max(1, min(number, total // 2)))
+
+
+def split(trials: Sequence[Trial], number: int) -> list[list[Trial]]:
+    """`number` parts whose lengths differ by one at most."""
+    ends = [len(trials) * part // number for part in range(number + 1)]
+    return [list(trials[ends[part] : ends[part + 1]]) for part in range(number)]
+
+
+class Plans:
+    """The plans of a session's structures, on its device: those the journal has, as far as they
+    answer what is asked for, and those made since. `engine` is one of `ENGINES`; `lanes`, where
+    given, takes the place of the lanes that were found before."""
+
+    def __init__(self, run: Run, device: str, engine: str, lanes: int | None) -> None:
+        self.engine = engine
+        self.lanes = lanes
+        self._run = run
+        self._device = device
+        self._known: dict[str, Plan] = {}
+        self._described: set[Plan] = set()
+
+    def find(self, key: str) -> Plan | None:
+        """The plan of a structure; None where it is still to be found."""
+        if self.engine == "solo":
+            return Plan()
+        if key not in self._known and (stored := self._find_stored(key)) is not None:
+            self._known[key] = stored
+        return self._known.get(key)
+
+    def _find_stored(self, key: str) -> Plan | None:
+        place = key, self._device
+        plan = self._run.history.plans.get(place)
+        if plan is None:
+            return None
+        if plan.engine == "fused":
+            return plan if self.lanes is None else replace(plan, lanes=self.lanes)
+        if self.engine == "auto":
+            return plan if plan.reason else None
+        # What auto left to solo may only have been slower fused, and that is no answer to fused.
+        return plan if self._run.history.asked[place] == "fused" else None
+
+    def keep(self, key: str, planned: Planned) -> None:
+        """A structure's plan from now on; it is on the disk when this returns."""
+        place, plan = (key, self._device), planned.plan
+        history = self._run.history
+        if (history.plans.get(place), history.asked.get(place)) != (plan, self.engine):
+            self._run.planned(key, self._device, planned, self.engine)
+        # Solo without a reason was not tried, there being too little to train, and holds for
+        # these trials alone: the next may be more, whether the search was interrupted or not.
+        if plan.reason or plan.engine == "fused" or self.engine == "fused":
+            self._known[key] = plan
+
+    def describe(self) -> list[str]:
+        """For a person: the plans that have a reason and were not described before."""
+        counts = Counter(self._known.values())
+        new = [plan for plan in counts if plan.reason and plan not in self._described]
+        self._described.update(new)
+        fused = [plan for plan in new if plan.engine == "fused"]
+        solo = [plan for plan in new if plan.engine == "solo"]
+        lines = []
+        if fused:
+            few, many = min(plan.lanes for plan in fused), max(plan.lanes for plan in fused)
+            lanes = f"{few}" if few == many else f"{few} to {many}"
+            # What was measured of each of several is in the journal and in the report's JSON.
+            reason = f": {fused[0].reason}" if len(fused) == 1 else ""
+            whose = self._whose(sum(counts[plan] for plan in fused))
+            lines.append(f"{whose}fused: {lanes} lanes a program{reason}")
+        for plan in solo[:DESCRIBED]:
+            whose = self._whose(counts[plan])
+            verb = "train" if whose and counts[plan] > 1 else "trains"
+            lines.append(f"{whose}{verb} solo: {plan.reason}")
+        if len(solo) > DESCRIBED:
+            rest = sum(counts[plan] for plan in solo[DESCRIBED:])
+            lines.append(f"{rest} more solo, for other reasons: see lrsearch report --all")
+        return lines
+
+    def _whose(self, count: int) -> str:
+        total = len(self._known)
+        return f"{count} of {total} structures " if count < total else ""

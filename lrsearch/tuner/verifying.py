@@ -1,0 +1,114 @@
+"""Train a measured point again, alone, to see that the way it was trained did not matter."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lrsearch.errors import LrsearchError
+from lrsearch.executors.port import Died, Executor, Finished, Raised
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Facts,
+    Objective,
+    Plan,
+    Result,
+    Trial,
+    Workplace,
+)
+from lrsearch.tuner.loop import RUN_COHORT
+
+SEEDS = 3
+"""Seeds that a spread is taken over, at least."""
+
+LIMIT = 2.0
+"""Spreads by which the two means may differ."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Values of the objective by (seed, fold): as `measured` by the run, and `alone` now, None
+    where a training did not complete."""
+
+    measured: Mapping[tuple[int, int | None], float | None]
+    alone: Mapping[tuple[int, int | None], float | None]
+
+    @property
+    def difference(self) -> float:
+        """Between the means over what the run measured; NaN where a training did not complete."""
+        pairs = [(self.alone[key], value) for key, value in self.measured.items()]
+        known = [left - right for left, right in pairs if left is not None and right is not None]
+        return math.fsum(known) / len(pairs) if pairs and len(known) == len(pairs) else math.nan
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the seeds, each by its mean over folds, trained alone."""
+        seeds: dict[int, list[float]] = {}
+        for (seed, _), value in self.alone.items():
+            seeds.setdefault(seed, []).append(math.nan if value is None else value)
+        means = [math.fsum(values) / len(values) for values in seeds.values()]
+        return statistics.stdev(means) if len(means) > 1 else math.nan
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the way of training made no more difference than seeds do."""
+        # Equal seeds may give equal values, and rounding is no difference.
+        return abs(self.difference) <= max(LIMIT * self.spread, 1e-6)
+
+
+def verify(
+    trials: Sequence[Trial],
+    results: Mapping[int, Result],
+    *,
+    executor: Executor,
+    facts: Facts,
+    workplace: Workplace,
+    objective: Objective,
+) -> Verification:
+    """Train a point's trials, and as many further seeds as a spread needs, by the solo engine.
+
+    Raises what a cohort raises for data or code that are not what the run began with.
+    """
+    wanted = {(trial.seed, trial.fold): trial for trial in trials}
+    folds = {trial.fold: trial for trial in trials}
+    seed = max(trial.seed for trial in trials)
+    while len({seed for seed, _ in wanted}) < SEEDS:
+        seed += 1
+        wanted |= {(seed, fold): replace(each, seed=seed) for fold, each in folds.items()}
+    numbered = [replace(each, number=at) for at, each in enumerate(wanted.values(), 1)]
+    handles = {
+        executor.submit(
+            RUN_COHORT,
+            Cohort(
+                (trial,),
+                Plan("solo"),
+                workplace,
+                objective,
+                bar=math.inf if objective.goal == "max" else -math.inf,
+                data_hash=facts.data_hash,
+                source_hashes=facts.source_hashes,
+            ),
+        )
+        for trial in numbered
+    }
+    found: dict[int, float | None] = {}
+    while handles:
+        for handle, event in executor.events():
+            if isinstance(event, Ended):
+                found[event.trial] = event.result.value(objective)
+            elif isinstance(event, Finished | Died):  # What a worker takes along did not complete.
+                handles.discard(handle)
+            elif isinstance(event, Raised):
+                if isinstance(event.error, LrsearchError):
+                    raise event.error
+                raise RuntimeError(f"a worker raised {event.message}\n{event.traceback}")
+    alone = {key: found.get(at) for at, key in enumerate(wanted, 1)}
+    ended = {(each.seed, each.fold): results.get(each.number) for each in trials}
+    measured = {
+        key: result.value(objective) if result is not None else None
+        for key, result in ended.items()
+    }
+    return Verification(measured, alone)

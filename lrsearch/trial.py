@@ -103,7 +103,8 @@ class Cohort:
 class Probe:
     """A question for a worker: how are the trials of this structure best run?
 
-    `trials` are the first of them (at least one), `share` how many one worker will have to train.
+    `trials` are the first of them (at least one), `share` how many one worker has to train at
+    once, `expected` how many, about, in the whole search (at least `share`).
     `engine` is auto, or fused: then speed does not decide, only whether it can be done. `lanes`
     fixes their number. The hashes are as in `Cohort`.
     """
@@ -113,6 +114,7 @@ class Probe:
     engine: str
     lanes: int | None
     workplace: Workplace
+    expected: int = 0
     data_hash: str = ""
     source_hashes: Mapping[str, str] = field(default_factory=dict)
 

@@ -54,7 +54,7 @@ def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None
 
 def _plan(payload: Probe, data: Resident, device: torch.device) -> Planned:
     train = payload.trials[0].config["train"]
-    steps = payload.share * evaluation_steps(train, data.samples)[-1]
+    steps = max(payload.share, payload.expected) * evaluation_steps(train, data.samples)[-1]
     if payload.engine == "auto" and steps < WORTH_STEPS:
         return Planned(Plan("solo", 1, ""))
     try:

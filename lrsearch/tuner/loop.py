@@ -288,11 +288,12 @@ class _Search:
             return
         cohorts: list[Cohort] = []
         probes: list[Probe] = []
-        for key, trials in by_structure(self.fresh).items():
+        groups = by_structure(self.fresh)
+        for key, trials in groups.items():
             plan = self.plans.find(key)
             if plan is None and (len(trials) > 1 or self.plans.engine == "fused"):
                 self.unplanned[key] = trials
-                probes.append(self._probe(trials))
+                probes.append(self._probe(trials, len(groups)))
             else:
                 cohorts += self._cohorts(trials, plan or Plan())
         self.fresh = []
@@ -300,13 +301,17 @@ class _Search:
         self.queue.extendleft(reversed(probes))
         self._describe_plans()
 
-    def _probe(self, trials: Sequence[Trial]) -> Probe:
+    def _probe(self, trials: Sequence[Trial], structures: int) -> Probe:
+        coming = 0
+        if self.proposer.waits:  # Later generations go by the same plan.
+            coming = self.proposer.room * self.spec.trials_per_point // structures
         return Probe(
             tuple(trials[:PROBED]),
             share=-(-len(trials) // self.executor.capacity),
             engine=self.plans.engine,
             lanes=self.plans.lanes,
             workplace=self.workplace,
+            expected=-(-(len(trials) + coming) // self.executor.capacity),
             data_hash=self.facts.data_hash,
             source_hashes=self.facts.source_hashes,
         )

@@ -45,12 +45,14 @@ class Verification:
 
     @property
     def spread(self) -> float:
-        """Standard deviation over the seeds, each by its mean over folds, trained alone."""
+        """Standard deviation over the seeds, each by its mean over folds, trained alone; NaN where
+        a training did not complete."""
         seeds: dict[int, list[float]] = {}
         for (seed, _), value in self.alone.items():
             seeds.setdefault(seed, []).append(math.nan if value is None else value)
         means = [math.fsum(values) / len(values) for values in seeds.values()]
-        return statistics.stdev(means) if len(means) > 1 else math.nan
+        known = len(means) > 1 and all(map(math.isfinite, means))
+        return statistics.stdev(means) if known else math.nan
 
     @property
     def agrees(self) -> bool:

@@ -257,14 +257,15 @@ class _Session:
             self.ready.extendleft(reversed([self._take_out(place) for place in live]))
             # The old one's memory goes first.
             self.program, self.places = None, [None] * wanted
+        room = self.places.count(None) - len(self.ready)
+        upcoming = tuple(Started(trial.number) for trial in list(self.fresh)[: max(0, room)])
+        if upcoming:  # Together: should the worker die of one of them, none has begun alone.
+            yield from self._tell(upcoming)
         for place, held in enumerate(self.places):
             if held is not None or not (self.ready or self.fresh):
                 continue
-            trial = None if self.ready else self.fresh.popleft()
-            if trial is not None:
-                yield from self._tell(Started(trial.number))
             clock = time.perf_counter()
-            lane = self.ready.popleft() if trial is None else self._begin(trial)
+            lane = self.ready.popleft() if self.ready else self._begin(self.fresh.popleft())
             self._put_in(place, lane)
             lane.course.seconds += time.perf_counter() - clock
 

@@ -207,9 +207,10 @@ class _Recorder(TorchDispatchMode):
                 body.append(f"    del {', '.join(dead[at])}")
         body.append(f"    return [{', '.join(results)}]")
         source = "\n".join(body)
-        scope = dict(self.constants)
+        scope: dict[str, Any] = dict(self.constants)
         exec(compile(source, "<tape>", "exec"), scope)
-        return Tape(scope["run"], source, len(self.lines), self.bytes)  # type: ignore[arg-type]
+        # Out of its own globals: in a circle the tensors would wait for the garbage collector.
+        return Tape(scope.pop("run"), source, len(self.lines), self.bytes)
 
 
 def _is_view(func: OpOverload) -> bool:

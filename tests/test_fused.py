@@ -1,0 +1,1169 @@
+"""The fused engine against the solo engine, and each lane against its neighbours."""
+
+import gc
+import itertools
+import random
+import sys
+import time
+import weakref
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import safetensors.torch
+import test_train
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_train import ADAMW, CNN, CPU, MLP, NETS, SGD, cohort, config, net, placed_data, saved
+from torch.backends import mha
+
+from lrsearch import catalogue
+from lrsearch.errors import DataError, ModelError
+from lrsearch.train import importing, metrics, program
+from lrsearch.train.cohort import run_cohort
+from lrsearch.train.course import open_data
+from lrsearch.train.fused import Stream, build, gather_batches
+from lrsearch.train.lanes import LaneState, Skeleton, initial_state
+from lrsearch.train.program import Program, needs_of
+from lrsearch.train.randomness import trial_seeds
+from lrsearch.train.solo import Training
+from lrsearch.train.stacked_optimizers import STACKED
+from lrsearch.train.timetable import learning_rates
+from lrsearch.trial import (
+    Ended,
+    Measured,
+    Objective,
+    Outcome,
+    Plan,
+    Planned,
+    Reached,
+    Started,
+    Trial,
+    Verdict,
+)
+
+place = test_train.place
+
+ADAM = {**ADAMW, "name": "adam"}
+LOGISTIC = {"name": "logistic"}
+DROPOUT = MLP | {"dropout": 0.3}
+NORMED = MLP | {"batch_norm": True}
+NORMED_CNN = CNN | {"channels": [4, 8], "batch_norm": True}
+
+
+def as_fused(given, lanes):
+    return replace(given, plan=Plan("fused", lanes))
+
+
+def collect(job):
+    """All events of a job, and the last ones of its trials by their numbers."""
+    events = list(job)
+    return events, {each.trial: each for each in events if isinstance(each, Ended)}
+
+
+def run_fused(configs, lanes, **given):
+    return collect(run_cohort(as_fused(cohort(*configs, **given), lanes)))[1]
+
+
+def assert_same(found, expected):
+    """Two endings of one trial, bit by bit."""
+    assert found.result.outcome is expected.result.outcome, found.result.traceback
+    np.testing.assert_equal(found.curve, expected.curve)
+    assert found.weights == expected.weights
+    assert found.result.steps == expected.result.steps
+    assert found.result.reason == expected.result.reason
+
+
+# Step by step, from the same state
+
+
+class Alone:
+    """A training by the solo engine, whose state can be taken out and put in."""
+
+    def __init__(self, trial, data, dtype):
+        self.train = trial.config["train"]
+        self.data = data
+        self.model = build(trial, data, test_train.Workplace()).to(dtype)
+        self.named = dict(self.model.named_parameters())
+        self.training = Training(self.model, self.train)
+
+    def put(self, state):
+        Skeleton(self.model).load(state)
+        optimizer = self.training.optimizer
+        optimizer.state.clear()
+        torch.set_rng_state(state.noise)
+        # Before its first step an optimizer has no slots; sgd without momentum never has.
+        if not state.step or self.train["optimizer"].get("momentum") == 0:
+            return
+        for name, parameter in self.named.items():
+            own = {slot: held[name].clone() for slot, held in state.slots.items()}
+            if "exp_avg" in own:
+                own["step"] = torch.tensor(float(state.step))
+            optimizer.state[parameter] = own
+
+    def take(self, step):
+        """Slots that this training does not use are missing."""
+        slots = {}
+        for name, parameter in self.named.items():
+            for slot, held in self.training.optimizer.state[parameter].items():
+                if slot != "step" and held is not None:
+                    slots.setdefault(slot, {})[name] = held.clone()
+        parameters = {name: each.detach().clone() for name, each in self.named.items()}
+        fixed = {name: each.clone() for name, each in self.model.named_buffers()}
+        return LaneState(parameters, fixed, slots, step, torch.get_rng_state())
+
+    def compute_gradients(self, index):
+        self.model.train()
+        loss = self.training.compute_gradients(self.data.x_train[index], self.data.y_train[index])
+        return loss, {name: each.grad for name, each in self.named.items()}
+
+    def update(self, gradients, rate):
+        for name, each in self.named.items():
+            each.grad = gradients[name].clone()
+        self.training.update(rate)
+
+
+class Together:
+    """Trials in the lanes of a program, driven by hand."""
+
+    def __init__(self, trials, data, dtype=torch.float32):
+        self.trials, self.data = trials, data
+        self.trains = [each.config["train"] for each in trials]
+        needs = frozenset().union(*(needs_of(each) for each in self.trains))
+        self.models = [build(each, data, test_train.Workplace()).to(dtype) for each in trials]
+        self.program = Program(Skeleton(self.models[0]), self.trains[0], needs, data, len(trials))
+        self.rates = [learning_rates(each, data.samples) for each in self.trains]
+        optimizer = STACKED[self.trains[0]["optimizer"]["name"]]
+        self.initial = [
+            initial_state(
+                model,
+                optimizer.slots,
+                torch.Generator().manual_seed(trial_seeds(trial.seed).noise).get_state(),
+            )
+            for model, trial in zip(self.models, trials, strict=True)
+        ]
+        size = self.trains[0]["batch_size"]
+        seeds = [trial_seeds(each.seed).order for each in trials]
+        shared = {seed: Stream(data.samples, size, seed, CPU) for seed in seeds}
+        self.streams = [shared[seed] for seed in seeds]
+
+    def put(self, states):
+        for lane, state in enumerate(states):
+            self.program.put(lane, state, self.trains[lane])
+
+    def take(self):
+        return [self.program.take(lane) for lane in range(len(self.trials))]
+
+    def tabulate(self, step, steps=1):
+        return self.program.tabulate(
+            [
+                (train["optimizer"], rates[step : step + steps], step)
+                for train, rates in zip(self.trains, self.rates, strict=True)
+            ]
+        )
+
+
+def doubled(data):
+    """Float tensors of a split in float64."""
+    return replace(
+        data,
+        **{
+            name: each.double()
+            for name, each in vars(data).items()
+            if isinstance(each, torch.Tensor) and each.is_floating_point()
+        },
+    )
+
+
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-4}
+FLOORS = {torch.float64: 1e-2, torch.float32: 1e-1}
+STEPS = 100
+
+CLIPPED = {"clip_norm": 0.5, "label_smoothing": 0.1}
+SGDS = [
+    CLIPPED,
+    {"lr": 0.01, "optimizer": SGD | {"momentum": 0.0, "weight_decay": 0.01}},
+    {"lr": 0.2, "optimizer": SGD | {"nesterov": False, "dampening": 0.1}, "clip_norm": 1.0},
+    {"label_smoothing": 0.3, "schedule": {"name": "constant"}},
+]
+ADAMS = [
+    {"lr": 0.01, **CLIPPED},
+    {"lr": 0.001, "optimizer": {"weight_decay": 0.1}},
+    {"lr": 0.003, "optimizer": {"beta1": 0.5, "beta2": 0.9, "eps": 1e-6}, "clip_norm": 0.1},
+]
+
+
+def adams(base):
+    return [{**each, "optimizer": base | each.get("optimizer", {})} for each in ADAMS]
+
+
+def regressed(given):
+    return [{key: each[key] for key in each if key != "label_smoothing"} for each in given]
+
+
+STRUCTURES = {
+    "logistic": (LOGISTIC, "digits", SGDS, {}),
+    "mlp": (MLP, "digits", adams(ADAMW), {}),
+    "mlp dropout": (DROPOUT, "digits", adams(ADAM), {}),
+    "mlp batch norm": (NORMED, "digits", SGDS, {}),
+    "mlp both": (NORMED | {"dropout": 0.3, "activation": "silu"}, "digits", adams(ADAMW), {}),
+    "cnn": (CNN, "digits", adams(ADAM), {"batch_size": 16}),
+    "cnn batch norm": (NORMED_CNN, "digits", SGDS, {"batch_size": 16}),
+    "cnn both": (NORMED_CNN | {"dropout": 0.2}, "digits", adams(ADAMW), {"batch_size": 16}),
+    "mse": (MLP | {"activation": "tanh"}, "diabetes", regressed(SGDS), {"loss": "mse"}),
+    "mae": (NORMED, "diabetes", regressed(adams(ADAM)), {"loss": "mae"}),
+    "huber": (DROPOUT, "diabetes", regressed(adams(ADAMW)), {"loss": "huber"}),
+}
+
+
+def differ(left, right, floor=0.0):
+    """Largest difference over the largest entry."""
+    scale = max(left.abs().max().item(), floor) if left.numel() else 1.0
+    return (left - right).double().abs().max().item() / (scale or 1.0) if left.numel() else 0.0
+
+
+def differ_all(left, right, floor=0.0):
+    assert left.keys() == right.keys()
+    return max((differ(left[name], right[name], floor) for name in left), default=0.0)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=["float64", "float32"])
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_each_step_is_solo_s(name, dtype):
+    """Losses, gradients, buffers, and from the same gradients parameters and slots, at each of
+    100 steps. The gradient of a bias before batch norm cancels and is rounding alone, in float32
+    up to 2e-6 of the model's largest: hence `FLOORS`, the least scale of a gradient's entries."""
+    model, source, trains, common = STRUCTURES[name]
+    configs = [config(model, source, budget="100ba", **common, **each) for each in trains]
+    data = placed_data(configs[0])
+    data = doubled(data) if dtype is torch.float64 else data
+    # Two lanes have a seed in common, or all have: those read shared batches.
+    shared = "both" in name or name == "logistic"
+    trials = [Trial(k, "", own, 0 if shared else k // 2) for k, own in enumerate(configs)]
+    fused_ones = Together(trials, data, dtype)
+    alone = [Alone(each, data, dtype) for each in trials]
+    states = fused_ones.initial
+    worst = dict.fromkeys(("loss", "gradient", "buffer", "parameter", "slot"), 0.0)
+
+    def note(what, difference):
+        worst[what] = max(worst[what], difference)
+
+    with torch.random.fork_rng():
+        for step in range(STEPS):
+            index = gather_batches(fused_ones.streams, 1)[0]
+            fused_ones.put(states)
+            losses, gradients = fused_ones.program.compute_gradients(index)
+            after_forward = fused_ones.take()
+            numbers = fused_ones.tabulate(step)
+            fused_ones.program.update(gradients, numbers[0])
+            expected = fused_ones.take()
+            for lane, single in enumerate(alone):
+                single.put(states[lane])
+                loss, own = single.compute_gradients(index if index.dim() == 1 else index[lane])
+                note("loss", differ(loss, losses[lane]))
+                theirs = {key: each[lane] for key, each in gradients.items()}
+                largest = max(each.abs().max().item() for each in own.values())
+                note("gradient", differ_all(own, theirs, FLOORS[dtype] * largest))
+                single.update(theirs, float(fused_ones.rates[lane][step]))
+                done = single.take(step + 1)
+                note("buffer", differ_all(done.fixed, after_forward[lane].fixed))
+                note("parameter", differ_all(done.parameters, expected[lane].parameters))
+                for slot, held in done.slots.items():
+                    note("slot", differ_all(held, expected[lane].slots[slot]))
+                # The noise is solo's: so much was drawn, and no more.
+                assert torch.equal(done.noise, after_forward[lane].noise)
+            # What is recorded and run again is the same, bit by bit.
+            fused_ones.put(states)
+            fused_ones.program.advance(index.unsqueeze(0), numbers)
+            states = fused_ones.take()
+            for state, other in zip(states, expected, strict=True):
+                assert_states(state, replace(other, step=step + 1))
+    assert max(worst.values()) <= TOLERANCES[dtype], worst
+    # It has learned something meanwhile: the states were those of a real training.
+    assert losses.mean() < 0.9 * (2.4 if source == "digits" else 1.1)
+
+
+def assert_states(left, right):
+    """Bit by bit."""
+    assert left.step == right.step and torch.equal(left.noise, right.noise)
+    for mine, theirs in (
+        (left.parameters, right.parameters),
+        (left.fixed, right.fixed),
+        *((left.slots[slot], right.slots[slot]) for slot in left.slots),
+    ):
+        for name, each in mine.items():
+            torch.testing.assert_close(each, theirs[name], rtol=0, atol=0, equal_nan=True)
+
+
+# Whole trajectories
+
+
+def both(*configs, lanes=4, **given):
+    """The last events of a cohort's trials by solo and by fused, and the events of fused."""
+    own = cohort(*configs, **given)
+    _, alone = collect(run_cohort(own))
+    events, together = collect(run_cohort(as_fused(own, lanes)))
+    assert alone.keys() == together.keys()
+    return [(alone[number], together[number]) for number in alone], events
+
+
+def tensors(ended):
+    return safetensors.torch.load(ended.weights)
+
+
+# A relu whose input is zero but for rounding tells the engines apart.
+SMOOTH = {"activation": "tanh"}
+TRAJECTORIES = {
+    "logistic": (LOGISTIC, "digits", {}),
+    "mlp": (MLP | SMOOTH, "digits", {"label_smoothing": 0.1, "clip_norm": 1}),
+    "mlp dropout": (DROPOUT | SMOOTH, "digits", {"optimizer": ADAMW, "lr": 0.005}),
+    "mlp batch norm": (NORMED | SMOOTH, "digits", {}),
+    "cnn both": (NORMED_CNN | SMOOTH | {"dropout": 0.2}, "digits", {"budget": "30ba"}),
+    "regression": (DROPOUT | SMOOTH, "diabetes", {"optimizer": ADAM, "lr": 0.005}),
+}
+
+
+@pytest.mark.parametrize("at", ["last", "best"])
+@pytest.mark.parametrize("name", TRAJECTORIES)
+def test_trainings_at_stable_rates_are_solo_s(name, at):
+    model, source, train = TRAJECTORIES[name]
+    own = {"budget": "1.7ep", "evaluate": "0.25ep", "batch_size": 32, **train}
+    rates = [own.get("lr", 0.05) * factor for factor in (0.3, 1.0, 0.6, 0.1, 0.8)]
+    configs = [config(model, source, **{**own, "lr": rate}) for rate in rates]
+    objective = Objective("loss", "min", at)
+    pairs, events = both(*configs, seeds=[0, 0, 1, 1, 2], objective=objective)
+    assert Planned not in {type(each) for each in events}
+    for alone, together in pairs:
+        assert together.result.outcome is Outcome.COMPLETED
+        assert (alone.result.engine, together.result.engine) == ("solo", "fused")
+        for field in ("outcome", "steps", "epochs", "best_step", "reason", "traceback"):
+            assert getattr(together.result, field) == getattr(alone.result, field), field
+        assert together.curve.keys() == alone.curve.keys()
+        assert together.curve["step"] == alone.curve["step"]
+        assert together.curve["lr"] == alone.curve["lr"]
+        for metric, values in alone.curve.items():
+            np.testing.assert_allclose(together.curve[metric], values, rtol=1e-4, atol=1e-7)
+        for kind in ("last", "best"):
+            found, expected = getattr(together.result, kind), getattr(alone.result, kind)
+            assert found == pytest.approx(expected, rel=1e-4)
+        found, expected = tensors(together), tensors(alone)
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            assert found[key].dtype is value.dtype
+            assert differ(value, found[key]) < 1e-4, key
+
+
+def test_weights_are_those_of_the_best_evaluation():
+    """As of solo at a high rate that stays: the last evaluation is not the best."""
+    schedule = {"name": "constant"}
+    own = config(NORMED, evaluate="5ba", lr=3.0, schedule=schedule)
+    objective = Objective("accuracy", "max", "best")
+    for ended in run_fused([own] * 3, 2, seeds=[0, 1, 2], objective=objective).values():
+        result = ended.result
+        assert result.best_step["accuracy"] < result.steps
+        assert result.best["accuracy"] > result.last["accuracy"]
+        model = test_train.build_model(NORMED, (1, 8, 8), 10, test_train.Workplace()).eval()
+        model.load_state_dict(tensors(ended))
+        data = placed_data(own)
+        with torch.no_grad():
+            right = model(data.x_validation).argmax(1) == data.y_validation
+        assert right.double().mean().item() == pytest.approx(result.best["accuracy"])
+
+
+def test_weights_come_back_when_they_reach_the_bar():
+    configs = [config(lr=rate, budget="1ep") for rate in (1e-4, 0.1, 0.01, 0.05)]
+    ended = run_fused(configs, 4)
+    values = sorted(each.result.last["accuracy"] for each in ended.values())
+    for bar, kept in ((values[2], 2), (values[2] + 1e-6, 1), (2.0, 0), (None, 4)):
+        again = run_fused(configs, 4, bar=bar)
+        for number, each in again.items():
+            reached = bar is None or each.result.last["accuracy"] >= bar
+            assert each.weights == (ended[number].weights if reached else None)
+        assert sum(each.weights is not None for each in again.values()) == kept
+
+
+def test_bfloat16_is_near_solo_s():
+    configs = [config(lr=rate, budget="2ep", precision="bfloat16") for rate in (0.05, 0.1)]
+    wide = run_fused([config(lr=rate, budget="2ep") for rate in (0.05, 0.1)], 2)
+    for alone, together in both(*configs)[0]:
+        last, loss = together.result.last, alone.result.last["loss"]
+        assert last["loss"] == pytest.approx(loss, rel=0.03) and last["accuracy"] > 0.85
+        # That it is low precision shows.
+        assert last["loss"] != pytest.approx(wide[together.trial].result.last["loss"], rel=1e-5)
+
+
+def test_divergence_is_solo_s():
+    configs = [
+        config(lr=1e6, evaluate="10ba"),
+        config(lr=0.05, budget="1ep"),
+        config(budget="1ba", lr=1e38),
+        config(LOGISTIC, lr=1e3, label_smoothing=0.1, evaluate="10ba"),
+    ]
+    for own in configs:
+        ((alone, together),) = both(own)[0]
+        assert together.result.outcome is alone.result.outcome
+        assert together.result.steps == alone.result.steps
+        assert together.result.reason.split(" of ")[-1] == alone.result.reason.split(" of ")[-1]
+        assert (together.weights is None) is (alone.weights is None)
+
+
+def test_seconds_are_shared_out():
+    configs = [config(budget="3ep", lr=0.01 * (k + 1)) for k in range(10)]
+    run_fused(configs[:2], 2)
+    begun = time.perf_counter()
+    ended = run_fused(configs, 4)
+    wall = time.perf_counter() - begun
+    seconds = [each.result.seconds for each in ended.values()]
+    assert min(seconds) > 0
+    assert 0.7 * wall < sum(seconds) <= wall
+
+
+# Lanes do not see each other
+
+
+LANES = {
+    "mlp": (MLP, {"optimizer": SGD}),
+    "mlp dropout": (DROPOUT, {"optimizer": SGD | {"nesterov": False}}),
+    "mlp batch norm": (NORMED, {"optimizer": ADAMW, "lr": 0.01}),
+    "cnn batch norm": (NORMED_CNN, {"budget": "30ba", "evaluate": "10ba", "batch_size": 16}),
+    "adam": (MLP, {"optimizer": ADAM, "lr": 0.003}),
+}
+LOST = {"lr": 1e38}
+
+
+def structure(name):
+    """A function making configs of a structure: 48 steps, evaluated each 12 unless it says so."""
+    model, common = LANES[name]
+
+    def make(**train):
+        own = {"budget": "48ba", "evaluate": "12ba", "batch_size": 32, **common, **train}
+        given = {key: own.pop(key) for key in ("weight_decay", "momentum") if key in own}
+        optimizer = own.get("optimizer", SGD)
+        own["optimizer"] = optimizer | {key: given[key] for key in given if key in optimizer}
+        return config(model, **own)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """The ending of a trial that has only an empty lane beside it."""
+    known = {}
+
+    def train(own, seed=0):
+        key = repr(own), seed
+        if key not in known:
+            known[key] = run_fused([own], 2, seeds=[seed])[0]
+        return known[key]
+
+    return train
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_neighbours_change_nothing(name, alone):
+    """Other numbers of lanes, another order, seeds of their own, needs that a lane does not have,
+    one that diverges, a slot refilled out of step, lanes evaluated alone, a smaller program."""
+    make = structure(name)
+    plain, decayed = make(), make(weight_decay=0.1)
+    clipped, smooth = make(clip_norm=0.1), make(label_smoothing=0.2)
+    lost, odd = make(**LOST), make(evaluate="7ba", schedule={"name": "constant"})
+    short, still = make(budget="24ba"), make(momentum=0.0)
+    assert alone(lost).result.outcome is Outcome.DIVERGED and alone(lost).result.steps < 13
+    cases = [
+        ([(plain, 0), (plain, 0)], 2),
+        ([(plain, 0), (decayed, 0), (plain, 1)], 3),
+        ([(plain, 1), (decayed, 0), (plain, 0), (odd, 0), (smooth, 0)], 5),
+        ([(lost, 0), (plain, 0), (clipped, 0)], 3),
+        ([(lost, 1), *[(plain, 0), (smooth, 2), (clipped, 0), (still, 1)] * 2], 4),
+        ([(odd, 0), (plain, 0), (lost, 0), (short, 1), (plain, 1), (still, 0), (odd, 2)], 3),
+        ([(short, seed) for seed in range(7)] + [(odd, 0), (plain, 3)], 9),
+        ([(plain, 0), (clipped, 0), (decayed, 0), (smooth, 0), (still, 0), *[(short, 0)] * 3], 8),
+    ]
+    for chosen, lanes in cases:
+        seeds = [seed for _, seed in chosen]
+        found = run_fused([own for own, _ in chosen], lanes, seeds=seeds)
+        for number, (own, seed) in enumerate(chosen):
+            assert_same(found[number], alone(own, seed))
+
+
+@pytest.mark.parametrize("name", ["mlp batch norm", "mlp dropout"])
+@given(data=st.data())
+@settings(max_examples=8, deadline=None)
+def test_any_cohort_trains_each_trial_alike(name, alone, data):
+    make = structure(name)
+    kinds = [
+        {},
+        LOST,
+        {"budget": "24ba"},
+        {"evaluate": "7ba", "clip_norm": 0.3},
+        {"label_smoothing": 0.2},
+        {"weight_decay": 0.1},
+    ]
+    drawn = st.tuples(st.sampled_from(range(len(kinds))), st.sampled_from(range(3)))
+    chosen = data.draw(st.lists(drawn, min_size=1, max_size=9))
+    lanes = data.draw(st.integers(2, 9))
+    configs = [make(**kinds[kind]) for kind, _ in chosen]
+    found = run_fused(configs, lanes, seeds=[seed for _, seed in chosen])
+    for number, (own, (_, seed)) in enumerate(zip(configs, chosen, strict=True)):
+        assert_same(found[number], alone(own, seed))
+
+
+def count_programs(monkeypatch):
+    """A list that the lanes of each program built from now on are appended to."""
+    sizes = []
+    build_program = Program.__init__
+
+    def count(self, skeleton, train, needs, data, lanes):
+        sizes.append(lanes)
+        build_program(self, skeleton, train, needs, data, lanes)
+
+    monkeypatch.setattr(Program, "__init__", count)
+    return sizes
+
+
+def test_a_smaller_program_goes_on_where_the_larger_stopped(alone, monkeypatch):
+    """In the middle of an evaluation's interval, too; and never for a few steps."""
+    sizes = count_programs(monkeypatch)
+    make = structure("mlp dropout")
+    long = make(budget="120ba", evaluate="50ba")
+    short = make(budget="30ba", evaluate="30ba")
+    chosen = [(short, 0), (long, 0), *[(short, seed) for seed in range(1, 6)], (long, 1)]
+    found = run_fused([own for own, _ in chosen], 8, seeds=[seed for _, seed in chosen])
+    assert sizes == [8, 2]
+    for number, (own, seed) in enumerate(chosen):
+        assert_same(found[number], alone(own, seed))
+    sizes.clear()
+    run_fused([make(budget="40ba"), *[short] * 7], 8)
+    assert sizes == [8]
+
+
+# A lane's state is a value
+
+
+def advance(together, states, step, steps):
+    """States after some more steps from these, which stand at `step`."""
+    together.put(states)
+    if step:
+        gather_batches(together.streams, step)
+    index = gather_batches(together.streams, steps)
+    together.program.advance(index, together.tabulate(step, steps))
+    return together.take()
+
+
+@pytest.mark.parametrize("optimizer", [SGD, ADAM, ADAMW], ids=["sgd", "adam", "adamw"])
+def test_a_state_goes_on_in_another_program(optimizer):
+    model = NORMED | {"dropout": 0.3}
+    configs = [
+        config(model, budget="40ba", lr=0.01 * (k + 1), optimizer=optimizer, clip_norm=clip)
+        for k, clip in enumerate((None, 0.5, None, 0.1))
+    ]
+    data = placed_data(configs[0])
+    trials = [
+        Trial(k, "", own, seed)
+        for k, (own, seed) in enumerate(zip(configs, (0, 1, 1, 2), strict=True))
+    ]
+    first = Together(trials, data)
+    middle = advance(first, first.initial, 0, 20)
+    kept = [first.program.take(lane) for lane in range(4)]
+    expected = advance(Together(trials, data), middle, 20, 20)
+    # It was a copy that was taken out, and one that was put in.
+    for left, right in zip(middle, kept, strict=True):
+        assert_states(left, right)
+    straight = Together(trials, data)
+    for left, right in zip(advance(straight, straight.initial, 0, 40), expected, strict=True):
+        assert_states(left, right)
+    for order in ((2, 0), (3, 1, 2, 0, 1), (1, 1, 2)):
+        others = Together([trials[lane] for lane in order], data)
+        moved = advance(others, [middle[lane] for lane in order], 20, 20)
+        for lane, state in zip(order, moved, strict=True):
+            assert_states(state, expected[lane])
+
+
+def test_a_state_goes_on_in_the_other_engine():
+    own = config(NORMED | {"dropout": 0.3}, budget="40ba", lr=0.02)
+    data = placed_data(own)
+    trials = [Trial(0, "", own, 0), Trial(1, "", own, 0)]
+    with torch.random.fork_rng():
+        alone = Alone(trials[0], data, torch.float32)
+        together = Together(trials, data)
+        states = together.initial
+        stream = Stream(data.samples, 64, trial_seeds(0).order, CPU)
+        alone.put(states[0])
+        for index, rate in zip(stream.take(20), together.rates[0], strict=False):
+            _, gradients = alone.compute_gradients(index)
+            alone.update(dict(gradients), float(rate))
+        half = alone.take(20)
+        for index, rate in zip(stream.take(20), together.rates[0][20:], strict=True):
+            _, gradients = alone.compute_gradients(index)
+            alone.update(dict(gradients), float(rate))
+        expected = alone.take(40)
+    (found, other) = advance(together, [half, half], 20, 20)
+    assert_states(found, other)
+    assert torch.equal(found.noise, expected.noise)
+    for mine, theirs in (
+        (found.parameters, expected.parameters),
+        (found.slots["momentum_buffer"], expected.slots["momentum_buffer"]),
+        (found.fixed, expected.fixed),
+    ):
+        assert differ_all(theirs, mine, 1.0) < 1e-3
+
+
+# Rungs
+
+GO, STOP = Verdict.GO_ON, Verdict.STOP
+
+
+def pursue(job, decide, delay=0):
+    """All events of a job whose trials get their verdicts as a tuner gives them: once all that
+    have not ended are at a rung; or, with a delay, each by itself so many events later."""
+    events, left, waiting, due = [], None, {}, []
+    replies = None
+    while True:
+        try:
+            event = job.send(replies)
+        except StopIteration:
+            assert not waiting and not due
+            return events
+        events.append(event)
+        left = (left or set()) | ({event.trial} if isinstance(event, Started) else set())
+        due = [(number, step, later - 1) for number, step, later in due]
+        if isinstance(event, Ended):
+            assert event.trial not in waiting
+            left.discard(event.trial)
+        elif isinstance(event, Reached) and delay:
+            due.append((event.trial, event.step, delay))
+        elif isinstance(event, Reached):
+            waiting[event.trial] = event.step
+        if event is None:
+            assert due or waiting, "it waits for nothing"
+            due = [(number, step, 0) for number, step, _ in due]
+            if not delay:
+                # All that have begun wait: the places of some are others' meanwhile.
+                assert waiting.keys() == left
+                due = [(number, waiting[number], 0) for number in sorted(waiting)]
+                waiting.clear()
+        replies = [(number, decide(number, step)) for number, step, later in due if later <= 0]
+        due = [each for each in due if each[2] > 0]
+
+
+@pytest.mark.parametrize("delay", [0, 1, 2, 5])
+@pytest.mark.parametrize("name", ["mlp dropout", "mlp batch norm"])
+def test_parked_lanes_go_on_as_if_nothing_had_been(name, delay, alone):
+    """More trials than lanes, rungs in the middle of an evaluation's interval, one that diverges,
+    verdicts that come with any event."""
+    make = structure(name)
+    configs = [make(), make(clip_norm=0.1), make(**LOST), make(label_smoothing=0.2)]
+    configs += [make(), make(weight_decay=0.1), make(budget="24ba")]
+    seeds = [0, 0, 1, 2, 1, 0, 0]
+    given = cohort(*configs, seeds=seeds, rungs=(7, 18, 36, 48))
+    events = pursue(run_cohort(as_fused(given, 3)), lambda number, step: GO, delay)
+    ended = {each.trial: each for each in events if isinstance(each, Ended)}
+    for number, (own, seed) in enumerate(zip(configs, seeds, strict=True)):
+        assert_same(ended[number], alone(own, seed))
+        reached = [
+            each.step for each in events if isinstance(each, Reached) and each.trial == number
+        ]
+        expected = {2: [7], 6: [7, 18]}.get(number, [7, 18, 36])
+        assert reached == expected
+
+
+@pytest.mark.parametrize("delay", [0, 2])
+def test_stopped_lanes_end_pruned_as_solo_s(delay, alone):
+    make = structure("mlp dropout")
+    configs = [make(lr=0.01 * (k + 1)) for k in range(7)]
+    stops = {(1, 18), (4, 18), (5, 36), (6, 18)}
+
+    def decide(number, step):
+        return STOP if (number, step) in stops else GO
+
+    given = cohort(*configs, rungs=(18, 36))
+    events = pursue(run_cohort(as_fused(given, 3)), decide, delay)
+    ended = {each.trial: each for each in events if isinstance(each, Ended)}
+    for number, own in enumerate(configs):
+        single = replace(given, trials=given.trials[number : number + 1])
+        solo_s = pursue(run_cohort(single), decide, 1)[-1]
+        found, expected = ended[number].result, solo_s.result
+        assert found.outcome is expected.outcome and found.steps == expected.steps
+        assert (found.reason, found.epochs) == (expected.reason, expected.epochs)
+        assert ended[number].curve["step"] == solo_s.curve["step"]
+        whole = alone(own)
+        for key, values in ended[number].curve.items():
+            assert values == whole.curve[key][: len(values)]
+        stopped = any(number == each for each, _ in stops)
+        assert found.outcome is (Outcome.PRUNED if stopped else Outcome.COMPLETED)
+        assert ended[number].weights == (None if stopped else whole.weights)
+
+
+def test_a_program_is_not_made_smaller_for_lanes_that_come_back(monkeypatch):
+    sizes = count_programs(monkeypatch)
+    make = structure("mlp")
+    configs = [make(budget="300ba", lr=0.01 * (k + 1)) for k in range(3)]
+    configs.append(make(budget="600ba", evaluate="600ba"))
+    given = cohort(*configs, rungs=(10, 500))
+    pursue(run_cohort(as_fused(given, 4)), lambda number, step: GO)
+    assert sizes == [4, 2]
+
+
+# What does not go as planned
+
+FRAIL = (
+    NETS
+    + """
+    import weakref
+    import torch._C._functorch as functorch
+    seen, alive = [], []
+
+    def count_lanes(x):
+        if not functorch.is_batchedtensor(x):
+            return 1
+        return functorch.get_unwrapped(x).shape[functorch.maybe_get_bdim(x)]
+
+    ERRORS = {"memory": MemoryError, "device": torch.OutOfMemoryError, "key": KeyError}
+
+    class Hungry(Net):
+        '''Raises when it sees more than so many lanes.'''
+
+        def __init__(self, in_features, num_classes, most, kind="memory"):
+            super().__init__(in_features, num_classes)
+            self.most, self.kind = most, kind
+
+        def forward(self, x):
+            if count_lanes(x) > self.most:
+                raise ERRORS[self.kind]("no room")
+            return super().forward(x)
+
+    class Later(Net):
+        '''Raises when a second program of four lanes' training steps is recorded.'''
+
+        def __init__(self, in_features, num_classes, kind):
+            super().__init__(in_features, num_classes)
+            self.kind = kind
+
+        def forward(self, x):
+            if count_lanes(x) == 4 and self.training:
+                seen.append(x.shape)
+                if len(seen) == 2:
+                    raise ERRORS[self.kind]("no room")
+            return super().forward(x)
+
+    class Unlucky(Net):
+        '''Cannot be built of one seed.'''
+
+        def __init__(self, in_features, num_classes, seed):
+            if torch.initial_seed() == seed:
+                raise ValueError("a bad seed")
+            super().__init__(in_features, num_classes)
+
+    class Broken(Net):
+        def forward(self, x):
+            if count_lanes(x) > 1:
+                big = torch.zeros(1000)
+                alive.append(weakref.ref(big))
+                error = KeyError("lost thing")  # The error holds the frame and the frame the error.
+                raise error
+            return super().forward(x)
+"""
+)
+
+
+def frail(name, **arguments):
+    """A function making configs of one of these models."""
+
+    def make(**train):
+        own = {"budget": "20ba", "evaluate": "10ba", **train}
+        return config(net(f"nets.{name}", **arguments), **own)
+
+    return make
+
+
+def plans(events):
+    return [(each.plan.engine, each.plan.lanes) for each in events if isinstance(each, Planned)]
+
+
+def assert_told_once(events, numbers):
+    """Each trial is started once, then measured at rising steps, then ended once."""
+    for number in numbers:
+        own = [each for each in events if getattr(each, "trial", None) == number]
+        assert isinstance(own[0], Started) and isinstance(own[-1], Ended)
+        assert all(isinstance(each, Measured | Reached) for each in own[1:-1])
+        steps = [each.measurement.step for each in own if isinstance(each, Measured)]
+        assert steps == sorted(set(steps))
+        rungs = [each.step for each in own if isinstance(each, Reached)]
+        assert rungs == sorted(set(rungs))
+        curve = own[-1].curve
+        assert not curve or curve["step"] == steps
+
+
+@pytest.mark.parametrize("kind", ["memory", "device"])
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [
+        (8, []),
+        (3, [("fused", 4), ("fused", 2)]),
+        (2, [("fused", 4), ("fused", 2)]),
+        (1, [("fused", 4), ("fused", 2), ("solo", 1)]),
+    ],
+)
+def test_lanes_halve_when_memory_is_short(place, most, expected, kind):
+    where = place(nets=FRAIL)
+    make = frail("Hungry", most=most, kind=kind)
+    configs = [make(lr=0.01 * (k + 1)) for k in range(8)]
+    own = cohort(*configs, place=where)
+    events, ended = collect(run_cohort(as_fused(own, 8)))
+    assert plans(events) == expected
+    reasons = [each.plan.reason for each in events if isinstance(each, Planned)]
+    assert reasons == [f"{lanes} lanes ran out of memory" for lanes in (8, 4, 2)[: len(expected)]]
+    assert_told_once(events, range(8))
+    # All ran in fewer lanes; where one at a time, as solo does.
+    engine = "solo" if most == 1 else "fused"
+    others = collect(run_cohort(own if most == 1 else as_fused(own, 2)))[1]
+    for number, each in ended.items():
+        assert each.result.engine == engine
+        assert_same(each, others[number])
+
+
+def test_an_odd_number_of_lanes_is_halved_to_two_at_least(place):
+    where = place(nets=FRAIL)
+    configs = [frail("Hungry", most=2)(lr=0.01 * (k + 1)) for k in range(3)]
+    events, ended = collect(run_cohort(as_fused(cohort(*configs, place=where), 3)))
+    assert plans(events) == [("fused", 2)] and len(ended) == 3
+    # One trial has two lanes, too.
+    single = cohort(frail("Hungry", most=1)(), place=where)
+    events, ended = collect(run_cohort(as_fused(single, 8)))
+    assert plans(events) == [("solo", 1)]
+    assert ended[0].result.outcome is Outcome.COMPLETED and ended[0].result.engine == "solo"
+
+
+@pytest.mark.parametrize("kind", ["memory", "key"])
+def test_what_fails_midway_keeps_what_has_ended(place, kind):
+    where = place(nets=FRAIL)
+    make = frail("Later", kind=kind)
+    configs = [make(lr=0.1, budget="20ba" if k < 2 else "40ba") for k in range(4)]
+    configs += [make(lr=0.02 * (k + 1)) for k in range(4)]
+    own = cohort(*configs, place=where)
+    sys.modules.pop("nets", None)
+    importing.forget_imports()
+    events, ended = collect(run_cohort(as_fused(own, 4)))
+    before = list(itertools.takewhile(lambda each: not isinstance(each, Planned), events))
+    assert [each.trial for each in before if isinstance(each, Ended)] == [0, 1]
+    assert_told_once(events, range(8))
+    (planned,) = [each.plan for each in events if isinstance(each, Planned)]
+    if kind == "memory":
+        assert planned == Plan("fused", 2, "4 lanes ran out of memory")
+    else:
+        assert planned == Plan("solo", 1, "the fused program raised KeyError: 'no room'")
+    fused_ones = collect(run_cohort(as_fused(own, 2)))[1]
+    alone = collect(run_cohort(own))[1]
+    for number, each in ended.items():
+        engine = "fused" if number < 2 or kind == "memory" else "solo"
+        assert each.result.engine == engine
+        assert_same(each, (fused_ones if engine == "fused" else alone)[number])
+
+
+@pytest.mark.parametrize("delay", [0, 1, 4])
+@pytest.mark.parametrize("kind", ["memory", "key"])
+def test_verdicts_outlast_a_program(place, kind, delay):
+    """Trials that begin again do not ask twice, and are not left waiting."""
+    where = place(nets=FRAIL)
+    make = frail("Later", kind=kind)
+    configs = [make(lr=0.01 * (k + 1), budget="40ba") for k in range(8)]
+    own = cohort(*configs, place=where, rungs=(5, 15, 25), seeds=[0] * 4 + [1] * 4)
+    importing.forget_imports()
+    stops = {(0, 5), (6, 15)}
+
+    def decide(number, step):
+        return STOP if (number, step) in stops else GO
+
+    # Solo has one trial under way: it cannot wait for the others.
+    events = pursue(run_cohort(as_fused(own, 4)), decide, delay or (1 if kind == "key" else 0))
+    assert_told_once(events, range(8))
+    ended = {each.trial: each for each in events if isinstance(each, Ended)}
+    assert len(plans(events)) == 1
+    for number in range(8):
+        steps = dict(stops).get(number, 40)
+        assert ended[number].result.steps == steps
+        pruned = ended[number].result.outcome is Outcome.PRUNED
+        assert pruned is (steps < 40)
+
+
+def test_errors_of_one_trial_end_that_trial_only(place):
+    where = place(nets=FRAIL)
+    make = frail("Unlucky", seed=trial_seeds(3).weights)
+    configs = [make(lr=0.01 * (k + 1)) for k in range(5)]
+    own = cohort(*configs, place=where, seeds=[0, 1, 3, 0, 2])
+    events, ended = collect(run_cohort(as_fused(own, 4)))
+    assert plans(events) == [("solo", 1)]
+    assert_told_once(events, range(5))
+    outcomes = [ended[number].result.outcome.value for number in range(5)]
+    assert outcomes == ["completed", "completed", "failed", "completed", "completed"]
+    assert "ValueError: a bad seed" in ended[2].result.reason
+    assert "a bad seed" in ended[2].result.traceback
+
+
+as_in_a_worker = test_train.as_in_a_worker
+
+
+@pytest.mark.parametrize("kind", ["strange", "exit", "keyboard"])
+@pytest.mark.parametrize("at", ["once", "forward", "evaluation"])
+def test_nothing_that_user_code_raises_ends_the_run(place, as_in_a_worker, kind, at):
+    where = place(nets=NETS + test_train.RAISES)
+    name = {"strange": "Strange", "exit": "GeneratorExit", "keyboard": "KeyboardInterrupt"}[kind]
+    configs = [config(net("nets.Raises", kind=kind, at=at), budget="1ep")] * 2
+    events, ended = collect(run_cohort(as_fused(cohort(*configs, place=where), 2)))
+    assert plans(events) == [("solo", 1)] and len(ended) == 2
+    for each in ended.values():
+        assert each.result.outcome is Outcome.FAILED and f"{name}: me" in each.result.reason
+
+
+def test_ctrl_c_interrupts_where_it_can_arrive(place):
+    where = place(
+        nets=NETS
+        + """
+    import os, signal
+
+    class Interrupted(Net):
+        def forward(self, x):
+            if self.training:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().forward(x)
+    """
+    )
+    threads, path = torch.get_num_threads(), list(sys.path)
+    with pytest.raises(KeyboardInterrupt):
+        list(run_cohort(as_fused(cohort(*[config(net("nets.Interrupted"))] * 2, place=where), 2)))
+    assert (torch.get_num_threads(), sys.path) == (threads, path)
+
+
+def test_data_and_code_that_changed_end_the_run(place, tmp_path):
+    saved(tmp_path / "a.npz", 0)
+    source = {"name": "npz", "source": str(tmp_path / "a.npz"), "samples": None}
+    where = place(nets=NETS)
+    own = config(net("nets.Net"), source=source, batch_size=8)
+    found = test_train.facts(own, place=where)
+    given = {"data_hash": found.data_hash, "source_hashes": found.source_hashes, "place": where}
+    ended = run_fused([own, own], 2, **given)
+    assert [each.result.outcome for each in ended.values()] == [Outcome.COMPLETED] * 2
+    saved(tmp_path / "a.npz", 1)
+    with pytest.raises(DataError, match=r"a\.npz: the data are not those the run began with"):
+        run_fused([own, own], 2, **given)
+    place(nets=NETS + "    # changed")
+    importing.forget_imports()
+    with pytest.raises(ModelError, match=r"nets\.Net: the source code is not what the run began"):
+        run_fused([own, own], 2, **given)
+
+
+# A job among others
+
+
+def steps_of(job, count):
+    return list(itertools.islice(job, count))
+
+
+def test_a_closed_job_leaves_nothing_behind():
+    states = (random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state())
+    threads, path, fast = torch.get_num_threads(), list(sys.path), mha.get_fastpath_enabled()
+    own = config(DROPOUT, budget="2ep", evaluate="5ba")
+    for count in (1, 3, 5, 12):
+        job = run_cohort(as_fused(cohort(*[own] * 5, seeds=range(5)), 3))
+        steps_of(job, count)
+        job.close()
+        assert list(job) == []
+        assert random.getstate() == states[0]
+        assert (np.random.get_state()[1] == states[1]).all()
+        assert torch.equal(torch.get_rng_state(), states[2])
+        assert (torch.get_num_threads(), sys.path) == (threads, path)
+        assert mha.get_fastpath_enabled() is fast
+
+
+def test_jobs_of_one_process_do_not_see_each_other(alone):
+    """Nor what is drawn between their events."""
+    make, other = structure("mlp dropout"), structure("mlp batch norm")
+    jobs = [
+        run_cohort(as_fused(cohort(make(), make(**LOST), make(clip_norm=0.1)), 2)),
+        run_cohort(as_fused(cohort(other(), other(weight_decay=0.1)), 2)),
+        run_cohort(cohort(make(), other())),
+    ]
+    events = [[] for _ in jobs]
+    left = dict(enumerate(jobs))
+    while left:
+        for number, job in list(left.items()):
+            event = next(job, None)
+            if event is None:
+                del left[number]
+            else:
+                events[number].append(event)
+            torch.rand(3)
+    first, second, solo_s = (
+        {each.trial: each for each in own if isinstance(each, Ended)} for own in events
+    )
+    expected = [make(), make(**LOST), make(clip_norm=0.1)], [other(), other(weight_decay=0.1)]
+    for found, configs in zip((first, second), expected, strict=True):
+        for number, own in enumerate(configs):
+            assert_same(found[number], alone(own))
+    straight = collect(run_cohort(cohort(make(), other())))[1]
+    for number, each in straight.items():
+        assert_same(solo_s[number], each)
+
+
+@pytest.mark.parametrize("lanes", [1, 2, 3, 8])
+def test_events_by_either_engine(lanes):
+    """`lanes` of 1 is solo."""
+    configs = [config(lr=rate, budget="3ep") for rate in (0.1, 1e38, 0.01, 0.05, 0.2)]
+    own = cohort(*configs)
+    events, ended = collect(run_cohort(own if lanes == 1 else as_fused(own, lanes)))
+    assert_told_once(events, range(5))
+    assert len(events) == sum(map(len, (configs, ended))) + sum(
+        isinstance(each, Measured) for each in events
+    )
+    for number, each in ended.items():
+        measured = [e for e in events if isinstance(e, Measured) and e.trial == number]
+        assert all(event.steps == 67 for event in measured)
+        assert set(each.curve) == {"step", "train_loss", "lr", "accuracy", "f1", "loss"}
+        for index, event in enumerate(measured):
+            row = {name: values[index] for name, values in each.curve.items()}
+            np.testing.assert_equal(
+                {"step": event.measurement.step, **event.measurement.metrics}, row
+            )
+        for name, last in each.result.last.items():
+            np.testing.assert_equal(last, each.curve[name][-1])
+        finite = [value for value in each.curve["accuracy"] if value == value]
+        assert each.result.best["accuracy"] == max(finite)
+    outcomes = [ended[number].result.outcome.value for number in range(5)]
+    assert outcomes == ["completed", "diverged", *["completed"] * 3]
+    # Never more under way than there are lanes.
+    under_way = itertools.accumulate(
+        isinstance(each, Started) - isinstance(each, Ended) for each in events
+    )
+    assert max(under_way) == min(lanes, 5)
+
+
+def test_nothing_is_kept_of_what_is_over(place):
+    where = place(nets=FRAIL)
+    kept = []
+    build_program = Program.__init__
+
+    def watch(self, *arguments):
+        build_program(self, *arguments)
+        kept.extend(weakref.ref(each) for each in self._held())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Program, "__init__", watch)
+        gc.collect()
+        gc.disable()
+        try:
+            run_fused([config(net("nets.Broken"))] * 2, 2, place=where)
+            alive = sys.modules["nets"].alive
+            assert len(kept) == 8 and alive and not any(each() for each in [*kept, *alive])
+            run_fused([config(budget="1ep", lr=rate) for rate in (0.1, 0.2)], 2)
+            assert len(kept) == 16 and [each() for each in kept] == [None] * 16
+        finally:
+            gc.enable()
+
+
+# Metrics
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_stacked_losses_are_torch_s_lane_by_lane(data):
+    name = data.draw(st.sampled_from(sorted(metrics.LOSSES)))
+    lanes, samples, outputs = (data.draw(st.integers(low, 6)) for low in (1, 1, 2))
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
+    size = data.draw(st.sampled_from([1.0, 30.0]))
+    shape = lanes, samples, outputs
+    given_outputs = size * torch.randn(shape, generator=generator, dtype=torch.float64)
+    shared = data.draw(st.booleans())
+    if name == "cross_entropy":
+        targets = torch.randint(0, outputs, shape[:2], generator=generator)
+        shares = st.lists(st.sampled_from([0.0, 0.1, 0.9, 1.0]), min_size=lanes, max_size=lanes)
+        smoothing = data.draw(st.none() | shares)
+    else:
+        targets = torch.randn(shape, generator=generator, dtype=torch.float64)
+        smoothing = None
+    targets = targets[0] if shared else targets
+    for reduction in ("mean", "sum"):
+        leaves, others = (given_outputs.clone().requires_grad_() for _ in range(2))
+        found = metrics.stacked_loss(
+            name,
+            leaves,
+            targets,
+            smoothing=None if smoothing is None else torch.tensor(smoothing, dtype=torch.float64),
+            reduction=reduction,
+        )
+        expected = torch.stack(
+            [
+                metrics.LOSSES[name](
+                    others[lane],
+                    targets if shared else targets[lane],
+                    reduction=reduction,
+                    **({} if smoothing is None else {"label_smoothing": smoothing[lane]}),
+                )
+                for lane in range(lanes)
+            ]
+        )
+        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+        found.sum().backward()
+        expected.sum().backward()
+        torch.testing.assert_close(leaves.grad, others.grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_lane_without_smoothing_does_not_see_that_others_have_it(reduction):
+    outputs = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0))
+    outputs[0] *= 1e30  # Its log-probabilities reach -1e30, whose sum is infinite.
+    outputs[0, 0, 0] = torch.inf
+    targets = torch.arange(7) % 5
+    gradients = []
+    for smoothing in (None, torch.tensor([0.0, 0.0, 0.3])):
+        leaves = outputs.clone().requires_grad_()
+        losses = metrics.stacked_loss(
+            "cross_entropy", leaves, targets, smoothing=smoothing, reduction=reduction
+        )
+        losses.sum().backward()
+        gradients.append((losses.detach()[:2], leaves.grad[:2]))
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
+
+
+@given(st.integers(1, 4), st.integers(1, 40), st.integers(2, 5), st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_sums_of_lanes_are_those_of_each(lanes, samples, outputs, seed):
+    generator = torch.Generator().manual_seed(seed)
+    given_outputs = torch.randn(lanes, samples, outputs, generator=generator)
+    classes = torch.randint(0, outputs, (samples,), generator=generator)
+    targets = torch.randn(samples, outputs, generator=generator)
+    for count, own in (
+        (metrics.classification_sums, classes),
+        (metrics.regression_sums, targets),
+    ):
+        found = count(given_outputs, own)
+        assert found.dtype is torch.float64
+        for lane in range(lanes):
+            expected = count(given_outputs[lane], own)
+            torch.testing.assert_close(found[lane], expected, rtol=1e-14, atol=0)
+    right = (given_outputs.argmax(-1) == classes).sum(-1)
+    rows = metrics.classification_sums(given_outputs, classes).unflatten(-1, (3, outputs))
+    assert torch.equal(rows[:, 0].sum(-1), right.double())
+    assert torch.equal(
+        rows[:, 2], torch.bincount(classes, minlength=outputs).double().expand(lanes, -1)
+    )
+    for lane in range(lanes):
+        chosen = torch.bincount(given_outputs[lane].argmax(-1), minlength=outputs)
+        assert torch.equal(rows[lane, 1], chosen.double())
+    error = (given_outputs - targets).double()
+    expected = torch.cat([error.square().sum(1), error.abs().sum(1)], 1)
+    torch.testing.assert_close(metrics.regression_sums(given_outputs, targets), expected)
+
+
+@pytest.mark.parametrize("source", ["digits", "diabetes"])
+def test_an_evaluation_is_over_all_chunks(monkeypatch, source):
+    monkeypatch.setattr(program, "CHUNK", 50)
+    model = NORMED | {"dropout": 0.5}
+    loss = {} if source == "diabetes" else {"label_smoothing": 0.2}
+    own = config(model, source, budget="1ep", lr=0.01, **loss)
+    objective = Objective("loss", "min")
+    ((alone, together),) = both(own, objective=objective)[0]
+    assert together.result.last == pytest.approx(alone.result.last, rel=1e-5)
+    assert set(together.result.last) <= set(catalogue.METRICS)
+    assert len(open_data(cohort(own), cohort(own).trials[0], CPU).x_validation) > 50

@@ -1,5 +1,7 @@
 """The fused engine against the solo engine, and each lane against its neighbours."""
 
+import contextlib
+import copy
 import gc
 import itertools
 import random
@@ -383,6 +385,32 @@ def test_weights_come_back_when_they_reach_the_bar():
         assert sum(each.weights is not None for each in again.values()) == kept
 
 
+def test_tied_weights_and_buffers_are_saved_as_solo_s(place):
+    where = place(
+        nets=NETS
+        + """
+    class Tied(Net):
+        def __init__(self, in_features, num_classes):
+            super().__init__(in_features, num_classes, in_features)
+            self.again = nn.Linear(in_features, in_features)
+            self.again.weight = self.body[0].weight
+            self.register_buffer("scale", torch.ones(3))
+            self.register_buffer("unsaved", torch.ones(3), persistent=False)
+
+        def forward(self, x):
+            return self.head(self.again(self.body(x.flatten(1))).tanh())
+    """
+    )
+    own = config(net("nets.Tied"), budget="40ba", evaluate="20ba")
+    for alone, together in both(own, own, seeds=[0, 1], place=where)[0]:
+        assert together.result.engine == "fused"
+        found, expected = tensors(together), tensors(alone)
+        assert found.keys() == expected.keys() and "scale" in found and "unsaved" not in found
+        assert torch.equal(found["again.weight"], found["body.0.weight"])
+        for key, value in expected.items():
+            assert differ(value, found[key]) < 1e-4, key
+
+
 def test_bfloat16_is_near_solo_s():
     configs = [config(lr=rate, budget="2ep", precision="bfloat16") for rate in (0.05, 0.1)]
     wide = run_fused([config(lr=rate, budget="2ep") for rate in (0.05, 0.1)], 2)
@@ -565,7 +593,8 @@ def test_a_state_goes_on_in_another_program(optimizer):
     ]
     first = Together(trials, data)
     middle = advance(first, first.initial, 0, 20)
-    kept = [first.program.take(lane) for lane in range(4)]
+    kept = copy.deepcopy(middle)
+    first.put([middle[0]] * 4)
     expected = advance(Together(trials, data), middle, 20, 20)
     # It was a copy that was taken out, and one that was put in.
     for left, right in zip(middle, kept, strict=True):
@@ -696,13 +725,20 @@ def test_stopped_lanes_end_pruned_as_solo_s(delay, alone):
 
 
 def test_a_program_is_not_made_smaller_for_lanes_that_come_back(monkeypatch):
+    """Three wait at their rung until the fourth has ended, and then need their places."""
     sizes = count_programs(monkeypatch)
     make = structure("mlp")
-    configs = [make(budget="300ba", lr=0.01 * (k + 1)) for k in range(3)]
-    configs.append(make(budget="600ba", evaluate="600ba"))
-    given = cohort(*configs, rungs=(10, 500))
-    pursue(run_cohort(as_fused(given, 4)), lambda number, step: GO)
-    assert sizes == [4, 2]
+    configs = [make(budget="300ba", lr=0.01 * (k + 1)) for k in range(4)]
+    job = run_cohort(as_fused(cohort(*configs, rungs=(10,)), 4))
+    ended, replies = [], None
+    with contextlib.suppress(StopIteration):
+        while True:
+            event = job.send(replies)
+            replies = [(3, GO)] if event == Reached(3, 10) else []
+            if isinstance(event, Ended):
+                ended.append(event.trial)
+                replies = [(number, GO) for number in range(3)]
+    assert ended == [3, 0, 1, 2] and sizes == [4, 3]
 
 
 # What does not go as planned
@@ -831,7 +867,8 @@ def test_an_odd_number_of_lanes_is_halved_to_two_at_least(place):
     # One trial has two lanes, too.
     single = cohort(frail("Hungry", most=1)(), place=where)
     events, ended = collect(run_cohort(as_fused(single, 8)))
-    assert plans(events) == [("solo", 1)]
+    (planned,) = [each.plan for each in events if isinstance(each, Planned)]
+    assert planned == Plan("solo", 1, "2 lanes ran out of memory")
     assert ended[0].result.outcome is Outcome.COMPLETED and ended[0].result.engine == "solo"
 
 
@@ -921,10 +958,12 @@ def test_ctrl_c_interrupts_where_it_can_arrive(place):
         nets=NETS
         + """
     import os, signal
+    begun = []
 
     class Interrupted(Net):
         def forward(self, x):
-            if self.training:
+            if self.training and not begun:
+                begun.append(True)
                 os.kill(os.getpid(), signal.SIGINT)
             return super().forward(x)
     """
@@ -945,12 +984,14 @@ def test_data_and_code_that_changed_end_the_run(place, tmp_path):
     ended = run_fused([own, own], 2, **given)
     assert [each.result.outcome for each in ended.values()] == [Outcome.COMPLETED] * 2
     saved(tmp_path / "a.npz", 1)
+    job = run_cohort(as_fused(cohort(own, own, **given), 2))
     with pytest.raises(DataError, match=r"a\.npz: the data are not those the run began with"):
-        run_fused([own, own], 2, **given)
+        next(job)
     place(nets=NETS + "    # changed")
     importing.forget_imports()
+    job = run_cohort(as_fused(cohort(own, own, **given), 2))
     with pytest.raises(ModelError, match=r"nets\.Net: the source code is not what the run began"):
-        run_fused([own, own], 2, **given)
+        next(job)
 
 
 # A job among others
@@ -1110,18 +1151,19 @@ def test_stacked_losses_are_torch_s_lane_by_lane(data):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_lane_without_smoothing_does_not_see_that_others_have_it(reduction):
-    outputs = torch.randn(3, 7, 5, generator=torch.Generator().manual_seed(0))
-    outputs[0] *= 1e30  # Its log-probabilities reach -1e30, whose sum is infinite.
-    outputs[0, 0, 0] = torch.inf
+    outputs = torch.randn(4, 7, 5, generator=torch.Generator().manual_seed(0))
     targets = torch.arange(7) % 5
+    outputs[1] = 3e38 * (2 * torch.nn.functional.one_hot(targets, 5) - 1)  # Logarithms of zero.
+    outputs[2, 0, 0] = torch.inf
     gradients = []
-    for smoothing in (None, torch.tensor([0.0, 0.0, 0.3])):
+    for smoothing in (None, torch.tensor([0.0, 0.0, 0.0, 0.3])):
         leaves = outputs.clone().requires_grad_()
         losses = metrics.stacked_loss(
             "cross_entropy", leaves, targets, smoothing=smoothing, reduction=reduction
         )
         losses.sum().backward()
-        gradients.append((losses.detach()[:2], leaves.grad[:2]))
+        gradients.append((losses.detach()[:3], leaves.grad[:3]))
+    assert gradients[0][0][1] == 0
     for mine, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=0, atol=0, equal_nan=True)
 

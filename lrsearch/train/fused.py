@@ -126,8 +126,7 @@ def _try(
 def _tell_once(job: Turns) -> Turns:
     """The job's events without those that a trial which begins again repeats: its rungs are
     answered by the verdicts that came before."""
-    begun: dict[int, int] = {}
-    """Trials, and the last step each was measured at."""
+    begun: dict[int, int] = {}  # Trials, and the last step each was measured at.
     rungs: dict[int, int] = {}
     verdicts: dict[tuple[int, int], Verdict] = {}
     replies: Replies | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -38,10 +39,19 @@ class Skeleton:
         self.parameters = {name: each for name, each in named.items() if each.requires_grad}
         rest = {name: each for name, each in named.items() if not each.requires_grad}
         self.fixed: dict[str, Tensor] = {**rest, **dict(model.named_buffers())}
+        firsts = {id(each): name for name, each in {**self.parameters, **self.fixed}.items()}
+        every = itertools.chain(
+            model.named_parameters(remove_duplicate=False),
+            model.named_buffers(remove_duplicate=False),
+        )
+        self._first = {name: firsts[id(each)] for name, each in every}
 
     def call(self, parameters: Tensors, fixed: Tensors, x: Tensor) -> Tensor:
         """The model's outputs with these tensors in place of its own."""
-        out: Tensor = functional_call(self.model, {**parameters, **fixed}, (x,))
+        given = {**parameters, **fixed}
+        tensors = {name: given[first] for name, first in self._first.items()}
+        # functional_call's own tying goes by the tensors' hashes, and does nothing under vmap.
+        out: Tensor = functional_call(self.model, tensors, (x,), tie_weights=False)
         return out
 
     @torch.no_grad()

@@ -65,7 +65,7 @@ def _plan(payload: Probe, data: Resident, device: torch.device) -> Planned:
     except BaseException as error:  # A user's code may raise anything.
         if is_interrupt(error):
             raise
-        text = f"{type(error).__name__}: {error}"
+        text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         release(error)
         return Planned(Plan("solo", 1, f"trying it in lanes raised {text}"))
 

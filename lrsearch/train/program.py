@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from torch.backends import mha
 from torch.func import vmap
 
 from lrsearch.schedules import Array
+from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.metrics import (
     classification_sums,
@@ -169,9 +169,12 @@ class Program:
         tape, _ = record(self._step(noise), [samples, scalars], self._static())
         captured = None
         if self.device.type == "cuda":
-            # What cannot be captured runs operation by operation: slower, and the same.
-            with contextlib.suppress(RuntimeError):
+            try:
                 captured = _Captured(tape, [samples, scalars])
+            except RuntimeError as error:
+                # What cannot be captured runs operation by operation: slower, and the same.
+                if is_out_of_memory(error):
+                    raise
         return _Recorded(tape, noise, captured)
 
     def tabulate(self, lanes: Sequence[tuple[Mapping[str, Any], Array, int]]) -> Tensor:

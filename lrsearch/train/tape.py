@@ -52,7 +52,8 @@ def record(
 
     `static` are the tensors it reads or changes in place that stay the same objects in memory.
     Raises NotRecordable where the function reads values on the host, has shapes that depend on
-    values, draws random numbers, or changes a tensor in place that is neither its own nor static.
+    values, draws random numbers, or changes a tensor in place that is neither its own nor static,
+    or one's shape.
     """
     recorder = _Recorder(inputs, static)
     with recorder:
@@ -71,9 +72,9 @@ def unrecorded() -> Iterator[None]:
 
 
 _REFUSED = {
-    torch.Tag.data_dependent_output: "values are read on the host, by {name}",
-    torch.Tag.dynamic_output_shape: "the shape of a result depends on values, in {name}",
-    torch.Tag.nondeterministic_seeded: "random numbers other than dropout's are drawn, by {name}",
+    torch.Tag.data_dependent_output: "it reads values back from tensors, as .item() does ({name})",
+    torch.Tag.dynamic_output_shape: "the shape of a result depends on values ({name})",
+    torch.Tag.nondeterministic_seeded: "it draws random numbers other than dropout's ({name})",
 }
 
 
@@ -99,6 +100,7 @@ class _Recorder(TorchDispatchMode):
         self.own: set[int] = set()
         self.bytes = 0
         self.lasting = {_memory(each) for each in static}
+        self.given = {_memory(each) for each in inputs}
         self.numbers = itertools.count()
         self.lines: list[tuple[str, list[str], str]] = []
         for position, each in enumerate(inputs):
@@ -112,7 +114,7 @@ class _Recorder(TorchDispatchMode):
         if _Recorder.paused:
             return func(*args, **kwargs)
         for tag, reason in _REFUSED.items():
-            if tag in func.tags:
+            if tag in func.tags and not _picks_by_number(func, args):
                 raise NotRecordable(reason.format(name=func))
         out = func(*args, **kwargs)
         self.note(func, args, kwargs, out)
@@ -122,22 +124,27 @@ class _Recorder(TorchDispatchMode):
         self.seen.append((args, kwargs, out))
         outputs = [each for each in tree_iter(out) if isinstance(each, Tensor)]
         if any(each.layout is not torch.strided for each in outputs):
-            raise NotRecordable(f"it has sparse tensors, from {func}")
-        written = self._written(func, args, kwargs)
-        for each in written:
-            if _memory(each) not in self.own | self.lasting:
+            raise NotRecordable(f"it has sparse tensors ({func})")
+        for each in self._written(func, args, kwargs):
+            if _memory(each) in self.given:
+                raise NotRecordable(f"it changes its input in place ({func})")
+            if _memory(each) not in self.own and _memory(each) not in self.lasting:
                 raise NotRecordable(
-                    "it changes a tensor in place that is neither a parameter nor a buffer, "
-                    f"by {func}"
+                    "it changes a tensor in place that is neither parameter, buffer nor its own "
+                    f"({func})"
                 )
-        if func in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
-            self.names[id(out)] = self._name(args[0])
-            return
+            name = self.names.get(id(each), "")
+            if torch.Tag.inplace_view in func.tags and [*self.names.values()].count(name) != 1:
+                # A constant would be changed by every replay; who shares its name, with it.
+                raise NotRecordable(f"it changes the shape of a tensor in place ({func})")
         reads = [each for each in tree_iter((args, dict(kwargs))) if isinstance(each, Tensor)]
         if _is_view(func) and all(self._stays(each) for each in reads):
             return  # A view of what stays is made once, here, and stays itself.
+        if func in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
+            self.names[id(out)] = self._name(args[0])
+            return
         for each in outputs:
-            if _memory(each) not in self.own | self.lasting:
+            if _memory(each) not in self.own and _memory(each) not in self.lasting:
                 self.own.add(_memory(each))
                 self.bytes += each.untyped_storage().nbytes()
         call = ", ".join(
@@ -171,7 +178,7 @@ class _Recorder(TorchDispatchMode):
             return self.names[id(tensor)]
         if _memory(tensor) in self.own:
             # Another object over memory that a replay makes anew.
-            raise NotRecordable("the recording lost track of a tensor")
+            raise NotRecordable("it makes a tensor by ways that cannot be recorded")
         return self._constant("c", tensor)
 
     def _constant(self, kind: str, value: object) -> str:
@@ -211,6 +218,14 @@ class _Recorder(TorchDispatchMode):
         exec(compile(source, "<tape>", "exec"), scope)
         # Out of its own globals: in a circle the tensors would wait for the garbage collector.
         return Tape(scope.pop("run"), source, len(self.lines), self.bytes)
+
+
+def _picks_by_number(func: OpOverload, args: Any) -> bool:
+    """Whether it is an indexing without a mask, whose shape follows from the indices' shapes."""
+    masks = (torch.bool, torch.uint8)
+    return func is torch.ops.aten.index.Tensor and all(
+        each is None or each.dtype not in masks for each in args[1]
+    )
 
 
 def _is_view(func: OpOverload) -> bool:

@@ -6,16 +6,24 @@ cannot be recorded and what remembers its steps outside of tensors trains alone.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping, Sequence
+import random
+import re
+import sys
+import textwrap
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import FunctionType, ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lrsearch.data.interrupts import is_interrupt
-from lrsearch.train.course import release
+from lrsearch.train.course import release, state_of
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.fused import build
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
@@ -33,12 +41,30 @@ STEPS = 2
 """A flag may first matter in the second step."""
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
-LOW_TOLERANCE = 5e-2
-"""Largest difference over a tensor's largest entry; the second in bfloat16."""
+LOW_TOLERANCE = 0.25
+"""Largest difference over a tensor's largest entry; the second in bfloat16, where gradients of
+small layers differ by a tenth from rounding alone: float32 is tried first, and shows the rest."""
 
-FLOOR = 1e-2
+FLOOR = 1e-1
 """Gradients are compared on a scale of at least this share of the model's largest: those that
 cancel, as a bias's before batch norm, are rounding alone."""
+
+
+_PLAIN = {
+    r"\.item\(\)|data-dependent control flow|data pointer": "it reads values back from tensors, as "
+    ".item() and `if` do",
+    r"dynamic shape": "the shape of a result depends on values",
+    r"escaped": "it keeps tensors beyond its forward, as activation checkpointing does",
+    r"setup_context|generate_vmap_rule": "an autograd function that it uses has no rule for vmap",
+    r"[Ss]parse": "it has sparse tensors",
+    r"accessing `data`": "it uses the .data of a tensor",
+    r"single memory location|in extra_args": "it changes in place what all lanes share",
+    r"(?:rule not implemented for|not yet support) (aten::\w+)": "vmap has no rule for {}",
+}
+"""What common errors under vmap mean."""
+
+LONGEST = 160
+"""Characters of an error that are shown."""
 
 
 class _Differs(Exception):
@@ -50,39 +76,78 @@ def refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str
 
     A model that cannot be built raises as `build_model`.
     """
+    own = trials[0].config["train"]["precision"]
+    for each in dict.fromkeys(("float32", own)):
+        if reason := _refuse([_with_precision(trial, each) for trial in trials], data, workplace):
+            return reason
+    return ""
+
+
+def _with_precision(trial: Trial, kind: str) -> Trial:
+    train = {**trial.config["train"], "precision": kind}
+    return replace(trial, config={**trial.config, "train": train})
+
+
+def _refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str:
     # Other weights in the second lane, whatever its seed: what mixes lanes up must show.
     pair = [trials[0], replace(trials[1 % len(trials)], seed=trials[0].seed + 1)]
     models = [build(each, data, workplace) for each in (*pair, trials[0])]
-    for name, module in models[0].named_modules():
-        if _has_hooks(module):
-            return f"hooks are registered on its {name or 'outermost'} module"
     try:
+        _check(models[0])
         _Trial(pair, models[:2], Skeleton(models[2]), data).compare()
     except (NotRecordable, _Differs) as error:
         return str(error)
     except BaseException as error:  # A user's code may raise anything.
         if is_interrupt(error) or isinstance(error, GeneratorExit):
             raise
-        memory = is_out_of_memory(error)
-        text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        reason = "two lanes run out of memory" if is_out_of_memory(error) else _explain(error)
         release(error)
-        return "two lanes run out of memory" if memory else f"it does not run under vmap ({text})"
+        return reason
     return ""
+
+
+def _explain(error: BaseException) -> str:
+    text = str(error).strip()
+    for pattern, meaning in _PLAIN.items():
+        if found := re.search(pattern, text):
+            return meaning.format(*found.groups())
+    text = f"{type(error).__name__}: {text.partition(chr(10))[0]}"
+    return f"trying it in lanes raised {textwrap.shorten(text, LONGEST)}"
+
+
+def _check(model: nn.Module) -> None:
+    """Raises what can be seen without trying."""
+    for name, module in model.named_modules():
+        if _has_hooks(module):
+            raise _Differs(f"hooks are registered on its {name or 'outermost'} module")
+        if type(module).__name__ == "OptimizedModule" or module._compiled_call_impl is not None:
+            raise _Differs("it is compiled, by torch.compile")
+    skeleton = Skeleton(model)
+    types = {str(each.dtype).removeprefix("torch.") for each in skeleton.parameters.values()}
+    if not types:
+        raise _Differs("it has no parameters to train")
+    if types not in ({"float32"}, {"float64"}):
+        raise _Differs(f"its parameters are not all float32, but {' and '.join(sorted(types))}")
+    known = skeleton.state_dict(skeleton.parameters, skeleton.fixed)
+    if extra := sorted(state_of(model).keys() ^ known.keys()):
+        raise _Differs(f"its state dict has {extra[0]}, which is no parameter and no buffer")
 
 
 def _has_hooks(module: nn.Module) -> bool:
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, kind) for kind in kinds) or any(
-        each._backward_hooks for each in module.parameters(recurse=False)
+        each._backward_hooks or each._post_accumulate_grad_hooks
+        for each in module.parameters(recurse=False)
     )
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One training's step: its loss, gradients, and the fixed tensors after the forward pass."""
+    """One training's step up to the update: its loss, gradients, parameters and fixed tensors."""
 
     loss: Tensor
     gradients: Tensors
+    parameters: Tensors
     fixed: Tensors
 
 
@@ -99,7 +164,7 @@ class _Trial:
         self.needs = needs_of(self.trains[0]) | needs_of(self.trains[1])
         self.low = self.trains[0]["precision"] == "bfloat16"
         dtype = next(iter(skeleton.parameters.values())).dtype
-        self.tolerance = LOW_TOLERANCE if self.low else TOLERANCE.get(dtype, LOW_TOLERANCE)
+        self.tolerance = LOW_TOLERANCE if self.low else TOLERANCE[dtype]
         self.optimizer = STACKED[self.trains[0]["optimizer"]["name"]]
         seeds = [trial_seeds(each.seed) for each in pair]
         self.states = [
@@ -117,27 +182,31 @@ class _Trial:
         self.rows = [torch.stack([next(each) for each in orders]) for _ in range(STEPS)]
 
     def compare(self) -> None:
-        """Raises what speaks against lanes."""
+        """Raises what speaks against lanes. What happens comes in the order of a real training."""
         program = Program(self.skeleton, self.trains[0], self.needs, self.data, 2)
         states, first = self.states, list(self.states)
+        for model, state in zip(
+            (*self.models, self.skeleton.model), (*states, states[0]), strict=True
+        ):
+            self._evaluate(model, state, self.data.x_train.index_select(0, self.rows[0][0]))
         remembered: dict[str, object] = {}
         for step, rows in enumerate(self.rows):
             alone = [self._step_alone(lane, states[lane], rows[lane]) for lane in range(2)]
             if step:
                 self._compare_memory(remembered)
             remembered = _memory(self.models[0])
+            numbers = self._tabulate(program, (0, 1), step)
+            self._put(program, states, (0, 1))
+            program.advance(rows.unsqueeze(0), numbers)
+            found = [program.take(lane) for lane in range(2)]
             self._put(program, states, (0, 1))
             losses, gradients = program.compute_gradients(rows)
             for lane, single in enumerate(alone):
                 self._compare_step(single, losses[lane], gradients, program, lane)
-            numbers = self._tabulate(program, (0, 1), step)
             program.update(gradients, numbers[0])
-            expected = [program.take(lane) for lane in range(2)]
-            self._put(program, states, (0, 1))
-            program.advance(rows.unsqueeze(0), numbers)
-            states = [program.take(lane) for lane in range(2)]
+            states = found
             for lane in range(2):
-                self._compare_states("a recorded step", expected[lane], states[lane])
+                self._compare_states("a recorded step", program.take(lane), states[lane])
             first = first if step else states
         self._compare_outputs(program, states)
         if self.exact:
@@ -166,8 +235,23 @@ class _Trial:
         gradients = {name: each.grad for name, each in named.items() if each.grad is not None}
         for each in named.values():
             each.grad = None
-        fixed = {name: each.detach().clone() for name, each in Skeleton(model).fixed.items()}
-        return _Step(loss, gradients, fixed)
+        now = Skeleton(model)
+        parameters = {name: each.detach().clone() for name, each in now.parameters.items()}
+        fixed = {name: each.detach().clone() for name, each in now.fixed.items()}
+        return _Step(loss, gradients, parameters, fixed)
+
+    @torch.no_grad()
+    def _evaluate(self, model: nn.Module, state: LaneState, x: Tensor) -> Tensor:
+        """A module's outputs; raises where it changes its tensors to give them."""
+        self._load(model, state)
+        model.eval()
+        with precision(self.device, self.low):
+            out = widen(model(x))
+        before, now = {**state.parameters, **state.fixed}, Skeleton(model)
+        for name, each in {**now.parameters, **now.fixed}.items():
+            if name not in before or not _equal(each, before[name]):
+                raise _Differs(f"its forward changes {name} in evaluation, too")
+        return out
 
     def _load(self, model: nn.Module, state: LaneState) -> None:
         Skeleton(model).load(state)
@@ -187,13 +271,16 @@ class _Trial:
             raise _Differs(f"in lanes other parameters get gradients: {', '.join(names[:3])}")
         # Sparse ones cannot be stacked, and would have been refused by name when recorded.
         dense = {name: each.to_dense() for name, each in alone.gradients.items()}
-        largest = max((float(each.abs().max()) for each in dense.values()), default=0.0)
+        filled = [each for each in dense.values() if each.numel()]
+        largest = max((float(each.abs().max()) for each in filled), default=0.0)
         for name, each in dense.items():
             self._agree(f"the gradient of {name}", each, gradients[name][lane], FLOOR * largest)
         if alone.fixed.keys() != program.fixed.keys():
             raise _Differs("its forward adds or removes buffers")
         for name, each in alone.fixed.items():
             self._agree(f"the buffer {name}", each, program.fixed[name][lane])
+        for name, each in alone.parameters.items():  # Which a forward may change, too.
+            self._agree(f"the parameter {name}", each, program.parameters[name][lane])
 
     def _compare_states(self, what: str, expected: LaneState, found: LaneState) -> None:
         parts = [(expected.parameters, found.parameters), (expected.fixed, found.fixed)]
@@ -203,13 +290,13 @@ class _Trial:
                 if not self.exact:
                     self._agree(f"{name} after {what}", each, right[name])
                 elif not _equal(each, right[name]):
-                    raise _Differs(f"{what} gives another {name}")
+                    raise _Differs(f"{what} differs in {name}")
 
     def _compare_memory(self, before: Mapping[str, object]) -> None:
         after = _memory(self.models[0])
         changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         if changed:
-            raise _Differs(f"its forward changes {changed[0]}, which is no tensor changed in place")
+            raise _Differs(f"its forward changes {changed[0]}, which no recording repeats")
 
     def _compare_outputs(self, program: Program, states: Sequence[LaneState]) -> None:
         """Of evaluations: outputs of a chunk, and the summed loss over the validation split."""
@@ -221,13 +308,14 @@ class _Trial:
             seen = x.expand(2, *x.shape)
             outputs = program.forward(program.parameters, program.fixed, seen, Noise(()))
         for lane, state in enumerate(states):
-            self._load(self.models[lane], state)
-            sums = validation_sums(self.models[lane], self.data, self.trains[lane])
-            with torch.no_grad(), precision(self.device, self.low):
-                alone = widen(self.models[lane](x))
+            alone = self._evaluate(self.models[lane], state, x)
             self._agree("an evaluation's output", alone, widen(outputs[lane]))
+            remembered = _memory(self.models[0])
+            sums = validation_sums(self.models[lane], self.data, self.trains[lane])
+            self._compare_memory(remembered)
             self._agree("the validation loss", sums[0], recorded[lane][0])
             self._agree("the replayed validation loss", recorded[lane][0], replayed[lane][0])
+            self._compare_states("an evaluation", state, program.take(lane))
 
     def _compare_neighbours(self, program: Program, expected: Sequence[LaneState]) -> None:
         """A lane must come out the same, bit by bit, whoever trains beside it."""
@@ -236,7 +324,7 @@ class _Trial:
         self._put(three, self.states, lanes)
         three.advance(rows[list(lanes)].unsqueeze(0), self._tabulate(three, lanes, 0))
         for place, lane in enumerate(lanes):
-            self._compare_states("a step beside others", expected[lane], three.take(place))
+            self._compare_states("a step beside other lanes", expected[lane], three.take(place))
         numbers = self._tabulate(program, (0, 0), 0)
         self._put(program, self.states, (0, 0))
         program.advance(rows[:1], numbers)
@@ -261,27 +349,82 @@ def _equal(left: Tensor, right: Tensor) -> bool:
     return torch.allclose(left, right, rtol=0.0, atol=0.0, equal_nan=left.is_floating_point())
 
 
+_PLACES = ("_parameters", "_buffers", "_modules")
+
+LIMIT = 1000
+"""Values that are looked at in one attribute."""
+
+
 def _memory(model: nn.Module) -> dict[str, object]:
-    """What a module holds beside the contents of its tensors, by attribute: identities, the
-    values of plain things, and how often a tensor that is no parameter or buffer was changed."""
-    found: dict[str, object] = {}
+    """What can steer a module beside the contents of its tensors, by name: its attributes, those of
+    its classes, the globals of their modules, and the global generators."""
+    held = {id(each) for each in (*model.parameters(), *model.buffers())}
+    look = _Look(held)
+    found: dict[str, object] = {
+        "the state of Python's random": random.getstate(),
+        "the state of numpy's random": look.at(np.random.get_state()),
+    }
+    kinds: dict[type, None] = {}
     for prefix, module in model.named_modules():
+        kinds |= dict.fromkeys(type(module).__mro__)
         for name, value in vars(module).items():
-            path = f"{prefix}.{name}" if prefix else name
-            if name in ("_parameters", "_buffers", "_modules"):
+            path = f"{prefix}.{name}".strip(".")
+            if name in _PLACES:
                 found |= {f"{prefix}.{key}".strip("."): id(each) for key, each in value.items()}
             else:
-                found[path] = _fingerprint(value)
+                found[path] = look.at(value)
+    for kind in kinds:
+        if kind.__module__.partition(".")[0] in ("torch", "builtins", "lrsearch"):
+            continue
+        scope = sys.modules.get(kind.__module__)
+        for owner, values in ((kind.__name__, vars(kind)), (kind.__module__, vars(scope))):
+            for name, value in values.items():
+                if not name.startswith("__"):
+                    found[f"{owner}.{name}"] = look.at(value)
     return found
 
 
-def _fingerprint(value: Any) -> object:
-    if isinstance(value, bool | int | float | str | None | complex):
-        return value
-    if isinstance(value, Tensor):
-        return id(value), value._version
-    if isinstance(value, Mapping):
-        return id(value), tuple((id(key), id(each)) for key, each in value.items())
-    if isinstance(value, Sequence | set | frozenset):
-        return id(value), tuple(id(each) for each in value)
-    return id(value)
+class _Look:
+    """Values by their content where that is plain, by identity where not. `held` are tensors
+    whose contents are no concern, by id."""
+
+    def __init__(self, held: set[int]) -> None:
+        self.held, self.left = held, LIMIT
+
+    def at(self, value: Any) -> object:
+        """Its content, to compare with what it is later."""
+        self.left = LIMIT
+        return self._at(value, 6)
+
+    def _at(self, value: Any, depth: int) -> object:
+        self.left -= 1
+        if isinstance(
+            value, bool | int | float | complex | str | bytes | None | np.generic | itertools.count
+        ):
+            return repr(value)  # NaN equals itself so.
+        if isinstance(value, Tensor):
+            return id(value), id(value) in self.held or value._version
+        if isinstance(value, np.ndarray):
+            return value.tobytes() if value.nbytes < 2**20 else id(value)
+        if isinstance(value, torch.Generator):
+            return value.get_state().numpy().tobytes()
+        if isinstance(value, random.Random):
+            return value.getstate()
+        if isinstance(value, np.random.Generator):
+            return repr(value.bit_generator.state)
+        if isinstance(value, np.random.RandomState):
+            return self._at(value.get_state(), depth)
+        parts: Iterable[Any]
+        if isinstance(value, Mapping):
+            parts = itertools.chain.from_iterable(value.items())
+        elif isinstance(value, list | tuple | set | frozenset | deque):
+            parts = value
+        elif isinstance(value, FunctionType):
+            parts = [each.cell_contents for each in value.__closure__ or ()]
+        elif not isinstance(value, type | ModuleType) and hasattr(value, "__dict__"):
+            parts = vars(value).values()
+        else:
+            return id(value)
+        if depth == 0 or self.left < 0:
+            return id(value)
+        return type(value), tuple(self._at(each, depth - 1) for each in parts)

@@ -1,0 +1,994 @@
+"""Small models, one for each family of layers and one for each way a model can resist training in
+lanes, in a module that specs can name."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils.checkpoint import checkpoint
+
+VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "flat": lambda x: x.flatten(1),
+    "image": lambda x: x,
+    "rows": lambda x: x.squeeze(1),
+    "signal": lambda x: x.flatten(2),
+    "volume": lambda x: x.reshape(len(x), 1, 4, 4, 4),
+    "tokens": lambda x: (x.detach().flatten(1).clamp(-2, 2) * 2).round().long() + 4,
+}
+"""A sample of 1x8x8 as what a layer takes; tokens are 0 to 8."""
+
+
+class Called(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class Classifier(nn.Module):
+    """A layer between two linear ones."""
+
+    def __init__(self, layer: nn.Module, view: str, num_classes: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.stem = nn.Identity() if view == "tokens" else nn.Linear(64, 64)
+        self.layer, self.view = layer, VIEWS[view]
+        self.head = nn.LazyLinear(num_classes)
+        self.to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.to(self.dtype)
+        x = self.stem(x.flatten(1)).reshape(x.shape)
+        out = self.layer(self.view(x))
+        if isinstance(out, tuple):
+            out = out[0]
+        return self.head(out.flatten(1).to(self.dtype))
+
+
+class Attention(nn.Module):
+    def __init__(self, **given) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True, **given)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.attention(x, x, x, need_weights=False)[0]
+
+
+class Causal(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(8, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
+
+class Unpooled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        out, indices = F.max_pool2d(x, 2, return_indices=True)
+        return F.max_unpool2d(out, indices, 2)
+
+
+class Bags(nn.Module):
+    def __init__(self, **given) -> None:
+        super().__init__()
+        self.bag = nn.EmbeddingBag(9, 8, **given)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bag(x.reshape(-1, 8)).reshape(len(x), -1)
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.bilinear = nn.Bilinear(32, 32, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bilinear(x[:, :32], x[:, 32:])
+
+
+class Cells(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.gru = nn.LSTMCell(8, 8), nn.GRUCell(8, 8)
+        self.tanh, self.relu = nn.RNNCell(8, 8, bias=False), nn.RNNCell(8, 8, nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        zeros = x.new_zeros(len(x), 8)
+        states, state, other, out = (zeros, zeros), zeros, zeros, zeros
+        for each in x.unbind(1):
+            states = self.lstm(each, states)
+            state = self.gru(states[0], state)
+            other = self.tanh(state, other)
+            out = self.relu(other, out)
+        return out
+
+
+class Relative(nn.Module):
+    """Looked up by integer indices, from a buffer and a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(15))
+        index = torch.arange(8)
+        self.register_buffer("index", index[:, None] - index[None] + 7)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.table[self.index]
+
+
+class Kept(nn.Module):
+    """Counts and averages in buffers, in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("mean", torch.zeros(64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.calls += 1
+            with torch.no_grad():
+                self.mean.lerp_(x.mean(0), 0.1)
+        return torch.where(self.calls > 1, x - self.mean, x)
+
+
+class Frozen(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.unused = nn.Linear(64, 64), nn.Linear(3, 3)
+        self.inner.requires_grad_(False)
+        self.unused.weight.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x).tanh()
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Linear(64, 64) for _ in range(3))
+        self.second.weight = self.first.weight
+        self.third = self.first
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.third(self.second(self.first(x).relu()).relu())
+
+
+class Cube(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x**3
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return 3 * x**2 * gradient
+
+
+class Encoder(nn.TransformerEncoderLayer):
+    def __init__(self, **given) -> None:
+        super().__init__(8, 2, 16, batch_first=True, **given)
+
+
+RELU = nn.ReLU
+LAYERS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
+    "linear": ("flat", lambda: nn.Linear(64, 16)),
+    "linear, no bias": ("rows", lambda: nn.Linear(8, 16, bias=False)),
+    "bilinear": ("flat", Pair),
+    "conv1d": ("signal", lambda: nn.Conv1d(1, 4, 3)),
+    "conv2d": ("image", lambda: nn.Conv2d(1, 4, 3, padding=1)),
+    "conv2d, grouped, dilated": (
+        "image",
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 4, 1), nn.Conv2d(4, 8, 3, groups=4, dilation=2, stride=2)
+        ),
+    ),
+    "conv2d, circular": ("image", lambda: nn.Conv2d(1, 4, 3, padding=1, padding_mode="circular")),
+    "conv3d": ("volume", lambda: nn.Conv3d(1, 4, 3)),
+    "conv transpose": ("image", lambda: nn.ConvTranspose2d(1, 4, 3, stride=2)),
+    "batch norm 1d": ("flat", lambda: nn.BatchNorm1d(64)),
+    "batch norm 2d": ("image", lambda: nn.BatchNorm2d(1)),
+    "batch norm, no statistics": ("image", lambda: nn.BatchNorm2d(1, track_running_stats=False)),
+    "batch norm, not affine": ("flat", lambda: nn.BatchNorm1d(64, affine=False)),
+    "batch norm, momentum none": ("flat", lambda: nn.BatchNorm1d(64, momentum=None)),
+    "group norm": ("image", lambda: nn.Sequential(nn.Conv2d(1, 4, 1), nn.GroupNorm(2, 4))),
+    "instance norm": (
+        "image",
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 1), nn.InstanceNorm2d(4, affine=True)),
+    ),
+    "instance norm, statistics": ("image", lambda: nn.InstanceNorm2d(1, track_running_stats=True)),
+    "layer norm": ("rows", lambda: nn.LayerNorm(8)),
+    "rms norm": ("rows", lambda: nn.RMSNorm(8)),
+    "local response norm": ("image", lambda: nn.LocalResponseNorm(2)),
+    "prelu": ("flat", lambda: nn.PReLU(64)),
+    "activations": (
+        "flat",
+        lambda: nn.Sequential(
+            *(nn.ELU(), nn.SELU(), nn.CELU(), nn.Softplus(), nn.Mish(), nn.Hardswish()),
+            *(nn.LogSigmoid(), nn.Softsign(), nn.Softshrink(0.1), nn.GELU(), nn.SiLU()),
+            *(nn.LeakyReLU(), nn.Hardtanh(), nn.Tanhshrink(), nn.Sigmoid(), nn.Softmax(-1)),
+        ),
+    ),
+    "glu": ("flat", lambda: nn.GLU()),
+    "maxout": ("flat", lambda: Called(lambda x: x.unflatten(1, (16, 4)).amax(-1))),
+    "relu in place": ("flat", lambda: nn.Sequential(nn.Linear(64, 16), nn.ReLU(inplace=True))),
+    "dropout": ("flat", lambda: nn.Dropout(0.3)),
+    "dropout in place": (
+        "flat",
+        lambda: nn.Sequential(nn.Linear(64, 16), nn.Dropout(0.3, inplace=True)),
+    ),
+    "dropout, twice, functional": (
+        "flat",
+        lambda: Called(lambda x: F.dropout(F.dropout(x, 0.2).relu(), 0.4)),
+    ),
+    "dropout of everything": ("flat", lambda: nn.Dropout(1.0)),
+    "dropout1d": ("rows", lambda: nn.Dropout1d(0.3)),
+    "dropout2d": (
+        "image",
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 1), nn.Dropout2d(0.3)),
+    ),
+    "dropout3d": (
+        "volume",
+        lambda: nn.Sequential(nn.Conv3d(1, 4, 1), nn.Dropout3d(0.3)),
+    ),
+    "alpha dropout": ("flat", lambda: nn.AlphaDropout(0.3)),
+    "feature alpha dropout": ("rows", lambda: nn.FeatureAlphaDropout(0.3)),
+    "rrelu": ("flat", nn.RReLU),
+    "rrelu, no range": ("flat", lambda: nn.RReLU(0.1, 0.1)),
+    "embedding": ("tokens", lambda: nn.Embedding(9, 4)),
+    "embedding, padding": ("tokens", lambda: nn.Embedding(9, 4, padding_idx=4)),
+    "embedding, max norm": ("tokens", lambda: nn.Embedding(9, 4, max_norm=1.0)),
+    "embedding, by frequency": ("tokens", lambda: nn.Embedding(9, 4, scale_grad_by_freq=True)),
+    "embedding, sparse": ("tokens", lambda: nn.Embedding(9, 4, sparse=True)),
+    "one hot": ("tokens", lambda: Called(lambda x: F.one_hot(x, 9).to(torch.get_default_dtype()))),
+    "embedding bag, mean": ("tokens", Bags),
+    "embedding bag, sum": ("tokens", lambda: Bags(mode="sum")),
+    "embedding bag, max": ("tokens", lambda: Bags(mode="max")),
+    "rnn": ("rows", lambda: nn.RNN(8, 16, batch_first=True)),
+    "lstm": ("rows", lambda: nn.LSTM(8, 16, batch_first=True)),
+    "lstm, two ways, two layers": (
+        "rows",
+        lambda: nn.LSTM(8, 8, num_layers=2, bidirectional=True, batch_first=True),
+    ),
+    "lstm, projected": ("rows", lambda: nn.LSTM(8, 16, proj_size=4, batch_first=True)),
+    "lstm, dropout": ("rows", lambda: nn.LSTM(8, 8, num_layers=2, dropout=0.3, batch_first=True)),
+    "gru": ("rows", lambda: nn.GRU(8, 16, batch_first=True)),
+    "cells": ("rows", Cells),
+    "attention": ("rows", Attention),
+    "attention, dropout": ("rows", lambda: Attention(dropout=0.3)),
+    "attention, causal": ("rows", Causal),
+    "attention, other sizes": ("rows", lambda: Attention(add_bias_kv=True, bias=False)),
+    "transformer encoder": ("rows", lambda: Encoder(dropout=0.0)),
+    "transformer encoder, dropout": ("rows", Encoder),
+    "transformer encoder, norm first": ("rows", lambda: Encoder(norm_first=True)),
+    "transformer decoder": (
+        "rows",
+        lambda: Decoder(),
+    ),
+    "max pool": ("image", lambda: nn.MaxPool2d(2)),
+    "max pool 1d, 3d": (
+        "volume",
+        lambda: nn.Sequential(nn.MaxPool3d(2), nn.Flatten(2), nn.MaxPool1d(2)),
+    ),
+    "max pool, unpool": ("image", Unpooled),
+    "average pool": ("image", lambda: nn.AvgPool2d(3, stride=2, padding=1)),
+    "adaptive pools": (
+        "image",
+        lambda: nn.Sequential(nn.AdaptiveMaxPool2d(5), nn.AdaptiveAvgPool2d(3)),
+    ),
+    "lp pool": ("image", lambda: nn.LPPool2d(2, 2)),
+    "fractional max pool": ("image", lambda: nn.FractionalMaxPool2d(2, output_size=3)),
+    "upsample": ("image", lambda: nn.Upsample(scale_factor=2, mode="bilinear")),
+    "upsample, nearest": ("image", lambda: nn.Upsample(scale_factor=2)),
+    "interpolate, bicubic": (
+        "image",
+        lambda: Called(lambda x: F.interpolate(x, size=5, mode="bicubic", align_corners=True)),
+    ),
+    "pixel shuffle": ("image", lambda: nn.Sequential(nn.PixelUnshuffle(4), nn.PixelShuffle(2))),
+    "fold, unfold": (
+        "image",
+        lambda: nn.Sequential(nn.Unfold(3, padding=1), nn.Fold((8, 8), 3, padding=1)),
+    ),
+    "padding": ("image", lambda: nn.Sequential(nn.ReflectionPad2d(2), nn.ReplicationPad2d(1))),
+    "grid sample": ("image", lambda: Called(sample)),
+    "einsum": ("rows", lambda: Called(lambda x: torch.einsum("nij,nkj->nik", x, x))),
+    "gather": ("rows", lambda: Called(lambda x: x.gather(2, x.argsort(2)[:, :, :4]))),
+    "indexed by integers": ("rows", Relative),
+    "indexed by a list": ("flat", lambda: Called(lambda x: x[:, [3, 1, 2]])),
+    "indexed by a mask": ("flat", lambda: Called(lambda x: x[:, torch.arange(64) % 3 == 0])),
+    "scatter": (
+        "rows",
+        lambda: Called(lambda x: torch.zeros_like(x).scatter_add(2, x.argmax(2, True), x)),
+    ),
+    "masked fill": ("flat", lambda: Called(lambda x: x.masked_fill(x > 1, 0.5))),
+    "assigned by a mask": ("flat", lambda: Called(clip)),
+    "assigned in place": ("flat", lambda: Called(assign)),
+    "cumsum": ("flat", lambda: Called(lambda x: x.cumsum(1))),
+    "sort, topk": ("flat", lambda: Called(lambda x: x.sort(1)[0] + x.topk(64, 1)[0])),
+    "median, quantile": (
+        "flat",
+        lambda: Called(lambda x: torch.stack([x.median(1)[0], x.quantile(0.3, 1)], 1)),
+    ),
+    "logsumexp, norm": (
+        "rows",
+        lambda: Called(lambda x: x.logsumexp(2) + torch.linalg.vector_norm(x, dim=2)),
+    ),
+    "cosine similarity, cdist": (
+        "rows",
+        lambda: Called(
+            lambda x: torch.cdist(x, x.flip(1)) + F.cosine_similarity(x, x[:, :1], 2).unsqueeze(2)
+        ),
+    ),
+    "solve": (
+        "rows",
+        lambda: Called(lambda x: torch.linalg.solve(x @ x.mT + torch.eye(8).to(x), x)),
+    ),
+    "svd": ("rows", lambda: Called(torch.linalg.svdvals)),
+    "fft": ("flat", lambda: Called(lambda x: torch.view_as_real(torch.fft.rfft(x)))),
+    "complex": ("flat", lambda: Called(lambda x: torch.complex(x, x * 2).exp().abs())),
+    "chunks": ("flat", lambda: Called(lambda x: torch.cat([p.tanh() for p in x.chunk(5, 1)], 1))),
+    "a view": ("rows", lambda: Called(lambda x: x.transpose(1, 2)[:, ::2])),
+    "checkpoint": ("flat", lambda: Checkpointed(False)),
+    "checkpoint, reentrant": ("flat", lambda: Checkpointed(True)),
+    "checkpoint with dropout": ("flat", lambda: Checkpointed(False, 0.3)),
+    "spectral norm": ("flat", lambda: parametrizations.spectral_norm(nn.Linear(64, 16))),
+    "weight norm": ("flat", lambda: parametrizations.weight_norm(nn.Linear(64, 16))),
+    "orthogonal": ("flat", lambda: parametrizations.orthogonal(nn.Linear(64, 16))),
+    "spectral norm, by a hook": ("flat", lambda: nn.utils.spectral_norm(nn.Linear(64, 16))),
+    "packed sequences": ("rows", lambda: Packed()),
+    "kept in buffers": ("flat", Kept),
+    "frozen, unused": ("flat", Frozen),
+    "tied": ("flat", Tied),
+    "own function, with a rule": ("flat", lambda: Called(Cube.apply)),
+    "half inside": ("flat", lambda: Called(lambda x: (x.half() * 2).to(x))),
+    "float64 inside": ("flat", lambda: Called(lambda x: x.double().logsumexp(1, True).to(x) + x)),
+}
+
+
+class Decoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.TransformerDecoderLayer(8, 2, 16, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = nn.Transformer.generate_square_subsequent_mask(8).to(x)
+        return self.layer(x, x.flip(1), tgt_mask=mask, tgt_is_causal=True)
+
+
+def sample(x: Tensor) -> Tensor:
+    grid = torch.linspace(-1, 1, 5, dtype=x.dtype)
+    both = torch.stack(torch.meshgrid(grid, grid, indexing="ij"), -1)
+    return F.grid_sample(x, both.expand(len(x), -1, -1, -1), align_corners=True)
+
+
+def clip(x: Tensor) -> Tensor:
+    x = x.clone()
+    x[x > 1] = 1
+    return x
+
+
+def assign(x: Tensor) -> Tensor:
+    out = torch.empty_like(x)
+    out[:, ::2] = x[:, ::2].tanh()
+    out[:, 1::2] = x[:, 1::2]
+    return out
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, reentrant: bool, rate: float = 0.0) -> None:
+        super().__init__()
+        self.reentrant = reentrant
+        self.inner = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Dropout(rate))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return checkpoint(self.inner, x, use_reentrant=self.reentrant)
+
+
+class Packed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(8, 8, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        lengths = torch.arange(len(x)) % 8 + 1
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=8)[0]
+
+
+def layer(family: str, num_classes: int, dtype: str = "float32") -> nn.Module:
+    view, make = LAYERS[family]
+    return Classifier(make(), view, num_classes, getattr(torch, dtype))
+
+
+# Ways to resist
+
+
+class Net(nn.Module):
+    """The model the others are made of."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(64, 16), nn.Linear(16, num_classes)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.first(x).tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.hidden(x.flatten(1)))
+
+
+class Branches(Net):
+    def hidden(self, x):
+        h = super().hidden(x)
+        return h if h.mean() > 0 else -h
+
+
+class BranchesOnItsInput(Net):
+    def hidden(self, x):
+        return super().hidden(x if x.mean() > 0 else -x)
+
+
+class ReadsItsInput(Net):
+    def hidden(self, x):
+        return super().hidden(x / x.abs().max().item())
+
+
+class Lists(Net):
+    def hidden(self, x):
+        return super().hidden(x * len(x[:, 0].tolist()))
+
+
+class Rebinds(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.register_buffer("mean", torch.zeros(64))
+
+    def hidden(self, x):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+        return super().hidden(x - self.mean)
+
+
+class Warms(Net):
+    """Another from the second step on."""
+
+    warm = False
+
+    def hidden(self, x):
+        h = super().hidden(x)
+        if self.training:
+            h, self.warm = (-h if self.warm else h), True
+        return h
+
+
+class Counts(Net):
+    """Another from the hundredth step on."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.calls = 0
+
+    def hidden(self, x):
+        self.calls += self.training
+        h = super().hidden(x)
+        return h if self.calls < 100 else -h
+
+
+class CountsDeeply(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.state = {"inner": [deque([0])]}
+
+    def hidden(self, x):
+        counted = self.state["inner"][0]
+        counted.append(counted.pop() + 1)
+        return super().hidden(x) * (1 if counted[0] < 100 else -1)
+
+
+class Meter:
+    total = 0.0
+
+    def add(self, value):
+        self.total += value
+
+
+class CountsElsewhere(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.meter = Meter()
+
+    def hidden(self, x):
+        self.meter.add(1.0)
+        return super().hidden(x) * (1 if self.meter.total < 100 else -1)
+
+
+class CountsInItsClass(Net):
+    calls = 0
+
+    def hidden(self, x):
+        CountsInItsClass.calls += 1
+        return super().hidden(x) * (1 if self.calls < 100 else -1)
+
+
+CALLS = itertools.count()
+
+
+class CountsInItsModule(Net):
+    def hidden(self, x):
+        return super().hidden(x) * (1 if next(CALLS) < 100 else -1)
+
+
+def counting():
+    calls = 0
+
+    def change(x):
+        nonlocal calls
+        calls += 1
+        return x if calls < 100 else -x
+
+    return change
+
+
+class CountsInAClosure(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.change = counting()
+
+    def hidden(self, x):
+        return self.change(super().hidden(x))
+
+
+class Remembers(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.seen = []
+
+    def hidden(self, x):
+        self.seen.append(x.detach())
+        return super().hidden(x)
+
+
+class CountsInAPlainTensor(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.calls = torch.zeros(())
+
+    def hidden(self, x):
+        self.calls += 1
+        return super().hidden(x) * torch.where(self.calls < 100, 1, -1)
+
+
+class AveragesInAPlainTensor(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.mean = torch.zeros(64)
+
+    def hidden(self, x):
+        self.mean.lerp_(x.detach().mean(0), 0.1)
+        return super().hidden(x - self.mean)
+
+
+class NormsInPlainTensors(Net):
+    """Whose change the schema of the operation does not tell."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.mean, self.variance = torch.zeros(64), torch.ones(64)
+
+    def hidden(self, x):
+        return super().hidden(F.batch_norm(x, self.mean, self.variance, training=self.training))
+
+
+class AveragesInNumpy(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.scale = np.ones(1)
+
+    def hidden(self, x):
+        self.scale *= 0.999
+        return super().hidden(x) * float(self.scale[0])
+
+
+class DrawsByPython(Net):
+    """Skips a layer now and then."""
+
+    def hidden(self, x):
+        return super().hidden(x) if random.random() < 0.9 else self.first(x)
+
+
+class DrawsByNumpy(Net):
+    def hidden(self, x):
+        return super().hidden(x) if np.random.random() < 0.9 else self.first(x)
+
+
+class DrawsByItsOwn(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.dice = np.random.default_rng(0)
+
+    def hidden(self, x):
+        return super().hidden(x) if self.dice.random() < 0.9 else self.first(x)
+
+
+class Noisy(Net):
+    def hidden(self, x):
+        h = super().hidden(x)
+        return h + 0.1 * torch.rand_like(h) if self.training else h
+
+
+class NoisyFromItsOwn(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.dice = torch.Generator().manual_seed(0)
+
+    def hidden(self, x):
+        h = super().hidden(x)
+        return h + 0.1 * torch.randn(16, generator=self.dice) if self.training else h
+
+
+class DropsPaths(Net):
+    def hidden(self, x):
+        h = super().hidden(x)
+        return h * h.new_empty(len(h), 1).bernoulli_(0.9) if self.training else h
+
+
+class NoisyInEvaluation(Net):
+    def hidden(self, x):
+        h = super().hidden(x)
+        return h if self.training else h + 0.1 * torch.rand_like(h)
+
+
+class DropsInEvaluation(Net):
+    def hidden(self, x):
+        return F.dropout(super().hidden(x), 0.1)
+
+
+class ClampsItsWeights(Net):
+    """In place, which lanes do as well."""
+
+    def hidden(self, x):
+        with torch.no_grad():
+            if self.training:
+                self.first.weight.clamp_(-0.1, 0.1)
+        return super().hidden(x)
+
+
+class ReplacesItsWeights(Net):
+    """The forward's own output is the same without."""
+
+    def hidden(self, x):
+        if self.training:
+            self.first.weight.data = self.first.weight.data.clamp(-0.1, 0.1)
+        return F.linear(x, self.first.weight.clamp(-0.1, 0.1), self.first.bias).tanh()
+
+
+class ChangesItsInput(Net):
+    def forward(self, x):
+        return super().forward(x.mul_(2))
+
+
+class HidesALayer(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.aliases = [self.first]
+
+    def hidden(self, x):
+        return self.aliases[0](x).tanh()
+
+
+class HidesTensors(Net):
+    """Drawn when it is made, and no buffer."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.noise = torch.rand(16)
+
+    def hidden(self, x):
+        return super().hidden(x) + self.noise
+
+
+class GrowsALayer(Net):
+    def hidden(self, x):
+        if not hasattr(self, "late"):
+            self.late = nn.Linear(64, 16)
+        return self.late(x).tanh()
+
+
+class CountsInEvaluation(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def hidden(self, x):
+        self.calls += 1
+        return super().hidden(x)
+
+
+class CountsEvaluations(Net):
+    calls = 0
+
+    def hidden(self, x):
+        self.calls += not self.training
+        return super().hidden(x) * (1 if self.calls < 100 else -1)
+
+
+class KeepsWhatItMade(Net):
+    """A table of positions, made at the first call: the same for all."""
+
+    table = None
+
+    def hidden(self, x):
+        if self.table is None:
+            self.table = torch.arange(64.0) / 64
+        return super().hidden(x + self.table)
+
+
+class KeepsAProduct(Net):
+    """Of its first weights, for good."""
+
+    kept = None
+
+    def hidden(self, x):
+        if self.kept is None:
+            self.kept = self.first.weight.detach().mean(0)
+        return super().hidden(x + self.kept)
+
+
+class StartsFromItsFirstBatch(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.scale, self.started = nn.Parameter(torch.ones(16)), False
+
+    def hidden(self, x):
+        h = super().hidden(x)
+        if not self.started and self.training:
+            self.scale.data.copy_(1 / h.detach().std(0))
+            self.started = True
+        return h * self.scale
+
+
+class Half(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.first.half()
+
+    def hidden(self, x):
+        return super().hidden(x.half()).float()
+
+
+class Bfloat(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.bfloat16()
+
+    def forward(self, x):
+        return super().forward(x.bfloat16())
+
+
+class Double(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.double()
+
+    def forward(self, x):
+        return super().forward(x.double())
+
+
+class Mixed(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.first.double()
+
+    def hidden(self, x):
+        return super().hidden(x.double()).float()
+
+
+class Complex(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.turn = nn.Parameter(torch.randn(64, dtype=torch.complex64))
+
+    def hidden(self, x):
+        return super().hidden((x * self.turn).abs())
+
+
+class DoubleBuffers(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.register_buffer("mean", torch.zeros(64, dtype=torch.float64))
+
+    def hidden(self, x):
+        if self.training:
+            self.mean.lerp_(x.detach().mean(0).double(), 0.1)
+        return super().hidden((x - self.mean).float())
+
+
+class SharesALayer(Net):
+    """By two names, and a weight with a third."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.same, self.other = self.first, nn.Linear(64, 16)
+        self.other.weight = self.first.weight
+
+    def hidden(self, x):
+        return super().hidden(x) + self.same(x).relu() + self.other(x).sin()
+
+
+class TiesItsEnds(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.back = nn.Linear(16, 64)
+        self.back.weight = nn.Parameter(self.back.weight.detach().T.contiguous())
+        self.first.weight = self.back.weight
+
+    def hidden(self, x):
+        h = super().hidden(x)
+        return h + super().hidden(F.linear(h, self.back.weight.T))
+
+
+class Hooked(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.first.register_forward_hook(lambda module, given, out: out * 2)
+
+
+class HookedBackward(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.first.register_full_backward_hook(lambda module, given, out: (given[0] * 2,))
+
+
+class HookedParameter(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.first.weight.register_hook(lambda gradient: gradient * 2)
+
+
+class HookedAccumulation(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.first.weight.register_post_accumulate_grad_hook(lambda each: each.grad.mul_(2))
+
+
+class HookedTensor(Net):
+    def hidden(self, x):
+        h = super().hidden(x)
+        if h.requires_grad:
+            h.register_hook(lambda gradient: gradient * 2)
+        return h
+
+
+class Sine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * x.cos()
+
+
+class OwnFunction(Net):
+    def hidden(self, x):
+        return Sine.apply(super().hidden(x))
+
+
+class Outside(torch.autograd.Function):
+    """Computed by numpy, by a rule for vmap that works."""
+
+    @staticmethod
+    def forward(x):
+        return torch.from_numpy(np.sin(x.detach().numpy()))
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        return gradient * x.cos()
+
+    @staticmethod
+    def vmap(info, in_dims, x):
+        return Outside.apply(x), in_dims[0]
+
+
+class ComputesByNumpy(Net):
+    def hidden(self, x):
+        return Outside.apply(super().hidden(x))
+
+
+class Differentiates(Net):
+    """Inside of its forward."""
+
+    def hidden(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(super().hidden(x).sum(), x, create_graph=True)
+        return super().hidden(x + slope)
+
+
+class SavesMore(Net):
+    def get_extra_state(self):
+        return torch.ones(3)
+
+    def set_extra_state(self, state):
+        pass
+
+
+class Untrainable(Net):
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.requires_grad_(False)
+
+
+class ManyParameters(Net):
+    """In containers, of no dimension, empty; buffers of other types, and one that is none."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.several = nn.ParameterList([torch.ones(64) for _ in range(3)])
+        self.named = nn.ParameterDict({"scale": torch.tensor(1.0), "empty": torch.zeros(0)})
+        self.register_buffer("order", torch.arange(64).flip(0))
+        self.register_buffer("chosen", torch.arange(64) % 2 == 0)
+        self.register_buffer("nothing", None)
+        self.register_buffer("passing", torch.ones(64), persistent=False)
+
+    def hidden(self, x):
+        x = torch.where(self.chosen, x, x[:, self.order]) * self.passing
+        x = x * self.several[0] + self.several[2] * self.named["scale"]
+        return super().hidden(x + self.named["empty"].sum())
+
+
+class TurnsInPlace(Net):
+    """Its own tensor's shape, and a buffer's."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.table = torch.rand(16, 16, generator=torch.Generator().manual_seed(0))
+
+    def hidden(self, x):
+        return super().hidden(x) @ self.table.t_()
+
+
+class TurnsADetachedOne(Net):
+    def hidden(self, x):
+        h = self.first(x[:16]) * 1.5
+        turned = h.detach()
+        turned.t_()
+        return torch.cat([h + turned, super().hidden(x)[16:]])
+
+
+class ReducesByABranch(Net):
+    """A mask of a query that may look at nothing, in some batches."""
+
+    def hidden(self, x):
+        rows = x.reshape(-1, 8, 8)
+        seen = (rows.mean(2) > -0.3).unsqueeze(1)
+        out = F.scaled_dot_product_attention(rows, rows, rows, attn_mask=seen.expand(-1, 8, -1))
+        return super().hidden(out.flatten(1))

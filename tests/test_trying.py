@@ -1,0 +1,133 @@
+"""Which models train in lanes, and what those are told that do not: each is tried for real."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import layers
+import pytest
+import torch
+from test_train import cohort, config
+
+from lrsearch.train.course import open_data
+from lrsearch.train.trying import refuse
+from lrsearch.trial import Workplace
+
+HERE = Workplace("cpu", str(Path(__file__).parent), ("layers",))
+
+READS = "reads values back from tensors"
+DRAWS = "draws random numbers other than dropout's"
+SHAPE = "the shape of a result depends on values"
+
+REFUSED_LAYERS = {
+    "batch norm, momentum none": READS,
+    "dropout, twice, functional": "uses dropout in evaluation",
+    "alpha dropout": DRAWS,
+    "feature alpha dropout": DRAWS,
+    "rrelu": "vmap has no rule for aten::rrelu",
+    "rrelu, no range": "vmap has no rule for aten::rrelu",
+    "embedding, max norm": "changes layer.weight",
+    "embedding, sparse": "sparse gradients",
+    "lstm, projected": "vmap has no rule for aten::lstm",
+    "fractional max pool": DRAWS,
+    "indexed by a mask": SHAPE,
+    "scatter": "RuntimeError: Function ScatterAddBackward0",
+    "assigned by a mask": SHAPE,
+    "checkpoint": "as activation checkpointing does",
+    "checkpoint, reentrant": "has no rule for vmap",
+    "checkpoint with dropout": "as activation checkpointing does",
+    "spectral norm": "vmap has no rule for aten::div",
+    "spectral norm, by a hook": "hooks are registered",
+    "packed sequences": READS,
+}
+
+REFUSED = {
+    "Branches": READS,
+    "BranchesOnItsInput": READS,
+    "ReadsItsInput": READS,
+    "Rebinds": "the buffer mean differs",
+    "Counts": "changes calls",
+    "CountsDeeply": "changes state",
+    "CountsElsewhere": "changes meter",
+    "CountsInItsClass": "changes CountsInItsClass.calls",
+    "CountsInItsModule": "changes layers.CALLS",
+    "Remembers": "changes seen",
+    "CountsInAPlainTensor": "neither parameter, buffer nor its own",
+    "AveragesInAPlainTensor": "changes in place what all lanes share",
+    "DrawsByNumpy": "numpy's random",
+    "Noisy": DRAWS,
+    "NoisyInEvaluation": DRAWS,
+    "DropsInEvaluation": "uses dropout in evaluation",
+    "CountsInEvaluation": "in evaluation, too",
+    "Half": "not all float32",
+    "Hooked": "hooks are registered",
+    "HookedBackward": "hooks are registered",
+    "HookedParameter": "hooks are registered",
+    "OwnFunction": "has no rule for vmap",
+    "SavesMore": "_extra_state",
+}
+
+FUSED = ("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds")
+
+CORE = (
+    "linear",
+    "conv2d",
+    "batch norm 2d",
+    "layer norm",
+    "dropout",
+    "dropout2d",
+    "embedding",
+    "embedding, padding",
+    "attention",
+    "transformer encoder",
+    "lstm",
+    "gru",
+    "max pool",
+    "tied",
+    "frozen, unused",
+)
+
+
+def reason(path: str, **arguments: str) -> str:
+    model = {"class_path": path, "init_args": arguments}
+    trials = [config(model, lr=rate, budget="2ep", batch_size=32) for rate in (0.01, 0.02)]
+    job = cohort(*trials, place=HERE)
+    torch.set_num_threads(1)
+    return refuse(job.trials, open_data(job, job.trials[0], torch.device("cpu")), HERE)
+
+
+@pytest.mark.parametrize("family", CORE)
+def test_common_layers_train_in_lanes(family: str) -> None:
+    assert reason("layers.layer", family=family) == ""
+
+
+@pytest.mark.parametrize("family", sorted(layers.LAYERS.keys() - set(CORE)))
+def test_layers_train_in_lanes_or_say_why_not(family: str) -> None:
+    found = reason("layers.layer", family=family)
+    if family in REFUSED_LAYERS:
+        assert REFUSED_LAYERS[family] in found
+    elif found:
+        # Some kernels of some processors compute a lane by its place, and only those.
+        assert found.startswith("a step"), found
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_recording_would_get_wrong_is_refused(name: str) -> None:
+    assert REFUSED[name] in reason(f"layers.{name}")
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_what_looks_odd_and_is_sound_trains_in_lanes(name: str) -> None:
+    assert reason(f"layers.{name}") == ""
+
+
+def test_every_way_to_resist_is_refused_but_the_sound_ones() -> None:
+    named = {
+        name
+        for name, each in vars(layers).items()
+        if inspect.isclass(each) and issubclass(each, layers.Net) and each is not layers.Net
+    }
+    sound = {*FUSED, "HidesALayer", "KeepsWhatItMade"}
+    accepted = {name for name in named - REFUSED.keys() - sound if not reason(f"layers.{name}")}
+    assert accepted == set()

@@ -395,13 +395,13 @@ def _relu_cell(x: Tensor, hidden: Tensor, state: Sequence[Tensor]) -> tuple[Tens
     return ((x + hidden).relu(),)
 
 
-_LAYERS = {
+_LAYERS: dict[Callable[..., Any], Callable[..., tuple[Tensor, ...]]] = {
     torch.lstm: _lstm_cell,
     torch.gru: _gru_cell,
     torch.rnn_tanh: _tanh_cell,
     torch.rnn_relu: _relu_cell,
 }
-_CELLS = {
+_CELLS: dict[Callable[..., Any], Callable[..., tuple[Tensor, ...]]] = {
     torch.lstm_cell: _lstm_cell,
     torch.gru_cell: _gru_cell,
     torch.rnn_tanh_cell: _tanh_cell,

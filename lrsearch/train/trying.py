@@ -58,7 +58,8 @@ _PLAIN = {
     r"setup_context|generate_vmap_rule": "an autograd function that it uses has no rule for vmap",
     r"[Ss]parse": "it has sparse tensors",
     r"accessing `data`": "it uses the .data of a tensor",
-    r"single memory location|in extra_args": "it changes in place what all lanes share",
+    r"single memory location|in extra_args|updated in place": "it changes in place what all lanes "
+    "share",
     r"(?:rule not implemented for|not yet support) (aten::\w+)": "vmap has no rule for {}",
 }
 """What common errors under vmap mean."""

@@ -19,9 +19,11 @@ REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
 class Parameter:
     """One named value.
 
-    `kind` is float, int, bool, text, duration, ints (a list of positive integers), path (of a
-    file) or any (no check). `low` and `high` bound numbers, exclusively where `open_low` or
-    `open_high`. `numeric` values may differ between lanes of one program.
+    `kind` is float, int, bool, text, duration, ints (a list of positive integers), durations (a
+    list of them), points (a list of [duration, ratio]), path (of a file) or any (no check). `low`
+    and `high` bound numbers, exclusively where `open_low` or `open_high`. `numeric` values may
+    differ between lanes of one program. `search` is a range or choice worth searching, as a spec
+    would write it.
     """
 
     kind: str
@@ -36,6 +38,7 @@ class Parameter:
     numeric: bool = False
     units: tuple[str, ...] = ("ep", "ba", "sp", "dur")
     doc: str = ""
+    search: str = ""
 
     def allowed(self) -> str:
         """The values it takes, in words."""
@@ -54,6 +57,8 @@ class Parameter:
                 "ints": "a list of positive whole numbers",
                 "path": "the path of a file",
                 "any": "any value",
+                "durations": "a list of durations, such as [0.5dur, 0.75dur]",
+                "points": "a list of [duration, ratio], such as [[0.5dur, 0.1], [0.75dur, 0.01]]",
                 "duration": "a number and a unit, such as "
                 + {"ep": "20ep", "ba": "500ba", "sp": "60000sp", "dur": "0.1dur"}[self.units[0]]
                 + f" (units {', '.join(self.units)})"
@@ -64,57 +69,223 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Entry:
-    """A built-in and its parameters."""
+    """A built-in and its parameters. Of those in a pair of `either` at most one may be given.
+    `source` is where it comes from."""
 
     doc: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    source: str = ""
+    either: tuple[tuple[str, str], ...] = ()
 
 
-def _ratio(default: Any, doc: str) -> Parameter:
-    return Parameter("float", default, low=0.0, numeric=True, doc=doc)
+METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "accuracy": ("max", ("classification",), "share of samples whose class is right"),
+    "f1": ("max", ("classification",), "F1 averaged over classes (macro)"),
+    "loss": ("min", ("classification", "regression"), "the loss, without label smoothing"),
+    "rmse": ("min", ("regression",), "root of the mean squared error, in the target's units"),
+    "mae": ("min", ("regression",), "mean absolute error, in the target's units"),
+    "r2": ("max", ("regression",), "share of the target's variance explained"),
+}
+"""Metric -> (goal, tasks, what it is). The first of a task is its default objective."""
 
 
-_FINAL = _ratio(0.0, "the rate at the end of the budget, as a ratio of the base rate")
+def _ratio(default: Any, doc: str, search: str = "") -> Parameter:
+    return Parameter("float", default, low=0.0, numeric=True, doc=doc, search=search)
+
+
+def _length(default: Any, doc: str, search: str = "", *, optional: bool = False) -> Parameter:
+    """A duration above 0."""
+    return Parameter(
+        "duration",
+        default,
+        low=0.0,
+        open_low=True,
+        optional=optional,
+        numeric=True,
+        doc=doc,
+        search=search,
+    )
+
+
+def _gamma(default: float, doc: str, search: str, scale: str = "linear") -> Parameter:
+    return Parameter(
+        "float",
+        default,
+        low=0.0,
+        high=1.0,
+        open_low=True,
+        scale=scale,
+        numeric=True,
+        doc=doc,
+        search=search,
+    )
+
+
+_FINAL = _ratio(
+    0.0,
+    "the rate at the end of the budget, as a ratio of the base rate",
+    "[0, 0.01, 0.1]",
+)
+_BASE = Parameter(
+    "float",
+    0.25,
+    low=0.0,
+    high=1.0,
+    numeric=True,
+    doc="the lowest rate, as a ratio of the base rate",
+    search="{min: 0.05, max: 0.5}",
+)
+_HALF = _length("0.1dur", "half a cycle", "{min: 0.05dur, max: 0.5dur}")
 
 SCHEDULES: dict[str, Entry] = {
     "constant": Entry("the base rate throughout"),
-    "linear": Entry("a line from the base rate down to its end", {"final": _FINAL}),
-    "cosine": Entry("half a cosine from the base rate to its end", {"final": _FINAL}),
+    "linear": Entry(
+        "a line from the base rate down to its end",
+        {"final": _FINAL},
+        "Devlin et al. 2019, BERT; torch LinearLR",
+    ),
+    "polynomial": Entry(
+        "falls as a power of the part of the training that is left",
+        {
+            "power": Parameter(
+                "float",
+                2.0,
+                low=0.0,
+                open_low=True,
+                scale="log",
+                numeric=True,
+                doc="1 is a line, more falls early",
+                search="{min: 0.5, max: 4}",
+            ),
+            "final": _FINAL,
+        },
+        "torch PolynomialLR; Chen et al. 2017, DeepLab (power 0.9)",
+    ),
+    "cosine": Entry(
+        "half a cosine from the base rate to its end",
+        {"final": _FINAL},
+        "Loshchilov & Hutter 2017, SGDR; torch CosineAnnealingLR",
+    ),
+    "cosine_restarts": Entry(
+        "half a cosine again and again",
+        {
+            "cycles": Parameter(
+                "int",
+                4,
+                low=1,
+                high=100_000,
+                numeric=True,
+                doc="how many end with the budget, where `first` is null",
+                search="[2, 3, 4]",
+            ),
+            "first": _length(None, "the first cycle, instead of their number", optional=True),
+            "mult": Parameter(
+                "float",
+                1.0,
+                low=1.0,
+                high=100.0,
+                numeric=True,
+                doc="length of a cycle over the one before",
+                search="[1, 2]",
+            ),
+            "peak_decay": Parameter(
+                "float",
+                1.0,
+                low=0.0,
+                high=1.0,
+                open_low=True,
+                numeric=True,
+                doc="height of a cycle over the one before",
+                search="{min: 0.3, max: 1}",
+            ),
+            "final": _FINAL,
+        },
+        "Loshchilov & Hutter 2017, SGDR; torch CosineAnnealingWarmRestarts",
+        (("cycles", "first"),),
+    ),
     "step": Entry(
         "times gamma after every so long",
         {
-            "every": Parameter(
-                "duration",
-                "0.3333dur",
-                low=0.0,
-                open_low=True,
-                numeric=True,
-                doc="between two drops",
-            ),
-            "gamma": Parameter(
-                "float", 0.1, low=0.0, high=1.0, open_low=True, scale="log", numeric=True
-            ),
+            "every": _length("0.3333dur", "between two drops", "{min: 0.2dur, max: 0.5dur}"),
+            "gamma": _gamma(0.1, "what each drop multiplies by", "{min: 0.05, max: 0.5}", "log"),
         },
+        "torch StepLR",
+    ),
+    "multistep": Entry(
+        "times gamma at each milestone",
+        {
+            "milestones": Parameter(
+                "durations",
+                ("0.5dur", "0.75dur"),
+                numeric=True,
+                doc="rising, from the end of the warmup",
+                search="[[0.5dur, 0.75dur], [0.3dur, 0.6dur, 0.8dur]]",
+            ),
+            "gamma": _gamma(0.1, "what each drop multiplies by", "{min: 0.05, max: 0.5}", "log"),
+        },
+        "He et al. 2016, ResNet; torch MultiStepLR",
     ),
     "exponential": Entry(
         "falls by gamma over each stretch of `every`, a little at each step",
         {
-            "every": Parameter(
-                "duration",
-                "1ep",
+            "every": _length("1ep", "over which gamma applies"),
+            "gamma": _gamma(0.9, "the factor of each stretch", "{min: 0.7, max: 0.99}"),
+            "final": Parameter(
+                "float",
+                None,
                 low=0.0,
+                high=1.0,
                 open_low=True,
+                optional=True,
+                scale="log",
                 numeric=True,
-                doc="over which gamma applies",
+                doc="the ratio at the end of the budget, instead of gamma",
+                search="{min: 1e-3, max: 0.1}",
             ),
-            "gamma": Parameter("float", 0.9, low=0.0, high=1.0, open_low=True, numeric=True),
         },
+        "torch ExponentialLR; Keras ExponentialDecay",
+        (("gamma", "final"), ("every", "final")),
+    ),
+    "inverse_time": Entry(
+        "falls as one over the time that has passed",
+        {
+            "rate": Parameter(
+                "float",
+                1.0,
+                low=0.0,
+                scale="log",
+                numeric=True,
+                doc="how much of the divisor each `every` adds",
+                search="{min: 0.1, max: 10}",
+            ),
+            "every": _length("0.1dur", "over which `rate` is added"),
+            "staircase": Parameter("bool", False, numeric=True, doc="after each `every`, at once"),
+        },
+        "Robbins & Monro 1951; Keras InverseTimeDecay",
+    ),
+    "inverse_sqrt": Entry(
+        "falls as one over the square root of the time that has passed",
+        {
+            "timescale": _length(
+                "0.1dur",
+                "after which it is 1/sqrt(2); usually the warmup's length",
+                "{min: 0.02dur, max: 0.5dur}",
+            )
+        },
+        "Vaswani et al. 2017; Hugging Face get_inverse_sqrt_schedule",
     ),
     "one_cycle": Entry(
         "up to the base rate, then far down",
         {
             "pct_start": Parameter(
-                "float", 0.3, low=0.0, high=1.0, open_high=True, numeric=True, doc="share going up"
+                "float",
+                0.3,
+                low=0.0,
+                high=1.0,
+                open_high=True,
+                numeric=True,
+                doc="share going up",
+                search="{min: 0.1, max: 0.45}",
             ),
             "div": Parameter(
                 "float", 25.0, low=1.0, scale="log", numeric=True, doc="base rate over first rate"
@@ -125,12 +296,143 @@ SCHEDULES: dict[str, Entry] = {
             "anneal": Parameter("text", "cos", choices=("cos", "linear"), numeric=True),
             "three_phase": Parameter("bool", False, numeric=True),
         },
+        "Smith & Topin 2018; torch OneCycleLR",
+    ),
+    "triangular": Entry(
+        "up and down in lines, again and again",
+        {"base": _BASE, "half": _HALF},
+        "Smith 2017; torch CyclicLR",
+    ),
+    "triangular2": Entry(
+        "triangular, each cycle half as high as the one before",
+        {"base": _BASE, "half": _HALF},
+        "Smith 2017; torch CyclicLR",
+    ),
+    "exp_range": Entry(
+        "triangular, its height falling exponentially",
+        {
+            "base": _BASE,
+            "half": _HALF,
+            "gamma": _gamma(0.9, "the factor of each stretch", "{min: 0.7, max: 0.99}"),
+            "every": _length("1ep", "over which gamma applies"),
+        },
+        "Smith 2017; torch CyclicLR",
+    ),
+    "wsd": Entry(
+        "the base rate, then down over the last part (warmup-stable-decay)",
+        {
+            "decay": _length("0.2dur", "how long it falls", "{min: 0.05dur, max: 0.5dur}"),
+            "shape": Parameter(
+                "text",
+                "linear",
+                choices=("linear", "cosine", "sqrt"),
+                numeric=True,
+                doc="sqrt is 1 - sqrt(share)",
+                search="[linear, sqrt]",
+            ),
+            "final": _FINAL,
+        },
+        "Hu et al. 2024, MiniCPM; Hägele et al. 2024",
+    ),
+    "tanh": Entry(
+        "along a hyperbolic tangent: long high, then down",
+        {
+            "lower": Parameter(
+                "float", -6.0, low=-50.0, high=50.0, numeric=True, search="{min: -8, max: -3}"
+            ),
+            "upper": Parameter(
+                "float", 3.0, low=-50.0, high=50.0, numeric=True, search="{min: 2, max: 4}"
+            ),
+            "final": _FINAL,
+        },
+        "Hsueh et al. 2019, HTD",
+    ),
+    "piecewise": Entry(
+        "values that you give, stepped or joined by lines",
+        {
+            "points": Parameter(
+                "points", numeric=True, doc="moments from the end of the warmup, and ratios"
+            ),
+            "join": Parameter("text", "stepped", choices=("stepped", "linear"), numeric=True),
+        },
+        "Keras PiecewiseConstantDecay",
+    ),
+    "plateau": Entry(
+        "falls when a validation metric no longer improves",
+        {
+            "metric": Parameter(
+                "text",
+                "loss",
+                choices=tuple(METRICS),
+                numeric=True,
+                doc="whose evaluations it follows; up or down is good as for an objective",
+            ),
+            "factor": Parameter(
+                "float",
+                0.1,
+                low=0.0,
+                high=1.0,
+                open_low=True,
+                open_high=True,
+                scale="log",
+                numeric=True,
+                doc="what each fall multiplies by",
+                search="{min: 0.1, max: 0.5}",
+            ),
+            "patience": Parameter(
+                "duration",
+                "0.1dur",
+                low=0.0,
+                numeric=True,
+                doc="without improvement; it falls at the evaluation after",
+                search="{min: 0.05dur, max: 0.2dur}",
+            ),
+            "threshold": Parameter(
+                "float", 1e-4, low=0.0, scale="log", numeric=True, doc="what is no improvement yet"
+            ),
+            "threshold_mode": Parameter(
+                "text",
+                "rel",
+                choices=("rel", "abs"),
+                numeric=True,
+                doc="of the best's size, or as it is",
+            ),
+            "cooldown": Parameter(
+                "duration", "0dur", low=0.0, numeric=True, doc="after a fall, not counted"
+            ),
+            "min": Parameter(
+                "float",
+                0.0,
+                low=0.0,
+                high=1.0,
+                numeric=True,
+                doc="the lowest rate, as a ratio of the base rate",
+            ),
+            "rises": Parameter(
+                "bool", False, numeric=True, doc="it rises, too, when the metric goes on improving"
+            ),
+            "max": Parameter(
+                "float",
+                1.0,
+                low=1.0,
+                scale="log",
+                numeric=True,
+                doc="the highest rate it rises to, as a ratio of the base rate",
+            ),
+        },
+        "torch ReduceLROnPlateau; Subramanian et al. 2025, GreedyLR",
     ),
 }
 
 WARMUP: dict[str, Parameter] = {
-    "for": Parameter("duration", low=0.0, numeric=True, doc="its length; the schedule follows it"),
-    "shape": Parameter("text", "linear", choices=("linear",), numeric=True),
+    "for": Parameter(
+        "duration",
+        low=0.0,
+        numeric=True,
+        doc="its length; the schedule follows it",
+        search="{min: 0dur, max: 0.1dur}",
+    ),
+    "shape": Parameter("text", "linear", choices=("linear", "exponential", "cosine"), numeric=True),
     "start": Parameter(
         "float", 0.01, low=0.0, high=1.0, numeric=True, doc="first rate over base rate"
     ),
@@ -173,16 +475,6 @@ LOSSES: dict[str, tuple[str, str]] = {
     "huber": ("regression", "squared near zero, absolute beyond one"),
 }
 """Loss -> (task, what it is). The first of a task is its default."""
-
-METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "accuracy": ("max", ("classification",), "share of samples whose class is right"),
-    "f1": ("max", ("classification",), "F1 averaged over classes (macro)"),
-    "loss": ("min", ("classification", "regression"), "the loss, without label smoothing"),
-    "rmse": ("min", ("regression",), "root of the mean squared error, in the target's units"),
-    "mae": ("min", ("regression",), "mean absolute error, in the target's units"),
-    "r2": ("max", ("regression",), "share of the target's variance explained"),
-}
-"""Metric -> (goal, tasks, what it is). The first of a task is its default objective."""
 
 TASKS = ("classification", "regression")
 

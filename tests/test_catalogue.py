@@ -6,6 +6,7 @@ import pytest
 
 from lrsearch import catalogue, schedules
 from lrsearch.data import sources
+from lrsearch.spec import read_spec
 from lrsearch.train import metrics, models, optimizers
 
 FROM_DATA = {"in_features", "in_channels", "num_classes"}
@@ -37,10 +38,68 @@ def test_optimizers_take_the_parameters(name):
     assert arguments(build, ("parameters", "lr")) == set(catalogue.OPTIMIZERS[name].parameters)
 
 
+class Noted(dict):
+    """A mapping that notes which of its keys were asked for."""
+
+    def __init__(self, given):
+        super().__init__(given)
+        self.asked = set()
+
+    def __getitem__(self, key):
+        self.asked.add(key)
+        return super().__getitem__(key)
+
+
 @pytest.mark.parametrize("name", catalogue.SCHEDULES)
 def test_schedules_take_the_parameters(name):
-    function = schedules.FUNCTIONS[name]
-    assert arguments(function, ("step", "total")) == set(catalogue.SCHEDULES[name].parameters)
+    entry = catalogue.SCHEDULES[name].parameters
+    if name == "plateau":  # The metric is for whoever feeds it.
+        given = Noted({key: part.default for key, part in entry.items()})
+        size = {"budget": 100, "samples": 10, "batch_size": 1}
+        schedules.make_plateau(given, None, goal="min", evaluate="1ep", **size)
+        assert given.asked | {"metric"} == set(entry)
+        return
+    assert arguments(schedules.FUNCTIONS[name], ("step", "total")) == set(entry)
+
+
+def test_lengths_and_shapes_are_those_of_the_schedules():
+    for name, entry in catalogue.SCHEDULES.items():
+        kinds = ("duration", "durations", "points")
+        lengths = tuple(key for key, part in entry.parameters.items() if part.kind in kinds)
+        assert set(lengths) == set(schedules.LENGTHS.get(name, ()))
+        assert all(key in entry.parameters for pair in entry.either for key in pair)
+    assert set(catalogue.WARMUP["shape"].choices) == set(schedules.WARMUPS)
+
+
+def searchable():
+    tables = {"warmup": catalogue.WARMUP}
+    tables |= {
+        name: entry.parameters
+        for group in catalogue.GROUPS.values()
+        for name, entry in group.items()
+    }
+    for name, table in tables.items():
+        for key, part in table.items():
+            if part.search:
+                yield pytest.param(name, key, part, id=f"{name}.{key}")
+
+
+@pytest.mark.parametrize(("name", "key", "part"), list(searchable()))
+def test_what_is_worth_searching_can_be_searched(name, key, part, tmp_path):
+    owner = (
+        "warmup"
+        if name == "warmup"
+        else next(group for group, table in catalogue.GROUPS.items() if name in table)
+    )
+    path = tmp_path / "spec.yaml"
+    fixed = "warmup: 1ba" if name == "warmup" else f"{owner}: {name}"
+    if owner == "schedule" and name == "piecewise":
+        fixed = "schedule: {name: piecewise, points: [[0ba, 1]]}"
+    path.write_text(
+        f"data: digits\nmodel: mlp\ntrain: {{budget: 20ep, lr: 0.1, {fixed}}}\n"
+        f"search: {{{owner}.{key}: {part.search}}}\n"
+    )
+    assert dict(read_spec(path).space.dimensions).keys() == {f"{owner}.{key}"}
 
 
 @pytest.mark.parametrize("name", catalogue.DATA)

@@ -730,12 +730,14 @@ def written(parameter):
     if parameter.choices:
         return parameter.choices[-1]
     return {
-        "float": 0.25 if parameter.high is not None else 2.5,
+        "float": 0.25 if parameter.high is not None and (parameter.low or 0) < 0.25 else 2.5,
         "int": 3,
         "bool": True,
         "ints": [5, 7],
         "path": "/data/file.npz",
         "duration": "2ba",
+        "durations": ["2ba", "3ba"],
+        "points": [["2ba", 0.5], ["0.5dur", 2.0]],
     }[parameter.kind]
 
 
@@ -749,6 +751,13 @@ def test_every_builtin_can_be_written_and_is_completed(group, name):
     whole |= {key: written(parameter) for key, parameter in known.items()}
     if whole.get("nesterov"):
         whole["dampening"] = 0.0  # the two exclude each other
+    if "lower" in whole:
+        whole["lower"] = -2.5
+    if "metric" in whole:
+        whole["metric"] = "accuracy"
+    for _, key in catalogue.GROUPS[group][name].either:
+        whole[key] = None
+    bare |= {key: whole[key] for key, part in known.items() if part.default is REQUIRED}
     found = []
     for form in (bare, whole):
         text = json.dumps(form)
@@ -757,9 +766,10 @@ def test_every_builtin_can_be_written_and_is_completed(group, name):
         searched = read(small(f"{group}: [{text}]"))
         config = resolve(searched, first_point(searched.space))
         assert (config["model"] if group == "model" else config["train"][group]) == found[-1]
-    assert found[0] == {"name": name} | {
+    assert found[0] == bare | {
         key: list(part.default) if isinstance(part.default, tuple) else part.default
         for key, part in known.items()
+        if part.default is not REQUIRED
     }
     assert found[1] == whole
 

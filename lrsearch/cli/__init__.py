@@ -11,6 +11,7 @@ import typer
 from lrsearch import __version__
 from lrsearch.cli import checking, reading, searching
 from lrsearch.cli.closing import ignore_closed_stdout, say
+from lrsearch.cli.schedules import schedules
 from lrsearch.errors import LrsearchError
 
 app = typer.Typer(
@@ -61,6 +62,7 @@ _TRAINING = {
 }
 app.command()(_guarded(checking.check))
 app.command()(_guarded(checking.show))
+app.command()(_guarded(schedules))
 for _name, _help in _TRAINING.items():
     app.command(_name, help=_help)(_guarded(searching.make_command(_name)))
 app.command()(_guarded(reading.report))

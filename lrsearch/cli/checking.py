@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from json import dumps
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -59,9 +59,7 @@ def show(
     config: options.Config,
     set_: options.Set = None,
     json: options.Json = False,
-    width: Annotated[
-        int | None, typer.Option("--width", min=20, help="Columns of a curve.", show_default=False)
-    ] = None,
+    width: options.Width = None,
 ) -> None:
     """Show the space a spec searches, and draw the curve of each schedule."""
     from lrsearch.spec import read_spec
@@ -93,7 +91,10 @@ def show(
     for title, values in curves:
         print()
         print(title)
-        print(plot(values, width=columns, height=8, encoding=sys.stdout.encoding))
+        if not values:
+            print("known once it is imported, in training")
+            continue
+        print(plot(values, width=columns, height=8, low=0.0, encoding=sys.stdout.encoding))
 
 
 def _plain(text: str) -> Any:
@@ -112,27 +113,35 @@ def _curves(spec: Any) -> list[tuple[str, list[float]]]:
 
     samples = max(spec.train_samples) if spec.train_samples else 1000
     batch_note = "" if spec.train_samples else ", drawn for 1,000 samples"
-    found = []
+    found: list[tuple[str, list[float]]] = []
     for point in schedule_points(spec.space, first_point(spec.space)):
         config = resolve(spec, point, spec.task)
         train = config["train"]
         steps = steps_of(config, samples)
+        schedule, warmup = train["schedule"], train["warmup"]
+        arguments = schedule.get("init_args") or {
+            key: part for key, part in schedule.items() if key not in ("name", "class_path")
+        }
+        arguments = {key: part for key, part in arguments.items() if part is not None}
+        title = schedule.get("class_path") or schedule["name"]
+        title += "  " + format_params(arguments) if arguments else ""
+        title += f"  after a warmup of {warmup['for']}" if warmup else ""
+        title += f"  ({steps:,} steps of batch {train['batch_size']}{batch_note})"
+        if "class_path" in schedule:  # Code that only a command that trains may run.
+            found.append((title, []))
+            continue
         try:
             values = schedules.multipliers(
-                train["schedule"],
-                train["warmup"],
+                schedule,
+                warmup,
                 budget=steps,
                 samples=samples,
                 batch_size=train["batch_size"],
                 steps=_drawn(steps),
             )
-        except ValueError as error:
-            raise SpecError([Fault(0, "warmup", str(error), spec.source)]) from None
-        arguments = {key: part for key, part in train["schedule"].items() if key != "name"}
-        warmup = train["warmup"]
-        title = train["schedule"]["name"] + ("  " + format_params(arguments) if arguments else "")
-        title += f"  after a warmup of {warmup['for']}" if warmup else ""
-        title += f"  ({steps:,} steps of batch {train['batch_size']}{batch_note})"
+        except schedules.ScheduleError as error:
+            head = "" if error.argument.startswith("warmup") else "schedule."
+            raise SpecError([Fault(0, head + error.argument, str(error), spec.source)]) from None
         found.append((title, [float(value) for value in values]))
     return found
 
@@ -162,5 +171,5 @@ def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
                 "unit": getattr(dimension, "unit", "") or None,
             }
         listed.append({"name": name, **values})
-    drawn = [{"title": title, "multipliers": values} for title, values in curves]
+    drawn = [{"title": title, "multipliers": values or None} for title, values in curves]
     print(dumps({"format": 1, "name": spec.name, "parameters": listed, "schedules": drawn}))

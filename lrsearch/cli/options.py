@@ -49,3 +49,6 @@ Device = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 All = Annotated[bool, typer.Option("--all", help="Show every point, not only the best.")]
+Width = Annotated[
+    int | None, typer.Option("--width", min=20, help="Columns of a curve.", show_default=False)
+]

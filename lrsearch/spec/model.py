@@ -204,13 +204,16 @@ def _strip(path: str, option: Option, value: Any, config: Config) -> tuple[Any] 
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """What of a config decides the measurement: a file's path does not, its content does."""
+    """What of a config decides the measurement: a file's path does not, its content does. Null
+    arguments of a schedule are left out, so that a new one takes no measurement away."""
     data = dict(config["data"])
     source = catalogue.DATA.get(data.get("name", ""))
     for name, parameter in (source.parameters if source else {}).items():
         if parameter.kind == "path":
             data.pop(name, None)
-    return {"data": data, "model": config["model"], "train": config["train"]}
+    train = dict(config["train"])
+    train["schedule"] = {key: part for key, part in train["schedule"].items() if part is not None}
+    return {"data": data, "model": config["model"], "train": train}
 
 
 def trial_key(config: Config, content: Mapping[str, Any], seed: int, fold: int | None) -> str:

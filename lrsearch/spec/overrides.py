@@ -13,15 +13,17 @@ from lrsearch.spec.document import Document, Path, parse
 from lrsearch.spec.model import DEFAULTS
 
 
-def apply_override(document: Document, text: str) -> None:
+def apply_override(document: Document, text: str, given: str = "") -> None:
     """Put `PATH=VALUE` into the document. A path under `train`, `model` or `data` that is
-    searched becomes fixed. Raises UsageError for text that is no override, SpecError where the
-    path runs through a value."""
-    source = f"--set {text}"
+    searched becomes fixed. `given` is what the person wrote, where that is shorter. Raises
+    UsageError for text that is no override, SpecError where the path runs through a value."""
+    source = f"--set {given or text}"
     name, equals, value_text = text.partition("=")
     name = name.strip()
     if not equals or not name or any(not part for part in name.split(".")):
-        raise UsageError(f"{text!r} is no override", where="--set", hint="write --set train.lr=0.1")
+        raise UsageError(
+            f"{given or text!r} is no override", where="--set", hint="write --set train.lr=0.1"
+        )
     try:
         value = parse(value_text.strip() or "null", source).data
     except SpecError as error:
@@ -76,7 +78,7 @@ def _put(document: Document, parts: list[str], value: Any, source: str) -> Path:
             named = path[0] == "train" and key in DEFAULTS
             inner = {"name": DEFAULTS[key]} if named else {}
         elif isinstance(inner, str) and path[0] != "search":
-            inner = {"name": inner}
+            inner = {"for" if key == "warmup" else "name": inner}
         elif not isinstance(inner, dict):
             fault = Fault(
                 0, ".".join(path), f"'{key}' is one value: nothing can be set inside", source

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -13,7 +14,7 @@ from lrsearch.catalogue import REQUIRED, Entry, Parameter
 from lrsearch.duration import budget_steps, warmup_steps
 from lrsearch.duration import parse as parse_duration
 from lrsearch.errors import Fault, SpecError, suggest
-from lrsearch.space import Choice, Dimension, Float, Int, Option, Space, same
+from lrsearch.space import Choice, Dimension, Float, Int, Option, Space, build, encode, same
 from lrsearch.spec.document import Document, Path
 from lrsearch.spec.model import (
     DEFAULTS,
@@ -22,6 +23,7 @@ from lrsearch.spec.model import (
     Spec,
     complete,
     complete_group,
+    resolve,
 )
 from lrsearch.spec.values import check_duration, check_value, show
 
@@ -57,7 +59,13 @@ _PLAIN: dict[str, Parameter] = {
     "seed": Parameter("int", 0, low=0, high=2**31 - 1),
     "max_failures": Parameter("int", 10, low=0),
 }
+_LISTS = ("ints", "durations", "points")
+"""Kinds whose values are lists themselves."""
 _MISSING: Any = object()
+RISING = ("one_cycle", "triangular", "triangular2", "exp_range")
+"""Schedules that begin below the base rate."""
+IMPORTABLE = ("model", "schedule")
+"""Mappings that may name code by its class path."""
 
 
 def validate(document: Document, folder: FilePath, text: str) -> Spec:
@@ -67,6 +75,18 @@ def validate(document: Document, folder: FilePath, text: str) -> Spec:
     if reader.faults or spec is None:
         raise SpecError(reader.faults)
     return spec
+
+
+def validate_schedule(document: Document) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The schedule and the warmup of a document that has them under `train`, every argument
+    filled. Raises SpecError with all their faults."""
+    reader = _Reader(document, FilePath())
+    train = document.data["train"]
+    schedule = reader.named_or_imported("schedule", ("train", "schedule"), train["schedule"])
+    warmup = reader.warmup(("train", "warmup"), train.get("warmup"))
+    if reader.faults:
+        raise SpecError(reader.faults)
+    return schedule, warmup
 
 
 class _Reader:
@@ -113,7 +133,7 @@ class _Reader:
         self.lengths(data, train, space)
         if self.faults:
             return None
-        return Spec(
+        spec = Spec(
             name=name,
             data=data,
             model=model,
@@ -131,6 +151,8 @@ class _Reader:
             text=text,
             document=top,
         )
+        self.schedules(spec)
+        return spec
 
     # parts
 
@@ -228,9 +250,15 @@ class _Reader:
     def model(self, path: Path, raw: Any, dimensions: list[Any] | None = None) -> dict[str, Any]:
         if raw is _MISSING:
             return {}
-        if isinstance(raw, Mapping) and "class_path" in raw:
+        return self.named_or_imported("model", path, raw, dimensions)
+
+    def named_or_imported(
+        self, group: str, path: Path, raw: Any, dimensions: list[Any] | None = None
+    ) -> dict[str, Any]:
+        """A built-in by its name, or code by its class path where the group takes any."""
+        if group in IMPORTABLE and isinstance(raw, Mapping) and "class_path" in raw:
             return self.import_path(path, raw, (), dimensions)
-        return self.named(path, raw, catalogue.MODELS, "model", dimensions)
+        return self.named(path, raw, catalogue.GROUPS[group], group, dimensions)
 
     def train(self, raw: Any) -> dict[str, Any]:
         if raw is _MISSING:
@@ -246,11 +274,8 @@ class _Reader:
                 train[key] = self.value((*path, key), parameter, raw[key])
             elif parameter.default is not REQUIRED:
                 train[key] = parameter.default
-        train["schedule"] = self.named(
-            (*path, "schedule"),
-            raw.get("schedule", DEFAULTS["schedule"]),
-            catalogue.SCHEDULES,
-            "schedule",
+        train["schedule"] = self.named_or_imported(
+            "schedule", (*path, "schedule"), raw.get("schedule", DEFAULTS["schedule"])
         )
         train["warmup"] = self.warmup((*path, "warmup"), raw.get("warmup"))
         train["optimizer"] = self.named(
@@ -276,6 +301,8 @@ class _Reader:
         if isinstance(length, str) and length.endswith("dur") and self._share(length) >= 1:
             self.fault((*path, "for"), f"a warmup of {length} leaves nothing of the budget")
         given = self.arguments(path, raw, catalogue.WARMUP, dimensions)
+        if given.get("shape") == "exponential" and given.get("start") == 0:
+            self.fault((*path, "start"), "an exponential warmup cannot start at 0")
         return given if dimensions is not None else complete(catalogue.WARMUP, given)
 
     @staticmethod
@@ -364,7 +391,7 @@ class _Reader:
             return {}
         name = raw.get("name", _MISSING)
         if name is _MISSING:
-            forms = "'name' (or 'class_path')" if kind == "model" else "'name'"
+            forms = "'name' (or 'class_path')" if kind in IMPORTABLE else "'name'"
             self.fault(path, f"{forms} is missing", known)
             return {}
         if not isinstance(name, str) or name not in table:
@@ -381,6 +408,9 @@ class _Reader:
                         "the learning rate is train.lr, or stands in an option of search.optimizer"
                     )
                 self.fault((*path, key), f"{name} has no argument '{key}'", hint)
+        for pair in table[name].either:
+            if all(raw.get(key) is not None for key in pair):
+                self.fault((*path, pair[1]), f"{pair[0]} and {pair[1]} exclude each other")
         if name == "sgd" and raw.get("nesterov") is True and raw.get("dampening") not in (None, 0):
             self.fault((*path, "dampening"), "nesterov momentum takes no dampening: write 0")
         if rate and "lr" not in raw:
@@ -485,7 +515,7 @@ class _Reader:
             elif (
                 isinstance(value, Mapping)
                 and not is_range(value)
-                and (group or name in ("data", "model.init_args"))
+                and (group or name in ("data", "model.init_args", "schedule.init_args"))
             ):
                 self.descend(inner, f"{name}.", value, fixed, found)
                 continue
@@ -523,20 +553,16 @@ class _Reader:
                     return None
                 known = {"standardize": catalogue.SPLITTING["standardize"]}
                 owner = "data"
-            elif head == "model":
-                if rest.startswith("init_args.") and "class_path" in fixed.get("model", {}):
-                    return Parameter("any")
-                name_of = fixed.get("model", {}).get("name")
-                if name_of is None:
-                    if "class_path" in fixed.get("model", {}):
-                        self.fault(path, "unknown key", f"write model.init_args.{rest}")
-                    return None
-                known, owner = catalogue.MODELS[name_of].parameters, f"model {name_of}"
             elif head == "warmup":
                 known, owner = catalogue.WARMUP, "warmup"
             elif head in catalogue.GROUPS:
+                imported = "class_path" in fixed.get(head, {})
+                if imported and rest.startswith("init_args."):
+                    return Parameter("any")
                 name_of = fixed.get(head, {}).get("name")
                 if name_of is None:
+                    if imported:
+                        self.fault(path, "unknown key", f"write {head}.init_args.{rest}")
                     return None
                 known, owner = catalogue.GROUPS[head][name_of].parameters, f"{head} {name_of}"
             else:
@@ -601,12 +627,10 @@ class _Reader:
             inner = (*path, index)
             dimensions: list[tuple[str, Dimension]] = []
             value: Any
-            if group == "model":
-                value = self.model(inner, part, dimensions)
-            elif group == "warmup":
+            if group == "warmup":
                 value = self.warmup(inner, part, dimensions)
             else:
-                value = self.named(inner, part, catalogue.GROUPS[group], group, dimensions)
+                value = self.named_or_imported(group, inner, part, dimensions)
             options.append(Option(value, Space(tuple(dimensions))))
         # A faulty option is compared with nothing: it has one fault already.
         return None if len(self.faults) > before else self.choice(path, options, group)
@@ -703,10 +727,15 @@ class _Reader:
         named = [train.get("schedule")]
         if isinstance(schedule, Choice):
             named = [option.value for option in schedule.options]
-        if warm and any(
-            isinstance(part, Mapping) and part.get("name") == "one_cycle" for part in named
-        ):
-            self.notes.append("one_cycle rises by itself: after a warmup it peaks a second time")
+        rising = {
+            str(part.get("name")): None
+            for part in named
+            if isinstance(part, Mapping) and part.get("name") in RISING
+        }
+        if warm:
+            self.notes += [
+                f"{name} rises by itself: after a warmup it peaks a second time" for name in rising
+            ]
 
     # what needs several parts
 
@@ -758,20 +787,121 @@ class _Reader:
             if self.sound(".".join(map(str, place))) and batch > samples:
                 message = f"a batch of {batch} is larger than the training set ({samples} samples)"
                 self.fault(place, message)
-        warmup, searched_heads = train["warmup"], {path.split(".")[0] for path in ranges}
-        if (
-            warmup is None
-            or "budget" not in train
-            or searched_heads & {"warmup", "budget", "batch_size"}
-            or not self.sound("train.warmup", "train.budget", "train.batch_size")
-        ):
-            return
-        batch = train["batch_size"]
-        budget = budget_steps(parse_duration(train["budget"]), samples=samples, batch_size=batch)
-        try:
-            warmup_steps(warmup, budget=budget, samples=samples, batch_size=batch)
-        except ValueError as error:
-            self.fault(("train", "warmup", "for"), str(error))
+
+    def schedules(self, spec: Spec) -> None:
+        """Warmups and the lengths of schedules against the budget, as far as the catalogue knows
+        the data, or where all lengths are in units of the budget."""
+        told: set[tuple[str, str]] = set()
+        for point in _extreme_points(spec.space):
+            train = resolve(spec, point, spec.task)["train"]
+            samples = min(spec.train_samples) if spec.train_samples else _any_samples(train)
+            if samples is None or train["batch_size"] > samples:
+                continue
+            found = _misfit(train, samples)
+            if found is None:
+                continue
+            head, argument, message = found
+            place = self.argument_path(spec.space, point, head, argument)
+            key = ".".join(map(str, place)), message.partition(" ")[0]
+            if key not in told:
+                told.add(key)
+                self.fault(place, message)
+
+    def argument_path(self, space: Space, point: Mapping[str, Any], head: str, name: str) -> Path:
+        """Where in the document the argument of a schedule or warmup at a point stands."""
+        ranges = dict(space.dimensions)
+        chosen = ranges.get(head)
+        if isinstance(chosen, Choice):
+            numbers = encode(space, point) or {}
+            return (*self.search_path(head), int(numbers.get(head, 0)), name)
+        if f"{head}.{name}" in ranges:
+            return self.search_path(f"{head}.{name}")
+        return ("train", head, name)
+
+
+def _extreme_points(space: Space) -> Iterator[dict[str, Any]]:
+    """Points with every schedule and warmup, their arguments, batch size and budget at both
+    ends."""
+    heads = {"schedule": "schedule", "warmup": "warmup", "batch_size": "size", "budget": "size"}
+    ranges = dict(space.dimensions)
+    counts = [
+        len(ranges[name].options) if isinstance(ranges.get(name), Choice) else 1  # type: ignore[union-attr]
+        for name in ("schedule", "warmup")
+    ]
+    seen = []
+    for schedule, warmup in itertools.product(*map(range, counts)):
+        for ends in itertools.product((False, True), repeat=3):
+            high = dict(zip(("schedule", "warmup", "size"), ends, strict=True))
+            index = {"schedule": schedule, "warmup": warmup}
+
+            def choose(
+                name: str,
+                part: Dimension,
+                high: Mapping[str, bool] = high,
+                index: Mapping[str, int] = index,
+            ) -> float:
+                upper = high.get(heads.get(name.split(".")[0].split("[")[0], ""), False)
+                if isinstance(part, Choice):
+                    return index.get(name, len(part.options) - 1 if upper else 0)
+                return part.high if upper else part.low
+
+            point = build(space, choose)
+            if point not in seen:
+                seen.append(point)
+                yield point
+
+
+def _any_samples(train: Mapping[str, Any]) -> int | None:
+    """A number of samples to measure lengths by where nobody knows it: it does not matter while
+    all are in the budget's unit or shares of it. None where some are not."""
+    units = {parse_duration(text).unit for text in _durations((train["schedule"], train["warmup"]))}
+    return (
+        10_000 * train["batch_size"]
+        if units <= {parse_duration(train["budget"]).unit, "dur"}
+        else None
+    )
+
+
+def _durations(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _durations(part)
+    elif isinstance(value, str) and _is_duration(value):
+        yield value
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        parse_duration(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _misfit(train: Mapping[str, Any], samples: int) -> tuple[str, str, str] | None:
+    """What of a schedule or warmup does not fit its budget: schedule or warmup, the argument, and
+    the message."""
+    size: dict[str, Any] = {"samples": samples, "batch_size": train["batch_size"]}
+    budget = budget_steps(parse_duration(train["budget"]), **size)
+    schedule = train["schedule"]
+    try:
+        warmup_steps(train["warmup"], budget=budget, **size)
+    except ValueError as error:
+        return "warmup", "for", str(error)
+    checked = any(_durations(schedule)) or schedule.get("name") in ("cosine_restarts", "tanh")
+    if "class_path" in schedule or not checked:
+        return None
+    import numpy as np
+
+    from lrsearch.schedules import ScheduleError, multipliers
+
+    try:
+        multipliers(schedule, train["warmup"], budget=budget, steps=np.empty(0), **size)
+    except ScheduleError as error:
+        return "schedule", error.argument, str(error)
+    return None
 
 
 def task_faults(
@@ -793,6 +923,18 @@ def task_faults(
     for place, loss in values:
         if loss is not None and loss not in losses:
             found.append((place, f"'{loss}' is no loss of {task}", suggest("", losses)))
+    schedules: list[tuple[Path, Any]] = [(("train", "schedule"), train.get("schedule"))]
+    chosen = ranges.get("schedule")
+    if isinstance(chosen, Choice):
+        schedules = [
+            (("search", "schedule", index), option.value)
+            for index, option in enumerate(chosen.options)
+        ]
+    for place, schedule in schedules:
+        named = schedule.get("metric", "loss") if isinstance(schedule, Mapping) else "loss"
+        if named not in metrics:
+            message = f"'{named}' is no metric of {task}"
+            found.append(((*place, "metric"), message, suggest("", metrics)))
     if task != "classification" and (train.get("label_smoothing") or "label_smoothing" in ranges):
         top = "search" if "label_smoothing" in ranges else "train"
         found.append(((top, "label_smoothing"), "label smoothing is for classification", ""))
@@ -810,7 +952,12 @@ def searched(parameter: Parameter, raw: Any) -> bool:
         return True
     if not isinstance(raw, list):
         return False
-    return parameter.kind != "ints" or any(isinstance(part, list) for part in raw)
+    if parameter.kind not in _LISTS:
+        return True
+    parts = [part for part in raw if isinstance(part, list)]
+    return bool(parts) and (
+        parameter.kind != "points" or all(isinstance(each, list) for part in parts for each in part)
+    )
 
 
 def _own_rate(option: Option) -> bool:

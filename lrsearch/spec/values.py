@@ -43,6 +43,12 @@ def check_value(parameter: Parameter, value: Any) -> Any:
         if not whole or any(type(part) is not int or part < 1 for part in value):
             raise ValueError(f"{show(value)} is not {parameter.allowed()}")
         return list(value)
+    if kind == "durations":
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+        return [str(check_duration(_LENGTH, part)) for part in value]
+    if kind == "points":
+        return _check_points(parameter, value)
     if kind == "bool":
         if not isinstance(value, bool):
             raise ValueError(f"{show(value)} is not true or false")
@@ -69,6 +75,20 @@ def check_duration(parameter: Parameter, value: Any) -> duration.Duration:
     if length.value == 0 and parameter.open_low:
         raise ValueError(f"{show(value)} is no training at all: it takes {parameter.allowed()}")
     return length
+
+
+_LENGTH = Parameter("duration", low=0.0)
+_RATIO = Parameter("float", low=0.0)
+
+
+def _check_points(parameter: Parameter, value: Any) -> list[list[Any]]:
+    pairs = isinstance(value, list) and value
+    if not pairs or any(not isinstance(part, list) or len(part) != 2 for part in value):
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+    return [
+        [str(check_duration(_LENGTH, moment)), _check_number(_RATIO, ratio)]
+        for moment, ratio in value
+    ]
 
 
 def _check_any(value: Any) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError
-from lrsearch.schedules import Array
+from lrsearch.schedules import Array, Plateau
 from lrsearch.train import solo
 from lrsearch.train.build import build_model
 from lrsearch.train.course import (
@@ -37,7 +37,7 @@ from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.stacked_optimizers import STACKED
-from lrsearch.train.timetable import evaluation_steps, learning_rates
+from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -193,10 +193,16 @@ class _Lane:
     step: int = 0
     since: int = 0
     best_state: LaneState | None = None
+    plateau: Plateau | None = None
 
     @property
     def budget(self) -> int:
         return self.stops[-1]
+
+    @property
+    def scale(self) -> float:
+        """What the rates are multiplied by from here to the next evaluation."""
+        return self.plateau.scale if self.plateau is not None else 1.0
 
     def next_stop(self) -> int:
         """The next step at which somebody looks at it."""
@@ -310,9 +316,11 @@ class _Session:
         rungs = frozenset(rung for rung in self.cohort.rungs if rung < evaluations[-1])
         stops = tuple(sorted({*evaluations, *rungs}))
         course = Course("fused", samples=self.data.samples, start=start)
-        rates = learning_rates(train, self.data.samples)
+        rates = learning_rates(train, self.data.samples, self.cohort.workplace)
         best = BestSoFar(self.cohort.objective)
-        return _Lane(trial, course, rates, stops, frozenset(evaluations), rungs, best, state)
+        lane = _Lane(trial, course, rates, stops, frozenset(evaluations), rungs, best, state)
+        lane.plateau = make_plateau(train, self.data.samples)
+        return lane
 
     def _initial(self, trial: Trial) -> tuple[LaneState, float]:
         """The state before the first step, and the loss there: those of a seed, whatever else
@@ -354,7 +362,7 @@ class _Session:
             [
                 (
                     lane.trial.config["train"]["optimizer"],
-                    lane.rates[lane.step : lane.step + steps],
+                    lane.rates[lane.step : lane.step + steps] * lane.scale,
                     lane.step,
                 )
                 for lane in filled
@@ -403,7 +411,7 @@ class _Session:
     def _measure(self, lane: _Lane, row: list[float]) -> tuple[Measured, str]:
         """A lane's evaluation from its sums, and why the lane is lost, or ""."""
         metrics = validation_metrics(row[1:], self.data)
-        rate = float(lane.rates[lane.step - 1])
+        rate = float(lane.rates[lane.step - 1]) * lane.scale
         metrics |= {"train_loss": row[0] / (lane.step - lane.since), "lr": rate}
         lane.since = lane.step
         measurement = Measurement(lane.step, metrics)
@@ -418,6 +426,9 @@ class _Session:
             self.places[place] = None
             yield from self._tell(self._end(lane, Outcome.DIVERGED, reason))
             return
+        if lane.plateau is not None:
+            metric = lane.trial.config["train"]["schedule"]["metric"]
+            lane.plateau.observe(measurement.step, measurement.metrics[metric])
         if lane.best.beaten(measurement.metrics):
             lane.best_state = self.program.take(place)
         if lane.step == lane.budget:

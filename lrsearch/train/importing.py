@@ -180,7 +180,7 @@ def _import(name: str, part: str, workplace: Workplace, parent: object = None) -
 
 def class_paths(config: Config) -> set[str]:
     """The class paths that a config names."""
-    parts = (config["data"], config["model"])
+    parts = (config["data"], config["model"], config["train"]["schedule"])
     return {part["class_path"] for part in parts if "class_path" in part}
 
 

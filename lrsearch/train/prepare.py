@@ -113,7 +113,7 @@ def _check_data(configs: Iterable[Config], workplace: Workplace) -> tuple[data.R
         train = key + json.dumps({**config["train"], "lr": 1.0, "optimizer": None}, sort_keys=True)
         if train not in seen:
             seen.add(train)
-            _check_training(config["train"], raw, min(sizes[0]))
+            _check_training(config["train"], raw, min(sizes[0]), workplace)
     assert first is not None, "nothing to prepare"
     return first
 
@@ -128,7 +128,9 @@ def _split_sizes(raw: data.Raw, config: Mapping[str, Any]) -> _Sizes:
     return tuple(train), tuple(validation), test
 
 
-def _check_training(train: Mapping[str, Any], raw: data.Raw, samples: int) -> None:
+def _check_training(
+    train: Mapping[str, Any], raw: data.Raw, samples: int, workplace: Workplace
+) -> None:
     if train["batch_size"] > samples:
         raise DataError(
             f"batch_size {train['batch_size']} is larger than the training set ({samples} samples)",
@@ -144,14 +146,20 @@ def _check_training(train: Mapping[str, Any], raw: data.Raw, samples: int) -> No
         )
     if train["label_smoothing"] and raw.task != "classification":
         raise DataError("label_smoothing needs classes; the data are for regression")
+    schedule = train["schedule"]
+    name = schedule.get("class_path") or schedule["name"]
     try:
         evaluation_steps(train, samples)
         with np.errstate(all="ignore"):
-            rates = learning_rates(train, samples)
+            rates = learning_rates(train, samples, workplace)
     except ValueError as error:
         raise DataError(str(error)) from error
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error) or isinstance(error, LrsearchError) or "class_path" not in schedule:
+            raise
+        raise ModelError(f"it raised {type(error).__name__}: {error}", where=name) from error
     if not np.isfinite(rates).all():
-        raise DataError(f"the schedule {train['schedule']['name']} gives rates that are no numbers")
+        raise DataError(f"the schedule {name} gives rates that are no numbers")
 
 
 def _check_models(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) -> int:

@@ -139,7 +139,7 @@ class _Measurer:
         Skeleton(self.model).load(self.state)
         self.model.train()
         training = Training(self.model, self.train)
-        rate = float(learning_rates(self.train, self.data.samples)[0])
+        rate = float(learning_rates(self.train, self.data.samples, self.payload.workplace)[0])
 
         def step() -> None:
             x = self.data.x_train.index_select(0, self.batch)
@@ -157,7 +157,10 @@ class _Measurer:
         program = Program(Skeleton(self.model), self.train, needs, self.data, lanes)
         for lane, trial in enumerate(chosen):
             program.put(lane, self.state, trial.config["train"])
-        rates = [learning_rates(each.config["train"], self.data.samples)[:1] for each in chosen]
+        place = self.payload.workplace
+        rates = [
+            learning_rates(each.config["train"], self.data.samples, place)[:1] for each in chosen
+        ]
         optimizers = [each.config["train"]["optimizer"] for each in chosen]
         numbers = program.tabulate(list(zip(optimizers, rates, [0] * lanes, strict=True)))
         index = self.batch.unsqueeze(0)

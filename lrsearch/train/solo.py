@@ -41,7 +41,7 @@ from lrsearch.train.metrics import (
 from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.resident import Resident
-from lrsearch.train.timetable import evaluation_steps, learning_rates
+from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.trial import Cohort, Ended, Measured, Measurement, Outcome, Started, Trial, Verdict
 
 CHUNK = 1024
@@ -169,7 +169,9 @@ def _train(
     seed_everything(seeds.weights)
     shape = tuple(data.x_train.shape[1:])
     model = build_model(config["model"], shape, data.outputs, cohort.workplace).to(device)
-    rates = learning_rates(train, data.samples).tolist()
+    rates = learning_rates(train, data.samples, cohort.workplace).tolist()
+    plateau = make_plateau(train, data.samples)
+    scale = 1.0
     evaluations = evaluation_steps(train, data.samples)
     budget = evaluations[-1]
     training = Training(model, train)
@@ -190,19 +192,23 @@ def _train(
         index = next(order)
         x, y = data.x_train.index_select(0, index), data.y_train.index_select(0, index)
         total += training.compute_gradients(x, y)
-        training.update(rates[step - 1])
+        rate = rates[step - 1] * scale
+        training.update(rate)
         course.steps = step
 
         if step == next_evaluation:
             sums = torch.cat([torch.stack([start, total]), validation_sums(model, data, train)])
             course.start, summed, *validated = sums.tolist()
             metrics = validation_metrics(validated, data)
-            metrics |= {"train_loss": summed / (step - since), "lr": rates[step - 1]}
+            metrics |= {"train_loss": summed / (step - since), "lr": rate}
             measurement = Measurement(step, metrics)
             reason = course.measure(measurement, ended=step == budget)
             yield Measured(trial.number, measurement, budget)
             if reason:
                 return Outcome.DIVERGED, reason, {}
+            if plateau is not None:
+                plateau.observe(step, metrics[train["schedule"]["metric"]])
+                scale = plateau.scale
             if best.beaten(metrics):
                 best_state = {name: each.clone() for name, each in state_of(model).items()}
             total.zero_()

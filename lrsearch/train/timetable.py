@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
-from lrsearch import duration, schedules
+from lrsearch import catalogue, duration, schedules
+from lrsearch.trial import Workplace
 
 
 def evaluation_steps(train: Mapping[str, Any], samples: int) -> tuple[int, ...]:
@@ -24,14 +25,44 @@ def evaluation_steps(train: Mapping[str, Any], samples: int) -> tuple[int, ...]:
     return (*(step for step in steps if step < budget), budget)
 
 
-def learning_rates(train: Mapping[str, Any], samples: int) -> schedules.Array:
-    """The rate of every step, shape [budget]. Raises ValueError where the durations, the warmup
-    or the schedule make no sense together."""
-    size = train["batch_size"]
-    budget = duration.budget_steps(
-        duration.parse(train["budget"]), samples=samples, batch_size=size
-    )
+def learning_rates(
+    train: Mapping[str, Any], samples: int, workplace: Workplace | None = None
+) -> schedules.Array:
+    """The rate of every step, shape [budget]; of a schedule that follows a metric, before that has
+    been measured. A schedule's own code is imported as the workplace allows. Raises ValueError
+    where the durations, the warmup or the schedule make no sense together."""
+    schedule = train["schedule"]
+    function = None
+    if "class_path" in schedule:
+        # Here alone: what names no code of its own needs neither torch nor an import.
+        from lrsearch.train.importing import resolve
+
+        function = cast(
+            Callable[..., float], resolve(schedule["class_path"], workplace or Workplace())
+        )
     multipliers = schedules.multipliers(
-        train["schedule"], train["warmup"], budget=budget, samples=samples, batch_size=size
+        schedule, train["warmup"], steps=None, function=function, **_size(train, samples)
     )
     return multipliers * float(train["lr"])
+
+
+def make_plateau(train: Mapping[str, Any], samples: int) -> schedules.Plateau | None:
+    """What a resolved `train` whose schedule is `plateau` has on top of `learning_rates`."""
+    schedule = train["schedule"]
+    if schedule.get("name") != "plateau":
+        return None
+    goal = catalogue.METRICS[schedule["metric"]][0]
+    return schedules.make_plateau(
+        schedule,
+        train["warmup"],
+        goal=goal,
+        evaluate=train["evaluate"],
+        **_size(train, samples),
+    )
+
+
+def _size(train: Mapping[str, Any], samples: int) -> dict[str, int]:
+    size = train["batch_size"]
+    length = duration.parse(train["budget"])
+    budget = duration.budget_steps(length, samples=samples, batch_size=size)
+    return {"budget": budget, "samples": samples, "batch_size": size}

@@ -95,7 +95,7 @@ def _refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> st
     models = [build(each, data, workplace) for each in (*pair, trials[0])]
     try:
         _check(models[0])
-        _Trial(pair, models[:2], Skeleton(models[2]), data).compare()
+        _Trial(pair, models[:2], Skeleton(models[2]), data, workplace).compare()
     except (NotRecordable, _Differs) as error:
         return str(error)
     except BaseException as error:  # A user's code may raise anything.
@@ -156,8 +156,14 @@ class _Trial:
     """Two trainings, alone (a module each) and in the lanes of programs."""
 
     def __init__(
-        self, pair: Sequence[Trial], models: Sequence[nn.Module], skeleton: Skeleton, data: Resident
+        self,
+        pair: Sequence[Trial],
+        models: Sequence[nn.Module],
+        skeleton: Skeleton,
+        data: Resident,
+        workplace: Workplace,
     ) -> None:
+        self.workplace = workplace
         self.trains = [each.config["train"] for each in pair]
         self.data, self.skeleton, self.models = data, skeleton, models
         self.device = data.x_train.device
@@ -220,7 +226,7 @@ class _Trial:
     def _tabulate(self, program: Program, lanes: Sequence[int], step: int) -> Tensor:
         rows = []
         for train in (self.trains[lane] for lane in lanes):
-            rates = learning_rates(train, self.data.samples)
+            rates = learning_rates(train, self.data.samples, self.workplace)
             at = min(step, len(rates) - 1)
             rows.append((train["optimizer"], rates[at : at + 1], step))
         return program.tabulate(rows)

@@ -1,0 +1,27 @@
+"""A schedule and a warmup by themselves, in the grammar of a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lrsearch import catalogue
+from lrsearch.errors import UsageError, suggest
+from lrsearch.spec.document import Document
+from lrsearch.spec.overrides import apply_override
+from lrsearch.spec.validate import validate_schedule
+
+
+def read_schedule(
+    name: str, overrides: Sequence[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """A built-in schedule and a warmup, every argument filled. An override is `pct_start=0.4`,
+    an argument of the schedule, or `warmup=10ba`, `warmup.shape=cosine`. Raises UsageError for an
+    unknown name, SpecError with every fault of the overrides."""
+    if name not in catalogue.SCHEDULES:
+        raise UsageError(f"unknown schedule '{name}'", hint=suggest(name, catalogue.SCHEDULES))
+    document = Document("--set", {"train": {"schedule": {"name": name}}})
+    for text in overrides:
+        own = text.partition("=")[0].split(".")[0].strip() == "warmup"
+        apply_override(document, f"train.{text}" if own else f"train.schedule.{text}", text)
+    return validate_schedule(document)

@@ -23,11 +23,12 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from lrsearch import __version__
+from lrsearch.catalogue import SCHEDULES
 from lrsearch.cli import app
 from lrsearch.store import read
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("check", "show", "grid", "random", "bayes", "report", "export", "repair")
+COMMANDS = ("check", "show", "schedules", "grid", "random", "bayes", "report", "export", "repair")
 
 SPEC = """\
 name: small
@@ -838,3 +839,79 @@ def test_ctrl_c_before_the_old_run_is_set_aside_keeps_fresh(here: Path) -> None:
         "lrsearch grid small.yaml --workers 1 --device cpu --fresh"
     )
     assert sorted(path.name for path in (here / "runs").iterdir()) == ["small"]
+
+
+# schedules
+
+
+def test_schedules_are_listed() -> None:
+    said = lrsearch("schedules")
+    listed = json.loads(lrsearch("schedules", "--json").out)["schedules"]
+    assert {each["name"] for each in listed} == set(SCHEDULES)
+    assert all(re.search(rf"^{each['name']} ", said.out, re.MULTILINE) for each in listed)
+    (points,) = (each for each in listed if each["name"] == "piecewise")
+    assert points["params"]["points"]["default"] == "required"
+
+
+@pytest.mark.parametrize("name", sorted(SCHEDULES))
+def test_a_schedule_is_shown(name: str) -> None:
+    own = ("--set", "points=[[0.5dur, 0.1]]") if name == "piecewise" else ()
+    said = lrsearch("schedules", name, *own, "--set", "warmup=0.1dur", COLUMNS="200")
+    assert said.code == 0
+    for key, part in SCHEDULES[name].parameters.items():
+        assert key in said.out and part.search in " ".join(said.out.split())
+    assert SCHEDULES[name].source in said.out and "1,000 steps" in said.out
+    narrow = lrsearch("schedules", name, *own, COLUMNS="60")
+    assert max(map(len, narrow.out.splitlines())) <= 60
+
+
+def test_a_schedule_as_numbers() -> None:
+    """The grammar is that of a spec; so are the numbers, which `show` draws."""
+    given = ("--set", "pct_start=0.4", "--set", "warmup=10ba", "--steps", 100)
+    said = lrsearch("schedules", "one_cycle", *given, "--steps-per-epoch", 10, "--json")
+    found = json.loads(said.out)
+    assert found.keys() == {"name", "params", "multipliers"}
+    assert (found["name"], found["params"]["pct_start"]) == ("one_cycle", 0.4)
+    assert found["params"]["warmup"] == {"for": "10ba", "shape": "linear", "start": 0.01}
+    assert len(found["multipliers"]) == 100 and found["multipliers"][0] == 0.01
+    by_epoch = ("--set", "warmup.for=1ep", "--set", "pct_start=0.4", "--steps", 100)
+    again = lrsearch("schedules", "one_cycle", *by_epoch, "--steps-per-epoch", 10, "--json")
+    assert json.loads(again.out)["multipliers"] == found["multipliers"]
+    by_sample = ("--set", "warmup.for=320sp", "--set", "pct_start=0.4", "--steps", 100)
+    again = lrsearch("schedules", "one_cycle", *by_sample, "--batch-size", 32, "--json")
+    assert json.loads(again.out)["multipliers"] == found["multipliers"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("one_cycl",), "did you mean 'one_cycle'?"),
+        (("cosine", "--set", "finl=0.1"), "--set finl=0.1: train.schedule.finl: cosine has no"),
+        (("cosine", "--set", "final"), "write --set"),
+        (("cosine", "--set", "warmup=2000ba"), "warmup.for: a warmup of 2000ba is 2000 steps"),
+        (("cosine", "--set", "warmup.shape=cosin"), "did you mean 'cosine'?"),
+        (("piecewise",), "'points' is missing"),
+        (("multistep", "--set", "milestones=[2ep, 1ep]"), "multistep.milestones: out of order"),
+        (("step", "--set", "gamma=2"), "too large"),
+        (("--set", "final=1"), "--set needs a schedule"),
+    ],
+)
+def test_schedules_that_do_not_exist(arguments: tuple[str, ...], message: str) -> None:
+    said = lrsearch("schedules", *arguments)
+    assert said.code == 2 and message in " ".join(said.err.split()) and not said.out
+
+
+def test_show_draws_every_kind_of_schedule(tmp_path: Path) -> None:
+    path = tmp_path / "five.yaml"
+    path.write_text(
+        "data: digits\nmodel: mlp\n"
+        "train: {budget: 10ep, lr: 0.1, warmup: {for: 1ep, shape: cosine}}\n"
+        "search: {schedule: [cosine, {name: wsd, shape: sqrt}, {class_path: own.decay}, plateau,\n"
+        "  {name: cosine_restarts, cycles: [2, 3]}]}\n"
+    )
+    said = lrsearch("show", path)
+    assert said.code == 0 and "known once it is imported" in said.out
+    drawn = json.loads(lrsearch("show", path, "--json").out)["schedules"]
+    names = [each["title"].split()[0] for each in drawn]
+    assert names == ["cosine", "wsd", "own.decay", "plateau", "cosine_restarts", "cosine_restarts"]
+    assert [each["multipliers"] is None for each in drawn] == [False, False, True, *[False] * 3]

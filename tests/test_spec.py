@@ -1317,3 +1317,166 @@ def test_an_exported_spec_says_where_its_code_was():
         spec, resolve(spec, {}, "classification"), spec.objective("classification"), "x"
     )
     assert not text.startswith("#")
+
+
+# schedules against the budget
+
+
+@pytest.mark.parametrize(
+    ("search", "train", "key", "message"),
+    [
+        (
+            "",
+            "schedule: {name: multistep, milestones: [1.5ep, 1ep]}",
+            "train.schedule.milestones",
+            "out of order",
+        ),
+        (
+            "",
+            "schedule: {name: multistep, milestones: [3ep]}",
+            "train.schedule.milestones",
+            "past the end",
+        ),
+        (
+            "",
+            "schedule: {name: cosine_restarts, first: 3ep}",
+            "train.schedule.first",
+            "longer than",
+        ),
+        (
+            "",
+            "schedule: {name: cosine_restarts, cycles: 5000}",
+            "train.schedule.cycles",
+            "do not fit",
+        ),
+        (
+            "",
+            "schedule: {name: cosine_restarts, cycles: 2, first: 1ep}",
+            "train.schedule.first",
+            "exclude",
+        ),
+        (
+            "",
+            "schedule: {name: exponential, gamma: 0.5, final: 0.1}",
+            "train.schedule.final",
+            "exclude",
+        ),
+        ("", "schedule: {name: wsd, decay: 3ep}", "train.schedule.decay", "longer than"),
+        ("", "schedule: {name: step, gamma: 1.5}", "train.schedule.gamma", "too large"),
+        (
+            "",
+            "schedule: {name: multistep, milestones: []}",
+            "train.schedule.milestones",
+            "not a list of durations",
+        ),
+        ("", "schedule: {name: piecewise}", "train.schedule", "'points' is missing"),
+        (
+            "",
+            "schedule: {name: piecewise, points: [[1ep, -1]]}",
+            "train.schedule.points",
+            "too small",
+        ),
+        (
+            "",
+            "schedule: {name: piecewise, points: [1ep, 0.1]}",
+            "train.schedule.points",
+            "not a list of [duration",
+        ),
+        (
+            "",
+            "schedule: {name: plateau, metric: r2}",
+            "train.schedule.metric",
+            "no metric of classification",
+        ),
+        ("", "schedule: {name: cosin}", "train.schedule.name", "unknown schedule 'cosin'"),
+        ("", "warmup: 3ep", "train.warmup.for", "the whole budget has"),
+        (
+            "",
+            "warmup: {for: 1ep, shape: exponential, start: 0}",
+            "train.warmup.start",
+            "cannot start at 0",
+        ),
+        (
+            "schedule: [constant, {name: wsd, decay: {min: 1ep, max: 3ep}}]",
+            "",
+            "search.schedule.1.decay",
+            "longer than",
+        ),
+        (
+            "schedule: [constant, {name: plateau, metric: mae}]",
+            "",
+            "search.schedule.1.metric",
+            "no metric of",
+        ),
+        (
+            "schedule.decay: {min: 1ep, max: 3ep}",
+            "schedule: wsd",
+            "search.schedule.decay",
+            "longer than",
+        ),
+        ("warmup.for: {min: 1ep, max: 2ep}", "", "search.warmup.for", "the whole budget has"),
+        ("warmup: [null, 1ep, 2ep]", "", "search.warmup.2.for", "the whole budget has"),
+        ("batch_size: [32, 718]", "warmup: 4ba", "train.warmup.for", "a warmup of 4ba is 4 steps"),
+    ],
+    ids=lambda text: text[:30],
+)
+def test_schedules_that_do_not_fit_name_their_line(search, train, key, message):
+    (fault,) = faults(small(search, train))
+    assert fault.key == key and message in fault.message
+    assert fault.line == (5 if key.startswith("search") else 4)
+
+
+def test_lengths_in_the_budget_s_unit_are_checked_without_data():
+    npz = "{name: npz, source: x.npz}"
+    (fault,) = faults(small(train="warmup: 2ep", data=npz))
+    assert fault.key == "train.warmup.for"
+    (fault,) = faults(small(train="schedule: {name: multistep, milestones: [1.2dur]}", data=npz))
+    assert fault.key == "train.schedule.milestones"
+    read(small(train="warmup: 1000000ba", data=npz))  # Only the data's size can tell.
+
+
+def test_searched_lists_of_lengths():
+    spec = read(
+        small(
+            "schedule: [{name: multistep, milestones: [[0.5dur], [0.3dur, 0.6dur]]}, "
+            "{name: piecewise, points: [[[0.1dur, 1]], [[0.2dur, 1], [1ep, 0.5]]]}]"
+        )
+    )
+    found = [
+        resolve(spec, point)["train"]["schedule"] for level in grid(spec.space) for point in level
+    ]
+    assert [each.get("milestones") or each["points"] for each in found] == [
+        ["0.5dur"],
+        ["0.3dur", "0.6dur"],
+        [["0.1dur", 1.0]],
+        [["0.2dur", 1.0], ["1ep", 0.5]],
+    ]
+    spec = read(small("schedule.milestones: [[0.5dur], [0.3dur, 0.6dur]]", "schedule: multistep"))
+    assert len([point for level in grid(spec.space) for point in level]) == 2
+
+
+def test_a_schedule_of_your_own():
+    spec = read(
+        small(
+            "schedule.init_args.power: {min: 1.0, max: 3.0, points: 3}",
+            "schedule: {class_path: own.decay, init_args: {power: 2.0, low: 0.1}}",
+        )
+    )
+    assert needed_imports(spec) == ("own",)
+    config = resolve(spec, {"schedule.init_args.power": 3.0})
+    assert config["train"]["schedule"] == {
+        "class_path": "own.decay",
+        "init_args": {"power": 3.0, "low": 0.1},
+    }
+    assert locate(spec, config) == {"schedule.init_args.power": 3.0}
+    (fault,) = faults(small("schedule.power: [1, 2]", "schedule: {class_path: own.decay}"))
+    assert "write schedule.init_args.power" in fault.hint
+
+
+def test_a_null_argument_of_a_schedule_takes_no_measurement_away():
+    spec = read(small(train="schedule: exponential"))
+    config = resolve(spec, {})
+    older = copy.deepcopy(config)
+    assert older["train"]["schedule"].pop("final") is None
+    assert trial_key(older, CONTENT, 0, None) == trial_key(config, CONTENT, 0, None)
+    assert not differences(spec, older)

@@ -20,10 +20,10 @@ class Parameter:
     """One named value.
 
     `kind` is float, int, bool, text, duration, ints (a list of positive integers), durations (a
-    list of them), points (a list of [duration, ratio]), path (of a file) or any (no check). `low`
-    and `high` bound numbers, exclusively where `open_low` or `open_high`. `numeric` values may
-    differ between lanes of one program. `search` is a range or choice worth searching, as a spec
-    would write it.
+    list of them), points (a list of [duration, ratio]), groups (a mapping of patterns), path (of a
+    file) or any (no check). `low` and `high` bound numbers, exclusively where `open_low` or
+    `open_high`. `numeric` values may differ between lanes of one program. `search` is a range or
+    choice worth searching, as a spec would write it.
     """
 
     kind: str
@@ -57,6 +57,7 @@ class Parameter:
                 "ints": "a list of positive whole numbers",
                 "path": "the path of a file",
                 "any": "any value",
+                "groups": "a mapping of patterns to {lr: a ratio, weight_decay: a number}",
                 "durations": "a list of durations, such as [0.5dur, 0.75dur]",
                 "points": "a list of [duration, ratio], such as [[0.5dur, 0.1], [0.75dur, 0.01]]",
                 "duration": "a number and a unit, such as "
@@ -490,6 +491,29 @@ TRAIN: dict[str, Parameter] = {
     "label_smoothing": Parameter("float", 0.0, low=0.0, high=1.0, open_high=True, numeric=True),
     "clip_norm": Parameter(
         "float", None, low=0.0, open_low=True, optional=True, scale="log", numeric=True
+    ),
+    "layer_decay": Parameter(
+        "float",
+        None,
+        low=0.0,
+        high=1.0,
+        open_low=True,
+        optional=True,
+        numeric=True,
+        doc="a layer's rate over that of the layer above it",
+        search="{min: 0.6, max: 1}",
+    ),
+    "groups": Parameter(
+        "groups",
+        None,
+        optional=True,
+        doc="parameters by name; the first pattern that matches counts",
+    ),
+    "weight_decay_on": Parameter(
+        "text",
+        "all",
+        choices=("all", "matrices"),
+        doc="matrices: none on biases, norms and other vectors",
     ),
     "precision": Parameter("text", "float32", choices=("float32", "bfloat16")),
     "evaluate": Parameter(

@@ -859,8 +859,8 @@ def test_a_schedule_is_shown(name: str) -> None:
     said = lrsearch("schedules", name, *own, "--set", "warmup=0.1dur")
     assert said.code == 0
     for key, part in SCHEDULES[name].parameters.items():
-        (row,) = re.findall(rf"^{key} .*", said.out, re.MULTILINE)
-        assert part.search.split(" ")[0] in row
+        rows = re.findall(rf"^{key} .*", said.out, re.MULTILINE)
+        assert part.search.split(" ")[0] in rows[0]
     assert SCHEDULES[name].source in said.out and "1,000 steps" in said.out
     assert max(map(len, said.out.splitlines())) <= 100
 

@@ -160,7 +160,7 @@ class Together:
     def tabulate(self, step, steps=1):
         return self.program.tabulate(
             [
-                (train["optimizer"], rates[step : step + steps], step)
+                (train, rates[step : step + steps], step)
                 for train, rates in zip(self.trains, self.rates, strict=True)
             ]
         )
@@ -204,7 +204,21 @@ def regressed(given):
     return [{key: each[key] for key in each if key != "label_smoothing"} for each in given]
 
 
+GROUPS = {
+    "groups": {"body.0.*": {"lr": 0.5, "weight_decay": 0.02}, "head.bias": {"weight_decay": 0.3}},
+    "weight_decay_on": "matrices",
+}
+LAYERED = [
+    {**each, **GROUPS, "layer_decay": decay}
+    for each, decay in zip(adams(ADAMW), (None, 0.5, 0.8), strict=True)
+]
+LAYERED_SGDS = [
+    {**each, "layer_decay": decay} for each, decay in zip(SGDS, (0.3, None, 1.0, 0.7), strict=True)
+]
+
 STRUCTURES = {
+    "mlp groups": (NORMED, "digits", LAYERED, {}),
+    "cnn layers": (NORMED_CNN, "digits", LAYERED_SGDS, {"batch_size": 16}),
     "logistic": (LOGISTIC, "digits", SGDS, {}),
     "mlp": (MLP, "digits", adams(ADAMW), {}),
     "mlp dropout": (DROPOUT, "digits", adams(ADAM), {}),

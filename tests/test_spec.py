@@ -679,6 +679,9 @@ def test_every_default_is_filled():
             "loss": "cross_entropy",
             "label_smoothing": 0.0,
             "clip_norm": None,
+            "layer_decay": None,
+            "groups": None,
+            "weight_decay_on": "all",
             "precision": "float32",
             "evaluate": "1ep",
             "schedule": {"name": "constant"},
@@ -738,6 +741,7 @@ def written(parameter):
         "duration": "2ba",
         "durations": ["2ba", "3ba"],
         "points": [["2ba", 0.5], ["0.5dur", 2.0]],
+        "groups": {"*.bias": {"lr": 0.5, "weight_decay": 0.0}},
     }[parameter.kind]
 
 
@@ -1388,6 +1392,11 @@ def test_an_exported_spec_says_where_its_code_was():
             "train.schedule.metric",
             "no metric of classification",
         ),
+        ("", "layer_decay: 0", "train.layer_decay", "too small"),
+        ("", "groups: {}", "train.groups", "not a mapping of patterns"),
+        ("", "groups: {a.weight: 0.1}", "train.groups", "gives neither lr nor weight_decay"),
+        ("", "groups: {a.weight: {rate: 0.1}}", "train.groups", "unknown key 'rate'"),
+        ("", "groups: {a.weight: {lr: -1}}", "train.groups", "too small"),
         ("", "schedule: {name: cosin}", "train.schedule.name", "unknown schedule 'cosin'"),
         ("", "warmup: 3ep", "train.warmup.for", "the whole budget has"),
         (
@@ -1473,10 +1482,12 @@ def test_a_schedule_of_your_own():
     assert "write schedule.init_args.power" in fault.hint
 
 
-def test_a_null_argument_of_a_schedule_takes_no_measurement_away():
+def test_what_older_runs_did_not_have_takes_no_measurement_away():
     spec = read(small(train="schedule: exponential"))
     config = resolve(spec, {})
     older = copy.deepcopy(config)
     assert older["train"]["schedule"].pop("final") is None
+    for key in ("layer_decay", "groups", "weight_decay_on"):
+        del older["train"][key]
     assert trial_key(older, CONTENT, 0, None) == trial_key(config, CONTENT, 0, None)
     assert not differences(spec, older)

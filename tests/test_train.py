@@ -67,6 +67,9 @@ def config(model=MLP, source="digits", split=None, **train):
         "loss": "mse" if source == "diabetes" else "cross_entropy",
         "label_smoothing": 0,
         "clip_norm": None,
+        "layer_decay": None,
+        "groups": None,
+        "weight_decay_on": "all",
         "precision": "float32",
         "evaluate": "1ep",
     }

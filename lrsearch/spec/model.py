@@ -203,15 +203,22 @@ def _strip(path: str, option: Option, value: Any, config: Config) -> tuple[Any] 
     return (candidate,) if same(complete_group(path, candidate), whole) else None
 
 
+_LATER = ("layer_decay", "groups", "weight_decay_on")
+
+
 def identity(config: Config) -> dict[str, Any]:
-    """What of a config decides the measurement: a file's path does not, its content does. Null
-    arguments of a schedule are left out, so that a new one takes no measurement away."""
+    """What of a config decides the measurement: a file's path does not, its content does. What
+    runs of before did not have is left out where it says nothing: no measurement is lost to it."""
     data = dict(config["data"])
     source = catalogue.DATA.get(data.get("name", ""))
     for name, parameter in (source.parameters if source else {}).items():
         if parameter.kind == "path":
             data.pop(name, None)
-    train = dict(config["train"])
+    train = {
+        key: part
+        for key, part in config["train"].items()
+        if key not in _LATER or part != catalogue.TRAIN[key].default
+    }
     train["schedule"] = {key: part for key, part in train["schedule"].items() if part is not None}
     return {"data": data, "model": config["model"], "train": train}
 

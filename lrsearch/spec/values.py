@@ -7,7 +7,7 @@ from typing import Any
 
 from lrsearch import duration
 from lrsearch.catalogue import Parameter
-from lrsearch.errors import nearest
+from lrsearch.errors import nearest, suggest
 
 MAX_WHOLE = 2**53
 """Up to here every whole number is a float too."""
@@ -49,6 +49,8 @@ def check_value(parameter: Parameter, value: Any) -> Any:
         return [str(check_duration(_LENGTH, part)) for part in value]
     if kind == "points":
         return _check_points(parameter, value)
+    if kind == "groups":
+        return _check_groups(parameter, value)
     if kind == "bool":
         if not isinstance(value, bool):
             raise ValueError(f"{show(value)} is not true or false")
@@ -89,6 +91,23 @@ def _check_points(parameter: Parameter, value: Any) -> list[list[Any]]:
         [str(check_duration(_LENGTH, moment)), _check_number(_RATIO, ratio)]
         for moment, ratio in value
     ]
+
+
+_GROUP = {"lr": _RATIO, "weight_decay": _RATIO}
+
+
+def _check_groups(parameter: Parameter, value: Any) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+    found = {}
+    for pattern, given in value.items():
+        if not isinstance(given, dict) or not given:
+            raise ValueError(f"{pattern}: {show(given)} gives neither lr nor weight_decay")
+        for key in given:
+            if key not in _GROUP:
+                raise ValueError(f"{pattern}: unknown key '{key}'; {suggest(key, _GROUP)}")
+        found[pattern] = {key: _check_number(_GROUP[key], part) for key, part in given.items()}
+    return found
 
 
 def _check_any(value: Any) -> Any:

@@ -361,7 +361,7 @@ class _Session:
         numbers = self.program.tabulate(
             [
                 (
-                    lane.trial.config["train"]["optimizer"],
+                    lane.trial.config["train"],
                     lane.rates[lane.step : lane.step + steps] * lane.scale,
                     lane.step,
                 )

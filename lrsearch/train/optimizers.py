@@ -7,9 +7,11 @@ from typing import Any
 
 from torch import nn, optim
 
+Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+
 
 def _sgd(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     lr: float,
     *,
     momentum: float,
@@ -33,7 +35,7 @@ def _adam(
     kind: type[optim.Adam],
 ) -> Callable[..., optim.Optimizer]:
     def build(
-        parameters: Iterable[nn.Parameter],
+        parameters: Parameters,
         lr: float,
         *,
         beta1: float,
@@ -62,9 +64,9 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 
 
 def build_optimizer(
-    config: Mapping[str, Any], parameters: Iterable[nn.Parameter], lr: float
+    config: Mapping[str, Any], parameters: Parameters, lr: float
 ) -> optim.Optimizer:
-    """The optimizer of a resolved `train.optimizer`, over those parameters that are trained."""
+    """The optimizer of a resolved `train.optimizer`, over parameters or groups of them, as
+    torch.optim takes them."""
     arguments = {name: value for name, value in config.items() if name != "name"}
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    return OPTIMIZERS[config["name"]](trained, lr, **arguments)
+    return OPTIMIZERS[config["name"]](parameters, lr, **arguments)

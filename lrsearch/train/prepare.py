@@ -23,6 +23,7 @@ from lrsearch.train.device import (
     find_device,
     is_out_of_memory,
 )
+from lrsearch.train.groups import check_groups
 from lrsearch.train.importing import class_paths, forget_imports, source_hashes
 from lrsearch.train.isolation import isolated
 from lrsearch.train.preparation import Preparation
@@ -167,12 +168,13 @@ def _check_models(configs: Iterable[Config], raw: data.Raw, workplace: Workplace
     count: int | None = None
     seen: set[str] = set()
     for config in configs:
-        key = json.dumps(config["model"], sort_keys=True)
+        train = config["train"]
+        key = json.dumps([config["model"], train["groups"]], sort_keys=True)
         if key in seen:
             continue
         seen.add(key)
         try:
-            parameters = _check_model(config["model"], raw, workplace)
+            parameters = _check_model(config["model"], train, raw, workplace)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -185,13 +187,16 @@ def _check_models(configs: Iterable[Config], raw: data.Raw, workplace: Workplace
 _MISFIT = re.compile(r"shape|size|dimension|channels|expected \d", re.IGNORECASE)
 
 
-def _check_model(config: Mapping[str, Any], raw: data.Raw, workplace: Workplace) -> int:
+def _check_model(
+    config: Mapping[str, Any], train: Mapping[str, Any], raw: data.Raw, workplace: Workplace
+) -> int:
     name = config.get("class_path") or config["name"]
     shape = raw.x.shape[1:]
     model = build_model(config, shape, raw.outputs, workplace)
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)
+    check_groups((key for key, each in model.named_parameters() if each.requires_grad), train, name)
     try:
         outputs = _forward(model, torch.from_numpy(raw.x[:2]))
     except RuntimeError as error:

@@ -161,8 +161,8 @@ class _Measurer:
         rates = [
             learning_rates(each.config["train"], self.data.samples, place)[:1] for each in chosen
         ]
-        optimizers = [each.config["train"]["optimizer"] for each in chosen]
-        numbers = program.tabulate(list(zip(optimizers, rates, [0] * lanes, strict=True)))
+        trains = [each.config["train"] for each in chosen]
+        numbers = program.tabulate(list(zip(trains, rates, [0] * lanes, strict=True)))
         index = self.batch.unsqueeze(0)
         seconds = self._time(lambda: program.advance(index, numbers)) / lanes
         self.figures[f"fused.{lanes}"] = seconds

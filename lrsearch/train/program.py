@@ -14,6 +14,7 @@ from torch.func import vmap
 
 from lrsearch.schedules import Array
 from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.groups import divide_parameters, weight_decays
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.metrics import (
     classification_sums,
@@ -35,10 +36,17 @@ the number of lanes."""
 def needs_of(train: Mapping[str, Any]) -> frozenset[str]:
     """The terms of a step that a resolved `train` needs. A lane computes the same, bit by bit,
     when its neighbours need more."""
-    own = STACKED[train["optimizer"]["name"]].needs(train["optimizer"])
+    optimizer = train["optimizer"]
+    own = frozenset[str]().union(
+        *(
+            STACKED[optimizer["name"]].needs({**optimizer, "weight_decay": decay})
+            for decay in weight_decays(train)
+        )
+    )
     smoothing = {"label_smoothing"} if train["label_smoothing"] else set()
     clipping = {"clip_norm"} if train["clip_norm"] is not None else set()
-    return own | smoothing | clipping
+    layers = {"layer_decay"} if train["layer_decay"] is not None else set()
+    return own | smoothing | clipping | layers
 
 
 class _Captured:
@@ -103,6 +111,8 @@ class Program:
         self.parameters = stack_like(skeleton.parameters, lanes)
         self.fixed = stack_like(skeleton.fixed, lanes)
         self.slots = {slot: stack_like(skeleton.parameters, lanes) for slot in self.optimizer.slots}
+        ranks = {name: each.dim() for name, each in skeleton.parameters.items()}
+        self.groups = divide_parameters(ranks, train, layers="layer_decay" in needs)
         self.steps = [0] * lanes
         first = next(iter(self.parameters.values()))
         self.device, self.dtype = first.device, first.dtype
@@ -153,7 +163,7 @@ class Program:
     def advance(self, index: Tensor, numbers: Tensor) -> None:
         """Make some steps. `index` are the samples of each, int64 [steps, batch] where all lanes
         read the same, or [steps, lanes, batch]; `numbers` what the optimizer's `tabulate` gives,
-        [steps, scalars, lanes]. Never waits for the device. Raises tape.NotRecordable."""
+        [steps, groups x scalars, lanes]. Never waits for the device. Raises tape.NotRecordable."""
         for samples, scalars in zip(index.unbind(0), numbers.unbind(0), strict=True):
             recorded = self._steps.get(samples.dim())
             if recorded is None:
@@ -178,9 +188,20 @@ class Program:
         return _Recorded(tape, noise, captured)
 
     def tabulate(self, lanes: Sequence[tuple[Mapping[str, Any], Array, int]]) -> Tensor:
-        """`advance`'s numbers for lanes given by their optimizer's config, the rates of the next
+        """`advance`'s numbers for lanes given by their resolved `train`, the rates of the next
         steps (as many of each), and the steps already made."""
-        tables = [self.optimizer.tabulate(config, rates, made + 1) for config, rates, made in lanes]
+        tables = [
+            np.concatenate(
+                [
+                    self.optimizer.tabulate(
+                        group.optimizer(train), rates * group.ratio(train), made + 1
+                    )
+                    for group in self.groups
+                ],
+                1,
+            )
+            for train, rates, made in lanes
+        ]
         numbers = torch.from_numpy(np.stack(tables, -1)).to(self.dtype)
         if self.device.type == "cuda":  # From pinned memory the copy does not wait for the device.
             return numbers.pin_memory().to(self.device, non_blocking=True)
@@ -236,13 +257,17 @@ class Program:
     @torch.no_grad()
     def update(self, gradients: Tensors, scalars: Tensor) -> None:
         """Step the optimizer by some gradients; `scalars` is a row of `advance`'s numbers."""
-        self.optimizer.update(
-            [self.parameters[name] for name in gradients],
-            list(gradients.values()),
-            {slot: [held[name] for name in gradients] for slot, held in self.slots.items()},
-            scalars.unbind(0),
-            self.needs,
-        )
+        each = len(self.optimizer.scalars)
+        numbers = scalars.unbind(0)
+        for place, group in enumerate(self.groups):
+            names = [name for name in group.names if name in gradients]
+            self.optimizer.update(
+                [self.parameters[name] for name in names],
+                [gradients[name] for name in names],
+                {slot: [held[name] for name in names] for slot, held in self.slots.items()},
+                numbers[place * each : (place + 1) * each],
+                self.needs,
+            )
 
     def forward(self, parameters: Tensors, fixed: Tensors, x: Tensor, noise: Noise) -> Tensor:
         """Outputs [lanes, samples, ...] of stacked tensors for inputs of the same layout."""

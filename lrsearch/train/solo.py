@@ -32,6 +32,7 @@ from lrsearch.train.course import (
     worth_keeping,
 )
 from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.groups import divide_parameters
 from lrsearch.train.metrics import (
     LOSSES,
     classification_sums,
@@ -115,7 +116,21 @@ class Training:
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
         """Made when first asked for: to be compared by its gradients a training needs none."""
-        return build_optimizer(self.train["optimizer"], self.parameters, float(self.train["lr"]))
+        named = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
+        groups = divide_parameters(
+            {name: each.dim() for name, each in named.items()},
+            self.train,
+            layers=self.train["layer_decay"] is not None,
+        )
+        parts = [
+            {
+                "params": [named[name] for name in group.names],
+                "ratio": group.ratio(self.train),
+                "weight_decay": group.optimizer(self.train)["weight_decay"],
+            }
+            for group in groups
+        ]
+        return build_optimizer(self.train["optimizer"], parts, float(self.train["lr"]))
 
     def compute_gradients(self, x: Tensor, y: Tensor) -> Tensor:
         """The loss of a batch, its (clipped) gradients left in the parameters."""
@@ -129,7 +144,8 @@ class Training:
 
     def update(self, rate: float) -> None:
         """Step the optimizer by the gradients, and drop them."""
-        self.optimizer.param_groups[0]["lr"] = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["ratio"]
         self.optimizer.step()
         for parameter in self.parameters:
             parameter.grad = None

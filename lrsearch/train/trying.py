@@ -228,7 +228,7 @@ class _Trial:
         for train in (self.trains[lane] for lane in lanes):
             rates = learning_rates(train, self.data.samples, self.workplace)
             at = min(step, len(rates) - 1)
-            rows.append((train["optimizer"], rates[at : at + 1], step))
+            rows.append((train, rates[at : at + 1], step))
         return program.tabulate(rows)
 
     def _step_alone(self, lane: int, state: LaneState, row: Tensor) -> _Step:

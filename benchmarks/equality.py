@@ -1,0 +1,298 @@
+"""How far a step of the fused engine is from the solo engine's, layer family by layer family.
+
+    python benchmarks/equality.py [--device cuda] [--steps 100] [--family lstm]
+
+Both engines are put into one state at each step of a real training on digits: it compares losses,
+gradients (of the largest of the model), buffers, and from the same gradients the updated
+parameters. Prints a table (largest difference over the tensor's largest entry) and writes JSON.
+Exit status 1 where a family that trains in lanes is beyond its tolerance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
+
+import layers  # noqa: E402 (it stands beside the tests)
+
+from lrsearch.catalogue import OPTIMIZERS  # noqa: E402
+from lrsearch.spec.model import complete  # noqa: E402
+from lrsearch.train.device import describe_device, find_device  # noqa: E402
+from lrsearch.train.fused import build  # noqa: E402
+from lrsearch.train.lanes import LaneState, Skeleton, initial_state  # noqa: E402
+from lrsearch.train.program import Program, needs_of  # noqa: E402
+from lrsearch.train.randomness import batches, trial_seeds  # noqa: E402
+from lrsearch.train.resident import Resident, load_raw, place  # noqa: E402
+from lrsearch.train.solo import Training  # noqa: E402
+from lrsearch.train.stacked_optimizers import STACKED  # noqa: E402
+from lrsearch.train.timetable import learning_rates  # noqa: E402
+from lrsearch.train.trying import refuse  # noqa: E402
+from lrsearch.trial import Trial, Workplace  # noqa: E402
+
+LANES = 3
+TOLERANCES = {"float64": 1e-12, "float32": 1e-4}
+FLOORS = {"float64": 1e-2, "float32": 1e-1}
+"""Of the model's largest gradient: the least scale of a gradient's entries. Those that cancel, as a
+bias's before batch norm, are rounding alone."""
+
+BUILT_IN: dict[str, dict[str, Any]] = {
+    "logistic": {"name": "logistic"},
+    "mlp": {
+        "name": "mlp",
+        "hidden": [32],
+        "activation": "relu",
+        "dropout": 0.2,
+        "batch_norm": False,
+    },
+    "mlp, batch norm": {
+        "name": "mlp",
+        "hidden": [32],
+        "activation": "gelu",
+        "dropout": 0.0,
+        "batch_norm": True,
+    },
+    "cnn, batch norm": {
+        "name": "cnn",
+        "channels": [8, 16],
+        "activation": "relu",
+        "dropout": 0.2,
+        "batch_norm": True,
+    },
+}
+WORKPLACE = Workplace(folder=str(HERE.parent / "tests"), allowed=("layers",))
+
+
+def make_trials(model: Mapping[str, Any], optimizer: str) -> list[Trial]:
+    own = {"name": optimizer, **complete(OPTIMIZERS[optimizer].parameters, {})}
+    train = {
+        "budget": "100ba",
+        "batch_size": 16,
+        "schedule": {"name": "cosine", "final": 0.1},
+        "warmup": None,
+        "loss": "cross_entropy",
+        "label_smoothing": 0.1,
+        "layer_decay": None,
+        "groups": None,
+        "weight_decay_on": "all",
+        "precision": "float32",
+        "evaluate": "1ep",
+    }
+    data = {"name": "digits", "validation": 0.2, "test": None, "standardize": True, "split_seed": 0}
+    rate = 0.05 if optimizer == "sgd" else 0.003
+    return [
+        Trial(
+            lane,
+            "",
+            {
+                "data": data,
+                "model": model,
+                "train": train
+                | {
+                    "lr": rate * (lane + 1) / 2,
+                    "clip_norm": 0.5 * (lane + 1),
+                    "optimizer": own | {"weight_decay": 0.01 * lane},
+                },
+            },
+            lane,
+        )
+        for lane in range(LANES)
+    ]
+
+
+class Alone:
+    """A training by the solo engine that goes on from any state."""
+
+    def __init__(self, trial: Trial, data: Resident, dtype: torch.dtype) -> None:
+        self.train = trial.config["train"]
+        self.data = data
+        self.model = build(trial, data, WORKPLACE).to(dtype)
+        self.training = Training(self.model, self.train)
+        self.named = {k: v for k, v in self.model.named_parameters() if v.requires_grad}
+
+    def step(self, state: LaneState, row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        Skeleton(self.model).load(state)
+        set_noise(state.noise, self.data.x_train.device)
+        self.model.train()
+        x, y = self.data.x_train.index_select(0, row), self.data.y_train.index_select(0, row)
+        for each in self.named.values():
+            each.grad = None
+        loss = self.training.compute_gradients(x, y)
+        return loss, {k: v.grad.clone() for k, v in self.named.items() if v.grad is not None}
+
+    def update(
+        self, state: LaneState, gradients: Mapping[str, Tensor], rate: float
+    ) -> dict[str, Tensor]:
+        """The parameters after an update from a state, by these gradients."""
+        optimizer = self.training.optimizer
+        optimizer.state.clear()
+        for name, parameter in self.named.items():
+            parameter.grad = gradients[name].clone() if name in gradients else None
+            if state.step and parameter.grad is not None:
+                own: dict[str, Any] = {slot: s[name].clone() for slot, s in state.slots.items()}
+                if "exp_avg" in own:
+                    own["step"] = torch.tensor(float(state.step))
+                if self.train["optimizer"].get("momentum") != 0:
+                    optimizer.state[parameter] = own
+        self.training.update(rate)
+        return {name: each.detach().clone() for name, each in self.named.items()}
+
+
+def set_noise(state: Tensor, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
+def differ(left: Tensor, right: Tensor, floor: float = 0.0) -> float:
+    if not left.numel():
+        return 0.0
+    scale = max(float(left.abs().max()), floor) or 1.0
+    return float((left - right).double().abs().max()) / scale
+
+
+def measure(
+    trials: list[Trial], data: Resident, dtype: torch.dtype, steps: int
+) -> dict[str, float]:
+    """Worst differences over the steps of a training."""
+    trains = [each.config["train"] for each in trials]
+    device = data.x_train.device
+    alone = [Alone(each, data, dtype) for each in trials]
+    model = build(trials[0], data, WORKPLACE).to(dtype)
+    needs = frozenset[str]().union(*map(needs_of, trains))
+    program = Program(Skeleton(model), trains[0], needs, data, LANES)
+    slots = STACKED[trains[0]["optimizer"]["name"]].slots
+    states = []
+    for lane, trial in zip(alone, trials, strict=True):
+        noise = torch.Generator(device).manual_seed(trial_seeds(trial.seed).noise).get_state()
+        states.append(initial_state(lane.model, slots, noise))
+    rates = [learning_rates(each, data.samples) for each in trains]
+    orders = [
+        batches(data.samples, trains[0]["batch_size"], trial_seeds(each.seed).order, device)
+        for each in trials
+    ]
+    floor = FLOORS[str(dtype).removeprefix("torch.")]
+    worst = dict.fromkeys(("loss", "gradient", "buffer", "parameter"), 0.0)
+
+    def note(what: str, difference: float) -> None:
+        worst[what] = max(worst[what], difference)
+
+    for step in range(steps):
+        rows = torch.stack([next(each) for each in orders])
+        for lane, state in enumerate(states):
+            program.put(lane, state, trains[lane])
+        losses, gradients = program.compute_gradients(rows)
+        seen = [program.take(lane) for lane in range(LANES)]
+        numbers = program.tabulate(
+            [(train, own[step : step + 1], step) for train, own in zip(trains, rates, strict=True)]
+        )
+        program.update(gradients, numbers[0])
+        after = [program.take(lane) for lane in range(LANES)]
+        for lane, single in enumerate(alone):
+            loss, own = single.step(states[lane], rows[lane])
+            note("loss", differ(loss, losses[lane]))
+            largest = max(float(each.abs().max()) for each in own.values())
+            for name, each in own.items():
+                note("gradient", differ(each, gradients[name][lane], floor * largest))
+            for name, each in Skeleton(single.model).fixed.items():
+                note("buffer", differ(each, seen[lane].fixed[name]))
+            theirs = {name: each[lane] for name, each in gradients.items()}
+            for name, each in single.update(states[lane], theirs, float(rates[lane][step])).items():
+                note("parameter", differ(each, after[lane].parameters[name]))
+        for lane, state in enumerate(states):
+            program.put(lane, state, trains[lane])
+        program.advance(rows.unsqueeze(0), numbers)
+        states = [program.take(lane) for lane in range(LANES)]
+    return worst
+
+
+def convert(data: Resident, dtype: torch.dtype) -> Resident:
+    parts = {
+        name: each.to(dtype)
+        for name, each in vars(data).items()
+        if isinstance(each, Tensor) and each.is_floating_point()
+    }
+    return Resident(**vars(data) | parts)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--family", action="append", choices=[*BUILT_IN, *layers.LAYERS])
+    parser.add_argument("--output", type=Path, default=HERE / "results", metavar="DIR")
+    options = parser.parse_args()
+    device = find_device(options.device)
+    torch.set_num_threads(1)
+    models = dict(BUILT_IN) | {
+        name: {"class_path": "layers.layer", "init_args": {"family": name}}
+        for name in sorted(layers.LAYERS)
+    }
+    models = {name: models[name] for name in options.family or models}
+    columns = [
+        (dtype, part)
+        for dtype in TOLERANCES
+        for part in ("loss", "gradient", "buffer", "parameter")
+    ]
+    table = Table(title=f"{options.steps} steps, {LANES} lanes, {describe_device(device)}")
+    table.add_column("family")
+    for dtype, part in columns:
+        table.add_column(f"{dtype}\n{part}", justify="right")
+    found: dict[str, Any] = {}
+    wrong = 0
+    names = list(models)
+    for number, (name, model) in enumerate(models.items()):
+        optimizer = ("sgd", "adam", "adamw")[number % 3]
+        trials = make_trials(model, optimizer)
+        raw = load_raw(trials[0].config["data"], WORKPLACE)
+        data = place(raw, trials[0].config["data"], None, device)
+        reason = refuse(trials[:2], data, WORKPLACE)
+        if reason:
+            found[name] = {"alone": reason}
+            continue
+        row: dict[str, Any] = {}
+        for dtype, tolerance in TOLERANCES.items():
+            kind = getattr(torch, dtype)
+            with torch.random.fork_rng():
+                own = model
+                if "class_path" in model:
+                    own = {**model, "init_args": {**model["init_args"], "dtype": dtype}}
+                row[dtype] = measure(
+                    make_trials(own, optimizer), convert(data, kind), kind, options.steps
+                )
+            wrong += max(row[dtype].values()) > tolerance
+        found[name] = row
+        table.add_row(name, *(f"{row[dtype][part]:.1e}" for dtype, part in columns))
+    console = Console(width=None if sys.stdout.isatty() else 132)
+    console.print(table)
+    for name in names:
+        if "alone" in found[name]:
+            console.print(f"alone: {name}: {found[name]['alone']}", markup=False)
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / f"equality-{device.type}.json"
+    document = {
+        "device": describe_device(device),
+        "steps": options.steps,
+        "lanes": LANES,
+        "tolerances": TOLERANCES,
+        "families": found,
+    }
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    console.print(f"written {path}; {wrong} beyond the tolerances")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

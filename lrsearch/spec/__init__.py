@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrsearch.errors import Fault, ImportRefused, SpecError, UsageError, nearest
+from lrsearch.errors import Fault, SpecError, UsageError, nearest
 from lrsearch.spec.document import MAX_BYTES, read_document
+from lrsearch.spec.imports import check_imports, needed_imports
 from lrsearch.spec.model import Spec
 from lrsearch.spec.overrides import apply_override
 from lrsearch.spec.validate import validate
-
-FREE_IMPORTS = ("lrsearch", "torch.nn")
-"""What a spec may name without anybody's leave."""
 
 
 def read_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
@@ -47,29 +45,6 @@ def read_text(path: Path) -> str:
             raise SpecError([Fault(0, "", "a spec has at most 64 KiB", str(path))]) from None
         message = "not a text file: a spec is YAML in UTF-8"
         raise SpecError([Fault(0, "", message, str(path))]) from None
-
-
-def needed_imports(spec: Spec) -> tuple[str, ...]:
-    """The top-level modules the spec names that somebody must allow, each once."""
-    asked = [
-        class_path.split(".")[0]
-        for class_path in spec.imports
-        if not class_path.startswith(tuple(f"{free}." for free in FREE_IMPORTS))
-    ]
-    return tuple(dict.fromkeys(asked))
-
-
-def check_imports(spec: Spec, allowed: Sequence[str]) -> None:
-    """Raises ImportRefused where the spec names code outside lrsearch and torch.nn that is not
-    in `allowed` (top-level module names)."""
-    refused = [name for name in needed_imports(spec) if name not in allowed]
-    if refused:
-        paths = [path for path in spec.imports if path.split(".")[0] in refused]
-        raise ImportRefused(
-            f"it names code that is not allowed to run here: {', '.join(paths)}",
-            where=spec.source,
-            hint="allow it with " + " ".join(f"--allow-import {name}" for name in refused),
-        )
 
 
 __all__ = ["Spec", "check_imports", "needed_imports", "read_spec", "read_text"]

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from lrsearch.spec.document import plain_scalar
+from lrsearch.spec.imports import is_free
 from lrsearch.spec.model import Spec
 from lrsearch.trial import Config, Objective
 
@@ -17,10 +18,10 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
 
     Code it names is found from the folder of the file, so a line says where that was.
     """
-    paths = [
-        config[part]["class_path"] for part in ("data", "model") if "class_path" in config[part]
-    ]
-    modules = [path.split(".")[0] for path in paths if not path.startswith("torch.nn.")]
+    train = config["train"]
+    parts = (config["data"], config["model"], train["schedule"], train["optimizer"])
+    paths = [part["class_path"] for part in parts if "class_path" in part]
+    modules = [path.split(".")[0] for path in paths if not is_free(path)]
     head = ""
     if modules:
         allowed = " ".join(f"--allow-import {name}" for name in dict.fromkeys(modules))

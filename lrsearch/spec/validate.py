@@ -64,7 +64,7 @@ _LISTS = ("ints", "durations", "points")
 _MISSING: Any = object()
 RISING = ("one_cycle", "triangular", "triangular2", "exp_range")
 """Schedules that begin below the base rate."""
-IMPORTABLE = ("model", "schedule")
+IMPORTABLE = ("model", "schedule", "optimizer")
 """Mappings that may name code by its class path."""
 
 
@@ -257,7 +257,11 @@ class _Reader:
     ) -> dict[str, Any]:
         """A built-in by its name, or code by its class path where the group takes any."""
         if group in IMPORTABLE and isinstance(raw, Mapping) and "class_path" in raw:
-            return self.import_path(path, raw, (), dimensions)
+            found = self.import_path(path, raw, (), dimensions)
+            if group == "optimizer" and "lr" in found["init_args"]:
+                hint = "the learning rate is train.lr"
+                self.fault((*path, "init_args", "lr"), "it is given by the schedule", hint)
+            return found
         return self.named(path, raw, catalogue.GROUPS[group], group, dimensions)
 
     def train(self, raw: Any) -> dict[str, Any]:
@@ -278,11 +282,8 @@ class _Reader:
             "schedule", (*path, "schedule"), raw.get("schedule", DEFAULTS["schedule"])
         )
         train["warmup"] = self.warmup((*path, "warmup"), raw.get("warmup"))
-        train["optimizer"] = self.named(
-            (*path, "optimizer"),
-            raw.get("optimizer", DEFAULTS["optimizer"]),
-            catalogue.OPTIMIZERS,
-            "optimizer",
+        train["optimizer"] = self.named_or_imported(
+            "optimizer", (*path, "optimizer"), raw.get("optimizer", DEFAULTS["optimizer"])
         )
         return train
 
@@ -515,7 +516,7 @@ class _Reader:
             elif (
                 isinstance(value, Mapping)
                 and not is_range(value)
-                and (group or name in ("data", "model.init_args", "schedule.init_args"))
+                and (group or name in ("data", *(f"{each}.init_args" for each in IMPORTABLE)))
             ):
                 self.descend(inner, f"{name}.", value, fixed, found)
                 continue

@@ -27,6 +27,12 @@ class Group:
         decay = train["layer_decay"]
         return self.lr * (1.0 if decay is None else float(decay) ** self.depth)
 
+    def arguments(self, train: Config) -> dict[str, Any]:
+        """What an optimizer's parameter group has beside its parameters: the ratio of its rate
+        and, where it is not the optimizer's own, the weight decay."""
+        decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
+        return {"ratio": self.ratio(train), **decay}
+
     def optimizer(self, train: Config) -> Config:
         """The training's resolved `optimizer` with their weight decay."""
         own: Config = train["optimizer"]

@@ -14,13 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
-from torch import nn
+from torch import nn, optim
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import ImportRefused, ModelError, nearest, suggest
 from lrsearch.trial import Config, Workplace
 
-_FREE = "torch.nn."
+_FREE: dict[str, tuple[ModuleType, type]] = {
+    "torch.nn.": (nn, nn.Module),
+    "torch.optim.": (optim, optim.Optimizer),
+}
+"""Places whose classes of a kind are free."""
 
 
 @dataclass
@@ -86,17 +90,17 @@ def _suggest(name: str, names: Iterable[str]) -> str:
 def resolve(class_path: str, workplace: Workplace) -> object:
     """The object a class path names.
 
-    Module subclasses of torch.nn are free. For any other the top-level module must be among
-    `workplace.allowed` before anything is imported, and the module the object is defined in
-    after. Raises ImportRefused, or ModelError for what does not exist or cannot be imported.
-    The hash of the source is taken along, see `source_hashes`.
+    Module classes of torch.nn and optimizers of torch.optim are free. For any other the top-level
+    module must be among `workplace.allowed` before anything is imported, and the module the object
+    is defined in after. The hash of the source is taken along, see `source_hashes`. Raises
+    ImportRefused, or ModelError for what does not exist or cannot be imported.
     """
     parts = class_path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
         raise ModelError(f"'{class_path}' is no class path, such as my_package.nets.Net")
     top = parts[0]
     if top not in workplace.allowed:
-        if class_path.startswith(_FREE):
+        if class_path.startswith(tuple(_FREE)):
             return _resolve_free(class_path)
         raise ImportRefused(
             f"{class_path} needs the module '{top}', which is not allowed",
@@ -108,7 +112,7 @@ def resolve(class_path: str, workplace: Workplace) -> object:
     home = getattr(found, "__module__", None)
     if not callable(found) or not isinstance(home, str) or isinstance(found, nn.Module):
         raise ModelError(f"{class_path} is neither a class nor a function")
-    if home.partition(".")[0] not in workplace.allowed and not _is_torch_module(found):
+    if home.partition(".")[0] not in workplace.allowed and not _is_free(found):
         raise ImportRefused(
             f"{class_path} is defined in the module '{home}', which is not allowed",
             hint=f"if you trust it: --allow-import {home.partition('.')[0]}",
@@ -119,24 +123,29 @@ def resolve(class_path: str, workplace: Workplace) -> object:
     return found
 
 
-def _is_torch_module(found: object) -> bool:
-    return (
-        isinstance(found, type)
-        and issubclass(found, nn.Module)
-        and f"{found.__module__}.".startswith(_FREE)
+def _is_free(found: object) -> bool:
+    """Whether it is a module class of torch.nn, or an optimizer of torch.optim."""
+    return isinstance(found, type) and any(
+        issubclass(found, kind) and f"{found.__module__}.".startswith(place)
+        for place, (_, kind) in _FREE.items()
     )
 
 
 def _resolve_free(class_path: str) -> object:
-    found: object = nn
-    for part in class_path.removeprefix(_FREE).split("."):
+    place, (library, kind) = next(
+        (place, part) for place, part in _FREE.items() if class_path.startswith(place)
+    )
+    found: object = library
+    name = class_path.removeprefix(place)
+    for part in name.split("."):
         found = getattr(found, part, None)
+    home = place.removesuffix(".")
     if found is None:
-        names = [name for name in dir(nn) if _is_torch_module(getattr(nn, name))]
-        name = class_path.removeprefix(_FREE)
-        raise ModelError(f"torch.nn has no '{name}'", hint=_suggest(name, names))
-    if not _is_torch_module(found):
-        raise ImportRefused(f"{class_path} is no module class of torch.nn; only those are free")
+        names = [each for each in dir(library) if _is_free(getattr(library, each))]
+        raise ModelError(f"{home} has no '{name}'", hint=_suggest(name, names))
+    if not _is_free(found):
+        what = "module" if kind is nn.Module else "optimizer"
+        raise ImportRefused(f"{class_path} is no {what} class of {home}; only those are free")
     return found
 
 
@@ -180,7 +189,8 @@ def _import(name: str, part: str, workplace: Workplace, parent: object = None) -
 
 def class_paths(config: Config) -> set[str]:
     """The class paths that a config names."""
-    parts = (config["data"], config["model"], config["train"]["schedule"])
+    train = config["train"]
+    parts = (config["data"], config["model"], train["schedule"], train["optimizer"])
     return {part["class_path"] for part in parts if "class_path" in part}
 
 

@@ -7,6 +7,12 @@ from typing import Any
 
 from torch import nn, optim
 
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.errors import ModelError
+from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.importing import resolve
+from lrsearch.trial import Workplace
+
 Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
 
 
@@ -64,9 +70,27 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
 
 
 def build_optimizer(
-    config: Mapping[str, Any], parameters: Parameters, lr: float
+    config: Mapping[str, Any], parameters: Parameters, lr: float, workplace: Workplace | None = None
 ) -> optim.Optimizer:
     """The optimizer of a resolved `train.optimizer`, over parameters or groups of them, as
-    torch.optim takes them."""
-    arguments = {name: value for name, value in config.items() if name != "name"}
-    return OPTIMIZERS[config["name"]](parameters, lr, **arguments)
+    torch.optim takes them. Raises ModelError or ImportRefused for one whose class path cannot be
+    imported, or that cannot be made."""
+    if "class_path" not in config:
+        arguments = {name: value for name, value in config.items() if name != "name"}
+        return OPTIMIZERS[config["name"]](parameters, lr, **arguments)
+    path = config["class_path"]
+    constructor = resolve(path, workplace or Workplace())
+    assert callable(constructor)
+    try:
+        made = constructor(parameters, lr=lr, **config["init_args"])
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error) or is_out_of_memory(error):
+            raise
+        raise ModelError(
+            f"it cannot be made: {type(error).__name__}: {error}", where=path
+        ) from error
+    if not isinstance(made, optim.Optimizer):
+        raise ModelError(f"it makes a {type(made).__name__}, no torch.optim.Optimizer", where=path)
+    if "weight_decay" not in made.defaults and any("weight_decay" in g for g in made.param_groups):
+        raise ModelError("it has no weight decay that train.groups could set", where=path)
+    return made

@@ -28,6 +28,7 @@ from lrsearch.train.importing import class_paths, forget_imports, source_hashes
 from lrsearch.train.isolation import isolated
 from lrsearch.train.preparation import Preparation
 from lrsearch.train.resident import load_raw
+from lrsearch.train.solo import Training
 from lrsearch.train.timetable import evaluation_steps, learning_rates
 from lrsearch.trial import Config, Facts, Workplace
 
@@ -169,7 +170,8 @@ def _check_models(configs: Iterable[Config], raw: data.Raw, workplace: Workplace
     seen: set[str] = set()
     for config in configs:
         train = config["train"]
-        key = json.dumps([config["model"], train["groups"]], sort_keys=True)
+        own = train["optimizer"] if "class_path" in train["optimizer"] else None
+        key = json.dumps([config["model"], train["groups"], own], sort_keys=True)
         if key in seen:
             continue
         seen.add(key)
@@ -196,6 +198,8 @@ def _check_model(
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)
+    if "class_path" in train["optimizer"]:
+        _ = Training(model, train, workplace).optimizer
     check_groups((key for key, each in model.named_parameters() if each.requires_grad), train, name)
     try:
         outputs = _forward(model, torch.from_numpy(raw.x[:2]))

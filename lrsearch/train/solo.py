@@ -43,7 +43,17 @@ from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
-from lrsearch.trial import Cohort, Ended, Measured, Measurement, Outcome, Started, Trial, Verdict
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Measured,
+    Measurement,
+    Outcome,
+    Started,
+    Trial,
+    Verdict,
+    Workplace,
+)
 
 CHUNK = 1024
 """Samples per forward pass of an evaluation; fixed, so that results do not follow the batch."""
@@ -102,11 +112,15 @@ def _finish(
 class Training:
     """A model under training: one optimizer step at a time, in plain PyTorch.
 
-    `train` is a resolved one. The model is on the data's device and is used, not copied.
+    `train` is a resolved one. The model is on the data's device and is used, not copied. The
+    workplace says what an optimizer's class path may import.
     """
 
-    def __init__(self, model: nn.Module, train: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: nn.Module, train: Mapping[str, Any], workplace: Workplace | None = None
+    ) -> None:
         self.model = model
+        self.workplace = workplace or Workplace()
         self.low = train["precision"] == "bfloat16"
         self.clip = train["clip_norm"]
         self.parameters = [each for each in model.parameters() if each.requires_grad]
@@ -123,14 +137,12 @@ class Training:
             layers=self.train["layer_decay"] is not None,
         )
         parts = [
-            {
-                "params": [named[name] for name in group.names],
-                "ratio": group.ratio(self.train),
-                "weight_decay": group.optimizer(self.train)["weight_decay"],
-            }
+            {"params": [named[name] for name in group.names], **group.arguments(self.train)}
             for group in groups
         ]
-        return build_optimizer(self.train["optimizer"], parts, float(self.train["lr"]))
+        return build_optimizer(
+            self.train["optimizer"], parts, float(self.train["lr"]), self.workplace
+        )
 
     def compute_gradients(self, x: Tensor, y: Tensor) -> Tensor:
         """The loss of a batch, its (clipped) gradients left in the parameters."""
@@ -144,9 +156,38 @@ class Training:
 
     def update(self, rate: float) -> None:
         """Step the optimizer by the gradients, and drop them."""
+        self._set_rate(rate)
+        self.optimizer.step()
+        self._drop_gradients()
+
+    def step(self, x: Tensor, y: Tensor, rate: float) -> Tensor:
+        """A whole step on a batch: its loss, before the update."""
+        loss = self.compute_gradients(x, y)
+        if "class_path" not in self.train["optimizer"]:
+            self.update(rate)
+            return loss
+        seen = False
+
+        def look() -> Tensor:
+            """The loss where the parameters are now; at the first call it is there already."""
+            nonlocal seen
+            if not seen:
+                seen = True
+                return loss
+            self._drop_gradients()
+            return self.compute_gradients(x, y)
+
+        # Somebody else's may look again as often as it likes, as LBFGS does.
+        self._set_rate(rate)
+        self.optimizer.step(look)  # type: ignore[arg-type]
+        self._drop_gradients()
+        return loss
+
+    def _set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["ratio"]
-        self.optimizer.step()
+
+    def _drop_gradients(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -190,7 +231,7 @@ def _train(
     scale = 1.0
     evaluations = evaluation_steps(train, data.samples)
     budget = evaluations[-1]
-    training = Training(model, train)
+    training = Training(model, train, cohort.workplace)
     order = batches(data.samples, train["batch_size"], seeds.order, device)
     total = torch.zeros((), dtype=sum_type(device), device=device)
     best = BestSoFar(cohort.objective)
@@ -207,9 +248,8 @@ def _train(
         # Nothing here may wait for the device: only an evaluation reads numbers back.
         index = next(order)
         x, y = data.x_train.index_select(0, index), data.y_train.index_select(0, index)
-        total += training.compute_gradients(x, y)
         rate = rates[step - 1] * scale
-        training.update(rate)
+        total += training.step(x, y, rate)
         course.steps = step
 
         if step == next_evaluation:

@@ -77,7 +77,10 @@ def refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str
 
     A model that cannot be built raises as `build_model`.
     """
-    own = trials[0].config["train"]["precision"]
+    train = trials[0].config["train"]
+    if "class_path" in train["optimizer"]:
+        return f"{train['optimizer']['class_path']} has no form for lanes"
+    own = train["precision"]
     for each in dict.fromkeys(("float32", own)):
         if reason := _refuse([_with_precision(trial, each) for trial in trials], data, workplace):
             return reason

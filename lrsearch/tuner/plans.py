@@ -32,7 +32,9 @@ def structure(config: Config, fold: int | None) -> str:
     whole = identity(config)
     train = config["train"]
     rest = {name: train[name] for name, part in catalogue.TRAIN.items() if not part.numeric}
-    parts = [whole["data"], whole["model"], rest, train["optimizer"]["name"], fold]
+    optimizer = train["optimizer"]
+    kind = optimizer if "class_path" in optimizer else optimizer["name"]
+    parts = [whole["data"], whole["model"], rest, kind, fold]
     return json.dumps(parts, sort_keys=True)
 
 

@@ -140,7 +140,7 @@ class Together:
         self.initial = [
             initial_state(
                 model,
-                optimizer.slots,
+                optimizer,
                 torch.Generator().manual_seed(trial_seeds(trial.seed).noise).get_state(),
             )
             for model, trial in zip(self.models, trials, strict=True)

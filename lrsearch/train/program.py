@@ -102,7 +102,10 @@ class Program:
         self.optimizer = STACKED[train["optimizer"]["name"]]
         self.parameters = stack_like(skeleton.parameters, lanes)
         self.fixed = stack_like(skeleton.fixed, lanes)
-        self.slots = {slot: stack_like(skeleton.parameters, lanes) for slot in self.optimizer.slots}
+        self.slots = {
+            slot: stack_like(each, lanes)
+            for slot, each in self.optimizer.initial_slots(skeleton.parameters).items()
+        }
         self.steps = [0] * lanes
         first = next(iter(self.parameters.values()))
         self.device, self.dtype = first.device, first.dtype
@@ -239,7 +242,10 @@ class Program:
         self.optimizer.update(
             [self.parameters[name] for name in gradients],
             list(gradients.values()),
-            {slot: [held[name] for name in gradients] for slot, held in self.slots.items()},
+            {
+                slot: [held[name] for name in gradients if name in held]
+                for slot, held in self.slots.items()
+            },
             scalars.unbind(0),
             self.needs,
         )

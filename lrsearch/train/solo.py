@@ -129,7 +129,8 @@ class Training:
 
     def update(self, rate: float) -> None:
         """Step the optimizer by the gradients, and drop them."""
-        self.optimizer.param_groups[0]["lr"] = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
         self.optimizer.step()
         for parameter in self.parameters:
             parameter.grad = None

@@ -32,6 +32,12 @@ def structure(config: Config, fold: int | None) -> str:
     whole = identity(config)
     train = config["train"]
     rest = {name: train[name] for name, part in catalogue.TRAIN.items() if not part.numeric}
+    own = catalogue.OPTIMIZERS[train["optimizer"]["name"]].parameters
+    rest |= {
+        f"optimizer.{name}": train["optimizer"][name]
+        for name, part in own.items()
+        if not part.numeric
+    }
     parts = [whole["data"], whole["model"], rest, train["optimizer"]["name"], fold]
     return json.dumps(parts, sort_keys=True)
 

@@ -261,8 +261,7 @@ OPTIMIZERS: dict[str, Entry] = {
             "eps1": Parameter(
                 "float",
                 None,
-                low=0.0,
-                open_low=True,
+                low=1e-18,  # Its square is to be a number of float32.
                 optional=True,
                 scale="log",
                 numeric=True,

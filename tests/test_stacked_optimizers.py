@@ -677,6 +677,15 @@ def test_adafactor_of_any_rank(dtype):
             assert (own[lane] - parameter).abs().max() <= TOLERANCES[dtype] * scale
 
 
+@pytest.mark.parametrize("shape", [(3, 11), (17, 33), (33, 17), (10, 65), (37, 37), (25, 151)])
+def test_orthogonalized_matrices_do_not_see_each_other(shape):
+    """Of sizes whose lanes begin anywhere in memory, and of products large and small."""
+    matrices = torch.randn(9, *shape, generator=torch.Generator().manual_seed(0))
+    together = orthogonalize(matrices, 5)
+    for chosen in ([0, 1], [8, 3], [5, 4, 3], [1, 1, 2, 7, 0, 6, 8]):
+        assert torch.equal(orthogonalize(matrices[chosen], 5), together[chosen])
+
+
 @pytest.mark.parametrize("shape", [(8, 24), (24, 8), (1, 6), (6, 1), (9, 9)], ids=str)
 def test_orthogonalized_as_torch_does(shape):
     """From one gradient, without momentum: the step is the iteration's result."""

@@ -122,8 +122,8 @@ def orthogonalize(lanes: Tensor, steps: int) -> Tensor:
     """Matrices [K, rows, columns] with singular values near one, in bfloat16.
 
     A Newton-Schulz iteration whose every result is rounded to bfloat16, as torch.optim.Muon has
-    it. The products of rounded numbers are summed in float32: for bfloat16 a CPU picks its method
-    by the number of lanes, and they would see each other.
+    it. The products of rounded numbers are summed in float32: in bfloat16 a CPU may choose its way
+    of summing by the number of lanes, and they would see each other.
     """
     a, b, c = COEFFICIENTS
     tall = lanes.shape[1] > lanes.shape[2]

@@ -173,11 +173,11 @@ def measure(
     model = build(trials[0], data, WORKPLACE).to(dtype)
     needs = frozenset[str]().union(*map(needs_of, trains))
     program = Program(Skeleton(model), trains[0], needs, data, LANES)
-    slots = STACKED[trains[0]["optimizer"]["name"]].slots
+    optimizer = STACKED[trains[0]["optimizer"]["name"]]
     states = []
     for lane, trial in zip(alone, trials, strict=True):
         noise = torch.Generator(device).manual_seed(trial_seeds(trial.seed).noise).get_state()
-        states.append(initial_state(lane.model, slots, noise))
+        states.append(initial_state(lane.model, optimizer, noise))
     rates = [learning_rates(each, data.samples) for each in trains]
     orders = [
         batches(data.samples, trains[0]["batch_size"], trial_seeds(each.seed).order, device)

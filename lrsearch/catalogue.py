@@ -8,7 +8,7 @@ test holds it equal to the registries of `train` and `data`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
@@ -446,6 +446,10 @@ _BETAS = {
     "eps": Parameter("float", 1e-8, low=0.0, open_low=True, scale="log", numeric=True),
 }
 
+_DECOUPLED = Parameter(
+    "bool", False, numeric=True, doc="decay the parameters themselves, as adamw does"
+)
+
 OPTIMIZERS: dict[str, Entry] = {
     "sgd": Entry(
         "stochastic gradient descent (torch.optim.SGD)",
@@ -465,6 +469,155 @@ OPTIMIZERS: dict[str, Entry] = {
         {
             **_BETAS,
             "weight_decay": Parameter("float", 1e-2, low=0.0, scale="log", numeric=True),
+        },
+    ),
+    "amsgrad": Entry(
+        "Adam by the largest squares so far (torch.optim.Adam with amsgrad)",
+        {**_BETAS, "weight_decay": _WEIGHT_DECAY},
+    ),
+    "nadam": Entry(
+        "Adam with Nesterov momentum (torch.optim.NAdam)",
+        {
+            **_BETAS,
+            "weight_decay": _WEIGHT_DECAY,
+            "momentum_decay": Parameter(
+                "float",
+                4e-3,
+                low=0.0,
+                scale="log",
+                numeric=True,
+                doc="how fast the momentum grows from half of beta1 to beta1",
+            ),
+            "decoupled": _DECOUPLED,
+        },
+    ),
+    "radam": Entry(
+        "Adam with its variance rectified in the first steps (torch.optim.RAdam)",
+        {**_BETAS, "weight_decay": _WEIGHT_DECAY, "decoupled": _DECOUPLED},
+    ),
+    "adamax": Entry(
+        "Adam by the largest gradients (torch.optim.Adamax)",
+        {**_BETAS, "weight_decay": _WEIGHT_DECAY},
+    ),
+    "rmsprop": Entry(
+        "the gradient over the root of its mean square (torch.optim.RMSprop)",
+        {
+            "alpha": Parameter(
+                "float",
+                0.99,
+                low=0.0,
+                high=1.0,
+                open_high=True,
+                numeric=True,
+                doc="how much of the mean square a step keeps",
+            ),
+            "eps": _BETAS["eps"],
+            "momentum": Parameter("float", 0.0, low=0.0, high=1.0, open_high=True, numeric=True),
+            "centered": Parameter(
+                "bool", False, numeric=True, doc="by the variance in place of the mean square"
+            ),
+            "weight_decay": _WEIGHT_DECAY,
+        },
+    ),
+    "adagrad": Entry(
+        "the gradient over the root of all its squares so far (torch.optim.Adagrad)",
+        {
+            "lr_decay": Parameter(
+                "float",
+                0.0,
+                low=0.0,
+                scale="log",
+                numeric=True,
+                doc="the rate is divided by 1 + lr_decay * steps made",
+            ),
+            "eps": replace(_BETAS["eps"], default=1e-10),
+            "weight_decay": _WEIGHT_DECAY,
+        },
+    ),
+    "adadelta": Entry(
+        "steps as large as the last ones were (torch.optim.Adadelta)",
+        {
+            "rho": Parameter(
+                "float",
+                0.9,
+                low=0.0,
+                high=1.0,
+                open_high=True,
+                numeric=True,
+                doc="how much of the mean squares a step keeps",
+            ),
+            "eps": replace(_BETAS["eps"], default=1e-6),
+            "weight_decay": _WEIGHT_DECAY,
+        },
+    ),
+    "adafactor": Entry(
+        "mean squares of rows and columns in place of each entry's, steps relative to the"
+        " parameter's size, weight decay decoupled (torch.optim.Adafactor)",
+        {
+            "beta2_decay": Parameter(
+                "float",
+                -0.8,
+                high=0.0,
+                numeric=True,
+                doc="the mean square keeps 1 - step**beta2_decay",
+            ),
+            "eps1": Parameter(
+                "float",
+                None,
+                low=1e-18,  # Its square is to be a number of float32.
+                optional=True,
+                scale="log",
+                numeric=True,
+                doc="least root mean square of a gradient; null: the precision of the"
+                " parameters' type",
+            ),
+            "eps2": Parameter(
+                "float",
+                1e-3,
+                low=0.0,
+                open_low=True,
+                scale="log",
+                numeric=True,
+                doc="least root mean square of a parameter",
+            ),
+            "d": Parameter(
+                "float",
+                1.0,
+                low=1.0,
+                scale="log",
+                numeric=True,
+                doc="largest root mean square of a step before it is scaled",
+            ),
+            "weight_decay": _WEIGHT_DECAY,
+        },
+    ),
+    "lion": Entry(
+        "the sign of an average of gradients, weight decay decoupled (Chen et al. 2023)",
+        {
+            "beta1": _BETAS["beta1"],
+            "beta2": replace(_BETAS["beta2"], default=0.99),
+            "weight_decay": _WEIGHT_DECAY,
+        },
+    ),
+    "muon": Entry(
+        "orthogonalized momentum for parameters of rank 2 (torch.optim.Muon), AdamW for all others"
+        " (torch.optim.AdamW); both decay",
+        {
+            "momentum": Parameter("float", 0.95, low=0.0, high=1.0, open_high=True, numeric=True),
+            "nesterov": Parameter("bool", True, numeric=True),
+            "weight_decay": replace(_WEIGHT_DECAY, default=0.1),
+            "ns_steps": Parameter(
+                "int", 5, low=1, high=99, doc="Newton-Schulz iterations, in bfloat16"
+            ),
+            "adjust_lr_fn": Parameter(
+                "text",
+                "match_rms_adamw",
+                choices=("original", "match_rms_adamw"),
+                numeric=True,
+                doc="the rate of a matrix: original times max(1, rows/cols)**0.5, match_rms_adamw"
+                " times 0.2*max(rows, cols)**0.5",
+            ),
+            **_BETAS,
         },
     ),
 }

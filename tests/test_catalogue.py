@@ -7,6 +7,7 @@ import pytest
 from lrsearch import catalogue, schedules
 from lrsearch.data import sources
 from lrsearch.spec import read_spec
+from lrsearch.spec.values import check_value
 from lrsearch.train import metrics, models, optimizers
 
 FROM_DATA = {"in_features", "in_channels", "num_classes"}
@@ -48,6 +49,33 @@ class Noted(dict):
     def __getitem__(self, key):
         self.asked.add(key)
         return super().__getitem__(key)
+
+
+@pytest.mark.parametrize("name", catalogue.OPTIMIZERS)
+def test_optimizers_defaults_are_allowed(name):
+    for parameter in catalogue.OPTIMIZERS[name].parameters.values():
+        assert check_value(parameter, parameter.default) == parameter.default
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("nadam", "momentum_decay", -0.1),
+        ("rmsprop", "alpha", 1.0),
+        ("adadelta", "rho", 1.0),
+        ("adagrad", "eps", 0.0),
+        ("adafactor", "beta2_decay", 0.1),
+        ("adafactor", "eps1", 1e-30),
+        ("adafactor", "d", 0.5),
+        ("lion", "beta1", 1.0),
+        ("muon", "ns_steps", 100),
+        ("muon", "ns_steps", 2.5),
+        ("muon", "adjust_lr_fn", "none"),
+    ],
+)
+def test_optimizers_refuse_nonsense(name, key, value):
+    with pytest.raises(ValueError, match=r"takes|is not"):
+        check_value(catalogue.OPTIMIZERS[name].parameters[key], value)
 
 
 @pytest.mark.parametrize("name", catalogue.SCHEDULES)

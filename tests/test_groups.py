@@ -151,6 +151,24 @@ def test_lanes_with_layers_train_as_alone():
     assert pairs[0][1].curve == pairs[3][1].curve
 
 
+def test_matrices_of_muon_in_layers():
+    """One optimizer of two, each with the groups' rates."""
+    own = {"momentum": 0.95, "nesterov": True, "weight_decay": 0.1, "ns_steps": 5}
+    own |= {"adjust_lr_fn": "match_rms_adamw", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    train = config(optimizer={"name": "muon", **own}, layer_decay=0.5)["train"]
+    model = built(**MLP | {"hidden": [8]})
+    training = Training(model, train)
+    for each in model.parameters():
+        each.grad = torch.zeros_like(each)
+    training.update(0.5)
+    rates = {
+        tuple(each.shape): group["lr"]
+        for group in training.optimizer.param_groups
+        for each in group["params"]
+    }
+    assert rates == {(8, 64): 0.25, (8,): 0.25, (10, 8): 0.5, (10,): 0.5}
+
+
 def test_a_frozen_group_does_not_move(place):
     here = place(nets=NETS)
     own = config(net("nets.Net"), groups={"body.*": {"lr": 0}})

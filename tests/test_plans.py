@@ -14,6 +14,7 @@ import jobs
 import pytest
 import yaml
 
+from lrsearch import catalogue
 from lrsearch.errors import DataError
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.local import Local
@@ -430,3 +431,18 @@ def test_plans_are_described_once_and_in_few_lines(tmp_path: Path) -> None:
     assert make_plans(tmp_path / "5", *some)() == ["fused: 4 to 16 lanes a program"]
     same = [Plan("fused", 8, "2x"), Plan("fused", 8, "3x")]
     assert make_plans(tmp_path / "6", *same)() == ["fused: 8 lanes a program"]
+
+
+def test_what_changes_the_program_of_an_optimizer_is_structure() -> None:
+    """The iterations of muon; no number of it."""
+    train = {name: part.default for name, part in catalogue.TRAIN.items()}
+    train |= {"budget": "1ep", "lr": 0.1, "schedule": {"name": "constant"}}
+    known = catalogue.OPTIMIZERS["muon"].parameters
+
+    def key_of(**given: Any) -> str:
+        muon = {"name": "muon", **{name: part.default for name, part in known.items()}, **given}
+        return structure_key({"data": {}, "model": {}, "train": train | {"optimizer": muon}}, None)
+
+    for name, value in (("momentum", 0.5), ("nesterov", False), ("adjust_lr_fn", "original")):
+        assert key_of(**{name: value}) == key_of()
+    assert key_of(ns_steps=4) != key_of()

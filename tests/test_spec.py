@@ -731,11 +731,12 @@ def test_a_choice_replaces_the_whole_mapping_and_leaves_the_warmup():
 def written(parameter):
     """A value of a parameter that its default is not, where it has another."""
     if parameter.choices:
-        return parameter.choices[-1]
+        others = [each for each in parameter.choices if each != parameter.default]
+        return (others or parameter.choices)[-1]
     return {
-        "float": 0.25 if parameter.high is not None and (parameter.low or 0) < 0.25 else 2.5,
+        "float": 2.5 if parameter.high is None or parameter.low == 1 else parameter.high - 0.75,
         "int": 3,
-        "bool": True,
+        "bool": parameter.default is not True,
         "ints": [5, 7],
         "path": "/data/file.npz",
         "duration": "2ba",
@@ -753,7 +754,7 @@ def test_every_builtin_can_be_written_and_is_completed(group, name):
     known = catalogue.GROUPS[group][name].parameters
     bare, whole = {"name": name}, {"name": name}
     whole |= {key: written(parameter) for key, parameter in known.items()}
-    if whole.get("nesterov"):
+    if {"nesterov", "dampening"} <= whole.keys():
         whole["dampening"] = 0.0  # the two exclude each other
     if "lower" in whole:
         whole["lower"] = -2.5

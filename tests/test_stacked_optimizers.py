@@ -15,6 +15,7 @@ from torch import nn
 
 from lrsearch import catalogue
 from lrsearch.train.optimizers import OPTIMIZERS, build_optimizer
+from lrsearch.train.stacked_matrices import orthogonalize
 from lrsearch.train.stacked_optimizers import STACKED, clip_gradients
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
@@ -47,6 +48,28 @@ def adams(name):
     ]
 
 
+def of(name, **given):
+    defaults = {key: each.default for key, each in catalogue.OPTIMIZERS[name].parameters.items()}
+    assert given.keys() <= defaults.keys()
+    return {"name": name, **defaults, **given}
+
+
+def damped(name):
+    """As `adams`, with a large eps beside a decay that is added to the gradient: with a small one
+    torch itself makes 1e-2 of a difference of one bit, where the gradient is zero but for decay."""
+    configs = adams(name)
+    configs[3] |= {"eps": 0.01}
+    return configs
+
+
+def kinds_of_decay(name, **others):
+    """As `damped`, with both kinds of weight decay, and other numbers a lane."""
+    return [
+        {**config, "decoupled": lane % 2 == 0, **{key: held[lane] for key, held in others.items()}}
+        for lane, config in enumerate(damped(name))
+    ]
+
+
 CONFIGS = {
     "sgd": [
         sgd(),
@@ -60,9 +83,66 @@ CONFIGS = {
     ],
     "adam": adams("adam"),
     "adamw": adams("adamw"),
+    "amsgrad": adams("amsgrad"),
+    "nadam": kinds_of_decay("nadam", momentum_decay=[4e-3, 0.0, 0.1, 1.0, 0.02, 4e-3, 0.5]),
+    "radam": kinds_of_decay("radam"),
+    "adamax": damped("adamax"),
+    "rmsprop": [
+        of("rmsprop"),
+        of("rmsprop", alpha=0.9, momentum=0.5, eps=1e-6),
+        of("rmsprop", alpha=0.95, momentum=0.9, centered=True, weight_decay=1e-2, eps=1e-3),
+        of("rmsprop", alpha=0.5, centered=True, weight_decay=0.03, eps=1e-4),
+        of("rmsprop", alpha=0.999, momentum=0.3, weight_decay=0.1),
+        of("rmsprop", alpha=0.0, weight_decay=3e-3, eps=0.1),
+        of("rmsprop", alpha=0.8, momentum=0.95, centered=True, eps=0.01),
+    ],
+    "adagrad": [
+        of("adagrad"),
+        of("adagrad", lr_decay=1e-3, eps=1e-6),
+        of("adagrad", lr_decay=0.1, weight_decay=1e-2),
+        of("adagrad", eps=0.1, weight_decay=0.1),
+        of("adagrad", lr_decay=1.0, eps=1e-3, weight_decay=3e-3),
+    ],
+    "adadelta": [
+        of("adadelta"),
+        of("adadelta", rho=0.99, eps=1e-5),
+        of("adadelta", rho=0.5, weight_decay=1e-2),
+        of("adadelta", rho=0.0, eps=1e-2, weight_decay=0.1),
+        of("adadelta", rho=0.95, eps=1e-8, weight_decay=3e-3),
+    ],
+    "adafactor": [
+        of("adafactor"),
+        of("adafactor", beta2_decay=-0.5, d=2.0, eps2=1e-2),
+        of("adafactor", beta2_decay=-1.0, eps1=1e-5, weight_decay=1e-2),
+        of("adafactor", beta2_decay=0.0, eps2=0.1, weight_decay=0.1),
+        of("adafactor", eps1=1e-2, d=1.5, eps2=1e-4, weight_decay=3e-3),
+        of("adafactor", eps1=1e-15, d=4.0, eps2=0.5),
+    ],
+    "lion": [
+        of("lion"),
+        of("lion", beta1=0.95, beta2=0.98),
+        of("lion", beta1=0.0, beta2=0.5, weight_decay=1e-2),
+        of("lion", beta1=0.5, beta2=0.0, weight_decay=0.1),
+        of("lion", beta1=0.8, beta2=0.999, weight_decay=3e-3),
+    ],
+    "muon": [
+        of("muon", weight_decay=0.0),
+        of("muon", momentum=0.9, adjust_lr_fn="original", eps=1e-6),
+        of("muon", nesterov=False, beta1=0.5, weight_decay=1e-2),
+        of("muon", momentum=0.0, beta2=0.9, weight_decay=0.03),
+        of("muon", momentum=0.5, nesterov=False, adjust_lr_fn="original", beta1=0.0, eps=1e-3),
+        of("muon", momentum=0.99, beta2=0.95, weight_decay=3e-3),
+    ],
 }
 LIMITS = [math.inf, 0.3, 0.05, 1.0, 0.7, math.inf, 0.2, 0.5]
-BASE_RATES = {"sgd": 0.1, "adam": 0.01, "adamw": 0.01}
+BASE_RATES = dict.fromkeys(CONFIGS, 0.01) | {
+    "sgd": 0.1,
+    "rmsprop": 3e-3,
+    "adagrad": 0.05,
+    "adadelta": 1.0,
+    "adafactor": 0.05,
+    "lion": 2e-3,
+}
 
 
 def needs(configs):
@@ -70,7 +150,13 @@ def needs(configs):
 
 
 def new_state(optimizer, parameters):
-    return {slot: [torch.zeros_like(each) for each in parameters] for slot in optimizer.slots}
+    """Slots of stacked parameters, a list a slot of those that have it."""
+    slots = {slot: [] for slot in optimizer.slots}
+    for slot, own in slots.items():
+        for each in parameters:
+            starts = [optimizer.start(slot, lane) for lane in each.unbind(0)]
+            own += [torch.stack(starts)] if starts[0] is not None else []
+    return slots
 
 
 def tabulate(configs, rates, firsts, dtype):
@@ -127,7 +213,8 @@ class Solo:
     def update(self):
         if self.limit < math.inf:
             nn.utils.clip_grad_norm_(self.parameters, self.limit)
-        self.optimizer.param_groups[0]["lr"] = self.rates[self.step]
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[self.step]
         self.optimizer.step()
         self.step += 1
 
@@ -141,12 +228,26 @@ def rate_curves(name, lanes):
     return rates
 
 
-def difference(stacked, solos):
-    return max(
-        float((each[lane] - own).abs().max() / own.abs().max())
-        for lane, solo in enumerate(solos)
-        for each, own in zip(stacked, solo.parameters, strict=True)
-    )
+def differences(stacked, solos, spared=0.0):
+    """The largest of each parameter over its largest entry, without a share of the entries."""
+    worst = []
+    for place, each in enumerate(stacked):
+        found = []
+        for lane, solo in enumerate(solos):
+            own = solo.parameters[place].detach()
+            gaps = (each[lane] - own).abs().flatten()
+            kept = math.ceil(gaps.numel() * (1 - spared))
+            found.append(float(gaps.kthvalue(kept).values / own.abs().max()))
+        worst.append(np.max(found))  # NaN, where there is one.
+    return worst
+
+
+SPARED = {("lion", torch.float32): 1e-3}
+"""Entries that may differ: where a mean of gradients cancels to rounding, its sign is chance."""
+
+BFLOAT16 = 1e-2
+"""Of muon's matrices, over 200 steps: each product of an iteration is rounded to three digits, and
+falls to the other side now and then where it was summed in another order."""
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
@@ -172,7 +273,7 @@ def test_equals_torch(name, dtype):
     starts = [each.clone() for each in parameters]
     state = new_state(optimizer, parameters)
     generator = torch.Generator().manual_seed(0)
-    worst = 0.0
+    worst = np.zeros(len(parameters))
     for step in range(STEPS):
         if step == REPLACED:
             configs[4], lane = configs[3], 4
@@ -194,8 +295,11 @@ def test_equals_torch(name, dtype):
         with torch.no_grad():
             clipped = clip_gradients(stacked, limits)
             optimizer.update(parameters, clipped, state, next(numbers), needs(configs))
-            worst = max(worst, difference(parameters, solos))
-    assert worst <= TOLERANCES[dtype]
+            found = differences(parameters, solos, SPARED.get((name, dtype), 0.0))
+            worst = np.maximum(worst, found)
+    for largest, each in zip(worst, parameters, strict=True):
+        low = name == "muon" and each.dim() == 3
+        assert largest <= (BFLOAT16 if low else TOLERANCES[dtype])
     assert all(not torch.equal(each, start) for each, start in zip(parameters, starts, strict=True))
 
 
@@ -212,13 +316,57 @@ def adams_of(name):
     return st.builds(adam, st.just(name), betas, betas, st.floats(1e-8, 1e-2), decays)
 
 
-ANY = {"sgd": sgds, "adam": adams_of("adam"), "adamw": adams_of("adamw")}
-SHAPES = [(3, 11), (), (1,), (37,)]
+def any_of(name, **numbers):
+    return st.builds(of, st.just(name), weight_decay=decays, **numbers)
+
+
+betas_ = st.floats(0.0, 0.999)
+tiny = st.floats(1e-8, 1e-2)
+moments = {"beta1": betas_, "beta2": betas_, "eps": tiny}
+ANY = {
+    "sgd": sgds,
+    "adam": adams_of("adam"),
+    "adamw": adams_of("adamw"),
+    "amsgrad": any_of("amsgrad", **moments),
+    "nadam": any_of(
+        "nadam", **moments, momentum_decay=st.floats(0.0, 1.0), decoupled=st.booleans()
+    ),
+    "radam": any_of("radam", **moments, decoupled=st.booleans()),
+    "adamax": any_of("adamax", **moments),
+    # Centered by averages as short as the gradient, the variance is zero but for rounding.
+    "rmsprop": any_of("rmsprop", alpha=betas_, eps=tiny, momentum=momenta)
+    | any_of(
+        "rmsprop", alpha=st.floats(0.5, 0.999), eps=tiny, momentum=momenta, centered=st.just(True)
+    ),
+    "adagrad": any_of("adagrad", lr_decay=st.floats(0.0, 1.0), eps=tiny),
+    "adadelta": any_of("adadelta", rho=betas_, eps=tiny),
+    "adafactor": any_of(
+        "adafactor",
+        beta2_decay=st.floats(-2.0, 0.0),
+        eps1=st.none() | tiny,
+        eps2=tiny,
+        d=st.floats(1.0, 4.0),
+    ),
+    "lion": any_of("lion", beta1=betas_, beta2=betas_),
+    "muon": any_of(
+        "muon",
+        **moments,
+        momentum=momenta,
+        nesterov=st.booleans(),
+        adjust_lr_fn=st.sampled_from(["original", "match_rms_adamw"]),
+    ),
+}
+SHAPES = [(3, 11), (), (1,), (37,), (7, 2), (2, 3, 5)]
 
 
 def used_state(name, config, state):
     """The state a lane goes on from: momentum buffers say nothing where there is no momentum."""
-    return [] if name == "sgd" and config["momentum"] == 0 else state
+    unused = set()
+    if name in ("sgd", "rmsprop") and config["momentum"] == 0:
+        unused.add("momentum_buffer")
+    if name == "rmsprop" and not config["centered"]:
+        unused.add("grad_avg")
+    return state.keys() - unused
 
 
 @pytest.mark.parametrize("name", STACKED)
@@ -291,6 +439,15 @@ def test_needs():
     for name in ("adam", "adamw"):
         assert STACKED[name].needs(adam(name)) == frozenset()
         assert STACKED[name].needs(adam(name, weight_decay=0.1)) == {"weight_decay"}
+    for name in ("nadam", "radam"):
+        assert STACKED[name].needs(of(name)) == frozenset()
+        assert STACKED[name].needs(of(name, weight_decay=0.1)) == {"weight_decay"}
+        decoupled = of(name, weight_decay=0.1, decoupled=True)
+        assert STACKED[name].needs(decoupled) == {"decoupled_decay"}
+    assert STACKED["rmsprop"].needs(of("rmsprop")) == frozenset()
+    every = of("rmsprop", momentum=0.1, centered=True, weight_decay=0.1)
+    assert STACKED["rmsprop"].needs(every) == {"momentum", "centered", "weight_decay"}
+    assert len(STACKED["muon"].needs(of("muon", weight_decay=0.0, ns_steps=7))) == 7
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -322,15 +479,19 @@ def test_a_rate_of_zero_moves_nothing(name, rate, dtype):
     """And one that float32 can hardly hold next to nothing; zeros among the gradients included."""
     configs = CONFIGS[name]
     lanes = len(configs)
-    start = [torch.linspace(-2, 2, 9, dtype=dtype).roll(2).repeat(lanes, 1)]
-    start[0][:, 0] = 0.0
-    gradients = [[torch.linspace(-1, 1, 9, dtype=dtype).repeat(lanes, 1)]] * 3
-    assert (gradients[0][0] == 0).any()
+    vector = torch.linspace(-2, 2, 9, dtype=dtype).roll(2).repeat(lanes, 1)
+    vector[:, 0] = 0.0
+    start = [vector, vector.view(lanes, 3, 3)]
+    slope = torch.linspace(-1, 1, 9, dtype=dtype).repeat(lanes, 1)
+    gradients = [[slope, slope.view(lanes, 3, 3)]] * 3
+    assert (slope == 0).any()
     rates = np.full((lanes, 3), rate)
     rates[0] = 0.1
-    (after,), state = train(configs, start, gradients, rates)
-    assert (after[1:] - start[0][1:]).abs().max() <= 20 * rate
-    assert not torch.equal(after[0], start[0][0])
+    after, state = train(configs, start, gradients, rates)
+    for own, other in zip(after, start, strict=True):
+        # The first mean squares are small shares of the squares, the first steps many rates.
+        assert (own[1:] - other[1:]).abs().max() <= (200 if name == "rmsprop" else 20) * rate
+        assert not torch.equal(own[0], other[0])
     assert all(each.isfinite().all() and each.any() for slot in state.values() for each in slot)
 
 
@@ -341,25 +502,29 @@ def test_gradients_of_extreme_sizes(name, scale):
     config = {**CONFIGS[name][0], "weight_decay": 0.0}
     pattern = torch.tensor([1.0, -0.5, 0.0, 0.25]) * scale
     gradients = [pattern, pattern / 3, torch.ones(4), -torch.ones(4)]
-    parameter = nn.Parameter(torch.tensor([0.0, 1.0, -1.0, 0.5]))
-    start = [parameter.detach().clone().repeat(2, 1)]
-    optimizer = build_optimizer(config, [parameter], 1e-3)
-    for each in gradients:
-        parameter.grad = each.clone()
-        optimizer.step()
-    (after,), _ = train(
-        [config] * 2, start, [[each.repeat(2, 1)] for each in gradients], np.full((2, 4), 1e-3)
-    )
-    assert parameter.isfinite().all()
-    torch.testing.assert_close(after[1], parameter.detach(), rtol=1e-5, atol=1e-9)
+    for shape in [(4,), (2, 2)]:
+        parameter = nn.Parameter(torch.tensor([0.0, 1.0, -1.0, 0.5]).view(shape))
+        start = [parameter.detach().clone().repeat(2, *[1] * len(shape))]
+        optimizer = build_optimizer(config, [parameter], 1e-3)
+        for each in gradients:
+            parameter.grad = each.clone().view(shape)
+            optimizer.step()
+        stacked = [[each.view(1, *shape).expand(2, *shape)] for each in gradients]
+        (after,), _ = train([config] * 2, start, stacked, np.full((2, 4), 1e-3))
+        if name == "adafactor" and scale > 1e19:  # It averages by differences, here of infinities.
+            assert not (parameter.isfinite().all() or after.isfinite().all())
+            continue
+        assert parameter.isfinite().all()
+        torch.testing.assert_close(after[1], parameter.detach(), rtol=1e-5, atol=1e-9)
 
 
-def test_gradients_are_only_read():
+@pytest.mark.parametrize("shape", [(2, 5), (2, 5, 3)], ids=["vectors", "matrices"])
+def test_gradients_are_only_read(shape):
     """Autograd may give one tensor twice, or the caller's own."""
-    shared = torch.randn(2, 5)
+    shared = torch.randn(shape)
     before = shared.clone()
     for name, configs in CONFIGS.items():
-        start = [torch.randn(2, 5), torch.randn(2, 5)]
+        start = [torch.randn(shape), torch.randn(shape)]
         own = [configs[4], configs[3]]
         once, _ = train(own, start, [[shared, shared]], np.full((2, 1), 0.1))
         twice, _ = train(own, start, [[shared, shared.clone()]], np.full((2, 1), 0.1))
@@ -430,30 +595,117 @@ def test_slots_and_scalars(name):
     table = optimizer.tabulate(config, np.linspace(0.1, 0.0, 7), 3)
     assert table.shape == (7, len(optimizer.scalars))
     assert table.dtype == np.float64
-    parameter = nn.Parameter(torch.ones(2))
-    parameter.grad = torch.ones(2)
-    solo = build_optimizer(CONFIGS[name][2], [parameter], 0.1)
+    parameters = [nn.Parameter(torch.ones(shape)) for shape in [(2,), (2, 3), (2, 3, 4)]]
+    for each in parameters:
+        each.grad = torch.ones_like(each)
+    solo = build_optimizer(CONFIGS[name][2], parameters, 0.1)
     solo.step()
-    assert set(optimizer.slots) == set(solo.state[parameter]) - {"step"}
+    for each in parameters:
+        starts = {slot: optimizer.start(slot, each.detach()) for slot in optimizer.slots}
+        shapes = {slot: own.shape for slot, own in starts.items() if own is not None}
+        held = {slot: own.shape for slot, own in solo.state[each].items() if slot not in COUNTED}
+        assert shapes == held
+        assert not any(own.any() for own in starts.values() if own is not None)
+
+
+COUNTED = ("step", "mu_product")
+"""What torch keeps beside the slots: it follows from the number of steps."""
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_numbers_follow_from_the_step(name):
+    """Tabulated in parts, as a lane is that goes on, they are the same."""
+    rates = np.linspace(0.1, 0.01, 30)
+    for config in CONFIGS[name]:
+        whole = STACKED[name].tabulate(config, rates, 1)
+        parts = [
+            STACKED[name].tabulate(config, rates[start : start + 7], start + 1)
+            for start in range(0, 30, 7)
+        ]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+        assert np.isfinite(whole).all()
 
 
 @pytest.mark.parametrize("name", STACKED)
 def test_state_equals_torch(name):
     """A lane's state can be moved to the solo engine."""
-    configs = [config for config in CONFIGS[name] if name != "sgd" or config["momentum"]][:2]
-    gradients = [[torch.randn(2, 6)] for _ in range(5)]
-    start = [torch.randn(2, 6)]
-    _, state = train(configs, start, gradients, np.full((2, 5), 0.01))
+    configs = [config for config in CONFIGS[name] if name != "sgd" or config["momentum"]][:3]
+    lanes, shapes, optimizer = len(configs), [(6,), (3, 4), (2, 3, 2)], STACKED[name]
+
+    def draw():
+        return [torch.randn(lanes, *shape) for shape in shapes]
+
+    start, gradients = draw(), [draw() for _ in range(5)]
+    _, state = train(configs, start, gradients, np.full((lanes, 5), 0.01))
     for lane, config in enumerate(configs):
-        parameter = nn.Parameter(start[0][lane].clone())
-        solo = build_optimizer(config, [parameter], 0.01)
-        for (own,) in gradients:
-            parameter.grad = own[lane].clone()
+        parameters = [nn.Parameter(each[lane].clone()) for each in start]
+        solo = build_optimizer(config, parameters, 0.01)
+        for own in gradients:
+            for parameter, each in zip(parameters, own, strict=True):
+                parameter.grad = each[lane].clone()
             solo.step()
-        for slot in STACKED[name].slots:
-            torch.testing.assert_close(
-                state[slot][0][lane], solo.state[parameter][slot], rtol=1e-4, atol=1e-6
-            )
+        for slot in used_state(name, config, state):
+            having = [each for each in parameters if optimizer.start(slot, each) is not None]
+            assert having or slot not in solo.state[parameters[0]]
+            for own, parameter in zip(state[slot], having, strict=True):
+                torch.testing.assert_close(
+                    own[lane], solo.state[parameter][slot], rtol=1e-4, atol=1e-6
+                )
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+def test_adafactor_of_any_rank(dtype):
+    """Rows and columns are those of the last two dimensions."""
+    shapes = [(3, 2), (2, 3, 4), (4, 1, 3, 3)]
+    configs, generator = CONFIGS["adafactor"], torch.Generator().manual_seed(0)
+    lanes = len(configs)
+
+    def draw():
+        return [torch.randn(lanes, *each, generator=generator, dtype=dtype) for each in shapes]
+
+    start, gradients = draw(), [draw() for _ in range(6)]
+    after, _ = train(configs, start, gradients, np.full((lanes, 6), 0.05))
+    for lane, config in enumerate(configs):
+        parameters = [nn.Parameter(each[lane].clone()) for each in start]
+        solo = build_optimizer(config, parameters, 0.05)
+        for own in gradients:
+            for parameter, each in zip(parameters, own, strict=True):
+                parameter.grad = each[lane].clone()
+            solo.step()
+        for own, parameter in zip(after, parameters, strict=True):
+            scale = float(parameter.detach().abs().max())
+            assert (own[lane] - parameter).abs().max() <= TOLERANCES[dtype] * scale
+
+
+@pytest.mark.parametrize("shape", [(3, 11), (17, 33), (33, 17), (10, 65), (37, 37), (25, 151)])
+def test_orthogonalized_matrices_do_not_see_each_other(shape):
+    """Of sizes whose lanes begin anywhere in memory, and of products large and small."""
+    matrices = torch.randn(9, *shape, generator=torch.Generator().manual_seed(0))
+    together = orthogonalize(matrices, 5)
+    for chosen in ([0, 1], [8, 3], [5, 4, 3], [1, 1, 2, 7, 0, 6, 8]):
+        assert torch.equal(orthogonalize(matrices[chosen], 5), together[chosen])
+
+
+@pytest.mark.parametrize("shape", [(8, 24), (24, 8), (1, 6), (6, 1), (9, 9)], ids=str)
+def test_orthogonalized_as_torch_does(shape):
+    """From one gradient, without momentum: the step is the iteration's result."""
+    gradients = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    for steps in (1, 2, 5, 9):
+        found = orthogonalize(gradients, steps)
+        assert found.dtype is torch.bfloat16
+        for lane, gradient in enumerate(gradients):
+            parameter = nn.Parameter(torch.zeros(shape))
+            parameter.grad = gradient
+            torch.optim.Muon(
+                [parameter], 1.0, weight_decay=0.0, momentum=0.0, ns_steps=steps
+            ).step()
+            ratio = math.sqrt(max(1.0, shape[0] / shape[1]))
+            theirs = -parameter.detach() / ratio
+            gap = float((found[lane].float() - theirs).abs().max())
+            assert gap <= 0.03 * float(theirs.abs().max())
+        if steps == 5:
+            values = torch.linalg.svdvals(found.float())
+            assert values.min() > 0.3 and values.max() < 1.4
 
 
 def test_refuses_what_torch_refuses():
@@ -480,11 +732,20 @@ def test_imports_no_compiler():
     """torch._dynamo takes a second or more, and comes with the first torch.optim optimizer."""
     code = """
 import sys, torch
+from lrsearch import catalogue
 from lrsearch.train.stacked_optimizers import STACKED, clip_gradients
-optimizer, weight = STACKED["adam"], torch.ones(2, 3)
-state = {slot: [torch.zeros(2, 3)] for slot in optimizer.slots}
-gradients = clip_gradients([weight], torch.ones(2))
-optimizer.update([weight], gradients, state, [torch.ones(2)] * 6, frozenset({"weight_decay"}))
+for name, optimizer in STACKED.items():
+    weights = [torch.ones(2, 3), torch.ones(2, 3, 4)]
+    state = {slot: [] for slot in optimizer.slots}
+    for slot, own in state.items():
+        starts = [optimizer.start(slot, each[0]) for each in weights]
+        own += [torch.stack([each, each]) for each in starts if each is not None]
+    gradients = clip_gradients(weights, torch.ones(2))
+    numbers = [torch.ones(2)] * len(optimizer.scalars)
+    parameters = catalogue.OPTIMIZERS[name].parameters
+    config = {own: parameter.default for own, parameter in parameters.items()}
+    needs = optimizer.needs({**config, "weight_decay": 0.1, "momentum": 0.9})
+    optimizer.update(weights, gradients, state, numbers, needs)
 sys.exit("torch._dynamo" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

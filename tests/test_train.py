@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from lrsearch.errors import DataError, ImportRefused, ModelError, UsageError
 from lrsearch.train import device, importing, isolation, metrics, models, randomness, resident, solo
 from lrsearch.train.build import build_model
 from lrsearch.train.cohort import run_cohort
+from lrsearch.train.lion import Lion
 from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.prepare import Preparation, prepare
 from lrsearch.train.timetable import evaluation_steps, learning_rates
@@ -245,16 +247,44 @@ def test_trained_as_by_hand(extra):
         torch.testing.assert_close(kept[name], value, rtol=1e-3, atol=1e-5)
 
 
+PLAIN_OPTIMIZERS = {
+    "sgd": partial(torch.optim.SGD, foreach=False),
+    "adam": partial(torch.optim.Adam, foreach=False),
+    "adamw": partial(torch.optim.AdamW, foreach=False),
+    "amsgrad": partial(torch.optim.Adam, foreach=False, amsgrad=True),
+    "nadam": partial(torch.optim.NAdam, foreach=False),
+    "radam": partial(torch.optim.RAdam, foreach=False),
+    "adamax": partial(torch.optim.Adamax, foreach=False),
+    "rmsprop": partial(torch.optim.RMSprop, foreach=False),
+    "adagrad": partial(torch.optim.Adagrad, foreach=False),
+    "adadelta": partial(torch.optim.Adadelta, foreach=False),
+    "adafactor": partial(torch.optim.Adafactor, foreach=False),
+    "lion": Lion,
+    "muon": partial(torch.optim.AdamW, foreach=False),  # Of what has rank 1.
+}
+
+
+def as_torch_s(name, arguments):
+    """A resolved optimizer's arguments as torch names them."""
+    given = dict(arguments)
+    if "beta1" in given:
+        given["betas"] = (given.pop("beta1"), given.pop("beta2"))
+    if "decoupled" in given:
+        given["decoupled_weight_decay"] = given.pop("decoupled")
+    if "eps1" in given:
+        given["eps"] = (given.pop("eps1"), given.pop("eps2"))
+    if name == "muon":
+        given = {key: given[key] for key in ("betas", "eps", "weight_decay")}
+    return given
+
+
 @pytest.mark.parametrize("name", catalogue.OPTIMIZERS)
 def test_optimizers_step_as_torch_s_plain_ones(name):
     defaults = {key: each.default for key, each in catalogue.OPTIMIZERS[name].parameters.items()}
     arguments = defaults | {"weight_decay": 0.1}
     left, right = (nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
     ours = build_optimizer({"name": name, **arguments}, [left], 0.1)
-    if "beta1" in arguments:
-        arguments["betas"] = (arguments.pop("beta1"), arguments.pop("beta2"))
-    kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
-    theirs = kind([right], lr=0.1, foreach=False, **arguments)
+    theirs = PLAIN_OPTIMIZERS[name]([right], lr=0.1, **as_torch_s(name, arguments))
     for step in range(5):
         for parameter, optimizer in ((left, ours), (right, theirs)):
             parameter.grad = torch.cos(parameter.detach() * step)

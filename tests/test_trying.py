@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import layers
@@ -10,6 +11,7 @@ import pytest
 import torch
 from test_train import cohort, config
 
+from lrsearch import catalogue
 from lrsearch.train.course import open_data
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Workplace
@@ -120,6 +122,15 @@ def test_what_a_recording_would_get_wrong_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", FUSED)
 def test_what_looks_odd_and_is_sound_trains_in_lanes(name: str) -> None:
     assert reason(f"layers.{name}") == ""
+
+
+@pytest.mark.parametrize("name", catalogue.OPTIMIZERS)
+def test_every_optimizer_trains_in_lanes(name: str) -> None:
+    known = catalogue.OPTIMIZERS[name].parameters
+    optimizer = {"name": name, **{key: each.default for key, each in known.items()}}
+    own = cohort(config(budget="10ba", optimizer=optimizer))
+    trials = [replace(own.trials[0], seed=seed) for seed in (0, 1)]
+    assert refuse(trials, open_data(own, trials[0], torch.device("cpu")), own.workplace) == ""
 
 
 def test_every_way_to_resist_is_refused_but_the_sound_ones() -> None:

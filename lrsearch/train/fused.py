@@ -330,8 +330,8 @@ class _Session:
         if trial.seed not in self.initial:
             model = build(trial, self.data, self.cohort.workplace)
             noise = torch.Generator(self.device).manual_seed(trial_seeds(trial.seed).noise)
-            slots = STACKED[train["optimizer"]["name"]].slots
-            self.initial[trial.seed] = initial_state(model, slots, noise.get_state()), {}
+            optimizer = STACKED[train["optimizer"]["name"]]
+            self.initial[trial.seed] = initial_state(model, optimizer, noise.get_state()), {}
             self.skeleton = self.skeleton or Skeleton(model)
             while len(self.initial) > SEEDS:
                 self.initial.popitem(last=False)

@@ -11,6 +11,8 @@ from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import ModelError
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.importing import resolve
+from lrsearch.train.lion import Lion
+from lrsearch.train.muon import MuonAdamW
 from lrsearch.trial import Workplace
 
 Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
@@ -37,9 +39,7 @@ def _sgd(
     )
 
 
-def _adam(
-    kind: type[optim.Adam],
-) -> Callable[..., optim.Optimizer]:
+def _adam(kind: type[optim.Adam], **fixed: bool) -> Callable[..., optim.Optimizer]:
     def build(
         parameters: Parameters,
         lr: float,
@@ -56,9 +56,167 @@ def _adam(
             eps=eps,
             weight_decay=weight_decay,
             fused=True,
+            **fixed,
         )
 
     return build
+
+
+def _nadam(
+    parameters: Parameters,
+    lr: float,
+    *,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    momentum_decay: float,
+    decoupled: bool,
+) -> optim.Optimizer:
+    return optim.NAdam(
+        parameters,
+        lr=lr,
+        betas=(beta1, beta2),
+        eps=eps,
+        weight_decay=weight_decay,
+        momentum_decay=momentum_decay,
+        decoupled_weight_decay=decoupled,
+    )
+
+
+def _radam(
+    parameters: Parameters,
+    lr: float,
+    *,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+) -> optim.Optimizer:
+    return optim.RAdam(
+        parameters,
+        lr=lr,
+        betas=(beta1, beta2),
+        eps=eps,
+        weight_decay=weight_decay,
+        decoupled_weight_decay=decoupled,
+    )
+
+
+def _adamax(
+    parameters: Parameters,
+    lr: float,
+    *,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+) -> optim.Optimizer:
+    return optim.Adamax(parameters, lr=lr, betas=(beta1, beta2), eps=eps, weight_decay=weight_decay)
+
+
+def _rmsprop(
+    parameters: Parameters,
+    lr: float,
+    *,
+    alpha: float,
+    eps: float,
+    momentum: float,
+    centered: bool,
+    weight_decay: float,
+) -> optim.Optimizer:
+    return optim.RMSprop(
+        parameters,
+        lr=lr,
+        alpha=alpha,
+        eps=eps,
+        momentum=momentum,
+        centered=centered,
+        weight_decay=weight_decay,
+    )
+
+
+def _adagrad(
+    parameters: Parameters,
+    lr: float,
+    *,
+    lr_decay: float,
+    eps: float,
+    weight_decay: float,
+) -> optim.Optimizer:
+    return optim.Adagrad(
+        parameters, lr=lr, lr_decay=lr_decay, eps=eps, weight_decay=weight_decay, fused=True
+    )
+
+
+def _adadelta(
+    parameters: Parameters,
+    lr: float,
+    *,
+    rho: float,
+    eps: float,
+    weight_decay: float,
+) -> optim.Optimizer:
+    return optim.Adadelta(parameters, lr=lr, rho=rho, eps=eps, weight_decay=weight_decay)
+
+
+def _adafactor(
+    parameters: Parameters,
+    lr: float,
+    *,
+    beta2_decay: float,
+    eps1: float | None,
+    eps2: float,
+    d: float,
+    weight_decay: float,
+) -> optim.Optimizer:
+    return optim.Adafactor(
+        parameters,
+        lr=lr,
+        beta2_decay=beta2_decay,
+        eps=(eps1, eps2),
+        d=d,
+        weight_decay=weight_decay,
+    )
+
+
+def _lion(
+    parameters: Parameters,
+    lr: float,
+    *,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+) -> optim.Optimizer:
+    return Lion(parameters, lr, (beta1, beta2), weight_decay)
+
+
+def _muon(
+    parameters: Parameters,
+    lr: float,
+    *,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    ns_steps: int,
+    adjust_lr_fn: str,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> optim.Optimizer:
+    return MuonAdamW(
+        parameters,
+        lr,
+        weight_decay=weight_decay,
+        muon={
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "ns_steps": ns_steps,
+            "adjust_lr_fn": adjust_lr_fn,
+        },
+        adamw={"betas": (float(beta1), float(beta2)), "eps": eps, "fused": True},
+    )
 
 
 # Fused ones: of torch's variants the fastest, for small models on a CPU by 6 to 20 % of a step.
@@ -66,6 +224,16 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam(optim.Adam),
     "adamw": _adam(optim.AdamW),
+    "amsgrad": _adam(optim.Adam, amsgrad=True),
+    "nadam": _nadam,
+    "radam": _radam,
+    "adamax": _adamax,
+    "rmsprop": _rmsprop,
+    "adagrad": _adagrad,
+    "adadelta": _adadelta,
+    "adafactor": _adafactor,
+    "lion": _lion,
+    "muon": _muon,
 }
 
 

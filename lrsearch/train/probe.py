@@ -82,7 +82,7 @@ class _Measurer:
         seed = trial_seeds(self.trials[0].seed)
         self.state: LaneState = initial_state(
             self.model,
-            STACKED[self.train["optimizer"]["name"]].slots,
+            STACKED[self.train["optimizer"]["name"]],
             torch.Generator(device).manual_seed(seed.noise).get_state(),
         )
         self.batch = next(batches(data.samples, self.train["batch_size"], seed.order, device))

@@ -110,7 +110,10 @@ class Program:
         self.optimizer = STACKED[train["optimizer"]["name"]]
         self.parameters = stack_like(skeleton.parameters, lanes)
         self.fixed = stack_like(skeleton.fixed, lanes)
-        self.slots = {slot: stack_like(skeleton.parameters, lanes) for slot in self.optimizer.slots}
+        self.slots = {
+            slot: stack_like(each, lanes)
+            for slot, each in self.optimizer.initial_slots(skeleton.parameters).items()
+        }
         ranks = {name: each.dim() for name, each in skeleton.parameters.items()}
         self.groups = divide_parameters(ranks, train, layers="layer_decay" in needs)
         self.steps = [0] * lanes
@@ -264,7 +267,10 @@ class Program:
             self.optimizer.update(
                 [self.parameters[name] for name in names],
                 [gradients[name] for name in names],
-                {slot: [held[name] for name in names] for slot, held in self.slots.items()},
+                {
+                    slot: [held[name] for name in names if name in held]
+                    for slot, held in self.slots.items()
+                },
                 numbers[place * each : (place + 1) * each],
                 self.needs,
             )

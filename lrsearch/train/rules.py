@@ -36,18 +36,18 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        x, weight = _align(x), _align(weight)
+        x, weight = align(x), align(weight)
         ctx.save_for_backward(x, weight)
-        return _multiply(x, weight.transpose(1, 2), bias)
+        return multiply(x, weight.transpose(1, 2), bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         needs_x, needs_weight, needs_bias = ctx.needs_input_grad
-        aligned = _align(gradient)
+        aligned = align(gradient)
         return (
-            _multiply(aligned, weight) if needs_x else None,
-            _multiply(aligned.transpose(1, 2), x) if needs_weight else None,
+            multiply(aligned, weight) if needs_x else None,
+            multiply(aligned.transpose(1, 2), x) if needs_weight else None,
             gradient.sum(1) if needs_bias else None,
         )
 
@@ -70,10 +70,10 @@ class _HiddenProducts(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, past: _Past, first: bool
     ) -> Tensor:
-        hidden, weight = _align(hidden), _align(weight)
+        hidden, weight = align(hidden), align(weight)
         ctx.save_for_backward(hidden, weight)
         ctx.past, ctx.first = past, first
-        return _multiply(hidden, weight.transpose(1, 2), bias)
+        return multiply(hidden, weight.transpose(1, 2), bias)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
@@ -81,12 +81,12 @@ class _HiddenProducts(torch.autograd.Function):
         past: _Past = ctx.past
         past.gradients.append(gradient)
         past.states.append(hidden)
-        onward = _multiply(_align(gradient), weight) if ctx.needs_input_grad[0] else None
+        onward = multiply(align(gradient), weight) if ctx.needs_input_grad[0] else None
         if not ctx.first:
             return onward, None, None, None, None
-        gradients = _align(torch.cat(past.gradients, 1))
-        states = _align(torch.cat(past.states, 1))
-        return onward, _multiply(gradients.transpose(1, 2), states), gradients.sum(1), None, None
+        gradients = align(torch.cat(past.gradients, 1))
+        states = align(torch.cat(past.states, 1))
+        return onward, multiply(gradients.transpose(1, 2), states), gradients.sum(1), None, None
 
 
 class _Hidden(torch.autograd.Function):
@@ -124,7 +124,7 @@ class _Hidden(torch.autograd.Function):
         return _apply(_HiddenProducts, hidden, weight, bias, past, first), 0
 
 
-def _multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
     """[K, n, m] times [K, m, p], which are aligned, plus the lanes' bias [K, p]."""
     rows, columns = left.shape[1], right.shape[2]
     if _is_aligned(left, rows * columns):
@@ -135,7 +135,7 @@ def _multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor
     return out if bias is None else out.add_(bias.unsqueeze(1))
 
 
-def _align(lanes: Tensor) -> Tensor:
+def align(lanes: Tensor) -> Tensor:
     """The same matrices [K, n, m], each aligned as the first is."""
     dense = 1 in lanes.stride()[1:]  # Else a product would copy them, and not align them.
     if dense and _is_aligned(lanes, lanes.stride(0)):

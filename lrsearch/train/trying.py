@@ -180,7 +180,7 @@ class _Trial:
         self.states = [
             initial_state(
                 model,
-                self.optimizer.slots,
+                self.optimizer,
                 torch.Generator(self.device).manual_seed(seed.noise).get_state(),
             )
             for model, seed in zip(models, seeds, strict=True)

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.spec.model import identity
@@ -33,7 +34,15 @@ def structure(config: Config, fold: int | None) -> str:
     train = config["train"]
     rest = {name: train[name] for name, part in catalogue.TRAIN.items() if not part.numeric}
     optimizer = train["optimizer"]
-    kind = optimizer if "class_path" in optimizer else optimizer["name"]
+    kind: Any = optimizer.get("name")
+    if kind is None:
+        kind = optimizer
+    else:
+        rest |= {
+            f"optimizer.{name}": optimizer[name]
+            for name, part in catalogue.OPTIMIZERS[kind].parameters.items()
+            if not part.numeric
+        }
     parts = [whole["data"], whole["model"], rest, kind, fold]
     return json.dumps(parts, sort_keys=True)
 

@@ -23,6 +23,7 @@ from lrsearch.spec.model import (
     complete,
     complete_group,
 )
+from lrsearch.spec.unusual import unusual_rates
 from lrsearch.spec.values import check_duration, check_value, show
 
 TOP_LEVEL = (
@@ -109,6 +110,7 @@ class _Reader:
         }
         space = self.search(top.get("search"), data, model, train)
         self.note_peaks(train, space)
+        self.notes += unusual_rates(train, space)
         self.task(data, train, metric, space)
         self.lengths(data, train, space)
         if self.faults:

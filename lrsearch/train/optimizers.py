@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn, optim
 
+from lrsearch.train.packaged_optimizers import prodigy, schedule_free_adamw, schedule_free_sgd
+
 
 def _sgd(
     parameters: Iterable[nn.Parameter],
@@ -58,6 +60,9 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam(optim.Adam),
     "adamw": _adam(optim.AdamW),
+    "schedule_free_sgd": schedule_free_sgd,
+    "schedule_free_adamw": schedule_free_adamw,
+    "prodigy": prodigy,
 }
 
 

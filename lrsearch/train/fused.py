@@ -32,7 +32,7 @@ from lrsearch.train.course import (
     worth_keeping,
 )
 from lrsearch.train.device import is_out_of_memory
-from lrsearch.train.lanes import LaneState, Skeleton, initial_state
+from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.resident import Resident
@@ -178,11 +178,14 @@ class Stream:
 @dataclass(eq=False)
 class _Lane:
     """A trial that has begun. `stops` are its evaluations and rungs, in order. `state`, and `total`
-    (the losses since its last evaluation), are None while it stands in the program."""
+    (the losses since its last evaluation), are None while it stands in the program. `curve` is what
+    its optimizer makes of the rates, `best_state` what its best evaluation was at: parameters and
+    fixed tensors."""
 
     trial: Trial
     course: Course
     rates: Array
+    curve: Array
     stops: tuple[int, ...]
     evaluations: frozenset[int]
     rungs: frozenset[int]
@@ -192,7 +195,7 @@ class _Lane:
     stream: Stream | None = None
     step: int = 0
     since: int = 0
-    best_state: LaneState | None = None
+    best_state: tuple[Tensors, Tensors] | None = None
 
     @property
     def budget(self) -> int:
@@ -311,8 +314,9 @@ class _Session:
         stops = tuple(sorted({*evaluations, *rungs}))
         course = Course("fused", samples=self.data.samples, start=start)
         rates = learning_rates(train, self.data.samples)
+        curve = STACKED[train["optimizer"]["name"]].curve(train["optimizer"], rates)
         best = BestSoFar(self.cohort.objective)
-        return _Lane(trial, course, rates, stops, frozenset(evaluations), rungs, best, state)
+        return _Lane(trial, course, rates, curve, stops, frozenset(evaluations), rungs, best, state)
 
     def _initial(self, trial: Trial) -> tuple[LaneState, float]:
         """The state before the first step, and the loss there: those of a seed, whatever else
@@ -322,8 +326,8 @@ class _Session:
         if trial.seed not in self.initial:
             model = build(trial, self.data, self.cohort.workplace)
             noise = torch.Generator(self.device).manual_seed(trial_seeds(trial.seed).noise)
-            slots = STACKED[train["optimizer"]["name"]].slots
-            self.initial[trial.seed] = initial_state(model, slots, noise.get_state()), {}
+            optimizer = STACKED[train["optimizer"]["name"]]
+            self.initial[trial.seed] = initial_state(model, optimizer, noise.get_state()), {}
             self.skeleton = self.skeleton or Skeleton(model)
             while len(self.initial) > SEEDS:
                 self.initial.popitem(last=False)
@@ -354,7 +358,7 @@ class _Session:
             [
                 (
                     lane.trial.config["train"]["optimizer"],
-                    lane.rates[lane.step : lane.step + steps],
+                    lane.curve[lane.step : lane.step + steps],
                     lane.step,
                 )
                 for lane in filled
@@ -419,20 +423,25 @@ class _Session:
             yield from self._tell(self._end(lane, Outcome.DIVERGED, reason))
             return
         if lane.best.beaten(measurement.metrics):
-            lane.best_state = self.program.take(place)
+            lane.best_state = self.program.evaluated(place)
         if lane.step == lane.budget:
             at_best = self.cohort.objective.at == "best"
-            state = lane.best_state if at_best else self.program.take(place)
+            state = lane.best_state if at_best else self.program.evaluated(place)
             self.places[place] = None
             yield from self._tell(self._end(lane, Outcome.COMPLETED, "", state))
 
     def _end(
-        self, lane: _Lane, outcome: Outcome, reason: str, state: LaneState | None = None
+        self,
+        lane: _Lane,
+        outcome: Outcome,
+        reason: str,
+        state: tuple[Tensors, Tensors] | None = None,
     ) -> Ended:
+        """`state` are the parameters and fixed tensors that gave its objective."""
         result = lane.course.result(lane.trial, outcome, reason)
         weights = None
         if state is not None and worth_keeping(self.cohort, result):
-            weights = serialize(self._skeleton.state_dict(state.parameters, state.fixed))
+            weights = serialize(self._skeleton.state_dict(*state))
         return Ended(lane.trial.number, result, lane.course.curve, weights)
 
     def _dismiss(self) -> Turns:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from lrsearch.train.stacked import StackedOptimizer
 
 Tensors = Mapping[str, Tensor]
 
@@ -18,8 +20,9 @@ class LaneState:
     """All that a training is between two steps, by either engine.
 
     `parameters` are those that are trained, `fixed` the others and the buffers, each by its name
-    in the module; `slots` the optimizer's state, by slot ("exp_avg") and parameter. `step` counts
-    the updates made, `noise` is the state of the generator that dropout draws from.
+    in the module; `slots` the optimizer's state, by slot ("exp_avg") and parameter, or
+    `stacked.LANE`. `step` counts the updates made, `noise` is the state of the generator that
+    dropout draws from.
     """
 
     parameters: Tensors
@@ -71,17 +74,14 @@ class Skeleton:
         return {key: given[names[id(each)]] for key, each in state.items() if id(each) in names}
 
 
-def initial_state(model: nn.Module, slots: Sequence[str], noise: Tensor) -> LaneState:
+def initial_state(model: nn.Module, optimizer: StackedOptimizer, noise: Tensor) -> LaneState:
     """The state of a model before its first step; copies."""
     skeleton = Skeleton(model)
     parameters = {name: each.detach().clone() for name, each in skeleton.parameters.items()}
     return LaneState(
         parameters,
         {name: each.detach().clone() for name, each in skeleton.fixed.items()},
-        {
-            slot: {name: torch.zeros_like(each) for name, each in parameters.items()}
-            for slot in slots
-        },
+        optimizer.initial_slots(parameters),
         0,
         noise,
     )

@@ -82,7 +82,7 @@ class _Measurer:
         seed = trial_seeds(self.trials[0].seed)
         self.state: LaneState = initial_state(
             self.model,
-            STACKED[self.train["optimizer"]["name"]].slots,
+            STACKED[self.train["optimizer"]["name"]],
             torch.Generator(device).manual_seed(seed.noise).get_state(),
         )
         self.batch = next(batches(data.samples, self.train["batch_size"], seed.order, device))
@@ -157,9 +157,13 @@ class _Measurer:
         program = Program(Skeleton(self.model), self.train, needs, self.data, lanes)
         for lane, trial in enumerate(chosen):
             program.put(lane, self.state, trial.config["train"])
-        rates = [learning_rates(each.config["train"], self.data.samples)[:1] for each in chosen]
-        optimizers = [each.config["train"]["optimizer"] for each in chosen]
-        numbers = program.tabulate(list(zip(optimizers, rates, [0] * lanes, strict=True)))
+        curves = []
+        for train in (each.config["train"] for each in chosen):
+            rates = learning_rates(train, self.data.samples)[:1]
+            curves.append(
+                (train["optimizer"], program.optimizer.curve(train["optimizer"], rates), 0)
+            )
+        numbers = program.tabulate(curves)
         index = self.batch.unsqueeze(0)
         seconds = self._time(lambda: program.advance(index, numbers)) / lanes
         self.figures[f"fused.{lanes}"] = seconds

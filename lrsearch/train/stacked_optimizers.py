@@ -9,8 +9,7 @@ and what it does to a lane depends on no other lane, bit for bit, with two lanes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,45 +18,12 @@ import torch
 from torch import Tensor
 
 from lrsearch.schedules import Array
+from lrsearch.train.stacked import StackedOptimizer, beside, columns, shaper
+from lrsearch.train.stacked_prodigy import PRODIGY
+from lrsearch.train.stacked_schedule_free import SCHEDULE_FREE_ADAMW, SCHEDULE_FREE_SGD
 
 _LARGEST = 1e38
 """Nearly the largest number of float32."""
-
-
-@dataclass(frozen=True)
-class StackedOptimizer:
-    """An optimizer of K lanes.
-
-    `slots` names its state tensors, as torch.optim does: one per parameter and like it, zero at the
-    start. `scalars` names the numbers of a lane and step that `update` takes.
-
-    `tabulate(config, rates, first)` gives them, shape [steps, len(scalars)], from one lane's
-    resolved `train.optimizer` and its learning rates, shape [steps]; `first` (from 1) is the number
-    of the lane's update the first rate is for. Raises ValueError where torch.optim would.
-
-    `needs(config)` says which terms a lane needs. A term that only other lanes need changes none of
-    a lane's finite parameters, nor any state it uses.
-
-    `update(parameters, gradients, state, numbers, needs)` makes a step: parameters, gradients and
-    state tensors have shape [K, ...], `numbers` has a tensor [K] per scalar, of the parameters'
-    dtype, and `needs` is the union over the lanes. Parameters and state change in place, gradients
-    are only read: two may be one tensor, as those of `a` and `b` in `a + b` are.
-    """
-
-    slots: tuple[str, ...]
-    scalars: tuple[str, ...]
-    tabulate: Callable[[Mapping[str, Any], Array, int], Array]
-    needs: Callable[[Mapping[str, Any]], frozenset[str]]
-    update: Callable[
-        [
-            Sequence[Tensor],
-            Sequence[Tensor],
-            Mapping[str, Sequence[Tensor]],
-            Sequence[Tensor],
-            frozenset[str],
-        ],
-        None,
-    ]
 
 
 def clip_gradients(gradients: Sequence[Tensor], limits: Tensor) -> list[Tensor]:
@@ -69,30 +35,7 @@ def clip_gradients(gradients: Sequence[Tensor], limits: Tensor) -> list[Tensor]:
     norms = [torch.linalg.vector_norm(each.reshape(len(limits), -1), dim=1) for each in gradients]
     norm = torch.linalg.vector_norm(torch.stack(norms, dim=1), dim=1)
     factors = (limits / (norm + 1e-6)).clamp(max=1.0).masked_fill(limits == math.inf, 1.0)
-    return [each * _beside(each, factors) for each in gradients]
-
-
-def _beside(parameter: Tensor, number: Tensor) -> Tensor:
-    """Numbers [K] in the shape [K, 1, ...] that goes with a parameter."""
-    return number.view(-1, *[1] * (parameter.dim() - 1))
-
-
-def _shaper(names: Sequence[str], numbers: Sequence[Tensor]) -> Callable[[str, Tensor], Tensor]:
-    """A function (name of a scalar, parameter) -> the lanes' numbers beside that parameter."""
-    named = dict(zip(names, numbers, strict=True))
-    shaped: dict[tuple[str, int], Tensor] = {}
-
-    def shape(name: str, parameter: Tensor) -> Tensor:
-        key = name, parameter.dim()
-        if key not in shaped:  # Each view is an operation; parameters of one rank share it.
-            shaped[key] = _beside(parameter, named[name])
-        return shaped[key]
-
-    return shape
-
-
-def _columns(*values: Array | float) -> Array:
-    return np.stack(np.broadcast_arrays(*values), axis=1)
+    return [each * beside(each, factors) for each in gradients]
 
 
 _SGD = ("momentum", "kept", "buffer_decay", "decay_rate", "gradient_rate", "buffer_rate")
@@ -125,7 +68,7 @@ def _tabulate_sgd(config: Mapping[str, Any], rates: Array, first: int) -> Array:
     steps = first + np.arange(len(rates))
     # The first gradient enters the buffer whole.
     kept = np.where(steps == 1, 1.0, 1.0 - config["dampening"])
-    return _columns(
+    return columns(
         float(config["momentum"]),
         kept,
         kept * decay,
@@ -144,7 +87,7 @@ def _update_sgd(
 ) -> None:
     # The decayed gradient is never formed: that would be a tensor more to write and read. Nor may
     # the order of the sums follow from `needs`.
-    shape = _shaper(_SGD, numbers)
+    shape = shaper(_SGD, numbers)
     for parameter, gradient, buffer in zip(
         parameters, gradients, state["momentum_buffer"], strict=True
     ):
@@ -181,7 +124,7 @@ def _tabulate_adam(config: Mapping[str, Any], rates: Array, first: int, decouple
     # A rate of zero, or as good as: no step, and no product of zero and infinity.
     still = root_scale > _LARGEST
     decay = float(config["weight_decay"])
-    return _columns(
+    return columns(
         1.0 - beta1,
         beta2,
         math.sqrt(1.0 - beta2),
@@ -199,7 +142,7 @@ def _update_adam(
     needs: frozenset[str],
     decoupled: bool,
 ) -> None:
-    shape = _shaper(_ADAM, numbers)
+    shape = shaper(_ADAM, numbers)
     for parameter, gradient, mean, square in zip(
         parameters, gradients, state["exp_avg"], state["exp_avg_sq"], strict=True
     ):
@@ -234,4 +177,7 @@ STACKED: dict[str, StackedOptimizer] = {
     "sgd": StackedOptimizer(("momentum_buffer",), _SGD, _tabulate_sgd, _sgd_needs, _update_sgd),
     "adam": _adam(decoupled=False),
     "adamw": _adam(decoupled=True),
+    "schedule_free_sgd": SCHEDULE_FREE_SGD,
+    "schedule_free_adamw": SCHEDULE_FREE_ADAMW,
+    "prodigy": PRODIGY,
 }

@@ -31,7 +31,7 @@ from torch.optim.swa_utils import update_bn
 
 from lrsearch.errors import ModelError
 from lrsearch.train import stacked_optimizers
-from lrsearch.train.averaging import BATCHES, recalibrate, recalibration_batches
+from lrsearch.train.averaging import BATCHES, normalizing, recalibrate, recalibration_batches
 from lrsearch.train.build import build_model
 from lrsearch.train.cohort import run_cohort
 from lrsearch.train.packaged_optimizers import PACKAGES
@@ -54,7 +54,7 @@ CONSTANT = {"name": "constant"}
 EVEN = SCHEDULE_FREE | {"eps": 0.01}
 """The gradient of a bias before batch norm is rounding alone: it stays small by this one."""
 WARM = {"for": "0.2dur", "shape": "linear", "start": 0.0}
-NOISY = NORMED | {"dropout": 0.3} | SMOOTH
+NOISY = NORMED | {"hidden": [32, 32], "dropout": 0.3} | SMOOTH  # Noise before a batch norm.
 ENGINES = ("solo", "fused")
 
 
@@ -260,6 +260,7 @@ def test_only_layers_that_train_are_calibrated():
     x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
     noise = torch.get_rng_state()
     recalibrate(model, x, 10, model)
+    assert list(normalizing(model)) == ["used", "idle"]
     assert torch.equal(torch.get_rng_state(), noise)
     assert model.seen == 0 and model.used.momentum == 0.3
     for each in (model.frozen, model.idle):

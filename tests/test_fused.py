@@ -472,7 +472,10 @@ LANES = {
     "mlp batch norm": (NORMED, {"optimizer": ADAMW, "lr": 0.01}),
     "cnn batch norm": (NORMED_CNN, {"budget": "30ba", "evaluate": "10ba", "batch_size": 16}),
     "adam": (MLP, {"optimizer": ADAM, "lr": 0.003}),
-    "schedule free": (NORMED | {"dropout": 0.3}, {"optimizer": SCHEDULE_FREE, "lr": 0.01}),
+    "schedule free": (
+        NORMED | {"hidden": [32, 32], "dropout": 0.3},
+        {"optimizer": SCHEDULE_FREE, "lr": 0.01},
+    ),
     "prodigy": (MLP, {"optimizer": PRODIGY, "lr": 1.0}),
 }
 LOST = {"lr": 1e38}

@@ -447,6 +447,24 @@ def test_a_lost_lane_harms_no_other(name, value):
             assert torch.equal(own[others], other[others])
 
 
+def test_prodigy_s_estimate_outlives_a_gradient_that_is_no_number():
+    """As in the package, where only the parameter itself is lost."""
+    config, generator = prodigy(d0=0.1), torch.Generator().manual_seed(0)
+    start = [torch.randn(2, 5, generator=generator) for _ in range(2)]
+    gradients = [[torch.randn(2, 5, generator=generator) for _ in range(2)] for _ in range(3)]
+    gradients[1][0][:, 2] = math.nan
+    parameters = [nn.Parameter(each[0].clone()) for each in start]
+    solo = build_optimizer(config, parameters, 1.0)
+    for own in gradients:
+        for parameter, each in zip(parameters, own, strict=True):
+            parameter.grad = each[0].clone()
+        solo.step()
+    (_, after), state = train([config] * 2, start, gradients, np.ones((2, 3)))
+    torch.testing.assert_close(after[0], parameters[1].detach())
+    assert float(state["d"][0][0]) == pytest.approx(solo.param_groups[0]["d"])
+    assert float(state["d_max"][0][0]) == pytest.approx(solo.param_groups[0]["d_max"])
+
+
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("rate", [0.0, 5e-324, 1e-45, 1e-40])
 @pytest.mark.parametrize("name", STACKED)

@@ -450,6 +450,28 @@ _DECOUPLED = Parameter(
     "bool", False, numeric=True, doc="decay the parameters themselves, as adamw does"
 )
 
+_AVERAGING = {
+    "weight_decay": Parameter(
+        "float", 0.0, low=0.0, scale="log", numeric=True, doc="at the point trained at"
+    ),
+    "r": Parameter(
+        "float",
+        0.0,
+        low=0.0,
+        high=10.0,
+        numeric=True,
+        doc="step k enters the average by k to this power",
+    ),
+    "weight_lr_power": Parameter(
+        "float",
+        2.0,
+        low=0.0,
+        high=10.0,
+        numeric=True,
+        doc="and by the largest rate so far to this power",
+    ),
+}
+
 OPTIMIZERS: dict[str, Entry] = {
     "sgd": Entry(
         "stochastic gradient descent (torch.optim.SGD)",
@@ -618,6 +640,95 @@ OPTIMIZERS: dict[str, Entry] = {
                 " times 0.2*max(rows, cols)**0.5",
             ),
             **_BETAS,
+        },
+    ),
+    "schedule_free_sgd": Entry(
+        "SGD that averages its weights in place of a schedule "
+        "(Defazio et al. 2024, The Road Less Scheduled; the package schedulefree)",
+        {
+            "momentum": Parameter(
+                "float",
+                0.9,
+                low=0.0,
+                high=1.0,
+                open_low=True,
+                open_high=True,
+                numeric=True,
+                doc="share of the average in the point trained at (beta in the paper)",
+            ),
+            **_AVERAGING,
+        },
+    ),
+    "schedule_free_adamw": Entry(
+        "AdamW that averages its weights in place of a schedule "
+        "(Defazio et al. 2024, The Road Less Scheduled; the package schedulefree)",
+        {
+            **_BETAS,
+            "beta1": Parameter(
+                "float",
+                0.9,
+                low=0.0,
+                high=1.0,
+                open_low=True,
+                open_high=True,
+                numeric=True,
+                doc="share of the average in the point trained at",
+            ),
+            **_AVERAGING,
+        },
+    ),
+    "prodigy": Entry(
+        "Adam that estimates the size of its steps, which lr multiplies "
+        "(Mishchenko & Defazio 2024, Prodigy; the package prodigyopt)",
+        {
+            **_BETAS,
+            "beta3": Parameter(
+                "float",
+                None,
+                low=0.0,
+                high=1.0,
+                open_high=True,
+                optional=True,
+                numeric=True,
+                doc="of the estimate's averages; null is the root of beta2",
+            ),
+            "weight_decay": _WEIGHT_DECAY,
+            "decoupled": Parameter(
+                "bool", True, numeric=True, doc="weight decay as in AdamW, else as in Adam"
+            ),
+            "bias_correction": Parameter("bool", False, numeric=True, doc="Adam's, of the rate"),
+            "safeguard_warmup": Parameter(
+                "bool",
+                False,
+                numeric=True,
+                doc="keep the rate out of the estimate's denominator, for warmups",
+            ),
+            "d0": Parameter(
+                "float",
+                1e-6,
+                low=0.0,
+                open_low=True,
+                scale="log",
+                numeric=True,
+                doc="the first estimate",
+            ),
+            "d_coef": Parameter(
+                "float",
+                1.0,
+                low=0.0,
+                open_low=True,
+                scale="log",
+                numeric=True,
+                doc="a factor of the estimate",
+            ),
+            "growth_rate": Parameter(
+                "float",
+                None,
+                low=1.0,
+                optional=True,
+                numeric=True,
+                doc="by which the estimate may grow in a step; null is without limit",
+            ),
         },
     ),
 }

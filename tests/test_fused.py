@@ -48,6 +48,18 @@ from lrsearch.trial import (
 place = test_train.place
 
 ADAM = {**ADAMW, "name": "adam"}
+SCHEDULE_FREE = {**ADAMW, "name": "schedule_free_adamw", "r": 0.0, "weight_lr_power": 2.0}
+PRODIGY = {
+    **ADAMW,
+    "name": "prodigy",
+    "beta3": None,
+    "decoupled": True,
+    "bias_correction": True,
+    "safeguard_warmup": False,
+    "d0": 1e-3,
+    "d_coef": 1.0,
+    "growth_rate": None,
+}
 LOGISTIC = {"name": "logistic"}
 DROPOUT = MLP | {"dropout": 0.3}
 NORMED = MLP | {"batch_norm": True}
@@ -174,7 +186,11 @@ class Together:
     def tabulate(self, step, steps=1):
         return self.program.tabulate(
             [
-                (train, rates[step : step + steps], step)
+                (
+                    train,
+                    [own[step : step + steps] for own in self.program.curves(train, rates)],
+                    step,
+                )
                 for train, rates in zip(self.trains, self.rates, strict=True)
             ]
         )
@@ -527,6 +543,11 @@ LANES = {
     "mlp batch norm": (NORMED, {"optimizer": ADAMW, "lr": 0.01}),
     "cnn batch norm": (NORMED_CNN, {"budget": "30ba", "evaluate": "10ba", "batch_size": 16}),
     "adam": (MLP, {"optimizer": ADAM, "lr": 0.003}),
+    "schedule free": (
+        NORMED | {"hidden": [32, 32], "dropout": 0.3},
+        {"optimizer": SCHEDULE_FREE, "lr": 0.01},
+    ),
+    "prodigy": (MLP, {"optimizer": PRODIGY, "lr": 1.0}),
 }
 LOST = {"lr": 1e38}
 
@@ -650,7 +671,9 @@ def advance(together, states, step, steps):
     return together.take()
 
 
-@pytest.mark.parametrize("optimizer", [SGD, ADAM, ADAMW], ids=["sgd", "adam", "adamw"])
+@pytest.mark.parametrize(
+    "optimizer", [SGD, ADAM, ADAMW, SCHEDULE_FREE, PRODIGY], ids=lambda each: each["name"]
+)
 def test_a_state_goes_on_in_another_program(optimizer):
     model = NORMED | {"dropout": 0.3}
     configs = [
@@ -752,7 +775,7 @@ def pursue(job, decide, delay=0):
 
 
 @pytest.mark.parametrize("delay", [0, 1, 2, 5])
-@pytest.mark.parametrize("name", ["mlp dropout", "mlp batch norm"])
+@pytest.mark.parametrize("name", ["mlp dropout", "mlp batch norm", "schedule free"])
 def test_parked_lanes_go_on_as_if_nothing_had_been(name, delay, alone):
     """More trials than lanes, rungs in the middle of an evaluation's interval, one that diverges,
     verdicts that come with any event."""

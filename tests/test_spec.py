@@ -537,6 +537,35 @@ def test_a_name_both_fixed_and_searched_is_noted():
     assert config["train"]["lr"] == 2.0 and config["train"]["optimizer"]["momentum"] == 0.5
 
 
+def test_rates_that_an_optimizer_is_not_made_for_are_noted():
+    def notes(search="", train="", *overrides):
+        return read(small(search, train), *overrides).notes
+
+    falls = (
+        "schedule_free_sgd averages its weights in place of a schedule that falls: "
+        "cosine beside it is unusual"
+    )
+    assert notes(train="optimizer: schedule_free_sgd") == ()
+    assert notes(train="optimizer: sgd, schedule: cosine") == ()
+    assert notes(train="optimizer: schedule_free_sgd, schedule: cosine") == (falls,)
+    assert notes("schedule: [constant, cosine], optimizer: [sgd, schedule_free_sgd]") == (falls,)
+    both = notes("schedule: [linear, constant, step]", "optimizer: schedule_free_adamw")
+    assert both == (falls.replace("_sgd", "_adamw").replace("cosine", "linear or step"),)
+    far = (
+        "prodigy estimates the size of its steps itself and lr multiplies it: "
+        "values far from 1 are unusual"
+    )
+    prodigy = "optimizer: prodigy"
+    assert notes("", prodigy) == notes("", prodigy, "train.lr=10") == ()
+    assert notes("", prodigy, "train.lr=0.05") == notes("", prodigy, "train.lr=20") == (far,)
+    assert notes("lr: {min: 1e-4, max: 1}", prodigy)[1:] == (far,)
+    assert notes("lr: {min: 0.3, max: 3}", prodigy)[1:] == ()
+    assert notes("lr: [1, 100]", prodigy)[1:] == (far,)
+    own = "optimizer: [adam, {name: prodigy, lr: %s}], lr: {min: 1e-4, max: 1e-2}"
+    assert far not in notes(own % "{min: 0.5, max: 2}") + notes(own % 1.0)
+    assert far in notes(own % "{min: 0.01, max: 2}") and far in notes(own % 0.01)
+
+
 def test_bare_names_are_mappings_with_a_name():
     long = """\
 name: digits

@@ -70,6 +70,35 @@ def kinds_of_decay(name, **others):
     ]
 
 
+def schedule_free_sgd(momentum=0.9, weight_decay=0.0, r=0.0, weight_lr_power=2.0):
+    return {
+        "name": "schedule_free_sgd",
+        "momentum": momentum,
+        "weight_decay": weight_decay,
+        "r": r,
+        "weight_lr_power": weight_lr_power,
+    }
+
+
+def schedule_free_adamw(
+    beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, r=0.0, weight_lr_power=2.0
+):
+    own = adam("schedule_free_adamw", beta1, beta2, eps, weight_decay)
+    return {**own, "r": r, "weight_lr_power": weight_lr_power}
+
+
+def prodigy(beta1=0.9, beta2=0.999, beta3=None, eps=1e-8, weight_decay=0.0, **given):
+    own = {
+        "decoupled": True,
+        "bias_correction": False,
+        "safeguard_warmup": False,
+        "d0": 1e-6,
+        "d_coef": 1.0,
+        "growth_rate": None,
+    }
+    return {**adam("prodigy", beta1, beta2, eps, weight_decay), "beta3": beta3, **own, **given}
+
+
 CONFIGS = {
     "sgd": [
         sgd(),
@@ -133,6 +162,33 @@ CONFIGS = {
         of("muon", momentum=0.5, nesterov=False, adjust_lr_fn="original", beta1=0.0, eps=1e-3),
         of("muon", momentum=0.99, beta2=0.95, weight_decay=3e-3),
     ],
+    "schedule_free_sgd": [
+        schedule_free_sgd(),
+        schedule_free_sgd(0.5, 0.02),
+        schedule_free_sgd(0.95, r=1.0),
+        schedule_free_sgd(0.8, 1e-2, 0.5, 0.0),
+        schedule_free_sgd(0.1, 3e-3, 3.0, 1.0),
+        schedule_free_sgd(0.99, 0.1, weight_lr_power=4.0),
+        schedule_free_sgd(0.6, weight_lr_power=0.5),
+    ],
+    "schedule_free_adamw": [
+        schedule_free_adamw(),
+        schedule_free_adamw(0.5, 0.9, 1e-6, 1e-4),
+        schedule_free_adamw(0.95, 0.0, 1e-3, 0.03, 1.0),
+        schedule_free_adamw(0.8, 0.95, 1e-7, 3e-3, 0.5, 0.0),
+        schedule_free_adamw(0.2, 0.9999, 1e-10, 1e-2, 3.0, 1.0),
+        schedule_free_adamw(0.3, 0.4, 0.1, 0.1, 0.0, 4.0),
+        schedule_free_adamw(0.99, 0.99, 1e-5),
+    ],
+    "prodigy": [
+        prodigy(),
+        prodigy(0.5, 0.9, 0.8, 1e-6, 1e-2, d0=1e-4),
+        prodigy(0.95, 0.6, 0.9, 1e-3, 3e-3, d0=1e-3, d_coef=2.0),
+        prodigy(0.8, weight_decay=3e-3, decoupled=False, growth_rate=1.3, d0=1e-4, d_coef=0.3),
+        prodigy(0.9, 0.99, 0.999, safeguard_warmup=True, bias_correction=True, growth_rate=1.5),
+        prodigy(0.0, 0.95, weight_decay=0.05, bias_correction=True, d_coef=0.5),
+        prodigy(0.7, 0.99, weight_decay=0.01, d0=1e-3, d_coef=0.1),
+    ],
 }
 LIMITS = [math.inf, 0.3, 0.05, 1.0, 0.7, math.inf, 0.2, 0.5]
 BASE_RATES = dict.fromkeys(CONFIGS, 0.01) | {
@@ -142,6 +198,10 @@ BASE_RATES = dict.fromkeys(CONFIGS, 0.01) | {
     "adadelta": 1.0,
     "adafactor": 0.05,
     "lion": 2e-3,
+    "schedule_free_sgd": 0.5,
+    # While its estimate grows it magnifies rounding: with larger rates or more weight decay the
+    # package's own training in float32 leaves that in float64 by a hundredth.
+    "prodigy": 0.5,
 }
 
 
@@ -150,21 +210,27 @@ def needs(configs):
 
 
 def new_state(optimizer, parameters):
-    """Slots of stacked parameters, a list a slot of those that have it."""
+    """Slots of stacked parameters, a list a slot of those that have it; as for one lane."""
     slots = {slot: [] for slot in optimizer.slots}
     for slot, own in slots.items():
         for each in parameters:
             starts = [optimizer.start(slot, lane) for lane in each.unbind(0)]
             own += [torch.stack(starts)] if starts[0] is not None else []
-    return slots
+    first = parameters[0]
+    number = torch.zeros(len(first), dtype=torch.float64, device=first.device)
+    return slots | {slot: [number.clone()] for slot in optimizer.lane_slots}
 
 
-def tabulate(configs, rates, firsts, dtype):
-    """The numbers of each step, [steps][scalars] tensors [K]; rates have shape [K, steps]."""
+def curve(config, rates):
+    return STACKED[config["name"]].curve(config, rates)
+
+
+def tabulate(configs, curves, firsts, dtype):
+    """The numbers of each step, [steps][scalars] tensors [K]; a lane's curve from its `first`."""
     table = np.stack(
         [
             STACKED[config["name"]].tabulate(config, own, first)
-            for config, own, first in zip(configs, rates, firsts, strict=True)
+            for config, own, first in zip(configs, curves, firsts, strict=True)
         ],
         axis=2,
     )
@@ -176,7 +242,8 @@ def train(configs, parameters, gradients, rates, limits=None, state=None):
     optimizer = STACKED[configs[0]["name"]]
     parameters = [each.clone() for each in parameters]
     state = state or new_state(optimizer, parameters)
-    numbers = tabulate(configs, rates, [1] * len(configs), parameters[0].dtype)
+    curves = [curve(config, own) for config, own in zip(configs, rates, strict=True)]
+    numbers = tabulate(configs, curves, [1] * len(configs), parameters[0].dtype)
     for step, own in enumerate(gradients):
         used = own if limits is None else clip_gradients(own, limits)
         optimizer.update(parameters, used, state, numbers[step], needs(configs))
@@ -203,6 +270,7 @@ class Solo:
         self.model = Net().to(dtype)
         self.parameters = list(self.model.parameters())
         self.limit, self.rates, self.step = limit, rates, 0
+        self.curve = curve(config, rates)
         self.optimizer = build_optimizer(config, self.parameters, 1.0)
 
     def differentiate(self, x, y):
@@ -218,6 +286,31 @@ class Solo:
         self.optimizer.step()
         self.step += 1
 
+    def evaluated(self):
+        """The parameters an evaluation is at."""
+        if not hasattr(self.optimizer, "eval"):
+            return self.parameters
+        before = [each.detach().clone() for each in self.parameters]
+        self.optimizer.eval()
+        found = [each.detach().clone() for each in self.parameters]
+        self.optimizer.train()
+        with torch.no_grad():
+            for each, held in zip(self.parameters, before, strict=True):
+                each.copy_(held)
+        return found
+
+
+def evaluated(configs, parameters, state):
+    """The parameters the lanes are evaluated at."""
+    average = STACKED[configs[0]["name"]].average
+    if average is None:
+        return parameters
+    weights = torch.tensor([average.weight(each) for each in configs], dtype=parameters[0].dtype)
+    return [
+        each + weights.view(-1, *[1] * (each.dim() - 1)) * held
+        for each, held in zip(parameters, state[average.slot], strict=True)
+    ]
+
 
 def rate_curves(name, lanes):
     """Rates [lanes, STEPS], of other sizes and shapes, one exactly zero now and then."""
@@ -228,13 +321,14 @@ def rate_curves(name, lanes):
     return rates
 
 
-def differences(stacked, solos, spared=0.0):
-    """The largest of each parameter over its largest entry, without a share of the entries."""
+def differences(stacked, alone, spared=0.0):
+    """The largest of each parameter over its largest entry, without a share of the entries, of
+    lanes and of their parameters alone."""
     worst = []
     for place, each in enumerate(stacked):
         found = []
-        for lane, solo in enumerate(solos):
-            own = solo.parameters[place].detach()
+        for lane, parameters in enumerate(alone):
+            own = parameters[place].detach()
             gaps = (each[lane] - own).abs().flatten()
             kept = math.ceil(gaps.numel() * (1 - spared))
             found.append(float(gaps.kthvalue(kept).values / own.abs().max()))
@@ -280,11 +374,11 @@ def test_equals_torch(name, dtype):
             solos[lane] = Solo(configs[lane], LIMITS[lane], rates[lane], 99, dtype)
             for each, own in zip(parameters, solos[lane].parameters, strict=True):
                 each[lane] = own.detach()
-            for slot in state.values():
-                for each in slot:
-                    each[lane] = 0
+            for slot, fresh in new_state(optimizer, parameters).items():
+                for each, own in zip(state[slot], fresh, strict=True):
+                    each[lane] = own[lane]
         if step % BLOCK == 0 or step == REPLACED:
-            ahead = [solo.rates[solo.step : solo.step + BLOCK] for solo in solos]
+            ahead = [solo.curve[solo.step : solo.step + BLOCK] for solo in solos]
             firsts = [solo.step + 1 for solo in solos]
             numbers = iter(tabulate(configs, ahead, firsts, dtype))
         index = torch.randint(len(x), (32,), generator=generator)
@@ -295,8 +389,13 @@ def test_equals_torch(name, dtype):
         with torch.no_grad():
             clipped = clip_gradients(stacked, limits)
             optimizer.update(parameters, clipped, state, next(numbers), needs(configs))
-            found = differences(parameters, solos, SPARED.get((name, dtype), 0.0))
+            spared = SPARED.get((name, dtype), 0.0)
+            found = differences(parameters, [solo.parameters for solo in solos], spared)
             worst = np.maximum(worst, found)
+            if step % BLOCK == 0:
+                averages = evaluated(configs, parameters, state)
+                found = differences(averages, [solo.evaluated() for solo in solos], spared)
+                worst = np.maximum(worst, found)
     for largest, each in zip(worst, parameters, strict=True):
         low = name == "muon" and each.dim() == 3
         assert largest <= (BFLOAT16 if low else TOLERANCES[dtype])
@@ -323,6 +422,7 @@ def any_of(name, **numbers):
 betas_ = st.floats(0.0, 0.999)
 tiny = st.floats(1e-8, 1e-2)
 moments = {"beta1": betas_, "beta2": betas_, "eps": tiny}
+shares, powers = st.floats(0.1, 0.99), st.sampled_from([0.0, 1.0, 2.5])
 ANY = {
     "sgd": sgds,
     "adam": adams_of("adam"),
@@ -354,6 +454,23 @@ ANY = {
         momentum=momenta,
         nesterov=st.booleans(),
         adjust_lr_fn=st.sampled_from(["original", "match_rms_adamw"]),
+    ),
+    "schedule_free_sgd": st.builds(schedule_free_sgd, shares, decays, powers, powers),
+    "schedule_free_adamw": st.builds(
+        schedule_free_adamw, shares, betas_, tiny, decays, powers, powers
+    ),
+    "prodigy": st.builds(
+        prodigy,
+        st.one_of(st.just(0.0), betas_),
+        betas_,
+        st.none() | betas_,
+        tiny,
+        decays,
+        decoupled=st.booleans(),
+        bias_correction=st.booleans(),
+        safeguard_warmup=st.booleans(),
+        d0=st.floats(1e-6, 1e-2),
+        growth_rate=st.none() | st.floats(1.0, 2.0),
     ),
 }
 SHAPES = [(3, 11), (), (1,), (37,), (7, 2), (2, 3, 5)]
@@ -436,7 +553,7 @@ def test_needs():
     ]
     for config, terms in zip(CONFIGS["sgd"], expected, strict=False):
         assert STACKED["sgd"].needs(config) == terms
-    for name in ("adam", "adamw"):
+    for name in ("adam", "adamw", "schedule_free_sgd", "schedule_free_adamw"):
         assert STACKED[name].needs(adam(name)) == frozenset()
         assert STACKED[name].needs(adam(name, weight_decay=0.1)) == {"weight_decay"}
     for name in ("nadam", "radam"):
@@ -448,6 +565,10 @@ def test_needs():
     every = of("rmsprop", momentum=0.1, centered=True, weight_decay=0.1)
     assert STACKED["rmsprop"].needs(every) == {"momentum", "centered", "weight_decay"}
     assert len(STACKED["muon"].needs(of("muon", weight_decay=0.0, ns_steps=7))) == 7
+    assert STACKED["prodigy"].needs(prodigy()) == frozenset()
+    assert STACKED["prodigy"].needs(prodigy(weight_decay=0.1)) == {"decoupled_decay"}
+    coupled = prodigy(weight_decay=0.1, decoupled=False)
+    assert STACKED["prodigy"].needs(coupled) == {"coupled_decay"}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -470,6 +591,24 @@ def test_a_lost_lane_harms_no_other(name, value):
         for own, other in zip(mine, theirs, strict=True):
             assert other.isfinite().all()
             assert torch.equal(own[others], other[others])
+
+
+def test_prodigy_s_estimate_outlives_a_gradient_that_is_no_number():
+    """As in the package, where only the parameter itself is lost."""
+    config, generator = prodigy(d0=0.1), torch.Generator().manual_seed(0)
+    start = [torch.randn(2, 5, generator=generator) for _ in range(2)]
+    gradients = [[torch.randn(2, 5, generator=generator) for _ in range(2)] for _ in range(3)]
+    gradients[1][0][:, 2] = math.nan
+    parameters = [nn.Parameter(each[0].clone()) for each in start]
+    solo = build_optimizer(config, parameters, 1.0)
+    for own in gradients:
+        for parameter, each in zip(parameters, own, strict=True):
+            parameter.grad = each[0].clone()
+        solo.step()
+    (_, after), state = train([config] * 2, start, gradients, np.ones((2, 3)))
+    torch.testing.assert_close(after[0], parameters[1].detach())
+    assert float(state["d"][0][0]) == pytest.approx(solo.param_groups[0]["d"])
+    assert float(state["d_max"][0][0]) == pytest.approx(solo.param_groups[0]["d_max"])
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
@@ -592,7 +731,7 @@ def test_slots_and_scalars(name):
     entry = catalogue.OPTIMIZERS[name].parameters
     config = {"name": name} | {own: parameter.default for own, parameter in entry.items()}
     optimizer = STACKED[name]
-    table = optimizer.tabulate(config, np.linspace(0.1, 0.0, 7), 3)
+    table = optimizer.tabulate(config, curve(config, np.linspace(0.1, 0.0, 9))[2:], 3)
     assert table.shape == (7, len(optimizer.scalars))
     assert table.dtype == np.float64
     parameters = [nn.Parameter(torch.ones(shape)) for shape in [(2,), (2, 3), (2, 3, 4)]]
@@ -602,14 +741,20 @@ def test_slots_and_scalars(name):
     solo.step()
     for each in parameters:
         starts = {slot: optimizer.start(slot, each.detach()) for slot in optimizer.slots}
-        shapes = {slot: own.shape for slot, own in starts.items() if own is not None}
-        held = {slot: own.shape for slot, own in solo.state[each].items() if slot not in COUNTED}
-        assert shapes == held
-        assert not any(own.any() for own in starts.values() if own is not None)
+        shapes = {RENAMED.get(slot, slot): own for slot, own in starts.items() if own is not None}
+        held = {slot: own for slot, own in solo.state[each].items() if slot not in COUNTED}
+        assert shapes.keys() == held.keys()
+        for slot, own in shapes.items():
+            assert own.shape == held[slot].view_as(own).shape
+            assert not own.any() or slot == "p0"  # Where the parameter began.
+    assert set(optimizer.lane_slots) <= set(solo.param_groups[0])
 
 
 COUNTED = ("step", "mu_product")
 """What torch keeps beside the slots: it follows from the number of steps."""
+
+RENAMED = {"z_minus_y": "z"}
+"""Kept as a difference, which is zero at the start."""
 
 
 @pytest.mark.parametrize("name", STACKED)
@@ -617,9 +762,9 @@ def test_numbers_follow_from_the_step(name):
     """Tabulated in parts, as a lane is that goes on, they are the same."""
     rates = np.linspace(0.1, 0.01, 30)
     for config in CONFIGS[name]:
-        whole = STACKED[name].tabulate(config, rates, 1)
+        whole = STACKED[name].tabulate(config, curve(config, rates), 1)
         parts = [
-            STACKED[name].tabulate(config, rates[start : start + 7], start + 1)
+            STACKED[name].tabulate(config, curve(config, rates)[start : start + 7], start + 1)
             for start in range(0, 30, 7)
         ]
         np.testing.assert_array_equal(np.concatenate(parts), whole)
@@ -645,12 +790,17 @@ def test_state_equals_torch(name):
                 parameter.grad = each[lane].clone()
             solo.step()
         for slot in used_state(name, config, state):
+            if slot in STACKED[name].lane_slots:
+                number = float(solo.param_groups[0][slot])
+                assert float(state[slot][0][lane]) == pytest.approx(number, rel=1e-4)
+                continue
             having = [each for each in parameters if optimizer.start(slot, each) is not None]
             assert having or slot not in solo.state[parameters[0]]
             for own, parameter in zip(state[slot], having, strict=True):
-                torch.testing.assert_close(
-                    own[lane], solo.state[parameter][slot], rtol=1e-4, atol=1e-6
-                )
+                held = solo.state[parameter]
+                expected = held["z"] - parameter.detach() if slot == "z_minus_y" else held[slot]
+                expected = expected.view_as(own[lane])
+                torch.testing.assert_close(own[lane], expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)

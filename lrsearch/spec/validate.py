@@ -25,6 +25,7 @@ from lrsearch.spec.model import (
     complete_group,
     resolve,
 )
+from lrsearch.spec.unusual import unusual_rates
 from lrsearch.spec.values import check_duration, check_value, show
 
 TOP_LEVEL = (
@@ -129,6 +130,7 @@ class _Reader:
         }
         space = self.search(top.get("search"), data, model, train)
         self.note_peaks(train, space)
+        self.notes += unusual_rates(train, space)
         self.task(data, train, metric, space)
         self.lengths(data, train, space)
         if self.faults:

@@ -32,7 +32,7 @@ from lrsearch.train.course import (
     worth_keeping,
 )
 from lrsearch.train.device import is_out_of_memory
-from lrsearch.train.lanes import LaneState, Skeleton, initial_state
+from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.resident import Resident
@@ -178,10 +178,14 @@ class Stream:
 @dataclass(eq=False)
 class _Lane:
     """A trial that has begun. `stops` are its evaluations and rungs, in order. `state`, and `total`
-    (the losses since its last evaluation), are None while it stands in the program."""
+    (the losses since its last evaluation), are None while it stands in the program. `base` are the
+    rates of its schedule, `rates` those it trains with, a plateau's scale in them; `curves` is what
+    its optimizer makes of them, one for each of the program's groups, `best_state` what its best
+    evaluation was at: parameters and fixed tensors."""
 
     trial: Trial
     course: Course
+    base: Array
     rates: Array
     stops: tuple[int, ...]
     evaluations: frozenset[int]
@@ -192,17 +196,13 @@ class _Lane:
     stream: Stream | None = None
     step: int = 0
     since: int = 0
-    best_state: LaneState | None = None
+    best_state: tuple[Tensors, Tensors] | None = None
+    curves: list[Array] = field(default_factory=list)
     plateau: Plateau | None = None
 
     @property
     def budget(self) -> int:
         return self.stops[-1]
-
-    @property
-    def scale(self) -> float:
-        """What the rates are multiplied by from here to the next evaluation."""
-        return self.plateau.scale if self.plateau is not None else 1.0
 
     def next_stop(self) -> int:
         """The next step at which somebody looks at it."""
@@ -289,6 +289,7 @@ class _Session:
         if lane.total is not None:
             self.program.total[place] = lane.total
         lane.state = lane.total = None
+        lane.curves = self.program.curves(lane.trial.config["train"], lane.rates)
         lane.stream = self._stream(lane)
         self.places[place] = lane
 
@@ -316,11 +317,21 @@ class _Session:
         rungs = frozenset(rung for rung in self.cohort.rungs if rung < evaluations[-1])
         stops = tuple(sorted({*evaluations, *rungs}))
         course = Course("fused", samples=self.data.samples, start=start)
-        rates = learning_rates(train, self.data.samples, self.cohort.workplace)
+        base = learning_rates(train, self.data.samples, self.cohort.workplace)
+        plateau = make_plateau(train, self.data.samples)
         best = BestSoFar(self.cohort.objective)
-        lane = _Lane(trial, course, rates, stops, frozenset(evaluations), rungs, best, state)
-        lane.plateau = make_plateau(train, self.data.samples)
-        return lane
+        return _Lane(
+            trial,
+            course,
+            base,
+            base if plateau is None else base.copy(),
+            stops,
+            frozenset(evaluations),
+            rungs,
+            best,
+            state,
+            plateau=plateau,
+        )
 
     def _initial(self, trial: Trial) -> tuple[LaneState, float]:
         """The state before the first step, and the loss there: those of a seed, whatever else
@@ -362,7 +373,7 @@ class _Session:
             [
                 (
                     lane.trial.config["train"],
-                    lane.rates[lane.step : lane.step + steps] * lane.scale,
+                    [each[lane.step : lane.step + steps] for each in lane.curves],
                     lane.step,
                 )
                 for lane in filled
@@ -411,7 +422,7 @@ class _Session:
     def _measure(self, lane: _Lane, row: list[float]) -> tuple[Measured, str]:
         """A lane's evaluation from its sums, and why the lane is lost, or ""."""
         metrics = validation_metrics(row[1:], self.data)
-        rate = float(lane.rates[lane.step - 1]) * lane.scale
+        rate = float(lane.rates[lane.step - 1])
         metrics |= {"train_loss": row[0] / (lane.step - lane.since), "lr": rate}
         lane.since = lane.step
         measurement = Measurement(lane.step, metrics)
@@ -427,23 +438,31 @@ class _Session:
             yield from self._tell(self._end(lane, Outcome.DIVERGED, reason))
             return
         if lane.plateau is not None:
-            metric = lane.trial.config["train"]["schedule"]["metric"]
+            train = lane.trial.config["train"]
+            metric = train["schedule"]["metric"]
             lane.plateau.observe(measurement.step, measurement.metrics[metric])
+            lane.rates[lane.step :] = lane.base[lane.step :] * lane.plateau.scale
+            lane.curves = self.program.curves(train, lane.rates)
         if lane.best.beaten(measurement.metrics):
-            lane.best_state = self.program.take(place)
+            lane.best_state = self.program.evaluated(place)
         if lane.step == lane.budget:
             at_best = self.cohort.objective.at == "best"
-            state = lane.best_state if at_best else self.program.take(place)
+            state = lane.best_state if at_best else self.program.evaluated(place)
             self.places[place] = None
             yield from self._tell(self._end(lane, Outcome.COMPLETED, "", state))
 
     def _end(
-        self, lane: _Lane, outcome: Outcome, reason: str, state: LaneState | None = None
+        self,
+        lane: _Lane,
+        outcome: Outcome,
+        reason: str,
+        state: tuple[Tensors, Tensors] | None = None,
     ) -> Ended:
+        """`state` are the parameters and fixed tensors that gave its objective."""
         result = lane.course.result(lane.trial, outcome, reason)
         weights = None
         if state is not None and worth_keeping(self.cohort, result):
-            weights = serialize(self._skeleton.state_dict(state.parameters, state.fixed))
+            weights = serialize(self._skeleton.state_dict(*state))
         return Ended(lane.trial.number, result, lane.course.curve, weights)
 
     def _dismiss(self) -> Turns:

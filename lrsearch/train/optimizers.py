@@ -13,6 +13,7 @@ from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.importing import resolve
 from lrsearch.train.lion import Lion
 from lrsearch.train.muon import MuonAdamW
+from lrsearch.train.packaged_optimizers import prodigy, schedule_free_adamw, schedule_free_sgd
 from lrsearch.trial import Workplace
 
 Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
@@ -234,6 +235,9 @@ OPTIMIZERS: dict[str, Callable[..., optim.Optimizer]] = {
     "adafactor": _adafactor,
     "lion": _lion,
     "muon": _muon,
+    "schedule_free_sgd": schedule_free_sgd,
+    "schedule_free_adamw": schedule_free_adamw,
+    "prodigy": prodigy,
 }
 
 

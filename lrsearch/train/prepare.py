@@ -26,6 +26,7 @@ from lrsearch.train.device import (
 from lrsearch.train.groups import check_groups
 from lrsearch.train.importing import class_paths, forget_imports, source_hashes
 from lrsearch.train.isolation import isolated
+from lrsearch.train.packaged_optimizers import PACKAGES, import_package
 from lrsearch.train.preparation import Preparation
 from lrsearch.train.resident import load_raw
 from lrsearch.train.solo import Training
@@ -39,7 +40,8 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     """Check every config against its data and model; yields the run's Facts once.
 
     Raises DataError (data, batch sizes, durations or a loss that do not fit them), ModelError
-    (a model that cannot be built or does not fit the data), ImportRefused, or UsageError (the
+    (a model that cannot be built or does not fit the data, an optimizer whose package is not
+    installed), ImportRefused, or UsageError (the
     device). Other errors of a model's forward are left to the trials.
     """
     forget_imports()  # A process may have seen another run, and the files as they were then.
@@ -64,6 +66,7 @@ def _preload(payload: Preparation) -> Generator[None, Any, None]:
 def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     workplace, configs = payload.workplace, payload.configs
     device = find_device(workplace.device)
+    _check_optimizers(configs)
     raw, sizes = _check_data(configs, workplace)
     parameters = _check_models(configs, raw, workplace)
     train_samples, validation_samples, test_samples = sizes
@@ -87,6 +90,14 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
         },
         parameters=parameters,
     )
+
+
+def _check_optimizers(configs: Iterable[Config]) -> None:
+    """Import the packages of optimizers that have one. Also where lanes are asked for: what fails
+    there trains alone."""
+    for name in dict.fromkeys(config["train"]["optimizer"]["name"] for config in configs):
+        if name in PACKAGES:
+            import_package(name)
 
 
 _Sizes = tuple[tuple[int, ...], tuple[int, ...], int]

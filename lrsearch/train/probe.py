@@ -158,11 +158,11 @@ class _Measurer:
         for lane, trial in enumerate(chosen):
             program.put(lane, self.state, trial.config["train"])
         place = self.payload.workplace
-        rates = [
-            learning_rates(each.config["train"], self.data.samples, place)[:1] for each in chosen
-        ]
-        trains = [each.config["train"] for each in chosen]
-        numbers = program.tabulate(list(zip(trains, rates, [0] * lanes, strict=True)))
+        rows = []
+        for train in (each.config["train"] for each in chosen):
+            rates = learning_rates(train, self.data.samples, place)[:1]
+            rows.append((train, program.curves(train, rates), 0))
+        numbers = program.tabulate(rows)
         index = self.batch.unsqueeze(0)
         seconds = self._time(lambda: program.advance(index, numbers)) / lanes
         self.figures[f"fused.{lanes}"] = seconds

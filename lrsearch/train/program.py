@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 from torch import Tensor
 from torch.backends import mha
 from torch.func import vmap
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from lrsearch.schedules import Array
+from lrsearch.train.averaging import normalizing, recalibration_batches
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters, weight_decays
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, stack_like
@@ -25,6 +28,7 @@ from lrsearch.train.metrics import (
 from lrsearch.train.resident import Resident
 from lrsearch.train.rules import Noise, Rules
 from lrsearch.train.solo import precision, widen
+from lrsearch.train.stacked import LANE, beside
 from lrsearch.train.stacked_optimizers import STACKED, clip_gradients
 from lrsearch.train.tape import Tape, record
 
@@ -47,6 +51,21 @@ def needs_of(train: Mapping[str, Any]) -> frozenset[str]:
     clipping = {"clip_norm"} if train["clip_norm"] is not None else set()
     layers = {"layer_decay"} if train["layer_decay"] is not None else set()
     return own | smoothing | clipping | layers
+
+
+def _copy(tensors: Tensors, lane: int) -> dict[str, Tensor]:
+    return {name: each[lane].clone() for name, each in tensors.items()}
+
+
+@contextlib.contextmanager
+def _no_fastpath() -> Iterator[None]:
+    """Attention's fast path, which evaluation may take, has no rule for lanes."""
+    fast = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        mha.set_fastpath_enabled(fast)
 
 
 class _Captured:
@@ -86,6 +105,18 @@ class _Evaluator:
 
     parameters: Tensors
     fixed: Tensors
+    recalibration: _Recalibration | None = None
+
+
+@dataclass(eq=False)
+class _Recalibration:
+    """A forward pass in training mode by an evaluator's lanes. `sums` are those of batch norm's
+    statistics over the batches so far, `counts` the names of the numbers of batches."""
+
+    forward: _Recorded
+    generators: list[torch.Generator]
+    sums: Tensors
+    counts: tuple[str, ...]
 
 
 class Program:
@@ -127,6 +158,10 @@ class Program:
         self._steps: dict[int, _Recorded] = {}
         self._evaluators: dict[int, _Evaluator] = {}
         self._forwards: dict[tuple[int, int], Tape] = {}
+        self.weights = first.new_zeros(lanes)
+        """Of the optimizer's `average`."""
+        self._averaged: dict[int, tuple[_Evaluator, int]] = {}
+        """Where a lane's average stands, until the lane goes on."""
 
     # lanes as values
 
@@ -146,17 +181,16 @@ class Program:
         clip = train["clip_norm"]
         self.limits[lane] = torch.inf if clip is None else clip
         self.total[lane] = 0.0
+        if self.optimizer.average is not None:
+            self.weights[lane] = self.optimizer.average.weight(train["optimizer"])
+        self._averaged.clear()
 
     def take(self, lane: int) -> LaneState:
         """A copy of what stands in this place."""
-
-        def copy(tensors: Tensors) -> dict[str, Tensor]:
-            return {name: each[lane].clone() for name, each in tensors.items()}
-
         return LaneState(
-            copy(self.parameters),
-            copy(self.fixed),
-            {slot: copy(tensors) for slot, tensors in self.slots.items()},
+            _copy(self.parameters, lane),
+            _copy(self.fixed, lane),
+            {slot: _copy(tensors, lane) for slot, tensors in self.slots.items()},
             self.steps[lane],
             self.generators[lane].get_state(),
         )
@@ -167,6 +201,7 @@ class Program:
         """Make some steps. `index` are the samples of each, int64 [steps, batch] where all lanes
         read the same, or [steps, lanes, batch]; `numbers` what the optimizer's `tabulate` gives,
         [steps, groups x scalars, lanes]. Never waits for the device. Raises tape.NotRecordable."""
+        self._averaged.clear()
         for samples, scalars in zip(index.unbind(0), numbers.unbind(0), strict=True):
             recorded = self._steps.get(samples.dim())
             if recorded is None:
@@ -190,20 +225,29 @@ class Program:
                     raise
         return _Recorded(tape, noise, captured)
 
-    def tabulate(self, lanes: Sequence[tuple[Mapping[str, Any], Array, int]]) -> Tensor:
-        """`advance`'s numbers for lanes given by their resolved `train`, the rates of the next
-        steps (as many of each), and the steps already made."""
+    def curves(self, train: Mapping[str, Any], rates: Array) -> list[Array]:
+        """What the optimizer makes of the rates of a whole training, for each group of parameters;
+        `tabulate` takes slices of it."""
+        return [
+            self.optimizer.curve(
+                group.optimizer(train),
+                rates if group.ratio(train) == 1.0 else rates * group.ratio(train),
+            )
+            for group in self.groups
+        ]
+
+    def tabulate(self, lanes: Sequence[tuple[Mapping[str, Any], Sequence[Array], int]]) -> Tensor:
+        """`advance`'s numbers for lanes given by their resolved `train`, the next steps (as many
+        of each) of their `curves`, and the steps already made."""
         tables = [
             np.concatenate(
                 [
-                    self.optimizer.tabulate(
-                        group.optimizer(train), rates * group.ratio(train), made + 1
-                    )
-                    for group in self.groups
+                    self.optimizer.tabulate(group.optimizer(train), curve, made + 1)
+                    for group, curve in zip(self.groups, curves, strict=True)
                 ],
                 1,
             )
-            for train, rates, made in lanes
+            for train, curves, made in lanes
         ]
         numbers = torch.from_numpy(np.stack(tables, -1)).to(self.dtype)
         if self.device.type == "cuda":  # From pinned memory the copy does not wait for the device.
@@ -268,7 +312,9 @@ class Program:
                 [self.parameters[name] for name in names],
                 [gradients[name] for name in names],
                 {
-                    slot: [held[name] for name in names if name in held]
+                    slot: [
+                        held[name] for name in ([LANE] if LANE in held else names) if name in held
+                    ]
                     for slot, held in self.slots.items()
                 },
                 numbers[place * each : (place + 1) * each],
@@ -296,10 +342,27 @@ class Program:
     def evaluate(self, lanes: Sequence[int]) -> Tensor:
         """The summed loss and the sums the task's metrics are made of over the validation split,
         [len(lanes), sums]. Never waits for the device. Raises tape.NotRecordable."""
+        if self.optimizer.average is not None:
+            average, size = self._average(lanes)
+            return self._evaluate(size, average.parameters, average.fixed)[: len(lanes)]
         size = max(2, 1 << (len(lanes) - 1).bit_length())
         if size >= self.lanes:
             every = self._evaluate(self.lanes, self.parameters, self.fixed)
             return every[torch.tensor(lanes, device=self.device)]
+        own, _ = self._choose(lanes, size)
+        return self._evaluate(size, own.parameters, own.fixed)[: len(lanes)]
+
+    def evaluated(self, lane: int) -> tuple[Tensors, Tensors]:
+        """Copies of the parameters and fixed tensors that `evaluate` evaluates a place at."""
+        if self.optimizer.average is None:
+            return _copy(self.parameters, lane), _copy(self.fixed, lane)
+        if lane not in self._averaged:
+            self._average([lane])
+        own, place = self._averaged[lane]
+        return _copy(own.parameters, place), _copy(own.fixed, place)
+
+    def _choose(self, lanes: Sequence[int], size: int) -> tuple[_Evaluator, Tensor]:
+        """Copies of so many lanes, the last one repeated, and their numbers."""
         chosen = torch.tensor([*lanes, *[lanes[-1]] * (size - len(lanes))], device=self.device)
         if size not in self._evaluators:
             self._evaluators[size] = _Evaluator(
@@ -309,7 +372,88 @@ class Program:
         for held, copies in ((self.parameters, own.parameters), (self.fixed, own.fixed)):
             for name, each in held.items():
                 torch.index_select(each, 0, chosen, out=copies[name])
-        return self._evaluate(size, own.parameters, own.fixed)[: len(lanes)]
+        return own, chosen
+
+    @torch.no_grad()
+    def _average(self, lanes: Sequence[int]) -> tuple[_Evaluator, int]:
+        """An evaluator at the optimizer's average of these lanes, and its size."""
+        average = self.optimizer.average
+        assert average is not None
+        size = min(self.lanes, max(2, 1 << (len(lanes) - 1).bit_length()))
+        own, chosen = self._choose(lanes, size)
+        weights = self.weights[chosen]
+        for name, each in own.parameters.items():
+            held = self.slots[average.slot][name][chosen]
+            each.addcmul_(held, beside(each, weights))
+        self._recalibrate(own, [*lanes, *[lanes[-1]] * (size - len(lanes))], chosen)
+        self._averaged = {lane: (own, place) for place, lane in enumerate(lanes)}
+        return own, size
+
+    def _recalibrate(self, own: _Evaluator, lanes: Sequence[int], chosen: Tensor) -> None:
+        """Gather batch norm's statistics at an evaluator's parameters, as `averaging.recalibrate`.
+
+        With a momentum of one a forward pass leaves the batch's own statistics in the buffers,
+        whose mean over the batches is taken here.
+        """
+        self.skeleton.model.train()
+        layers = normalizing(self.skeleton.model)
+        if not layers:
+            return
+        data = self.data.x_train
+        indices = recalibration_batches(len(data), self.train["batch_size"], self.device)
+        known = own.recalibration
+        if known is None:
+            known = own.recalibration = self._record_recalibration(own, layers, len(lanes))
+        for generator, lane in zip(known.generators, lanes, strict=True):
+            generator.set_state(self.generators[lane].get_state())
+        for each in known.sums.values():
+            each.zero_()
+        count = 0
+        for index in indices:
+            known.forward.replay(index)
+            count += 1
+        for name, each in own.fixed.items():
+            if name in known.sums:
+                torch.div(known.sums[name], count, out=each)
+            elif name in known.counts:
+                each.fill_(count)
+            else:
+                torch.index_select(self.fixed[name], 0, chosen, out=each)
+
+    def _record_recalibration(
+        self, own: _Evaluator, layers: Mapping[str, _BatchNorm], lanes: int
+    ) -> _Recalibration:
+        prefixes = {name: f"{name}." if name else "" for name in layers}
+        sums = {
+            f"{prefix}{statistic}": torch.zeros_like(own.fixed[f"{prefix}{statistic}"])
+            for prefix in prefixes.values()
+            for statistic in ("running_mean", "running_var")
+        }
+        generators = [torch.Generator(self.device) for _ in range(lanes)]
+        noise = Noise(generators)
+
+        def forward(samples: Tensor) -> list[Tensor]:
+            x = self.data.x_train.index_select(0, samples)
+            self.forward(own.parameters, own.fixed, x.expand(lanes, *x.shape), noise)
+            for name, each in sums.items():
+                each += own.fixed[name]
+            return []
+
+        held = [*own.parameters.values(), *own.fixed.values(), *sums.values(), self.data.x_train]
+        index = next(
+            recalibration_batches(self.data.samples, self.train["batch_size"], self.device)
+        )
+        momenta = [each.momentum for each in layers.values()]
+        try:
+            for each in layers.values():
+                each.momentum = 1.0
+            with _no_fastpath():
+                tape, _ = record(forward, [index], held)
+        finally:
+            for each, momentum in zip(layers.values(), momenta, strict=True):
+                each.momentum = momentum
+        counts = tuple(f"{prefix}num_batches_tracked" for prefix in prefixes.values())
+        return _Recalibration(_Recorded(tape, noise), generators, sums, counts)
 
     def _evaluate(self, lanes: int, parameters: Tensors, fixed: Tensors) -> Tensor:
         count = classification_sums if self.data.task == "classification" else regression_sums
@@ -330,13 +474,8 @@ class Program:
             tape = self._forwards.get((lanes, len(x)))
             if tape is None:
                 static = [*parameters.values(), *fixed.values()]
-                fast = mha.get_fastpath_enabled()
-                mha.set_fastpath_enabled(False)  # It has no rule for lanes.
-                try:
-                    with torch.no_grad():
-                        tape, out = record(sums, [x, y], static)
-                finally:
-                    mha.set_fastpath_enabled(fast)
+                with torch.no_grad(), _no_fastpath():
+                    tape, out = record(sums, [x, y], static)
                 self._forwards[lanes, len(x)] = tape
             else:
                 out = tape.replay(x, y)

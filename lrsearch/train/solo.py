@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError
+from lrsearch.train.averaging import evaluation_weights, recalibrate
 from lrsearch.train.build import build_model
 from lrsearch.train.course import (
     BestSoFar,
@@ -236,6 +237,7 @@ def _train(
     total = torch.zeros((), dtype=sum_type(device), device=device)
     best = BestSoFar(cohort.objective)
     best_state: State = {}
+    averaged: State = {}
     ahead = iter([*evaluations, 0])
     next_evaluation, since = next(ahead), 0
     rungs = {rung for rung in cohort.rungs if rung < budget}
@@ -253,7 +255,11 @@ def _train(
         course.steps = step
 
         if step == next_evaluation:
-            sums = torch.cat([torch.stack([start, total]), validation_sums(model, data, train)])
+            with evaluation_weights(
+                model, training.optimizer, partial(calibrate, model, data, train)
+            ) as elsewhere:
+                sums = torch.cat([torch.stack([start, total]), validation_sums(model, data, train)])
+                averaged = copy_state(model) if elsewhere else {}
             course.start, summed, *validated = sums.tolist()
             metrics = validation_metrics(validated, data)
             metrics |= {"train_loss": summed / (step - since), "lr": rate}
@@ -266,7 +272,7 @@ def _train(
                 plateau.observe(step, metrics[train["schedule"]["metric"]])
                 scale = plateau.scale
             if best.beaten(metrics):
-                best_state = {name: each.clone() for name, each in state_of(model).items()}
+                best_state = averaged or copy_state(model)
             total.zero_()
             next_evaluation, since = next(ahead), step
             model.train()
@@ -276,7 +282,24 @@ def _train(
             course.clock += time.perf_counter() - waited
             if verdict is Verdict.STOP:
                 return Outcome.PRUNED, f"stopped after {step} of {budget} steps", {}
-    return Outcome.COMPLETED, "", best_state if cohort.objective.at == "best" else state_of(model)
+    if cohort.objective.at == "best":
+        return Outcome.COMPLETED, "", best_state
+    return Outcome.COMPLETED, "", averaged or state_of(model)
+
+
+def copy_state(model: nn.Module) -> State:
+    """The state dict, as it is now."""
+    return {name: each.clone() for name, each in state_of(model).items()}
+
+
+def calibrate(model: nn.Module, data: Resident, train: Mapping[str, Any]) -> None:
+    """Gather batch norm's statistics at the model's present weights, see `averaging`."""
+
+    def forward(x: Tensor) -> None:
+        with precision(x.device, train["precision"] == "bfloat16"):
+            model(x)
+
+    recalibrate(model, data.x_train, train["batch_size"], forward)
 
 
 def precision(device: torch.device, low: bool) -> contextlib.AbstractContextManager[object]:

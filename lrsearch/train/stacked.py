@@ -11,11 +11,27 @@ import torch
 from torch import Tensor
 
 from lrsearch.schedules import Array
+from lrsearch.train.metrics import sum_type
+
+LANE = ""
+"""In place of a parameter's name: state that a lane has once."""
 
 
 def zeros(slot: str, parameter: Tensor) -> Tensor | None:
     """The start of a slot that every parameter has."""
     return torch.zeros_like(parameter)
+
+
+def _rates(config: Mapping[str, Any], rates: Array) -> Array:
+    return rates
+
+
+@dataclass(frozen=True)
+class Average:
+    """Evaluation at `parameter + weight(config) * state[slot]`."""
+
+    slot: str
+    weight: Callable[[Mapping[str, Any]], float]
 
 
 @dataclass(frozen=True)
@@ -38,6 +54,14 @@ class StackedOptimizer:
     dtype, and `needs` is the union over the lanes. A slot's tensors are those of the parameters
     that have it, in their order. Parameters and state change in place, gradients are only read:
     two may be one tensor, as those of `a` and `b` in `a + b` are.
+
+    `lane_slots` names state that is one number a lane, in float64 where the device has it, zero at
+    the start; `update` gets each as a list of one tensor [K].
+
+    `curve(config, rates)` gives, from the rates of a whole training, what `tabulate` takes a slice
+    of in their place, shape [steps, ...]: for numbers that follow from all the rates before.
+
+    `average` says where a lane is evaluated, if not at its parameters.
     """
 
     slots: tuple[str, ...]
@@ -55,6 +79,9 @@ class StackedOptimizer:
         None,
     ]
     start: Callable[[str, Tensor], Tensor | None] = zeros
+    lane_slots: tuple[str, ...] = ()
+    curve: Callable[[Mapping[str, Any], Array], Array] = _rates
+    average: Average | None = None
 
     def initial_slots(self, parameters: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """One lane's state before its first step, by slot and parameter."""
@@ -62,6 +89,9 @@ class StackedOptimizer:
         for slot in self.slots:
             starts = {name: self.start(slot, each) for name, each in parameters.items()}
             slots[slot] = {name: each for name, each in starts.items() if each is not None}
+        device = next(iter(parameters.values())).device
+        for slot in self.lane_slots:
+            slots[slot] = {LANE: torch.zeros((), dtype=sum_type(device), device=device)}
         return slots
 
 

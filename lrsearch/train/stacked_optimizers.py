@@ -21,6 +21,8 @@ from lrsearch.schedules import Array
 from lrsearch.train import stacked_adaptive as adaptive
 from lrsearch.train.stacked import StackedOptimizer, beside, columns, shaper
 from lrsearch.train.stacked_matrices import ADAFACTOR, muon
+from lrsearch.train.stacked_prodigy import PRODIGY
+from lrsearch.train.stacked_schedule_free import SCHEDULE_FREE_ADAMW, SCHEDULE_FREE_SGD
 
 _LARGEST = 1e38
 """Nearly the largest number of float32."""
@@ -215,4 +217,7 @@ STACKED: dict[str, StackedOptimizer] = {
     "adafactor": ADAFACTOR,
     "lion": adaptive.LION,
     "muon": muon(_adam(decoupled=True)),
+    "schedule_free_sgd": SCHEDULE_FREE_SGD,
+    "schedule_free_adamw": SCHEDULE_FREE_ADAMW,
+    "prodigy": PRODIGY,
 }

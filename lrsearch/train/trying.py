@@ -31,7 +31,7 @@ from lrsearch.train.program import CHUNK, Program, needs_of
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.rules import Noise
-from lrsearch.train.solo import Training, precision, validation_sums, widen
+from lrsearch.train.solo import Training, calibrate, precision, validation_sums, widen
 from lrsearch.train.stacked_optimizers import STACKED
 from lrsearch.train.tape import NotRecordable
 from lrsearch.train.timetable import learning_rates
@@ -78,8 +78,9 @@ def refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str
     A model that cannot be built raises as `build_model`.
     """
     train = trials[0].config["train"]
-    if "class_path" in train["optimizer"]:
-        return f"{train['optimizer']['class_path']} has no form for lanes"
+    optimizer = train["optimizer"]
+    if optimizer.get("name") not in STACKED:
+        return f"{optimizer.get('class_path') or optimizer['name']} has no form for lanes"
     own = train["precision"]
     for each in dict.fromkeys(("float32", own)):
         if reason := _refuse([_with_precision(trial, each) for trial in trials], data, workplace):
@@ -194,6 +195,10 @@ class _Trial:
     def compare(self) -> None:
         """Raises what speaks against lanes. What happens comes in the order of a real training."""
         program = Program(self.skeleton, self.trains[0], self.needs, self.data, 2)
+        if self.optimizer.lane_slots and len(program.groups) > 1:
+            raise _Differs(
+                "its optimizer estimates one number from all parameters, which groups part"
+            )
         states, first = self.states, list(self.states)
         for model, state in zip(
             (*self.models, self.skeleton.model), (*states, states[0]), strict=True
@@ -229,9 +234,10 @@ class _Trial:
     def _tabulate(self, program: Program, lanes: Sequence[int], step: int) -> Tensor:
         rows = []
         for train in (self.trains[lane] for lane in lanes):
+            # A training may end sooner than the trying.
             rates = learning_rates(train, self.data.samples, self.workplace)
-            at = min(step, len(rates) - 1)
-            rows.append((train, rates[at : at + 1], step))
+            curves = program.curves(train, np.pad(rates, (0, STEPS), mode="edge"))
+            rows.append((train, [each[step : step + 1] for each in curves], step))
         return program.tabulate(rows)
 
     def _step_alone(self, lane: int, state: LaneState, row: Tensor) -> _Step:
@@ -312,13 +318,18 @@ class _Trial:
         """Of evaluations: outputs of a chunk, and the summed loss over the validation split."""
         self._put(program, states, (0, 1))
         recorded, replayed = program.evaluate([0, 1]), program.evaluate([0, 1])
+        places = [program.evaluated(lane) for lane in range(2)]
+        parameters, fixed = (
+            {name: torch.stack([each[name] for each in pair]) for name in pair[0]}
+            for pair in zip(*places, strict=True)
+        )
         x = self.data.x_validation[:CHUNK]
         self.skeleton.model.eval()
         with torch.no_grad():
-            seen = x.expand(2, *x.shape)
-            outputs = program.forward(program.parameters, program.fixed, seen, Noise(()))
+            outputs = program.forward(parameters, fixed, x.expand(2, *x.shape), Noise(()))
         for lane, state in enumerate(states):
-            alone = self._evaluate(self.models[lane], state, x)
+            evaluated = self._evaluated_alone(lane, state, *places[lane])
+            alone = self._evaluate(self.models[lane], evaluated, x)
             self._agree("an evaluation's output", alone, widen(outputs[lane]))
             remembered = _memory(self.models[0])
             sums = validation_sums(self.models[lane], self.data, self.trains[lane])
@@ -326,6 +337,20 @@ class _Trial:
             self._agree("the validation loss", sums[0], recorded[lane][0])
             self._agree("the replayed validation loss", recorded[lane][0], replayed[lane][0])
             self._compare_states("an evaluation", state, program.take(lane))
+
+    def _evaluated_alone(
+        self, lane: int, state: LaneState, parameters: Tensors, fixed: Tensors
+    ) -> LaneState:
+        """The state that an evaluation of a lane is at, batch norm being calibrated alone."""
+        if self.optimizer.average is None:
+            return state
+        model = self.models[lane]
+        self._load(model, replace(state, parameters=parameters))
+        calibrate(model, self.data, self.trains[lane])
+        own = {name: each.detach().clone() for name, each in Skeleton(model).fixed.items()}
+        for name, each in own.items():
+            self._agree(f"the buffer {name}, calibrated", each, fixed[name])
+        return replace(state, parameters=parameters, fixed=own)
 
     def _compare_neighbours(self, program: Program, expected: Sequence[LaneState]) -> None:
         """A lane must come out the same, bit by bit, whoever trains beside it."""

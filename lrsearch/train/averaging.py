@@ -1,0 +1,126 @@
+"""Evaluation at averaged weights: schedule-free trains at one point and is evaluated at another.
+
+Batch norm's running statistics belong to the weights they were gathered at. Before an evaluation
+elsewhere they are gathered anew, as `torch.optim.swa_utils.update_bn` does: from batches in a fixed
+order, the same for every trial, as the plain mean over the batches. What training goes on with is
+put back afterwards, bit by bit, so that an evaluation has no part in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lrsearch.train.randomness import batches
+
+BATCHES = 50
+"""Batches that statistics are gathered from, at most; never more than one epoch has."""
+
+
+@runtime_checkable
+class Averaging(Protocol):
+    """An optimizer that keeps other weights to evaluate at; `eval` and `train` change between."""
+
+    def eval(self) -> None:
+        """Put the weights to evaluate at into the parameters."""
+
+    def train(self) -> None:
+        """Put the weights to train at into the parameters."""
+
+
+def recalibration_batches(samples: int, size: int, device: torch.device) -> Iterator[Tensor]:
+    """Indices of the batches that statistics are gathered from, int64 [size] each."""
+    return itertools.islice(batches(samples, size, 0, device), min(BATCHES, samples // size))
+
+
+def normalizing(model: nn.Module) -> dict[str, _BatchNorm]:
+    """By their names the layers whose running statistics a forward pass would change now: a model
+    may keep some in evaluation mode."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.training and module.running_mean is not None
+    }
+
+
+@torch.no_grad()
+def recalibrate(
+    model: nn.Module, inputs: Tensor, size: int, forward: Callable[[Tensor], object]
+) -> None:
+    """Gather batch norm's running statistics at the model's present weights, from batches of `size`
+    samples of `inputs`; other buffers stay, and layers the model does not use."""
+    model.train()
+    layers = normalizing(model).values()
+    if not layers:
+        return
+    before = _copies(model)
+    momenta = [each.momentum for each in layers]
+    try:
+        for each in layers:
+            each.reset_running_stats()
+            each.momentum = None  # A cumulative mean.
+        with _noise_put_back(inputs.device):
+            for index in recalibration_batches(len(inputs), size, inputs.device):
+                forward(inputs.index_select(0, index))
+    finally:
+        for each, momentum in zip(layers, momenta, strict=True):
+            each.momentum = momentum
+    gathered = {
+        id(buffer)
+        for each in layers
+        if each.num_batches_tracked is not None and int(each.num_batches_tracked)
+        for buffer in each.buffers(recurse=False)
+    }
+    for buffer, held in before:
+        if id(buffer) not in gathered:
+            buffer.copy_(held)
+
+
+@contextlib.contextmanager
+def evaluation_weights(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    calibrate: Callable[[], None],
+) -> Iterator[bool]:
+    """Have the model at the weights its optimizer would be evaluated at, and `calibrate` it there;
+    afterwards as it was. Whether they are others than those it trains at."""
+    if not isinstance(optimizer, Averaging):
+        yield False
+        return
+    held = [(each, each.detach().clone()) for each in model.parameters()] + _copies(model)
+    optimizer.eval()
+    try:
+        calibrate()
+        yield True
+    finally:
+        optimizer.train()
+        with torch.no_grad():
+            for each, before in held:  # `train` would come back but for rounding.
+                each.copy_(before)
+
+
+def _copies(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    return [(each, each.clone()) for each in model.buffers()]
+
+
+@contextlib.contextmanager
+def _noise_put_back(device: torch.device) -> Iterator[None]:
+    """Leave the generators a model may draw from (as dropout does) as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    accelerated: dict[str, Any] = {"devices": []}
+    if device.type != "cpu":
+        accelerated = {"devices": [device], "device_type": device.type}
+    try:
+        with torch.random.fork_rng(**accelerated):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

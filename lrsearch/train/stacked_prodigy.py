@@ -141,7 +141,8 @@ def _update(
     for parameter, mean, square in zip(
         parameters, state["exp_avg"], state["exp_avg_sq"], strict=True
     ):
-        work = square.sqrt().add_(shape(offset, parameter))
+        # On a CPU sqrt is MKL's: five times slower for zeros, thirty times for denormals.
+        work = torch.rsqrt(square).reciprocal_().add_(shape(offset, parameter))
         if "decoupled_decay" in needs:
             parameter.addcmul_(parameter, shape(decay_rate, parameter))
         parameter.addcdiv_(mean * shape(rate, parameter), work)

@@ -1,5 +1,6 @@
 """Optimizers from packages: evaluation at averaged weights, batch norm there, both engines."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -29,11 +30,13 @@ from test_train import CPU, MLP, SGD, cohort, config, facts, net, placed_data, r
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from lrsearch import catalogue
 from lrsearch.errors import ModelError
 from lrsearch.train import stacked_optimizers
 from lrsearch.train.averaging import BATCHES, normalizing, recalibrate, recalibration_batches
 from lrsearch.train.build import build_model
 from lrsearch.train.cohort import run_cohort
+from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.packaged_optimizers import PACKAGES
 from lrsearch.train.probe import probe
 from lrsearch.train.randomness import batches, trial_seeds
@@ -324,7 +327,7 @@ def test_an_optimizer_without_a_version_for_lanes_trains_alone(monkeypatch):
     own = averaged(optimizer=PRODIGY, lr=1.0)
     planned = ask(own, own)
     assert planned.plan.engine == "solo"
-    assert planned.plan.reason == "the optimizer prodigy has no version for lanes"
+    assert planned.plan.reason == "prodigy has no form for lanes"
     assert run(own).result.outcome is Outcome.COMPLETED
 
 
@@ -336,6 +339,53 @@ def test_a_lost_lane_ends_alone():
 
 
 # The packages
+
+
+OWN = {
+    "schedule_free_sgd": lambda kinds, parameters: kinds.SGDScheduleFree(
+        parameters, 0.3, momentum=0.7, weight_decay=0.1, r=1.0, weight_lr_power=1.5, foreach=False
+    ),
+    "schedule_free_adamw": lambda kinds, parameters: kinds.AdamWScheduleFree(
+        parameters, 0.3, (0.7, 0.9), 1e-4, 0.1, r=1.0, weight_lr_power=1.5, foreach=False
+    ),
+    "prodigy": lambda kinds, parameters: kinds.Prodigy(
+        parameters, 0.3, (0.7, 0.9), 0.8, 1e-4, 0.1, False, True, True, 0.01, 0.7, 1.2
+    ),
+}
+GIVEN = {
+    "momentum": 0.7,
+    "beta1": 0.7,
+    "beta2": 0.9,
+    "beta3": 0.8,
+    "eps": 1e-4,
+    "weight_decay": 0.1,
+    "r": 1.0,
+    "weight_lr_power": 1.5,
+    "decoupled": False,
+    "bias_correction": True,
+    "safeguard_warmup": True,
+    "d0": 0.01,
+    "d_coef": 0.7,
+    "growth_rate": 1.2,
+}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_arguments_reach_the_package(name):
+    left, right = (nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
+    arguments = {key: GIVEN[key] for key in catalogue.OPTIMIZERS[name].parameters}
+    defaults = catalogue.OPTIMIZERS[name].parameters.items()
+    assert all(GIVEN[key] != each.default for key, each in defaults)
+    ours = build_optimizer({"name": name, **arguments}, [left], 0.3)
+    theirs = OWN[name](importlib.import_module(PACKAGES[name]), [right])
+    if hasattr(theirs, "eval"):
+        theirs.train()
+    for step in range(5):
+        for parameter, optimizer in ((left, ours), (right, theirs)):
+            parameter.grad = torch.cos(parameter.detach() * step)
+            optimizer.step()
+    torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(right, torch.linspace(-1, 1, 7))
 
 
 def test_prodigy_says_nothing(capfd):

@@ -28,6 +28,7 @@ from lrsearch.train.build import build_model
 from lrsearch.train.cohort import run_cohort
 from lrsearch.train.lion import Lion
 from lrsearch.train.optimizers import build_optimizer
+from lrsearch.train.packaged_optimizers import PACKAGES
 from lrsearch.train.prepare import Preparation, prepare
 from lrsearch.train.timetable import evaluation_steps, learning_rates
 from lrsearch.trial import (
@@ -278,7 +279,7 @@ def as_torch_s(name, arguments):
     return given
 
 
-@pytest.mark.parametrize("name", catalogue.OPTIMIZERS)
+@pytest.mark.parametrize("name", [each for each in catalogue.OPTIMIZERS if each not in PACKAGES])
 def test_optimizers_step_as_torch_s_plain_ones(name):
     defaults = {key: each.default for key, each in catalogue.OPTIMIZERS[name].parameters.items()}
     arguments = defaults | {"weight_decay": 0.1}

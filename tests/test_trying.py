@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import layers
 import pytest
 import torch
-from test_train import cohort, config
+from test_train import ADAMW, MLP, SGD, cohort, config
 
 from lrsearch import catalogue
 from lrsearch.train.course import open_data
@@ -143,3 +144,14 @@ def test_every_way_to_resist_is_refused_but_the_sound_ones() -> None:
     sound = {*FUSED, "HidesALayer", "KeepsWhatItMade", "ManyParameters", "ReducesByABranch"}
     accepted = {name for name in named - REFUSED.keys() - sound if not reason(f"layers.{name}")}
     assert accepted == set()
+
+
+@pytest.mark.parametrize("width", [16, 64, 100])
+@pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["sgd", "adamw"])
+def test_batch_norm_of_any_width_trains_in_lanes(width: int, optimizer: dict[str, Any]) -> None:
+    """Also where columns are not summed alike: four vectors of some processors are 64 numbers."""
+    model = {**MLP, "hidden": [width], "batch_norm": True}
+    given = {"budget": "2ep", "batch_size": 33, "optimizer": optimizer}
+    job = cohort(*[config(model, lr=rate, **given) for rate in (0.01, 0.02)])
+    data = open_data(job, job.trials[0], torch.device("cpu"))
+    assert refuse(job.trials, data, job.workplace) == ""

@@ -95,7 +95,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
 def _check_optimizers(configs: Iterable[Config]) -> None:
     """Import the packages of optimizers that have one. Also where lanes are asked for: what fails
     there trains alone."""
-    for name in dict.fromkeys(config["train"]["optimizer"]["name"] for config in configs):
+    for name in dict.fromkeys(config["train"]["optimizer"].get("name", "") for config in configs):
         if name in PACKAGES:
             import_package(name)
 

@@ -460,11 +460,22 @@ def _convolve(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
 
 
 def _normalize(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    if func is torch.batch_norm and input.dim() == 2 and _sums_by_place(input):
+        turned = _normalize(func, input.t().unsqueeze(0).contiguous(), *args, **kwargs)
+        return turned.squeeze(0).t().contiguous()  # Dropout's noise goes by what lies where.
     if not torch.is_autocast_enabled(input.device.type):
         return func(input, *args, **kwargs)
     out = func(input.float(), *args, **kwargs)
     wide = input.device.type == "cuda" and func in (torch.group_norm, torch.layer_norm)
     return out if wide else out.to(input.dtype)
+
+
+def _sums_by_place(matrix: Tensor) -> bool:
+    """Whether the sums over its rows depend, in their last bits, on a column's place, and so on the
+    lane's: on a CPU columns are summed in fours of vectors, and those left over in another order.
+    The pixels of an image are not: there a channel is summed for itself."""
+    whole = 256  # Bytes: four of the longest vectors.
+    return matrix.device.type == "cpu" and matrix.shape[1] * matrix.element_size() % whole != 0
 
 
 _QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")

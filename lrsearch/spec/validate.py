@@ -130,6 +130,7 @@ class _Reader:
         }
         space = self.search(top.get("search"), data, model, train)
         self.note_peaks(train, space)
+        self.one_rate(train, space)
         self.notes += unusual_rates(train, space)
         self.task(data, train, metric, space)
         self.lengths(data, train, space)
@@ -739,6 +740,26 @@ class _Reader:
             self.notes += [
                 f"{name} rises by itself: after a warmup it peaks a second time" for name in rising
             ]
+
+    def one_rate(self, train: Mapping[str, Any], space: Space) -> None:
+        """Prodigy estimates one size of steps for all parameters, and refuses several rates."""
+        ranges = dict(space.dimensions)
+        chosen = ranges.get("optimizer")
+        named = [train.get("optimizer")]
+        if isinstance(chosen, Choice):
+            named = [option.value for option in chosen.options]
+        if not any(isinstance(each, Mapping) and each.get("name") == "prodigy" for each in named):
+            return
+        message = "prodigy has one rate for all parameters"
+        if "layer_decay" in ranges:
+            self.fault(self.search_path("layer_decay"), message)
+        elif train.get("layer_decay") is not None:
+            self.fault(("train", "layer_decay"), message)
+        groups = train.get("groups")
+        if isinstance(groups, Mapping) and "groups" not in ranges:
+            rates = [each.get("lr", 1) for each in groups.values() if isinstance(each, Mapping)]
+            if any(rate not in (0, 1) for rate in rates):
+                self.fault(("train", "groups"), message, "a group's lr may be 0 there, or left out")
 
     # what needs several parts
 

@@ -101,6 +101,13 @@ def test_the_target_says_the_task(tmp_path, cells, task, found, outputs):
         assert [int(label) for label in raw.labels] == sorted(map(int, cells))
 
 
+def test_many_classes_of_whole_numbers_are_noted(tmp_path):
+    rows = [["x", "y"], *([row, row // 2] for row in range(60))]
+    path = write(tmp_path / "a.csv", rows)
+    assert "taken as 30 classes: for a quantity write task: regression" in raw_of(path).notes[-1]
+    assert all(len(raw_of(path, task=task).notes) == 1 for task in ("classification", "regression"))
+
+
 def test_drop_categorical_and_samples(mixed, tmp_path):
     whole = raw_of(mixed)
     left = raw_of(mixed, drop=["height", "town"])
@@ -125,7 +132,8 @@ def test_line_endings_marks_and_quotes_do_not_matter(tmp_path, mixed, ending, ma
     path = write(tmp_path / "b.csv", rows, lineterminator=ending)
     path.write_bytes(mark + path.read_bytes() + ending.encode() * 2)
     raw = raw_of(path)
-    assert len(raw.x) == 40 and raw.table.names[2] == "y"
+    assert len(raw.x) == 40
+    assert raw.table.names == (("height", "income"), ("sex", "town"), "y")
     assert 'Aix, "les\nBains"' in raw.table.categories[1]
 
 
@@ -593,6 +601,7 @@ def test_the_task_is_known_before_the_file_is_read(tmp_path):
     path = tmp_path / "table.yaml"
     path.write_text(SPEC + "objective: accuracy\n")
     assert read_spec(path).task is None
+    assert read_spec(path, ["data.task=classification"]).task == "classification"
     with pytest.raises(SpecError, match="'accuracy' is no metric of regression"):
         read_spec(path, ["data.task=regression"])
 
@@ -604,6 +613,28 @@ def test_exported_specs_are_read_back(here):
     assert said.code == 0, said
     spec = read_spec(here / "best.yaml")
     assert spec.data["categorical"] == ["ash"] and spec.data["standardize"] is True
+
+
+def test_a_quoted_cell_may_follow_a_blank(tmp_path):
+    text = "town, y\n" + '"Aix, west", no\n "Bonn, east", yes\n' * 4
+    (tmp_path / "a.csv").write_text(text)
+    assert raw_of(tmp_path / "a.csv").table.categories == (("Aix, west", "Bonn, east"),)
+
+
+def test_lines_are_those_of_an_editor(tmp_path):
+    """Whatever came before: blank lines, cells of several lines, or many rows."""
+    rows = edited((2, 2, '"Aix,\nles\nBains"'), (9, 1, ""))
+    (tmp_path / "a.csv").write_text("\n" + text_of(rows).replace("\n3,", "\n\n3,"))
+    # The header is on line 2; row 9 without what was put in is on line 10.
+    with pytest.raises(DataError, match=r"a\.csv:14: column 'age'") as caught:
+        raw_of(tmp_path / "a.csv")
+    lines = (tmp_path / "a.csv").read_text().split("\n")
+    assert caught.value.where.endswith(":14") and lines[13] == "8,,Aix,no"
+    rows = [["x", "y"], *([row, row % 2] for row in range(50_000))]
+    for row, cell in ((30_000, ""), (45_000, "inf"), (41_000, "?")):
+        path = write(tmp_path / "b.csv", edited((row, 0, cell), rows=rows))
+        with pytest.raises(DataError, match=rf"b\.csv:{row + 1}: column 'x'"):
+            raw_of(path)
 
 
 # Parquet

@@ -19,6 +19,8 @@ Place = Callable[[int], str]
 
 MAX_CATEGORIES = 1000
 MAX_NUMBER = float(np.finfo(np.float32).max)
+_MANY_CLASSES = 20
+"""More classes than these in whole numbers may well be a quantity."""
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "<na>", "+nan", "-nan"))
 """What stands for no value, in lower case."""
 
@@ -237,6 +239,11 @@ def assemble(
     ]
     kind = f"{len(labels)} classes" if labels else "regression"
     notes.insert(0, f"{rows:,} rows: '{target.name}' ({kind}) from {', '.join(parts)}")
+    if labels and target.numbers is not None and task is None and len(labels) > _MANY_CLASSES:
+        notes.append(
+            f"'{target.name}' holds whole numbers, taken as {len(labels)} classes: "
+            "for a quantity write task: regression"
+        )
     return Table(
         (tuple(each.name for each in numeric), tuple(each.name for each in others), target.name),
         _stack([each.numbers for each in numeric], rows, np.float64),

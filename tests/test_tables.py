@@ -510,7 +510,7 @@ BAD = {
     "open quote": (
         text_of(edited((11, 2, '"Aix'))),
         "",
-        "bad.csv:12: not readable as CSV: unexpected end of data a quote opens on this line",
+        "bad.csv:12: not readable as CSV: unexpected end of data is there a quote on this line",
     ),
     "more samples than rows": (
         text_of(GOOD),

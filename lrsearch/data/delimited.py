@@ -103,7 +103,7 @@ class _File:
             except csv.Error as error:
                 place, hint = f"{self.source}:{line}", ""
                 if reader.line_num > line or "limit" in str(error):
-                    hint = "a quote opens on this line, and none closes it"
+                    hint = "is there a quote on this line that none closes?"
                 elif '"' in str(error):
                     hint = "a quoted cell ends before the separator; quotes inside are doubled"
                 raise DataError(f"not readable as CSV: {error}", where=place, hint=hint) from error

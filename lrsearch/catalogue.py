@@ -21,9 +21,9 @@ class Parameter:
 
     `kind` is float, int, bool, text, duration, ints (a list of positive integers), durations (a
     list of them), points (a list of [duration, ratio]), groups (a mapping of patterns), path (of a
-    file) or any (no check). `low` and `high` bound numbers, exclusively where `open_low` or
-    `open_high`. `numeric` values may differ between lanes of one program. `search` is a range or
-    choice worth searching, as a spec would write it.
+    file), columns (a list of their names), character (one) or any (no check). `low` and `high`
+    bound numbers, exclusively where `open_low` or `open_high`. `numeric` values may differ between
+    lanes of one program. `search` is a range or choice worth searching, as a spec would write it.
     """
 
     kind: str
@@ -56,6 +56,8 @@ class Parameter:
                 "text": "text",
                 "ints": "a list of positive whole numbers",
                 "path": "the path of a file",
+                "columns": "a list of column names, such as [id, name]",
+                "character": "one character",
                 "any": "any value",
                 "groups": "a mapping of patterns to {lr: a ratio, weight_decay: a number}",
                 "durations": "a list of durations, such as [0.5dur, 0.75dur]",
@@ -828,14 +830,30 @@ GROUPS: dict[str, Mapping[str, Entry]] = {
 @dataclass(frozen=True)
 class Source:
     """A built-in data source. `samples`, `task` and `outputs` are None where only the file
-    knows; `own_split` says whether it can bring a split of its own."""
+    knows; `own_split` says whether it can bring a split of its own; `standardize` is that key's
+    default."""
 
     doc: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     samples: int | None = None
     task: str | None = None
     own_split: bool = False
+    standardize: bool = False
 
+
+_SAMPLES = Parameter(
+    "int", None, low=2, optional=True, doc="use only the first so many for training"
+)
+_TABLE: dict[str, Parameter] = {
+    "source": Parameter("path", doc="the file"),
+    "target": Parameter("text", doc="the column to predict"),
+    "task": Parameter(
+        "text", None, choices=TASKS, optional=True, doc="null: by what the target holds"
+    ),
+    "drop": Parameter("columns", (), doc="columns to leave out"),
+    "categorical": Parameter("columns", (), doc="columns of numbers that are categories"),
+    "samples": _SAMPLES,
+}
 
 DATA: dict[str, Source] = {
     "digits": Source("handwritten digits, 1x8x8, 10 classes", {}, 1797, "classification"),
@@ -847,12 +865,16 @@ DATA: dict[str, Source] = {
         "a NumPy archive: x_train, y_train, x_test, y_test, or x, y",
         {
             "source": Parameter("path", doc="the file"),
-            "samples": Parameter(
-                "int", None, low=2, optional=True, doc="use only the first so many for training"
-            ),
+            "samples": _SAMPLES,
         },
         own_split=True,
     ),
+    "csv": Source(
+        "a table in a text file, one line a row; the first line names the columns",
+        {**_TABLE, "separator": Parameter("character", ",", doc="between two cells")},
+        standardize=True,
+    ),
+    "parquet": Source("a table in a Parquet file", _TABLE, standardize=True),
 }
 
 SPLITTING: dict[str, Parameter] = {
@@ -860,6 +882,13 @@ SPLITTING: dict[str, Parameter] = {
     "split_seed": Parameter("int", 0, low=0, high=2**32 - 1),
 }
 """The plain values every data source takes; `validation` and `test` have grammars of their own."""
+
+
+def splitting(source: Source | None) -> dict[str, Parameter]:
+    """`SPLITTING` with the defaults of a source; None is an import."""
+    if source is None or not source.standardize:
+        return SPLITTING
+    return {**SPLITTING, "standardize": replace(SPLITTING["standardize"], default=True)}
 
 
 def default_metric(task: str) -> str:

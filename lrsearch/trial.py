@@ -203,6 +203,7 @@ class Facts:
     `source_hashes` has the SHA-256 of the user code behind each class path the configs name.
     `train_samples` and `validation_samples` have one entry a fold (one without folds);
     `input_shape` is one sample's; `outputs` is the number of classes, or of regression targets.
+    `notes` are for the person: how the data were understood.
     """
 
     task: str
@@ -218,6 +219,7 @@ class Facts:
     device_name: str
     versions: Mapping[str, str]
     parameters: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

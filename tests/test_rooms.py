@@ -34,7 +34,7 @@ APART = {"search", "train", "store", "executors"}
 VALUES_ONLY = {"diagnosis", "analysis", "report"}
 """They take trials as values, never a store or what runs trials."""
 
-HEAVY = ["torch", "optuna", "sklearn", "scipy", "plotly", "ray"]
+HEAVY = ["torch", "optuna", "sklearn", "scipy", "pyarrow", "plotly", "ray"]
 
 LIBRARIES = {
     "torch": ["train"],
@@ -42,6 +42,7 @@ LIBRARIES = {
     "optuna": ["search"],
     "ray": ["executors/ray.py"],
     "sklearn": ["data"],
+    "pyarrow": ["data"],
     "yaml": ["spec"],
     "typer": ["cli"],
     "rich": ["report", "cli"],

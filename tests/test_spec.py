@@ -768,6 +768,9 @@ def written(parameter):
         "bool": parameter.default is not True,
         "ints": [5, 7],
         "path": "/data/file.npz",
+        "text": "label",
+        "columns": ["a", "b"],
+        "character": ";",
         "duration": "2ba",
         "durations": ["2ba", "3ba"],
         "points": [["2ba", 0.5], ["0.5dur", 2.0]],
@@ -812,10 +815,12 @@ def test_every_builtin_can_be_written_and_is_completed(group, name):
 def test_every_source_can_be_written(name):
     known = catalogue.DATA[name].parameters
     given = {"name": name} | {key: written(part) for key, part in known.items()}
+    given |= {"categorical": ["c"]} if "categorical" in given else {}  # no dropped column
     spec = read(small(data=json.dumps(given)))
     assert {key: spec.data[key] for key in given} == given
     required = {key: given[key] for key, part in known.items() if part.default is REQUIRED}
-    assert read(small(data=json.dumps({"name": name} | required))).data["standardize"] is False
+    bare = read(small(data=json.dumps({"name": name} | required)))
+    assert bare.data["standardize"] is catalogue.DATA[name].standardize
     for key in required:
         (fault,) = faults(small(data=json.dumps({k: v for k, v in given.items() if k != key})))
         assert f"'{key}' is missing" in fault.message

@@ -513,6 +513,7 @@ def trial_lists(draw: st.DrawFn) -> list[Trial]:
         train["batch_size"] = draw(st.sampled_from([32, 64]))
         train["lr"] = draw(st.floats(1e-3, 1.0))
         train["optimizer"] = {"name": draw(st.sampled_from(["sgd", "adam"]))}
+        train["schedule"] = {"name": draw(st.sampled_from(["constant", "cosine"]))}
         config = {"data": {"name": "digits"}, "model": {"name": "mlp"}, "train": train}
         fold = draw(st.sampled_from([None, 0, 1]))
         trials.append(Trial(number, str(number), config, number % seeds, fold))

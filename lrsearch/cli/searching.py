@@ -179,6 +179,8 @@ def _search(
             workers_used = count(place.capacity, "worker")
             progress.note(f"starting {workers_used}, loading the data, building the model")
             facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
+            for note in facts.notes:
+                progress.note(note)
             if requirement is not None:
                 check_metric(requirement, facts.task)
             if dry_run:

@@ -14,13 +14,15 @@ from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lrsearch import catalogue
+from lrsearch.data.delimited import read_csv
+from lrsearch.data.encoding import encode
 from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.parquet import read_parquet
+from lrsearch.data.tables import Array, Table, first_rows
 from lrsearch.errors import DataError, LrsearchError, suggest
 
-Array = NDArray[Any]
 Pair = tuple[Array, Array]
 Resolver = Callable[[str], Callable[..., Any]]
 """Gives the function a class path names; importing is the caller's business."""
@@ -35,6 +37,8 @@ class Raw:
     is the source's own held-out pair, None where it has none. `labels` are the classes' names
     in the source. `data_hash` is a SHA-256 over the whole arrays (names, dtypes, shapes, bytes),
     taken before `samples` cuts them: the same content in another file has the same hash.
+    `table` is there for a source of columns, whose `x` is not scaled yet: a split encodes it anew.
+    `notes` are for the person.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Raw:
     outputs: int
     labels: tuple[str, ...]
     data_hash: str
+    table: Table | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load(config: Mapping[str, Any], *, resolver: Resolver) -> Raw:
@@ -88,7 +94,29 @@ def _read(own: Mapping[str, Any], function: Callable[..., Any] | None) -> Raw:
         raise DataError(f"unknown data '{name}'", hint=suggest(name, SOURCES))
     arguments = {key: value for key, value in own.items() if key not in ("name", "samples")}
     place = str(own.get("source", name))
-    return _check(place, SOURCES[name](**arguments), own.get("samples"))
+    found = SOURCES[name](**arguments)
+    if isinstance(found, Table):
+        return _tabular(place, found, own.get("samples"))
+    return _check(place, found, own.get("samples"))
+
+
+def _tabular(place: str, table: Table, samples: int | None) -> Raw:
+    data_hash = table.digest()
+    if samples is not None:
+        table = first_rows(table, samples, place)
+    labels = table.labels
+    return Raw(
+        place,
+        encode(table, np.arange(len(table.y)), standardize=False),
+        table.y,
+        None,
+        "classification" if labels else "regression",
+        len(labels) or 1,
+        labels,
+        data_hash,
+        table,
+        table.notes,
+    )
 
 
 def _sklearn(loader: str) -> dict[str, Array]:
@@ -150,13 +178,15 @@ def _npz(source: str) -> dict[str, Array]:
     return arrays
 
 
-SOURCES: dict[str, Callable[..., dict[str, Array]]] = {
+SOURCES: dict[str, Callable[..., dict[str, Array] | Table]] = {
     "digits": _digits,
     "breast_cancer": partial(_sklearn, "load_breast_cancer"),
     "wine": partial(_sklearn, "load_wine"),
     "iris": partial(_sklearn, "load_iris"),
     "diabetes": partial(_sklearn, "load_diabetes"),
     "npz": _npz,
+    "csv": read_csv,
+    "parquet": read_parquet,
 }
 
 

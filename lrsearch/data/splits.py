@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from lrsearch import catalogue
-from lrsearch.data.sources import Array, Pair, Raw
+from lrsearch.data.encoding import encode
+from lrsearch.data.sources import Pair, Raw
+from lrsearch.data.tables import Array
 from lrsearch.errors import DataError
 
 
@@ -44,8 +46,9 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None) -> Splits:
     `split_seed` and stratified for classes; sizes are those of `catalogue.split_sizes`. A
     source's own held-out part is used only where `validation` or `test` is "source". Standardizing
     subtracts the mean and divides by the deviation of the training split, per feature of flat
-    samples and per channel of images; what does not vary is only centred. Raises DataError where
-    the samples do not suffice.
+    samples and per channel of images; what does not vary is only centred. Of a table it scales
+    the numbers alone, and a category that the training split lacks is all zeros. Raises DataError
+    where the samples do not suffice.
     """
     if fold not in folds(config):
         raise ValueError(f"fold {fold} is not among {folds(config)}")
@@ -69,23 +72,26 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None) -> Splits:
         len(raw.x), 0.0 if count == "source" else count, test_share
     )
     rest = np.arange(len(raw.x))
-    tested: Pair | None = raw.held if test == "source" else None
+    tests: Array | None = None
+    chosen: Array | None = None
     if test_share:
-        rest, chosen = _hold_out(raw, rest, held_out, "test", config)
-        tested = raw.x[chosen], raw.y[chosen]
-    if validation == "source":
-        assert raw.held is not None
-        validated = raw.held
-    else:
-        if fold is None:
-            rest, chosen = _hold_out(raw, rest, size, "validation", config)
-        else:
-            rest, chosen = _take_fold(raw, rest, fold, count, config)
-        validated = raw.x[chosen], raw.y[chosen]
-    train = raw.x[rest], raw.y[rest]
+        rest, tests = _hold_out(raw, rest, held_out, "test", config)
+    if fold is not None:
+        rest, chosen = _take_fold(raw, rest, fold, count, config)
+    elif validation != "source":
+        rest, chosen = _hold_out(raw, rest, size, "validation", config)
+    x = raw.x
+    if raw.table is not None:
+        x = encode(raw.table, rest, standardize=config["standardize"])
+    train = (x[rest], raw.y[rest])
+    validated = raw.held if chosen is None else (x[chosen], raw.y[chosen])
+    tested = (x[tests], raw.y[tests]) if tests is not None else None
+    if test == "source":
+        tested = raw.held
+    assert validated is not None
     pairs = [train, validated] + ([tested] if tested is not None else [])
     scale = None
-    if config["standardize"]:
+    if config["standardize"] and raw.table is None:
         pairs = _standardize(pairs)
     if raw.task == "regression":
         pairs, scale = _scale_targets(pairs)

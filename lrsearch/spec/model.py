@@ -70,7 +70,7 @@ class Spec:
     def task(self) -> str | None:
         """The data's task, None where only loading them can tell."""
         source = catalogue.DATA.get(self.data.get("name", ""))
-        return source.task if source else None
+        return (source.task or self.data.get("task")) if source else None
 
     @property
     def samples(self) -> int | None:

@@ -204,9 +204,11 @@ class _Reader:
             for key, parameter in source.parameters.items():
                 if parameter.kind == "path" and isinstance(own.get(key), str):
                     own[key] = self.file((*path, key), own[key])
+            if "target" in source.parameters:
+                self.columns(path, own)
         own["validation"] = self.validation(raw.get("validation", 0.2), source)
         own["test"] = self.test(raw.get("test"), source)
-        own |= self.arguments(path, raw, catalogue.SPLITTING)
+        own |= self.arguments(path, raw, catalogue.splitting(source))
         validation, test = own["validation"], own["test"]
         if validation == "source" == test:
             self.fault((*path, "test"), "the source's own split is the validation split already")
@@ -216,6 +218,21 @@ class _Reader:
                 f"validation {validation:g} and test {test:g} leave nothing to train on",
             )
         return own
+
+    def columns(self, path: Path, own: Mapping[str, Any]) -> None:
+        """What a table's keys say of one column excludes what they say of another."""
+        if not self.sound("data.target", "data.drop", "data.categorical"):
+            return
+        target, drop, categorical = own.get("target"), own["drop"], own["categorical"]
+        if target in drop:
+            self.fault((*path, "drop", drop.index(target)), f"{show(target)} is the target")
+        for index, name in enumerate(categorical):
+            place = (*path, "categorical", index)
+            if name == target:
+                hint = "to predict its values as classes, write task: classification"
+                self.fault(place, f"{show(name)} is the target", hint)
+            elif name in drop:
+                self.fault(place, f"{show(name)} is dropped")
 
     def file(self, path: Path, raw: str) -> str:
         try:
@@ -776,9 +793,10 @@ class _Reader:
     ) -> None:
         """Metric and losses against the task, where the catalogue knows it."""
         source = catalogue.DATA.get(data.get("name", ""))
-        if source is None or source.task is None:
+        task = (source.task or data.get("task")) if source else None
+        if task not in catalogue.TASKS:
             return
-        for path, message, hint in task_faults(train, metric, space, source.task):
+        for path, message, hint in task_faults(train, metric, space, task):
             if self.sound(".".join(map(str, path))):
                 self.fault(path, message, hint)
 

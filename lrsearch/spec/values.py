@@ -49,6 +49,8 @@ def check_value(parameter: Parameter, value: Any) -> Any:
         return [str(check_duration(_LENGTH, part)) for part in value]
     if kind == "points":
         return _check_points(parameter, value)
+    if kind == "columns":
+        return _check_columns(parameter, value)
     if kind == "groups":
         return _check_groups(parameter, value)
     if kind == "bool":
@@ -57,6 +59,9 @@ def check_value(parameter: Parameter, value: Any) -> Any:
         return value
     if not isinstance(value, str) or not value:
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+    if kind == "character" and (len(value) != 1 or value in '"\r\n'):
+        tab = '; a tab is "\\t", in double quotes' if value in ("\\t", "tab") else ""
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}{tab}")
     if parameter.choices and value not in parameter.choices:
         close = nearest(value, parameter.choices)
         meant = f"; did you mean '{close}'?" if close else ""
@@ -91,6 +96,18 @@ def _check_points(parameter: Parameter, value: Any) -> list[list[Any]]:
         [str(check_duration(_LENGTH, moment)), _check_number(_RATIO, ratio)]
         for moment, ratio in value
     ]
+
+
+def _check_columns(parameter: Parameter, value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+    for index, part in enumerate(value):
+        if not isinstance(part, str) or not part:
+            quote = "; quote it" if isinstance(part, int | float) else ""
+            raise ValueError(f"{show(part)} is no column's name{quote}")
+        if part in value[:index]:
+            raise ValueError(f"{show(part)} is listed twice")
+    return list(value)
 
 
 _GROUP = {"lr": _RATIO, "weight_decay": _RATIO}

@@ -89,6 +89,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             "python": platform.python_version(),
         },
         parameters=parameters,
+        notes=raw.notes,
     )
 
 

@@ -1,0 +1,329 @@
+"""Tables in text files: one line a row, the first of them the columns' names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from lrsearch.data.tables import (
+    MAX_CATEGORIES,
+    MISSING,
+    Column,
+    Gap,
+    Table,
+    assemble,
+    categorize,
+    check_categories,
+    check_gaps,
+    check_numbers,
+    check_rows,
+    choose_columns,
+    ordinal,
+)
+from lrsearch.errors import DataError
+
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
+_CHUNK = 20_000
+_SLIP = 0.9
+"""A column with a larger share of numbers is one of numbers, and what else is in it a slip."""
+
+
+@dataclass
+class _Survey:
+    """What the cells of one column are; rows are the first of their kind, with what they read."""
+
+    name: str
+    numbers: int = 0
+    whole: bool = True
+    text: tuple[int, str] | None = None
+    infinite: tuple[int, str] | None = None
+    missing: tuple[int, str] | None = None
+    missing_count: int = 0
+
+    def add(self, cells: Sequence[str], start: int) -> None:
+        """Take in the cells of rows from `start` on."""
+        if all(map(_NUMBER.fullmatch, cells)):
+            self.numbers += len(cells)
+            self.whole = self.whole and all(map(_WHOLE.fullmatch, cells))
+            return
+        for cell, count in Counter(cells).items():
+            if _NUMBER.fullmatch(cell):
+                self.numbers += count
+                self.whole = self.whole and _WHOLE.fullmatch(cell) is not None
+            elif cell.lower() in MISSING:
+                self.missing = self.missing or (start + cells.index(cell), cell)
+                self.missing_count += count
+            elif _INFINITE.fullmatch(cell):
+                self.infinite = self.infinite or (start + cells.index(cell), cell)
+                self.numbers += count
+                self.whole = False
+            else:
+                self.text = self.text or (start + cells.index(cell), cell)
+
+
+class _File:
+    """A text file's rows, read as often as asked for; `lines` has the line each begins on."""
+
+    def __init__(self, source: str, separator: str) -> None:
+        self.source = source
+        self.text = _read_text(source)
+        self.separator = separator
+        self.lines = array("q")
+
+    def place(self, row: int) -> str:
+        """`data.csv:7`."""
+        return f"{self.source}:{self.lines[row]}"
+
+    def rows(self) -> Iterator[tuple[int, list[str]]]:
+        """The line each row begins on, and its cells without the blanks around them. Raises
+        DataError where the quotes do not fit."""
+        reader = csv.reader(
+            io.StringIO(self.text, newline=""),
+            delimiter=self.separator,
+            skipinitialspace=self.separator != " ",
+            strict=True,
+        )
+        line = 1
+        while True:
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                place, hint = f"{self.source}:{line}", ""
+                if reader.line_num > line or "limit" in str(error):
+                    hint = "is there a quote on this line that none closes?"
+                elif '"' in str(error):
+                    hint = "a quoted cell ends before the separator; quotes inside are doubled"
+                raise DataError(f"not readable as CSV: {error}", where=place, hint=hint) from error
+            if cells:
+                yield line, list(map(str.strip, cells))
+            line = reader.line_num + 1
+
+    def chunks(self, width: int) -> Iterator[list[tuple[str, ...]]]:
+        """The columns of so many rows at a time, the header left out. Raises DataError for a row
+        of another length than the header."""
+        rows = islice(self.rows(), 1, None)
+        self.lines = array("q")
+        while chunk := list(islice(rows, _CHUNK)):
+            for line, cells in chunk:
+                if len(cells) != width:
+                    raise DataError(
+                        f"this row has {_cells(len(cells))}, the header {_cells(width)}",
+                        where=f"{self.source}:{line}",
+                        hint="a cell that holds the separator needs double quotes around it"
+                        if len(cells) > width
+                        else "",
+                    )
+            self.lines.extend(line for line, _ in chunk)
+            yield list(zip(*(cells for _, cells in chunk), strict=True))
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'s' if count != 1 else ''}"
+
+
+def read_csv(
+    source: str,
+    target: str,
+    task: str | None,
+    drop: Sequence[str],
+    categorical: Sequence[str],
+    separator: str,
+) -> Table:
+    """The table of a UTF-8 text file (RFC 4180, any separator; a byte order mark is taken).
+
+    A column in which every cell is a number is one of numbers, any other one of categories, of
+    which text is. Raises DataError with file and line for what is no table, for missing values,
+    numbers that are not finite, text among numbers, and too many categories.
+    """
+    file = _File(source, separator)
+    line, names = _header(file)
+    head = f"{source}:{line}"
+    used = choose_columns(
+        names, target, drop, categorical, where=head, hint=_misread(names, target, file)
+    )
+    for index in used:
+        if not names[index]:
+            raise DataError(
+                f"the {ordinal(index)} column has no name",
+                where=head,
+                hint="row numbers? leave them out where the file is written "
+                "(pandas: to_csv(..., index=False)), or give the column a name and drop it",
+            )
+    surveys = {index: _Survey(names[index]) for index in used}
+    for columns in file.chunks(len(names)):
+        start = len(file.lines) - len(columns[0])
+        for index, survey in surveys.items():
+            survey.add(columns[index], start)
+    rows = len(file.lines)
+    check_rows(rows, source)
+    check_gaps(
+        [
+            Gap(each.name, each.missing_count, *each.missing)
+            for each in surveys.values()
+            if each.missing
+        ],
+        target,
+        file.place,
+    )
+    forced = set(categorical)
+    numeric = {
+        index
+        for index, survey in surveys.items()
+        if survey.name not in forced and _is_numeric(survey, rows, target, task, file)
+    }
+    return _convert(file, len(names), surveys, numeric, target, task)
+
+
+def _is_numeric(survey: _Survey, rows: int, target: str, task: str | None, file: _File) -> bool:
+    """Whether a column is one of numbers. Raises DataError where most of it is."""
+    here = survey.name == target
+    if survey.text is None:
+        # Infinite targets are classes as little as they are numbers.
+        if survey.infinite is not None:
+            row, shown = survey.infinite
+            raise DataError(
+                f"column '{survey.name}' reads '{shown}', which is no finite number",
+                where=file.place(row),
+                hint="correct the cell, or take the row out of the file",
+            )
+        return True
+    row, shown = survey.text
+    shown = shown if len(shown) <= 40 else shown[:40] + "..."
+    if here and task == "regression":
+        raise DataError(
+            f"the target '{target}' reads '{shown}', which is no number: regression needs numbers",
+            where=file.place(row),
+            hint=_decimal(shown),
+        )
+    if survey.numbers > _SLIP * rows and not (here and task == "classification"):
+        way = "write task: classification" if here else f"name it in categorical: [{survey.name}]"
+        raise DataError(
+            f"column '{survey.name}' is a number in {survey.numbers:,} of {rows:,} rows, "
+            f"but here it reads '{shown}'",
+            where=file.place(row),
+            hint=_decimal(shown)
+            or f"correct the cell or take the row out of the file; if it is no slip, {way}",
+        )
+    return False
+
+
+def _decimal(shown: str) -> str:
+    if re.fullmatch(r"[+-]?[0-9.]+,[0-9]+", shown):
+        return "numbers have a decimal point here, and nothing between thousands"
+    return ""
+
+
+def _convert(
+    file: _File,
+    width: int,
+    surveys: dict[int, _Survey],
+    numeric: set[int],
+    target: str,
+    task: str | None,
+) -> Table:
+    numbers = {index: array("d") for index in numeric}
+    codes = {index: array("i") for index in surveys if index not in numeric}
+    values: dict[int, dict[str, int]] = {index: {} for index in codes}
+    for columns in file.chunks(width):
+        for index in surveys:
+            if index in numeric:
+                numbers[index].extend(map(float, columns[index]))
+                continue
+            known = values[index]
+            codes[index].extend([known.setdefault(cell, len(known)) for cell in columns[index]])
+            if len(known) > MAX_CATEGORIES and surveys[index].name != target:
+                check_categories(surveys[index].name, len(known), file.source)
+    found = {}
+    for index, survey in surveys.items():
+        if index in numeric:
+            column = np.frombuffer(numbers[index])
+            check_numbers(survey.name, column, file.place)
+            found[index] = Column(survey.name, numbers=column)
+        else:
+            column = np.frombuffer(codes[index], dtype=np.int32)
+            found[index] = categorize(survey.name, column, list(values[index]))
+    at = next(index for index, survey in surveys.items() if survey.name == target)
+    features = [column for index, column in found.items() if index != at]
+    return assemble(features, found[at], surveys[at].whole, task, file.place)
+
+
+def _header(file: _File) -> tuple[int, list[str]]:
+    """The line of the columns' names, and these. Raises DataError for an empty file, and one
+    that begins with numbers."""
+    first = next(file.rows(), None)
+    if first is None:
+        raise DataError("the file is empty", where=file.source)
+    line, names = first
+    if all(map(_NUMBER.fullmatch, names)):
+        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+        raise DataError(
+            f"the first line names the columns, but this one holds numbers: {shown}",
+            where=f"{file.source}:{line}",
+            hint="write a line of names above it",
+        )
+    return line, names
+
+
+def _misread(names: Sequence[str], target: str, file: _File) -> str:
+    """What else may be wrong where the target is not among the names."""
+    if target in names:
+        return ""
+    if len(names) == 1:
+        for mark, written in ((",", '","'), (";", '";"'), ("\t", '"\\t"'), ("|", '"|"')):
+            if mark in names[0] and mark != file.separator:
+                return f"the columns are not divided by '{file.separator}': separator: {written}?"
+    if any(map(_NUMBER.fullmatch, names)):
+        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+        return f"the first line has to name the columns; it reads: {shown}"
+    return ""
+
+
+def _read_text(source: str) -> str:
+    """Raises DataError for a file that is not there, or no UTF-8 text."""
+    try:
+        content = Path(source).read_bytes()
+    except FileNotFoundError:
+        raise DataError("there is no such file", where=source) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=source) from error
+    for mark, what in _MARKS.items():
+        if content.startswith(mark):
+            raise DataError(f"no text, but {what}", where=source, hint=_HINTS.get(mark, ""))
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"not UTF-8 text: byte 0x{content[error.start]:02x} on this line",
+            where=f"{source}:{line}",
+            hint="convert it, such as with: iconv -f LATIN1 -t UTF-8 OLD.csv > NEW.csv",
+        ) from error
+
+
+_MARKS = {
+    b"PAR1": "a Parquet file",
+    b"PK\x03\x04": "an archive or a spreadsheet (.zip, .xlsx)",
+    b"\x1f\x8b": "a gzip archive",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+_HINTS = {
+    b"PAR1": "read it with data: {name: parquet}",
+    b"PK\x03\x04": "unpack it, or save the sheet as CSV (UTF-8)",
+    b"\x1f\x8b": "unpack it with gunzip",
+    b"\xff\xfe": "save it as UTF-8",
+    b"\xfe\xff": "save it as UTF-8",
+}

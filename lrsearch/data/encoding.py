@@ -1,0 +1,35 @@
+"""A table's columns as the numbers a network takes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lrsearch.data.tables import Array, Table
+
+
+def encode(table: Table, rows: Array, *, standardize: bool) -> Array:
+    """All rows of a table as float32 [samples, features], by what the training rows know.
+
+    `rows` are the indices of the training split. First come the columns of numbers, standardized
+    by the training rows' mean and deviation where asked for (scikit-learn's StandardScaler: what
+    does not vary is only centred), then one feature for each category of each other column
+    (OneHotEncoder, unknown categories ignored). The width is that of the whole table, so that
+    every fold trains the same model; a category that no training row has is all zeros.
+    """
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    widths = [len(categories) for categories in table.categories]
+    count = table.numbers.shape[1]
+    x = np.zeros((len(table.y), count + sum(widths)), np.float32)
+    if count:
+        numbers = table.numbers
+        if standardize:
+            numbers = StandardScaler().fit(numbers[rows]).transform(numbers)
+        x[:, :count] = numbers
+    if widths:
+        encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
+        encoder.fit(table.codes[rows])
+        starts = count + np.cumsum([0, *widths[:-1]])
+        known = [start + seen for start, seen in zip(starts, encoder.categories_, strict=True)]
+        x[:, np.concatenate(known)] = encoder.transform(table.codes)
+    return x

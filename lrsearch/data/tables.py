@@ -1,0 +1,299 @@
+"""A table of named columns, what a person can have wrong in one, and how a target is understood."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrsearch.errors import DataError, nearest
+
+Array = NDArray[Any]
+Place = Callable[[int], str]
+"""Says where a row stands, from its index: `data.csv:7`, or `data.parquet, row 6`."""
+
+MAX_CATEGORIES = 1000
+MAX_NUMBER = float(np.finfo(np.float32).max)
+_MANY_CLASSES = 20
+"""More classes than these in whole numbers may well be a quantity."""
+MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "<na>", "+nan", "-nan"))
+"""What stands for no value, in lower case."""
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One column: either `numbers`, float64 [rows], or `codes`, int32 [rows], into `categories`."""
+
+    name: str
+    numbers: Array | None = None
+    codes: Array | None = None
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table's used columns, every value there.
+
+    `numbers` is float64 [rows, columns], `codes` int32 [rows, columns] into the `categories` of
+    each column. `y` is int64 [rows] into `labels`, or float64 [rows, 1] for regression, where
+    there are no labels. `names` are those of the number columns, of the others, and the target's.
+    """
+
+    names: tuple[tuple[str, ...], tuple[str, ...], str]
+    numbers: Array
+    codes: Array
+    categories: tuple[tuple[str, ...], ...]
+    y: Array
+    labels: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def digest(self) -> str:
+        """SHA-256 (hex) of the names and values: of the same content in another file the same."""
+        head = json.dumps([self.names, self.categories, self.labels, self.y.shape])
+        digest = hashlib.sha256(head.encode())
+        for array, kind in ((self.numbers, "<f8"), (self.codes, "<i4"), (self.y, None)):
+            digest.update(np.ascontiguousarray(array, dtype=kind).data)
+        return digest.hexdigest()
+
+
+def first_rows(table: Table, count: int, where: str) -> Table:
+    """A table's first rows, its categories and classes kept. Raises DataError where it has
+    fewer, or these have one class only."""
+    rows = len(table.y)
+    if count > rows:
+        raise DataError(f"samples is {count}, the table has {rows} rows", where=where)
+    y = table.y[:count]
+    if table.labels and np.all(y == y[0]):
+        only = table.labels[int(y[0])]
+        raise DataError(
+            f"the target '{table.names[2]}' holds one class only ('{only}') "
+            f"in its first {count} rows",
+            where=where,
+        )
+    return replace(table, numbers=table.numbers[:count], codes=table.codes[:count], y=y)
+
+
+# what is wrong with columns
+
+
+def choose_columns(
+    names: Sequence[str],
+    target: str,
+    drop: Sequence[str],
+    categorical: Sequence[str],
+    *,
+    where: str,
+    hint: str = "",
+) -> list[int]:
+    """The indices of the columns to read, the target among them. Raises DataError for a name that
+    stands twice or nowhere, and where nothing is left to learn from. `hint` says what else may be
+    wrong where the target is missing."""
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if name in first:
+            raise DataError(
+                f"two columns are named '{name}': the {ordinal(first[name])} and the "
+                f"{ordinal(index)}",
+                where=where,
+                hint="every column needs a name of its own",
+            )
+        first[name] = index
+    for key, wanted in (("target", (target,)), ("drop", drop), ("categorical", categorical)):
+        for name in wanted:
+            if name not in first:
+                raise DataError(
+                    f"data.{key} names a column '{name}' that is not there",
+                    where=where,
+                    hint=(hint if key == "target" else "") or suggest_column(name, names),
+                )
+    used = [index for index, name in enumerate(names) if name not in drop]
+    if len(used) < 2:
+        raise DataError(f"no column is left to predict '{target}' from", where=where)
+    return used
+
+
+def suggest_column(name: str, names: Sequence[str]) -> str:
+    """`did you mean 'x'? its columns: ...`."""
+    close = nearest(name, names)
+    shown = ", ".join(names[:20]) + (f", ... ({len(names)})" if len(names) > 20 else "")
+    return (f"did you mean '{close}'? " if close else "") + f"its columns: {shown}"
+
+
+def ordinal(index: int) -> str:
+    """The 1-based place of an index in words: 1st, 2nd, 11th."""
+    number = index + 1
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
+
+
+def check_rows(rows: int, where: str) -> None:
+    """Raises DataError for a table that is too short to split."""
+    if rows == 0:
+        raise DataError("the table has columns, but no rows", where=where)
+    if rows == 1:
+        hint = "training and validation need two at the least"
+        raise DataError("the table has one row only", where=where, hint=hint)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Missing values of a column: how many, the first's row, and what stands there."""
+
+    name: str
+    count: int
+    row: int
+    shown: str
+
+
+def check_gaps(gaps: Sequence[Gap], target: str, place: Place) -> None:
+    """Raises DataError where values are missing, for all such columns at once."""
+    if not gaps:
+        return
+    first, *others = sorted(gaps, key=lambda gap: (gap.row, gap.name))
+    shown = f"it reads '{first.shown}'" if first.shown else "it is empty"
+    many = f"one of {first.count:,} such rows" if first.count > 1 else "the only such row"
+    text = f"column '{first.name}' has no value here: {shown} ({many})"
+    if others:
+        listed = ", ".join(f"'{gap.name}' ({gap.count:,})" for gap in others[:10])
+        more = f" and {len(others) - 10} more" if len(others) > 10 else ""
+        text += f"; others with missing values: {listed}{more}"
+    droppable = [gap.name for gap in (first, *others) if gap.name != target]
+    ways = [f"drop the column{'s' if len(droppable) > 1 else ''} (drop: {_flow(droppable)})"]
+    ways = ways if droppable and len(droppable) == len(gaps) and len(gaps) <= 10 else []
+    ways.append("take those rows out of the file, or fill them in there; nothing is made up here")
+    raise DataError(text, where=place(first.row), hint=", ".join(ways))
+
+
+def check_numbers(name: str, numbers: Array, place: Place) -> None:
+    """Raises DataError for a number that is infinite or too large for float32."""
+    wrong = ~(np.abs(numbers) <= MAX_NUMBER)
+    if wrong.any():
+        row = int(wrong.argmax())
+        number = float(numbers[row])
+        what = "not finite" if not np.isfinite(number) else "too large for float32"
+        raise DataError(
+            f"column '{name}' holds {number:g}, which is {what}",
+            where=place(row),
+            hint=f"correct or remove the row, or drop the column (drop: {_flow([name])})",
+        )
+
+
+def check_categories(name: str, count: int, where: str) -> None:
+    """Raises DataError for more categories than make sense."""
+    if count > MAX_CATEGORIES:
+        raise DataError(
+            f"column '{name}' is text with more than {MAX_CATEGORIES:,} different values: "
+            "too many for categories",
+            where=where,
+            hint=f"a name, an id or a date says little: drop it (drop: {_flow([name])})",
+        )
+
+
+def _flow(names: Sequence[str]) -> str:
+    """Names as a YAML list."""
+    plain = [
+        name if name.replace("_", "").isalnum() and not name[0].isdigit() else json.dumps(name)
+        for name in names
+    ]
+    return f"[{', '.join(plain)}]"
+
+
+# columns of both kinds, and the whole
+
+
+def categorize(name: str, codes: Array, values: Sequence[str]) -> Column:
+    """A column of categories, in the order of their text whatever the rows' order was."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    place = np.empty(len(values), np.int32)
+    place[order] = np.arange(len(values), dtype=np.int32)
+    return Column(name, codes=place[codes], categories=tuple(values[index] for index in order))
+
+
+def assemble(
+    columns: Sequence[Column], target: Column, whole: bool, task: str | None, place: Place
+) -> Table:
+    """The table of checked columns. `whole` says that a target of numbers is written as whole
+    numbers, which are classes unless `task` says otherwise. Raises DataError for a target
+    with one class, and for a class with one row."""
+    notes = []
+    for column in columns:
+        values = column.numbers if column.numbers is not None else column.codes
+        assert values is not None
+        if (values == values[0]).all():
+            shown = f"{values[0]:g}" if column.numbers is not None else column.categories[0]
+            notes.append(f"column '{column.name}' is the same in every row ({shown})")
+    numeric = [column for column in columns if column.numbers is not None]
+    others = [column for column in columns if column.numbers is None]
+    y, labels = _understand(target, whole, task, place)
+    rows = len(y)
+    count = len(numeric)
+    parts = [
+        *([f"{count} column{'s' if count > 1 else ''} of numbers"] if count else []),
+        *(f"'{each.name}' ({_categories(len(each.categories))})" for each in others[:8]),
+        *([f"{len(others) - 8} more of categories"] if len(others) > 8 else []),
+    ]
+    kind = f"{len(labels)} classes" if labels else "regression"
+    notes.insert(0, f"{rows:,} rows: '{target.name}' ({kind}) from {', '.join(parts)}")
+    if labels and target.numbers is not None and task is None and len(labels) > _MANY_CLASSES:
+        notes.append(
+            f"'{target.name}' holds whole numbers, taken as {len(labels)} classes: "
+            "for a quantity write task: regression"
+        )
+    return Table(
+        (tuple(each.name for each in numeric), tuple(each.name for each in others), target.name),
+        _stack([each.numbers for each in numeric], rows, np.float64),
+        _stack([each.codes for each in others], rows, np.int32),
+        tuple(each.categories for each in others),
+        y,
+        labels,
+        tuple(notes),
+    )
+
+
+def _categories(count: int) -> str:
+    return f"{count:,} categor{'ies' if count != 1 else 'y'}"
+
+
+def _stack(arrays: Sequence[Array | None], rows: int, kind: Any) -> Array:
+    stacked = np.empty((rows, len(arrays)), kind)
+    for index, array in enumerate(arrays):
+        stacked[:, index] = array
+    return stacked
+
+
+def _understand(
+    target: Column, whole: bool, task: str | None, place: Place
+) -> tuple[Array, tuple[str, ...]]:
+    numbers, name = target.numbers, target.name
+    if numbers is not None and (task == "regression" or (task is None and not whole)):
+        return numbers.reshape(-1, 1), ()
+    labels = target.categories
+    if numbers is not None:
+        values, y = np.unique(numbers, return_inverse=True)
+        labels = tuple(f"{value:.0f}" if whole else f"{value:g}" for value in values)
+    else:
+        assert target.codes is not None
+        y = target.codes
+    y = y.reshape(-1).astype(np.int64)
+    if len(labels) < 2:
+        raise DataError(f"the target '{name}' holds one class only ('{labels[0]}')", where=place(0))
+    counts = np.bincount(y, minlength=len(labels))
+    if counts.min() < 2:
+        rare = int(counts.argmin())
+        alone = int((counts < 2).sum())
+        many = f" (so have {alone - 1:,} other classes)" if alone > 1 else ""
+        quantity = numbers is not None and task is None
+        raise DataError(
+            f"class '{labels[rare]}' of the target '{name}' has one row only{many}: "
+            "it cannot be in training and in validation",
+            where=place(int((y == rare).argmax())),
+            hint="if the column is a quantity, write task: regression"
+            if quantity
+            else "take such rows out of the file",
+        )
+    return y, labels

@@ -12,6 +12,7 @@ from lrsearch import __version__
 from lrsearch.cli import checking, reading, searching
 from lrsearch.cli.closing import ignore_closed_stdout, say
 from lrsearch.cli.schedules import schedules
+from lrsearch.cli.starting import init
 from lrsearch.errors import LrsearchError
 
 app = typer.Typer(
@@ -60,6 +61,7 @@ _TRAINING = {
     "random": "Train points drawn at random, log-uniformly on log scales (or a Sobol sequence).",
     "bayes": "Train points proposed by Optuna's TPE, which learns from every trial.",
 }
+app.command()(_guarded(init))
 app.command()(_guarded(checking.check))
 app.command()(_guarded(checking.show))
 app.command()(_guarded(schedules))

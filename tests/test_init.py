@@ -1,0 +1,64 @@
+"""`lrsearch init`: what it writes passes `check` at once, and trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from test_cli import TRAIN, lrsearch
+
+from lrsearch.spec import read_spec
+from lrsearch.spec.templates import TEMPLATES
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_what_is_written_passes_check(kind: str, tmp_path: Path) -> None:
+    said = lrsearch("init", tmp_path / "mine.yaml", "--from", kind)
+    assert said.code == 0 and TEMPLATES[kind].doc in said.out
+    spec = read_spec(tmp_path / "mine.yaml")
+    assert spec.name == "mine" and spec.space and not spec.notes
+    assert {each.name for each in tmp_path.iterdir()} == {"mine.yaml", *TEMPLATES[kind].files}
+    allow = TEMPLATES[kind].allow.split()
+    checked = lrsearch("check", tmp_path / "mine.yaml", *allow)
+    assert checked.code == 0 and checked.out.startswith("ok\n")
+    assert f"next: lrsearch check {tmp_path / 'mine.yaml'}" in said.out
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TEMPLATES if kind != "csv"])
+def test_what_is_written_trains(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    lrsearch("init", path, "--from", kind)
+    few = ["--set", "search.lr={min: 0.01, max: 0.1, points: 2}"]
+    if kind in ("mlp", "module"):
+        few += ["--set", "train.budget=1ep", "--set", "train.batch_size=128"]
+        few += ["--set", "train.schedule=cosine"]
+    elif kind == "command":
+        few += ["--set", "search.alpha=[1e-4]"]
+    else:
+        few += ["--set", "search.batch_size=[128]", "--set", "params.epochs=1"]
+    inline = TRAIN if kind in ("mlp", "module") else ()
+    allow = TEMPLATES[kind].allow.split()
+    said = lrsearch("grid", path, "--runs", tmp_path / "runs", *few, *allow, *inline)
+    assert said.code == 0 and "trials  2 completed" in said.out, said
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    (tmp_path / "my_loop.py").write_text("mine\n")
+    said = lrsearch("init", path, "--from", "loop")
+    assert said.code == 2 and "my_loop.py exists already" in said.err and not path.exists()
+    assert (tmp_path / "my_loop.py").read_text() == "mine\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("x.yaml", "--from", "comand"), "did you mean 'command'?"),
+        (("x.yaml",), "which kind of spec? allowed: mlp, csv, module, loop, command"),
+        (("x.txt", "--from", "mlp"), "such as x.yaml"),
+        (("/proc/nowhere/x.yaml", "--from", "mlp"), "cannot write"),
+    ],
+)
+def test_slips(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    said = lrsearch("init", *arguments)
+    assert said.code == 2 and message in " ".join(said.err.split()) and not said.out

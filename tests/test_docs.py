@@ -22,7 +22,7 @@ TABLES: dict[str, dict[str, Parameter]] = {
     "train": catalogue.TRAIN,
     "warmup": catalogue.WARMUP,
     "splitting": catalogue.SPLITTING,
-    "npz": dict(catalogue.DATA["npz"].parameters),
+    **{name: dict(source.parameters) for name, source in catalogue.DATA.items()},
 }
 for _group in catalogue.GROUPS.values():
     TABLES |= {name: dict(entry.parameters) for name, entry in _group.items()}

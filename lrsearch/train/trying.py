@@ -312,7 +312,7 @@ class _Trial:
         """Of evaluations: outputs of a chunk, and the summed loss over the validation split."""
         self._put(program, states, (0, 1))
         recorded, replayed = program.evaluate([0, 1]), program.evaluate([0, 1])
-        x = self.data.x_validation[:CHUNK]
+        x = self.data.x_validation[: self.data.chunk(CHUNK)]
         self.skeleton.model.eval()
         with torch.no_grad():
             seen = x.expand(2, *x.shape)

@@ -111,6 +111,8 @@ def write(path, content):
         ("ab" * 40, {"test": 0.1}, "of 4 samples of 16 + 1 characters none is left for the test"),
         ("ab" * 40, {"validation": 0.9}, "none is left for the training split"),
         ("ab" * 40, {"validation": 0.1}, "none is left for the validation split"),
+        ("text" * 20 + "\0", {}, "no text in UTF-8: it holds zero bytes"),
+        ("lange".encode("utf-16") * 20, {}, "if it is text in UTF-16, convert it"),
         (b"caf\n\xe9" * 40, {}, "not UTF-8: byte 0xe9 at offset 4 (line 2)"),
         ("".join(map(chr, range(20_000, 30_001))), {}, "10,001 different characters, of at most"),
         ("a" * 100, {}, "nothing but the character 'a'"),

@@ -64,6 +64,12 @@ def _read(source: str) -> str:
         raise DataError(f"the file cannot be read: {reason}", where=source) from error
     if not content:
         raise DataError("the file is empty", where=source)
+    if b"\0" in content:
+        raise DataError(
+            "the file is no text in UTF-8: it holds zero bytes",
+            where=source,
+            hint="if it is text in UTF-16, convert it: iconv -f utf-16 -t utf-8",
+        )
     try:
         return content.decode()
     except UnicodeDecodeError as error:

@@ -24,6 +24,7 @@ class Parameter:
     file), columns (a list of their names), character (one) or any (no check). `low` and `high`
     bound numbers, exclusively where `open_low` or `open_high`. `numeric` values may differ between
     lanes of one program. `search` is a range or choice worth searching, as a spec would write it.
+    Whole numbers are `low` and `every` so many.
     """
 
     kind: str
@@ -32,6 +33,7 @@ class Parameter:
     high: float | None = None
     open_low: bool = False
     open_high: bool = False
+    every: int = 1
     choices: tuple[str, ...] = ()
     optional: bool = False
     scale: str = "linear"
@@ -50,6 +52,9 @@ class Parameter:
                 text += f" {'above' if self.open_low else 'from'} {self.low:g}"
             if self.high is not None:
                 text += f" {'below' if self.open_high else 'up to'} {self.high:g}"
+            if self.every > 1 and self.low is not None:
+                first = ", ".join(f"{self.low + step * self.every:g}" for step in range(4))
+                text += f", every {self.every} ({first}, ...)"
         else:
             text = {
                 "bool": "true or false",
@@ -73,23 +78,35 @@ class Parameter:
 @dataclass(frozen=True)
 class Entry:
     """A built-in and its parameters. Of those in a pair of `either` at most one may be given.
-    `source` is where it comes from."""
+    `source` is where it comes from. `tasks` are those of the data that a model takes."""
 
     doc: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     source: str = ""
     either: tuple[tuple[str, str], ...] = ()
+    tasks: tuple[str, ...] = ("classification", "regression")
 
 
 METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "accuracy": ("max", ("classification",), "share of samples whose class is right"),
+    "accuracy": (
+        "max",
+        ("classification", "language"),
+        "share of samples whose class is right; of text, of characters",
+    ),
     "f1": ("max", ("classification",), "F1 averaged over classes (macro)"),
-    "loss": ("min", ("classification", "regression"), "the loss, without label smoothing"),
+    "loss": (
+        "min",
+        ("classification", "regression", "language"),
+        "the loss, without label smoothing; of text, nats per character",
+    ),
     "rmse": ("min", ("regression",), "root of the mean squared error, in the target's units"),
     "mae": ("min", ("regression",), "mean absolute error, in the target's units"),
     "r2": ("max", ("regression",), "share of the target's variance explained"),
 }
-"""Metric -> (goal, tasks, what it is). The first of a task is its default objective."""
+"""Metric -> (goal, tasks, what it is)."""
+
+TASKS = {"classification": "accuracy", "regression": "loss", "language": "loss"}
+"""Task -> the metric of its default objective."""
 
 
 def _ratio(default: Any, doc: str, search: str = "") -> Parameter:
@@ -735,15 +752,16 @@ OPTIMIZERS: dict[str, Entry] = {
     ),
 }
 
-LOSSES: dict[str, tuple[str, str]] = {
-    "cross_entropy": ("classification", "negative log likelihood of the right class, in nats"),
-    "mse": ("regression", "mean squared error"),
-    "mae": ("regression", "mean absolute error"),
-    "huber": ("regression", "squared near zero, absolute beyond one"),
+LOSSES: dict[str, tuple[tuple[str, ...], str]] = {
+    "cross_entropy": (
+        ("classification", "language"),
+        "negative log likelihood of the right class, in nats",
+    ),
+    "mse": (("regression",), "mean squared error"),
+    "mae": (("regression",), "mean absolute error"),
+    "huber": (("regression",), "squared near zero, absolute beyond one"),
 }
-"""Loss -> (task, what it is). The first of a task is its default."""
-
-TASKS = ("classification", "regression")
+"""Loss -> (tasks, what it is). The first of a task is its default."""
 
 TRAIN: dict[str, Parameter] = {
     "budget": Parameter(
@@ -815,8 +833,50 @@ MODELS: dict[str, Entry] = {
             "batch_norm": Parameter("bool", False),
         },
     ),
+    "resnet": Entry(
+        "a residual network of 3x3 convolutions in three stages, each half as large and twice as "
+        "wide as the one before (He et al. 2016, section 4.2)",
+        {
+            "depth": Parameter("int", 8, low=8, high=1202, every=6, doc="layers with weights"),
+            "width": Parameter("int", 16, low=1, doc="channels of the first stage"),
+            "activation": _ACTIVATION,
+            "batch_norm": Parameter("bool", True),
+        },
+    ),
+    "char_transformer": Entry(
+        "a small GPT on the characters of `text`: pre-norm blocks of causal attention, learned "
+        "positions (nanoGPT)",
+        {
+            "layers": Parameter("int", 4, low=1, doc="blocks"),
+            "heads": Parameter("int", 4, low=1, doc="of attention; they divide the width"),
+            "width": Parameter("int", 128, low=1, doc="numbers a character is turned into"),
+            "dropout": _DROPOUT,
+            "tied": Parameter("bool", True, doc="embedding and output layer are one matrix"),
+            "bias": Parameter("bool", False, doc="of linear layers and norms"),
+        },
+        tasks=("language",),
+    ),
 }
 """Sizes that follow from the data (in_features, in_channels, num_classes) are filled in later."""
+
+
+def model_fault(model: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """What of a built-in model's arguments does not go together: (argument, message, hint)."""
+    width, heads = model.get("width"), model.get("heads")
+    if width is None or heads is None or width % heads == 0:
+        return None
+    below, above = width // heads * heads, (width // heads + 1) * heads
+    near = f"a width of {above}" if below == 0 else f"a width of {below} or {above}"
+    return "width", f"a width of {width} is not divisible by {heads} heads", f"{near} is"
+
+
+def model_refusal(name: str, task: str) -> tuple[str, str] | None:
+    """Why a built-in model does not take data of a task: (message, hint)."""
+    if task in MODELS[name].tasks:
+        return None
+    what = "text" if task == "language" else f"samples of numbers ({task})"
+    fitting = [each for each, entry in MODELS.items() if task in entry.tasks]
+    return f"the model {name} does not take {what}", f"allowed: {', '.join(fitting)}"
 
 
 GROUPS: dict[str, Mapping[str, Entry]] = {
@@ -831,7 +891,7 @@ GROUPS: dict[str, Mapping[str, Entry]] = {
 class Source:
     """A built-in data source. `samples`, `task` and `outputs` are None where only the file
     knows; `own_split` says whether it can bring a split of its own; `standardize` is that key's
-    default."""
+    default. What is `ordered` is split where it stands, not shuffled."""
 
     doc: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -839,6 +899,7 @@ class Source:
     task: str | None = None
     own_split: bool = False
     standardize: bool = False
+    ordered: bool = False
 
 
 _SAMPLES = Parameter(
@@ -848,7 +909,11 @@ _TABLE: dict[str, Parameter] = {
     "source": Parameter("path", doc="the file"),
     "target": Parameter("text", doc="the column to predict"),
     "task": Parameter(
-        "text", None, choices=TASKS, optional=True, doc="null: by what the target holds"
+        "text",
+        None,
+        choices=("classification", "regression"),
+        optional=True,
+        doc="null: by what the target holds",
     ),
     "drop": Parameter("columns", (), doc="columns to leave out"),
     "categorical": Parameter("columns", (), doc="columns of numbers that are categories"),
@@ -875,6 +940,18 @@ DATA: dict[str, Source] = {
         standardize=True,
     ),
     "parquet": Source("a table in a Parquet file", _TABLE, standardize=True),
+    "text": Source(
+        "the characters of a UTF-8 file, each to be told from those before it",
+        {
+            "source": Parameter("path", doc="the file"),
+            "context": Parameter("int", 64, low=1, doc="characters of a sample"),
+            "samples": Parameter(
+                "int", None, low=2, optional=True, doc="use only the first so many"
+            ),
+        },
+        task="language",
+        ordered=True,
+    ),
 }
 
 SPLITTING: dict[str, Parameter] = {
@@ -893,12 +970,12 @@ def splitting(source: Source | None) -> dict[str, Parameter]:
 
 def default_metric(task: str) -> str:
     """The objective's metric where the spec names none."""
-    return next(name for name, (_, tasks, _) in METRICS.items() if task in tasks)
+    return TASKS[task]
 
 
 def default_loss(task: str) -> str:
     """The training loss where the spec names none."""
-    return next(name for name, (of, _) in LOSSES.items() if of == task)
+    return next(name for name, (tasks, _) in LOSSES.items() if task in tasks)
 
 
 def split_sizes(

@@ -8,7 +8,7 @@ from lrsearch import catalogue, schedules
 from lrsearch.data import sources
 from lrsearch.spec import read_spec
 from lrsearch.spec.values import check_value
-from lrsearch.train import metrics, models, optimizers
+from lrsearch.train import activations, metrics, models, optimizers
 
 FROM_DATA = {"in_features", "in_channels", "num_classes"}
 
@@ -21,16 +21,22 @@ def test_same_names():
     assert set(catalogue.MODELS) == set(models.MODELS)
     assert set(catalogue.OPTIMIZERS) == set(optimizers.OPTIMIZERS)
     assert set(catalogue.LOSSES) == set(metrics.LOSSES)
+    assert set(catalogue.TASKS) == set(metrics.SUMS)
+    assert all(task in catalogue.METRICS[name][1] for task, name in catalogue.TASKS.items())
     assert set(catalogue.SCHEDULES) == set(schedules.FUNCTIONS)
     assert set(catalogue.DATA) == set(sources.SOURCES)
-    assert {task for task, _ in catalogue.LOSSES.values()} == set(catalogue.TASKS)
+    assert {task for tasks, _ in catalogue.LOSSES.values() for task in tasks} == set(
+        catalogue.TASKS
+    )
 
 
 @pytest.mark.parametrize("name", catalogue.MODELS)
 def test_models_take_the_parameters(name):
     entry = catalogue.MODELS[name].parameters
     assert arguments(models.MODELS[name], FROM_DATA) == set(entry)
-    assert "activation" not in entry or set(entry["activation"].choices) == set(models.ACTIVATIONS)
+    assert "activation" not in entry or set(entry["activation"].choices) == set(
+        activations.ACTIVATIONS
+    )
 
 
 @pytest.mark.parametrize("name", catalogue.OPTIMIZERS)
@@ -146,6 +152,7 @@ def test_metrics_of_each_task_are_measured():
     by_task = {
         "classification": metrics.classification_metrics([1.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
         "regression": metrics.regression_metrics([1.0, 1.0], 1, [1.0], [1.0]),
+        "language": metrics.language_metrics([1.0], 1),
     }
     for task, found in by_task.items():
         named = {name for name, (_, tasks, _) in catalogue.METRICS.items() if task in tasks}

@@ -28,7 +28,18 @@ from lrsearch.cli import app
 from lrsearch.store import read
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("init", "check", "show", "schedules", "grid", "random", "bayes", "report", "export", "repair")
+COMMANDS = (
+    "init",
+    "check",
+    "show",
+    "schedules",
+    "grid",
+    "random",
+    "bayes",
+    "report",
+    "export",
+    "repair",
+)
 
 SPEC = """\
 name: small

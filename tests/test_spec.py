@@ -764,7 +764,7 @@ def written(parameter):
         return (others or parameter.choices)[-1]
     return {
         "float": 2.5 if parameter.high is None or parameter.low == 1 else parameter.high - 0.75,
-        "int": 3,
+        "int": 3 if parameter.every == 1 else int(parameter.low) + parameter.every,
         "bool": parameter.default is not True,
         "ints": [5, 7],
         "path": "/data/file.npz",
@@ -795,12 +795,16 @@ def test_every_builtin_can_be_written_and_is_completed(group, name):
     for _, key in catalogue.GROUPS[group][name].either:
         whole[key] = None
     bare |= {key: whole[key] for key, part in known.items() if part.default is REQUIRED}
+    tasks = catalogue.GROUPS[group][name].tasks
+    data = "digits" if "classification" in tasks else "{name: text, source: a.txt}"
+    usual = "mlp" if "classification" in tasks else "char_transformer"
     found = []
     for form in (bare, whole):
         text = json.dumps(form)
-        spec = read(small(model=text) if group == "model" else small(train=f"{group}: {text}"))
+        given = {"model": text} if group == "model" else {"train": f"{group}: {text}"}
+        spec = read(small(data=data, **given))
         found.append(spec.model if group == "model" else spec.train[group])
-        searched = read(small(f"{group}: [{text}]"))
+        searched = read(small(f"{group}: [{text}]", data=data, model=usual))
         config = resolve(searched, first_point(searched.space))
         assert (config["model"] if group == "model" else config["train"][group]) == found[-1]
     assert found[0] == bare | {
@@ -816,21 +820,27 @@ def test_every_source_can_be_written(name):
     known = catalogue.DATA[name].parameters
     given = {"name": name} | {key: written(part) for key, part in known.items()}
     given |= {"categorical": ["c"]} if "categorical" in given else {}  # no dropped column
-    spec = read(small(data=json.dumps(given)))
+    model = "char_transformer" if catalogue.DATA[name].task == "language" else "mlp"
+    spec = read(small(data=json.dumps(given), model=model))
     assert {key: spec.data[key] for key in given} == given
     required = {key: given[key] for key, part in known.items() if part.default is REQUIRED}
-    bare = read(small(data=json.dumps({"name": name} | required)))
+    bare = read(small(data=json.dumps({"name": name} | required), model=model))
     assert bare.data["standardize"] is catalogue.DATA[name].standardize
     for key in required:
-        (fault,) = faults(small(data=json.dumps({k: v for k, v in given.items() if k != key})))
+        lacking = json.dumps({k: v for k, v in given.items() if k != key})
+        (fault,) = faults(small(data=lacking, model=model))
         assert f"'{key}' is missing" in fault.message
 
 
 @pytest.mark.parametrize("name", catalogue.METRICS)
 def test_every_metric_serves_its_tasks(name):
     goal, tasks, _ = catalogue.METRICS[name]
-    for task, data in (("classification", "iris"), ("regression", "diabetes")):
-        text = small(data=data) + f"objective: {name}\n"
+    for task, data, model in (
+        ("classification", "iris", "mlp"),
+        ("regression", "diabetes", "mlp"),
+        ("language", "{name: text, source: a.txt}", "char_transformer"),
+    ):
+        text = small(data=data, model=model) + f"objective: {name}\n"
         if task in tasks:
             assert read(text).objective(task) == Objective(name, goal)
         else:

@@ -23,7 +23,16 @@ from torch import nn
 
 from lrsearch import catalogue, data, schedules
 from lrsearch.errors import DataError, ImportRefused, ModelError, UsageError
-from lrsearch.train import device, importing, isolation, metrics, models, randomness, resident, solo
+from lrsearch.train import (
+    activations,
+    device,
+    importing,
+    isolation,
+    metrics,
+    randomness,
+    resident,
+    solo,
+)
 from lrsearch.train.build import build_model
 from lrsearch.train.cohort import run_cohort
 from lrsearch.train.lion import Lion
@@ -57,6 +66,7 @@ ADAMW = {"name": "adamw", "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_dec
 PLAIN = {"activation": "relu", "dropout": 0.0, "batch_norm": False}
 MLP = {"name": "mlp", "hidden": [32], **PLAIN}
 CNN = {"name": "cnn", "channels": [8, 16], **PLAIN}
+RESNET = {"name": "resnet", "depth": 8, "width": 4, "activation": "relu", "batch_norm": True}
 
 
 def config(model=MLP, source="digits", split=None, **train):
@@ -157,6 +167,7 @@ NETS = """
         ({"name": "logistic"}, {}, 0.92),
         (CNN, {"lr": 0.1}, 0.92),
         (CNN | {"batch_norm": True, "dropout": 0.1}, {}, 0.95),
+        (RESNET, {"lr": 0.1}, 0.95),
         (MLP, {"precision": "bfloat16"}, 0.94),
         (MLP, {"label_smoothing": 0.1, "clip_norm": 1}, 0.92),
     ],
@@ -856,6 +867,7 @@ def test_built_in_models_take_images(shape, batch_norm):
         {"name": "mlp", "hidden": [5, 4], **arguments},
         {"name": "mlp", "hidden": [], **arguments},
         {"name": "cnn", "channels": [4, 8, 8], **arguments},
+        RESNET | {"depth": 14, "batch_norm": batch_norm},
     ):
         built = build_model(model, shape, 7, Workplace())
         outputs = built(torch.randn(3, *shape))
@@ -864,10 +876,10 @@ def test_built_in_models_take_images(shape, batch_norm):
         assert all(each.grad is not None for each in built.parameters())
 
 
-@pytest.mark.parametrize("activation", models.ACTIVATIONS)
+@pytest.mark.parametrize("activation", activations.ACTIVATIONS)
 def test_activations_are_their_own(activation):
     built = build_model(MLP | {"activation": activation}, (4,), 2, Workplace())
-    assert type(built.body[1]) is models.ACTIVATIONS[activation]
+    assert type(built.body[1]) is activations.ACTIVATIONS[activation]
 
 
 def test_constructors_get_sizes_unless_given(place):

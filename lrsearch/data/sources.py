@@ -21,6 +21,7 @@ from lrsearch.data.encoding import encode
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.parquet import read_parquet
 from lrsearch.data.tables import Array, Table, first_rows
+from lrsearch.data.text import Windows, read_text
 from lrsearch.errors import DataError, LrsearchError, suggest
 
 Pair = tuple[Array, Array]
@@ -33,7 +34,8 @@ class Raw:
     """A source's arrays, checked and of one form, before any split.
 
     `x` is float32 [samples, features] or [samples, channels, height, width]. `y` is int64
-    [samples] with classes 0..outputs-1, or float64 [samples, outputs] for regression. `held`
+    [samples] with classes 0..outputs-1, or float64 [samples, outputs] for regression. Of text
+    both are int64 [samples, context], and `labels` the characters. `held`
     is the source's own held-out pair, None where it has none. `labels` are the classes' names
     in the source. `data_hash` is a SHA-256 over the whole arrays (names, dtypes, shapes, bytes),
     taken before `samples` cuts them: the same content in another file has the same hash.
@@ -97,6 +99,8 @@ def _read(own: Mapping[str, Any], function: Callable[..., Any] | None) -> Raw:
     found = SOURCES[name](**arguments)
     if isinstance(found, Table):
         return _tabular(place, found, own.get("samples"))
+    if isinstance(found, Windows):
+        return _windowed(place, found, own.get("samples"))
     return _check(place, found, own.get("samples"))
 
 
@@ -117,6 +121,18 @@ def _tabular(place: str, table: Table, samples: int | None) -> Raw:
         table,
         table.notes,
     )
+
+
+def _windowed(place: str, text: Windows, samples: int | None) -> Raw:
+    """A text's samples and their targets, one character on."""
+    data_hash = _digest(
+        {"windows": text.windows, "vocabulary": np.array(list(map(ord, text.vocabulary)))}
+    )
+    if samples is not None and samples > len(text.windows):
+        raise DataError(f"samples is {samples}, the text has {len(text.windows)}", where=place)
+    windows, labels = text.windows[:samples], text.vocabulary
+    x, y = windows[:, :-1], windows[:, 1:]
+    return Raw(place, x, y, None, "language", len(labels), labels, data_hash)
 
 
 def _sklearn(loader: str) -> dict[str, Array]:
@@ -178,7 +194,7 @@ def _npz(source: str) -> dict[str, Array]:
     return arrays
 
 
-SOURCES: dict[str, Callable[..., dict[str, Array] | Table]] = {
+SOURCES: dict[str, Callable[..., dict[str, Array] | Table | Windows]] = {
     "digits": _digits,
     "breast_cancer": partial(_sklearn, "load_breast_cancer"),
     "wine": partial(_sklearn, "load_wine"),
@@ -187,6 +203,7 @@ SOURCES: dict[str, Callable[..., dict[str, Array] | Table]] = {
     "npz": _npz,
     "csv": read_csv,
     "parquet": read_parquet,
+    "text": read_text,
 }
 
 

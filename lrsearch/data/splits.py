@@ -19,7 +19,8 @@ from lrsearch.errors import DataError
 class Splits:
     """Arrays ready to train on.
 
-    Inputs are float32 [samples, ...]. Classes are int64 [samples]; regression targets float32
+    Inputs are float32 [samples, ...], of text int64 [samples, context], and so are its targets.
+    Classes are int64 [samples]; regression targets float32
     [samples, outputs], of zero mean and unit deviation over the training split, so that a
     learning rate means the same whatever the unit. `target_scale` [outputs] (float64, None for
     classes) turns a difference back into the target's own units. `test` is None without one.
@@ -47,8 +48,9 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None) -> Splits:
     source's own held-out part is used only where `validation` or `test` is "source". Standardizing
     subtracts the mean and divides by the deviation of the training split, per feature of flat
     samples and per channel of images; what does not vary is only centred. Of a table it scales
-    the numbers alone, and a category that the training split lacks is all zeros. Raises DataError
-    where the samples do not suffice.
+    the numbers alone, and a category that the training split lacks is all zeros. Text is cut in its
+    order: training, validation, test, each in one piece. Raises DataError where the samples do not
+    suffice.
     """
     if fold not in folds(config):
         raise ValueError(f"fold {fold} is not among {folds(config)}")
@@ -66,6 +68,8 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None) -> Splits:
                 where=raw.name,
                 hint="take a share, such as validation: 0.2",
             )
+    if raw.task == "language":
+        return _cut(raw, validation, test)
     test_share = test if isinstance(test, float | int) else 0.0
     count = validation["folds"] if isinstance(validation, Mapping) else validation
     _, size, held_out = catalogue.split_sizes(
@@ -98,6 +102,26 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None) -> Splits:
     return Splits(
         pairs[0], pairs[1], pairs[2] if len(pairs) == 3 else None, raw.task, raw.outputs, scale
     )
+
+
+def _cut(raw: Raw, validation: float, test: float | None) -> Splits:
+    """The first samples to train on, then those to validate with, then those of the test."""
+    ((train, *_), validated, tested) = catalogue.split_sizes(len(raw.x), validation, test or 0.0)
+    sizes = {"training": train, "validation": validated} | (
+        {} if test is None else {"test": tested}
+    )
+    for name, size in sizes.items():
+        if size < 1:
+            raise DataError(
+                f"of {len(raw.x)} samples of {raw.x.shape[1]} + 1 characters none is left for the "
+                f"{name} split",
+                where=raw.name,
+                hint="give a longer text, a shorter context or other shares",
+            )
+    ends = [train, train + validated]
+    parts = list(zip(np.split(raw.x, ends), np.split(raw.y, ends), strict=True))
+    held = parts[2] if test is not None else None
+    return Splits(parts[0], parts[1], held, raw.task, raw.outputs, None)
 
 
 def _hold_out(

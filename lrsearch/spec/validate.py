@@ -14,7 +14,18 @@ from lrsearch.catalogue import REQUIRED, Entry, Parameter
 from lrsearch.duration import budget_steps, warmup_steps
 from lrsearch.duration import parse as parse_duration
 from lrsearch.errors import Fault, SpecError, suggest
-from lrsearch.space import Choice, Dimension, Float, Int, Option, Space, build, encode, same
+from lrsearch.space import (
+    Choice,
+    Dimension,
+    Float,
+    Int,
+    Option,
+    Space,
+    build,
+    encode,
+    parameters,
+    same,
+)
 from lrsearch.spec.document import Document, Path
 from lrsearch.spec.model import (
     DEFAULTS,
@@ -155,6 +166,7 @@ class _Reader:
             document=top,
         )
         self.schedules(spec)
+        self.models(spec)
         return spec
 
     # parts
@@ -209,6 +221,8 @@ class _Reader:
         own["validation"] = self.validation(raw.get("validation", 0.2), source)
         own["test"] = self.test(raw.get("test"), source)
         own |= self.arguments(path, raw, catalogue.splitting(source))
+        if source is not None and source.ordered:
+            self.ordered(path, own)
         validation, test = own["validation"], own["test"]
         if validation == "source" == test:
             self.fault((*path, "test"), "the source's own split is the validation split already")
@@ -234,6 +248,13 @@ class _Reader:
             elif name in drop:
                 self.fault(place, f"{show(name)} is dropped")
 
+    def ordered(self, path: Path, own: Mapping[str, Any]) -> None:
+        """What says nothing of data that are split where they stand."""
+        if own["standardize"]:
+            self.fault((*path, "standardize"), "characters have no mean: nothing to standardize")
+        if own["split_seed"]:
+            self.fault((*path, "split_seed"), "the splits of text are not drawn: leave it out")
+
     def file(self, path: Path, raw: str) -> str:
         try:
             return str((self.folder / FilePath(raw).expanduser()).resolve())
@@ -244,6 +265,10 @@ class _Reader:
     def validation(self, raw: Any, source: catalogue.Source | None) -> Any:
         path: Path = ("data", "validation")
         if isinstance(raw, Mapping):
+            if source is not None and source.ordered:
+                message = "text is held out in one piece, not by folds: its neighbours would leak"
+                self.fault(path, message, "it takes a share such as 0.1")
+                return 0.2
             self.unknown(path, raw, ("folds",))
             if "folds" not in raw:
                 self.fault(path, "'folds' is missing")
@@ -259,6 +284,7 @@ class _Reader:
     def share(self, path: Path, raw: Any, source: catalogue.Source | None, allowed: str) -> Any:
         if raw == "source":
             if source is not None and not source.own_split:
+                allowed = "a share such as 0.1" if source.ordered else allowed
                 self.fault(path, "this data source has no split of its own", f"it takes {allowed}")
             return raw
         number = isinstance(raw, int | float) and not isinstance(raw, bool)
@@ -565,6 +591,11 @@ class _Reader:
             return None
         if rest:
             if head == "data":
+                named = catalogue.DATA.get(fixed.get("data", {}).get("name", ""))
+                if named is not None and named.ordered:
+                    message = "points measured on different data cannot be compared"
+                    self.fault(path, message, "nothing of text is searched")
+                    return None
                 if rest.split(".")[0] in ("validation", "test", "split_seed", "name"):
                     self.fault(
                         path,
@@ -695,6 +726,12 @@ class _Reader:
         low, high = ends
         if low > high:
             self.fault((*path, "min"), f"min {show(raw['min'])} is above max {show(raw['max'])}")
+            return None
+        if parameter.every > 1:
+            self.fault(
+                path,
+                f"between its ends not all are allowed: list the values; {parameter.allowed()}",
+            )
             return None
         if log and low <= 0:
             self.fault(
@@ -849,6 +886,24 @@ class _Reader:
                 told.add(key)
                 self.fault(place, message)
 
+    def models(self, spec: Spec) -> None:
+        """Built-in models against the task, where the catalogue knows it, and their arguments
+        against each other."""
+        for point in _model_points(spec.space):
+            model = resolve(spec, point, spec.task)["model"]
+            if "class_path" in model:
+                continue
+            refusal = catalogue.model_refusal(model["name"], spec.task) if spec.task else None
+            found = ("name", *refusal) if refusal else catalogue.model_fault(model)
+            if found is None:
+                continue
+            argument, message, hint = found
+            if argument == "width" and "model.width" not in dict(spec.space.dimensions):
+                argument = "heads" if "model.heads" in dict(spec.space.dimensions) else argument
+            place = self.argument_path(spec.space, point, "model", argument)
+            if self.sound(".".join(map(str, place))):
+                self.fault(place, message, hint)
+
     def argument_path(self, space: Space, point: Mapping[str, Any], head: str, name: str) -> Path:
         """Where in the document the argument of a schedule or warmup at a point stands."""
         ranges = dict(space.dimensions)
@@ -858,7 +913,7 @@ class _Reader:
             return (*self.search_path(head), int(numbers.get(head, 0)), name)
         if f"{head}.{name}" in ranges:
             return self.search_path(f"{head}.{name}")
-        return ("train", head, name)
+        return (head, name) if head == "model" else ("train", head, name)
 
 
 def _extreme_points(space: Space) -> Iterator[dict[str, Any]]:
@@ -891,6 +946,28 @@ def _extreme_points(space: Space) -> Iterator[dict[str, Any]]:
             if point not in seen:
                 seen.append(point)
                 yield point
+
+
+MAX_MODELS = 1000
+
+
+def _model_points(space: Space) -> Iterator[dict[str, Any]]:
+    """Points with every combination of what is searched of the model, up to `MAX_MODELS`; of a
+    range its ends, and one of the many between."""
+    values: dict[str, tuple[float, ...]] = {}
+    for name, part in parameters(space):
+        if name.split(".")[0].split("[")[0] == "model":
+            if isinstance(part, Choice):
+                values[name] = tuple(range(len(part.options)))
+            else:
+                values[name] = (part.low, part.high, min(part.low + 1, part.high))
+    for numbers in itertools.islice(itertools.product(*values.values()), MAX_MODELS):
+        chosen = dict(zip(values, numbers, strict=True))
+
+        def choose(name: str, part: Dimension, chosen: Mapping[str, float] = chosen) -> float:
+            return chosen.get(name, 0 if isinstance(part, Choice) else part.low)
+
+        yield build(space, choose)
 
 
 def _any_samples(train: Mapping[str, Any]) -> int | None:
@@ -953,7 +1030,7 @@ def task_faults(
     loading can tell the task of, it is called again then."""
     found: list[tuple[Path, str, str]] = []
     metrics = [name for name, (_, tasks, _) in catalogue.METRICS.items() if task in tasks]
-    losses = [name for name, (of, _) in catalogue.LOSSES.items() if of == task]
+    losses = [name for name, (tasks, _) in catalogue.LOSSES.items() if task in tasks]
     if metric is not None and metric not in metrics:
         message = f"'{metric}' is no metric of {task}"
         found.append((("objective", "metric"), message, suggest("", metrics)))
@@ -977,7 +1054,7 @@ def task_faults(
         if named not in metrics:
             message = f"'{named}' is no metric of {task}"
             found.append(((*place, "metric"), message, suggest("", metrics)))
-    if task != "classification" and (train.get("label_smoothing") or "label_smoothing" in ranges):
+    if task == "regression" and (train.get("label_smoothing") or "label_smoothing" in ranges):
         top = "search" if "label_smoothing" in ranges else "train"
         found.append(((top, "label_smoothing"), "label smoothing is for classification", ""))
     return found

@@ -155,6 +155,10 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
         except OverflowError:
             raise ValueError(f"a number of that size is not finite: {allowed}") from None
     low, high = parameter.low, parameter.high
+    if parameter.every > 1 and low is not None and value > low and (value - low) % parameter.every:
+        below = value - (value - low) % parameter.every
+        near = f"the nearest are {below:g} and {below + parameter.every:g}"
+        raise ValueError(f"{show(value)} is none of its values: {allowed}; {near}")
     if low is not None and (value < low or (parameter.open_low and value == low)):
         raise ValueError(f"{show(value)} is too small: {allowed}")
     if high is not None and (value > high or (parameter.open_high and value == high)):

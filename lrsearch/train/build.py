@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from lrsearch import catalogue
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import LrsearchError, ModelError, suggest
 from lrsearch.train.device import is_out_of_memory
@@ -39,6 +40,9 @@ def build_model(
             raise ModelError(f"unknown model '{path}'", hint=suggest(path, MODELS))
         constructor = MODELS[path]
         arguments = {key: value for key, value in config.items() if key != "name"}
+        fault = catalogue.model_fault(arguments)
+        if fault is not None:
+            raise ModelError(fault[1], where=path, hint=fault[2])
     assert callable(constructor)
     if isinstance(constructor, type) and not issubclass(constructor, nn.Module):
         raise ModelError(f"{path} is a class, but no subclass of torch.nn.Module")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lrsearch import catalogue, divergence
 from lrsearch.errors import DataError, ModelError
 from lrsearch.train.importing import class_paths, source_hashes
-from lrsearch.train.metrics import classification_metrics, regression_metrics
+from lrsearch.train.metrics import classification_metrics, language_metrics, regression_metrics
 from lrsearch.train.resident import Resident, load_raw, place
 from lrsearch.trial import (
     Cohort,
@@ -152,6 +152,9 @@ def validation_metrics(sums: Sequence[float], data: Resident) -> dict[str, float
     samples = len(data.x_validation)
     if data.task == "classification":
         return {**classification_metrics(sums[1:]), "loss": sums[0] / samples}
+    if data.task == "language":
+        characters = data.y_validation.numel()
+        return {**language_metrics(sums[1:], characters), "loss": sums[0] / characters}
     metrics = regression_metrics(sums[1:], samples, data.scale, data.spread)
     return {**metrics, "loss": sums[0] / (samples * data.outputs)}
 

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+
+def _cross_entropy(outputs: Tensor, targets: Tensor, **given: Any) -> Tensor:
+    """Of outputs [samples, classes], or [samples, context, classes] for targets of every place."""
+    if outputs.dim() > 2:
+        outputs, targets = outputs.flatten(0, -2), targets.flatten()
+    return F.cross_entropy(outputs, targets, **given)
+
+
 LOSSES: dict[str, Callable[..., Tensor]] = {
-    "cross_entropy": F.cross_entropy,
+    "cross_entropy": _cross_entropy,
     "mse": F.mse_loss,
     "mae": F.l1_loss,
     "huber": F.huber_loss,
@@ -36,6 +45,8 @@ def stacked_loss(
     lane's samples and outputs, as in `LOSSES`.
     """
     if name == "cross_entropy":
+        if outputs.dim() > 3:
+            outputs, targets = outputs.flatten(1, -2), targets.flatten(-2)
         logs = F.log_softmax(outputs, -1)
         index = targets.expand(logs.shape[:-1]).unsqueeze(-1)
         losses = -logs.gather(-1, index).squeeze(-1)
@@ -73,6 +84,28 @@ def regression_sums(outputs: Tensor, targets: Tensor) -> Tensor:
     """Per target the sums of squared and of absolute errors, shape [..., 2 x targets]."""
     error = (outputs - targets).to(sum_type(outputs.device))
     return torch.cat([error.square().sum(-2), error.abs().sum(-2)], -1)
+
+
+def language_sums(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The count of right predictions, shape [..., 1].
+
+    `outputs` are logits [..., samples, context, classes], `targets` classes [samples, context].
+    """
+    right = outputs.argmax(dim=-1) == targets
+    return right.flatten(-2).sum(-1, keepdim=True, dtype=sum_type(outputs.device))
+
+
+SUMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "classification": classification_sums,
+    "regression": regression_sums,
+    "language": language_sums,
+}
+"""Task -> what its metrics are made of, from outputs and targets."""
+
+
+def language_metrics(sums: Sequence[float], characters: int) -> dict[str, float]:
+    """Accuracy from `language_sums` over so many characters."""
+    return {"accuracy": sums[0] / characters}
 
 
 def classification_metrics(sums: Sequence[float]) -> dict[str, float]:

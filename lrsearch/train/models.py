@@ -1,5 +1,5 @@
 """Built-in models, by their names in the catalogue. All take [batch, ...] and give
-[batch, num_classes]: logits, or regression targets."""
+[batch, num_classes]: logits, or regression targets; of text logits at each place."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-}
+from lrsearch.train.activations import ACTIVATIONS
+from lrsearch.train.resnet import ResNet
+from lrsearch.train.transformer import CharTransformer
 
 
 class Logistic(nn.Module):
@@ -97,4 +94,10 @@ class CNN(nn.Module):
         return out
 
 
-MODELS: dict[str, type[nn.Module]] = {"logistic": Logistic, "mlp": MLP, "cnn": CNN}
+MODELS: dict[str, type[nn.Module]] = {
+    "logistic": Logistic,
+    "mlp": MLP,
+    "cnn": CNN,
+    "resnet": ResNet,
+    "char_transformer": CharTransformer,
+}

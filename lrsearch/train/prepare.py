@@ -151,14 +151,15 @@ def _check_training(
             where=raw.name,
         )
     loss = train["loss"]
-    if loss is not None and catalogue.LOSSES[loss][0] != raw.task:
-        allowed = [name for name, (task, _) in catalogue.LOSSES.items() if task == raw.task]
+    if loss is not None and raw.task not in catalogue.LOSSES[loss][0]:
+        allowed = [name for name, (tasks, _) in catalogue.LOSSES.items() if raw.task in tasks]
+        tasks = " and ".join(catalogue.LOSSES[loss][0])
         raise DataError(
-            f"the loss {loss} is for {catalogue.LOSSES[loss][0]}, the data are for {raw.task}",
+            f"the loss {loss} is for {tasks}, the data are for {raw.task}",
             where=raw.name,
             hint=f"allowed: {', '.join(allowed)}",
         )
-    if train["label_smoothing"] and raw.task != "classification":
+    if train["label_smoothing"] and raw.task == "regression":
         raise DataError("label_smoothing needs classes; the data are for regression")
     schedule = train["schedule"]
     name = schedule.get("class_path") or schedule["name"]
@@ -198,7 +199,7 @@ def _check_models(configs: Iterable[Config], raw: data.Raw, workplace: Workplace
 
 
 # What torch's own layers say of an input that does not fit them.
-_MISFIT = re.compile(r"shape|size|dimension|channels|expected \d", re.IGNORECASE)
+_MISFIT = re.compile(r"shape|size|dimension|channels|expected \d|dtype|scalar type", re.IGNORECASE)
 
 
 def _check_model(
@@ -206,6 +207,9 @@ def _check_model(
 ) -> int:
     name = config.get("class_path") or config["name"]
     shape = raw.x.shape[1:]
+    refusal = catalogue.model_refusal(name, raw.task) if name in catalogue.MODELS else None
+    if refusal is not None:
+        raise ModelError(refusal[0], hint=refusal[1])
     model = build_model(config, shape, raw.outputs, workplace)
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
@@ -214,7 +218,7 @@ def _check_model(
         _ = Training(model, train, workplace).optimizer
     check_groups((key for key, each in model.named_parameters() if each.requires_grad), train, name)
     try:
-        outputs = _forward(model, torch.from_numpy(raw.x[:2]))
+        outputs = _forward(model, torch.from_numpy(np.ascontiguousarray(raw.x[:2])))
     except RuntimeError as error:
         if not is_out_of_memory(error) and _MISFIT.search(str(error)):
             raise ModelError(
@@ -226,11 +230,11 @@ def _check_model(
             raise
         return parameters
     found = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if found != [2, raw.outputs]:
-        what = "classes" if raw.task == "classification" else "targets"
+    needed = [2, *(shape if raw.task == "language" else ()), raw.outputs]
+    if found != needed:
+        what = {"classification": "classes", "language": "characters"}.get(raw.task, "targets")
         raise ModelError(
-            f"the model gives {found} for 2 samples; [2, {raw.outputs}] is needed "
-            f"({raw.outputs} {what})",
+            f"the model gives {found} for 2 samples; {needed} is needed ({raw.outputs} {what})",
             where=name,
         )
     return parameters

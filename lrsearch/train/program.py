@@ -20,8 +20,7 @@ from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters, weight_decays
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.metrics import (
-    classification_sums,
-    regression_sums,
+    SUMS,
     stacked_loss,
     sum_type,
 )
@@ -33,8 +32,8 @@ from lrsearch.train.stacked_optimizers import STACKED, clip_gradients
 from lrsearch.train.tape import Tape, record
 
 CHUNK = 512
-"""Samples per forward pass of an evaluation, in every lane; fixed, so that results do not follow
-the number of lanes."""
+"""Samples per forward pass of an evaluation (`Resident.chunk`), in every lane; fixed, so that
+results do not follow the number of lanes."""
 
 
 def needs_of(train: Mapping[str, Any]) -> frozenset[str]:
@@ -456,7 +455,7 @@ class Program:
         return _Recalibration(_Recorded(tape, noise), generators, sums, counts)
 
     def _evaluate(self, lanes: int, parameters: Tensors, fixed: Tensors) -> Tensor:
-        count = classification_sums if self.data.task == "classification" else regression_sums
+        count, size = SUMS[self.data.task], self.data.chunk(CHUNK)
 
         def sums(x: Tensor, y: Tensor) -> list[Tensor]:
             seen = x.expand(lanes, *x.shape)
@@ -467,8 +466,8 @@ class Program:
         self.skeleton.model.eval()
         found = []
         for x, y in zip(
-            torch.split(self.data.x_validation, CHUNK),
-            torch.split(self.data.y_validation, CHUNK),
+            torch.split(self.data.x_validation, size),
+            torch.split(self.data.y_validation, size),
             strict=True,
         ):
             tape = self._forwards.get((lanes, len(x)))

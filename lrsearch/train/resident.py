@@ -20,12 +20,18 @@ from lrsearch.trial import Workplace
 CAPACITY = 2**30
 """Bytes of splits kept beside the one in use."""
 
+NUMBERS = 4096
+"""What a sample is taken to become in a model's largest layer, where an evaluation follows it."""
+
+WIDE = 512
+"""What a character is taken to become, if its logits are fewer."""
+
 
 @dataclass(frozen=True, eq=False)
 class Resident:
     """One fold's training and validation split as tensors: inputs float32 [samples, ...], classes
-    int64 [samples] or scaled targets float32 [samples, outputs]. `scale` and `spread` are those of
-    `metrics.regression_metrics`, empty for classes."""
+    int64 [samples] or scaled targets float32 [samples, outputs]; of text both int64 [samples,
+    context]. `scale` and `spread` are those of `metrics.regression_metrics`, empty for classes."""
 
     x_train: Tensor
     y_train: Tensor
@@ -40,6 +46,14 @@ class Resident:
     def samples(self) -> int:
         """Size of the training split."""
         return len(self.x_train)
+
+    def chunk(self, most: int) -> int:
+        """Samples per forward pass of an evaluation: `most`, or of text so many as make the
+        numbers of `most` samples of `NUMBERS`; what is made for each character counts."""
+        if self.task != "language":
+            return most
+        made = self.x_train.shape[1] * max(self.outputs, WIDE)
+        return max(1, most * NUMBERS // made)
 
     @property
     def bytes(self) -> int:

@@ -36,8 +36,7 @@ from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters
 from lrsearch.train.metrics import (
     LOSSES,
-    classification_sums,
-    regression_sums,
+    SUMS,
     sum_type,
 )
 from lrsearch.train.optimizers import build_optimizer
@@ -57,7 +56,8 @@ from lrsearch.trial import (
 )
 
 CHUNK = 1024
-"""Samples per forward pass of an evaluation; fixed, so that results do not follow the batch."""
+"""Samples per forward pass of an evaluation (`Resident.chunk`); fixed, so that results do not
+follow the batch."""
 
 
 def run(cohort: Cohort, device: torch.device) -> Job:
@@ -206,7 +206,7 @@ def start_loss(model: nn.Module, data: Resident, train: Mapping[str, Any]) -> Te
     """The training loss before the first step, over samples spread over the training split: that
     of the first batch says little where batches are small. It stays on the device."""
     device = data.x_train.device
-    count = min(CHUNK, data.samples)
+    count = min(data.chunk(CHUNK), data.samples)
     index = torch.arange(count, device=device) * data.samples // count
     x, y = data.x_train.index_select(0, index), data.y_train.index_select(0, index)
     model.eval()  # Leaves the statistics of batch norm alone.
@@ -314,15 +314,15 @@ def widen(outputs: Tensor) -> Tensor:
 
 def validation_sums(model: nn.Module, data: Resident, train: Mapping[str, Any]) -> Tensor:
     """The summed loss and the sums the task's metrics are made of, over the validation split."""
-    count = classification_sums if data.task == "classification" else regression_sums
+    count, size = SUMS[data.task], data.chunk(CHUNK)
     compute_loss = LOSSES[train["loss"]]
     device, low = data.x_validation.device, train["precision"] == "bfloat16"
     sums: list[Tensor] = []
     model.eval()
     with torch.no_grad():
         for x, y in zip(
-            torch.split(data.x_validation, CHUNK),
-            torch.split(data.y_validation, CHUNK),
+            torch.split(data.x_validation, size),
+            torch.split(data.y_validation, size),
             strict=True,
         ):
             with precision(device, low):

@@ -323,7 +323,7 @@ class _Trial:
             {name: torch.stack([each[name] for each in pair]) for name in pair[0]}
             for pair in zip(*places, strict=True)
         )
-        x = self.data.x_validation[:CHUNK]
+        x = self.data.x_validation[: self.data.chunk(CHUNK)]
         self.skeleton.model.eval()
         with torch.no_grad():
             outputs = program.forward(parameters, fixed, x.expand(2, *x.shape), Noise(()))

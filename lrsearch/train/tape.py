@@ -114,7 +114,9 @@ class _Recorder(TorchDispatchMode):
         if _Recorder.paused:
             return func(*args, **kwargs)
         for tag, reason in _REFUSED.items():
-            if tag in func.tags and not _picks_by_number(func, args):
+            if tag in func.tags and not (
+                _picks_by_number(func, args) or _drops_nothing(func, args)
+            ):
                 raise NotRecordable(reason.format(name=func))
         out = func(*args, **kwargs)
         self.note(func, args, kwargs, out)
@@ -226,6 +228,12 @@ def _picks_by_number(func: OpOverload, args: Any) -> bool:
     return func is torch.ops.aten.index.Tensor and all(
         each is None or each.dtype not in masks for each in args[1]
     )
+
+
+def _drops_nothing(func: OpOverload, args: Any) -> bool:
+    """Whether it is an attention without dropout, which then draws nothing."""
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+    return func is flash and (len(args) < 4 or args[3] == 0.0)
 
 
 def _is_view(func: OpOverload) -> bool:

@@ -17,6 +17,11 @@ from lrsearch.trial import Facts, Workplace
 
 PREPARE = "lrsearch.train.prepare:prepare"
 PRELOAD = "lrsearch.train.prepare:preload"
+PREPARE_OWN = {
+    "command": "lrsearch.train.commands:prepare",
+    "loop": "lrsearch.train.loops:prepare",
+}
+"""By the kind of a person's own training."""
 
 
 MAX_COMBINATIONS = 1000
@@ -68,9 +73,10 @@ def prepare(spec: Spec, executor: Executor, workplace: Workplace, *, trials: int
     SpecError where the spec asks for what the data's task has not.
     """
     payload = Preparation(tuple(representatives(spec)), workplace)
-    handle = executor.submit(PREPARE, payload)
+    own = spec.own.kind if spec.own is not None else None
+    handle = executor.submit(PREPARE if own is None else PREPARE_OWN[own], payload)
     waiting = {handle}
-    for _ in range(min(executor.capacity, trials) - 1):
+    for _ in range(min(executor.capacity, trials) - 1 if own is None else 0):
         waiting.add(executor.submit(PRELOAD, payload))
     facts: Facts | None = None
     while waiting:
@@ -82,8 +88,11 @@ def prepare(spec: Spec, executor: Executor, workplace: Workplace, *, trials: int
                     raise event.error
                 raise RuntimeError(f"{event.message}\n{event.traceback}")
             elif isinstance(event, Died):
+                what = (
+                    "loads the data and builds the model" if own is None else f"looks at the {own}"
+                )
                 raise DataError(
-                    f"the worker that loads the data and builds the model was lost: {event.reason}",
+                    f"the worker that {what} was lost: {event.reason}",
                     where=spec.source,
                     hint=event.output,
                 )
@@ -91,7 +100,8 @@ def prepare(spec: Spec, executor: Executor, workplace: Workplace, *, trials: int
                 waiting.discard(owner)
     if facts is None:
         raise RuntimeError("prepare ended without facts")
-    check_task(spec, facts.task)
+    if own is None:
+        check_task(spec, facts.task)
     return facts
 
 

@@ -34,7 +34,8 @@ def check(
         spec = read_spec(config, set_ or ())
         allowed_imports(spec, allow_import)
         if spec.own is not None and spec.own.kind == "command":
-            check_program(resolve(spec, first_point(spec.space)), str(spec.folder))
+            first = resolve(spec, first_point(spec.space))
+            check_program(first, str(spec.folder), f"{spec.source}: command")
     except LrsearchError as error:
         if not json:
             raise

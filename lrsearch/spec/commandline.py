@@ -6,6 +6,7 @@ its word, whatever it contains.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lrsearch.errors import UsageError
+from lrsearch.errors import UsageError, nearest
 from lrsearch.trial import Config
 
 GIVEN = ("seed", "device", "run", "trial")
@@ -88,27 +89,35 @@ def _candidates(words: Sequence[str]) -> Iterator[str]:
         before = word
 
 
-def check_program(config: Config, folder: str) -> None:
-    """Raises UsageError where a resolved command's program is not there or cannot be run."""
+def check_program(config: Config, folder: str, where: str) -> None:
+    """Raises UsageError where a resolved command's program is not there or cannot be run; nothing
+    is run to see. `where` is the place in the spec."""
     values = {name: as_text(value) for name, value in config["params"].items()}
     program = fill(split_words(config["command"]), values)[0]
     path = Path(folder, program)
     if "/" not in program:
         if shutil.which(program) is None:
-            here = f"there is one in the spec's folder: write ./{program}" if path.exists() else ""
-            raise UsageError(
-                f"there is no program '{program}' on the PATH",
-                where="command",
-                hint=here or f"nothing can be run; the command is: {config['command']}",
-            )
+            close = nearest(program, _programs())
+            hint = f"did you mean '{close}'?" if close else ""
+            if path.is_file():
+                hint = f"there is one in the spec's folder: write ./{program}"
+            raise UsageError(f"there is no program '{program}' on the PATH", where=where, hint=hint)
         return
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        message = f"the program {program} {what} (seen from {folder})"
-        raise UsageError(message, where="command")
+        raise UsageError(f"the program {program} {what} (seen from {folder})", where=where)
     if not os.access(path, os.X_OK):
         raise UsageError(
-            f"the program {program} cannot be run: it is not executable",
-            where="command",
+            f"the program {program} is not executable",
+            where=where,
             hint=f"name what runs it, such as python {program}, or chmod +x {program}",
         )
+
+
+def _programs() -> list[str]:
+    """The names on the PATH."""
+    found: list[str] = []
+    for folder in os.get_exec_path():
+        with contextlib.suppress(OSError):
+            found += [entry.name for entry in Path(folder).iterdir()]
+    return found

@@ -103,6 +103,7 @@ class _Reader:
         self.faults: list[Fault] = list(document.faults)
         self.notes: list[str] = []
         self.imports: list[str] = []
+        self.fixed = "train, model or data"
 
     def fault(self, path: Path, message: str, hint: str = "") -> None:
         self.faults.append(self.document.fault(path, message, hint))
@@ -166,6 +167,7 @@ class _Reader:
 
     def own(self, top: Mapping[str, Any], text: str) -> Spec | None:
         """A spec with `command` or `loop`."""
+        self.fixed = "params"
         name = self.name(top)
         own, params, metric, at, space = read_own(self, top)
         settings = {key: self.settings(key, top.get(key)) for key in _SETTINGS}
@@ -649,7 +651,7 @@ class _Reader:
             path,
             f"{show(raw)} is one value",
             "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}; "
-            "a fixed one belongs under train, model or data",
+            f"a fixed one belongs under {self.fixed}",
         )
         return None
 

@@ -26,7 +26,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lrsearch.errors import ModelError, UsageError
-from lrsearch.spec.commandline import as_text, check_program, fill, named_files, split_words
+from lrsearch.spec.commandline import as_text, fill, named_files, split_words
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import (
     Cohort,
@@ -80,14 +80,13 @@ _CHUNK = 1 << 16
 
 
 def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
-    """Check that every config's command can be started; yields the run's Facts once.
+    """Look at the files that the commands name; yields the run's Facts once.
 
-    Raises UsageError for one that cannot, or for a device that makes no sense.
+    Raises UsageError for a device that makes no sense.
     """
     workplace = payload.workplace
     hashes: dict[str, str] = {}
     for config in payload.configs:
-        check_program(config, workplace.folder)
         hashes |= file_hashes(config, workplace.folder)
     device = find_device(workplace.device)
     yield make_facts("command", hashes, device, platform.processor() or platform.machine())
@@ -269,12 +268,12 @@ def _judge(process: Process, course: Course, objective: Objective) -> tuple[Outc
     if kind == "signal":
         reason = f"killed by {_signal_name(int(detail))}"
     elif kind == "exit":
-        reason = f"exit code {detail}"
+        reason = f"exit code {detail}" + (f": {last}" if last else "")
     elif kind == "error":
         return Outcome.FAILED, f"the command cannot be started: {detail}", ""
     else:
         reason = "whoever watched over it was killed"
-    return Outcome.FAILED, reason + (f": {last}" if last else ""), process.tail()
+    return Outcome.FAILED, reason, process.tail()
 
 
 def _signal_name(number: int) -> str:

@@ -6,6 +6,7 @@ metrics, and `["lrsearch", "raised" or "changed", TEXT]` where it cannot go on.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import operator
 import os
@@ -69,6 +70,7 @@ class LoopTrial:
 
 def main() -> None:
     """Train the trial of the arguments."""
+    faulthandler.enable()
     task = json.loads(sys.argv[1])
     params = json.loads(Path(os.environ["LRSEARCH_PARAMS"]).read_text("utf-8"))
     workplace = Workplace(task["device"], task["folder"], tuple(task["allowed"]))

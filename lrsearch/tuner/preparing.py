@@ -10,6 +10,7 @@ from typing import Any
 from lrsearch.errors import DataError, Fault, LrsearchError, SpecError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.space import Choice, Dimension, Space, build, parameters
+from lrsearch.spec.commandline import check_program
 from lrsearch.spec.model import Spec, resolve
 from lrsearch.spec.validate import task_faults
 from lrsearch.train.preparation import Preparation
@@ -69,10 +70,14 @@ def prepare(spec: Spec, executor: Executor, workplace: Workplace, *, trials: int
     """Load the data and build every model the spec can ask for, in a worker; as many others as
     `trials` will keep busy load what they need meanwhile.
 
-    Raises DataError, ModelError, ImportRefused or UsageError for what cannot be trained at all,
+    Of a person's own training only the command, or the loop, is looked at. Raises DataError,
+    ModelError, ImportRefused or UsageError for what cannot be trained at all,
     SpecError where the spec asks for what the data's task has not.
     """
     payload = Preparation(tuple(representatives(spec)), workplace)
+    if spec.own is not None and spec.own.kind == "command":
+        for config in payload.configs:
+            check_program(config, workplace.folder, f"{spec.source}: command")
     own = spec.own.kind if spec.own is not None else None
     handle = executor.submit(PREPARE if own is None else PREPARE_OWN[own], payload)
     waiting = {handle}

@@ -76,6 +76,8 @@ _SHOWN = 0.2
 
 _CHUNK = 1 << 16
 
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
 # preparing
 
 
@@ -532,6 +534,8 @@ def _environment(cohort: Cohort, trial: Trial, scratch: str) -> dict[str, str]:
     environment = dict(os.environ)
     # Metrics are to come when they are printed, not when some buffer is full.
     environment.setdefault("PYTHONUNBUFFERED", "1")
+    for name in _THREADS:  # As in worker processes, whatever the executor.
+        environment.setdefault(name, "1")
     if "PYTHONPATH" in environment:  # It runs in another folder than this process.
         paths = environment["PYTHONPATH"].split(os.pathsep)
         environment["PYTHONPATH"] = os.pathsep.join(

@@ -591,6 +591,76 @@ def test_a_loop(here: Path) -> None:
     assert changed.code == 2 and "the source of the loop has changed" in changed.err
 
 
+SCHEDULED = """\
+def train(trial):
+    for step in range(100):
+        trial.report(step, loss=abs(trial.lr_at(step, 100)))
+    try:
+        trial.lr_at(100, 100)
+    except ValueError as error:
+        assert "0 to 99" in str(error)
+"""
+
+
+def test_a_loop_follows_the_schedules_it_searches(here: Path) -> None:
+    from lrsearch.schedules import multipliers
+
+    (here / "my_loop.py").write_text(SCHEDULED)
+    cosine = {"name": "cosine", "final": {"min": 0.1, "max": 0.3, "points": 1}}
+    search = {"schedule": [cosine]}
+    (here / "odd.yaml").write_text(loop_spec(search=search, params={"lr": 2, "warmup": "10ba"}))
+    arguments = ("grid", "odd.yaml", "--allow-import", "my_loop", "--executor", "inline")
+    said = lrsearch(*arguments, "--json")
+    assert said.code == 0, said
+    report = json.loads(said.out)
+    shown = [point["params"] for point in report["points"]]
+    assert shown == [{"schedule": "cosine", "schedule.final": 0.2}]
+    curve = json.loads((here / "runs/odd/curves/000001.json").read_text())
+    expected = 2 * multipliers(
+        {"name": "cosine", "final": 0.2},
+        {"for": "10ba", "shape": "linear", "start": 0.01},
+        budget=100,
+        samples=1,
+        batch_size=1,
+    )
+    assert curve["loss"] == pytest.approx(list(expected))
+    assert "1 point measured" in lrsearch(*arguments, "--dry-run").out
+    exported = yaml.safe_load(lrsearch("export", "odd.yaml").out)
+    assert exported["params"]["schedule"] == {"name": "cosine", "final": 0.2}
+    fixed = ("--set", "params.schedule={name: cosine, final: 0.2}", "--dry-run")
+    assert "would train 0 trials" in lrsearch(*arguments, *fixed).out
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"params": {"lr": 1, "schedule": "exponential"}}, "'every' is in epochs"),
+        ({"params": {"lr": 1, "warmup": "60sp"}}, "'for' is in samples"),
+        ({"params": {"schedule": "cosine"}}, "a schedule needs a parameter lr"),
+        ({"search": {"lr": [1], "schedule": ["plateau"]}}, "plateau follows evaluations"),
+        ({"search": {"lr": [1], "schedule": ["cosin"]}}, "did you mean 'cosine'?"),
+        ({"search": {"lr": [1], "schedule": "cosine"}}, "searched by a list of options"),
+        (
+            {"search": {"lr": [1], "schedule": [{"name": "step", "every": {"min": "1ep"}}]}},
+            "'max' is missing",
+        ),
+        (
+            {
+                "search": {
+                    "lr": [1],
+                    "schedule": [{"name": "step", "every": {"min": "1ep", "max": "2ep"}}],
+                }
+            },
+            "'every' is in epochs",
+        ),
+    ],
+)
+def test_a_schedule_that_a_loop_cannot_follow(here: Path, more: dict[str, Any], told: str) -> None:
+    (here / "odd.yaml").write_text(loop_spec(**{"search": {}} | more))
+    said = lrsearch("check", "odd.yaml", "--allow-import", "my_loop")
+    assert said.code == 2 and told in said.err, said
+
+
 @pytest.mark.parametrize(
     ("path", "told"),
     [

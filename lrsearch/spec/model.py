@@ -18,6 +18,9 @@ from lrsearch.trial import Config, Objective, Point
 TRAINING_VERSION = 1
 """Part of every trial key: raised when the same config comes to mean another training."""
 
+SCHEDULING = ("schedule", "warmup")
+"""Parameters of a loop that have the grammar of `train`."""
+
 DEFAULTS = {"schedule": "constant", "optimizer": "sgd"}
 """What `train` names where the spec names none."""
 
@@ -162,8 +165,10 @@ def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]
     or {"loop", "params"}.
     """
     if spec.own is not None:
-        params = {**spec.train, **point}
-        return {spec.own.kind: spec.own.text, "params": copy.deepcopy(params)}
+        params = copy.deepcopy(dict(spec.train))
+        for path, value in point.items():
+            params[path] = copy.deepcopy(complete_group(_own_group(spec.own, path), value))
+        return {spec.own.kind: spec.own.text, "params": params}
     config: dict[str, Any] = {
         "data": copy.deepcopy(dict(spec.data)),
         "model": copy.deepcopy(dict(spec.model)),
@@ -183,19 +188,23 @@ def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]
     return config
 
 
+def _own_group(own: Own, path: str) -> str:
+    """The group of the catalogue that a parameter of an own training is of: a loop's schedule and
+    warmup are those that `trial.lr_at` follows. "" for all others."""
+    return path if own.kind == "loop" and path in SCHEDULING else ""
+
+
 def locate(spec: Spec, config: Config, task: str | None = None) -> dict[str, Any] | None:
     """The point of the spec's space that resolves to `config`, None where there is none."""
     point: dict[str, Any] = {}
-    if spec.own is not None:
-        names = [name for name, _ in spec.space.dimensions]
-        point = {name: config["params"][name] for name in names if name in config["params"]}
-    for path, dimension in spec.space.dimensions if spec.own is None else ():
+    for path, dimension in spec.space.dimensions:
         try:
-            value = get_path(config, config_path(path))
+            value = get_path(config, config_path(path) if spec.own is None else f"params.{path}")
         except KeyError:
             return None
         if isinstance(dimension, Choice):
-            found = _locate_option(path, dimension, value, config)
+            group = path if spec.own is None else _own_group(spec.own, path)
+            found = _locate_option(group, dimension, value, config)
             if found is None:
                 return None
             value = found[0]
@@ -340,12 +349,10 @@ def flatten(space: Space, config: Config) -> dict[str, Any]:
     """Every value in which points of the space can differ, flat: {"lr": 0.1, "schedule":
     "one_cycle", "schedule.pct_start": 0.3}. An optimizer's own rate is `lr`."""
     flat: dict[str, Any] = {}
-    if "params" in config:
-        params = config["params"]
-        return {path: params[path] for path, _ in space.dimensions if path in params}
+    own = "params" in config
     for path, dimension in space.dimensions:
         try:
-            value = get_path(config, config_path(path))
+            value = get_path(config, f"params.{path}" if own else config_path(path))
         except KeyError:
             continue
         if not isinstance(value, Mapping):
@@ -355,14 +362,14 @@ def flatten(space: Space, config: Config) -> dict[str, Any]:
         if title is not None:
             flat[path] = title
         for name in _distinguishing(dimension, title):
-            if path == "optimizer" and name == "lr":
+            if path == "optimizer" and name == "lr" and not own:
                 continue
             try:
                 flat[f"{path}.{name}"] = get_path(value, name)
             except KeyError:
                 continue
         options = dimension.options if isinstance(dimension, Choice) else ()
-        if path == "optimizer" and any(map(_carries_rate, options)):
+        if path == "optimizer" and any(map(_carries_rate, options)) and not own:
             # Where one option has its own rate, the rates of all may differ.
             flat["lr"] = config["train"]["lr"]
     return flat

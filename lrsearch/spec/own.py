@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lrsearch import catalogue
+from lrsearch import catalogue, duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import suggest
 from lrsearch.space import Dimension, Space
 from lrsearch.spec.commandline import GIVEN, placeholders, split_words
 from lrsearch.spec.document import Path
-from lrsearch.spec.model import Own
+from lrsearch.spec.model import SCHEDULING, Own, complete_group
 from lrsearch.spec.values import show
 
 if TYPE_CHECKING:  # It is part of that reader, which imports this module.
@@ -55,8 +56,13 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
                 f"'{key}' has no place beside {kind}, which brings its own",
                 f"values that the {kind} takes belong under params, or under search",
             )
-    params = _read_params(reader, top.get("params"))
-    dimensions = _read_search(reader, top.get("search"))
+    grouped = SCHEDULING if kind == "loop" else ()
+    params = _read_params(reader, top.get("params"), grouped)
+    dimensions = _read_search(reader, top.get("search"), grouped)
+    for name in grouped:
+        if (name in params or name in dimensions) and not {"lr"} & {*params, *dimensions}:
+            place: Path = ("search" if name in dimensions else "params", name)
+            reader.fault(place, f"a {name} needs a parameter lr, which it multiplies")
     for name in dimensions:
         if name in params:
             reader.notes.append(f"{name} is both fixed and searched: the search wins")
@@ -110,17 +116,54 @@ def _check_command(
         )
 
 
-def _read_params(reader: Reader, raw: Any) -> dict[str, Any]:
+def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, Any]:
     if raw is None:
         return {}
     if not isinstance(raw, Mapping):
         reader.fault(("params",), f"{show(raw)} is no mapping of parameters to values")
         return {}
-    return {
-        name: _read_value(reader, ("params", name), name, value)
-        for name, value in raw.items()
-        if _check_name(reader, ("params", name), name)
-    }
+    found = {}
+    for name, value in raw.items():
+        path: Path = ("params", name)
+        if name in grouped:
+            group = reader.warmup(path, value) if name == "warmup" else None
+            if name == "schedule":
+                group = reader.named_or_imported(name, path, value)
+            _check_schedule(reader, path, name, group, Space(()))
+            found[name] = group
+        elif _check_name(reader, path, name):
+            found[name] = _read_value(reader, path, name, value)
+    return found
+
+
+def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Space) -> None:
+    """What of a schedule or a warmup means nothing where only steps are known, and a loop that
+    brings its own code and its own metrics."""
+    if not isinstance(value, Mapping) or not reader.sound(".".join(map(str, path))):
+        return
+    if "class_path" in value:
+        reader.fault(path, "a loop that has code for a schedule needs none of lrsearch's")
+        return
+    if value.get("name") == "plateau":
+        reader.fault(path, "plateau follows evaluations: your loop has to do that by itself")
+        return
+    units = {name: getattr(part, "unit", "") for name, part in space.dimensions}
+    for argument, given in {**complete_group(name, value), **units}.items():
+        # Of a searched one the unit is all there is; the default of another counts, too.
+        found = {given} if argument in units else set(_units(given))
+        for unit in sorted(found & {"ep", "sp"}):
+            what = {"ep": "epochs", "sp": "samples"}[unit]
+            message = f"'{argument}' is in {what}, and only the steps are known here"
+            reader.fault(path, message, "give it in steps (100ba) or as a share (0.1dur)")
+
+
+def _units(value: Any) -> Iterator[str]:
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _units(part)
+    elif isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            yield duration.parse(value).unit
 
 
 def _read_value(reader: Reader, path: Path, name: str, raw: Any) -> Any:
@@ -143,7 +186,7 @@ def _holds_nul(value: Any) -> bool:
     return isinstance(value, str) and "\0" in value
 
 
-def _read_search(reader: Reader, raw: Any) -> dict[str, Dimension]:
+def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, Dimension]:
     found: dict[str, Dimension] = {}
     if raw is None:
         return found
@@ -152,6 +195,16 @@ def _read_search(reader: Reader, raw: Any) -> dict[str, Dimension]:
         return found
     for name, value in raw.items():
         path: Path = ("search", name)
+        if name in grouped:
+            options = reader.options(path, name, value) if isinstance(value, list) else None
+            if not isinstance(value, list):
+                hint = f"write {name}: [a, b]; an option may hold ranges of its own"
+                reader.fault(path, f"a {name} is searched by a list of options", hint)
+            for at, option in enumerate(options.options if options else ()):
+                _check_schedule(reader, (*path, at), name, option.value, option.space)
+            if options is not None:
+                found[name] = options
+            continue
         if not _check_name(reader, path, name):
             continue
         if isinstance(value, list):

@@ -16,8 +16,11 @@ import traceback
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import LrsearchError, Stopped
+from lrsearch.schedules import multipliers
 from lrsearch.train.device import find_device
 from lrsearch.train.importing import importable, source_hashes
 from lrsearch.train.loops import find_loop
@@ -45,6 +48,27 @@ class LoopTrial:
 
     def _stop(self, *_: object) -> None:
         self._stopped = True
+
+    def lr_at(self, step: int, total: int) -> float:
+        """The learning rate of a step (from 0) of `total`: the parameter `lr`, times the schedule
+        and the warmup where there are such parameters.
+
+        Raises ValueError for a step that is none of them, or a schedule that does not fit.
+        """
+        if not 0 <= step < total:
+            raise ValueError(f"lr_at: step {step} is none of {total}, which are 0 to {total - 1}")
+        if "lr" not in self.params:
+            raise ValueError("lr_at: there is no parameter lr")
+        multiplier = multipliers(
+            self.params.get("schedule") or {"name": "constant"},
+            self.params.get("warmup"),
+            budget=total,
+            # No duration is in their units.
+            samples=total,
+            batch_size=1,
+            steps=np.array([step], dtype=np.float64),
+        )
+        return float(self.params["lr"]) * float(multiplier[0])
 
     def report(self, step: int, **metrics: float) -> None:
         """Report metrics after a step (a whole number from 0): anything that `float` takes.

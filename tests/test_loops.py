@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -239,6 +242,58 @@ def test_nothing_runs_before_it_is_allowed(here: Path) -> None:
     trained = (here / "seen.jsonl").read_text()
     assert lrsearch("report", "mine.yaml").code == 0
     assert (here / "seen.jsonl").read_text() == trained
+
+
+def on_a_terminal(answer: bytes, *arguments: str) -> tuple[int, str]:
+    """A command's exit code and all that a terminal shows of it; `answer` is typed when asked."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "lrsearch", *arguments])
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux' way to say that it is over
+        while data := os.read(terminal, 4096):
+            asked = b"[y/N]" in shown
+            shown += data
+            if b"[y/N]" in shown and not asked:
+                os.write(terminal, answer)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    os.close(terminal)
+    return code, shown.decode()
+
+
+def test_a_person_is_asked_once_for_each_command(here: Path) -> None:
+    grid = ("grid", "mine.yaml", "--quiet", "--set", "search.lr=[1.0]", "--executor", "inline")
+    code, shown = on_a_terminal(b"n\n", *grid)
+    assert code == 2 and "train.py --lr {lr}" in shown and not (here / "runs").exists()
+    code, shown = on_a_terminal(b"y\n", *grid)
+    assert code == 0 and "Allow it?" in shown
+    code, shown = on_a_terminal(b"", *grid)
+    assert code == 0 and "Allow it?" not in shown
+    code, shown = on_a_terminal(b"n\n", *grid, "--set", "command=echo {lr} {batch_size}")
+    assert code == 2 and "Allow it?" in shown, "another command is another question"
+
+
+@pytest.mark.parametrize(
+    ("command", "files"),
+    [
+        ("python train.py --config=conf/{name}.yaml", ["train.py", "conf/small.yaml"]),
+        ("python -m pack.main", ["pack/main.py"]),
+        ("python -m pack", ["pack/__main__.py"]),
+        ("cat ../outside.txt conf missing.py '{name}.txt'", []),
+    ],
+)
+def test_the_files_that_a_command_names(tmp_path: Path, command: str, files: list[str]) -> None:
+    folder = tmp_path / "spec"
+    for name in ("train.py", "conf/small.yaml", "pack/main.py", "pack/__main__.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (tmp_path / "outside.txt").write_text("")
+    found = commands.file_hashes({"command": command, "params": {"name": "small"}}, str(folder))
+    assert found == {name: hashlib.sha256(name.encode()).hexdigest() for name in files}
+    for name in files:
+        (folder / name).write_text("changed")
+    again = commands.file_hashes({"command": command, "params": {"name": "small"}}, str(folder))
+    assert all(again[name] != found[name] for name in files)
 
 
 # how a trial may end

@@ -11,6 +11,7 @@ from pathlib import Path
 import typer
 
 from lrsearch.errors import CommandRefused, UsageError
+from lrsearch.report.text import one_line
 from lrsearch.spec import Spec, check_imports, needed_imports
 
 
@@ -50,18 +51,19 @@ def allow_command(spec: Spec, given: bool) -> None:
         return
     remembered = _remembered()
     folder = str(spec.folder.resolve())
+    shown = one_line(spec.own.text)  # No escape sequence may hide a part of it.
     # No module is called that: one file remembers both.
     entry = f"$ {spec.own.text}"
     if given or entry in remembered.get(folder, ()):
         return
     if sys.stdin.isatty() and sys.stderr.isatty():
-        question = f"{spec.source} runs, in {folder}:\n  {spec.own.text}\nAllow it?"
+        question = f"{spec.source} runs, in {folder}:\n  {shown}\nAllow it?"
         if typer.confirm(question, err=True):
             remembered[folder] = sorted({*remembered.get(folder, ()), entry})
             _remember(remembered)
             return
     raise CommandRefused(
-        f"it runs a command, which is not allowed here: {spec.own.text}",
+        f"it runs a command, which is not allowed here: {shown}",
         where=spec.source,
         hint="if you trust it: --allow-command",
     )

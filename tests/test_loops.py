@@ -22,6 +22,7 @@ import yaml
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
+from lrsearch.errors import ModelError
 from lrsearch.store import read
 from lrsearch.train import commands
 from lrsearch.trial import (
@@ -496,7 +497,15 @@ def test_a_command_ends_with_its_driver_and_the_search_goes_on(
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks a parent up in /proc")
-def test_a_command_ends_with_its_worker(here: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        (1, "whoever watched over it was killed"),
+        (2, "the worker process was lost: killed by SIGKILL"),
+    ],
+    ids=["keeper", "worker"],
+)
+def test_a_command_ends_with_whoever_runs_it(here: Path, place: int, reason: str) -> None:
     write(here, SLOW, {"search": {"kind": ["plain", "quick"]}})
     driver = start("grid", "odd.yaml", "--allow-command", "--workers", "1")
     process = int(wait_for(here / "pid"))
@@ -504,12 +513,12 @@ def test_a_command_ends_with_its_worker(here: Path) -> None:
     for _ in range(2):  # the keeper, and its worker
         status = Path(f"/proc/{parents[-1]}/status").read_text()
         parents.append(int(re.findall(r"PPid:\s+(\d+)", status)[0]))
-    os.kill(parents[2], signal.SIGKILL)
+    os.kill(parents[place], signal.SIGKILL)
     _, said = driver.communicate(timeout=20)
     assert driver.returncode == 0, said
     assert gone(process, commands.GRACE + 2.0) and gone(parents[1], commands.GRACE + 2.0)
     found = results(here, "odd")
-    assert found["plain"].reason == "the worker process was lost: killed by SIGKILL"
+    assert found["plain"].reason == reason
     assert found["quick"].outcome == "completed"
 
 
@@ -572,6 +581,26 @@ def test_a_verdict_stops_a_trial(here: Path, kind: str) -> None:
     assert 10 <= ended.result.steps < 1000 and ended.curve["step"][-1] == ended.result.steps
     if kind == "loop":
         assert int((here / "stopped").read_text()) < 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "name"),
+    [
+        ("command", f"{sys.executable} train.py --lr 1 --batch-size 1", "train.py"),
+        ("loop", "my_loop.train", "my_loop.train"),
+    ],
+)
+def test_what_changes_meanwhile_is_not_measured(
+    here: Path, kind: str, text: str, name: str
+) -> None:
+    (here / "my_loop.py").write_text(LOOP)
+    trial = Trial(1, "", {kind: text, "params": {}}, seed=0)
+    workplace = Workplace("cpu", str(here), ("my_loop",))
+    objective = Objective("loss", "min")
+    cohort = Cohort((trial,), Plan(), workplace, objective, source_hashes={name: "another"})
+    with pytest.raises(ModelError, match="changed meanwhile"):
+        list(commands.run(cohort))
+    assert not (here / "seen.jsonl").exists()
 
 
 # a loop

@@ -323,7 +323,31 @@ class Process:
         self.error = ""
         self.over = False
         self._lines: list[bytes] = []
-        scratch = tempfile.mkdtemp(prefix="lrsearch-")
+        self._scratch = tempfile.mkdtemp(prefix="lrsearch-")
+        try:
+            told = self._start(cohort, trial, self._scratch)
+        except BaseException:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            raise
+        assert self._keeper.stdin and self._keeper.stdout and self._keeper.stderr
+        self._told = told
+        loop = "loop" in trial.config
+        # What a loop prints is output, whatever it looks like: it has a better way to report.
+        self._out = Stream(None if loop else self._lines.append)
+        self._errors = Stream(None)
+        self._reported = Stream(self._lines.append)
+        self._streams = {
+            self._keeper.stdout.fileno(): self._out,
+            self._keeper.stderr.fileno(): self._errors,
+        }
+        self._file = self._metrics.open("rb", buffering=0)
+        self._selector = selectors.DefaultSelector()
+        for descriptor in (*self._streams, told):
+            os.set_blocking(descriptor, False)
+            self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def _start(self, cohort: Cohort, trial: Trial, scratch: str) -> int:
+        """Start the keeper; the descriptor that it tells its status by."""
         self._metrics = Path(scratch, "metrics.jsonl")
         self._metrics.touch()
         Path(scratch, "params.json").write_text(json.dumps(trial.config["params"]), "utf-8")
@@ -347,26 +371,10 @@ class Process:
             )
         except OSError:
             os.close(told)
-            shutil.rmtree(scratch, ignore_errors=True)
             raise
         finally:
             os.close(telling)
-        assert self._keeper.stdin and self._keeper.stdout and self._keeper.stderr
-        self._told = told
-        loop = "loop" in trial.config
-        # What a loop prints is output, whatever it looks like: it has a better way to report.
-        self._out = Stream(None if loop else self._lines.append)
-        self._errors = Stream(None)
-        self._reported = Stream(self._lines.append)
-        self._streams = {
-            self._keeper.stdout.fileno(): self._out,
-            self._keeper.stderr.fileno(): self._errors,
-        }
-        self._file = self._metrics.open("rb", buffering=0)
-        self._selector = selectors.DefaultSelector()
-        for descriptor in (*self._streams, told):
-            os.set_blocking(descriptor, False)
-            self._selector.register(descriptor, selectors.EVENT_READ)
+        return told
 
     def wait(self, timeout: float) -> None:
         """Take in what comes first, for at most so many seconds."""
@@ -450,6 +458,7 @@ class Process:
         self._keeper.stderr.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._keeper.wait(2 * GRACE)
+        shutil.rmtree(self._scratch, ignore_errors=True)  # The keeper has, unless it was killed.
 
 
 def _read(descriptor: int) -> bytes | None:

@@ -8,12 +8,15 @@
     ├── DataError            data that are missing, malformed or too small
     ├── ModelError           a model (or other named code) that cannot be built
     ├── ImportRefused        a spec names code nobody allowed
+    ├── CommandRefused       a spec runs a command nobody allowed
     ├── RunError             a run folder that cannot be used as asked
     │   ├── RunLocked        another process is writing it
     │   ├── RunDamaged       a journal line that fails its checksum
     │   └── SpecRefused      no stored trial belongs to the spec
     ├── StorageFull          the disk is full (exit 1)
     └── TooManyFailures      more trials failed than `max_failures` allows (exit 1)
+
+`Stopped` is no error: it ends a person's own training loop that is to stop.
 
 Anything else that escapes is a bug: it shows its traceback and exits 1.
 """
@@ -93,6 +96,15 @@ class ModelError(LrsearchError):
 
 class ImportRefused(LrsearchError):
     """A spec names code outside lrsearch and torch.nn, and nobody allowed it."""
+
+
+class CommandRefused(LrsearchError):
+    """A spec runs a command, and nobody allowed it."""
+
+
+class Stopped(Exception):
+    """Raised by `trial.report` in a person's own training loop when the trial is to stop. To let
+    it pass is enough."""
 
 
 class RunError(LrsearchError):

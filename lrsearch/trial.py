@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any
 
 Config = Mapping[str, Any]
-"""A resolved training: {"data": {...}, "model": {...}, "train": {...}}, every default filled."""
+"""A resolved training: {"data": {...}, "model": {...}, "train": {...}}, every default filled; of a
+person's own {"command": text, "params": {...}} or {"loop": class path, "params": {...}}."""
 
 Point = Mapping[str, Any]
 """One value for every searched parameter, by its dotted path; a choice between mappings holds
@@ -87,6 +88,7 @@ class Cohort:
     `rungs` are the steps at which a trial waits for a verdict. Weights of a completed trial
     come back only when its objective is at least as good as `bar` (None: always). `data_hash` and
     `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
+    `timeout` (seconds a trial) and `run` (its name) are for a person's own training.
     """
 
     trials: tuple[Trial, ...]
@@ -97,6 +99,8 @@ class Cohort:
     rungs: tuple[int, ...] = ()
     data_hash: str = ""
     source_hashes: Mapping[str, str] = field(default_factory=dict)
+    timeout: float | None = None
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,8 @@ class Measurement:
 @dataclass(frozen=True)
 class Result:
     """What a trial came to. `last` and `best` hold validation metrics, `best` each metric's own
-    best over the evaluations, the step it was reached at in `best_step`."""
+    best over the evaluations, the step it was reached at in `best_step`. Of a metric that only the
+    spec knows the direction of, `best` has both ends: `cost:min` and `cost:max`."""
 
     outcome: Outcome
     steps: int
@@ -158,7 +163,10 @@ class Result:
         """The objective of a completed trial, None for any other."""
         if self.outcome is not Outcome.COMPLETED:
             return None
-        return (self.last if objective.at == "last" else self.best).get(objective.metric)
+        metric = objective.metric
+        if objective.at == "last":
+            return self.last.get(metric)
+        return self.best.get(f"{metric}:{objective.goal}", self.best.get(metric))
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,8 @@ class Started:
 
 @dataclass(frozen=True)
 class Measured:
-    """An evaluation of a trial. `steps` is the whole budget in steps, for progress."""
+    """An evaluation of a trial. `steps` is the whole budget in steps, for progress; 0 where nobody
+    knows it."""
 
     trial: int
     measurement: Measurement

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from lrsearch.catalogue import METRICS
@@ -37,8 +37,9 @@ class Requirement:
         return bool(_COMPARE[self.comparison](best_last_metrics[self.metric], self.bound))
 
 
-def parse_requirement(text: str) -> Requirement:
-    """Read a requirement. Raises UsageError for anything but metric, comparison, finite number."""
+def parse_requirement(text: str, known: Collection[str] | None = tuple(METRICS)) -> Requirement:
+    """Read a requirement on a metric of `known` (None: of any name). Raises UsageError for anything
+    but metric, comparison, finite number."""
     match = _PATTERN.fullmatch(text)
     bound = math.nan
     if match:
@@ -51,8 +52,8 @@ def parse_requirement(text: str) -> Requirement:
             f"--require {text!r}: a requirement is a metric, one of {', '.join(_COMPARE)}, "
             'and a number: "accuracy>=0.95"'
         )
-    if match[1] not in METRICS:
+    if known is not None and match[1] not in known:
         raise UsageError(
-            f"--require {text!r}: unknown metric {match[1]!r}; {suggest(match[1], METRICS)}"
+            f"--require {text!r}: unknown metric {match[1]!r}; {suggest(match[1], known)}"
         )
     return Requirement(match[1], match[2], bound)

@@ -26,11 +26,16 @@ def check(
     from lrsearch.cli.consent import allowed_imports
     from lrsearch.report.text import fill
     from lrsearch.spec import read_spec
-    from lrsearch.spec.summary import describe
+    from lrsearch.spec.commandline import check_program
+    from lrsearch.spec.model import resolve
+    from lrsearch.spec.summary import describe, first_point
 
     try:
         spec = read_spec(config, set_ or ())
         allowed_imports(spec, allow_import)
+        if spec.own is not None and spec.own.kind == "command":
+            first = resolve(spec, first_point(spec.space))
+            check_program(first, str(spec.folder), f"{spec.source}: command")
     except LrsearchError as error:
         if not json:
             raise
@@ -65,7 +70,7 @@ def show(
     from lrsearch.spec import read_spec
 
     spec = read_spec(config, set_ or ())
-    curves = _curves(spec)
+    curves = _curves(spec) if spec.own is None else []
     if json:
         _print_json(spec, curves)
         return

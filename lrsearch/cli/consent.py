@@ -1,4 +1,5 @@
-"""Who may import what: `--allow-import`, or a question asked once and remembered."""
+"""What of a spec may run: `--allow-import`, `--allow-command`, or a question asked once and
+remembered."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import typer
 
-from lrsearch.errors import UsageError
+from lrsearch.errors import CommandRefused, UsageError
+from lrsearch.report.text import one_line
 from lrsearch.spec import Spec, check_imports, needed_imports
 
 
@@ -38,6 +40,33 @@ def allowed_imports(spec: Spec, given: Sequence[str] | None) -> tuple[str, ...]:
             _remember(remembered)
     check_imports(spec, allowed)
     return allowed
+
+
+def allow_command(spec: Spec, given: bool) -> None:
+    """Raises CommandRefused for a spec with a command that nobody allowed; on a terminal the
+    person is asked, and a yes to this very command is kept for the spec's folder."""
+    if spec.own is None or spec.own.kind != "command":
+        if given:
+            raise UsageError("the spec has no command to allow", where="--allow-command")
+        return
+    remembered = _remembered()
+    folder = str(spec.folder.resolve())
+    shown = one_line(spec.own.text)  # No escape sequence may hide a part of it.
+    # No module is called that: one file remembers both.
+    entry = f"$ {spec.own.text}"
+    if given or entry in remembered.get(folder, ()):
+        return
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        question = f"{spec.source} runs, in {folder}:\n  {shown}\nAllow it?"
+        if typer.confirm(question, err=True):
+            remembered[folder] = sorted({*remembered.get(folder, ()), entry})
+            _remember(remembered)
+            return
+    raise CommandRefused(
+        f"it runs a command, which is not allowed here: {shown}",
+        where=spec.source,
+        hint="if you trust it: --allow-command",
+    )
 
 
 def _file() -> Path:

@@ -34,6 +34,9 @@ AllowImport = Annotated[
         help="Let the spec import code of this top-level module. Repeatable.",
     ),
 ]
+AllowCommand = Annotated[
+    bool, typer.Option("--allow-command", help="Let the spec run its command.")
+]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -14,6 +14,7 @@ from lrsearch.cli.closing import say
 from lrsearch.cli.stored import open_stored, view_run
 from lrsearch.errors import UsageError, suggest
 from lrsearch.report.view import RunView
+from lrsearch.spec.model import Spec
 
 
 def read_result(folder: Path) -> RunView:
@@ -49,8 +50,20 @@ def meet(view: RunView, requirement: Requirement | None) -> None:
         raise typer.Exit(3)
 
 
-def check_metric(requirement: Requirement, task: str) -> None:
-    """Raises UsageError for a required metric that data of this task do not have."""
+def check_metric(requirement: Requirement, spec: Spec, task: str | None = None) -> None:
+    """Raises UsageError for a required metric that data of this task do not have; of an own
+    training only the objective's is known to be measured."""
+    if spec.own is not None:
+        if requirement.metric != spec.metric:
+            raise UsageError(
+                f"'{requirement.metric}' is not the objective's metric, and no other is sure to be "
+                f"reported by a {spec.own.kind}",
+                where=f"--require {requirement}",
+                hint=suggest(requirement.metric, [spec.metric or ""]),
+            )
+        return
+    task = task or spec.task
+    assert task is not None
     known = [name for name, (_, tasks, _) in METRICS.items() if task in tasks]
     if requirement.metric not in known:
         raise UsageError(

@@ -36,8 +36,10 @@ def show_plan(
     print(f"{strategy} would train {planned}{later}")
     done = sum(ledger.judge(entry)[0] is not None for entry in measured)
     print(f"  on {facts.device_name}; {count(done, 'point')} measured in {folder}")
-    samples = max(facts.train_samples)
-    steps = {steps_of(trial.config, samples) for trial in trials.values()}
+    steps = set()
+    if spec.own is None:
+        samples = max(facts.train_samples)
+        steps = {steps_of(trial.config, samples) for trial in trials.values()}
     if steps:
         few, many = min(steps), max(steps)
         print(f"  a trial takes {few:,} steps" if few == many else f"  {few:,} to {many:,} steps")

@@ -72,6 +72,7 @@ def export(
     workers: options.Workers = None,
     device: options.Device = "auto",
     allow_import: options.AllowImport = None,
+    allow_command: options.AllowCommand = False,
 ) -> None:
     """Write the best point as a complete spec with nothing left to search."""
     from lrsearch.cli.stored import open_stored, view_run
@@ -101,7 +102,14 @@ def export(
     if verify:
         from lrsearch.cli.verifying import check_point
 
-        check_point(run, point, device=device, workers=workers, allow_import=allow_import)
+        check_point(
+            run,
+            point,
+            device=device,
+            workers=workers,
+            allow_import=allow_import,
+            allow_command=allow_command,
+        )
 
 
 def _write(text: str, output: Path, force: bool) -> None:
@@ -115,8 +123,11 @@ def _write(text: str, output: Path, force: bool) -> None:
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
     following = ["lrsearch", "grid", str(output)]
-    for module in needed_imports(read_spec(output)):
+    spec = read_spec(output)
+    for module in needed_imports(spec):
         following += ["--allow-import", module]
+    if spec.own is not None and spec.own.kind == "command":
+        following += ["--allow-command"]
     say(f"wrote {output}; train it with: {shlex.join(following)}")
 
 

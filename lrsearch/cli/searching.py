@@ -74,6 +74,7 @@ def make_command(strategy: str) -> Callable[..., None]:
         engine: Engine = "auto",
         lanes: Lanes = None,
         allow_import: options.AllowImport = None,
+        allow_command: options.AllowCommand = False,
         fresh: Fresh = False,
         retry_failed: RetryFailed = False,
         yes: Yes = False,
@@ -101,6 +102,7 @@ def _search(
     engine: str,
     lanes: int | None,
     allow_import: Sequence[str] | None,
+    allow_command: bool,
     fresh: bool,
     retry_failed: bool,
     yes: bool,
@@ -111,7 +113,8 @@ def _search(
     all_: bool,
 ) -> None:
     from lrsearch.analysis.requirement import parse_requirement
-    from lrsearch.cli.consent import allowed_imports
+    from lrsearch.catalogue import METRICS
+    from lrsearch.cli import consent
     from lrsearch.cli.output import (
         check_metric,
         meet,
@@ -139,11 +142,20 @@ def _search(
             where="--lanes",
             hint="leave it out, or use --engine fused or auto",
         )
-    requirement = parse_requirement(require) if require is not None else None
     spec = read_spec(config, set_ or ())
+    metrics = tuple(METRICS) if spec.own is None else None
+    requirement = parse_requirement(require, metrics) if require is not None else None
     if requirement is not None and spec.task is not None:
-        check_metric(requirement, spec.task)
-    allowed = allowed_imports(spec, allow_import)
+        check_metric(requirement, spec)
+    if spec.own is not None and (engine == "fused" or lanes is not None):
+        raise UsageError(
+            f"the trials of a {spec.own.kind} train one by one, each in a process of its own",
+            where="--lanes" if lanes is not None else "--engine",
+            hint="leave it out; --workers says how many train at once",
+        )
+    allowed = consent.allowed_imports(spec, allow_import)
+    if not dry_run:
+        consent.allow_command(spec, allow_command)
     check_search(strategy, spec, large=yes)
     folder = runs / spec.name
     if is_locked(folder):
@@ -168,7 +180,13 @@ def _search(
     ):
         if value != usual:
             again += [option, str(value)]
-    flags = {"--retry-failed": retry_failed, "--yes": yes, "--quiet": quiet, "--json": json}
+    flags = {
+        "--allow-command": allow_command,
+        "--retry-failed": retry_failed,
+        "--yes": yes,
+        "--quiet": quiet,
+        "--json": json,
+    }
     again += [flag for flag, on in {**flags, "--all": all_, "--fresh": fresh}.items() if on]
     progress = Progress(quiet=quiet)
     for note in spec.notes:
@@ -177,12 +195,15 @@ def _search(
         try:
             place = closing.enter_context(make_executor(executor, workers, device))
             workers_used = count(place.capacity, "worker")
-            progress.note(f"starting {workers_used}, loading the data, building the model")
+            first = "loading the data, building the model"
+            if spec.own is not None:
+                first = f"looking at the {spec.own.kind}"
+            progress.note(f"starting {workers_used}, {first}")
             facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
             for note in facts.notes:
                 progress.note(note)
             if requirement is not None:
-                check_metric(requirement, facts.task)
+                check_metric(requirement, spec, facts.task)
             if dry_run:
                 from lrsearch.cli.planning import show_plan
 

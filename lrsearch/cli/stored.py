@@ -172,6 +172,8 @@ def ranges(spec: Spec) -> list[Range]:
 
 def _limits(spec: Spec, name: str) -> tuple[float | None, float | None]:
     """The catalogue's bounds of a parameter by its id in the space."""
+    if spec.own is not None:
+        return (None, None)
     head, _, last = name.rpartition(".")
     group, _, index = head.partition("[")
     if group not in catalogue.GROUPS:

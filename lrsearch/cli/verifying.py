@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import typer
 
+from lrsearch.cli import consent
 from lrsearch.cli.closing import say
-from lrsearch.cli.consent import allowed_imports
 from lrsearch.cli.searching import make_executor
 from lrsearch.cli.stored import StoredRun
 from lrsearch.report.text import count
@@ -25,12 +25,14 @@ def check_point(
     device: str,
     workers: int | None,
     allow_import: Sequence[str] | None,
+    allow_command: bool = False,
 ) -> None:
     """Train a point's trials by the solo engine and say on stderr how the objective compares;
     exits with 3 where it differs by more than seeds explain."""
     entry = next(each for each in run.ledger.entries.values() if each.number == point)
     trials = [run.ledger.trials[number] for number in run.ledger.latest(entry)]
-    allowed = allowed_imports(run.spec, allow_import)
+    allowed = consent.allowed_imports(run.spec, allow_import)
+    consent.allow_command(run.spec, allow_command)
     facts = Facts(**run.history.sessions[-1]["facts"])
     seeds = max(SEEDS, len({trial.seed for trial in trials}))
     say(f"training point {point} alone, with {count(seeds, 'seed')} ...")
@@ -42,6 +44,8 @@ def check_point(
             facts=facts,
             workplace=Workplace(device, str(run.spec.folder), allowed),
             objective=run.ledger.objective,
+            own=run.spec.own,
+            run=run.spec.name,
         )
     for line in describe(found, run.ledger.objective.metric):
         say(line)

@@ -335,9 +335,9 @@ def _failures(view: RunView) -> dict[str, list[int]]:
 def _cost(view: RunView) -> str:
     cost = view.cost
     trials, epochs, seconds = (cost[key] or 0.0 for key in ("trials", "trial_epochs", "seconds"))
-    text = (
-        f"{count(int(trials), 'trial')}, {format_value(float(epochs), 4)} epochs, "
-        f"{format_seconds(seconds)} of training"
-    )
+    parts = [count(int(trials), "trial")]
+    if epochs:  # Nobody knows those of a person's own training.
+        parts.append(f"{format_value(float(epochs), 4)} epochs")
+    text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     wall = cost.get("wall_seconds")
     return text if wall is None else f"{text} in {format_seconds(wall)}"

@@ -18,6 +18,8 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
 
     Code it names is found from the folder of the file, so a line says where that was.
     """
+    if spec.own is not None:
+        return _export_own(spec, config, objective, name)
     train = config["train"]
     parts = (config["data"], config["model"], train["schedule"], train["optimizer"])
     paths = [part["class_path"] for part in parts if "class_path" in part]
@@ -34,9 +36,31 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
         "seeds": spec.seeds,
         "seed": spec.seed,
     }
-    return head + yaml.dump(
-        document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
-    )
+    return head + _to_yaml(document)
+
+
+def _export_own(spec: Spec, config: Config, objective: Objective, name: str) -> str:
+    own = spec.own
+    assert own is not None
+    needs = f"--allow-import {own.text.split('.')[0]}" if own.kind == "loop" else "--allow-command"
+    folder = " ".join(str(spec.folder).split())
+    document: dict[str, Any] = {"name": name, own.kind: own.text}
+    if config["params"]:
+        document["params"] = copy.deepcopy(dict(config["params"]))
+    document["objective"] = {
+        "metric": objective.metric,
+        "goal": objective.goal,
+        "at": objective.at,
+    }
+    if own.timeout is not None:
+        document["timeout"] = f"{own.timeout:.12g}s"
+    document |= {"seeds": spec.seeds, "seed": spec.seed}
+    head = f"# Put this file into {folder}, where its {own.kind} runs, and pass {needs}\n"
+    return head + _to_yaml(document)
+
+
+def _to_yaml(document: dict[str, Any]) -> str:
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 class _Dumper(yaml.SafeDumper):

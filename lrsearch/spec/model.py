@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from lrsearch.trial import Config, Objective, Point
 
 TRAINING_VERSION = 1
 """Part of every trial key: raised when the same config comes to mean another training."""
+
+SCHEDULING = ("schedule", "warmup")
+"""Parameters of a loop that have the grammar of `train`."""
 
 DEFAULTS = {"schedule": "constant", "optimizer": "sgd"}
 """What `train` names where the spec names none."""
@@ -40,11 +43,26 @@ class BayesSettings:
 
 
 @dataclass(frozen=True)
+class Own:
+    """A person's own training: a `command` line, or a `loop`, the class path of a function.
+
+    `goal` is that of the objective's metric, `timeout` in seconds, of a trial.
+    """
+
+    kind: str
+    text: str
+    goal: str
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
 class Spec:
     """A spec as one file (and its overrides) gives it, checked.
 
     `data`, `model` and `train` are the fixed values with every default filled, except the loss
     and the metric, whose defaults follow the data. `document` is the plain YAML they came from.
+    Where the training is the person's `own`, `data` and `model` are empty and `train` holds the
+    fixed parameters.
     """
 
     name: str
@@ -65,10 +83,13 @@ class Spec:
     source: str
     text: str
     document: Mapping[str, Any]
+    own: Own | None = None
 
     @property
     def task(self) -> str | None:
-        """The data's task, None where only loading them can tell."""
+        """The data's task, None where only loading them can tell; the kind of an own training."""
+        if self.own is not None:
+            return self.own.kind
         source = catalogue.DATA.get(self.data.get("name", ""))
         return (source.task or self.data.get("task")) if source else None
 
@@ -81,7 +102,7 @@ class Spec:
     @property
     def folds(self) -> int | None:
         """The number of folds, None for a single split."""
-        validation = self.data["validation"]
+        validation = self.data.get("validation")
         return int(validation["folds"]) if isinstance(validation, Mapping) else None
 
     @property
@@ -100,6 +121,8 @@ class Spec:
 
     def objective(self, task: str) -> Objective:
         """What is compared, the metric's default following the task."""
+        if self.own is not None:
+            return Objective(self.metric or "", self.own.goal, self.at)
         metric = self.metric or catalogue.default_metric(task)
         return Objective(metric, catalogue.METRICS[metric][0], self.at)
 
@@ -138,8 +161,14 @@ def config_path(path: str) -> str:
 def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]:
     """The whole training at a point: {"data", "model", "train"}, every default filled.
 
-    With `task` None the loss may stay None.
+    With `task` None the loss may stay None. Of a person's own training: {"command", "params"},
+    or {"loop", "params"}.
     """
+    if spec.own is not None:
+        params = copy.deepcopy(dict(spec.train))
+        for path, value in point.items():
+            params[path] = copy.deepcopy(complete_group(_own_group(spec.own, path), value))
+        return {spec.own.kind: spec.own.text, "params": params}
     config: dict[str, Any] = {
         "data": copy.deepcopy(dict(spec.data)),
         "model": copy.deepcopy(dict(spec.model)),
@@ -159,16 +188,23 @@ def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]
     return config
 
 
+def _own_group(own: Own, path: str) -> str:
+    """The group of the catalogue that a parameter of an own training is of: a loop's schedule and
+    warmup are those that `trial.lr_at` follows. "" for all others."""
+    return path if own.kind == "loop" and path in SCHEDULING else ""
+
+
 def locate(spec: Spec, config: Config, task: str | None = None) -> dict[str, Any] | None:
     """The point of the spec's space that resolves to `config`, None where there is none."""
     point: dict[str, Any] = {}
     for path, dimension in spec.space.dimensions:
         try:
-            value = get_path(config, config_path(path))
+            value = get_path(config, config_path(path) if spec.own is None else f"params.{path}")
         except KeyError:
             return None
         if isinstance(dimension, Choice):
-            found = _locate_option(path, dimension, value, config)
+            group = path if spec.own is None else _own_group(spec.own, path)
+            found = _locate_option(group, dimension, value, config)
             if found is None:
                 return None
             value = found[0]
@@ -209,6 +245,8 @@ _LATER = ("layer_decay", "groups", "weight_decay_on")
 def identity(config: Config) -> dict[str, Any]:
     """What of a config decides the measurement: a file's path does not, its content does. What
     runs of before did not have is left out where it says nothing: no measurement is lost to it."""
+    if "params" in config:
+        return dict(config)
     data = dict(config["data"])
     source = catalogue.DATA.get(data.get("name", ""))
     for name, parameter in (source.parameters if source else {}).items():
@@ -247,6 +285,9 @@ def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], l
     """`differences` of many configs from one spec."""
     present = identity(resolve_fixed(spec, task))
     searched = {config_path(path) for path, _ in spec.space.dimensions}
+    if spec.own is not None:
+        names = [name for name, _ in spec.space.dimensions]
+        return lambda config: _compare_own(config, present, names)
     optimizers = dict(spec.space.dimensions).get("optimizer")
     if isinstance(optimizers, Choice) and any(_carries_rate(part) for part in optimizers.options):
         searched.add("train.lr")
@@ -259,8 +300,20 @@ def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], l
     return compare
 
 
+def _compare_own(config: Config, present: Config, names: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    searched = {f"params.{name}" for name in names}
+    _compare(identity(config), present, "", searched, found)
+    # No parameter of an own training has a default that would stand for it.
+    given = config.get("params", {})
+    found += [f"params.{name}: not given, and searched now" for name in names if name not in given]
+    return found
+
+
 def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
     """The config of the spec's fixed values alone, what is searched at any value."""
+    if spec.own is not None:
+        return {spec.own.kind: spec.own.text, "params": spec.train}
     train = dict(spec.train)
     if train["loss"] is None and task is not None:
         train["loss"] = catalogue.default_loss(task)
@@ -296,9 +349,10 @@ def flatten(space: Space, config: Config) -> dict[str, Any]:
     """Every value in which points of the space can differ, flat: {"lr": 0.1, "schedule":
     "one_cycle", "schedule.pct_start": 0.3}. An optimizer's own rate is `lr`."""
     flat: dict[str, Any] = {}
+    own = "params" in config
     for path, dimension in space.dimensions:
         try:
-            value = get_path(config, config_path(path))
+            value = get_path(config, f"params.{path}" if own else config_path(path))
         except KeyError:
             continue
         if not isinstance(value, Mapping):
@@ -308,14 +362,14 @@ def flatten(space: Space, config: Config) -> dict[str, Any]:
         if title is not None:
             flat[path] = title
         for name in _distinguishing(dimension, title):
-            if path == "optimizer" and name == "lr":
+            if path == "optimizer" and name == "lr" and not own:
                 continue
             try:
                 flat[f"{path}.{name}"] = get_path(value, name)
             except KeyError:
                 continue
         options = dimension.options if isinstance(dimension, Choice) else ()
-        if path == "optimizer" and any(map(_carries_rate, options)):
+        if path == "optimizer" and any(map(_carries_rate, options)) and not own:
             # Where one option has its own rate, the rates of all may differ.
             flat["lr"] = config["train"]["lr"]
     return flat

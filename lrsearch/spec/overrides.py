@@ -14,8 +14,8 @@ from lrsearch.spec.model import DEFAULTS
 
 
 def apply_override(document: Document, text: str, given: str = "") -> None:
-    """Put `PATH=VALUE` into the document. A path under `train`, `model` or `data` that is
-    searched becomes fixed. `given` is what the person wrote, where that is shorter. Raises
+    """Put `PATH=VALUE` into the document. A path under `train`, `model`, `data` or `params` that
+    is searched becomes fixed. `given` is what the person wrote, where that is shorter. Raises
     UsageError for text that is no override, SpecError where the path runs through a value."""
     source = f"--set {given or text}"
     name, equals, value_text = text.partition("=")
@@ -37,8 +37,8 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
     for known in [known for known in document.lines if known[: len(path)] == path]:
         del document.lines[known]
     document.origins[path] = source
-    if parts[0] in ("train", "model", "data"):
-        fixed = parts[1:] if parts[0] == "train" else parts
+    if parts[0] in ("train", "model", "data", "params"):
+        fixed = parts[1:] if parts[0] in ("train", "params") else parts
         _stop_searching(document, ".".join(fixed), source)
 
 

@@ -60,10 +60,14 @@ def count_steps(spec: Spec) -> str:
 
 def describe(spec: Spec) -> str:
     """What the spec searches and what it costs, in a paragraph."""
-    data = spec.data.get("name", spec.data.get("class_path"))
-    model = spec.model.get("name", spec.model.get("class_path"))
-    budget = "searched" if "budget" in dict(spec.space.dimensions) else spec.train["budget"]
-    sentences = [f"Run '{spec.name}' trains {model} on {data}, budget {budget} a trial"]
+    if spec.own is not None:
+        does = {"command": "runs the command", "loop": "trains by the loop"}[spec.own.kind]
+        sentences = [f"Run '{spec.name}' {does}: {' '.join(spec.own.text.split())}"]
+    else:
+        data = spec.data.get("name", spec.data.get("class_path"))
+        model = spec.model.get("name", spec.model.get("class_path"))
+        budget = "searched" if "budget" in dict(spec.space.dimensions) else spec.train["budget"]
+        sentences = [f"Run '{spec.name}' trains {model} on {data}, budget {budget} a trial"]
     searched = [f"{path} ({describe_dimension(part)})" for path, part in spec.space.dimensions]
     if searched:
         sentences.append("It searches " + "; ".join(searched))
@@ -80,6 +84,15 @@ def describe(spec: Spec) -> str:
         parts = [f"{spec.seeds} seeds" if spec.seeds > 1 else ""]
         parts.append(f"{spec.folds} folds" if spec.folds else "")
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
+    if spec.own is not None:
+        if spec.own.timeout is not None:
+            sentences.append(f"A trial may take {spec.own.timeout:g} seconds")
+        good = {"min": "small", "max": "large"}[spec.own.goal]
+        sentences.append(
+            f"Points are compared by the {spec.metric} that it reports, {spec.at} of the training: "
+            f"{good} is good"
+        )
+        return ". ".join(sentences) + "."
     steps = count_steps(spec)
     sentences.append(steps[0].upper() + steps[1:])
     metric = spec.metric or (spec.objective(spec.task).metric if spec.task else None)

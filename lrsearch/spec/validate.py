@@ -36,6 +36,7 @@ from lrsearch.spec.model import (
     complete_group,
     resolve,
 )
+from lrsearch.spec.own import BUILT_IN, KINDS, ONLY_OWN, is_own, read_own
 from lrsearch.spec.unusual import unusual_rates
 from lrsearch.spec.values import check_duration, check_value, show
 
@@ -44,6 +45,10 @@ TOP_LEVEL = (
     "data",
     "model",
     "train",
+    "command",
+    "loop",
+    "params",
+    "timeout",
     "objective",
     "search",
     "random",
@@ -110,6 +115,7 @@ class _Reader:
         self.faults: list[Fault] = list(document.faults)
         self.notes: list[str] = []
         self.imports: list[str] = []
+        self.fixed = "train, model or data"
 
     def fault(self, path: Path, message: str, hint: str = "") -> None:
         self.faults.append(self.document.fault(path, message, hint))
@@ -124,9 +130,14 @@ class _Reader:
             self.fault((), f"a spec is a mapping (key: value), this is {kind}")
             return None
         self.unknown((), top, TOP_LEVEL)
+        if is_own(top):
+            return self.own(top, text)
+        for key in ONLY_OWN:
+            if key in top:
+                self.fault((key,), f"'{key}' goes with {' or '.join(KINDS)}, which is missing")
         search = top.get("search")
         searched_model = isinstance(search, Mapping) and isinstance(search.get("model"), list)
-        for key in ("data", "model", "train"):
+        for key in BUILT_IN:
             if key not in top and not (key == "model" and searched_model):
                 self.fault((), f"'{key}' is missing")
         name = self.name(top)
@@ -168,6 +179,38 @@ class _Reader:
         self.schedules(spec)
         self.models(spec)
         return spec
+
+    def own(self, top: Mapping[str, Any], text: str) -> Spec | None:
+        """A spec with `command` or `loop`."""
+        self.fixed = "params"
+        name = self.name(top)
+        own, params, metric, at, space = read_own(self, top)
+        settings = {key: self.settings(key, top.get(key)) for key in _SETTINGS}
+        plain = {
+            key: self.value((key,), parameter, top[key]) if key in top else parameter.default
+            for key, parameter in _PLAIN.items()
+        }
+        if self.faults:
+            return None
+        return Spec(
+            name=name,
+            data={},
+            model={},
+            train=params,
+            own=own,
+            metric=metric,
+            at=at,
+            space=space,
+            random=RandomSettings(**settings["random"]),
+            bayes=BayesSettings(**settings["bayes"]),
+            **plain,
+            notes=tuple(self.notes),
+            imports=tuple(self.imports),
+            folder=self.folder,
+            source=self.document.source,
+            text=text,
+            document=top,
+        )
 
     # parts
 
@@ -473,12 +516,7 @@ class _Reader:
     ) -> dict[str, Any]:
         self.unknown(path, raw, ("class_path", "init_args", *others))
         class_path = raw["class_path"]
-        if not isinstance(class_path, str) or not _CLASS_PATH.fullmatch(class_path):
-            self.fault(
-                (*path, "class_path"),
-                f"{show(class_path)} is no dotted path such as my_package.nets.Net",
-            )
-        else:
+        if self.is_class_path((*path, "class_path"), class_path):
             self.imports.append(class_path)
         arguments = raw.get("init_args")
         if arguments is None:
@@ -497,6 +535,13 @@ class _Reader:
             else:
                 given[key] = self.value(inner, anything, value)
         return {"class_path": class_path, "init_args": given}
+
+    def is_class_path(self, path: Path, raw: Any) -> bool:
+        """Whether it has the form of a class path; a fault where it has not."""
+        if isinstance(raw, str) and _CLASS_PATH.fullmatch(raw):
+            return True
+        self.fault(path, f"{show(raw)} is no dotted path such as my_package.nets.Net")
+        return False
 
     # search
 
@@ -657,7 +702,7 @@ class _Reader:
             path,
             f"{show(raw)} is one value",
             "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}; "
-            "a fixed one belongs under train, model or data",
+            f"a fixed one belongs under {self.fixed}",
         )
         return None
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from lrsearch.errors import SpecRefused
+from lrsearch.spec.commandline import named_files
 from lrsearch.spec.model import (
     Spec,
     differences,
@@ -33,6 +34,9 @@ class Content:
 
     def of(self, config: Config) -> dict[str, Any]:
         """The hashes of what this config names, as trial keys take them."""
+        if "params" in config:
+            names = (name for name in named_files(config) if name in self.sources)
+            return {"source": {name: self.sources[name] for name in names}}
         paths = (config[part].get("class_path") for part in ("data", "model"))
         sources = {path: self.sources[path] for path in paths if path in self.sources}
         return {"data": self.data, "source": sources}
@@ -174,7 +178,13 @@ class Ledger:
         last = self.history.trials[max(self.history.results)]
         found = differences(self.spec, last.config, self.content.task)
         if not found:
-            found = ["the content of the data or the source of the model has changed"]
+            changed = "the content of the data or the source of the model"
+            if self.spec.own is not None:
+                own = self.spec.own.kind
+                changed = (
+                    f"the source of the {own}" if own == "loop" else "a file the command names"
+                )
+            found = [f"{changed} has changed"]
         shown = "\n  ".join(found[:8]) + (f"\n  and {len(found) - 8} more" if found[8:] else "")
         raise SpecRefused(
             f"run '{self.spec.name}' holds {len(self.history.results)} trials, "

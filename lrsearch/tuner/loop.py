@@ -35,6 +35,9 @@ from lrsearch.tuner.plans import Plans, by_structure, divide, split, structure, 
 from lrsearch.tuner.proposer import Generation, Proposer
 
 RUN_COHORT = "lrsearch.train.cohort:run_cohort"
+RUN_OWN = "lrsearch.train.commands:run"
+"""The same for a person's own training."""
+
 PROBE = "lrsearch.train.probe:probe"
 
 AHEAD = 1024
@@ -136,6 +139,8 @@ def tune(
     TooManyFailures, StorageFull. However it ends, what was measured is in the journal.
     """
     begun = time.monotonic() if begun is None else begun
+    if spec.own is not None:
+        engine = "solo"  # Each of its trials is a process of its own.
     plans = Plans(run, facts.device, engine, lanes)
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, plans, retry_failed)
     reason = "interrupted"
@@ -186,6 +191,7 @@ class _Search:
         self.note = ""
         self.best: tuple[float, Entry] | None = None
         self.too_large: dict[str, int] = {}
+        self.longest = max((each.steps for each in run.history.results.values()), default=0)
         self.weights = run.stored_weights() & self.ledger.entry_of.keys()
         for entry in self.ledger.entries.values():
             self._compare(entry)
@@ -225,7 +231,8 @@ class _Search:
                 self._listen()
             elif not self._may_propose():  # all that was left may have been skipped
                 break
-        if self.best is not None and not self.weights.intersection(self.best[1].trials):
+        weights = self.spec.own is None
+        if weights and self.best is not None and not self.weights & set(self.best[1].trials):
             self.watcher.note(
                 "best/ has no weights: the best point was trained when it was not the best; "
                 "train it again with export and grid"
@@ -319,6 +326,8 @@ class _Search:
     def _cohorts(self, trials: Sequence[Trial], plan: Plan) -> list[Cohort]:
         """The cohorts of trials of one structure."""
         parts = divide(trials, plan, self.executor.capacity)
+        if self.spec.own is not None:
+            parts = [[trial] for trial in trials]
         return [self._cohort(part, plan) for part in parts]
 
     def _answer(self, probe: Probe, planned: Planned) -> None:
@@ -360,6 +369,8 @@ class _Search:
             self.objective,
             data_hash=self.facts.data_hash,
             source_hashes=self.facts.source_hashes,
+            timeout=self.spec.own.timeout if self.spec.own is not None else None,
+            run=self.spec.name,
         )
 
     def _submit(self) -> None:
@@ -381,7 +392,8 @@ class _Search:
             # A point of several trials can win by its mean with one of them below the best.
             bar = self.best[0] if self.best and self.spec.trials_per_point == 1 else None
             cohort = replace(cohort, trials=trials, bar=bar)
-            handle = self.executor.submit(RUN_COHORT, cohort, clean=clean)
+            function = RUN_COHORT if self.spec.own is None else RUN_OWN
+            handle = self.executor.submit(function, cohort, clean=clean)
             self.jobs[handle] = _Job(cohort, {trial.number: trial for trial in trials})
 
     def _listen(self) -> None:
@@ -396,7 +408,9 @@ class _Search:
                 self.watcher.started(event.trial, self._params(event.trial))
             elif isinstance(event, Measured):
                 value = event.measurement.metrics.get(self.objective.metric)
-                share = event.measurement.step / event.steps
+                # Where nobody knows the budget, the longest trial so far tells it about.
+                steps = event.steps or max(self.longest, event.measurement.step)
+                share = event.measurement.step / steps if event.steps or self.longest else 0.0
                 self.watcher.measured(event.trial, share, value)
             elif isinstance(event, Ended):
                 self._end(job, event)
@@ -441,6 +455,7 @@ class _Search:
     def _conclude(self, trial: Trial, result: Result, curve: Mapping[str, list[float]]) -> None:
         self.run.ended(trial.number, result, curve)
         self.tally.trained += 1
+        self.longest = max(self.longest, result.steps)
         value = result.value(self.objective)
         self.watcher.ended(
             trial.number,

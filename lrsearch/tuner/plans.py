@@ -31,6 +31,8 @@ def structure(config: Config, fold: int | None) -> str:
     """A text shared by exactly the trials that may train side by side: all that is not numeric
     in the catalogue, and the fold, which has data of its own."""
     whole = identity(config)
+    if "params" in config:  # Nobody's but its owner's code could train two of them at once.
+        return json.dumps([whole, fold], sort_keys=True)
     train = config["train"]
     rest = {name: train[name] for name, part in catalogue.TRAIN.items() if not part.numeric}
     optimizer = train["optimizer"]

@@ -10,6 +10,7 @@ from typing import Any
 from lrsearch.errors import DataError, Fault, LrsearchError, SpecError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.space import Choice, Dimension, Space, build, parameters
+from lrsearch.spec.commandline import check_program
 from lrsearch.spec.model import Spec, resolve
 from lrsearch.spec.validate import task_faults
 from lrsearch.train.preparation import Preparation
@@ -17,6 +18,11 @@ from lrsearch.trial import Facts, Workplace
 
 PREPARE = "lrsearch.train.prepare:prepare"
 PRELOAD = "lrsearch.train.prepare:preload"
+PREPARE_OWN = {
+    "command": "lrsearch.train.commands:prepare",
+    "loop": "lrsearch.train.loops:prepare",
+}
+"""By the kind of a person's own training."""
 
 
 MAX_COMBINATIONS = 1000
@@ -64,13 +70,18 @@ def prepare(spec: Spec, executor: Executor, workplace: Workplace, *, trials: int
     """Load the data and build every model the spec can ask for, in a worker; as many others as
     `trials` will keep busy load what they need meanwhile.
 
-    Raises DataError, ModelError, ImportRefused or UsageError for what cannot be trained at all,
+    Of a person's own training only the command, or the loop, is looked at. Raises DataError,
+    ModelError, ImportRefused or UsageError for what cannot be trained at all,
     SpecError where the spec asks for what the data's task has not.
     """
     payload = Preparation(tuple(representatives(spec)), workplace)
-    handle = executor.submit(PREPARE, payload)
+    if spec.own is not None and spec.own.kind == "command":
+        for config in payload.configs:
+            check_program(config, workplace.folder, f"{spec.source}: command")
+    own = spec.own.kind if spec.own is not None else None
+    handle = executor.submit(PREPARE if own is None else PREPARE_OWN[own], payload)
     waiting = {handle}
-    for _ in range(min(executor.capacity, trials) - 1):
+    for _ in range(min(executor.capacity, trials) - 1 if own is None else 0):
         waiting.add(executor.submit(PRELOAD, payload))
     facts: Facts | None = None
     while waiting:
@@ -82,8 +93,11 @@ def prepare(spec: Spec, executor: Executor, workplace: Workplace, *, trials: int
                     raise event.error
                 raise RuntimeError(f"{event.message}\n{event.traceback}")
             elif isinstance(event, Died):
+                what = (
+                    "loads the data and builds the model" if own is None else f"looks at the {own}"
+                )
                 raise DataError(
-                    f"the worker that loads the data and builds the model was lost: {event.reason}",
+                    f"the worker that {what} was lost: {event.reason}",
                     where=spec.source,
                     hint=event.output,
                 )
@@ -91,7 +105,8 @@ def prepare(spec: Spec, executor: Executor, workplace: Workplace, *, trials: int
                 waiting.discard(owner)
     if facts is None:
         raise RuntimeError("prepare ended without facts")
-    check_task(spec, facts.task)
+    if own is None:
+        check_task(spec, facts.task)
     return facts
 
 

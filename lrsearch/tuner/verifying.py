@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from lrsearch.errors import LrsearchError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
+from lrsearch.spec.model import Own
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -19,7 +20,7 @@ from lrsearch.trial import (
     Trial,
     Workplace,
 )
-from lrsearch.tuner.loop import RUN_COHORT
+from lrsearch.tuner.loop import RUN_COHORT, RUN_OWN
 
 SEEDS = 3
 """Seeds that a spread is taken over, at least."""
@@ -69,9 +70,12 @@ def verify(
     facts: Facts,
     workplace: Workplace,
     objective: Objective,
+    own: Own | None = None,
+    run: str = "",
 ) -> Verification:
     """Train a point's trials, and as many further seeds as a spread needs, by the solo engine.
 
+    `own` is the spec's, `run` the run's name, which an own training is told.
     Raises what a cohort raises for data or code that are not what the run began with.
     """
     wanted = {(trial.seed, trial.fold): trial for trial in trials}
@@ -83,7 +87,7 @@ def verify(
     numbered = [replace(each, number=at) for at, each in enumerate(wanted.values(), 1)]
     handles = {
         executor.submit(
-            RUN_COHORT,
+            RUN_COHORT if own is None else RUN_OWN,
             Cohort(
                 (trial,),
                 Plan("solo"),
@@ -92,6 +96,8 @@ def verify(
                 bar=math.inf if objective.goal == "max" else -math.inf,
                 data_hash=facts.data_hash,
                 source_hashes=facts.source_hashes,
+                timeout=own.timeout if own is not None else None,
+                run=run,
             ),
         )
         for trial in numbered

@@ -1,0 +1,123 @@
+"""The command line of a spec's `command`: its words, placeholders and the files it names.
+
+It is split into words before anything is put in, and no shell ever sees it: a value stays inside
+its word, whatever it contains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lrsearch.errors import UsageError, nearest
+from lrsearch.trial import Config
+
+GIVEN = ("seed", "device", "run", "trial")
+"""Placeholders that are no parameters."""
+
+_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a command line, quotes and backslashes taken as a shell would. Raises
+    ValueError where a quote is not closed, or there is no word."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"{str(error).lower()} in it") from None
+    if not words:
+        raise ValueError("it is empty")
+    return words
+
+
+def placeholders(words: Sequence[str]) -> list[str]:
+    """The names in `{name}`, each once, in their order. Raises ValueError for a lone brace."""
+    found: dict[str, None] = {}
+    for word in words:
+        for match in _BRACES.finditer(word):
+            if match[0] in ("{", "}"):
+                raise ValueError(f"a lone '{match[0]}' in '{word}'")
+            if match[1] is not None:
+                found[match[1]] = None
+    return list(found)
+
+
+def fill(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
+    """The words with every placeholder of `values` filled, others left, `{{` and `}}` as braces."""
+
+    def put(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0][0]
+        return values.get(match[1], match[0])
+
+    return [_BRACES.sub(put, word) for word in words]
+
+
+def as_text(value: Any) -> str:
+    """A parameter's value for a command line or the environment: text as it is, all else as in
+    JSON (`0.001`, `true`, `[1, 2]`)."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def named_files(config: Config) -> list[str]:
+    """What of a resolved command may be the name of a file, as it stands there: each word, what
+    stands behind its `=`, and the files that `-m package.module` may mean. For a loop its class
+    path: both are what a trial key takes the content of."""
+    if "loop" in config:
+        return [config["loop"]]
+    values = {name: as_text(value) for name, value in config["params"].items()}
+    words = fill(split_words(config["command"]), values)
+    return list(dict.fromkeys(_candidates(words)))
+
+
+def _candidates(words: Sequence[str]) -> Iterator[str]:
+    before = ""
+    for word in words:
+        yield word
+        if "=" in word:
+            yield word.partition("=")[2]
+        if before == "-m":
+            stem = word.replace(".", "/")
+            yield from (f"{stem}.py", f"{stem}/__main__.py")
+        before = word
+
+
+def check_program(config: Config, folder: str, where: str) -> None:
+    """Raises UsageError where a resolved command's program is not there or cannot be run; nothing
+    is run to see. `where` is the place in the spec."""
+    values = {name: as_text(value) for name, value in config["params"].items()}
+    program = fill(split_words(config["command"]), values)[0]
+    path = Path(folder, program)
+    if "/" not in program:
+        if shutil.which(program) is None:
+            close = nearest(program, _programs())
+            hint = f"did you mean '{close}'?" if close else ""
+            if path.is_file():
+                hint = f"there is one in the spec's folder: write ./{program}"
+            raise UsageError(f"there is no program '{program}' on the PATH", where=where, hint=hint)
+        return
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UsageError(f"the program {program} {what} (seen from {folder})", where=where)
+    if not os.access(path, os.X_OK):
+        raise UsageError(
+            f"the program {program} is not executable",
+            where=where,
+            hint=f"name what runs it, such as python {program}, or chmod +x {program}",
+        )
+
+
+def _programs() -> list[str]:
+    """The names on the PATH."""
+    found: list[str] = []
+    for folder in os.get_exec_path():
+        with contextlib.suppress(OSError):
+            found += [entry.name for entry in Path(folder).iterdir()]
+    return found

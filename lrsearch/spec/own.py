@@ -1,0 +1,287 @@
+"""A spec whose training is the person's own: `command` or `loop` in place of data, model, train."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lrsearch import catalogue, duration
+from lrsearch.catalogue import Parameter
+from lrsearch.errors import suggest
+from lrsearch.space import Dimension, Space
+from lrsearch.spec.commandline import GIVEN, placeholders, split_words
+from lrsearch.spec.document import Path
+from lrsearch.spec.model import SCHEDULING, Own, complete_group
+from lrsearch.spec.values import show
+
+if TYPE_CHECKING:  # It is part of that reader, which imports this module.
+    from lrsearch.spec.validate import _Reader as Reader
+
+KINDS = ("command", "loop")
+ONLY_OWN = ("params", "timeout")
+"""Keys that a spec with data, model and train has not."""
+
+BUILT_IN = ("data", "model", "train")
+
+_RATES = ("lr", "weight_decay")
+"""Numbers by these names are real ones, searched on a log scale unless told otherwise."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = (*GIVEN, "params", "metrics", "runs")
+"""Parameters of these names would hide a placeholder, or an environment variable of lrsearch."""
+
+_TIMEOUT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([smh])")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 1e9
+_SHELL = ("|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1")
+
+
+def is_own(top: Mapping[str, Any]) -> bool:
+    """Whether a document describes a person's own training."""
+    return any(kind in top for kind in KINDS)
+
+
+def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any], str, str, Space]:
+    """The training, its fixed parameters, the objective's metric and `at`, and the space. What is
+    wrong goes to the reader's faults."""
+    kind = next(each for each in KINDS if each in top)
+    if all(each in top for each in KINDS):
+        reader.fault(("loop",), "command and loop exclude each other")
+    for key in BUILT_IN:
+        if key in top:
+            reader.fault(
+                (key,),
+                f"'{key}' has no place beside {kind}, which brings its own",
+                f"values that the {kind} takes belong under params, or under search",
+            )
+    grouped = SCHEDULING if kind == "loop" else ()
+    params = _read_params(reader, top.get("params"), grouped)
+    dimensions = _read_search(reader, top.get("search"), grouped)
+    for name in grouped:
+        if (name in params or name in dimensions) and not {"lr"} & {*params, *dimensions}:
+            place: Path = ("search" if name in dimensions else "params", name)
+            reader.fault(place, f"a {name} needs a parameter lr, which it multiplies")
+    for name in dimensions:
+        if name in params:
+            reader.notes.append(f"{name} is both fixed and searched: the search wins")
+    _check_names(reader, params, dimensions)
+    text = top[kind]
+    if kind == "command":
+        _check_command(reader, text, params, dimensions)
+    elif reader.is_class_path(("loop",), text):
+        reader.imports.append(text)
+    metric, goal, at = _read_objective(reader, top.get("objective"))
+    timeout = _read_timeout(reader, top.get("timeout"))
+    space = Space(tuple(dimensions.items()))
+    return Own(kind, str(text), goal, timeout), params, metric, at, space
+
+
+def _check_command(
+    reader: Reader, text: Any, params: Mapping[str, Any], dimensions: Mapping[str, Dimension]
+) -> None:
+    path: Path = ("command",)
+    if not isinstance(text, str) or not text.strip():
+        hint = "write it as one text: python train.py --lr {lr}"
+        reader.fault(path, f"{show(text)} is no command line", hint)
+        return
+    if "\0" in text:
+        reader.fault(path, "a command line holds no NUL character")
+        return
+    try:
+        words = split_words(text)
+        names = placeholders(words)
+    except ValueError as error:
+        brace = "brace" in str(error) or "lone" in str(error)
+        reader.fault(path, str(error), "write {{ and }} for braces" if brace else "")
+        return
+    known = (*dict.fromkeys((*dimensions, *params)), *GIVEN)
+    for name in names:
+        if name not in known:
+            close = suggest(name, known)
+            reader.fault(path, f"unknown placeholder '{{{name}}}'", close)
+    for name in dimensions:
+        if name not in names:
+            variable = f"LRSEARCH_{name.upper()}"
+            reader.notes.append(
+                f"{name} is searched and does not stand in the command: it must read {variable}, "
+                "or the file that LRSEARCH_PARAMS names"
+            )
+    shell = [word for word in words if word in _SHELL]
+    if shell:
+        reader.notes.append(
+            f"no shell runs the command: it is given '{shell[0]}' as a word like any other; "
+            "for a shell write sh -c '...'"
+        )
+
+
+def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, Any]:
+    if raw is None:
+        return {}
+    if not isinstance(raw, Mapping):
+        reader.fault(("params",), f"{show(raw)} is no mapping of parameters to values")
+        return {}
+    found = {}
+    for name, value in raw.items():
+        path: Path = ("params", name)
+        if name in grouped:
+            group = reader.warmup(path, value) if name == "warmup" else None
+            if name == "schedule":
+                group = reader.named_or_imported(name, path, value)
+            _check_schedule(reader, path, name, group, Space(()))
+            found[name] = group
+        elif _check_name(reader, path, name):
+            found[name] = _read_value(reader, path, name, value)
+    return found
+
+
+def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Space) -> None:
+    """What of a schedule or a warmup means nothing where only steps are known, and a loop that
+    brings its own code and its own metrics."""
+    if not isinstance(value, Mapping) or not reader.sound(".".join(map(str, path))):
+        return
+    if "class_path" in value:
+        reader.fault(path, "a loop that has code for a schedule needs none of lrsearch's")
+        return
+    if value.get("name") == "plateau":
+        reader.fault(path, "plateau follows evaluations: your loop has to do that by itself")
+        return
+    units = {name: getattr(part, "unit", "") for name, part in space.dimensions}
+    for argument, given in {**complete_group(name, value), **units}.items():
+        # Of a searched one the unit is all there is; the default of another counts, too.
+        found = {given} if argument in units else set(_units(given))
+        for unit in sorted(found & {"ep", "sp"}):
+            what = {"ep": "epochs", "sp": "samples"}[unit]
+            message = f"'{argument}' is in {what}, and only the steps are known here"
+            reader.fault(path, message, "give it in steps (100ba) or as a share (0.1dur)")
+
+
+def _units(value: Any) -> Iterator[str]:
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _units(part)
+    elif isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            yield duration.parse(value).unit
+
+
+def _read_value(reader: Reader, path: Path, name: str, raw: Any) -> Any:
+    value = reader.value(path, Parameter("any"), raw)
+    if _holds_nul(value):
+        reader.fault(path, "no value may hold a NUL character")
+    return _widen(name, value)
+
+
+def _widen(name: str, value: Any) -> Any:
+    """A rate as a real number, so that 1 and 1.0 are one value."""
+    return float(value) if name in _RATES and type(value) is int else value
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_holds_nul(part) for part in (*value, *value.values()))
+    if isinstance(value, list):
+        return any(_holds_nul(part) for part in value)
+    return isinstance(value, str) and "\0" in value
+
+
+def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, Dimension]:
+    found: dict[str, Dimension] = {}
+    if raw is None:
+        return found
+    if not isinstance(raw, Mapping):
+        reader.fault(("search",), f"{show(raw)} is no mapping of searched parameters")
+        return found
+    for name, value in raw.items():
+        path: Path = ("search", name)
+        if name in grouped:
+            options = reader.options(path, name, value) if isinstance(value, list) else None
+            if not isinstance(value, list):
+                hint = f"write {name}: [a, b]; an option may hold ranges of its own"
+                reader.fault(path, f"a {name} is searched by a list of options", hint)
+            for at, option in enumerate(options.options if options else ()):
+                _check_schedule(reader, (*path, at), name, option.value, option.space)
+            if options is not None:
+                found[name] = options
+            continue
+        if not _check_name(reader, path, name):
+            continue
+        if isinstance(value, list):
+            values = [_read_value(reader, (*path, at), name, v) for at, v in enumerate(value)]
+            dimension = reader.dimension(path, Parameter("any"), values)
+        else:
+            scale = "log" if name in _RATES else "linear"
+            kind = "float" if name in _RATES else "any"
+            dimension = reader.dimension(path, Parameter(kind, scale=scale), value)
+        if dimension is not None:
+            found[name] = dimension
+    return found
+
+
+def _check_name(reader: Reader, path: Path, name: str) -> bool:
+    if not _NAME.fullmatch(name):
+        last = name.rpartition(".")[2]
+        hint = f"write {last}" if _NAME.fullmatch(last) else ""
+        message = "a parameter's name is made of letters, digits and _, and starts with no digit"
+        reader.fault(path, message, hint)
+        return False
+    if name.lower() in _RESERVED:
+        reader.fault(path, f"'{name}' is a name of lrsearch's own", "give it another name")
+        return False
+    return True
+
+
+def _check_names(
+    reader: Reader, params: Mapping[str, Any], dimensions: Mapping[str, Dimension]
+) -> None:
+    """Two names that differ in case alone would share an environment variable."""
+    seen: dict[str, str] = {}
+    for name in dict.fromkeys((*params, *dimensions)):
+        other = seen.setdefault(name.upper(), name)
+        if other != name:
+            path: Path = ("params" if name in params else "search", name)
+            reader.fault(path, f"'{name}' and '{other}' differ in case alone")
+
+
+def _read_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
+    path: Path = ("objective",)
+    example = "write {metric: loss, goal: min, at: last}, with a metric that it reports"
+    if raw is None:
+        reader.fault(path if "objective" in reader.document.data else (), _MISSING, example)
+        return "", "min", "last"
+    raw = {"metric": raw} if isinstance(raw, str) else raw
+    if not isinstance(raw, Mapping):
+        reader.fault(path, f"{show(raw)} is no objective", example)
+        return "", "min", "last"
+    reader.unknown(path, raw, ("metric", "goal", "at"))
+    metric = raw.get("metric")
+    if not isinstance(metric, str) or not metric.strip() or metric == "step":
+        told = "'metric' is missing" if metric is None else f"{show(metric)} is no metric"
+        reader.fault((*path, "metric") if "metric" in raw else path, told, example)
+        metric = ""
+    known = catalogue.METRICS.get(metric)
+    goal = raw.get("goal")
+    if goal is None:
+        if known is None and metric:
+            message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
+            reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
+        goal = known[0] if known else "min"
+    goal = reader.value((*path, "goal"), Parameter("text", choices=("min", "max")), goal)
+    at = Parameter("text", "last", choices=("last", "best"))
+    return metric, goal, reader.value((*path, "at"), at, raw.get("at", "last"))
+
+
+_MISSING = "'objective' is missing: your own training says by its metrics how good it is"
+
+
+def _read_timeout(reader: Reader, raw: Any) -> float | None:
+    if raw is None:
+        return None
+    match = _TIMEOUT.fullmatch(raw) if isinstance(raw, str) else None
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if match is None or not 0 < seconds <= _LONGEST:
+        hint = "it takes a number above 0 and s, m or h: 90s, 10m, 1.5h"
+        reader.fault(("timeout",), f"{show(raw)} is no time", hint)
+        return None
+    return seconds

@@ -1,0 +1,626 @@
+"""A person's own training: a command, or the process of a loop, run and listened to.
+
+Each trial is a process group of its own under a keeper (see `keeper`). Its metrics are JSON lines,
+on its stdout or in the file of LRSEARCH_METRICS. Free of torch, and so is whoever runs a command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import platform
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lrsearch.errors import ModelError, UsageError
+from lrsearch.spec.commandline import as_text, fill, named_files, split_words
+from lrsearch.train.preparation import Preparation
+from lrsearch.trial import (
+    Cohort,
+    Config,
+    Ended,
+    Facts,
+    Measured,
+    Measurement,
+    Objective,
+    Outcome,
+    Reached,
+    Result,
+    Started,
+    Trial,
+    Verdict,
+)
+
+Event = Started | Measured | Reached | Ended | None
+Job = Generator[Event, Any, Any]
+
+GRACE = 3.0
+"""Seconds from SIGTERM to SIGKILL."""
+
+KEPT = 64 * 1024
+"""Bytes of output that are kept, of each stream the last."""
+
+LONGEST_LINE = 1 << 20
+"""Bytes a line of metrics may have."""
+
+LONGEST_NAME = 100
+"""Characters of a metric's name; what has a longer one is none."""
+
+MOST_METRICS = 200
+"""Different metrics a trial may report."""
+
+MOST_ROWS = 10_000
+"""Rows of a curve; of more every other one is dropped."""
+
+TRACE_LINES = 40
+"""Lines of output that a failed trial keeps."""
+
+_POLL = 0.2
+"""Seconds between two looks at the file of metrics."""
+
+_SHOWN = 0.2
+"""Seconds between two measurements that are passed on."""
+
+_CHUNK = 1 << 16
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+# preparing
+
+
+def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
+    """Look at the files that the commands name; yields the run's Facts once.
+
+    Raises UsageError for a device that makes no sense.
+    """
+    workplace = payload.workplace
+    hashes: dict[str, str] = {}
+    for config in payload.configs:
+        hashes |= file_hashes(config, workplace.folder)
+    device = find_device(workplace.device)
+    yield make_facts("command", hashes, device, platform.processor() or platform.machine())
+
+
+def make_facts(task: str, hashes: Mapping[str, str], device: str, device_name: str) -> Facts:
+    """The facts of a run without data or a model of lrsearch's."""
+    return Facts(
+        task=task,
+        data_hash="",
+        source_hashes=dict(hashes),
+        train_samples=(),
+        validation_samples=(),
+        test_samples=0,
+        input_shape=(),
+        outputs=0,
+        device=device,
+        devices=(),
+        device_name=device_name,
+        versions={"python": platform.python_version()},
+        parameters=0,
+    )
+
+
+def find_device(name: str) -> str:
+    """What a command is told for a device. Nothing but the environment is asked: `auto` is the
+    GPU that a worker was given, or the CPU. Raises UsageError for what names no device."""
+    if name == "auto":
+        given = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+        return "cuda" if given not in ("", "-1") else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (":" in name and not index.isdigit()):
+        raise UsageError(f"unknown device '{name}'", hint="allowed: auto, cpu, cuda, cuda:0, mps")
+    return name
+
+
+_seen: dict[tuple[str, int, int, int], str] = {}
+"""Hashes by path, inode, size and time of the last change: no file is read twice for nothing."""
+
+
+def file_hashes(config: Config, folder: str) -> dict[str, str]:
+    """SHA-256 of each file under the folder that a resolved command names, by how it names it."""
+    root = Path(folder).resolve()
+    found = {}
+    for name in named_files(config):
+        try:
+            path = (root / name).resolve()
+            if not name or not path.is_relative_to(root) or not path.is_file():
+                continue
+            about = path.stat()
+            key = (str(path), about.st_ino, about.st_size, about.st_mtime_ns)
+            if key not in _seen:
+                with path.open("rb") as file:
+                    _seen[key] = hashlib.file_digest(file, "sha256").hexdigest()
+        except (OSError, ValueError):  # Too long for a name, say: it is none.
+            continue
+        found[name] = _seen[key]
+    return found
+
+
+# running
+
+
+def run(cohort: Cohort) -> Job:
+    """Run the cohort's trials in turn; yields their events, as `cohort.run_cohort` does.
+
+    Raises ModelError for files, or a loop, that are not what the run began with.
+    """
+    for trial in cohort.trials:
+        yield Started(trial.number)
+        if "command" in trial.config:
+            found = file_hashes(trial.config, cohort.workplace.folder)
+            known = {name: cohort.source_hashes.get(name) for name in named_files(trial.config)}
+            if cohort.source_hashes and found != {n: h for n, h in known.items() if h}:
+                names = sorted(n for n, h in known.items() if found.get(n) != h)
+                raise _changed(", ".join(names))
+        yield from _run_trial(cohort, trial)
+
+
+def _changed(where: str) -> ModelError:
+    return ModelError(
+        "it is not what the run began with: it changed meanwhile",
+        where=where,
+        hint="start again to measure it as it is now",
+    )
+
+
+def _run_trial(cohort: Cohort, trial: Trial) -> Job:
+    course = Course(cohort.objective)
+    begun, seconds = time.monotonic(), 0.0
+    try:
+        process = Process(cohort, trial)
+    except OSError as error:
+        ending = Outcome.FAILED, f"the command cannot be started: {error}", ""
+    else:
+        with process:
+            ending = yield from _listen(cohort, trial, process, course)
+            seconds = time.monotonic() - begun
+    outcome, reason, trace = ending
+    result = Result(
+        outcome=outcome,
+        steps=course.step,
+        epochs=0.0,
+        seconds=seconds,
+        last=course.last,
+        best=course.best,
+        best_step=course.best_step,
+        reason=reason,
+        traceback=trace,
+    )
+    yield Ended(trial.number, result, course.curve())
+
+
+def _listen(
+    cohort: Cohort, trial: Trial, process: Process, course: Course
+) -> Generator[Event, Any, tuple[Outcome, str, str]]:
+    """Follow a process to its end, or to where it has to stop: outcome, reason, traceback."""
+    deadline = math.inf if cohort.timeout is None else time.monotonic() + cohort.timeout
+    rungs = sorted(cohort.rungs)
+    shown = -math.inf
+    while True:
+        over = process.over
+        if not over:
+            process.wait(min(_POLL, max(0.0, deadline - time.monotonic())))
+        # What was written before it ended has to be read after it ended.
+        for line in process.lines(drain=over):
+            message = _parse(line)
+            if isinstance(message, Said):
+                if message.changed:
+                    raise _changed(trial.config["loop"])
+                process.error = message.error
+            elif message is not None:
+                reason = course.take(message)
+                if reason:
+                    process.stop()
+                    return Outcome.DIVERGED, reason, ""
+                if len(course.last) > MOST_METRICS:
+                    process.stop()
+                    reason = f"it reports more than {MOST_METRICS} different metrics"
+                    return Outcome.FAILED, reason, ""
+                while rungs and course.step >= rungs[0]:
+                    rung = rungs.pop(0)
+                    yield course.measured(trial)
+                    if (yield from _await_verdict(trial.number, rung)) is Verdict.STOP:
+                        process.stop()
+                        return Outcome.PRUNED, f"stopped after {course.step} steps", ""
+        if course.fresh and (over or time.monotonic() - shown >= _SHOWN):
+            shown = time.monotonic()
+            yield course.measured(trial)
+        if over:
+            return _judge(process, course, cohort.objective)
+        if time.monotonic() >= deadline and not process.over:
+            process.stop()
+            reason = f"it was not done after its timeout of {cohort.timeout:g} seconds"
+            return Outcome.FAILED, reason, process.tail()
+
+
+def _await_verdict(trial: int, step: int) -> Generator[Event, Any, Verdict]:
+    replies = yield Reached(trial, step)
+    while True:
+        for number, verdict in replies or ():
+            if number == trial and isinstance(verdict, Verdict):
+                return verdict
+        replies = yield None
+
+
+def _judge(process: Process, course: Course, objective: Objective) -> tuple[Outcome, str, str]:
+    """What a process that has ended by itself came to."""
+    _, kind, detail = (*process.status.split(" ", 2), "", "", "")[:3]
+    last = process.last_words()
+    if kind == "exit" and detail == "0":
+        if objective.metric in course.last:
+            return Outcome.COMPLETED, "", ""
+        told = ", ".join(course.last) or "no metric at all"
+        reason = f"it never reported '{objective.metric}'; it reported {told}"
+        return Outcome.FAILED, reason, process.tail()
+    if process.error:
+        return Outcome.FAILED, process.error, process.tail()
+    if kind == "signal":
+        reason = f"killed by {_signal_name(int(detail))}"
+    elif kind == "exit":
+        reason = f"exit code {detail}" + (f": {last}" if last else "")
+    elif kind == "error":
+        return Outcome.FAILED, f"the command cannot be started: {detail}", ""
+    else:
+        reason = "whoever watched over it was killed"
+    return Outcome.FAILED, reason, process.tail()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the process of a loop says beside metrics: the `error` that left the function, or that
+    its source has `changed`."""
+
+    error: str = ""
+    changed: bool = False
+
+
+def _parse(line: bytes) -> dict[str, Any] | Said | None:
+    """A line of metrics, what a loop's process says, or None for any other line."""
+    start = line.lstrip()[:1]
+    if start not in (b"{", b"["):
+        return None
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(content, dict):
+        return content
+    if isinstance(content, list) and content[:1] == ["lrsearch"] and len(content) == 3:
+        return Said(str(content[2]), content[1] == "changed")
+    return None
+
+
+class Process:
+    """A trial's process as its worker sees it, a keeper between them. A context manager: leaving
+    it ends what still runs.
+
+    `status` is the keeper's word: the process, and how it ended. `error` is what a loop raised.
+    Raises OSError where nothing can be started.
+    """
+
+    def __init__(self, cohort: Cohort, trial: Trial) -> None:
+        self.status = ""
+        self.error = ""
+        self.over = False
+        self._lines: list[bytes] = []
+        self._scratch = tempfile.mkdtemp(prefix="lrsearch-")
+        try:
+            told = self._start(cohort, trial, self._scratch)
+        except BaseException:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            raise
+        assert self._keeper.stdin and self._keeper.stdout and self._keeper.stderr
+        self._told = told
+        loop = "loop" in trial.config
+        # What a loop prints is output, whatever it looks like: it has a better way to report.
+        self._out = Stream(None if loop else self._lines.append)
+        self._errors = Stream(None)
+        self._reported = Stream(self._lines.append)
+        self._streams = {
+            self._keeper.stdout.fileno(): self._out,
+            self._keeper.stderr.fileno(): self._errors,
+        }
+        self._file = self._metrics.open("rb", buffering=0)
+        self._selector = selectors.DefaultSelector()
+        for descriptor in (*self._streams, told):
+            os.set_blocking(descriptor, False)
+            self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def _start(self, cohort: Cohort, trial: Trial, scratch: str) -> int:
+        """Start the keeper; the descriptor that it tells its status by."""
+        self._metrics = Path(scratch, "metrics.jsonl")
+        self._metrics.touch()
+        Path(scratch, "params.json").write_text(json.dumps(trial.config["params"]), "utf-8")
+        words, environment = _words(cohort, trial), _environment(cohort, trial, scratch)
+        told, telling = os.pipe()
+        try:
+            self._keeper = subprocess.Popen(
+                # -I, -S: nothing of the command's environment, nor any package, reaches it.
+                [
+                    *(sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py"))),
+                    *(str(telling), scratch, f"{GRACE:g}", *words),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=cohort.workplace.folder,
+                env=environment,
+                bufsize=0,
+                pass_fds=(telling,),
+                start_new_session=True,
+            )
+        except OSError:
+            os.close(told)
+            raise
+        finally:
+            os.close(telling)
+        return told
+
+    def wait(self, timeout: float) -> None:
+        """Take in what comes first, for at most so many seconds."""
+        for key, _ in self._selector.select(timeout):
+            descriptor = key.fd
+            data = _read(descriptor)
+            if data is None:
+                continue
+            if descriptor == self._told:
+                self.status += data.decode("utf-8", "replace")
+                self.over = not data
+            else:
+                self._streams[descriptor].feed(data)
+            if not data:
+                self._selector.unregister(descriptor)
+
+    def lines(self, *, drain: bool = False) -> Iterator[bytes]:
+        """The lines that may be metrics and came in since; with `drain` all that there are."""
+        if drain:
+            for descriptor, stream in self._streams.items():
+                # A pipe holds less than that; somebody left behind may go on writing.
+                for _ in range(64):
+                    data = _read(descriptor)
+                    if not data:
+                        break
+                    stream.feed(data)
+                yield from self._take()
+        while data := self._file.read(_CHUNK):
+            self._reported.feed(data)
+            yield from self._take()
+        if drain:
+            for stream in (self._out, self._reported):
+                stream.finish()
+        yield from self._take()
+
+    def _take(self) -> list[bytes]:
+        taken = self._lines[:]
+        self._lines.clear()
+        return taken
+
+    def stop(self) -> None:
+        """End the process and all of its group; returns when it has ended."""
+        assert self._keeper.stdin
+        self._keeper.stdin.close()
+        deadline = time.monotonic() + 2 * GRACE
+        while not self.over and time.monotonic() < deadline:
+            self.wait(_POLL)  # Who wants to say something to a full pipe could not leave.
+            self._lines.clear()
+
+    def tail(self) -> str:
+        """The last lines of its stderr; where there are none, of its stdout."""
+        text = self._errors.text() or self._out.text()
+        return "\n".join(text.splitlines()[-TRACE_LINES:])
+
+    def last_words(self) -> str:
+        """The last line of its stderr that says something."""
+        lines = [line.strip() for line in self._errors.text().splitlines() if line.strip()]
+        return lines[-1][:200] if lines else ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._keeper.stdin and self._keeper.stdout and self._keeper.stderr
+        self._keeper.stdin.close()
+        if not self.over:
+            self.stop()
+        process, _, ending = self.status.partition(" ")
+        if process and not ending:  # The keeper was killed.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(int(process), signal.SIGKILL)
+        self._selector.close()
+        self._file.close()
+        os.close(self._told)
+        self._keeper.stdout.close()
+        self._keeper.stderr.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._keeper.wait(2 * GRACE)
+        shutil.rmtree(self._scratch, ignore_errors=True)  # The keeper has, unless it was killed.
+
+
+def _read(descriptor: int) -> bytes | None:
+    """What is in a pipe, b"" at its end, None where there is nothing now."""
+    try:
+        return os.read(descriptor, _CHUNK)
+    except BlockingIOError:
+        return None
+
+
+class Stream:
+    """Bytes cut into lines for `take`; the last `KEPT` of them are kept."""
+
+    def __init__(self, take: Callable[[bytes], object] | None) -> None:
+        self._take = take
+        self._kept = bytearray()
+        self._rest = b""
+        self._skipping = False
+
+    def feed(self, data: bytes) -> None:
+        """Take in the next bytes."""
+        self._kept += data
+        del self._kept[:-KEPT]
+        if self._take is None:
+            return
+        *lines, rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if not self._skipping:
+                self._take(line)
+            self._skipping = False
+        if len(rest) > LONGEST_LINE:  # No line of metrics is as long.
+            rest, self._skipping = b"", True
+        self._rest = rest
+
+    def finish(self) -> None:
+        """The last line may have no end."""
+        if self._take is not None and self._rest and not self._skipping:
+            self._take(self._rest)
+        self._rest = b""
+
+    def text(self) -> str:
+        """What is kept."""
+        return self._kept.decode("utf-8", "replace").strip()
+
+
+def _words(cohort: Cohort, trial: Trial) -> list[str]:
+    config, workplace = trial.config, cohort.workplace
+    if "loop" in config:
+        task = {
+            "loop": config["loop"],
+            "hash": cohort.source_hashes.get(config["loop"]),
+            "folder": os.path.realpath(workplace.folder),
+            "allowed": list(workplace.allowed),
+            "device": workplace.device,
+            "seed": trial.seed,
+            "number": trial.number,
+            "run": cohort.run,
+        }
+        module = "lrsearch.train.loop_process"
+        return [sys.executable, "-P", "-m", module, json.dumps(task)]
+    values = {name: as_text(value) for name, value in config["params"].items()}
+    return fill(split_words(config["command"]), {**values, **_given(cohort, trial)})
+
+
+def _given(cohort: Cohort, trial: Trial) -> dict[str, str]:
+    """The placeholders that are no parameters, see `commandline.GIVEN`."""
+    return {
+        "seed": str(trial.seed),
+        "device": find_device(cohort.workplace.device),
+        "run": cohort.run,
+        "trial": str(trial.number),
+    }
+
+
+def _environment(cohort: Cohort, trial: Trial, scratch: str) -> dict[str, str]:
+    own = {
+        **{name: as_text(value) for name, value in trial.config["params"].items()},
+        **_given(cohort, trial),
+        "params": str(Path(scratch, "params.json")),
+        "metrics": str(Path(scratch, "metrics.jsonl")),
+    }
+    environment = dict(os.environ)
+    # Metrics are to come when they are printed, not when some buffer is full.
+    environment.setdefault("PYTHONUNBUFFERED", "1")
+    for name in _THREADS:  # As in worker processes, whatever the executor.
+        environment.setdefault(name, "1")
+    if "PYTHONPATH" in environment:  # It runs in another folder than this process.
+        paths = environment["PYTHONPATH"].split(os.pathsep)
+        environment["PYTHONPATH"] = os.pathsep.join(
+            str(Path(path).absolute()) for path in paths if path
+        )
+    return environment | {f"LRSEARCH_{name.upper()}": value for name, value in own.items()}
+
+
+# measuring
+
+
+@dataclass
+class Course:
+    """What a trial has reported so far. `fresh` says that there is something not yet passed on."""
+
+    objective: Objective
+    step: int = 0
+    last: dict[str, float] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+    best_step: dict[str, int] = field(default_factory=dict)
+    fresh: bool = False
+    _rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+    _stride: int = 1
+    _count: int = 0
+
+    def take(self, message: Mapping[str, Any]) -> str:
+        """Take a line of metrics: its numbers, at its `step` or the next; why the training is
+        lost with it, or ""."""
+        numbers = {
+            name: _number(value)
+            for name, value in message.items()
+            if name != "step" and name.isprintable() and 0 < len(name) <= LONGEST_NAME
+        }
+        metrics = {name: value for name, value in numbers.items() if value is not None}
+        if not metrics:
+            return ""
+        step = _number(message.get("step"))
+        whole = step is not None and math.isfinite(step) and 0 <= step < 2**53
+        before, self.step = self.step, int(step) if whole and step is not None else self.step + 1
+        if self._rows and self.step == before:
+            self._rows[-1][1].update(metrics)
+        else:
+            self._rows.append((self.step, dict(metrics)))
+            if len(self._rows) > MOST_ROWS:
+                del self._rows[:-1:2]
+        self.fresh = True
+        for name, value in metrics.items():
+            self.last[name] = value
+            if not math.isfinite(value):
+                return f"{name} is {value} at step {self.step}"
+            # Which way is better, the spec says, and may say otherwise one day.
+            for end, beats in (("min", value.__lt__), ("max", value.__gt__)):
+                key = f"{name}:{end}"
+                if key not in self.best or beats(self.best[key]):
+                    self.best[key], self.best_step[key] = value, self.step
+        return ""
+
+    def measured(self, trial: Trial) -> Measured:
+        """The latest measurement."""
+        self.fresh = False
+        return Measured(trial.number, Measurement(self.step, dict(self.last)), 0)
+
+    def curve(self) -> dict[str, list[float]]:
+        """A list a metric, as long as `step`; not a number where a line had it not."""
+        if not self._rows:
+            return {}
+        curve: dict[str, list[float]] = {"step": [float(step) for step, _ in self._rows]}
+        for name in self.last:
+            curve[name] = [metrics.get(name, math.nan) for _, metrics in self._rows]
+        return curve
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf

@@ -1,0 +1,856 @@
+"""A person's own training: commands and loops, run for real in processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from lrsearch.cli import app
+from lrsearch.errors import ModelError
+from lrsearch.store import read
+from lrsearch.train import commands
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Measured,
+    Objective,
+    Outcome,
+    Plan,
+    Reached,
+    Result,
+    Trial,
+    Verdict,
+    Workplace,
+)
+
+ROOT = Path(__file__).parent.parent
+
+SCRIPT = """\
+import argparse, json, os, sys
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+parser.add_argument("--batch-size", type=int)
+parser.add_argument("--text", default="")
+parser.add_argument("--seed", type=int, default=0)
+args = parser.parse_args()
+print("starting, with", args.text)
+with open("seen.jsonl", "a") as seen:
+    variables = {key: value for key, value in os.environ.items() if key.startswith("LRSEARCH_")}
+    variables["params"] = json.load(open(os.environ["LRSEARCH_PARAMS"]))
+    print(json.dumps([args.text, os.getcwd(), variables]), file=seen)
+# Gradient descent on x**2 / 2, from 1: the best rate is 1.
+x = 1.0 + 0.01 * args.seed
+for step in range(1, 4):
+    x -= args.lr * x
+    print(json.dumps({"step": step, "loss": x * x / 2 + args.batch_size / 1000}))
+"""
+
+SPEC = """\
+name: mine
+command: {python} train.py --lr {{lr}} --batch-size {{batch_size}} --text {{text}} --seed {{seed}}
+params: {{text: "a b; c"}}
+objective: {{metric: loss, goal: min}}
+search:
+  lr: {{min: 1e-2, max: 1.0, points: 3}}
+  batch_size: [32, 64]
+bayes: {{trials: 5, startup: 2, generation: 1}}
+random: {{trials: 3}}
+"""
+
+TRAIN = ("--allow-command", "--executor", "inline")
+
+
+class Said:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+        assert "Traceback" not in out + err
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+def lrsearch(*arguments: object) -> Said:
+    env = {"COLUMNS": "100", "LRSEARCH_RUNS": None}
+    done = CliRunner().invoke(app, list(map(str, arguments)), env=env, catch_exceptions=False)
+    return Said(done.exit_code, done.stdout, done.stderr)
+
+
+def start(*arguments: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lrsearch", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a script and its spec, the current one."""
+    (tmp_path / "train.py").write_text(SCRIPT)
+    (tmp_path / "mine.yaml").write_text(SPEC.format(python=sys.executable))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path
+
+
+def write(folder: Path, script: str, spec: dict[str, Any], name: str = "odd") -> None:
+    (folder / f"{name}.py").write_text(script)
+    whole = {
+        "name": name,
+        "command": f"{sys.executable} {name}.py {{kind}}",
+        "objective": {"metric": "loss", "goal": "min"},
+        **spec,
+    }
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
+
+
+def results(folder: Path, name: str) -> dict[str, Result]:
+    """Results by the value of `kind`."""
+    history = read(folder / "runs" / name)
+    return {
+        history.trials[number].config["params"]["kind"]: result
+        for number, result in history.results.items()
+    }
+
+
+def wait_for(path: Path, seconds: float = 20.0) -> str:
+    deadline = time.monotonic() + seconds
+    while not (path.exists() and path.read_text().endswith("\n")):
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)
+    return path.read_text()
+
+
+def alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        return not Path("/proc").is_dir()
+    return state != "Z"
+
+
+def gone(process: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while alive(process):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+# a command from end to end
+
+
+def test_a_grid_of_a_command(here: Path) -> None:
+    said = lrsearch("grid", "mine.yaml", *TRAIN)
+    assert said.code == 0, said
+    assert said.out.startswith("mine: loss 0.03200 (1 seed)"), said
+    assert "lr=1 batch_size=32" in said.out
+    seen = [json.loads(line) for line in (here / "seen.jsonl").read_text().splitlines()]
+    assert len(seen) == 6
+    text, folder, variables = seen[0]
+    assert (text, folder) == ("a b; c", str(here.resolve())), "one word, in the spec's folder"
+    assert variables["params"] == {"text": "a b; c", "lr": 0.01, "batch_size": 32}
+    assert variables["LRSEARCH_LR"] == "0.01" and variables["LRSEARCH_BATCH_SIZE"] == "32"
+    assert variables["LRSEARCH_SEED"] == "0" and variables["LRSEARCH_DEVICE"] == "cpu"
+    assert not Path(variables["LRSEARCH_PARAMS"]).parent.exists(), "nothing is left behind"
+    curve = json.loads((here / "runs/mine/curves/000001.json").read_text())
+    assert curve["step"] == [1, 2, 3] and len(curve["loss"]) == 3
+    again = lrsearch("grid", "mine.yaml", *TRAIN)
+    assert again.out.split("cost")[0] == said.out.split("cost")[0]
+    assert len((here / "seen.jsonl").read_text().splitlines()) == 6, "nothing is trained twice"
+
+
+def test_strategies_share_their_trials_and_seeds_are_told(here: Path) -> None:
+    assert lrsearch("grid", "mine.yaml", *TRAIN).code == 0
+    said = lrsearch("bayes", "mine.yaml", *TRAIN, "--json", "--set", "seeds=2")
+    assert said.code == 0, said
+    report = json.loads(said.out)
+    assert report["objective"] == {"metric": "loss", "goal": "min", "at": "last"}
+    assert {trial["seed"] for trial in report["trials"]} == {0, 1}
+    assert report["best"]["objective"] >= 0.032
+    assert sum(point["strategy"] == "bayes" for point in report["points"]) == 5
+    drawn = lrsearch("random", "mine.yaml", *TRAIN, "--workers", "2", "--executor", "local")
+    assert drawn.code == 0 and "[3/3]" in drawn.err, drawn
+
+
+def test_what_decides_a_measurement_is_in_the_key(here: Path) -> None:
+    assert lrsearch("grid", "mine.yaml", *TRAIN, "--set", "search.batch_size=[32]").code == 0
+    moved = lrsearch("grid", "mine.yaml", *TRAIN, "--set", "params.batch_size=32", "--dry-run")
+    assert "would train 0 trials" in moved.out, "a parameter moves from searched to fixed"
+    (here / "other.py").write_text("")
+    assert "train 3 trials of" in lrsearch("grid", "mine.yaml", *TRAIN, "--dry-run").out
+    (here / "train.py").write_text(SCRIPT + "# changed\n")
+    said = lrsearch("grid", "mine.yaml", *TRAIN)
+    assert said.code == 2 and "a file the command names has changed" in said.err
+    (here / "train.py").write_text(SCRIPT)
+    said = lrsearch("grid", "mine.yaml", *TRAIN, "--set", "params.text=other")
+    assert said.code == 2 and 'params.text: "a b; c" stored, "other" in the spec' in said.err
+    said = lrsearch("grid", "mine.yaml", *TRAIN, "--set", "search.extra=[1, 2]")
+    assert said.code == 2 and "params.extra: not given, and searched now" in said.err
+
+
+def test_export_is_a_spec_that_trains_to_the_same(here: Path) -> None:
+    assert lrsearch("grid", "mine.yaml", *TRAIN).code == 0
+    said = lrsearch("export", "mine.yaml", "--output", "best.yaml", "--verify", "--allow-command")
+    assert said.code == 0 and "verified" in said.err, said
+    assert "grid best.yaml --allow-command" in said.err
+    best = yaml.safe_load((here / "best.yaml").read_text())
+    assert best["params"] == {"text": "a b; c", "lr": 1.0, "batch_size": 32}
+    trained = lrsearch("grid", "best.yaml", *TRAIN, "--json")
+    assert json.loads(trained.out)["best"]["objective"] == pytest.approx(0.032)
+    stored = yaml.safe_load((here / "runs/mine/best/spec.yaml").read_text())
+    assert stored["params"] == best["params"]
+
+
+def test_require_is_held_against_the_objective(here: Path) -> None:
+    missed = lrsearch("grid", "mine.yaml", *TRAIN, "--require", "loss<0.03", "--quiet")
+    assert missed.code == 3 and "not met: loss < 0.03" in missed.err
+    assert lrsearch("grid", "mine.yaml", *TRAIN, "--require", "loss<0.04").code == 0
+    other = lrsearch("grid", "mine.yaml", *TRAIN, "--require", "los<0.04")
+    assert other.code == 2 and "did you mean 'loss'?" in other.err
+
+
+def test_nothing_runs_before_it_is_allowed(here: Path) -> None:
+    for command in ("check", "show"):
+        assert lrsearch(command, "mine.yaml").code == 0
+    assert "would train 6 trials" in lrsearch("grid", "mine.yaml", "--dry-run").out
+    refused = lrsearch("grid", "mine.yaml")
+    assert refused.code == 2 and "--allow-command" in refused.err
+    assert not (here / "seen.jsonl").exists() and not (here / "runs").exists()
+    assert lrsearch("grid", "mine.yaml", *TRAIN).code == 0
+    trained = (here / "seen.jsonl").read_text()
+    assert lrsearch("report", "mine.yaml").code == 0
+    assert (here / "seen.jsonl").read_text() == trained
+
+
+def on_a_terminal(answer: bytes, *arguments: str) -> tuple[int, str]:
+    """A command's exit code and all that a terminal shows of it; `answer` is typed when asked."""
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-m", "lrsearch", *arguments])
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux' way to say that it is over
+        while data := os.read(terminal, 4096):
+            asked = b"[y/N]" in shown
+            shown += data
+            if b"[y/N]" in shown and not asked:
+                os.write(terminal, answer)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    os.close(terminal)
+    return code, shown.decode()
+
+
+def test_a_person_is_asked_once_for_each_command(here: Path) -> None:
+    grid = ("grid", "mine.yaml", "--quiet", "--set", "search.lr=[1.0]", "--executor", "inline")
+    code, shown = on_a_terminal(b"n\n", *grid)
+    assert code == 2 and "train.py --lr {lr}" in shown and not (here / "runs").exists()
+    code, shown = on_a_terminal(b"y\n", *grid)
+    assert code == 0 and "Allow it?" in shown
+    code, shown = on_a_terminal(b"", *grid)
+    assert code == 0 and "Allow it?" not in shown
+    code, shown = on_a_terminal(b"n\n", *grid, "--set", "command=echo {lr} {batch_size}")
+    assert code == 2 and "Allow it?" in shown, "another command is another question"
+
+
+@pytest.mark.parametrize(
+    ("command", "files"),
+    [
+        ("python train.py --config=conf/{name}.yaml", ["train.py", "conf/small.yaml"]),
+        ("python -m pack.main", ["pack/main.py"]),
+        ("python -m pack", ["pack/__main__.py"]),
+        ("cat ../outside.txt conf missing.py '{name}.txt'", []),
+    ],
+)
+def test_the_files_that_a_command_names(tmp_path: Path, command: str, files: list[str]) -> None:
+    folder = tmp_path / "spec"
+    for name in ("train.py", "conf/small.yaml", "pack/main.py", "pack/__main__.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (tmp_path / "outside.txt").write_text("")
+    found = commands.file_hashes({"command": command, "params": {"name": "small"}}, str(folder))
+    assert found == {name: hashlib.sha256(name.encode()).hexdigest() for name in files}
+    for name in files:
+        (folder / name).write_text("changed")
+    again = commands.file_hashes({"command": command, "params": {"name": "small"}}, str(folder))
+    assert all(again[name] != found[name] for name in files)
+
+
+# how a trial may end
+
+ODD = """\
+import ctypes, json, os, signal, subprocess, sys, time
+
+kind = sys.argv[1]
+print("output of", kind)
+print("complaint of", kind, file=sys.stderr)
+if kind == "crash":
+    ctypes.string_at(0)
+if kind == "code":
+    sys.exit(3)
+if kind == "raise":
+    raise ValueError("no good")
+if kind == "nan":
+    print(json.dumps({"step": 7, "loss": float("nan")}))
+    time.sleep(100)
+if kind == "mute":
+    print(json.dumps({"los": 1.0, "name": "x", "flag": True}))
+if kind == "hang":
+    time.sleep(100)
+if kind == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    open("stubborn.pid", "w").write(f"{os.getpid()}\\n")
+    while True:
+        time.sleep(1)
+if kind == "parent":
+    child = subprocess.Popen(["sleep", "100"])
+    open("child.pid", "w").write(f"{child.pid}\\n")
+    print(json.dumps({"loss": 3.0}))
+if kind == "flood":
+    for _ in range(50):
+        print("x" * 1_000_000)
+    print(json.dumps({"loss": 4.0}))
+    for _ in range(5):
+        print("{" + "y" * 1_000_000, file=sys.stderr)
+if kind == "file":
+    with open(os.environ["LRSEARCH_METRICS"], "a") as metrics:
+        print(json.dumps({"step": 5, "loss": 6.0, "accuracy": 0.5}), file=metrics)
+if kind == "unended":
+    sys.stdout.write(json.dumps({"loss": 5.0}))
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A run of every way to end, and what the command printed."""
+    folder = tmp_path_factory.mktemp("odd")
+    kinds = re.findall(r'kind == "(\w+)"', ODD)
+    write(folder, ODD, {"timeout": "3s", "max_failures": 20, "search": {"kind": kinds}})
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        started = start("grid", "odd.yaml", "--allow-command", "--workers", "4")
+        _, said = started.communicate(timeout=60)
+    finally:
+        os.chdir(before)
+    assert started.returncode == 0, said
+    yield folder, said.decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome", "reason"),
+    [
+        ("crash", "failed", "killed by SIGSEGV"),
+        ("code", "failed", "exit code 3: complaint of code"),
+        ("raise", "failed", "exit code 1: ValueError: no good"),
+        ("nan", "diverged", "loss is nan at step 7"),
+        ("mute", "failed", "it never reported 'loss'; it reported los"),
+        ("hang", "failed", "it was not done after its timeout of 3 seconds"),
+        ("stubborn", "failed", "it was not done after its timeout of 3 seconds"),
+    ],
+)
+def test_a_trial_that_fails_says_why(
+    odd: tuple[Path, str], kind: str, outcome: str, reason: str
+) -> None:
+    result = results(odd[0], "odd")[kind]
+    assert (result.outcome, result.reason) == (outcome, reason)
+    if outcome == "failed":
+        assert f"complaint of {kind}" in result.traceback
+    assert result.seconds < (3 if kind not in ("hang", "stubborn") else 9)
+    assert reason in odd[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "steps"),
+    [("parent", 3, 1), ("flood", 4, 1), ("unended", 5, 1), ("file", 6, 5)],
+)
+def test_no_trial_is_harmed_by_another(
+    odd: tuple[Path, str], kind: str, loss: float, steps: int
+) -> None:
+    result = results(odd[0], "odd")[kind]
+    assert (result.outcome, result.last["loss"], result.steps) == ("completed", loss, steps)
+
+
+def test_nothing_of_a_trial_outlives_it(odd: tuple[Path, str]) -> None:
+    for name in ("stubborn.pid", "child.pid"):
+        assert gone(int((odd[0] / name).read_text()), 1.0), name
+
+
+def test_output_is_bounded() -> None:
+    lines: list[bytes] = []
+    stream = commands.Stream(lines.append)
+    for _ in range(40):
+        stream.feed(b"x" * commands.LONGEST_LINE)
+    stream.feed(b'\n{"loss": 1}\n{"lo')
+    stream.feed(b'ss": 2}')
+    stream.finish()
+    assert lines == [b'{"loss": 1}', b'{"loss": 2}']
+    assert len(stream.text()) <= commands.KEPT
+
+
+def test_a_curve_is_bounded_and_keeps_its_ends() -> None:
+    course = commands.Course(Objective("loss", "min"))
+    for step in range(3 * commands.MOST_ROWS):
+        assert course.take({"step": step, "loss": 1.0 / (step + 1)}) == ""
+    curve = course.curve()
+    assert len(curve["step"]) <= commands.MOST_ROWS
+    assert curve["step"][-1] == course.step == 3 * commands.MOST_ROWS - 1
+    assert curve["step"] == sorted(curve["step"])
+
+
+def test_lines_of_one_step_are_one_row() -> None:
+    course = commands.Course(Objective("loss", "min"))
+    for line in ({"step": 2, "loss": 2.0}, {"step": 2, "accuracy": 0.5}, {"accuracy": 0.6}):
+        course.take(line)
+    curve = course.curve()
+    assert curve["step"] == [2, 3] and curve["accuracy"] == [0.5, 0.6]
+    assert curve["loss"][0] == 2.0 and curve["loss"][1] != curve["loss"][1]
+    assert course.take({"loss": 10**400}) == "loss is inf at step 4"
+    assert course.take({"note": "x", "ok": True, "loss": None}) == ""
+
+
+def test_the_best_is_that_of_the_goal(here: Path) -> None:
+    script = "import json\nfor cost in (3, 1, 2): print(json.dumps({'cost': cost}))\n"
+    write(here, script, {"search": {"kind": ["a"]}})
+    found = {}
+    for goal in ("min", "max"):
+        for at in ("last", "best"):
+            chosen = f"objective={{metric: cost, goal: {goal}, at: {at}}}"
+            said = lrsearch("grid", "odd.yaml", *TRAIN, "--json", "--set", chosen)
+            found[goal, at] = json.loads(said.out)["best"]["objective"]
+    assert found == {
+        ("min", "last"): 2,
+        ("min", "best"): 1,
+        ("max", "last"): 2,
+        ("max", "best"): 3,
+    }
+
+
+# who dies first
+
+SLOW = """\
+import json, os, signal, sys, time
+
+if sys.argv[1] == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+elif sys.argv[1] == "polite":
+    def leave(*_):
+        open("left", "w").write("in order\\n")
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, leave)
+print(json.dumps({"step": 1, "loss": 1.0}))
+if sys.argv[1] == "quick":
+    sys.exit()
+open("pid.part", "w").write(f"{os.getpid()}\\n")
+os.replace("pid.part", "pid")
+if not os.path.exists("go"):
+    time.sleep(100)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [("polite", signal.SIGINT), ("stubborn", signal.SIGKILL), ("plain", signal.SIGKILL)],
+)
+def test_a_command_ends_with_its_driver_and_the_search_goes_on(
+    here: Path, kind: str, number: int
+) -> None:
+    write(here, SLOW, {"search": {"kind": ["quick", kind]}})
+    arguments = ("grid", "odd.yaml", "--allow-command", "--workers", "1")
+    driver = start(*arguments)
+    process = int(wait_for(here / "pid"))
+    driver.send_signal(number)
+    _, said = driver.communicate(timeout=20)
+    if number == signal.SIGINT:
+        assert driver.returncode == 130 and b"go on with\n  lrsearch grid" in said
+        assert wait_for(here / "left", 5.0) == "in order\n"
+    assert gone(process, commands.GRACE + 2.0)
+    assert [result.outcome for result in results(here, "odd").values()] == ["completed"]
+    (here / "go").touch()
+    again = lrsearch(*arguments)
+    assert again.code == 0 and "[1/1]" in again.err, "the finished trial stays"
+    assert {kind: each.outcome for kind, each in results(here, "odd").items()} == {
+        "quick": "completed",
+        kind: "completed",
+    }
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks a parent up in /proc")
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        (1, "whoever watched over it was killed"),
+        (2, "the worker process was lost: killed by SIGKILL"),
+    ],
+    ids=["keeper", "worker"],
+)
+def test_a_command_ends_with_whoever_runs_it(here: Path, place: int, reason: str) -> None:
+    write(here, SLOW, {"search": {"kind": ["plain", "quick"]}})
+    driver = start("grid", "odd.yaml", "--allow-command", "--workers", "1")
+    process = int(wait_for(here / "pid"))
+    parents = [process]
+    for _ in range(2):  # the keeper, and its worker
+        status = Path(f"/proc/{parents[-1]}/status").read_text()
+        parents.append(int(re.findall(r"PPid:\s+(\d+)", status)[0]))
+    os.kill(parents[place], signal.SIGKILL)
+    _, said = driver.communicate(timeout=20)
+    assert driver.returncode == 0, said
+    assert gone(process, commands.GRACE + 2.0) and gone(parents[1], commands.GRACE + 2.0)
+    found = results(here, "odd")
+    assert found["plain"].reason == reason
+    assert found["quick"].outcome == "completed"
+
+
+# verdicts
+
+PRUNED = """\
+import time
+from lrsearch import Stopped
+
+def train(trial):
+    try:
+        for step in range(1, 1000):
+            trial.report(step, loss=1.0 / step)
+            time.sleep(0.02)
+    except Stopped:
+        with open("stopped", "w") as file:
+            file.write(f"{step}\\n")
+        raise
+"""
+
+
+@pytest.mark.parametrize("kind", ["command", "loop"])
+def test_a_verdict_stops_a_trial(here: Path, kind: str) -> None:
+    (here / "my_loop.py").write_text(PRUNED)
+    (here / "endless.py").write_text(
+        "import json, time\nfor step in range(1, 1000):\n"
+        "    print(json.dumps({'step': step, 'loss': 1 / step}))\n    time.sleep(0.02)\n"
+    )
+    text = "my_loop.train" if kind == "loop" else f"{sys.executable} endless.py"
+    trial = Trial(1, "", {kind: text, "params": {}}, seed=0)
+    hashes = {}
+    if kind == "loop":
+        from lrsearch.train.importing import source_hashes
+
+        hashes = source_hashes([text], Workplace("cpu", str(here), ("my_loop",)))
+    cohort = Cohort(
+        (trial,),
+        Plan(),
+        Workplace("cpu", str(here), ("my_loop",)),
+        Objective("loss", "min"),
+        rungs=(5, 10),
+        source_hashes=hashes,
+    )
+    job = commands.run(cohort)
+    events: list[Any] = []
+    replies: Any = None
+    try:
+        while True:
+            event = job.send(replies)
+            events.append(event)
+            replies = None
+            if isinstance(event, Reached):
+                replies = [(1, Verdict.GO_ON if event.step == 5 else Verdict.STOP)]
+    except StopIteration:
+        pass
+    assert [event.step for event in events if isinstance(event, Reached)] == [5, 10]
+    assert any(isinstance(event, Measured) for event in events)
+    ended = events[-1]
+    assert isinstance(ended, Ended) and ended.result.outcome is Outcome.PRUNED
+    assert 10 <= ended.result.steps < 1000 and ended.curve["step"][-1] == ended.result.steps
+    if kind == "loop":
+        assert int((here / "stopped").read_text()) < 1000
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "name"),
+    [
+        ("command", f"{sys.executable} train.py --lr 1 --batch-size 1", "train.py"),
+        ("loop", "my_loop.train", "my_loop.train"),
+    ],
+)
+def test_what_changes_meanwhile_is_not_measured(
+    here: Path, kind: str, text: str, name: str
+) -> None:
+    (here / "my_loop.py").write_text(LOOP)
+    trial = Trial(1, "", {kind: text, "params": {}}, seed=0)
+    workplace = Workplace("cpu", str(here), ("my_loop",))
+    objective = Objective("loss", "min")
+    cohort = Cohort((trial,), Plan(), workplace, objective, source_hashes={name: "another"})
+    with pytest.raises(ModelError, match="changed meanwhile"):
+        list(commands.run(cohort))
+    assert not (here / "seen.jsonl").exists()
+
+
+# a loop
+
+LOOP = """\
+import random
+import sys
+
+import numpy
+import torch
+from torch import nn
+
+
+def train(trial):
+    print('{"loss": 77}')
+    kind = trial.params["kind"]
+    if kind == "text":
+        trial.report(1, loss="small")
+    assert kind in ("good", "same")
+    draws = random.random(), numpy.random.rand(), torch.rand(1).item()
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    x = torch.linspace(-1, 1, 16, device=trial.device).reshape(-1, 1)
+    for step in range(1, 41):
+        optimizer.zero_grad()
+        loss = ((model(x) - 3 * x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        trial.report(step, loss=loss, drawn=sum(draws))
+
+
+def none():
+    pass
+
+
+def rows(trial):
+    yield trial
+
+
+class Trainer:
+    def __init__(self, trial):
+        pass
+"""
+
+
+def loop_spec(**more: Any) -> str:
+    spec = {
+        "name": "odd",
+        "loop": "my_loop.train",
+        "objective": {"metric": "loss"},
+        "search": {"kind": ["good", "same", "text"]},
+    }
+    return yaml.safe_dump(spec | more)
+
+
+def test_a_loop(here: Path) -> None:
+    (here / "my_loop.py").write_text(LOOP)
+    (here / "odd.yaml").write_text(loop_spec())
+    refused = lrsearch("grid", "odd.yaml")
+    assert refused.code == 2 and "--allow-import my_loop" in refused.err
+    allowed = ("--allow-import", "my_loop", "--device", "cpu")
+    said = lrsearch("grid", "odd.yaml", *allowed, "--executor", "inline")
+    assert said.code == 0, said
+    found = results(here, "odd")
+    assert found["good"].outcome == "completed" and found["good"].steps == 40
+    assert found["good"].last["loss"] < 1.0, "what it prints is no report"
+    assert found["same"].last == found["good"].last, "it draws the same, and measures the same"
+    assert found["text"].reason == "TypeError: report: loss is no number but str"
+    assert "in train" in found["text"].traceback
+    (here / "my_loop.py").write_text(LOOP + "\n# changed\n")
+    changed = lrsearch("grid", "odd.yaml", *allowed, "--executor", "inline")
+    assert changed.code == 2 and "the source of the loop has changed" in changed.err
+
+
+SCHEDULED = """\
+def train(trial):
+    for step in range(100):
+        trial.report(step, loss=abs(trial.lr_at(step, 100)))
+    try:
+        trial.lr_at(100, 100)
+    except ValueError as error:
+        assert "0 to 99" in str(error)
+"""
+
+
+def test_a_loop_follows_the_schedules_it_searches(here: Path) -> None:
+    from lrsearch.schedules import multipliers
+
+    (here / "my_loop.py").write_text(SCHEDULED)
+    cosine = {"name": "cosine", "final": {"min": 0.1, "max": 0.3, "points": 1}}
+    search = {"schedule": [cosine]}
+    (here / "odd.yaml").write_text(loop_spec(search=search, params={"lr": 2, "warmup": "10ba"}))
+    arguments = ("grid", "odd.yaml", "--allow-import", "my_loop", "--executor", "inline")
+    said = lrsearch(*arguments, "--json")
+    assert said.code == 0, said
+    report = json.loads(said.out)
+    shown = [point["params"] for point in report["points"]]
+    assert shown == [{"schedule": "cosine", "schedule.final": 0.2}]
+    curve = json.loads((here / "runs/odd/curves/000001.json").read_text())
+    expected = 2 * multipliers(
+        {"name": "cosine", "final": 0.2},
+        {"for": "10ba", "shape": "linear", "start": 0.01},
+        budget=100,
+        samples=1,
+        batch_size=1,
+    )
+    assert curve["loss"] == pytest.approx(list(expected))
+    assert "1 point measured" in lrsearch(*arguments, "--dry-run").out
+    exported = yaml.safe_load(lrsearch("export", "odd.yaml").out)
+    assert exported["params"]["schedule"] == {"name": "cosine", "final": 0.2}
+    fixed = ("--set", "params.schedule={name: cosine, final: 0.2}", "--dry-run")
+    assert "would train 0 trials" in lrsearch(*arguments, *fixed).out
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"params": {"lr": 1, "schedule": "exponential"}}, "'every' is in epochs"),
+        ({"params": {"lr": 1, "warmup": "60sp"}}, "'for' is in samples"),
+        ({"params": {"schedule": "cosine"}}, "a schedule needs a parameter lr"),
+        ({"search": {"lr": [1], "schedule": ["plateau"]}}, "plateau follows evaluations"),
+        ({"search": {"lr": [1], "schedule": ["cosin"]}}, "did you mean 'cosine'?"),
+        ({"search": {"lr": [1], "schedule": "cosine"}}, "searched by a list of options"),
+        (
+            {"search": {"lr": [1], "schedule": [{"name": "step", "every": {"min": "1ep"}}]}},
+            "'max' is missing",
+        ),
+        (
+            {
+                "search": {
+                    "lr": [1],
+                    "schedule": [{"name": "step", "every": {"min": "1ep", "max": "2ep"}}],
+                }
+            },
+            "'every' is in epochs",
+        ),
+    ],
+)
+def test_a_schedule_that_a_loop_cannot_follow(here: Path, more: dict[str, Any], told: str) -> None:
+    (here / "odd.yaml").write_text(loop_spec(**{"search": {}} | more))
+    said = lrsearch("check", "odd.yaml", "--allow-import", "my_loop")
+    assert said.code == 2 and told in said.err, said
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("my_loop.none", "cannot be called with the trial alone"),
+        ("my_loop.Trainer", "is a class"),
+        ("my_loop.rows", "is a generator"),
+        ("my_loop.trian", "did you mean 'train'?"),
+        ("my_lop.train", "did you mean 'my_loop'?"),
+    ],
+)
+def test_a_loop_that_is_none_is_found_before_training(here: Path, path: str, told: str) -> None:
+    (here / "my_loop.py").write_text(LOOP)
+    (here / "odd.yaml").write_text(loop_spec(loop=path))
+    allow = ("--allow-import", path.partition(".")[0], "--executor", "inline")
+    said = lrsearch("grid", "odd.yaml", *allow)
+    assert said.code == 2 and told in said.err, said
+    assert not (here / "runs").exists()
+
+
+# the examples
+
+
+@pytest.mark.parametrize(
+    ("name", "allow"), [("command", "--allow-command"), ("loop", "--allow-import=my_loop")]
+)
+def test_the_examples_train(tmp_path: Path, name: str, allow: str) -> None:
+    for path in (ROOT / "configs").iterdir():
+        if path.is_file():
+            shutil.copy(path, tmp_path)
+    fixed = ("--set", "params.lr=0.1", "--set", "params.batch_size=32", "--set", "params.epochs=3")
+    said = lrsearch(
+        *("grid", tmp_path / f"{name}.yaml", allow, *fixed, "--json"),
+        *("--runs", tmp_path / "runs", "--executor", "inline", "--device", "cpu"),
+    )
+    assert said.code == 0, said
+    assert json.loads(said.out)["best"]["objective"] > 0.85
+
+
+# what is wrong with a spec
+
+BAD = [
+    ("command: {py} t.py\nloop: a.b\nobjective: loss", ["loop: command and loop exclude"]),
+    (
+        "command: {py} t.py\ndata: digits\ntrain: {lr: 1}\nobjective: loss",
+        ["'data' has no place beside command", "'train' has no place"],
+    ),
+    (
+        "command: {py} t.py {lrr}\nobjective: loss\nsearch: {lr: [1]}",
+        ["unknown placeholder '{lrr}'", "did you mean 'lr'?"],
+    ),
+    ("command: '{py} t.py {'\nobjective: loss", ["a lone '{'", "{{ and }}"]),
+    ('command: "{py} \'t.py"\nobjective: loss', ["no closing quotation"]),
+    ("command: [a, b]\nobjective: loss", ["is no command line"]),
+    ("command: nosuch_program\nobjective: loss", ["there is no program 'nosuch_program'"]),
+    ("command: ./nosuch\nobjective: loss", ["the program ./nosuch does not exist"]),
+    ("command: ./train.py\nobjective: loss", ["not executable", "chmod +x ./train.py"]),
+    ("command: {py} t.py", ["'objective' is missing"]),
+    ("command: {py} t.py\nobjective: cost", ["'goal' is missing", "goal: max"]),
+    ("command: {py} t.py\nobjective: {metric: cost, goal: up}", ["'up' is not one of min, max"]),
+    ("command: {py} t.py\nobjective: loss\ntimeout: 10x", ["'10x' is no time", "10m"]),
+    ("command: {py} t.py\nobjective: loss\ntimeout: 0s", ["'0s' is no time"]),
+    ("command: {py} t.py\nobjective: loss\nsearch: {train.lr: [1]}", ["write lr"]),
+    ("command: {py} t.py\nobjective: loss\nsearch: {seed: [1]}", ["a name of lrsearch's own"]),
+    ("command: {py} t.py\nobjective: loss\nsearch: {lr: 3}", ["a fixed one belongs under params"]),
+    ("command: {py} t.py\nobjective: loss\nsearch: {lr: [1], LR: [2]}", ["in case alone"]),
+    ('command: {py} t.py\nobjective: loss\nparams: {a: "\\0"}', ["NUL"]),
+    ("loop: mine\nobjective: loss", ["'mine' is no dotted path"]),
+    ("comand: {py} t.py\nobjective: loss", ["did you mean 'command'?"]),
+    ("data: digits\nmodel: mlp\ntrain: {budget: 1ep, lr: 1}\nparams: {a: 1}", ["params: 'params'"]),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), BAD, ids=[text.split("\n")[0] for text, _ in BAD])
+def test_a_faulty_spec_is_refused_before_anything_trains(
+    here: Path, text: str, told: list[str]
+) -> None:
+    (here / "bad.yaml").write_text(text.replace("{py}", sys.executable) + "\n")
+    for command in (("check", "bad.yaml"), ("grid", "bad.yaml", *TRAIN)):
+        said = lrsearch(*command)
+        assert said.code == 2, said
+        for words in told:
+            assert words in said.err, said
+        assert "bad.yaml" in said.err
+    assert not (here / "runs").exists()
+
+
+def test_what_is_only_odd_is_a_note(here: Path) -> None:
+    (here / "odd.yaml").write_text(
+        f"command: {sys.executable} train.py | tee log\nobjective: loss\n"
+        "params: {width: 3}\nsearch: {width: [1, 2]}\n"
+    )
+    said = lrsearch("check", "odd.yaml")
+    assert said.code == 0, said
+    assert "width is both fixed and searched" in said.out
+    assert "LRSEARCH_WIDTH" in said.out and "no shell" in said.out
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("--engine", "fused"), "--engine: the trials of a command train one by one"),
+        (("--lanes", "4"), "--lanes: the trials of a command train one by one"),
+        (("--device", "gpu"), "unknown device 'gpu'"),
+    ],
+)
+def test_options_that_make_no_sense(here: Path, more: tuple[str, ...], told: str) -> None:
+    said = lrsearch("grid", "mine.yaml", *TRAIN, *more)
+    assert said.code == 2 and told in said.err
+    assert not (here / "runs").exists()

@@ -54,7 +54,9 @@ def init(
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
     print(f"written {' and '.join(map(str, files))}: {template.doc}")
     allow = f" {template.allow}" if template.allow else ""
-    print(f"next: lrsearch check {path}{allow}")
+    # Nothing of a command is run, or imported, to check it.
+    checked = allow if "import" in allow else ""
+    print(f"next: lrsearch check {path}{checked}")
     print(f"      lrsearch bayes {path}{allow}")
 
 

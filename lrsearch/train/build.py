@@ -21,14 +21,18 @@ from lrsearch.trial import Workplace
 
 
 def build_model(
-    config: Mapping[str, Any], input_shape: Sequence[int], outputs: int, workplace: Workplace
+    config: Mapping[str, Any],
+    input_shape: Sequence[int],
+    outputs: int,
+    workplace: Workplace,
+    dtype: torch.dtype = torch.float32,
 ) -> nn.Module:
     """The model of a resolved `model`, on the CPU, its weights drawn from the global generator.
 
     `in_features`, `in_channels` and `num_classes` (the targets of a regression) come from the
     data where the constructor takes them and the config does not give them. Lazy modules get their
-    sizes, and draw their weights, in a forward pass of zeros. Raises ModelError for what cannot be
-    found or constructed; running out of memory is passed on as it is.
+    sizes, and draw their weights, in a forward pass of zeros, of the inputs' `dtype`. Raises
+    ModelError for what cannot be found or constructed; running out of memory is passed on as it is.
     """
     if "class_path" in config:
         path = config["class_path"]
@@ -61,7 +65,7 @@ def build_model(
     if not isinstance(model, nn.Module):
         raise ModelError(f"{path} gives {type(model).__name__}, not a torch.nn.Module")
     if _lazy(model):
-        _materialize(path, model, input_shape)
+        _materialize(path, model, torch.zeros(2, *input_shape, dtype=dtype))
     return model
 
 
@@ -71,10 +75,10 @@ def _lazy(model: nn.Module) -> list[str]:
     return [name for name, each in named if is_lazy(each)]
 
 
-def _materialize(path: str, model: nn.Module, input_shape: Sequence[int]) -> None:
+def _materialize(path: str, model: nn.Module, zeros: torch.Tensor) -> None:
     try:
         with torch.no_grad():
-            model.eval()(torch.zeros(2, *input_shape))
+            model.eval()(zeros)
     except BaseException as error:
         if is_out_of_memory(error) or is_interrupt(error):
             raise

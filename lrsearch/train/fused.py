@@ -487,5 +487,6 @@ def build(trial: Trial, data: Resident, workplace: Workplace) -> torch.nn.Module
     """The model of a trial on the data's device, its weights drawn by the trial's seed."""
     seed_everything(trial_seeds(trial.seed).weights)
     shape = tuple(data.x_train.shape[1:])
-    model = build_model(trial.config["model"], shape, data.outputs, workplace)
+    dtype = data.x_train.dtype
+    model = build_model(trial.config["model"], shape, data.outputs, workplace, dtype)
     return model.to(data.x_train.device)

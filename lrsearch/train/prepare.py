@@ -210,7 +210,8 @@ def _check_model(
     refusal = catalogue.model_refusal(name, raw.task) if name in catalogue.MODELS else None
     if refusal is not None:
         raise ModelError(refusal[0], hint=refusal[1])
-    model = build_model(config, shape, raw.outputs, workplace)
+    x = torch.from_numpy(np.ascontiguousarray(raw.x[:2]))
+    model = build_model(config, shape, raw.outputs, workplace, x.dtype)
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)
@@ -218,7 +219,7 @@ def _check_model(
         _ = Training(model, train, workplace).optimizer
     check_groups((key for key, each in model.named_parameters() if each.requires_grad), train, name)
     try:
-        outputs = _forward(model, torch.from_numpy(np.ascontiguousarray(raw.x[:2])))
+        outputs = _forward(model, x)
     except RuntimeError as error:
         if not is_out_of_memory(error) and _MISFIT.search(str(error)):
             raise ModelError(

@@ -225,8 +225,8 @@ def _train(
     course.samples, course.clock = data.samples, time.perf_counter()
 
     seed_everything(seeds.weights)
-    shape = tuple(data.x_train.shape[1:])
-    model = build_model(config["model"], shape, data.outputs, cohort.workplace).to(device)
+    shape, dtype = tuple(data.x_train.shape[1:]), data.x_train.dtype
+    model = build_model(config["model"], shape, data.outputs, cohort.workplace, dtype).to(device)
     rates = learning_rates(train, data.samples, cohort.workplace).tolist()
     plateau = make_plateau(train, data.samples)
     scale = 1.0

@@ -41,6 +41,7 @@ from typing import Any, Self
 
 from lrsearch import __version__
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, nearest
+from lrsearch.spec.model import fill_config
 from lrsearch.trial import Outcome, Plan, Planned, Proposal, Result, Trial
 
 FORMAT = 1
@@ -128,7 +129,8 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
 
 
 def _fold_proposed(history: History, body: Mapping[str, Any]) -> None:
-    strategy, generation, configs = body["strategy"], body["generation"], body["configs"]
+    strategy, generation = body["strategy"], body["generation"]
+    configs = [fill_config(each) for each in body["configs"]]
     trials = {
         item["number"]: Trial(
             item["number"], item["key"], configs[item["config"]], item["seed"], item["fold"]

@@ -921,7 +921,7 @@ def test_show_draws_every_kind_of_schedule(tmp_path: Path) -> None:
         "  {name: cosine_restarts, cycles: [2, 3]}]}\n"
     )
     said = lrsearch("show", path)
-    assert said.code == 0 and "known once it is imported" in said.out
+    assert said.code == 0 and "known in training" in said.out
     drawn = json.loads(lrsearch("show", path, "--json").out)["schedules"]
     names = [each["title"].split()[0] for each in drawn]
     assert names == ["cosine", "wsd", "own.decay", "plateau", "cosine_restarts", "cosine_restarts"]

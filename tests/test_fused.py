@@ -260,7 +260,10 @@ def regressed(given):
 
 
 GROUPS = {
-    "groups": {"body.0.*": {"lr": 0.5, "weight_decay": 0.02}, "head.bias": {"weight_decay": 0.3}},
+    "groups": [
+        {"match": "body.0.*", "lr": 0.5, "weight_decay": 0.02},
+        {"match": "head.bias", "weight_decay": 0.3},
+    ],
     "weight_decay_on": "matrices",
 }
 LAYERED = [

@@ -108,7 +108,11 @@ def test_what_the_optimizer_is_told():
     assert rates_of(model, weight_decay_on="matrices") == {
         name: (0.5, 0.1 if each.dim() > 1 else 0.0) for name, each in model.named_parameters()
     }
-    groups = {"body.*.bias": {"weight_decay": 0.3}, "body.*": {"lr": 0.1}, "head.weight": {"lr": 2}}
+    groups = [
+        {"match": "body.*.bias", "weight_decay": 0.3},
+        {"match": "body.*", "lr": 0.1},
+        {"match": "head.weight", "lr": 2},
+    ]
     found = rates_of(model, layer_decay=0.5, weight_decay_on="matrices", groups=groups)
     assert found == {
         "body.0.weight": (0.025, 0.1),
@@ -135,7 +139,7 @@ def test_alike_parameters_are_one_group():
 
 def test_lanes_with_layers_train_as_alone():
     smooth = NORMED | {"activation": "tanh"}
-    groups = {"body.0.*": {"lr": 0.0}, "head.bias": {"weight_decay": 0.5}}
+    groups = [{"match": "body.0.*", "lr": 0.0}, {"match": "head.bias", "weight_decay": 0.5}]
     configs = [
         config(smooth, optimizer=ADAMW, lr=0.003, layer_decay=decay, groups=groups)
         for decay in (None, 0.9, 0.3, 1.0)
@@ -171,7 +175,7 @@ def test_matrices_of_muon_in_layers():
 
 def test_a_frozen_group_does_not_move(place):
     here = place(nets=NETS)
-    own = config(net("nets.Net"), groups={"body.*": {"lr": 0}})
+    own = config(net("nets.Net"), groups=[{"match": "body.*", "lr": 0}])
     still = own | {"train": own["train"] | {"lr": 1e-30}}
     start = safetensors.torch.load(run(still, place=here).weights)
     for ended in (run(own, place=here), run_fused([own, own], 2, place=here)[0]):
@@ -181,6 +185,9 @@ def test_a_frozen_group_does_not_move(place):
 
 
 def test_a_pattern_that_matches_nothing_is_named(place):
+    head = {"match": "head.*", "lr": 2}
     with pytest.raises(ModelError, match=r"no parameter matches 'bdy\.\*'") as error:
-        facts(config(MLP, groups={"head.*": {"lr": 2}, "bdy.*": {"lr": 0.1}}))
+        facts(config(MLP, groups=[head, {"match": "bdy.*", "lr": 0.1}]))
     assert "body.0.weight" in error.value.hint
+    with pytest.raises(ModelError, match=r"earlier patterns take all that '\*\.bias' matches"):
+        facts(config(MLP, groups=[head, {"match": "*", "lr": 2}, {"match": "*.bias", "lr": 1}]))

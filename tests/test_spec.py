@@ -22,6 +22,7 @@ from lrsearch.spec.document import Document, parse, plain_scalar
 from lrsearch.spec.export import export_name, export_spec
 from lrsearch.spec.model import (
     differences,
+    fill_config,
     flatten,
     identity,
     locate,
@@ -33,6 +34,7 @@ from lrsearch.spec.overrides import apply_override
 from lrsearch.spec.summary import describe, first_point, schedule_points
 from lrsearch.spec.validate import validate
 from lrsearch.trial import Objective
+from lrsearch.tuner.plans import structure
 
 CONTENT = {"data": "d0", "source": "s0"}
 FOLDER = Path("/specs")
@@ -774,7 +776,7 @@ def written(parameter):
         "duration": "2ba",
         "durations": ["2ba", "3ba"],
         "points": [["2ba", 0.5], ["0.5dur", 2.0]],
-        "groups": {"*.bias": {"lr": 0.5, "weight_decay": 0.0}},
+        "groups": [{"match": "*.bias", "lr": 0.5, "weight_decay": 0.0}],
     }[parameter.kind]
 
 
@@ -1454,6 +1456,45 @@ def test_an_exported_spec_says_where_its_code_was():
         ("", "groups: {}", "train.groups", "not a mapping of patterns"),
         ("", "groups: {a.weight: 0.1}", "train.groups", "gives neither lr nor weight_decay"),
         ("", "groups: {a.weight: {rate: 0.1}}", "train.groups", "unknown key 'rate'"),
+        ("", "groups: [{lr: 0.1}]", "train.groups", "not a mapping of patterns"),
+        ("", "groups: [{match: a, lr: 1}, {match: a, lr: 2}]", "train.groups", "twice"),
+        (
+            "optimizer: [sgd, prodigy], groups: [null, {a: {lr: 0.1}}]",
+            "",
+            "search.groups",
+            "one rate for all",
+        ),
+        ("schedule.metric: [loss, r2]", "schedule: plateau", "search.schedule.metric", "no metric"),
+        (
+            "schedule: [constant, {name: plateau, metric: [loss, rmse]}]",
+            "",
+            "search.schedule.1.metric",
+            "no metric of",
+        ),
+        (
+            "schedule: [{name: wsd, decay: [0.1dur, 1.5dur, 0.2dur]}]",
+            "",
+            "search.schedule.0.decay",
+            "longer than",
+        ),
+        (
+            "budget: [20ep, 1ep, 4ep], batch_size: [32, 512]",
+            "warmup: 30ba",
+            "train.warmup.for",
+            "a warmup of 30ba is 30 steps",
+        ),
+        (
+            "schedule: [{name: tanh, lower: {min: -3, max: 3}, upper: {min: 2, max: 4}}]",
+            "",
+            "search.schedule.0.lower",
+            "not below",
+        ),
+        (
+            "warmup.shape: [linear, exponential]",
+            "warmup: {for: 3ba, start: 0}",
+            "train.warmup.start",
+            "cannot start at 0",
+        ),
         ("", "groups: {a.weight: {lr: -1}}", "train.groups", "too small"),
         ("", "schedule: {name: cosin}", "train.schedule.name", "unknown schedule 'cosin'"),
         ("", "warmup: 3ep", "train.warmup.for", "the whole budget has"),
@@ -1491,6 +1532,43 @@ def test_schedules_that_do_not_fit_name_their_line(search, train, key, message):
     (fault,) = faults(small(search, train))
     assert fault.key == key and message in fault.message
     assert fault.line == (5 if key.startswith("search") else 4)
+
+
+def test_the_order_of_groups_is_part_of_what_is_measured():
+    """The first pattern that matches counts."""
+    one = "{'*': {lr: 0.0}, '*.bias': {lr: 1.0}}"
+    other = "{'*.bias': {lr: 1.0}, '*': {lr: 0.0}}"
+    first, second = (resolve(read(small(train=f"groups: {each}")), {}) for each in (one, other))
+    assert trial_key(first, CONTENT, 0, None) != trial_key(second, CONTENT, 0, None)
+    assert differences(read(small(train=f"groups: {one}")), second)
+    spec = read(small(f"groups: [null, {one}, {other}]"))
+    points = [point for level in grid(spec.space) for point in level]
+    flat = [flatten(spec.space, resolve(spec, point))["groups"] for point in points]
+    assert len({json.dumps(each) for each in flat}) == 3
+    listed = "[{match: '*', lr: 0.0}, {match: '*.bias', lr: 1.0}]"
+    assert resolve(read(small(train=f"groups: {listed}")), {}) == first
+
+
+def test_a_class_path_takes_the_place_of_a_built_in():
+    for train in ("", "optimizer: adam", "optimizer: {name: sgd, momentum: 0.9}"):
+        spec = read(
+            small(train=train),
+            "train.optimizer.class_path=torch.optim.LBFGS",
+            "train.optimizer.init_args={max_iter: 2}",
+        )
+        assert spec.train["optimizer"] == {
+            "class_path": "torch.optim.LBFGS",
+            "init_args": {"max_iter": 2},
+        }
+
+
+def test_an_imported_option_carries_its_own_rate():
+    spec = read(
+        small("optimizer: [sgd, {class_path: own.Lion, lr: {min: 1e-4, max: 1e-3, points: 2}}]")
+    )
+    points = [point for level in grid(spec.space) for point in level]
+    assert [resolve(spec, point)["train"]["lr"] for point in points] == [0.1, 1e-4, 1e-3]
+    assert all(locate(spec, resolve(spec, point)) == point for point in points)
 
 
 def test_lengths_in_the_budget_s_unit_are_checked_without_data():
@@ -1549,3 +1627,5 @@ def test_what_older_runs_did_not_have_takes_no_measurement_away():
         del older["train"][key]
     assert trial_key(older, CONTENT, 0, None) == trial_key(config, CONTENT, 0, None)
     assert not differences(spec, older)
+    assert structure(older, None) == structure(config, None)
+    assert fill_config(older) == config == fill_config(config)

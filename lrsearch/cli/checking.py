@@ -97,7 +97,7 @@ def show(
         print()
         print(title)
         if not values:
-            print("known once it is imported, in training")
+            print("known in training")
             continue
         print(plot(values, width=columns, height=8, low=0.0, encoding=sys.stdout.encoding))
 
@@ -145,6 +145,9 @@ def _curves(spec: Any) -> list[tuple[str, list[float]]]:
                 steps=_drawn(steps),
             )
         except schedules.ScheduleError as error:
+            if not spec.train_samples:  # Of more samples it may fit.
+                found.append((f"{title}: {error}", []))
+                continue
             head = "" if error.argument.startswith("warmup") else "schedule."
             raise SpecError([Fault(0, head + error.argument, str(error), spec.source)]) from None
         found.append((title, [float(value) for value in values]))

@@ -182,7 +182,7 @@ def _limits(spec: Spec, name: str) -> tuple[float | None, float | None]:
         chosen = dict(spec.space.dimensions).get(group)
         value = spec.model if group == "model" else spec.train.get(group)
         if index and isinstance(chosen, Choice):
-            value = chosen.options[int(index.rstrip("]"))].value
+            value = chosen.options[int(index.partition("]")[0])].value
         title = value.get("name") if isinstance(value, Mapping) else None
         entry = catalogue.GROUPS[group].get(title) if title else None
         parameter = entry.parameters.get(last) if entry else None

@@ -242,6 +242,16 @@ def _strip(path: str, option: Option, value: Any, config: Config) -> tuple[Any] 
 _LATER = ("layer_decay", "groups", "weight_decay_on")
 
 
+def fill_config(config: Config) -> Config:
+    """A resolved config as an older version stored it, with the defaults of what came since."""
+    train = config.get("train", {})
+    if not {"schedule", "optimizer"} <= train.keys():
+        return config
+    later = {name: catalogue.TRAIN[name].default for name in _LATER if name not in train}
+    groups = {part: complete_group(part, train[part]) for part in ("schedule", "optimizer")}
+    return {**config, "train": {**train, **later, **groups}}
+
+
 def identity(config: Config) -> dict[str, Any]:
     """What of a config decides the measurement: a file's path does not, its content does. What
     runs of before did not have is left out where it says nothing: no measurement is lost to it."""

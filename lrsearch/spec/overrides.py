@@ -74,7 +74,10 @@ def _put(document: Document, parts: list[str], value: Any, source: str) -> Path:
             tree[key] = value
             return tuple(path)
         inner = tree.get(key)
-        if inner is None:
+        imports = parts[0] in ("class_path", "init_args") and path[0] != "search"
+        if imports and not (isinstance(inner, dict) and "class_path" in inner):
+            inner = {}  # In place of a built-in.
+        elif inner is None:
             named = path[0] == "train" and key in DEFAULTS
             inner = {"name": DEFAULTS[key]} if named else {}
         elif isinstance(inner, str) and path[0] != "search":

@@ -346,7 +346,11 @@ class _Reader:
     ) -> dict[str, Any]:
         """A built-in by its name, or code by its class path where the group takes any."""
         if group in IMPORTABLE and isinstance(raw, Mapping) and "class_path" in raw:
-            found = self.import_path(path, raw, (), dimensions)
+            rate = group == "optimizer" and dimensions is not None
+            found = self.import_path(path, raw, ("lr",) if rate else (), dimensions)
+            if rate and "lr" in raw:
+                known = {"lr": catalogue.TRAIN["lr"]}
+                found |= self.arguments(path, {"lr": raw["lr"]}, known, dimensions)
             if group == "optimizer" and "lr" in found["init_args"]:
                 hint = "the learning rate is train.lr"
                 self.fault((*path, "init_args", "lr"), "it is given by the schedule", hint)
@@ -854,11 +858,20 @@ class _Reader:
             self.fault(self.search_path("layer_decay"), message)
         elif train.get("layer_decay") is not None:
             self.fault(("train", "layer_decay"), message)
-        groups = train.get("groups")
-        if isinstance(groups, Mapping) and "groups" not in ranges:
-            rates = [each.get("lr", 1) for each in groups.values() if isinstance(each, Mapping)]
-            if any(rate not in (0, 1) for rate in rates):
-                self.fault(("train", "groups"), message, "a group's lr may be 0 there, or left out")
+        searched_groups = ranges.get("groups")
+        groups, place = [train.get("groups")], ("train", "groups")
+        if isinstance(searched_groups, Choice):
+            place = self.search_path("groups")  # type: ignore[assignment]
+            groups = [option.value for option in searched_groups.options]
+        rates = [
+            part.get("lr", 1)
+            for each in groups
+            if isinstance(each, list)
+            for part in each
+            if isinstance(part, Mapping)
+        ]
+        if any(rate not in (0, 1) for rate in rates):
+            self.fault(place, message, "a group's lr may be 0 there, or left out")
 
     # what needs several parts
 
@@ -961,36 +974,49 @@ class _Reader:
         return (head, name) if head == "model" else ("train", head, name)
 
 
+MOST_CORNERS = 4096
+"""Combinations of extremes that are looked at for one schedule and warmup."""
+
+
 def _extreme_points(space: Space) -> Iterator[dict[str, Any]]:
-    """Points with every schedule and warmup, their arguments, batch size and budget at both
-    ends."""
-    heads = {"schedule": "schedule", "warmup": "warmup", "batch_size": "size", "budget": "size"}
+    """Points with every schedule and warmup, their arguments, batch sizes and budgets at their
+    ends, in all combinations as far as those are not too many."""
     ranges = dict(space.dimensions)
-    counts = [
-        len(ranges[name].options) if isinstance(ranges.get(name), Choice) else 1  # type: ignore[union-attr]
+    heads = ("schedule", "warmup", "batch_size", "budget")
+    counts = {
+        name: len(part.options) if isinstance(part := ranges.get(name), Choice) else 1
         for name in ("schedule", "warmup")
-    ]
-    seen = []
-    for schedule, warmup in itertools.product(*map(range, counts)):
-        for ends in itertools.product((False, True), repeat=3):
-            high = dict(zip(("schedule", "warmup", "size"), ends, strict=True))
-            index = {"schedule": schedule, "warmup": warmup}
+    }
+    for chosen in itertools.product(*(range(count) for count in counts.values())):
+        index = dict(zip(counts, chosen, strict=True))
+        ends: dict[str, list[float]] = {}
+        for name, part in parameters(space):
+            first = name.split(".")[0]
+            head, bracket, rest = first.partition("[")
+            if head not in heads or name in counts:
+                continue
+            if not bracket or int(rest.partition("]")[0]) == index.get(head):
+                ends[name] = _ends(part)
+        corners = itertools.product(*ends.values())
+        for corner in itertools.islice(corners, MOST_CORNERS):
+            numbers = dict(zip(ends, corner, strict=True)) | index
+            yield build(
+                space,
+                lambda name, part, numbers=numbers: (  # type: ignore[misc]
+                    numbers.get(name, 0 if isinstance(part, Choice) else part.low)
+                ),
+            )
 
-            def choose(
-                name: str,
-                part: Dimension,
-                high: Mapping[str, bool] = high,
-                index: Mapping[str, int] = index,
-            ) -> float:
-                upper = high.get(heads.get(name.split(".")[0].split("[")[0], ""), False)
-                if isinstance(part, Choice):
-                    return index.get(name, len(part.options) - 1 if upper else 0)
-                return part.high if upper else part.low
 
-            point = build(space, choose)
-            if point not in seen:
-                seen.append(point)
-                yield point
+def _ends(dimension: Dimension) -> list[float]:
+    """The raw numbers of a dimension's extremes; of a choice that has no order, of every option."""
+    if not isinstance(dimension, Choice):
+        return list(dict.fromkeys((dimension.low, dimension.high)))
+    places = range(len(dimension.options))
+    if not dimension.ordered:
+        return list(places)
+    by_value = sorted(places, key=lambda place: dimension.options[place].value)
+    return list(dict.fromkeys((by_value[0], by_value[-1])))
 
 
 MAX_MODELS = 1000
@@ -1050,10 +1076,13 @@ def _misfit(train: Mapping[str, Any], samples: int) -> tuple[str, str, str] | No
     size: dict[str, Any] = {"samples": samples, "batch_size": train["batch_size"]}
     budget = budget_steps(parse_duration(train["budget"]), **size)
     schedule = train["schedule"]
+    warmup = train["warmup"]
     try:
-        warmup_steps(train["warmup"], budget=budget, **size)
+        warmup_steps(warmup, budget=budget, **size)
     except ValueError as error:
         return "warmup", "for", str(error)
+    if warmup is not None and warmup["shape"] == "exponential" and warmup["start"] == 0:
+        return "warmup", "start", "an exponential warmup cannot start at 0"
     checked = any(_durations(schedule)) or schedule.get("name") in ("cosine_restarts", "tanh")
     if "class_path" in schedule or not checked:
         return None
@@ -1094,11 +1123,26 @@ def task_faults(
             (("search", "schedule", index), option.value)
             for index, option in enumerate(chosen.options)
         ]
-    for place, schedule in schedules:
-        named = schedule.get("metric", "loss") if isinstance(schedule, Mapping) else "loss"
-        if named not in metrics:
-            message = f"'{named}' is no metric of {task}"
-            found.append(((*place, "metric"), message, suggest("", metrics)))
+    named: list[tuple[Path, Any]] = [
+        ((*place, "metric"), schedule["metric"])
+        for place, schedule in schedules
+        if isinstance(schedule, Mapping) and "metric" in schedule
+    ]
+    searched_metrics: dict[Path, Any] = {
+        ("search", "schedule.metric"): ranges.get("schedule.metric")
+    }
+    if isinstance(chosen, Choice):
+        searched_metrics |= {
+            ("search", "schedule", index, "metric"): dict(option.space.dimensions).get("metric")
+            for index, option in enumerate(chosen.options)
+        }
+    for place, dimension in searched_metrics.items():
+        if isinstance(dimension, Choice):
+            named += [(place, option.value) for option in dimension.options]
+    for place, name in named:
+        if name not in metrics:
+            message = f"'{name}' is no metric of {task}"
+            found.append((place, message, suggest("", metrics)))
     if task == "regression" and (train.get("label_smoothing") or "label_smoothing" in ranges):
         top = "search" if "label_smoothing" in ranges else "train"
         found.append(((top, "label_smoothing"), "label smoothing is for classification", ""))

@@ -113,17 +113,28 @@ def _check_columns(parameter: Parameter, value: Any) -> list[str]:
 _GROUP = {"lr": _RATIO, "weight_decay": _RATIO}
 
 
-def _check_groups(parameter: Parameter, value: Any) -> dict[str, dict[str, Any]]:
-    if not isinstance(value, dict) or not value:
+def _check_groups(parameter: Parameter, value: Any) -> list[dict[str, Any]]:
+    """A list, since the first pattern that matches counts: the order of a mapping is lost in keys
+    and comparisons."""
+    listed = isinstance(value, list) and all(
+        isinstance(each, dict) and isinstance(each.get("match"), str) for each in value
+    )
+    if not value or not (listed or isinstance(value, dict)):
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
-    found = {}
-    for pattern, given in value.items():
+    pairs: list[tuple[str, Any]] = list(value.items()) if isinstance(value, dict) else []
+    for each in value if listed else ():
+        pairs.append((each["match"], {key: part for key, part in each.items() if key != "match"}))
+    found: list[dict[str, Any]] = []
+    for pattern, given in pairs:
         if not isinstance(given, dict) or not given:
             raise ValueError(f"{pattern}: {show(given)} gives neither lr nor weight_decay")
         for key in given:
             if key not in _GROUP:
                 raise ValueError(f"{pattern}: unknown key '{key}'; {suggest(key, _GROUP)}")
-        found[pattern] = {key: _check_number(_GROUP[key], part) for key, part in given.items()}
+        numbers = {key: _check_number(_GROUP[key], part) for key, part in given.items()}
+        if any(pattern == earlier["match"] for earlier in found):
+            raise ValueError(f"{pattern} stands there twice")
+        found.append({"match": pattern, **numbers})
     return found
 
 

@@ -49,12 +49,7 @@ def divide_parameters(ranks: Mapping[str, int], train: Config, *, layers: bool) 
     found: dict[tuple[int, float, float | None], list[str]] = {}
     for name, rank in ranks.items():
         own: Config = next(
-            (
-                part
-                for pattern, part in (train["groups"] or {}).items()
-                if fnmatchcase(name, pattern)
-            ),
-            {},
+            (part for part in train["groups"] or () if fnmatchcase(name, part["match"])), {}
         )
         decay = own.get("weight_decay")
         if decay is None and train["weight_decay_on"] == "matrices" and rank < 2:
@@ -65,7 +60,7 @@ def divide_parameters(ranks: Mapping[str, int], train: Config, *, layers: bool) 
 
 def weight_decays(train: Config) -> set[float]:
     """All that a training's parameters may decay by."""
-    groups = (train["groups"] or {}).values()
+    groups = train["groups"] or ()
     return {
         float(train["optimizer"]["weight_decay"]),
         *(float(part["weight_decay"]) for part in groups if "weight_decay" in part),
@@ -73,15 +68,25 @@ def weight_decays(train: Config) -> set[float]:
 
 
 def check_groups(names: Iterable[str], train: Config, where: str) -> None:
-    """Raises ModelError for a pattern of `groups` that matches none of a model's parameters."""
-    known = list(names)
-    for pattern in train["groups"] or {}:
-        if not any(fnmatchcase(name, pattern) for name in known):
+    """Raises ModelError for a pattern of `groups` that matches none of a model's parameters, or
+    none that earlier ones have left."""
+    known = left = list(names)
+    for pattern in (part["match"] for part in train["groups"] or ()):
+        rest = [name for name in left if not fnmatchcase(name, pattern)]
+        if len(rest) < len(left):
+            left = rest
+            continue
+        if any(fnmatchcase(name, pattern) for name in known):
             raise ModelError(
-                f"train.groups: no parameter matches '{pattern}'",
+                f"train.groups: earlier patterns take all that '{pattern}' matches",
                 where=where,
-                hint=suggest(pattern, known[:40]) + (", ..." if len(known) > 40 else ""),
+                hint="the first pattern that matches counts: put it before them",
             )
+        raise ModelError(
+            f"train.groups: no parameter matches '{pattern}'",
+            where=where,
+            hint=suggest(pattern, known[:40]) + (", ..." if len(known) > 40 else ""),
+        )
 
 
 def find_depths(ranks: Mapping[str, int]) -> dict[str, int]:

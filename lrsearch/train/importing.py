@@ -145,7 +145,11 @@ def _resolve_free(class_path: str) -> object:
         raise ModelError(f"{home} has no '{name}'", hint=_suggest(name, names))
     if not _is_free(found):
         what = "module" if kind is nn.Module else "optimizer"
-        raise ImportRefused(f"{class_path} is no {what} class of {home}; only those are free")
+        hint = "a schedule of your own is a function of the progress, from 0 to 1"
+        raise ImportRefused(
+            f"{class_path} is no {what} class of {home}; only those are free",
+            hint=hint if "lr_scheduler" in class_path else "",
+        )
     return found
 
 

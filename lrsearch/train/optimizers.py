@@ -9,6 +9,7 @@ from torch import nn, optim
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import ModelError
+from lrsearch.train.averaging import Averaging
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.importing import resolve
 from lrsearch.train.lion import Lion
@@ -264,5 +265,10 @@ def build_optimizer(
     if not isinstance(made, optim.Optimizer):
         raise ModelError(f"it makes a {type(made).__name__}, no torch.optim.Optimizer", where=path)
     if "weight_decay" not in made.defaults and any("weight_decay" in g for g in made.param_groups):
-        raise ModelError("it has no weight decay that train.groups could set", where=path)
+        raise ModelError(
+            "it has no weight decay that train.groups or train.weight_decay_on could set",
+            where=path,
+        )
+    if isinstance(made, Averaging):
+        made.train()  # As schedule-free ones ask for before their first step.
     return made

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lrsearch import catalogue, data
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError, LrsearchError, ModelError
+from lrsearch.schedules import ScheduleError
 from lrsearch.train.build import build_model
 from lrsearch.train.device import (
     available_devices,
@@ -167,6 +168,11 @@ def _check_training(
         evaluation_steps(train, samples)
         with np.errstate(all="ignore"):
             rates = learning_rates(train, samples, workplace)
+    except ScheduleError as error:
+        key = (
+            error.argument if error.argument.startswith("warmup") else f"schedule.{error.argument}"
+        )
+        raise DataError(str(error), where=f"train.{key}") from error
     except ValueError as error:
         raise DataError(str(error)) from error
     except BaseException as error:  # A user's code may raise anything.

@@ -34,7 +34,12 @@ def structure(config: Config, fold: int | None) -> str:
     if "params" in config:  # Nobody's but its owner's code could train two of them at once.
         return json.dumps([whole, fold], sort_keys=True)
     train = config["train"]
-    rest = {name: train[name] for name, part in catalogue.TRAIN.items() if not part.numeric}
+    # Of what the identity has: keys that older plans did not know are left out at their defaults.
+    rest = {
+        name: whole["train"][name]
+        for name, part in catalogue.TRAIN.items()
+        if not part.numeric and name in whole["train"]
+    }
     optimizer = train["optimizer"]
     kind: Any = optimizer.get("name")
     if kind is None:

@@ -926,3 +926,21 @@ def test_show_draws_every_kind_of_schedule(tmp_path: Path) -> None:
     names = [each["title"].split()[0] for each in drawn]
     assert names == ["cosine", "wsd", "own.decay", "plateau", "cosine_restarts", "cosine_restarts"]
     assert [each["multipliers"] is None for each in drawn] == [False, False, True, *[False] * 3]
+
+
+def test_a_range_within_an_option_by_class_path(tmp_path: Path) -> None:
+    """Searched, reported and exported like any other."""
+    path = tmp_path / "imported.yaml"
+    path.write_text(
+        "data: digits\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1, batch_size: 256}\n"
+        "search:\n  optimizer:\n    - sgd\n    - class_path: torch.optim.SGD\n"
+        "      init_args: {momentum: {min: 0.1, max: 0.9, points: 2}, nesterov: true}\n"
+    )
+    said = lrsearch("grid", path, "--runs", tmp_path / "runs", *TRAIN)
+    assert said.code == 0 and "trials  3 completed" in said.out
+    run = tmp_path / "runs" / "imported"
+    assert "torch.optim.SGD" in lrsearch("report", run, "--csv").out
+    points = json.loads(lrsearch("report", run, "--json").out)["points"]
+    found = {each["params"].get("optimizer.init_args.momentum") for each in points}
+    assert found == {None, 0.1, 0.9}
+    assert lrsearch("export", run).code == 0

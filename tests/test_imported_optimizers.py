@@ -146,3 +146,14 @@ def test_in_a_spec():
     assert locate(spec, found) == point
     (fault,) = faults(small(train="optimizer: {class_path: own.Lion, init_args: {lr: 0.1}}"))
     assert fault.key == "train.optimizer.init_args.lr"
+
+
+def test_one_that_asks_to_be_in_training_mode(place):
+    """As the schedule-free ones of the package do, and are evaluated at their average then."""
+    pytest.importorskip("schedulefree")
+    here = Workplace("cpu", ".", ("schedulefree",))
+    own = net("schedulefree.SGDScheduleFree", momentum=0.9)
+    known = {"name": "schedule_free_sgd", "momentum": 0.9, "weight_decay": 0.0, "r": 0.0}
+    built_in = config(SMOOTH, optimizer=known | {"weight_lr_power": 2.0})
+    found, expected = run(config(SMOOTH, optimizer=own), place=here), run(built_in)
+    assert found.curve["loss"] == pytest.approx(expected.curve["loss"], rel=1e-6)

@@ -13,6 +13,7 @@ import torch
 from test_train import ADAMW, MLP, SGD, cohort, config
 
 from lrsearch import catalogue
+from lrsearch.train import trying
 from lrsearch.train.course import open_data
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Workplace
@@ -155,3 +156,17 @@ def test_batch_norm_of_any_width_trains_in_lanes(width: int, optimizer: dict[str
     job = cohort(*[config(model, lr=rate, **given) for rate in (0.01, 0.02)])
     data = open_data(job, job.trials[0], torch.device("cpu"))
     assert refuse(job.trials, data, job.workplace) == ""
+
+
+def test_what_solo_rounds_is_no_reason_against_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Float64 decides, and only where float32 is not far off."""
+    model = {"class_path": "layers.SumsManyPixels", "init_args": {}}
+    trials = [config(model, lr=rate, budget="2ep", batch_size=64) for rate in (0.01, 0.02)]
+    job = cohort(*trials, place=HERE)
+    data = open_data(job, job.trials[0], torch.device("cpu"))
+    reason, rounding = trying._compare(job.trials, data, HERE)
+    assert reason.startswith("in lanes the gradient of convolution") and rounding
+    assert trying._compare(job.trials, trying._double(data), HERE, torch.float64) == ("", False)
+    assert refuse(job.trials, data, HERE) == ""
+    monkeypatch.setattr(trying, "ROUNDING", trying.TOLERANCE[torch.float32])
+    assert refuse(job.trials, data, HERE) == reason

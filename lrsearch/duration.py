@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,18 @@ def parse(text: object) -> Duration:
     if not math.isfinite(value):
         raise ValueError("a duration is finite")
     return Duration(value, match[2])
+
+
+def find(value: object) -> Iterator[Duration]:
+    """Every duration in a value, in the values of mappings and in lists."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from find(part)
+    elif isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            yield parse(value)
 
 
 def budget_steps(budget: Duration, *, samples: int, batch_size: int) -> int:

@@ -854,3 +854,15 @@ def test_options_that_make_no_sense(here: Path, more: tuple[str, ...], told: str
     said = lrsearch("grid", "mine.yaml", *TRAIN, *more)
     assert said.code == 2 and told in said.err
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "allow"), [("command", ["--allow-command"]), ("loop", ["--allow-import", "my_loop"])]
+)
+def test_the_readme_s_examples_train(name: str, allow: list[str], tmp_path: Path) -> None:
+    """By the README's commands, of one point."""
+    path = f"configs/{name}.yaml"
+    assert f"lrsearch grid {path} {' '.join(allow)}" in (ROOT / "README.md").read_text()
+    one = ["--set", "search.lr=[0.1]", "--set", "search.batch_size=[32]"]
+    said = lrsearch("grid", ROOT / path, *allow, *one, "--runs", tmp_path)
+    assert said.code == 0 and "trials  1 completed" in said.out, said

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lrsearch import catalogue, duration
@@ -150,20 +149,11 @@ def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Sp
     units = {name: getattr(part, "unit", "") for name, part in space.dimensions}
     for argument, given in {**complete_group(name, value), **units}.items():
         # Of a searched one the unit is all there is; the default of another counts, too.
-        found = {given} if argument in units else set(_units(given))
+        found = {given} if argument in units else {each.unit for each in duration.find(given)}
         for unit in sorted(found & {"ep", "sp"}):
             what = {"ep": "epochs", "sp": "samples"}[unit]
             message = f"'{argument}' is in {what}, and only the steps are known here"
             reader.fault(path, message, "give it in steps (100ba) or as a share (0.1dur)")
-
-
-def _units(value: Any) -> Iterator[str]:
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from _units(part)
-    elif isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            yield duration.parse(value).unit
 
 
 def _read_value(reader: Reader, path: Path, name: str, raw: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED, Entry, Parameter
 from lrsearch.duration import budget_steps, warmup_steps
+from lrsearch.duration import find as find_durations
 from lrsearch.duration import parse as parse_duration
 from lrsearch.errors import Fault, SpecError, suggest
 from lrsearch.space import (
@@ -140,51 +142,35 @@ class _Reader:
         for key in BUILT_IN:
             if key not in top and not (key == "model" and searched_model):
                 self.fault((), f"'{key}' is missing")
-        name = self.name(top)
         data = self.data(top.get("data", _MISSING))
         model = self.model(("model",), top.get("model", _MISSING))
         train = self.train(top.get("train", _MISSING))
         metric, at = self.objective(top.get("objective"))
-        settings = {key: self.settings(key, top.get(key)) for key in _SETTINGS}
-        plain = {
-            key: self.value((key,), parameter, top[key]) if key in top else parameter.default
-            for key, parameter in _PLAIN.items()
-        }
         space = self.search(top.get("search"), data, model, train)
         self.note_peaks(train, space)
         self.one_rate(train, space)
         self.notes += unusual_rates(train, space)
         self.task(data, train, metric, space)
         self.lengths(data, train, space)
-        if self.faults:
-            return None
-        spec = Spec(
-            name=name,
-            data=data,
-            model=model,
-            train=train,
-            metric=metric,
-            at=at,
-            space=space,
-            random=RandomSettings(**settings["random"]),
-            bayes=BayesSettings(**settings["bayes"]),
-            **plain,
-            notes=tuple(self.notes),
-            imports=tuple(dict.fromkeys(self.imports)),
-            folder=self.folder,
-            source=self.document.source,
-            text=text,
-            document=top,
+        spec = self.finish(
+            top, text, data=data, model=model, train=train, metric=metric, at=at, space=space
         )
-        self.schedules(spec)
-        self.models(spec)
+        if spec is not None:
+            self.schedules(spec)
+            self.models(spec)
         return spec
 
     def own(self, top: Mapping[str, Any], text: str) -> Spec | None:
         """A spec with `command` or `loop`."""
         self.fixed = "params"
-        name = self.name(top)
         own, params, metric, at, space = read_own(self, top)
+        return self.finish(
+            top, text, data={}, model={}, train=params, own=own, metric=metric, at=at, space=space
+        )
+
+    def finish(self, top: Mapping[str, Any], text: str, **parts: Any) -> Spec | None:
+        """The spec, with what every kind has; None where anything is at fault."""
+        name = self.name(top)
         settings = {key: self.settings(key, top.get(key)) for key in _SETTINGS}
         plain = {
             key: self.value((key,), parameter, top[key]) if key in top else parameter.default
@@ -194,18 +180,12 @@ class _Reader:
             return None
         return Spec(
             name=name,
-            data={},
-            model={},
-            train=params,
-            own=own,
-            metric=metric,
-            at=at,
-            space=space,
+            **parts,
             random=RandomSettings(**settings["random"]),
             bayes=BayesSettings(**settings["bayes"]),
             **plain,
             notes=tuple(self.notes),
-            imports=tuple(self.imports),
+            imports=tuple(dict.fromkeys(self.imports)),
             folder=self.folder,
             source=self.document.source,
             text=text,
@@ -975,7 +955,10 @@ class _Reader:
 
 
 MOST_CORNERS = 4096
-"""Combinations of extremes that are looked at for one schedule and warmup."""
+"""Combinations of extremes that are looked at, shared out over the schedules and warmups; of each
+at least `FEWEST_CORNERS`, as far as there are."""
+
+FEWEST_CORNERS = 16
 
 
 def _extreme_points(space: Space) -> Iterator[dict[str, Any]]:
@@ -987,6 +970,7 @@ def _extreme_points(space: Space) -> Iterator[dict[str, Any]]:
         name: len(part.options) if isinstance(part := ranges.get(name), Choice) else 1
         for name in ("schedule", "warmup")
     }
+    most = max(FEWEST_CORNERS, MOST_CORNERS // math.prod(counts.values()))
     for chosen in itertools.product(*(range(count) for count in counts.values())):
         index = dict(zip(counts, chosen, strict=True))
         ends: dict[str, list[float]] = {}
@@ -998,7 +982,7 @@ def _extreme_points(space: Space) -> Iterator[dict[str, Any]]:
             if not bracket or int(rest.partition("]")[0]) == index.get(head):
                 ends[name] = _ends(part)
         corners = itertools.product(*ends.values())
-        for corner in itertools.islice(corners, MOST_CORNERS):
+        for corner in itertools.islice(corners, most):
             numbers = dict(zip(ends, corner, strict=True)) | index
             yield build(
                 space,
@@ -1044,30 +1028,12 @@ def _model_points(space: Space) -> Iterator[dict[str, Any]]:
 def _any_samples(train: Mapping[str, Any]) -> int | None:
     """A number of samples to measure lengths by where nobody knows it: it does not matter while
     all are in the budget's unit or shares of it. None where some are not."""
-    units = {parse_duration(text).unit for text in _durations((train["schedule"], train["warmup"]))}
+    units = {each.unit for each in find_durations((train["schedule"], train["warmup"]))}
     return (
         10_000 * train["batch_size"]
         if units <= {parse_duration(train["budget"]).unit, "dur"}
         else None
     )
-
-
-def _durations(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from _durations(part)
-    elif isinstance(value, str) and _is_duration(value):
-        yield value
-
-
-def _is_duration(text: str) -> bool:
-    try:
-        parse_duration(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _misfit(train: Mapping[str, Any], samples: int) -> tuple[str, str, str] | None:
@@ -1083,7 +1049,7 @@ def _misfit(train: Mapping[str, Any], samples: int) -> tuple[str, str, str] | No
         return "warmup", "for", str(error)
     if warmup is not None and warmup["shape"] == "exponential" and warmup["start"] == 0:
         return "warmup", "start", "an exponential warmup cannot start at 0"
-    checked = any(_durations(schedule)) or schedule.get("name") in ("cosine_restarts", "tanh")
+    checked = any(find_durations(schedule)) or schedule.get("name") in ("cosine_restarts", "tanh")
     if "class_path" in schedule or not checked:
         return None
     import numpy as np

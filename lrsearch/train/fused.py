@@ -439,10 +439,11 @@ class _Session:
             return
         if lane.plateau is not None:
             train = lane.trial.config["train"]
-            metric = train["schedule"]["metric"]
+            metric, before = train["schedule"]["metric"], lane.plateau.scale
             lane.plateau.observe(measurement.step, measurement.metrics[metric])
-            lane.rates[lane.step :] = lane.base[lane.step :] * lane.plateau.scale
-            lane.curves = self.program.curves(train, lane.rates)
+            if lane.plateau.scale != before:
+                lane.rates[lane.step :] = lane.base[lane.step :] * lane.plateau.scale
+                lane.curves = self.program.curves(train, lane.rates)
         if lane.best.beaten(measurement.metrics):
             lane.best_state = self.program.evaluated(place)
         if lane.step == lane.budget:

@@ -248,11 +248,21 @@ def build_optimizer(
     """The optimizer of a resolved `train.optimizer`, over parameters or groups of them, as
     torch.optim takes them. Raises ModelError or ImportRefused for one whose class path cannot be
     imported, or that cannot be made."""
-    if "class_path" not in config:
+    if "class_path" in config:
+        made = _import(config, parameters, lr, workplace or Workplace())
+    else:
         arguments = {name: value for name, value in config.items() if name != "name"}
-        return OPTIMIZERS[config["name"]](parameters, lr, **arguments)
+        made = OPTIMIZERS[config["name"]](parameters, lr, **arguments)
+    if isinstance(made, Averaging):
+        made.train()  # Schedule-free ones begin in evaluation mode.
+    return made
+
+
+def _import(
+    config: Mapping[str, Any], parameters: Parameters, lr: float, workplace: Workplace
+) -> optim.Optimizer:
     path = config["class_path"]
-    constructor = resolve(path, workplace or Workplace())
+    constructor = resolve(path, workplace)
     assert callable(constructor)
     try:
         made = constructor(parameters, lr=lr, **config["init_args"])
@@ -269,6 +279,4 @@ def build_optimizer(
             "it has no weight decay that train.groups or train.weight_decay_on could set",
             where=path,
         )
-    if isinstance(made, Averaging):
-        made.train()  # As schedule-free ones ask for before their first step.
     return made

@@ -41,9 +41,9 @@ def schedule_free_sgd(
     r: float,
     weight_lr_power: float,
 ) -> optim.Optimizer:
-    """Schedule-free SGD (Defazio et al. 2024), in training mode. The package's own warmup stays 0:
-    the rate of each step is set from outside."""
-    optimizer = import_package("schedule_free_sgd").SGDScheduleFree(
+    """Schedule-free SGD (Defazio et al. 2024). The package's own warmup stays 0: the rate of each
+    step is set from outside."""
+    optimizer: optim.Optimizer = import_package("schedule_free_sgd").SGDScheduleFree(
         parameters,
         lr=lr,
         momentum=float(momentum),
@@ -51,7 +51,7 @@ def schedule_free_sgd(
         r=r,
         weight_lr_power=weight_lr_power,
     )
-    return _training(optimizer)
+    return optimizer
 
 
 def schedule_free_adamw(
@@ -65,8 +65,8 @@ def schedule_free_adamw(
     r: float,
     weight_lr_power: float,
 ) -> optim.Optimizer:
-    """Schedule-free AdamW (Defazio et al. 2024), in training mode, warmup as above."""
-    optimizer = import_package("schedule_free_adamw").AdamWScheduleFree(
+    """Schedule-free AdamW (Defazio et al. 2024), warmup as above."""
+    optimizer: optim.Optimizer = import_package("schedule_free_adamw").AdamWScheduleFree(
         parameters,
         lr=lr,
         betas=(float(beta1), float(beta2)),
@@ -75,11 +75,6 @@ def schedule_free_adamw(
         r=r,
         weight_lr_power=weight_lr_power,
     )
-    return _training(optimizer)
-
-
-def _training(optimizer: optim.Optimizer) -> optim.Optimizer:
-    optimizer.train()  # type: ignore[attr-defined]  # They begin in evaluation mode.
     return optimizer
 
 

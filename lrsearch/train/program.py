@@ -311,9 +311,8 @@ class Program:
                 [self.parameters[name] for name in names],
                 [gradients[name] for name in names],
                 {
-                    slot: [
-                        held[name] for name in ([LANE] if LANE in held else names) if name in held
-                    ]
+                    # What a lane has once, or those of the parameters that have it.
+                    slot: [held[name] for name in (LANE, *names) if name in held]
                     for slot, held in self.slots.items()
                 },
                 numbers[place * each : (place + 1) * each],

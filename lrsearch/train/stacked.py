@@ -95,6 +95,11 @@ class StackedOptimizer:
         return slots
 
 
+def needs_decay(config: Mapping[str, Any]) -> frozenset[str]:
+    """`needs` of an optimizer whose weight decay is its only term that a lane may lack."""
+    return frozenset({"weight_decay"} if config["weight_decay"] > 0 else ())
+
+
 def beside(parameter: Tensor, number: Tensor) -> Tensor:
     """Numbers [K] in the shape [K, 1, ...] that goes with a parameter."""
     return number.view(-1, *[1] * (parameter.dim() - 1))

@@ -15,14 +15,10 @@ import torch
 from torch import Tensor
 
 from lrsearch.schedules import Array
-from lrsearch.train.stacked import StackedOptimizer, columns, shaper
+from lrsearch.train.stacked import StackedOptimizer, columns, needs_decay, shaper
 
 State = Mapping[str, Sequence[Tensor]]
 Shape = Callable[[str, Tensor], Tensor]
-
-
-def _needs_decay(config: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset({"weight_decay"} if config["weight_decay"] > 0 else ())
 
 
 def _needs_kind_of_decay(config: Mapping[str, Any]) -> frozenset[str]:
@@ -204,7 +200,7 @@ def _update_adamax(
 
 
 ADAMAX = StackedOptimizer(
-    ("exp_avg", "exp_inf"), _ADAMAX, _tabulate_adamax, _needs_decay, _update_adamax
+    ("exp_avg", "exp_inf"), _ADAMAX, _tabulate_adamax, needs_decay, _update_adamax
 )
 
 # RMSprop (Hinton 2012; centered: Graves 2013)
@@ -296,7 +292,7 @@ def _update_adagrad(
         parameter.addcmul_(work, shape("rate", parameter))
 
 
-ADAGRAD = StackedOptimizer(("sum",), _ADAGRAD, _tabulate_adagrad, _needs_decay, _update_adagrad)
+ADAGRAD = StackedOptimizer(("sum",), _ADAGRAD, _tabulate_adagrad, needs_decay, _update_adagrad)
 
 # Adadelta (Zeiler 2012)
 
@@ -329,7 +325,7 @@ def _update_adadelta(
 
 
 ADADELTA = StackedOptimizer(
-    ("square_avg", "acc_delta"), _ADADELTA, _tabulate_adadelta, _needs_decay, _update_adadelta
+    ("square_avg", "acc_delta"), _ADADELTA, _tabulate_adadelta, needs_decay, _update_adadelta
 )
 
 # Lion (Chen et al. 2023)

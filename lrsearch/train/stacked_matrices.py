@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lrsearch.schedules import Array
 from lrsearch.train.rules import align, multiply
-from lrsearch.train.stacked import StackedOptimizer, beside, columns, shaper
+from lrsearch.train.stacked import StackedOptimizer, beside, columns, needs_decay, shaper
 
 State = Mapping[str, Sequence[Tensor]]
 
@@ -36,10 +36,6 @@ def _start_adafactor(slot: str, parameter: Tensor) -> Tensor | None:
     if slot != "variance":
         shape[-1 if slot == "row_var" else -2] = 1
     return parameter.new_zeros(shape)
-
-
-def _adafactor_needs(config: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset({"weight_decay"} if config["weight_decay"] > 0 else ())
 
 
 def _tabulate_adafactor(config: Mapping[str, Any], rates: Array, first: int) -> Array:
@@ -104,7 +100,7 @@ ADAFACTOR = StackedOptimizer(
     ("row_var", "col_var", "variance"),
     _ADAFACTOR,
     _tabulate_adafactor,
-    _adafactor_needs,
+    needs_decay,
     _update_adafactor,
     _start_adafactor,
 )

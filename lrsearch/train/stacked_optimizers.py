@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lrsearch.schedules import Array
 from lrsearch.train import stacked_adaptive as adaptive
-from lrsearch.train.stacked import StackedOptimizer, beside, columns, shaper
+from lrsearch.train.stacked import StackedOptimizer, beside, columns, needs_decay, shaper
 from lrsearch.train.stacked_matrices import ADAFACTOR, muon
 from lrsearch.train.stacked_prodigy import PRODIGY
 from lrsearch.train.stacked_schedule_free import SCHEDULE_FREE_ADAMW, SCHEDULE_FREE_SGD
@@ -111,10 +111,6 @@ def _update_sgd(
 _ADAM = ("share", "beta2", "square_share", "decay", "root_scale", "offset")
 
 
-def _adam_needs(config: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset({"weight_decay"} if config["weight_decay"] > 0 else ())
-
-
 def _tabulate_adam(config: Mapping[str, Any], rates: Array, first: int, decoupled: bool) -> Array:
     beta1, beta2 = float(config["beta1"]), float(config["beta2"])
     steps = first + np.arange(len(rates))
@@ -170,7 +166,7 @@ def _adam(*, decoupled: bool) -> StackedOptimizer:
         ("exp_avg", "exp_avg_sq"),
         _ADAM,
         partial(_tabulate_adam, decoupled=decoupled),
-        _adam_needs,
+        needs_decay,
         partial(_update_adam, decoupled=decoupled),
     )
 
@@ -206,7 +202,7 @@ STACKED: dict[str, StackedOptimizer] = {
     "adam": _adam(decoupled=False),
     "adamw": _adam(decoupled=True),
     "amsgrad": StackedOptimizer(
-        _AMSGRAD, _ADAM, partial(_tabulate_adam, decoupled=False), _adam_needs, _update_amsgrad
+        _AMSGRAD, _ADAM, partial(_tabulate_adam, decoupled=False), needs_decay, _update_amsgrad
     ),
     "nadam": adaptive.NADAM,
     "radam": adaptive.RADAM,

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from lrsearch.schedules import Array
-from lrsearch.train.stacked import Average, StackedOptimizer, columns, shaper
+from lrsearch.train.stacked import Average, StackedOptimizer, columns, needs_decay, shaper
 
 _STEP = ("share", "y_rate", "kept", "difference_rate", "decay")
 _ADAM = (*_STEP, "beta2", "square_share", "root_scale", "eps")
@@ -58,10 +58,6 @@ def _tabulate_adamw(config: Mapping[str, Any], curve: Array, first: int) -> Arra
         beta2, math.sqrt(1.0 - beta2), 1.0 / np.sqrt(1.0 - beta2**steps), float(config["eps"])
     )
     return np.concatenate([_tabulate(config, curve, first, "beta1"), own], 1)
-
-
-def _needs(config: Mapping[str, Any]) -> frozenset[str]:
-    return frozenset({"weight_decay"} if config["weight_decay"] > 0 else ())
 
 
 def _update(
@@ -104,7 +100,7 @@ SCHEDULE_FREE_SGD = StackedOptimizer(
     (SLOT,),
     _STEP,
     partial(_tabulate, beta="momentum"),
-    _needs,
+    needs_decay,
     partial(_update, adam=False),
     curve=_curve,
     average=Average(SLOT, partial(_weight, beta="momentum")),
@@ -114,7 +110,7 @@ SCHEDULE_FREE_ADAMW = StackedOptimizer(
     (SLOT, "exp_avg_sq"),
     _ADAM,
     _tabulate_adamw,
-    _needs,
+    needs_decay,
     partial(_update, adam=True),
     curve=_curve,
     average=Average(SLOT, partial(_weight, beta="beta1")),

@@ -242,8 +242,9 @@ def _check_model(
     criterion = Criterion({**train, **usual}, raw.task, raw.outputs, workplace)
     batch = _some(raw, train)
     pair = next(split(batch, 2))
-    shape = shape_of(pair.x)
-    model = build_model(config, shape, raw.outputs, workplace, pair.x)
+    x = map_tree(torch.from_numpy, data.take(raw, np.arange(2)).x)
+    shape = shape_of(x)
+    model = build_model(config, shape, raw.outputs, workplace, x)
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)
@@ -254,8 +255,10 @@ def _check_model(
         try:
             outputs = _forward(model, pair.x)
         except (RuntimeError, TypeError) as error:
-            fits = isinstance(error, TypeError) and shape is not None
-            if is_out_of_memory(error) or fits or not _MISFIT.search(str(error)):
+            misfit = _MISFIT.search(str(error))
+            if isinstance(error, TypeError):  # Of a mapping, arguments that it does not take.
+                misfit = misfit if shape is not None else re.search("argument", str(error))
+            if is_out_of_memory(error) or not misfit:
                 return parameters
             told = shape if shape is not None else _outline(pair.x)
             raise ModelError(

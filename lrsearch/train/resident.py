@@ -37,8 +37,8 @@ class Resident:
     """One fold's training and validation split as tensors: inputs float32 [samples, ...], classes
     int64 [samples] or scaled targets float32 [samples, outputs]; of text both int64 [samples,
     context]; of a function of the user's trees of any tensors. For a step of the user's all that a
-    sample has is in `x`. `scale` and `spread` are those of `metrics.regression_metrics`, empty for
-    classes."""
+    sample has is in `x`, the inputs of two alone in `inputs`. `scale` and `spread` are those of
+    `metrics.regression_metrics`, empty for classes."""
 
     x_train: Tree
     y_train: Tree
@@ -50,6 +50,7 @@ class Resident:
     spread: tuple[float, ...] = ()
     w_train: Any = NOTHING
     w_validation: Any = NOTHING
+    inputs: Tree | None = None
 
     @property
     def train(self) -> Batch:
@@ -79,7 +80,7 @@ class Resident:
     @property
     def example(self) -> Tree:
         """The inputs of two samples."""
-        return map_tree(lambda each: each[:2], self.x_train)
+        return map_tree(lambda each: each[:2], self.x_train if self.inputs is None else self.inputs)
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -183,6 +184,7 @@ def place(
         spread,
         parts[0].weight,
         parts[1].weight,
+        _to_device(Batch(data.take(raw, np.arange(2)).x), device).x if view == "step" else None,
     )
     while len(_kept) > 1 and sum(each.bytes for each in _kept.values()) > CAPACITY:
         _kept.popitem(last=False)

@@ -48,8 +48,7 @@ class Streamed:
                 where=raw.name,
                 hint="a step of your own (train.step) may use them",
             )
-        # Of the first two samples, whose targets were never numbered.
-        self._example = self._see(replace(raw.form, x=raw.x, y=raw.y, weight=raw.weight)).x
+        self._example = map_tree(self._to_device, raw.x)
 
     @property
     def samples(self) -> int:

@@ -476,7 +476,7 @@ def _memory(model: nn.Module, objects: Sequence[object]) -> dict[str, object]:
         else:
             kinds |= dict.fromkeys(type(owner).__mro__)
             found |= {
-                f"{type(owner).__name__}.{name}": look.at(value)
+                f"{type(owner).__name__}().{name}": look.at(value)
                 for name, value in vars(owner).items()
             }
     for kind in kinds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pty
@@ -338,6 +339,27 @@ if kind == "file":
         print(json.dumps({"step": 5, "loss": 6.0, "accuracy": 0.5}), file=metrics)
 if kind == "unended":
     sys.stdout.write(json.dumps({"loss": 5.0}))
+if kind == "daemon":
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            open("daemon.pid", "w").write(f"{os.getpid()}\\n")
+            time.sleep(100)
+        os._exit(0)
+    os.wait()
+    while not os.path.exists("daemon.pid"):
+        time.sleep(0.01)
+    print(json.dumps({"loss": 7.0}))
+if kind == "gush":
+    with open(os.environ["LRSEARCH_METRICS"], "a") as metrics:
+        subprocess.run(["yes", '{"loss": 1}'], stdout=metrics)
+if kind == "told":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    print(json.dumps({"loss": 8.0}))
+    sys.stdout.flush()
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(100)
 """
 
 
@@ -368,6 +390,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
         ("mute", "failed", "it never reported 'loss'; it reported los"),
         ("hang", "failed", "it was not done after its timeout of 3 seconds"),
         ("stubborn", "failed", "it was not done after its timeout of 3 seconds"),
+        ("gush", "failed", "it was not done after its timeout of 3 seconds"),
+        ("told", "failed", "stopped from outside, by a signal to its keeper"),
     ],
 )
 def test_a_trial_that_fails_says_why(
@@ -377,13 +401,13 @@ def test_a_trial_that_fails_says_why(
     assert (result.outcome, result.reason) == (outcome, reason)
     if outcome == "failed":
         assert f"complaint of {kind}" in result.traceback
-    assert result.seconds < (3 if kind not in ("hang", "stubborn") else 9)
+    assert result.seconds < (3 if kind not in ("hang", "stubborn", "gush") else 9)
     assert reason in odd[1]
 
 
 @pytest.mark.parametrize(
     ("kind", "loss", "steps"),
-    [("parent", 3, 1), ("flood", 4, 1), ("unended", 5, 1), ("file", 6, 5)],
+    [("parent", 3, 1), ("flood", 4, 1), ("unended", 5, 1), ("file", 6, 5), ("daemon", 7, 1)],
 )
 def test_no_trial_is_harmed_by_another(
     odd: tuple[Path, str], kind: str, loss: float, steps: int
@@ -393,8 +417,9 @@ def test_no_trial_is_harmed_by_another(
 
 
 def test_nothing_of_a_trial_outlives_it(odd: tuple[Path, str]) -> None:
-    for name in ("stubborn.pid", "child.pid"):
-        assert gone(int((odd[0] / name).read_text()), 1.0), name
+    for name in ("stubborn.pid", "child.pid", "daemon.pid"):
+        if name != "daemon.pid" or sys.platform == "linux":
+            assert gone(int((odd[0] / name).read_text()), 1.0), name
 
 
 def test_output_is_bounded() -> None:
@@ -416,7 +441,9 @@ def test_a_curve_is_bounded_and_keeps_its_ends() -> None:
     curve = course.curve()
     assert len(curve["step"]) <= commands.MOST_ROWS
     assert curve["step"][-1] == course.step == 3 * commands.MOST_ROWS - 1
-    assert curve["step"] == sorted(curve["step"])
+    assert curve["step"][0] == 0
+    gaps = {after - before for before, after in itertools.pairwise(curve["step"][:-1])}
+    assert gaps == {4.0}, "as dense at the start as at the end"
 
 
 def test_lines_of_one_step_are_one_row() -> None:
@@ -428,6 +455,13 @@ def test_lines_of_one_step_are_one_row() -> None:
     assert curve["loss"][0] == 2.0 and curve["loss"][1] != curve["loss"][1]
     assert course.take({"loss": 10**400}) == "loss is inf at step 4"
     assert course.take({"note": "x", "ok": True, "loss": None}) == ""
+
+
+def test_a_part_of_a_step_is_none() -> None:
+    course = commands.Course(Objective("loss", "min"))
+    for line in ({"step": 0.5, "loss": 3.0}, {"step": 0.75, "loss": 2.0}, {"step": 9.0, "loss": 1}):
+        course.take(line)
+    assert course.curve() == {"step": [1, 2, 9], "loss": [3.0, 2.0, 1.0]}
 
 
 def test_the_best_is_that_of_the_goal(here: Path) -> None:
@@ -673,6 +707,71 @@ def test_a_loop(here: Path) -> None:
     (here / "my_loop.py").write_text(LOOP + "\n# changed\n")
     changed = lrsearch("grid", "odd.yaml", *allowed, "--executor", "inline")
     assert changed.code == 2 and "the source of the loop has changed" in changed.err
+
+
+ODD_LOOP = """\
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+from lrsearch import Stopped
+
+
+def train(trial):
+    kind = trial.params["kind"]
+    trial.report(1, loss=0.5)
+    if kind == "interrupts":
+        raise KeyboardInterrupt
+    if kind == "gives up":
+        raise Stopped
+    if kind in ("ended", "ended politely"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            trial.report(2, loss=0.1)
+        except Stopped:
+            if kind == "ended":
+                raise
+    if kind == "forks":
+        context = multiprocessing.get_context("fork")
+        with context.Pool(2) as pool:
+            total = sum(pool.map(abs, range(3)))
+        process = context.Process(target=time.sleep, args=(100,))
+        process.start()
+        process.terminate()
+        process.join()
+        trial.report(2, loss=total)
+    if kind == "thread":
+        def late():
+            time.sleep(0.2)
+            trial.report(2, loss=4.0)
+        threading.Thread(target=late).start()
+    if kind == "half":
+        trial.report(2.5, loss=0.1)
+"""
+
+
+def test_how_a_loop_may_end(here: Path) -> None:
+    (here / "my_loop.py").write_text(ODD_LOOP)
+    kinds = ["interrupts", "gives up", "ended", "ended politely", "forks", "thread", "half"]
+    (here / "odd.yaml").write_text(loop_spec(search={"kind": kinds}, timeout="20s"))
+    said = lrsearch("grid", "odd.yaml", "--allow-import", "my_loop", "--workers", "2")
+    assert said.code == 0, said
+    found = {
+        kind: result.reason if result.outcome == "failed" else result.last["loss"]
+        for kind, result in results(here, "odd").items()
+    }
+    told = "stopped from outside, by SIGTERM"
+    assert found == {
+        "interrupts": "KeyboardInterrupt()",
+        "gives up": "it raised lrsearch.Stopped, though nobody stops it: to end earlier, return",
+        "ended": told,
+        "ended politely": told,
+        "forks": 3.0,
+        "thread": 4.0,
+        "half": "TypeError: report: a step is a whole number, not float",
+    }
 
 
 SCHEDULED = """\

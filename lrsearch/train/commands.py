@@ -63,7 +63,7 @@ MOST_METRICS = 200
 """Different metrics a trial may report."""
 
 MOST_ROWS = 10_000
-"""Rows of a curve; of more every other one is dropped."""
+"""Rows of a curve; of more every second, fourth, ... one is kept, and the last."""
 
 TRACE_LINES = 40
 """Lines of output that a failed trial keeps."""
@@ -75,6 +75,10 @@ _SHOWN = 0.2
 """Seconds between two measurements that are passed on."""
 
 _CHUNK = 1 << 16
+
+_READ = 1 << 20
+"""Bytes of the file of metrics read at once: one that is written faster than it can be read must
+not hide the timeout."""
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -269,6 +273,8 @@ def _judge(process: Process, course: Course, objective: Objective) -> tuple[Outc
         return Outcome.FAILED, process.error, process.tail()
     if kind == "signal":
         reason = f"killed by {_signal_name(int(detail))}"
+    elif kind == "stopped":
+        reason = "stopped from outside, by a signal to its keeper"
     elif kind == "exit":
         reason = f"exit code {detail}" + (f": {last}" if last else "")
     elif kind == "error":
@@ -322,6 +328,7 @@ class Process:
         self.status = ""
         self.error = ""
         self.over = False
+        self._behind = False
         self._lines: list[bytes] = []
         self._scratch = tempfile.mkdtemp(prefix="lrsearch-")
         try:
@@ -378,7 +385,7 @@ class Process:
 
     def wait(self, timeout: float) -> None:
         """Take in what comes first, for at most so many seconds."""
-        for key, _ in self._selector.select(timeout):
+        for key, _ in self._selector.select(0.0 if self._behind else timeout):
             descriptor = key.fd
             data = _read(descriptor)
             if data is None:
@@ -402,9 +409,14 @@ class Process:
                         break
                     stream.feed(data)
                 yield from self._take()
-        while data := self._file.read(_CHUNK):
+        # What is written after its end is not the command's; before it, more may come at any time.
+        limit = os.fstat(self._file.fileno()).st_size if drain else self._file.tell() + _READ
+        while (left := limit - self._file.tell()) > 0 and (
+            data := self._file.read(min(left, _CHUNK))
+        ):
             self._reported.feed(data)
             yield from self._take()
+        self._behind = left <= 0
         if drain:
             for stream in (self._out, self._reported):
                 stream.finish()
@@ -568,11 +580,11 @@ class Course:
     fresh: bool = False
     _rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     _stride: int = 1
-    _count: int = 0
+    _begun: int = 0
 
     def take(self, message: Mapping[str, Any]) -> str:
-        """Take a line of metrics: its numbers, at its `step` or the next; why the training is
-        lost with it, or ""."""
+        """Take a line of metrics: its numbers, at its `step` (a whole number from 0) or the next;
+        why the training is lost with it, or ""."""
         numbers = {
             name: _number(value)
             for name, value in message.items()
@@ -582,14 +594,12 @@ class Course:
         if not metrics:
             return ""
         step = _number(message.get("step"))
-        whole = step is not None and math.isfinite(step) and 0 <= step < 2**53
+        whole = step is not None and step.is_integer() and 0 <= step < 2**53
         before, self.step = self.step, int(step) if whole and step is not None else self.step + 1
         if self._rows and self.step == before:
             self._rows[-1][1].update(metrics)
         else:
-            self._rows.append((self.step, dict(metrics)))
-            if len(self._rows) > MOST_ROWS:
-                del self._rows[:-1:2]
+            self._begin_row(metrics)
         self.fresh = True
         for name, value in metrics.items():
             self.last[name] = value
@@ -601,6 +611,16 @@ class Course:
                 if key not in self.best or beats(self.best[key]):
                     self.best[key], self.best_step[key] = value, self.step
         return ""
+
+    def _begin_row(self, metrics: Mapping[str, float]) -> None:
+        """Rows stay as far apart as the stride, from the first to the last, which always stays."""
+        if self._rows and (self._begun - 1) % self._stride:
+            self._rows.pop()
+        self._rows.append((self.step, dict(metrics)))
+        self._begun += 1
+        if len(self._rows) > MOST_ROWS:
+            self._stride *= 2
+            del self._rows[1:-1:2]
 
     def measured(self, trial: Trial) -> Measured:
         """The latest measurement."""

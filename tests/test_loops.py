@@ -281,6 +281,8 @@ def test_a_person_is_asked_once_for_each_command(here: Path) -> None:
         ("python train.py --config=conf/{name}.yaml", ["train.py", "conf/small.yaml"]),
         ("python -m pack.main", ["pack/main.py"]),
         ("python -m pack", ["pack/__main__.py"]),
+        ("sh -c 'cd . && python train.py --to pack/main.py'", ["train.py", "pack/main.py"]),
+        ("bash -lc 'python -m pack.main 2>&1|tee train.py>conf/small.yaml'", ["pack/main.py"]),
         ("cat ../outside.txt conf missing.py '{name}.txt'", []),
     ],
 )
@@ -637,6 +639,27 @@ def test_what_changes_meanwhile_is_not_measured(
     assert not (here / "seen.jsonl").exists()
 
 
+def test_a_file_that_the_trials_write_is_told_apart(here: Path) -> None:
+    script = "import sys; open(sys.argv[2], 'w').write(sys.argv[1]); print('{\"loss\": 1}')"
+    command = f"{sys.executable} odd.py {{kind}}"
+    write(here, script, {"search": {"kind": ["a", "b"]}, "command": f"{command} out.txt"})
+    said = lrsearch("grid", "odd.yaml", *TRAIN)
+    assert said.code == 2 and "out.txt: it is not what the run began with" in said.err
+    assert "out-{trial}.txt" in said.err
+    apart = ("--set", f"command={command} out-{{trial}}.txt", "--set", "name=apart")
+    assert lrsearch("grid", "odd.yaml", *TRAIN, *apart).code == 0
+    assert {each.name for each in here.glob("out-*")} == {"out-1.txt", "out-2.txt"}
+    assert "would train 0 trials" in lrsearch("grid", "odd.yaml", *apart, "--dry-run").out
+
+
+def test_a_faulty_range_does_not_make_its_name_unknown(here: Path) -> None:
+    (here / "bad.yaml").write_text(
+        f"command: {sys.executable} t.py {{n}}\nobjective: loss\nsearch: {{n: []}}\n"
+    )
+    said = lrsearch("check", "bad.yaml")
+    assert said.code == 2 and "empty list" in said.err and "placeholder" not in said.err
+
+
 # a loop
 
 LOOP = """\
@@ -899,6 +922,10 @@ BAD = [
     ("command: [a, b]\nobjective: loss", ["is no command line"]),
     ("command: nosuch_program\nobjective: loss", ["there is no program 'nosuch_program'"]),
     ("command: ./nosuch\nobjective: loss", ["the program ./nosuch does not exist"]),
+    ("command: ~/t.py\nobjective: loss", ["what ~ stands for"]),
+    ("command: X=1 {py} t.py\nobjective: loss", ["no program 'X=1'", "write env X=1"]),
+    ("command: cd x && {py} t.py\nobjective: loss", ["no program 'cd'", "write sh -c"]),
+    ("command: awk '{print $1}' t.py\nobjective: loss", ["'{print $1}'", "{{ and }}"]),
     ("command: ./train.py\nobjective: loss", ["not executable", "chmod +x ./train.py"]),
     ("command: {py} t.py", ["'objective' is missing"]),
     ("command: {py} t.py\nobjective: cost", ["'goal' is missing", "goal: max"]),

@@ -168,15 +168,16 @@ def run(cohort: Cohort) -> Job:
             known = {name: cohort.source_hashes.get(name) for name in named_files(trial.config)}
             if cohort.source_hashes and found != {n: h for n, h in known.items() if h}:
                 names = sorted(n for n, h in known.items() if found.get(n) != h)
-                raise _changed(", ".join(names))
+                hint = "; if the trials write it, give each a name of its own: out-{trial}.txt"
+                raise _changed(", ".join(names), hint)
         yield from _run_trial(cohort, trial)
 
 
-def _changed(where: str) -> ModelError:
+def _changed(where: str, hint: str = "") -> ModelError:
     return ModelError(
         "it is not what the run began with: it changed meanwhile",
         where=where,
-        hint="start again to measure it as it is now",
+        hint=f"start again to measure it as it is now{hint}",
     )
 
 

@@ -968,6 +968,17 @@ def test_what_is_only_odd_is_a_note(here: Path) -> None:
     assert "LRSEARCH_WIDTH" in said.out and "no shell" in said.out
 
 
+def test_whole_ends_may_be_meant_as_real_ones(here: Path) -> None:
+    for text, noted in (
+        ("{min: 0, max: 1}", True),
+        ("{min: 1, max: 8, points: 20}", True),
+        ("{min: 1, max: 8, points: 8}", False),
+        ("{min: 0.0, max: 1.0, points: 5}", False),
+    ):
+        said = lrsearch("check", "mine.yaml", "--set", f"search.batch_size={text}")
+        assert said.code == 0 and ("whole numbers alone" in said.out) == noted, said
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [

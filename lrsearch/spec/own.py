@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import suggest
-from lrsearch.space import Dimension, Space
+from lrsearch.space import Dimension, Int, Space
 from lrsearch.spec.commandline import GIVEN, placeholders, split_words
 from lrsearch.spec.document import Path
 from lrsearch.spec.model import SCHEDULING, Own, complete_group
@@ -208,9 +208,21 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
             scale = "log" if name in _RATES else "linear"
             kind = "float" if name in _RATES else "any"
             dimension = reader.dimension(path, Parameter(kind, scale=scale), value)
+            if isinstance(dimension, Int):
+                _note_whole(reader, name, dimension)
         if dimension is not None:
             found[name] = dimension
     return found
+
+
+def _note_whole(reader: Reader, name: str, dimension: Int) -> None:
+    """Where nobody knows what a parameter is, 0 and 1 may be meant as 0.0 and 1.0."""
+    low, high, points = dimension.low, dimension.high, dimension.points or 0
+    if high - low < 2 or points > high - low + 1:
+        reader.notes.append(
+            f"{name} is searched in whole numbers alone, since its ends are: for real ones write "
+            f"{{min: {float(low)}, max: {float(high)}}}"
+        )
 
 
 def _check_name(reader: Reader, path: Path, name: str) -> bool:

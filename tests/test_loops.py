@@ -198,6 +198,8 @@ def test_strategies_share_their_trials_and_seeds_are_told(here: Path) -> None:
 
 def test_what_decides_a_measurement_is_in_the_key(here: Path) -> None:
     assert lrsearch("grid", "mine.yaml", *TRAIN, "--set", "search.batch_size=[32]").code == 0
+    folded = (here / "mine.yaml").read_text().replace("command: ", "command: >\n  ")
+    (here / "mine.yaml").write_text(folded)
     moved = lrsearch("grid", "mine.yaml", *TRAIN, "--set", "params.batch_size=32", "--dry-run")
     assert "would train 0 trials" in moved.out, "a parameter moves from searched to fixed"
     (here / "other.py").write_text("")
@@ -670,6 +672,8 @@ import numpy
 import torch
 from torch import nn
 
+AT_IMPORT = random.random(), numpy.random.rand()
+
 
 def train(trial):
     print('{"loss": 77}')
@@ -677,7 +681,7 @@ def train(trial):
     if kind == "text":
         trial.report(1, loss="small")
     assert kind in ("good", "same")
-    draws = random.random(), numpy.random.rand(), torch.rand(1).item()
+    draws = *AT_IMPORT, random.random(), numpy.random.rand(), torch.rand(1).item()
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     x = torch.linspace(-1, 1, 16, device=trial.device).reshape(-1, 1)

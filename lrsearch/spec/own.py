@@ -69,6 +69,8 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
     _check_names(reader, params, dimensions)
     text = top[kind]
     if kind == "command":
+        # A block of YAML ends with a new line or without one.
+        text = text.strip() if isinstance(text, str) else text
         # What is wrong with a parameter does not make its name unknown.
         given = [
             each for each in (top.get("search"), top.get("params")) if isinstance(each, Mapping)

@@ -125,6 +125,7 @@ def main() -> None:
 
     with importable(workplace):
         try:
+            seed_everything(task["seed"])  # A module may draw when it is imported, too.
             loop = find_loop(task["loop"], workplace)
             found = source_hashes([task["loop"]], workplace).get(task["loop"])
             if found != task["hash"]:

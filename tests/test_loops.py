@@ -654,6 +654,26 @@ def test_a_file_that_the_trials_write_is_told_apart(here: Path) -> None:
     assert "would train 0 trials" in lrsearch("grid", "odd.yaml", *apart, "--dry-run").out
 
 
+def test_files_of_any_point_are_known_before_the_first_trial(here: Path) -> None:
+    """Of combined options, of a range's inner values, and of no others."""
+    for name in ("a-1", "a-5", "b-5", "b-9", "b-9x", "c-1"):
+        (here / f"{name}.txt").write_text(name)
+    (here / "5").write_text("")
+    script = "import sys; print('{\"loss\": %d}' % len(open(sys.argv[2]).read()))"
+    command = f"{sys.executable} odd.py {{kind}} {{kind}}-{{size}}.txt"
+    search = {"kind": ["b", "a"], "size": {"min": 5, "max": 9, "points": 2}}
+    write(here, script, {"search": search, "command": command})
+    (here / "a-9.txt").write_text("a-9")
+    (here / "b-7.txt").write_text("b-7")
+    drawn = lrsearch("random", "odd.yaml", *TRAIN, "--set", "random={trials: 10}", "--quiet")
+    assert "changed meanwhile" not in drawn.err, drawn
+    said = lrsearch("grid", "odd.yaml", *TRAIN)
+    assert said.code == 0, said
+    (here / "a-9.txt").write_text("changed")
+    again = lrsearch("grid", "odd.yaml", *TRAIN)
+    assert again.code == 0 and "[1/1]" in again.err, "one file, one trial"
+
+
 def test_a_faulty_range_does_not_make_its_name_unknown(here: Path) -> None:
     (here / "bad.yaml").write_text(
         f"command: {sys.executable} t.py {{n}}\nobjective: loss\nsearch: {{n: []}}\n"
@@ -774,6 +794,8 @@ def train(trial):
             time.sleep(0.2)
             trial.report(2, loss=4.0)
         threading.Thread(target=late).start()
+    if kind == "unnamed":
+        trial.report(2, **{"": 0.1})
     if kind == "half":
         trial.report(2.5, loss=0.1)
 """
@@ -781,7 +803,16 @@ def train(trial):
 
 def test_how_a_loop_may_end(here: Path) -> None:
     (here / "my_loop.py").write_text(ODD_LOOP)
-    kinds = ["interrupts", "gives up", "ended", "ended politely", "forks", "thread", "half"]
+    kinds = [
+        "interrupts",
+        "gives up",
+        "ended",
+        "ended politely",
+        "forks",
+        "thread",
+        "half",
+        "unnamed",
+    ]
     (here / "odd.yaml").write_text(loop_spec(search={"kind": kinds}, timeout="20s"))
     said = lrsearch("grid", "odd.yaml", "--allow-import", "my_loop", "--workers", "2")
     assert said.code == 0, said
@@ -798,6 +829,7 @@ def test_how_a_loop_may_end(here: Path) -> None:
         "forks": 3.0,
         "thread": 4.0,
         "half": "TypeError: report: a step is a whole number, not float",
+        "unnamed": "ValueError: report: a metric's name has 1 to 100 printable characters: ''",
     }
 
 

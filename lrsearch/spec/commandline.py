@@ -7,6 +7,8 @@ its word, whatever it contains.
 from __future__ import annotations
 
 import contextlib
+import glob
+import itertools
 import json
 import os
 import re
@@ -76,6 +78,38 @@ def named_files(config: Config) -> list[str]:
     values = {name: as_text(value) for name, value in config["params"].items()}
     words = fill(split_words(config["command"]), values)
     return list(dict.fromkeys(_candidates(words)))
+
+
+MAX_NAMES = 1000
+"""Combinations of values that are looked for in one word."""
+
+
+def possible_files(configs: Sequence[Config], folder: str) -> list[str]:
+    """What `named_files` may give for a point of a spec whose options and ends of ranges `configs`
+    show one by one: their values in any combination, and where these are numbers, what is in the
+    folder, since a range has others between its ends."""
+    found = dict.fromkeys(name for config in configs for name in named_files(config))
+    if "command" not in configs[0]:
+        return list(found)
+    values = {name: [config["params"][name] for config in configs] for name in configs[0]["params"]}
+    for template in _candidates(split_words(configs[0]["command"])):
+        names = [match[1] for match in _BRACES.finditer(template) if match[1] in values]
+        # Of a value alone any file would do; its options are named already.
+        if not names or template == f"{{{names[0]}}}":
+            continue
+        patterns = itertools.product(*(_patterns(values[name]) for name in names))
+        for given in itertools.islice(patterns, MAX_NAMES):
+            parts = dict(zip(names, given, strict=True))
+            (pattern,) = fill([glob.escape(template)], parts)
+            found |= dict.fromkeys(glob.iglob(pattern, root_dir=folder))  # noqa: PTH207
+    return list(found)
+
+
+def _patterns(values: Sequence[Any]) -> list[str]:
+    texts = list(dict.fromkeys(map(as_text, values)))
+    if len(texts) > 1 and all(type(value) in (int, float) for value in values):
+        return ["*"]
+    return [glob.escape(text) for text in texts]
 
 
 def _candidates(words: Sequence[str]) -> Iterator[str]:

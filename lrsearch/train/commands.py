@@ -19,14 +19,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from lrsearch.errors import ModelError, UsageError
-from lrsearch.spec.commandline import as_text, fill, named_files, split_words
+from lrsearch.spec.commandline import (
+    as_text,
+    fill,
+    named_files,
+    possible_files,
+    split_words,
+)
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import (
     Cohort,
@@ -91,9 +97,7 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     Raises UsageError for a device that makes no sense.
     """
     workplace = payload.workplace
-    hashes: dict[str, str] = {}
-    for config in payload.configs:
-        hashes |= file_hashes(config, workplace.folder)
+    hashes = hash_files(possible_files(payload.configs, workplace.folder), workplace.folder)
     device = find_device(workplace.device)
     yield make_facts("command", hashes, device, platform.processor() or platform.machine())
 
@@ -135,9 +139,14 @@ _seen: dict[tuple[str, int, int, int], str] = {}
 
 def file_hashes(config: Config, folder: str) -> dict[str, str]:
     """SHA-256 of each file under the folder that a resolved command names, by how it names it."""
+    return hash_files(named_files(config), folder)
+
+
+def hash_files(names: Sequence[str], folder: str) -> dict[str, str]:
+    """SHA-256 of each of the names that is a file under the folder."""
     root = Path(folder).resolve()
     found = {}
-    for name in named_files(config):
+    for name in names:
         try:
             path = (root / name).resolve()
             if not name or not path.is_relative_to(root) or not path.is_file():
@@ -589,7 +598,7 @@ class Course:
         numbers = {
             name: _number(value)
             for name, value in message.items()
-            if name != "step" and name.isprintable() and 0 < len(name) <= LONGEST_NAME
+            if name != "step" and is_name(name)
         }
         metrics = {name: value for name, value in numbers.items() if value is not None}
         if not metrics:
@@ -636,6 +645,11 @@ class Course:
         for name in self.last:
             curve[name] = [metrics.get(name, math.nan) for _, metrics in self._rows]
         return curve
+
+
+def is_name(name: str) -> bool:
+    """Whether a metric may be called that."""
+    return name.isprintable() and 0 < len(name) <= LONGEST_NAME
 
 
 def _number(value: Any) -> float | None:

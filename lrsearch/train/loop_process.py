@@ -21,6 +21,7 @@ import numpy as np
 
 from lrsearch.errors import LrsearchError, Stopped
 from lrsearch.schedules import multipliers
+from lrsearch.train.commands import LONGEST_NAME, is_name
 from lrsearch.train.device import find_device
 from lrsearch.train.importing import importable, source_hashes
 from lrsearch.train.loops import find_loop
@@ -99,6 +100,9 @@ class LoopTrial:
             raise ValueError("report: no metric is given, such as report(step, loss=0.5)")
         values = {}
         for name, value in metrics.items():
+            if not is_name(name):
+                allowed = f"1 to {LONGEST_NAME} printable characters"
+                raise ValueError(f"report: a metric's name has {allowed}: {name!r}")
             try:
                 values[name] = float(value)
             except (TypeError, ValueError):

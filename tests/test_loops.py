@@ -439,7 +439,7 @@ def test_output_is_bounded() -> None:
 
 
 def test_a_curve_is_bounded_and_keeps_its_ends() -> None:
-    course = commands.Course(Objective("loss", "min"))
+    course = commands.Course()
     for step in range(3 * commands.MOST_ROWS):
         assert course.take({"step": step, "loss": 1.0 / (step + 1)}) == ""
     curve = course.curve()
@@ -451,7 +451,7 @@ def test_a_curve_is_bounded_and_keeps_its_ends() -> None:
 
 
 def test_lines_of_one_step_are_one_row() -> None:
-    course = commands.Course(Objective("loss", "min"))
+    course = commands.Course()
     for line in ({"step": 2, "loss": 2.0}, {"step": 2, "accuracy": 0.5}, {"accuracy": 0.6}):
         course.take(line)
     curve = course.curve()
@@ -462,7 +462,7 @@ def test_lines_of_one_step_are_one_row() -> None:
 
 
 def test_a_part_of_a_step_is_none() -> None:
-    course = commands.Course(Objective("loss", "min"))
+    course = commands.Course()
     for line in ({"step": 0.5, "loss": 3.0}, {"step": 0.75, "loss": 2.0}, {"step": 9.0, "loss": 1}):
         course.take(line)
     assert course.curve() == {"step": [1, 2, 9], "loss": [3.0, 2.0, 1.0]}

@@ -191,7 +191,7 @@ def _changed(where: str, hint: str = "") -> ModelError:
 
 
 def _run_trial(cohort: Cohort, trial: Trial) -> Job:
-    course = Course(cohort.objective)
+    course = Course()
     begun, seconds = time.monotonic(), 0.0
     try:
         process = Process(cohort, trial)
@@ -582,7 +582,6 @@ def _environment(cohort: Cohort, trial: Trial, scratch: str) -> dict[str, str]:
 class Course:
     """What a trial has reported so far. `fresh` says that there is something not yet passed on."""
 
-    objective: Objective
     step: int = 0
     last: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)

@@ -1191,7 +1191,11 @@ def test_facts_of_imported_code(place):
             DataError,
             "batch_size 1438 is larger than the training set (1437 samples)",
         ),
-        ({"loss": "mse"}, DataError, "the loss mse is for regression, the data are for classifi"),
+        (
+            {"loss": "mse"},
+            DataError,
+            "the loss mse is for regression and own, the data are for classifi",
+        ),
         ({"source": "diabetes", "loss": "cross_entropy"}, DataError, "allowed: mse, mae, huber"),
         ({"source": "diabetes", "label_smoothing": 0.1}, DataError, "label_smoothing needs"),
         (

@@ -631,7 +631,8 @@ def test_the_best_weights_give_the_best_objective(tmp_path: Path) -> None:
     trial = found.history.trials[number]
     workplace = Workplace("cpu", str(tmp_path))
     raw = load_raw(trial.config["data"], workplace)
-    x, y = data.split(raw, trial.config["data"], trial.fold).validation
+    held = data.split(raw, trial.config["data"], trial.fold).validation
+    x, y = held.x, held.y
     model = build_model(trial.config["model"], raw.x.shape[1:], raw.outputs, workplace)
     name = f"trial-{number:06d}.safetensors"
     model.load_state_dict(safetensors.torch.load_file(found.folder / "best" / name))

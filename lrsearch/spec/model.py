@@ -252,8 +252,9 @@ _ABSENT = tuple(catalogue.IMPORTED)
 def class_paths(config: Config) -> set[str]:
     """The class paths of the user's code that a config names."""
     train = config["train"]
-    parts = [config["data"], config["model"], train["schedule"], train["optimizer"]]
-    parts += [train["loss"], train.get("step"), *(train.get("metrics") or {}).values()]
+    parts = [config["data"], config["model"]]
+    parts += [train.get(name) for name in ("schedule", "optimizer", "loss", "step")]
+    parts += [*(train.get("metrics") or {}).values()]
     return {
         part["class_path"] for part in parts if isinstance(part, Mapping) and "class_path" in part
     }

@@ -700,6 +700,9 @@ def test_a_step_is_searched_from_the_command_line(here):
     assert len(read_run(here / "runs" / "mine").results) == 6
     said = lrsearch("grid", "mine.yaml", *allow, "--require", "size>=2")
     assert said.code == 3 and "not met" in said.err
+    said = lrsearch("export", "mine.yaml", "--output", "best.yaml")
+    assert said.code == 0 and "--allow-import nets" in (here / "best.yaml").read_text()
+    assert lrsearch("check", "best.yaml", *allow[:2]).code == 0
     # Other code is another measurement.
     text = (here / "nets.py").read_text()
     (here / "nets.py").write_text(text.replace('"size": code.abs()', '"size": 2 * code.abs()'))

@@ -7,9 +7,10 @@ from typing import Any
 
 import yaml
 
+from lrsearch import catalogue
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.imports import is_free
-from lrsearch.spec.model import Spec
+from lrsearch.spec.model import Spec, class_paths
 from lrsearch.trial import Config, Objective
 
 
@@ -20,19 +21,19 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
     """
     if spec.own is not None:
         return _export_own(spec, config, objective, name)
-    train = config["train"]
-    parts = (config["data"], config["model"], train["schedule"], train["optimizer"])
-    paths = [part["class_path"] for part in parts if "class_path" in part]
+    paths = sorted(class_paths(config))
     modules = [path.split(".")[0] for path in paths if not is_free(path)]
     head = ""
     if modules:
         allowed = " ".join(f"--allow-import {name}" for name in dict.fromkeys(modules))
         folder = " ".join(str(spec.folder).split())
         head = f"# Put this file into {folder}, where its code is found, and pass {allowed}\n"
+    # Of the catalogue's metrics the goal goes without saying.
+    goal = {} if objective.metric in catalogue.METRICS else {"goal": objective.goal}
     document: dict[str, Any] = {
         "name": name,
         **copy.deepcopy({part: dict(config[part]) for part in ("data", "model", "train")}),
-        "objective": {"metric": objective.metric, "at": objective.at},
+        "objective": {"metric": objective.metric, **goal, "at": objective.at},
         "seeds": spec.seeds,
         "seed": spec.seed,
     }

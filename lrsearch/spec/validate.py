@@ -424,7 +424,7 @@ class _Reader:
     def beside_step(self, path: Path, raw: Mapping[str, Any]) -> None:
         """What a step of the user's takes the place of."""
         for key in ("loss", "label_smoothing", "metrics"):
-            if raw.get(key) is not None:
+            if raw.get(key) not in (None, 0):
                 by = "its evaluate measures" if key == "metrics" else "it has a loss of its own"
                 self.fault((*path, key), f"'{key}' says nothing beside a step: {by}")
 

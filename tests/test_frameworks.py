@@ -206,3 +206,51 @@ def test_stopped_passes_through(
 def test_the_lines_that_change_are_counted(name: str) -> None:
     marked = re.findall("# lrsearch$", (ROOT / f"configs/{name}_loop.py").read_text(), re.M)
     assert f" {len(marked)} lines change" in (ROOT / f"configs/{name}.yaml").read_text()
+
+
+MODULE = """
+import lightning
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Digits(lightning.LightningModule):
+    def __init__(self, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
+
+    def training_step(self, batch, index):
+        x, y = batch
+        loss = F.cross_entropy(self.net(x), y)
+        self.log("train_loss", loss)
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=self.hparams.lr)
+
+
+def loss(model, batch):
+    return model.training_step(batch, 0)
+"""
+
+
+def test_a_lightning_module_trains_in_lanes_by_its_training_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the optimizer and schedule of the spec, and no Trainer."""
+    pytest.importorskip("lightning")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lit.py").write_text(MODULE)
+    (tmp_path / "lit.yaml").write_text(
+        "name: lit\ndata: digits\nmodel: {class_path: lit.Digits}\n"
+        "train: {budget: 3ep, batch_size: 64, step: lit.loss}\n"
+        "search: {lr: {min: 0.05, max: 0.5, points: 3}}\n"
+    )
+    arguments = ["grid", "lit.yaml", "--allow-import", "lit", "--engine", "fused", "--json"]
+    said = CliRunner().invoke(app, [*arguments, "--executor", "inline", "--device", "cpu"])
+    assert said.exit_code == 0, said.stderr
+    found = json.loads(said.stdout)
+    assert {trial["engine"] for trial in found["trials"]} == {"fused"}
+    assert found["best"]["objective"] < 1.0

@@ -285,6 +285,11 @@ NETS = """
         return (outputs.topk(3).indices == targets[:, None]).any(1).float().mean()
 
 
+    def undefined(outputs, targets):
+        share = (outputs.argmax(1) == targets).float().mean()
+        return share if share < 0.6 else share / 0 * 0
+
+
     def right(outputs, targets):
         return ((outputs > 0) == (targets > 0.5)).double().mean().item()
 
@@ -504,6 +509,16 @@ def test_targets_reach_a_loss_of_one_s_own_as_they_are(nets):
     assert ended.result.outcome is Outcome.COMPLETED, ended.result.traceback
     assert ended.result.last["right"] > 0.8
     assert 0 < ended.result.last["loss"] < 0.6
+
+
+def test_a_metric_that_is_no_number_is_said(nets):
+    """In both engines, and of the objective alone."""
+    given = {"budget": "6ep", "lr": 0.3, "metrics": {"hard": code("undefined")}}
+    own = own_config(code("digits"), MLP, **given)
+    for alone, together in both(own, own, place=nets, objective=Objective("hard", "max"))[0]:
+        for found in (alone.result, together.result):
+            assert found.outcome is Outcome.DIVERGED and "hard is nan after" in found.reason
+    assert run(own, place=nets).result.outcome is Outcome.COMPLETED
 
 
 def test_a_step_that_remembers_trains_alone(nets):

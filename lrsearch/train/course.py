@@ -80,7 +80,8 @@ _BESIDE = ("step", "train_loss", "lr")
 @dataclass
 class Course:
     """What a trial has come to so far. `seconds` of training it has been charged with, beyond
-    what `clock` (a perf_counter reading, None while it is not training alone) still counts."""
+    what `clock` (a perf_counter reading, None while it is not training alone) still counts.
+    `objective` is the metric that has to be a number, as the losses have to."""
 
     engine: str
     steps: int = 0
@@ -88,6 +89,7 @@ class Course:
     seconds: float = 0.0
     clock: float | None = None
     start: float = math.nan
+    objective: str = ""
     curve: dict[str, list[float]] = field(default_factory=dict)
 
     def measure(self, measurement: Measurement, *, ended: bool) -> str:
@@ -102,6 +104,9 @@ class Course:
             return f"training loss is {losses[-1]} after {step} steps"
         if not math.isfinite(validation):
             return f"validation loss is {validation} after {step} steps"
+        if not math.isfinite(measurement.metrics.get(self.objective, 0.0)):
+            value = measurement.metrics[self.objective]
+            return f"{self.objective} is {value} after {step} steps"
         # A spike long before the end weighs on the last mean training loss, not on the validation.
         ended = ended and validation > divergence.FACTOR * self.start
         if divergence.diverged(self.start, losses, ended=ended):

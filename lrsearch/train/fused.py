@@ -339,7 +339,8 @@ class _Session:
         evaluations = evaluation_steps(train, self.data.samples)
         rungs = frozenset(rung for rung in self.cohort.rungs if rung < evaluations[-1])
         stops = tuple(sorted({*evaluations, *rungs}))
-        course = Course("fused", samples=self.data.samples, start=start)
+        metric = self.cohort.objective.metric
+        course = Course("fused", samples=self.data.samples, start=start, objective=metric)
         base = learning_rates(train, self.data.samples, self.cohort.workplace)
         plateau = make_plateau(train, self.data.samples)
         best = BestSoFar(self.cohort.objective)

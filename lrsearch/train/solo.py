@@ -71,7 +71,7 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
     """Train one trial, to its end."""
     # The first optimizer of a process imports much of torch; no trial should be charged for it.
     torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    course = Course("solo", clock=time.perf_counter())
+    course = Course("solo", clock=time.perf_counter(), objective=cohort.objective.metric)
     replies: Any = None
     with contextlib.closing(_finish(cohort, trial, device, course)) as training:
         while True:

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lrsearch.schedules import Array
 from lrsearch.train.averaging import normalizing, recalibration_batches
 from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.draws import Noise
 from lrsearch.train.groups import divide_parameters, weight_decays
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.metrics import (
@@ -25,7 +26,7 @@ from lrsearch.train.metrics import (
     sum_type,
 )
 from lrsearch.train.resident import Resident
-from lrsearch.train.rules import Noise, Rules
+from lrsearch.train.rules import Rules
 from lrsearch.train.solo import precision, widen
 from lrsearch.train.stacked import LANE, beside
 from lrsearch.train.stacked_optimizers import STACKED, clip_gradients

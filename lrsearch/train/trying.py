@@ -25,12 +25,12 @@ from torch import Tensor, nn
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.train.course import release, state_of
 from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.draws import Noise
 from lrsearch.train.fused import build
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import CHUNK, Program, needs_of
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.train.resident import Resident
-from lrsearch.train.rules import Noise
 from lrsearch.train.solo import Training, calibrate, precision, validation_sums, widen
 from lrsearch.train.stacked_optimizers import STACKED
 from lrsearch.train.tape import NotRecordable

@@ -21,7 +21,7 @@ from lrsearch.train.draws import Noise
 from lrsearch.train.rules import Rules
 from lrsearch.train.tape import NotRecordable, record
 from lrsearch.train.trying import refuse
-from lrsearch.trial import Ended, Outcome, Plan, Workplace
+from lrsearch.trial import Cohort, Ended, Outcome, Plan, Workplace
 
 HERE = Workplace("cpu", str(Path(__file__).parent), ("layers",))
 SEEDS = (3, 1, 2)
@@ -199,13 +199,17 @@ NOISY = ("Autoencodes", "Noisy", "DropsPaths", "DropsBlocks", "ShufflesFeatures"
 
 @pytest.mark.parametrize("name", NOISY)
 def test_models_that_draw_train_in_lanes_as_alone(name: str) -> None:
-    """Tried (steps and gradients are solo's), trained as solo trains, and bit by bit the same
-    beside any neighbours, in any order."""
     model = {"class_path": f"layers.{name}", "init_args": {}}
     configs = [config(model, lr=rate, budget="2ep", batch_size=32) for rate in (0.02, 0.05, 0.01)]
-    job = cohort(*configs, place=HERE, seeds=[0, 1, 0])
+    assert_lanes_train_as_alone(cohort(*configs, place=HERE, seeds=[0, 1, 0]))
+
+
+def assert_lanes_train_as_alone(job: Cohort) -> None:
+    """Three trials are tried (steps and gradients are solo's), trained as solo trains, and bit by
+    bit the same beside any neighbours, in any order."""
     torch.set_num_threads(1)
-    assert refuse(job.trials, open_data(job, job.trials[0], torch.device("cpu")), HERE) == ""
+    data = open_data(job, job.trials[0], torch.device("cpu"))
+    assert refuse(job.trials, data, job.workplace) == ""
 
     def train(plan: Plan, order: tuple[int, ...]) -> dict[int, Ended]:
         given = replace(job, plan=plan, trials=tuple(job.trials[at] for at in order))
@@ -215,7 +219,7 @@ def test_models_that_draw_train_in_lanes_as_alone(name: str) -> None:
         return ended
 
     together = train(Plan("fused", 3), (0, 1, 2))
-    other = train(Plan("fused", 2), (2, 0))
+    other = train(Plan("fused", 2), (2, 0))  # Of one seed: they share each batch.
     alone = train(Plan("solo", 1), (0, 1, 2))
     for number, each in other.items():
         assert each.curve == together[number].curve and each.weights == together[number].weights

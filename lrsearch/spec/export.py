@@ -9,7 +9,7 @@ import yaml
 
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.imports import is_free
-from lrsearch.spec.model import Spec
+from lrsearch.spec.model import Spec, transform_paths
 from lrsearch.trial import Config, Objective
 
 
@@ -23,6 +23,7 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
     train = config["train"]
     parts = (config["data"], config["model"], train["schedule"], train["optimizer"])
     paths = [part["class_path"] for part in parts if "class_path" in part]
+    paths += transform_paths(config)
     modules = [path.split(".")[0] for path in paths if not is_free(path)]
     head = ""
     if modules:

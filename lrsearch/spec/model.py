@@ -249,7 +249,14 @@ def fill_config(config: Config) -> Config:
         return config
     later = {name: catalogue.TRAIN[name].default for name in _LATER if name not in train}
     groups = {part: complete_group(part, train[part]) for part in ("schedule", "optimizer")}
-    return {**config, "train": {**train, **later, **groups}}
+    data = {**config["data"], "transforms": config["data"].get("transforms") or []}
+    return {**config, "data": data, "train": {**train, **later, **groups}}
+
+
+def transform_paths(config: Config) -> list[str]:
+    """The class paths among a config's `data.transforms`."""
+    listed = config["data"].get("transforms") or ()
+    return [each["class_path"] for each in listed if "class_path" in each]
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -262,6 +269,8 @@ def identity(config: Config) -> dict[str, Any]:
     for name, parameter in (source.parameters if source else {}).items():
         if parameter.kind == "path":
             data.pop(name, None)
+    if not data.get("transforms"):
+        data.pop("transforms", None)
     train = {
         key: part
         for key, part in config["train"].items()

@@ -6,7 +6,7 @@ import math
 import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import safetensors.torch
@@ -18,6 +18,7 @@ from lrsearch.errors import DataError, ModelError
 from lrsearch.train.importing import class_paths, source_hashes
 from lrsearch.train.metrics import classification_metrics, language_metrics, regression_metrics
 from lrsearch.train.resident import Resident, load_raw, place
+from lrsearch.train.transforms import build_transforms
 from lrsearch.trial import (
     Cohort,
     Config,
@@ -42,8 +43,8 @@ State = Mapping[str, Tensor]
 
 
 def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Resident:
-    """The splits of a trial on the device. Raises DataError for data that cannot be loaded or are
-    not those the run began with."""
+    """The splits of a trial on the device, with what is done to its batches. Raises DataError for
+    data that cannot be loaded or are not those the run began with."""
     config = trial.config["data"]
     raw = load_raw(config, job.workplace)
     if job.data_hash and raw.data_hash != job.data_hash:
@@ -53,7 +54,9 @@ def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Reside
             where=raw.name,
             hint="start again to measure the data as they are now",
         )
-    return place(raw, config, trial.fold, device)
+    placed = place(raw, config, trial.fold, device)
+    transforms = build_transforms(config, job.workplace, device)
+    return replace(placed, transforms=transforms) if transforms else placed
 
 
 def check_sources(job: Cohort | Probe, config: Config) -> None:

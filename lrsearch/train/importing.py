@@ -18,6 +18,7 @@ from torch import nn, optim
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import ImportRefused, ModelError, nearest, suggest
+from lrsearch.spec.model import transform_paths
 from lrsearch.trial import Config, Workplace
 
 _FREE: dict[str, tuple[ModuleType, type]] = {
@@ -195,7 +196,8 @@ def class_paths(config: Config) -> set[str]:
     """The class paths that a config names."""
     train = config["train"]
     parts = (config["data"], config["model"], train["schedule"], train["optimizer"])
-    return {part["class_path"] for part in parts if "class_path" in part}
+    named = {part["class_path"] for part in parts if "class_path" in part}
+    return named | set(transform_paths(config))
 
 
 def source_hashes(class_paths: Iterable[str], workplace: Workplace) -> dict[str, str]:

@@ -138,7 +138,7 @@ class _Measurer:
     def _measure_solo(self, *, update: bool) -> float:
         Skeleton(self.model).load(self.state)
         self.model.train()
-        training = Training(self.model, self.train)
+        training = Training(self.model, self.train, transforms=self.data.transforms)
         rate = float(learning_rates(self.train, self.data.samples, self.payload.workplace)[0])
 
         def step() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from lrsearch.train.solo import precision, widen
 from lrsearch.train.stacked import LANE, beside
 from lrsearch.train.stacked_optimizers import STACKED, clip_gradients
 from lrsearch.train.tape import Tape, record
+from lrsearch.train.transforms import Targets, augment, mixed_loss
 
 CHUNK = 512
 """Samples per forward pass of an evaluation (`Resident.chunk`), in every lane; fixed, so that
@@ -271,16 +273,23 @@ class Program:
         x, y = x.reshape(*index.shape, *x.shape[1:]), y.reshape(*index.shape, *y.shape[1:])
         if index.dim() == 1:  # Seen by each lane, not copied: the same products either way.
             x = x.expand(self.lanes, *x.shape)
+        targets: Targets = y
+        if self.data.transforms:
+            y = y if index.dim() > 1 else y.expand(self.lanes, *y.shape)
+            with Rules(noise):
+                change = partial(augment, self.data.transforms)
+                x, targets = vmap(change, randomness="different")(x, y)
         leaves = {name: each.detach().requires_grad_() for name, each in self.parameters.items()}
         self.skeleton.model.train()
         with torch.enable_grad():
             outputs = self.forward(leaves, self.fixed, x, noise)
-            losses = stacked_loss(
+            loss = partial(
+                stacked_loss,
                 self.train["loss"],
                 widen(outputs),
-                y,
                 smoothing=self.smoothing if "label_smoothing" in self.needs else None,
             )
+            losses = mixed_loss(loss, targets)
             # Their sum, whose gradients are each lane's own: to pass ones instead would import
             # sympy, half a second.
             found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)

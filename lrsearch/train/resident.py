@@ -15,6 +15,7 @@ from torch import Tensor
 from lrsearch import data
 from lrsearch.train.importing import resolve
 from lrsearch.train.randomness import seed_everything
+from lrsearch.train.transforms import Transform
 from lrsearch.trial import Workplace
 
 CAPACITY = 2**30
@@ -31,7 +32,8 @@ WIDE = 512
 class Resident:
     """One fold's training and validation split as tensors: inputs float32 [samples, ...], classes
     int64 [samples] or scaled targets float32 [samples, outputs]; of text both int64 [samples,
-    context]. `scale` and `spread` are those of `metrics.regression_metrics`, empty for classes."""
+    context]. `scale` and `spread` are those of `metrics.regression_metrics`, empty for classes;
+    `transforms` are for the training batches."""
 
     x_train: Tensor
     y_train: Tensor
@@ -41,6 +43,7 @@ class Resident:
     outputs: int
     scale: tuple[float, ...]
     spread: tuple[float, ...]
+    transforms: tuple[Transform, ...] = ()
 
     @property
     def samples(self) -> int:
@@ -81,7 +84,9 @@ def place(
 ) -> Resident:
     """The splits of a resolved `data`, whose arrays `raw` are, on the device; kept per process
     while memory is no worry."""
-    key = (json.dumps(config, sort_keys=True), raw.data_hash, fold, str(device))
+    # Transforms come later: data without and with them are one.
+    own = {name: part for name, part in config.items() if name != "transforms"}
+    key = (json.dumps(own, sort_keys=True), raw.data_hash, fold, str(device))
     if key in _kept:
         _kept.move_to_end(key)
         return _kept[key]

@@ -43,6 +43,7 @@ from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
+from lrsearch.train.transforms import Transform, augment, mixed_loss
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -114,13 +115,18 @@ class Training:
     """A model under training: one optimizer step at a time, in plain PyTorch.
 
     `train` is a resolved one. The model is on the data's device and is used, not copied. The
-    workplace says what an optimizer's class path may import.
+    workplace says what an optimizer's class path may import; `transforms` come before the model.
     """
 
     def __init__(
-        self, model: nn.Module, train: Mapping[str, Any], workplace: Workplace | None = None
+        self,
+        model: nn.Module,
+        train: Mapping[str, Any],
+        workplace: Workplace | None = None,
+        transforms: tuple[Transform, ...] = (),
     ) -> None:
         self.model = model
+        self.transforms = transforms
         self.workplace = workplace or Workplace()
         self.low = train["precision"] == "bfloat16"
         self.clip = train["clip_norm"]
@@ -147,9 +153,10 @@ class Training:
 
     def compute_gradients(self, x: Tensor, y: Tensor) -> Tensor:
         """The loss of a batch, its (clipped) gradients left in the parameters."""
+        x, targets = augment(self.transforms, x, y)
         with precision(x.device, self.low):
             outputs = self.model(x)
-        loss = self.compute_loss(widen(outputs), y)
+        loss = mixed_loss(partial(self.compute_loss, widen(outputs)), targets)
         torch.autograd.backward(loss)
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
@@ -232,7 +239,7 @@ def _train(
     scale = 1.0
     evaluations = evaluation_steps(train, data.samples)
     budget = evaluations[-1]
-    training = Training(model, train, cohort.workplace)
+    training = Training(model, train, cohort.workplace, data.transforms)
     order = batches(data.samples, train["batch_size"], seeds.order, device)
     total = torch.zeros((), dtype=sum_type(device), device=device)
     best = BestSoFar(cohort.objective)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.train.course import release, state_of
@@ -31,9 +32,10 @@ from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import CHUNK, Program, needs_of
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.train.resident import Resident
+from lrsearch.train.rules import Rules
 from lrsearch.train.solo import Training, calibrate, precision, validation_sums, widen
 from lrsearch.train.stacked_optimizers import STACKED
-from lrsearch.train.tape import NotRecordable
+from lrsearch.train.tape import NotRecordable, record
 from lrsearch.train.timetable import learning_rates
 from lrsearch.trial import Trial, Workplace
 
@@ -233,6 +235,7 @@ class _Trial:
 
     def compare(self) -> None:
         """Raises what speaks against lanes. What happens comes in the order of a real training."""
+        self._try_transforms()
         program = Program(self.skeleton, self.trains[0], self.needs, self.data, 2)
         if self.optimizer.lane_slots and len(program.groups) > 1:
             raise _Differs(
@@ -248,7 +251,7 @@ class _Trial:
             alone = [self._step_alone(lane, states[lane], rows[lane]) for lane in range(2)]
             if step:
                 self._compare_memory(remembered)
-            remembered = _memory(self.models[0])
+            remembered = self._remember()
             numbers = self._tabulate(program, (0, 1), step)
             self._put(program, states, (0, 1))
             program.advance(rows.unsqueeze(0), numbers)
@@ -265,6 +268,33 @@ class _Trial:
         self._compare_outputs(program, states)
         if self.exact:
             self._compare_neighbours(program, first)
+
+    def _try_transforms(self) -> None:
+        """Raises what speaks against a person's own, by its name: not to be looked for in the
+        model."""
+        rows = self.rows[0]
+        x = self.data.x_train.index_select(0, rows.flatten())
+        x = x.reshape(*rows.shape, *x.shape[1:])
+        for each in self.data.transforms:
+            if each.own is None:
+                continue
+            noise = Noise([torch.Generator(self.device) for _ in rows])
+            change = vmap(each.function, randomness="different")
+            remembered = self._remember()
+            try:
+                with torch.no_grad(), Rules(noise):
+                    record(lambda x, change=change: [change(x)], [x], [])
+            except BaseException as error:  # A user's code may raise anything.
+                if is_interrupt(error) or is_out_of_memory(error):
+                    raise
+                known = isinstance(error, NotRecordable)
+                reason = str(error) if known else _explain(error)
+                release(error)
+                raise _Differs(f"the transform {each.name}: {reason}") from None
+            self._compare_memory(remembered)
+
+    def _remember(self) -> dict[str, object]:
+        return _memory(self.models[0], {each.name: each.own for each in self.data.transforms})
 
     def _put(self, program: Program, states: Sequence[LaneState], lanes: Sequence[int]) -> None:
         for place, lane in enumerate(lanes):
@@ -283,7 +313,7 @@ class _Trial:
         model = self.models[lane]
         self._load(model, state)
         model.train()
-        training = Training(model, self.trains[lane])
+        training = Training(model, self.trains[lane], transforms=self.data.transforms)
         x, y = self.data.x_train.index_select(0, row), self.data.y_train.index_select(0, row)
         loss = training.compute_gradients(x, y)
         named = dict(model.named_parameters())
@@ -348,7 +378,7 @@ class _Trial:
                     raise _Differs(f"{what} differs in {name}")
 
     def _compare_memory(self, before: Mapping[str, object]) -> None:
-        after = _memory(self.models[0])
+        after = self._remember()
         changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         if changed:
             raise _Differs(f"its forward changes {changed[0]}, which no recording repeats")
@@ -370,7 +400,7 @@ class _Trial:
             evaluated = self._evaluated_alone(lane, state, *places[lane])
             alone = self._evaluate(self.models[lane], evaluated, x)
             self._agree("an evaluation's output", alone, widen(outputs[lane]))
-            remembered = _memory(self.models[0])
+            remembered = self._remember()
             sums = validation_sums(self.models[lane], self.data, self.trains[lane])
             self._compare_memory(remembered)
             self._agree("the validation loss", sums[0], recorded[lane][0])
@@ -430,9 +460,10 @@ LIMIT = 1000
 """Values that are looked at in one attribute."""
 
 
-def _memory(model: nn.Module) -> dict[str, object]:
+def _memory(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
     """What can steer a module beside the contents of its tensors, by name: its attributes, those of
-    its classes, the globals of their modules, and the global generators."""
+    its classes, the globals of their modules, and the global generators. Of `others` (a function,
+    or what is called as one) the same."""
     held = {id(each) for each in (*model.parameters(), *model.buffers())}
     look = _Look(held)
     found: dict[str, object] = {
@@ -448,6 +479,13 @@ def _memory(model: nn.Module) -> dict[str, object]:
                 found |= {f"{prefix}.{key}".strip("."): id(each) for key, each in value.items()}
             else:
                 found[path] = look.at(value)
+    for name, value in others.items():
+        found[f"the transform {name}"] = look.at(value)
+        scope = sys.modules.get(getattr(value, "__module__", ""))
+        if isinstance(value, FunctionType) and scope is not None:
+            found |= {f"{scope.__name__}.{key}": look.at(each) for key, each in _globals(scope)}
+        elif value is not None:
+            kinds |= dict.fromkeys(type(value).__mro__)
     for kind in kinds:
         if kind.__module__.partition(".")[0] in ("torch", "builtins", "lrsearch"):
             continue
@@ -457,6 +495,10 @@ def _memory(model: nn.Module) -> dict[str, object]:
                 if not name.startswith("__"):
                     found[f"{owner}.{name}"] = look.at(value)
     return found
+
+
+def _globals(module: ModuleType) -> list[tuple[str, object]]:
+    return [(name, value) for name, value in vars(module).items() if not name.startswith("__")]
 
 
 class _Look:

@@ -17,6 +17,7 @@ from lrsearch.spec.model import (
     identity,
     locate,
     make_comparison,
+    transform_paths,
     trial_key,
 )
 from lrsearch.store import History
@@ -37,7 +38,8 @@ class Content:
         if "params" in config:
             names = (name for name in named_files(config) if name in self.sources)
             return {"source": {name: self.sources[name] for name in names}}
-        paths = (config[part].get("class_path") for part in ("data", "model"))
+        paths = [config[part].get("class_path") for part in ("data", "model")]
+        paths += transform_paths(config)
         sources = {path: self.sources[path] for path in paths if path in self.sources}
         return {"data": self.data, "source": sources}
 

@@ -167,6 +167,7 @@ OWN = torch.Generator().manual_seed(0)
     [
         (lambda x: x + torch.rand(18, generator=OWN), "from a generator of its own"),
         (lambda x: x + torch.empty_like(x).normal_(generator=OWN), "a generator of its own"),
+        (lambda x: x + torch.rand(18, device="meta"), "on the meta, not where it trains"),
         (lambda x: x + torch.rand(18, out=torch.empty(18)), "rand with out="),
         (lambda x: x + torch.zeros(18).uniform_(), "into a tensor that all lanes share"),
         (lambda x: (x * 2)[:, 0].normal_(), "into a part of a tensor"),
@@ -192,6 +193,7 @@ def test_numbers_do_not_hold_the_graph_they_were_used_in() -> None:
     noise = Noise(generators())
     in_lanes(DRAWINGS["in place, differentiated"], noise, torch.randn(len(SEEDS), 6, 18))
     assert [each.numbers.grad_fn for each in noise.draws] == [None]
+    assert noise.bytes == 4 * len(SEEDS) * 6 * 18
 
 
 NOISY = ("Autoencodes", "Noisy", "DropsPaths", "DropsBlocks", "ShufflesFeatures", "Gumbel")

@@ -64,6 +64,11 @@ class Noise:
         self._fill(self.draws[-1])
         return numbers
 
+    @property
+    def bytes(self) -> int:
+        """Memory of the numbers, which is kept."""
+        return sum(each.numbers.nbytes for each in self.draws)
+
     def draw(self) -> None:
         """New numbers for every call."""
         for each in self.draws:

@@ -259,7 +259,7 @@ class Program:
     @property
     def bytes(self) -> int:
         """Memory of the lanes and of all that a step makes, which is not all there at once."""
-        made = [each.tape.bytes for each in self._steps.values()]
+        made = [each.tape.bytes + each.noise.bytes for each in self._steps.values()]
         return sum(each.nbytes for each in self._held()) + max(made, default=0)
 
     def compute_gradients(

@@ -18,7 +18,6 @@ from torch import nn, optim
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import ImportRefused, ModelError, nearest, suggest
-from lrsearch.spec.model import transform_paths
 from lrsearch.trial import Config, Workplace
 
 _FREE: dict[str, tuple[ModuleType, type]] = {
@@ -195,9 +194,9 @@ def _import(name: str, part: str, workplace: Workplace, parent: object = None) -
 def class_paths(config: Config) -> set[str]:
     """The class paths that a config names."""
     train = config["train"]
-    parts = (config["data"], config["model"], train["schedule"], train["optimizer"])
-    named = {part["class_path"] for part in parts if "class_path" in part}
-    return named | set(transform_paths(config))
+    parts = [config["data"], config["model"], train["schedule"], train["optimizer"]]
+    parts += config["data"].get("transforms") or ()
+    return {part["class_path"] for part in parts if "class_path" in part}
 
 
 def source_hashes(class_paths: Iterable[str], workplace: Workplace) -> dict[str, str]:

@@ -894,6 +894,46 @@ def model_refusal(name: str, task: str) -> tuple[str, str] | None:
     return f"the model {name} does not take {what}", f"allowed: {', '.join(fitting)}"
 
 
+TRANSFORMS: dict[str, Entry] = {
+    "random_crop": Entry(
+        "zeros around the image, of which a window of the old size is cut, at a place of its own "
+        "for each sample",
+        {"padding": Parameter("int", low=1, doc="zeros at each side, in pixels")},
+    ),
+    "flip": Entry(
+        "left and right change places",
+        {
+            "p": Parameter(
+                "float", 0.5, low=0.0, high=1.0, open_low=True, doc="probability, of each sample"
+            )
+        },
+    ),
+    "noise": Entry(
+        "adds normal noise to all numbers",
+        {
+            "std": Parameter(
+                "float", low=0.0, open_low=True, doc="its deviation, after `standardize`"
+            )
+        },
+    ),
+    "mixup": Entry(
+        "mixes each sample, and its loss, with another of the batch (Zhang et al. 2018)",
+        {
+            "alpha": Parameter(
+                "float",
+                0.2,
+                low=0.001,
+                high=1000.0,
+                doc="the batch's share is of Beta(alpha, alpha)",
+            )
+        },
+    ),
+}
+"""What is done to training batches."""
+
+IMAGE_TRANSFORMS = ("random_crop", "flip")
+"""Those that take images alone."""
+
 GROUPS: dict[str, Mapping[str, Entry]] = {
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,

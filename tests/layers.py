@@ -637,6 +637,46 @@ class Noisy(Net):
         return h + 0.1 * torch.rand_like(h) if self.training else h
 
 
+class Autoencodes(Net):
+    """By a hidden normal variable, drawn in training only (Kingma & Welling 2014)."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.deviation = nn.Linear(16, 16)
+
+    def hidden(self, x):
+        mean = super().hidden(x)
+        if not self.training:
+            return mean
+        return mean + torch.randn_like(mean) * torch.exp(0.5 * self.deviation(mean) - 2)
+
+
+class DropsBlocks(Net):
+    """Stochastic depth, a number a sample (Huang et al. 2016)."""
+
+    def __init__(self, num_classes):
+        super().__init__(num_classes)
+        self.block = nn.Linear(16, 16)
+
+    def hidden(self, x):
+        h = super().hidden(x)
+        if not self.training:
+            return h + 0.8 * self.block(h).relu()
+        return h + (torch.rand(x.shape[0], 1) < 0.8) * self.block(h).relu()
+
+
+class ShufflesFeatures(Net):
+    def hidden(self, x):
+        h = super().hidden(x)
+        return 0.8 * h + 0.2 * h[torch.randperm(len(h))] if self.training else h
+
+
+class Gumbel(Net):
+    def hidden(self, x):
+        h = super().hidden(x)
+        return F.gumbel_softmax(h, tau=2.0) if self.training else h.softmax(-1)
+
+
 class NoisyFromItsOwn(Net):
     def __init__(self, num_classes):
         super().__init__(num_classes)

@@ -8,7 +8,7 @@ from lrsearch import catalogue, schedules
 from lrsearch.data import sources
 from lrsearch.spec import read_spec
 from lrsearch.spec.values import check_value
-from lrsearch.train import activations, metrics, models, optimizers
+from lrsearch.train import activations, metrics, models, optimizers, transforms
 
 FROM_DATA = {"in_features", "in_channels", "num_classes"}
 
@@ -25,6 +25,8 @@ def test_same_names():
     assert all(task in catalogue.METRICS[name][1] for task, name in catalogue.TASKS.items())
     assert set(catalogue.SCHEDULES) == set(schedules.FUNCTIONS)
     assert set(catalogue.DATA) == set(sources.SOURCES)
+    assert set(catalogue.TRANSFORMS) == set(transforms.TRANSFORMS)
+    assert set(catalogue.IMAGE_TRANSFORMS) < set(catalogue.TRANSFORMS)
     assert {task for tasks, _ in catalogue.LOSSES.values() for task in tasks} == set(
         catalogue.TASKS
     )
@@ -43,6 +45,12 @@ def test_models_take_the_parameters(name):
 def test_optimizers_take_the_parameters(name):
     build = optimizers.OPTIMIZERS[name]
     assert arguments(build, ("parameters", "lr")) == set(catalogue.OPTIMIZERS[name].parameters)
+
+
+@pytest.mark.parametrize("name", catalogue.TRANSFORMS)
+def test_transforms_take_the_parameters(name):
+    function = transforms.TRANSFORMS[name]
+    assert arguments(function, ("x",)) == set(catalogue.TRANSFORMS[name].parameters)
 
 
 class Noted(dict):

@@ -27,6 +27,7 @@ TABLES: dict[str, dict[str, Parameter]] = {
 }
 for _group in catalogue.GROUPS.values():
     TABLES |= {name: dict(entry.parameters) for name, entry in _group.items()}
+TABLES |= {name: dict(entry.parameters) for name, entry in catalogue.TRANSFORMS.items()}
 
 
 def rows(text: str) -> list[list[str]]:
@@ -60,7 +61,7 @@ def test_every_name_is_documented() -> None:
     named = set(re.findall(r"^`(\w+)`: ", SPEC, re.MULTILINE))
     for name in (*catalogue.DATA, *catalogue.METRICS, *catalogue.LOSSES, *TOP_LEVEL):
         assert f"`{name}`" in first, name
-    for group in catalogue.GROUPS.values():
+    for group in (*catalogue.GROUPS.values(), catalogue.TRANSFORMS):
         assert set(group) <= named
     for outcome in Outcome:
         if outcome is not Outcome.PRUNED:

@@ -427,6 +427,20 @@ CASES = {
         code("Named", num_classes=10),
         {"loss": None, "step": code("mapped_loss")},
     ),
+    "augmented and weighted": (
+        {**code("weighted"), "transforms": [
+            {"name": "random_crop", "padding": 1}, {"name": "mixup", "alpha": 0.4}
+        ]},
+        MLP,
+        {},
+    ),
+    "augmented, with an own loss": (
+        {**code("weighted"), "transforms": [
+            {"name": "noise", "std": 0.1}, {"name": "mixup", "alpha": 0.4}
+        ]},
+        MLP,
+        {"loss": code("focal")},
+    ),
     "in bfloat16": (
         code("mapped"),
         code("Two"),
@@ -737,6 +751,8 @@ def test_a_step_is_searched_from_the_command_line(here):
         ("search.loss=[mse, mae]", "a step has a loss of its own"),
         ("train.step=Reconstruct", "no dotted path"),
         ("train.step=[1]", "names no code"),
+        ("data.transforms=[flip]", "it augments them itself"),
+        ("search.data.transforms=[[], [flip]]", "it augments them itself"),
         ("train.step={init_args: {}}", "names no code"),
         ("data.task=regresion", "did you mean 'regression'?"),
         ("data.classes=1", "a whole number from 2"),

@@ -103,6 +103,9 @@ def rows_of(text):
         (None, "null"),
         ((64, 128), "[64,128]"),
         ({"name": "cosine", "final": 0.1}, "{name: cosine, final: 0.1}"),
+        ([{"name": "flip", "p": 0.5}, {"name": "mixup", "alpha": 0.2}], "[flip 0.5,mixup 0.2]"),
+        ([{"class_path": "mine.Cut", "init_args": {"size": 3}}], "[Cut 3]"),
+        ([{"match": "*.bias", "lr": 0.5}], "[{match: *.bias, lr: 0.5}]"),
         ("a\n\x1b[2Jb", "a \\x1b[2Jb"),
     ],
 )

@@ -695,6 +695,7 @@ def test_every_default_is_filled():
             "test": None,
             "standardize": False,
             "split_seed": 0,
+            "transforms": [],
         },
         "model": {
             "name": "mlp",
@@ -1003,6 +1004,7 @@ def test_a_trial_key_holds_all_that_is_measured_and_nothing_else():
         small() + "objective: {metric: f1, at: best}\nseeds: 3\nseed: 5\nbayes: {trials: 9}\n",
         small(train="loss: cross_entropy, batch_size: 32.0"),
         small(data="{validation: 0.2, name: digits, test: null}"),
+        small(data="{name: digits, transforms: []}"),
     ]
     assert {key_of(text) for text in same} == {base}
     others = [
@@ -1012,6 +1014,10 @@ def test_a_trial_key_holds_all_that_is_measured_and_nothing_else():
         key_of(small(), content={**CONTENT, "source": "s1"}),
         key_of(small(data="{name: digits, split_seed: 1}")),
         key_of(small(data="{name: digits, standardize: true}")),
+        key_of(small(data="{name: digits, transforms: [flip]}")),
+        key_of(small(data="{name: digits, transforms: [{name: flip, p: 0.4}]}")),
+        key_of(small(data="{name: digits, transforms: [flip, mixup]}")),
+        key_of(small(data="{name: digits, transforms: [mixup, flip]}")),
         key_of(small(model="{name: mlp, dropout: 0.1}")),
         key_of(small(train="label_smoothing: 0.1")),
         key_of(small().replace("2ep", "3ep")),

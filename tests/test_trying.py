@@ -9,6 +9,7 @@ from typing import Any
 
 import layers
 import pytest
+import test_draws
 import torch
 from test_train import ADAMW, MLP, SGD, cohort, config
 
@@ -21,20 +22,18 @@ from lrsearch.trial import Workplace
 HERE = Workplace("cpu", str(Path(__file__).parent), ("layers",))
 
 READS = "reads values back from tensors"
-DRAWS = "draws random numbers other than dropout's"
+DRAWS = "draws random numbers in evaluation, too"
 SHAPE = "the shape of a result depends on values"
 
 REFUSED_LAYERS = {
     "batch norm, momentum none": READS,
     "dropout, twice, functional": "uses dropout in evaluation",
-    "alpha dropout": DRAWS,
-    "feature alpha dropout": DRAWS,
     "rrelu": "vmap has no rule for aten::rrelu",
     "rrelu, no range": "vmap has no rule for aten::rrelu",
     "embedding, max norm": "changes layer.weight",
     "embedding, sparse": "sparse gradients",
     "lstm, projected": "vmap has no rule for aten::lstm",
-    "fractional max pool": DRAWS,
+    "fractional max pool": "draws random numbers that no lane could repeat",
     "indexed by a mask": SHAPE,
     "scatter": "RuntimeError: Function ScatterAddBackward0",
     "assigned by a mask": SHAPE,
@@ -60,8 +59,8 @@ REFUSED = {
     "CountsInAPlainTensor": "neither parameter, buffer nor its own",
     "AveragesInAPlainTensor": "changes in place what all lanes share",
     "DrawsByNumpy": "numpy's random",
-    "Noisy": DRAWS,
     "NoisyInEvaluation": DRAWS,
+    "NoisyFromItsOwn": "from a generator of its own",
     "DropsInEvaluation": "uses dropout in evaluation",
     "CountsInEvaluation": "in evaluation, too",
     "Half": "not all float32",
@@ -143,6 +142,7 @@ def test_every_way_to_resist_is_refused_but_the_sound_ones() -> None:
     }
     # The attention's rule has no branch; some processors' kernels compute a lane by its place.
     sound = {*FUSED, "HidesALayer", "KeepsWhatItMade", "ManyParameters", "ReducesByABranch"}
+    sound |= set(test_draws.NOISY)
     accepted = {name for name in named - REFUSED.keys() - sound if not reason(f"layers.{name}")}
     assert accepted == set()
 

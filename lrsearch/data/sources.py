@@ -49,7 +49,7 @@ def load(config: Mapping[str, Any], *, resolver: Resolver) -> Raw:
     return _last[1]
 
 
-_SPLITTING = frozenset((*catalogue.SPLITTING, "validation", "test"))
+_SPLITTING = frozenset((*catalogue.SPLITTING, "validation", "test", "transforms"))
 _last: tuple[object, Raw] | None = None
 
 

@@ -22,7 +22,8 @@ def one_line(text: str) -> str:
 
 
 def format_value(value: object, digits: int = 3) -> str:
-    """A value in few characters: 0.0316, 1e-5, 64, true, null, [64,128], {name: cosine}, 0.05dur.
+    """A value in few characters: 0.0316, 1e-5, 64, true, null, [64,128], {name: cosine}, 0.05dur,
+    [random_crop 1,mixup 0.2].
 
     A float of up to five significant digits is shown as it is (somebody chose it), others with
     `digits`, and with two more just below one, where 0.9996 must not read 1.
@@ -37,11 +38,21 @@ def format_value(value: object, digits: int = 3) -> str:
         parts = (f"{one_line(str(key))}: {format_value(part)}" for key, part in value.items())
         return "{" + ", ".join(parts) + "}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ",".join(format_value(part) for part in value) + "]"
+        return "[" + ",".join(_format_part(part) for part in value) + "]"
     length = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if length:
         return _number(float(length[1]), digits) + length[2]
     return one_line(str(value))
+
+
+def _format_part(value: object) -> str:
+    """An entry of a list; one that has a name is that and its arguments' values: mixup 0.2."""
+    if not isinstance(value, Mapping) or not {"name", "class_path"} & value.keys():
+        return format_value(value)
+    name = str(value.get("name") or value["class_path"].rpartition(".")[2])
+    arguments = value.get("init_args", value)
+    given = [part for key, part in arguments.items() if key not in ("name", "class_path")]
+    return " ".join([one_line(name), *map(format_value, given)])
 
 
 def _number(value: float, digits: int) -> str:

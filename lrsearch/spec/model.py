@@ -254,7 +254,7 @@ def class_paths(config: Config) -> set[str]:
     train = config["train"]
     parts = [config["data"], config["model"]]
     parts += [train.get(name) for name in ("schedule", "optimizer", "loss", "step")]
-    parts += [*(train.get("metrics") or {}).values()]
+    parts += [*(train.get("metrics") or {}).values(), *(config["data"].get("transforms") or ())]
     return {
         part["class_path"] for part in parts if isinstance(part, Mapping) and "class_path" in part
     }
@@ -267,7 +267,8 @@ def fill_config(config: Config) -> Config:
         return config
     later = {name: catalogue.TRAIN[name].default for name in _LATER if name not in train}
     groups = {part: complete_group(part, train[part]) for part in ("schedule", "optimizer")}
-    return {**config, "train": {**train, **later, **groups}}
+    data = {**config["data"], "transforms": config["data"].get("transforms") or []}
+    return {**config, "data": data, "train": {**train, **later, **groups}}
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -282,6 +283,8 @@ def identity(config: Config) -> dict[str, Any]:
             data.pop(name, None)
     if "class_path" in data:
         data = {key: part for key, part in data.items() if key not in _ABSENT or part is not None}
+    if not data.get("transforms"):
+        data.pop("transforms", None)
     train = {
         key: part
         for key, part in config["train"].items()

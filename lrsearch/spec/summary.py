@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from lrsearch.space import Choice, Dimension, Space, build, grid_size, parameters, without_points
 from lrsearch.spec.model import Spec, resolve, steps_of
 from lrsearch.spec.values import show
@@ -23,6 +25,8 @@ def describe_dimension(dimension: Dimension) -> str:
                 name = str(value)
                 inner = [path for path, _ in option.space.dimensions]
                 names.append(f"{name} (with its {', '.join(inner)})" if inner else name)
+            elif _is_transforms(value):
+                names.append(name_transforms(value))
             else:
                 names.append(show(value).strip("'"))
         return ", ".join(names)
@@ -30,6 +34,27 @@ def describe_dimension(dimension: Dimension) -> str:
     text = f"{dimension.low:g}{unit} to {dimension.high:g}{unit}"
     text += ", log" if dimension.log else ""
     return text + (f", {dimension.points} points" if dimension.points else "")
+
+
+def _is_transforms(value: object) -> bool:
+    """Whether a searched value is a list of transforms; that of no `groups` has these keys."""
+    return isinstance(value, list) and all(
+        isinstance(each, dict) and ("name" in each or "class_path" in each) for each in value
+    )
+
+
+def name_transforms(value: Sequence[Mapping[str, object]]) -> str:
+    """`data.transforms` in a few words: `random_crop (padding 1) + flip (p 0.5)`."""
+    parts = []
+    for each in value:
+        arguments = each.get("init_args") or {
+            key: part for key, part in each.items() if key not in ("name", "class_path")
+        }
+        assert isinstance(arguments, Mapping)
+        inner = ", ".join(f"{key} {show(part)}" for key, part in arguments.items())
+        name = str(each.get("name", each.get("class_path")))
+        parts.append(f"{name} ({inner})" if inner and "init_args" not in each else name)
+    return " + ".join(parts) or "none"
 
 
 def count_steps(spec: Spec) -> str:
@@ -68,6 +93,10 @@ def describe(spec: Spec) -> str:
         model = spec.model.get("name", spec.model.get("class_path"))
         budget = "searched" if "budget" in dict(spec.space.dimensions) else spec.train["budget"]
         sentences = [f"Run '{spec.name}' trains {model} on {data}, budget {budget} a trial"]
+        if spec.data["transforms"] and "data.transforms" not in dict(spec.space.dimensions):
+            sentences.append(
+                f"Training batches go through {name_transforms(spec.data['transforms'])}"
+            )
     searched = [f"{path} ({describe_dimension(part)})" for path, part in spec.space.dimensions]
     if searched:
         sentences.append("It searches " + "; ".join(searched))

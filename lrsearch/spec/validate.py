@@ -83,7 +83,7 @@ _LISTS = ("ints", "durations", "points")
 _MISSING: Any = object()
 RISING = ("one_cycle", "triangular", "triangular2", "exp_range")
 """Schedules that begin below the base rate."""
-IMPORTABLE = ("model", "schedule", "optimizer")
+IMPORTABLE = ("model", "schedule", "optimizer", "transform")
 """Mappings that may name code by its class path."""
 ARGUED = (*IMPORTABLE, "loss", "step")
 """Whose `init_args` may be searched."""
@@ -152,6 +152,12 @@ class _Reader:
         train = self.train(top.get("train", _MISSING))
         metric, at, goal = self.objective(top.get("objective"), train)
         space = self.search(top.get("search"), data, model, train)
+        changed = data.get("transforms") or "data.transforms" in dict(space.dimensions)
+        if train.get("step") is not None and changed:
+            place = ("data", "transforms")
+            if not data.get("transforms"):
+                place = self.search_path("data.transforms")  # type: ignore[assignment]
+            self.fault(place, "a step is given whole samples: it augments them itself")
         self.note_peaks(train, space)
         self.one_rate(train, space)
         self.notes += unusual_rates(train, space)
@@ -230,7 +236,7 @@ class _Reader:
         if not isinstance(raw, Mapping):
             self.fault(path, f"{show(raw)} names no data", suggest("", catalogue.DATA))
             return {}
-        common = ("validation", "test", *catalogue.SPLITTING)
+        common = ("validation", "test", *catalogue.SPLITTING, "transforms")
         source: catalogue.Source | None = None
         if "class_path" in raw:
             own = self.import_path(path, raw, (*catalogue.IMPORTED, *common))
@@ -258,6 +264,7 @@ class _Reader:
         own["validation"] = self.validation(raw.get("validation", 0.2), source)
         own["test"] = self.test(raw.get("test"), source)
         own |= self.arguments(path, raw, catalogue.splitting(source))
+        own["transforms"] = self.transforms((*path, "transforms"), raw.get("transforms"), source)
         if source is not None and source.ordered:
             self.ordered(path, own)
         validation, test = own["validation"], own["test"]
@@ -269,6 +276,44 @@ class _Reader:
                 f"validation {validation:g} and test {test:g} leave nothing to train on",
             )
         return own
+
+    def transforms(
+        self, path: Path, raw: Any, source: catalogue.Source | None
+    ) -> list[dict[str, Any]]:
+        """`data.transforms`, each with its arguments filled."""
+        if raw is None:
+            return []
+        if not isinstance(raw, list):
+            hint = "it takes a list, such as [{name: flip, p: 0.5}]"
+            self.fault(path, f"{show(raw)} is no list of transforms", hint)
+            return []
+        found = []
+        for index, part in enumerate(raw):
+            place = (*path, index)
+            if isinstance(part, Mapping) and "class_path" in part:
+                found.append(self.import_path(place, part, ()))
+                continue
+            found.append(self.named(place, part, catalogue.TRANSFORMS, "transform"))
+            if found[-1] and source is not None and source.ordered:
+                message = f"{found[-1]['name']} takes numbers, and text is characters"
+                self.fault(place, message, "one of your own may: {class_path: my_package.augment}")
+        return found
+
+    def transform_lists(self, path: Path, raw: Any, data: Mapping[str, Any]) -> Dimension | None:
+        """A choice of whole lists of transforms."""
+        if not isinstance(raw, list) or any(isinstance(part, str | Mapping) for part in raw):
+            hint = "it is searched by a list of lists, such as [[], [flip]]"
+            self.fault(path, f"{show(raw)} is no list of lists of transforms", hint)
+            return None
+        if not raw:
+            self.fault(path, "an empty list leaves nothing to choose from")
+            return None
+        source = catalogue.DATA.get(data.get("name", ""))
+        before = len(self.faults)
+        lists = [self.transforms((*path, index), part, source) for index, part in enumerate(raw)]
+        if len(self.faults) > before:
+            return None
+        return self.choice(path, [Option(part) for part in lists])
 
     def columns(self, path: Path, own: Mapping[str, Any]) -> None:
         """What a table's keys say of one column excludes what they say of another."""
@@ -667,7 +712,9 @@ class _Reader:
                 continue
             group = name in ("schedule", "optimizer", "warmup", "model")
             dimension: Dimension | None
-            if isinstance(value, list) and group:
+            if name == "data.transforms":
+                dimension = self.transform_lists(inner, value, fixed["data"])
+            elif isinstance(value, list) and group:
                 dimension = self.options(inner, name, value)
             elif (
                 isinstance(value, Mapping)
@@ -708,14 +755,18 @@ class _Reader:
                 named = catalogue.DATA.get(fixed.get("data", {}).get("name", ""))
                 if named is not None and named.ordered:
                     message = "points measured on different data cannot be compared"
-                    self.fault(path, message, "nothing of text is searched")
+                    self.fault(path, message, "searchable here: data.transforms")
                     return None
                 if rest.split(".")[0] in ("validation", "test", "split_seed", "name"):
                     self.fault(
                         path,
                         "points measured on different data cannot be compared",
-                        "searchable here: data.standardize",
+                        "searchable here: data.standardize, data.transforms",
                     )
+                    return None
+                if rest.startswith("transforms."):
+                    hint = "searched are whole lists, such as data.transforms: [[], [flip]]"
+                    self.fault(path, "an argument of a transform is not searched alone", hint)
                     return None
                 known = {"standardize": catalogue.SPLITTING["standardize"]}
                 owner = "data"

@@ -19,15 +19,17 @@ from lrsearch.train.build import fill_arguments
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.importing import resolve
 from lrsearch.train.metrics import LOSSES, SUMS, sum_type
-from lrsearch.trial import Workplace
+from lrsearch.train.transforms import Transform, augment, build_transforms, mixed_loss
+from lrsearch.trial import Config, Workplace
 
 
 class Criterion:
     """The loss and the metrics of a resolved `train`, for data of a task with so many outputs.
 
-    `stacks` says whether the loss is one of ours, which is computed for all lanes at once. `step`
-    is the user's object that takes a loss' place, `measures` are the user's metrics by name, and
-    `names` what the step's evaluate measures beside the loss, once it has been called.
+    `stacks` says whether the loss is one of ours, which is computed for all lanes at once;
+    `transforms` are for training batches. `step` is the user's object that takes a loss' place,
+    `measures` are the user's metrics by name, and `names` what the step's evaluate measures beside
+    the loss, once it has been called.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class Criterion:
         outputs: int = 0,
         workplace: Workplace | None = None,
         device: torch.device | None = None,
+        transforms: tuple[Transform, ...] = (),
     ) -> None:
         workplace = workplace or Workplace()
+        self.transforms = transforms
         sizes = {"num_classes": outputs} if outputs else {}
         self.low = train["precision"] == "bfloat16"
         self.step = _make_step(train.get("step"), workplace)
@@ -58,14 +62,24 @@ class Criterion:
         }
 
     @property
-    def objects(self) -> tuple[object, ...]:
+    def objects(self) -> dict[str, object]:
         """Those of the user's that a training calls, which may remember what they have seen."""
-        return tuple(each for each in (self.step, self._own) if each is not None)
+        named = {"train.step": self.step, "train.loss": self._own}
+        named |= {f"the transform {each.name}": each.own for each in self.transforms}
+        return {name: each for name, each in named.items() if each is not None}
 
     # training
 
+    def training_loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The mean loss of what transforms make of a training batch, to be differentiated."""
+        if not self.transforms:
+            return self.loss(model, batch)
+        x, parts = augment(self.transforms, batch)
+        outputs = self.forward(model, Batch(x))
+        return mixed_loss(partial(self.of_outputs, outputs), x, parts)
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The mean loss of a batch, to be differentiated."""
+        """The mean loss of a batch as it is."""
         if self.step is not None:
             with self.precision(batch):
                 return _scalar(self.step.loss(model, batch.x), batch, "train.step: loss")
@@ -190,6 +204,15 @@ class Criterion:
                     f"it gives {told}; a number is needed", where=f"train.metrics.{name}"
                 ) from None
         return found
+
+
+def make_criterion(
+    config: Config, task: str, outputs: int, workplace: Workplace, device: torch.device
+) -> Criterion:
+    """The criterion of a resolved config. Raises ModelError for code of the user's that cannot be
+    used, and what `importing.resolve` raises."""
+    transforms = build_transforms(config["data"], workplace, device)
+    return Criterion(config["train"], task, outputs, workplace, device, transforms)
 
 
 def _per_sample(losses: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import time
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -33,7 +33,7 @@ from lrsearch.train.course import (
     validation_metrics,
     worth_keeping,
 )
-from lrsearch.train.criterion import Criterion
+from lrsearch.train.criterion import Criterion, make_criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import Program, needs_of
@@ -248,7 +248,7 @@ class _Session:
             self.data if isinstance(self.data, Resident) else Window(self.data, size)
         )
         self.config = trials[0].config
-        self.criterion = self._make_criterion(self.config["train"])
+        self.criterion = self._make_criterion(trials[0])
         self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
         self.fresh.extend(trials)
         while self.fresh or self.ready or self.parked or self.stopped or any(self.places):
@@ -374,13 +374,13 @@ class _Session:
         if smoothing not in starts:
             model = self._skeleton.load(state)
             seed_everything(trial_seeds(trial.seed).noise)
-            criterion = self._make_criterion(train)
+            criterion = self._make_criterion(trial)
             starts[smoothing] = float(solo.start_loss(model, self.data, criterion))
         return state, starts[smoothing]
 
-    def _make_criterion(self, train: Mapping[str, Any]) -> Criterion:
-        place = self.cohort.workplace
-        return Criterion(train, self.data.task, self.data.outputs, place, self.device)
+    def _make_criterion(self, trial: Trial) -> Criterion:
+        place, data = self.cohort.workplace, self.data
+        return make_criterion(trial.config, data.task, data.outputs, place, self.device)
 
     @property
     def _skeleton(self) -> Skeleton:

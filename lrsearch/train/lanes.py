@@ -23,7 +23,7 @@ class LaneState:
     `parameters` are those that are trained, `fixed` the others and the buffers, each by its name
     in the module; `slots` the optimizer's state, by slot ("exp_avg") and those parameters that have
     it, or `stacked.LANE`. `step` counts the updates made, `noise` is the state of the generator
-    that dropout draws from.
+    that all random numbers of a training are drawn from.
     """
 
     parameters: Tensors

@@ -36,6 +36,7 @@ from lrsearch.train.preparation import Preparation
 from lrsearch.train.resident import find_view, load_raw, view_portion
 from lrsearch.train.solo import Training
 from lrsearch.train.timetable import evaluation_steps, learning_rates
+from lrsearch.train.transforms import check_transforms
 from lrsearch.trial import Config, Facts, Workplace
 
 __all__ = ["Preparation", "preload", "prepare"]
@@ -73,6 +74,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     device = find_device(workplace.device)
     _check_optimizers(configs)
     raw, sizes = _check_data(configs, workplace)
+    _check_transforms(configs, raw, workplace)
     parameters = _check_models(configs, raw, workplace, payload.metric)
     train_samples, validation_samples, test_samples = sizes
     paths = {path for config in configs for path in class_paths(config)}
@@ -145,6 +147,25 @@ def _split_sizes(raw: data.Raw, config: Mapping[str, Any]) -> _Sizes:
         validation.append(len(splits.validation))
         test = len(splits.test) if splits.test else 0
     return tuple(train), tuple(validation), test
+
+
+def _check_transforms(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) -> None:
+    listed = {
+        json.dumps(config["data"].get("transforms") or [], sort_keys=True): config["data"]
+        for config in configs
+    }
+    for config in listed.values():
+        if not config.get("transforms"):
+            continue
+        if not isinstance(raw.x, np.ndarray):
+            raise DataError(
+                f"transforms take one array of inputs, a sample of {raw.name} has "
+                + ", ".join(key for key, _ in leaves(raw.x, "x")),
+                where="data.transforms",
+                hint="a step of your own (train.step) may augment them",
+            )
+        x = torch.from_numpy(np.ascontiguousarray(raw.x[:2]))
+        check_transforms(config, x, raw.name, workplace)
 
 
 def _check_training(

@@ -13,7 +13,7 @@ import torch
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.train.batches import take
 from lrsearch.train.course import Data, check_sources, open_data, release
-from lrsearch.train.criterion import Criterion
+from lrsearch.train.criterion import make_criterion
 from lrsearch.train.device import find_device, is_out_of_memory
 from lrsearch.train.isolation import isolated
 from lrsearch.train.lanes import LaneState, Skeleton, initial_state
@@ -86,7 +86,8 @@ class _Measurer:
         self.train = self.trials[0].config["train"]
         self.figures: dict[str, float] = {}
         place = payload.workplace
-        self.criterion = Criterion(self.train, data.task, data.outputs, place, device)
+        config = self.trials[0].config
+        self.criterion = make_criterion(config, data.task, data.outputs, place, device)
         self.model = build(self.trials[0], data, payload.workplace)
         seed = trial_seeds(self.trials[0].seed)
         self.state: LaneState = initial_state(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.schedules import Array
 from lrsearch.train.averaging import normalizing, recalibration_batches
-from lrsearch.train.batches import Batch, join, take
+from lrsearch.train.batches import NOTHING, Batch, join, take
 from lrsearch.train.criterion import Criterion, lane_of
 from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.draws import Noise
 from lrsearch.train.groups import divide_parameters, weight_decays
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.metrics import SUMS, stacked_loss, sum_type
 from lrsearch.train.resident import Resident
-from lrsearch.train.rules import Noise, Rules
+from lrsearch.train.rules import Rules
 from lrsearch.train.stacked import LANE, beside
 from lrsearch.train.stacked_optimizers import STACKED, clip_gradients
 from lrsearch.train.streamed import Window
 from lrsearch.train.tape import Tape, record
+from lrsearch.train.transforms import Parts, augment, mixed_loss
 
 CHUNK = 512
 """Samples per forward pass of an evaluation (`Resident.chunk`), in every lane; fixed, so that
@@ -258,7 +261,7 @@ class Program:
     @property
     def bytes(self) -> int:
         """Memory of the lanes and of all that a step makes, which is not all there at once."""
-        made = [each.tape.bytes for each in self._steps.values()]
+        made = [each.tape.bytes + each.noise.bytes for each in self._steps.values()]
         return sum(each.nbytes for each in self._held()) + max(made, default=0)
 
     def compute_gradients(
@@ -289,22 +292,32 @@ class Program:
         return losses.detach(), gradients
 
     def _losses(self, parameters: Tensors, batch: Batch, noise: Noise, *, shared: bool) -> Tensor:
-        """Each lane's loss of its batch, or of the one that all share."""
+        """Each lane's training loss of its batch, or of the one that all share."""
+        transforms = self.criterion.transforms
+        if shared and (transforms or not self.criterion.stacks):
+            batch, shared = Batch(*self._spread(batch)), False
         if not self.criterion.stacks:
-            seen = self._spread(batch) if shared else batch
             out: Tensor = self._map(
-                lambda model, *parts: self.criterion.loss(model, Batch(*parts)),
+                lambda model, *parts: self.criterion.training_loss(model, Batch(*parts)),
                 parameters,
                 self.fixed,
                 noise,
-                *seen,
+                *batch,
             )
             return out
         # Seen by each lane, not copied: the same products either way.
         x = self._spread(batch.x) if shared else batch.x
+        parts: Parts = ((batch.y, batch.weight, NOTHING),)
+        if transforms:
+            with Rules(noise):
+                x, parts = vmap(partial(augment, transforms), randomness="different")(batch)
+        outputs = self.forward(parameters, self.fixed, x, noise)
+        return mixed_loss(partial(self._stacked_loss, outputs), x, parts)
+
+    def _stacked_loss(self, outputs: Any, batch: Batch) -> Tensor:
         return stacked_loss(
             self.criterion.name,
-            self.forward(parameters, self.fixed, x, noise),
+            outputs,
             batch.y,
             smoothing=self.smoothing if "label_smoothing" in self.needs else None,
             weight=batch.weight if isinstance(batch.weight, Tensor) else None,

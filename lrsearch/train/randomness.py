@@ -12,7 +12,8 @@ from torch import Tensor
 
 
 class Seeds(NamedTuple):
-    """Independent seeds of one trial: its initial weights, its data order, its noise (dropout)."""
+    """Independent seeds of one trial: its initial weights, its data order, its noise (dropout,
+    augmentation, all that training draws)."""
 
     weights: int
     order: int

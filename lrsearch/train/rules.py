@@ -1,5 +1,5 @@
-"""How some layers run under vmap: where torch's own rule is slow, missing, or draws noise that
-would tie the lanes together. Every other operation keeps torch's rule."""
+"""How some layers run under vmap: where torch's own rule is slow, missing, or draws random numbers
+that would tie the lanes together (`draws`). Every other operation keeps torch's rule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from lrsearch.train.tape import NotRecordable, unrecorded
+from lrsearch.train.draws import Noise, draw_rules, drop
+from lrsearch.train.tape import NotRecordable
 
 ALIGNMENT = 16
 """Bytes. On a CPU the last bits of a small product depend on where its matrices begin within so
@@ -196,69 +197,6 @@ def _lower(*given: Any) -> tuple[Any, ...]:
     )
 
 
-@dataclass(eq=False)
-class Noise:
-    """Dropout's noise, a generator a lane, so that lanes do not see each other.
-
-    Drawn as the solo engine's dropout draws it from its one global generator: of equal state they
-    give the same noise. `masks` are one tensor [lanes, ...] a call, in the order of the calls of
-    one step, with their rates; `draw` fills them anew before a step is replayed.
-    """
-
-    generators: Sequence[torch.Generator]
-    masks: list[tuple[Tensor, float]] = field(default_factory=list)
-
-    def add(self, like: Tensor, rate: float) -> Tensor:
-        """The noise of one more call, for a tensor `like` this one: 0, or 1 / (1 - rate)."""
-        if len(like) != len(self.generators):
-            raise NotRecordable("it uses dropout in evaluation, too")
-        with unrecorded(), torch.no_grad():
-            lane = torch.empty_like(like[0])  # Noise fills memory in order: as it lies in solo's.
-            strides = (lane.numel(), *lane.stride())
-            mask = lane.new_empty(0).new_empty_strided(like.shape, strides)
-            self.masks.append((mask, rate))
-            self._fill(mask, rate)
-        return mask
-
-    def draw(self) -> None:
-        """New noise in every mask."""
-        for mask, rate in self.masks:
-            self._fill(mask, rate)
-
-    def _fill(self, mask: Tensor, rate: float) -> None:
-        for lane, generator in zip(mask.unbind(0), self.generators, strict=True):
-            lane.bernoulli_(1 - rate, generator=generator)
-        if rate < 1:
-            mask.div_(1 - rate)
-
-
-class _Dropout(torch.autograd.Function):
-    """Multiply by the noise of a `Noise`, one number an entry or a channel."""
-
-    @staticmethod
-    def forward(x: Tensor, rate: float, channels: bool, noise: Noise) -> Tensor:
-        raise NotRecordable("it uses dropout on a tensor that all lanes share")
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing: only the rule below is ever differentiated."""
-
-    @staticmethod
-    def vmap(
-        info: Any,
-        in_dims: Sequence[int | None],
-        x: Tensor,
-        rate: float,
-        channels: bool,
-        noise: Noise,
-    ) -> tuple[Tensor, int]:
-        x = _move(x, in_dims[0], info.batch_size)
-        like = x
-        if channels:
-            like = x.new_empty(1).expand(*x.shape[:3], *[1] * (x.dim() - 3))
-        return x * noise.add(like, rate), 0
-
-
 def _fits_one_batch(*given: Tensor) -> bool:
     """Whether query, key and value are of the layout that the CPU's kernel takes. CUDA's say of
     themselves that they draw random numbers, and cannot be recorded."""
@@ -312,10 +250,7 @@ class Rules(TorchFunctionMode):
             torch.embedding: _embedding,
             **{each: functools.partial(_convolve, each) for each in _CONVOLUTIONS},
             **{each: functools.partial(_normalize, each) for each in _NORMS},
-            torch.dropout: functools.partial(self._dropout, channels=False),
-            torch.dropout_: functools.partial(self._dropout, channels=False, inplace=True),
-            torch.feature_dropout: functools.partial(self._dropout, channels=True),
-            torch.feature_dropout_: functools.partial(self._dropout, channels=True, inplace=True),
+            **draw_rules(noise),
             **{each: functools.partial(self._recur, each, cell) for each, cell in _LAYERS.items()},
             **{each: functools.partial(_step, cell) for each, cell in _CELLS.items()},
         }
@@ -329,14 +264,6 @@ class Rules(TorchFunctionMode):
             with self:  # What it calls, as multi_head_attention_forward calls linear.
                 return _unwrap(func)(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
-
-    def _dropout(
-        self, input: Tensor, p: float, train: bool, *, channels: bool, inplace: bool = False
-    ) -> Tensor:
-        if not train or p == 0.0:
-            return input
-        out = _apply(_Dropout, input, p, channels, self.noise)
-        return input.copy_(out) if inplace else out
 
     def _attention(
         self,
@@ -375,7 +302,7 @@ class Rules(TorchFunctionMode):
                 scores = scores + attn_mask
             blind = (scores == -math.inf).all(-1, keepdim=True)
             weights = scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
-        return self._dropout(weights, dropout_p, True, channels=False) @ value
+        return drop(self.noise, weights, dropout_p) @ value
 
     def _recur(
         self,
@@ -398,7 +325,7 @@ class Rules(TorchFunctionMode):
         last: list[Sequence[Tensor]] = []
         for layer in range(layers):
             if layer:
-                x = self._dropout(x, rate, train, channels=False)
+                x = drop(self.noise, x, rate, train)
             found = []
             for way in range(ways):
                 at = layer * ways + way

@@ -35,7 +35,7 @@ from lrsearch.train.course import (
     validation_metrics,
     worth_keeping,
 )
-from lrsearch.train.criterion import Criterion
+from lrsearch.train.criterion import Criterion, make_criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters
 from lrsearch.train.metrics import sum_type
@@ -150,7 +150,7 @@ class Training:
 
     def compute_gradients(self, batch: Batch) -> Tensor:
         """The loss of a batch, its (clipped) gradients left in the parameters."""
-        loss = self.criterion.loss(self.model, batch)
+        loss = self.criterion.training_loss(self.model, batch)
         torch.autograd.backward(loss)
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
@@ -219,7 +219,7 @@ def _train(
     data = open_data(cohort, trial, device)
     course.samples, course.clock = data.samples, time.perf_counter()
 
-    criterion = Criterion(train, data.task, data.outputs, cohort.workplace, device)
+    criterion = make_criterion(trial.config, data.task, data.outputs, cohort.workplace, device)
     model = build(trial, data, cohort.workplace)
     rates = learning_rates(train, data.samples, cohort.workplace).tolist()
     plateau = make_plateau(train, data.samples)

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 from torch.utils._pytree import tree_iter
 
 Function = Callable[..., Sequence[Tensor]]
@@ -71,10 +71,19 @@ def unrecorded() -> Iterator[None]:
         _Recorder.paused = before
 
 
+def renewed(tensor: Tensor) -> None:
+    """Tell what records at present that a tensor is filled anew before each replay: it may be
+    changed in place, as one that stays."""
+    for mode in _get_current_dispatch_mode_stack():
+        if isinstance(mode, _Recorder):
+            mode.seen.append(tensor)
+            mode.lasting.add(_memory(tensor))
+
+
 _REFUSED = {
     torch.Tag.data_dependent_output: "it reads values back from tensors, as .item() does ({name})",
     torch.Tag.dynamic_output_shape: "the shape of a result depends on values ({name})",
-    torch.Tag.nondeterministic_seeded: "it draws random numbers other than dropout's ({name})",
+    torch.Tag.nondeterministic_seeded: "it draws random numbers that no lane could repeat ({name})",
 }
 
 

@@ -21,20 +21,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.func import vmap
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches import Batch, take
 from lrsearch.train.course import release, state_of
-from lrsearch.train.criterion import Criterion
+from lrsearch.train.criterion import Criterion, make_criterion
 from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.draws import Noise
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import CHUNK, Program, needs_of
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.train.resident import Resident
+from lrsearch.train.rules import Rules
 from lrsearch.train.solo import Training, build, calibrate, validation_sums
 from lrsearch.train.stacked_optimizers import STACKED
-from lrsearch.train.tape import NotRecordable
+from lrsearch.train.tape import NotRecordable, record
 from lrsearch.train.timetable import learning_rates
 from lrsearch.trial import Trial, Workplace
 
@@ -216,11 +219,10 @@ class _Trial:
         self.trains = [each.config["train"] for each in pair]
         self.data, self.skeleton, self.models = data, skeleton, models
         self.device = data.device
-        self.criterion = Criterion(self.trains[0], data.task, data.outputs, workplace, self.device)
-        self.criteria = [
-            Criterion(train, data.task, data.outputs, workplace, self.device)
-            for train in self.trains
-        ]
+        self.criterion, *self.criteria = (
+            make_criterion(each.config, data.task, data.outputs, workplace, self.device)
+            for each in (pair[0], *pair)
+        )
         self.exact = self.device.type == "cpu"
         self.needs = needs_of(self.trains[0]) | needs_of(self.trains[1])
         self.low = self.trains[0]["precision"] == "bfloat16"
@@ -244,6 +246,7 @@ class _Trial:
 
     def compare(self) -> None:
         """Raises what speaks against lanes. What happens comes in the order of a real training."""
+        self._try_transforms()
         program = self._program(2)
         if self.optimizer.lane_slots and len(program.groups) > 1:
             raise _Differs(
@@ -276,6 +279,30 @@ class _Trial:
         self._compare_outputs(program, states)
         if self.exact:
             self._compare_neighbours(program, first)
+
+    def _try_transforms(self) -> None:
+        """Raises what speaks against a person's own, by its name: not to be looked for in the
+        model."""
+        rows = self.rows[0]
+        x: Tensor = take(self.data.train, rows.flatten()).x
+        x = x.reshape(*rows.shape, *x.shape[1:])
+        for each in self.criterion.transforms:
+            if each.own is None:
+                continue
+            noise = Noise([torch.Generator(self.device) for _ in rows])
+            change = vmap(each.function, randomness="different")
+            remembered = self._remember(self.criterion)
+            try:
+                with torch.no_grad(), Rules(noise):
+                    record(lambda x, change=change: [change(x)], [x], [])
+            except BaseException as error:  # A user's code may raise anything.
+                if is_interrupt(error) or is_out_of_memory(error):
+                    raise
+                known = isinstance(error, NotRecordable)
+                reason = str(error) if known else _explain(error)
+                release(error)
+                raise _Differs(f"the transform {each.name}: {reason}") from None
+            self._compare_memory(remembered, self.criterion)
 
     def _program(self, lanes: int) -> Program:
         return Program(self.skeleton, self.trains[0], self.needs, self.data, lanes, self.criterion)
@@ -360,11 +387,13 @@ class _Trial:
                 elif not _equal(each, right[name]):
                     raise _Differs(f"{what} differs in {name}")
 
-    def _remember(self) -> dict[str, object]:
-        return _memory(self.models[0], self.criteria[0].objects)
+    def _remember(self, criterion: Criterion | None = None) -> dict[str, object]:
+        return _memory(self.models[0], (criterion or self.criteria[0]).objects)
 
-    def _compare_memory(self, before: Mapping[str, object]) -> None:
-        after = self._remember()
+    def _compare_memory(
+        self, before: Mapping[str, object], criterion: Criterion | None = None
+    ) -> None:
+        after = self._remember(criterion)
         changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         if changed:
             raise _Differs(f"its forward changes {changed[0]}, which no recording repeats")
@@ -450,10 +479,10 @@ LIMIT = 1000
 """Values that are looked at in one attribute."""
 
 
-def _memory(model: nn.Module, objects: Sequence[object]) -> dict[str, object]:
+def _memory(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
     """What can steer a module beside the contents of its tensors, by name: its attributes, those of
-    its classes, the globals of their modules, the global generators, and the same of the user's
-    objects beside it."""
+    its classes, the globals of their modules, and the global generators. Of `others` (objects, or
+    functions) the same."""
     held = {id(each) for each in (*model.parameters(), *model.buffers())}
     look = _Look(held)
     found: dict[str, object] = {
@@ -469,20 +498,14 @@ def _memory(model: nn.Module, objects: Sequence[object]) -> dict[str, object]:
                 found |= {f"{prefix}.{key}".strip("."): id(each) for key, each in value.items()}
             else:
                 found[path] = look.at(value)
-    for each in objects:
-        owner = getattr(each, "func", each)  # Of a function with its arguments.
-        if isinstance(owner, FunctionType):
-            found |= {
-                f"{owner.__module__}.{name}": look.at(value)
-                for name, value in owner.__globals__.items()
-                if not name.startswith("__")
-            }
+    for name, value in others.items():
+        owner = getattr(value, "func", value)  # Of a function with its arguments.
+        found[name] = look.at(owner)
+        scope = sys.modules.get(getattr(owner, "__module__", ""))
+        if isinstance(owner, FunctionType) and scope is not None:
+            found |= {f"{scope.__name__}.{key}": look.at(each) for key, each in _globals(scope)}
         else:
             kinds |= dict.fromkeys(type(owner).__mro__)
-            found |= {
-                f"{type(owner).__name__}().{name}": look.at(value)
-                for name, value in vars(owner).items()
-            }
     for kind in kinds:
         if kind.__module__.partition(".")[0] in ("torch", "builtins", "lrsearch"):
             continue
@@ -492,6 +515,10 @@ def _memory(model: nn.Module, objects: Sequence[object]) -> dict[str, object]:
                 if not name.startswith("__"):
                     found[f"{owner}.{name}"] = look.at(value)
     return found
+
+
+def _globals(module: ModuleType) -> list[tuple[str, object]]:
+    return [(name, value) for name, value in vars(module).items() if not name.startswith("__")]
 
 
 class _Look:

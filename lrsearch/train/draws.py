@@ -1,0 +1,357 @@
+"""Random numbers in lanes: each lane draws what solo would draw, from a generator of its own.
+
+Under vmap torch would draw for all lanes at once from the one global generator. Here each call gets
+a tensor [lanes, ...], filled lane after lane by the very operation that solo calls, with the lane's
+generator; before a recorded step is replayed it is filled anew. What torch computes from such
+numbers (torch.normal adds a mean) is computed, and recorded, in torch's order.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+from lrsearch.train.tape import NotRecordable, renewed, unrecorded
+
+Fill = Callable[[Tensor, torch.Generator], object]
+"""Draws the numbers of one lane into a tensor."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Draw:
+    """One call's numbers [lanes, ...], and what fills a lane's; then all are divided."""
+
+    numbers: Tensor
+    fill: Fill
+    divisor: float = 1.0
+
+
+@dataclass(eq=False)
+class Noise:
+    """The random numbers of a step, a generator a lane, so that lanes do not see each other.
+
+    Drawn as the solo engine draws them from its one global generator: of equal state they are the
+    same. `draws` are in the order of the calls of one step; `draw` fills them anew before a step is
+    replayed. Without generators (in evaluation) nothing may be drawn.
+    """
+
+    generators: Sequence[torch.Generator]
+    draws: list[_Draw] = field(default_factory=list)
+
+    def add(
+        self, lane: Tensor, fill: Fill, divisor: float = 1.0, what: str = "draws random numbers"
+    ) -> Tensor:
+        """The numbers of one more call, [lanes, ...], each lane's laid out as `lane` is, which is
+        dense: drawing fills memory in order. Raises NotRecordable, by `what` the model does."""
+        if not self.generators:
+            raise NotRecordable(f"it {what} in evaluation, too")
+        if lane.device.type != self.generators[0].device.type:
+            raise NotRecordable(f"it {what} on the {lane.device.type}, not where it trains")
+        numbers = torch.empty_strided(
+            (len(self.generators), *lane.shape),
+            (lane.numel(), *lane.stride()),
+            dtype=lane.dtype,
+            device=lane.device,
+        )
+        self.draws.append(_Draw(numbers, fill, divisor))
+        self._fill(self.draws[-1])
+        return numbers
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the numbers, which is kept."""
+        return sum(each.numbers.nbytes for each in self.draws)
+
+    def draw(self) -> None:
+        """New numbers for every call."""
+        for each in self.draws:
+            self._fill(each)
+
+    def _fill(self, draw: _Draw) -> None:
+        for lane, generator in zip(draw.numbers.unbind(0), self.generators, strict=True):
+            draw.fill(lane, generator)
+        if draw.divisor != 1.0:
+            draw.numbers.div_(draw.divisor)
+
+
+def draw_rules(noise: Noise) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """What stands for torch's functions that draw random numbers, inside one vmap over lanes."""
+    rules: dict[Callable[..., Any], Callable[..., Any]] = {
+        torch.rand: functools.partial(_fresh, "uniform_"),
+        torch.randn: functools.partial(_fresh, "normal_"),
+        torch.rand_like: functools.partial(_alike, "uniform_"),
+        torch.randn_like: functools.partial(_alike, "normal_"),
+        torch.randint: _integers,
+        torch.randint_like: _integers_alike,
+        torch.randperm: _permutation,
+        torch.bernoulli: _bernoulli,
+        Tensor.bernoulli: _bernoulli,
+        torch.normal: _normal,
+        torch.dropout: drop,
+        torch.dropout_: functools.partial(drop, in_place=True),
+        torch.feature_dropout: functools.partial(drop, channels=True),
+        torch.feature_dropout_: functools.partial(drop, channels=True, in_place=True),
+        torch.alpha_dropout: _alpha_dropout,
+        torch.alpha_dropout_: functools.partial(_alpha_dropout, in_place=True),
+        torch.feature_alpha_dropout: functools.partial(_alpha_dropout, channels=True),
+        torch.feature_alpha_dropout_: functools.partial(
+            _alpha_dropout, channels=True, in_place=True
+        ),
+        **{getattr(Tensor, name): functools.partial(_in_place, name) for name in _IN_PLACE},
+    }
+    own = {each: functools.partial(_call, noise, each, rule) for each, rule in rules.items()}
+    return {**own, torch.empty: _empty}
+
+
+_IN_PLACE = (
+    *("uniform_", "normal_", "random_", "bernoulli_"),
+    *("exponential_", "cauchy_", "log_normal_", "geometric_"),
+)
+
+
+def _call(
+    noise: Noise,
+    function: Callable[..., Any],
+    rule: Callable[..., Tensor],
+    *args: Any,
+    **kwargs: Any,
+) -> Tensor:
+    """Apply a rule to what all of them take alike."""
+    if kwargs.pop("generator", None) is not None:
+        raise NotRecordable("it draws random numbers from a generator of its own")
+    if kwargs.pop("out", None) is not None or kwargs.pop("requires_grad", False):
+        raise NotRecordable(
+            f"it draws random numbers by {function.__name__} with out= or requires_grad="
+        )
+    return rule(noise, *args, **kwargs)
+
+
+# Tensors: how they lie in one lane, and new ones for all.
+
+
+def _draw(
+    noise: Noise, lane: Tensor, fill: Fill, divisor: float = 1.0, what: str = "draws random numbers"
+) -> Tensor:
+    """Numbers as `Noise.add` makes them, a tensor of each lane's own to what runs under vmap."""
+    level = _level()
+    if level is None:
+        raise NotRecordable(f"it {what} inside a transform of torch.func")
+    with temporarily_clear_interpreter_stack(), unrecorded(), torch.no_grad():
+        numbers = noise.add(lane, fill, divisor, what)
+        renewed(numbers)
+        # What is done to them in place may be differentiated: not to be filled is what then holds
+        # that graph.
+        alias = numbers.detach()
+    return torch._C._functorch._add_batch_dim(alias, 0, level)
+
+
+def _level() -> int | None:
+    """That of the lanes' vmap, where nothing else is in force."""
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    only = stack[0] if len(stack) == 1 else None
+    if only is None or only.key() != torch._C._functorch.TransformType.Vmap:
+        return None
+    return int(only.level())
+
+
+def _lane(tensor: Tensor) -> Tensor:
+    """How it lies in one lane: to be read for its layout only."""
+    with unrecorded(), torch.no_grad():
+        if torch._C._functorch.maybe_get_level(tensor) < 0:
+            return tensor.detach()
+        physical = torch._C._functorch.get_unwrapped(tensor)
+        return physical.select(torch._C._functorch.maybe_get_bdim(tensor), 0)
+
+
+def _empty(*size: Any, **kwargs: Any) -> Tensor:
+    """torch.empty, of each lane's own: what is drawn into it is."""
+    level = _level()
+    if level is None or kwargs.get("out") is not None:
+        return torch.empty(*size, **kwargs)
+    with unrecorded():
+        lane = torch.empty(*size, **kwargs)
+    lanes = torch._C._functorch.CVmapInterpreterPtr(
+        torch._C._functorch.peek_interpreter_stack()
+    ).batchSize()
+    with temporarily_clear_interpreter_stack():
+        every = torch.empty_strided(
+            (lanes, *lane.shape),
+            (lane.numel(), *lane.stride()),
+            dtype=lane.dtype,
+            device=lane.device,
+        )
+    return torch._C._functorch._add_batch_dim(every, 0, level)
+
+
+# The rules, in the order of torch's own steps (aten/src/ATen/native/Distributions.cpp and
+# DistributionTemplates.h): rand is an empty tensor filled by uniform_, and so on.
+
+
+def _filling(name: str, *args: Any, **kwargs: Any) -> Fill:
+    method = getattr(Tensor, name)
+    return lambda lane, generator: method(lane, *args, **kwargs, generator=generator)
+
+
+def _fresh(name: str, noise: Noise, *size: Any, **kwargs: Any) -> Tensor:
+    with unrecorded():
+        lane = torch.empty(*size, **kwargs)
+    return _draw(noise, lane, _filling(name))
+
+
+def _alike(name: str, noise: Noise, input: Tensor, **kwargs: Any) -> Tensor:
+    with unrecorded():
+        lane = torch.empty_like(_lane(input), **kwargs)
+    return _draw(noise, lane, _filling(name))
+
+
+def _bounds(given: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, int]:
+    """Of randint: high, or low and high, by place or by name; taken out of `kwargs`."""
+    named = [kwargs.pop(name) for name in ("low", "high") if name in kwargs]
+    both = [*given, *named]
+    return (0, both[0]) if len(both) == 1 else (both[0], both[1])
+
+
+def _integers(noise: Noise, *args: Any, **kwargs: Any) -> Tensor:
+    numbers = [each for each in args if not isinstance(each, Sequence)]
+    low, high = _bounds(numbers, kwargs)
+    size = kwargs.pop("size") if "size" in kwargs else args[-1]
+    with unrecorded():
+        lane = torch.empty(size, **{"dtype": torch.int64, **kwargs})
+    return _draw(noise, lane, _filling("random_", low, high))
+
+
+def _integers_alike(noise: Noise, input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    low, high = _bounds(args, kwargs)
+    with unrecorded():
+        lane = torch.empty_like(_lane(input), **kwargs)
+    return _draw(noise, lane, _filling("random_", low, high))
+
+
+def _permutation(noise: Noise, n: int, **kwargs: Any) -> Tensor:
+    with unrecorded():
+        lane = torch.empty(n, **{"dtype": torch.int64, **kwargs})
+
+    def fill(lane: Tensor, generator: torch.Generator) -> None:
+        torch.randperm(n, generator=generator, dtype=lane.dtype, device=lane.device, out=lane)
+
+    return _draw(noise, lane, fill)
+
+
+def _dense(like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    with unrecorded():
+        lane = _lane(like)
+        return torch.empty(lane.shape, dtype=dtype or lane.dtype, device=lane.device)
+
+
+def _bernoulli(noise: Noise, input: Tensor, p: float | None = None) -> Tensor:
+    if p is not None:
+        return _draw(noise, _dense(input), _filling("bernoulli_", p))
+    return (_uniform(noise, _dense(input), input) < input.detach()).to(input.dtype)
+
+
+def _uniform(noise: Noise, lane: Tensor, probabilities: Tensor) -> Tensor:
+    """What bernoulli_ compares probabilities with, on a CPU: in their precision."""
+    if lane.device.type != "cpu":
+        raise NotRecordable("it draws random numbers by bernoulli, of a tensor of probabilities")
+    wide = torch.float64 if probabilities.dtype is torch.float64 else torch.float32
+    with unrecorded():
+        lane = torch.empty_like(lane, dtype=wide)
+    return _draw(noise, lane, _filling("uniform_"))
+
+
+def _normal(
+    noise: Noise, mean: Any = 0.0, std: Any = 1.0, size: Any = None, **kwargs: Any
+) -> Tensor:
+    if not isinstance(mean, Tensor) and not isinstance(std, Tensor):
+        with unrecorded():
+            lane = torch.empty(size, **kwargs)
+        return _draw(noise, lane, _filling("normal_", mean, std))
+    like = mean if isinstance(mean, Tensor) else std
+    if not isinstance(std, Tensor):
+        return _draw(noise, _dense(like), _filling("normal_", 0.0, std)).add_(mean.detach())
+    lane = _dense(like)
+    if like is mean:
+        mean = mean.detach()
+        with unrecorded():
+            lane = torch.empty_like(torch.add(lane, _dense(std)), dtype=lane.dtype)
+    return _draw(noise, lane, _filling("normal_")).mul_(std.detach()).add_(mean)
+
+
+def _in_place(name: str, noise: Noise, tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    if torch._C._functorch.maybe_get_level(tensor) < 0:
+        raise NotRecordable(f"it draws random numbers into a tensor that all lanes share ({name})")
+    lane = _lane(tensor)
+    with unrecorded():
+        like = torch.empty_like(lane)
+    filled = [
+        own == dense
+        for own, dense, size in zip(lane.stride(), like.stride(), lane.shape, strict=True)
+        if size > 1
+    ]
+    if not all(filled):
+        # Torch fills what is dense by other steps than what is not.
+        raise NotRecordable(f"it draws random numbers into a part of a tensor ({name})")
+    p = args[0] if args else kwargs.get("p")
+    if name == "bernoulli_" and isinstance(p, Tensor):
+        return tensor.copy_(_uniform(noise, like, p) < p.detach())
+    return tensor.copy_(_draw(noise, like, _filling(name, *args, **kwargs)))
+
+
+# Dropout, in the order of aten/src/ATen/native/Dropout.cpp
+
+
+def drop(
+    noise: Noise,
+    input: Tensor,
+    p: float,
+    train: bool = True,
+    *,
+    channels: bool = False,
+    in_place: bool = False,
+) -> Tensor:
+    """torch.dropout; entries of its noise are 0 or 1 / (1 - p), one an entry or a channel."""
+    if not train or p == 0.0:
+        return input
+    if p == 1.0:
+        factor = input.new_zeros(())
+    else:
+        factor = _draw(
+            noise, _mask(input, channels), _filling("bernoulli_", 1 - p), 1 - p, "uses dropout"
+        )
+    return input.mul_(factor) if in_place else input * factor
+
+
+def _alpha_dropout(
+    noise: Noise,
+    input: Tensor,
+    p: float,
+    train: bool,
+    *,
+    channels: bool = False,
+    in_place: bool = False,
+) -> Tensor:
+    if not train or p in (0.0, 1.0):
+        return drop(noise, input, p, train, in_place=in_place)
+    kept = _draw(
+        noise, _mask(input, channels), _filling("bernoulli_", 1 - p), what="uses alpha dropout"
+    )
+    alpha = 1.7580993408473766
+    a = 1.0 / math.sqrt((alpha * alpha * p + 1) * (1 - p))
+    shift = kept.add(-1).mul_(alpha * a).add_(alpha * a * p)
+    out = input.mul_(kept.mul_(a)) if in_place else input * kept.mul_(a)
+    return out.add_(shift)
+
+
+def _mask(input: Tensor, channels: bool) -> Tensor:
+    with unrecorded():
+        lane = _lane(input)
+        if channels:
+            return lane.new_empty((*lane.shape[:2], *[1] * (lane.dim() - 2)))
+        return torch.empty_like(lane)

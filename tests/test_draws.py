@@ -1,0 +1,231 @@
+"""Random numbers in lanes: each lane draws what solo draws from a generator of the same state, in
+every run and every replay of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from test_train import cohort, config
+from torch import Tensor
+from torch.func import vmap
+
+from lrsearch.train.cohort import run_cohort
+from lrsearch.train.course import open_data
+from lrsearch.train.draws import Noise
+from lrsearch.train.rules import Rules
+from lrsearch.train.tape import NotRecordable, record
+from lrsearch.train.trying import refuse
+from lrsearch.trial import Cohort, Ended, Outcome, Plan, Workplace
+
+HERE = Workplace("cpu", str(Path(__file__).parent), ("layers",))
+SEEDS = (3, 1, 2)
+Drawing = Callable[[Tensor], Tensor]
+
+
+def mutated(x: Tensor) -> Tensor:
+    """What comes is its own: to change it changes no later draw."""
+    kept = x.new_empty(len(x), 1).bernoulli_(0.7)
+    return x * kept.div_(0.7) + torch.rand_like(x).mul_(2).sub_(1)
+
+
+def renamed(x: Tensor) -> Tensor:
+    low = torch.randint(size=(4,), low=2, high=9)
+    return x + torch.randint(high=5, size=(18,)) + torch.randint(3, size=(1,)) + low.sum()
+
+
+def both_ends(x: Tensor) -> Tensor:
+    return x * torch.randint_like(x, 2, 40) + torch.randint_like(x, 7, dtype=torch.int64)
+
+
+def sampled(x: Tensor) -> Tensor:
+    normal = torch.distributions.Normal(x.tanh(), 1 + x**2, validate_args=False)
+    uniform = torch.distributions.Uniform(-1.0, 1.0, validate_args=False)
+    return normal.rsample() + uniform.sample((18,))
+
+
+def through_a_learned_share(x: Tensor) -> Tensor:
+    noise = torch.randn_like(x)
+    noise *= x  # In place, by what is differentiated.
+    return noise
+
+
+def into_an_empty_one(x: Tensor) -> Tensor:
+    own = torch.empty(6, 1)
+    own.normal_(1.0, 0.5)
+    return x + own + torch.empty(x.shape, dtype=torch.float64).log_normal_(0.1, 0.2)
+
+
+DRAWINGS: dict[str, Drawing] = {
+    "rand": lambda x: x + torch.rand(18),
+    "rand, of places": lambda x: x + torch.rand(6, 18) + torch.rand((6, 1), dtype=torch.float64),
+    "rand, a number": lambda x: x * torch.rand(()),
+    "randn, few": lambda x: x * torch.randn(6, 1),  # Of fewer than 16 torch draws pairs.
+    "randn, many": lambda x: x + torch.randn(x.shape, dtype=x.dtype, device=x.device),
+    "randn, few and odd": lambda x: x[:5] * torch.randn(5, 1) * torch.randn(3, 5, 1)[0],
+    "rand_like": lambda x: x + torch.rand_like(x),
+    "randn_like": lambda x: x + torch.randn_like(x) * torch.randn_like(x, dtype=torch.float64),
+    "randn_like, turned": lambda x: x.T + torch.randn_like(x.T),
+    "of what all share": lambda x: x + torch.rand_like(torch.ones(18)),
+    "randint": lambda x: x * torch.randint(10, (6, 1)) + torch.randint(-3, 4, [18]),
+    "randint, named": renamed,
+    "randint_like": both_ends,
+    "randperm": lambda x: x[torch.randperm(6)][:, torch.randperm(18)],
+    "randperm, int32": lambda x: x + torch.randperm(18, dtype=torch.int32),
+    "bernoulli": lambda x: x * torch.bernoulli(x.sigmoid()) + x.sigmoid().bernoulli(),
+    "bernoulli, turned": lambda x: (
+        torch.bernoulli(x.sigmoid().T) + torch.bernoulli(x.detach().T, 0.3)
+    ),
+    "bernoulli, wide": lambda x: torch.bernoulli(x.double().sigmoid()) + x,
+    "bernoulli, narrow": lambda x: torch.bernoulli(x.sigmoid().bfloat16()) + x,
+    "bernoulli_, of a tensor": lambda x: torch.empty_like(x).bernoulli_(x[0].sigmoid()) * x,
+    "normal, of numbers": lambda x: x + torch.normal(1.0, 2.0, (6, 18)),
+    "normal, of means": lambda x: torch.normal(x.detach(), 0.5) + torch.normal(x.detach()) * x,
+    "normal, of deviations": lambda x: x * torch.normal(0.1, x.detach() ** 2),
+    "normal, of both": lambda x: x * torch.normal(x.detach()[0], x.detach() ** 2),
+    "uniform_": lambda x: x + torch.empty_like(x).uniform_(-2, 3),
+    "normal_": lambda x: x + x.new_empty(6, 1).normal_(mean=1.0, std=0.1),
+    "random_": lambda x: x + torch.empty(18).random_(4) + x.new_zeros(18).random_(1, 9),
+    "exponential_": lambda x: x + torch.zeros_like(x).exponential_(0.5),
+    "into an empty one": into_an_empty_one,
+    "in place": mutated,
+    "in place, differentiated": through_a_learned_share,
+    "distributions": sampled,
+    "gumbel_softmax": lambda x: F.gumbel_softmax(x, tau=0.5),
+    "gumbel_softmax, turned": lambda x: F.gumbel_softmax(x.T, dim=0),
+    "dropout": lambda x: F.dropout(x, 0.3) + F.dropout1d(x.reshape(2, 3, 18), 0.5).view(6, 18),
+    "dropout, of all": lambda x: x + F.dropout(x, 1.0) + torch.rand(18),
+    "dropout, in place": lambda x: F.dropout(x * 2, 0.3, inplace=True),
+    "dropout, of what all share": lambda x: x * F.dropout(torch.ones(18), 0.3),
+    "alpha dropout": lambda x: F.alpha_dropout(x, 0.3, training=True),
+    "feature alpha dropout": lambda x: F.feature_alpha_dropout(x, 0.3, training=True),
+    "alpha dropout, in place": lambda x: F.alpha_dropout(x * 2, 0.3, training=True, inplace=True),
+}
+
+
+def generators() -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in SEEDS]
+
+
+def in_lanes(drawing: Drawing, noise: Noise, x: Tensor) -> list[Tensor]:
+    """Outputs [lanes, ...] and the gradient of their squares (and of x)."""
+    leaf = x.detach().requires_grad_()
+    with torch.enable_grad(), Rules(noise):
+        out = vmap(drawing, randomness="different")(leaf)
+    (gradient,) = torch.autograd.grad((out**2).sum() + leaf.sum(), leaf)
+    return [out.detach().clone(), gradient]  # The numbers themselves are drawn anew.
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_each_lane_draws_what_solo_draws(name: str) -> None:
+    drawing = DRAWINGS[name]
+    batches = torch.randn(3, len(SEEDS), 6, 18, generator=torch.Generator().manual_seed(0))
+    own = generators()
+    noise = Noise(own)
+    tape, first = record(lambda x: in_lanes(drawing, noise, x), [batches[0]], [])
+    found = [first]
+    for batch in batches[1:]:
+        noise.draw()
+        found.append(tape.replay(batch))
+    for lane, seed in enumerate(SEEDS):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for batch, (out, gradient) in zip(batches, found, strict=True):
+                leaf = batch[lane].clone().requires_grad_()
+                expected = drawing(leaf)
+                (own_gradient,) = torch.autograd.grad((expected**2).sum() + leaf.sum(), leaf)
+                assert out[lane].dtype is expected.dtype
+                torch.testing.assert_close(out[lane], expected.detach(), rtol=1e-6, atol=1e-6)
+                torch.testing.assert_close(gradient[lane], own_gradient, rtol=1e-5, atol=1e-5)
+            # So much was drawn, and no more.
+            assert torch.equal(torch.get_rng_state(), own[lane].get_state())
+    assert not torch.equal(found[1][0], found[2][0])
+
+
+def test_what_is_drawn_is_bitwise_solo_s() -> None:
+    """Not near it: rounding is no excuse where nothing is computed."""
+    x = torch.zeros(len(SEEDS), 7, 33)
+    for drawing in (torch.rand_like, torch.randn_like, lambda x: torch.randn(5, 9, 11)):
+        with Rules(Noise(generators())):
+            out = vmap(drawing, randomness="different")(x)
+        for lane, seed in enumerate(SEEDS):
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                assert torch.equal(out[lane], drawing(x[lane]))
+
+
+OWN = torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize(
+    ("drawing", "reason"),
+    [
+        (lambda x: x + torch.rand(18, generator=OWN), "from a generator of its own"),
+        (lambda x: x + torch.empty_like(x).normal_(generator=OWN), "a generator of its own"),
+        (lambda x: x + torch.rand(18, device="meta"), "on the meta, not where it trains"),
+        (lambda x: x + torch.rand(18, out=torch.empty(18)), "rand with out="),
+        (lambda x: x + torch.zeros(18).uniform_(), "into a tensor that all lanes share"),
+        (lambda x: (x * 2)[:, 0].normal_(), "into a part of a tensor"),
+        (lambda x: vmap(lambda y: y + torch.rand(18), randomness="same")(x), "of torch.func"),
+        (lambda x: x + torch.poisson(x.detach().abs()), "that no lane could repeat"),
+        (lambda x: x[torch.multinomial(x.detach()[0].abs(), 4)], "that no lane could repeat"),
+    ],
+)
+def test_what_cannot_be_drawn_in_lanes_says_so(drawing: Drawing, reason: str) -> None:
+    x = torch.randn(len(SEEDS), 6, 18)
+    with pytest.raises(NotRecordable, match=reason):
+        record(lambda x: in_lanes(drawing, Noise(generators()), x), [x], [])
+
+
+def test_nothing_is_drawn_in_evaluation() -> None:
+    x = torch.randn(2, 6, 18)
+    for name, reason in (("randn_like", "draws random numbers"), ("dropout", "uses dropout")):
+        with pytest.raises(NotRecordable, match=f"{reason} in evaluation, too"):
+            record(lambda x, name=name: in_lanes(DRAWINGS[name], Noise(()), x), [x], [])
+
+
+def test_numbers_do_not_hold_the_graph_they_were_used_in() -> None:
+    noise = Noise(generators())
+    in_lanes(DRAWINGS["in place, differentiated"], noise, torch.randn(len(SEEDS), 6, 18))
+    assert [each.numbers.grad_fn for each in noise.draws] == [None]
+    assert noise.bytes == 4 * len(SEEDS) * 6 * 18
+
+
+NOISY = ("Autoencodes", "Noisy", "DropsPaths", "DropsBlocks", "ShufflesFeatures", "Gumbel")
+
+
+@pytest.mark.parametrize("name", NOISY)
+def test_models_that_draw_train_in_lanes_as_alone(name: str) -> None:
+    model = {"class_path": f"layers.{name}", "init_args": {}}
+    configs = [config(model, lr=rate, budget="2ep", batch_size=32) for rate in (0.02, 0.05, 0.01)]
+    assert_lanes_train_as_alone(cohort(*configs, place=HERE, seeds=[0, 1, 0]))
+
+
+def assert_lanes_train_as_alone(job: Cohort) -> None:
+    """Three trials are tried (steps and gradients are solo's), trained as solo trains, and bit by
+    bit the same beside any neighbours, in any order."""
+    torch.set_num_threads(1)
+    data = open_data(job, job.trials[0], torch.device("cpu"))
+    assert refuse(job.trials, data, job.workplace) == ""
+
+    def train(plan: Plan, order: tuple[int, ...]) -> dict[int, Ended]:
+        given = replace(job, plan=plan, trials=tuple(job.trials[at] for at in order))
+        ended = {each.trial: each for each in run_cohort(given) if isinstance(each, Ended)}
+        assert all(each.result.outcome is Outcome.COMPLETED for each in ended.values())
+        assert all(each.result.engine == plan.engine for each in ended.values())
+        return ended
+
+    together = train(Plan("fused", 3), (0, 1, 2))
+    other = train(Plan("fused", 2), (2, 0))  # Of one seed: they share each batch.
+    alone = train(Plan("solo", 1), (0, 1, 2))
+    for number, each in other.items():
+        assert each.curve == together[number].curve and each.weights == together[number].weights
+    for number, each in alone.items():
+        assert each.curve.keys() == together[number].curve.keys()
+        for name, values in each.curve.items():
+            np.testing.assert_allclose(values, together[number].curve[name], rtol=1e-3, atol=1e-4)

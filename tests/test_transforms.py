@@ -23,8 +23,10 @@ from lrsearch.spec.export import export_spec
 from lrsearch.spec.model import fill_config, identity, resolve, trial_key
 from lrsearch.spec.summary import describe, first_point
 from lrsearch.train import solo, transforms
+from lrsearch.train.batches import Batch
 from lrsearch.train.course import open_data
-from lrsearch.train.fused import build
+from lrsearch.train.criterion import make_criterion
+from lrsearch.train.solo import build
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Cohort, Objective, Workplace
 from lrsearch.tuner.ledger import content_of
@@ -93,20 +95,20 @@ def test_mixup_s_share_is_of_the_beta_distribution(alpha: float) -> None:
 def test_mixup_mixes_what_goes_in_and_what_is_to_come_out() -> None:
     x, y = torch.randn(8, 3), torch.arange(8) % 4
     made = transforms.build_transforms(given(MIXUP, MIXUP), Workplace(), CPU)
-    _, targets = transforms.augment(made, x, y)
-    assert isinstance(targets, tuple) and len(targets) == 4
-    assert float(sum(share for _, share in targets)) == pytest.approx(1.0)
+    _, parts = transforms.augment(made, Batch(x, y, y + 1.0))
+    assert len(parts) == 4
+    assert float(sum(share for *_, share in parts)) == pytest.approx(1.0)
+    assert all(torch.equal(weight, part + 1.0) for part, weight, _ in parts)
     # A soft target of each sample says the same: mixed inputs and classes go together.
-    soft = sum(share * F.one_hot(part, 4) for part, share in targets)
     inputs = torch.cat([x, F.one_hot(y, 4)], 1)
     torch.manual_seed(3)
-    both, _ = transforms.augment(made, inputs, y)
+    both, _ = transforms.augment(made, Batch(inputs, y))
     torch.manual_seed(3)
-    again, targets = transforms.augment(made, x, y)
-    soft = sum(share * F.one_hot(part, 4) for part, share in targets)
+    again, parts = transforms.augment(made, Batch(x, y))
+    soft = sum(share * F.one_hot(part, 4) for part, _, share in parts)
     torch.testing.assert_close(both, torch.cat([again, soft], 1))
     outputs = torch.randn(8, 4)
-    loss = transforms.mixed_loss(lambda part: F.cross_entropy(outputs, part), targets)
+    loss = transforms.mixed_loss(lambda part: F.cross_entropy(outputs, part.y), x, parts)
     torch.testing.assert_close(loss, F.cross_entropy(outputs, soft))
 
 
@@ -262,8 +264,9 @@ def test_the_start_and_batch_norm_s_calibration_see_the_data_as_they_are() -> No
         job = cohort(own_config)
         data = open_data(job, job.trials[0], CPU)
         model = build(job.trials[0], data, job.workplace)
-        start = solo.start_loss(model, data, own_config["train"])
-        solo.calibrate(model, data, own_config["train"])
+        criterion = make_criterion(own_config, data.task, 10, job.workplace, CPU)
+        start = solo.start_loss(model, data, criterion)
+        solo.calibrate(model, data, own_config["train"], criterion)
         found.append([start, *model.buffers()])
     assert all(torch.equal(plain, changed) for plain, changed in zip(*found, strict=True))
 

@@ -283,6 +283,8 @@ class _Trial:
     def _try_transforms(self) -> None:
         """Raises what speaks against a person's own, by its name: not to be looked for in the
         model."""
+        if not self.criterion.transforms:
+            return
         rows = self.rows[0]
         x: Tensor = take(self.data.train, rows.flatten()).x
         x = x.reshape(*rows.shape, *x.shape[1:])

@@ -18,6 +18,7 @@ import numpy as np
 from lrsearch import catalogue
 from lrsearch.data.delimited import read_csv
 from lrsearch.data.encoding import encode
+from lrsearch.data.images import Images, folder_stamp, read_images, scale
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.parquet import read_parquet
 from lrsearch.data.tables import Array, Table, first_rows
@@ -39,6 +40,7 @@ class Raw:
     is the source's own held-out pair, None where it has none. `labels` are the classes' names
     in the source. `data_hash` is a SHA-256 over the whole arrays (names, dtypes, shapes, bytes),
     taken before `samples` cuts them: the same content in another file has the same hash.
+    `tested` is a second one, for the test, of a source that brings both.
     `table` is there for a source of columns, whose `x` is not scaled yet: a split encodes it anew.
     `notes` are for the person.
     """
@@ -53,6 +55,7 @@ class Raw:
     data_hash: str
     table: Table | None = None
     notes: tuple[str, ...] = ()
+    tested: Pair | None = None
 
 
 def load(config: Mapping[str, Any], *, resolver: Resolver) -> Raw:
@@ -79,9 +82,11 @@ _last: tuple[object, Raw] | None = None
 
 
 def _stamp(path: Path) -> str:
-    """What changes when the file does."""
+    """What changes when the file, or the folder of images, does."""
     try:
         status = path.stat()
+        if path.is_dir():
+            return folder_stamp(str(path))
     except OSError:
         return ""  # Reading it says why.
     return f"{status.st_mtime_ns} {status.st_size}"
@@ -96,11 +101,15 @@ def _read(own: Mapping[str, Any], function: Callable[..., Any] | None) -> Raw:
         raise DataError(f"unknown data '{name}'", hint=suggest(name, SOURCES))
     arguments = {key: value for key, value in own.items() if key not in ("name", "samples")}
     place = str(own.get("source", name))
+    if name == "images":
+        arguments["samples"] = own.get("samples")  # It reads no more of them than these.
     found = SOURCES[name](**arguments)
     if isinstance(found, Table):
         return _tabular(place, found, own.get("samples"))
     if isinstance(found, Windows):
         return _windowed(place, found, own.get("samples"))
+    if isinstance(found, Images):
+        return _pictured(place, found)
     return _check(place, found, own.get("samples"))
 
 
@@ -133,6 +142,16 @@ def _windowed(place: str, text: Windows, samples: int | None) -> Raw:
     windows, labels = text.windows[:samples], text.vocabulary
     x, y = windows[:, :-1], windows[:, 1:]
     return Raw(place, x, y, None, "language", len(labels), labels, data_hash)
+
+
+def _pictured(place: str, images: Images) -> Raw:
+    """A folder's images, scaled. Only what was read has a hash: `samples` is before it here."""
+    arrays = [array for part in images.parts() for array in part]
+    data_hash = _digest({f"{index}": array for index, array in enumerate(arrays)})
+    train, held, tested, *_ = (*((scale(x), y) for x, y in images.parts()), None, None)
+    assert train is not None
+    count, labels, notes = len(images.labels), images.labels, images.notes
+    return Raw(place, *train, held, "classification", count, labels, data_hash, None, notes, tested)
 
 
 def _sklearn(loader: str) -> dict[str, Array]:
@@ -194,7 +213,7 @@ def _npz(source: str) -> dict[str, Array]:
     return arrays
 
 
-SOURCES: dict[str, Callable[..., dict[str, Array] | Table | Windows]] = {
+SOURCES: dict[str, Callable[..., dict[str, Array] | Table | Windows | Images]] = {
     "digits": _digits,
     "breast_cancer": partial(_sklearn, "load_breast_cancer"),
     "wine": partial(_sklearn, "load_wine"),
@@ -204,6 +223,7 @@ SOURCES: dict[str, Callable[..., dict[str, Array] | Table | Windows]] = {
     "csv": read_csv,
     "parquet": read_parquet,
     "text": read_text,
+    "images": read_images,
 }
 
 

@@ -45,18 +45,19 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None) -> Splits:
 
     The test split is taken out first, then the fold or the validation split, each shuffled by
     `split_seed` and stratified for classes; sizes are those of `catalogue.split_sizes`. A
-    source's own held-out part is used only where `validation` or `test` is "source". Standardizing
-    subtracts the mean and divides by the deviation of the training split, per feature of flat
-    samples and per channel of images; what does not vary is only centred. Of a table it scales
-    the numbers alone, and a category that the training split lacks is all zeros. Text is cut in its
-    order: training, validation, test, each in one piece. Raises DataError where the samples do not
+    source's own held-out part is used only where `validation` or `test` is "source"; of two
+    the first is for validation, the second for the test. Standardizing subtracts
+    the mean and divides by the deviation of the training split, per feature of flat samples and
+    per channel of images; what does not vary is only centred. Of a table it scales the numbers
+    alone, and a category that the training split lacks is all zeros. Text is cut in its order:
+    training, validation, test, each in one piece. Raises DataError where the samples do not
     suffice.
     """
     if fold not in folds(config):
         raise ValueError(f"fold {fold} is not among {folds(config)}")
     validation, test = config["validation"], config.get("test")
     if "source" in (validation, test):
-        if validation == test:
+        if validation == test and raw.tested is None:
             raise DataError(
                 "validation and test are both the source's own split",
                 where=raw.name,
@@ -91,7 +92,7 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None) -> Splits:
     validated = raw.held if chosen is None else (x[chosen], raw.y[chosen])
     tested = (x[tests], raw.y[tests]) if tests is not None else None
     if test == "source":
-        tested = raw.held
+        tested = raw.tested if raw.tested is not None else raw.held
     assert validated is not None
     pairs = [train, validated] + ([tested] if tested is not None else [])
     scale = None

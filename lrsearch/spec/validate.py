@@ -247,7 +247,8 @@ class _Reader:
         if source is not None and source.ordered:
             self.ordered(path, own)
         validation, test = own["validation"], own["test"]
-        if validation == "source" == test:
+        both = source is not None and source.own_test
+        if validation == "source" == test and not both:
             self.fault((*path, "test"), "the source's own split is the validation split already")
         if isinstance(validation, float) and isinstance(test, float) and validation + test >= 1:
             self.fault(

@@ -57,17 +57,17 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None) -> Splits:
         raise ValueError(f"fold {fold} is not among {folds(config)}")
     validation, test = config["validation"], config.get("test")
     if "source" in (validation, test):
-        if validation == test and raw.tested is None:
-            raise DataError(
-                "validation and test are both the source's own split",
-                where=raw.name,
-                hint="take one of them as a share, such as validation: 0.2",
-            )
         if raw.held is None:
             raise DataError(
                 "the data bring no split of their own",
                 where=raw.name,
                 hint="take a share, such as validation: 0.2",
+            )
+        if validation == test and raw.tested is None:
+            raise DataError(
+                "validation and test are both the source's own split",
+                where=raw.name,
+                hint="take one of them as a share, such as validation: 0.2",
             )
     if raw.task == "language":
         return _cut(raw, validation, test)

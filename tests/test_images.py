@@ -427,6 +427,7 @@ def test_bad_folders(here, what):
 
 
 PLACES = {
+    "photso": "there is no such folder did you mean",
     "none": "there is no such folder one folder per class is expected, such as photos/cat/1.png",
     "file.zip": "a file, not a folder of images unpack it",
     "flat": "flat: there are no class folders: 2 images stand in it directly",
@@ -452,6 +453,7 @@ def test_folders_of_another_kind(tmp_path, place):
         put(*(f"{name}/{each}" for name in names for each in ("cat", "dog")))
 
     {
+        "photso": lambda: (tmp_path / "photos").mkdir(),
         "none": lambda: None,
         "file.zip": lambda: (tmp_path / place).write_bytes(b"PK"),
         "flat": lambda: put("."),

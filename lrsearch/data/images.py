@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch.data.tables import Array
-from lrsearch.errors import DataError
+from lrsearch.errors import DataError, nearest
 
 Pair = tuple[Array, Array]
 
@@ -188,7 +188,9 @@ def _find_splits(source: str) -> list[_Split]:
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except FileNotFoundError:
-        raise DataError("there is no such folder", where=source, hint=_EXPECTED) from None
+        close = _neighbour(path)
+        hint = f"did you mean {close}?" if close else _EXPECTED
+        raise DataError("there is no such folder", where=_shown(source), hint=hint) from None
     except OSError as error:
         raise DataError(f"it cannot be read: {error.strerror}", where=source) from error
     if not is_folder:
@@ -226,6 +228,14 @@ def _find_splits(source: str) -> list[_Split]:
         _Split("train", splits[0].folder, splits[0].classes, ignored, splits[0].deeper),
         *splits[1:],
     ]
+
+
+def _neighbour(path: Path) -> str:
+    """A folder beside a missing one whose name is close."""
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        close = nearest(path.name, sorted(each.name for each in entries if each.is_dir()))
+        return _shown(str(path.parent / close)) if close else ""
+    return ""
 
 
 def _read_split(name: str, root: _Folder) -> _Split:

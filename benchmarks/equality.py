@@ -29,13 +29,13 @@ import layers  # noqa: E402 (it stands beside the tests)
 
 from lrsearch.catalogue import OPTIMIZERS  # noqa: E402
 from lrsearch.spec.model import complete  # noqa: E402
+from lrsearch.train.batches import take  # noqa: E402
 from lrsearch.train.device import describe_device, find_device  # noqa: E402
-from lrsearch.train.fused import build  # noqa: E402
 from lrsearch.train.lanes import LaneState, Skeleton, initial_state  # noqa: E402
 from lrsearch.train.program import Program, needs_of  # noqa: E402
 from lrsearch.train.randomness import batches, trial_seeds  # noqa: E402
 from lrsearch.train.resident import Resident, load_raw, place  # noqa: E402
-from lrsearch.train.solo import Training  # noqa: E402
+from lrsearch.train.solo import Training, build  # noqa: E402
 from lrsearch.train.stacked_optimizers import STACKED  # noqa: E402
 from lrsearch.train.timetable import learning_rates  # noqa: E402
 from lrsearch.train.trying import refuse  # noqa: E402
@@ -124,12 +124,11 @@ class Alone:
 
     def step(self, state: LaneState, row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         Skeleton(self.model).load(state)
-        set_noise(state.noise, self.data.x_train.device)
+        set_noise(state.noise, self.data.device)
         self.model.train()
-        x, y = self.data.x_train.index_select(0, row), self.data.y_train.index_select(0, row)
         for each in self.named.values():
             each.grad = None
-        loss = self.training.compute_gradients(x, y)
+        loss = self.training.compute_gradients(take(self.data.train, row))
         return loss, {k: v.grad.clone() for k, v in self.named.items() if v.grad is not None}
 
     def update(
@@ -171,7 +170,7 @@ def measure(
 ) -> dict[str, float]:
     """Worst differences over the steps of a training."""
     trains = [each.config["train"] for each in trials]
-    device = data.x_train.device
+    device = data.device
     alone = [Alone(each, data, dtype) for each in trials]
     model = build(trials[0], data, WORKPLACE).to(dtype)
     needs = frozenset[str]().union(*map(needs_of, trains))

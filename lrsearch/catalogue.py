@@ -20,12 +20,13 @@ class Parameter:
     """One named value.
 
     `kind` is float, int, bool, text, duration, ints (a list of positive integers), durations (a
-    list of them), points (a list of [duration, ratio]), groups (a mapping of patterns), path (of a
-    file), sides ([height, width] in pixels, or one number for both), columns (a list of their
-    names), character (one) or any (no check). `low` and `high` bound
-    numbers, exclusively where `open_low` or `open_high`. Whole numbers may have `choices`, too.
-    `numeric` values may differ between lanes of one program. `search` is a range or choice worth
-    searching, as a spec would write it. Whole numbers are `low` and `every` so many.
+    list of them), points (a list of [duration, ratio]), groups (a mapping of patterns), import
+    (code by its class path), imports (a mapping of names to such), path (of a file), sides
+    ([height, width] in pixels, or one number for both), columns (a list of their names), character
+    (one) or any (no check). `low` and `high` bound numbers, exclusively where `open_low` or
+    `open_high`. Whole numbers may have `choices`, too. `numeric` values may differ between lanes of
+    one program. `search` is a range or choice worth searching, as a spec would write it.
+    Whole numbers are `low` and `every` so many.
     """
 
     kind: str
@@ -66,6 +67,8 @@ class Parameter:
                 "columns": "a list of column names, such as [id, name]",
                 "character": "one character",
                 "any": "any value",
+                "import": "a class path, such as my_package.Step, or {class_path, init_args}",
+                "imports": "a mapping of names to {class_path, init_args}",
                 "groups": "a mapping of patterns to {lr: a ratio, weight_decay: a number}",
                 "durations": "a list of durations, such as [0.5dur, 0.75dur]",
                 "points": "a list of [duration, ratio], such as [[0.5dur, 0.1], [0.75dur, 0.01]]",
@@ -98,7 +101,7 @@ METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "f1": ("max", ("classification",), "F1 averaged over classes (macro)"),
     "loss": (
         "min",
-        ("classification", "regression", "language"),
+        ("classification", "regression", "language", "own"),
         "the loss, without label smoothing; of text, nats per character",
     ),
     "rmse": ("min", ("regression",), "root of the mean squared error, in the target's units"),
@@ -107,8 +110,8 @@ METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 """Metric -> (goal, tasks, what it is)."""
 
-TASKS = {"classification": "accuracy", "regression": "loss", "language": "loss"}
-"""Task -> the metric of its default objective."""
+TASKS = {"classification": "accuracy", "regression": "loss", "language": "loss", "own": "loss"}
+"""Task -> the metric of its default objective. `own` are targets that the user's code knows."""
 
 
 def _ratio(default: Any, doc: str, search: str = "") -> Parameter:
@@ -759,9 +762,9 @@ LOSSES: dict[str, tuple[tuple[str, ...], str]] = {
         ("classification", "language"),
         "negative log likelihood of the right class, in nats",
     ),
-    "mse": (("regression",), "mean squared error"),
-    "mae": (("regression",), "mean absolute error"),
-    "huber": (("regression",), "squared near zero, absolute beyond one"),
+    "mse": (("regression", "own"), "mean squared error"),
+    "mae": (("regression", "own"), "mean absolute error"),
+    "huber": (("regression", "own"), "squared near zero, absolute beyond one"),
 }
 """Loss -> (tasks, what it is). The first of a task is its default."""
 
@@ -802,6 +805,18 @@ TRAIN: dict[str, Parameter] = {
         doc="matrices: none on biases, norms and other vectors",
     ),
     "precision": Parameter("text", "float32", choices=("float32", "bfloat16")),
+    "step": Parameter(
+        "import",
+        None,
+        optional=True,
+        doc="in place of a loss: an object with loss(model, batch), and perhaps evaluate",
+    ),
+    "metrics": Parameter(
+        "imports",
+        None,
+        optional=True,
+        doc="more to measure: functions of (outputs, targets), or torchmetrics",
+    ),
     "evaluate": Parameter(
         "duration",
         "1ep",
@@ -984,6 +999,25 @@ SPLITTING: dict[str, Parameter] = {
 """The plain values every data source takes; `validation` and `test` have grammars of their own."""
 
 
+IMPORTED: dict[str, Parameter] = {
+    "task": Parameter(
+        "text",
+        None,
+        choices=("classification", "regression", "own"),
+        optional=True,
+        doc="what the targets are; null: by what they look like",
+    ),
+    "classes": Parameter(
+        "int",
+        None,
+        low=2,
+        optional=True,
+        doc="how many, of what is loaded batch by batch and does not say so itself",
+    ),
+}
+"""What data by a class path take beside its arguments."""
+
+
 def splitting(source: Source | None) -> dict[str, Parameter]:
     """`SPLITTING` with the defaults of a source; None is an import."""
     if source is None or not source.standardize:
@@ -996,8 +1030,10 @@ def default_metric(task: str) -> str:
     return TASKS[task]
 
 
-def default_loss(task: str) -> str:
-    """The training loss where the spec names none."""
+def default_loss(task: str) -> str | None:
+    """The training loss where the spec names none; None where nobody can know it."""
+    if task == "own":
+        return None
     return next(name for name, (tasks, _) in LOSSES.items() if task in tasks)
 
 

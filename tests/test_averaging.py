@@ -34,6 +34,7 @@ from lrsearch import catalogue
 from lrsearch.errors import ModelError
 from lrsearch.train import stacked_optimizers
 from lrsearch.train.averaging import BATCHES, normalizing, recalibrate, recalibration_batches
+from lrsearch.train.batches import Batch
 from lrsearch.train.build import build_model
 from lrsearch.train.cohort import run_cohort
 from lrsearch.train.optimizers import build_optimizer
@@ -262,7 +263,8 @@ def test_only_layers_that_train_are_calibrated():
             each.num_batches_tracked.fill_(7)
     x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
     noise = torch.get_rng_state()
-    recalibrate(model, x, 10, model)
+    indices = recalibration_batches(40, 10, x.device)
+    recalibrate(model, [Batch(x[index]) for index in indices], lambda batch: model(batch.x))
     assert list(normalizing(model)) == ["used", "idle"]
     assert torch.equal(torch.get_rng_state(), noise)
     assert model.seen == 0 and model.used.momentum == 0.3
@@ -276,7 +278,7 @@ def test_a_model_without_batch_norm_is_not_run():
     def forward(x):
         raise AssertionError("called")
 
-    recalibrate(nn.Linear(2, 2), torch.zeros(8, 2), 2, forward)
+    recalibrate(nn.Linear(2, 2), [Batch(torch.zeros(2, 2))], forward)
 
 
 SHARED = """

@@ -62,7 +62,7 @@ def test_npz_with_a_split_of_its_own(tmp_path):
         npz(tmp_path / "a.npz", x_train=x[:30], y_train=y[:30], x_test=x[30:], y_test=y[30:])
     )
     np.testing.assert_allclose(raw.x, x[:30], rtol=1e-6)
-    assert raw.held is not None and len(raw.held[0]) == 10 and raw.held[1].tolist() == list(y[30:])
+    assert raw.held is not None and len(raw.held) == 10 and raw.held.y.tolist() == list(y[30:])
 
 
 def test_byte_images_are_scaled_and_get_a_channel(tmp_path):
@@ -95,7 +95,7 @@ def test_booleans_are_two_classes_and_a_column_of_labels_is_taken():
 
 def test_classes_are_counted_over_both_parts():
     raw = made(np.ones((4, 2)), np.array([0, 1, 0, 1]), np.ones((1, 2)), np.array([5]))
-    assert raw.outputs == 3 and raw.held[1].tolist() == [2]
+    assert raw.outputs == 3 and raw.held.y.tolist() == [2]
 
 
 def test_floats_are_regression_targets():
@@ -243,7 +243,8 @@ class Opaque:
     ("function", "message"),
     [
         (lambda: [1, 2], "returned list"),
-        (lambda: (X, Y, X), "returned tuple"),
+        (lambda: (X, Y, X), r"the weights are float64 of shape \(40, 3\); a number a sample"),
+        (lambda: (X, Y, Y, Y), "it has 4 entries"),
         (lambda: ([[1.0], [1.0, 2.0]], [0, 1]), "make no arrays"),
         (lambda: 1 / 0, "ZeroDivisionError: division by zero"),
         (lambda: sys.exit("enough"), "SystemExit: enough"),
@@ -286,7 +287,7 @@ def test_sizes_and_disjointness(samples, validation, test, classes, seed):
     tests = set()
     for fold, size in zip(folds(own), trains, strict=True):
         splits = split(raw, own, fold)
-        parts = [splits.train[0], splits.validation[0]] + ([splits.test[0]] if test else [])
+        parts = [splits.train.x, splits.validation.x] + ([splits.test.x] if test else [])
         numbers = [part[:, 0].tolist() for part in parts]
         assert len(numbers[0]) == size
         assert sorted(itertools.chain(*numbers)) == list(range(samples))
@@ -304,16 +305,16 @@ def test_classes_are_stratified():
         for fold in folds(own):
             splits = split(raw, own, fold)
             for part in filter(None, (splits.train, splits.validation, splits.test)):
-                assert np.mean(part[1]) == pytest.approx(0.25, abs=0.02)
+                assert np.mean(part.y) == pytest.approx(0.25, abs=0.02)
 
 
 def test_split_seed_decides():
     raw = read(config())
     again, other = split(raw, config(), None), split(raw, config(split_seed=1), None)
-    np.testing.assert_array_equal(split(raw, config(), None).train[0], again.train[0])
-    assert not np.array_equal(again.train[0], other.train[0])
+    np.testing.assert_array_equal(split(raw, config(), None).train.x, again.train.x)
+    assert not np.array_equal(again.train.x, other.train.x)
     one, two = (
-        split(raw, config(split_seed=seed, validation={"folds": 3}), 0).train[0] for seed in (0, 1)
+        split(raw, config(split_seed=seed, validation={"folds": 3}), 0).train.x for seed in (0, 1)
     )
     assert not np.array_equal(one, two)
 
@@ -322,14 +323,14 @@ def test_the_source_s_own_part_is_used_only_when_asked_for():
     x = np.arange(50.0)[:, None]
     raw = made(x[:40], Y, x[40:], Y[:10])
     validated = split(raw, config(validation="source", test=0.1), None)
-    assert validated.validation[0][:, 0].tolist() == list(range(40, 50))
-    assert len(validated.train[0]) == 36 and len(validated.test[0]) == 4
+    assert validated.validation.x[:, 0].tolist() == list(range(40, 50))
+    assert len(validated.train.x) == 36 and len(validated.test.x) == 4
     tested = split(raw, config(validation={"folds": 4}, test="source"), 1)
-    assert tested.test[0][:, 0].tolist() == list(range(40, 50))
-    assert len(tested.train[0]) == 30 and len(tested.validation[0]) == 10
+    assert tested.test.x[:, 0].tolist() == list(range(40, 50))
+    assert len(tested.train.x) == 30 and len(tested.validation.x) == 10
     untouched = split(raw, config(), None)
     assert untouched.test is None
-    assert max(untouched.train[0].max(), untouched.validation[0].max()) < 40
+    assert max(untouched.train.x.max(), untouched.validation.x.max()) < 40
 
 
 @pytest.mark.parametrize(
@@ -363,17 +364,17 @@ def test_standardize_by_the_training_split_alone():
     x = np.column_stack([x, np.full(60, 0.1)])  # The third feature does not vary.
     raw = made(x, np.arange(60) % 2)
     plain, scaled = (split(raw, config(standardize=each), None) for each in (False, True))
-    np.testing.assert_allclose(scaled.train[0].mean(axis=0), 0.0, atol=1e-6)
-    np.testing.assert_allclose(scaled.train[0].std(axis=0), [1.0, 1.0, 0.0], atol=1e-5)
-    mean, deviation = plain.train[0].mean(axis=0), plain.train[0].std(axis=0)
-    expected = (plain.validation[0] - mean)[:, :2] / deviation[:2]
-    np.testing.assert_allclose(scaled.validation[0][:, :2], expected, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(scaled.validation[0][:, 2], 0.0, atol=1e-6)
+    np.testing.assert_allclose(scaled.train.x.mean(axis=0), 0.0, atol=1e-6)
+    np.testing.assert_allclose(scaled.train.x.std(axis=0), [1.0, 1.0, 0.0], atol=1e-5)
+    mean, deviation = plain.train.x.mean(axis=0), plain.train.x.std(axis=0)
+    expected = (plain.validation.x - mean)[:, :2] / deviation[:2]
+    np.testing.assert_allclose(scaled.validation.x[:, :2], expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(scaled.validation.x[:, 2], 0.0, atol=1e-6)
 
 
 def test_images_are_standardized_per_channel():
     x = RNG.normal(size=(50, 2, 4, 4)) * np.array([1.0, 10.0])[:, None, None] + 7
-    train = split(made(x, np.arange(50) % 2), config(standardize=True), None).train[0]
+    train = split(made(x, np.arange(50) % 2), config(standardize=True), None).train.x
     np.testing.assert_allclose(train.mean(axis=(0, 2, 3)), 0.0, atol=1e-5)
     np.testing.assert_allclose(train.std(axis=(0, 2, 3)), 1.0, atol=1e-5)
     assert not np.allclose(train.mean(axis=0), 0.0, atol=1e-3)
@@ -382,10 +383,10 @@ def test_images_are_standardized_per_channel():
 def test_regression_targets_are_scaled_by_the_training_split():
     raw = read(config("diabetes"))
     splits = split(raw, config("diabetes", test=0.1), None)
-    assert splits.train[1].dtype == np.float32
-    np.testing.assert_allclose(splits.train[1].mean(), 0.0, atol=1e-6)
-    np.testing.assert_allclose(splits.train[1].std(), 1.0, rtol=1e-5)
-    together = np.concatenate([splits.train[1], splits.validation[1], splits.test[1]])
+    assert splits.train.y.dtype == np.float32
+    np.testing.assert_allclose(splits.train.y.mean(), 0.0, atol=1e-6)
+    np.testing.assert_allclose(splits.train.y.std(), 1.0, rtol=1e-5)
+    together = np.concatenate([splits.train.y, splits.validation.y, splits.test.y])
     own_units = np.sort(together[:, 0] * splits.target_scale)
     np.testing.assert_allclose(np.diff(own_units), np.diff(np.sort(raw.y[:, 0])), atol=1e-3)
 

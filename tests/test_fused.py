@@ -37,13 +37,14 @@ from torch.backends import mha
 from lrsearch import catalogue
 from lrsearch.errors import DataError, ModelError
 from lrsearch.train import importing, metrics, program
+from lrsearch.train.batches import take
 from lrsearch.train.cohort import run_cohort
 from lrsearch.train.course import open_data
-from lrsearch.train.fused import Stream, build, gather_batches
+from lrsearch.train.fused import Stream, gather_batches
 from lrsearch.train.lanes import LaneState, Skeleton, initial_state
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import trial_seeds
-from lrsearch.train.solo import Training
+from lrsearch.train.solo import Training, build
 from lrsearch.train.stacked_optimizers import STACKED
 from lrsearch.train.timetable import learning_rates
 from lrsearch.trial import (
@@ -155,7 +156,7 @@ class Alone:
 
     def compute_gradients(self, index):
         self.model.train()
-        loss = self.training.compute_gradients(self.data.x_train[index], self.data.y_train[index])
+        loss = self.training.compute_gradients(take(self.data.train, index))
         return loss, {name: each.grad for name, each in self.named.items()}
 
     def update(self, gradients, rate):
@@ -665,9 +666,9 @@ def count_programs(monkeypatch):
     sizes = []
     build_program = Program.__init__
 
-    def count(self, skeleton, train, needs, data, lanes):
+    def count(self, skeleton, train, needs, data, lanes, criterion=None):
         sizes.append(lanes)
-        build_program(self, skeleton, train, needs, data, lanes)
+        build_program(self, skeleton, train, needs, data, lanes, criterion)
 
     monkeypatch.setattr(Program, "__init__", count)
     return sizes

@@ -227,15 +227,15 @@ def test_a_folder_may_bring_validation_and_test(tmp_path):
 
     def same(found, rows):
         order = sorted(rows, key=lambda row: (DIGITS.target[row], row))
-        np.testing.assert_array_equal(np.rint(found[0][:, 0] * 255), PIXELS[order])
-        assert found[1].tolist() == DIGITS.target[order].tolist()
+        np.testing.assert_array_equal(np.rint(found.x[:, 0] * 255), PIXELS[order])
+        assert found.y.tolist() == DIGITS.target[order].tolist()
 
     splits = split(raw, config(folder, validation="source", test="source"), None)
     same(splits.train, range(60))
     same(splits.validation, range(60, 120))
     same(splits.test, range(200, 260))
     own = split(raw, config(folder, validation=0.25, test="source"), None)
-    assert (len(own.train[0]), len(own.validation[0])) == (45, 15)
+    assert (len(own.train), len(own.validation)) == (45, 15)
     same(own.test, range(200, 260))
     same(split(raw, config(folder, validation="source", test=0.2), None).validation, range(60, 120))
     # A test image decides what was measured as others do.
@@ -250,7 +250,7 @@ def test_one_split_beside_train_serves_as_either(tmp_path, name):
     for given in ({"validation": "source"}, {"test": "source"}):
         splits = split(raw, config(folder, **given), None)
         held = splits.validation if "validation" in given else splits.test
-        assert len(held[0]) == 50
+        assert len(held) == 50
     with pytest.raises(DataError, match="are both the source's own split"):
         split(raw, config(folder, validation="source", test="source"), None)
 
@@ -281,7 +281,7 @@ def test_samples_are_spread_over_classes_and_files(tmp_path):
     assert raw_of(folder, samples=23).data_hash == raw.data_hash
     bring(tmp_path / "b", train=range(60), test=range(60, 110))
     part = raw_of(tmp_path / "b", samples=20)
-    assert np.bincount(part.y).tolist() == [2] * 10 and len(part.held[0]) == 50
+    assert np.bincount(part.y).tolist() == [2] * 10 and len(part.held) == 50
 
 
 # training

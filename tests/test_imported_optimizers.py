@@ -9,9 +9,9 @@ from test_train import MLP, SGD, cohort, config, facts, net, placed_data, run
 
 from lrsearch.errors import ImportRefused, ModelError
 from lrsearch.spec.model import locate, resolve
-from lrsearch.train.fused import build
 from lrsearch.train.probe import probe
 from lrsearch.train.randomness import batches, trial_seeds
+from lrsearch.train.solo import build
 from lrsearch.train.timetable import learning_rates
 from lrsearch.trial import Outcome, Probe, Trial, Workplace
 from lrsearch.tuner.plans import structure

@@ -28,6 +28,7 @@ from lrsearch.errors import DataError, ModelError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.train import metrics, program, solo
 from lrsearch.train.build import build_model
+from lrsearch.train.criterion import Criterion
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Objective, Outcome, Workplace
 
@@ -91,11 +92,13 @@ def test_splits_are_cut_in_order(counting, test):
     splits = split(raw, own, None)
     parts = [splits.train, splits.validation] + ([splits.test] if test else [])
     assert (splits.test is None) == (test is None)
-    for index, whole in enumerate((raw.x, raw.y)):
-        np.testing.assert_array_equal(np.concatenate([part[index] for part in parts]), whole)
+    for name, whole in (("x", raw.x), ("y", raw.y)):
+        np.testing.assert_array_equal(
+            np.concatenate([getattr(part, name) for part in parts]), whole
+        )
     samples = len(raw.x)
     held = [round(share * samples) for share in (0.1, test) if share]
-    assert [len(part[0]) for part in parts] == [samples - sum(held), *held]
+    assert [len(part) for part in parts] == [samples - sum(held), *held]
 
 
 def write(path, content):
@@ -332,9 +335,12 @@ def test_a_model_that_knows_nothing_needs_log_of_the_vocabulary():
     model = build(context=16, vocabulary=data.outputs)
     for each in model.parameters():
         each.data.zero_()
-    found = solo.validation_metrics(solo.validation_sums(model, data, own["train"]).tolist(), data)
+    criterion = Criterion(own["train"], data.task)
+    found = solo.validation_metrics(
+        solo.validation_sums(model, data, criterion).tolist(), data, criterion
+    )
     assert found["loss"] == pytest.approx(math.log(data.outputs), rel=1e-6)
-    assert float(solo.start_loss(model, data, own["train"])) == pytest.approx(found["loss"])
+    assert float(solo.start_loss(model, data, criterion)) == pytest.approx(found["loss"])
     first = (data.y_validation == 0).double().mean().item()  # What argmax takes of all alike.
     assert found["accuracy"] == pytest.approx(first)
 
@@ -356,9 +362,9 @@ def test_the_loss_is_a_cross_entropy_by_hand(monkeypatch, smoothing):
     assert ended.result.last["accuracy"] == pytest.approx((logits.argmax(-1) == right).mean())
     assert set(ended.result.last) == {"loss", "accuracy"}
     assert nats < 0.9 * math.log(data.outputs)
-    training = solo.training_loss(own["train"])
+    criterion = Criterion(own["train"], data.task)
     smooth = -smoothing * logs.mean() + (1 - smoothing) * nats
-    found = training(torch.from_numpy(logits), data.y_validation).item()
+    found = criterion.of_outputs(torch.from_numpy(logits), data.validation).item()
     assert found == pytest.approx(smooth, rel=1e-6)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lrsearch.train.batches import Batch
 from lrsearch.train.lion import Lion
 from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.solo import Training
@@ -153,7 +154,7 @@ def test_a_training_s_rate_is_that_of_all_groups():
     training = Training(model, train)
     before = [each.detach().clone() for each in model.parameters()]
     for rate, moves in ((0.0, False), (0.1, True)):
-        training.compute_gradients(torch.ones(5, 3), torch.ones(5, 2))
+        training.compute_gradients(Batch(torch.ones(5, 3), torch.ones(5, 2)))
         training.update(rate)
         for each, start in zip(model.parameters(), before, strict=True):
             assert torch.equal(each, start) is not moves

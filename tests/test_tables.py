@@ -116,7 +116,7 @@ def test_drop_categorical_and_samples(mixed, tmp_path):
     np.testing.assert_array_equal(cut.x, whole.x[:10])
     assert cut.data_hash == whole.data_hash != left.data_hash
     splits = split(cut, config(mixed), None)
-    assert len(splits.train[0]) + len(splits.validation[0]) == 10
+    assert len(splits.train.x) + len(splits.validation.x) == 10
     rows = [["zip", "y"], *([f"0{row % 3}", row % 2] for row in range(12))]
     numbers = raw_of(write(tmp_path / "zip.csv", rows))
     assert numbers.x.shape == (12, 1)
@@ -163,7 +163,7 @@ def test_the_hash_is_of_the_content(tmp_path):
 def test_large_numbers_keep_their_differences(tmp_path):
     """Seconds since 1970 differ by less than float32 can tell, until they are standardized."""
     rows = [["seconds", "y"], *([1_700_000_000 + row, row % 2] for row in range(40))]
-    train = split(raw_of(write(tmp_path / "a.csv", rows)), config("a.csv"), None).train[0]
+    train = split(raw_of(write(tmp_path / "a.csv", rows)), config("a.csv"), None).train.x
     assert len(np.unique(train)) == len(train)
 
 
@@ -190,21 +190,21 @@ def test_every_fold_learns_from_its_own_training_split(tmp_path):
     seen = []
     for fold in folds(own):
         splits = split(raw, own, fold)
-        assert {part[0].shape[1] for part in (splits.train, splits.validation, splits.test)} == {8}
-        x = splits.train[0]
+        assert {part.x.shape[1] for part in (splits.train, splits.validation, splits.test)} == {8}
+        x = splits.train.x
         np.testing.assert_allclose(x[:, :2].mean(axis=0), 0, atol=1e-5)
         np.testing.assert_allclose(x[:, :2].std(axis=0), 1, rtol=1e-4)
         assert set(np.unique(x[:, 2:])) == {0.0, 1.0}
         # Which rows trained, told by the one-to-one order of heights.
         unscaled = split(raw, {**own, "standardize": False}, fold)
-        mean = unscaled.train[0][:, 0].mean(dtype=np.float64)
-        deviation = unscaled.train[0][:, 0].std(dtype=np.float64)
+        mean = unscaled.train.x[:, 0].mean(dtype=np.float64)
+        deviation = unscaled.train.x[:, 0].std(dtype=np.float64)
         for scaled, bare in zip(
             (splits.validation, splits.test), (unscaled.validation, unscaled.test), strict=True
         ):
-            expected = (bare[0][:, 0] - mean) / deviation
-            np.testing.assert_allclose(scaled[0][:, 0], expected, atol=1e-4)
-            assert np.isin(bare[0][:, 0], plain["height"]).all()
+            expected = (bare.x[:, 0] - mean) / deviation
+            np.testing.assert_allclose(scaled.x[:, 0], expected, atol=1e-4)
+            assert np.isin(bare.x[:, 0], plain["height"]).all()
         seen.append(mean)
     assert len(set(seen)) == 4
 
@@ -216,15 +216,15 @@ def test_validation_and_test_rows_change_nothing_that_is_learnt(tmp_path):
     raw = raw_of(path)
     before = split(raw, own, None)
     heights = np.array(table["height"], np.float32)
-    trained = np.isin(heights, split(raw, {**own, "standardize": False}, None).train[0][:, 0])
+    trained = np.isin(heights, split(raw, {**own, "standardize": False}, None).train.x[:, 0])
     poisoned = {key: list(cells) for key, cells in table.items()}
     for row in np.flatnonzero(~trained):
         poisoned["height"][row] = 1e9
         poisoned["income"][row] = -1e9
     write(path, as_rows(poisoned))
     after = split(raw_of(path), own, None)
-    np.testing.assert_array_equal(after.train[0], before.train[0])
-    assert (after.validation[0][:, 0] > 1e6).all() and (after.test[0][:, 1] < -1e3).all()
+    np.testing.assert_array_equal(after.train.x, before.train.x)
+    assert (after.validation.x[:, 0] > 1e6).all() and (after.test.x[:, 1] < -1e3).all()
 
 
 def test_a_category_of_the_validation_split_alone_is_all_zeros(tmp_path):
@@ -236,12 +236,12 @@ def test_a_category_of_the_validation_split_alone_is_all_zeros(tmp_path):
     widths, zeros, ones = set(), 0, 0
     for fold in folds(own):
         splits = split(raw, own, fold)
-        widths.add(splits.train[0].shape[1])
+        widths.add(splits.train.x.shape[1])
         towns = slice(4, 9)
-        ones += int(splits.train[0][:, 8].sum())
-        zeros += int((splits.validation[0][:, towns].sum(axis=1) == 0).sum())
-        assert (splits.train[0][:, towns].sum(axis=1) == 1).all()
-        assert splits.validation[0][:, 8].sum() == 0
+        ones += int(splits.train.x[:, 8].sum())
+        zeros += int((splits.validation.x[:, towns].sum(axis=1) == 0).sum())
+        assert (splits.train.x[:, towns].sum(axis=1) == 1).all()
+        assert splits.validation.x[:, 8].sum() == 0
     assert (widths, zeros, ones) == ({9}, 1, 3)
 
 
@@ -253,15 +253,15 @@ def test_a_constant_column_is_centred_and_noted(tmp_path):
         "column 'same' is the same in every row (0.1)",
         "column 'one' is the same in every row (a)",
     )
-    train = split(raw, config("a.csv"), None).train[0]
+    train = split(raw, config("a.csv"), None).train.x
     np.testing.assert_allclose(train[:, 1:], [[0, 1]] * len(train), atol=1e-7)
 
 
 def test_regression_targets_are_scaled_as_elsewhere(tmp_path):
     rows = [["x", "y"], *([row, 1000.5 + 3 * row] for row in range(40))]
     splits = split(raw_of(write(tmp_path / "a.csv", rows)), config("a.csv"), None)
-    assert splits.train[1].mean() == pytest.approx(0, abs=1e-6)
-    assert splits.train[1].std() == pytest.approx(1, rel=1e-5)
+    assert splits.train.y.mean() == pytest.approx(0, abs=1e-6)
+    assert splits.train.y.std() == pytest.approx(1, rel=1e-5)
     assert splits.target_scale[0] == pytest.approx(3 * 11.5, rel=0.2)
 
 
@@ -669,7 +669,7 @@ def test_parquet_is_the_same_table(parquet, tmp_path):
     own = config(path, validation={"folds": 3})
     for fold in folds(own):
         left, right = split(raw_of(path), own, fold), split(one, own, fold)
-        np.testing.assert_array_equal(left.validation[0], right.validation[0])
+        np.testing.assert_array_equal(left.validation.x, right.validation.x)
 
 
 def test_parquet_types_decide(parquet, tmp_path):

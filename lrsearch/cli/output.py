@@ -65,6 +65,9 @@ def check_metric(requirement: Requirement, spec: Spec, task: str | None = None) 
     task = task or spec.task
     assert task is not None
     known = [name for name, (_, tasks, _) in METRICS.items() if task in tasks]
+    known += spec.train["metrics"] or ()
+    if spec.train["step"] is not None and spec.metric not in (None, "loss"):
+        known.append(str(spec.metric))
     if requirement.metric not in known:
         raise UsageError(
             f"'{requirement.metric}' is no metric of {task}",

@@ -143,7 +143,9 @@ def _search(
             hint="leave it out, or use --engine fused or auto",
         )
     spec = read_spec(config, set_ or ())
-    metrics = tuple(METRICS) if spec.own is None else None
+    metrics = (*METRICS, *(spec.train["metrics"] or ())) if spec.own is None else None
+    if spec.own is None and spec.train["step"] is not None:
+        metrics = None  # Its evaluate says which.
     requirement = parse_requirement(require, metrics) if require is not None else None
     if requirement is not None and spec.task is not None:
         check_metric(requirement, spec)

@@ -3,32 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lrsearch import catalogue
 from lrsearch.data.encoding import encode
-from lrsearch.data.sources import Pair, Raw
+from lrsearch.data.parts import Stream
+from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.tables import Array
+from lrsearch.data.trees import map_tree, select
 from lrsearch.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)
-class Splits:
-    """Arrays ready to train on.
+class Loaded:
+    """Samples of a stream, by their indices; all of them, in the loader's order, where that is its
+    own."""
 
-    Inputs are float32 [samples, ...], of text int64 [samples, context], and so are its targets.
-    Classes are int64 [samples]; regression targets float32
-    [samples, outputs], of zero mean and unit deviation over the training split, so that a
+    stream: Stream
+    index: Array
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Samples ready to train on.
+
+    Inputs are float32 [samples, ...], of text int64 [samples, context], and so are its targets;
+    of a function of the user's a tree of arrays. Classes are int64 [samples]; regression targets
+    float32 [samples, outputs], of zero mean and unit deviation over the training split, so that a
     learning rate means the same whatever the unit. `target_scale` [outputs] (float64, None for
-    classes) turns a difference back into the target's own units. `test` is None without one.
+    classes) turns a difference back into the target's own units. Weights are float32 [samples],
+    their mean over the training split one. `test` is None without one.
     """
 
-    train: Pair
-    validation: Pair
-    test: Pair | None
+    train: Portion | Loaded
+    validation: Portion | Loaded
+    test: Portion | Loaded | None
     task: str
     outputs: int
     target_scale: Array | None
@@ -40,43 +55,31 @@ def folds(config: Mapping[str, Any]) -> tuple[int | None, ...]:
     return tuple(range(validation["folds"])) if isinstance(validation, Mapping) else (None,)
 
 
-def split(raw: Raw, config: Mapping[str, Any], fold: int | None) -> Splits:
+def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = False) -> Splits:
     """Split a source as its `validation`, `test`, `split_seed` and `standardize` say.
 
     The test split is taken out first, then the fold or the validation split, each shuffled by
     `split_seed` and stratified for classes; sizes are those of `catalogue.split_sizes`. A
-    source's own held-out part is used only where `validation` or `test` is "source"; of two
-    the first is for validation, the second for the test. Standardizing subtracts
-    the mean and divides by the deviation of the training split, per feature of flat samples and
-    per channel of images; what does not vary is only centred. Of a table it scales the numbers
-    alone, and a category that the training split lacks is all zeros. Text is cut in its order:
-    training, validation, test, each in one piece. Raises DataError where the samples do not
-    suffice.
+    source's own held-out part is used only where `validation` or `test` is "source". Standardizing
+    subtracts the mean and divides by the deviation of the training split, per feature of flat
+    samples and per channel of images; what does not vary is only centred. Of a table it scales
+    the numbers alone, and a category that the training split lacks is all zeros. Text is cut in its
+    order: training, validation, test, each in one piece. `own` leaves targets as they were given,
+    for a loss or a step of the user's. Raises DataError where the samples do not suffice.
     """
     if fold not in folds(config):
         raise ValueError(f"fold {fold} is not among {folds(config)}")
     validation, test = config["validation"], config.get("test")
     if "source" in (validation, test):
-        if raw.held is None:
-            raise DataError(
-                "the data bring no split of their own",
-                where=raw.name,
-                hint="take a share, such as validation: 0.2",
-            )
-        if validation == test and raw.tested is None:
-            raise DataError(
-                "validation and test are both the source's own split",
-                where=raw.name,
-                hint="take one of them as a share, such as validation: 0.2",
-            )
+        _check_source(raw, validation, test)
     if raw.task == "language":
         return _cut(raw, validation, test)
     test_share = test if isinstance(test, float | int) else 0.0
     count = validation["folds"] if isinstance(validation, Mapping) else validation
     _, size, held_out = catalogue.split_sizes(
-        len(raw.x), 0.0 if count == "source" else count, test_share
+        len(raw), 0.0 if count == "source" else count, test_share
     )
-    rest = np.arange(len(raw.x))
+    rest = np.arange(len(raw))
     tests: Array | None = None
     chosen: Array | None = None
     if test_share:
@@ -85,24 +88,98 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None) -> Splits:
         rest, chosen = _take_fold(raw, rest, fold, count, config)
     elif validation != "source":
         rest, chosen = _hold_out(raw, rest, size, "validation", config)
-    x = raw.x
+    if raw.streams:
+        return _split_streams(raw, config, rest, chosen, tests)
+    whole = Portion(raw.x, raw.y, raw.weight, raw.given)
     if raw.table is not None:
-        x = encode(raw.table, rest, standardize=config["standardize"])
-    train = (x[rest], raw.y[rest])
-    validated = raw.held if chosen is None else (x[chosen], raw.y[chosen])
-    tested = (x[tests], raw.y[tests]) if tests is not None else None
+        whole = replace(whole, x=encode(raw.table, rest, standardize=config["standardize"]))
+    validated = raw.held if chosen is None else _take(whole, chosen)
+    tested = None if tests is None else _take(whole, tests)
     if test == "source":
-        tested = raw.tested if raw.tested is not None else raw.held
+        tested = raw.tested or raw.held
     assert validated is not None
-    pairs = [train, validated] + ([tested] if tested is not None else [])
+    parts = [_take(whole, rest), validated] + ([tested] if tested is not None else [])
     scale = None
     if config["standardize"] and raw.table is None:
-        pairs = _standardize(pairs)
-    if raw.task == "regression":
-        pairs, scale = _scale_targets(pairs)
+        parts = _standardize(raw, parts)
+    if own:
+        parts = [_as_given(part) for part in parts]
+    elif raw.task == "regression":
+        parts, scale = _scale_targets(parts)
+    parts = _scale_weights(parts)
     return Splits(
-        pairs[0], pairs[1], pairs[2] if len(pairs) == 3 else None, raw.task, raw.outputs, scale
+        parts[0], parts[1], parts[2] if len(parts) == 3 else None, raw.task, raw.outputs, scale
     )
+
+
+def _check_source(raw: Raw, validation: Any, test: Any) -> None:
+    """Raises DataError where the splits that are asked for are not there."""
+    if raw.held is None and len(raw.streams) < 2:
+        raise DataError(
+            "the data bring no split of their own",
+            where=raw.name,
+            hint="take a share, such as validation: 0.2",
+        )
+    if validation == test and raw.tested is None and len(raw.streams) < 3:
+        raise DataError(
+            "validation and test are both the source's own split",
+            where=raw.name,
+            hint="take one of them as a share, such as validation: 0.2",
+        )
+
+
+def take(raw: Raw, index: Array, *, own: bool = False) -> Portion:
+    """Some samples before any split, `own` as in `split`."""
+    part = _take(Portion(raw.x, raw.y, raw.weight, raw.given), index)
+    return _as_given(part) if own else part
+
+
+def _take(part: Portion, index: Array) -> Portion:
+    return Portion(
+        select(part.x, index),
+        *(
+            None if each is None else select(each, index)
+            for each in (part.y, part.weight, part.given)
+        ),
+    )
+
+
+def _as_given(part: Portion) -> Portion:
+    """Targets in the types that a model's outputs have, not numbered and not scaled."""
+    y = part.y if part.given is None else part.given
+
+    def single(each: Array) -> Array:
+        return each.astype(np.float32) if each.dtype == np.float64 else each
+
+    return replace(part, y=None if y is None else map_tree(single, y))
+
+
+def _split_streams(
+    raw: Raw, config: Mapping[str, Any], rest: Array, chosen: Array | None, tests: Array | None
+) -> Splits:
+    first, *others = raw.streams
+    if config["standardize"]:
+        raise DataError(
+            "what is loaded batch by batch has no mean before it is all read",
+            where=raw.name,
+            hint="leave out standardize: the function may do it",
+        )
+    if first.make is not None and (chosen is not None or tests is not None):
+        raise DataError(
+            f"it brings its own order ({first.reason}), of which no share can be held out",
+            where=raw.name,
+            hint="return a validation part, too, and write validation: source",
+        )
+    parts: list[Loaded | None] = [
+        Loaded(first, rest),
+        Loaded(others[0], np.arange(len(others[0]))) if chosen is None else Loaded(first, chosen),
+        None if tests is None else Loaded(first, tests),
+    ]
+    if config.get("test") == "source":
+        parts[2] = Loaded(others[-1], np.arange(len(others[-1])))
+    train, validation, test = parts
+    assert train is not None and validation is not None
+    return Splits(train, validation, test, raw.task, raw.outputs, None)
 
 
 def _cut(raw: Raw, validation: float, test: float | None) -> Splits:
@@ -120,7 +197,10 @@ def _cut(raw: Raw, validation: float, test: float | None) -> Splits:
                 hint="give a longer text, a shorter context or other shares",
             )
     ends = [train, train + validated]
-    parts = list(zip(np.split(raw.x, ends), np.split(raw.y, ends), strict=True))
+    assert raw.y is not None
+    parts = [
+        Portion(x, y) for x, y in zip(np.split(raw.x, ends), np.split(raw.y, ends), strict=True)
+    ]
     held = parts[2] if test is not None else None
     return Splits(parts[0], parts[1], held, raw.task, raw.outputs, None)
 
@@ -132,7 +212,7 @@ def _hold_out(
     from sklearn.model_selection import train_test_split
 
     if not 0 < size < len(rest):
-        raise DataError(f"{name} {config[name]} of {len(raw.x)} samples is {size}", where=raw.name)
+        raise DataError(f"{name} {config[name]} of {len(raw)} samples is {size}", where=raw.name)
     y = _stratify(raw, rest, 2, name)
     try:
         kept, chosen = train_test_split(
@@ -160,9 +240,11 @@ def _take_fold(
 
 
 def _stratify(raw: Raw, rest: Array, needed: int, name: str) -> Array | None:
-    """The classes to stratify by, each with at least `needed` samples; None for regression."""
-    if raw.task == "regression":
+    """The classes to stratify by, each with at least `needed` samples; None where there are none,
+    or nobody knows them before they are loaded."""
+    if raw.task != "classification" or raw.streams:
         return None
+    assert raw.y is not None
     y: Array = raw.y[rest]
     present, counts = np.unique(y, return_counts=True)
     rarest = int(counts.argmin())
@@ -175,19 +257,38 @@ def _stratify(raw: Raw, rest: Array, needed: int, name: str) -> Array | None:
     return y
 
 
-def _standardize(pairs: list[Pair]) -> list[Pair]:
-    x = pairs[0][0]
+def _standardize(raw: Raw, parts: list[Portion]) -> list[Portion]:
+    x = parts[0].x
+    if not isinstance(x, np.ndarray) or x.dtype != np.float32:
+        raise DataError(
+            "only a single array of numbers is standardized",
+            where=raw.name,
+            hint="leave out standardize: the function may do it",
+        )
     axes = (0, *range(2, x.ndim))
     mean = x.mean(axis=axes, dtype=np.float64, keepdims=True)
     deviation = x.std(axis=axes, dtype=np.float64, keepdims=True)
     # Rounding leaves a constant column a deviation a little above zero; its range is exactly zero.
     deviation[np.ptp(x, axis=axes, keepdims=True) == 0] = 1.0
     mean, deviation = mean.astype(np.float32), deviation.astype(np.float32)
-    return [((x - mean) / deviation, y) for x, y in pairs]
+    return [replace(part, x=(part.x - mean) / deviation) for part in parts]
 
 
-def _scale_targets(pairs: list[Pair]) -> tuple[list[Pair], Array]:
-    y = pairs[0][1]
+def _scale_targets(parts: list[Portion]) -> tuple[list[Portion], Array]:
+    y = parts[0].y
+    assert y is not None
     mean, scale = y.mean(axis=0), y.std(axis=0)
     scale[np.ptp(y, axis=0) == 0] = 1.0
-    return [(x, ((y - mean) / scale).astype(np.float32)) for x, y in pairs], scale
+    return [replace(part, y=((part.y - mean) / scale).astype(np.float32)) for part in parts], scale
+
+
+def _scale_weights(parts: list[Portion]) -> list[Portion]:
+    """The training split's weights with a mean of one, so that a rate means the same whatever
+    their unit; those of the others in the same unit."""
+    weight = parts[0].weight
+    if weight is None:
+        return parts
+    mean = np.float32(weight.mean(dtype=np.float64))
+    return [
+        part if part.weight is None else replace(part, weight=part.weight / mean) for part in parts
+    ]

@@ -62,7 +62,7 @@ class Spec:
     `data`, `model` and `train` are the fixed values with every default filled, except the loss
     and the metric, whose defaults follow the data. `document` is the plain YAML they came from.
     Where the training is the person's `own`, `data` and `model` are empty and `train` holds the
-    fixed parameters.
+    fixed parameters. `goal` is that of a metric which the catalogue does not know.
     """
 
     name: str
@@ -84,12 +84,15 @@ class Spec:
     text: str
     document: Mapping[str, Any]
     own: Own | None = None
+    goal: str | None = None
 
     @property
     def task(self) -> str | None:
         """The data's task, None where only loading them can tell; the kind of an own training."""
         if self.own is not None:
             return self.own.kind
+        if self.train.get("step") is not None:
+            return "own"
         source = catalogue.DATA.get(self.data.get("name", ""))
         return (source.task or self.data.get("task")) if source else None
 
@@ -124,7 +127,8 @@ class Spec:
         if self.own is not None:
             return Objective(self.metric or "", self.own.goal, self.at)
         metric = self.metric or catalogue.default_metric(task)
-        return Objective(metric, catalogue.METRICS[metric][0], self.at)
+        known = catalogue.METRICS.get(metric)
+        return Objective(metric, known[0] if known else self.goal or "min", self.at)
 
 
 def complete(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,7 +187,7 @@ def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]
     if own_rate is not None:
         train["lr"] = own_rate
     train["lr"] = float(train["lr"])
-    if train["loss"] is None and task is not None:
+    if train["loss"] is None and task is not None and train["step"] is None:
         train["loss"] = catalogue.default_loss(task)
     return config
 
@@ -239,7 +243,20 @@ def _strip(path: str, option: Option, value: Any, config: Config) -> tuple[Any] 
     return (candidate,) if same(complete_group(path, candidate), whole) else None
 
 
-_LATER = ("layer_decay", "groups", "weight_decay_on")
+_LATER = ("layer_decay", "groups", "weight_decay_on", "step", "metrics")
+
+
+_ABSENT = tuple(catalogue.IMPORTED)
+
+
+def class_paths(config: Config) -> set[str]:
+    """The class paths of the user's code that a config names."""
+    train = config["train"]
+    parts = [config["data"], config["model"], train["schedule"], train["optimizer"]]
+    parts += [train["loss"], train.get("step"), *(train.get("metrics") or {}).values()]
+    return {
+        part["class_path"] for part in parts if isinstance(part, Mapping) and "class_path" in part
+    }
 
 
 def fill_config(config: Config) -> Config:
@@ -262,6 +279,8 @@ def identity(config: Config) -> dict[str, Any]:
     for name, parameter in (source.parameters if source else {}).items():
         if parameter.kind == "path":
             data.pop(name, None)
+    if "class_path" in data:
+        data = {key: part for key, part in data.items() if key not in _ABSENT or part is not None}
     train = {
         key: part
         for key, part in config["train"].items()
@@ -325,7 +344,7 @@ def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
     if spec.own is not None:
         return {spec.own.kind: spec.own.text, "params": spec.train}
     train = dict(spec.train)
-    if train["loss"] is None and task is not None:
+    if train["loss"] is None and task is not None and train["step"] is None:
         train["loss"] = catalogue.default_loss(task)
     return {"data": spec.data, "model": spec.model, "train": train}
 

@@ -85,6 +85,11 @@ RISING = ("one_cycle", "triangular", "triangular2", "exp_range")
 """Schedules that begin below the base rate."""
 IMPORTABLE = ("model", "schedule", "optimizer")
 """Mappings that may name code by its class path."""
+ARGUED = (*IMPORTABLE, "loss", "step")
+"""Whose `init_args` may be searched."""
+_METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+_TAKEN = ("step", "train_loss", "lr")
+"""What a measurement has beside metrics."""
 
 
 def validate(document: Document, folder: FilePath, text: str) -> Spec:
@@ -145,7 +150,7 @@ class _Reader:
         data = self.data(top.get("data", _MISSING))
         model = self.model(("model",), top.get("model", _MISSING))
         train = self.train(top.get("train", _MISSING))
-        metric, at = self.objective(top.get("objective"))
+        metric, at, goal = self.objective(top.get("objective"), train)
         space = self.search(top.get("search"), data, model, train)
         self.note_peaks(train, space)
         self.one_rate(train, space)
@@ -153,7 +158,15 @@ class _Reader:
         self.task(data, train, metric, space)
         self.lengths(data, train, space)
         spec = self.finish(
-            top, text, data=data, model=model, train=train, metric=metric, at=at, space=space
+            top,
+            text,
+            data=data,
+            model=model,
+            train=train,
+            metric=metric,
+            at=at,
+            goal=goal,
+            space=space,
         )
         if spec is not None:
             self.schedules(spec)
@@ -220,7 +233,8 @@ class _Reader:
         common = ("validation", "test", *catalogue.SPLITTING)
         source: catalogue.Source | None = None
         if "class_path" in raw:
-            own = self.import_path(path, raw, common)
+            own = self.import_path(path, raw, (*catalogue.IMPORTED, *common))
+            own |= self.arguments(path, raw, catalogue.IMPORTED)
         else:
             name = raw.get("name", _MISSING)
             if name is _MISSING:
@@ -247,8 +261,7 @@ class _Reader:
         if source is not None and source.ordered:
             self.ordered(path, own)
         validation, test = own["validation"], own["test"]
-        both = source is not None and source.own_test
-        if validation == "source" == test and not both:
+        if validation == "source" == test and source is not None and not source.own_test:
             self.fault((*path, "test"), "the source's own split is the validation split already")
         if isinstance(validation, float) and isinstance(test, float) and validation + test >= 1:
             self.fault(
@@ -348,7 +361,13 @@ class _Reader:
         self.unknown(path, raw, (*catalogue.TRAIN, "schedule", "warmup", "optimizer"))
         train: dict[str, Any] = {}
         for key, parameter in catalogue.TRAIN.items():
-            if key in raw:
+            if key == "loss" and isinstance(raw.get(key), Mapping | str):
+                train[key] = self.loss((*path, key), parameter, raw[key])
+            elif key == "step":
+                train[key] = self.code((*path, key), raw.get(key))
+            elif key == "metrics":
+                train[key] = self.metrics((*path, key), raw.get(key))
+            elif key in raw:
                 train[key] = self.value((*path, key), parameter, raw[key])
             elif parameter.default is not REQUIRED:
                 train[key] = parameter.default
@@ -359,7 +378,55 @@ class _Reader:
         train["optimizer"] = self.named_or_imported(
             "optimizer", (*path, "optimizer"), raw.get("optimizer", DEFAULTS["optimizer"])
         )
+        if train.get("step") is not None:
+            self.beside_step(path, raw)
         return train
+
+    def loss(self, path: Path, parameter: Parameter, raw: Any) -> Any:
+        """A built-in by its name, or code."""
+        if isinstance(raw, str) and not _CLASS_PATH.fullmatch(raw):
+            return self.value(path, parameter, raw)
+        return self.code(path, raw)
+
+    def code(self, path: Path, raw: Any) -> dict[str, Any] | None:
+        """Code by its class path, with or without arguments."""
+        if raw is None:
+            return None
+        raw = {"class_path": raw} if isinstance(raw, str) else raw
+        if not isinstance(raw, Mapping) or "class_path" not in raw:
+            known = f"one of {', '.join(catalogue.LOSSES)}, or " if path[-1] == "loss" else ""
+            hint = f"it takes {known}{catalogue.TRAIN['step'].allowed().removesuffix(', or null')}"
+            self.fault(path, f"{show(raw)} names no code", hint)
+            return None
+        return self.import_path(path, raw, ())
+
+    def metrics(self, path: Path, raw: Any) -> dict[str, Any] | None:
+        if raw is None:
+            return None
+        example = "write {top3: {class_path: my_package.top3}}"
+        if not isinstance(raw, Mapping) or not raw:
+            self.fault(path, f"{show(raw)} is no mapping of names to metrics", example)
+            return None
+        found = {}
+        for name, value in raw.items():
+            inner = (*path, name)
+            if not isinstance(name, str) or not _METRIC.fullmatch(name):
+                hint = "a metric's name has at most 32 letters, digits and _, no digit first"
+                self.fault(inner, f"{show(name)} cannot name a metric", hint)
+            elif name in catalogue.METRICS or name in _TAKEN:
+                self.fault(inner, f"'{name}' is measured already", "give it another name")
+            elif value is None:
+                self.fault(inner, "it has no class path", example)
+            elif (code := self.code(inner, value)) is not None:
+                found[name] = code
+        return found
+
+    def beside_step(self, path: Path, raw: Mapping[str, Any]) -> None:
+        """What a step of the user's takes the place of."""
+        for key in ("loss", "label_smoothing", "metrics"):
+            if raw.get(key) is not None:
+                by = "its evaluate measures" if key == "metrics" else "it has a loss of its own"
+                self.fault((*path, key), f"'{key}' says nothing beside a step: {by}")
 
     def warmup(self, path: Path, raw: Any, dimensions: list[Any] | None = None) -> Any:
         if raw is None:
@@ -387,21 +454,34 @@ class _Reader:
         except ValueError:
             return 0.0
 
-    def objective(self, raw: Any) -> tuple[str | None, str]:
+    def objective(self, raw: Any, train: Mapping[str, Any]) -> tuple[str | None, str, str | None]:
         path: Path = ("objective",)
         raw = {"metric": raw} if isinstance(raw, str) else raw
         if raw is None:
-            return None, "last"
+            return None, "last", None
         if not isinstance(raw, Mapping):
             self.fault(path, f"{show(raw)} is no objective", "write {metric: accuracy, at: last}")
-            return None, "last"
-        self.unknown(path, raw, ("metric", "at"))
-        metric = raw.get("metric")
-        if metric is not None:
-            known = Parameter("text", choices=tuple(catalogue.METRICS))
+            return None, "last", None
+        self.unknown(path, raw, ("metric", "goal", "at"))
+        metric, goal = raw.get("metric"), raw.get("goal")
+        own = tuple(train.get("metrics") or ())
+        stepped = train.get("step") is not None and isinstance(metric, str)
+        if metric is not None and not (stepped and _METRIC.fullmatch(metric)):
+            known = Parameter("text", choices=(*catalogue.METRICS, *own))
             metric = self.value((*path, "metric"), known, metric)
+        if goal is not None:
+            choices = Parameter("text", choices=("min", "max"))
+            goal = self.value((*path, "goal"), choices, goal)
+        usual = catalogue.METRICS.get(metric) if isinstance(metric, str) else None
+        if usual is None and goal is None and (metric in own or stepped):
+            message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
+            self.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
+        elif usual is not None and goal not in (None, usual[0]):
+            self.fault((*path, "goal"), f"the goal of {metric} is {usual[0]}: leave it out")
+        elif metric is None and goal is not None:
+            self.fault((*path, "goal"), "a goal goes with a metric, which is missing")
         at = Parameter("text", "last", choices=("last", "best"))
-        return metric, self.value((*path, "at"), at, raw.get("at", "last"))
+        return metric, self.value((*path, "at"), at, raw.get("at", "last")), goal
 
     def settings(self, key: str, raw: Any) -> dict[str, Any]:
         if raw is None:
@@ -592,7 +672,11 @@ class _Reader:
             elif (
                 isinstance(value, Mapping)
                 and not is_range(value)
-                and (group or name in ("data", *(f"{each}.init_args" for each in IMPORTABLE)))
+                and (
+                    group
+                    or name in ("data", *(f"{each}.init_args" for each in ARGUED))
+                    or (name in ("loss", "step") and set(value) == {"init_args"})
+                )
             ):
                 self.descend(inner, f"{name}.", value, fixed, found)
                 continue
@@ -637,6 +721,15 @@ class _Reader:
                 owner = "data"
             elif head == "warmup":
                 known, owner = catalogue.WARMUP, "warmup"
+            elif head in ("loss", "step"):
+                found = fixed.get(head)
+                if isinstance(found, Mapping) and rest.startswith("init_args."):
+                    return Parameter("any")
+                hint = f"name it under train: {head}: {{class_path: ...}}"
+                if isinstance(found, Mapping):
+                    hint = f"write {head}.init_args.{rest}"
+                self.fault(path, f"'{head}' has no argument '{rest}'", hint)
+                return None
             elif head in catalogue.GROUPS:
                 imported = "class_path" in fixed.get(head, {})
                 if imported and rest.startswith("init_args."):
@@ -665,6 +758,14 @@ class _Reader:
             )
             what = "unknown parameter" if owner == "train" else f"{owner} has no argument '{final}'"
             self.fault(path, what, suggest(final, names))
+            return None
+        if name in ("step", "metrics"):
+            message = "points that are measured in different ways cannot be compared"
+            hint = "its arguments may be searched: step.init_args.NAME" if name == "step" else ""
+            self.fault(path, message, hint)
+            return None
+        if name == "loss" and fixed.get("step") is not None:
+            self.fault(path, "a step has a loss of its own: there is none to search")
             return None
         if name == "loss":
             # Null stands for the task's default, which would be a second name of one point.
@@ -869,7 +970,9 @@ class _Reader:
     ) -> None:
         """Metric and losses against the task, where the catalogue knows it."""
         source = catalogue.DATA.get(data.get("name", ""))
-        task = (source.task or data.get("task")) if source else None
+        task = (source.task if source else None) or data.get("task")
+        if train.get("step") is not None:
+            task = "own"
         if task not in catalogue.TASKS:
             return
         for path, message, hint in task_faults(train, metric, space, task):
@@ -1072,17 +1175,20 @@ def task_faults(
     found: list[tuple[Path, str, str]] = []
     metrics = [name for name, (_, tasks, _) in catalogue.METRICS.items() if task in tasks]
     losses = [name for name, (tasks, _) in catalogue.LOSSES.items() if task in tasks]
-    if metric is not None and metric not in metrics:
-        message = f"'{metric}' is no metric of {task}"
-        found.append((("objective", "metric"), message, suggest("", metrics)))
+    measured = [*metrics, *(train.get("metrics") or ())]
+    stepped = train.get("step") is not None
+    if metric is not None and metric not in measured and not stepped:
+        message = f"'{metric}' is no metric of {_TITLES.get(task, task)}"
+        found.append((("objective", "metric"), message, suggest("", measured)))
     ranges = dict(space.dimensions)
     values: list[tuple[Path, Any]] = [(("train", "loss"), train.get("loss"))]
     searched_losses = ranges.get("loss")
     if isinstance(searched_losses, Choice):
         values = [(("search", "loss"), option.value) for option in searched_losses.options]
     for place, loss in values:
-        if loss is not None and loss not in losses:
-            found.append((place, f"'{loss}' is no loss of {task}", suggest("", losses)))
+        if isinstance(loss, str) and loss not in losses:
+            message = f"'{loss}' is no loss of {_TITLES.get(task, task)}"
+            found.append((place, message, suggest("", losses)))
     schedules: list[tuple[Path, Any]] = [(("train", "schedule"), train.get("schedule"))]
     chosen = ranges.get("schedule")
     if isinstance(chosen, Choice):
@@ -1108,12 +1214,22 @@ def task_faults(
             named += [(place, option.value) for option in dimension.options]
     for place, name in named:
         if name not in metrics:
-            message = f"'{name}' is no metric of {task}"
+            message = f"'{name}' is no metric of {_TITLES.get(task, task)}"
             found.append((place, message, suggest("", metrics)))
-    if task == "regression" and (train.get("label_smoothing") or "label_smoothing" in ranges):
+    coded = isinstance(train.get("loss"), Mapping)
+    if (task in ("regression", "own") or coded) and (
+        train.get("label_smoothing") or "label_smoothing" in ranges
+    ):
         top = "search" if "label_smoothing" in ranges else "train"
-        found.append(((top, "label_smoothing"), "label smoothing is for classification", ""))
+        message = "label smoothing is for classification"
+        if coded:
+            message = "label smoothing is for the loss cross_entropy, not for one of your own"
+        found.append(((top, "label_smoothing"), message, ""))
     return found
+
+
+_TITLES = {"own": "targets of your own kind"}
+"""How a task is called, where not by its name."""
 
 
 def is_range(raw: Any) -> bool:

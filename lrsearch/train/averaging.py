@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lrsearch.train.randomness import batches
+from lrsearch.train.batches import Batch
+from lrsearch.train.randomness import batches as draw_batches
 
 BATCHES = 50
 """Batches that statistics are gathered from, at most; never more than one epoch has."""
@@ -38,7 +39,7 @@ class Averaging(Protocol):
 
 def recalibration_batches(samples: int, size: int, device: torch.device) -> Iterator[Tensor]:
     """Indices of the batches that statistics are gathered from, int64 [size] each."""
-    return itertools.islice(batches(samples, size, 0, device), min(BATCHES, samples // size))
+    return itertools.islice(draw_batches(samples, size, 0, device), min(BATCHES, samples // size))
 
 
 def normalizing(model: nn.Module) -> dict[str, _BatchNorm]:
@@ -53,10 +54,10 @@ def normalizing(model: nn.Module) -> dict[str, _BatchNorm]:
 
 @torch.no_grad()
 def recalibrate(
-    model: nn.Module, inputs: Tensor, size: int, forward: Callable[[Tensor], object]
+    model: nn.Module, batches: Iterable[Batch], forward: Callable[[Batch], object]
 ) -> None:
-    """Gather batch norm's running statistics at the model's present weights, from batches of `size`
-    samples of `inputs`; other buffers stay, and layers the model does not use."""
+    """Gather batch norm's running statistics at the model's present weights, passing batches
+    forward; other buffers stay, and layers the model does not use."""
     model.train()
     layers = normalizing(model).values()
     if not layers:
@@ -67,9 +68,10 @@ def recalibrate(
         for each in layers:
             each.reset_running_stats()
             each.momentum = None  # A cumulative mean.
-        with _noise_put_back(inputs.device):
-            for index in recalibration_batches(len(inputs), size, inputs.device):
-                forward(inputs.index_select(0, index))
+        device = next(model.parameters()).device
+        with _noise_put_back(device):
+            for batch in batches:
+                forward(batch)
     finally:
         for each, momentum in zip(layers, momenta, strict=True):
             each.momentum = momentum

@@ -13,7 +13,9 @@ from torch.nn.parameter import is_lazy
 
 from lrsearch import catalogue
 from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.trees import Tree, map_tree
 from lrsearch.errors import LrsearchError, ModelError, suggest
+from lrsearch.train.batches import call
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.importing import resolve
 from lrsearch.train.models import MODELS
@@ -22,16 +24,17 @@ from lrsearch.trial import Workplace
 
 def build_model(
     config: Mapping[str, Any],
-    input_shape: Sequence[int],
+    input_shape: Sequence[int] | None,
     outputs: int,
     workplace: Workplace,
-    dtype: torch.dtype = torch.float32,
+    example: Tree | None = None,
 ) -> nn.Module:
     """The model of a resolved `model`, on the CPU, its weights drawn from the global generator.
 
     `in_features`, `in_channels` and `num_classes` (the targets of a regression) come from the
-    data where the constructor takes them and the config does not give them. Lazy modules get their
-    sizes, and draw their weights, in a forward pass of zeros, of the inputs' `dtype`. Raises
+    data where the constructor takes them and the config does not give them; only the last where a
+    sample's inputs are several tensors, and `input_shape` is None. Lazy modules get their sizes,
+    and draw their weights, in a forward pass of zeros, like `example` where that is given. Raises
     ModelError for what cannot be found or constructed; running out of memory is passed on as it is.
     """
     if "class_path" in config:
@@ -50,12 +53,10 @@ def build_model(
     assert callable(constructor)
     if isinstance(constructor, type) and not issubclass(constructor, nn.Module):
         raise ModelError(f"{path} is a class, but no subclass of torch.nn.Module")
-    from_data = {
-        "in_features": math.prod(input_shape),
-        "in_channels": input_shape[0],
-        "num_classes": outputs,
-    }
-    arguments = _fill(path, constructor, arguments, from_data)
+    from_data = {"num_classes": outputs} if outputs else {}
+    if input_shape:
+        from_data |= {"in_features": math.prod(input_shape), "in_channels": input_shape[0]}
+    arguments = fill_arguments(path, constructor, arguments, from_data)
     try:
         model = constructor(**arguments)
     except BaseException as error:  # A user's code may raise anything.
@@ -65,7 +66,9 @@ def build_model(
     if not isinstance(model, nn.Module):
         raise ModelError(f"{path} gives {type(model).__name__}, not a torch.nn.Module")
     if _lazy(model):
-        _materialize(path, model, torch.zeros(2, *input_shape, dtype=dtype))
+        if example is None:
+            example = torch.zeros(2, *(input_shape or ()))
+        _materialize(path, model, map_tree(lambda each: torch.zeros_like(each[:2]).cpu(), example))
     return model
 
 
@@ -75,10 +78,10 @@ def _lazy(model: nn.Module) -> list[str]:
     return [name for name, each in named if is_lazy(each)]
 
 
-def _materialize(path: str, model: nn.Module, zeros: torch.Tensor) -> None:
+def _materialize(path: str, model: nn.Module, zeros: Tree) -> None:
     try:
         with torch.no_grad():
-            model.eval()(zeros)
+            call(model.eval(), zeros)
     except BaseException as error:
         if is_out_of_memory(error) or is_interrupt(error):
             raise
@@ -94,12 +97,14 @@ def _materialize(path: str, model: nn.Module, zeros: torch.Tensor) -> None:
         )
 
 
-def _fill(
+def fill_arguments(
     path: str,
     constructor: Callable[..., Any],
     arguments: dict[str, Any],
     from_data: Mapping[str, int],
 ) -> dict[str, Any]:
+    """The arguments of a constructor, with the sizes it takes from the data. Raises ModelError
+    for one that it does not take."""
     try:
         parameters = inspect.signature(constructor).parameters
     except ValueError:  # Some compiled callables have no signature; calling them checks.

@@ -15,9 +15,12 @@ from torch import Tensor, nn
 
 from lrsearch import catalogue, divergence
 from lrsearch.errors import DataError, ModelError
-from lrsearch.train.importing import class_paths, source_hashes
+from lrsearch.spec.model import class_paths
+from lrsearch.train.criterion import Criterion
+from lrsearch.train.importing import source_hashes
 from lrsearch.train.metrics import classification_metrics, language_metrics, regression_metrics
 from lrsearch.train.resident import Resident, load_raw, place
+from lrsearch.train.streamed import Streamed
 from lrsearch.trial import (
     Cohort,
     Config,
@@ -39,9 +42,10 @@ Event = Started | Measured | Reached | Ended | Planned | None
 Replies = list[tuple[int, Verdict]]
 Job = Generator[Event, Replies, Any]
 State = Mapping[str, Tensor]
+Data = Resident | Streamed
 
 
-def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Resident:
+def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Data:
     """The splits of a trial on the device. Raises DataError for data that cannot be loaded or are
     not those the run began with."""
     config = trial.config["data"]
@@ -53,7 +57,7 @@ def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Reside
             where=raw.name,
             hint="start again to measure the data as they are now",
         )
-    return place(raw, config, trial.fold, device)
+    return place(raw, config, trial.fold, device, trial.config["train"])
 
 
 def check_sources(job: Cohort | Probe, config: Config) -> None:
@@ -67,6 +71,10 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
                 where=path,
                 hint="start again to measure the code as it is now",
             )
+
+
+_BESIDE = ("step", "train_loss", "lr")
+"""What a curve has beside validation metrics."""
 
 
 @dataclass
@@ -105,14 +113,17 @@ class Course:
 
     def result(self, trial: Trial, outcome: Outcome, reason: str = "", trace: str = "") -> Result:
         """The trial's result, were it to end here."""
-        validated = {name: self.curve[name] for name in self.curve if name in catalogue.METRICS}
+        validated = {name: each for name, each in self.curve.items() if name not in _BESIDE}
         best, best_step = {}, {}
         for name, values in validated.items():
             finite = [index for index, value in enumerate(values) if math.isfinite(value)]
-            if finite:
-                sign = 1 if catalogue.METRICS[name][0] == "max" else -1
+            known = catalogue.METRICS.get(name)
+            # What only the spec knows the goal of has both ends, see `Result`.
+            ends = {name: known[0]} if known else {f"{name}:min": "min", f"{name}:max": "max"}
+            for key, goal in ends.items() if finite else ():
+                sign = 1 if goal == "max" else -1
                 at = max(finite, key=lambda index: sign * values[index])
-                best[name], best_step[name] = values[at], int(self.curve["step"][at])
+                best[key], best_step[key] = values[at], int(self.curve["step"][at])
         size = trial.config["train"]["batch_size"]
         running = 0.0 if self.clock is None else time.perf_counter() - self.clock
         return Result(
@@ -147,16 +158,22 @@ class BestSoFar:
         return True
 
 
-def validation_metrics(sums: Sequence[float], data: Resident) -> dict[str, float]:
-    """Metrics of the validation split from the summed loss and the sums of `metrics`."""
-    samples = len(data.x_validation)
-    if data.task == "classification":
-        return {**classification_metrics(sums[1:]), "loss": sums[0] / samples}
-    if data.task == "language":
-        characters = data.y_validation.numel()
-        return {**language_metrics(sums[1:], characters), "loss": sums[0] / characters}
-    metrics = regression_metrics(sums[1:], samples, data.scale, data.spread)
-    return {**metrics, "loss": sums[0] / (samples * data.outputs)}
+def validation_metrics(sums: Sequence[float], data: Data, criterion: Criterion) -> dict[str, float]:
+    """Metrics of the validation split from `solo.validation_sums`: the summed loss, the sums of
+    `metrics` or of a step's, the values of the user's metrics."""
+    samples = data.validation_samples
+    names = criterion.names or ()
+    own = list(criterion.measures)
+    middle, values = sums[1 : len(sums) - len(own)], sums[len(sums) - len(own) :]
+    metrics = {name: each / samples for name, each in zip(names, middle, strict=False)}
+    if criterion.task == "classification":
+        metrics = classification_metrics(middle)
+    elif criterion.task == "language":
+        metrics = language_metrics(middle, int(data.loss_terms(built_in=True)))
+    elif criterion.task == "regression":
+        metrics = regression_metrics(middle, samples, data.scale, data.spread)
+    terms = data.loss_terms(built_in=criterion.stacks)
+    return {**metrics, "loss": sums[0] / terms, **dict(zip(own, values, strict=True))}
 
 
 def await_verdict(trial: int, step: int) -> Generator[Event, Replies, Verdict]:

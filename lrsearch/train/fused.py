@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import time
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,6 @@ from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError
 from lrsearch.schedules import Array, Plateau
 from lrsearch.train import solo
-from lrsearch.train.build import build_model
 from lrsearch.train.course import (
     BestSoFar,
     Course,
@@ -31,12 +30,15 @@ from lrsearch.train.course import (
     validation_metrics,
     worth_keeping,
 )
+from lrsearch.train.criterion import Criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.stacked_optimizers import STACKED
+from lrsearch.train.streamed import REASON
+from lrsearch.train.tape import NotRecordable
 from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.trial import (
     Cohort,
@@ -50,7 +52,6 @@ from lrsearch.trial import (
     Started,
     Trial,
     Verdict,
-    Workplace,
 )
 
 Turn = Event | tuple[Event, ...]
@@ -229,8 +230,12 @@ class _Session:
 
     def go(self, trials: list[Trial]) -> Turns:
         """Train the trials; what it raises leaves those that have not ended as they were."""
-        self.data = open_data(self.cohort, trials[0], self.device)
+        data = open_data(self.cohort, trials[0], self.device)
+        if not isinstance(data, Resident):
+            raise NotRecordable(REASON)
+        self.data = data
         self.config = trials[0].config
+        self.criterion = self._make_criterion(self.config["train"])
         self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
         self.fresh.extend(trials)
         while self.fresh or self.ready or self.parked or self.stopped or any(self.places):
@@ -282,7 +287,12 @@ class _Session:
     def _put_in(self, place: int, lane: _Lane) -> None:
         """Have a lane go on in an empty place."""
         self.program = self.program or Program(
-            self._skeleton, self.config["train"], self.needs, self.data, len(self.places)
+            self._skeleton,
+            self.config["train"],
+            self.needs,
+            self.data,
+            len(self.places),
+            self.criterion,
         )
         assert lane.state is not None
         self.program.put(place, lane.state, lane.trial.config["train"])
@@ -339,7 +349,7 @@ class _Session:
         train = trial.config["train"]
         smoothing = float(train["label_smoothing"])
         if trial.seed not in self.initial:
-            model = build(trial, self.data, self.cohort.workplace)
+            model = solo.build(trial, self.data, self.cohort.workplace)
             noise = torch.Generator(self.device).manual_seed(trial_seeds(trial.seed).noise)
             optimizer = STACKED[train["optimizer"]["name"]]
             self.initial[trial.seed] = initial_state(model, optimizer, noise.get_state()), {}
@@ -350,8 +360,13 @@ class _Session:
         if smoothing not in starts:
             model = self._skeleton.load(state)
             seed_everything(trial_seeds(trial.seed).noise)
-            starts[smoothing] = float(solo.start_loss(model, self.data, train))
+            criterion = self._make_criterion(train)
+            starts[smoothing] = float(solo.start_loss(model, self.data, criterion))
         return state, starts[smoothing]
+
+    def _make_criterion(self, train: Mapping[str, Any]) -> Criterion:
+        place = self.cohort.workplace
+        return Criterion(train, self.data.task, self.data.outputs, place, self.device)
 
     @property
     def _skeleton(self) -> Skeleton:
@@ -421,7 +436,7 @@ class _Session:
 
     def _measure(self, lane: _Lane, row: list[float]) -> tuple[Measured, str]:
         """A lane's evaluation from its sums, and why the lane is lost, or ""."""
-        metrics = validation_metrics(row[1:], self.data)
+        metrics = validation_metrics(row[1:], self.data, self.criterion)
         rate = float(lane.rates[lane.step - 1])
         metrics |= {"train_loss": row[0] / (lane.step - lane.since), "lr": rate}
         lane.since = lane.step
@@ -482,12 +497,3 @@ def gather_batches(streams: Sequence[Stream], steps: int) -> Tensor:
     if len(found) == 1:
         return found[id(streams[0])]
     return torch.stack([found[id(each)] for each in streams], 1)
-
-
-def build(trial: Trial, data: Resident, workplace: Workplace) -> torch.nn.Module:
-    """The model of a trial on the data's device, its weights drawn by the trial's seed."""
-    seed_everything(trial_seeds(trial.seed).weights)
-    shape = tuple(data.x_train.shape[1:])
-    dtype = data.x_train.dtype
-    model = build_model(trial.config["model"], shape, data.outputs, workplace, dtype)
-    return model.to(data.x_train.device)

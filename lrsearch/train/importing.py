@@ -18,7 +18,7 @@ from torch import nn, optim
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import ImportRefused, ModelError, nearest, suggest
-from lrsearch.trial import Config, Workplace
+from lrsearch.trial import Workplace
 
 _FREE: dict[str, tuple[ModuleType, type]] = {
     "torch.nn.": (nn, nn.Module),
@@ -189,13 +189,6 @@ def _import(name: str, part: str, workplace: Workplace, parent: object = None) -
         raise ModelError(
             f"there is no '{part}' in {where}", hint=_suggest(part, names) if names else ""
         ) from None
-
-
-def class_paths(config: Config) -> set[str]:
-    """The class paths that a config names."""
-    train = config["train"]
-    parts = (config["data"], config["model"], train["schedule"], train["optimizer"])
-    return {part["class_path"] for part in parts if "class_path" in part}
 
 
 def source_hashes(class_paths: Iterable[str], workplace: Workplace) -> dict[str, str]:

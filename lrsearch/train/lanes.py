@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,17 @@ class LaneState:
     noise: Tensor
 
 
+class _Within(nn.Module):
+    """A module whose forward calls a function with another, whatever of it that uses."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(self.model, *arguments)
+
+
 class Skeleton:
     """A module as a function of its tensors. It is used as it is, never copied: copies untie tied
     weights."""
@@ -48,14 +60,20 @@ class Skeleton:
             model.named_buffers(remove_duplicate=False),
         )
         self._first = {name: firsts[id(each)] for name, each in every}
+        self._within = _Within(model)
 
-    def call(self, parameters: Tensors, fixed: Tensors, x: Tensor) -> Tensor:
-        """The model's outputs with these tensors in place of its own."""
+    def apply(
+        self,
+        function: Callable[..., Any],
+        parameters: Tensors,
+        fixed: Tensors,
+        *arguments: Any,
+    ) -> Any:
+        """`function(model, *arguments)`, the model having these tensors in place of its own."""
         given = {**parameters, **fixed}
-        tensors = {name: given[first] for name, first in self._first.items()}
+        tensors = {f"model.{name}": given[first] for name, first in self._first.items()}
         # functional_call's own tying goes by the tensors' hashes, and does nothing under vmap.
-        out: Tensor = functional_call(self.model, tensors, (x,), tie_weights=False)
-        return out
+        return functional_call(self._within, tensors, (function, *arguments), tie_weights=False)
 
     @torch.no_grad()
     def load(self, state: LaneState) -> nn.Module:

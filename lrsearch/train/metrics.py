@@ -37,12 +37,14 @@ def stacked_loss(
     *,
     smoothing: Tensor | None = None,
     reduction: str = "mean",
+    weight: Tensor | None = None,
 ) -> Tensor:
     """A loss of each of K stacked models, shape [K].
 
     `outputs` are [K, samples, ...], `targets` [samples, ...] or [K, samples, ...]; `smoothing` is
     a label smoothing for each lane, or None where no lane has any. The mean or sum is over a
-    lane's samples and outputs, as in `LOSSES`.
+    lane's samples and outputs, as in `LOSSES`; with weights [samples] or [K, samples] over the
+    samples, of the weighted means of their outputs.
     """
     if name == "cross_entropy":
         if outputs.dim() > 3:
@@ -56,6 +58,8 @@ def stacked_loss(
             losses = torch.where(share > 0, smoothed, losses)  # 0 x inf is no 0
     else:
         losses = LOSSES[name](outputs, targets.expand(outputs.shape), reduction="none").flatten(1)
+    if weight is not None:
+        losses = losses.reshape(len(losses), weight.shape[-1], -1).mean(2) * weight
     return losses.mean(1) if reduction == "mean" else losses.sum(1)
 
 

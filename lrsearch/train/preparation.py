@@ -9,7 +9,8 @@ from lrsearch.trial import Config, Workplace
 
 @dataclass(frozen=True)
 class Preparation:
-    """The configs a run may train (at least one), and where."""
+    """The configs a run may train (at least one), where, and the objective's metric."""
 
     configs: tuple[Config, ...]
     workplace: Workplace
+    metric: str | None = None

@@ -15,9 +15,13 @@ from torch import Tensor, nn
 
 from lrsearch import catalogue, data
 from lrsearch.data.interrupts import is_interrupt
-from lrsearch.errors import DataError, LrsearchError, ModelError
+from lrsearch.data.trees import Tree, count, leaves, map_tree
+from lrsearch.errors import DataError, LrsearchError, ModelError, suggest
 from lrsearch.schedules import ScheduleError
+from lrsearch.spec.model import class_paths
+from lrsearch.train.batches import Batch, call, shape_of, split
 from lrsearch.train.build import build_model
+from lrsearch.train.criterion import Criterion, check_criterion
 from lrsearch.train.device import (
     available_devices,
     describe_device,
@@ -25,11 +29,11 @@ from lrsearch.train.device import (
     is_out_of_memory,
 )
 from lrsearch.train.groups import check_groups
-from lrsearch.train.importing import class_paths, forget_imports, source_hashes
+from lrsearch.train.importing import forget_imports, source_hashes
 from lrsearch.train.isolation import isolated
 from lrsearch.train.packaged_optimizers import PACKAGES, import_package
 from lrsearch.train.preparation import Preparation
-from lrsearch.train.resident import load_raw
+from lrsearch.train.resident import find_view, load_raw, view_portion
 from lrsearch.train.solo import Training
 from lrsearch.train.timetable import evaluation_steps, learning_rates
 from lrsearch.trial import Config, Facts, Workplace
@@ -69,17 +73,17 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     device = find_device(workplace.device)
     _check_optimizers(configs)
     raw, sizes = _check_data(configs, workplace)
-    parameters = _check_models(configs, raw, workplace)
+    parameters = _check_models(configs, raw, workplace, payload.metric)
     train_samples, validation_samples, test_samples = sizes
     paths = {path for config in configs for path in class_paths(config)}
     yield Facts(
-        task=raw.task,
+        task="own" if configs[0]["train"].get("step") is not None else raw.task,
         data_hash=raw.data_hash,
         source_hashes=source_hashes(paths, workplace),
         train_samples=train_samples,
         validation_samples=validation_samples,
         test_samples=test_samples,
-        input_shape=raw.x.shape[1:],
+        input_shape=shape_of(raw.x) or (),
         outputs=raw.outputs,
         device=str(device),
         devices=available_devices(),
@@ -137,9 +141,9 @@ def _split_sizes(raw: data.Raw, config: Mapping[str, Any]) -> _Sizes:
     train, validation, test = [], [], 0
     for fold in data.folds(config):
         splits = data.split(raw, config, fold)
-        train.append(len(splits.train[0]))
-        validation.append(len(splits.validation[0]))
-        test = len(splits.test[0]) if splits.test else 0
+        train.append(len(splits.train))
+        validation.append(len(splits.validation))
+        test = len(splits.test) if splits.test else 0
     return tuple(train), tuple(validation), test
 
 
@@ -152,7 +156,19 @@ def _check_training(
             where=raw.name,
         )
     loss = train["loss"]
-    if loss is not None and raw.task not in catalogue.LOSSES[loss][0]:
+    if loss is None and train.get("step") is None and raw.task == "own":
+        raise DataError(
+            "the targets are of your own kind, and no loss is named",
+            where=raw.name,
+            hint="write train.loss (mse, or a class path) or train.step",
+        )
+    if train.get("step") is None and raw.y is None:
+        raise DataError(
+            "the samples have no targets",
+            where=raw.name,
+            hint="a step of your own may do without: train.step",
+        )
+    if isinstance(loss, str) and raw.task not in catalogue.LOSSES[loss][0]:
         allowed = [name for name, (tasks, _) in catalogue.LOSSES.items() if raw.task in tasks]
         tasks = " and ".join(catalogue.LOSSES[loss][0])
         raise DataError(
@@ -160,7 +176,7 @@ def _check_training(
             where=raw.name,
             hint=f"allowed: {', '.join(allowed)}",
         )
-    if train["label_smoothing"] and raw.task == "regression":
+    if train["label_smoothing"] and raw.task in ("regression", "own"):
         raise DataError("label_smoothing needs classes; the data are for regression")
     schedule = train["schedule"]
     name = schedule.get("class_path") or schedule["name"]
@@ -183,19 +199,22 @@ def _check_training(
         raise DataError(f"the schedule {name} gives rates that are no numbers")
 
 
-def _check_models(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) -> int:
+def _check_models(
+    configs: Iterable[Config], raw: data.Raw, workplace: Workplace, metric: str | None
+) -> int:
     """Build each distinct model once; the trainable parameters of the first."""
     count: int | None = None
     seen: set[str] = set()
     for config in configs:
         train = config["train"]
         own = train["optimizer"] if "class_path" in train["optimizer"] else None
-        key = json.dumps([config["model"], train["groups"], own], sort_keys=True)
+        code = [train["loss"], train.get("step"), train.get("metrics")]
+        key = json.dumps([config["model"], train["groups"], own, code], sort_keys=True)
         if key in seen:
             continue
         seen.add(key)
         try:
-            parameters = _check_model(config["model"], train, raw, workplace)
+            parameters = _check_model(config["model"], train, raw, workplace, metric)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -209,44 +228,100 @@ _MISFIT = re.compile(r"shape|size|dimension|channels|expected \d|dtype|scalar ty
 
 
 def _check_model(
-    config: Mapping[str, Any], train: Mapping[str, Any], raw: data.Raw, workplace: Workplace
+    config: Mapping[str, Any],
+    train: Mapping[str, Any],
+    raw: data.Raw,
+    workplace: Workplace,
+    metric: str | None,
 ) -> int:
     name = config.get("class_path") or config["name"]
-    shape = raw.x.shape[1:]
     refusal = catalogue.model_refusal(name, raw.task) if name in catalogue.MODELS else None
     if refusal is not None:
         raise ModelError(refusal[0], hint=refusal[1])
-    x = torch.from_numpy(np.ascontiguousarray(raw.x[:2]))
-    model = build_model(config, shape, raw.outputs, workplace, x.dtype)
+    usual = {"loss": train["loss"] or catalogue.default_loss(raw.task)}
+    criterion = Criterion({**train, **usual}, raw.task, raw.outputs, workplace)
+    batch = _some(raw, train)
+    pair = next(split(batch, 2))
+    x = map_tree(torch.from_numpy, data.take(raw, np.arange(2)).x)
+    shape = shape_of(x)
+    model = build_model(config, shape, raw.outputs, workplace, x)
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)
     if "class_path" in train["optimizer"]:
-        _ = Training(model, train, workplace).optimizer
+        _ = Training(model, train, workplace, criterion).optimizer
     check_groups((key for key, each in model.named_parameters() if each.requires_grad), train, name)
-    try:
-        outputs = _forward(model, x)
-    except RuntimeError as error:
-        if not is_out_of_memory(error) and _MISFIT.search(str(error)):
+    if criterion.step is None:
+        try:
+            outputs = _forward(model, pair.x)
+        except (RuntimeError, TypeError) as error:
+            misfit = _MISFIT.search(str(error))
+            if isinstance(error, TypeError):  # Of a mapping, arguments that it does not take.
+                misfit = misfit if shape is not None else re.search("argument", str(error))
+            if is_out_of_memory(error) or not misfit:
+                return parameters
+            told = shape if shape is not None else _outline(pair.x)
             raise ModelError(
-                f"the model does not take samples of shape {shape}: {error}", where=name
+                f"the model does not take samples of shape {told}: {error}", where=name
             ) from error
-        return parameters
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error):
-            raise
-        return parameters
-    found = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    needed = [2, *(shape if raw.task == "language" else ()), raw.outputs]
-    if found != needed:
-        what = {"classification": "classes", "language": "characters"}.get(raw.task, "targets")
+        except BaseException as error:  # A user's code may raise anything.
+            if is_interrupt(error):
+                raise
+            return parameters
+        _check_outputs(outputs, pair, raw, criterion, name)
+    check_criterion(criterion, model, batch)
+    if criterion.names and metric not in (None, "loss", *criterion.names):
         raise ModelError(
-            f"the model gives {found} for 2 samples; {needed} is needed ({raw.outputs} {what})",
-            where=name,
+            f"its evaluate measures no '{metric}', which is the objective",
+            where="train.step",
+            hint=suggest(str(metric), ["loss", *criterion.names]),
         )
     return parameters
 
 
+def _outline(x: Tree) -> str:
+    return ", ".join(f"{key} {list(each.shape[1:])}" for key, each in leaves(x))
+
+
+TRIED = 256
+"""Samples that a loss, a step and metrics of the user's are tried on."""
+
+
+def _some(raw: data.Raw, train: Mapping[str, Any]) -> Batch:
+    """Samples spread over the whole, as a training sees them."""
+    size = count(raw.x)
+    index = np.arange(min(TRIED, size)) * size // min(TRIED, size)
+    view = find_view(train)
+    batch = view_portion(data.take(raw, index, own=bool(view)), raw.form, view)
+
+    def convert(array: Any) -> Tensor:
+        found = torch.from_numpy(np.ascontiguousarray(array))
+        return found.float() if found.dtype == torch.float64 else found
+
+    return Batch(*(map_tree(convert, part) for part in batch))
+
+
+def _check_outputs(
+    outputs: Any, pair: Batch, raw: data.Raw, criterion: Criterion, name: str
+) -> None:
+    """Raises ModelError for outputs of another shape than the task's metrics, or its loss, take."""
+    found = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    if raw.task == "own" and not criterion.stacks:
+        return
+    needed = [2, *(pair.x.shape[1:] if raw.task == "language" else ()), raw.outputs]
+    what = {"classification": "classes", "language": "characters"}.get(raw.task, "targets")
+    told = f"{needed} is needed ({raw.outputs} {what})"
+    if raw.task == "own":
+        needed = list(pair.y.shape) if isinstance(pair.y, Tensor) else []
+        told = f"{needed} is needed, the shape of the targets, for the loss {criterion.name}"
+    if found == needed:
+        return
+    hint = ""
+    if not criterion.stacks:
+        hint = "for a loss that takes other outputs write task: own under data"
+    raise ModelError(f"the model gives {found} for 2 samples; {told}", where=name, hint=hint)
+
+
 @torch.no_grad()
-def _forward(model: nn.Module, x: Tensor) -> object:
-    return model.eval()(x)
+def _forward(model: nn.Module, x: Tree) -> object:
+    return call(model.eval(), x)

@@ -11,16 +11,18 @@ from typing import Any
 import torch
 
 from lrsearch.data.interrupts import is_interrupt
-from lrsearch.train.course import check_sources, open_data, release
+from lrsearch.train.batches import take
+from lrsearch.train.course import Data, check_sources, open_data, release
+from lrsearch.train.criterion import Criterion
 from lrsearch.train.device import find_device, is_out_of_memory
-from lrsearch.train.fused import build
 from lrsearch.train.isolation import isolated
 from lrsearch.train.lanes import LaneState, Skeleton, initial_state
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.train.resident import Resident
-from lrsearch.train.solo import Training
+from lrsearch.train.solo import Training, build
 from lrsearch.train.stacked_optimizers import STACKED
+from lrsearch.train.streamed import REASON
 from lrsearch.train.timetable import evaluation_steps, learning_rates
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Plan, Planned, Probe
@@ -52,11 +54,13 @@ def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None
     yield _plan(payload, data, device)
 
 
-def _plan(payload: Probe, data: Resident, device: torch.device) -> Planned:
+def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
     train = payload.trials[0].config["train"]
     steps = max(payload.share, payload.expected) * evaluation_steps(train, data.samples)[-1]
     if payload.engine == "auto" and steps < WORTH_STEPS:
         return Planned(Plan("solo", 1, ""))
+    if not isinstance(data, Resident):
+        return Planned(Plan("solo", 1, REASON))
     try:
         reason = refuse(payload.trials, data, payload.workplace)
         if reason:
@@ -78,6 +82,8 @@ class _Measurer:
         self.trials = payload.trials
         self.train = self.trials[0].config["train"]
         self.figures: dict[str, float] = {}
+        place = payload.workplace
+        self.criterion = Criterion(self.train, data.task, data.outputs, place, device)
         self.model = build(self.trials[0], data, payload.workplace)
         seed = trial_seeds(self.trials[0].seed)
         self.state: LaneState = initial_state(
@@ -138,12 +144,11 @@ class _Measurer:
     def _measure_solo(self, *, update: bool) -> float:
         Skeleton(self.model).load(self.state)
         self.model.train()
-        training = Training(self.model, self.train)
+        training = Training(self.model, self.train, self.payload.workplace, self.criterion)
         rate = float(learning_rates(self.train, self.data.samples, self.payload.workplace)[0])
 
         def step() -> None:
-            x = self.data.x_train.index_select(0, self.batch)
-            training.compute_gradients(x, self.data.y_train.index_select(0, self.batch))
+            training.compute_gradients(take(self.data.train, self.batch))
             if update:
                 training.update(rate)
             for each in training.parameters:
@@ -154,7 +159,8 @@ class _Measurer:
     def _measure_lanes(self, lanes: int) -> float:
         chosen = [self.trials[lane % len(self.trials)] for lane in range(lanes)]
         needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in chosen))
-        program = Program(Skeleton(self.model), self.train, needs, self.data, lanes)
+        skeleton = Skeleton(self.model)
+        program = Program(skeleton, self.train, needs, self.data, lanes, self.criterion)
         for lane, trial in enumerate(chosen):
             program.put(lane, self.state, trial.config["train"])
         place = self.payload.workplace

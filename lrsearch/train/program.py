@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +14,17 @@ from torch.backends import mha
 from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.schedules import Array
 from lrsearch.train.averaging import normalizing, recalibration_batches
+from lrsearch.train.batches import Batch, take
+from lrsearch.train.criterion import Criterion, lane_of
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters, weight_decays
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, stack_like
-from lrsearch.train.metrics import (
-    SUMS,
-    stacked_loss,
-    sum_type,
-)
+from lrsearch.train.metrics import SUMS, stacked_loss, sum_type
 from lrsearch.train.resident import Resident
 from lrsearch.train.rules import Noise, Rules
-from lrsearch.train.solo import precision, widen
 from lrsearch.train.stacked import LANE, beside
 from lrsearch.train.stacked_optimizers import STACKED, clip_gradients
 from lrsearch.train.tape import Tape, record
@@ -121,8 +119,9 @@ class _Recalibration:
 class Program:
     """`lanes` (at least two) places for trainings that differ in numbers only.
 
-    `train` is the resolved one of any of them, `needs` the union of `needs_of`. What stands in a
-    place nobody has put a state into trains along and harms nobody.
+    `train` is the resolved one of any of them, `needs` the union of `needs_of`; `criterion` is the
+    loss, which one of ours needs not be given. What stands in a place nobody has put a state into
+    trains along and harms nobody.
     """
 
     def __init__(
@@ -132,11 +131,13 @@ class Program:
         needs: frozenset[str],
         data: Resident,
         lanes: int,
+        criterion: Criterion | None = None,
     ) -> None:
         if lanes < 2:
             raise ValueError("a program has two lanes or more")
         self.skeleton, self.train, self.needs, self.data = skeleton, train, needs, data
         self.lanes = lanes
+        self.criterion = criterion or Criterion(train, data.task)
         self.optimizer = STACKED[train["optimizer"]["name"]]
         self.parameters = stack_like(skeleton.parameters, lanes)
         self.fixed = stack_like(skeleton.fixed, lanes)
@@ -156,7 +157,7 @@ class Program:
         self.generators = [torch.Generator(self.device) for _ in range(lanes)]
         self._steps: dict[int, _Recorded] = {}
         self._evaluators: dict[int, _Evaluator] = {}
-        self._forwards: dict[tuple[int, int], Tape] = {}
+        self._forwards: dict[tuple[int, int], tuple[Tape, Tree]] = {}
         self.weights = first.new_zeros(lanes)
         """Of the optimizer's `average`."""
         self._averaged: dict[int, tuple[_Evaluator, int]] = {}
@@ -265,31 +266,53 @@ class Program:
         """Losses [lanes] and (clipped) gradients of one batch; those of parameters that the model
         does not use are missing. Batch norm's statistics are brought up to date."""
         noise = noise or Noise(self.generators)
-        x = self.data.x_train.index_select(0, index.flatten())
-        y = self.data.y_train.index_select(0, index.flatten())
-        x, y = x.reshape(*index.shape, *x.shape[1:]), y.reshape(*index.shape, *y.shape[1:])
-        if index.dim() == 1:  # Seen by each lane, not copied: the same products either way.
-            x = x.expand(self.lanes, *x.shape)
-        leaves = {name: each.detach().requires_grad_() for name, each in self.parameters.items()}
+        batch = take(self.data.train, index.flatten())
+        if index.dim() > 1:
+            shape = tuple(index.shape)
+            batch = Batch(
+                *(map_tree(lambda each: each.unflatten(0, shape), part) for part in batch)
+            )
+        given = {name: each.detach().requires_grad_() for name, each in self.parameters.items()}
         self.skeleton.model.train()
         with torch.enable_grad():
-            outputs = self.forward(leaves, self.fixed, x, noise)
-            losses = stacked_loss(
-                self.train["loss"],
-                widen(outputs),
-                y,
-                smoothing=self.smoothing if "label_smoothing" in self.needs else None,
-            )
+            losses = self._losses(given, batch, noise, shared=index.dim() == 1)
             # Their sum, whose gradients are each lane's own: to pass ones instead would import
             # sympy, half a second.
-            found = torch.autograd.grad(losses.sum(), list(leaves.values()), allow_unused=True)
+            found = torch.autograd.grad(losses.sum(), list(given.values()), allow_unused=True)
         gradients = {
-            name: each for name, each in zip(leaves, found, strict=True) if each is not None
+            name: each for name, each in zip(given, found, strict=True) if each is not None
         }
         if "clip_norm" in self.needs:
             clipped = clip_gradients(list(gradients.values()), self.limits)
             gradients = dict(zip(gradients, clipped, strict=True))
         return losses.detach(), gradients
+
+    def _losses(self, parameters: Tensors, batch: Batch, noise: Noise, *, shared: bool) -> Tensor:
+        """Each lane's loss of its batch, or of the one that all share."""
+        if not self.criterion.stacks:
+            seen = self._spread(batch) if shared else batch
+            out: Tensor = self._map(
+                lambda model, *parts: self.criterion.loss(model, Batch(*parts)),
+                parameters,
+                self.fixed,
+                noise,
+                *seen,
+            )
+            return out
+        # Seen by each lane, not copied: the same products either way.
+        x = self._spread(batch.x) if shared else batch.x
+        return stacked_loss(
+            self.criterion.name,
+            self.forward(parameters, self.fixed, x, noise),
+            batch.y,
+            smoothing=self.smoothing if "label_smoothing" in self.needs else None,
+            weight=batch.weight if isinstance(batch.weight, Tensor) else None,
+        )
+
+    def _spread(self, tree: Tree, lanes: int | None = None) -> Tree:
+        """Tensors that each lane sees, none of which is copied."""
+        lanes = self.lanes if lanes is None else lanes
+        return map_tree(lambda each: each.expand(lanes, *each.shape), tree)
 
     def _step(self, noise: Noise) -> Any:
         def step(samples: Tensor, scalars: Tensor) -> list[Tensor]:
@@ -319,21 +342,46 @@ class Program:
                 self.needs,
             )
 
-    def forward(self, parameters: Tensors, fixed: Tensors, x: Tensor, noise: Noise) -> Tensor:
-        """Outputs [lanes, samples, ...] of stacked tensors for inputs of the same layout."""
-        low = self.train["precision"] == "bfloat16"
-        with Rules(noise), precision(self.device, low):
+    def forward(self, parameters: Tensors, fixed: Tensors, x: Tree, noise: Noise) -> Any:
+        """Outputs [lanes, samples, ...], wide enough for a loss, of stacked tensors for inputs of
+        the same layout."""
+        return self._map(
+            lambda model, x: self.criterion.forward(model, Batch(x)), parameters, fixed, noise, x
+        )
+
+    def evaluate_outputs(self, parameters: Tensors, fixed: Tensors, batch: Batch) -> Any:
+        """`Criterion.evaluate_outputs` of each of two lanes."""
+        return self._map(
+            lambda model, *parts: self.criterion.evaluate_outputs(model, Batch(*parts)),
+            parameters,
+            fixed,
+            Noise(()),
+            *self._spread(batch, 2),
+        )
+
+    def _map(
+        self,
+        function: Callable[..., Any],
+        parameters: Tensors,
+        fixed: Tensors,
+        noise: Noise,
+        *given: Tree,
+    ) -> Any:
+        """`function(model, *given)` of each lane, by its tensors and entries of what is given."""
+
+        def run(parameters: Tensors, fixed: Tensors, *parts: Tree) -> Any:
+            return self.skeleton.apply(function, parameters, fixed, *parts)
+
+        with Rules(noise):
             # "different": what draws random numbers all the same is refused by the recording.
-            out: Tensor = vmap(self.skeleton.call, randomness="different")(parameters, fixed, x)
-        return out
+            return vmap(run, randomness="different")(parameters, fixed, *given)
 
     def _held(self) -> list[Tensor]:
         parts = (self.parameters, self.fixed, *self.slots.values())
         return [each for part in parts for each in part.values()]
 
     def _static(self) -> list[Tensor]:
-        data = [self.data.x_train, self.data.y_train]
-        return [*self._held(), *data, self.smoothing, self.limits, self.total]
+        return [*self._held(), *self.data.tensors, self.smoothing, self.limits, self.total]
 
     # evaluation
 
@@ -397,8 +445,8 @@ class Program:
         layers = normalizing(self.skeleton.model)
         if not layers:
             return
-        data = self.data.x_train
-        indices = recalibration_batches(len(data), self.train["batch_size"], self.device)
+        samples = self.data.samples
+        indices = recalibration_batches(samples, self.train["batch_size"], self.device)
         known = own.recalibration
         if known is None:
             known = own.recalibration = self._record_recalibration(own, layers, len(lanes))
@@ -431,13 +479,19 @@ class Program:
         noise = Noise(generators)
 
         def forward(samples: Tensor) -> list[Tensor]:
-            x = self.data.x_train.index_select(0, samples)
-            self.forward(own.parameters, own.fixed, x.expand(lanes, *x.shape), noise)
+            batch = self._spread(take(self.data.train, samples), lanes)
+            self._map(
+                lambda model, *parts: self.criterion.visit(model, Batch(*parts)),
+                own.parameters,
+                own.fixed,
+                noise,
+                *batch,
+            )
             for name, each in sums.items():
                 each += own.fixed[name]
             return []
 
-        held = [*own.parameters.values(), *own.fixed.values(), *sums.values(), self.data.x_train]
+        held = [*own.parameters.values(), *own.fixed.values(), *sums.values(), *self.data.tensors]
         index = next(
             recalibration_batches(self.data.samples, self.train["batch_size"], self.device)
         )
@@ -454,28 +508,66 @@ class Program:
         return _Recalibration(_Recorded(tape, noise), generators, sums, counts)
 
     def _evaluate(self, lanes: int, parameters: Tensors, fixed: Tensors) -> Tensor:
-        count, size = SUMS[self.data.task], self.data.chunk(CHUNK)
+        size = self.data.chunk(CHUNK)
+        outline: list[Tree] = []  # Of the outputs, which a recording gives one after the other.
 
-        def sums(x: Tensor, y: Tensor) -> list[Tensor]:
-            seen = x.expand(lanes, *x.shape)
-            outputs = widen(self.forward(parameters, fixed, seen, Noise(())))
-            loss = stacked_loss(self.train["loss"], outputs, y, reduction="sum")
-            return [torch.cat([loss.to(sum_type(self.device)).unsqueeze(1), count(outputs, y)], 1)]
+        def sums(*given: Tensor) -> list[Tensor]:
+            rest = iter(given)
+            batch = Batch(*(map_tree(lambda _: next(rest), part) for part in self.data.validation))
+            found, outputs = self._sums(lanes, parameters, fixed, batch)
+            outline.append(outputs)
+            return [found, *(each for _, each in leaves(outputs))]
 
         self.skeleton.model.eval()
-        found = []
-        for x, y in zip(
-            torch.split(self.data.x_validation, size),
-            torch.split(self.data.y_validation, size),
-            strict=True,
-        ):
-            tape = self._forwards.get((lanes, len(x)))
-            if tape is None:
+        totals: list[Tensor] = []
+        seen: list[list[Tensor]] = []
+        for batch in self.data.validation_batches(size):
+            inputs = [each for _, each in leaves(tuple(batch))]
+            known = self._forwards.get((lanes, batch.samples))
+            if known is None:
                 static = [*parameters.values(), *fixed.values()]
                 with torch.no_grad(), _no_fastpath():
-                    tape, out = record(sums, [x, y], static)
-                self._forwards[lanes, len(x)] = tape
+                    tape, out = record(sums, inputs, static)
+                self._forwards[lanes, batch.samples] = tape, outline[-1]
             else:
-                out = tape.replay(x, y)
-            found += out
-        return torch.stack(found).sum(0)
+                out = known[0].replay(*inputs)
+            totals.append(out[0])
+            seen.append(out[1:])
+        total = torch.stack(totals).sum(0)
+        if not self.criterion.measures:
+            return total
+        with torch.no_grad():
+            joined = iter([torch.cat(each, 1) for each in zip(*seen, strict=True)])
+            form = next(iter(self._forwards.values()))[1]
+            outputs = map_tree(lambda _: next(joined), form)
+            values = [
+                torch.stack(self.criterion.measure(lane_of(outputs, lane), self.data.y_validation))
+                for lane in range(lanes)
+            ]
+        return torch.cat([total, torch.stack(values).to(total)], 1)
+
+    def _sums(
+        self, lanes: int, parameters: Tensors, fixed: Tensors, batch: Batch
+    ) -> tuple[Tensor, Tree]:
+        """`Criterion.sums` of each lane: [lanes, sums], and the outputs."""
+        if not self.criterion.stacks:
+            found: tuple[Tensor, Tree] = self._map(
+                lambda model, *parts: self.criterion.sums(model, Batch(*parts)),
+                parameters,
+                fixed,
+                Noise(()),
+                *self._spread(batch, lanes),
+            )
+            return found
+        outputs = self.forward(parameters, fixed, self._spread(batch.x, lanes), Noise(()))
+        loss = stacked_loss(
+            self.criterion.name,
+            outputs,
+            batch.y,
+            reduction="sum",
+            weight=batch.weight if isinstance(batch.weight, Tensor) else None,
+        )
+        parts = [loss.to(sum_type(self.device)).unsqueeze(1)]
+        if self.data.task in SUMS:
+            parts.append(SUMS[self.data.task](outputs, batch.y))
+        return torch.cat(parts, 1), outputs if self.criterion.measures else ()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -13,8 +13,13 @@ import torch
 from torch import Tensor
 
 from lrsearch import data
+from lrsearch.data.parts import Part
+from lrsearch.data.trees import Tree, count, leaves, map_tree
+from lrsearch.train.averaging import recalibration_batches
+from lrsearch.train.batches import NOTHING, Batch, split, take
 from lrsearch.train.importing import resolve
-from lrsearch.train.randomness import seed_everything
+from lrsearch.train.randomness import batches, seed_everything
+from lrsearch.train.streamed import Streamed
 from lrsearch.trial import Workplace
 
 CAPACITY = 2**30
@@ -31,35 +36,97 @@ WIDE = 512
 class Resident:
     """One fold's training and validation split as tensors: inputs float32 [samples, ...], classes
     int64 [samples] or scaled targets float32 [samples, outputs]; of text both int64 [samples,
-    context]. `scale` and `spread` are those of `metrics.regression_metrics`, empty for classes."""
+    context]; of a function of the user's trees of any tensors. For a step of the user's all that a
+    sample has is in `x`, the inputs of two alone in `inputs`. `scale` and `spread` are those of
+    `metrics.regression_metrics`, empty for classes."""
 
-    x_train: Tensor
-    y_train: Tensor
-    x_validation: Tensor
-    y_validation: Tensor
+    x_train: Tree
+    y_train: Tree
+    x_validation: Tree
+    y_validation: Tree
     task: str
     outputs: int
-    scale: tuple[float, ...]
-    spread: tuple[float, ...]
+    scale: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+    w_train: Any = NOTHING
+    w_validation: Any = NOTHING
+    inputs: Tree | None = None
+
+    @property
+    def train(self) -> Batch:
+        """The training split."""
+        return Batch(self.x_train, self.y_train, self.w_train)
+
+    @property
+    def validation(self) -> Batch:
+        """The validation split."""
+        return Batch(self.x_validation, self.y_validation, self.w_validation)
 
     @property
     def samples(self) -> int:
         """Size of the training split."""
-        return len(self.x_train)
+        return count(self.x_train)
+
+    @property
+    def validation_samples(self) -> int:
+        """Size of the validation split."""
+        return count(self.x_validation)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.train.device
+
+    @property
+    def example(self) -> Tree:
+        """The inputs of two samples."""
+        return map_tree(lambda each: each[:2], self.x_train if self.inputs is None else self.inputs)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The training split's."""
+        return [each for _, each in leaves(tuple(self.train))]
+
+    def batches(self, size: int, seed: int) -> Iterator[Batch]:
+        """Batches of the training split in the order of a seed, without end."""
+        return (take(self.train, index) for index in batches(self.samples, size, seed, self.device))
+
+    def calibration(self, size: int) -> Iterator[Batch]:
+        """The batches that `averaging` gathers statistics from."""
+        indices = recalibration_batches(self.samples, size, self.device)
+        return (take(self.train, index) for index in indices)
+
+    def spread_out(self, most: int) -> Batch:
+        """At most so many samples, spread over the training split."""
+        chosen = min(most, self.samples)
+        index = torch.arange(chosen, device=self.device) * self.samples // chosen
+        return take(self.train, index)
+
+    def validation_batches(self, size: int) -> Iterator[Batch]:
+        """The validation split, so many samples at a time."""
+        return split(self.validation, size)
+
+    def loss_terms(self, *, built_in: bool) -> float:
+        """By what the summed validation loss is divided: the samples' weights, the entries that a
+        built-in loss sums over, or the samples."""
+        if isinstance(self.w_validation, Tensor):
+            return float(self.w_validation.sum(dtype=torch.float64))
+        if built_in and self.task != "classification":
+            return float(self.y_validation.numel())
+        return float(count(self.x_validation))
 
     def chunk(self, most: int) -> int:
         """Samples per forward pass of an evaluation: `most`, or of text so many as make the
         numbers of `most` samples of `NUMBERS`; what is made for each character counts."""
         if self.task != "language":
             return most
-        made = self.x_train.shape[1] * max(self.outputs, WIDE)
+        made = int(self.x_train.shape[1]) * max(self.outputs, WIDE)
         return max(1, most * NUMBERS // made)
 
     @property
     def bytes(self) -> int:
         """Memory the tensors take."""
-        tensors = (self.x_train, self.y_train, self.x_validation, self.y_validation)
-        return sum(tensor.nbytes for tensor in tensors)
+        return sum(each.nbytes for _, each in leaves((tuple(self.train), tuple(self.validation))))
 
 
 _kept: OrderedDict[tuple[object, ...], Resident] = OrderedDict()
@@ -77,34 +144,73 @@ def load_raw(config: Mapping[str, Any], workplace: Workplace) -> data.Raw:
 
 
 def place(
-    raw: data.Raw, config: Mapping[str, Any], fold: int | None, device: torch.device
-) -> Resident:
+    raw: data.Raw,
+    config: Mapping[str, Any],
+    fold: int | None,
+    device: torch.device,
+    train: Mapping[str, Any] | None = None,
+) -> Resident | Streamed:
     """The splits of a resolved `data`, whose arrays `raw` are, on the device; kept per process
-    while memory is no worry."""
-    key = (json.dumps(config, sort_keys=True), raw.data_hash, fold, str(device))
+    while memory is no worry. `train` is the resolved one, where its loss, or step, may be the
+    user's."""
+    view = find_view(train)
+    key = (json.dumps(config, sort_keys=True), raw.data_hash, fold, str(device), view)
     if key in _kept:
         _kept.move_to_end(key)
         return _kept[key]
-    splits = data.split(raw, config, fold)
+    splits = data.split(raw, config, fold, own=bool(view))
+    if isinstance(splits.train, data.Loaded):
+        return Streamed(raw, splits, view, device)
     spread: tuple[float, ...] = ()
-    if splits.target_scale is not None:
-        targets = splits.validation[1].astype(np.float64)
+    assert isinstance(splits.validation, data.Portion)
+    if splits.task == "regression":
+        targets = np.asarray(splits.validation.y, np.float64)
         spread = tuple(((targets - targets.mean(axis=0)) ** 2).sum(axis=0).tolist())
-    x_train, y_train, x_validation, y_validation = (
-        torch.from_numpy(np.ascontiguousarray(array)).to(device)
-        for array in (*splits.train, *splits.validation)
-    )
-    scale = () if splits.target_scale is None else tuple(splits.target_scale.tolist())
+    scale = (1.0,) * splits.outputs if splits.task == "regression" else ()
+    if splits.target_scale is not None:
+        scale = tuple(splits.target_scale.tolist())
+    parts = [
+        _to_device(view_portion(part, raw.form, view), device)
+        for part in (splits.train, splits.validation)
+    ]
     _kept[key] = Resident(
-        x_train,
-        y_train,
-        x_validation,
-        y_validation,
-        splits.task,
+        parts[0].x,
+        parts[0].y,
+        parts[1].x,
+        parts[1].y,
+        "own" if view == "step" else splits.task,
         splits.outputs,
         scale,
         spread,
+        parts[0].weight,
+        parts[1].weight,
+        _to_device(Batch(data.take(raw, np.arange(2)).x), device).x if view == "step" else None,
     )
     while len(_kept) > 1 and sum(each.bytes for each in _kept.values()) > CAPACITY:
         _kept.popitem(last=False)
     return _kept[key]
+
+
+def find_view(train: Mapping[str, Any] | None) -> str:
+    """How a training sees its samples: "" for inputs and targets, "given" with the targets as they
+    were given, for a loss of the user's, "step" for whole samples, for a step of the user's."""
+    if train is None:
+        return ""
+    if train.get("step") is not None:
+        return "step"
+    return "given" if isinstance(train["loss"], Mapping) else ""
+
+
+def view_portion(part: data.Portion, form: Part, view: str) -> Batch:
+    """Samples as a training sees them, arrays still."""
+    if view == "step":
+        return Batch(replace(form, x=part.x, y=part.y, weight=part.weight).rejoin())
+    y, weight = (NOTHING if each is None else each for each in (part.y, part.weight))
+    return Batch(part.x, y, weight)
+
+
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    def move(array: Any) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    return Batch(*(map_tree(move, part) for part in batch))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from functools import cached_property, partial
 from typing import Any
 
@@ -13,12 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
 from lrsearch.train.averaging import evaluation_weights, recalibrate
+from lrsearch.train.batches import Batch, join, shape_of
 from lrsearch.train.build import build_model
 from lrsearch.train.course import (
     BestSoFar,
     Course,
+    Data,
     Event,
     Job,
     Replies,
@@ -32,16 +35,12 @@ from lrsearch.train.course import (
     validation_metrics,
     worth_keeping,
 )
+from lrsearch.train.criterion import Criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters
-from lrsearch.train.metrics import (
-    LOSSES,
-    SUMS,
-    sum_type,
-)
+from lrsearch.train.metrics import sum_type
 from lrsearch.train.optimizers import build_optimizer
-from lrsearch.train.randomness import batches, seed_everything, trial_seeds
-from lrsearch.train.resident import Resident
+from lrsearch.train.randomness import seed_everything, trial_seeds
 from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.trial import (
     Cohort,
@@ -114,19 +113,23 @@ class Training:
     """A model under training: one optimizer step at a time, in plain PyTorch.
 
     `train` is a resolved one. The model is on the data's device and is used, not copied. The
-    workplace says what an optimizer's class path may import.
+    workplace says what an optimizer's class path may import; `criterion` is the loss, which one of
+    ours needs not be given.
     """
 
     def __init__(
-        self, model: nn.Module, train: Mapping[str, Any], workplace: Workplace | None = None
+        self,
+        model: nn.Module,
+        train: Mapping[str, Any],
+        workplace: Workplace | None = None,
+        criterion: Criterion | None = None,
     ) -> None:
         self.model = model
         self.workplace = workplace or Workplace()
-        self.low = train["precision"] == "bfloat16"
+        self.criterion = criterion or Criterion(train, "", workplace=self.workplace)
         self.clip = train["clip_norm"]
         self.parameters = [each for each in model.parameters() if each.requires_grad]
         self.train = train
-        self.compute_loss = training_loss(train)
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
@@ -145,11 +148,9 @@ class Training:
             self.train["optimizer"], parts, float(self.train["lr"]), self.workplace
         )
 
-    def compute_gradients(self, x: Tensor, y: Tensor) -> Tensor:
+    def compute_gradients(self, batch: Batch) -> Tensor:
         """The loss of a batch, its (clipped) gradients left in the parameters."""
-        with precision(x.device, self.low):
-            outputs = self.model(x)
-        loss = self.compute_loss(widen(outputs), y)
+        loss = self.criterion.loss(self.model, batch)
         torch.autograd.backward(loss)
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
@@ -161,9 +162,9 @@ class Training:
         self.optimizer.step()
         self._drop_gradients()
 
-    def step(self, x: Tensor, y: Tensor, rate: float) -> Tensor:
+    def step(self, batch: Batch, rate: float) -> Tensor:
         """A whole step on a batch: its loss, before the update."""
-        loss = self.compute_gradients(x, y)
+        loss = self.compute_gradients(batch)
         if "class_path" not in self.train["optimizer"]:
             self.update(rate)
             return loss
@@ -176,7 +177,7 @@ class Training:
                 seen = True
                 return loss
             self._drop_gradients()
-            return self.compute_gradients(x, y)
+            return self.compute_gradients(batch)
 
         # Somebody else's may look again as often as it likes, as LBFGS does.
         self._set_rate(rate)
@@ -193,47 +194,40 @@ class Training:
             parameter.grad = None
 
 
-def training_loss(train: Mapping[str, Any]) -> Callable[..., Tensor]:
-    """The mean loss of outputs and targets that a resolved `train` minimizes."""
-    compute_loss = LOSSES[train["loss"]]
-    if train["label_smoothing"]:
-        return partial(compute_loss, label_smoothing=train["label_smoothing"])
-    return compute_loss
-
-
 @torch.no_grad()
-def start_loss(model: nn.Module, data: Resident, train: Mapping[str, Any]) -> Tensor:
+def start_loss(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
     """The training loss before the first step, over samples spread over the training split: that
     of the first batch says little where batches are small. It stays on the device."""
-    device = data.x_train.device
-    count = min(data.chunk(CHUNK), data.samples)
-    index = torch.arange(count, device=device) * data.samples // count
-    x, y = data.x_train.index_select(0, index), data.y_train.index_select(0, index)
     model.eval()  # Leaves the statistics of batch norm alone.
-    with precision(device, train["precision"] == "bfloat16"):
-        outputs = model(x)
-    return training_loss(train)(widen(outputs), y)
+    return criterion.loss(model, data.spread_out(data.chunk(CHUNK)))
+
+
+def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
+    """The model of a trial on the data's device, its weights drawn by the trial's seed."""
+    seed_everything(trial_seeds(trial.seed).weights)
+    example = data.example
+    model = build_model(trial.config["model"], shape_of(example), data.outputs, workplace, example)
+    return model.to(data.device)
 
 
 def _train(
     cohort: Cohort, trial: Trial, device: torch.device, course: Course
 ) -> Generator[Event, Replies, tuple[Outcome, str, State]]:
     """One training; how it ended, why, and the state that gives its objective if it completed."""
-    config, train = trial.config, trial.config["train"]
+    train = trial.config["train"]
     seeds = trial_seeds(trial.seed)
     data = open_data(cohort, trial, device)
     course.samples, course.clock = data.samples, time.perf_counter()
 
-    seed_everything(seeds.weights)
-    shape, dtype = tuple(data.x_train.shape[1:]), data.x_train.dtype
-    model = build_model(config["model"], shape, data.outputs, cohort.workplace, dtype).to(device)
+    criterion = Criterion(train, data.task, data.outputs, cohort.workplace, device)
+    model = build(trial, data, cohort.workplace)
     rates = learning_rates(train, data.samples, cohort.workplace).tolist()
     plateau = make_plateau(train, data.samples)
     scale = 1.0
     evaluations = evaluation_steps(train, data.samples)
     budget = evaluations[-1]
-    training = Training(model, train, cohort.workplace)
-    order = batches(data.samples, train["batch_size"], seeds.order, device)
+    training = Training(model, train, cohort.workplace, criterion)
+    batches = data.batches(train["batch_size"], seeds.order)
     total = torch.zeros((), dtype=sum_type(device), device=device)
     best = BestSoFar(cohort.objective)
     best_state: State = {}
@@ -243,25 +237,25 @@ def _train(
     rungs = {rung for rung in cohort.rungs if rung < budget}
 
     seed_everything(seeds.noise)
-    start = start_loss(model, data, train).to(total)
+    start = start_loss(model, data, criterion).to(total)
     seed_everything(seeds.noise)  # A model may draw noise in evaluation, too.
     model.train()
     for step in range(1, budget + 1):
         # Nothing here may wait for the device: only an evaluation reads numbers back.
-        index = next(order)
-        x, y = data.x_train.index_select(0, index), data.y_train.index_select(0, index)
         rate = rates[step - 1] * scale
-        total += training.step(x, y, rate)
+        total += training.step(next(batches), rate)
         course.steps = step
 
         if step == next_evaluation:
             with evaluation_weights(
-                model, training.optimizer, partial(calibrate, model, data, train)
+                model, training.optimizer, partial(calibrate, model, data, train, criterion)
             ) as elsewhere:
-                sums = torch.cat([torch.stack([start, total]), validation_sums(model, data, train)])
+                sums = torch.cat(
+                    [torch.stack([start, total]), validation_sums(model, data, criterion)]
+                )
                 averaged = copy_state(model) if elsewhere else {}
             course.start, summed, *validated = sums.tolist()
-            metrics = validation_metrics(validated, data)
+            metrics = validation_metrics(validated, data, criterion)
             metrics |= {"train_loss": summed / (step - since), "lr": rate}
             measurement = Measurement(step, metrics)
             reason = course.measure(measurement, ended=step == budget)
@@ -292,41 +286,27 @@ def copy_state(model: nn.Module) -> State:
     return {name: each.clone() for name, each in state_of(model).items()}
 
 
-def calibrate(model: nn.Module, data: Resident, train: Mapping[str, Any]) -> None:
+def calibrate(model: nn.Module, data: Data, train: Mapping[str, Any], criterion: Criterion) -> None:
     """Gather batch norm's statistics at the model's present weights, see `averaging`."""
-
-    def forward(x: Tensor) -> None:
-        with precision(x.device, train["precision"] == "bfloat16"):
-            model(x)
-
-    recalibrate(model, data.x_train, train["batch_size"], forward)
+    recalibrate(model, data.calibration(train["batch_size"]), partial(criterion.visit, model))
 
 
-def precision(device: torch.device, low: bool) -> contextlib.AbstractContextManager[object]:
-    """The context of a forward pass: bfloat16 where `low`."""
-    return torch.autocast(device.type, torch.bfloat16) if low else contextlib.nullcontext()
-
-
-def widen(outputs: Tensor) -> Tensor:
-    """Outputs in at least float32, for the loss."""
-    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
-
-
-def validation_sums(model: nn.Module, data: Resident, train: Mapping[str, Any]) -> Tensor:
-    """The summed loss and the sums the task's metrics are made of, over the validation split."""
-    count, size = SUMS[data.task], data.chunk(CHUNK)
-    compute_loss = LOSSES[train["loss"]]
-    device, low = data.x_validation.device, train["precision"] == "bfloat16"
+def validation_sums(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
+    """The summed loss and the sums the task's metrics are made of, over the validation split, and
+    the values of the user's metrics."""
     sums: list[Tensor] = []
+    seen: list[Any] = []
+    targets: list[Tree] = []
     model.eval()
     with torch.no_grad():
-        for x, y in zip(
-            torch.split(data.x_validation, size),
-            torch.split(data.y_validation, size),
-            strict=True,
-        ):
-            with precision(device, low):
-                outputs = widen(model(x))
-            loss = compute_loss(outputs, y, reduction="sum").to(sum_type(device))
-            sums.append(torch.cat([loss.reshape(1), count(outputs, y)]))
-    return torch.stack(sums).sum(0)
+        for batch in data.validation_batches(data.chunk(CHUNK)):
+            found, outputs = criterion.sums(model, batch)
+            sums.append(found)
+            if criterion.measures:
+                seen.append(outputs)
+                targets.append(batch.y)
+        total = torch.stack(sums).sum(0)
+        if not criterion.measures:
+            return total
+        values = criterion.measure(join(seen), join(targets))
+        return torch.cat([total, torch.stack(values).to(total)])

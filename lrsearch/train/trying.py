@@ -23,15 +23,16 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.trees import Tree, leaves, map_tree
+from lrsearch.train.batches import Batch, take
 from lrsearch.train.course import release, state_of
+from lrsearch.train.criterion import Criterion
 from lrsearch.train.device import is_out_of_memory
-from lrsearch.train.fused import build
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import CHUNK, Program, needs_of
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.train.resident import Resident
-from lrsearch.train.rules import Noise
-from lrsearch.train.solo import Training, calibrate, precision, validation_sums, widen
+from lrsearch.train.solo import Training, build, calibrate, validation_sums
 from lrsearch.train.stacked_optimizers import STACKED
 from lrsearch.train.tape import NotRecordable
 from lrsearch.train.timetable import learning_rates
@@ -113,12 +114,13 @@ def _refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> st
 
 def _double(data: Resident) -> Resident:
     """The same splits in float64."""
-    wide = {
-        name: each.double()
-        for name, each in vars(data).items()
-        if isinstance(each, Tensor) and each.is_floating_point()
-    }
-    return Resident(**{**vars(data), **wide})
+
+    def widen(each: Any) -> Any:
+        floating = isinstance(each, Tensor) and each.is_floating_point()
+        return each.double() if floating else each
+
+    trees = ("x_train", "y_train", "w_train", "x_validation", "y_validation", "w_validation")
+    return replace(data, **{name: map_tree(widen, getattr(data, name)) for name in trees})
 
 
 def _compare(
@@ -209,7 +211,12 @@ class _Trial:
         self.workplace = workplace
         self.trains = [each.config["train"] for each in pair]
         self.data, self.skeleton, self.models = data, skeleton, models
-        self.device = data.x_train.device
+        self.device = data.device
+        self.criterion = Criterion(self.trains[0], data.task, data.outputs, workplace, self.device)
+        self.criteria = [
+            Criterion(train, data.task, data.outputs, workplace, self.device)
+            for train in self.trains
+        ]
         self.exact = self.device.type == "cpu"
         self.needs = needs_of(self.trains[0]) | needs_of(self.trains[1])
         self.low = self.trains[0]["precision"] == "bfloat16"
@@ -233,7 +240,7 @@ class _Trial:
 
     def compare(self) -> None:
         """Raises what speaks against lanes. What happens comes in the order of a real training."""
-        program = Program(self.skeleton, self.trains[0], self.needs, self.data, 2)
+        program = self._program(2)
         if self.optimizer.lane_slots and len(program.groups) > 1:
             raise _Differs(
                 "its optimizer estimates one number from all parameters, which groups part"
@@ -242,13 +249,13 @@ class _Trial:
         for model, state in zip(
             (*self.models, self.skeleton.model), (*states, states[0]), strict=True
         ):
-            self._evaluate(model, state, self.data.x_train.index_select(0, self.rows[0][0]))
+            self._evaluate(model, state, take(self.data.train, self.rows[0][0]))
         remembered: dict[str, object] = {}
         for step, rows in enumerate(self.rows):
             alone = [self._step_alone(lane, states[lane], rows[lane]) for lane in range(2)]
             if step:
                 self._compare_memory(remembered)
-            remembered = _memory(self.models[0])
+            remembered = self._remember()
             numbers = self._tabulate(program, (0, 1), step)
             self._put(program, states, (0, 1))
             program.advance(rows.unsqueeze(0), numbers)
@@ -265,6 +272,9 @@ class _Trial:
         self._compare_outputs(program, states)
         if self.exact:
             self._compare_neighbours(program, first)
+
+    def _program(self, lanes: int) -> Program:
+        return Program(self.skeleton, self.trains[0], self.needs, self.data, lanes, self.criterion)
 
     def _put(self, program: Program, states: Sequence[LaneState], lanes: Sequence[int]) -> None:
         for place, lane in enumerate(lanes):
@@ -283,9 +293,8 @@ class _Trial:
         model = self.models[lane]
         self._load(model, state)
         model.train()
-        training = Training(model, self.trains[lane])
-        x, y = self.data.x_train.index_select(0, row), self.data.y_train.index_select(0, row)
-        loss = training.compute_gradients(x, y)
+        training = Training(model, self.trains[lane], self.workplace, self.criteria[lane])
+        loss = training.compute_gradients(take(self.data.train, row))
         named = dict(model.named_parameters())
         gradients = {name: each.grad for name, each in named.items() if each.grad is not None}
         for each in named.values():
@@ -296,12 +305,12 @@ class _Trial:
         return _Step(loss, gradients, parameters, fixed)
 
     @torch.no_grad()
-    def _evaluate(self, model: nn.Module, state: LaneState, x: Tensor) -> Tensor:
-        """A module's outputs; raises where it changes its tensors to give them."""
+    def _evaluate(self, model: nn.Module, state: LaneState, batch: Batch) -> Tree:
+        """A module's outputs, or what a step measures of it; raises where it changes its tensors
+        to give them."""
         self._load(model, state)
         model.eval()
-        with precision(self.device, self.low):
-            out = widen(model(x))
+        out = self.criterion.evaluate_outputs(model, batch)
         before, now = {**state.parameters, **state.fixed}, Skeleton(model)
         for name, each in {**now.parameters, **now.fixed}.items():
             if name not in before or not _equal(each, before[name]):
@@ -347,8 +356,11 @@ class _Trial:
                 elif not _equal(each, right[name]):
                     raise _Differs(f"{what} differs in {name}")
 
+    def _remember(self) -> dict[str, object]:
+        return _memory(self.models[0], self.criteria[0].objects)
+
     def _compare_memory(self, before: Mapping[str, object]) -> None:
-        after = _memory(self.models[0])
+        after = self._remember()
         changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
         if changed:
             raise _Differs(f"its forward changes {changed[0]}, which no recording repeats")
@@ -362,18 +374,22 @@ class _Trial:
             {name: torch.stack([each[name] for each in pair]) for name in pair[0]}
             for pair in zip(*places, strict=True)
         )
-        x = self.data.x_validation[: self.data.chunk(CHUNK)]
+        batch = next(self.data.validation_batches(self.data.chunk(CHUNK)))
         self.skeleton.model.eval()
         with torch.no_grad():
-            outputs = program.forward(parameters, fixed, x.expand(2, *x.shape), Noise(()))
+            outputs = program.evaluate_outputs(parameters, fixed, batch)
         for lane, state in enumerate(states):
             evaluated = self._evaluated_alone(lane, state, *places[lane])
-            alone = self._evaluate(self.models[lane], evaluated, x)
-            self._agree("an evaluation's output", alone, widen(outputs[lane]))
-            remembered = _memory(self.models[0])
-            sums = validation_sums(self.models[lane], self.data, self.trains[lane])
+            alone = self._evaluate(self.models[lane], evaluated, batch)
+            for (name, left), (_, right) in zip(leaves(alone), leaves(outputs), strict=True):
+                what = f"an evaluation's output {name}".rstrip()
+                self._agree(what, left, right[lane])
+            remembered = self._remember()
+            sums = validation_sums(self.models[lane], self.data, self.criteria[lane])
             self._compare_memory(remembered)
             self._agree("the validation loss", sums[0], recorded[lane][0])
+            if not self.criterion.stacks or self.criterion.measures:
+                self._agree("a metric", sums[1:], recorded[lane][1:])
             self._agree("the replayed validation loss", recorded[lane][0], replayed[lane][0])
             self._compare_states("an evaluation", state, program.take(lane))
 
@@ -385,7 +401,7 @@ class _Trial:
             return state
         model = self.models[lane]
         self._load(model, replace(state, parameters=parameters))
-        calibrate(model, self.data, self.trains[lane])
+        calibrate(model, self.data, self.trains[lane], self.criteria[lane])
         own = {name: each.detach().clone() for name, each in Skeleton(model).fixed.items()}
         for name, each in own.items():
             self._agree(f"the buffer {name}, calibrated", each, fixed[name])
@@ -394,7 +410,7 @@ class _Trial:
     def _compare_neighbours(self, program: Program, expected: Sequence[LaneState]) -> None:
         """A lane must come out the same, bit by bit, whoever trains beside it."""
         lanes, rows = (1, 0, 0), self.rows[0]
-        three = Program(self.skeleton, self.trains[0], self.needs, self.data, 3)
+        three = self._program(3)
         self._put(three, self.states, lanes)
         three.advance(rows[list(lanes)].unsqueeze(0), self._tabulate(three, lanes, 0))
         for place, lane in enumerate(lanes):
@@ -430,9 +446,10 @@ LIMIT = 1000
 """Values that are looked at in one attribute."""
 
 
-def _memory(model: nn.Module) -> dict[str, object]:
+def _memory(model: nn.Module, objects: Sequence[object]) -> dict[str, object]:
     """What can steer a module beside the contents of its tensors, by name: its attributes, those of
-    its classes, the globals of their modules, and the global generators."""
+    its classes, the globals of their modules, the global generators, and the same of the user's
+    objects beside it."""
     held = {id(each) for each in (*model.parameters(), *model.buffers())}
     look = _Look(held)
     found: dict[str, object] = {
@@ -448,6 +465,20 @@ def _memory(model: nn.Module) -> dict[str, object]:
                 found |= {f"{prefix}.{key}".strip("."): id(each) for key, each in value.items()}
             else:
                 found[path] = look.at(value)
+    for each in objects:
+        owner = getattr(each, "func", each)  # Of a function with its arguments.
+        if isinstance(owner, FunctionType):
+            found |= {
+                f"{owner.__module__}.{name}": look.at(value)
+                for name, value in owner.__globals__.items()
+                if not name.startswith("__")
+            }
+        else:
+            kinds |= dict.fromkeys(type(owner).__mro__)
+            found |= {
+                f"{type(owner).__name__}().{name}": look.at(value)
+                for name, value in vars(owner).items()
+            }
     for kind in kinds:
         if kind.__module__.partition(".")[0] in ("torch", "builtins", "lrsearch"):
             continue

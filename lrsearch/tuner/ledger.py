@@ -12,6 +12,7 @@ from lrsearch.errors import SpecRefused
 from lrsearch.spec.commandline import named_files
 from lrsearch.spec.model import (
     Spec,
+    class_paths,
     differences,
     flatten,
     identity,
@@ -37,8 +38,7 @@ class Content:
         if "params" in config:
             names = (name for name in named_files(config) if name in self.sources)
             return {"source": {name: self.sources[name] for name in names}}
-        paths = (config[part].get("class_path") for part in ("data", "model"))
-        sources = {path: self.sources[path] for path in paths if path in self.sources}
+        sources = {path: self.sources[path] for path in class_paths(config) if path in self.sources}
         return {"data": self.data, "source": sources}
 
 

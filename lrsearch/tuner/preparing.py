@@ -74,7 +74,7 @@ def prepare(spec: Spec, executor: Executor, workplace: Workplace, *, trials: int
     ModelError, ImportRefused or UsageError for what cannot be trained at all,
     SpecError where the spec asks for what the data's task has not.
     """
-    payload = Preparation(tuple(representatives(spec)), workplace)
+    payload = Preparation(tuple(representatives(spec)), workplace, spec.metric)
     if spec.own is not None and spec.own.kind == "command":
         for config in payload.configs:
             check_program(config, workplace.folder, f"{spec.source}: command")

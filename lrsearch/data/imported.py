@@ -1,0 +1,356 @@
+"""What a function of the user's gives as data, checked: arrays as of a file, else as it is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lrsearch.data.arrays import check_arrays, digest, read_inputs, read_targets
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.parts import Part, Stream, Typed, divide, map_part, plain, sample_at, stack
+from lrsearch.data.raw import Portion, Raw
+from lrsearch.data.tables import Array
+from lrsearch.data.trees import Tree, count, leaves, map_tree
+from lrsearch.errors import DataError
+
+NAMES = ("train", "validation", "test")
+
+FINGERPRINTS = 64
+"""Samples of a stream that its hash is made of, spread over the whole."""
+
+
+def check_parts(
+    place: str, parts: Sequence[Part | Stream], task: str | None, classes: int | None
+) -> Raw:
+    """The Raw of parts: training, validation and test, as far as there are.
+
+    `task` is what the spec says the targets are (None: what they look like), `classes` how many it
+    says there are. Raises DataError for what does not fit together.
+    """
+    if any(isinstance(part, Stream) for part in parts):
+        # One that could be kept in memory, as a validation split often can, goes along.
+        return _check_streams(place, [_as_stream(part) for part in parts], task, classes)
+    arrays = [part for part in parts if isinstance(part, Part)]
+    if classes is not None:
+        message = "the classes of what fits into memory are counted: leave out data.classes"
+        raise DataError(message, where=place)
+    if len(arrays) < 3 and all(map(_is_regular, arrays)) and task != "own":
+        suffixes = ("_train", "_test") if len(arrays) == 2 else ("",)
+        given: dict[str, Array] = {}
+        for suffix, part in zip(suffixes, arrays, strict=True):
+            given |= {f"x{suffix}": plain(part.x), f"y{suffix}": _as_task(plain(part.y), task)}
+        return check_arrays(place, given, None)
+    return _check_trees(place, arrays, task)
+
+
+class _Kept:
+    """Arrays as a dataset of their samples."""
+
+    def __init__(self, part: Part) -> None:
+        self.samples = map_tree(plain, part.rejoin())
+
+    def __len__(self) -> int:
+        return count(self.samples)
+
+    def __getitem__(self, index: int) -> Any:
+        return map_tree(lambda each: each[index], self.samples)
+
+
+def _as_stream(part: Part | Stream) -> Stream:
+    if isinstance(part, Stream):
+        return part
+    return Stream(_Kept(part), reason="as the other part is")
+
+
+def _as_task(y: Array, task: str | None) -> Array:
+    return y.astype(np.float64) if task == "regression" and y.dtype.kind in "iub" else y
+
+
+def _is_regular(part: Part) -> bool:
+    """Whether it is as what a file holds: numbers of numpy, or of tensors without integers."""
+    x, y = part.x, plain(part.y)
+    if not isinstance(x, np.ndarray | Typed) or not isinstance(y, np.ndarray) or part.bare:
+        return False
+    kept = isinstance(x, Typed) and x.array.dtype.kind in "iu" and not _is_image(x.array)
+    return part.weight is None and not kept and not _is_own(y)
+
+
+def _is_image(x: Array) -> bool:
+    return x.dtype == np.uint8 and x.ndim > 2
+
+
+def _is_own(y: Array) -> bool:
+    """Whether targets are neither a class a sample nor some numbers a sample."""
+    return y.ndim > 2 or (y.ndim == 2 and y.dtype.kind in "iub" and y.shape[1] > 1)
+
+
+def _check_trees(place: str, parts: Sequence[Part], task: str | None) -> Raw:
+    names = NAMES[: len(parts)] if len(parts) > 1 else ("",)
+    xs = [
+        _read_x(place, f"x_{name}".strip("_"), part)
+        for name, part in zip(names, parts, strict=True)
+    ]
+    for name, x in zip(names[1:], xs[1:], strict=True):
+        if _outline(x) != _outline(xs[0]):
+            raise DataError(
+                f"samples of {name} are {_told(x)}, those of {names[0]} {_told(xs[0])}",
+                where=place,
+            )
+    ys = [plain(part.y) for part in parts]
+    if any(y is None for y in ys) and any(y is not None for y in ys):
+        raise DataError("some parts have targets and some have none", where=place)
+    weights = [
+        _read_weight(place, name, plain(part.weight))
+        for name, part in zip(names, parts, strict=True)
+    ]
+    for name, x, y, weight in zip(names, xs, ys, weights, strict=True):
+        _check_counts(place, name, x, y, weight)
+    task, targets, labels = _read_y(place, dict(zip(names, ys, strict=True)), task)
+    given = [
+        _plain_type(y) if labels and y is not None and y.dtype.kind in "iub" else None for y in ys
+    ]
+    if labels and np.all(targets[0] == targets[0][0]):
+        label = labels[int(targets[0][0])]
+        raise DataError(
+            f"the targets hold one class only ({label})",
+            where=place,
+            hint="if they are no classes, write task: own under data",
+        )
+    portions = [
+        Portion(x, y, weight, each)
+        for x, y, weight, each in zip(xs, targets, weights, given, strict=True)
+    ]
+    first = portions[0]
+    outputs = len(labels)
+    if task == "regression" and first.y is not None:
+        outputs = int(first.y.shape[1])
+    hashed: dict[str, Array] = {}
+    for name, portion in zip(names, portions, strict=True):
+        for label, tree in (("x", portion.x), ("y", portion.y), ("weight", portion.weight)):
+            hashed |= {
+                f"{name} {key}": each for key, each in leaves(tree, label) if each is not None
+            }
+    return Raw(
+        place,
+        first.x,
+        first.y,
+        portions[1] if len(portions) > 1 else None,
+        task,
+        outputs,
+        labels,
+        digest(hashed),
+        weight=first.weight,
+        given=first.given,
+        tested=portions[2] if len(portions) > 2 else None,
+        form=dataclasses.replace(parts[0], x=None, y=None, weight=None),
+    )
+
+
+def _outline(tree: Tree) -> list[tuple[str, tuple[int, ...], str]]:
+    return [(name, each.shape[1:], each.dtype.kind) for name, each in leaves(tree, "x")]
+
+
+def _told(tree: Tree) -> str:
+    return ", ".join(f"{name} {each.dtype} {each.shape[1:]}" for name, each in leaves(tree, "x"))
+
+
+def _read_x(place: str, name: str, part: Part) -> Tree:
+    """Inputs: of a lone array of numpy as `read_inputs`, else with the types they have."""
+    if isinstance(part.x, np.ndarray):
+        return read_inputs(place, name, part.x)
+    found: dict[str, Array] = {}
+    for key, each in leaves(part.x, name):
+        array = plain(each)
+        if array.ndim == 0:
+            raise DataError(f"{key} is a single value: one for each sample is needed", where=place)
+        found[key] = _read_leaf(place, key, array)
+    if not found:
+        raise DataError("a mapping without inputs", where=place)
+    rest = iter(found.values())
+    return map_tree(lambda _: next(rest), part.x)
+
+
+def _read_leaf(place: str, name: str, array: Array) -> Array:
+    """An array in float32, int64 or bool; images of bytes between 0 and 1."""
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{name} holds {array.dtype}, not numbers", where=place)
+    if array.size == 0:
+        raise DataError(f"{name} is empty: its shape is {array.shape}", where=place)
+    if _is_image(array):
+        return np.ascontiguousarray(array, np.float32) / np.float32(255)
+    array = _plain_type(array)
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise DataError(f"{name} holds values that are not finite (NaN or infinity)", where=place)
+    return array
+
+
+def _plain_type(array: Array) -> Array:
+    kinds: dict[str, Any] = {"f": np.float32, "b": np.bool_}
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=kinds.get(array.dtype.kind, np.int64))
+
+
+def _read_weight(place: str, name: str, weight: Array | None) -> Array | None:
+    if weight is None:
+        return None
+    what = f"the weights of {name}" if name else "the weights"
+    if weight.dtype.kind not in "fiub" or weight.size != len(weight):
+        message = f"{what} are {weight.dtype} of shape {weight.shape}; a number a sample is needed"
+        raise DataError(message, where=place)
+    weight = np.ascontiguousarray(weight, np.float32).reshape(-1)
+    if not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
+        message = f"{what} must be finite, not negative, and not all zero"
+        raise DataError(message, where=place)
+    return weight
+
+
+def _check_counts(place: str, name: str, x: Tree, y: Any, weight: Array | None) -> None:
+    size = count(x)
+    what = f"of {name}: " if name else ""
+    for key, each in leaves(x, "x"):
+        if len(each) != size:
+            raise DataError(
+                f"{what}{key} has {len(each)} samples, {next(leaves(x, 'x'))[0]} {size}",
+                where=place,
+            )
+    for key, each in (*leaves(y, "y"), ("weight", weight)):
+        if each is not None and (np.ndim(plain(each)) == 0 or len(plain(each)) != size):
+            given = len(plain(each)) if np.ndim(plain(each)) else "no"
+            raise DataError(f"{what}{size} samples, {given} in {key}", where=place)
+    if size < 2:
+        raise DataError(f"{what}{size} sample; at least two are needed", where=place)
+
+
+def _read_y(
+    place: str, ys: dict[str, Any], task: str | None
+) -> tuple[str, list[Any], tuple[str, ...]]:
+    """The task, each part's targets, and the names of classes."""
+    named = {f"y_{name}".strip("_"): y for name, y in ys.items()}
+    every = list(named.values())
+    if any(y is None for y in every):
+        if task not in (None, "own"):
+            raise DataError(f"data.task is {task}, and the samples have no targets", where=place)
+        return "own", every, ()
+    trees = [y for y in every if not isinstance(y, np.ndarray)]
+    if task is None and (trees or any(map(_is_own, every))):
+        task = "own"
+    if task == "own":
+        return task, [_own_targets(place, name, y) for name, y in named.items()], ()
+    if trees:
+        raise DataError(f"data.task is {task}, and the targets are several arrays", where=place)
+    targets, labels = read_targets(place, {name: _as_task(y, task) for name, y in named.items()})
+    if task == "classification" and not labels:
+        raise DataError(
+            f"data.task is classification, and the targets are {every[0].dtype}", where=place
+        )
+    return "classification" if labels else "regression", list(targets), labels
+
+
+def _own_targets(place: str, name: str, y: Tree) -> Tree:
+    found = iter([_read_leaf(place, key, plain(each)) for key, each in leaves(y, name)])
+    return map_tree(lambda _: next(found), y)
+
+
+# streams
+
+
+def _check_streams(
+    place: str, streams: Sequence[Stream], task: str | None, classes: int | None
+) -> Raw:
+    """A Raw of streams: its task and number of classes come from two samples and what the dataset
+    or the spec says, its hash from some of the samples."""
+    first = streams[0]
+    batch = _first_batch(place, first)
+    x = map_tree(lambda each: _plain_type(plain(each)), batch.x)
+    y = None if batch.y is None else map_tree(lambda each: _plain_type(plain(each)), batch.y)
+    single = isinstance(y, np.ndarray) and y.size == len(y)
+    if task is None:
+        task = "own"
+        if single and y is not None:
+            task = "regression" if y.dtype.kind == "f" else "classification"
+    if task == "regression":
+        task = "own"  # Nobody knows the targets' deviation before they are all read.
+    outputs = 0
+    labels: tuple[str, ...] = ()
+    if task == "classification":
+        if not single:
+            raise DataError("data.task is classification: a class a sample is needed", where=place)
+        outputs = classes or _count_classes(first.dataset)
+        if not outputs:
+            raise DataError(
+                f"how many classes {type(first.dataset).__name__} has is not known before all "
+                f"of it is read, and it is loaded batch by batch ({first.reason})",
+                where=place,
+                hint="write their number under data, such as classes: 10, or give the dataset "
+                "'classes', a list of their names",
+            )
+        labels = tuple(map(str, range(outputs)))
+    elif classes is not None:
+        raise DataError(f"data.classes is given, and the task is {task}", where=place)
+    hashed: dict[str, Array] = {}
+    for name, stream in zip(NAMES, streams, strict=False):
+        hashed |= _fingerprint(place, name, stream)
+    notes = tuple(
+        f"{name or 'the samples'} ({len(stream):,}) are loaded batch by batch: {stream.reason}"
+        for name, stream in zip(NAMES if len(streams) > 1 else ("",), streams, strict=False)
+    )
+    return Raw(
+        place,
+        x,
+        y,
+        None,
+        task,
+        outputs,
+        labels,
+        digest(hashed),
+        form=dataclasses.replace(batch, x=None, y=None, weight=None),
+        streams=tuple(streams),
+        notes=notes,
+    )
+
+
+def _first_batch(place: str, stream: Stream) -> Part:
+    """Two samples, as a batch of arrays."""
+    if stream.make is None and stream.collate is None:
+        return stack([sample_at(stream.dataset, index, place) for index in range(2)])
+    what = "its collate_fn" if stream.make is None else "its DataLoader"
+    try:
+        if stream.make is not None:
+            found = next(iter(stream.make(2)))
+        else:
+            assert stream.collate is not None
+            found = stream.collate([stream.dataset[index] for index in range(2)])
+        return map_part(divide(found), place)
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error) or isinstance(error, DataError):
+            raise
+        message = f"{what} raised {type(error).__name__}: {error}"
+        raise DataError(message, where=place) from error
+
+
+def _count_classes(dataset: Any) -> int:
+    """The number of classes a dataset says it has, 0 where it does not."""
+    names: Any = getattr(dataset, "classes", None)
+    if hasattr(names, "__len__"):
+        return len(names)
+    inner = getattr(dataset, "dataset", None)  # As a Subset has it.
+    return 0 if inner is None else _count_classes(inner)
+
+
+def _fingerprint(place: str, name: str, stream: Stream) -> dict[str, Array]:
+    """A few of a stream's samples; where those differ at each reading, their shapes."""
+    size = len(stream)
+    found = {f"{name} length": np.array(size)}
+    if stream.make is not None or not stream.fixed:
+        batch = _first_batch(place, stream)
+        kinds = [(key, plain(each).dtype.str) for key, each in leaves(batch.rejoin())]
+        found[f"{name} kinds"] = np.array([ord(each) for each in str(kinds)])
+        return found
+    for index in sorted({each * size // FINGERPRINTS for each in range(FINGERPRINTS)}):
+        sample = sample_at(stream.dataset, index, place)
+        for key, each in leaves(sample.rejoin()):
+            found[f"{name} {index} {key}"] = plain(each)
+    return found

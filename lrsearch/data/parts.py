@@ -1,0 +1,334 @@
+"""What a function of the user's returns as data, in one form: parts of inputs, targets, weights.
+
+A part is `(x, y)`, `(x, y, weight)`, one array (inputs alone), a mapping (its `labels` are the
+targets, its `weight` the weights), a Dataset of such samples, or a DataLoader. torch is not
+imported: its classes are told by what they have.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.tables import Array
+from lrsearch.data.trees import Tree, leaves, map_tree
+from lrsearch.errors import DataError
+
+LABELS = ("labels", "label", "targets", "target", "y")
+"""Names under which a mapping holds its targets; the first that it has counts."""
+
+WEIGHTS = ("weight", "weights", "sample_weight")
+"""Names under which a mapping holds its samples' weights."""
+
+FORMS = (
+    "a function of data returns (x, y) or (x, y, weight), a mapping with 'labels', a Dataset, a "
+    "DataLoader or a function of batch_size that makes one; or two or three of these: training, "
+    "validation, test"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Samples: inputs, targets and weights (None without), whose arrays have one length. `names`
+    are the keys of targets and weights where the samples are a mapping; `bare` says that the
+    inputs stand alone."""
+
+    x: Tree
+    y: Any = None
+    weight: Any = None
+    names: tuple[str, str] | None = None
+    bare: bool = False
+
+    def rejoin(self) -> Tree:
+        """The samples as they were given."""
+        if self.names is not None:
+            both = zip(self.names, (self.y, self.weight), strict=True)
+            return {**self.x, **{name: each for name, each in both if each is not None}}
+        if self.bare:
+            return self.x
+        return (self.x, self.y) if self.weight is None else (self.x, self.y, self.weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Samples that are loaded batch by batch. `dataset` has `__len__` and `__getitem__`; `collate`
+    makes a batch of a list of samples (None: each array is stacked), `workers` processes load.
+    `make` is there where a DataLoader has an order of its own: it makes one for a batch size, and
+    the loader's batches are taken as they come. `reason` says why it is no part in memory, `fixed`
+    whether a sample is the same at each reading."""
+
+    dataset: Any
+    collate: Callable[[list[Any]], Any] | None = None
+    workers: int = 0
+    make: Callable[[int], Any] | None = None
+    reason: str = ""
+    fixed: bool = True
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+
+def divide(sample: Any) -> Part:
+    """A sample, or a batch, as inputs, targets and weights."""
+    if isinstance(sample, Mapping):
+        label = next((name for name in LABELS if name in sample), "")
+        weight = next((name for name in WEIGHTS if name in sample), "")
+        rest = {key: each for key, each in sample.items() if key not in (label, weight)}
+        return Part(rest, sample.get(label), sample.get(weight), (label, weight))
+    if isinstance(sample, tuple | list):
+        if len(sample) == 2:
+            return Part(*sample)
+        if len(sample) == 3:
+            return Part(*sample)
+        raise ValueError(f"it has {len(sample)} entries: (x, y) or (x, y, weight) is needed")
+    return Part(sample, bare=True)
+
+
+def read_parts(result: Any, place: str) -> list[Part | Stream]:
+    """The parts a function returned: one, or training, validation and perhaps test. Raises
+    DataError for what is no data."""
+    parts = [result]
+    if isinstance(result, tuple) and len(result) in (2, 3) and all(map(_is_part, result)):
+        parts = list(result)
+    names = ("training", "validation", "test") if len(parts) > 1 else ("",)
+    return [
+        _read_part(part, f"{place}, {name}" if name else place, wanted=len(parts) == 1)
+        for name, part in zip(names, parts, strict=False)
+    ]
+
+
+def _is_part(value: Any) -> bool:
+    """Whether it can be nothing but a part: an array may be one of `(x, y)`."""
+    if isinstance(value, tuple | list):
+        return isinstance(value, tuple) and len(value) in (2, 3)
+    return isinstance(value, Mapping) or not _is_array(value)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "__array__") or np.isscalar(value)
+
+
+def _read_part(value: Any, place: str, *, wanted: bool) -> Part | Stream:
+    if isinstance(value, Mapping | tuple):
+        try:
+            return map_part(divide(value), place)
+        except ValueError as error:
+            raise DataError(f"returned a tuple: {error}", where=place, hint=FORMS) from None
+    if _is_array(value) and not np.isscalar(value):
+        return map_part(divide(value), place)
+    if _is_loader(value):
+        return _take_apart(value, None, place)
+    if hasattr(value, "__getitem__") and not isinstance(value, list | str | bytes):
+        return _read_dataset(value, place)
+    if callable(value):
+        return _take_apart(_call(value, 2, place), value, place)
+    if hasattr(value, "__iter__") and not hasattr(value, "__len__"):
+        message = f"returned {type(value).__name__}, which can only be gone through once"
+        raise DataError(message, where=place, hint=FORMS)
+    raise DataError(f"returned {type(value).__name__}", where=place, hint=FORMS)
+
+
+def map_part(part: Part, place: str) -> Part:
+    """The part with arrays of numpy in place of what can be turned into such."""
+    try:
+        x, y, weight = (
+            None if each is None else map_tree(as_array, each)
+            for each in (part.x, part.y, part.weight)
+        )
+    except BaseException as error:  # Objects of the user's turn themselves into arrays.
+        if is_interrupt(error):
+            raise
+        raise DataError(f"its values make no arrays: {error}", where=place) from error
+    return Part(x, y, weight, part.names, part.bare)
+
+
+@dataclass(frozen=True, eq=False)
+class Typed:
+    """Marks an array that was a tensor: its type was chosen, its integers are no measurements."""
+
+    array: Array
+
+
+def as_array(value: Any) -> Any:
+    """An array of a tensor (wherever it is, whatever its precision), a list or a number."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) in ("torch.bfloat16", "torch.float16"):
+            value = value.float()
+        return Typed(np.asarray(value))
+    return np.asarray(value)
+
+
+# Datasets and loaders
+
+_LOADER = ("dataset", "batch_size", "collate_fn", "num_workers")
+
+
+def _is_loader(value: Any) -> bool:
+    return all(hasattr(value, name) for name in _LOADER)
+
+
+def _call(function: Callable[..., Any], batch_size: int, place: str) -> Any:
+    """The DataLoader that a function makes for a batch size."""
+    try:
+        made = function(batch_size)
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error):
+            raise
+        message = f"making a DataLoader raised {type(error).__name__}: {error}"
+        raise DataError(message, where=place) from error
+    if not _is_loader(made):
+        message = f"called with a batch size it gives {type(made).__name__}, not a DataLoader"
+        raise DataError(message, where=place, hint=FORMS)
+    return made
+
+
+def _take_apart(loader: Any, make: Callable[[int], Any] | None, place: str) -> Part | Stream:
+    """A DataLoader's dataset and how it collates. The order is the trial's own, unless the loader
+    has one that is neither shuffled nor the dataset's."""
+    dataset, workers = loader.dataset, int(loader.num_workers)
+    sampler = type(getattr(loader, "sampler", None)).__name__
+    ordered = sampler in ("RandomSampler", "SequentialSampler") and (
+        type(getattr(loader, "batch_sampler", None)).__name__ in ("BatchSampler", "NoneType")
+    )
+    if hasattr(dataset, "__getitem__") and ordered:
+        collate = loader.collate_fn
+        if getattr(collate, "__name__", "") == "default_collate":
+            return _read_dataset(dataset, place, workers=workers)
+        _check_length(dataset, place)
+        return Stream(dataset, collate, workers, reason="its DataLoader has a collate_fn")
+    if make is None:
+        raise DataError(
+            f"its DataLoader has an order of its own ({sampler}) and a fixed batch size",
+            where=place,
+            hint="return a function of batch_size that makes it",
+        )
+    _check_length(dataset, place)
+    return Stream(dataset, None, workers, make, reason="its DataLoader has an order of its own")
+
+
+def _check_length(dataset: Any, place: str) -> int:
+    try:
+        size = len(dataset)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        raise DataError(
+            f"the length of {type(dataset).__name__} is unknown ({type(error).__name__}: {error})",
+            where=place,
+            hint="epochs are counted by it: give it a __len__",
+        ) from error
+    if size < 2:
+        raise DataError(
+            f"{type(dataset).__name__} has {size} sample{'s' if size != 1 else ''}; at least two "
+            "are needed",
+            where=place,
+        )
+    return size
+
+
+def memory() -> int:
+    """Bytes of the machine's memory."""
+    return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+SHARE = 0.25
+"""Of the machine's memory that samples may take and still be kept in it."""
+
+
+def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
+    """A Dataset's samples as arrays, or a stream where they change between two readings, are
+    too many to keep, or differ in shape."""
+    size = _check_length(dataset, place)
+    tensors = getattr(dataset, "tensors", None)
+    if type(dataset).__name__ == "TensorDataset" and isinstance(tensors, tuple):
+        return map_part(divide(tensors if len(tensors) > 1 else tensors[0]), place)
+    first, again = (sample_at(dataset, 0, place) for _ in range(2))
+    if not _same(first, again):
+        return Stream(
+            dataset, None, workers, reason="a sample differs each time it is read", fixed=False
+        )
+    taken = sum(each.nbytes for _, each in leaves(_flat(first)))
+    if taken * size > SHARE * memory():
+        gigabytes = taken * size / 2**30
+        return Stream(dataset, None, workers, reason=f"its samples take {gigabytes:.1f} GiB")
+    samples = [first, *(sample_at(dataset, index, place) for index in range(1, size))]
+    shapes = _shapes(first)
+    for index, sample in enumerate(samples):
+        if _shapes(sample) != shapes:
+            raise DataError(
+                f"sample {index} of {type(dataset).__name__} has {_told(_shapes(sample))}, sample "
+                f"0 has {_told(shapes)}",
+                where=place,
+                hint="return a DataLoader of it, with a collate_fn that makes batches of such",
+            )
+    if len(dataset) != size:
+        raise DataError(f"{type(dataset).__name__} has changed its length", where=place)
+    return stack(samples)
+
+
+def sample_at(dataset: Any, index: int, place: str) -> Part:
+    """One sample, as arrays. Raises DataError for what reading it raises."""
+    try:
+        return map_part(divide(dataset[index]), place)
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error) or isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"reading sample {index} of {type(dataset).__name__} raised "
+            f"{type(error).__name__}: {error}",
+            where=place,
+        ) from error
+
+
+def _flat(part: Part) -> Tree:
+    both = {"x": part.x, "y": part.y, "weight": part.weight}
+    return map_tree(plain, {key: each for key, each in both.items() if each is not None})
+
+
+def plain(value: Any) -> Any:
+    """The array, without its mark."""
+    return value.array if isinstance(value, Typed) else value
+
+
+def _shapes(part: Part) -> list[tuple[str, tuple[int, ...], str]]:
+    return [(name, each.shape, each.dtype.kind) for name, each in leaves(_flat(part))]
+
+
+def _told(shapes: Sequence[tuple[str, tuple[int, ...], str]]) -> str:
+    return ", ".join(f"{name} of shape {shape}" for name, shape, _ in shapes)
+
+
+def _same(left: Part, right: Part) -> bool:
+    pairs = list(leaves(_flat(left))), list(leaves(_flat(right)))
+    return _shapes(left) == _shapes(right) and all(
+        one.tobytes() == other.tobytes() for (_, one), (_, other) in zip(*pairs, strict=True)
+    )
+
+
+def stack(samples: Sequence[Part]) -> Part:
+    """A batch of samples of one shape."""
+    first = samples[0]
+
+    def join(pick: Callable[[Part], Tree]) -> Tree:
+        columns = zip(*([each for _, each in leaves(pick(part))] for part in samples), strict=True)
+        found = (_joined(column) for column in columns)
+        return map_tree(lambda _: next(found), pick(first))
+
+    return Part(
+        join(lambda part: part.x),
+        None if first.y is None else join(lambda part: part.y),
+        None if first.weight is None else join(lambda part: part.weight),
+        first.names,
+        first.bare,
+    )
+
+
+def _joined(column: Sequence[Any]) -> Any:
+    whole = np.stack([plain(each) for each in column])
+    return Typed(whole) if isinstance(column[0], Typed) else whole

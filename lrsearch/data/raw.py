@@ -1,0 +1,64 @@
+"""A source's samples before any split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lrsearch.data.parts import Part, Stream
+from lrsearch.data.tables import Array, Table
+from lrsearch.data.trees import Tree, count
+
+PAIR = Part(None)
+"""The form of samples that are inputs and targets."""
+
+
+@dataclass(frozen=True, eq=False)
+class Portion:
+    """Samples: inputs, targets (None without) and weights (None where all count alike). `given`
+    are the targets before classes were numbered, where that changed them."""
+
+    x: Tree
+    y: Array | None
+    weight: Array | None = None
+    given: Array | None = None
+
+    def __len__(self) -> int:
+        return count(self.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A source's arrays, checked and of one form, before any split.
+
+    `x` is float32 [samples, features] or [samples, channels, height, width]; of a function that
+    says so by tensors, mappings or Datasets, a tree of arrays of any type. `y` is int64
+    [samples] with classes 0..outputs-1, or float64 [samples, outputs] for regression. Of text
+    both are int64 [samples, context], and `labels` the characters. Targets that are neither make
+    the task `own`: they are as they were given. `held` is the source's own validation (or only
+    held-out) part and `tested` its test part, None where it has none. `labels` are the classes'
+    names in the source. `data_hash` is a SHA-256 over the whole arrays (names, dtypes, shapes,
+    bytes), taken before `samples` cuts them: the same content in another file has the same hash.
+    `table` is there for a source of columns, whose `x` is not scaled yet: a split encodes it anew.
+    `form` is a part without samples, by which a batch becomes what was given again. Samples that
+    are loaded batch by batch are in `streams`: training, validation, test, as far as there are;
+    `x` and `y` are the first two then. `notes` are for the person.
+    """
+
+    name: str
+    x: Tree
+    y: Array | None
+    held: Portion | None
+    task: str
+    outputs: int
+    labels: tuple[str, ...]
+    data_hash: str
+    table: Table | None = None
+    notes: tuple[str, ...] = ()
+    weight: Array | None = None
+    given: Array | None = None
+    tested: Portion | None = None
+    form: Part = PAIR
+    streams: tuple[Stream, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.streams[0]) if self.streams else count(self.x)

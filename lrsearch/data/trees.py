@@ -1,0 +1,48 @@
+"""Samples of several arrays: mappings and tuples of them, told apart from the arrays themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+Tree = Any
+"""An array (or a tensor), or a mapping or tuple of trees (or a list of arrays, as loaders make of a
+tuple), whose arrays all have one sample an entry. An empty tuple is nothing at all."""
+
+
+def _is_sequence(tree: Tree) -> bool:
+    return isinstance(tree, tuple) or (
+        isinstance(tree, list) and bool(tree) and all(hasattr(each, "ndim") for each in tree)
+    )
+
+
+def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
+    """The tree with each array in turn replaced by what the function makes of it. Mappings become
+    dicts, lists tuples."""
+    if isinstance(tree, Mapping):
+        return {key: map_tree(function, each) for key, each in tree.items()}
+    if _is_sequence(tree):
+        return tuple(map_tree(function, each) for each in tree)
+    return function(tree)
+
+
+def leaves(tree: Tree, name: str = "") -> Iterator[tuple[str, Any]]:
+    """The arrays with their names: `x.input_ids`, `x[0]`."""
+    if isinstance(tree, Mapping):
+        for key, each in tree.items():
+            yield from leaves(each, f"{name}.{key}" if name else str(key))
+    elif _is_sequence(tree):
+        for place, each in enumerate(tree):
+            yield from leaves(each, f"{name}[{place}]")
+    else:
+        yield name, tree
+
+
+def select(tree: Tree, index: Any) -> Tree:
+    """Some samples of each array, by numpy's indexing."""
+    return map_tree(lambda each: each[index], tree)
+
+
+def count(tree: Tree) -> int:
+    """How many samples there are."""
+    return len(next(leaves(tree))[1])

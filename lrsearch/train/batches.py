@@ -1,0 +1,92 @@
+"""Batches: inputs, targets and weights of some samples, on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lrsearch.data.trees import Tree, count, leaves, map_tree
+
+NOTHING: tuple[()] = ()
+"""In place of targets, or weights, that there are none of."""
+
+
+class Batch(NamedTuple):
+    """Inputs and targets [samples, ...], each a tensor or a tree of them, and weights [samples];
+    `NOTHING` where there are none. For a step of the user's `x` is all that a sample has."""
+
+    x: Tree
+    y: Tree = NOTHING
+    weight: Any = NOTHING
+
+    @property
+    def samples(self) -> int:
+        """How many there are."""
+        return count(self.x)
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+        found: torch.device = next(leaves(self.x))[1].device
+        return found
+
+
+def take(batch: Batch, index: Tensor) -> Batch:
+    """Some samples, copied."""
+    return Batch(*(select(part, index) for part in batch))
+
+
+def select(tree: Tree, index: Tensor) -> Tree:
+    """Some samples of a tree of tensors, copied."""
+    if isinstance(tree, Tensor):  # What is nearly always there, and quick.
+        return tree.index_select(0, index)
+    return map_tree(lambda each: each.index_select(0, index), tree)
+
+
+def split(batch: Batch, size: int) -> Iterator[Batch]:
+    """Views of so many samples at a time, the last perhaps of fewer."""
+    for start in range(0, batch.samples, size):
+        yield Batch(*(_view(part, start, start + size) for part in batch))
+
+
+def _view(tree: Tree, start: int, end: int) -> Tree:
+    return map_tree(lambda each: each[start:end], tree)
+
+
+def shape_of(x: Tree) -> tuple[int, ...] | None:
+    """The shape of one sample, None where its inputs are several tensors."""
+    return tuple(x.shape[1:]) if hasattr(x, "shape") else None
+
+
+def join(trees: Sequence[Tree]) -> Tree:
+    """The samples of trees of one form, one after the other."""
+    columns = zip(*([each for _, each in leaves(tree)] for tree in trees), strict=True)
+    joined = iter([torch.cat(column) for column in columns])
+    return map_tree(lambda _: next(joined), trees[0])
+
+
+def call(model: nn.Module, x: Tree) -> Any:
+    """The model's outputs: a mapping's entries are its arguments by name, a tuple's by place. Of
+    outputs with `logits`, as Hugging Face's models give, these."""
+    if isinstance(x, Mapping):
+        out = model(**x)
+    elif isinstance(x, tuple):
+        out = model(*x)
+    else:
+        out = model(x)
+    return out if isinstance(out, Tensor) else getattr(out, "logits", out)
+
+
+def widen(outputs: Any) -> Any:
+    """Outputs in at least float32, for the loss."""
+    if isinstance(outputs, Tensor):
+        return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+    return map_tree(_widen_floats, outputs)
+
+
+def _widen_floats(value: Any) -> Any:
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return widen(value) if floating else value

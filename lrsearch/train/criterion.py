@@ -1,0 +1,313 @@
+"""What a training minimizes and what an evaluation measures: built in, or the user's code."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.trees import Tree, leaves, map_tree
+from lrsearch.errors import LrsearchError, ModelError
+from lrsearch.train.batches import Batch, call, widen
+from lrsearch.train.build import fill_arguments
+from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.importing import resolve
+from lrsearch.train.metrics import LOSSES, SUMS, sum_type
+from lrsearch.trial import Workplace
+
+
+class Criterion:
+    """The loss and the metrics of a resolved `train`, for data of a task with so many outputs.
+
+    `stacks` says whether the loss is one of ours, which is computed for all lanes at once. `step`
+    is the user's object that takes a loss' place, `measures` are the user's metrics by name, and
+    `names` what the step's evaluate measures beside the loss, once it has been called.
+    """
+
+    def __init__(
+        self,
+        train: Mapping[str, Any],
+        task: str,
+        outputs: int = 0,
+        workplace: Workplace | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        workplace = workplace or Workplace()
+        sizes = {"num_classes": outputs} if outputs else {}
+        self.low = train["precision"] == "bfloat16"
+        self.step = _make_step(train.get("step"), workplace)
+        self.task = "own" if self.step is not None else task
+        self.stacks = self.step is None and isinstance(train["loss"], str)
+        self.name: str = train["loss"] if self.stacks else ""
+        self.names: tuple[str, ...] | None = None if self.step is not None else ()
+        self._smoothing: dict[str, float] = {}
+        if train["label_smoothing"]:
+            self._smoothing["label_smoothing"] = train["label_smoothing"]
+        self._own: Callable[..., Any] | None = None
+        if isinstance(train["loss"], Mapping):
+            self._own = _make(train["loss"], "train.loss", workplace, sizes, device)
+        self.measures: dict[str, Any] = {
+            name: _make(code, f"train.metrics.{name}", workplace, sizes, device)
+            for name, code in (train.get("metrics") or {}).items()
+        }
+
+    @property
+    def objects(self) -> tuple[object, ...]:
+        """Those of the user's that a training calls, which may remember what they have seen."""
+        return tuple(each for each in (self.step, self._own) if each is not None)
+
+    # training
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The mean loss of a batch, to be differentiated."""
+        if self.step is not None:
+            with self.precision(batch):
+                return _scalar(self.step.loss(model, batch.x), batch, "train.step: loss")
+        return self.of_outputs(self.forward(model, batch), batch)
+
+    def forward(self, model: nn.Module, batch: Batch) -> Any:
+        """The model's outputs, wide enough for a loss."""
+        with self.precision(batch):
+            outputs = call(model, batch.x)
+        return widen(outputs)
+
+    def visit(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Pass a batch forward, for what the model gathers on the way; what comes of it is
+        nothing but a tensor."""
+        if self.step is not None:
+            return self.loss(model, batch)
+        out = next(leaves(self.forward(model, batch)))[1]
+        return cast(Tensor, out)
+
+    def of_outputs(self, outputs: Any, batch: Batch) -> Tensor:
+        """The mean loss of outputs."""
+        if not self.stacks:
+            each = self._call_own(outputs, batch)
+            return each.mean() if each.dim() else each
+        function = partial(LOSSES[self.name], **self._smoothing)
+        if not isinstance(batch.weight, Tensor):
+            return function(outputs, batch.y)
+        return (_per_sample(function(outputs, batch.y, reduction="none")) * batch.weight).mean()
+
+    def _call_own(self, outputs: Any, batch: Batch) -> Tensor:
+        """The user's loss: one value, or one a sample, weighted."""
+        assert self._own is not None
+        value = self._own(outputs, batch.y)
+        count = batch.samples
+        if not isinstance(value, Tensor) or (value.dim() and len(value) != count):
+            given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ModelError(
+                f"it gives {given} for {count} samples; one value, or one a sample, is needed",
+                where="train.loss",
+            )
+        if not isinstance(batch.weight, Tensor):
+            return _per_sample(value) if value.dim() else value
+        if not value.dim():
+            raise ModelError(
+                "the samples have weights, and it gives one value for all",
+                where="train.loss",
+                hint="have it give one a sample, as losses of torch do with reduction: none",
+            )
+        return _per_sample(value) * batch.weight
+
+    def precision(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
+        """The context of a forward pass: bfloat16 where that is asked for."""
+        if not self.low:
+            return contextlib.nullcontext()
+        return torch.autocast(batch.device.type, torch.bfloat16)
+
+    # evaluation
+
+    def sums(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Any]:
+        """The summed loss and the sums the task's metrics are made of, [sums]; and the outputs,
+        where metrics of the user's need them (`()` else)."""
+        wide = sum_type(batch.device)
+        if self.step is not None:
+            return self._step_sums(model, batch).to(wide) * batch.samples, ()
+        outputs = self.forward(model, batch)
+        if self.stacks and not isinstance(batch.weight, Tensor):
+            loss = LOSSES[self.name](outputs, batch.y, reduction="sum")
+        elif self.stacks:
+            each = LOSSES[self.name](outputs, batch.y, reduction="none")
+            loss = (_per_sample(each) * batch.weight).sum()
+        else:
+            each = self._call_own(outputs, batch)
+            loss = each.sum() if each.dim() else each * batch.samples
+        parts = [loss.to(wide).reshape(1)]
+        if self.task in SUMS:
+            parts.append(SUMS[self.task](outputs, batch.y))
+        return torch.cat(parts), outputs if self.measures else ()
+
+    def evaluate_outputs(self, model: nn.Module, batch: Batch) -> Any:
+        """What an evaluation looks at: the outputs, or what a step measures."""
+        if self.step is not None:
+            return self._step_sums(model, batch)
+        return self.forward(model, batch)
+
+    def _step_sums(self, model: nn.Module, batch: Batch) -> Tensor:
+        values: dict[str, Any] = {}
+        with self.precision(batch):
+            if hasattr(self.step, "evaluate"):
+                values = _check_values(self.step.evaluate(model, batch.x))
+            if "loss" not in values:
+                values["loss"] = self.step.loss(model, batch.x)
+        names = tuple(sorted(values.keys() - {"loss"}))
+        if self.names is None:
+            self.names = names
+        if names != self.names:
+            raise ModelError(
+                f"it measures {', '.join(names) or 'nothing'}, and before {', '.join(self.names)}",
+                where="train.step: evaluate",
+            )
+        return torch.stack(
+            [
+                _scalar(values[name], batch, f"train.step: {name}").float()
+                for name in ("loss", *names)
+            ]
+        )
+
+    def measure(self, outputs: Any, targets: Tree) -> list[Tensor]:
+        """The user's metrics of a whole split, one value each."""
+        found = []
+        for name, function in self.measures.items():
+            if hasattr(function, "update") and hasattr(function, "compute"):
+                function.reset()
+                function.update(outputs, targets)
+                value = function.compute()
+            else:
+                value = function(outputs, targets)
+            try:
+                found.append(torch.as_tensor(value, dtype=torch.float32).reshape(()))
+            except (TypeError, ValueError, RuntimeError):
+                told = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+                raise ModelError(
+                    f"it gives {told}; a number is needed", where=f"train.metrics.{name}"
+                ) from None
+        return found
+
+
+def _per_sample(losses: Tensor) -> Tensor:
+    """The mean of each sample's losses [samples, ...]."""
+    return losses.flatten(1).mean(1) if losses.dim() > 1 else losses
+
+
+def _scalar(value: Any, batch: Batch, where: str) -> Tensor:
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.reshape(())
+    if isinstance(value, int | float) and not where.endswith("loss"):
+        return torch.tensor(float(value), device=batch.device)
+    told = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else None
+    told = told or f"{type(value).__name__}"
+    raise ModelError(f"it gives {told}; a tensor of one value is needed", where=where)
+
+
+def _check_values(values: Any) -> dict[str, Any]:
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise ModelError(
+            f"it gives {type(values).__name__}; a mapping of names to numbers is needed",
+            where="train.step: evaluate",
+        )
+    for name in values:
+        if name in ("step", "train_loss", "lr") or not name.isidentifier():
+            message = f"'{name}' cannot name a metric"
+            raise ModelError(message, where="train.step: evaluate")
+    return dict(values)
+
+
+# making them
+
+
+def _make_step(code: Mapping[str, Any] | None, workplace: Workplace) -> Any:
+    """The user's step: an object of a class, or a function in its place."""
+    if code is None:
+        return None
+    found = _make(code, "train.step", workplace, {}, None)
+    if not hasattr(found, "loss"):
+        if not inspect.isfunction(getattr(found, "func", found)):
+            raise ModelError(
+                f"{code['class_path']} has no loss",
+                where="train.step",
+                hint="a step is a class with loss(self, model, batch), or such a function",
+            )
+        return _Function(found)
+    return found
+
+
+class _Function:
+    """A step that is a function of the model and the batch."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.loss = function
+
+
+def _make(
+    code: Mapping[str, Any],
+    where: str,
+    workplace: Workplace,
+    sizes: Mapping[str, int],
+    device: torch.device | None,
+) -> Any:
+    """What a class path names: an object of a class, a function with its arguments."""
+    path, arguments = code["class_path"], dict(code.get("init_args") or {})
+    found = resolve(path, workplace)
+    assert callable(found)
+    if not isinstance(found, type):
+        return partial(found, **arguments) if arguments else found
+    try:
+        made = found(**fill_arguments(path, found, arguments, sizes))
+    except BaseException as error:  # A user's code may raise anything.
+        if isinstance(error, LrsearchError) or is_out_of_memory(error) or is_interrupt(error):
+            raise
+        raise ModelError(f"{path}: {type(error).__name__}: {error}", where=where) from error
+    if isinstance(made, nn.Module):
+        if any(each.requires_grad for each in made.parameters()):
+            message = f"{path} has parameters, which nobody would train"
+            raise ModelError(message, where=where, hint="put them into the model")
+        if device is not None:
+            made = made.to(device)
+    return made
+
+
+def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> None:
+    """Raises ModelError where the user's loss, step or metrics cannot be used with the model on
+    these samples; the model's own errors are for its trials to say."""
+    if criterion.stacks and not criterion.measures:
+        return
+    model.eval()
+    try:
+        with torch.no_grad():
+            if criterion.step is None:
+                criterion.forward(model, batch)
+    except Exception:
+        return
+    what = "train.step" if criterion.step is not None else "train.loss"
+    try:
+        with torch.no_grad():
+            criterion.loss(model, batch)
+            _, outputs = criterion.sums(model, batch)
+        what = "train.metrics"
+        with torch.no_grad():
+            criterion.measure(outputs, batch.y)
+    except BaseException as error:  # A user's code may raise anything.
+        if isinstance(error, LrsearchError) or is_out_of_memory(error) or is_interrupt(error):
+            raise
+        raise ModelError(
+            f"tried on {batch.samples} samples it raised {type(error).__name__}: {error}",
+            where=what,
+        ) from error
+
+
+def measured_names(criterion: Criterion) -> Sequence[str]:
+    """The names of all the user's metrics, in the order of their values."""
+    return (*(criterion.names or ()), *criterion.measures)
+
+
+def lane_of(tree: Tree, lane: int) -> Tree:
+    """One lane's entries of stacked tensors."""
+    return map_tree(lambda each: each[lane], tree)

@@ -1,0 +1,251 @@
+"""Data that are loaded batch by batch: what does not fit, changes at each reading, or has a
+`collate_fn` or an order of its own."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lrsearch import data
+from lrsearch.data.parts import Part, Stream, divide
+from lrsearch.data.trees import Tree, map_tree
+from lrsearch.errors import DataError, ModelError
+from lrsearch.train.averaging import BATCHES, recalibration_batches
+from lrsearch.train.batches import NOTHING, Batch
+from lrsearch.train.randomness import batches, seed_everything
+
+CHUNK = 64
+"""Samples per forward pass of an evaluation."""
+
+REASON = "its samples are loaded batch by batch"
+"""Why such data train alone."""
+
+
+class Streamed:
+    """One fold's training and validation split, loaded by `torch.utils.data.DataLoader`, in the
+    order of a trial's seed. Of the interface of `resident.Resident` what the solo engine uses."""
+
+    scale: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+
+    def __init__(self, raw: data.Raw, splits: data.Splits, view: str, device: torch.device) -> None:
+        assert isinstance(splits.train, data.Loaded) and isinstance(splits.validation, data.Loaded)
+        self.device, self.view = device, view
+        self.task = "own" if view == "step" else raw.task
+        self.outputs = raw.outputs
+        self._train, self._validation = splits.train, splits.validation
+        if raw.weight is not None and view != "step":
+            raise DataError(
+                "weights of samples that are loaded batch by batch have no mean before the end",
+                where=raw.name,
+                hint="a step of your own (train.step) may use them",
+            )
+        self._example = map_tree(self._to_device, raw.x)
+
+    @property
+    def samples(self) -> int:
+        """Size of the training split."""
+        return len(self._train)
+
+    @property
+    def validation_samples(self) -> int:
+        """Size of the validation split."""
+        return len(self._validation)
+
+    @property
+    def example(self) -> Tree:
+        """The inputs of two samples."""
+        return self._example
+
+    bytes = 0
+
+    def chunk(self, most: int) -> int:
+        """Samples per forward pass of an evaluation."""
+        return min(most, CHUNK)
+
+    def batches(self, size: int, seed: int) -> Iterator[Batch]:
+        """Batches of the training split in the order of a seed, without end; of a loader with its
+        own order those it gives."""
+        stream, index = self._train.stream, self._train.index
+        if stream.make is not None:
+            return self._own_batches(stream, size, seed)
+        order = batches(len(index), size, seed, torch.device("cpu"))
+        return self._load(stream, (index[each.numpy()] for each in order), seed)
+
+    def calibration(self, size: int) -> Iterator[Batch]:
+        """The batches that `averaging` gathers statistics from."""
+        stream, index = self._train.stream, self._train.index
+        if stream.make is not None:
+            return itertools.islice(self._own_batches(stream, size, 0), BATCHES)
+        order = recalibration_batches(len(index), size, torch.device("cpu"))
+        return self._load(stream, (index[each.numpy()] for each in order), 0)
+
+    def spread_out(self, most: int) -> Batch:
+        """At most so many samples, spread over the training split."""
+        stream, index = self._train.stream, self._train.index
+        if stream.make is not None:
+            return next(self._own_batches(stream, min(most, len(index)), 0))
+        chosen = min(most, len(index))
+        return next(self._load(stream, [index[np.arange(chosen) * len(index) // chosen]], 0))
+
+    def validation_batches(self, size: int) -> Iterator[Batch]:
+        """The validation split, so many samples at a time."""
+        stream, index = self._validation.stream, self._validation.index
+        if stream.make is not None:
+            yield from (self._take(each) for each in stream.make(size))
+            return
+        parts = [index[start : start + size] for start in range(0, len(index), size)]
+        yield from self._load(stream, parts, 0)
+
+    def loss_terms(self, *, built_in: bool) -> float:
+        """By what the summed validation loss is divided: the samples, whose losses are means over
+        their entries unless the loss is built in."""
+        return float(len(self._validation))
+
+    # loading
+
+    def _load(self, stream: Stream, indices: Any, seed: int) -> Iterator[Batch]:
+        """Batches of these samples each, by the stream's workers."""
+        samples = _Samples(stream)
+        loader: DataLoader[Any] = DataLoader(
+            samples,
+            batch_sampler=_Order(indices),
+            collate_fn=stream.collate,
+            num_workers=stream.workers,
+            pin_memory=self.device.type == "cuda",
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for each in loader:
+            samples.check()
+            yield self._take(each)
+
+    def _own_batches(self, stream: Stream, size: int, seed: int) -> Iterator[Batch]:
+        """The batches of a loader's own order, those of another size left out, epoch by epoch."""
+        assert stream.make is not None
+        aside = _Aside(seed)
+        for epoch in itertools.count():
+            found = False
+            with aside:
+                loader = stream.make(size)
+                set_epoch = getattr(loader.sampler, "set_epoch", None)
+                if set_epoch is not None:
+                    set_epoch(epoch)
+                given = iter(loader)
+            while True:
+                with aside:
+                    each = next(given, None)
+                if each is None:
+                    break
+                batch = self._take(each)
+                if batch.samples == size:
+                    found = True
+                    yield batch
+            if not found:
+                raise ModelError(f"its DataLoader gives no batch of {size} samples")
+
+    def _take(self, loaded: Any) -> Batch:
+        """A loaded batch as a training sees it, on the device."""
+        return self._see(divide(loaded))
+
+    def _see(self, part: Part) -> Batch:
+        x, y, weight = (
+            None if each is None else map_tree(self._to_device, each)
+            for each in (part.x, part.y, part.weight)
+        )
+        if self.view == "step":
+            return Batch(replace(part, x=x, y=y, weight=weight).rejoin())
+        if self.task == "classification" and y is not None:
+            y = y.reshape(-1)
+            _check_classes(y, self.outputs)
+        return Batch(x, NOTHING if y is None else y)
+
+    def _to_device(self, value: Any) -> Tensor:
+        """A tensor of float32, int64 or bool; images of bytes between 0 and 1."""
+        found = torch.as_tensor(value)
+        image = found.dtype == torch.uint8 and found.dim() > 2
+        if found.is_floating_point():
+            kind = torch.float32
+        else:
+            kind = found.dtype if found.dtype == torch.bool else torch.int64
+        moved = found.to(self.device, non_blocking=True)
+        return moved.float() / 255 if image else moved.to(kind)
+
+
+def _check_classes(y: Tensor, classes: int) -> None:
+    if y.device.type != "cpu":
+        return  # Reading them there would have the device waited for at each step.
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= classes:
+        wrong = low if low < 0 else high
+        raise ModelError(f"a target is {wrong}; the {classes} classes are 0 to {classes - 1}")
+
+
+class _Samples(Dataset[Any]):
+    """A stream's dataset, whose length must stay what it was."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.dataset, self.size = stream.dataset, len(stream)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[int(index)]
+
+    def check(self) -> None:
+        """Raises ModelError where the length is not what it was."""
+        if len(self.dataset) != self.size:
+            raise ModelError(
+                f"{type(self.dataset).__name__} has changed its length from {self.size} to "
+                f"{len(self.dataset)}"
+            )
+
+
+class _Order:
+    """Which samples make each batch, for a DataLoader's `batch_sampler`."""
+
+    def __init__(self, indices: Iterable[Any]) -> None:
+        self.indices = indices
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (each.tolist() for each in self.indices)
+
+
+class _Aside:
+    """The global generators at a state of their own within, whose draws are no trial's noise."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed: int | None = seed
+        self.own: tuple[Any, Any, Tensor] | None = None
+        self.outer: tuple[Any, Any, Tensor] | None = None
+
+    def __enter__(self) -> None:
+        self.outer = _states()
+        if self.own is None:
+            assert self.seed is not None
+            seed_everything(self.seed)
+        else:
+            _restore(self.own)
+
+    def __exit__(self, *_: object) -> None:
+        self.own = _states()
+        assert self.outer is not None
+        _restore(self.outer)
+
+
+def _states() -> tuple[Any, Any, Tensor]:
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+
+def _restore(states: tuple[Any, Any, Tensor]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    torch.set_rng_state(states[2])

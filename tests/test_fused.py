@@ -199,7 +199,7 @@ class Together:
         ]
         size = self.trains[0]["batch_size"]
         seeds = [trial_seeds(each.seed).order for each in trials]
-        shared = {seed: Stream(data.samples, size, seed, CPU) for seed in seeds}
+        shared = {seed: Stream(data, size, seed) for seed in seeds}
         self.streams = [shared[seed] for seed in seeds]
 
     def put(self, states):
@@ -747,7 +747,7 @@ def test_a_state_goes_on_in_the_other_engine(name):
         alone = Alone(trials[0], data, torch.float32)
         together = Together(trials, data)
         states = together.initial
-        stream = Stream(data.samples, 64, trial_seeds(0).order, CPU)
+        stream = Stream(data, 64, trial_seeds(0).order)
         alone.put(states[0])
         for index, rate in zip(stream.take(20), together.rates[0], strict=False):
             _, gradients = alone.compute_gradients(index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -55,10 +56,28 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     [
         (("x.yaml", "--from", "comand"), "did you mean 'command'?"),
         (("x.yaml",), "which kind of spec? allowed: mlp, csv, module, loop, command"),
-        (("x.txt", "--from", "mlp"), "such as x.yaml"),
+        (("x.txt", "--from", "mlp"), "x.txt is no name of a spec such as x.txt.yaml"),
+        ((".", "--from", "mlp"), ". is a folder such as lrsearch.yaml"),
+        (("/", "--from", "mlp"), "/ is a folder such as /lrsearch.yaml"),
+        (("my spec.yaml", "--from", "mlp"), "'my spec' cannot name a run"),
+        (("_x.yaml", "--from", "mlp"), "'_x' cannot name a run"),
+        (("/dev/null/x.yaml", "--from", "mlp"), "/dev/null is no folder"),
         (("/proc/nowhere/x.yaml", "--from", "mlp"), "cannot write"),
     ],
 )
 def test_slips(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
     said = lrsearch("init", *arguments)
     assert said.code == 2 and message in " ".join(said.err.split()) and not said.out
+
+
+def test_all_is_written_or_nothing(tmp_path: Path) -> None:
+    (tmp_path / "my_model.py").symlink_to(tmp_path / "nowhere" / "else.py")
+    said = lrsearch("init", tmp_path / "x.yaml", "--from", "module")
+    assert said.code == 2 and "my_model.py: File exists" in " ".join(said.err.split())
+    assert [each.name for each in tmp_path.iterdir()] == ["my_model.py"]
+
+
+def test_what_comes_next_can_be_pasted(tmp_path: Path) -> None:
+    said = lrsearch("init", tmp_path / "a b" / "x.yaml", "--from", "mlp")
+    (following,) = re.findall(r"^next: lrsearch (.*)$", said.out, re.MULTILINE)
+    assert lrsearch(*shlex.split(following)).code == 0

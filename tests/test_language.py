@@ -114,9 +114,10 @@ def write(path, content):
         ("ab" * 40, {"test": 0.1}, "of 4 samples of 16 + 1 characters none is left for the test"),
         ("ab" * 40, {"validation": 0.9}, "none is left for the training split"),
         ("ab" * 40, {"validation": 0.1}, "none is left for the validation split"),
-        ("text" * 20 + "\0", {}, "no text in UTF-8: it holds zero bytes"),
-        ("lange".encode("utf-16") * 20, {}, "if it is text in UTF-16, convert it"),
-        (b"caf\n\xe9" * 40, {}, "not UTF-8: byte 0xe9 at offset 4 (line 2)"),
+        ("text\n" * 20 + "\0", {}, "a.txt:21: not UTF-8 text: a zero byte on this line"),
+        ("lange".encode("utf-16") * 20, {}, "no text, but UTF-16"),
+        ("lange".encode("utf-16-le") * 20, {}, "if it is UTF-16, convert it"),
+        (b"\xef\xbb\xbfcaf\n\xe9" * 40, {}, "a.txt:2: not UTF-8 text: byte 0xe9 on this line"),
         ("".join(map(chr, range(20_000, 30_001))), {}, "10,001 different characters, of at most"),
         ("a" * 100, {}, "nothing but the character 'a'"),
         ("ab" * 40, {"samples": 5}, "samples is 5, the text has 4"),
@@ -128,6 +129,15 @@ def test_what_is_no_text_to_train_on(tmp_path, content, given, message):
     with pytest.raises(DataError) as caught:
         split(read(own), own, None)
     assert message in str(caught.value) and str(path) in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_character(tmp_path):
+    plain, marked = (
+        read(text_data(write(tmp_path / name, mark + "to be or not to be\r\n" * 9)))
+        for name, mark in (("plain", ""), ("marked", "\ufeff"))
+    )
+    assert "\r" in plain.labels and marked.labels == plain.labels
+    assert marked.data_hash == plain.data_hash
 
 
 def test_files_that_cannot_be_read(tmp_path):

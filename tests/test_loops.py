@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import pty
@@ -197,6 +198,8 @@ def test_strategies_share_their_trials_and_seeds_are_told(here: Path) -> None:
 
 def test_what_decides_a_measurement_is_in_the_key(here: Path) -> None:
     assert lrsearch("grid", "mine.yaml", *TRAIN, "--set", "search.batch_size=[32]").code == 0
+    folded = (here / "mine.yaml").read_text().replace("command: ", "command: >\n  ")
+    (here / "mine.yaml").write_text(folded)
     moved = lrsearch("grid", "mine.yaml", *TRAIN, "--set", "params.batch_size=32", "--dry-run")
     assert "would train 0 trials" in moved.out, "a parameter moves from searched to fixed"
     (here / "other.py").write_text("")
@@ -280,6 +283,8 @@ def test_a_person_is_asked_once_for_each_command(here: Path) -> None:
         ("python train.py --config=conf/{name}.yaml", ["train.py", "conf/small.yaml"]),
         ("python -m pack.main", ["pack/main.py"]),
         ("python -m pack", ["pack/__main__.py"]),
+        ("sh -c 'cd . && python train.py --to pack/main.py'", ["train.py", "pack/main.py"]),
+        ("bash -lc 'python -m pack.main 2>&1|tee train.py>conf/small.yaml'", ["pack/main.py"]),
         ("cat ../outside.txt conf missing.py '{name}.txt'", []),
     ],
 )
@@ -338,6 +343,27 @@ if kind == "file":
         print(json.dumps({"step": 5, "loss": 6.0, "accuracy": 0.5}), file=metrics)
 if kind == "unended":
     sys.stdout.write(json.dumps({"loss": 5.0}))
+if kind == "daemon":
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            open("daemon.pid", "w").write(f"{os.getpid()}\\n")
+            time.sleep(100)
+        os._exit(0)
+    os.wait()
+    while not os.path.exists("daemon.pid"):
+        time.sleep(0.01)
+    print(json.dumps({"loss": 7.0}))
+if kind == "gush":
+    with open(os.environ["LRSEARCH_METRICS"], "a") as metrics:
+        subprocess.run(["yes", '{"loss": 1}'], stdout=metrics)
+if kind == "told":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    print(json.dumps({"loss": 8.0}))
+    sys.stdout.flush()
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(100)
 """
 
 
@@ -368,6 +394,8 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
         ("mute", "failed", "it never reported 'loss'; it reported los"),
         ("hang", "failed", "it was not done after its timeout of 3 seconds"),
         ("stubborn", "failed", "it was not done after its timeout of 3 seconds"),
+        ("gush", "failed", "it was not done after its timeout of 3 seconds"),
+        ("told", "failed", "stopped from outside, by a signal to its keeper"),
     ],
 )
 def test_a_trial_that_fails_says_why(
@@ -377,13 +405,13 @@ def test_a_trial_that_fails_says_why(
     assert (result.outcome, result.reason) == (outcome, reason)
     if outcome == "failed":
         assert f"complaint of {kind}" in result.traceback
-    assert result.seconds < (3 if kind not in ("hang", "stubborn") else 9)
+    assert result.seconds < (3 if kind not in ("hang", "stubborn", "gush") else 9)
     assert reason in odd[1]
 
 
 @pytest.mark.parametrize(
     ("kind", "loss", "steps"),
-    [("parent", 3, 1), ("flood", 4, 1), ("unended", 5, 1), ("file", 6, 5)],
+    [("parent", 3, 1), ("flood", 4, 1), ("unended", 5, 1), ("file", 6, 5), ("daemon", 7, 1)],
 )
 def test_no_trial_is_harmed_by_another(
     odd: tuple[Path, str], kind: str, loss: float, steps: int
@@ -393,8 +421,9 @@ def test_no_trial_is_harmed_by_another(
 
 
 def test_nothing_of_a_trial_outlives_it(odd: tuple[Path, str]) -> None:
-    for name in ("stubborn.pid", "child.pid"):
-        assert gone(int((odd[0] / name).read_text()), 1.0), name
+    for name in ("stubborn.pid", "child.pid", "daemon.pid"):
+        if name != "daemon.pid" or sys.platform == "linux":
+            assert gone(int((odd[0] / name).read_text()), 1.0), name
 
 
 def test_output_is_bounded() -> None:
@@ -410,17 +439,19 @@ def test_output_is_bounded() -> None:
 
 
 def test_a_curve_is_bounded_and_keeps_its_ends() -> None:
-    course = commands.Course(Objective("loss", "min"))
+    course = commands.Course()
     for step in range(3 * commands.MOST_ROWS):
         assert course.take({"step": step, "loss": 1.0 / (step + 1)}) == ""
     curve = course.curve()
     assert len(curve["step"]) <= commands.MOST_ROWS
     assert curve["step"][-1] == course.step == 3 * commands.MOST_ROWS - 1
-    assert curve["step"] == sorted(curve["step"])
+    assert curve["step"][0] == 0
+    gaps = {after - before for before, after in itertools.pairwise(curve["step"][:-1])}
+    assert gaps == {4.0}, "as dense at the start as at the end"
 
 
 def test_lines_of_one_step_are_one_row() -> None:
-    course = commands.Course(Objective("loss", "min"))
+    course = commands.Course()
     for line in ({"step": 2, "loss": 2.0}, {"step": 2, "accuracy": 0.5}, {"accuracy": 0.6}):
         course.take(line)
     curve = course.curve()
@@ -428,6 +459,13 @@ def test_lines_of_one_step_are_one_row() -> None:
     assert curve["loss"][0] == 2.0 and curve["loss"][1] != curve["loss"][1]
     assert course.take({"loss": 10**400}) == "loss is inf at step 4"
     assert course.take({"note": "x", "ok": True, "loss": None}) == ""
+
+
+def test_a_part_of_a_step_is_none() -> None:
+    course = commands.Course()
+    for line in ({"step": 0.5, "loss": 3.0}, {"step": 0.75, "loss": 2.0}, {"step": 9.0, "loss": 1}):
+        course.take(line)
+    assert course.curve() == {"step": [1, 2, 9], "loss": [3.0, 2.0, 1.0]}
 
 
 def test_the_best_is_that_of_the_goal(here: Path) -> None:
@@ -603,6 +641,47 @@ def test_what_changes_meanwhile_is_not_measured(
     assert not (here / "seen.jsonl").exists()
 
 
+def test_a_file_that_the_trials_write_is_told_apart(here: Path) -> None:
+    script = "import sys; open(sys.argv[2], 'w').write(sys.argv[1]); print('{\"loss\": 1}')"
+    command = f"{sys.executable} odd.py {{kind}}"
+    write(here, script, {"search": {"kind": ["a", "b"]}, "command": f"{command} out.txt"})
+    said = lrsearch("grid", "odd.yaml", *TRAIN)
+    assert said.code == 2 and "out.txt: it is not what the run began with" in said.err
+    assert "out-{trial}.txt" in said.err
+    apart = ("--set", f"command={command} out-{{trial}}.txt", "--set", "name=apart")
+    assert lrsearch("grid", "odd.yaml", *TRAIN, *apart).code == 0
+    assert {each.name for each in here.glob("out-*")} == {"out-1.txt", "out-2.txt"}
+    assert "would train 0 trials" in lrsearch("grid", "odd.yaml", *apart, "--dry-run").out
+
+
+def test_files_of_any_point_are_known_before_the_first_trial(here: Path) -> None:
+    """Of combined options, of a range's inner values, and of no others."""
+    for name in ("a-1", "a-5", "b-5", "b-9", "b-9x", "c-1"):
+        (here / f"{name}.txt").write_text(name)
+    (here / "5").write_text("")
+    script = "import sys; print('{\"loss\": %d}' % len(open(sys.argv[2]).read()))"
+    command = f"{sys.executable} odd.py {{kind}} {{kind}}-{{size}}.txt"
+    search = {"kind": ["b", "a"], "size": {"min": 5, "max": 9, "points": 2}}
+    write(here, script, {"search": search, "command": command})
+    (here / "a-9.txt").write_text("a-9")
+    (here / "b-7.txt").write_text("b-7")
+    drawn = lrsearch("random", "odd.yaml", *TRAIN, "--set", "random={trials: 10}", "--quiet")
+    assert "changed meanwhile" not in drawn.err, drawn
+    said = lrsearch("grid", "odd.yaml", *TRAIN)
+    assert said.code == 0, said
+    (here / "a-9.txt").write_text("changed")
+    again = lrsearch("grid", "odd.yaml", *TRAIN)
+    assert again.code == 0 and "[1/1]" in again.err, "one file, one trial"
+
+
+def test_a_faulty_range_does_not_make_its_name_unknown(here: Path) -> None:
+    (here / "bad.yaml").write_text(
+        f"command: {sys.executable} t.py {{n}}\nobjective: loss\nsearch: {{n: []}}\n"
+    )
+    said = lrsearch("check", "bad.yaml")
+    assert said.code == 2 and "empty list" in said.err and "placeholder" not in said.err
+
+
 # a loop
 
 LOOP = """\
@@ -613,6 +692,8 @@ import numpy
 import torch
 from torch import nn
 
+AT_IMPORT = random.random(), numpy.random.rand()
+
 
 def train(trial):
     print('{"loss": 77}')
@@ -620,7 +701,7 @@ def train(trial):
     if kind == "text":
         trial.report(1, loss="small")
     assert kind in ("good", "same")
-    draws = random.random(), numpy.random.rand(), torch.rand(1).item()
+    draws = *AT_IMPORT, random.random(), numpy.random.rand(), torch.rand(1).item()
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     x = torch.linspace(-1, 1, 16, device=trial.device).reshape(-1, 1)
@@ -673,6 +754,83 @@ def test_a_loop(here: Path) -> None:
     (here / "my_loop.py").write_text(LOOP + "\n# changed\n")
     changed = lrsearch("grid", "odd.yaml", *allowed, "--executor", "inline")
     assert changed.code == 2 and "the source of the loop has changed" in changed.err
+
+
+ODD_LOOP = """\
+import multiprocessing
+import os
+import signal
+import threading
+import time
+
+from lrsearch import Stopped
+
+
+def train(trial):
+    kind = trial.params["kind"]
+    trial.report(1, loss=0.5)
+    if kind == "interrupts":
+        raise KeyboardInterrupt
+    if kind == "gives up":
+        raise Stopped
+    if kind in ("ended", "ended politely"):
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            trial.report(2, loss=0.1)
+        except Stopped:
+            if kind == "ended":
+                raise
+    if kind == "forks":
+        context = multiprocessing.get_context("fork")
+        with context.Pool(2) as pool:
+            total = sum(pool.map(abs, range(3)))
+        process = context.Process(target=time.sleep, args=(100,))
+        process.start()
+        process.terminate()
+        process.join()
+        trial.report(2, loss=total)
+    if kind == "thread":
+        def late():
+            time.sleep(0.2)
+            trial.report(2, loss=4.0)
+        threading.Thread(target=late).start()
+    if kind == "unnamed":
+        trial.report(2, **{"": 0.1})
+    if kind == "half":
+        trial.report(2.5, loss=0.1)
+"""
+
+
+def test_how_a_loop_may_end(here: Path) -> None:
+    (here / "my_loop.py").write_text(ODD_LOOP)
+    kinds = [
+        "interrupts",
+        "gives up",
+        "ended",
+        "ended politely",
+        "forks",
+        "thread",
+        "half",
+        "unnamed",
+    ]
+    (here / "odd.yaml").write_text(loop_spec(search={"kind": kinds}, timeout="20s"))
+    said = lrsearch("grid", "odd.yaml", "--allow-import", "my_loop", "--workers", "2")
+    assert said.code == 0, said
+    found = {
+        kind: result.reason if result.outcome == "failed" else result.last["loss"]
+        for kind, result in results(here, "odd").items()
+    }
+    told = "stopped from outside, by SIGTERM"
+    assert found == {
+        "interrupts": "KeyboardInterrupt()",
+        "gives up": "it raised lrsearch.Stopped, though nobody stops it: to end earlier, return",
+        "ended": told,
+        "ended politely": told,
+        "forks": 3.0,
+        "thread": 4.0,
+        "half": "TypeError: report: a step is a whole number, not float",
+        "unnamed": "ValueError: report: a metric's name has 1 to 100 printable characters: ''",
+    }
 
 
 SCHEDULED = """\
@@ -800,6 +958,10 @@ BAD = [
     ("command: [a, b]\nobjective: loss", ["is no command line"]),
     ("command: nosuch_program\nobjective: loss", ["there is no program 'nosuch_program'"]),
     ("command: ./nosuch\nobjective: loss", ["the program ./nosuch does not exist"]),
+    ("command: ~/t.py\nobjective: loss", ["what ~ stands for"]),
+    ("command: X=1 {py} t.py\nobjective: loss", ["no program 'X=1'", "write env X=1"]),
+    ("command: cd x && {py} t.py\nobjective: loss", ["no program 'cd'", "write sh -c"]),
+    ("command: awk '{print $1}' t.py\nobjective: loss", ["'{print $1}'", "{{ and }}"]),
     ("command: ./train.py\nobjective: loss", ["not executable", "chmod +x ./train.py"]),
     ("command: {py} t.py", ["'objective' is missing"]),
     ("command: {py} t.py\nobjective: cost", ["'goal' is missing", "goal: max"]),
@@ -840,6 +1002,17 @@ def test_what_is_only_odd_is_a_note(here: Path) -> None:
     assert said.code == 0, said
     assert "width is both fixed and searched" in said.out
     assert "LRSEARCH_WIDTH" in said.out and "no shell" in said.out
+
+
+def test_whole_ends_may_be_meant_as_real_ones(here: Path) -> None:
+    for text, noted in (
+        ("{min: 0, max: 1}", True),
+        ("{min: 1, max: 8, points: 20}", True),
+        ("{min: 1, max: 8, points: 8}", False),
+        ("{min: 0.0, max: 1.0, points: 5}", False),
+    ):
+        said = lrsearch("check", "mine.yaml", "--set", f"search.batch_size={text}")
+        assert said.code == 0 and ("whole numbers alone" in said.out) == noted, said
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from lrsearch.train.batches import take
 from lrsearch.train.course import open_data
 from lrsearch.train.criterion import Criterion
 from lrsearch.train.streamed import Streamed
+from lrsearch.train.tape import NotRecordable
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Objective, Outcome, Trial, Workplace
 
@@ -590,6 +591,50 @@ def test_a_loader_s_own_order_is_its_own(nets):
     assert all(map(torch.equal, seen, again))
     assert not torch.equal(seen[0], next(data.batches(60, 2)).y)
     assert run(own, place=nets).result.outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_lanes_share_what_is_loaded(nets, workers):
+    """As alone, whoever trains beside: with other seeds, refilled places and a stop on the way."""
+    data = code("noisy", workers=workers)
+    configs = [
+        own_config(
+            data,
+            MLP,
+            {"validation": "source"},
+            budget=f"{30 + 10 * (k % 2)}ba",
+            evaluate="15ba",
+            lr=rate,
+            metrics={"top3": code("top3")},
+        )
+        for k, rate in enumerate((0.05, 0.1, 0.2, 0.1, 0.05))
+    ]
+    trials = [Trial(k, "", each, 0) for k, each in enumerate(configs)]
+    place = resident.load_raw(configs[0]["data"], nets), configs[0]["data"], None, CPU
+    sample = resident.Resident(**resident.place(*place).sample(64))
+    assert refuse(trials, sample, nets) == ""
+    seeds = [0, 0, 1, 1, 0]
+    pairs, _ = both(*configs, place=nets, lanes=3, seeds=seeds)
+    for alone, together in pairs:
+        assert together.result.engine == "fused", together.result.reason
+        for metric, values in alone.curve.items():
+            np.testing.assert_allclose(
+                together.curve[metric], values, rtol=1e-3, atol=5e-3, err_msg=metric
+            )
+    few = both(configs[0], configs[1], place=nets, lanes=2)[0]
+    for left, (_, right) in zip(pairs, few, strict=False):
+        assert left[1].curve == right.curve and left[1].weights == right.weights
+
+
+def test_what_lanes_cannot_share_says_why(nets):
+    place = resident.load_raw, own_config(code("words"), code("Bag"))["data"]
+    words = resident.place(place[0](place[1], nets), place[1], None, CPU)
+    with pytest.raises(NotRecordable, match="its batches differ in shape"):
+        words.sample(2)
+    own = own_config(code("sampled"), MLP, {"validation": "source"})["data"]
+    sampled = resident.place(resident.load_raw(own, nets), own, None, CPU)
+    with pytest.raises(NotRecordable, match="its DataLoader has an order of its own"):
+        sampled.sample(16)
 
 
 def test_variable_lengths_by_a_collate_function(nets):

@@ -479,6 +479,49 @@ BAD = {
         "bad.csv:12: column 'age' is a number in 29 of 30 rows, but here it reads '21,5' numbers "
         "have a decimal point here",
     ),
+    "decimal commas everywhere": (
+        text_of([["x", "y"], *([f'"{row},5"', row % 2] for row in range(30))]),
+        "",
+        "bad.csv:2: column 'x' reads '0,5', which is no number numbers have a decimal point here, "
+        "and nothing between thousands; if it is no slip, name it in categorical: [x]",
+    ),
+    "a target with decimal commas": (
+        text_of([["x", "y"], *([row, f'"{row % 3},5"'] for row in range(30))]),
+        "",
+        "bad.csv:2: column 'y' reads '0,5', which is no number numbers have a decimal point here, "
+        "and nothing between thousands; if it is no slip, write task: classification",
+    ),
+    "classes that floats cannot hold": (
+        text_of([["x", "y"], *([row, 2**53 - 1 + row % 3] for row in range(30))]),
+        "",
+        "bad.csv:3: the target 'y' has classes that are whole numbers from 2**53 on",
+    ),
+    "one quantity": (
+        text_of([["x", "y"], *([row, 1.5] for row in range(30))]),
+        "",
+        "bad.csv:2: the target 'y' holds nothing but 1.5",
+    ),
+    "one quantity in the first rows": (
+        text_of([["x", "y"], *([row, row // 9 + 0.5] for row in range(30))]),
+        "data.samples=5",
+        "bad.csv: the target 'y' holds nothing but 0.5 in its first 5 rows",
+    ),
+    "blanks between cells": (text_of(GOOD).replace(",", " "), "", 'separator: " "?'),
+    "a separator too many": (
+        text_of([[*row, ""] for row in GOOD]),
+        "",
+        "bad.csv:1: the 5th column has no name a ',' at the end of each line? take it away",
+    ),
+    "a huge cell": (
+        text_of(edited((4, 2, "x" * 200_000))),
+        "",
+        "bad.csv:5: not readable as CSV: a cell has more than 131,072 characters is there a quote",
+    ),
+    "utf-16 without a mark": (
+        text_of(GOOD).encode("utf-16-le"),
+        "",
+        "bad.csv:1: not UTF-8 text: a zero byte on this line",
+    ),
     "regression on text": (
         text_of(GOOD),
         "data.task=regression",
@@ -613,6 +656,15 @@ def test_exported_specs_are_read_back(here):
     assert said.code == 0, said
     spec = read_spec(here / "best.yaml")
     assert spec.data["categorical"] == ["ash"] and spec.data["standardize"] is True
+
+
+def test_what_looks_like_a_decimal_comma_may_be_a_category(tmp_path):
+    rows = [["x", "y"], *([f"{row % 3},5", row % 2] for row in range(12))]
+    path = write(tmp_path / "a.csv", rows)
+    assert raw_of(path, categorical=["x"]).table.categories == (("0,5", "1,5", "2,5"),)
+    rows = [["x", "y"], *([row, 2**60 + row * 2**20] for row in range(9))]
+    quantity = write(tmp_path / "b.csv", rows)
+    assert raw_of(quantity, task="regression").task == "regression"
 
 
 def test_a_quoted_cell_may_follow_a_blank(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -27,10 +29,7 @@ def init(
     """Write a first spec to go on from, with a script where it needs one."""
     from lrsearch.spec.templates import TEMPLATES
 
-    if path.suffix not in (".yaml", ".yml"):
-        raise UsageError(
-            f"{path} is no name of a spec", hint=f"such as {path.with_suffix('.yaml')}"
-        )
+    _check_path(path)
     kind = from_ if from_ is not None else _ask()
     if kind not in TEMPLATES:
         raise UsageError(
@@ -46,18 +45,47 @@ def init(
             hint="nothing was written: name another file or folder, such as lrsearch init new/"
             + path.name,
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for each, content in files.items():
-            each.write_text(content, "utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}") from None
+    _write(files)
     print(f"written {' and '.join(map(str, files))}: {template.doc}")
     allow = f" {template.allow}" if template.allow else ""
     # Nothing of a command is run, or imported, to check it.
     checked = allow if "import" in allow else ""
-    print(f"next: lrsearch check {path}{checked}")
-    print(f"      lrsearch bayes {path}{allow}")
+    print(f"next: lrsearch check {shlex.quote(str(path))}{checked}")
+    print(f"      lrsearch bayes {shlex.quote(str(path))}{allow}")
+
+
+def _check_path(path: Path) -> None:
+    """Raises UsageError for what is no file of a spec, or would give its run no name."""
+    from lrsearch.spec.validate import NAME
+
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint=f"such as {path / 'lrsearch.yaml'}")
+    if path.suffix not in (".yaml", ".yml"):
+        raise UsageError(f"{path} is no name of a spec", hint=f"such as {path}.yaml")
+    if not NAME.fullmatch(path.stem):
+        raise UsageError(
+            f"{path}: '{path.stem}' cannot name a run",
+            hint="a letter or digit comes first, then at most 63 of A-Z a-z 0-9 . _ -",
+        )
+
+
+def _write(files: Mapping[Path, str]) -> None:
+    """Write new files, all or none. Raises UsageError where that is not possible."""
+    written: list[Path] = []
+    path = next(iter(files))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for path, content in files.items():
+            with path.open("x", encoding="utf-8") as file:
+                written.append(path)
+                file.write(content)
+    except OSError as error:
+        for each in written:
+            each.unlink(missing_ok=True)
+        reason = error.strerror
+        if not path.parent.is_dir() and isinstance(error, FileExistsError):
+            reason = f"{path.parent} is no folder"
+        raise UsageError(f"cannot write {path}: {reason}") from None
 
 
 def _ask() -> str:

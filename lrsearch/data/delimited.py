@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
@@ -27,8 +26,10 @@ from lrsearch.data.tables import (
     check_numbers,
     check_rows,
     choose_columns,
+    flow,
     ordinal,
 )
+from lrsearch.data.utf8 import read_utf8
 from lrsearch.errors import DataError
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -77,7 +78,7 @@ class _File:
 
     def __init__(self, source: str, separator: str) -> None:
         self.source = source
-        self.text = _read_text(source)
+        self.text = read_utf8(source)
         self.separator = separator
         self.lines = array("q")
 
@@ -102,11 +103,14 @@ class _File:
                 return
             except csv.Error as error:
                 place, hint = f"{self.source}:{line}", ""
+                told = str(error)
+                if "limit" in told:
+                    told = f"a cell has more than {csv.field_size_limit():,} characters"
                 if reader.line_num > line or "limit" in str(error):
                     hint = "is there a quote on this line that none closes?"
-                elif '"' in str(error):
+                elif '"' in told:
                     hint = "a quoted cell ends before the separator; quotes inside are doubled"
-                raise DataError(f"not readable as CSV: {error}", where=place, hint=hint) from error
+                raise DataError(f"not readable as CSV: {told}", where=place, hint=hint) from error
             if cells:
                 yield line, list(map(str.strip, cells))
             line = reader.line_num + 1
@@ -156,12 +160,13 @@ def read_csv(
     )
     for index in used:
         if not names[index]:
-            raise DataError(
-                f"the {ordinal(index)} column has no name",
-                where=head,
-                hint="row numbers? leave them out where the file is written "
-                "(pandas: to_csv(..., index=False)), or give the column a name and drop it",
-            )
+            hint = "give it a name (and drop it)"
+            if index == 0:
+                hint = "row numbers? leave them out where the file is written "
+                hint += "(pandas: to_csv(..., index=False)), or give the column a name and drop it"
+            elif index == len(names) - 1:
+                hint = f"a '{separator}' at the end of each line? take it away"
+            raise DataError(f"the {ordinal(index)} column has no name", where=head, hint=hint)
     surveys = {index: _Survey(names[index]) for index in used}
     for columns in file.chunks(len(names)):
         start = len(file.lines) - len(columns[0])
@@ -208,20 +213,24 @@ def _is_numeric(survey: _Survey, rows: int, target: str, task: str | None, file:
             where=file.place(row),
             hint=_decimal(shown),
         )
-    if survey.numbers > _SLIP * rows and not (here and task == "classification"):
-        way = "write task: classification" if here else f"name it in categorical: [{survey.name}]"
-        raise DataError(
-            f"column '{survey.name}' is a number in {survey.numbers:,} of {rows:,} rows, "
-            f"but here it reads '{shown}'",
-            where=file.place(row),
-            hint=_decimal(shown)
-            or f"correct the cell or take the row out of the file; if it is no slip, {way}",
-        )
+    comma = _decimal(shown)
+    slip = survey.numbers > _SLIP * rows
+    if (slip or comma) and not (here and task == "classification"):
+        name = f"name it in categorical: {flow([survey.name])}"
+        way = f"if it is no slip, {'write task: classification' if here else name}"
+        told = f"column '{survey.name}' reads '{shown}', which is no number"
+        if slip:
+            told = (
+                f"column '{survey.name}' is a number in {survey.numbers:,} of {rows:,} rows, "
+                f"but here it reads '{shown}'"
+            )
+        remedy = comma or "correct the cell or take the row out of the file"
+        raise DataError(told, where=file.place(row), hint=f"{remedy}; {way}")
     return False
 
 
 def _decimal(shown: str) -> str:
-    if re.fullmatch(r"[+-]?[0-9.]+,[0-9]+", shown):
+    if re.fullmatch(r"[+-]?[0-9][0-9.]*(?:,[0-9]+)+(?:\.[0-9]+)?", shown):
         return "numbers have a decimal point here, and nothing between thousands"
     return ""
 
@@ -282,48 +291,16 @@ def _misread(names: Sequence[str], target: str, file: _File) -> str:
     if target in names:
         return ""
     if len(names) == 1:
-        for mark, written in ((",", '","'), (";", '";"'), ("\t", '"\\t"'), ("|", '"|"')):
+        for mark, written in (
+            (",", '","'),
+            (";", '";"'),
+            ("\t", '"\\t"'),
+            ("|", '"|"'),
+            (" ", '" "'),
+        ):
             if mark in names[0] and mark != file.separator:
                 return f"the columns are not divided by '{file.separator}': separator: {written}?"
     if any(map(_NUMBER.fullmatch, names)):
         shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
         return f"the first line has to name the columns; it reads: {shown}"
     return ""
-
-
-def _read_text(source: str) -> str:
-    """Raises DataError for a file that is not there, or no UTF-8 text."""
-    try:
-        content = Path(source).read_bytes()
-    except FileNotFoundError:
-        raise DataError("there is no such file", where=source) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=source) from error
-    for mark, what in _MARKS.items():
-        if content.startswith(mark):
-            raise DataError(f"no text, but {what}", where=source, hint=_HINTS.get(mark, ""))
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"not UTF-8 text: byte 0x{content[error.start]:02x} on this line",
-            where=f"{source}:{line}",
-            hint="convert it, such as with: iconv -f LATIN1 -t UTF-8 OLD.csv > NEW.csv",
-        ) from error
-
-
-_MARKS = {
-    b"PAR1": "a Parquet file",
-    b"PK\x03\x04": "an archive or a spreadsheet (.zip, .xlsx)",
-    b"\x1f\x8b": "a gzip archive",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
-_HINTS = {
-    b"PAR1": "read it with data: {name: parquet}",
-    b"PK\x03\x04": "unpack it, or save the sheet as CSV (UTF-8)",
-    b"\x1f\x8b": "unpack it with gunzip",
-    b"\xff\xfe": "save it as UTF-8",
-    b"\xfe\xff": "save it as UTF-8",
-}

@@ -21,6 +21,7 @@ from lrsearch.data.tables import (
     check_numbers,
     check_rows,
     choose_columns,
+    flow,
 )
 from lrsearch.errors import DataError
 
@@ -119,7 +120,7 @@ def _kind(name: str, cells: Any, source: str) -> str:
     raise DataError(
         f"column '{name}' holds {kind}: numbers, text and booleans can be used",
         where=source,
-        hint=f"drop it (drop: [{name}]), or write it as one of these",
+        hint=f"drop it (drop: {flow([name])}), or write it as one of these",
     )
 
 

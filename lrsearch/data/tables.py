@@ -19,6 +19,8 @@ Place = Callable[[int], str]
 
 MAX_CATEGORIES = 1000
 MAX_NUMBER = float(np.finfo(np.float32).max)
+_MOST_EXACT = 2.0**53
+"""From here on not every whole number has a float64 of its own."""
 _MANY_CLASSES = 20
 """More classes than these in whole numbers may well be a quantity."""
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "<na>", "+nan", "-nan"))
@@ -68,14 +70,15 @@ def first_rows(table: Table, count: int, where: str) -> Table:
     if count > rows:
         raise DataError(f"samples is {count}, the table has {rows} rows", where=where)
     y = table.y[:count]
-    if table.labels and np.all(y == y[0]):
-        only = table.labels[int(y[0])]
-        raise DataError(
-            f"the target '{table.names[2]}' holds one class only ('{only}') "
-            f"in its first {count} rows",
-            where=where,
-        )
+    _check_varied(table.names[2], y, table.labels, where, f" in its first {count} rows")
     return replace(table, numbers=table.numbers[:count], codes=table.codes[:count], y=y)
+
+
+def _check_varied(name: str, y: Array, labels: Sequence[str], where: str, rows: str = "") -> None:
+    """Raises DataError for a target that is the same in all of its rows."""
+    if np.all(y == y[0]):
+        what = f"one class only ('{labels[int(y[0])]}')" if labels else f"nothing but {y[0, 0]:g}"
+        raise DataError(f"the target '{name}' holds {what}{rows}", where=where)
 
 
 # what is wrong with columns
@@ -163,7 +166,7 @@ def check_gaps(gaps: Sequence[Gap], target: str, place: Place) -> None:
         more = f" and {len(others) - 10} more" if len(others) > 10 else ""
         text += f"; others with missing values: {listed}{more}"
     droppable = [gap.name for gap in (first, *others) if gap.name != target]
-    ways = [f"drop the column{'s' if len(droppable) > 1 else ''} (drop: {_flow(droppable)})"]
+    ways = [f"drop the column{'s' if len(droppable) > 1 else ''} (drop: {flow(droppable)})"]
     ways = ways if droppable and len(droppable) == len(gaps) and len(gaps) <= 10 else []
     ways.append("take those rows out of the file, or fill them in there; nothing is made up here")
     raise DataError(text, where=place(first.row), hint=", ".join(ways))
@@ -179,7 +182,7 @@ def check_numbers(name: str, numbers: Array, place: Place) -> None:
         raise DataError(
             f"column '{name}' holds {number:g}, which is {what}",
             where=place(row),
-            hint=f"correct or remove the row, or drop the column (drop: {_flow([name])})",
+            hint=f"correct or remove the row, or drop the column (drop: {flow([name])})",
         )
 
 
@@ -190,11 +193,11 @@ def check_categories(name: str, count: int, where: str) -> None:
             f"column '{name}' is text with more than {MAX_CATEGORIES:,} different values: "
             "too many for categories",
             where=where,
-            hint=f"a name, an id or a date says little: drop it (drop: {_flow([name])})",
+            hint=f"a name, an id or a date says little: drop it (drop: {flow([name])})",
         )
 
 
-def _flow(names: Sequence[str]) -> str:
+def flow(names: Sequence[str]) -> str:
     """Names as a YAML list."""
     plain = [
         name if name.replace("_", "").isalnum() and not name[0].isdigit() else json.dumps(name)
@@ -218,8 +221,9 @@ def assemble(
     columns: Sequence[Column], target: Column, whole: bool, task: str | None, place: Place
 ) -> Table:
     """The table of checked columns. `whole` says that a target of numbers is written as whole
-    numbers, which are classes unless `task` says otherwise. Raises DataError for a target
-    with one class, and for a class with one row."""
+    numbers, which are classes unless `task` says otherwise. Raises DataError for a target that
+    is the same everywhere, for a class with one row, and for classes that are too large numbers
+    to be told apart."""
     notes = []
     for column in columns:
         values = column.numbers if column.numbers is not None else column.codes
@@ -270,18 +274,28 @@ def _understand(
     target: Column, whole: bool, task: str | None, place: Place
 ) -> tuple[Array, tuple[str, ...]]:
     numbers, name = target.numbers, target.name
+    y: Array
     if numbers is not None and (task == "regression" or (task is None and not whole)):
-        return numbers.reshape(-1, 1), ()
+        y = numbers.reshape(-1, 1)
+        _check_varied(name, y, (), place(0))
+        return y, ()
     labels = target.categories
     if numbers is not None:
+        large = np.abs(numbers) >= _MOST_EXACT
+        if large.any():
+            raise DataError(
+                f"the target '{name}' has classes that are whole numbers from 2**53 on, "
+                "which are not told apart exactly",
+                where=place(int(large.argmax())),
+                hint="write them as text, such as with a letter before the number",
+            )
         values, y = np.unique(numbers, return_inverse=True)
         labels = tuple(f"{value:.0f}" if whole else f"{value:g}" for value in values)
     else:
         assert target.codes is not None
         y = target.codes
     y = y.reshape(-1).astype(np.int64)
-    if len(labels) < 2:
-        raise DataError(f"the target '{name}' holds one class only ('{labels[0]}')", where=place(0))
+    _check_varied(name, y, labels, place(0))
     counts = np.bincount(y, minlength=len(labels))
     if counts.min() < 2:
         rare = int(counts.argmin())

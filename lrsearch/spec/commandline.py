@@ -7,6 +7,8 @@ its word, whatever it contains.
 from __future__ import annotations
 
 import contextlib
+import glob
+import itertools
 import json
 import os
 import re
@@ -68,13 +70,46 @@ def as_text(value: Any) -> str:
 
 def named_files(config: Config) -> list[str]:
     """What of a resolved command may be the name of a file, as it stands there: each word, what
-    stands behind its `=`, and the files that `-m package.module` may mean. For a loop its class
-    path: both are what a trial key takes the content of."""
+    stands behind its `=`, the files that `-m package.module` may mean, and the same of the words
+    in `sh -c '...'`, but for those written to. For a loop its class path: both are what a trial
+    key takes the content of."""
     if "loop" in config:
         return [config["loop"]]
     values = {name: as_text(value) for name, value in config["params"].items()}
     words = fill(split_words(config["command"]), values)
     return list(dict.fromkeys(_candidates(words)))
+
+
+MAX_NAMES = 1000
+"""Combinations of values that are looked for in one word."""
+
+
+def possible_files(configs: Sequence[Config], folder: str) -> list[str]:
+    """What `named_files` may give for a point of a spec whose options and ends of ranges `configs`
+    show one by one: their values in any combination, and where these are numbers, what is in the
+    folder, since a range has others between its ends."""
+    found = dict.fromkeys(name for config in configs for name in named_files(config))
+    if "command" not in configs[0]:
+        return list(found)
+    values = {name: [config["params"][name] for config in configs] for name in configs[0]["params"]}
+    for template in _candidates(split_words(configs[0]["command"])):
+        names = [match[1] for match in _BRACES.finditer(template) if match[1] in values]
+        # Of a value alone any file would do; its options are named already.
+        if not names or template == f"{{{names[0]}}}":
+            continue
+        patterns = itertools.product(*(_patterns(values[name]) for name in names))
+        for given in itertools.islice(patterns, MAX_NAMES):
+            parts = dict(zip(names, given, strict=True))
+            (pattern,) = fill([glob.escape(template)], parts)
+            found |= dict.fromkeys(glob.iglob(pattern, root_dir=folder))  # noqa: PTH207
+    return list(found)
+
+
+def _patterns(values: Sequence[Any]) -> list[str]:
+    texts = list(dict.fromkeys(map(as_text, values)))
+    if len(texts) > 1 and all(type(value) in (int, float) for value in values):
+        return ["*"]
+    return [glob.escape(text) for text in texts]
 
 
 def _candidates(words: Sequence[str]) -> Iterator[str]:
@@ -86,7 +121,26 @@ def _candidates(words: Sequence[str]) -> Iterator[str]:
         if before == "-m":
             stem = word.replace(".", "/")
             yield from (f"{stem}.py", f"{stem}/__main__.py")
+        if _SCRIPT_OPTION.fullmatch(before):
+            yield from _candidates(_read_words(word))
         before = word
+
+
+_SCRIPT_OPTION = re.compile(r"-[a-z]*c")
+_REDIRECTION = re.compile(r"[<>&|]*>[<>&|]*|tee")
+
+
+def _read_words(script: str) -> list[str]:
+    """The words of a shell's script without those that it is told to write to; none where it is no
+    such script."""
+    lexer = shlex.shlex(script, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    try:
+        words = list(lexer)
+    except ValueError:
+        return []
+    pairs = zip(["", *words], words, strict=False)
+    return [word for before, word in pairs if not _REDIRECTION.fullmatch(before)]
 
 
 def check_program(config: Config, folder: str, where: str) -> None:
@@ -101,17 +155,31 @@ def check_program(config: Config, folder: str, where: str) -> None:
             hint = f"did you mean '{close}'?" if close else ""
             if path.is_file():
                 hint = f"there is one in the spec's folder: write ./{program}"
+            elif _VARIABLE.match(program):
+                hint = f"no shell runs the command: write env {program} ..."
+            elif program in _OF_THE_SHELL:
+                hint = "no shell runs the command: for one write sh -c '...'"
             raise UsageError(f"there is no program '{program}' on the PATH", where=where, hint=hint)
         return
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise UsageError(f"the program {program} {what} (seen from {folder})", where=where)
+        raise UsageError(
+            f"the program {program} {what} (seen from {folder})",
+            where=where,
+            hint="no shell runs the command: write out what ~ stands for"
+            if program.startswith("~")
+            else "",
+        )
     if not os.access(path, os.X_OK):
         raise UsageError(
             f"the program {program} is not executable",
             where=where,
             hint=f"name what runs it, such as python {program}, or chmod +x {program}",
         )
+
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_OF_THE_SHELL = (".", "cd", "eval", "exec", "export", "for", "if", "set", "source", "while")
 
 
 def _programs() -> list[str]:

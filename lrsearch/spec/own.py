@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import suggest
-from lrsearch.space import Dimension, Space
+from lrsearch.space import Dimension, Int, Space
 from lrsearch.spec.commandline import GIVEN, placeholders, split_words
 from lrsearch.spec.document import Path
 from lrsearch.spec.model import SCHEDULING, Own, complete_group
@@ -34,6 +34,7 @@ _RESERVED = (*GIVEN, "params", "metrics", "runs")
 _TIMEOUT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([smh])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _LONGEST = 1e9
+_BRACES = "write {{ and }} for braces"
 _SHELL = ("|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1")
 
 
@@ -68,7 +69,13 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
     _check_names(reader, params, dimensions)
     text = top[kind]
     if kind == "command":
-        _check_command(reader, text, params, dimensions)
+        # A block of YAML ends with a new line or without one.
+        text = text.strip() if isinstance(text, str) else text
+        # What is wrong with a parameter does not make its name unknown.
+        given = [
+            each for each in (top.get("search"), top.get("params")) if isinstance(each, Mapping)
+        ]
+        _check_command(reader, text, tuple(name for part in given for name in part), dimensions)
     elif reader.is_class_path(("loop",), text):
         reader.imports.append(text)
     metric, goal, at = _read_objective(reader, top.get("objective"))
@@ -78,7 +85,7 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
 
 
 def _check_command(
-    reader: Reader, text: Any, params: Mapping[str, Any], dimensions: Mapping[str, Dimension]
+    reader: Reader, text: Any, given: Sequence[str], dimensions: Mapping[str, Dimension]
 ) -> None:
     path: Path = ("command",)
     if not isinstance(text, str) or not text.strip():
@@ -92,14 +99,13 @@ def _check_command(
         words = split_words(text)
         names = placeholders(words)
     except ValueError as error:
-        brace = "brace" in str(error) or "lone" in str(error)
-        reader.fault(path, str(error), "write {{ and }} for braces" if brace else "")
+        reader.fault(path, str(error), _BRACES if "lone" in str(error) else "")
         return
-    known = (*dict.fromkeys((*dimensions, *params)), *GIVEN)
+    known = (*dict.fromkeys(given), *GIVEN)
     for name in names:
         if name not in known:
-            close = suggest(name, known)
-            reader.fault(path, f"unknown placeholder '{{{name}}}'", close)
+            hint = suggest(name, known) if _NAME.fullmatch(name) else _BRACES
+            reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
     for name in dimensions:
         if name not in names:
             variable = f"LRSEARCH_{name.upper()}"
@@ -204,9 +210,21 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
             scale = "log" if name in _RATES else "linear"
             kind = "float" if name in _RATES else "any"
             dimension = reader.dimension(path, Parameter(kind, scale=scale), value)
+            if isinstance(dimension, Int):
+                _note_whole(reader, name, dimension)
         if dimension is not None:
             found[name] = dimension
     return found
+
+
+def _note_whole(reader: Reader, name: str, dimension: Int) -> None:
+    """Where nobody knows what a parameter is, 0 and 1 may be meant as 0.0 and 1.0."""
+    low, high, points = dimension.low, dimension.high, dimension.points or 0
+    if high - low < 2 or points > high - low + 1:
+        reader.notes.append(
+            f"{name} is searched in whole numbers alone, since its ends are: for real ones write "
+            f"{{min: {float(low)}, max: {float(high)}}}"
+        )
 
 
 def _check_name(reader: Reader, path: Path, name: str) -> bool:

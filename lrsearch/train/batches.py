@@ -63,7 +63,7 @@ def shape_of(x: Tree) -> tuple[int, ...] | None:
 
 def join(trees: Sequence[Tree]) -> Tree:
     """The samples of trees of one form, one after the other."""
-    columns = zip(*([each for _, each in leaves(tree)] for tree in trees), strict=True)
+    columns = list(zip(*([each for _, each in leaves(tree)] for tree in trees), strict=True))
     joined = iter([torch.cat(column) for column in columns])
     return map_tree(lambda _: next(joined), trees[0])
 

@@ -19,14 +19,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from lrsearch.errors import ModelError, UsageError
-from lrsearch.spec.commandline import as_text, fill, named_files, split_words
+from lrsearch.spec.commandline import (
+    as_text,
+    fill,
+    named_files,
+    possible_files,
+    split_words,
+)
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import (
     Cohort,
@@ -63,7 +69,7 @@ MOST_METRICS = 200
 """Different metrics a trial may report."""
 
 MOST_ROWS = 10_000
-"""Rows of a curve; of more every other one is dropped."""
+"""Rows of a curve; of more every second, fourth, ... one is kept, and the last."""
 
 TRACE_LINES = 40
 """Lines of output that a failed trial keeps."""
@@ -76,6 +82,10 @@ _SHOWN = 0.2
 
 _CHUNK = 1 << 16
 
+_READ = 1 << 20
+"""Bytes of the file of metrics read at once: one that is written faster than it can be read must
+not hide the timeout."""
+
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 # preparing
@@ -87,9 +97,7 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     Raises UsageError for a device that makes no sense.
     """
     workplace = payload.workplace
-    hashes: dict[str, str] = {}
-    for config in payload.configs:
-        hashes |= file_hashes(config, workplace.folder)
+    hashes = hash_files(possible_files(payload.configs, workplace.folder), workplace.folder)
     device = find_device(workplace.device)
     yield make_facts("command", hashes, device, platform.processor() or platform.machine())
 
@@ -131,9 +139,14 @@ _seen: dict[tuple[str, int, int, int], str] = {}
 
 def file_hashes(config: Config, folder: str) -> dict[str, str]:
     """SHA-256 of each file under the folder that a resolved command names, by how it names it."""
+    return hash_files(named_files(config), folder)
+
+
+def hash_files(names: Sequence[str], folder: str) -> dict[str, str]:
+    """SHA-256 of each of the names that is a file under the folder."""
     root = Path(folder).resolve()
     found = {}
-    for name in named_files(config):
+    for name in names:
         try:
             path = (root / name).resolve()
             if not name or not path.is_relative_to(root) or not path.is_file():
@@ -164,20 +177,21 @@ def run(cohort: Cohort) -> Job:
             known = {name: cohort.source_hashes.get(name) for name in named_files(trial.config)}
             if cohort.source_hashes and found != {n: h for n, h in known.items() if h}:
                 names = sorted(n for n, h in known.items() if found.get(n) != h)
-                raise _changed(", ".join(names))
+                hint = "; if the trials write it, give each a name of its own: out-{trial}.txt"
+                raise _changed(", ".join(names), hint)
         yield from _run_trial(cohort, trial)
 
 
-def _changed(where: str) -> ModelError:
+def _changed(where: str, hint: str = "") -> ModelError:
     return ModelError(
         "it is not what the run began with: it changed meanwhile",
         where=where,
-        hint="start again to measure it as it is now",
+        hint=f"start again to measure it as it is now{hint}",
     )
 
 
 def _run_trial(cohort: Cohort, trial: Trial) -> Job:
-    course = Course(cohort.objective)
+    course = Course()
     begun, seconds = time.monotonic(), 0.0
     try:
         process = Process(cohort, trial)
@@ -269,6 +283,8 @@ def _judge(process: Process, course: Course, objective: Objective) -> tuple[Outc
         return Outcome.FAILED, process.error, process.tail()
     if kind == "signal":
         reason = f"killed by {_signal_name(int(detail))}"
+    elif kind == "stopped":
+        reason = "stopped from outside, by a signal to its keeper"
     elif kind == "exit":
         reason = f"exit code {detail}" + (f": {last}" if last else "")
     elif kind == "error":
@@ -322,6 +338,7 @@ class Process:
         self.status = ""
         self.error = ""
         self.over = False
+        self._behind = False
         self._lines: list[bytes] = []
         self._scratch = tempfile.mkdtemp(prefix="lrsearch-")
         try:
@@ -378,7 +395,7 @@ class Process:
 
     def wait(self, timeout: float) -> None:
         """Take in what comes first, for at most so many seconds."""
-        for key, _ in self._selector.select(timeout):
+        for key, _ in self._selector.select(0.0 if self._behind else timeout):
             descriptor = key.fd
             data = _read(descriptor)
             if data is None:
@@ -402,9 +419,14 @@ class Process:
                         break
                     stream.feed(data)
                 yield from self._take()
-        while data := self._file.read(_CHUNK):
+        # What is written after its end is not the command's; before it, more may come at any time.
+        limit = os.fstat(self._file.fileno()).st_size if drain else self._file.tell() + _READ
+        while (left := limit - self._file.tell()) > 0 and (
+            data := self._file.read(min(left, _CHUNK))
+        ):
             self._reported.feed(data)
             yield from self._take()
+        self._behind = left <= 0
         if drain:
             for stream in (self._out, self._reported):
                 stream.finish()
@@ -560,7 +582,6 @@ def _environment(cohort: Cohort, trial: Trial, scratch: str) -> dict[str, str]:
 class Course:
     """What a trial has reported so far. `fresh` says that there is something not yet passed on."""
 
-    objective: Objective
     step: int = 0
     last: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
@@ -568,28 +589,26 @@ class Course:
     fresh: bool = False
     _rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     _stride: int = 1
-    _count: int = 0
+    _begun: int = 0
 
     def take(self, message: Mapping[str, Any]) -> str:
-        """Take a line of metrics: its numbers, at its `step` or the next; why the training is
-        lost with it, or ""."""
+        """Take a line of metrics: its numbers, at its `step` (a whole number from 0) or the next;
+        why the training is lost with it, or ""."""
         numbers = {
             name: _number(value)
             for name, value in message.items()
-            if name != "step" and name.isprintable() and 0 < len(name) <= LONGEST_NAME
+            if name != "step" and is_name(name)
         }
         metrics = {name: value for name, value in numbers.items() if value is not None}
         if not metrics:
             return ""
         step = _number(message.get("step"))
-        whole = step is not None and math.isfinite(step) and 0 <= step < 2**53
+        whole = step is not None and step.is_integer() and 0 <= step < 2**53
         before, self.step = self.step, int(step) if whole and step is not None else self.step + 1
         if self._rows and self.step == before:
             self._rows[-1][1].update(metrics)
         else:
-            self._rows.append((self.step, dict(metrics)))
-            if len(self._rows) > MOST_ROWS:
-                del self._rows[:-1:2]
+            self._begin_row(metrics)
         self.fresh = True
         for name, value in metrics.items():
             self.last[name] = value
@@ -601,6 +620,16 @@ class Course:
                 if key not in self.best or beats(self.best[key]):
                     self.best[key], self.best_step[key] = value, self.step
         return ""
+
+    def _begin_row(self, metrics: Mapping[str, float]) -> None:
+        """Rows stay as far apart as the stride, from the first to the last, which always stays."""
+        if self._rows and (self._begun - 1) % self._stride:
+            self._rows.pop()
+        self._rows.append((self.step, dict(metrics)))
+        self._begun += 1
+        if len(self._rows) > MOST_ROWS:
+            self._stride *= 2
+            del self._rows[1:-1:2]
 
     def measured(self, trial: Trial) -> Measured:
         """The latest measurement."""
@@ -615,6 +644,11 @@ class Course:
         for name in self.last:
             curve[name] = [metrics.get(name, math.nan) for _, metrics in self._rows]
         return curve
+
+
+def is_name(name: str) -> bool:
+    """Whether a metric may be called that."""
+    return name.isprintable() and 0 < len(name) <= LONGEST_NAME
 
 
 def _number(value: Any) -> float | None:

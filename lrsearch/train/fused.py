@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,9 +19,11 @@ from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError
 from lrsearch.schedules import Array, Plateau
 from lrsearch.train import solo
+from lrsearch.train.batches import Batch
 from lrsearch.train.course import (
     BestSoFar,
     Course,
+    Data,
     Event,
     Replies,
     check_sources,
@@ -37,8 +40,7 @@ from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.stacked_optimizers import STACKED
-from lrsearch.train.streamed import REASON
-from lrsearch.train.tape import NotRecordable
+from lrsearch.train.streamed import Streamed, Window
 from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.trial import (
     Cohort,
@@ -164,16 +166,26 @@ def _tell_once(job: Turns) -> Turns:
 class Stream:
     """The batches of one data order, from some step on: several lanes may read one."""
 
-    def __init__(
-        self, samples: int, size: int, seed: int, device: torch.device, first: int = 0
-    ) -> None:
-        self._batches: Iterator[Tensor] = itertools.islice(
-            batches(samples, size, seed, device), first, None
-        )
+    def __init__(self, data: Data, size: int, seed: int, first: int = 0) -> None:
+        self.data, self.size, self.seed, self.first = data, size, seed, first
+
+    @cached_property
+    def _indices(self) -> Iterator[Tensor]:
+        order = batches(self.data.samples, self.size, self.seed, self.data.device)
+        return itertools.islice(order, self.first, None)
+
+    @cached_property
+    def _loaded(self) -> Iterator[Batch]:
+        assert isinstance(self.data, Streamed)
+        return self.data.batches(self.size, self.seed, self.first)
 
     def take(self, steps: int) -> Tensor:
         """Indices of the next so many batches, int64 [steps, batch]."""
-        return torch.stack(list(itertools.islice(self._batches, steps)))
+        return torch.stack(list(itertools.islice(self._indices, steps)))
+
+    def load(self) -> Batch:
+        """The next batch itself."""
+        return next(self._loaded)
 
 
 @dataclass(eq=False)
@@ -230,10 +242,11 @@ class _Session:
 
     def go(self, trials: list[Trial]) -> Turns:
         """Train the trials; what it raises leaves those that have not ended as they were."""
-        data = open_data(self.cohort, trials[0], self.device)
-        if not isinstance(data, Resident):
-            raise NotRecordable(REASON)
-        self.data = data
+        self.data = open_data(self.cohort, trials[0], self.device)
+        size = trials[0].config["train"]["batch_size"]
+        self.seen: Resident | Window = (
+            self.data if isinstance(self.data, Resident) else Window(self.data, size)
+        )
         self.config = trials[0].config
         self.criterion = self._make_criterion(self.config["train"])
         self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
@@ -290,7 +303,7 @@ class _Session:
             self._skeleton,
             self.config["train"],
             self.needs,
-            self.data,
+            self.seen,
             len(self.places),
             self.criterion,
         )
@@ -318,7 +331,7 @@ class _Session:
             if other is not None and same and other.stream is not None:
                 return other.stream
         size, seed = self.config["train"]["batch_size"], trial_seeds(lane.trial.seed).order
-        return Stream(self.data.samples, size, seed, self.device, lane.step)
+        return Stream(self.data, size, seed, lane.step)
 
     def _begin(self, trial: Trial) -> _Lane:
         train = trial.config["train"]
@@ -383,7 +396,6 @@ class _Session:
         steps = min(SEGMENT, *(lane.next_stop() - lane.step for lane in live))
         # Who stands in no place repeats a neighbour's batches and numbers, which is harmless.
         filled = [lane or live[0] for lane in self.places]
-        index = gather_batches([lane.stream for lane in filled if lane.stream is not None], steps)
         numbers = self.program.tabulate(
             [
                 (
@@ -394,11 +406,25 @@ class _Session:
                 for lane in filled
             ]
         )
-        self.program.advance(index, numbers)
+        self._step(filled, numbers)
         for lane in live:
             lane.step += steps
             lane.course.steps = lane.step
         self._charge(live, clock)
+
+    def _step(self, filled: Sequence[_Lane], numbers: Tensor) -> None:
+        """Make a program's steps with the next batches of who stands in its places."""
+        assert self.program is not None
+        streams = [lane.stream for lane in filled if lane.stream is not None]
+        if not isinstance(self.seen, Window):
+            self.program.advance(gather_batches(streams, len(numbers)), numbers)
+            return
+        distinct = list(dict.fromkeys(streams))
+        for row in torch.split(numbers, 1):
+            places = self.seen.show([each.load() for each in distinct], len(self.places))
+            index = [places[distinct.index(each)] for each in streams]
+            rows = index[0] if len(distinct) == 1 else torch.stack(index)
+            self.program.advance(rows.unsqueeze(0), row)
 
     def _charge(self, live: list[_Lane], clock: float) -> None:
         spent = time.perf_counter() - clock

@@ -4,8 +4,9 @@ Started by `commands` as a script, `keeper.py STATUS SCRATCH GRACE WORD...`, wit
 standard library, in the command's folder and with its environment, stdout and stderr. Its stdin is
 the lifeline: when that ends, because the trial is to stop or the worker is dead, the command's
 group gets SIGTERM and, GRACE seconds later, SIGKILL. How the command ended is written to the
-descriptor STATUS behind its process id: `4711 exit 3`, `4711 signal 11`, or `0 error TEXT`. What
-a command leaves running goes the same way. Last the folder SCRATCH is deleted.
+descriptor STATUS behind its process id: `4711 exit 3`, `4711 signal 11`, `4711 stopped` where it
+was ended, or `0 error TEXT`. What a command leaves running goes the same way, on Linux even what
+has left its group (a daemon). Last the folder SCRATCH is deleted.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 _POLL = 0.02
+
+_KILLED = 1.0
+"""Seconds in which what is killed has to be gone."""
 
 
 def main() -> None:
@@ -35,6 +41,7 @@ def main() -> None:
         signal.signal(number, lambda received, _: asked.append(received))
     # A worker ignores it, and what is ignored stays so in a child.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _adopt()
     try:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
     except OSError as error:
@@ -51,14 +58,16 @@ def main() -> None:
             if waking in ready:
                 with contextlib.suppress(BlockingIOError):
                     os.read(waking, 4096)
+                _orphans(process)
             if 0 in ready:
                 break
         code = process.poll()
-        if code is not None:
-            _tell_code(status, code)
-        _end_group(process, grace)
-        if code is None:
-            _tell_code(status, process.wait())
+        # One that leaves in order when it is told to exits with 0, too, and has not trained.
+        if code is not None and not asked:
+            _tell_end(status, f" signal {-code}" if code < 0 else f" exit {code}")
+        _end_all(process, grace)
+        if code is None or asked:
+            _tell_end(status, " stopped")
     os.read(0, 1)  # The worker has read all that it wants when it closes the lifeline.
     shutil.rmtree(scratch, ignore_errors=True)
 
@@ -68,29 +77,72 @@ def _tell(status: int, text: str) -> None:
         os.write(status, text.encode())
 
 
-def _tell_code(status: int, code: int) -> None:
-    _tell(status, f" signal {-code}" if code < 0 else f" exit {code}")
+def _tell_end(status: int, text: str) -> None:
+    _tell(status, text)
     os.close(status)
 
 
-def _end_group(process: subprocess.Popen[bytes], grace: float) -> None:
-    """Have the whole group leave, and end what has not left after `grace` seconds."""
+def _adopt() -> None:
+    """Where the system can, become the parent of what the command leaves without one."""
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError, AttributeError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def _orphans(process: subprocess.Popen[bytes]) -> list[int]:
+    """The processes left to this one that still run; those that do not are buried."""
+    try:
+        listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii")
+    except OSError:  # Another system, or one that keeps no such file.
+        return []
+    found = []
+    for child in map(int, listed.split()):
+        if child != process.pid:
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(child, os.WNOHANG) == (0, 0):
+                    found.append(child)
+    return found
+
+
+def _end_all(process: subprocess.Popen[bytes], grace: float) -> None:
+    """Have the whole group leave, with all that has been left to this process, and end what has
+    not left after `grace` seconds."""
     deadline = time.monotonic() + grace
-    for number in (signal.SIGTERM, signal.SIGCONT):  # One that is stopped cannot leave.
-        if not _signal(process.pid, number):
-            return
-    while _signal(process.pid, 0):
+    told: set[int] = set()
+    while time.monotonic() < deadline + _KILLED:
         process.poll()
-        if time.monotonic() > deadline:
-            _signal(process.pid, signal.SIGKILL)
-            return
+        orphans = _orphans(process)
+        if not _signal(os.killpg, process.pid, 0):
+            if not orphans:
+                return
+        elif time.monotonic() > deadline:
+            _signal(os.killpg, process.pid, signal.SIGKILL)
+        elif process.pid not in told:
+            told.add(process.pid)
+            _ask(os.killpg, process.pid)
+        for orphan in orphans:
+            if time.monotonic() > deadline:
+                _signal(os.kill, orphan, signal.SIGKILL)
+            elif orphan not in told:
+                told.add(orphan)
+                _ask(os.kill, orphan)
         time.sleep(_POLL)
 
 
-def _signal(group: int, number: int) -> bool:
-    """Signal a group; False where there is nobody left in it."""
+def _ask(send: Callable[[int, int], None], whom: int) -> None:
+    _signal(send, whom, signal.SIGTERM)
+    _signal(send, whom, signal.SIGCONT)  # One that is stopped cannot leave.
+
+
+def _signal(send: Callable[[int, int], None], whom: int, number: int) -> bool:
+    """Signal a group (os.killpg) or a process (os.kill); False where there is nobody."""
     try:
-        os.killpg(group, number)
+        send(whom, number)
     except (ProcessLookupError, PermissionError):  # The latter where all are dead, on macOS.
         return False
     return True

@@ -13,19 +13,22 @@ import os
 import signal
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
-from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import LrsearchError, Stopped
 from lrsearch.schedules import multipliers
+from lrsearch.train.commands import LONGEST_NAME, is_name
 from lrsearch.train.device import find_device
 from lrsearch.train.importing import importable, source_hashes
 from lrsearch.train.loops import find_loop
 from lrsearch.train.randomness import seed_everything
 from lrsearch.trial import Workplace
+
+_STOP = {signal.SIGTERM}
 
 
 class LoopTrial:
@@ -43,11 +46,22 @@ class LoopTrial:
         self.number: int = task["number"]
         self.run: str = task["run"]
         self._reports = reports
-        self._stopped = False
+        self.stopped = False
         signal.signal(signal.SIGTERM, self._stop)
+        # What the loop forks has to end by SIGTERM, as pools expect, and from its first moment.
+        os.register_at_fork(
+            before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _STOP),
+            after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOP),
+            after_in_child=self._forked,
+        )
 
     def _stop(self, *_: object) -> None:
-        self._stopped = True
+        self.stopped = True
+
+    def _forked(self) -> None:
+        if signal.getsignal(signal.SIGTERM) == self._stop:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
 
     def lr_at(self, step: int, total: int) -> float:
         """The learning rate of a step (from 0) of `total`: the parameter `lr`, times the schedule
@@ -75,20 +89,29 @@ class LoopTrial:
 
         Raises Stopped when the trial is to stop, TypeError or ValueError for what is no metric.
         """
-        whole = operator.index(step)
+        try:
+            whole = operator.index(step)
+        except TypeError:
+            message = f"report: a step is a whole number, not {type(step).__name__}"
+            raise TypeError(message) from None
         if whole < 0:
             raise ValueError(f"report: a step is a whole number from 0, not {whole}")
         if not metrics:
             raise ValueError("report: no metric is given, such as report(step, loss=0.5)")
         values = {}
         for name, value in metrics.items():
+            if not is_name(name):
+                allowed = f"1 to {LONGEST_NAME} printable characters"
+                raise ValueError(f"report: a metric's name has {allowed}: {name!r}")
             try:
                 values[name] = float(value)
             except (TypeError, ValueError):
                 message = f"report: {name} is no number but {type(value).__name__}"
                 raise TypeError(message) from None
-        print(json.dumps({"step": whole, **values}), file=self._reports, flush=True)
-        if self._stopped:
+        # In one piece: threads, and processes that the loop forks, may report at the same time.
+        self._reports.write(json.dumps({"step": whole, **values}) + "\n")
+        self._reports.flush()
+        if self.stopped:
             raise Stopped("the trial is to stop")
 
 
@@ -98,15 +121,15 @@ def main() -> None:
     task = json.loads(sys.argv[1])
     params = json.loads(Path(os.environ["LRSEARCH_PARAMS"]).read_text("utf-8"))
     workplace = Workplace(task["device"], task["folder"], tuple(task["allowed"]))
-    with (
-        Path(os.environ["LRSEARCH_METRICS"]).open("a", encoding="utf-8") as reports,
-        importable(workplace),
-    ):
+    # Open to the end of the process: a thread may outlive the function, and report.
+    reports = Path(os.environ["LRSEARCH_METRICS"]).open("a", encoding="utf-8")  # noqa: SIM115
 
-        def say(kind: str, text: str) -> None:
-            print(json.dumps(["lrsearch", kind, text]), file=reports, flush=True)
+    def say(kind: str, text: str) -> None:
+        print(json.dumps(["lrsearch", kind, text]), file=reports, flush=True)
 
+    with importable(workplace):
         try:
+            seed_everything(task["seed"])  # A module may draw when it is imported, too.
             loop = find_loop(task["loop"], workplace)
             found = source_hashes([task["loop"]], workplace).get(task["loop"])
             if found != task["hash"]:
@@ -114,18 +137,27 @@ def main() -> None:
                 sys.exit(1)
             trial = LoopTrial(task, params, reports)
             seed_everything(trial.seed)
-            loop(trial)
-        except Stopped:
-            return
+            try:
+                loop(trial)
+            except Stopped:
+                if not trial.stopped:
+                    say("raised", _UNASKED)
+                    sys.exit(1)
+            if trial.stopped:
+                # Whoever stopped it knows how it ended. If nobody did, it has not trained.
+                say("raised", "stopped from outside, by SIGTERM")
+                sys.exit(1)
         except LrsearchError as error:
             say("raised", str(error))
             sys.exit(1)
-        except Exception as error:
-            if is_interrupt(error):
-                raise
+        # A person's Ctrl-C does not reach this process: an interrupt is the loop's own.
+        except (Exception, KeyboardInterrupt) as error:
             traceback.print_exc()
-            say("raised", f"{type(error).__name__}: {error}")
+            say("raised", f"{type(error).__name__}: {error}" if str(error) else repr(error))
             sys.exit(1)
+
+
+_UNASKED = "it raised lrsearch.Stopped, though nobody stops it: to end earlier, return"
 
 
 if __name__ == "__main__":

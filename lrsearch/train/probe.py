@@ -22,7 +22,8 @@ from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.solo import Training, build
 from lrsearch.train.stacked_optimizers import STACKED
-from lrsearch.train.streamed import REASON
+from lrsearch.train.streamed import Streamed
+from lrsearch.train.tape import NotRecordable
 from lrsearch.train.timetable import evaluation_steps, learning_rates
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Plan, Planned, Probe
@@ -59,13 +60,15 @@ def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
     steps = max(payload.share, payload.expected) * evaluation_steps(train, data.samples)[-1]
     if payload.engine == "auto" and steps < WORTH_STEPS:
         return Planned(Plan("solo", 1, ""))
-    if not isinstance(data, Resident):
-        return Planned(Plan("solo", 1, REASON))
     try:
+        if isinstance(data, Streamed):
+            data = Resident(**data.sample(train["batch_size"]))
         reason = refuse(payload.trials, data, payload.workplace)
         if reason:
             return Planned(Plan("solo", 1, reason))
         return _Measurer(payload, data, device, steps).choose()
+    except NotRecordable as error:
+        return Planned(Plan("solo", 1, str(error)))
     except BaseException as error:  # A user's code may raise anything.
         if is_interrupt(error):
             raise
@@ -145,7 +148,7 @@ class _Measurer:
         Skeleton(self.model).load(self.state)
         self.model.train()
         training = Training(self.model, self.train, self.payload.workplace, self.criterion)
-        rate = float(learning_rates(self.train, self.data.samples, self.payload.workplace)[0])
+        rate = float(learning_rates(self.train, self.data.epoch_samples, self.payload.workplace)[0])
 
         def step() -> None:
             training.compute_gradients(take(self.data.train, self.batch))
@@ -166,7 +169,7 @@ class _Measurer:
         place = self.payload.workplace
         rows = []
         for train in (each.config["train"] for each in chosen):
-            rates = learning_rates(train, self.data.samples, place)[:1]
+            rates = learning_rates(train, self.data.epoch_samples, place)[:1]
             rows.append((train, program.curves(train, rates), 0))
         numbers = program.tabulate(rows)
         index = self.batch.unsqueeze(0)

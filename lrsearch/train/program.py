@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.schedules import Array
 from lrsearch.train.averaging import normalizing, recalibration_batches
-from lrsearch.train.batches import Batch, take
+from lrsearch.train.batches import Batch, join, take
 from lrsearch.train.criterion import Criterion, lane_of
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters, weight_decays
@@ -27,6 +27,7 @@ from lrsearch.train.resident import Resident
 from lrsearch.train.rules import Noise, Rules
 from lrsearch.train.stacked import LANE, beside
 from lrsearch.train.stacked_optimizers import STACKED, clip_gradients
+from lrsearch.train.streamed import Window
 from lrsearch.train.tape import Tape, record
 
 CHUNK = 512
@@ -129,7 +130,7 @@ class Program:
         skeleton: Skeleton,
         train: Mapping[str, Any],
         needs: frozenset[str],
-        data: Resident,
+        data: Resident | Window,
         lanes: int,
         criterion: Criterion | None = None,
     ) -> None:
@@ -157,7 +158,7 @@ class Program:
         self.generators = [torch.Generator(self.device) for _ in range(lanes)]
         self._steps: dict[int, _Recorded] = {}
         self._evaluators: dict[int, _Evaluator] = {}
-        self._forwards: dict[tuple[int, int], tuple[Tape, Tree]] = {}
+        self._forwards: dict[tuple[object, ...], tuple[Tape, Tree]] = {}
         self.weights = first.new_zeros(lanes)
         """Of the optimizer's `average`."""
         self._averaged: dict[int, tuple[_Evaluator, int]] = {}
@@ -513,35 +514,40 @@ class Program:
 
         def sums(*given: Tensor) -> list[Tensor]:
             rest = iter(given)
-            batch = Batch(*(map_tree(lambda _: next(rest), part) for part in self.data.validation))
-            found, outputs = self._sums(lanes, parameters, fixed, batch)
+            seen = Batch(*(map_tree(lambda _: next(rest), part) for part in form))
+            found, outputs = self._sums(lanes, parameters, fixed, seen)
             outline.append(outputs)
             return [found, *(each for _, each in leaves(outputs))]
 
         self.skeleton.model.eval()
         totals: list[Tensor] = []
         seen: list[list[Tensor]] = []
+        targets: list[Tree] = []
         for batch in self.data.validation_batches(size):
+            form = batch
             inputs = [each for _, each in leaves(tuple(batch))]
-            known = self._forwards.get((lanes, batch.samples))
+            key = (lanes, *(tuple(each.shape) for each in inputs))
+            known = self._forwards.get(key)
             if known is None:
                 static = [*parameters.values(), *fixed.values()]
                 with torch.no_grad(), _no_fastpath():
                     tape, out = record(sums, inputs, static)
-                self._forwards[lanes, batch.samples] = tape, outline[-1]
+                self._forwards[key] = tape, outline[-1]
             else:
                 out = known[0].replay(*inputs)
             totals.append(out[0])
+            if self.criterion.measures:
+                targets.append(batch.y)
             seen.append(out[1:])
         total = torch.stack(totals).sum(0)
         if not self.criterion.measures:
             return total
         with torch.no_grad():
             joined = iter([torch.cat(each, 1) for each in zip(*seen, strict=True)])
-            form = next(iter(self._forwards.values()))[1]
-            outputs = map_tree(lambda _: next(joined), form)
+            outputs = map_tree(lambda _: next(joined), next(iter(self._forwards.values()))[1])
+            whole = join(targets)
             values = [
-                torch.stack(self.criterion.measure(lane_of(outputs, lane), self.data.y_validation))
+                torch.stack(self.criterion.measure(lane_of(outputs, lane), whole))
                 for lane in range(lanes)
             ]
         return torch.cat([total, torch.stack(values).to(total)], 1)

@@ -37,7 +37,8 @@ class Resident:
     """One fold's training and validation split as tensors: inputs float32 [samples, ...], classes
     int64 [samples] or scaled targets float32 [samples, outputs]; of text both int64 [samples,
     context]; of a function of the user's trees of any tensors. For a step of the user's all that a
-    sample has is in `x`, the inputs of two alone in `inputs`. `scale` and `spread` are those of
+    sample has is in `x`, the inputs of two alone in `inputs`. Where these are but a few samples of
+    a stream, `epoch` is how many there are. `scale` and `spread` are those of
     `metrics.regression_metrics`, empty for classes."""
 
     x_train: Tree
@@ -51,6 +52,7 @@ class Resident:
     w_train: Any = NOTHING
     w_validation: Any = NOTHING
     inputs: Tree | None = None
+    epoch: int | None = None
 
     @property
     def train(self) -> Batch:
@@ -66,6 +68,11 @@ class Resident:
     def samples(self) -> int:
         """Size of the training split."""
         return count(self.x_train)
+
+    @property
+    def epoch_samples(self) -> int:
+        """The samples that epochs are counted by."""
+        return self.samples if self.epoch is None else self.epoch
 
     @property
     def validation_samples(self) -> int:

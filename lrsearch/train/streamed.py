@@ -5,27 +5,32 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from lrsearch import data
 from lrsearch.data.parts import Part, Stream, divide
-from lrsearch.data.trees import Tree, map_tree
+from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.errors import DataError, ModelError
 from lrsearch.train.averaging import BATCHES, recalibration_batches
-from lrsearch.train.batches import NOTHING, Batch
+from lrsearch.train.batches import NOTHING, Batch, join
 from lrsearch.train.randomness import batches, seed_everything
+from lrsearch.train.tape import NotRecordable
+
+SAMPLED = 4
+"""Batches that lanes are tried on."""
 
 CHUNK = 64
 """Samples per forward pass of an evaluation."""
 
-REASON = "its samples are loaded batch by batch"
+OWN_ORDER = "its DataLoader has an order of its own"
+SHAPES = "its batches differ in shape"
 """Why such data train alone."""
 
 
@@ -71,14 +76,15 @@ class Streamed:
         """Samples per forward pass of an evaluation."""
         return min(most, CHUNK)
 
-    def batches(self, size: int, seed: int) -> Iterator[Batch]:
-        """Batches of the training split in the order of a seed, without end; of a loader with its
-        own order those it gives."""
+    def batches(self, size: int, seed: int, first: int = 0) -> Iterator[Batch]:
+        """Batches of the training split in the order of a seed, without end, from the `first` on;
+        of a loader with its own order those it gives."""
         stream, index = self._train.stream, self._train.index
         if stream.make is not None:
-            return self._own_batches(stream, size, seed)
+            return itertools.islice(self._own_batches(stream, size, seed), first, None)
         order = batches(len(index), size, seed, torch.device("cpu"))
-        return self._load(stream, (index[each.numpy()] for each in order), seed)
+        later = itertools.islice(order, first, None)
+        return self._load(stream, (index[each.numpy()] for each in later), seed, first)
 
     def calibration(self, size: int) -> Iterator[Batch]:
         """The batches that `averaging` gathers statistics from."""
@@ -110,18 +116,43 @@ class Streamed:
         their entries unless the loss is built in."""
         return float(len(self._validation))
 
+    def sample(self, size: int) -> dict[str, Any]:
+        """Some batches, as the fields of a `Resident`, to try lanes on. Raises NotRecordable for
+        data that no lanes can share."""
+        if self._train.stream.make is not None:
+            raise NotRecordable(OWN_ORDER)
+        parts = list(itertools.islice(self.batches(size, 0), SAMPLED))
+        held = next(self.validation_batches(self.chunk(CHUNK)))
+        if len({str([each.shape for _, each in leaves(tuple(part))]) for part in parts}) > 1:
+            raise NotRecordable(SHAPES)
+        x, y, weight = (join([part[place] for part in parts]) for place in range(3))
+        return {
+            "x_train": x,
+            "y_train": y,
+            "w_train": weight,
+            "x_validation": held.x,
+            "y_validation": held.y,
+            "w_validation": held.weight,
+            "task": self.task,
+            "outputs": self.outputs,
+            "inputs": self._example,
+            "epoch": self.samples,
+        }
+
     # loading
 
-    def _load(self, stream: Stream, indices: Any, seed: int) -> Iterator[Batch]:
-        """Batches of these samples each, by the stream's workers."""
-        samples = _Samples(stream)
+    def _load(
+        self, stream: Stream, indices: Iterable[Any], seed: int, first: int = 0
+    ) -> Iterator[Batch]:
+        """Batches of these samples each, by the stream's workers. What is drawn at random on the
+        way follows from the seed and the batch's number, whoever loads it."""
+        samples = _Samples(stream, seed)
         loader: DataLoader[Any] = DataLoader(
             samples,
-            batch_sampler=_Order(indices),
-            collate_fn=stream.collate,
+            batch_sampler=_Order(indices, first),
+            collate_fn=_as_it_is,
             num_workers=stream.workers,
             pin_memory=self.device.type == "cuda",
-            generator=torch.Generator().manual_seed(seed),
         )
         for each in loader:
             samples.check()
@@ -188,17 +219,27 @@ def _check_classes(y: Tensor, classes: int) -> None:
         raise ModelError(f"a target is {wrong}; the {classes} classes are 0 to {classes - 1}")
 
 
-class _Samples(Dataset[Any]):
-    """A stream's dataset, whose length must stay what it was."""
+def _as_it_is(loaded: Any) -> Any:
+    """A batch that is collated already."""
+    return loaded
 
-    def __init__(self, stream: Stream) -> None:
-        self.dataset, self.size = stream.dataset, len(stream)
+
+class _Samples(Dataset[Any]):
+    """A stream's dataset, whose length must stay what it was. It is asked for whole batches, by
+    their number and their samples' indices."""
+
+    def __init__(self, stream: Stream, seed: int) -> None:
+        self.dataset, self.size, self.seed = stream.dataset, len(stream), seed
+        self.collate = stream.collate or default_collate
 
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(self, index: int) -> Any:
-        return self.dataset[int(index)]
+    def __getitems__(self, keys: list[tuple[int, int]]) -> Any:
+        number = keys[0][0]
+        mixed = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)[0]
+        with _Aside(int(mixed >> 1)):
+            return self.collate([self.dataset[index] for _, index in keys])
 
     def check(self) -> None:
         """Raises ModelError where the length is not what it was."""
@@ -209,14 +250,59 @@ class _Samples(Dataset[Any]):
             )
 
 
-class _Order:
+class _Order(Sampler[list[Any]]):
     """Which samples make each batch, for a DataLoader's `batch_sampler`."""
 
-    def __init__(self, indices: Iterable[Any]) -> None:
-        self.indices = indices
+    def __init__(self, indices: Iterable[Any], first: int) -> None:
+        self.indices, self.first = indices, first
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return (each.tolist() for each in self.indices)
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for number, index in enumerate(self.indices, self.first):
+            yield [(number, place) for place in index.tolist()]
+
+
+class Window:
+    """The batches of a step in the lanes of a program, in memory that stays where it is. Of the
+    interface of `resident.Resident` what a program uses."""
+
+    def __init__(self, data: Streamed, size: int) -> None:
+        self.data, self.size = data, size
+        self.task, self.outputs, self.device = data.task, data.outputs, data.device
+        self.samples = data.samples
+        self.train = Batch(())
+        self._slots = 0
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Those that stay."""
+        return [each for _, each in leaves(tuple(self.train))]
+
+    def chunk(self, most: int) -> int:
+        """Samples per forward pass of an evaluation."""
+        return self.data.chunk(most)
+
+    def validation_batches(self, size: int) -> Iterator[Batch]:
+        """The validation split, so many samples at a time."""
+        return self.data.validation_batches(size)
+
+    def show(self, loaded: Sequence[Batch], lanes: int) -> list[Tensor]:
+        """Have the batches of a step in the window, of at most so many; where each is in it, int64
+        [batch]. Raises NotRecordable for batches of several shapes."""
+        if not self._slots:
+            self._slots = lanes
+            self.train = Batch(*(map_tree(self._make_room, part) for part in loaded[0]))
+        for place, batch in enumerate(loaded):
+            pairs = zip(self.tensors, leaves(tuple(batch)), strict=True)
+            for room, (_, each) in pairs:
+                view = room[place * self.size : (place + 1) * self.size]
+                if view.shape != each.shape:
+                    raise NotRecordable(SHAPES)
+                view.copy_(each)
+        rows = torch.arange(self._slots * self.size, device=self.device)
+        return list(torch.split(rows, self.size)[: len(loaded)])
+
+    def _make_room(self, each: Tensor) -> Tensor:
+        return each.new_zeros((self._slots * self.size, *each.shape[1:]))
 
 
 class _Aside:

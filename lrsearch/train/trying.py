@@ -89,6 +89,10 @@ def refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str
     optimizer = train["optimizer"]
     if optimizer.get("name") not in STACKED:
         return f"{optimizer.get('class_path') or optimizer['name']} has no form for lanes"
+    if data.epoch is not None and STACKED[optimizer["name"]].average is not None:
+        return (
+            f"{optimizer['name']} is evaluated elsewhere, and its samples are loaded for each step"
+        )
     own = train["precision"]
     for each in dict.fromkeys(("float32", own)):
         if reason := _refuse([_with_precision(trial, each) for trial in trials], data, workplace):
@@ -284,7 +288,7 @@ class _Trial:
         rows = []
         for train in (self.trains[lane] for lane in lanes):
             # A training may end sooner than the trying.
-            rates = learning_rates(train, self.data.samples, self.workplace)
+            rates = learning_rates(train, self.data.epoch_samples, self.workplace)
             curves = program.curves(train, np.pad(rates, (0, STEPS), mode="edge"))
             rows.append((train, [each[step : step + 1] for each in curves], step))
         return program.tabulate(rows)

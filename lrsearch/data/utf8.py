@@ -1,0 +1,57 @@
+"""Text files, and what else a file may be that is taken for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lrsearch.errors import DataError
+
+_OTHERS = {
+    b"PAR1": ("a Parquet file", "read it with data: {name: parquet}"),
+    b"PK\x03\x04": ("an archive or a spreadsheet (.zip, .xlsx)", "unpack it, or save it as text"),
+    b"\x1f\x8b": ("a gzip archive", "unpack it with gunzip"),
+    b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
+}
+"""What a file that begins with these bytes is, and what to do about it."""
+
+
+def read_utf8(source: str) -> str:
+    """The text of a UTF-8 file, a byte order mark taken off and line ends as they are.
+
+    Raises DataError for a file that is not there, empty, or no such text.
+    """
+    try:
+        content = Path(source).read_bytes()
+    except FileNotFoundError:
+        raise DataError("there is no such file", where=source) from None
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or "not enough memory"
+        raise DataError(f"the file cannot be read: {reason}", where=source) from error
+    if not content:
+        raise DataError("the file is empty", where=source)
+    for mark, (what, hint) in _OTHERS.items():
+        if content.startswith(mark):
+            raise DataError(f"no text, but {what}", where=source, hint=hint)
+    zero = content.find(b"\0")
+    if zero >= 0:
+        raise DataError(
+            "not UTF-8 text: a zero byte on this line",
+            where=_place(source, content, zero),
+            hint="if it is UTF-16, convert it: iconv -f UTF-16LE -t UTF-8 OLD > NEW",
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # Where it starts is counted behind the mark.
+        start = len(content) - len(error.object) + error.start
+        raise DataError(
+            f"not UTF-8 text: byte 0x{content[start]:02x} on this line",
+            where=_place(source, content, start),
+            hint="convert it, such as with: iconv -f LATIN1 -t UTF-8 OLD > NEW",
+        ) from error
+
+
+def _place(source: str, content: bytes, at: int) -> str:
+    line = content.count(b"\n", 0, at) + 1
+    return f"{source}:{line}"

@@ -1,0 +1,208 @@
+"""The examples for Hugging Face's Trainer and for Lightning: trained, stopped and failing."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from lrsearch import Stopped
+from lrsearch.cli import app
+from lrsearch.store import read
+from lrsearch.train import commands
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Objective,
+    Outcome,
+    Plan,
+    Reached,
+    Trial,
+    Verdict,
+    Workplace,
+)
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Example:
+    """An example, with what it needs, parameters that train, and one that its code refuses."""
+
+    name: str
+    needs: tuple[str, ...]
+    params: dict[str, Any]
+    """They train in a second."""
+    metrics: tuple[str, ...]
+    steps: list[int]
+    """At which those are evaluated."""
+    least: float
+    """What the objective reaches."""
+    searched: str
+    """A parameter with `nosuch` for a value."""
+    reason: str
+    """How that fails,"""
+    place: str
+    """and where."""
+    longer: dict[str, Any]
+    """What makes it go on for minutes."""
+
+    @property
+    def module(self) -> str:
+        return f"{self.name}_loop"
+
+
+TRAINER = Example(
+    name="trainer",
+    needs=("transformers", "accelerate"),
+    params={
+        "learning_rate": 0.002,
+        "per_device_train_batch_size": 16,
+        "num_train_epochs": 2,
+        "warmup_steps": 20,
+        "lr_scheduler_type": "linear",
+    },
+    metrics=("eval_accuracy", "eval_loss"),
+    steps=[140, 280],
+    least=0.3,  # Of seven classes.
+    searched="lr_scheduler_type",
+    reason="ValueError: nosuch is not a valid SchedulerType",
+    place="training_args.py",
+    longer={"num_train_epochs": 1000},
+)
+
+LIGHTNING = Example(
+    name="lightning",
+    needs=("lightning",),
+    params={"lr": 0.01, "batch_size": 32, "epochs": 2, "optimizer": "AdamW"},
+    metrics=("accuracy", "loss"),
+    steps=[45, 90],
+    least=0.9,
+    searched="optimizer",
+    reason="AttributeError: module 'torch.optim' has no attribute nosuch",
+    place="in configure_optimizers",
+    longer={"epochs": 10_000},
+)
+
+
+@pytest.fixture(params=[TRAINER, LIGHTNING], ids=lambda each: each.name)
+def example(request: pytest.FixtureRequest) -> Example:
+    for module in request.param.needs:
+        pytest.importorskip(module)
+    found: Example = request.param
+    return found
+
+
+@pytest.fixture
+def folder(example: Example, tmp_path: Path) -> Path:
+    """A folder with the example's two files."""
+    for file in (f"{example.name}.yaml", f"{example.module}.py"):
+        shutil.copy(ROOT / "configs" / file, tmp_path)
+    return tmp_path
+
+
+def test_an_example_trains_and_what_fails_says_why(example: Example, folder: Path) -> None:
+    spec = f"{example.name}.yaml"
+    grid = f"grid configs/{spec} --allow-import {example.module}"
+    assert f"lrsearch {grid}" in (ROOT / "README.md").read_text()
+    search = {example.searched: [example.params[example.searched], "nosuch"]}
+    arguments = [
+        *("grid", folder / spec, "--allow-import", example.module, "--json"),
+        *("--runs", folder / "runs", "--executor", "inline", "--device", "cpu"),
+        *("--set", f"params={json.dumps(example.params)}"),
+        *("--set", f"search={json.dumps(search)}"),
+    ]
+    done = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["best"]["objective"] > example.least
+
+    history = read(folder / "runs" / example.name)
+    found = {
+        history.trials[number].config["params"][example.searched]: (number, result)
+        for number, result in history.results.items()
+    }
+    number, trained = found[example.params[example.searched]]
+    assert trained.outcome is Outcome.COMPLETED and trained.steps == example.steps[-1]
+    curve = json.loads((folder / f"runs/{example.name}/curves/{number:06}.json").read_text())
+    assert curve["step"] == example.steps, "and a sanity check before training is none"
+    assert sorted(curve) == sorted(["step", *example.metrics])
+    _, failed = found["nosuch"]
+    assert failed.outcome is Outcome.FAILED
+    assert failed.reason.replace("'nosuch'", "nosuch", 1).startswith(example.reason), failed.reason
+    assert example.place in failed.traceback
+    left = {path.name for path in folder.iterdir()} - {"__pycache__"}
+    assert left == {spec, f"{example.module}.py", "runs"}, "nothing is left behind"
+
+
+def test_a_verdict_stops_an_example(example: Example, folder: Path) -> None:
+    from lrsearch.train.importing import forget_imports, source_hashes
+
+    path = f"{example.module}.train"
+    workplace = Workplace("cpu", str(folder), (example.module,))
+    forget_imports()
+    trial = Trial(1, "", {"loop": path, "params": example.params | example.longer}, seed=0)
+    cohort = Cohort(
+        (trial,),
+        Plan(),
+        workplace,
+        Objective(example.metrics[0], "max"),
+        rungs=(1,),
+        source_hashes=source_hashes([path], workplace),
+        timeout=60.0,
+    )
+    job = commands.run(cohort)
+    event: Any = next(job)
+    while not isinstance(event, Ended):
+        event = job.send([(1, Verdict.STOP)] if isinstance(event, Reached) else None)
+    job.close()
+    assert event.result.outcome is Outcome.PRUNED, event.result
+    assert event.result.steps >= example.steps[0]
+    assert not event.result.traceback
+
+
+class Stopping(io.StringIO):
+    """A file of reports whose reader asks the process to stop as soon as there is one."""
+
+    def write(self, text: str) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return super().write(text)
+
+
+def test_stopped_passes_through(
+    example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lrsearch.train.loop_process import LoopTrial
+    from lrsearch.train.randomness import seed_everything
+
+    monkeypatch.syspath_prepend(folder)
+    train = importlib.import_module(example.module).train
+    reports = Stopping()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        task = {"seed": 0, "device": "cpu", "number": 1, "run": example.name}
+        trial = LoopTrial(task, example.params | example.longer, reports)
+        seed_everything(trial.seed)
+        with pytest.raises(Stopped):
+            train(trial)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        del sys.modules[example.module]
+    told = [json.loads(line) for line in reports.getvalue().splitlines()]
+    assert [report["step"] for report in told] == example.steps[:1], "at its first evaluation"
+
+
+@pytest.mark.parametrize("name", ["trainer", "lightning"])
+def test_the_lines_that_change_are_counted(name: str) -> None:
+    marked = re.findall("# lrsearch$", (ROOT / f"configs/{name}_loop.py").read_text(), re.M)
+    assert f" {len(marked)} lines change" in (ROOT / f"configs/{name}.yaml").read_text()

@@ -22,6 +22,7 @@ TABLES: dict[str, dict[str, Parameter]] = {
     "train": catalogue.TRAIN,
     "warmup": catalogue.WARMUP,
     "splitting": catalogue.SPLITTING,
+    "imported": catalogue.IMPORTED,
     **{name: dict(source.parameters) for name, source in catalogue.DATA.items()},
 }
 for _group in catalogue.GROUPS.values():

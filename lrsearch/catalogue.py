@@ -21,10 +21,11 @@ class Parameter:
 
     `kind` is float, int, bool, text, duration, ints (a list of positive integers), durations (a
     list of them), points (a list of [duration, ratio]), groups (a mapping of patterns), import
-    (code by its class path), imports (a mapping of names to such), path (of a file), columns (a
-    list of their names), character (one) or any (no check). `low` and `high` bound numbers,
-    exclusively where `open_low` or `open_high`. `numeric` values may differ between
-    lanes of one program. `search` is a range or choice worth searching, as a spec would write it.
+    (code by its class path), imports (a mapping of names to such), path (of a file), sides
+    ([height, width] in pixels, or one number for both), columns (a list of their names), character
+    (one) or any (no check). `low` and `high` bound numbers, exclusively where `open_low` or
+    `open_high`. Whole numbers may have `choices`, too. `numeric` values may differ between lanes of
+    one program. `search` is a range or choice worth searching, as a spec would write it.
     Whole numbers are `low` and `every` so many.
     """
 
@@ -62,6 +63,7 @@ class Parameter:
                 "text": "text",
                 "ints": "a list of positive whole numbers",
                 "path": "the path of a file",
+                "sides": "a whole number from 1 up to 65535 or a list of two, [height, width]",
                 "columns": "a list of column names, such as [id, name]",
                 "character": "one character",
                 "any": "any value",
@@ -945,14 +947,16 @@ GROUPS: dict[str, Mapping[str, Entry]] = {
 @dataclass(frozen=True)
 class Source:
     """A built-in data source. `samples`, `task` and `outputs` are None where only the file
-    knows; `own_split` says whether it can bring a split of its own; `standardize` is that key's
-    default. What is `ordered` is split where it stands, not shuffled."""
+    knows; `own_split` says whether it can bring a split of its own, `own_test` one for the test
+    beside that for the validation; `standardize` is that key's default. What is `ordered` is split
+    where it stands, not shuffled."""
 
     doc: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     samples: int | None = None
     task: str | None = None
     own_split: bool = False
+    own_test: bool = False
     standardize: bool = False
     ordered: bool = False
 
@@ -1006,6 +1010,25 @@ DATA: dict[str, Source] = {
         },
         task="language",
         ordered=True,
+    ),
+    "images": Source(
+        "a folder of images, one folder per class",
+        {
+            "source": Parameter("path", doc="the folder"),
+            "size": Parameter(
+                "sides", None, optional=True, doc="pixels; null: the images have one size"
+            ),
+            "resize": Parameter(
+                "text", "crop", choices=("stretch", "crop"), doc="how they come to that size"
+            ),
+            "channels": Parameter("int", 3, choices=("1", "3"), doc="grey or RGB"),
+            "samples": Parameter(
+                "int", None, low=2, optional=True, doc="use only so many for training"
+            ),
+        },
+        task="classification",
+        own_split=True,
+        own_test=True,
     ),
 }
 

@@ -149,7 +149,7 @@ def test_sources_take_the_parameters_and_hold_what_is_said(name):
     source = catalogue.DATA[name]
     wanted = set(source.parameters) - {"samples"}  # Cutting is the same for every file.
     if source.samples is None:
-        assert arguments(sources.SOURCES[name]) == wanted
+        assert arguments(sources.SOURCES[name], ("samples",)) == wanted
         return
     assert not wanted
     raw = sources.load({"name": name}, resolver=lambda path: None)

@@ -338,7 +338,7 @@ def test_the_source_s_own_part_is_used_only_when_asked_for():
     [
         ({"validation": "source"}, "bring no split of their own"),
         ({"test": "source"}, "bring no split of their own"),
-        ({"validation": "source", "test": "source"}, "both the source's own split"),
+        ({"validation": "source", "test": "source"}, "bring no split of their own"),
         ({"validation": 0.001}, "validation 0.001 of 40 samples is 0"),
         ({"test": 0.01}, "test 0.01 of 40 samples is 0"),
         ({"validation": 0.05}, "a validation split of 2 samples cannot hold every class"),

@@ -34,7 +34,7 @@ APART = {"search", "train", "store", "executors"}
 VALUES_ONLY = {"diagnosis", "analysis", "report"}
 """They take trials as values, never a store or what runs trials."""
 
-HEAVY = ["torch", "optuna", "sklearn", "scipy", "pyarrow", "plotly", "ray"]
+HEAVY = ["torch", "optuna", "sklearn", "scipy", "pyarrow", "PIL", "plotly", "ray"]
 
 LIBRARIES = {
     "torch": ["train"],
@@ -43,6 +43,7 @@ LIBRARIES = {
     "ray": ["executors/ray.py"],
     "sklearn": ["data"],
     "pyarrow": ["data"],
+    "PIL": ["data"],
     "yaml": ["spec"],
     "typer": ["cli"],
     "rich": ["report", "cli"],

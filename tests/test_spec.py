@@ -764,6 +764,8 @@ def test_a_choice_replaces_the_whole_mapping_and_leaves_the_warmup():
 
 def written(parameter):
     """A value of a parameter that its default is not, where it has another."""
+    if parameter.choices and parameter.kind == "int":
+        return min(map(int, parameter.choices))
     if parameter.choices:
         others = [each for each in parameter.choices if each != parameter.default]
         return (others or parameter.choices)[-1]
@@ -773,6 +775,7 @@ def written(parameter):
         "bool": parameter.default is not True,
         "ints": [5, 7],
         "path": "/data/file.npz",
+        "sides": [24, 32],
         "text": "label",
         "columns": ["a", "b"],
         "character": ";",

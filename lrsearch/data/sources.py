@@ -17,11 +17,12 @@ from lrsearch import catalogue
 from lrsearch.data.arrays import check_arrays, digest
 from lrsearch.data.delimited import read_csv
 from lrsearch.data.encoding import encode
+from lrsearch.data.images import Images, folder_stamp, read_images, scale
 from lrsearch.data.imported import check_parts
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.parquet import read_parquet
 from lrsearch.data.parts import Part, Stream, read_parts
-from lrsearch.data.raw import Raw
+from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.tables import Array, Table, first_rows
 from lrsearch.data.text import Windows, read_text
 from lrsearch.errors import DataError, LrsearchError, suggest
@@ -54,9 +55,11 @@ _last: tuple[object, Raw] | None = None
 
 
 def _stamp(path: Path) -> str:
-    """What changes when the file does."""
+    """What changes when the file, or the folder of images, does."""
     try:
         status = path.stat()
+        if path.is_dir():
+            return folder_stamp(str(path))
     except OSError:
         return ""  # Reading it says why.
     return f"{status.st_mtime_ns} {status.st_size}"
@@ -72,11 +75,15 @@ def _read(own: Mapping[str, Any], function: Callable[..., Any] | None) -> Raw:
         raise DataError(f"unknown data '{name}'", hint=suggest(name, SOURCES))
     arguments = {key: value for key, value in own.items() if key not in ("name", "samples")}
     place = str(own.get("source", name))
+    if name == "images":
+        arguments["samples"] = own.get("samples")  # It reads no more of them than these.
     found = SOURCES[name](**arguments)
     if isinstance(found, Table):
         return _tabular(place, found, own.get("samples"))
     if isinstance(found, Windows):
         return _windowed(place, found, own.get("samples"))
+    if isinstance(found, Images):
+        return _pictured(place, found)
     return check_arrays(place, found, own.get("samples"))
 
 
@@ -109,6 +116,26 @@ def _windowed(place: str, text: Windows, samples: int | None) -> Raw:
     windows, labels = text.windows[:samples], text.vocabulary
     x, y = windows[:, :-1], windows[:, 1:]
     return Raw(place, x, y, None, "language", len(labels), labels, data_hash)
+
+
+def _pictured(place: str, images: Images) -> Raw:
+    """A folder's images, scaled. Only what was read has a hash: `samples` is before it here."""
+    arrays = [array for part in images.parts() for array in part]
+    data_hash = digest({f"{index}": array for index, array in enumerate(arrays)})
+    train, *others = (Portion(scale(x), y) for x, y in images.parts())
+    held, tested, *_ = (*others, None, None)
+    return Raw(
+        place,
+        train.x,
+        train.y,
+        held,
+        "classification",
+        len(images.labels),
+        images.labels,
+        data_hash,
+        notes=images.notes,
+        tested=tested,
+    )
 
 
 def _sklearn(loader: str) -> dict[str, Array]:
@@ -170,7 +197,7 @@ def _npz(source: str) -> dict[str, Array]:
     return arrays
 
 
-SOURCES: dict[str, Callable[..., dict[str, Array] | Table | Windows]] = {
+SOURCES: dict[str, Callable[..., dict[str, Array] | Table | Windows | Images]] = {
     "digits": _digits,
     "breast_cancer": partial(_sklearn, "load_breast_cancer"),
     "wine": partial(_sklearn, "load_wine"),
@@ -180,6 +207,7 @@ SOURCES: dict[str, Callable[..., dict[str, Array] | Table | Windows]] = {
     "csv": read_csv,
     "parquet": read_parquet,
     "text": read_text,
+    "images": read_images,
 }
 
 

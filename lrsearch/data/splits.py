@@ -114,17 +114,17 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = 
 
 def _check_source(raw: Raw, validation: Any, test: Any) -> None:
     """Raises DataError where the splits that are asked for are not there."""
-    if validation == test and raw.tested is None and len(raw.streams) < 3:
-        raise DataError(
-            "validation and test are both the source's own split",
-            where=raw.name,
-            hint="take one of them as a share, such as validation: 0.2",
-        )
     if raw.held is None and len(raw.streams) < 2:
         raise DataError(
             "the data bring no split of their own",
             where=raw.name,
             hint="take a share, such as validation: 0.2",
+        )
+    if validation == test and raw.tested is None and len(raw.streams) < 3:
+        raise DataError(
+            "validation and test are both the source's own split",
+            where=raw.name,
+            hint="take one of them as a share, such as validation: 0.2",
         )
 
 

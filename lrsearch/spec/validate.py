@@ -268,7 +268,7 @@ class _Reader:
         if source is not None and source.ordered:
             self.ordered(path, own)
         validation, test = own["validation"], own["test"]
-        if validation == "source" == test and source is not None:
+        if validation == "source" == test and source is not None and not source.own_test:
             self.fault((*path, "test"), "the source's own split is the validation split already")
         if isinstance(validation, float) and isinstance(test, float) and validation + test >= 1:
             self.fault(

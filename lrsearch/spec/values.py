@@ -47,6 +47,8 @@ def check_value(parameter: Parameter, value: Any) -> Any:
         if not isinstance(value, list) or not value:
             raise ValueError(f"{show(value)} is not {parameter.allowed()}")
         return [str(check_duration(_LENGTH, part)) for part in value]
+    if kind == "sides":
+        return _check_sides(parameter, value)
     if kind == "points":
         return _check_points(parameter, value)
     if kind == "columns":
@@ -96,6 +98,17 @@ def _check_points(parameter: Parameter, value: Any) -> list[list[Any]]:
         [str(check_duration(_LENGTH, moment)), _check_number(_RATIO, ratio)]
         for moment, ratio in value
     ]
+
+
+MAX_SIDE = 65535
+
+
+def _check_sides(parameter: Parameter, value: Any) -> list[int]:
+    """[height, width], which one number stands for where they are equal."""
+    sides = value if isinstance(value, list) else [value, value]
+    if len(sides) != 2 or any(type(side) is not int or not 1 <= side <= MAX_SIDE for side in sides):
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+    return list(sides)
 
 
 def _check_columns(parameter: Parameter, value: Any) -> list[str]:
@@ -165,6 +178,8 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
             value = float(value)
         except OverflowError:
             raise ValueError(f"a number of that size is not finite: {allowed}") from None
+    if parameter.choices and str(value) not in parameter.choices:
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
     low, high = parameter.low, parameter.high
     if parameter.every > 1 and low is not None and value > low and (value - low) % parameter.every:
         below = value - (value - low) % parameter.every

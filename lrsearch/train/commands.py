@@ -7,7 +7,6 @@ on its stdout or in the file of LRSEARCH_METRICS. Free of torch, and so is whoev
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -27,6 +26,7 @@ from typing import Any, Self
 
 from lrsearch.errors import ModelError, UsageError
 from lrsearch.spec.commandline import as_text, fill, named_files, split_words
+from lrsearch.train.contents import file_hash
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import (
     Cohort,
@@ -125,10 +125,6 @@ def find_device(name: str) -> str:
     return name
 
 
-_seen: dict[tuple[str, int, int, int], str] = {}
-"""Hashes by path, inode, size and time of the last change: no file is read twice for nothing."""
-
-
 def file_hashes(config: Config, folder: str) -> dict[str, str]:
     """SHA-256 of each file under the folder that a resolved command names, by how it names it."""
     root = Path(folder).resolve()
@@ -138,14 +134,9 @@ def file_hashes(config: Config, folder: str) -> dict[str, str]:
             path = (root / name).resolve()
             if not name or not path.is_relative_to(root) or not path.is_file():
                 continue
-            about = path.stat()
-            key = (str(path), about.st_ino, about.st_size, about.st_mtime_ns)
-            if key not in _seen:
-                with path.open("rb") as file:
-                    _seen[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = file_hash(path)
         except (OSError, ValueError):  # Too long for a name, say: it is none.
             continue
-        found[name] = _seen[key]
     return found
 
 

@@ -21,6 +21,7 @@ from lrsearch.schedules import ScheduleError
 from lrsearch.spec.model import class_paths
 from lrsearch.train.batches import Batch, call, shape_of, split
 from lrsearch.train.build import build_model
+from lrsearch.train.contents import path_hashes
 from lrsearch.train.criterion import Criterion, check_criterion
 from lrsearch.train.device import (
     available_devices,
@@ -76,10 +77,12 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     parameters = _check_models(configs, raw, workplace, payload.metric)
     train_samples, validation_samples, test_samples = sizes
     paths = {path for config in configs for path in class_paths(config)}
+    # Now that each model was built: what building it has written, such as a cache, was there.
+    files, unread = _read_files(configs, workplace)
     yield Facts(
         task="own" if configs[0]["train"].get("step") is not None else raw.task,
         data_hash=raw.data_hash,
-        source_hashes=source_hashes(paths, workplace),
+        source_hashes=source_hashes(paths, workplace) | files,
         train_samples=train_samples,
         validation_samples=validation_samples,
         test_samples=test_samples,
@@ -94,8 +97,25 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             "python": platform.python_version(),
         },
         parameters=parameters,
-        notes=raw.notes,
+        notes=(*raw.notes, *unread),
     )
+
+
+def _read_files(
+    configs: Iterable[Config], workplace: Workplace
+) -> tuple[dict[str, str], list[str]]:
+    """The hashes of what `init_args` name by its path, and notes on what is not read."""
+    hashes: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    for config in configs:
+        found, unread = path_hashes(config, workplace.folder)
+        hashes |= found
+        reasons |= unread
+    return hashes, [
+        f"'{name}' in init_args is a folder that is not read ({why}): change what is in it, and "
+        "old measurements still count"
+        for name, why in reasons.items()
+    ]
 
 
 def _check_optimizers(configs: Iterable[Config]) -> None:

@@ -12,6 +12,7 @@ from lrsearch.errors import SpecRefused
 from lrsearch.spec.commandline import named_files
 from lrsearch.spec.model import (
     Spec,
+    argument_paths,
     class_paths,
     differences,
     flatten,
@@ -26,8 +27,8 @@ from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
 
 @dataclass(frozen=True)
 class Content:
-    """What a config only names: the task, and the SHA-256 of the data and of the user code behind
-    each class path."""
+    """What a config only names: the task, and the SHA-256 of the data, of the user code behind
+    each class path, and of what lies at each `path:` that this code is given."""
 
     task: str
     data: str
@@ -36,9 +37,10 @@ class Content:
     def of(self, config: Config) -> dict[str, Any]:
         """The hashes of what this config names, as trial keys take them."""
         if "params" in config:
-            names = (name for name in named_files(config) if name in self.sources)
-            return {"source": {name: self.sources[name] for name in names}}
-        sources = {path: self.sources[path] for path in class_paths(config) if path in self.sources}
+            files = (name for name in named_files(config) if name in self.sources)
+            return {"source": {name: self.sources[name] for name in files}}
+        names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
+        sources = {name: self.sources[name] for name in names if name in self.sources}
         return {"data": self.data, "source": sources}
 
 
@@ -171,6 +173,13 @@ class Ledger:
                 )
         return sorted(found, key=lambda record: record.trial.number)
 
+    def _changed_files(self) -> list[str]:
+        """What `init_args` name by its path and is not what it was in the last session."""
+        stored: Mapping[str, str] = self.history.sessions[-1]["facts"]["source_hashes"]
+        names = {*stored, *self.content.sources}
+        changed = (name for name in names if stored.get(name) != self.content.sources.get(name))
+        return sorted(name.removeprefix("path:") for name in changed if name.startswith("path:"))
+
     def refuse_stranger(self) -> None:
         """Raises SpecRefused where the folder holds results and none belongs to the spec."""
         if self.entries or not self.history.results:
@@ -184,6 +193,8 @@ class Ledger:
                 changed = (
                     f"the source of the {own}" if own == "loop" else "a file the command names"
                 )
+            elif files := self._changed_files():
+                changed = f"the content of {' and '.join(files)}, which the init_args name,"
             found = [f"{changed} has changed"]
         shown = "\n  ".join(found[:8]) + (f"\n  and {len(found) - 8} more" if found[8:] else "")
         raise SpecRefused(

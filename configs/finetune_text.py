@@ -11,7 +11,8 @@ def load(folder, file, max_length=128):
     """The texts of `file`, tokenized as the model in `folder` was pretrained, and their labels."""
     texts, labels = read(find(file))
     tokenizer = AutoTokenizer.from_pretrained(find(folder), local_files_only=True)
-    # Padded to the longest; attention_mask says what is padding.
+    # Padded to the longest. transformers looks whether attention_mask hides anything: a model that
+    # reads values back trains alone, not in lanes, which would gain next to nothing here.
     encoded = tokenizer(
         texts, truncation=True, max_length=max_length, padding=True, return_tensors="np"
     )

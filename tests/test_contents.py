@@ -32,8 +32,13 @@ def build(start, in_features, num_classes, options=None):
     weights = np.load(Path(__file__).parent / start / "weights.npy")
     with torch.no_grad():
         model[1].weight.copy_(torch.from_numpy(weights))
-    for name in (options or {}).get("spoil", []):
-        np.save(Path(__file__).parent / name / "weights.npy", weights + 1)
+    options = options or {}
+    if "log" in options:
+        with open(options["log"], "a") as log:
+            log.write("built\\n")
+    if "late" in options:
+        file = Path(__file__).parent / options["late"] / "weights.npy"
+        model.register_full_backward_hook(lambda *_: np.save(file, weights + 1))
     return model
 """
 
@@ -102,13 +107,31 @@ def test_other_weights_are_another_measurement(here: Path) -> None:
 
 
 def test_weights_that_change_meanwhile_end_the_run(here: Path) -> None:
-    spoil = "model.init_args.options={spoil: [one]}"  # A model that writes to its own weights.
+    spoil = "model.init_args.options={late: one}"  # A model that writes to its own weights.
     said = grid(here, "--set", "model.init_args.start=one", "--set", spoil, "--set", "seeds=2")
     assert said.exit_code == 2, said.output
     told = " ".join(said.stderr.split())
     assert "one: what the init_args name is not what the run began with" in told
     report = json.loads(lrsearch("report", "warm", "--json").stdout)
     assert [trial["outcome"] for trial in report["trials"]] == ["completed", None]
+
+
+def test_what_the_code_writes_to_is_no_part_of_it(here: Path) -> None:
+    given = ("--set", "model.init_args.options={log: built.log}")
+    said = grid(here, *given)
+    assert said.exit_code == 0, said.output
+    assert "known by: your code writes to it" in " ".join(said.stderr.split())
+    lines = Path("built.log").read_text().count("built")
+    assert "would train 0 trials" in grid(here, *given, "--dry-run").stdout
+    assert Path("built.log").read_text().count("built") > lines
+    # Empty at first, or not there, and written to by the trainings alone.
+    (here / "logs").mkdir()
+    given = ("--set", "model.init_args.options={late: logs, no: no.txt}", "--set", "name=late")
+    assert grid(here, *given).exit_code == 0
+    assert (here / "logs" / "weights.npy").exists()
+    (here / "no.txt").write_text("now")
+    assert "would train 0 trials" in grid(here, *given, "--dry-run").stdout
+    assert grid(here, *given).exit_code == 0
 
 
 def config(here: Path, *given: str, **init_args: Any) -> dict[str, Any]:
@@ -125,9 +148,12 @@ def test_what_is_hashed(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert one == content_hash(here / "one")
     assert list(hashes(a={"b": ["one/weights.npy"]})) == ["path:one/weights.npy"]
     assert hashes(a=str(here / "one"))[f"path:{here / 'one'}"] == one
-    assert hashes(a="relu", b="none.pt", c=3, d="x" * 5000, e="/", f="", g=None) == {}
+    nothing = hashes(a="relu", b="none.pt", c=3, d="x" * 5000, e="/", f="", g=None)
+    assert len(nothing) == 5 and not any(nothing.values())
     # From where you are, too: code that opens "data/x" means that.
     (tmp_path / "elsewhere" / "one").mkdir()
+    assert hashes(a="one")["path:one"] == one, "an empty folder has no content"
+    (tmp_path / "elsewhere" / "one" / "x").write_text("x")
     assert hashes(a="one")["path:one"].startswith(f"{one}+")
     monkeypatch.setenv("HOME", str(here))
     assert hashes(a="~/one")["path:~/one"] == one
@@ -146,16 +172,21 @@ def test_what_is_hashed(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (here / "one" / "weights.npy").symlink_to(here / "blob")
     assert content_hash(here / "one") != more, "as a cache of models has it: links to blobs"
     os.mkfifo(here / "pipe")
-    assert hashes(a="pipe") == {}, "reading it would wait for ever"
+    assert hashes(a="pipe") == {"path:pipe": ""}, "reading it would wait for ever"
 
 
 def test_what_is_not_read_is_said(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, unread = path_hashes(config(here, a=".", b="..", c="one"), str(here))
-    assert list(found) == ["path:one"] and set(unread) == {".", ".."}
+    assert [name for name in found if found[name]] == ["path:one"]
+    assert set(unread) == {
+        "path:.",
+        "path:..",
+    }
     said = lrsearch("grid", here / "warm.yaml", *TRAIN, "--set", "model.init_args.options={a: ..}")
     assert said.exit_code == 0
     told = " ".join(said.stderr.split())
-    assert "'..' in init_args is a folder that is not read (it holds the spec, or" in told
+    assert "what is in '..', which the init_args name, is not part of" in told
+    assert "known by: it holds the spec, or the folder you are in" in told
     monkeypatch.setattr(contents, "MOST_FILES", 2)
     for name in "abc":
         (here / "two" / name).write_text(name)

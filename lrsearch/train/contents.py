@@ -19,13 +19,18 @@ MOST_FILES = 10_000
 """In a folder, for its content to be read."""
 
 
+_EMPTY = hashlib.sha256().hexdigest()
+"""Of a file, or a folder, with nothing in it: a place to write to."""
+
+
 class Unread(Exception):
     """Why the content of a folder is not read."""
 
 
 def path_hashes(config: Config, folder: str) -> tuple[dict[str, str], dict[str, str]]:
     """SHA-256 of the content of each file or folder that the `init_args` of a config's code name,
-    by `path:` and how they name it; and why others are not read, by their names.
+    by `path:` and how they name it, "" for texts that lead nowhere, to what is empty or is not
+    read; and why not.
 
     A relative path is looked for in `folder`, the spec's, and in the working directory: user code
     may mean either, and what is found in both counts twice. Raises ModelError for what cannot be
@@ -33,20 +38,20 @@ def path_hashes(config: Config, folder: str) -> tuple[dict[str, str], dict[str, 
     """
     found: dict[str, str] = {}
     unread: dict[str, str] = {}
-    for name in sorted(argument_paths(config)):
-        digests = []
-        for path in _places(name, folder):
+    for text in sorted(argument_paths(config)):
+        name, digests = f"path:{text}", []
+        for path in _places(text, folder):
             try:
                 digests.append(content_hash(path, keep_out=Path(folder)))
             except Unread as reason:
                 unread[name] = str(reason)
             except OSError as error:
                 raise ModelError(
-                    f"init_args name '{name}', which cannot be read: {error.strerror}",
+                    f"init_args name '{text}', which cannot be read: {error.strerror}",
                     where=error.filename or str(path),
                 ) from None
-        if digests and name not in unread:
-            found[f"path:{name}"] = "+".join(digests)
+        digests = [each for each in digests if each != _EMPTY]
+        found[name] = "" if name in unread else "+".join(digests)
     return found, unread
 
 

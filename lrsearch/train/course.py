@@ -74,12 +74,13 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
                 hint="start again to measure the code as it is now",
             )
     for name, found in path_hashes(config, job.workplace.folder)[0].items():
-        # One that was not there in the beginning is what the code itself has written.
-        if found != job.source_hashes.get(name, found):
+        # Others were not there, or the code writes to them by itself.
+        if job.source_hashes.get(name) not in (None, "", found):
             raise ModelError(
                 "what the init_args name is not what the run began with: it changed meanwhile",
                 where=name.removeprefix("path:"),
-                hint="start again to measure it as it is now",
+                hint="start again to measure it as it is now; if your own code writes to it while "
+                "it trains, let it find the place without init_args",
             )
 
 

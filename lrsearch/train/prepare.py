@@ -74,15 +74,19 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     device = find_device(workplace.device)
     _check_optimizers(configs)
     raw, sizes = _check_data(configs, workplace)
+    before, _ = _read_files(configs, workplace)
     parameters = _check_models(configs, raw, workplace, payload.metric)
+    files, unread = _read_files(configs, workplace)
+    # What building models has changed, such as a log, is no part of what they were built from.
+    written = "your code writes to it"
+    unread |= {name: written for name in files if before.get(name) != files[name]}
     train_samples, validation_samples, test_samples = sizes
     paths = {path for config in configs for path in class_paths(config)}
-    # Now that each model was built: what building it has written, such as a cache, was there.
-    files, unread = _read_files(configs, workplace)
     yield Facts(
         task="own" if configs[0]["train"].get("step") is not None else raw.task,
         data_hash=raw.data_hash,
-        source_hashes=source_hashes(paths, workplace) | files,
+        source_hashes=source_hashes(paths, workplace)
+        | {name: "" if name in unread else each for name, each in files.items()},
         train_samples=train_samples,
         validation_samples=validation_samples,
         test_samples=test_samples,
@@ -97,25 +101,29 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             "python": platform.python_version(),
         },
         parameters=parameters,
-        notes=(*raw.notes, *unread),
+        notes=(*raw.notes, *map(_tell_unread, unread.items())),
     )
 
 
 def _read_files(
     configs: Iterable[Config], workplace: Workplace
-) -> tuple[dict[str, str], list[str]]:
-    """The hashes of what `init_args` name by its path, and notes on what is not read."""
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The hashes of what `init_args` name by its path, and why others are not read."""
     hashes: dict[str, str] = {}
     reasons: dict[str, str] = {}
     for config in configs:
         found, unread = path_hashes(config, workplace.folder)
         hashes |= found
         reasons |= unread
-    return hashes, [
-        f"'{name}' in init_args is a folder that is not read ({why}): change what is in it, and "
-        "old measurements still count"
-        for name, why in reasons.items()
-    ]
+    return hashes, reasons
+
+
+def _tell_unread(item: tuple[str, str]) -> str:
+    name, why = item
+    return (
+        f"what is in '{name.removeprefix('path:')}', which the init_args name, is not part of "
+        f"what measurements are known by: {why}"
+    )
 
 
 def _check_optimizers(configs: Iterable[Config]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,7 +28,7 @@ from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
 @dataclass(frozen=True)
 class Content:
     """What a config only names: the task, and the SHA-256 of the data, of the user code behind
-    each class path, and of what lies at each `path:` that this code is given."""
+    each class path, and of what lies at each `path:` that this code is given, "" for nothing."""
 
     task: str
     data: str
@@ -40,13 +40,21 @@ class Content:
             files = (name for name in named_files(config) if name in self.sources)
             return {"source": {name: self.sources[name] for name in files}}
         names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
-        sources = {name: self.sources[name] for name in names if name in self.sources}
+        sources = {name: self.sources[name] for name in names if self.sources.get(name)}
         return {"data": self.data, "source": sources}
 
 
 def content_of(facts: Facts) -> Content:
     """What trial keys need of the facts."""
     return Content(facts.task, facts.data_hash, facts.source_hashes)
+
+
+def settle(facts: Facts, history: History) -> Facts:
+    """The facts without the content of paths that led nowhere, or were not read, when an earlier
+    session of the run began: what lies there now is what the code itself has written."""
+    earlier = [session["facts"]["source_hashes"] for session in history.sessions]
+    void = {name for each in earlier for name in each if not each[name]} & {*facts.source_hashes}
+    return replace(facts, source_hashes={**facts.source_hashes, **dict.fromkeys(void, "")})
 
 
 @dataclass(eq=False)

@@ -209,7 +209,8 @@ class Ended:
 class Facts:
     """What only loading the data and building the models can tell.
 
-    `source_hashes` has the SHA-256 of the user code behind each class path the configs name.
+    `source_hashes` has the SHA-256 of the user code behind each class path the configs name, and
+    by `path:` and its path of each file or folder that this code's `init_args` name, "" for none.
     `train_samples` and `validation_samples` have one entry a fold (one without folds);
     `input_shape` is one sample's; `outputs` is the number of classes, or of regression targets.
     `notes` are for the person: how the data were understood.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -251,13 +251,37 @@ _ABSENT = tuple(catalogue.IMPORTED)
 
 def class_paths(config: Config) -> set[str]:
     """The class paths of the user's code that a config names."""
+    return {part["class_path"] for part in (config["data"], *_code(config)) if _is_code(part)}
+
+
+def _code(config: Config) -> list[Any]:
+    """All but the data that a config may name the user's code for."""
     train = config["train"]
-    parts = [config["data"], config["model"]]
-    parts += [train.get(name) for name in ("schedule", "optimizer", "loss", "step")]
+    parts = [train.get(name) for name in ("schedule", "optimizer", "loss", "step")]
     parts += [*(train.get("metrics") or {}).values(), *(config["data"].get("transforms") or ())]
+    return [config["model"], *parts]
+
+
+def _is_code(part: Any) -> bool:
+    return isinstance(part, Mapping) and "class_path" in part
+
+
+def argument_paths(config: Config) -> set[str]:
+    """Texts that may be the path of a file or a folder, such as pretrained weights: those in the
+    `init_args` of a config's code. What a function of data reads is known by what it returns."""
     return {
-        part["class_path"] for part in parts if isinstance(part, Mapping) and "class_path" in part
+        text for part in _code(config) if _is_code(part) for text in _texts(part.get("init_args"))
     }
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for part in value:
+            yield from _texts(part)
+    elif isinstance(value, str):
+        yield value
 
 
 def fill_config(config: Config) -> Config:

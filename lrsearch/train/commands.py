@@ -7,7 +7,6 @@ on its stdout or in the file of LRSEARCH_METRICS. Free of torch, and so is whoev
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -33,6 +32,7 @@ from lrsearch.spec.commandline import (
     possible_files,
     split_words,
 )
+from lrsearch.train.contents import file_hash
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import (
     Cohort,
@@ -133,10 +133,6 @@ def find_device(name: str) -> str:
     return name
 
 
-_seen: dict[tuple[str, int, int, int], str] = {}
-"""Hashes by path, inode, size and time of the last change: no file is read twice for nothing."""
-
-
 def file_hashes(config: Config, folder: str) -> dict[str, str]:
     """SHA-256 of each file under the folder that a resolved command names, by how it names it."""
     return hash_files(named_files(config), folder)
@@ -151,14 +147,9 @@ def hash_files(names: Sequence[str], folder: str) -> dict[str, str]:
             path = (root / name).resolve()
             if not name or not path.is_relative_to(root) or not path.is_file():
                 continue
-            about = path.stat()
-            key = (str(path), about.st_ino, about.st_size, about.st_mtime_ns)
-            if key not in _seen:
-                with path.open("rb") as file:
-                    _seen[key] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = file_hash(path)
         except (OSError, ValueError):  # Too long for a name, say: it is none.
             continue
-        found[name] = _seen[key]
     return found
 
 

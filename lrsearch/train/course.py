@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lrsearch import catalogue, divergence
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec.model import class_paths
+from lrsearch.train.contents import path_hashes
 from lrsearch.train.criterion import Criterion
 from lrsearch.train.importing import source_hashes
 from lrsearch.train.metrics import classification_metrics, language_metrics, regression_metrics
@@ -61,7 +62,8 @@ def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Data:
 
 
 def check_sources(job: Cohort | Probe, config: Config) -> None:
-    """Raises ModelError where a config's code is not what the run began with."""
+    """Raises ModelError where a config's code, or a file this is given by its path, is not what
+    the run began with."""
     if not job.source_hashes:
         return
     for path, found in source_hashes(class_paths(config), job.workplace).items():
@@ -70,6 +72,15 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
                 "the source code is not what the run began with: it changed meanwhile",
                 where=path,
                 hint="start again to measure the code as it is now",
+            )
+    for name, found in path_hashes(config, job.workplace.folder)[0].items():
+        # Others were not there, or the code writes to them by itself.
+        if job.source_hashes.get(name) not in (None, "", found):
+            raise ModelError(
+                "what the init_args name is not what the run began with: it changed meanwhile",
+                where=name.removeprefix("path:"),
+                hint="start again to measure it as it is now; if your own code writes to it while "
+                "it trains, let it find the place without init_args",
             )
 
 

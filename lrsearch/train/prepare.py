@@ -21,6 +21,7 @@ from lrsearch.schedules import ScheduleError
 from lrsearch.spec.model import class_paths
 from lrsearch.train.batches import Batch, call, shape_of, split
 from lrsearch.train.build import build_model
+from lrsearch.train.contents import path_hashes
 from lrsearch.train.criterion import Criterion, check_criterion
 from lrsearch.train.device import (
     available_devices,
@@ -75,13 +76,19 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     _check_optimizers(configs)
     raw, sizes = _check_data(configs, workplace)
     _check_transforms(configs, raw, workplace)
+    before, _ = _read_files(configs, workplace)
     parameters = _check_models(configs, raw, workplace, payload.metric)
+    files, unread = _read_files(configs, workplace)
+    # What building models has changed, such as a log, is no part of what they were built from.
+    written = "your code writes to it"
+    unread |= {name: written for name in files if before.get(name) != files[name]}
     train_samples, validation_samples, test_samples = sizes
     paths = {path for config in configs for path in class_paths(config)}
     yield Facts(
         task="own" if configs[0]["train"].get("step") is not None else raw.task,
         data_hash=raw.data_hash,
-        source_hashes=source_hashes(paths, workplace),
+        source_hashes=source_hashes(paths, workplace)
+        | {name: "" if name in unread else each for name, each in files.items()},
         train_samples=train_samples,
         validation_samples=validation_samples,
         test_samples=test_samples,
@@ -96,7 +103,28 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             "python": platform.python_version(),
         },
         parameters=parameters,
-        notes=raw.notes,
+        notes=(*raw.notes, *map(_tell_unread, unread.items())),
+    )
+
+
+def _read_files(
+    configs: Iterable[Config], workplace: Workplace
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The hashes of what `init_args` name by its path, and why others are not read."""
+    hashes: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    for config in configs:
+        found, unread = path_hashes(config, workplace.folder)
+        hashes |= found
+        reasons |= unread
+    return hashes, reasons
+
+
+def _tell_unread(item: tuple[str, str]) -> str:
+    name, why = item
+    return (
+        f"what is in '{name.removeprefix('path:')}', which the init_args name, is not part of "
+        f"what measurements are known by: {why}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from lrsearch.errors import SpecRefused
 from lrsearch.spec.commandline import named_files
 from lrsearch.spec.model import (
     Spec,
+    argument_paths,
     class_paths,
     differences,
     flatten,
@@ -26,8 +27,8 @@ from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
 
 @dataclass(frozen=True)
 class Content:
-    """What a config only names: the task, and the SHA-256 of the data and of the user code behind
-    each class path."""
+    """What a config only names: the task, and the SHA-256 of the data, of the user code behind
+    each class path, and of what lies at each `path:` that this code is given, "" for nothing."""
 
     task: str
     data: str
@@ -36,15 +37,24 @@ class Content:
     def of(self, config: Config) -> dict[str, Any]:
         """The hashes of what this config names, as trial keys take them."""
         if "params" in config:
-            names = (name for name in named_files(config) if name in self.sources)
-            return {"source": {name: self.sources[name] for name in names}}
-        sources = {path: self.sources[path] for path in class_paths(config) if path in self.sources}
+            files = (name for name in named_files(config) if name in self.sources)
+            return {"source": {name: self.sources[name] for name in files}}
+        names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
+        sources = {name: self.sources[name] for name in names if self.sources.get(name)}
         return {"data": self.data, "source": sources}
 
 
 def content_of(facts: Facts) -> Content:
     """What trial keys need of the facts."""
     return Content(facts.task, facts.data_hash, facts.source_hashes)
+
+
+def settle(facts: Facts, history: History) -> Facts:
+    """The facts without the content of paths that led nowhere, or were not read, when an earlier
+    session of the run began: what lies there now is what the code itself has written."""
+    earlier = [session["facts"]["source_hashes"] for session in history.sessions]
+    void = {name for each in earlier for name in each if not each[name]} & {*facts.source_hashes}
+    return replace(facts, source_hashes={**facts.source_hashes, **dict.fromkeys(void, "")})
 
 
 @dataclass(eq=False)
@@ -171,6 +181,13 @@ class Ledger:
                 )
         return sorted(found, key=lambda record: record.trial.number)
 
+    def _changed_files(self) -> list[str]:
+        """What `init_args` name by its path and is not what it was in the last session."""
+        stored: Mapping[str, str] = self.history.sessions[-1]["facts"]["source_hashes"]
+        names = {*stored, *self.content.sources}
+        changed = (name for name in names if stored.get(name) != self.content.sources.get(name))
+        return sorted(name.removeprefix("path:") for name in changed if name.startswith("path:"))
+
     def refuse_stranger(self) -> None:
         """Raises SpecRefused where the folder holds results and none belongs to the spec."""
         if self.entries or not self.history.results:
@@ -184,6 +201,8 @@ class Ledger:
                 changed = (
                     f"the source of the {own}" if own == "loop" else "a file the command names"
                 )
+            elif files := self._changed_files():
+                changed = f"the content of {' and '.join(files)}, which the init_args name,"
             found = [f"{changed} has changed"]
         shown = "\n  ".join(found[:8]) + (f"\n  and {len(found) - 8} more" if found[8:] else "")
         raise SpecRefused(

@@ -30,7 +30,7 @@ from lrsearch.trial import (
     Trial,
     Workplace,
 )
-from lrsearch.tuner.ledger import Entry, Ledger, content_of
+from lrsearch.tuner.ledger import Entry, Ledger, content_of, settle
 from lrsearch.tuner.plans import Plans, by_structure, divide, split, structure, structure_key
 from lrsearch.tuner.proposer import Generation, Proposer
 
@@ -141,6 +141,7 @@ def tune(
     begun = time.monotonic() if begun is None else begun
     if spec.own is not None:
         engine = "solo"  # Each of its trials is a process of its own.
+    facts = settle(facts, run.history)
     plans = Plans(run, facts.device, engine, lanes)
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, plans, retry_failed)
     reason = "interrupted"

@@ -64,8 +64,9 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = 
     subtracts the mean and divides by the deviation of the training split, per feature of flat
     samples and per channel of images; what does not vary is only centred. Of a table it scales
     the numbers alone, and a category that the training split lacks is all zeros. Text is cut in its
-    order: training, validation, test, each in one piece. `own` leaves targets as they were given,
-    for a loss or a step of the user's. Raises DataError where the samples do not suffice.
+    order: training, validation, test, each in one piece. `own` leaves the targets of a regression
+    as they were given, for a loss or a step of the user's. Raises DataError where the samples do
+    not suffice.
     """
     if fold not in folds(config):
         raise ValueError(f"fold {fold} is not among {folds(config)}")
@@ -145,13 +146,12 @@ def _take(part: Portion, index: Array) -> Portion:
 
 
 def _as_given(part: Portion) -> Portion:
-    """Targets in the types that a model's outputs have, not numbered and not scaled."""
-    y = part.y if part.given is None else part.given
+    """Targets in the types that a model's outputs have, not scaled."""
 
     def single(each: Array) -> Array:
         return each.astype(np.float32) if each.dtype == np.float64 else each
 
-    return replace(part, y=None if y is None else map_tree(single, y))
+    return replace(part, y=None if part.y is None else map_tree(single, part.y))
 
 
 def _split_streams(

@@ -63,9 +63,15 @@ class Criterion:
 
     @property
     def objects(self) -> dict[str, object]:
-        """Those of the user's that a training calls, which may remember what they have seen."""
-        named = {"train.step": self.step, "train.loss": self._own}
+        """Those of the user's that are called, which may remember what they have seen."""
+        step = self.step.function if isinstance(self.step, _Function) else self.step
+        named = {"train.step": step, "train.loss": self._own}
         named |= {f"the transform {each.name}": each.own for each in self.transforms}
+        named |= {
+            f"train.metrics.{name}": each
+            for name, each in self.measures.items()
+            if not hasattr(each, "reset")  # What it remembers is dropped each time.
+        }
         return {name: each for name, each in named.items() if each is not None}
 
     # training
@@ -87,6 +93,8 @@ class Criterion:
 
     def forward(self, model: nn.Module, batch: Batch) -> Any:
         """The model's outputs, wide enough for a loss."""
+        if isinstance(self._own, nn.Module) and self._own.training != model.training:
+            self._own.train(model.training)  # It may drop or gather something, as a model does.
         with self.precision(batch):
             outputs = call(model, batch.x)
         return widen(outputs)
@@ -197,7 +205,8 @@ class Criterion:
             else:
                 value = function(outputs, targets)
             try:
-                found.append(torch.as_tensor(value, dtype=torch.float32).reshape(()))
+                number = torch.as_tensor(value, dtype=torch.float32).reshape(())
+                found.append(number.to(next(leaves(outputs))[1].device))
             except (TypeError, ValueError, RuntimeError):
                 told = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise ModelError(
@@ -266,7 +275,7 @@ class _Function:
     """A step that is a function of the model and the batch."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.loss = function
+        self.function = self.loss = function
 
 
 def _make(

@@ -343,7 +343,7 @@ class _Trial:
         to give them."""
         self._load(model, state)
         model.eval()
-        out = self.criterion.evaluate_outputs(model, batch)
+        out = self.criteria[0].evaluate_outputs(model, batch)
         before, now = {**state.parameters, **state.fixed}, Skeleton(model)
         for name, each in {**now.parameters, **now.fixed}.items():
             if name not in before or not _equal(each, before[name]):

@@ -1,5 +1,6 @@
 """What is easily measured wrongly with data, losses and metrics of the user's own."""
 
+import multiprocessing
 import textwrap
 
 import numpy as np
@@ -204,6 +205,26 @@ NETS = """
         return DataLoader(Noisy(), collate_fn=heavy), DataLoader(Noisy(1, 0.0), collate_fn=heavy)
 
 
+    class Broken(Noisy):
+        def __getitem__(self, index):
+            if index == 301:
+                raise OSError("no such picture")
+            return super().__getitem__(index)
+
+
+    def broken(workers):
+        return DataLoader(Broken(), num_workers=workers), Noisy(1, 0.0)
+
+
+    def masks():
+        x, _ = digits()
+        return x, (x > 0.5).byte()
+
+
+    def detached(outputs, targets):
+        return F.cross_entropy(outputs, targets).detach()
+
+
     def ordered(drop=False, held=600):
         train, other = Noisy(), Noisy(1, 0.0)
         generator = torch.Generator()
@@ -402,3 +423,25 @@ def test_keys_that_are_no_names_are_said_before_anything_trains(nets, tmp_path):
         facts(own_config(code("numbered"), code("Dropping")), place=nets)
     with pytest.raises(ModelError, match=r"it takes one array of inputs, and a sample has x\.0"):
         facts(own_config(code("numbered"), MLP), place=nets)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_loading_a_sample_raises_is_the_reason(nets, workers):
+    own = own_config(code("broken", workers=workers), MLP, SOURCE, **SHORT)
+    ended = run(own, place=nets).result
+    assert ended.outcome is Outcome.FAILED
+    assert ended.reason.endswith("OSError: no such picture") and len(ended.reason) < 100
+    assert "in __getitem__" in ended.traceback
+    assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "train", "message"),
+    [
+        ("digits", MLP, {"loss": code("detached")}, "does not depend on the model's parameters"),
+        ("masks", code("Auto"), {"loss": "mse"}, "targets are int64, and the loss mse takes"),
+    ],
+)
+def test_what_cannot_be_differentiated_is_said(nets, data, model, train, message):
+    with pytest.raises(ModelError, match=message):
+        facts(own_config(code(data), model, **train), place=nets)

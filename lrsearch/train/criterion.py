@@ -196,23 +196,25 @@ class Criterion:
 
     def measure(self, outputs: Any, targets: Tree) -> list[Tensor]:
         """The user's metrics of a whole split, one value each."""
-        found = []
-        for name, function in self.measures.items():
-            if hasattr(function, "update") and hasattr(function, "compute"):
-                function.reset()
-                function.update(outputs, targets)
-                value = function.compute()
-            else:
-                value = function(outputs, targets)
-            try:
-                number = torch.as_tensor(value, dtype=torch.float32).reshape(())
-                found.append(number.to(next(leaves(outputs))[1].device))
-            except (TypeError, ValueError, RuntimeError):
-                told = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise ModelError(
-                    f"it gives {told}; a number is needed", where=f"train.metrics.{name}"
-                ) from None
-        return found
+        return [self.measure_by(name, outputs, targets) for name in self.measures]
+
+    def measure_by(self, name: str, outputs: Any, targets: Tree) -> Tensor:
+        """One of the user's metrics of a whole split, on the outputs' device."""
+        function = self.measures[name]
+        if hasattr(function, "update") and hasattr(function, "compute"):
+            function.reset()
+            function.update(outputs, targets)
+            value = function.compute()
+        else:
+            value = function(outputs, targets)
+        try:
+            number = torch.as_tensor(value, dtype=torch.float32).reshape(())
+        except (TypeError, ValueError, RuntimeError):
+            told = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ModelError(
+                f"it gives {told}; a number is needed", where=f"train.metrics.{name}"
+            ) from None
+        return number.to(next(leaves(outputs))[1].device)
 
 
 def make_criterion(
@@ -320,12 +322,18 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
         return
     what = "train.step" if criterion.step is not None else "train.loss"
     try:
+        with torch.enable_grad():
+            tied = criterion.loss(model, batch).requires_grad
+        if not tied:
+            message = (
+                "its value does not depend on the model's parameters: nothing would be learned"
+            )
+            raise ModelError(message, where=what, hint="leave out .detach(), .item() and no_grad")
         with torch.no_grad():
-            criterion.loss(model, batch)
             _, outputs = criterion.sums(model, batch)
-        what = "train.metrics"
-        with torch.no_grad():
-            criterion.measure(outputs, batch.y)
+            for name in criterion.measures:
+                what = f"train.metrics.{name}"
+                criterion.measure_by(name, outputs, batch.y)
     except BaseException as error:  # A user's code may raise anything.
         if isinstance(error, LrsearchError) or is_out_of_memory(error) or is_interrupt(error):
             raise

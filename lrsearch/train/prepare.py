@@ -350,6 +350,12 @@ def _check_outputs(
     if raw.task == "own":
         needed = list(pair.y.shape) if isinstance(pair.y, Tensor) else []
         told = f"{needed} is needed, the shape of the targets, for the loss {criterion.name}"
+        if isinstance(pair.y, Tensor) and not pair.y.is_floating_point():
+            raise ModelError(
+                f"the targets are {str(pair.y.dtype).removeprefix('torch.')}, and the loss "
+                f"{criterion.name} takes floating-point numbers",
+                where=raw.name,
+            )
     if found == needed:
         return
     hint = ""

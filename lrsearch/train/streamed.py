@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import itertools
 import random
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from lrsearch import data
 from lrsearch.data.noise import States, get_states, set_states
@@ -168,6 +169,10 @@ class Streamed:
             pin_memory=self.device.type == "cuda",
         )
         for each in loader:
+            if isinstance(each, _Failed):
+                error = ModelError(each.reason)
+                error.add_note(each.trace)
+                raise error
             samples.check()
             yield self._take(each)
 
@@ -276,7 +281,14 @@ class _Samples(Dataset[Any]):
         number = keys[0][0]
         mixed = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)[0]
         with _Aside(int(mixed >> 1)):
-            return self.collate([self.dataset[index] for _, index in keys])
+            try:
+                return self.collate([self.dataset[index] for _, index in keys])
+            except Exception as error:
+                if get_worker_info() is None:
+                    raise
+                # What torch would raise of a worker's error has its traceback as message.
+                reason = f"loading a batch raised {type(error).__name__}: {error}"
+                return _Failed(reason, traceback.format_exc())
 
     def check(self) -> None:
         """Raises ModelError where the length is not what it was."""
@@ -285,6 +297,14 @@ class _Samples(Dataset[Any]):
                 f"{type(self.dataset).__name__} has changed its length from {self.size} to "
                 f"{len(self.dataset)}"
             )
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """In place of a batch that a worker could not load."""
+
+    reason: str
+    trace: str
 
 
 class _Order(Sampler[list[Any]]):

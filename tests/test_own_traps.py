@@ -286,6 +286,11 @@ NETS = """
         return (outputs.argmax(1) == targets).float().mean()
 
 
+    def apart(outputs, targets):
+        near = (outputs @ outputs.T).log_softmax(1)
+        return -(near * (targets[:, None] == targets)).sum(1).mean()
+
+
     class Smoothed:
         seen = 0.0
 
@@ -445,3 +450,13 @@ def test_what_loading_a_sample_raises_is_the_reason(nets, workers):
 def test_what_cannot_be_differentiated_is_said(nets, data, model, train, message):
     with pytest.raises(ModelError, match=message):
         facts(own_config(code(data), model, **train), place=nets)
+
+
+def test_a_loss_that_compares_samples_sees_as_many_in_both_engines(nets):
+    own = own_config(
+        code("digits"), MLP, {"validation": 0.9}, **{**SHORT, "lr": 1e-4, "loss": code("apart")}
+    )
+    assert refusal(own, nets) == ""
+    for alone, together in both(own, own, place=nets, lanes=2)[0]:
+        assert together.result.engine == "fused", together.result.reason
+        assert together.result.last["loss"] == pytest.approx(alone.result.last["loss"], rel=1e-3)

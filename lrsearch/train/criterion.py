@@ -22,6 +22,11 @@ from lrsearch.train.metrics import LOSSES, SUMS, sum_type
 from lrsearch.train.transforms import Transform, augment, build_transforms, mixed_loss
 from lrsearch.trial import Config, Workplace
 
+CHUNK = 512
+"""Samples per forward pass of an evaluation (`Resident.chunk`), in every lane; fixed, so that
+results do not follow the number of lanes. Of the user's code alone, too: a loss may compare a
+batch's samples."""
+
 
 class Criterion:
     """The loss and the metrics of a resolved `train`, for data of a task with so many outputs.

@@ -27,11 +27,11 @@ from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches import Batch, take
 from lrsearch.train.course import release, state_of
-from lrsearch.train.criterion import Criterion, make_criterion
+from lrsearch.train.criterion import CHUNK, Criterion, make_criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.draws import Noise
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
-from lrsearch.train.program import CHUNK, Program, needs_of
+from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.rules import Rules

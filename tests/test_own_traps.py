@@ -291,6 +291,19 @@ NETS = """
         return -(near * (targets[:, None] == targets)).sum(1).mean()
 
 
+    class Shifting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.a(x.sub_(0.5).flatten(1))
+
+
+    def counting_down(outputs, targets):
+        return F.cross_entropy(outputs, targets.fill_(3), reduction="none")
+
+
     class Smoothed:
         seen = 0.0
 
@@ -460,3 +473,20 @@ def test_a_loss_that_compares_samples_sees_as_many_in_both_engines(nets):
     for alone, together in both(own, own, place=nets, lanes=2)[0]:
         assert together.result.engine == "fused", together.result.reason
         assert together.result.last["loss"] == pytest.approx(alone.result.last["loss"], rel=1e-3)
+
+
+def test_what_is_changed_in_place_is_not_kept(nets):
+    """Neither for the next evaluation nor for the next trial; nor do metrics see it."""
+    own = own_config(code("digits"), code("Shifting"), **SHORT)
+    first, second = (run(own, place=nets) for _ in range(2))
+    assert first.curve == second.curve
+    kept = resident.place(resident.load_raw(own["data"], nets), own["data"], None, CPU)
+    assert kept.x_validation.min() == 0
+    ended = run(own_config(code("digits"), MLP, **SHORT, loss=code("counting_down")), place=nets)
+    assert ended.result.last["accuracy"] < 0.2 and ended.result.last["loss"] < 0.2
+
+
+def test_weights_that_leave_a_split_without_any_are_said():
+    raw = raw_of((X, Y, np.eye(40)[3]))
+    with pytest.raises(DataError, match="split are all zero"):
+        split(raw, own_data(), None)

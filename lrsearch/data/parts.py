@@ -301,7 +301,8 @@ def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
         return Stream(
             dataset, None, workers, reason="a sample differs each time it is read", fixed=False
         )
-    taken = sum(each.nbytes for _, each in leaves(_flat(first)))
+    # Bytes of images become float32.
+    taken = sum(each.size * max(4, each.itemsize) for _, each in leaves(_flat(first)))
     if taken * size > SHARE * memory():
         gigabytes = taken * size / 2**30
         return Stream(dataset, None, workers, reason=f"its samples take {gigabytes:.1f} GiB")

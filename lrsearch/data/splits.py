@@ -107,7 +107,7 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = 
         parts = [_as_given(part) for part in parts]
     elif raw.task == "regression":
         parts, scale = _scale_targets(parts)
-    parts = _scale_weights(parts)
+    parts = _scale_weights(raw.name, parts)
     return Splits(
         parts[0], parts[1], parts[2] if len(parts) == 3 else None, raw.task, raw.outputs, scale
     )
@@ -282,12 +282,18 @@ def _scale_targets(parts: list[Portion]) -> tuple[list[Portion], Array]:
     return [replace(part, y=((part.y - mean) / scale).astype(np.float32)) for part in parts], scale
 
 
-def _scale_weights(parts: list[Portion]) -> list[Portion]:
+def _scale_weights(name: str, parts: list[Portion]) -> list[Portion]:
     """The training split's weights with a mean of one, so that a rate means the same whatever
     their unit; those of the others in the same unit."""
     weight = parts[0].weight
     if weight is None:
         return parts
+    if any(not np.any(part.weight) for part in parts):
+        raise DataError(
+            "the weights of the training, the validation or the test split are all zero",
+            where=name,
+            hint="give more samples a weight, or another split_seed",
+        )
     mean = np.float32(weight.mean(dtype=np.float64))
     return [
         part if part.weight is None else replace(part, weight=part.weight / mean) for part in parts

@@ -39,6 +39,11 @@ def take(batch: Batch, index: Tensor) -> Batch:
     return Batch(*(select(part, index) for part in batch))
 
 
+def copy(batch: Batch) -> Batch:
+    """The same samples in tensors of their own."""
+    return Batch(*(map_tree(torch.clone, part) for part in batch))
+
+
 def select(tree: Tree, index: Tensor) -> Tree:
     """Some samples of a tree of tensors, copied."""
     if isinstance(tree, Tensor):  # What is nearly always there, and quick.

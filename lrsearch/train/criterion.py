@@ -158,6 +158,8 @@ class Criterion:
         if self.step is not None:
             return self._step_sums(model, batch).to(wide) * batch.samples, ()
         outputs = self.forward(model, batch)
+        # Before a loss of the user's, which may change outputs or targets in place.
+        counted = [SUMS[self.task](outputs, batch.y)] if self.task in SUMS else []
         if self.stacks and not isinstance(batch.weight, Tensor):
             loss = LOSSES[self.name](outputs, batch.y, reduction="sum")
         elif self.stacks:
@@ -166,9 +168,7 @@ class Criterion:
         else:
             each = self._call_own(outputs, batch)
             loss = each.sum() if each.dim() else each * batch.samples
-        parts = [loss.to(wide).reshape(1)]
-        if self.task in SUMS:
-            parts.append(SUMS[self.task](outputs, batch.y))
+        parts = [loss.to(wide).reshape(1), *counted]
         return torch.cat(parts), outputs if self.measures else ()
 
     def evaluate_outputs(self, model: nn.Module, batch: Batch) -> Any:

@@ -16,7 +16,7 @@ from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
 from lrsearch.train.averaging import evaluation_weights, recalibrate
-from lrsearch.train.batches import Batch, join, shape_of
+from lrsearch.train.batches import Batch, copy, join, shape_of
 from lrsearch.train.build import build_model
 from lrsearch.train.course import (
     BestSoFar,
@@ -304,7 +304,8 @@ def validation_sums(model: nn.Module, data: Data, criterion: Criterion) -> Tenso
     targets: list[Tree] = []
     model.eval()
     with torch.no_grad():
-        for batch in data.validation_batches(_chunk(data, criterion)):
+        for kept in data.validation_batches(_chunk(data, criterion)):
+            batch = copy(kept)  # A user's code may change it in place.
             found, outputs = criterion.sums(model, batch)
             sums.append(found)
             if criterion.measures:

@@ -25,7 +25,7 @@ from torch.func import vmap
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree, leaves, map_tree
-from lrsearch.train.batches import Batch, take
+from lrsearch.train.batches import Batch, copy, take
 from lrsearch.train.course import release, state_of
 from lrsearch.train.criterion import CHUNK, Criterion, make_criterion
 from lrsearch.train.device import is_out_of_memory
@@ -409,7 +409,7 @@ class _Trial:
             {name: torch.stack([each[name] for each in pair]) for name in pair[0]}
             for pair in zip(*places, strict=True)
         )
-        batch = next(self.data.validation_batches(self.data.chunk(CHUNK)))
+        batch = copy(next(self.data.validation_batches(self.data.chunk(CHUNK))))
         self.skeleton.model.eval()
         with torch.no_grad():
             outputs = program.evaluate_outputs(parameters, fixed, batch)

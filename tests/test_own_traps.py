@@ -304,6 +304,15 @@ NETS = """
         return F.cross_entropy(outputs, targets.fill_(3), reduction="none")
 
 
+    class Projected(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("scale", torch.rand(()))
+
+        def forward(self, outputs, targets):
+            return F.cross_entropy(outputs, targets, reduction="none") * self.scale
+
+
     class Smoothed:
         seen = 0.0
 
@@ -490,3 +499,10 @@ def test_weights_that_leave_a_split_without_any_are_said():
     raw = raw_of((X, Y, np.eye(40)[3]))
     with pytest.raises(DataError, match="split are all zero"):
         split(raw, own_data(), None)
+
+
+def test_what_a_loss_draws_to_be_made_is_every_trial_s(nets):
+    """Whatever trained before it in the same process."""
+    own = own_config(code("noisy"), MLP, SOURCE, **SHORT, loss=code("Projected"))
+    first, second = (run(own, place=nets) for _ in range(2))  # The second finds the data read.
+    assert first.curve == second.curve

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from lrsearch.train.build import fill_arguments
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.importing import resolve
 from lrsearch.train.metrics import LOSSES, SUMS, sum_type
+from lrsearch.train.randomness import seed_everything
 from lrsearch.train.transforms import Transform, augment, build_transforms, mixed_loss
 from lrsearch.trial import Config, Workplace
 
@@ -292,12 +294,14 @@ def _make(
     sizes: Mapping[str, int],
     device: torch.device | None,
 ) -> Any:
-    """What a class path names: an object of a class, a function with its arguments."""
-    path, arguments = code["class_path"], dict(code.get("init_args") or {})
+    """What a class path names: an object of a class, a function with its arguments. Reseeds the
+    global generators."""
+    path, arguments = code["class_path"], copy.deepcopy(dict(code.get("init_args") or {}))
     found = resolve(path, workplace)
     assert callable(found)
     if not isinstance(found, type):
         return partial(found, **arguments) if arguments else found
+    seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
     try:
         made = found(**fill_arguments(path, found, arguments, sizes))
     except BaseException as error:  # A user's code may raise anything.

@@ -9,6 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 from test_fused import both, tensors
 from test_own_code import own_config, own_data, raw_of
+from test_tables import INLINE, lrsearch
 from test_train import CPU, MLP, facts, run
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -506,3 +507,17 @@ def test_what_a_loss_draws_to_be_made_is_every_trial_s(nets):
     own = own_config(code("noisy"), MLP, SOURCE, **SHORT, loss=code("Projected"))
     first, second = (run(own, place=nets) for _ in range(2))  # The second finds the data read.
     assert first.curve == second.curve
+
+
+def test_a_built_in_model_goes_by_the_data_beside_a_step(nets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\ndata: digits\nmodel: mlp\nseeds: 1\n"
+        "train: {budget: 5ba, lr: 0.1, step: nets.counted}\n"
+    )
+    allow = ("--allow-import", "nets", *INLINE)
+    said = lrsearch("grid", "mine.yaml", *allow)
+    assert said.code == 0, said
+    said = lrsearch("grid", "mine.yaml", *allow, "--fresh",
+                    "--set", "data={class_path: nets.digits, task: own}")  # fmt: skip
+    assert said.code == 2 and "name a model of your own" in " ".join(said.err.split()), said

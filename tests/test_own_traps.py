@@ -161,6 +161,7 @@ NETS = """
     from torch import nn
     from torch.nn import functional as F
     from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler, WeightedRandomSampler
+    from torch.utils.data import default_collate
 
 
     class Noisy(Dataset):
@@ -312,6 +313,41 @@ NETS = """
 
         def forward(self, outputs, targets):
             return F.cross_entropy(outputs, targets, reduction="none") * self.scale
+
+
+    class Partly(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(64, 10)
+
+        def forward(self, x):
+            return {"scores": self.a(x.flatten(1)), "hidden": None}
+
+
+    def of_scores(outputs, targets):
+        return F.cross_entropy(outputs["scores"], targets)
+
+
+    def pad(samples):
+        x, y = default_collate(samples)
+        return x.flatten(1)[:, : 20 + int(y[0])], y
+
+
+    def padded():
+        return DataLoader(Noisy(), collate_fn=pad)
+
+
+    class Summed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(1, 10)
+
+        def forward(self, x):
+            return self.a(x.unsqueeze(-1))
+
+
+    def of_first(outputs, targets):
+        return F.cross_entropy(outputs[:, 0], targets)
 
 
     class Smoothed:
@@ -521,3 +557,13 @@ def test_a_built_in_model_goes_by_the_data_beside_a_step(nets, tmp_path, monkeyp
     said = lrsearch("grid", "mine.yaml", *allow, "--fresh",
                     "--set", "data={class_path: nets.digits, task: own}")  # fmt: skip
     assert said.code == 2 and "name a model of your own" in " ".join(said.err.split()), said
+
+
+def test_outputs_that_metrics_cannot_have_are_said(nets):
+    given = {"loss": code("of_scores"), "metrics": {"a": code("of_scores")}}
+    with pytest.raises(ModelError, match=r"outputs.hidden is NoneType: metrics take tensors"):
+        facts(own_config(code("digits"), code("Partly"), {"task": "own"}, **given), place=nets)
+    given = {"loss": code("of_first"), "metrics": {"a": code("of_first")}}
+    own = own_config(code("padded"), code("Summed"), {"task": "own"}, **SHORT, **given)
+    ended = run(own, place=nets).result
+    assert ended.outcome is Outcome.FAILED and "differ in shape" in ended.reason

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
-from lrsearch.train.batches import Batch, call, widen
+from lrsearch.train.batches import Batch, call, join, widen
 from lrsearch.train.build import fill_arguments
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.importing import resolve
@@ -340,6 +340,8 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
             raise ModelError(message, where=what, hint="leave out .detach(), .item() and no_grad")
         with torch.no_grad():
             _, outputs = criterion.sums(model, batch)
+            if criterion.measures:
+                outputs = join([outputs])
             for name in criterion.measures:
                 what = f"train.metrics.{name}"
                 criterion.measure_by(name, outputs, batch.y)

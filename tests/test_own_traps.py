@@ -1,5 +1,6 @@
 """What is easily measured wrongly with data, losses and metrics of the user's own."""
 
+import itertools
 import multiprocessing
 import textwrap
 
@@ -15,12 +16,14 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lrsearch.data import split
 from lrsearch.errors import DataError, ModelError
+from lrsearch.spec.model import class_paths, trial_key
 from lrsearch.train import resident
 from lrsearch.train.build import build_model
 from lrsearch.train.course import open_data
 from lrsearch.train.resident import view_portion
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Objective, Outcome, Trial, Workplace
+from lrsearch.tuner.ledger import Content
 
 X = np.arange(120, dtype=np.float32).reshape(40, 3)
 Y = np.arange(40) % 4
@@ -567,3 +570,29 @@ def test_outputs_that_metrics_cannot_have_are_said(nets):
     own = own_config(code("padded"), code("Summed"), {"task": "own"}, **SHORT, **given)
     ended = run(own, place=nets).result
     assert ended.outcome is Outcome.FAILED and "differ in shape" in ended.reason
+
+
+def test_each_batch_has_draws_of_its_own_and_one_may_go_on_from_any(nets):
+    own = own_config(code("noisy"), MLP, SOURCE)
+    raw = resident.load_raw(own["data"], nets)
+    data = resident.place(raw, own["data"], None, CPU)
+    given = list(itertools.islice(data.batches(64, 5), 5))
+    corner = [each.x[:, 0, 0, 0] for each in given]  # Always zero but for the noise.
+    assert not torch.equal(corner[0], corner[1])
+    for left, right in zip(given[3:], data.batches(64, 5, first=3), strict=False):
+        assert torch.equal(left.x, right.x) and torch.equal(left.y, right.y)
+
+
+def test_all_code_that_decides_a_measurement_is_in_its_key():
+    found = own_config(
+        {**code("digits"), "transforms": [code("transform")]}, code("model"),
+        loss=code("loss"), step=code("step"), metrics={"a": code("metric")},
+        optimizer=code("optimizer"), schedule=code("schedule"),
+    )  # fmt: skip
+    names = ("digits", "transform", "model", "loss", "step", "metric", "optimizer", "schedule")
+    assert class_paths(found) == {f"nets.{name}" for name in names}
+    keys = set()
+    for source in ("", *names):
+        sources = {f"nets.{name}": f"{name == source}" for name in names}
+        keys.add(trial_key(found, Content("own", "", sources).of(found), 0, None))
+    assert len(keys) == len(names) + 1

@@ -891,6 +891,12 @@ def model_refusal(name: str, task: str) -> tuple[str, str] | None:
     """Why a built-in model does not take data of a task: (message, hint)."""
     if task in MODELS[name].tasks:
         return None
+    if task == "own":
+        return (
+            f"the model {name} has an output for each class, or number, that the targets have: "
+            "targets of your own kind have none",
+            "name a model of your own: {class_path: my_package.Net}",
+        )
     what = "text" if task == "language" else f"samples of numbers ({task})"
     fitting = [each for each, entry in MODELS.items() if task in entry.tasks]
     return f"the model {name} does not take {what}", f"allowed: {', '.join(fitting)}"

@@ -557,7 +557,7 @@ def test_a_step_that_remembers_trains_alone(nets):
         ("digits", MLP, {"loss": None, "step": code("Output", logits=1)}, "Output has no loss"),
         ("digits", MLP, {"loss": None, "step": code("Reconstruct")}, "train.step: tried on 256"),
         ("digits", MLP, {"loss": None, "step": code("Reconstruct", p=1)}, "takes no argument 'p'"),
-        ("digits", MLP, {"metrics": {"a": code("right")}}, "train.metrics: tried on 256 samples"),
+        ("digits", MLP, {"metrics": {"a": code("right")}}, "train.metrics.a: tried on 256 samples"),
         ("digits", MLP, {"metrics": {"a": code("focal")}}, r"train.metrics.a: it gives \[256\]"),
         ("weighted", MLP, {"loss": {"class_path": "torch.nn.CrossEntropyLoss", "init_args": {}}},
          "the samples have weights, and it gives one value"),

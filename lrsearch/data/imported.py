@@ -10,7 +10,8 @@ import numpy as np
 
 from lrsearch.data.arrays import check_arrays, digest, read_inputs, read_targets
 from lrsearch.data.interrupts import is_interrupt
-from lrsearch.data.parts import Part, Stream, Typed, divide, map_part, plain, sample_at, stack
+from lrsearch.data.noise import get_states, set_states
+from lrsearch.data.parts import Part, Stream, Typed, divide, map_part, plain, read_at, stack
 from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.tables import Array
 from lrsearch.data.trees import Tree, count, leaves, map_tree
@@ -38,11 +39,14 @@ def check_parts(
         message = "the classes of what fits into memory are counted: leave out data.classes"
         raise DataError(message, where=place)
     if len(arrays) < 3 and all(map(_is_regular, arrays)) and task != "own":
+        for part in arrays:
+            _check_task(place, task, plain(part.y))
         suffixes = ("_train", "_test") if len(arrays) == 2 else ("",)
         given: dict[str, Array] = {}
         for suffix, part in zip(suffixes, arrays, strict=True):
             given |= {f"x{suffix}": plain(part.x), f"y{suffix}": _as_task(plain(part.y), task)}
-        return check_arrays(place, given, None)
+        raw = check_arrays(place, given, None)
+        return _keep_given(raw, [plain(part.y) for part in arrays])
     return _check_trees(place, arrays, task)
 
 
@@ -67,6 +71,37 @@ def _as_stream(part: Part | Stream) -> Stream:
 
 def _as_task(y: Array, task: str | None) -> Array:
     return y.astype(np.float64) if task == "regression" and y.dtype.kind in "iub" else y
+
+
+def _check_task(place: str, task: str | None, y: Array) -> None:
+    """Raises DataError where targets are not of the kind that the spec says."""
+    if task == "classification" and y.dtype.kind not in "iubUS":
+        needed = "classes are whole numbers or text"
+    elif task == "regression" and y.dtype.kind not in "iubf":
+        needed = "numbers are needed"
+    else:
+        return
+    message = f"data.task is {task}, and the targets are {y.dtype}: {needed}"
+    raise DataError(message, where=place)
+
+
+def _given_of(y: Array | None, numbered: Any) -> Array | None:
+    """Targets that numbering the classes has changed, as they were."""
+    if y is None or y.dtype.kind not in "iub" or numbered.dtype.kind != "i":
+        return None
+    return None if np.array_equal(y, numbered) else _plain_type(y)
+
+
+def _keep_given(raw: Raw, ys: Sequence[Array]) -> Raw:
+    """With the targets as they were given, which a step sees. They count as data."""
+    portions = [Portion(raw.x, raw.y), *([raw.held] if raw.held is not None else [])]
+    given = [_given_of(y, part.y) for y, part in zip(ys, portions, strict=True)]
+    if all(each is None for each in given):
+        return raw
+    hashed = {f"given {index}": each for index, each in enumerate(given) if each is not None}
+    held = raw.held and dataclasses.replace(raw.held, given=given[1])
+    both = digest(hashed | {"": np.frombuffer(raw.data_hash.encode(), np.uint8)})
+    return dataclasses.replace(raw, given=given[0], held=held, data_hash=both)
 
 
 def _is_regular(part: Part) -> bool:
@@ -110,7 +145,7 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None) -> Raw:
         _check_counts(place, name, x, y, weight)
     task, targets, labels = _read_y(place, dict(zip(names, ys, strict=True)), task)
     given = [
-        _plain_type(y) if labels and y is not None and y.dtype.kind in "iub" else None for y in ys
+        _given_of(y, numbered) if labels else None for y, numbered in zip(ys, targets, strict=True)
     ]
     if labels and np.all(targets[0] == targets[0][0]):
         label = labels[int(targets[0][0])]
@@ -129,7 +164,8 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None) -> Raw:
         outputs = int(first.y.shape[1])
     hashed: dict[str, Array] = {}
     for name, portion in zip(names, portions, strict=True):
-        for label, tree in (("x", portion.x), ("y", portion.y), ("weight", portion.weight)):
+        parts_of = {"x": portion.x, "y": portion.y, "weight": portion.weight}
+        for label, tree in (*parts_of.items(), ("given", portion.given)):
             hashed |= {
                 f"{name} {key}": each for key, each in leaves(tree, label) if each is not None
             }
@@ -153,6 +189,11 @@ def _outline(tree: Tree) -> list[tuple[str, tuple[int, ...], str]]:
     return [(name, each.shape[1:], each.dtype.kind) for name, each in leaves(tree, "x")]
 
 
+def _form(tree: Tree, *, loose: bool) -> list[tuple[str, Any, str]]:
+    """The outline; of batches that a collate_fn makes, which may differ in shape, without it."""
+    return [(name, len(shape) if loose else shape, kind) for name, shape, kind in _outline(tree)]
+
+
 def _told(tree: Tree) -> str:
     return ", ".join(f"{name} {each.dtype} {each.shape[1:]}" for name, each in leaves(tree, "x"))
 
@@ -161,25 +202,29 @@ def _read_x(place: str, name: str, part: Part) -> Tree:
     """Inputs: of a lone array of numpy as `read_inputs`, else with the types they have."""
     if isinstance(part.x, np.ndarray):
         return read_inputs(place, name, part.x)
-    found: dict[str, Array] = {}
+    found = []
     for key, each in leaves(part.x, name):
         array = plain(each)
         if array.ndim == 0:
             raise DataError(f"{key} is a single value: one for each sample is needed", where=place)
-        found[key] = _read_leaf(place, key, array)
+        found.append(_read_leaf(place, key, array, image=_is_image(array)))
     if not found:
         raise DataError("a mapping without inputs", where=place)
-    rest = iter(found.values())
+    names = [key for key, _ in leaves(part.x, name)]
+    if len(set(names)) < len(names):  # As {1: ..., "1": ...} has.
+        twice = next(key for key in names if names.count(key) > 1)
+        raise DataError(f"two of its keys read {twice}", where=place)
+    rest = iter(found)
     return map_tree(lambda _: next(rest), part.x)
 
 
-def _read_leaf(place: str, name: str, array: Array) -> Array:
+def _read_leaf(place: str, name: str, array: Array, *, image: bool = False) -> Array:
     """An array in float32, int64 or bool; images of bytes between 0 and 1."""
     if array.dtype.kind not in "fiub":
         raise DataError(f"{name} holds {array.dtype}, not numbers", where=place)
     if array.size == 0:
         raise DataError(f"{name} is empty: its shape is {array.shape}", where=place)
-    if _is_image(array):
+    if image:
         return np.ascontiguousarray(array, np.float32) / np.float32(255)
     array = _plain_type(array)
     if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -241,11 +286,9 @@ def _read_y(
         return task, [_own_targets(place, name, y) for name, y in named.items()], ()
     if trees:
         raise DataError(f"data.task is {task}, and the targets are several arrays", where=place)
+    for y in every:
+        _check_task(place, task, y)
     targets, labels = read_targets(place, {name: _as_task(y, task) for name, y in named.items()})
-    if task == "classification" and not labels:
-        raise DataError(
-            f"data.task is classification, and the targets are {every[0].dtype}", where=place
-        )
     return "classification" if labels else "regression", list(targets), labels
 
 
@@ -264,8 +307,10 @@ def _check_streams(
     or the spec says, its hash from some of the samples."""
     first = streams[0]
     batch = _first_batch(place, first)
-    x = map_tree(lambda each: _plain_type(plain(each)), batch.x)
-    y = None if batch.y is None else map_tree(lambda each: _plain_type(plain(each)), batch.y)
+    x, y, weight = (
+        _read_batch(place, name, each)
+        for name, each in (("x", batch.x), ("y", batch.y), ("weight", batch.weight))
+    )
     single = isinstance(y, np.ndarray) and y.size == len(y)
     if task is None:
         task = "own"
@@ -288,8 +333,19 @@ def _check_streams(
                 "'classes', a list of their names",
             )
         labels = tuple(map(str, range(outputs)))
+        for wrong in (each for each in y.flat if not 0 <= each < outputs):
+            message = f"a target is {wrong}; the {outputs} classes are 0 to {outputs - 1}"
+            raise DataError(message, where=place)
     elif classes is not None:
         raise DataError(f"data.classes is given, and the task is {task}", where=place)
+    for name, stream in zip(NAMES[1:], streams[1:], strict=False):
+        other = _read_batch(place, "x", _first_batch(place, stream).x)
+        loose = any(each.make is not None or each.collate is not None for each in (first, stream))
+        if _form(other, loose=loose) != _form(x, loose=loose):
+            raise DataError(
+                f"samples of {name} are {_told(other)}, those of {NAMES[0]} {_told(x)}",
+                where=place,
+            )
     hashed: dict[str, Array] = {}
     for name, stream in zip(NAMES, streams, strict=False):
         hashed |= _fingerprint(place, name, stream)
@@ -306,28 +362,37 @@ def _check_streams(
         outputs,
         labels,
         digest(hashed),
+        weight=weight,
         form=dataclasses.replace(batch, x=None, y=None, weight=None),
         streams=tuple(streams),
         notes=notes,
     )
 
 
+def _read_batch(place: str, name: str, tree: Tree) -> Tree:
+    if tree is None:
+        return None
+    found = iter(
+        [
+            _read_leaf(place, key, plain(each), image=name == "x" and _is_image(plain(each)))
+            for key, each in leaves(tree, name)
+        ]
+    )
+    return map_tree(lambda _: next(found), tree)
+
+
 def _first_batch(place: str, stream: Stream) -> Part:
     """Two samples, as a batch of arrays."""
     if stream.make is None and stream.collate is None:
-        return stack([sample_at(stream.dataset, index, place) for index in range(2)])
-    what = "its collate_fn" if stream.make is None else "its DataLoader"
+        return stack([read_at(stream, index, place) for index in range(2)])
+    if stream.make is None:
+        return read_at(stream, 0, place)
     try:
-        if stream.make is not None:
-            found = next(iter(stream.make(2)))
-        else:
-            assert stream.collate is not None
-            found = stream.collate([stream.dataset[index] for index in range(2)])
-        return map_part(divide(found), place)
+        return map_part(divide(next(iter(stream.make(2)))), place)
     except BaseException as error:  # A user's code may raise anything.
         if is_interrupt(error) or isinstance(error, DataError):
             raise
-        message = f"{what} raised {type(error).__name__}: {error}"
+        message = f"its DataLoader raised {type(error).__name__}: {error}"
         raise DataError(message, where=place) from error
 
 
@@ -341,16 +406,31 @@ def _count_classes(dataset: Any) -> int:
 
 
 def _fingerprint(place: str, name: str, stream: Stream) -> dict[str, Array]:
-    """A few of a stream's samples; where those differ at each reading, their shapes."""
-    size = len(stream)
-    found = {f"{name} length": np.array(size)}
-    if stream.make is not None or not stream.fixed:
-        batch = _first_batch(place, stream)
-        kinds = [(key, plain(each).dtype.str) for key, each in leaves(batch.rejoin())]
-        found[f"{name} kinds"] = np.array([ord(each) for each in str(kinds)])
-        return found
+    """A few of a stream's samples; where those differ even if the generators are the same, or
+    cannot be read one by one, their types."""
+    length = {f"{name} length": np.array(len(stream))}
+    before = get_states()
+    try:
+        first = _some_of(place, name, stream)
+        if not stream.fixed:
+            set_states(before)
+        again = first if stream.fixed else _some_of(place, name, stream)
+    except DataError:
+        if stream.make is None:
+            raise
+        first, again = {}, {"": np.array(0)}
+    if digest(first) == digest(again):
+        return length | first
+    batch = _first_batch(place, stream)
+    kinds = [(key, plain(each).dtype.str) for key, each in leaves(batch.rejoin())]
+    return length | {f"{name} kinds": np.array([ord(each) for each in str(kinds)])}
+
+
+def _some_of(place: str, name: str, stream: Stream) -> dict[str, Array]:
+    size = len(stream.dataset)
+    found: dict[str, Array] = {}
     for index in sorted({each * size // FINGERPRINTS for each in range(FINGERPRINTS)}):
-        sample = sample_at(stream.dataset, index, place)
+        sample = read_at(stream, index, place)
         for key, each in leaves(sample.rejoin()):
             found[f"{name} {index} {key}"] = plain(each)
     return found

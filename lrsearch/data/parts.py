@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.noise import get_states, same_states
 from lrsearch.data.tables import Array
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.errors import DataError
@@ -59,8 +60,9 @@ class Stream:
     """Samples that are loaded batch by batch. `dataset` has `__len__` and `__getitem__`; `collate`
     makes a batch of a list of samples (None: each array is stacked), `workers` processes load.
     `make` is there where a DataLoader has an order of its own: it makes one for a batch size, and
-    the loader's batches are taken as they come. `reason` says why it is no part in memory, `fixed`
-    whether a sample is the same at each reading."""
+    the loader's batches are taken as they come, `drawn` samples an epoch (None: as many as the
+    dataset has). `reason` says why it is no part in memory, `fixed` whether a sample is the same at
+    each reading."""
 
     dataset: Any
     collate: Callable[[list[Any]], Any] | None = None
@@ -68,9 +70,10 @@ class Stream:
     make: Callable[[int], Any] | None = None
     reason: str = ""
     fixed: bool = True
+    drawn: int | None = None
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.dataset) if self.drawn is None else self.drawn
 
 
 def divide(sample: Any) -> Part:
@@ -116,9 +119,10 @@ def _is_array(value: Any) -> bool:
 def _read_part(value: Any, place: str, *, wanted: bool) -> Part | Stream:
     if isinstance(value, Mapping | tuple):
         try:
-            return map_part(divide(value), place)
+            return map_part(_unlist(divide(value)), place)
         except ValueError as error:
-            raise DataError(f"returned a tuple: {error}", where=place, hint=FORMS) from None
+            kind = "mapping" if isinstance(value, Mapping) else "tuple"
+            raise DataError(f"returned a {kind}: {error}", where=place, hint=FORMS) from None
     if _is_array(value) and not np.isscalar(value):
         return map_part(divide(value), place)
     if _is_loader(value):
@@ -133,12 +137,31 @@ def _read_part(value: Any, place: str, *, wanted: bool) -> Part | Stream:
     raise DataError(f"returned {type(value).__name__}", where=place, hint=FORMS)
 
 
+def _unlist(part: Part) -> Part:
+    """The part with an array in place of a list of them, an entry a sample: several inputs are a
+    tuple. Only batches of a DataLoader have them in lists."""
+
+    def walk(tree: Any) -> Any:
+        if isinstance(tree, Mapping):
+            return {key: walk(each) for key, each in tree.items()}
+        if isinstance(tree, tuple):
+            return tuple(map(walk, tree))
+        if isinstance(tree, list) and tree and all(map(_is_array, tree)):
+            entries = [as_array(each) for each in tree]
+            if len({plain(each).shape for each in entries}) > 1:
+                raise ValueError("a list of arrays of several shapes")
+            return _joined(entries)
+        return tree
+
+    return replace(part, x=walk(part.x), y=walk(part.y), weight=walk(part.weight))
+
+
 def map_part(part: Part, place: str) -> Part:
     """The part with arrays of numpy in place of what can be turned into such."""
     try:
-        x, y, weight = (
-            None if each is None else map_tree(as_array, each)
-            for each in (part.x, part.y, part.weight)
+        x = map_tree(as_array, part.x)
+        y, weight = (
+            None if each is None else map_tree(as_array, each) for each in (part.y, part.weight)
         )
     except BaseException as error:  # Objects of the user's turn themselves into arrays.
         if is_interrupt(error):
@@ -149,19 +172,28 @@ def map_part(part: Part, place: str) -> Part:
 
 @dataclass(frozen=True, eq=False)
 class Typed:
-    """Marks an array that was a tensor: its type was chosen, its integers are no measurements."""
+    """Marks an array that was a tensor, or in a Dataset: its type was chosen, its integers are no
+    measurements."""
 
     array: Array
 
 
 def as_array(value: Any) -> Any:
     """An array of a tensor (wherever it is, whatever its precision), a list or a number."""
+    if isinstance(value, Typed):
+        return value
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         if str(value.dtype) in ("torch.bfloat16", "torch.float16"):
             value = value.float()
         return Typed(np.asarray(value))
-    return np.asarray(value)
+    array = np.asarray(value)
+    if array.dtype == object:  # As of a table's column of text, or of what is no array at all.
+        if array.ndim == 0:
+            raise ValueError(f"{type(value).__name__} is no array")
+        if all(isinstance(each, str) for each in array.flat):
+            return array.astype(str)
+    return array
 
 
 # Datasets and loaders
@@ -192,24 +224,40 @@ def _take_apart(loader: Any, make: Callable[[int], Any] | None, place: str) -> P
     """A DataLoader's dataset and how it collates. The order is the trial's own, unless the loader
     has one that is neither shuffled nor the dataset's."""
     dataset, workers = loader.dataset, int(loader.num_workers)
-    sampler = type(getattr(loader, "sampler", None)).__name__
-    ordered = sampler in ("RandomSampler", "SequentialSampler") and (
+    kind = type(getattr(loader, "sampler", None)).__name__
+    ordered = kind in ("RandomSampler", "SequentialSampler") and (
         type(getattr(loader, "batch_sampler", None)).__name__ in ("BatchSampler", "NoneType")
     )
     if hasattr(dataset, "__getitem__") and ordered:
         collate = loader.collate_fn
         if getattr(collate, "__name__", "") == "default_collate":
             return _read_dataset(dataset, place, workers=workers)
-        _check_length(dataset, place)
-        return Stream(dataset, collate, workers, reason="its DataLoader has a collate_fn")
+        size = _check_length(dataset, place)
+        if loader.batch_size is None:
+            raise DataError(
+                "its DataLoader has no batch_size: what its dataset gives is taken for batches",
+                where=place,
+                hint="return one whose dataset gives samples; what it gives is one of the spec's "
+                "batch_size",
+            )
+        return Stream(
+            dataset,
+            collate,
+            workers,
+            reason="its DataLoader has a collate_fn",
+            fixed=_is_fixed(Stream(dataset, collate), size, place),
+        )
     if make is None:
         raise DataError(
-            f"its DataLoader has an order of its own ({sampler}) and a fixed batch size",
+            f"its DataLoader has an order of its own ({kind}) and a fixed batch size",
             where=place,
             hint="return a function of batch_size that makes it",
         )
-    _check_length(dataset, place)
-    return Stream(dataset, None, workers, make, reason="its DataLoader has an order of its own")
+    size = _check_length(dataset, place)
+    sampler = loader.sampler
+    drawn = len(sampler) if hasattr(sampler, "__len__") else size
+    reason = "its DataLoader has an order of its own"
+    return Stream(dataset, loader.collate_fn, workers, make, reason, False, drawn)
 
 
 def _check_length(dataset: Any, place: str) -> int:
@@ -248,12 +296,13 @@ def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
     tensors = getattr(dataset, "tensors", None)
     if type(dataset).__name__ == "TensorDataset" and isinstance(tensors, tuple):
         return map_part(divide(tensors if len(tensors) > 1 else tensors[0]), place)
-    first, again = (sample_at(dataset, 0, place) for _ in range(2))
-    if not _same(first, again):
+    first = sample_at(dataset, 0, place)
+    if not _is_fixed(Stream(dataset), size, place):
         return Stream(
             dataset, None, workers, reason="a sample differs each time it is read", fixed=False
         )
-    taken = sum(each.nbytes for _, each in leaves(_flat(first)))
+    # Bytes of images become float32.
+    taken = sum(each.size * max(4, each.itemsize) for _, each in leaves(_flat(first)))
     if taken * size > SHARE * memory():
         gigabytes = taken * size / 2**30
         return Stream(dataset, None, workers, reason=f"its samples take {gigabytes:.1f} GiB")
@@ -269,7 +318,8 @@ def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
             )
     if len(dataset) != size:
         raise DataError(f"{type(dataset).__name__} has changed its length", where=place)
-    return stack(samples)
+    whole = stack(samples)
+    return replace(whole, x=map_tree(lambda each: Typed(plain(each)), whole.x))
 
 
 def sample_at(dataset: Any, index: int, place: str) -> Part:
@@ -284,6 +334,38 @@ def sample_at(dataset: Any, index: int, place: str) -> Part:
             f"{type(error).__name__}: {error}",
             where=place,
         ) from error
+
+
+def read_at(stream: Stream, index: int, place: str) -> Part:
+    """A sample of a stream, with the next one where a collate_fn makes a batch of samples of any
+    kind. Raises DataError for what reading it raises."""
+    dataset, collate = stream.dataset, stream.collate
+    if collate is None:
+        return sample_at(dataset, index, place)
+    what = f"reading samples of {type(dataset).__name__}"
+    try:
+        samples = [dataset[each % len(dataset)] for each in (index, index + 1)]
+        what = "its collate_fn"
+        return map_part(divide(collate(samples)), place)
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error) or isinstance(error, DataError):
+            raise
+        message = f"{what} raised {type(error).__name__}: {error}"
+        raise DataError(message, where=place) from error
+
+
+TWICE = 16
+"""Samples that are read twice, to see whether they change: an augmentation may spare some."""
+
+
+def _is_fixed(stream: Stream, size: int, place: str) -> bool:
+    """Whether samples are the same at each reading, and nothing is drawn for them."""
+    before = get_states()
+    same = all(
+        same_part(*(read_at(stream, index, place) for _ in range(2)))
+        for index in sorted({each * size // TWICE for each in range(TWICE)})
+    )
+    return same and same_states(before, get_states())
 
 
 def _flat(part: Part) -> Tree:
@@ -304,7 +386,8 @@ def _told(shapes: Sequence[tuple[str, tuple[int, ...], str]]) -> str:
     return ", ".join(f"{name} of shape {shape}" for name, shape, _ in shapes)
 
 
-def _same(left: Part, right: Part) -> bool:
+def same_part(left: Part, right: Part) -> bool:
+    """Whether two samples, or batches, are the same to the bit."""
     pairs = list(leaves(_flat(left))), list(leaves(_flat(right)))
     return _shapes(left) == _shapes(right) and all(
         one.tobytes() == other.tobytes() for (_, one), (_, other) in zip(*pairs, strict=True)

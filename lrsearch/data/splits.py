@@ -64,8 +64,9 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = 
     subtracts the mean and divides by the deviation of the training split, per feature of flat
     samples and per channel of images; what does not vary is only centred. Of a table it scales
     the numbers alone, and a category that the training split lacks is all zeros. Text is cut in its
-    order: training, validation, test, each in one piece. `own` leaves targets as they were given,
-    for a loss or a step of the user's. Raises DataError where the samples do not suffice.
+    order: training, validation, test, each in one piece. `own` leaves the targets of a regression
+    as they were given, for a loss or a step of the user's. Raises DataError where the samples do
+    not suffice.
     """
     if fold not in folds(config):
         raise ValueError(f"fold {fold} is not among {folds(config)}")
@@ -106,7 +107,7 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = 
         parts = [_as_given(part) for part in parts]
     elif raw.task == "regression":
         parts, scale = _scale_targets(parts)
-    parts = _scale_weights(parts)
+    parts = _scale_weights(raw.name, parts)
     return Splits(
         parts[0], parts[1], parts[2] if len(parts) == 3 else None, raw.task, raw.outputs, scale
     )
@@ -145,13 +146,12 @@ def _take(part: Portion, index: Array) -> Portion:
 
 
 def _as_given(part: Portion) -> Portion:
-    """Targets in the types that a model's outputs have, not numbered and not scaled."""
-    y = part.y if part.given is None else part.given
+    """Targets in the types that a model's outputs have, not scaled."""
 
     def single(each: Array) -> Array:
         return each.astype(np.float32) if each.dtype == np.float64 else each
 
-    return replace(part, y=None if y is None else map_tree(single, y))
+    return replace(part, y=None if part.y is None else map_tree(single, part.y))
 
 
 def _split_streams(
@@ -282,12 +282,18 @@ def _scale_targets(parts: list[Portion]) -> tuple[list[Portion], Array]:
     return [replace(part, y=((part.y - mean) / scale).astype(np.float32)) for part in parts], scale
 
 
-def _scale_weights(parts: list[Portion]) -> list[Portion]:
+def _scale_weights(name: str, parts: list[Portion]) -> list[Portion]:
     """The training split's weights with a mean of one, so that a rate means the same whatever
     their unit; those of the others in the same unit."""
     weight = parts[0].weight
     if weight is None:
         return parts
+    if any(not np.any(part.weight) for part in parts):
+        raise DataError(
+            "the weights of the training, the validation or the test split are all zero",
+            where=name,
+            hint="give more samples a weight, or another split_seed",
+        )
     mean = np.float32(weight.mean(dtype=np.float64))
     return [
         part if part.weight is None else replace(part, weight=part.weight / mean) for part in parts

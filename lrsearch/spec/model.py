@@ -91,8 +91,11 @@ class Spec:
         """The data's task, None where only loading them can tell; the kind of an own training."""
         if self.own is not None:
             return self.own.kind
-        if self.train.get("step") is not None:
-            return "own"
+        return "own" if self.train.get("step") is not None else self.data_task
+
+    @property
+    def data_task(self) -> str | None:
+        """That of the data, whatever a step of the person's makes of them; None as in `task`."""
         source = catalogue.DATA.get(self.data.get("name", ""))
         return (source.task or self.data.get("task")) if source else None
 

@@ -1086,7 +1086,8 @@ class _Reader:
             model = resolve(spec, point, spec.task)["model"]
             if "class_path" in model:
                 continue
-            refusal = catalogue.model_refusal(model["name"], spec.task) if spec.task else None
+            task = spec.data_task
+            refusal = catalogue.model_refusal(model["name"], task) if task else None
             found = ("name", *refusal) if refusal else catalogue.model_fault(model)
             if found is None:
                 continue

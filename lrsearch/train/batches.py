@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch.data.trees import Tree, count, leaves, map_tree
+from lrsearch.errors import ModelError
 
 NOTHING: tuple[()] = ()
 """In place of targets, or weights, that there are none of."""
@@ -39,6 +40,11 @@ def take(batch: Batch, index: Tensor) -> Batch:
     return Batch(*(select(part, index) for part in batch))
 
 
+def copy(batch: Batch) -> Batch:
+    """The same samples in tensors of their own."""
+    return Batch(*(map_tree(torch.clone, part) for part in batch))
+
+
 def select(tree: Tree, index: Tensor) -> Tree:
     """Some samples of a tree of tensors, copied."""
     if isinstance(tree, Tensor):  # What is nearly always there, and quick.
@@ -62,7 +68,17 @@ def shape_of(x: Tree) -> tuple[int, ...] | None:
 
 
 def join(trees: Sequence[Tree]) -> Tree:
-    """The samples of trees of one form, one after the other."""
+    """The samples of trees of one form, one after the other. Raises ModelError for what is no
+    tensor, or differs in shape."""
+    for name, each in (pair for tree in trees for pair in leaves(tree, "outputs")):
+        if not isinstance(each, Tensor):
+            raise ModelError(f"{name} is {type(each).__name__}: metrics take tensors")
+    if len({str([each.shape[1:] for _, each in leaves(tree)]) for tree in trees}) > 1:
+        raise ModelError(
+            "metrics are of all outputs and targets of the validation split together, and those "
+            "of its batches differ in shape",
+            hint="a step of your own (train.step) may measure batch by batch",
+        )
     columns = list(zip(*([each for _, each in leaves(tree)] for tree in trees), strict=True))
     joined = iter([torch.cat(column) for column in columns])
     return map_tree(lambda _: next(joined), trees[0])

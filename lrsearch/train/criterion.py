@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,13 +15,19 @@ from torch import Tensor, nn
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
-from lrsearch.train.batches import Batch, call, widen
+from lrsearch.train.batches import Batch, call, join, widen
 from lrsearch.train.build import fill_arguments
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.importing import resolve
 from lrsearch.train.metrics import LOSSES, SUMS, sum_type
+from lrsearch.train.randomness import seed_everything
 from lrsearch.train.transforms import Transform, augment, build_transforms, mixed_loss
 from lrsearch.trial import Config, Workplace
+
+CHUNK = 512
+"""Samples per forward pass of an evaluation (`Resident.chunk`), in every lane; fixed, so that
+results do not follow the number of lanes. Of the user's code alone, too: a loss may compare a
+batch's samples."""
 
 
 class Criterion:
@@ -63,9 +70,15 @@ class Criterion:
 
     @property
     def objects(self) -> dict[str, object]:
-        """Those of the user's that a training calls, which may remember what they have seen."""
-        named = {"train.step": self.step, "train.loss": self._own}
+        """Those of the user's that are called, which may remember what they have seen."""
+        step = self.step.function if isinstance(self.step, _Function) else self.step
+        named = {"train.step": step, "train.loss": self._own}
         named |= {f"the transform {each.name}": each.own for each in self.transforms}
+        named |= {
+            f"train.metrics.{name}": each
+            for name, each in self.measures.items()
+            if not hasattr(each, "reset")  # What it remembers is dropped each time.
+        }
         return {name: each for name, each in named.items() if each is not None}
 
     # training
@@ -87,6 +100,8 @@ class Criterion:
 
     def forward(self, model: nn.Module, batch: Batch) -> Any:
         """The model's outputs, wide enough for a loss."""
+        if isinstance(self._own, nn.Module) and self._own.training != model.training:
+            self._own.train(model.training)  # It may drop or gather something, as a model does.
         with self.precision(batch):
             outputs = call(model, batch.x)
         return widen(outputs)
@@ -145,6 +160,8 @@ class Criterion:
         if self.step is not None:
             return self._step_sums(model, batch).to(wide) * batch.samples, ()
         outputs = self.forward(model, batch)
+        # Before a loss of the user's, which may change outputs or targets in place.
+        counted = [SUMS[self.task](outputs, batch.y)] if self.task in SUMS else []
         if self.stacks and not isinstance(batch.weight, Tensor):
             loss = LOSSES[self.name](outputs, batch.y, reduction="sum")
         elif self.stacks:
@@ -153,9 +170,7 @@ class Criterion:
         else:
             each = self._call_own(outputs, batch)
             loss = each.sum() if each.dim() else each * batch.samples
-        parts = [loss.to(wide).reshape(1)]
-        if self.task in SUMS:
-            parts.append(SUMS[self.task](outputs, batch.y))
+        parts = [loss.to(wide).reshape(1), *counted]
         return torch.cat(parts), outputs if self.measures else ()
 
     def evaluate_outputs(self, model: nn.Module, batch: Batch) -> Any:
@@ -188,22 +203,25 @@ class Criterion:
 
     def measure(self, outputs: Any, targets: Tree) -> list[Tensor]:
         """The user's metrics of a whole split, one value each."""
-        found = []
-        for name, function in self.measures.items():
-            if hasattr(function, "update") and hasattr(function, "compute"):
-                function.reset()
-                function.update(outputs, targets)
-                value = function.compute()
-            else:
-                value = function(outputs, targets)
-            try:
-                found.append(torch.as_tensor(value, dtype=torch.float32).reshape(()))
-            except (TypeError, ValueError, RuntimeError):
-                told = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise ModelError(
-                    f"it gives {told}; a number is needed", where=f"train.metrics.{name}"
-                ) from None
-        return found
+        return [self.measure_by(name, outputs, targets) for name in self.measures]
+
+    def measure_by(self, name: str, outputs: Any, targets: Tree) -> Tensor:
+        """One of the user's metrics of a whole split, on the outputs' device."""
+        function = self.measures[name]
+        if hasattr(function, "update") and hasattr(function, "compute"):
+            function.reset()
+            function.update(outputs, targets)
+            value = function.compute()
+        else:
+            value = function(outputs, targets)
+        try:
+            number = torch.as_tensor(value, dtype=torch.float32).reshape(())
+        except (TypeError, ValueError, RuntimeError):
+            told = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise ModelError(
+                f"it gives {told}; a number is needed", where=f"train.metrics.{name}"
+            ) from None
+        return number.to(next(leaves(outputs))[1].device)
 
 
 def make_criterion(
@@ -266,7 +284,7 @@ class _Function:
     """A step that is a function of the model and the batch."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.loss = function
+        self.function = self.loss = function
 
 
 def _make(
@@ -276,12 +294,14 @@ def _make(
     sizes: Mapping[str, int],
     device: torch.device | None,
 ) -> Any:
-    """What a class path names: an object of a class, a function with its arguments."""
-    path, arguments = code["class_path"], dict(code.get("init_args") or {})
+    """What a class path names: an object of a class, a function with its arguments. Reseeds the
+    global generators."""
+    path, arguments = code["class_path"], copy.deepcopy(dict(code.get("init_args") or {}))
     found = resolve(path, workplace)
     assert callable(found)
     if not isinstance(found, type):
         return partial(found, **arguments) if arguments else found
+    seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
     try:
         made = found(**fill_arguments(path, found, arguments, sizes))
     except BaseException as error:  # A user's code may raise anything.
@@ -311,12 +331,20 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
         return
     what = "train.step" if criterion.step is not None else "train.loss"
     try:
+        with torch.enable_grad():
+            tied = criterion.loss(model, batch).requires_grad
+        if not tied:
+            message = (
+                "its value does not depend on the model's parameters: nothing would be learned"
+            )
+            raise ModelError(message, where=what, hint="leave out .detach(), .item() and no_grad")
         with torch.no_grad():
-            criterion.loss(model, batch)
             _, outputs = criterion.sums(model, batch)
-        what = "train.metrics"
-        with torch.no_grad():
-            criterion.measure(outputs, batch.y)
+            if criterion.measures:
+                outputs = join([outputs])
+            for name in criterion.measures:
+                what = f"train.metrics.{name}"
+                criterion.measure_by(name, outputs, batch.y)
     except BaseException as error:  # A user's code may raise anything.
         if isinstance(error, LrsearchError) or is_out_of_memory(error) or is_interrupt(error):
             raise

@@ -373,8 +373,8 @@ class _Session:
         state, starts = self.initial[trial.seed]
         if smoothing not in starts:
             model = self._skeleton.load(state)
-            seed_everything(trial_seeds(trial.seed).noise)
             criterion = self._make_criterion(trial)
+            seed_everything(trial_seeds(trial.seed).noise)
             starts[smoothing] = float(solo.start_loss(model, self.data, criterion))
         return state, starts[smoothing]
 

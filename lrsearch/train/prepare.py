@@ -187,8 +187,7 @@ def _check_transforms(configs: Iterable[Config], raw: data.Raw, workplace: Workp
             continue
         if not isinstance(raw.x, np.ndarray):
             raise DataError(
-                f"transforms take one array of inputs, a sample of {raw.name} has "
-                + ", ".join(key for key, _ in leaves(raw.x, "x")),
+                f"transforms take one array of inputs, a sample of {raw.name} has " + _names(raw.x),
                 where="data.transforms",
                 hint="a step of your own (train.step) may augment them",
             )
@@ -203,6 +202,12 @@ def _check_training(
         raise DataError(
             f"batch_size {train['batch_size']} is larger than the training set ({samples} samples)",
             where=raw.name,
+        )
+    if raw.streams and raw.weight is not None and train.get("step") is None:
+        raise DataError(
+            "weights of samples that are loaded batch by batch have no mean before the end",
+            where=raw.name,
+            hint="a step of your own (train.step) may use them",
         )
     loss = train["loss"]
     if loss is None and train.get("step") is None and raw.task == "own":
@@ -287,6 +292,12 @@ def _check_model(
     refusal = catalogue.model_refusal(name, raw.task) if name in catalogue.MODELS else None
     if refusal is not None:
         raise ModelError(refusal[0], hint=refusal[1])
+    if name in catalogue.MODELS and shape_of(raw.x) is None:
+        raise ModelError(
+            f"it takes one array of inputs, and a sample has {_names(raw.x)}",
+            where=name,
+            hint="a model of your own (model.class_path) takes them by name, or by place",
+        )
     usual = {"loss": train["loss"] or catalogue.default_loss(raw.task)}
     criterion = Criterion({**train, **usual}, raw.task, raw.outputs, workplace)
     batch = _some(raw, train)
@@ -306,7 +317,7 @@ def _check_model(
         except (RuntimeError, TypeError) as error:
             misfit = _MISFIT.search(str(error))
             if isinstance(error, TypeError):  # Of a mapping, arguments that it does not take.
-                misfit = misfit if shape is not None else re.search("argument", str(error))
+                misfit = misfit if shape is not None else re.search("argument|keywords", str(error))
             if is_out_of_memory(error) or not misfit:
                 return parameters
             told = shape if shape is not None else _outline(pair.x)
@@ -326,6 +337,10 @@ def _check_model(
             hint=suggest(str(metric), ["loss", *criterion.names]),
         )
     return parameters
+
+
+def _names(x: Tree) -> str:
+    return ", ".join(key for key, _ in leaves(x, "x"))
 
 
 def _outline(x: Tree) -> str:
@@ -363,6 +378,12 @@ def _check_outputs(
     if raw.task == "own":
         needed = list(pair.y.shape) if isinstance(pair.y, Tensor) else []
         told = f"{needed} is needed, the shape of the targets, for the loss {criterion.name}"
+        if isinstance(pair.y, Tensor) and not pair.y.is_floating_point():
+            raise ModelError(
+                f"the targets are {str(pair.y.dtype).removeprefix('torch.')}, and the loss "
+                f"{criterion.name} takes floating-point numbers",
+                where=raw.name,
+            )
     if found == needed:
         return
     hint = ""

@@ -19,7 +19,7 @@ from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.schedules import Array
 from lrsearch.train.averaging import normalizing, recalibration_batches
 from lrsearch.train.batches import NOTHING, Batch, join, take
-from lrsearch.train.criterion import Criterion, lane_of
+from lrsearch.train.criterion import CHUNK, Criterion, lane_of
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.draws import Noise
 from lrsearch.train.groups import divide_parameters, weight_decays
@@ -32,10 +32,6 @@ from lrsearch.train.stacked_optimizers import STACKED, clip_gradients
 from lrsearch.train.streamed import Window
 from lrsearch.train.tape import Tape, record
 from lrsearch.train.transforms import Parts, augment, mixed_loss
-
-CHUNK = 512
-"""Samples per forward pass of an evaluation (`Resident.chunk`), in every lane; fixed, so that
-results do not follow the number of lanes."""
 
 
 def needs_of(train: Mapping[str, Any]) -> frozenset[str]:

@@ -199,8 +199,9 @@ def place(
 
 
 def find_view(train: Mapping[str, Any] | None) -> str:
-    """How a training sees its samples: "" for inputs and targets, "given" with the targets as they
-    were given, for a loss of the user's, "step" for whole samples, for a step of the user's."""
+    """How a training sees its samples: "" for inputs and targets, "given" with the targets of a
+    regression not scaled, for a loss of the user's, "step" for whole samples as they were given,
+    for a step of the user's."""
     if train is None:
         return ""
     if train.get("step") is not None:
@@ -211,7 +212,8 @@ def find_view(train: Mapping[str, Any] | None) -> str:
 def view_portion(part: data.Portion, form: Part, view: str) -> Batch:
     """Samples as a training sees them, arrays still."""
     if view == "step":
-        return Batch(replace(form, x=part.x, y=part.y, weight=part.weight).rejoin())
+        given = part.y if part.given is None else part.given
+        return Batch(replace(form, x=part.x, y=given, weight=part.weight).rejoin())
     y, weight = (NOTHING if each is None else each for each in (part.y, part.weight))
     return Batch(part.x, y, weight)
 

@@ -16,7 +16,7 @@ from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
 from lrsearch.train.averaging import evaluation_weights, recalibrate
-from lrsearch.train.batches import Batch, join, shape_of
+from lrsearch.train.batches import Batch, copy, join, shape_of
 from lrsearch.train.build import build_model
 from lrsearch.train.course import (
     BestSoFar,
@@ -35,6 +35,7 @@ from lrsearch.train.course import (
     validation_metrics,
     worth_keeping,
 )
+from lrsearch.train.criterion import CHUNK as OWN_CHUNK
 from lrsearch.train.criterion import Criterion, make_criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters
@@ -56,7 +57,7 @@ from lrsearch.trial import (
 
 CHUNK = 1024
 """Samples per forward pass of an evaluation (`Resident.chunk`); fixed, so that results do not
-follow the batch."""
+follow the batch. Code of the user's sees `criterion.CHUNK`, as in lanes."""
 
 
 def run(cohort: Cohort, device: torch.device) -> Job:
@@ -199,7 +200,7 @@ def start_loss(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
     """The training loss before the first step, over samples spread over the training split: that
     of the first batch says little where batches are small. It stays on the device."""
     model.eval()  # Leaves the statistics of batch norm alone.
-    return criterion.loss(model, data.spread_out(data.chunk(CHUNK)))
+    return criterion.loss(model, data.spread_out(_chunk(data, criterion)))
 
 
 def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
@@ -291,6 +292,10 @@ def calibrate(model: nn.Module, data: Data, train: Mapping[str, Any], criterion:
     recalibrate(model, data.calibration(train["batch_size"]), partial(criterion.visit, model))
 
 
+def _chunk(data: Data, criterion: Criterion) -> int:
+    return data.chunk(CHUNK if criterion.stacks else OWN_CHUNK)
+
+
 def validation_sums(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
     """The summed loss and the sums the task's metrics are made of, over the validation split, and
     the values of the user's metrics."""
@@ -299,7 +304,8 @@ def validation_sums(model: nn.Module, data: Data, criterion: Criterion) -> Tenso
     targets: list[Tree] = []
     model.eval()
     with torch.no_grad():
-        for batch in data.validation_batches(data.chunk(CHUNK)):
+        for kept in data.validation_batches(_chunk(data, criterion)):
+            batch = copy(kept)  # A user's code may change it in place.
             found, outputs = criterion.sums(model, batch)
             sums.append(found)
             if criterion.measures:

@@ -5,22 +5,24 @@ from __future__ import annotations
 
 import itertools
 import random
+import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from lrsearch import data
+from lrsearch.data.noise import States, get_states, set_states
 from lrsearch.data.parts import Part, Stream, divide
 from lrsearch.data.trees import Tree, leaves, map_tree
-from lrsearch.errors import DataError, ModelError
+from lrsearch.errors import ModelError
 from lrsearch.train.averaging import BATCHES, recalibration_batches
 from lrsearch.train.batches import NOTHING, Batch, join
-from lrsearch.train.randomness import batches, seed_everything
+from lrsearch.train.randomness import batches
 from lrsearch.train.tape import NotRecordable
 
 SAMPLED = 4
@@ -47,12 +49,7 @@ class Streamed:
         self.task = "own" if view == "step" else raw.task
         self.outputs = raw.outputs
         self._train, self._validation = splits.train, splits.validation
-        if raw.weight is not None and view != "step":
-            raise DataError(
-                "weights of samples that are loaded batch by batch have no mean before the end",
-                where=raw.name,
-                hint="a step of your own (train.step) may use them",
-            )
+        self._entries = 0
         self._example = map_tree(self._to_device, raw.x)
 
     @property
@@ -103,17 +100,33 @@ class Streamed:
         return next(self._load(stream, [index[np.arange(chosen) * len(index) // chosen]], 0))
 
     def validation_batches(self, size: int) -> Iterator[Batch]:
-        """The validation split, so many samples at a time."""
+        """The validation split, so many samples at a time. Raises ModelError where a loader with an
+        order of its own gives another number of samples."""
         stream, index = self._validation.stream, self._validation.index
         if stream.make is not None:
-            yield from (self._take(each) for each in stream.make(size))
-            return
-        parts = [index[start : start + size] for start in range(0, len(index), size)]
-        yield from self._load(stream, parts, 0)
+            aside = _Aside(0)
+            loaded = self._given(self._make_loader(stream, size, 0, aside), aside)
+        else:
+            parts = [index[start : start + size] for start in range(0, len(index), size)]
+            loaded = self._load(stream, parts, 0)
+        samples = entries = 0
+        for batch in loaded:
+            samples += batch.samples
+            entries += batch.y.numel() if isinstance(batch.y, Tensor) else 0
+            yield batch
+        if samples != len(index):
+            raise ModelError(
+                f"the DataLoader of the validation split gives {samples} of its {len(index)} "
+                "samples",
+                hint="every sample counts once there: leave out drop_last",
+            )
+        self._entries = entries
 
     def loss_terms(self, *, built_in: bool) -> float:
-        """By what the summed validation loss is divided: the samples, whose losses are means over
-        their entries unless the loss is built in."""
+        """By what the summed loss of the last validation is divided: the entries of its targets,
+        which a built-in loss sums over, or the samples."""
+        if built_in and self.task != "classification":
+            return float(self._entries)
         return float(len(self._validation))
 
     def sample(self, size: int) -> dict[str, Any]:
@@ -152,9 +165,14 @@ class Streamed:
             batch_sampler=_Order(indices, first),
             collate_fn=_as_it_is,
             num_workers=stream.workers,
+            generator=torch.Generator(),  # Else it draws its seed from the trial's noise.
             pin_memory=self.device.type == "cuda",
         )
         for each in loader:
+            if isinstance(each, _Failed):
+                error = ModelError(each.reason)
+                error.add_note(each.trace)
+                raise error
             samples.check()
             yield self._take(each)
 
@@ -164,23 +182,37 @@ class Streamed:
         aside = _Aside(seed)
         for epoch in itertools.count():
             found = False
-            with aside:
-                loader = stream.make(size)
-                set_epoch = getattr(loader.sampler, "set_epoch", None)
-                if set_epoch is not None:
-                    set_epoch(epoch)
-                given = iter(loader)
-            while True:
-                with aside:
-                    each = next(given, None)
-                if each is None:
-                    break
-                batch = self._take(each)
+            for batch in self._given(self._make_loader(stream, size, epoch, aside), aside):
                 if batch.samples == size:
                     found = True
                     yield batch
             if not found:
                 raise ModelError(f"its DataLoader gives no batch of {size} samples")
+
+    def _make_loader(self, stream: Stream, size: int, epoch: int, aside: _Aside) -> Any:
+        """A loader with its own order, whose generators follow those of `aside`."""
+        assert stream.make is not None
+        with aside:
+            loader = stream.make(size)
+            set_epoch = getattr(loader.sampler, "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
+            for each in (loader, loader.sampler, loader.batch_sampler):
+                generator = getattr(each, "generator", None)
+                if isinstance(generator, torch.Generator):  # Which may have served other trials.
+                    generator.manual_seed(int(torch.randint(2**62, ())))
+        return loader
+
+    def _given(self, loader: Any, aside: _Aside) -> Iterator[Batch]:
+        """The batches of one epoch of a loader."""
+        with aside:
+            given = iter(loader)
+        while True:
+            with aside:
+                each = next(given, None)
+            if each is None:
+                return
+            yield self._take(each)
 
     def _take(self, loaded: Any) -> Batch:
         """A loaded batch as a training sees it, on the device."""
@@ -188,29 +220,39 @@ class Streamed:
 
     def _see(self, part: Part) -> Batch:
         x, y, weight = (
-            None if each is None else map_tree(self._to_device, each)
-            for each in (part.x, part.y, part.weight)
+            None if each is None else map_tree(convert, each)
+            for convert, each in (
+                (self._to_device, part.x),
+                (self._as_given, part.y),
+                (self._as_given, part.weight),
+            )
         )
         if self.view == "step":
             return Batch(replace(part, x=x, y=y, weight=weight).rejoin())
         if self.task == "classification" and y is not None:
+            _check_classes(part.y, self.outputs)
             y = y.reshape(-1)
-            _check_classes(y, self.outputs)
         return Batch(x, NOTHING if y is None else y)
 
     def _to_device(self, value: Any) -> Tensor:
-        """A tensor of float32, int64 or bool; images of bytes between 0 and 1."""
+        """Inputs as a tensor of float32, int64 or bool; images of bytes between 0 and 1."""
         found = torch.as_tensor(value)
-        image = found.dtype == torch.uint8 and found.dim() > 2
+        if found.dtype == torch.uint8 and found.dim() > 2:
+            return found.to(self.device, non_blocking=True).float() / 255
+        return self._as_given(found)
+
+    def _as_given(self, value: Any) -> Tensor:
+        """A tensor of float32, int64 or bool."""
+        found = torch.as_tensor(value)
         if found.is_floating_point():
             kind = torch.float32
         else:
             kind = found.dtype if found.dtype == torch.bool else torch.int64
-        moved = found.to(self.device, non_blocking=True)
-        return moved.float() / 255 if image else moved.to(kind)
+        return found.to(self.device, non_blocking=True).to(kind)
 
 
-def _check_classes(y: Tensor, classes: int) -> None:
+def _check_classes(loaded: Any, classes: int) -> None:
+    y = torch.as_tensor(loaded)
     if y.device.type != "cpu":
         return  # Reading them there would have the device waited for at each step.
     low, high = int(y.min()), int(y.max())
@@ -239,7 +281,14 @@ class _Samples(Dataset[Any]):
         number = keys[0][0]
         mixed = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)[0]
         with _Aside(int(mixed >> 1)):
-            return self.collate([self.dataset[index] for _, index in keys])
+            try:
+                return self.collate([self.dataset[index] for _, index in keys])
+            except Exception as error:
+                if get_worker_info() is None:
+                    raise
+                # What torch would raise of a worker's error has its traceback as message.
+                reason = f"loading a batch raised {type(error).__name__}: {error}"
+                return _Failed(reason, traceback.format_exc())
 
     def check(self) -> None:
         """Raises ModelError where the length is not what it was."""
@@ -248,6 +297,14 @@ class _Samples(Dataset[Any]):
                 f"{type(self.dataset).__name__} has changed its length from {self.size} to "
                 f"{len(self.dataset)}"
             )
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """In place of a batch that a worker could not load."""
+
+    reason: str
+    trace: str
 
 
 class _Order(Sampler[list[Any]]):
@@ -309,29 +366,21 @@ class _Aside:
     """The global generators at a state of their own within, whose draws are no trial's noise."""
 
     def __init__(self, seed: int) -> None:
-        self.seed: int | None = seed
-        self.own: tuple[Any, Any, Tensor] | None = None
-        self.outer: tuple[Any, Any, Tensor] | None = None
+        self.seed = seed
+        self.own: States | None = None
+        self.outer: States | None = None
 
     def __enter__(self) -> None:
-        self.outer = _states()
+        self.outer = get_states()
         if self.own is None:
-            assert self.seed is not None
-            seed_everything(self.seed)
+            # Not those of an accelerator, as `seed_everything`: nothing here puts them back.
+            random.seed(self.seed)
+            np.random.seed(self.seed % 2**32)
+            torch.default_generator.manual_seed(self.seed)
         else:
-            _restore(self.own)
+            set_states(self.own)
 
     def __exit__(self, *_: object) -> None:
-        self.own = _states()
+        self.own = get_states()
         assert self.outer is not None
-        _restore(self.outer)
-
-
-def _states() -> tuple[Any, Any, Tensor]:
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()
-
-
-def _restore(states: tuple[Any, Any, Tensor]) -> None:
-    random.setstate(states[0])
-    np.random.set_state(states[1])
-    torch.set_rng_state(states[2])
+        set_states(self.outer)

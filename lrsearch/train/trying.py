@@ -25,13 +25,13 @@ from torch.func import vmap
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree, leaves, map_tree
-from lrsearch.train.batches import Batch, take
+from lrsearch.train.batches import Batch, copy, take
 from lrsearch.train.course import release, state_of
-from lrsearch.train.criterion import Criterion, make_criterion
+from lrsearch.train.criterion import CHUNK, Criterion, make_criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.draws import Noise
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
-from lrsearch.train.program import CHUNK, Program, needs_of
+from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.rules import Rules
@@ -343,7 +343,7 @@ class _Trial:
         to give them."""
         self._load(model, state)
         model.eval()
-        out = self.criterion.evaluate_outputs(model, batch)
+        out = self.criteria[0].evaluate_outputs(model, batch)
         before, now = {**state.parameters, **state.fixed}, Skeleton(model)
         for name, each in {**now.parameters, **now.fixed}.items():
             if name not in before or not _equal(each, before[name]):
@@ -409,7 +409,7 @@ class _Trial:
             {name: torch.stack([each[name] for each in pair]) for name in pair[0]}
             for pair in zip(*places, strict=True)
         )
-        batch = next(self.data.validation_batches(self.data.chunk(CHUNK)))
+        batch = copy(next(self.data.validation_batches(self.data.chunk(CHUNK))))
         self.skeleton.model.eval()
         with torch.no_grad():
             outputs = program.evaluate_outputs(parameters, fixed, batch)

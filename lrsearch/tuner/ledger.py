@@ -195,7 +195,7 @@ class Ledger:
         last = self.history.trials[max(self.history.results)]
         found = differences(self.spec, last.config, self.content.task)
         if not found:
-            changed = "the content of the data or the source of the model"
+            changed = "the content of the data or the source of the code it names"
             if self.spec.own is not None:
                 own = self.spec.own.kind
                 changed = (

@@ -217,6 +217,11 @@ NETS = """
         return x, y.astype(float) if float_targets else y, np.where(y < 5, 3.0, 1.0)
 
 
+    def halves():
+        x, y = digits()
+        return (x[::2], y[::2]), (x[1::2], y[1::2])
+
+
     def itself():
         x, _ = digits()
         return x, x
@@ -551,7 +556,7 @@ def test_a_step_that_remembers_trains_alone(nets):
         ("itself", code("One"), {"loss": "mse"}, r"gives \[2, 1\] .* \[2, 1, 8, 8\] is needed"),
         ("digits", code("One"), {"loss": code("focal")}, "task: own under data"),
         ("digits", MLP, {"loss": code("two_values")}, r"gives \[2\] for 256 samples; one value"),
-        ("digits", MLP, {"loss": code("nothing")}, "nets has no 'nothing'"),
+        ("digits", MLP, {"loss": code("nothing")}, "train.loss: nets has no 'nothing'"),
         ("digits", MLP, {"loss": code("focal", gama=1)}, "unexpected keyword argument 'gama'"),
         ("digits", MLP, {"loss": None, "step": code("Auto")}, "has parameters, which nobody would"),
         ("digits", MLP, {"loss": None, "step": code("Output", logits=1)}, "Output has no loss"),
@@ -588,6 +593,13 @@ def test_samples_that_change_are_loaded_again_and_again(nets, workers):
     assert first.result.outcome is Outcome.COMPLETED, first.result.traceback
     assert first.result.last["accuracy"] > 0.75
     assert first.curve == second.curve and first.weights == second.weights
+
+
+def test_a_validation_part_that_nobody_asks_for_is_told(nets):
+    for name in ("noisy", "halves"):
+        for given, told in (({}, True), ({"validation": "source"}, False)):
+            notes = facts(own_config(code(name), MLP, given), place=nets).notes
+            assert any("validation: source takes it" in note for note in notes) is told
 
 
 def test_streams_follow_the_order_of_the_seed(nets):

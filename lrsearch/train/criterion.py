@@ -297,7 +297,11 @@ def _make(
     """What a class path names: an object of a class, a function with its arguments. Reseeds the
     global generators."""
     path, arguments = code["class_path"], copy.deepcopy(dict(code.get("init_args") or {}))
-    found = resolve(path, workplace)
+    try:
+        found = resolve(path, workplace)
+    except ModelError as error:
+        error.where = error.where or where
+        raise
     assert callable(found)
     if not isinstance(found, type):
         return partial(found, **arguments) if arguments else found

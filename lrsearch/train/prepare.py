@@ -103,7 +103,11 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             "python": platform.python_version(),
         },
         parameters=parameters,
-        notes=(*raw.notes, *map(_tell_unread, unread.items())),
+        notes=(
+            *raw.notes,
+            *_tell_unused(raw, configs[0]["data"]),
+            *map(_tell_unread, unread.items()),
+        ),
     )
 
 
@@ -118,6 +122,18 @@ def _read_files(
         hashes |= found
         reasons |= unread
     return hashes, reasons
+
+
+def _tell_unused(raw: data.Raw, config: Mapping[str, Any]) -> list[str]:
+    """A function of the user's that gives a validation part probably means it to be used; a file
+    may hold a test split, which nobody is to look at."""
+    brought = raw.held is not None or len(raw.streams) > 1
+    if "class_path" not in config or not brought or "source" in config.values():
+        return []
+    return [
+        f"{raw.name} gives a validation part that is not used: validation: source takes it, "
+        "in place of a share of the training part"
+    ]
 
 
 def _tell_unread(item: tuple[str, str]) -> str:

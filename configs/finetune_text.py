@@ -16,6 +16,11 @@ def load(folder, file, max_length=128):
     encoded = tokenizer(
         texts, truncation=True, max_length=max_length, padding=True, return_tensors="np"
     )
+    known = encoded["attention_mask"].astype(bool) & (
+        encoded["input_ids"] != tokenizer.unk_token_id
+    )
+    if known.sum() < encoded["attention_mask"].sum() / 2:
+        raise ValueError(f"the tokenizer in {folder} knows less than half of the words in {file}")
     return {
         "input_ids": encoded["input_ids"],
         "attention_mask": encoded["attention_mask"],

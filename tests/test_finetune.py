@@ -189,3 +189,13 @@ def test_what_is_not_there_is_said_before_anything_trains(
     assert said.exit_code == 2, said.output
     assert told in said.stderr.replace("\n", ""), said.stderr
     assert not (place / "wrong" / "journal.jsonl").exists()
+
+
+def test_a_tokenizer_of_other_texts_is_told(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.csv").write_text(
+        "text,label\n" + "".join(f"{chr(0x4E00 + row)} ❄ ⚑,{row % 2}\n" for row in range(40)),
+        encoding="utf-8",
+    )
+    said = grid(place, "name=strange", f"data.init_args.file={tmp_path / 'texts.csv'}")
+    assert said.exit_code == 2, said.output
+    assert "knows less than half of the words" in said.stderr.replace("\n", "")

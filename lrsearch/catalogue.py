@@ -110,6 +110,9 @@ METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
 }
 """Metric -> (goal, tasks, what it is)."""
 
+BESIDE = ("step", "train_loss", "lr")
+"""What an evaluation notes beside metrics: no metric has such a name."""
+
 TASKS = {"classification": "accuracy", "regression": "loss", "language": "loss", "own": "loss"}
 """Task -> the metric of its default objective. `own` are targets that the user's code knows."""
 
@@ -1069,6 +1072,11 @@ def splitting(source: Source | None) -> dict[str, Parameter]:
     if source is None or not source.standardize:
         return SPLITTING
     return {**SPLITTING, "standardize": replace(SPLITTING["standardize"], default=True)}
+
+
+def title(task: str) -> str:
+    """How a task is called where a person reads it."""
+    return "targets of your own kind" if task == "own" else task
 
 
 def default_metric(task: str) -> str:

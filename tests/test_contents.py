@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from lrsearch.cli import app
 from lrsearch.errors import ModelError
 from lrsearch.spec import read_spec
-from lrsearch.spec.model import resolve
+from lrsearch.spec.model import argument_paths, resolve
 from lrsearch.train import contents
 from lrsearch.train.contents import Unread, content_hash, path_hashes
 
@@ -142,7 +142,7 @@ def config(here: Path, *given: str, **init_args: Any) -> dict[str, Any]:
 
 def test_what_is_hashed(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hashes(**init_args: Any) -> dict[str, str]:
-        return path_hashes(config(here, **init_args), str(here))[0]
+        return path_hashes(argument_paths(config(here, **init_args)), str(here))[0]
 
     one = hashes(start="one")["path:one"]
     assert one == content_hash(here / "one")
@@ -176,7 +176,7 @@ def test_what_is_hashed(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_not_read_is_said(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, unread = path_hashes(config(here, a=".", b="..", c="one"), str(here))
+    found, unread = path_hashes(argument_paths(config(here, a=".", b="..", c="one")), str(here))
     assert [name for name in found if found[name]] == ["path:one"]
     assert set(unread) == {
         "path:.",
@@ -202,7 +202,7 @@ def test_what_is_not_read_is_said(here: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_what_cannot_be_read_is_an_error(here: Path) -> None:
     (here / "two" / "weights.npy").chmod(0)
     with pytest.raises(ModelError, match="init_args name 'two', which cannot be read"):
-        path_hashes(config(here, a="two"), str(here))
+        path_hashes(argument_paths(config(here, a="two")), str(here))
 
 
 def test_data_are_known_by_what_they_are(here: Path) -> None:
@@ -211,4 +211,7 @@ def test_data_are_known_by_what_they_are(here: Path) -> None:
         "data: {class_path: my_nets.load, init_args: {file: one}}\n"
         "model: {name: logistic}\ntrain: {budget: 1ep, lr: 0.1}\n"
     )
-    assert path_hashes(resolve(read_spec(here / "data.yaml"), {}), str(here)) == ({}, {})
+    assert path_hashes(argument_paths(resolve(read_spec(here / "data.yaml"), {})), str(here)) == (
+        {},
+        {},
+    )

@@ -84,3 +84,43 @@ def test_the_configs_are_specs(path: Path) -> None:
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def _checked(path: Path, text: str) -> None:
+    """What a document shows a part of, within a whole spec."""
+    whole = "name: shown\ndata: digits\nmodel: mlp\n"
+    own = "command:" in text or "loop:" in text
+    path.write_text(("name: shown\n" if own else whole) + text)
+    assert read_spec(path, () if own else ("train.budget=1ep", "train.lr=0.1"))
+
+
+def test_parts_of_specs_that_documents_show_are_sound(tmp_path: Path) -> None:
+    shown = [
+        block
+        for text in (README, SPEC)
+        for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+        if not block.startswith(("name:", "jobs:"))
+    ]
+    assert len(shown) >= 5
+    for block in shown:
+        _checked(tmp_path / "shown.yaml", block)
+    listed = re.findall(r"`(transforms: \[.+?\])`", README + SPEC, re.DOTALL)
+    assert len(listed) == 2
+    for each in listed:
+        (tmp_path / "shown.yaml").write_text(
+            f"name: shown\ndata: {{name: digits, {' '.join(each.split())}}}\nmodel: cnn\n"
+            "train: {budget: 1ep, lr: 0.1}\n"
+        )
+        assert read_spec(tmp_path / "shown.yaml").data["transforms"]
+
+
+def test_the_readme_s_data_are_data(tmp_path: Path) -> None:
+    """Each form of its table, as far as a spec that is not run can tell."""
+    forms = re.findall(r"^\| `(\{(?:name|class_path): .+?\})` \|", README, re.MULTILINE)
+    assert len(forms) == 5
+    for each in forms:
+        model = "char_transformer" if "text" in each else "mlp"
+        (tmp_path / "shown.yaml").write_text(
+            f"name: shown\ndata: {each}\nmodel: {model}\ntrain: {{budget: 1ep, lr: 0.1}}\n"
+        )
+        assert read_spec(tmp_path / "shown.yaml").data

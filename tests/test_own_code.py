@@ -389,10 +389,15 @@ NETS = """
 """
 
 
+def write_nets(folder, text):
+    """A workplace whose `nets` these are."""
+    (folder / "nets.py").write_text(textwrap.dedent(text))
+    return Workplace("cpu", str(folder), ("nets",))
+
+
 @pytest.fixture
 def nets(tmp_path):
-    (tmp_path / "nets.py").write_text(textwrap.dedent(NETS))
-    return Workplace("cpu", str(tmp_path), ("nets",))
+    return write_nets(tmp_path, NETS)
 
 
 def code(name, **arguments):

@@ -2,14 +2,13 @@
 
 import itertools
 import multiprocessing
-import textwrap
 
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 from test_fused import both, tensors
-from test_own_code import own_config, own_data, raw_of
+from test_own_code import code, own_config, own_data, raw_of, write_nets
 from test_tables import INLINE, lrsearch
 from test_train import CPU, MLP, facts, run
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -22,7 +21,7 @@ from lrsearch.train.build import build_model
 from lrsearch.train.course import open_data
 from lrsearch.train.resident import view_portion
 from lrsearch.train.trying import refuse
-from lrsearch.trial import Objective, Outcome, Trial, Workplace
+from lrsearch.trial import Objective, Outcome, Trial
 from lrsearch.tuner.ledger import Content
 
 X = np.arange(120, dtype=np.float32).reshape(40, 3)
@@ -123,9 +122,9 @@ def test_a_step_sees_the_targets_that_were_given_and_a_loss_the_classes():
 # samples that change
 
 
-def rarely(own):
+def rarely(own, share=0.1):
     def make(index):
-        turned = (own.random() if own is not None else torch.rand(()).item()) < 0.1
+        turned = (own.random() if own is not None else torch.rand(()).item()) < share
         return X[index][::-1].copy() if turned else X[index], int(Y[index])
 
     return Made(make)
@@ -145,7 +144,7 @@ def test_which_data_they_are_is_told_again():
         x, y = default_collate(samples)
         return x + torch.from_numpy(own.normal(size=x.shape)), y
 
-    for result in (DataLoader(Made(plain_sample), collate_fn=collate), rarely(own)):
+    for result in (DataLoader(Made(plain_sample), collate_fn=collate), rarely(own, 0.4)):
         assert raw_of(result).data_hash == raw_of(result).data_hash
     hashes = set()
     for labels in (Y, Y, 3 - Y):
@@ -364,12 +363,7 @@ NETS = """
 
 @pytest.fixture
 def nets(tmp_path):
-    (tmp_path / "nets.py").write_text(textwrap.dedent(NETS))
-    return Workplace("cpu", str(tmp_path), ("nets",))
-
-
-def code(name, **arguments):
-    return {"class_path": f"nets.{name}", "init_args": arguments}
+    return write_nets(tmp_path, NETS)
 
 
 SOURCE = {"validation": "source"}

@@ -1194,7 +1194,7 @@ def test_facts_of_imported_code(place):
         (
             {"loss": "mse"},
             DataError,
-            "the loss mse is for regression and own, the data are for classifi",
+            "the loss mse is for regression and targets of your own kind, the data are for cl",
         ),
         ({"source": "diabetes", "loss": "cross_entropy"}, DataError, "allowed: mse, mae, huber"),
         ({"source": "diabetes", "label_smoothing": 0.1}, DataError, "label_smoothing needs"),

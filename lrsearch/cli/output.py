@@ -9,7 +9,7 @@ import typer
 
 from lrsearch.analysis.points import last_metrics
 from lrsearch.analysis.requirement import Requirement
-from lrsearch.catalogue import METRICS
+from lrsearch.catalogue import METRICS, title
 from lrsearch.cli.closing import say
 from lrsearch.cli.stored import open_stored, view_run
 from lrsearch.errors import UsageError, suggest
@@ -70,7 +70,7 @@ def check_metric(requirement: Requirement, spec: Spec, task: str | None = None) 
         known.append(str(spec.metric))
     if requirement.metric not in known:
         raise UsageError(
-            f"'{requirement.metric}' is no metric of {task}",
+            f"'{requirement.metric}' is no metric of {title(task)}",
             where=f"--require {requirement}",
             hint=suggest(requirement.metric, known),
         )

@@ -14,7 +14,7 @@ from lrsearch.data.noise import get_states, set_states
 from lrsearch.data.parts import Part, Stream, Typed, divide, map_part, plain, read_at, stack
 from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.tables import Array
-from lrsearch.data.trees import Tree, count, leaves, map_tree
+from lrsearch.data.trees import Tree, count, leaves, map_tree, replace_leaves
 from lrsearch.errors import DataError
 
 NAMES = ("train", "validation", "test")
@@ -214,8 +214,7 @@ def _read_x(place: str, name: str, part: Part) -> Tree:
     if len(set(names)) < len(names):  # As {1: ..., "1": ...} has.
         twice = next(key for key in names if names.count(key) > 1)
         raise DataError(f"two of its keys read {twice}", where=place)
-    rest = iter(found)
-    return map_tree(lambda _: next(rest), part.x)
+    return replace_leaves(part.x, found)
 
 
 def _read_leaf(place: str, name: str, array: Array, *, image: bool = False) -> Array:
@@ -293,8 +292,7 @@ def _read_y(
 
 
 def _own_targets(place: str, name: str, y: Tree) -> Tree:
-    found = iter([_read_leaf(place, key, plain(each)) for key, each in leaves(y, name)])
-    return map_tree(lambda _: next(found), y)
+    return replace_leaves(y, (_read_leaf(place, key, plain(each)) for key, each in leaves(y, name)))
 
 
 # streams
@@ -372,13 +370,14 @@ def _check_streams(
 def _read_batch(place: str, name: str, tree: Tree) -> Tree:
     if tree is None:
         return None
-    found = iter(
-        [
-            _read_leaf(place, key, plain(each), image=name == "x" and _is_image(plain(each)))
-            for key, each in leaves(tree, name)
-        ]
+    named = ((key, plain(each)) for key, each in leaves(tree, name))
+    return replace_leaves(
+        tree,
+        (
+            _read_leaf(place, key, each, image=name == "x" and _is_image(each))
+            for key, each in named
+        ),
     )
-    return map_tree(lambda _: next(found), tree)
 
 
 def _first_batch(place: str, stream: Stream) -> Part:

@@ -17,7 +17,7 @@ import numpy as np
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.noise import get_states, same_states
 from lrsearch.data.tables import Array
-from lrsearch.data.trees import Tree, leaves, map_tree
+from lrsearch.data.trees import Tree, leaves, map_tree, replace_leaves
 from lrsearch.errors import DataError
 
 LABELS = ("labels", "label", "targets", "target", "y")
@@ -84,9 +84,7 @@ def divide(sample: Any) -> Part:
         rest = {key: each for key, each in sample.items() if key not in (label, weight)}
         return Part(rest, sample.get(label), sample.get(weight), (label, weight))
     if isinstance(sample, tuple | list):
-        if len(sample) == 2:
-            return Part(*sample)
-        if len(sample) == 3:
+        if len(sample) in (2, 3):
             return Part(*sample)
         raise ValueError(f"it has {len(sample)} entries: (x, y) or (x, y, weight) is needed")
     return Part(sample, bare=True)
@@ -100,7 +98,7 @@ def read_parts(result: Any, place: str) -> list[Part | Stream]:
         parts = list(result)
     names = ("training", "validation", "test") if len(parts) > 1 else ("",)
     return [
-        _read_part(part, f"{place}, {name}" if name else place, wanted=len(parts) == 1)
+        _read_part(part, f"{place}, {name}" if name else place)
         for name, part in zip(names, parts, strict=False)
     ]
 
@@ -116,7 +114,7 @@ def _is_array(value: Any) -> bool:
     return hasattr(value, "__array__") or np.isscalar(value)
 
 
-def _read_part(value: Any, place: str, *, wanted: bool) -> Part | Stream:
+def _read_part(value: Any, place: str) -> Part | Stream:
     if isinstance(value, Mapping | tuple):
         try:
             return map_part(_unlist(divide(value)), place)
@@ -354,8 +352,9 @@ def read_at(stream: Stream, index: int, place: str) -> Part:
         raise DataError(message, where=place) from error
 
 
-TWICE = 16
-"""Samples that are read twice, to see whether they change: an augmentation may spare some."""
+TWICE = 64
+"""Samples that are read twice, to see whether they change: an augmentation may spare most. Of one
+that changes a tenth of them, by a generator of its own, that is missed three times in a million."""
 
 
 def _is_fixed(stream: Stream, size: int, place: str) -> bool:
@@ -400,8 +399,7 @@ def stack(samples: Sequence[Part]) -> Part:
 
     def join(pick: Callable[[Part], Tree]) -> Tree:
         columns = zip(*([each for _, each in leaves(pick(part))] for part in samples), strict=True)
-        found = (_joined(column) for column in columns)
-        return map_tree(lambda _: next(found), pick(first))
+        return replace_leaves(pick(first), map(_joined, columns))
 
     return Part(
         join(lambda part: part.x),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 Tree = Any
@@ -36,6 +36,12 @@ def leaves(tree: Tree, name: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(each, f"{name}[{place}]")
     else:
         yield name, tree
+
+
+def replace_leaves(tree: Tree, values: Iterable[Any]) -> Tree:
+    """The tree with these in place of its arrays, in the order of `leaves`."""
+    rest = iter(values)
+    return map_tree(lambda _: next(rest), tree)
 
 
 def select(tree: Tree, index: Any) -> Tree:

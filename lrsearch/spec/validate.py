@@ -88,8 +88,6 @@ IMPORTABLE = ("model", "schedule", "optimizer", "transform")
 ARGUED = (*IMPORTABLE, "loss", "step")
 """Whose `init_args` may be searched."""
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
-_TAKEN = ("step", "train_loss", "lr")
-"""What a measurement has beside metrics."""
 
 
 def validate(document: Document, folder: FilePath, text: str) -> Spec:
@@ -458,7 +456,7 @@ class _Reader:
             if not isinstance(name, str) or not _METRIC.fullmatch(name):
                 hint = "a metric's name has at most 32 letters, digits and _, no digit first"
                 self.fault(inner, f"{show(name)} cannot name a metric", hint)
-            elif name in catalogue.METRICS or name in _TAKEN:
+            elif name in catalogue.METRICS or name in catalogue.BESIDE:
                 self.fault(inner, f"'{name}' is measured already", "give it another name")
             elif value is None:
                 self.fault(inner, "it has no class path", example)
@@ -1230,7 +1228,7 @@ def task_faults(
     measured = [*metrics, *(train.get("metrics") or ())]
     stepped = train.get("step") is not None
     if metric is not None and metric not in measured and not stepped:
-        message = f"'{metric}' is no metric of {_TITLES.get(task, task)}"
+        message = f"'{metric}' is no metric of {catalogue.title(task)}"
         found.append((("objective", "metric"), message, suggest("", measured)))
     ranges = dict(space.dimensions)
     values: list[tuple[Path, Any]] = [(("train", "loss"), train.get("loss"))]
@@ -1239,7 +1237,7 @@ def task_faults(
         values = [(("search", "loss"), option.value) for option in searched_losses.options]
     for place, loss in values:
         if isinstance(loss, str) and loss not in losses:
-            message = f"'{loss}' is no loss of {_TITLES.get(task, task)}"
+            message = f"'{loss}' is no loss of {catalogue.title(task)}"
             found.append((place, message, suggest("", losses)))
     schedules: list[tuple[Path, Any]] = [(("train", "schedule"), train.get("schedule"))]
     chosen = ranges.get("schedule")
@@ -1266,7 +1264,7 @@ def task_faults(
             named += [(place, option.value) for option in dimension.options]
     for place, name in named:
         if name not in metrics:
-            message = f"'{name}' is no metric of {_TITLES.get(task, task)}"
+            message = f"'{name}' is no metric of {catalogue.title(task)}"
             found.append((place, message, suggest("", metrics)))
     coded = isinstance(train.get("loss"), Mapping)
     if (task in ("regression", "own") or coded) and (
@@ -1278,10 +1276,6 @@ def task_faults(
             message = "label smoothing is for the loss cross_entropy, not for one of your own"
         found.append(((top, "label_smoothing"), message, ""))
     return found
-
-
-_TITLES = {"own": "targets of your own kind"}
-"""How a task is called, where not by its name."""
 
 
 def is_range(raw: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lrsearch.data.trees import Tree, count, leaves, map_tree
+from lrsearch.data.trees import Tree, count, leaves, map_tree, replace_leaves
 from lrsearch.errors import ModelError
 
 NOTHING: tuple[()] = ()
@@ -80,8 +80,7 @@ def join(trees: Sequence[Tree]) -> Tree:
             hint="a step of your own (train.step) may measure batch by batch",
         )
     columns = list(zip(*([each for _, each in leaves(tree)] for tree in trees), strict=True))
-    joined = iter([torch.cat(column) for column in columns])
-    return map_tree(lambda _: next(joined), trees[0])
+    return replace_leaves(trees[0], map(torch.cat, columns))
 
 
 def call(model: nn.Module, x: Tree) -> Any:

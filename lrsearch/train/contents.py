@@ -8,12 +8,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from lrsearch.errors import ModelError
-from lrsearch.spec.model import argument_paths
-from lrsearch.trial import Config
 
 MOST_FILES = 10_000
 """In a folder, for its content to be read."""
@@ -27,10 +25,9 @@ class Unread(Exception):
     """Why the content of a folder is not read."""
 
 
-def path_hashes(config: Config, folder: str) -> tuple[dict[str, str], dict[str, str]]:
-    """SHA-256 of the content of each file or folder that the `init_args` of a config's code name,
-    by `path:` and how they name it, "" for texts that lead nowhere, to what is empty or is not
-    read; and why not.
+def path_hashes(texts: Iterable[str], folder: str) -> tuple[dict[str, str], dict[str, str]]:
+    """SHA-256 of the content of each file or folder that texts of `init_args` lead to, by `path:`
+    and the text, "" for those that lead nowhere, to what is empty or is not read; and why not.
 
     A relative path is looked for in `folder`, the spec's, and in the working directory: user code
     may mean either, and what is found in both counts twice. Raises ModelError for what cannot be
@@ -38,7 +35,7 @@ def path_hashes(config: Config, folder: str) -> tuple[dict[str, str], dict[str, 
     """
     found: dict[str, str] = {}
     unread: dict[str, str] = {}
-    for text in sorted(argument_paths(config)):
+    for text in sorted(texts):
         name, digests = f"path:{text}", []
         for path in _places(text, folder):
             try:

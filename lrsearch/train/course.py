@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lrsearch import catalogue, divergence
 from lrsearch.errors import DataError, ModelError
-from lrsearch.spec.model import class_paths
+from lrsearch.spec.model import argument_paths, class_paths
 from lrsearch.train.contents import path_hashes
 from lrsearch.train.criterion import Criterion
 from lrsearch.train.importing import source_hashes
@@ -73,7 +73,7 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
                 where=path,
                 hint="start again to measure the code as it is now",
             )
-    for name, found in path_hashes(config, job.workplace.folder)[0].items():
+    for name, found in path_hashes(argument_paths(config), job.workplace.folder)[0].items():
         # Others were not there, or the code writes to them by itself.
         if job.source_hashes.get(name) not in (None, "", found):
             raise ModelError(
@@ -82,10 +82,6 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
                 hint="start again to measure it as it is now; if your own code writes to it while "
                 "it trains, let it find the place without init_args",
             )
-
-
-_BESIDE = ("step", "train_loss", "lr")
-"""What a curve has beside validation metrics."""
 
 
 @dataclass
@@ -129,7 +125,9 @@ class Course:
 
     def result(self, trial: Trial, outcome: Outcome, reason: str = "", trace: str = "") -> Result:
         """The trial's result, were it to end here."""
-        validated = {name: each for name, each in self.curve.items() if name not in _BESIDE}
+        validated = {
+            name: each for name, each in self.curve.items() if name not in catalogue.BESIDE
+        }
         best, best_step = {}, {}
         for name, values in validated.items():
             finite = [index for index, value in enumerate(values) if math.isfinite(value)]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from lrsearch import catalogue
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
@@ -255,7 +256,7 @@ def _check_values(values: Any) -> dict[str, Any]:
             where="train.step: evaluate",
         )
     for name in values:
-        if name in ("step", "train_loss", "lr") or not name.isidentifier():
+        if name in catalogue.BESIDE or not name.isidentifier():
             message = f"'{name}' cannot name a metric"
             raise ModelError(message, where="train.step: evaluate")
     return dict(values)
@@ -356,11 +357,6 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
             f"tried on {batch.samples} samples it raised {type(error).__name__}: {error}",
             where=what,
         ) from error
-
-
-def measured_names(criterion: Criterion) -> Sequence[str]:
-    """The names of all the user's metrics, in the order of their values."""
-    return (*(criterion.names or ()), *criterion.measures)
 
 
 def lane_of(tree: Tree, lane: int) -> Tree:

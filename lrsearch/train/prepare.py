@@ -18,7 +18,7 @@ from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import DataError, LrsearchError, ModelError, suggest
 from lrsearch.schedules import ScheduleError
-from lrsearch.spec.model import class_paths
+from lrsearch.spec.model import argument_paths, class_paths
 from lrsearch.train.batches import Batch, call, shape_of, split
 from lrsearch.train.build import build_model
 from lrsearch.train.contents import path_hashes
@@ -115,13 +115,8 @@ def _read_files(
     configs: Iterable[Config], workplace: Workplace
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The hashes of what `init_args` name by its path, and why others are not read."""
-    hashes: dict[str, str] = {}
-    reasons: dict[str, str] = {}
-    for config in configs:
-        found, unread = path_hashes(config, workplace.folder)
-        hashes |= found
-        reasons |= unread
-    return hashes, reasons
+    texts = {text for config in configs for text in argument_paths(config)}
+    return path_hashes(texts, workplace.folder)
 
 
 def _tell_unused(raw: data.Raw, config: Mapping[str, Any]) -> list[str]:
@@ -240,14 +235,16 @@ def _check_training(
         )
     if isinstance(loss, str) and raw.task not in catalogue.LOSSES[loss][0]:
         allowed = [name for name, (tasks, _) in catalogue.LOSSES.items() if raw.task in tasks]
-        tasks = " and ".join(catalogue.LOSSES[loss][0])
+        tasks = " and ".join(map(catalogue.title, catalogue.LOSSES[loss][0]))
         raise DataError(
-            f"the loss {loss} is for {tasks}, the data are for {raw.task}",
+            f"the loss {loss} is for {tasks}, the data are for {catalogue.title(raw.task)}",
             where=raw.name,
             hint=f"allowed: {', '.join(allowed)}",
         )
     if train["label_smoothing"] and raw.task in ("regression", "own"):
-        raise DataError("label_smoothing needs classes; the data are for regression")
+        raise DataError(
+            f"label_smoothing needs classes; the data are for {catalogue.title(raw.task)}"
+        )
     schedule = train["schedule"]
     name = schedule.get("class_path") or schedule["name"]
     try:

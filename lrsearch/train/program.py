@@ -15,7 +15,7 @@ from torch.backends import mha
 from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lrsearch.data.trees import Tree, leaves, map_tree
+from lrsearch.data.trees import Tree, leaves, map_tree, replace_leaves
 from lrsearch.schedules import Array
 from lrsearch.train.averaging import normalizing, recalibration_batches
 from lrsearch.train.batches import NOTHING, Batch, join, take
@@ -522,8 +522,7 @@ class Program:
         outline: list[Tree] = []  # Of the outputs, which a recording gives one after the other.
 
         def sums(*given: Tensor) -> list[Tensor]:
-            rest = iter(given)
-            seen = Batch(*(map_tree(lambda _: next(rest), part) for part in form))
+            seen = Batch(*replace_leaves(tuple(form), given))
             found, outputs = self._sums(lanes, parameters, fixed, seen)
             outline.append(outputs)
             return [found, *(each for _, each in leaves(outputs))]
@@ -552,8 +551,8 @@ class Program:
         if not self.criterion.measures:
             return total
         with torch.no_grad():
-            joined = iter([torch.cat(each, 1) for each in zip(*seen, strict=True)])
-            outputs = map_tree(lambda _: next(joined), next(iter(self._forwards.values()))[1])
+            joined = [torch.cat(each, 1) for each in zip(*seen, strict=True)]
+            outputs = replace_leaves(next(iter(self._forwards.values()))[1], joined)
             whole = join(targets)
             values = [
                 torch.stack(self.criterion.measure(lane_of(outputs, lane), whole))

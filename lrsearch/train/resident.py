@@ -6,6 +6,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.train.averaging import recalibration_batches
 from lrsearch.train.batches import NOTHING, Batch, split, take
 from lrsearch.train.importing import resolve
+from lrsearch.train.metrics import sum_type
 from lrsearch.train.randomness import batches, seed_everything
 from lrsearch.train.streamed import Streamed
 from lrsearch.trial import Workplace
@@ -117,10 +119,15 @@ class Resident:
         """By what the summed validation loss is divided: the samples' weights, the entries that a
         built-in loss sums over, or the samples."""
         if isinstance(self.w_validation, Tensor):
-            return float(self.w_validation.sum(dtype=torch.float64))
+            return self._weights
         if built_in and self.task != "classification":
             return float(self.y_validation.numel())
         return float(count(self.x_validation))
+
+    @cached_property
+    def _weights(self) -> float:
+        # Once: an accelerator is waited for.
+        return float(self.w_validation.sum(dtype=sum_type(self.device)))
 
     def chunk(self, most: int) -> int:
         """Samples per forward pass of an evaluation: `most`, or of text so many as make the
@@ -161,7 +168,9 @@ def place(
     while memory is no worry. `train` is the resolved one, where its loss, or step, may be the
     user's."""
     view = find_view(train)
-    key = (json.dumps(config, sort_keys=True), raw.data_hash, fold, str(device), view)
+    # What is done to batches comes later: data without and with transforms are one.
+    own = {name: part for name, part in config.items() if name != "transforms"}
+    key = (json.dumps(own, sort_keys=True), raw.data_hash, fold, str(device), view)
     if key in _kept:
         _kept.move_to_end(key)
         return _kept[key]

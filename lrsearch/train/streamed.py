@@ -328,6 +328,7 @@ class Window:
         self.samples = data.samples
         self.train = Batch(())
         self._slots = 0
+        self._rows: list[Tensor] = []
 
     @property
     def tensors(self) -> list[Tensor]:
@@ -348,6 +349,8 @@ class Window:
         if not self._slots:
             self._slots = lanes
             self.train = Batch(*(map_tree(self._make_room, part) for part in loaded[0]))
+            rows = torch.arange(lanes * self.size, device=self.device)
+            self._rows = list(torch.split(rows, self.size))
         for place, batch in enumerate(loaded):
             pairs = zip(self.tensors, leaves(tuple(batch)), strict=True)
             for room, (_, each) in pairs:
@@ -355,8 +358,7 @@ class Window:
                 if view.shape != each.shape:
                     raise NotRecordable(SHAPES)
                 view.copy_(each)
-        rows = torch.arange(self._slots * self.size, device=self.device)
-        return list(torch.split(rows, self.size)[: len(loaded)])
+        return self._rows[: len(loaded)]
 
     def _make_room(self, each: Tensor) -> Tensor:
         return each.new_zeros((self._slots * self.size, *each.shape[1:]))

@@ -792,7 +792,7 @@ def test_slips_in_a_spec_with_a_step(here, override, message):
         ("objective={metric: top4, goal: max}", "did you mean 'top3'?"),
         ("objective=top3", "'goal' is missing"),
         ("train.label_smoothing=0.1", "not for one of your own"),
-        ("train.loss=focal_loss", "'focal_loss' is not one of cross_entropy"),
+        ("train.loss=focal_loss", "class path, such as my_package.focal"),
         ("search.metrics=[a]", "measured in different ways"),
         ("train.step=nets.Reconstruct", "says nothing beside a step"),
     ],

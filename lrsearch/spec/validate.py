@@ -427,9 +427,14 @@ class _Reader:
 
     def loss(self, path: Path, parameter: Parameter, raw: Any) -> Any:
         """A built-in by its name, or code."""
-        if isinstance(raw, str) and not _CLASS_PATH.fullmatch(raw):
-            return self.value(path, parameter, raw)
-        return self.code(path, raw)
+        if not isinstance(raw, str) or _CLASS_PATH.fullmatch(raw):
+            return self.code(path, raw)
+        try:
+            return check_value(parameter, raw)
+        except ValueError as error:
+            hint = "one of your own is named by its class path, such as my_package.focal"
+            self.fault(path, str(error), hint)
+            return raw
 
     def code(self, path: Path, raw: Any) -> dict[str, Any] | None:
         """Code by its class path, with or without arguments."""

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from lrsearch import catalogue
+from lrsearch.spec.model import complete_group
 from lrsearch.train.batches import Batch
 from lrsearch.train.lion import Lion
-from lrsearch.train.optimizers import build_optimizer
+from lrsearch.train.optimizers import OPTIMIZERS, build_optimizer
 from lrsearch.train.solo import Training
 
 GENERATOR = torch.Generator()
@@ -84,22 +86,14 @@ MUON = {
 
 
 def muons(parameters, config):
-    return [
-        torch.optim.Muon(
-            [each for each in parameters if each.dim() == 2],
-            momentum=config["momentum"],
-            nesterov=config["nesterov"],
-            weight_decay=config["weight_decay"],
-            ns_steps=config["ns_steps"],
-            adjust_lr_fn=config["adjust_lr_fn"],
-        ),
-        torch.optim.AdamW(
-            [each for each in parameters if each.dim() != 2],
-            betas=(config["beta1"], config["beta2"]),
-            eps=config["eps"],
-            weight_decay=config["weight_decay"],
-        ),
-    ]
+    matrices = [each for each in parameters if each.dim() == 2]
+    others = [each for each in parameters if each.dim() != 2]
+    muon = {name: config[name] for name in ("momentum", "nesterov", "ns_steps", "adjust_lr_fn")}
+    decay = config["weight_decay"]
+    found = [torch.optim.Muon(matrices, weight_decay=decay, **muon)] if matrices else []
+    if others:
+        found.append(torch.optim.AdamW(others, betas=betas(config), **numbers(config), **PLAIN))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -158,3 +152,191 @@ def test_a_training_s_rate_is_that_of_all_groups():
         training.update(rate)
         for each, start in zip(model.parameters(), before, strict=True):
             assert torch.equal(each, start) is not moves
+
+
+# Parameters and gradients of every kind, against plain loops.
+
+
+def schedule_free(name, parameters, config):
+    package = pytest.importorskip("schedulefree")
+    if name == "schedule_free_sgd":
+        made = package.SGDScheduleFree(
+            parameters, lr=1.0, momentum=config["momentum"], weight_decay=config["weight_decay"]
+        )
+    else:
+        made = package.AdamWScheduleFree(parameters, lr=1.0, betas=betas(config), **numbers(config))
+    made.train()
+    return made
+
+
+def betas(config):
+    return config["beta1"], config["beta2"]
+
+
+def numbers(config, *names):
+    return {name: config[name] for name in ("eps", "weight_decay", *names)}
+
+
+PLAIN = {"foreach": False, "fused": False}
+REFERENCES = {
+    "sgd": lambda p, c: torch.optim.SGD(
+        p, momentum=c["momentum"], nesterov=c["nesterov"], weight_decay=c["weight_decay"], **PLAIN
+    ),
+    "adam": lambda p, c: torch.optim.Adam(p, betas=betas(c), **numbers(c), **PLAIN),
+    "adamw": lambda p, c: torch.optim.AdamW(p, betas=betas(c), **numbers(c), **PLAIN),
+    "amsgrad": lambda p, c: torch.optim.Adam(
+        p, betas=betas(c), amsgrad=True, **numbers(c), **PLAIN
+    ),
+    "nadam": lambda p, c: torch.optim.NAdam(
+        p, betas=betas(c), **numbers(c, "momentum_decay"), foreach=False
+    ),
+    "radam": lambda p, c: torch.optim.RAdam(p, betas=betas(c), **numbers(c), foreach=False),
+    "adamax": lambda p, c: torch.optim.Adamax(p, betas=betas(c), **numbers(c), foreach=False),
+    "rmsprop": lambda p, c: torch.optim.RMSprop(
+        p, **numbers(c, "alpha", "momentum", "centered"), foreach=False
+    ),
+    "adagrad": lambda p, c: torch.optim.Adagrad(p, **numbers(c, "lr_decay"), **PLAIN),
+    "adadelta": lambda p, c: torch.optim.Adadelta(p, **numbers(c, "rho"), foreach=False),
+    "adafactor": lambda p, c: torch.optim.Adafactor(
+        p, d=c["d"], eps=(c["eps1"], c["eps2"]), weight_decay=c["weight_decay"], foreach=False
+    ),
+    "lion": lambda p, c: pytest.importorskip("lion_pytorch").Lion(
+        p, betas=betas(c), weight_decay=c["weight_decay"]
+    ),
+    "schedule_free_sgd": lambda p, c: schedule_free("schedule_free_sgd", p, c),
+    "schedule_free_adamw": lambda p, c: schedule_free("schedule_free_adamw", p, c),
+    "prodigy": lambda p, c: pytest.importorskip("prodigyopt").Prodigy(
+        p, betas=betas(c), weight_decay=c["weight_decay"], use_bias_correction=c["bias_correction"]
+    ),
+    "muon": muons,
+}
+DENSE = ("float32", "float64", "bfloat16", "float16", "complex64", "complex128")
+LAYOUTS = ("transposed", "channels_last", "every second column")
+TOLERANCES = {"float64": 1e-12, "complex128": 1e-12, "bfloat16": 2e-2, "float16": 3e-3}
+
+
+def lay_out(layout):
+    """A tensor whose entries lie otherwise in memory."""
+    if layout == "transposed":
+        return torch.randn(9, 7, generator=GENERATOR).t()
+    if layout == "channels_last":
+        whole = torch.randn(2, 3, 4, 4, generator=GENERATOR)
+        return whole.to(memory_format=torch.channels_last)
+    return torch.randn(7, 18, generator=GENERATOR)[:, ::2]
+
+
+def train_by(make, start, gradients):
+    """The parameters after some steps, or what was raised."""
+    parameters = [nn.Parameter(each.clone(memory_format=torch.preserve_format)) for each in start]
+    for parameter, each in zip(parameters, start, strict=True):
+        if each.stride() != parameter.stride():  # No copy keeps the gaps between its entries.
+            parameter.data = torch.empty(each.size()[0], 2 * each.size()[1], dtype=each.dtype)[
+                :, ::2
+            ].copy_(each)
+    try:
+        optimizers = make(parameters)
+        optimizers = optimizers if isinstance(optimizers, list) else [optimizers]
+        for rate, own in zip(RATES, gradients, strict=False):
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+            for parameter, gradient in zip(parameters, own, strict=True):
+                parameter.grad = gradient.clone()
+            for optimizer in optimizers:
+                optimizer.step()
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        return error
+    return [each.detach() for each in parameters]
+
+
+def check_against_plain(name, start, gradients, tolerance, **numbers):
+    config = complete_group("optimizer", {"name": name, **numbers})
+    ours = train_by(lambda parameters: build_optimizer(config, parameters, 1.0), start, gradients)
+    theirs = train_by(lambda parameters: REFERENCES[name](parameters, config), start, gradients)
+    if isinstance(theirs, Exception):
+        assert type(ours) is type(theirs), f"plain torch raises {theirs}"
+        return theirs
+    assert not isinstance(ours, Exception), f"plain torch trains, and this raises {ours}"
+    for mine, their, before in zip(ours, theirs, start, strict=True):
+        assert their.isfinite().all()
+        # Steps that are small for a low precision may all be lost in rounding.
+        assert not torch.equal(their, before) or before.dtype in (torch.bfloat16, torch.float16)
+        torch.testing.assert_close(mine, their, rtol=tolerance, atol=tolerance)
+    return None
+
+
+def arguments(name, dtype="float32"):
+    """Numbers that matter, and an eps that the type can hold."""
+    known = catalogue.OPTIMIZERS[name].parameters
+    given = {"weight_decay": 0.01, "eps": 1e-3 if dtype == "float16" else 1e-8}
+    return {key: value for key, value in given.items() if key in known and name != "prodigy"}
+
+
+def test_every_optimizer_has_a_plain_reference():
+    assert REFERENCES.keys() == OPTIMIZERS.keys()
+
+
+@pytest.mark.parametrize("dtype", DENSE)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parameters_of_any_type_train_as_by_a_plain_loop(name, dtype):
+    kind = getattr(torch, dtype)
+    start = [torch.randn(7, 9, generator=GENERATOR).to(kind) for _ in range(2)]
+    start.append(torch.randn(5, generator=GENERATOR).to(kind))
+    gradients = [
+        [torch.randn(each.shape, generator=GENERATOR).to(kind) for each in start] for _ in RATES
+    ]
+    raised = check_against_plain(
+        name, start, gradients, TOLERANCES.get(dtype, 1e-5), **arguments(name, dtype)
+    )
+    if not kind.is_complex:
+        assert raised is None
+    elif name in ("sgd", "adam", "adamw", "amsgrad", "adagrad"):
+        assert raised is None, "torch trains complex parameters by these"
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_parameters_lie_in_memory_as_they_like(name, layout, alike):
+    start = [lay_out(layout)]
+    gradients = [
+        [lay_out(layout) if alike else torch.randn(start[0].shape, generator=GENERATOR)]
+        for _ in RATES
+    ]
+    assert check_against_plain(name, start, gradients, 1e-5, **arguments(name)) is None
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("first", ["sparse", "none", "dense"])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_sparse_gradients_train_where_a_plain_loop_trains_them(name, first, momentum):
+    """The first gradient may be sparse, not be there yet, or be dense."""
+    if momentum and name != "sgd":
+        pytest.skip("only sgd's sparse form depends on it")
+    start = [torch.randn(6, 4, generator=GENERATOR), torch.randn(3, generator=GENERATOR)]
+    gradients = []
+    for step, _ in enumerate(RATES):
+        rows = torch.randint(0, 6, (1, 3), generator=GENERATOR)
+        sparse = torch.sparse_coo_tensor(rows, torch.randn(3, 4, generator=GENERATOR), (6, 4))
+        given = sparse if step else {"sparse": sparse, "dense": sparse.to_dense()}.get(first)
+        dense = torch.randn(3, generator=GENERATOR)
+        gradients.append([torch.zeros(6, 4).to_sparse() if given is None else given, dense])
+    numbers = {"momentum": momentum} if name == "sgd" else {}
+    raised = check_against_plain(name, start, gradients, 1e-5, **numbers)
+    if name in ("sgd", "adagrad"):
+        assert raised is None
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (4, 1, 3, 1)])
+def test_a_dimension_of_one_entry_has_no_say_in_the_kernel(shape):
+    """Its stride is whatever it is: measurements must not change by it."""
+    parameter = nn.Parameter(torch.zeros(shape))
+    optimizer = build_optimizer(complete_group("optimizer", {"name": "sgd"}), [parameter], 0.1)
+    gradient = torch.ones(shape)
+    strides = [
+        5 if size == 1 else stride for size, stride in zip(shape, gradient.stride(), strict=True)
+    ]
+    parameter.grad = gradient.as_strided(shape, strides)
+    optimizer.step()
+    assert optimizer.param_groups[0]["fused"] is True
+    assert torch.equal(parameter.detach(), torch.full(shape, -0.1))

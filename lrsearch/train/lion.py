@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, optim
+
+from lrsearch.train.kernels import Parameters
 
 
 class Lion(optim.Optimizer):
@@ -16,12 +18,13 @@ class Lion(optim.Optimizer):
     With the average m of earlier gradients and the gradient g, a parameter p becomes
     (1 - lr weight_decay) p - lr sign(beta1 m + (1 - beta1) g), then m becomes
     beta2 m + (1 - beta2) g. Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms",
-    algorithm 2. The sign of NaN is NaN.
+    algorithm 2. The sign of NaN is NaN, that of a complex number z
+    is z / |z|.
     """
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        parameters: Parameters,
         lr: float,
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
@@ -49,8 +52,9 @@ class Lion(optim.Optimizer):
         mean = state["exp_avg"]
         if group["weight_decay"]:
             parameter.mul_(1 - rate * group["weight_decay"])
-        direction = mean.lerp(parameter.grad, 1 - beta1)
+        gradient = parameter.grad.to_dense()  # The average of sparse ones is dense.
+        direction = mean.lerp(gradient, 1 - beta1)
         # Torch's sign of NaN is zero: a lost training would look as if it stood still.
-        step = direction.sign().masked_fill_(direction.isnan(), math.nan)
+        step = direction.sgn().masked_fill_(direction.isnan(), math.nan)
         parameter.add_(step, alpha=-rate)
-        mean.lerp_(parameter.grad, 1 - beta2)
+        mean.lerp_(gradient, 1 - beta2)

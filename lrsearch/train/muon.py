@@ -6,7 +6,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, optim
+
+from lrsearch.train.kernels import (
+    Parameters,
+    choose_kernels,
+    list_groups,
+    step_plainly_where_needed,
+)
 
 
 def _choose(
@@ -25,22 +32,23 @@ class MuonAdamW(optim.Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+        parameters: Parameters,
         lr: float,
         *,
         weight_decay: float,
         muon: dict[str, Any],
         adamw: dict[str, Any],
     ) -> None:
-        given = list(parameters)
-        every: Any = given if given and isinstance(given[0], dict) else [{"params": given}]
+        every = list_groups(parameters)
         matrices = _choose(every, lambda each: each.dim() == 2)
         others = _choose(every, lambda each: each.dim() != 2)
         self.parts: list[optim.Optimizer] = []
         if matrices:
             self.parts.append(optim.Muon(matrices, lr=lr, weight_decay=weight_decay, **muon))
         if others:
-            self.parts.append(optim.AdamW(others, lr=lr, weight_decay=weight_decay, **adamw))
+            own = optim.AdamW(choose_kernels(others), lr=lr, weight_decay=weight_decay, **adamw)
+            step_plainly_where_needed(own)
+            self.parts.append(own)
         # Groups are kept as the same objects: a rate set here is set there.
         super().__init__([group for part in self.parts for group in part.param_groups], {})
         for part in self.parts:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Iterable
 from types import ModuleType
 
-from torch import nn, optim
+from torch import optim
 
 from lrsearch.errors import ModelError
+from lrsearch.train.kernels import Parameters
 
 PACKAGES = {
     "schedule_free_sgd": "schedulefree",
@@ -33,7 +33,7 @@ def import_package(name: str) -> ModuleType:
 
 
 def schedule_free_sgd(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     lr: float,
     *,
     momentum: float,
@@ -55,7 +55,7 @@ def schedule_free_sgd(
 
 
 def schedule_free_adamw(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     lr: float,
     *,
     beta1: float,
@@ -79,7 +79,7 @@ def schedule_free_adamw(
 
 
 def prodigy(
-    parameters: Iterable[nn.Parameter],
+    parameters: Parameters,
     lr: float,
     *,
     beta1: float,

@@ -16,7 +16,10 @@ are written as the strings "nan", "inf" and "-inf"; metrics and curves are read 
 
 A process that dies while it writes leaves a torn tail: bytes behind the last newline, or the
 NUL bytes that some file systems leave. Readers ignore it and the next writer cuts it, unless it
-is a whole line lacking only its newline, which counts. Any other bad line is `RunDamaged`.
+begins with a whole line, which counts. Any other bad line is `RunDamaged`.
+
+No link inside a run folder is followed: a folder may come from anybody, and a link would lead
+what is written here to any other file of the user's. The folder itself may be one.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ import math
 import os
 import re
 import shlex
-import shutil
+import stat
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +52,7 @@ FORMAT = 1
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LINE = re.compile(rb'\{"n":([1-9][0-9]{0,14}),"crc":"([0-9a-f]{8})",("event":".*\})')
+_START = re.compile(rb'\{"n":[1-9][0-9]{0,14},"crc":"[0-9a-f]{8}","event":"')
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_SENSE = (ValueError, LookupError, TypeError, AttributeError)
 
@@ -224,6 +228,17 @@ def _decode(line: bytes) -> tuple[int, bytes, dict[str, Any]]:
     return int(number), rest, json.loads("{" + rest.decode("ascii"))
 
 
+def _decode_start(data: bytes, start: int = 0) -> tuple[int, bytes, dict[str, Any], int]:
+    """The line that begins at `start`, as `_decode` gives it, and where it ends, whatever stands
+    behind it."""
+    text = data[start:].decode("latin-1")  # What is no ASCII was not written here.
+    end = start + _SCANNER.raw_decode(text)[1]
+    return *_decode(data[start:end]), end
+
+
+_SCANNER = json.JSONDecoder()
+
+
 def _replay(folder: Path, data: bytes) -> tuple[History, int, int]:
     """The history in a journal's bytes, its number of lines, and where the last one ends
     (before its newline, if that is missing). Raises RunDamaged."""
@@ -231,10 +246,11 @@ def _replay(folder: Path, data: bytes) -> tuple[History, int, int]:
     text = data.rstrip(b"\0")
     *lines, tail = text.split(b"\n")
     end = len(text) - len(tail)
-    with contextlib.suppress(ValueError):
-        if _decode(tail)[0] == len(lines) + 1:
-            lines.append(tail)
-            end = len(text)
+    with contextlib.suppress(ValueError, RecursionError):
+        found, _, _, length = _decode_start(tail)
+        if found == len(lines) + 1:
+            lines.append(tail[:length])
+            end += length
     for number, line in enumerate(lines, 1):
         try:
             found, _, content = _decode(line)
@@ -273,12 +289,18 @@ def _using(path: Path) -> Iterator[None]:
         raise RunError(f"cannot use {path}: {error.strerror or error}", hint=hint) from error
 
 
-def _write_whole(path: Path, content: bytes, *, sync: bool = True) -> None:
-    """Write a file that is either whole or not there, to the disk itself with `sync`."""
+def write_whole(path: Path, content: bytes, *, sync: bool = True, mode: int = 0o666) -> None:
+    """Write a file that is either whole or as it was before, to the disk itself with `sync`.
+    Raises StorageFull or RunError."""
     temporary = path.with_name(path.name + ".tmp")
     with _using(path):
+        # One that is there already is left from a process that was killed, or is a link that leads
+        # elsewhere: it goes, whatever it leads to stays.
+        temporary.unlink(missing_ok=True)
         try:
-            with temporary.open("wb") as file:
+            with os.fdopen(
+                _open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb"
+            ) as file:
                 file.write(content)
                 file.flush()
                 if sync:
@@ -288,6 +310,35 @@ def _write_whole(path: Path, content: bytes, *, sync: bool = True) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
+
+
+def _open(path: Path, flags: int, mode: int = 0o666) -> int:
+    """A descriptor of a file of a run folder; a link is never followed."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+
+
+_FILES = ("run.json", "journal.jsonl", "lock")
+_FOLDERS = ("curves", "best")
+
+
+def _refuse_links(folder: Path) -> None:
+    """Raise RunError where a part of a run folder is a link, or no file or folder as it should."""
+    with _using(folder):
+        for name in (*_FILES, *_FOLDERS):
+            path = folder / name
+            try:
+                kind = path.lstat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            if stat.S_ISREG(kind) if name in _FILES else stat.S_ISDIR(kind):
+                continue
+            wanted = "file" if name in _FILES else "folder"
+            what = "a link" if stat.S_ISLNK(kind) else f"no {wanted}"
+            raise RunError(
+                f"{path} is {what}: a run writes nowhere but into its own folder",
+                hint=f"put the {wanted} itself there, or give the run another name "
+                "(the folder of the run as a whole may be a link)",
+            )
 
 
 def _sync_folder(folder: Path) -> None:
@@ -300,17 +351,21 @@ def _sync_folder(folder: Path) -> None:
 
 def _lock(folder: Path) -> int:
     """Take the folder's lock: a descriptor, which holds it until it is closed or the process
-    dies. Raises RunLocked."""
+    dies. Raises RunLocked, also where the lock is free since somebody deleted it while the journal
+    is still written."""
     path = folder / "lock"
+    _refuse_links(folder)
     with _using(folder):
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _open(path, os.O_RDWR | os.O_CREAT)
             try:
                 _flock(descriptor, folder)
                 # `fresh` may have renamed the folder between the open and the lock.
-                if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                if path.exists() and os.path.samestat(os.fstat(descriptor), path.lstat()):
                     os.ftruncate(descriptor, 0)
                     os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+                    if _is_held(folder / "journal.jsonl"):
+                        raise _locked(folder, "")
                     return descriptor
             except BaseException:
                 os.close(descriptor)
@@ -319,25 +374,36 @@ def _lock(folder: Path) -> int:
 
 
 def _flock(descriptor: int, folder: Path) -> None:
+    """Lock an open file. Raises RunLocked, naming the process whose number the file holds."""
     for pause in (0.005, 0.02, 0.05, None):  # `is_locked` holds it for a moment
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if pause is not None:
                 time.sleep(pause)
-    owner = os.pread(descriptor, 20, 0).strip().decode("ascii", "replace")
-    raise RunLocked(
+    owner = os.pread(descriptor, 20, 0).split(b"\n")[0].decode("ascii", "replace")
+    raise _locked(folder, owner if owner.isdigit() else "")
+
+
+def _locked(folder: Path, owner: str) -> RunLocked:
+    return RunLocked(
         f"{folder} is being written by {f'process {owner}' if owner else 'another process'}",
         hint="wait until it ends, stop it, or give this run another name",
     )
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is writing the run."""
-    with _using(folder):
+    """Whether a process is writing the run. Raises RunError for a lock that is a link."""
+    _refuse_links(folder)
+    # The journal is locked, too: somebody may have deleted the lock.
+    return any(_is_held(folder / name) for name in ("lock", "journal.jsonl"))
+
+
+def _is_held(path: Path) -> bool:
+    with _using(path):
         try:
-            descriptor = os.open(folder / "lock", os.O_RDONLY)
-        except FileNotFoundError:
+            descriptor = _open(path, os.O_RDONLY)
+        except (FileNotFoundError, NotADirectoryError):
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -349,7 +415,8 @@ def is_locked(folder: Path) -> bool:
 
 
 def _check(folder: Path) -> None:
-    """Raise RunError unless the folder is a run of a format this version knows."""
+    """Raise RunError unless the folder is a run of a format this version knows, without links."""
+    _refuse_links(folder)
     path = folder / "run.json"
     with _using(folder):
         try:
@@ -464,9 +531,13 @@ class Run:
     def __init__(self, folder: Path, lock: int) -> None:
         self.folder = folder
         self._lock = lock
+        self._rescued: Path | None = None
+        self._path = folder / "journal.jsonl"
         with _using(folder):
-            self._journal = os.open(folder / "journal.jsonl", os.O_RDWR)
+            self._journal = _open(self._path, os.O_RDWR)
         try:
+            # Whoever deletes the lock and starts again must not write over what stands here.
+            _flock(self._journal, folder)
             data = _journal(folder)
             self.history, self._lines, self._end = _replay(folder, data)
             with _using(folder):
@@ -475,6 +546,8 @@ class Run:
                 if self._end and os.pread(self._journal, 1, self._end - 1) != b"\n":
                     os.pwrite(self._journal, b"\n", self._end)
                     self._end += 1
+                self._file = os.fstat(self._journal)
+            self._size = self._file.st_size
         except BaseException:
             os.close(self._journal)
             raise
@@ -524,13 +597,15 @@ class Run:
         """Write one line, to the disk itself with `sync`, and fold it into the history.
 
         Raises StorageFull, and ValueError for a line that contradicts the history; the journal
-        then ends where it did before.
+        then ends where it did before. Raises RunError where something else has replaced, cut,
+        changed or deleted the journal meanwhile.
         """
         line = _encode(self._lines + 1, event, body)
         end = self._end + len(line)
+        self._check_journal()
         # At the known end rather than in append mode: what a failed write may have left behind
         # is overwritten. Python itself ignores SIGXFSZ, so a file-size limit is an OSError.
-        with _using(self.folder / "journal.jsonl"):
+        with _using(self._path):
             try:
                 if os.pwrite(self._journal, line, self._end) < len(line):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -539,16 +614,45 @@ class Run:
                 # What was written, not what was given: the live history equals the replayed one.
                 fold(self.history, _decode(line[:-1])[2])
                 self._lines += 1
-                self._end = end
+                self._end = self._size = end
             except BaseException:  # an interrupt too must leave no half line behind
                 with contextlib.suppress(OSError):
                     os.ftruncate(self._journal, self._end)
+                with contextlib.suppress(OSError):
+                    self._size = self._path.lstat().st_size
                 raise
+
+    def _check_journal(self) -> None:
+        """Raise RunError unless the journal is the file that was opened, as long as it was left."""
+        try:
+            found = self._path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            change = "deleted"
+        else:
+            if os.path.samestat(found, self._file) and found.st_size == self._size:
+                return
+            change = "replaced"
+            if os.path.samestat(found, self._file):
+                change = "cut" if found.st_size < self._size else "added to"
+        raise RunError(
+            f"{self._path} was {change} by another program while it was written",
+            hint=self._rescue(change) + "the same command goes on from what the journal holds now",
+        )
+
+    def _rescue(self, change: str) -> str:
+        """Keep what a journal held that is no longer at its path; a sentence for the user."""
+        if change not in ("deleted", "replaced") or not self.folder.is_dir():
+            return ""
+        if self._rescued is None:
+            with _using(self.folder):
+                content = os.pread(self._journal, self._end, 0)
+                self._rescued = _copy(content, self._path, "rescued")
+        return f"all that was journaled is kept as {self._rescued}: rename it to have it back; "
 
     def opened(self, spec: Mapping[str, Any], strategy: str, facts: Mapping[str, Any]) -> None:
         """A session begins; run.json gets the versions and the device that its facts name."""
         named = {key: facts[key] for key in ("versions", "device", "device_name") if key in facts}
-        _write_whole(self.folder / "run.json", _head(named), sync=False)
+        write_whole(self.folder / "run.json", _head(named), sync=False)
         self.append("opened", {"spec": spec, "strategy": strategy, "facts": facts}, sync=True)
 
     def proposed(
@@ -623,7 +727,7 @@ class Run:
         }
         # A second fsync would double what a trial costs, and nothing but a power cut could make
         # the line outlive its curve.
-        _write_whole(_curve(self.folder, trial), _dump(numbers).encode("ascii"), sync=False)
+        write_whole(_curve(self.folder, trial), _dump(numbers).encode("ascii"), sync=False)
         self.append("ended", {"trial": trial, "result": body}, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
@@ -638,7 +742,7 @@ class Run:
 
     def keep_weights(self, trial: int, content: bytes) -> None:
         """Write a trial's weights, the content of a safetensors file, into best/."""
-        _write_whole(self.folder / "best" / f"trial-{trial:06d}.safetensors", content, sync=False)
+        write_whole(self.folder / "best" / f"trial-{trial:06d}.safetensors", content, sync=False)
 
     def stored_weights(self) -> set[int]:
         """The trials whose weights are in best/."""
@@ -656,7 +760,7 @@ class Run:
 
     def write_best(self, text: str) -> None:
         """Write the best point's resolved spec into best/spec.yaml."""
-        _write_whole(self.folder / "best" / "spec.yaml", text.encode(), sync=False)
+        write_whole(self.folder / "best" / "spec.yaml", text.encode(), sync=False)
 
 
 def _create(folder: Path, spec_text: str | None) -> None:
@@ -676,8 +780,8 @@ def _create(folder: Path, spec_text: str | None) -> None:
         (folder / "best").mkdir(exist_ok=True)
         journal.touch()
     if spec_text is not None:
-        _write_whole(folder / "spec.yaml", spec_text.encode())
-    _write_whole(folder / "run.json", _head())
+        write_whole(folder / "spec.yaml", spec_text.encode())
+    write_whole(folder / "run.json", _head())
     with _using(folder):
         _sync_folder(folder)
         _sync_folder(folder.parent)
@@ -700,10 +804,24 @@ def fresh(root: Path, name: str) -> Path | None:
             os.close(lock)
 
 
+def _copy(content: bytes, path: Path, why: str) -> Path:
+    """Write bytes into the first free of `path`.`why`-1, -2, ..."""
+    for number in itertools.count(1):
+        copy = path.with_name(f"{path.name}.{why}-{number}")
+        with contextlib.suppress(FileExistsError):
+            descriptor = _open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            return copy
+    raise AssertionError("numbers do not end")
+
+
 @dataclass(frozen=True)
 class Repair:
-    """What `repair` did: lines kept, the numbers of those dropped (in the old file, from 1),
-    and the copy of the old journal, None where nothing had to change."""
+    """What `repair` did: lines kept, the numbers of the lines of the old file (from 1) of which
+    something was dropped, and the copy of the old journal, None where nothing had to change."""
 
     kept: int
     dropped: tuple[int, ...]
@@ -711,7 +829,8 @@ class Repair:
 
 
 def repair(folder: Path) -> Repair:
-    """Rebuild a damaged journal from every line that passes its own checksum, renumbered.
+    """Rebuild a damaged journal from every line that passes its own checksum, wherever it stands
+    in the file, renumbered.
 
     Lines that refer to trials whose `proposed` line is lost are dropped too. The old journal
     stays as journal.jsonl.damaged-<k>; a lost run.json is written anew. Raises RunLocked,
@@ -724,33 +843,63 @@ def repair(folder: Path) -> Repair:
         headless = True
     lock = _lock(folder)
     try:
+        path = folder / "journal.jsonl"
         data = _journal(folder)
         history = History()
         sound: list[bytes] = []
-        dropped: list[int] = []
-        # A lost block may leave NUL bytes around a sound line.
-        lines = data.removesuffix(b"\n").split(b"\n") if data.strip(b"\0") else []
-        for number, line in enumerate(lines, 1):
-            try:
-                _, rest, content = _decode(line.strip(b"\0"))
+        kept: list[tuple[int, int]] = []
+        for start, end, rest, content in _find_lines(data):
+            with contextlib.suppress(*_NO_SENSE):
                 fold(history, content)
                 sound.append(_numbered(len(sound) + 1, rest))
-            except _NO_SENSE:
-                dropped.append(number)
-        path = folder / "journal.jsonl"
+                kept.append((start, end))
         copy = None
         if (whole := b"".join(sound)) != data:
             with _using(path):
-                places = (folder / f"{path.name}.damaged-{k}" for k in itertools.count(1))
-                copy = next(place for place in places if not place.exists())
-                shutil.copyfile(path, copy)
-            _write_whole(path, whole)
+                copy = _copy(data, path, "damaged")
+            write_whole(path, whole)
         if headless:
-            _write_whole(folder / "run.json", _head())
+            write_whole(folder / "run.json", _head())
         with _using(folder):
-            for name in ("curves", "best"):
+            for name in _FOLDERS:
                 (folder / name).mkdir(exist_ok=True)
             _sync_folder(folder)
-        return Repair(len(sound), tuple(dropped), copy)
+        return Repair(len(sound), _dropped(data, kept), copy)
     finally:
         os.close(lock)
+
+
+def _find_lines(data: bytes) -> Iterator[tuple[int, int, bytes, dict[str, Any]]]:
+    """The lines whose checksum holds: where each begins and ends, its text behind the checksum and
+    its content."""
+    behind = 0
+    for match in _START.finditer(data):
+        if match.start() < behind:
+            continue
+        with contextlib.suppress(ValueError, RecursionError):
+            # No line goes beyond a newline: JSON writes one as two characters.
+            newline = data.find(b"\n", match.start())
+            stop = len(data) if newline < 0 else newline
+            _, rest, content, length = _decode_start(data[match.start() : stop])
+            behind = match.start() + length
+            yield match.start(), behind, rest, content
+
+
+_FILLING = b"\0\r\n\t \xef\xbb\xbf"
+"""What editors, version control and file systems put around lines."""
+
+
+def _dropped(data: bytes, kept: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """The numbers of the lines that hold more than filling outside what was kept."""
+    gaps = zip(
+        [0, *(end for _, end in kept)], [*(start for start, _ in kept), len(data)], strict=True
+    )
+    found: dict[int, None] = {}
+    number, counted = 1, 0
+    for start, end in gaps:
+        number += data.count(b"\n", counted, start)
+        counted = start
+        for offset, part in enumerate(data[start:end].split(b"\n")):
+            if part.strip(_FILLING):
+                found[number + offset] = None
+    return tuple(found)

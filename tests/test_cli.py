@@ -608,6 +608,27 @@ def test_export_trains_to_the_same_objective(here: Path) -> None:
     assert lrsearch("export", "small.yaml", "--output", "best.yaml", "--force").code == 0
 
 
+def test_an_export_that_fails_leaves_the_file_as_it_was(here: Path) -> None:
+    """Also one that is reached by a link; what is no file is written to where it stands."""
+    Path("kept.yaml").write_text("mine")
+    Path("kept.yaml").chmod(0o640)
+    Path("link.yaml").symlink_to("kept.yaml")
+    script = """
+import resource, sys
+from lrsearch.__main__ import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+sys.argv = ["lrsearch", "export", "small.yaml", "--output", "link.yaml", "--force"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode in (1, 2) and "kept.yaml" in done.stderr, done.stderr
+    assert Path("kept.yaml").read_text() == "mine"
+    assert lrsearch("export", "small.yaml", "--output", "link.yaml", "--force").code == 0
+    assert Path("link.yaml").is_symlink() and Path("kept.yaml").stat().st_mode & 0o777 == 0o640
+    assert Path("kept.yaml").read_text() == lrsearch("export", "small.yaml").out
+    assert not list(Path().glob("*.tmp"))
+
+
 def test_export_another_point_under_another_name(here: Path) -> None:
     points = json.loads(lrsearch("report", "--json").out)["points"]
     worst = points[-1]
@@ -636,7 +657,7 @@ def test_repair_says_what_it_did(here: Path) -> None:
     assert "lrsearch repair runs/small" in damaged.err
     mended = lrsearch("repair", "small")
     assert mended.code == 0
-    assert f"{len(lines) - 1} sound lines kept, 1 line dropped" in mended.out
+    assert f"{len(lines) - 1} sound lines kept, 1 line not or not wholly (" in mended.out
     assert "journal.jsonl.damaged-1" in mended.out
     assert "8 completed" in lrsearch("report", "small").out
     assert lrsearch("grid", "small.yaml", *TRAIN).code == 0

@@ -554,6 +554,177 @@ def test_readers_see_whole_lines_while_a_writer_writes(tmp_path: Path) -> None:
     assert len(store.read(tmp_path / "demo").notes) == 400
 
 
+# Links and other programs ----------------------------------------------------------------------
+
+PARTS = ("lock", "journal.jsonl", "run.json", "curves", "best")
+
+
+@pytest.mark.parametrize("exists", [True, False])
+@pytest.mark.parametrize("name", PARTS)
+def test_no_link_inside_a_run_is_followed(tmp_path: Path, name: str, exists: bool) -> None:
+    """A folder from elsewhere may hold links to the user's files."""
+    open_run(tmp_path).close()
+    part, outside = tmp_path / "demo" / name, tmp_path / "precious"
+    folder = part.is_dir()
+    part.rename(outside)
+    if folder:
+        (outside / "trial-000009.safetensors").write_text("mine")
+    if not exists:
+        outside.rename(tmp_path / "elsewhere")
+    part.symlink_to(outside)
+    before = sorted((path, path.stat().st_size) for path in tmp_path.rglob("*") if path.is_file())
+    for use in (
+        lambda: open_run(tmp_path),
+        lambda: store.read(tmp_path / "demo"),
+        lambda: store.repair(tmp_path / "demo"),
+        lambda: store.is_locked(tmp_path / "demo"),
+    ):
+        with pytest.raises(RunError, match=f"{name} is a link") as caught:
+            use()
+        assert caught.value.exit_code == 2 and caught.value.hint
+    after = sorted((path, path.stat().st_size) for path in tmp_path.rglob("*") if path.is_file())
+    assert after == before and outside.exists() == exists
+
+
+def test_temporary_files_and_copies_are_made_new(tmp_path: Path) -> None:
+    outside = tmp_path / "bashrc"
+    outside.write_text("mine")
+    folder = tmp_path / "demo"
+    folder.mkdir()
+    links = ["spec.yaml.tmp", "run.json.tmp", "spec.yaml"]
+    for name in links:
+        (folder / name).symlink_to(outside)
+    with open_run(tmp_path) as run:
+        for name in ("000001.json.tmp", "000001.json"):
+            (folder / "curves" / name).symlink_to(outside)
+        for name in ("trial-000001.safetensors", "spec.yaml.tmp", "trial-000002.safetensors"):
+            (folder / "best" / name).symlink_to(outside)
+        propose(run, 1)
+        train(run, 1)
+        run.keep_weights(1, b"weights")
+        run.write_best("best")
+        run.drop_weights({1})
+    rewrite(tmp_path, lambda lines: lines.__setitem__(0, b"rubbish\n"))
+    for number in (1, 2):
+        (folder / f"journal.jsonl.damaged-{number}").symlink_to(tmp_path / f"nowhere-{number}")
+    assert store.repair(folder).copy == folder / "journal.jsonl.damaged-3"
+    assert outside.read_text() == "mine" and not list(tmp_path.glob("nowhere-*"))
+    assert not (folder / "best" / "trial-000002.safetensors").is_symlink()
+    assert (folder / "best" / "trial-000001.safetensors").read_bytes() == b"weights"
+
+
+def test_the_folder_of_a_run_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "demo").symlink_to(tmp_path / "disk")
+    with open_run(tmp_path) as run:
+        fill(run)
+    assert store.read(tmp_path / "demo") == store.read(tmp_path / "disk")
+
+
+def test_a_deleted_lock_lets_no_second_writer_in(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        propose(run, 1)
+        (tmp_path / "demo" / "lock").unlink()
+        assert store.is_locked(tmp_path / "demo")
+        for use in (
+            lambda: open_run(tmp_path),
+            lambda: store.fresh(tmp_path, "demo"),
+            lambda: store.repair(tmp_path / "demo"),
+        ):
+            with pytest.raises(RunLocked):
+                use()
+        run.started(1)
+    assert not store.is_locked(tmp_path / "demo")
+    assert store.read(tmp_path / "demo").running == {1}
+
+
+def _replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
+CHANGES = {
+    "replaced": _replace,
+    "deleted": Path.unlink,
+    "cut": lambda path: os.truncate(path, path.stat().st_size - 1),
+    "cut to nothing": lambda path: os.truncate(path, 0),
+    "added to": lambda path: path.open("ab").write(b"x"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_journal_that_another_program_changes_ends_the_run(tmp_path: Path, change: str) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+        whole = journal(tmp_path).read_bytes()
+        CHANGES[change](journal(tmp_path))
+        left = journal(tmp_path).read_bytes() if journal(tmp_path).exists() else None
+        for write in (lambda: run.noted("late", {}), lambda: run.closed("done", 1.0)):
+            with pytest.raises(RunError, match=f"was {change.split(' to')[0]}") as caught:
+                write()
+        assert caught.value.exit_code == 2
+    now = journal(tmp_path).read_bytes() if journal(tmp_path).exists() else None
+    assert now == left
+    if change in ("replaced", "deleted"):
+        rescued = tmp_path / "demo" / "journal.jsonl.rescued-1"
+        assert rescued.read_bytes() == whole
+        assert str(rescued) in caught.value.hint
+        assert len(list(rescued.parent.glob("*.rescued-*"))) == 1
+        rescued.replace(journal(tmp_path))
+        assert store.read(tmp_path / "demo") == run.history
+
+
+def _damage(lines: list[bytes], how: str) -> bytes:
+    if how == "CRLF":
+        return b"".join(line[:-1] + b"\r\n" for line in lines)
+    if how == "a byte order mark":
+        return b"\xef\xbb\xbf" + b"".join(lines)
+    if how == "a lost newline":
+        return b"".join([*lines[:3], lines[3][:-1], *lines[4:]])
+    if how == "all newlines lost":
+        return b"".join(line[:-1] for line in lines)
+    if how == "half a line before a whole one":
+        return b"".join([*lines[:3], b"torn", *lines[3:]])
+    return b"".join(lines)[:-1] + b"X"
+
+
+@pytest.mark.parametrize(
+    ("how", "dropped"),
+    [
+        ("CRLF", ()),
+        ("a byte order mark", ()),
+        ("a lost newline", ()),
+        ("all newlines lost", ()),
+        ("half a line before a whole one", (4,)),
+        ("a damaged last newline", (11,)),
+    ],
+)
+def test_repair_keeps_every_line_whose_checksum_holds(
+    tmp_path: Path, how: str, dropped: tuple[int, ...]
+) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    expected = store.read(tmp_path / "demo")
+    lines = journal(tmp_path).read_bytes().splitlines(keepends=True)
+    journal(tmp_path).write_bytes(_damage(lines, how))
+    done = store.repair(tmp_path / "demo")
+    assert (done.kept, done.dropped) == (11, dropped)
+    assert store.read(tmp_path / "demo") == expected
+    assert journal(tmp_path).read_bytes() == b"".join(lines)
+
+
+def test_a_damaged_last_newline_loses_no_line(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    whole = journal(tmp_path).read_bytes()
+    for last in (b"X", b"\r", b"\0", b" torn", b"{"):
+        journal(tmp_path).write_bytes(whole[:-1] + last)
+        assert store.read(tmp_path / "demo") == run.history
+        open_run(tmp_path).close()
+        assert journal(tmp_path).read_bytes() == whole
+
+
 # Disks that refuse ----------------------------------------------------------------------------
 
 LIMITED = """
@@ -607,10 +778,10 @@ def test_a_full_disk_spoils_no_file(tmp_path: Path) -> None:
 import resource
 from pathlib import Path
 from lrsearch.errors import StorageFull
-from lrsearch.store import _write_whole
+from lrsearch.store import write_whole
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 try:
-    _write_whole(Path({str(tmp_path)!r}) / "demo" / "best" / "spec.yaml", b"x" * 1000)
+    write_whole(Path({str(tmp_path)!r}) / "demo" / "best" / "spec.yaml", b"x" * 1000)
 except StorageFull as error:
     print(error)
 """

@@ -114,10 +114,15 @@ def export(
 
 def _write(text: str, output: Path, force: bool) -> None:
     from lrsearch.spec import needed_imports, read_spec
+    from lrsearch.store import write_whole
 
     try:
-        with output.open("w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
+        if force and output.is_file():
+            # A link keeps its place, and the file its rights.
+            write_whole(output.resolve(), text.encode(), mode=output.stat().st_mode & 0o777)
+        else:
+            with output.open("w" if force else "x", encoding="utf-8") as file:
+                file.write(text)
     except FileExistsError:
         raise UsageError(f"{output} exists already", hint="--force overwrites it") from None
     except OSError as error:
@@ -129,6 +134,10 @@ def _write(text: str, output: Path, force: bool) -> None:
     if spec.own is not None and spec.own.kind == "command":
         following += ["--allow-command"]
     say(f"wrote {output}; train it with: {shlex.join(following)}")
+
+
+MOST_NAMED = 20
+"""Damaged lines whose numbers are printed."""
 
 
 def repair(
@@ -145,6 +154,10 @@ def repair(
     if done.copy is None:
         print(f"{folder} is sound: nothing to repair")
         return
-    lost = f"{count(len(done.dropped), 'line')} dropped" if done.dropped else "none dropped"
+    lost = "nothing dropped"
+    if done.dropped:
+        named = ", ".join(map(str, done.dropped[:MOST_NAMED]))
+        more = ", ..." if done.dropped[MOST_NAMED:] else ""
+        lost = f"{count(len(done.dropped), 'line')} not or not wholly ({named}{more})"
     print(f"{folder}: {count(done.kept, 'sound line')} kept, {lost}")
     print(f"the damaged journal is kept as {done.copy}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import os
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +17,7 @@ from torch import nn, optim
 
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import ImportRefused, ModelError, nearest, suggest
+from lrsearch.train.beside import find_imported, found_beside, imports_of, source_file
 from lrsearch.trial import Workplace
 
 _FREE: dict[str, tuple[ModuleType, type]] = {
@@ -31,12 +31,14 @@ _FREE: dict[str, tuple[ModuleType, type]] = {
 class _Imported:
     """What this process has imported for a workplace: the modules that came from its folder, and
     the SHA-256 of the source behind each class path, taken at its import. `before` are all modules
-    there were when its turn last began."""
+    there were when its turn last began; `beside` are the modules of the folder that those of the
+    allowed names import."""
 
     folder: str = ""
     before: frozenset[str] = frozenset()
     modules: set[str] = field(default_factory=set)
     hashes: dict[str, str] = field(default_factory=dict)
+    beside: dict[tuple[str, ...], set[str]] = field(default_factory=dict)
 
 
 _imported = _Imported()
@@ -53,19 +55,20 @@ def forget_imports(folder: str = "") -> None:
 
 @contextmanager
 def importable(workplace: Workplace) -> Iterator[None]:
-    """The workplace's folder first on sys.path; a user's code may import at any time it runs."""
+    """Have the allowed modules of the workplace's folder, and what they import from there, found;
+    a user's code may import at any time it runs."""
     folder = os.path.realpath(workplace.folder)
     if _imported.folder != folder:
         forget_imports(folder)  # Another folder's `nets` must not stand in for this one's.
     if len(_imported.before) != len(sys.modules):  # A turn is short, the modules are thousands.
         _imported.before = frozenset(sys.modules)
     before = _imported.before
-    sys.path.insert(0, folder)
+    if workplace.allowed not in _imported.beside:
+        _imported.beside[workplace.allowed] = find_imported(folder, workplace.allowed)
     try:
-        yield
+        with found_beside(folder, workplace.allowed, _imported.beside[workplace.allowed]):
+            yield
     finally:
-        with suppress(ValueError):  # A user's code may have taken it away.
-            sys.path.remove(folder)
         if len(sys.modules) != len(before):
             new = sys.modules.keys() - before
             _imported.modules |= {name for name in new if _is_local(name, folder)}
@@ -237,35 +240,10 @@ def _collect(start: str, folder: Path, files: dict[str, Path]) -> None:
             or (top != start.partition(".")[0] and root != folder)
         ):
             continue
-        stem = root.joinpath(*name.split("."))
-        candidates = [stem / "__init__.py", stem.with_name(f"{stem.name}.py")]
-        file = next((each for each in candidates if each.is_file()), None)
+        file = source_file(root, name)
         if file is None and name == start:
             file = Path(path)  # Compiled, or loaded in a way of its own.
         if file is None:
             continue
         files[name] = file
-        waiting += _imports(file, name)
-
-
-def _imports(file: Path, name: str) -> set[str]:
-    """Dotted names a source file may import, packages on the way included."""
-    if file.suffix != ".py":
-        return set()
-    package = name if file.stem == "__init__" else name.rpartition(".")[0]
-    found = {name}
-    try:
-        tree = ast.parse(file.read_bytes())
-    except SyntaxError:  # It bears the name of something imported, and is never imported itself.
-        return found
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, base] if base else above)
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
-    steps = (each.split(".") for each in found if each)
-    return {".".join(parts[:end]) for parts in steps for end in range(1, len(parts) + 1)}
+        waiting += imports_of(file, name)

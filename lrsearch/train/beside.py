@@ -1,0 +1,136 @@
+"""Modules beside a spec: which names are imported from its folder, and which are not.
+
+A file there must not run, nor stand in for a module that torch or scikit-learn want, because of
+its name alone. A user allows names; of the folder come these, before all other modules of their
+name, and what their own source imports, where no other module has that name. Everything else is
+as if it were not there.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+
+@dataclass(frozen=True)
+class Finder:
+    """Finds top-level modules of some names in a folder. `last` says that all other finders were
+    asked before."""
+
+    folder: str
+    names: frozenset[str]
+    last: bool = False
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,
+        target: ModuleType | None = None,
+    ) -> ModuleSpec | None:
+        """The module of that name, as `importlib.abc.MetaPathFinder` gives it."""
+        if path is not None or name not in self.names:
+            return None
+        found = PathFinder.find_spec(name, [self.folder])
+        # A folder of data is a package, too, where no other module has its name.
+        return found if found is None or found.loader is not None or self.last else None
+
+
+class _Nothing:
+    """Finds no module in an entry of sys.path."""
+
+    def find_spec(self, name: str, target: ModuleType | None = None) -> None: ...
+
+    def invalidate_caches(self) -> None: ...
+
+
+@contextmanager
+def found_beside(folder: str, allowed: Iterable[str], imported: Iterable[str]) -> Iterator[None]:
+    """Have the allowed names found in the folder before anywhere else, and the imported ones after
+    everywhere else."""
+    first = Finder(folder, frozenset(allowed))
+    last = Finder(folder, frozenset((*allowed, *imported)), last=True)
+    if not first.names:
+        yield
+        return
+    # A process that code of the user's spawns, such as a loader's worker, gets this process's
+    # sys.path and not its finders: there the folder comes last, and here the entry means nothing.
+    entry = os.path.join(folder, ".")  # noqa: PTH118
+    sys.path_importer_cache[entry] = _Nothing()
+    sys.meta_path.insert(0, first)
+    sys.meta_path.append(last)
+    sys.path.append(entry)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # A user's code may have taken it away.
+            sys.path.remove(entry)
+        for finder in (first, last):
+            with suppress(ValueError):
+                sys.meta_path.remove(finder)
+
+
+def find_imported(folder: str, allowed: Iterable[str]) -> set[str]:
+    """The top-level modules in a folder that the source of the allowed ones there imports, and
+    theirs in turn."""
+    root = Path(folder)
+    found: set[str] = set()
+    seen: set[str] = set()
+    waiting = [name for top in allowed for name in (top, *_submodules(root, top))]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        file = source_file(root, name)
+        if file is None:
+            continue
+        for each in imports_of(file, name):
+            top = each.partition(".")[0]
+            if top not in found and PathFinder.find_spec(top, [folder]) is not None:
+                found.add(top)
+                waiting += [top, *_submodules(root, top)]
+    return found
+
+
+def _submodules(root: Path, top: str) -> Iterator[str]:
+    """The dotted names of a package's modules."""
+    for file in sorted((root / top).rglob("*.py")):
+        parts = file.relative_to(root).with_suffix("").parts
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def source_file(root: Path, name: str) -> Path | None:
+    """The source of a module by its dotted name under a folder, None where there is none."""
+    stem = root.joinpath(*name.split("."))
+    candidates = [stem / "__init__.py", stem.with_name(f"{stem.name}.py")]
+    return next((each for each in candidates if each.is_file()), None)
+
+
+def imports_of(file: Path, name: str) -> set[str]:
+    """Dotted names that a module's source file may import, packages on the way included."""
+    if file.suffix != ".py":
+        return set()
+    package = name if file.stem == "__init__" else name.rpartition(".")[0]
+    found = {name}
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (SyntaxError, ValueError):  # Importing it says so.
+        return found
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    steps = (each.split(".") for each in found if each)
+    return {".".join(parts[:end]) for parts in steps for end in range(1, len(parts) + 1)}

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import safetensors.torch
@@ -86,14 +87,16 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
 
 @dataclass
 class Course:
-    """What a trial has come to so far. `seconds` of training it has been charged with, beyond
-    what `clock` (a perf_counter reading, None while it is not training alone) still counts.
+    """What a trial has come to so far. `samples` and `batch` are those of an epoch and, on average,
+    of a batch. `seconds` of training it has been charged with, beyond what `clock` (a perf_counter
+    reading, None while it is not training alone) still counts.
     `start` and `baseline` are `solo.start_losses`', `lowest` is the lowest loss since. `objective`
     is the metric that has to be a number, as the losses have to."""
 
     engine: str
     steps: int = 0
     samples: int = 0
+    batch: int | Fraction = 0
     seconds: float = 0.0
     clock: float | None = None
     start: float = math.nan
@@ -149,12 +152,11 @@ class Course:
                 sign = 1 if goal == "max" else -1
                 at = max(finite, key=lambda index: sign * values[index])
                 best[key], best_step[key] = values[at], int(self.curve["step"][at])
-        size = trial.config["train"]["batch_size"]
         running = 0.0 if self.clock is None else time.perf_counter() - self.clock
         return Result(
             outcome=outcome,
             steps=self.steps,
-            epochs=self.steps * size / self.samples if self.samples else 0.0,
+            epochs=float(self.steps * self.batch / self.samples) if self.samples else 0.0,
             seconds=self.seconds + running,
             engine=self.engine,
             last={name: values[-1] for name, values in validated.items()},

@@ -343,6 +343,7 @@ class _Session:
         course = Course(
             "fused",
             samples=self.data.samples,
+            batch=train["batch_size"],
             start=start,
             baseline=baseline,
             objective=metric,

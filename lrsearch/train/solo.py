@@ -227,14 +227,16 @@ def _train(
     train = trial.config["train"]
     seeds = trial_seeds(trial.seed)
     data = open_data(cohort, trial, device)
-    course.samples, course.clock = data.samples, time.perf_counter()
+    course.clock = time.perf_counter()
+    course.samples, course.batch = data.measure_epoch(train["batch_size"])
+    timed = {**train, "batch_size": course.batch}  # What durations are counted by.
 
     criterion = make_criterion(trial.config, data.task, data.outputs, cohort.workplace, device)
     model = build(trial, data, cohort.workplace)
-    rates = learning_rates(train, data.samples, cohort.workplace).tolist()
-    plateau = make_plateau(train, data.samples)
+    rates = learning_rates(timed, course.samples, cohort.workplace).tolist()
+    plateau = make_plateau(timed, course.samples)
     scale = 1.0
-    evaluations = evaluation_steps(train, data.samples)
+    evaluations = evaluation_steps(timed, course.samples)
     budget = evaluations[-1]
     training = Training(model, train, cohort.workplace, criterion)
     batches = data.batches(train["batch_size"], seeds.order)

@@ -1,9 +1,14 @@
 """When a training is lost: losses in, yes or no out.
 
-A loss that is not finite is lost at once. A finite one is lost when it has stood far above
-its start for several evaluations in a row and is not on its way back: high learning rates
-often spike early and recover, and those must be left alone. What is still far above its start
-when the training ends has not recovered.
+A loss that is not finite is lost at once. A finite one is lost when training and validation have
+both stood far above the scale of the loss for a share of the budget, and are not on their way back:
+high learning rates often spike early and recover, and those must be left alone. What is still far
+above when the training ends has not recovered.
+
+Training losses are of augmented batches, of a model that drops units, and means over the steps
+between two evaluations; validation losses are measured alike from the start to the end, but follow
+batch norm's running statistics. Either alone may be high in a sound training. Steps count, not
+evaluations: a training is no more lost for being looked at more often.
 """
 
 from __future__ import annotations
@@ -12,31 +17,69 @@ import math
 from collections.abc import Sequence
 
 FACTOR = 10.0
-"""How many times its start a loss must exceed; a spike at a usable rate rarely passes 5."""
+"""How many times its scale a loss must exceed."""
 
-PATIENCE = 3
-"""Evaluations in a row it must stand there."""
+PATIENCE = 0.1
+"""Share of the budget for which it must stand there."""
+
+SHORTEST = 10
+"""Steps of a patience, at least: some spikes of a short training last as long as of any other."""
+
+SHARE = 0.5
+"""Of the evaluations within the patience that must be far above: sign-like steps of a huge size
+leave and return."""
+
+RECOVERY = 0.5
+"""A validation loss under this share of its highest within the patience is on its way back."""
 
 
-def diverged(start: float, losses: Sequence[float], *, ended: bool = False) -> bool:
-    """Whether a training with these losses is lost.
+def find_scale(start: float, baseline: float, lowest: float) -> float:
+    """What a loss is large or small against: the largest of the size of the loss before the first
+    update, of `baseline`, the loss of a model that knows nothing (pretrained weights start with
+    next to none), and of how far below zero the losses have come, as those of likelihoods do."""
+    return max(abs(start), baseline, -lowest)
 
-    `start` is the loss before the first update, over enough samples to stand for the data,
-    `losses` the training losses at the evaluations so far, oldest first; `ended` says that the
-    last of them is the training's last. `recovering` means the last loss is under half the
-    highest of the window.
+
+def find_patience(budget: int) -> float:
+    """For how many steps of so many a loss must stand far above its scale."""
+    return max(PATIENCE * budget, SHORTEST)
+
+
+def recent_mean(steps: Sequence[float], losses: Sequence[float], budget: int) -> float:
+    """The mean training loss over the last steps, as many as the patience, and of the interval in
+    which they begin; `losses` are the means up to the evaluations at `steps`."""
+    since, begun = steps[-1] - find_patience(budget), [0, *steps[:-1]]
+    parts = [
+        ((end - begin) * loss, end - begin)
+        for begin, end, loss in zip(begun, steps, losses, strict=True)
+        if end > since
+    ]
+    return math.fsum(part for part, _ in parts) / sum(length for _, length in parts)
+
+
+def diverged(
+    scale: float,
+    steps: Sequence[float],
+    training: Sequence[float],
+    validation: Sequence[float],
+    budget: int,
+) -> bool:
+    """Whether a training is lost, as of its last evaluation.
+
+    `scale` is `find_scale`'s. `steps` are the steps of the evaluations so far, `training` the mean
+    training losses up to each, `validation` the validation losses there; `budget` is the whole
+    training in steps.
     """
-    if not math.isfinite(start):
+    if not all(map(math.isfinite, (scale, training[-1], validation[-1]))):
         return True
-    if not losses:
+    ceiling, last = FACTOR * scale, steps[-1]
+    if validation[-1] <= ceiling or recent_mean(steps, training, budget) <= ceiling:
         return False
-    if not math.isfinite(losses[-1]):
+    if last >= budget:
         return True
-    ceiling = FACTOR * max(abs(start), 1e-8)
-    if ended:
-        return losses[-1] > ceiling
-    window = losses[-PATIENCE:]
-    if len(window) < PATIENCE:
+    before = [k for k, step in enumerate(steps) if step <= last - find_patience(budget)]
+    window = validation[before[-1] :] if before else ()
+    if not window or window[0] <= ceiling:
         return False
-    recovering = window[-1] < 0.5 * max(window)
-    return all(loss > ceiling for loss in window) and not recovering
+    above = sum(loss > ceiling for loss in window)
+    return above >= SHARE * len(window) and window[-1] >= RECOVERY * max(window)

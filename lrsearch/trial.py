@@ -213,7 +213,8 @@ class Facts:
     by `path:` and its path of each file or folder that this code's `init_args` name, "" for none.
     `train_samples` and `validation_samples` have one entry a fold (one without folds);
     `input_shape` is one sample's; `outputs` is the number of classes, or of regression targets.
-    `notes` are for the person: how the data were understood.
+    `notes` are for the person: how the data were understood. `passes` has the samples of a pass,
+    and of a batch on average, of a loader with an order of its own, by the batch sizes looked at.
     """
 
     task: str
@@ -230,6 +231,7 @@ class Facts:
     versions: Mapping[str, str]
     parameters: int
     notes: tuple[str, ...] = ()
+    passes: Mapping[str, tuple[int, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,7 @@ def test_the_start_and_batch_norm_s_calibration_see_the_data_as_they_are() -> No
         data = open_data(job, job.trials[0], CPU)
         model = build(job.trials[0], data, job.workplace)
         criterion = make_criterion(own_config, data.task, 10, job.workplace, CPU)
-        start = solo.start_loss(model, data, criterion)
+        start = solo.start_losses(model, data, criterion)
         solo.calibrate(model, data, own_config["train"], criterion)
         found.append([start, *model.buffers()])
     assert all(torch.equal(plain, changed) for plain, changed in zip(*found, strict=True))

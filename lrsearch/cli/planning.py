@@ -7,7 +7,7 @@ from pathlib import Path
 from lrsearch.report.text import count, format_params
 from lrsearch.spec.model import Spec, flatten, steps_of
 from lrsearch.store import History, read
-from lrsearch.trial import Facts, Trial
+from lrsearch.trial import Config, Facts, Trial
 from lrsearch.tuner.ledger import Ledger, content_of, settle
 from lrsearch.tuner.proposer import Proposer
 
@@ -36,14 +36,23 @@ def show_plan(
     print(f"{strategy} would train {planned}{later}")
     done = sum(ledger.judge(entry)[0] is not None for entry in measured)
     print(f"  on {facts.device_name}; {count(done, 'point')} measured in {folder}")
-    steps = set()
+    steps: set[int] = set()
     if spec.own is None:
-        samples = max(facts.train_samples)
-        steps = {steps_of(trial.config, samples) for trial in trials.values()}
-    if steps:
+        steps = {_count_steps(trial.config, facts) for trial in trials.values()}
+    if steps and 0 not in steps:
         few, many = min(steps), max(steps)
         print(f"  a trial takes {few:,} steps" if few == many else f"  {few:,} to {many:,} steps")
     for trial in list(points.values())[:SHOWN]:
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
+
+
+def _count_steps(config: Config, facts: Facts) -> int:
+    """The steps of a training, 0 where no pass of a loader's own order was counted for its batch
+    size."""
+    if not facts.passes:
+        return steps_of(config, max(facts.train_samples))
+    samples, mean = facts.passes.get(str(config["train"]["batch_size"]), (0, 1.0))
+    counted = {**config, "train": {**config["train"], "batch_size": mean}}
+    return steps_of(counted, samples) if samples else 0

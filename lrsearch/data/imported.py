@@ -347,6 +347,8 @@ def _check_streams(
     hashed: dict[str, Array] = {}
     for name, stream in zip(NAMES, streams, strict=False):
         hashed |= _fingerprint(place, name, stream)
+    if first.make is not None:
+        hashed["passes"] = np.array(1)  # Before, batches of another size were left out.
     notes = tuple(
         f"{name or 'the samples'} ({len(stream):,}) are loaded batch by batch: {stream.reason}"
         for name, stream in zip(NAMES if len(streams) > 1 else ("",), streams, strict=False)

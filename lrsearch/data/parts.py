@@ -60,9 +60,9 @@ class Stream:
     """Samples that are loaded batch by batch. `dataset` has `__len__` and `__getitem__`; `collate`
     makes a batch of a list of samples (None: each array is stacked), `workers` processes load.
     `make` is there where a DataLoader has an order of its own: it makes one for a batch size, and
-    the loader's batches are taken as they come, `drawn` samples an epoch (None: as many as the
-    dataset has). `reason` says why it is no part in memory, `fixed` whether a sample is the same at
-    each reading."""
+    the loader's batches are taken as they come, of any size, about `drawn` samples a pass (None:
+    as many as the dataset has). `reason` says why it is no part in memory, `fixed` whether a
+    sample is the same at each reading."""
 
     dataset: Any
     collate: Callable[[list[Any]], Any] | None = None
@@ -222,10 +222,8 @@ def _take_apart(loader: Any, make: Callable[[int], Any] | None, place: str) -> P
     """A DataLoader's dataset and how it collates. The order is the trial's own, unless the loader
     has one that is neither shuffled nor the dataset's."""
     dataset, workers = loader.dataset, int(loader.num_workers)
-    kind = type(getattr(loader, "sampler", None)).__name__
-    ordered = kind in ("RandomSampler", "SequentialSampler") and (
-        type(getattr(loader, "batch_sampler", None)).__name__ in ("BatchSampler", "NoneType")
-    )
+    kind = _name_order(loader)
+    ordered = kind in ("RandomSampler", "SequentialSampler")
     if hasattr(dataset, "__getitem__") and ordered:
         collate = loader.collate_fn
         if getattr(collate, "__name__", "") == "default_collate":
@@ -256,6 +254,23 @@ def _take_apart(loader: Any, make: Callable[[int], Any] | None, place: str) -> P
     drawn = len(sampler) if hasattr(sampler, "__len__") else size
     reason = "its DataLoader has an order of its own"
     return Stream(dataset, loader.collate_fn, workers, make, reason, False, drawn)
+
+
+def _name_order(loader: Any) -> str:
+    """What a DataLoader's order comes from: its sampler, that of its batches where this is no
+    plain one, or one which draws another number of samples, or some of them twice."""
+    batches = getattr(loader, "batch_sampler", None)
+    if type(batches).__name__ not in ("BatchSampler", "NoneType"):
+        return type(batches).__name__
+    # Of one given as batch_sampler the loader's own sampler says nothing.
+    sampler: Any = getattr(batches, "sampler", getattr(loader, "sampler", None))
+    kind = type(sampler).__name__
+    if kind == "RandomSampler":
+        if getattr(sampler, "replacement", False):
+            return f"{kind} with replacement"
+        if hasattr(loader.dataset, "__len__") and len(sampler) != len(loader.dataset):
+            return f"{kind} of {len(sampler)} samples"
+    return kind
 
 
 def _check_length(dataset: Any, place: str) -> int:

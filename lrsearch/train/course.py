@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import safetensors.torch
@@ -86,21 +87,26 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
 
 @dataclass
 class Course:
-    """What a trial has come to so far. `seconds` of training it has been charged with, beyond
-    what `clock` (a perf_counter reading, None while it is not training alone) still counts.
-    `objective` is the metric that has to be a number, as the losses have to."""
+    """What a trial has come to so far. `samples` and `batch` are those of an epoch and, on average,
+    of a batch. `seconds` of training it has been charged with, beyond what `clock` (a perf_counter
+    reading, None while it is not training alone) still counts.
+    `start` and `baseline` are `solo.start_losses`', `lowest` is the lowest loss since. `objective`
+    is the metric that has to be a number, as the losses have to."""
 
     engine: str
     steps: int = 0
     samples: int = 0
+    batch: int | Fraction = 0
     seconds: float = 0.0
     clock: float | None = None
     start: float = math.nan
+    baseline: float = math.nan
+    lowest: float = math.inf
     objective: str = ""
     curve: dict[str, list[float]] = field(default_factory=dict)
 
-    def measure(self, measurement: Measurement, *, ended: bool) -> str:
-        """Take an evaluation; why the training is lost with it, or ""."""
+    def measure(self, measurement: Measurement, budget: int) -> str:
+        """Take an evaluation of a training of so many steps; why it is lost with it, or ""."""
         for name, value in {"step": measurement.step, **measurement.metrics}.items():
             self.curve.setdefault(name, []).append(value)
         losses, step = self.curve["train_loss"], measurement.step
@@ -114,14 +120,22 @@ class Course:
         if not math.isfinite(measurement.metrics.get(self.objective, 0.0)):
             value = measurement.metrics[self.objective]
             return f"{self.objective} is {value} after {step} steps"
-        # A spike long before the end weighs on the last mean training loss, not on the validation.
-        ended = ended and validation > divergence.FACTOR * self.start
-        if divergence.diverged(self.start, losses, ended=ended):
-            return (
-                f"training loss is {losses[-1]:.3g} after {step} steps, "
-                f"more than {divergence.FACTOR:g} times its start of {self.start:.3g}"
-            )
-        return ""
+        self.lowest = min(self.lowest, losses[-1], validation)
+        scale = divergence.find_scale(self.start, self.baseline, self.lowest)
+        steps = self.curve["step"]
+        if not divergence.diverged(scale, steps, losses, self.curve["loss"], budget):
+            return ""
+        mean = divergence.recent_mean(steps, losses, budget)
+        against = {
+            abs(self.start): f"its start of {self.start:.3g}",
+            self.baseline: f"the {scale:.3g} of a model that knows nothing "
+            f"(its start was {self.start:.3g})",
+        }
+        return (
+            f"training loss is {mean:.3g} and validation loss {validation:.3g} after {step} steps, "
+            f"more than {divergence.FACTOR:g} times "
+            + against.get(scale, f"the size of its lowest of {-scale:.3g}")
+        )
 
     def result(self, trial: Trial, outcome: Outcome, reason: str = "", trace: str = "") -> Result:
         """The trial's result, were it to end here."""
@@ -138,12 +152,11 @@ class Course:
                 sign = 1 if goal == "max" else -1
                 at = max(finite, key=lambda index: sign * values[index])
                 best[key], best_step[key] = values[at], int(self.curve["step"][at])
-        size = trial.config["train"]["batch_size"]
         running = 0.0 if self.clock is None else time.perf_counter() - self.clock
         return Result(
             outcome=outcome,
             steps=self.steps,
-            epochs=self.steps * size / self.samples if self.samples else 0.0,
+            epochs=float(self.steps * self.batch / self.samples) if self.samples else 0.0,
             seconds=self.seconds + running,
             engine=self.engine,
             last={name: values[-1] for name, values in validated.items()},

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from lrsearch import catalogue
 from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.parts import divide
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
 from lrsearch.train.batches import Batch, call, join, widen
@@ -357,6 +359,49 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
             f"tried on {batch.samples} samples it raised {type(error).__name__}: {error}",
             where=what,
         ) from error
+
+
+@torch.no_grad()
+def baseline_loss(criterion: Criterion, model: nn.Module, batch: Batch, classes: int) -> Tensor:
+    """The loss of a batch for a model that knows nothing of its samples, above zero.
+
+    For a loss of ours that of all classes alike, or of the mean target. The user's is that of the
+    model's answers to other samples of the batch: of pretrained weights it is large, however small
+    their own loss. It is at least 1, as where there are no targets: of a loss that nothing is known
+    of what is below counts as small.
+    """
+    if not criterion.stacks:
+        return _loss_of_others(criterion, model, batch).nan_to_num(1.0, 1.0, 1.0).clamp(min=1.0)
+    if criterion.name == "cross_entropy":
+        outputs = torch.zeros(1, device=batch.device).expand(*batch.y.shape, classes)
+    else:
+        outputs = batch.y.mean(0, keepdim=True).expand_as(batch.y)
+    loss = criterion.of_outputs(outputs, batch)
+    return torch.where(loss > 0, loss, torch.ones_like(loss))
+
+
+def _loss_of_others(criterion: Criterion, model: nn.Module, batch: Batch) -> Tensor:
+    """The user's loss of a batch in which each sample has another's targets; 1 where it has none or
+    cannot be called so. By a copy, since what it remembers belongs to the training."""
+    try:
+        shifted = _shift_targets(batch) if criterion.step is None else _shift_parts(batch)
+        aside = copy.copy(criterion)
+        aside.step, aside._own = copy.deepcopy((criterion.step, criterion._own))
+        return aside.loss(model, shifted)
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error) or is_out_of_memory(error):
+            raise
+        return torch.ones((), device=batch.device)
+
+
+def _shift_targets(batch: Batch) -> Batch:
+    return batch._replace(y=map_tree(lambda each: each.roll(1, 0), batch.y))
+
+
+def _shift_parts(batch: Batch) -> Batch:
+    """As `_shift_targets`, of samples as a step sees them."""
+    part = divide(batch.x)
+    return Batch(replace(part, y=_shift_targets(Batch(part.x, part.y)).y).rejoin())
 
 
 def lane_of(tree: Tree, lane: int) -> Tree:

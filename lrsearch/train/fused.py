@@ -235,7 +235,7 @@ class _Session:
     ready: deque[_Lane] = field(default_factory=deque)
     parked: dict[int, _Lane] = field(default_factory=dict)
     stopped: deque[_Lane] = field(default_factory=deque)
-    initial: OrderedDict[int, tuple[LaneState, dict[float, float]]] = field(
+    initial: OrderedDict[int, tuple[LaneState, dict[float, list[float]]]] = field(
         default_factory=OrderedDict
     )
     skeleton: Skeleton | None = None
@@ -335,12 +335,19 @@ class _Session:
 
     def _begin(self, trial: Trial) -> _Lane:
         train = trial.config["train"]
-        state, start = self._initial(trial)
+        state, (start, baseline) = self._initial(trial)
         evaluations = evaluation_steps(train, self.data.samples)
         rungs = frozenset(rung for rung in self.cohort.rungs if rung < evaluations[-1])
         stops = tuple(sorted({*evaluations, *rungs}))
         metric = self.cohort.objective.metric
-        course = Course("fused", samples=self.data.samples, start=start, objective=metric)
+        course = Course(
+            "fused",
+            samples=self.data.samples,
+            batch=train["batch_size"],
+            start=start,
+            baseline=baseline,
+            objective=metric,
+        )
         base = learning_rates(train, self.data.samples, self.cohort.workplace)
         plateau = make_plateau(train, self.data.samples)
         best = BestSoFar(self.cohort.objective)
@@ -357,9 +364,9 @@ class _Session:
             plateau=plateau,
         )
 
-    def _initial(self, trial: Trial) -> tuple[LaneState, float]:
-        """The state before the first step, and the loss there: those of a seed, whatever else
-        differs."""
+    def _initial(self, trial: Trial) -> tuple[LaneState, list[float]]:
+        """The state before the first step, and `solo.start_losses` there: those of a seed, whatever
+        else differs."""
         train = trial.config["train"]
         smoothing = float(train["label_smoothing"])
         if trial.seed not in self.initial:
@@ -375,7 +382,7 @@ class _Session:
             model = self._skeleton.load(state)
             criterion = self._make_criterion(trial)
             seed_everything(trial_seeds(trial.seed).noise)
-            starts[smoothing] = float(solo.start_loss(model, self.data, criterion))
+            starts[smoothing] = solo.start_losses(model, self.data, criterion).tolist()
         return state, starts[smoothing]
 
     def _make_criterion(self, trial: Trial) -> Criterion:
@@ -468,7 +475,7 @@ class _Session:
         metrics |= {"train_loss": row[0] / (lane.step - lane.since), "lr": rate}
         lane.since = lane.step
         measurement = Measurement(lane.step, metrics)
-        reason = lane.course.measure(measurement, ended=lane.step == lane.budget)
+        reason = lane.course.measure(measurement, lane.budget)
         return Measured(lane.trial.number, measurement, lane.budget), reason
 
     def _conclude(self, place: int, measurement: Measurement, reason: str) -> Turns:

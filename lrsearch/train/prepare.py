@@ -36,6 +36,7 @@ from lrsearch.train.packaged_optimizers import PACKAGES, import_package
 from lrsearch.train.preparation import Preparation
 from lrsearch.train.resident import find_view, load_raw, view_portion
 from lrsearch.train.solo import Training
+from lrsearch.train.streamed import measure_pass
 from lrsearch.train.timetable import evaluation_steps, learning_rates
 from lrsearch.train.transforms import check_transforms
 from lrsearch.trial import Config, Facts, Workplace
@@ -103,12 +104,23 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             "python": platform.python_version(),
         },
         parameters=parameters,
+        passes=_measure_passes(raw, configs),
         notes=(
             *raw.notes,
             *_tell_unused(raw, configs[0]["data"]),
             *map(_tell_unread, unread.items()),
         ),
     )
+
+
+def _measure_passes(raw: data.Raw, configs: Iterable[Config]) -> dict[str, tuple[int, float]]:
+    if not raw.streams or raw.streams[0].make is None:
+        return {}
+    found = {}
+    for size in {config["train"]["batch_size"] for config in configs}:
+        samples, mean = measure_pass(raw.streams[0], size)
+        found[str(size)] = samples, float(mean)
+    return found
 
 
 def _read_files(
@@ -209,7 +221,14 @@ def _check_transforms(configs: Iterable[Config], raw: data.Raw, workplace: Workp
 def _check_training(
     train: Mapping[str, Any], raw: data.Raw, samples: int, workplace: Workplace
 ) -> None:
-    if train["batch_size"] > samples:
+    if raw.streams and raw.streams[0].make is not None:  # Batches are as they come.
+        try:
+            samples, batch = measure_pass(raw.streams[0], train["batch_size"])
+        except ModelError as error:
+            error.where = error.where or raw.name
+            raise
+        train = {**train, "batch_size": batch}
+    elif train["batch_size"] > samples:
         raise DataError(
             f"batch_size {train['batch_size']} is larger than the training set ({samples} samples)",
             where=raw.name,

@@ -57,7 +57,9 @@ def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None
 
 def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
     train = payload.trials[0].config["train"]
-    steps = max(payload.share, payload.expected) * evaluation_steps(train, data.samples)[-1]
+    samples, batch = data.measure_epoch(train["batch_size"])
+    budget = evaluation_steps({**train, "batch_size": batch}, samples)[-1]
+    steps = max(payload.share, payload.expected) * budget
     if payload.engine == "auto" and steps < WORTH_STEPS:
         return Planned(Plan("solo", 1, ""))
     try:

@@ -96,6 +96,10 @@ class Resident:
         """The training split's."""
         return [each for _, each in leaves(tuple(self.train))]
 
+    def measure_epoch(self, size: int) -> tuple[int, int]:
+        """The samples of an epoch, and of a batch."""
+        return self.samples, size
+
     def batches(self, size: int, seed: int) -> Iterator[Batch]:
         """Batches of the training split in the order of a seed, without end."""
         return (take(self.train, index) for index in batches(self.samples, size, seed, self.device))

@@ -36,7 +36,7 @@ from lrsearch.train.course import (
     worth_keeping,
 )
 from lrsearch.train.criterion import CHUNK as OWN_CHUNK
-from lrsearch.train.criterion import Criterion, make_criterion
+from lrsearch.train.criterion import Criterion, baseline_loss, make_criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters
 from lrsearch.train.metrics import sum_type
@@ -196,11 +196,20 @@ class Training:
 
 
 @torch.no_grad()
-def start_loss(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
-    """The training loss before the first step, over samples spread over the training split: that
-    of the first batch says little where batches are small. It stays on the device."""
+def start_losses(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
+    """What `divergence` holds losses against, [2]: the loss before the first step, and that of a
+    model that knows nothing, `criterion.baseline_loss`.
+
+    Over samples spread over the training split, since the first batch says little where batches
+    are small; without transforms and in evaluation mode, as validation losses are. They stay on
+    the device.
+    """
     model.eval()  # Leaves the statistics of batch norm alone.
-    return criterion.loss(model, data.spread_out(_chunk(data, criterion)))
+    batch = data.spread_out(_chunk(data, criterion))
+    kept = copy(batch)  # A user's code may change it in place.
+    wide = sum_type(data.device)
+    loss = criterion.loss(model, batch).to(wide)
+    return torch.stack([loss, baseline_loss(criterion, model, kept, data.outputs).to(wide)])
 
 
 def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
@@ -218,14 +227,16 @@ def _train(
     train = trial.config["train"]
     seeds = trial_seeds(trial.seed)
     data = open_data(cohort, trial, device)
-    course.samples, course.clock = data.samples, time.perf_counter()
+    course.clock = time.perf_counter()
+    course.samples, course.batch = data.measure_epoch(train["batch_size"])
+    timed = {**train, "batch_size": course.batch}  # What durations are counted by.
 
     criterion = make_criterion(trial.config, data.task, data.outputs, cohort.workplace, device)
     model = build(trial, data, cohort.workplace)
-    rates = learning_rates(train, data.samples, cohort.workplace).tolist()
-    plateau = make_plateau(train, data.samples)
+    rates = learning_rates(timed, course.samples, cohort.workplace).tolist()
+    plateau = make_plateau(timed, course.samples)
     scale = 1.0
-    evaluations = evaluation_steps(train, data.samples)
+    evaluations = evaluation_steps(timed, course.samples)
     budget = evaluations[-1]
     training = Training(model, train, cohort.workplace, criterion)
     batches = data.batches(train["batch_size"], seeds.order)
@@ -238,7 +249,7 @@ def _train(
     rungs = {rung for rung in cohort.rungs if rung < budget}
 
     seed_everything(seeds.noise)
-    start = start_loss(model, data, criterion).to(total)
+    start = start_losses(model, data, criterion).to(total)
     seed_everything(seeds.noise)  # A model may draw noise in evaluation, too.
     model.train()
     for step in range(1, budget + 1):
@@ -251,15 +262,13 @@ def _train(
             with evaluation_weights(
                 model, training.optimizer, partial(calibrate, model, data, train, criterion)
             ) as elsewhere:
-                sums = torch.cat(
-                    [torch.stack([start, total]), validation_sums(model, data, criterion)]
-                )
+                sums = torch.cat([start, total.reshape(1), validation_sums(model, data, criterion)])
                 averaged = copy_state(model) if elsewhere else {}
-            course.start, summed, *validated = sums.tolist()
+            course.start, course.baseline, summed, *validated = sums.tolist()
             metrics = validation_metrics(validated, data, criterion)
             metrics |= {"train_loss": summed / (step - since), "lr": rate}
             measurement = Measurement(step, metrics)
-            reason = course.measure(measurement, ended=step == budget)
+            reason = course.measure(measurement, budget)
             yield Measured(trial.number, measurement, budget)
             if reason:
                 return Outcome.DIVERGED, reason, {}

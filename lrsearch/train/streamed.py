@@ -4,22 +4,33 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Sampler,
+    default_collate,
+    get_worker_info,
+)
 
 from lrsearch import data
+from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.noise import States, get_states, set_states
 from lrsearch.data.parts import Part, Stream, divide
-from lrsearch.data.trees import Tree, leaves, map_tree
-from lrsearch.errors import ModelError
+from lrsearch.data.trees import Tree, count, leaves, map_tree
+from lrsearch.errors import LrsearchError, ModelError
 from lrsearch.train.averaging import BATCHES, recalibration_batches
 from lrsearch.train.batches import NOTHING, Batch, join
 from lrsearch.train.randomness import batches
@@ -73,9 +84,16 @@ class Streamed:
         """Samples per forward pass of an evaluation."""
         return min(most, CHUNK)
 
+    def measure_epoch(self, size: int) -> tuple[int, int | Fraction]:
+        """The samples of an epoch, and of a batch on average: a loader with its own order may give
+        batches of any size. Raises ModelError as `measure_pass`."""
+        if self._train.stream.make is None:
+            return len(self._train), size
+        return measure_pass(self._train.stream, size)
+
     def batches(self, size: int, seed: int, first: int = 0) -> Iterator[Batch]:
         """Batches of the training split in the order of a seed, without end, from the `first` on;
-        of a loader with its own order those it gives."""
+        of a loader with its own order those it gives, pass after pass."""
         stream, index = self._train.stream, self._train.index
         if stream.make is not None:
             return itertools.islice(self._own_batches(stream, size, seed), first, None)
@@ -87,7 +105,10 @@ class Streamed:
         """The batches that `averaging` gathers statistics from."""
         stream, index = self._train.stream, self._train.index
         if stream.make is not None:
-            return itertools.islice(self._own_batches(stream, size, 0), BATCHES)
+            samples, mean = self.measure_epoch(size)
+            return itertools.islice(
+                self._own_batches(stream, size, 0), min(BATCHES, math.ceil(samples / mean))
+            )
         order = recalibration_batches(len(index), size, torch.device("cpu"))
         return self._load(stream, (index[each.numpy()] for each in order), 0)
 
@@ -105,7 +126,7 @@ class Streamed:
         stream, index = self._validation.stream, self._validation.index
         if stream.make is not None:
             aside = _Aside(0)
-            loaded = self._given(self._make_loader(stream, size, 0, aside), aside)
+            loaded = self._given(_make_loader(stream, size, 0, aside), aside)
         else:
             parts = [index[start : start + size] for start in range(0, len(index), size)]
             loaded = self._load(stream, parts, 0)
@@ -177,42 +198,19 @@ class Streamed:
             yield self._take(each)
 
     def _own_batches(self, stream: Stream, size: int, seed: int) -> Iterator[Batch]:
-        """The batches of a loader's own order, those of another size left out, epoch by epoch."""
-        assert stream.make is not None
+        """The batches of a loader's own order, of any size, pass after pass."""
         aside = _Aside(seed)
         for epoch in itertools.count():
             found = False
-            for batch in self._given(self._make_loader(stream, size, epoch, aside), aside):
-                if batch.samples == size:
-                    found = True
-                    yield batch
+            for batch in self._given(_make_loader(stream, size, epoch, aside), aside):
+                found = True
+                yield batch
             if not found:
-                raise ModelError(f"its DataLoader gives no batch of {size} samples")
-
-    def _make_loader(self, stream: Stream, size: int, epoch: int, aside: _Aside) -> Any:
-        """A loader with its own order, whose generators follow those of `aside`."""
-        assert stream.make is not None
-        with aside:
-            loader = stream.make(size)
-            set_epoch = getattr(loader.sampler, "set_epoch", None)
-            if set_epoch is not None:
-                set_epoch(epoch)
-            for each in (loader, loader.sampler, loader.batch_sampler):
-                generator = getattr(each, "generator", None)
-                if isinstance(generator, torch.Generator):  # Which may have served other trials.
-                    generator.manual_seed(int(torch.randint(2**62, ())))
-        return loader
+                raise _no_batch(size)
 
     def _given(self, loader: Any, aside: _Aside) -> Iterator[Batch]:
-        """The batches of one epoch of a loader."""
-        with aside:
-            given = iter(loader)
-        while True:
-            with aside:
-                each = next(given, None)
-            if each is None:
-                return
-            yield self._take(each)
+        """The batches of one pass of a loader."""
+        return (self._take(each) for each in _drawn(loader, aside))
 
     def _take(self, loaded: Any) -> Batch:
         """A loaded batch as a training sees it, on the device."""
@@ -249,6 +247,88 @@ class Streamed:
         else:
             kind = found.dtype if found.dtype == torch.bool else torch.int64
         return found.to(self.device, non_blocking=True).to(kind)
+
+
+def _make_loader(stream: Stream, size: int, epoch: int, aside: _Aside) -> Any:
+    """A loader with its own order, whose generators follow those of `aside`."""
+    assert stream.make is not None
+    with aside:
+        loader = stream.make(size)
+        set_epoch = getattr(loader.sampler, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(epoch)
+        for each in (loader, loader.sampler, loader.batch_sampler):
+            generator = getattr(each, "generator", None)
+            if isinstance(generator, torch.Generator):  # Which may have served other trials.
+                generator.manual_seed(int(torch.randint(2**62, ())))
+    return loader
+
+
+def _drawn(values: Iterable[Any], aside: _Aside) -> Iterator[Any]:
+    """What there is to go through, the noise of a trial being left alone."""
+    with aside:
+        given = iter(values)
+    while True:
+        with aside:
+            each = next(given, _END)
+        if each is _END:
+            return
+        yield each
+
+
+_END = object()
+
+_passes: WeakKeyDictionary[Stream, dict[int, tuple[int, Fraction]]] = WeakKeyDictionary()
+
+ENDLESS = 64
+"""Times its length that a sampler may give and still come to an end."""
+
+
+def measure_pass(stream: Stream, size: int) -> tuple[int, Fraction]:
+    """The samples of one pass over a loader with its own order, and of a batch on average, both
+    counted. Of one that comes to no end they are as many as its length says.
+
+    What batches the samples of a dataset are in, its sampler tells; where nothing but the loader
+    can (an IterableDataset, whose workers may give all of it each), one pass is loaded. Raises
+    ModelError for a loader that raises, or gives nothing.
+    """
+    known = _passes.setdefault(stream, {})
+    if size not in known:
+        try:
+            known[size] = _count_pass(stream, size)
+        except BaseException as error:  # A user's code may raise anything.
+            if is_interrupt(error) or isinstance(error, LrsearchError):
+                raise
+            raise ModelError(f"its DataLoader raised {type(error).__name__}: {error}") from error
+    return known[size]
+
+
+def _count_pass(stream: Stream, size: int) -> tuple[int, Fraction]:
+    aside = _Aside(0)
+    loader = _make_loader(stream, size, 0, aside)
+    most, counts = (2 + stream.workers) * len(stream), map(_count_loaded, _drawn(loader, aside))
+    by_index = not isinstance(loader.dataset, IterableDataset) and loader.batch_sampler is not None
+    if by_index and type(loader).__iter__ is DataLoader.__iter__:
+        most, counts = ENDLESS * len(stream), map(len, _drawn(loader.batch_sampler, aside))
+    samples = batches = 0
+    for each in counts:
+        samples, batches = samples + each, batches + 1
+        if samples > most:
+            return len(stream), Fraction(samples, batches)
+    if not samples:
+        raise _no_batch(size)
+    return samples, Fraction(samples, batches)
+
+
+def _count_loaded(loaded: Any) -> int:
+    return count(map_tree(torch.as_tensor, divide(loaded).x))
+
+
+def _no_batch(size: int) -> ModelError:
+    return ModelError(
+        f"its DataLoader gives no batch at batch_size {size}",
+        hint="is it larger than what there is, with drop_last?",
+    )
 
 
 def _check_classes(loaded: Any, classes: int) -> None:

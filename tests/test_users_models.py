@@ -94,8 +94,6 @@ NETS = """
 
         def forward(self, x):
             out = super().forward(x)
-            if self.kind == "auxiliary":
-                return (out, x) if self.training else out
             return {"tuple": (out, None), "list": [out, x], "logits": {"logits": out, "x": x},
                     "other": {"scores": out, "x": x}, "last": (x, out)}[self.kind]
 
@@ -427,7 +425,6 @@ def test_logits_are_no_probabilities(classes, seed, start):
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("auxiliary", "in training nets.Parts gives a tuple of [2, 10], [2, 1, 8, 8]: the loss"),
         ("tuple", "gives a tuple of [2, 10], None: the first [2, 10] is what the loss"),
         ("list", "gives a list of [2, 10], [2, 1, 8, 8]: the first"),
         ("logits", "gives a dict of logits: [2, 10], x: [2, 1, 8, 8]: its 'logits'"),

@@ -534,14 +534,6 @@ def _tell_outputs(
     logistic = isinstance(criterion.own, nn.BCEWithLogitsLoss)
     single = isinstance(outputs, Tensor) and outputs.shape[1:].numel() == 1
     try:
-        if criterion.task in SUMS and isinstance(given, Tensor):
-            trained = _forward(model, pair.x, training=True)
-            if find_output(trained) is not trained:
-                notes.append(
-                    f"in training {name} gives {describe_outputs(trained)}: the loss takes the "
-                    f"{'logits' if isinstance(trained, Mapping) else 'first'} alone; for one that "
-                    "takes all of them write a step of your own (train.step)"
-                )
         with torch.enable_grad():
             ending = find_ending(criterion.forward(model.eval(), pair))
         if crossed and not ending and are_probabilities(model, pair.x, _forward_main):
@@ -577,5 +569,5 @@ def _forward_main(model: nn.Module, x: Tree) -> Any:
 
 
 @torch.no_grad()
-def _forward(model: nn.Module, x: Tree, *, training: bool = False) -> object:
-    return call(model.train(training), x)
+def _forward(model: nn.Module, x: Tree) -> object:
+    return call(model.eval(), x)

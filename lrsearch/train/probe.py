@@ -59,7 +59,10 @@ def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
     train = payload.trials[0].config["train"]
     steps = max(payload.share, payload.expected) * evaluation_steps(train, data.samples)[-1]
     if payload.engine == "auto" and steps < WORTH_STEPS:
-        return Planned(Plan("solo", 1, ""))
+        reason = (
+            f"{steps} steps are too few to gain by lanes, which are tried from {WORTH_STEPS} on"
+        )
+        return Planned(Plan("solo", 1, reason, lasting=False))
     try:
         if isinstance(data, Streamed):
             data = Resident(**data.sample(train["batch_size"]))

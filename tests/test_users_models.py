@@ -3,6 +3,7 @@ weights, a softmax too many, outputs of several parts, few validation samples.""
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,6 +181,14 @@ def test_a_model_that_fits_is_built_as_it_always_was(nets):
     assert notes_of(nets, code("narrow")) == []
 
 
+def test_the_targets_of_a_regression_are_its_classes(nets):
+    text = (folder := Path(nets.folder) / "nets.py").read_text()
+    folder.write_text(text.replace("nn.Linear(64, width)", "nn.LazyLinear(width)"))
+    (note,) = notes_of(nets, code("resnet18"), "diabetes")
+    assert "num_classes=1 " in note
+    assert run(config(code("resnet18"), "diabetes"), place=nets).result.last["r2"] > 0.2
+
+
 def test_a_step_is_given_the_model_as_it_is(nets):
     """Whatever its outputs: nobody knows what a step makes of them."""
     model = build_model(code("resnet18"), (1, 8, 8), 10, nets)
@@ -195,12 +204,13 @@ def test_a_step_is_given_the_model_as_it_is(nets):
         (code("resnet18", num_classes=5), r"gives [2, 5] for 2 samples; [2, 10] is needed"),
         (code("Net"), "init_args: {n_classes: 10}"),
         (code("Plain"), "its arguments are width, depth"),
+        ({"class_path": "torch.nn.Linear", "init_args": {}}, "init_args: {out_features: ...}"),
     ],
 )
 def test_how_a_model_is_told_its_classes_is_in_the_error(nets, model, told):
     source = "iris" if "narrow" in model["class_path"] else "digits"
     if source == "iris":
-        (nets_file := __import__("pathlib").Path(nets.folder) / "nets.py").write_text(
+        (nets_file := Path(nets.folder) / "nets.py").write_text(
             nets_file.read_text().replace("nn.Linear(64, width)", "nn.LazyLinear(width)")
         )
     with pytest.raises(ModelError) as caught:
@@ -449,6 +459,11 @@ def test_what_is_no_output_is_said_with_its_parts(nets, kind):
     text = str(caught.value)
     assert "[2, 10] is needed" in text and "[2, 1, 8, 8]" in text, text
     assert kind == "last" or "as 'logits' in a mapping" in text, text
+    if kind == "other":
+        own = config(code("Parts", kind=kind, num_classes=1), "breast_cancer")
+        own["train"]["loss"] = loss_of_torch("BCEWithLogitsLoss")
+        with pytest.raises(ModelError, match="as 'logits' in a mapping"):
+            facts(own, place=nets)
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,9 @@ def _construct(
     except BaseException as error:  # A user's code may raise anything.
         if isinstance(error, LrsearchError) or is_out_of_memory(error) or is_interrupt(error):
             raise
-        raise ModelError(f"{type(error).__name__}: {error}", where=path) from error
+        missing = ", ".join(f"{name}: ..." for name in _required(constructor, arguments))
+        hint = f"write init_args: {{{missing}}}" if missing else ""
+        raise ModelError(f"{type(error).__name__}: {error}", where=path, hint=hint) from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"{path} gives {type(model).__name__}, not a torch.nn.Module")
     if _lazy(model):
@@ -270,3 +272,14 @@ def _names(constructor: Callable[..., Any]) -> list[str]:
         return []
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [name for name, parameter in parameters.items() if parameter.kind in kinds]
+
+
+def _required(constructor: Callable[..., Any], given: Mapping[str, Any]) -> list[str]:
+    """The arguments that a constructor needs and is not given."""
+    names = _names(constructor)
+    parameters = inspect.signature(constructor).parameters if names else {}
+    return [
+        name
+        for name in names
+        if parameters[name].default is inspect.Parameter.empty and name not in given
+    ]

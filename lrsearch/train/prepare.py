@@ -430,6 +430,12 @@ def _some(raw: data.Raw, train: Mapping[str, Any]) -> Batch:
     return Batch(*(map_tree(convert, part) for part in batch))
 
 
+_ALONE = (
+    "return the tensor that the loss takes alone, first in a tuple, or as 'logits' in a mapping; a "
+    "step of your own (train.step) may use all of them"
+)
+
+
 def _check_outputs(
     given: Any,
     pair: Batch,
@@ -464,28 +470,31 @@ def _check_outputs(
                 where="train.loss",
                 hint="leave the loss out: cross_entropy is for any number of classes",
             )
-        if found not in ([2], [2, 1]):
-            raise ModelError(
-                f"the model gives {found} for 2 samples; {loss} takes one number a sample, "
-                "[2] or [2, 1]",
-                where=name,
-                hint="give the model one output (num_classes: 1 in its init_args, where it has "
-                "that), or leave the loss out: cross_entropy takes one number a class",
-            )
-        return
+        if found in ([2], [2, 1]):
+            return
+        hint = (
+            "leave the loss out, as cross_entropy takes one number a class; for class weights "
+            "write loss: {class_path: torch.nn.CrossEntropyLoss, init_args: {weight: [1.0, 3.0]}}"
+        )
+        if name not in catalogue.MODELS:
+            one = "num_classes: 1 in its init_args" if "num_classes" in classes[1] else "its head"
+            hint = f"give the model one output ({one}), or {hint}"
+        raise ModelError(
+            f"the model gives {found} for 2 samples; {loss} takes one number a sample, "
+            "[2] or [2, 1]",
+            where=name,
+            hint=hint if isinstance(outputs, Tensor) else _ALONE,
+        )
     if criterion.stacks or isinstance(criterion.own, nn.CrossEntropyLoss):
         logits = criterion.as_classes(outputs)  # A logit alone serves two classes.
         found = list(logits.shape) if isinstance(logits, Tensor) else found
     if found == needed:
         return
     hint = ""
-    if not criterion.stacks:
+    if not criterion.stacks and not isinstance(criterion.own, nn.CrossEntropyLoss):
         hint = "for a loss that takes other outputs write task: own under data"
     elif not isinstance(outputs, Tensor):
-        hint = (
-            "return the tensor that the loss takes alone, first in a tuple, or as 'logits' in a "
-            "mapping; a step of your own (train.step) may use all of them"
-        )
+        hint = _ALONE
     elif raw.task != "own":
         hint = _hint_classes(raw.outputs, what, *classes)
     raise ModelError(

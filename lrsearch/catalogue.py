@@ -393,7 +393,15 @@ SCHEDULES: dict[str, Entry] = {
                 "loss",
                 choices=tuple(METRICS),
                 numeric=True,
-                doc="whose evaluations it follows; up or down is good as for an objective",
+                doc="whose evaluations it follows, or one of `train.metrics`",
+            ),
+            "mode": Parameter(
+                "text",
+                None,
+                choices=("min", "max"),
+                optional=True,
+                numeric=True,
+                doc="what is good of a metric of your own; null: the objective's goal",
             ),
             "factor": Parameter(
                 "float",

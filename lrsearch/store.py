@@ -69,7 +69,8 @@ class History:
     `running` are the trials started and not ended in the latest session. `seconds` is the wall
     time of the sessions that were closed, `closed` the reason the latest one gave, if it did.
     `plans` are the latest by structure key and device, `asked` the engines asked for when they
-    were made. `notes` are the bodies of the `noted` lines, "kind" included. `lines` counts what
+    were made; `passing` are all those that do not last. `notes` are the bodies of the `noted`
+    lines, "kind" included. `lines` counts what
     was folded; `ended_at` and `proposed_at` (parallel to `proposals`) are the counts at those
     lines, which say what was known when.
     """
@@ -85,6 +86,7 @@ class History:
     notes: list[dict[str, Any]] = field(default_factory=list)
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
     asked: dict[tuple[str, str], str] = field(default_factory=dict)
+    passing: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
     closed: str | None = None
     next_number: int = 1
     """The number of the next new trial; the first is 1."""
@@ -121,9 +123,13 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.running.discard(number)
     elif event == "planned":
         place, plan = (body["structure"], body["device"]), body["plan"]
-        known = Plan(plan["engine"], int(plan["lanes"]), plan["reason"])
-        history.asked[place] = body["asked"]
-        history.plans[place] = known
+        lasting = bool(plan.get("lasting", True))
+        known = Plan(plan["engine"], int(plan["lanes"]), plan["reason"], lasting)
+        if lasting:
+            history.asked[place] = body["asked"]
+            history.plans[place] = known
+        else:
+            history.passing.setdefault(place, []).append(known)
     elif event == "noted":
         history.notes.append(body)
     elif event == "closed":
@@ -170,6 +176,7 @@ def _result(body: Mapping[str, Any]) -> Result:
         best_step=body["best_step"],
         reason=body["reason"],
         traceback=body["traceback"],
+        why=body.get("why", ""),
     )
 
 
@@ -697,10 +704,13 @@ class Run:
     def planned(self, structure: str, device: str, planned: Planned, asked: str) -> None:
         """How the trials of a structure (by its key) are run on a device from now on, and the
         engine that was asked for: on the disk before any of them is trained."""
+        plan = vars(planned.plan)
+        if planned.plan.lasting:  # What all were, once: older readers know no other.
+            plan = {name: part for name, part in plan.items() if name != "lasting"}
         body = {
             "structure": structure,
             "device": device,
-            "plan": vars(planned.plan),
+            "plan": plan,
             "figures": {name: float(value) for name, value in planned.figures.items()},
             "asked": asked,
         }

@@ -65,11 +65,13 @@ class Trial:
 @dataclass(frozen=True)
 class Plan:
     """How a structure's trials are run: by `solo`, one after the other, or by `fused`, up to
-    `lanes` of them side by side in one program. `reason` says why, in words for a person."""
+    `lanes` of them side by side in one program. `reason` says why, in words for the user. One that
+    is not `lasting` holds for the trials at hand alone: those that come later are asked anew."""
 
     engine: str = "solo"
     lanes: int = 1
     reason: str = ""
+    lasting: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ class Measurement:
 class Result:
     """What a trial came to. `last` and `best` hold validation metrics, `best` each metric's own
     best over the evaluations, the step it was reached at in `best_step`. Of a metric that only the
-    spec knows the direction of, `best` has both ends: `cost:min` and `cost:max`."""
+    spec knows the direction of, `best` has both ends: `cost:min` and `cost:max`. `why` is why it
+    trained solo, "" where it did not."""
 
     outcome: Outcome
     steps: int
@@ -158,6 +161,7 @@ class Result:
     best_step: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
     traceback: str = ""
+    why: str = ""
 
     def value(self, objective: Objective) -> float | None:
         """The objective of a completed trial, None for any other."""

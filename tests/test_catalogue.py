@@ -95,11 +95,11 @@ def test_optimizers_refuse_nonsense(name, key, value):
 @pytest.mark.parametrize("name", catalogue.SCHEDULES)
 def test_schedules_take_the_parameters(name):
     entry = catalogue.SCHEDULES[name].parameters
-    if name == "plateau":  # The metric is for whoever feeds it.
+    if name == "plateau":  # The metric and its mode are for whoever feeds it.
         given = Noted({key: part.default for key, part in entry.items()})
         size = {"budget": 100, "samples": 10, "batch_size": 1}
         schedules.make_plateau(given, None, goal="min", evaluate="1ep", **size)
-        assert given.asked | {"metric"} == set(entry)
+        assert given.asked | {"metric", "mode"} == set(entry)
         return
     assert arguments(schedules.FUNCTIONS[name], ("step", "total")) == set(entry)
 

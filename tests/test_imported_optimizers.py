@@ -98,7 +98,10 @@ def test_it_has_no_form_for_lanes_and_says_so():
     job = cohort(*[config(SMOOTH, optimizer=LBFGS, lr=rate) for rate in (0.1, 0.2)])
     (planned,) = probe(Probe(job.trials, 64, "fused", None, job.workplace))
     assert planned.plan.engine == "solo"
-    assert planned.plan.reason == "torch.optim.LBFGS has no form for lanes"
+    assert planned.plan.reason == (
+        "the optimizer torch.optim.LBFGS has no form for lanes, as none has that is named by its "
+        "class path; the built-in ones have"
+    )
 
 
 def test_what_an_imported_optimizer_is_given_is_its_structure():

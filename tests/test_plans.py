@@ -24,7 +24,7 @@ from lrsearch.spec import read_spec
 from lrsearch.store import History, Run, read
 from lrsearch.trial import Cohort, Facts, Outcome, Plan, Planned, Probe, Trial, Workplace
 from lrsearch.tuner.loop import AHEAD, PROBE, PROBED, RUN_COHORT, tune
-from lrsearch.tuner.plans import DESCRIBED, Plans, structure_key
+from lrsearch.tuner.plans import ALONE, ASKED, DESCRIBED, Plans, structure_key
 
 HERE = Path(__file__).parent
 
@@ -108,6 +108,13 @@ class Searched:
     @property
     def plans(self) -> list[dict[str, Any]]:
         return [line for line in self.lines if line["event"] == "planned"]
+
+    @property
+    def reasons(self) -> collections.Counter[str]:
+        """Why trials trained solo."""
+        return collections.Counter(
+            result.why for result in self.history.results.values() if result.engine == "solo"
+        )
 
     @property
     def engines(self) -> collections.Counter[str]:
@@ -198,19 +205,37 @@ def test_other_structures_train_while_one_is_probed(tmp_path: Path) -> None:
 def test_a_trial_alone_in_its_structure_is_not_probed(tmp_path: Path) -> None:
     stage = Stage()
     found = search(tmp_path, stage, {"model.hidden": [[32], [64]]})
-    assert (stage.probes, found.plans, found.notes) == ([], [], [])
-    assert found.engines == {"solo": 2}
+    assert (stage.probes, found.notes) == ([], [])
+    assert found.engines == {"solo": 2} and found.reasons == {ALONE.reason: 2}
+    assert [line["plan"]["reason"] for line in found.plans] == [ALONE.reason] * 2
     stage = Stage()
     found = search(tmp_path, stage, {"model.hidden": [[32], [64], [128]]}, engine="fused")
-    assert len(stage.probes) == len(found.plans) == 1
+    assert len(stage.probes) == 1 and len(found.plans) == 3
     assert found.engines == {"solo": 2, "fused": 1}
 
 
-def test_solo_asks_and_says_nothing(tmp_path: Path) -> None:
+def test_solo_asks_nothing_and_says_that_it_was_asked_for(tmp_path: Path) -> None:
     stage = Stage()
     found = search(tmp_path, stage, {"lr": rates(20)}, engine="solo")
-    assert {cohort.plan for cohort in stage.cohorts} == {Plan()}
-    assert (stage.probes, found.plans, found.notes) == ([], [], [])
+    assert {cohort.plan for cohort in stage.cohorts} == {ASKED}
+    assert (stage.probes, found.notes) == ([], [])
+    assert found.reasons == {"--engine solo asks for it": 20}
+    assert [line["plan"]["lasting"] for line in found.plans] == [False], "one line a structure"
+    # It is no answer to whoever asks for another engine next.
+    stage = Stage()
+    found = search(tmp_path, stage, {"lr": rates(40)})
+    assert len(stage.probes) == 1 and found.engines["fused"] == 20
+    assert found.reasons == {"--engine solo asks for it": 20}
+    # Nor does it take the place of a plan that lasts.
+    found = search(tmp_path, stage := Stage(), {"lr": rates(44)}, engine="solo")
+    assert found.reasons == {"--engine solo asks for it": 24} and not stage.probes
+    search(tmp_path, stage := Stage(), {"lr": rates(48)})
+    assert stage.probes == [] and {cohort.plan.engine for cohort in stage.cohorts} == {"fused"}
+
+
+def test_solo_hands_out_few_at_once(tmp_path: Path) -> None:
+    stage = Stage()
+    search(tmp_path, stage, {"lr": rates(20)}, engine="solo")
     assert max(len(cohort.trials) for cohort in stage.cohorts) == 8
 
 
@@ -373,8 +398,9 @@ def test_what_is_too_large_beside_others_is_tried_alone(tmp_path: Path) -> None:
     found = search(tmp_path, stage, {"lr": rates(4)}, spec={"model": hidden(jobs.LARGE)})
     assert {result.outcome for result in found.history.results.values()} == {Outcome.COMPLETED}
     assert [len(task.trials) for task in stage.clean] == [1, 1, 1, 1]
-    assert {cohort.plan for cohort in stage.clean} == {Plan()}
+    assert {cohort.plan.engine for cohort in stage.clean} == {"solo"}
     assert found.engines == {"solo": 4}
+    assert found.reasons == {"it ran out of memory: tried again alone": 4}
 
 
 @pytest.mark.parametrize("count", [2, 7, 21])
@@ -390,6 +416,7 @@ def test_a_trial_that_kills_its_program_is_found(tmp_path: Path, count: int, pla
     assert "SIGKILL" in results[culprit].reason and results[culprit].engine == "solo"
     assert len(results) == count
     assert len(found.plans) == 1, "the structure's plan stays"
+    assert set(found.reasons) == {"the worker that trained it in lanes was lost: killed by SIGKILL"}
 
 
 def test_several_that_kill_are_all_found(tmp_path: Path) -> None:

@@ -371,6 +371,7 @@ def test_json_has_the_documented_shape():
         "epochs": None,
         "seconds": None,
         "engine": None,
+        "engine_reason": "",
         "reason": "",
     }
     fourth = found["trials"][3]

@@ -1224,9 +1224,9 @@ def test_facts_of_imported_code(place):
             "the model does not take samples of shape (4,)",
         ),
         (
-            {"model": net("torch.nn.GRU", input_size=4, hidden_size=3), "source": "iris"},
+            {"model": net("torch.nn.GRU", input_size=4, hidden_size=5), "source": "iris"},
             ModelError,
-            "the model gives tuple for 2 samples",
+            "the model gives a tuple of [2, 5], [1, 5] for 2 samples",
         ),
         ({"model": CNN, "source": "wine"}, ModelError, "does not take samples of shape (13,)"),
         ({"model": net("torch.nn.Flatten")}, ModelError, "no parameters to train"),

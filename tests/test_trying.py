@@ -49,7 +49,7 @@ REFUSED = {
     "Branches": READS,
     "BranchesOnItsInput": READS,
     "ReadsItsInput": READS,
-    "Rebinds": "the buffer mean differs",
+    "Rebinds": "puts another tensor in the place of the buffer mean",
     "Counts": "changes calls",
     "CountsDeeply": "changes state",
     "CountsElsewhere": "changes meter",

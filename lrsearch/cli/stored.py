@@ -123,9 +123,11 @@ def view_run(run: StoredRun) -> RunView:
 
 
 def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
-    """The plans of the structures that the shown trials are of."""
-    plans, trials = run.history.plans, run.ledger.trials.values()
-    # Without a plan, as in every run that was solo throughout, nobody asks for structures.
+    """The plans of the structures that the shown trials are of: those that last, or else the
+    latest that did not."""
+    history, trials = run.history, run.ledger.trials.values()
+    plans = {place: passing[-1] for place, passing in history.passing.items()} | history.plans
+    # Without a plan, as in every run of a command, nobody asks for structures.
     shown = {structure_key(trial.config, trial.fold) for trial in trials} if plans else set()
     return {place: plan for place, plan in plans.items() if place[0] in shown}
 

@@ -62,7 +62,13 @@ def to_json(view: RunView) -> str:
         },
         "cost": view.cost,
         "plans": [
-            {"structure": structure, "device": device, **vars(plan)}
+            {
+                "structure": structure,
+                "device": device,
+                "engine": plan.engine,
+                "lanes": plan.lanes,
+                "reason": plan.reason,
+            }
             for (structure, device), plan in view.plans.items()
         ],
     }
@@ -84,6 +90,7 @@ def _trial(record: Record, view: RunView) -> dict[str, Any]:
         "epochs": result and result.epochs,
         "seconds": result and result.seconds,
         "engine": result and result.engine,
+        "engine_reason": result.why if result else "",
         "reason": result.reason if result else "",
     }
 

@@ -315,11 +315,23 @@ def _engines(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, s
     for (structure, _), plan in view.plans.items():
         if plan.engine == "solo" and plan.reason:
             reasons.setdefault(plan.reason, set()).add(structure)
-    for reason, structures in list(reasons.items())[: None if whole else REASONS]:
+    lines = []
+    for reason, structures in reasons.items():
         share = f"{len(structures)} of {total} structures " if len(structures) < total else ""
-        yield "engine", one_line(f"{share}solo: {reason}"), ""
-    if len(reasons) > REASONS and not whole:
-        more = count(len(reasons) - REASONS, "other reason")
+        lines.append(one_line(f"{share}solo: {reason}"))
+    # What trained by a plan that is not the latest of its structure.
+    others = Counter(
+        record.result.why
+        for record in view.records
+        if record.result and record.result.why and record.result.why not in reasons
+    )
+    for reason, number in others.items():
+        share = f"{count(number, 'trial')} " if number < trained.total() else ""
+        lines.append(one_line(f"{share}solo: {reason}"))
+    for line in lines if whole else lines[:REASONS]:
+        yield "engine", line, ""
+    if len(lines) > REASONS and not whole:
+        more = count(len(lines) - REASONS, "other reason")
         yield "", f"{signs.more} and {more}: --all", ""
 
 

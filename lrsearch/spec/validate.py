@@ -87,6 +87,9 @@ IMPORTABLE = ("model", "schedule", "optimizer", "transform")
 """Mappings that may name code by its class path."""
 ARGUED = (*IMPORTABLE, "loss", "step")
 """Whose `init_args` may be searched."""
+_BINARY = re.compile(r"(?i)(binary_?cross_?entropy|bce)(_?(with)?_?logits)?(_?loss)?")
+_TORCH_LOSSES = {"cross_entropy": "CrossEntropyLoss", "huber": "HuberLoss"}
+"""Built-in losses that have arguments where torch has them."""
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
@@ -427,14 +430,39 @@ class _Reader:
 
     def loss(self, path: Path, parameter: Parameter, raw: Any) -> Any:
         """A built-in by its name, or code."""
+        if isinstance(raw, Mapping) and raw.get("name") in catalogue.LOSSES:
+            return self.named_loss(path, raw)
         if not isinstance(raw, str) or _CLASS_PATH.fullmatch(raw):
             return self.code(path, raw)
         try:
             return check_value(parameter, raw)
         except ValueError as error:
             hint = "one of your own is named by its class path, such as my_package.focal"
+            if _BINARY.fullmatch(raw):
+                hint = (
+                    "leave the loss out: of two classes, a model that gives one logit a sample "
+                    "has binary cross entropy by default; or write torch.nn.BCEWithLogitsLoss"
+                )
             self.fault(path, str(error), hint)
             return raw
+
+    def named_loss(self, path: Path, raw: Mapping[str, Any]) -> Any:
+        """A built-in that is written as a mapping: it has no arguments."""
+        name = str(raw["name"])
+        for key in raw:
+            if key == "name":
+                continue
+            hint = "write its bare name"
+            if name == "cross_entropy" and key == "label_smoothing":
+                hint = "write label_smoothing beside loss, under train"
+            elif name in _TORCH_LOSSES:
+                given = show(raw[key]) if isinstance(raw[key], list | int | float) else "..."
+                hint = (
+                    f"write loss: {{class_path: torch.nn.{_TORCH_LOSSES[name]}, "
+                    f"init_args: {{{key}: {given}}}}}"
+                )
+            self.fault((*path, key), f"{name} has no argument '{key}'", hint)
+        return name
 
     def code(self, path: Path, raw: Any) -> dict[str, Any] | None:
         """Code by its class path, with or without arguments."""
@@ -600,7 +628,7 @@ class _Reader:
         if not isinstance(name, str) or name not in table:
             self.fault((*path, "name"), f"unknown {kind} {show(name)}", suggest(str(name), table))
             return {}
-        entry = table[name].parameters
+        entry = self.parameters_of(kind, name)
         rate = kind == "optimizer" and dimensions is not None
         known_here = {**entry, "lr": catalogue.TRAIN["lr"]} if rate else entry
         for key in raw:
@@ -618,7 +646,59 @@ class _Reader:
             self.fault((*path, "dampening"), "nesterov momentum takes no dampening: write 0")
         if rate and "lr" not in raw:
             known_here = entry
-        return {"name": name, **self.arguments(path, raw, known_here, dimensions)}
+        given = self.arguments(path, raw, known_here, dimensions)
+        if kind == "schedule" and name == "plateau":
+            metrics = [given.get("metric", entry["metric"].default)]
+            searched_metric = dict(dimensions or ()).get("metric")
+            if isinstance(searched_metric, Choice):
+                metrics = [option.value for option in searched_metric.options]
+            if "mode" not in dict(dimensions or ()):
+                self.follow((*path, "metric"), metrics, given)
+        return {"name": name, **given}
+
+    def parameters_of(self, kind: str, name: str) -> Mapping[str, Parameter]:
+        """The parameters of a built-in, a plateau's metric being any that is measured."""
+        table: Mapping[str, Entry] = (
+            catalogue.TRANSFORMS if kind == "transform" else catalogue.GROUPS[kind]
+        )
+        known = table[name].parameters
+        if kind != "schedule" or name != "plateau":
+            return known
+        own, stepped = self.own_metrics()
+        names = () if stepped else (*catalogue.METRICS, *own)
+        return {**known, "metric": replace(known["metric"], choices=names)}
+
+    def own_metrics(self) -> tuple[tuple[str, ...], bool]:
+        """The names of the user's metrics, and whether a step measures others."""
+        top = self.document.data
+        train = top.get("train") if isinstance(top, Mapping) else None
+        if not isinstance(train, Mapping):
+            return (), False
+        metrics = train.get("metrics")
+        own = tuple(map(str, metrics)) if isinstance(metrics, Mapping) else ()
+        return own, train.get("step") is not None
+
+    def follow(self, path: Path, metrics: list[Any], plateau: dict[str, Any]) -> None:
+        """Whether up or down is good of the metrics that a plateau follows: the catalogue says it
+        of its own, `mode`, or the objective's goal, of the user's. It is put into `plateau`."""
+        mode = plateau.get("mode")
+        objective = self.document.data.get("objective")
+        aim = objective if isinstance(objective, Mapping) else {}
+        for name in metrics:
+            if not isinstance(name, str) or not self.sound(".".join(map(str, path))):
+                continue
+            known = catalogue.METRICS.get(name)
+            if known is not None and mode not in (None, known[0]):
+                message = f"the goal of {name} is {known[0]}: leave mode out"
+                self.fault((*path[:-1], "mode"), message)
+            if known is not None or plateau.get("mode") is not None:
+                continue
+            if metrics == [name] == [aim.get("metric")] and aim.get("goal") in ("min", "max"):
+                plateau["mode"] = aim["goal"]
+                continue
+            hint = f"write {{name: plateau, metric: {name}, mode: max}}, or mode: min"
+            message = f"'mode' is missing: is a large '{name}' good, or a small one?"
+            self.fault(path, message, hint)
 
     def import_path(
         self,
@@ -673,6 +753,10 @@ class _Reader:
             if above:
                 place = self.search_path(path)
                 self.fault(place, f"'{above[0]}' is searched as a whole: put this into its options")
+        followed = found.get("schedule.metric")
+        if isinstance(followed, Choice) and "schedule.mode" not in found:
+            names = [option.value for option in followed.options]
+            self.follow(self.search_path("schedule.metric"), names, train["schedule"])
         self.note_both(found)
         found = self.spread_rate(found, train)
         # A faulty range is not a missing one.
@@ -793,7 +877,7 @@ class _Reader:
                     if imported:
                         self.fault(path, "unknown key", f"write {head}.init_args.{rest}")
                     return None
-                known, owner = catalogue.GROUPS[head][name_of].parameters, f"{head} {name_of}"
+                known, owner = self.parameters_of(head, name_of), f"{head} {name_of}"
             else:
                 self.fault(
                     path,
@@ -1268,18 +1352,20 @@ def task_faults(
         if isinstance(dimension, Choice):
             named += [(place, option.value) for option in dimension.options]
     for place, name in named:
-        if name not in metrics:
+        if name not in measured and not (stepped and name not in catalogue.METRICS):
             message = f"'{name}' is no metric of {catalogue.title(task)}"
-            found.append((place, message, suggest("", metrics)))
+            found.append((place, message, suggest("", measured)))
     coded = isinstance(train.get("loss"), Mapping)
     if (task in ("regression", "own") or coded) and (
         train.get("label_smoothing") or "label_smoothing" in ranges
     ):
         top = "search" if "label_smoothing" in ranges else "train"
-        message = "label smoothing is for classification"
+        message, hint = "label smoothing is for classification", ""
         if coded:
             message = "label smoothing is for the loss cross_entropy, not for one of your own"
-        found.append(((top, "label_smoothing"), message, ""))
+        if coded and train["loss"]["class_path"] == "torch.nn.CrossEntropyLoss":
+            hint = "write loss.init_args.label_smoothing"
+        found.append(((top, "label_smoothing"), message, hint))
     return found
 
 

@@ -23,6 +23,7 @@ from lrsearch.train.build import fill_arguments
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.importing import resolve
 from lrsearch.train.metrics import LOSSES, SUMS, sum_type
+from lrsearch.train.outputs import find_output
 from lrsearch.train.randomness import seed_everything
 from lrsearch.train.transforms import Transform, augment, build_transforms, mixed_loss
 from lrsearch.trial import Config, Workplace
@@ -32,11 +33,18 @@ CHUNK = 512
 results do not follow the number of lanes. Of the user's code alone, too: a loss may compare a
 batch's samples."""
 
+BINARY = (nn.BCEWithLogitsLoss, nn.BCELoss)
+"""Losses of torch of a logit, or a probability, alone."""
+
+_BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
+"""Losses of torch whose `weight` has a number for each class."""
+
 
 class Criterion:
     """The loss and the metrics of a resolved `train`, for data of a task with so many outputs.
 
-    `stacks` says whether the loss is one of ours, which is computed for all lanes at once;
+    `stacks` says whether the loss is one of ours, which is computed for all lanes at once; `own`
+    is the user's loss in its place;
     `transforms` are for training batches. `step` is the user's object that takes a loss' place,
     `measures` are the user's metrics by name, and `names` what the step's evaluate measures beside
     the loss, once it has been called.
@@ -54,6 +62,7 @@ class Criterion:
         workplace = workplace or Workplace()
         self.transforms = transforms
         sizes = {"num_classes": outputs} if outputs else {}
+        self.outputs = outputs
         self.low = train["precision"] == "bfloat16"
         self.step = _make_step(train.get("step"), workplace)
         self.task = "own" if self.step is not None else task
@@ -63,9 +72,9 @@ class Criterion:
         self._smoothing: dict[str, float] = {}
         if train["label_smoothing"]:
             self._smoothing["label_smoothing"] = train["label_smoothing"]
-        self._own: Callable[..., Any] | None = None
+        self.own: Callable[..., Any] | None = None
         if isinstance(train["loss"], Mapping):
-            self._own = _make(train["loss"], "train.loss", workplace, sizes, device)
+            self.own = _make(train["loss"], "train.loss", workplace, sizes, device)
         self.measures: dict[str, Any] = {
             name: _make(code, f"train.metrics.{name}", workplace, sizes, device)
             for name, code in (train.get("metrics") or {}).items()
@@ -75,7 +84,7 @@ class Criterion:
     def objects(self) -> dict[str, object]:
         """Those of the user's that are called, which may remember what they have seen."""
         step = self.step.function if isinstance(self.step, _Function) else self.step
-        named = {"train.step": step, "train.loss": self._own}
+        named = {"train.step": step, "train.loss": self.own}
         named |= {f"the transform {each.name}": each.own for each in self.transforms}
         named |= {
             f"train.metrics.{name}": each
@@ -103,11 +112,28 @@ class Criterion:
 
     def forward(self, model: nn.Module, batch: Batch) -> Any:
         """The model's outputs, wide enough for a loss."""
-        if isinstance(self._own, nn.Module) and self._own.training != model.training:
-            self._own.train(model.training)  # It may drop or gather something, as a model does.
+        if isinstance(self.own, nn.Module) and self.own.training != model.training:
+            self.own.train(model.training)  # It may drop or gather something, as a model does.
         with self.precision(batch):
             outputs = call(model, batch.x)
-        return widen(outputs)
+        return widen(find_output(outputs) if self.task in SUMS else outputs)
+
+    def as_classes(self, outputs: Any, *, lanes: bool = False) -> Any:
+        """Logits [samples, classes] of outputs, behind a first axis of lanes where they have one.
+
+        Of two classes a model may give a logit alone, [samples] or [samples, 1], which is the
+        second's over the first's: with 0 for the first, cross entropy is binary cross entropy.
+        """
+        alone = self.task == "classification" and self.outputs == 2
+        if not alone or not isinstance(outputs, Tensor):
+            return outputs
+        samples = 2 if lanes else 1
+        logit = outputs.unsqueeze(-1) if outputs.dim() == samples else outputs
+        if logit.dim() != samples + 1 or logit.shape[-1] != 1:
+            return outputs
+        if isinstance(self.own, nn.BCELoss):
+            logit = logit - 0.5  # A probability: of the sign, which metrics go by.
+        return torch.cat([torch.zeros_like(logit), logit], -1)
 
     def visit(self, model: nn.Module, batch: Batch) -> Tensor:
         """Pass a batch forward, for what the model gathers on the way; what comes of it is
@@ -123,14 +149,15 @@ class Criterion:
             each = self._call_own(outputs, batch)
             return each.mean() if each.dim() else each
         function = partial(LOSSES[self.name], **self._smoothing)
+        outputs = self.as_classes(outputs)
         if not isinstance(batch.weight, Tensor):
             return function(outputs, batch.y)
         return (_per_sample(function(outputs, batch.y, reduction="none")) * batch.weight).mean()
 
     def _call_own(self, outputs: Any, batch: Batch) -> Tensor:
         """The user's loss: one value, or one a sample, weighted."""
-        assert self._own is not None
-        value = self._own(outputs, batch.y)
+        assert self.own is not None
+        value = self.own(*self._for_torch(outputs, batch.y))
         count = batch.samples
         if not isinstance(value, Tensor) or (value.dim() and len(value) != count):
             given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -148,6 +175,19 @@ class Criterion:
             )
         return _per_sample(value) * batch.weight
 
+    def _for_torch(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
+        """Outputs and targets as a loss of torch takes them: a logit alone beside the other
+        class's, or classes as numbers of the logits' type and shape. Any other sees them as they
+        are."""
+        if isinstance(self.own, nn.CrossEntropyLoss):
+            return self.as_classes(outputs), targets
+        pair = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
+        if isinstance(self.own, BINARY) and pair and not targets.is_floating_point():
+            targets = targets.to(outputs.dtype)
+            same = targets.numel() == outputs.numel()
+            return outputs, targets.reshape(outputs.shape) if same else targets
+        return outputs, targets
+
     def precision(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
         """The context of a forward pass: bfloat16 where that is asked for."""
         if not self.low:
@@ -164,11 +204,12 @@ class Criterion:
             return self._step_sums(model, batch).to(wide) * batch.samples, ()
         outputs = self.forward(model, batch)
         # Before a loss of the user's, which may change outputs or targets in place.
-        counted = [SUMS[self.task](outputs, batch.y)] if self.task in SUMS else []
+        logits = self.as_classes(outputs)
+        counted = [SUMS[self.task](logits, batch.y)] if self.task in SUMS else []
         if self.stacks and not isinstance(batch.weight, Tensor):
-            loss = LOSSES[self.name](outputs, batch.y, reduction="sum")
+            loss = LOSSES[self.name](logits, batch.y, reduction="sum")
         elif self.stacks:
-            each = LOSSES[self.name](outputs, batch.y, reduction="none")
+            each = LOSSES[self.name](logits, batch.y, reduction="none")
             loss = (_per_sample(each) * batch.weight).sum()
         else:
             each = self._call_own(outputs, batch)
@@ -308,6 +349,8 @@ def _make(
     assert callable(found)
     if not isinstance(found, type):
         return partial(found, **arguments) if arguments else found
+    if issubclass(found, nn.modules.loss._Loss):
+        arguments = _make_weights(path, found, arguments, where, sizes)
     seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
     try:
         made = found(**fill_arguments(path, found, arguments, sizes))
@@ -324,6 +367,53 @@ def _make(
     return made
 
 
+def _make_weights(
+    path: str,
+    loss: type[nn.Module],
+    arguments: dict[str, Any],
+    where: str,
+    sizes: Mapping[str, int],
+) -> dict[str, Any]:
+    """The arguments of a loss of torch, numbers made into tensors where its constructor takes one:
+    `weight`, `pos_weight`. Raises ModelError for what are no numbers, or not one a class."""
+    made = dict(arguments)
+    for name, parameter in inspect.signature(loss).parameters.items():
+        given = arguments.get(name)
+        if given is None or "Tensor" not in str(parameter.annotation):
+            continue
+        place = f"{where}.init_args.{name}"
+        numbers = given if isinstance(given, list) else [given]
+        if not numbers or any(type(each) not in (int, float) for each in numbers):
+            message = f"{path} takes a list of numbers, such as [1.0, 3.0], not {given!r}"
+            raise ModelError(message, where=place)
+        classes = sizes.get("num_classes")
+        if name == "weight" and issubclass(loss, _BY_CLASS) and classes not in (None, len(numbers)):
+            raise ModelError(
+                f"it has {len(numbers)} {'number' if len(numbers) == 1 else 'numbers'}, and the "
+                f"data have {classes} classes",
+                where=place,
+                hint="write one number a class, in the order of the classes",
+            )
+        made[name] = torch.tensor(numbers, dtype=torch.float32)
+    return made
+
+
+def _check_positive_weights(criterion: Criterion, outputs: Any) -> None:
+    weights = criterion.own.pos_weight if isinstance(criterion.own, nn.BCEWithLogitsLoss) else None
+    if weights is None or not isinstance(outputs, Tensor):
+        return
+    logits = outputs.shape[-1] if outputs.dim() > 1 else 1
+    if weights.numel() not in (1, logits):
+        raise ModelError(
+            f"it has {weights.numel()} numbers, and the model gives {logits} "
+            f"{'logit' if logits == 1 else 'logits'} a sample",
+            where="train.loss.init_args.pos_weight",
+            hint="write the weight of the second class over that of the first, such as [3.0]"
+            if logits == 1
+            else "write one number a logit",
+        )
+
+
 def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> None:
     """Raises ModelError where the user's loss, step or metrics cannot be used with the model on
     these samples; the model's own errors are for its trials to say."""
@@ -332,10 +422,10 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
     model.eval()
     try:
         with torch.no_grad():
-            if criterion.step is None:
-                criterion.forward(model, batch)
+            tried = criterion.forward(model, batch) if criterion.step is None else None
     except Exception:
         return
+    _check_positive_weights(criterion, tried)
     what = "train.step" if criterion.step is not None else "train.loss"
     try:
         with torch.enable_grad():

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import platform
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,9 @@ from lrsearch.errors import DataError, LrsearchError, ModelError, suggest
 from lrsearch.schedules import ScheduleError
 from lrsearch.spec.model import argument_paths, class_paths
 from lrsearch.train.batches import Batch, call, shape_of, split
-from lrsearch.train.build import build_model
+from lrsearch.train.build import Classes, build_model, find_classes
 from lrsearch.train.contents import path_hashes
-from lrsearch.train.criterion import Criterion, check_criterion
+from lrsearch.train.criterion import BINARY, Criterion, check_criterion
 from lrsearch.train.device import (
     available_devices,
     describe_device,
@@ -32,6 +33,13 @@ from lrsearch.train.device import (
 from lrsearch.train.groups import check_groups
 from lrsearch.train.importing import forget_imports, source_hashes
 from lrsearch.train.isolation import isolated
+from lrsearch.train.metrics import SUMS
+from lrsearch.train.outputs import (
+    are_probabilities,
+    describe_outputs,
+    find_ending,
+    find_output,
+)
 from lrsearch.train.packaged_optimizers import PACKAGES, import_package
 from lrsearch.train.preparation import Preparation
 from lrsearch.train.resident import find_view, load_raw, view_portion
@@ -78,7 +86,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     raw, sizes = _check_data(configs, workplace)
     _check_transforms(configs, raw, workplace)
     before, _ = _read_files(configs, workplace)
-    parameters = _check_models(configs, raw, workplace, payload.metric)
+    parameters, told = _check_models(configs, raw, workplace, payload.metric)
     files, unread = _read_files(configs, workplace)
     # What building models has changed, such as a log, is no part of what they were built from.
     written = "your code writes to it"
@@ -109,6 +117,8 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
             *raw.notes,
             *_tell_unused(raw, configs[0]["data"]),
             *map(_tell_unread, unread.items()),
+            *told,
+            *_tell_few(raw, configs[0], validation_samples, payload.metric),
         ),
     )
 
@@ -149,6 +159,28 @@ def _tell_unread(item: tuple[str, str]) -> str:
         f"what is in '{name.removeprefix('path:')}', which the init_args name, is not part of "
         f"what measurements are known by: {why}"
     )
+
+
+FEW = 100
+"""Validation samples below which an accuracy is told to be coarse."""
+
+
+def _tell_few(
+    raw: data.Raw, config: Config, validation: Sequence[int], metric: str | None
+) -> list[str]:
+    """What differences mean where accuracy is a share of few samples. Its standard error is
+    sqrt(p (1 - p) / n), at most 0.5 / sqrt(n); the folds of a point count together."""
+    count = sum(validation)
+    counted = raw.task == "classification" and config["train"].get("step") is None
+    if not counted or metric not in (None, "accuracy", "f1") or count >= FEW:
+        return []
+    folds = f" in {len(validation)} folds" if len(validation) > 1 else ""
+    error = 0.5 / math.sqrt(count)
+    return [
+        f"validation has {count} samples{folds}: accuracy moves in steps of {1 / count:.2g}, and "
+        f"its standard error is up to {error:.2g} (0.5 / sqrt({count})): smaller differences "
+        "mean nothing"
+    ]
 
 
 def _check_optimizers(configs: Iterable[Config]) -> None:
@@ -287,26 +319,35 @@ def _check_training(
 
 def _check_models(
     configs: Iterable[Config], raw: data.Raw, workplace: Workplace, metric: str | None
-) -> int:
-    """Build each distinct model once; the trainable parameters of the first."""
+) -> tuple[int, list[str]]:
+    """Build each distinct model once; the trainable parameters of the first, and what the user
+    should know of any."""
     count: int | None = None
+    notes: dict[str, None] = {}
     seen: set[str] = set()
     for config in configs:
         train = config["train"]
         own = train["optimizer"] if "class_path" in train["optimizer"] else None
-        code = [train["loss"], train.get("step"), train.get("metrics")]
+        code = [train["loss"], train.get("step"), train.get("metrics"), _followed(train)]
         key = json.dumps([config["model"], train["groups"], own, code], sort_keys=True)
         if key in seen:
             continue
         seen.add(key)
         try:
-            parameters = _check_model(config["model"], train, raw, workplace, metric)
+            parameters, told = _check_model(config["model"], train, raw, workplace, metric)
+            notes |= dict.fromkeys(told)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             parameters = 0  # Smaller models of the run may fit; this one's trials say so.
         count = parameters if count is None else count
-    return count or 0
+    return count or 0, list(notes)
+
+
+def _followed(train: Mapping[str, Any]) -> str | None:
+    """The metric that a plateau follows."""
+    schedule = train["schedule"]
+    return schedule["metric"] if schedule.get("name") == "plateau" else None
 
 
 # What torch's own layers say of an input that does not fit them.
@@ -319,7 +360,7 @@ def _check_model(
     raw: data.Raw,
     workplace: Workplace,
     metric: str | None,
-) -> int:
+) -> tuple[int, list[str]]:
     name = config.get("class_path") or config["name"]
     refusal = catalogue.model_refusal(name, raw.task) if name in catalogue.MODELS else None
     if refusal is not None:
@@ -336,12 +377,14 @@ def _check_model(
     pair = next(split(batch, 2))
     x = map_tree(torch.from_numpy, data.take(raw, np.arange(2)).x)
     shape = shape_of(x)
-    model = build_model(config, shape, raw.outputs, workplace, x)
+    fits = criterion.task in SUMS
+    model = build_model(config, shape, raw.outputs, workplace, x, fits=fits)
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)
     if "class_path" in train["optimizer"]:
         _ = Training(model, train, workplace, criterion).optimizer
+    notes: list[str] = []
     check_groups((key for key, each in model.named_parameters() if each.requires_grad), train, name)
     if criterion.step is None:
         try:
@@ -351,7 +394,7 @@ def _check_model(
             if isinstance(error, TypeError):  # Of a mapping, arguments that it does not take.
                 misfit = misfit if shape is not None else re.search("argument|keywords", str(error))
             if is_out_of_memory(error) or not misfit:
-                return parameters
+                return parameters, notes
             told = shape if shape is not None else _outline(pair.x)
             raise ModelError(
                 f"the model does not take samples of shape {told}: {error}", where=name
@@ -359,16 +402,25 @@ def _check_model(
         except BaseException as error:  # A user's code may raise anything.
             if is_interrupt(error):
                 raise
-            return parameters
-        _check_outputs(outputs, pair, raw, criterion, name)
+            return parameters, notes
+        classes = find_classes(config, shape, raw.outputs, workplace)
+        _check_outputs(outputs, pair, raw, criterion, name, classes)
+        if classes[0].taken:
+            notes.append(
+                f"{name} is given num_classes={raw.outputs} beside its init_args: without it, it "
+                f"gives {classes[0].without} for 2 samples"
+            )
+        if "class_path" in config:
+            notes += _tell_outputs(outputs, model, pair, criterion, name)
     check_criterion(criterion, model, batch)
-    if criterion.names and metric not in (None, "loss", *criterion.names):
-        raise ModelError(
-            f"its evaluate measures no '{metric}', which is the objective",
-            where="train.step",
-            hint=suggest(str(metric), ["loss", *criterion.names]),
-        )
-    return parameters
+    for wanted, use in ((metric, "is the objective"), (_followed(train), "the schedule follows")):
+        if criterion.names and wanted not in (None, "loss", *criterion.names):
+            raise ModelError(
+                f"its evaluate measures no '{wanted}', which {use}",
+                where="train.step",
+                hint=suggest(str(wanted), ["loss", *criterion.names]),
+            )
+    return parameters, notes
 
 
 def _names(x: Tree) -> str:
@@ -397,11 +449,24 @@ def _some(raw: data.Raw, train: Mapping[str, Any]) -> Batch:
     return Batch(*(map_tree(convert, part) for part in batch))
 
 
+_ALONE = (
+    "return the tensor that the loss takes alone, first in a tuple, or as 'logits' in a mapping; a "
+    "step of your own (train.step) may use all of them"
+)
+
+
 def _check_outputs(
-    outputs: Any, pair: Batch, raw: data.Raw, criterion: Criterion, name: str
+    given: Any,
+    pair: Batch,
+    raw: data.Raw,
+    criterion: Criterion,
+    name: str,
+    classes: tuple[Classes, tuple[str, ...]],
 ) -> None:
-    """Raises ModelError for outputs of another shape than the task's metrics, or its loss, take."""
-    found = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+    """Raises ModelError for outputs of another shape than the task's metrics, or its loss, take.
+    `classes` is what `find_classes` says of the model."""
+    outputs = find_output(given) if criterion.task in SUMS else given
+    found = list(outputs.shape) if isinstance(outputs, Tensor) else describe_outputs(outputs)
     if raw.task == "own" and not criterion.stacks:
         return
     needed = [2, *(pair.x.shape[1:] if raw.task == "language" else ()), raw.outputs]
@@ -416,12 +481,119 @@ def _check_outputs(
                 f"{criterion.name} takes floating-point numbers",
                 where=raw.name,
             )
+    if raw.task == "classification" and isinstance(criterion.own, BINARY):
+        loss = type(criterion.own).__name__
+        if raw.outputs != 2:
+            raise ModelError(
+                f"{loss} tells two classes apart, and the data have {raw.outputs}",
+                where="train.loss",
+                hint="leave the loss out: cross_entropy is for any number of classes",
+            )
+        if found in ([2], [2, 1]):
+            return
+        hint = (
+            "leave the loss out, as cross_entropy takes one number a class; for class weights "
+            "write loss: {class_path: torch.nn.CrossEntropyLoss, init_args: {weight: [1.0, 3.0]}}"
+        )
+        if name not in catalogue.MODELS:
+            one = "num_classes: 1 in its init_args" if "num_classes" in classes[1] else "its head"
+            hint = f"give the model one output ({one}), or {hint}"
+        raise ModelError(
+            f"the model gives {found} for 2 samples; {loss} takes one number a sample, "
+            "[2] or [2, 1]",
+            where=name,
+            hint=hint if isinstance(outputs, Tensor) else _ALONE,
+        )
+    if criterion.stacks or isinstance(criterion.own, nn.CrossEntropyLoss):
+        logits = criterion.as_classes(outputs)  # A logit alone serves two classes.
+        found = list(logits.shape) if isinstance(logits, Tensor) else found
     if found == needed:
         return
     hint = ""
-    if not criterion.stacks:
+    if not criterion.stacks and not isinstance(criterion.own, nn.CrossEntropyLoss):
         hint = "for a loss that takes other outputs write task: own under data"
-    raise ModelError(f"the model gives {found} for 2 samples; {told}", where=name, hint=hint)
+    elif not isinstance(outputs, Tensor):
+        hint = _ALONE
+    elif raw.task != "own":
+        hint = _hint_classes(raw.outputs, what, *classes)
+    raise ModelError(
+        f"the model gives {describe_outputs(given)} for 2 samples; {told}", where=name, hint=hint
+    )
+
+
+_CLASSES = re.compile(
+    r"(num|n|nb|no)_?(class|label|output|target|categor|cls)\w*|(out|output)_(features|dim|size|"
+    r"channels|width)|(class|label|output|target)e?s|(dim|d|c|n)_out|nclass\w*|vocab_size"
+)
+"""Arguments by other names than num_classes that may say how many outputs a model has."""
+
+
+def _hint_classes(outputs: int, what: str, classes: Classes, names: tuple[str, ...]) -> str:
+    """How a model may be told how many outputs it needs."""
+    if classes.reason:
+        return (
+            f"{classes.reason}; write a function that builds the model and replaces its last "
+            "layer, and name that"
+        )
+    if "num_classes" in names:
+        return f"init_args: {{num_classes: {outputs}}}"
+    likely = next((each for each in names if _CLASSES.fullmatch(each)), None)
+    if likely is not None:
+        return f"init_args: {{{likely}: {outputs}}}"
+    has = f"its arguments are {', '.join(names)}" if names else "it takes no arguments"
+    return f"{has}; one named num_classes would be given the number of {what}"
+
+
+def _tell_outputs(
+    given: Any, model: nn.Module, pair: Batch, criterion: Criterion, name: str
+) -> list[str]:
+    """What of a user's model is known to go wrong with its loss, or not to be used. `given` is
+    what it gives for two samples; more would take long."""
+    notes = []
+    outputs = find_output(given) if criterion.task in SUMS else given
+    if outputs is not given and isinstance(outputs, Tensor):
+        which = "its 'logits'" if isinstance(given, Mapping) else "the first"
+        notes.append(
+            f"{name} gives {describe_outputs(given)}: {which} {list(outputs.shape)} is what the "
+            "loss and the metrics take"
+        )
+    loss = criterion.name or type(criterion.own).__name__
+    crossed = loss == "cross_entropy" or isinstance(criterion.own, nn.CrossEntropyLoss)
+    logistic = isinstance(criterion.own, nn.BCEWithLogitsLoss)
+    single = isinstance(outputs, Tensor) and outputs.shape[1:].numel() == 1
+    try:
+        with torch.enable_grad():
+            ending = find_ending(criterion.forward(model.eval(), pair))
+        if crossed and not ending and are_probabilities(model, pair.x, _forward_main):
+            ending = "softmax"
+    except BaseException as error:  # A user's code may raise anything; its trials say so.
+        if is_interrupt(error) or is_out_of_memory(error):
+            raise
+        return notes
+    if ending == "sigmoid" and (logistic or (crossed and single)):
+        message = f"{name} ends in a sigmoid, and the loss {loss} takes what goes into one"
+        way = "leave the sigmoid out of its forward, or write loss: torch.nn.BCELoss"
+        if criterion.task == "classification":  # Its accuracy would go by the sign.
+            raise ModelError(message, hint=way)
+        return [*notes, f"{message}: {way}"]
+    if crossed and ending in ("softmax", "sigmoid"):
+        notes.append(
+            f"{name} ends in a {ending}, and the loss {loss} takes logits, of which it makes the "
+            f"softmax itself: it learns better with the {ending} left out of its forward"
+        )
+    if isinstance(criterion.own, nn.NLLLoss) and ending != "log_softmax":
+        with torch.no_grad():
+            total = criterion.forward(model, pair).double().logsumexp(-1)
+        if bool((total.abs() > 1e-2).any()):
+            notes.append(
+                f"the loss NLLLoss takes logarithms of probabilities, and those that {name} gives "
+                "are none: write loss: cross_entropy, or end its forward in log_softmax"
+            )
+    return notes
+
+
+def _forward_main(model: nn.Module, x: Tree) -> Any:
+    return find_output(call(model, x))
 
 
 @torch.no_grad()

@@ -61,7 +61,10 @@ def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
     budget = evaluation_steps({**train, "batch_size": batch}, samples)[-1]
     steps = max(payload.share, payload.expected) * budget
     if payload.engine == "auto" and steps < WORTH_STEPS:
-        return Planned(Plan("solo", 1, ""))
+        reason = (
+            f"{steps} steps are too few to gain by lanes, which are tried from {WORTH_STEPS} on"
+        )
+        return Planned(Plan("solo", 1, reason, lasting=False))
     try:
         if isinstance(data, Streamed):
             data = Resident(**data.sample(train["batch_size"]))

@@ -313,7 +313,7 @@ class Program:
     def _stacked_loss(self, outputs: Any, batch: Batch) -> Tensor:
         return stacked_loss(
             self.criterion.name,
-            outputs,
+            self.criterion.as_classes(outputs, lanes=True),
             batch.y,
             smoothing=self.smoothing if "label_smoothing" in self.needs else None,
             weight=batch.weight if isinstance(batch.weight, Tensor) else None,
@@ -574,14 +574,15 @@ class Program:
             )
             return found
         outputs = self.forward(parameters, fixed, self._spread(batch.x, lanes), Noise(()))
+        logits = self.criterion.as_classes(outputs, lanes=True)
         loss = stacked_loss(
             self.criterion.name,
-            outputs,
+            logits,
             batch.y,
             reduction="sum",
             weight=batch.weight if isinstance(batch.weight, Tensor) else None,
         )
         parts = [loss.to(sum_type(self.device)).unsqueeze(1)]
         if self.data.task in SUMS:
-            parts.append(SUMS[self.data.task](outputs, batch.y))
+            parts.append(SUMS[self.data.task](logits, batch.y))
         return torch.cat(parts, 1), outputs if self.criterion.measures else ()

@@ -39,7 +39,7 @@ from lrsearch.train.criterion import CHUNK as OWN_CHUNK
 from lrsearch.train.criterion import Criterion, baseline_loss, make_criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters
-from lrsearch.train.metrics import sum_type
+from lrsearch.train.metrics import SUMS, sum_type
 from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.randomness import seed_everything, trial_seeds
 from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
@@ -216,7 +216,14 @@ def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
     """The model of a trial on the data's device, its weights drawn by the trial's seed."""
     seed_everything(trial_seeds(trial.seed).weights)
     example = data.example
-    model = build_model(trial.config["model"], shape_of(example), data.outputs, workplace, example)
+    model = build_model(
+        trial.config["model"],
+        shape_of(example),
+        data.outputs,
+        workplace,
+        example,
+        fits=data.task in SUMS,
+    )
     return model.to(data.device)
 
 

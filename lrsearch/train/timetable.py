@@ -51,7 +51,8 @@ def make_plateau(train: Mapping[str, Any], samples: int) -> schedules.Plateau | 
     schedule = train["schedule"]
     if schedule.get("name") != "plateau":
         return None
-    goal = catalogue.METRICS[schedule["metric"]][0]
+    known = catalogue.METRICS.get(schedule["metric"])
+    goal = known[0] if known else schedule["mode"]  # Which a spec has to say of its own.
     return schedules.make_plateau(
         schedule,
         train["warmup"],

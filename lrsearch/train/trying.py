@@ -11,10 +11,13 @@ import math
 import random
 import re
 import sys
+import sysconfig
 import textwrap
+import traceback
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -23,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
+import lrsearch
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches import Batch, copy, take
@@ -91,16 +95,29 @@ def refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str
     train = trials[0].config["train"]
     optimizer = train["optimizer"]
     if optimizer.get("name") not in STACKED:
-        return f"{optimizer.get('class_path') or optimizer['name']} has no form for lanes"
+        return _refuse_optimizer(optimizer)
     if data.epoch is not None and STACKED[optimizer["name"]].average is not None:
         return (
-            f"{optimizer['name']} is evaluated elsewhere, and its samples are loaded for each step"
+            f"{optimizer['name']} is evaluated at other weights than it trains, and what these "
+            "need of the data is not at hand where batches are loaded one by one"
         )
     own = train["precision"]
     for each in dict.fromkeys(("float32", own)):
         if reason := _refuse([_with_precision(trial, each) for trial in trials], data, workplace):
             return reason
     return ""
+
+
+def _refuse_optimizer(optimizer: Mapping[str, Any]) -> str:
+    path = optimizer.get("class_path")
+    if path is None:
+        return f"{optimizer['name']} has no form for lanes"
+    named = path.rpartition(".")[2].lower()
+    twin = f", {named} among them" if named in STACKED else ""
+    return (
+        f"the optimizer {path} has no form for lanes, as none has that is named by its class path; "
+        f"the built-in ones have{twin}"
+    )
 
 
 def _with_precision(trial: Trial, kind: str) -> Trial:
@@ -148,15 +165,46 @@ def _compare(
         trial = _Trial(pair, models[:2], Skeleton(models[2]), data, workplace)
         trial.tolerance = tolerance or trial.tolerance
         trial.compare()
-    except (NotRecordable, _Differs) as error:
+    except _Differs as error:
         return str(error), isinstance(error, _Rounds)
+    except NotRecordable as error:
+        return f"{error}{_place(error, models)}", False
     except BaseException as error:  # A user's code may raise anything.
         if is_interrupt(error) or isinstance(error, GeneratorExit):
             raise
-        reason = "two lanes run out of memory" if is_out_of_memory(error) else _explain(error)
+        if is_out_of_memory(error):
+            reason = "two lanes run out of memory"
+        else:
+            reason = f"{_explain(error)}{_place(error, models)}"
         release(error)
         return reason, False
     return "", False
+
+
+_OTHERS = tuple(
+    str(Path(path).resolve())
+    for path in (
+        *(str(Path(module.__file__ or "").parent) for module in (torch, lrsearch)),
+        sysconfig.get_path("stdlib"),
+    )
+)
+"""Folders whose code is not the user's. Those of packages are in that of the standard library."""
+
+
+def _place(error: BaseException, models: Iterable[nn.Module]) -> str:
+    """Where an error was raised, in brackets: the layer, and the line of the user's code. "" where
+    neither was under way, as in a backward pass."""
+    names = {id(each): name for model in models for name, each in model.named_modules() if name}
+    layer = line = ""
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        held = frame.f_locals.get("self")
+        if id(held) in names:
+            layer = f"in its layer {names[id(held)]}, {type(held).__name__}"
+        file = frame.f_code.co_filename
+        if Path(file).is_file() and not str(Path(file).resolve()).startswith(_OTHERS):
+            line = f"{Path(file).name}, line {number}"
+    told = "; ".join(filter(None, (layer, line)))
+    return f" ({told})" if told else ""
 
 
 def _explain(error: BaseException) -> str:
@@ -327,7 +375,14 @@ class _Trial:
         self._load(model, state)
         model.train()
         training = Training(model, self.trains[lane], self.workplace, self.criteria[lane])
+        before = {name: id(each) for name, each in model.named_buffers()}
         loss = training.compute_gradients(take(self.data.train, row))
+        for name, each in model.named_buffers():
+            if before.get(name, id(each)) != id(each):
+                raise _Differs(
+                    f"its forward puts another tensor in the place of the buffer {name}: lanes "
+                    "keep what is changed in place"
+                )
         named = dict(model.named_parameters())
         gradients = {name: each.grad for name, each in named.items() if each.grad is not None}
         for each in named.values():

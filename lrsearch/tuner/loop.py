@@ -31,7 +31,7 @@ from lrsearch.trial import (
     Workplace,
 )
 from lrsearch.tuner.ledger import Entry, Ledger, content_of, settle
-from lrsearch.tuner.plans import Plans, by_structure, divide, split, structure, structure_key
+from lrsearch.tuner.plans import ALONE, Plans, by_structure, divide, split, structure, structure_key
 from lrsearch.tuner.proposer import Generation, Proposer
 
 RUN_COHORT = "lrsearch.train.cohort:run_cohort"
@@ -96,9 +96,11 @@ class Ending:
 
 @dataclass
 class _Job:
-    """What a worker has in hand: the trials it has not ended, and the numbers of those begun."""
+    """What a worker has in hand: the trials it has not ended, the numbers of those begun, and the
+    plan it goes by now."""
 
     task: Cohort | Probe
+    plan: Plan = field(default_factory=Plan)
     left: dict[int, Trial] = field(default_factory=dict)
     begun: set[int] = field(default_factory=set)
 
@@ -303,11 +305,22 @@ class _Search:
                 self.unplanned[key] = trials
                 probes.append(self._probe(trials, len(groups)))
             else:
-                cohorts += self._cohorts(trials, plan or Plan())
+                cohorts += self._cohorts(trials, self._settle(key, plan or ALONE))
         self.fresh = []
         self.queue.extend(sorted(cohorts, key=lambda cohort: cohort.trials[0].number))
         self.queue.extendleft(reversed(probes))
         self._describe_plans()
+
+    def _settle(self, key: str, plan: Plan) -> Plan:
+        """The plan of trials that are asked nothing; written down where it does not last."""
+        if self.spec.own is not None:
+            return Plan(
+                reason=f"each trial of a {self.spec.own.kind} is a process of its own",
+                lasting=False,
+            )
+        if not plan.lasting:
+            self.plans.keep(key, Planned(plan))
+        return plan
 
     def _probe(self, trials: Sequence[Trial], structures: int) -> Probe:
         coming = 0
@@ -395,7 +408,8 @@ class _Search:
             cohort = replace(cohort, trials=trials, bar=bar)
             function = RUN_COHORT if self.spec.own is None else RUN_OWN
             handle = self.executor.submit(function, cohort, clean=clean)
-            self.jobs[handle] = _Job(cohort, {trial.number: trial for trial in trials})
+            left = {trial.number: trial for trial in trials}
+            self.jobs[handle] = _Job(cohort, cohort.plan, left)
 
     def _listen(self) -> None:
         events = self.executor.events()
@@ -419,6 +433,7 @@ class _Search:
                 if isinstance(job.task, Probe):
                     self._answer(job.task, event)
                 else:
+                    job.plan = event.plan
                     self._replan(job.task, event)
             elif isinstance(event, Finished):
                 del self.jobs[handle]
@@ -446,12 +461,16 @@ class _Search:
         if event.result.outcome is Outcome.OUT_OF_MEMORY and trial.number not in self.tally.retried:
             # Alone in a process that has nothing else in memory it may yet fit.
             self.tally.retried.add(trial.number)
-            self._send_cohort(self._cohort([trial], Plan()), clean=True)
+            again = Plan(reason="it ran out of memory: tried again alone", lasting=False)
+            self._send_cohort(self._cohort([trial], again), clean=True)
             return
         if event.weights is not None:
             self.run.keep_weights(trial.number, event.weights)
             self.weights.add(trial.number)
-        self._conclude(trial, event.result, event.curve)
+        result = event.result
+        if result.engine == job.plan.engine == "solo":
+            result = replace(result, why=job.plan.reason)
+        self._conclude(trial, result, event.curve)
 
     def _conclude(self, trial: Trial, result: Result, curve: Mapping[str, list[float]]) -> None:
         self.run.ended(trial.number, result, curve)
@@ -501,9 +520,10 @@ class _Search:
                 steps=0,
                 epochs=0.0,
                 seconds=0.0,
-                engine=cohort.plan.engine,
+                engine=job.plan.engine,
                 reason=f"the worker process was lost: {death.reason}",
                 traceback=death.output,
+                why=job.plan.reason if job.plan.engine == "solo" else "",
             )
             self._conclude(begun[0], steps_unknown, {})
         elif not begun:
@@ -516,7 +536,9 @@ class _Search:
         again: list[Cohort] = []
         if len(begun) > 1:
             half = len(begun) // 2
-            plan = replace(cohort.plan, lanes=half) if half > 1 else Plan()
+            lost = f"the worker that trained it in lanes was lost: {death.reason}"
+            alone = Plan(reason=lost, lasting=False)
+            plan = replace(cohort.plan, lanes=half) if half > 1 else alone
             parts = split(begun, -(-len(begun) // half))
             again += [self._cohort(part, plan) for part in parts]
         if job.left:

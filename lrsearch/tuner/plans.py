@@ -23,6 +23,10 @@ COHORT = 8
 ROUNDS = 2
 """Trials handed out at once for each lane: places are refilled from the cohort's own."""
 
+ASKED = Plan(reason="--engine solo asks for it", lasting=False)
+ALONE = Plan(reason="nothing waits that could train beside it", lasting=False)
+"""Of a trial whose structure has no other at the time, as most proposals of bayes."""
+
 DESCRIBED = 3
 """Reasons against fusing that are told when they become known at once."""
 
@@ -106,7 +110,7 @@ class Plans:
     def find(self, key: str) -> Plan | None:
         """The plan of a structure; None where it is still to be found."""
         if self.engine == "solo":
-            return Plan()
+            return ASKED
         if key not in self._known and (stored := self._find_stored(key)) is not None:
             self._known[key] = stored
         return self._known.get(key)
@@ -124,9 +128,14 @@ class Plans:
         return plan if self._run.history.asked[place] == "fused" else None
 
     def keep(self, key: str, planned: Planned) -> None:
-        """A structure's plan from now on; it is on the disk when this returns."""
+        """A structure's plan from now on, or for the trials at hand where it does not last; it is
+        on the disk when this returns."""
         place, plan = (key, self._device), planned.plan
         history = self._run.history
+        if not plan.lasting:
+            if plan not in history.passing.get(place, ()):
+                self._run.planned(key, self._device, planned, self.engine)
+            return
         if (history.plans.get(place), history.asked.get(place)) != (plan, self.engine):
             self._run.planned(key, self._device, planned, self.engine)
         # Solo without a reason was not tried, there being too little to train, and holds for

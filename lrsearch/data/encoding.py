@@ -24,7 +24,14 @@ def encode(table: Table, rows: Array, *, standardize: bool) -> Array:
     if count:
         numbers = table.numbers
         if standardize:
-            numbers = StandardScaler().fit(numbers[rows]).transform(numbers)
+            scaler = StandardScaler().fit(numbers[rows])
+            # What lies very far from zero it takes for constant: counted from a row of its own on
+            # that does not happen.
+            far = (scaler.scale_ == 1) & (np.ptp(numbers[rows], axis=0) > 0)
+            if far.any():
+                numbers = np.where(far, numbers - numbers[rows[0]], numbers)
+                scaler.fit(numbers[rows])
+            numbers = scaler.transform(numbers)
         x[:, :count] = numbers
     if widths:
         encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)

@@ -65,6 +65,7 @@ def to_json(view: RunView) -> str:
             {"structure": structure, "device": device, **vars(plan)}
             for (structure, device), plan in view.plans.items()
         ],
+        "data": view.data or None,
     }
     return json.dumps(_plain(document), indent=2, allow_nan=False)
 

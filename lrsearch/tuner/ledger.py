@@ -41,7 +41,9 @@ class Content:
             return {"source": {name: self.sources[name] for name in files}}
         names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
         sources = {name: self.sources[name] for name in names if self.sources.get(name)}
-        return {"data": self.data, "source": sources}
+        # Behind a + stands what only standardizing sees.
+        data = self.data if config["data"].get("standardize") else self.data.partition("+")[0]
+        return {"data": data, "source": sources}
 
 
 def content_of(facts: Facts) -> Content:

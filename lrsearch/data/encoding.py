@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lrsearch.data.precision import VERY_FAR, find_far
 from lrsearch.data.tables import Array, Table
 
 
@@ -24,14 +25,10 @@ def encode(table: Table, rows: Array, *, standardize: bool) -> Array:
     if count:
         numbers = table.numbers
         if standardize:
-            scaler = StandardScaler().fit(numbers[rows])
-            # What lies very far from zero it takes for constant: counted from a row of its own on
-            # that does not happen.
-            far = (scaler.scale_ == 1) & (np.ptp(numbers[rows], axis=0) > 0)
-            if far.any():
+            far = find_far(numbers, VERY_FAR)
+            if far.any():  # Counted from a row of its own on their mean is exact again.
                 numbers = np.where(far, numbers - numbers[rows[0]], numbers)
-                scaler.fit(numbers[rows])
-            numbers = scaler.transform(numbers)
+            numbers = StandardScaler().fit(numbers[rows]).transform(numbers)
         x[:, :count] = numbers
     if widths:
         encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)

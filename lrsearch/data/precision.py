@@ -11,6 +11,9 @@ from lrsearch.data.tables import MOST_EXACT, Array
 FAR = 2.0**12
 """Deviations that numbers may lie from zero: float32 then still divides each into this many."""
 
+VERY_FAR = 2.0**29
+"""The same of float64: their mean is still exact to what float32 has of a deviation."""
+
 
 def feature_axes(dimensions: int) -> tuple[int, ...]:
     """The axes over which numbers are of one feature: of flat samples all samples; of sequences
@@ -18,8 +21,8 @@ def feature_axes(dimensions: int) -> tuple[int, ...]:
     return (0, 1) if dimensions == 3 else (0, *range(2, dimensions))
 
 
-def find_lost(x: Array) -> Array:
-    """Which features lose the digits in which samples differ when they become float32, [features].
+def find_far(x: Array, most: float = FAR) -> Array:
+    """Which features lie more than so many deviations from zero, bool [features].
 
     Float32 has 24 binary digits: of numbers that lie `FAR` deviations or more from zero, such as
     times in seconds since 1970, at most 12 say how they differ.
@@ -27,8 +30,8 @@ def find_lost(x: Array) -> Array:
     axes = feature_axes(x.ndim)
     low, high = x.min(axis=axes), x.max(axis=axes)
     size = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
-    lost: Array = (high > low) & (size > FAR * x.std(axis=axes, dtype=np.float64))
-    return lost
+    far: Array = (high > low) & (size > most * x.std(axis=axes, dtype=np.float64))
+    return far
 
 
 def keep_exact(given: Sequence[Array], inputs: Sequence[Array]) -> tuple[list[str], list[Array]]:
@@ -42,7 +45,7 @@ def keep_exact(given: Sequence[Array], inputs: Sequence[Array]) -> tuple[list[st
     if first.dtype.kind not in "fiu" or first.dtype.itemsize < 4 or first.dtype == np.float32:
         return [], []
     arrays = [each.reshape(like.shape) for each, like in zip(given, inputs, strict=True)]
-    lost = find_lost(arrays[0])
+    lost = find_far(arrays[0])
     if not lost.any():
         return [], []
     names = [""] if len(lost) == 1 and x.ndim > 3 else []

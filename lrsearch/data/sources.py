@@ -23,7 +23,7 @@ from lrsearch.data.imported import check_parts
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.parquet import read_parquet
 from lrsearch.data.parts import Part, Stream, read_parts
-from lrsearch.data.precision import find_lost
+from lrsearch.data.precision import VERY_FAR, find_far
 from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.subset import choose, describe_choice
 from lrsearch.data.tables import Array, Table, show_labels, take_rows
@@ -135,7 +135,9 @@ def _tabular(
         rows = "" if shuffle else f" in its first {samples} rows"
         table = take_rows(table, index, place, rows)
     labels = table.labels if found == "classification" else ()
-    lost = find_lost(table.numbers) if table.numbers.shape[1] else np.zeros(0, bool)
+    lost = find_far(table.numbers)
+    if find_far(table.numbers, VERY_FAR).any():
+        data_hash += "+counted from a row"  # Their mean was not exact before.
     return Raw(
         place,
         encode(table, np.arange(len(table.y)), standardize=False),

@@ -521,6 +521,9 @@ def test_a_user_s_own_part_validates_and_is_said_everywhere(here):
     found = json.loads(shared.out)
     assert found["best"]["objective"] > 0.9
     assert "the second returned (169) is not used: validation: source takes it" in found["data"]
+    refused = lrsearch("grid", "s.yaml", *INLINE, *ALLOWED)
+    assert refused.code == 2, refused
+    assert "write validation: 0.2 under data to go on with them" in refused.err
 
 
 def test_runs_of_before_open_as_they_were_and_others_keep_their_keys(here):
@@ -678,6 +681,24 @@ def test_sequences_are_standardized_by_feature():
     assert train.shape == (80, 12, 3)
     np.testing.assert_allclose(train.mean((0, 1)), 0, atol=1e-5)
     np.testing.assert_allclose(train.std((0, 1)), 1, atol=1e-5)
+
+
+def test_what_was_left_open_is_read_once(tmp_path):
+    calls = []
+
+    def made():
+        calls.append(None)
+        return DIGITS.reshape(-1, 8, 8), DIGIT
+
+    own = own_data(images=None, validation=None)
+    raw = load(own, resolver=lambda _: made)
+    assert raw.images is False and raw.x.ndim == 3
+    settled = {**own, "images": False, "validation": 0.2}
+    assert load(settled, resolver=lambda _: made) is raw and len(calls) == 1
+    assert load({**settled, "images": True}, resolver=lambda _: made).x.shape[1:] == (1, 8, 8)
+    own = npz_data(saved(tmp_path, x=DIGITS.reshape(-1, 8, 8), y=DIGIT), validation=None)
+    raw = read(own)
+    assert raw.images is True and read({**own, "images": True, "validation": 0.2}) is raw
 
 
 def test_bytes_are_images_unless_told_not_to(tmp_path):

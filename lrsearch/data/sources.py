@@ -30,6 +30,9 @@ from lrsearch.data.tables import Array, Table, show_labels, take_rows
 from lrsearch.data.text import Windows, read_text
 from lrsearch.errors import DataError, LrsearchError, suggest
 
+_Asked = tuple[bool, bool | None]
+"""Whether a validation part is wanted, and whether numbers of two dimensions are images."""
+
 Resolver = Callable[[str], Callable[..., Any]]
 """Gives the function a class path names; importing is the caller's business."""
 
@@ -47,18 +50,24 @@ def load(config: Mapping[str, Any], *, resolver: Resolver) -> Raw:
     own = {name: config[name] for name in sorted(config) if name not in _SPLITTING}
     function = resolver(own["class_path"]) if "class_path" in own else None
     stamp = _stamp(Path(own["source"])) if "source" in own else ""
-    key = (json.dumps(own), stamp, function)
+    key = (json.dumps({**own, "images": None}), stamp, function)
     validated = own.get("name") == "npz" and config.get("validation") in (None, "source")
-    # Where there is no such part, what was read is the same with and without it.
-    stale = _last is not None and _last[1] != validated and (validated or _last[2].validates)
-    if _last is None or _last[0] != key or stale:
+    asked = (validated, own.get("images"))
+    if _last is None or _last[0] != key or not _serves(_last[2], _last[1], asked):
         _last = None  # Two large data sets need not fit side by side.
-        _last = (key, validated, _read(own, function, validated))
+        _last = (key, asked, _read(own, function, validated))
     return _last[2]
 
 
+def _serves(raw: Raw, before: _Asked, asked: _Asked) -> bool:
+    """Whether what was read when this was asked for before is what would be read now: there may be
+    no such part, and what was left open may have come to the same."""
+    part = before[0] == asked[0] or not (asked[0] or raw.validates)
+    return part and (before[1] == asked[1] or raw.images == asked[1])
+
+
 _SPLITTING = frozenset((*catalogue.SPLITTING, "validation", "test", "transforms"))
-_last: tuple[object, bool, Raw] | None = None
+_last: tuple[object, _Asked, Raw] | None = None
 
 
 def _stamp(path: Path) -> str:

@@ -162,7 +162,7 @@ def _split_streams(
         raise DataError(
             f"it brings its own order ({first.reason}), of which no share can be held out",
             where=raw.name,
-            hint="return a validation part, too, and write validation: source",
+            hint="return a validation part, too",
         )
     parts: list[Loaded | None] = [
         Loaded(first, rest),

@@ -981,34 +981,51 @@ class Source:
 _SAMPLES = Parameter(
     "int", None, low=2, optional=True, doc="use only the first so many for training"
 )
+_SHUFFLE = Parameter(
+    "bool", False, doc="draw `samples` from all, classes in their shares, not the first"
+)
+_TASK = Parameter(
+    "text",
+    None,
+    choices=("classification", "regression", "own"),
+    optional=True,
+    doc="what the targets are; null: by what they look like",
+)
+_IMAGES = Parameter(
+    "bool",
+    None,
+    optional=True,
+    doc="whether arrays (N, H, W) are images of one channel; null: bytes are, see below",
+)
 _TABLE: dict[str, Parameter] = {
     "source": Parameter("path", doc="the file"),
     "target": Parameter("text", doc="the column to predict"),
-    "task": Parameter(
-        "text",
-        None,
-        choices=("classification", "regression"),
-        optional=True,
-        doc="null: by what the target holds",
-    ),
+    "task": _TASK,
     "drop": Parameter("columns", (), doc="columns to leave out"),
     "categorical": Parameter("columns", (), doc="columns of numbers that are categories"),
     "samples": _SAMPLES,
+    "shuffle": _SHUFFLE,
 }
 
 DATA: dict[str, Source] = {
-    "digits": Source("handwritten digits, 1x8x8, 10 classes", {}, 1797, "classification"),
-    "breast_cancer": Source("30 features, 2 classes", {}, 569, "classification"),
-    "wine": Source("13 features, 3 classes", {}, 178, "classification"),
-    "iris": Source("4 features, 3 classes", {}, 150, "classification"),
-    "diabetes": Source("10 features, one target", {}, 442, "regression"),
+    "digits": Source(
+        "handwritten digits, 1x8x8, 10 classes", {"task": _TASK}, 1797, "classification"
+    ),
+    "breast_cancer": Source("30 features, 2 classes", {"task": _TASK}, 569, "classification"),
+    "wine": Source("13 features, 3 classes", {"task": _TASK}, 178, "classification"),
+    "iris": Source("4 features, 3 classes", {"task": _TASK}, 150, "classification"),
+    "diabetes": Source("10 features, one target", {"task": _TASK}, 442, "regression"),
     "npz": Source(
-        "a NumPy archive: x_train, y_train, x_test, y_test, or x, y",
+        "a NumPy archive: x_train, y_train, x_val, y_val, x_test, y_test, or x, y",
         {
             "source": Parameter("path", doc="the file"),
+            "task": _TASK,
             "samples": _SAMPLES,
+            "shuffle": _SHUFFLE,
+            "images": _IMAGES,
         },
         own_split=True,
+        own_test=True,
     ),
     "csv": Source(
         "a table in a text file, one line a row; the first line names the columns",
@@ -1039,6 +1056,11 @@ DATA: dict[str, Source] = {
                 "text", "crop", choices=("stretch", "crop"), doc="how they come to that size"
             ),
             "channels": Parameter("int", 3, choices=("1", "3"), doc="grey or RGB"),
+            "task": replace(
+                _TASK,
+                choices=("classification", "own"),
+                doc="what the folders' numbers are; null: classification",
+            ),
             "samples": Parameter(
                 "int", None, low=2, optional=True, doc="use only so many for training"
             ),
@@ -1057,13 +1079,8 @@ SPLITTING: dict[str, Parameter] = {
 
 
 IMPORTED: dict[str, Parameter] = {
-    "task": Parameter(
-        "text",
-        None,
-        choices=("classification", "regression", "own"),
-        optional=True,
-        doc="what the targets are; null: by what they look like",
-    ),
+    "task": _TASK,
+    "images": _IMAGES,
     "classes": Parameter(
         "int",
         None,

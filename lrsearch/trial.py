@@ -217,8 +217,10 @@ class Facts:
     by `path:` and its path of each file or folder that this code's `init_args` name, "" for none.
     `train_samples` and `validation_samples` have one entry a fold (one without folds);
     `input_shape` is one sample's; `outputs` is the number of classes, or of regression targets.
-    `notes` are for the person: how the data were understood. `passes` has the samples of a pass,
-    and of a batch on average, of a loader with an order of its own, by the batch sizes looked at.
+    `data` says in a sentence how the data were understood, `notes` are what else a user is to
+    know of them. `passes` has the samples of a pass, and of a batch on average, of a loader with an
+    order of its own, by the batch sizes looked at. `settled` has what the spec's `data` leave open
+    until they are loaded (`spec.model.OPEN`). Of an own training these are empty.
     """
 
     task: str
@@ -236,6 +238,8 @@ class Facts:
     parameters: int
     notes: tuple[str, ...] = ()
     passes: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+    data: str = ""
+    settled: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -517,6 +517,7 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "best",
         "cost",
         "plans",
+        "data",
     ]
     assert report["format"] == 1
     assert report["run"] == "small"

@@ -72,7 +72,7 @@ def test_images_are_scaled_and_in_the_order_of_their_paths(tmp_path):
     assert raw.y.tolist() == DIGITS.target[order].tolist()
     assert (raw.task, raw.outputs, raw.held, raw.tested) == ("classification", 10, None, None)
     assert raw.labels == tuple(f"c{digit}" for digit in range(10))
-    assert raw.notes == ("60 images of 10 classes, each 1x8x8",)
+    assert raw.notes == () and raw.names == ()
     colours = raw_of(tmp_path / "digits", channels=3)
     np.testing.assert_array_equal(colours.x, np.repeat(raw.x, 3, axis=1))
 
@@ -106,7 +106,7 @@ def test_other_files_are_left_out_and_counted(tmp_path):
     save(tmp_path / "a" / "cover.png", PIXELS[0])
     raw = raw_of(tmp_path / "a")
     assert raw.data_hash == plain.data_hash
-    assert raw.notes[1:] == (
+    assert raw.notes == (
         "left out: 3 files that are no images of a class, such as cover.png",
         "left out: 1 folder inside a class folder",
     )
@@ -220,10 +220,7 @@ def bring(tmp_path, **rows):
 def test_a_folder_may_bring_validation_and_test(tmp_path):
     folder = bring(tmp_path, train=range(60), val=range(60, 120), test=range(200, 260))
     raw = raw_of(folder)
-    assert raw.notes[1] == (
-        "60 in train/, 60 in val/, 60 in test/; "
-        "validation: source takes val/, test: source takes test/"
-    )
+    assert raw.names == ("val/", "test/") and raw.validates
 
     def same(found, rows):
         order = sorted(rows, key=lambda row: (DIGITS.target[row], row))
@@ -243,10 +240,11 @@ def test_a_folder_may_bring_validation_and_test(tmp_path):
     assert raw_of(folder).data_hash != raw.data_hash
 
 
-@pytest.mark.parametrize("name", ["val", "validation", "valid", "test"])
+@pytest.mark.parametrize("name", ["val", "validation", "valid", "dev", "test"])
 def test_one_split_beside_train_serves_as_either(tmp_path, name):
     folder = bring(tmp_path, train=range(60), **{name: range(60, 110)})
     raw = raw_of(folder)
+    assert raw.names == (f"{name}/",) and raw.validates is (name != "test")
     for given in ({"validation": "source"}, {"test": "source"}):
         splits = split(raw, config(folder, **given), None)
         held = splits.validation if "validation" in given else splits.test
@@ -274,7 +272,7 @@ def test_samples_are_spread_over_classes_and_files(tmp_path):
     assert raw.labels == ("many", "rare", "some")
     assert values == [list(range(0, 40, 4)), [0, 1, 2], list(range(0, 20, 2))]
     assert (np.diff(raw.y) >= 0).all()
-    assert raw.notes[0] == "23 of 63 images of 3 classes, each 1x2x2"
+    assert raw.taken == "of 63, as many of each class as there are"
     assert len(raw_of(folder, samples=63).x) == 63
     # Only those are read.
     (folder / "many" / "01.png").write_bytes(b"")
@@ -328,7 +326,10 @@ def test_a_search_on_images_learns_fused_as_alone(here):
             "--set", "data.validation=source", "--set", "data.test=source",
         )  # fmt: skip
         assert said.code == 0, said
-        assert "600 images of 10 classes, each 1x8x8" in said.err
+        assert (
+            "600 samples of shape (1, 8, 8), 10 classes (c0 ... c9); "
+            "validation: its own part (val/), 300 samples; test: its own part (test/), 100 samples"
+        ) in said.err
         found[engine] = json.loads(said.out)["best"]["objective"]
     assert found["solo"] > 0.85
     assert found["fused"] == pytest.approx(found["solo"], abs=0.02)
@@ -434,7 +435,7 @@ PLACES = {
     "nothing": "nothing: there are no class folders: it is empty",
     "single": "single: there is one class folder only: 'cat'",
     "packed": "there is one class folder only: 'photos' did you mean source:",
-    "capital": "folders of splits are named train, and val, validation, valid, test",
+    "capital": "folders of splits are named train, and val, validation, valid, dev, test",
     "few": "few: val has no class folder 'dog', which train has",
     "more": "more: train has no class folder 'emu', which val has train has: 'cat', 'dog'",
     "double": "double: there are val and validation: which is the validation split?",

@@ -54,7 +54,7 @@ def plain_sample(index):
 @pytest.mark.parametrize(
     ("result", "given", "message"),
     [
-        ((X, Y.astype(float)), {"task": "classification"}, "whole numbers or text"),
+        ((X, Y + 0.5), {"task": "classification"}, "whole numbers or text"),
         ((X, Y.astype(str)), {"task": "regression"}, "and the targets are <U21: numbers are"),
         ({"a": X, "y": Y.astype(str)}, {"task": "regression"}, "the targets are <U21: numbers"),
         ({1: X, "1": X[:, :2], "y": Y}, {}, "two of its keys read x.1"),

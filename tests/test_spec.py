@@ -691,6 +691,7 @@ def test_every_default_is_filled():
     assert resolve(spec, {}, "classification") == {
         "data": {
             "name": "digits",
+            "task": None,
             "validation": 0.2,
             "test": None,
             "standardize": False,
@@ -828,6 +829,7 @@ def test_every_source_can_be_written(name):
     known = catalogue.DATA[name].parameters
     given = {"name": name} | {key: written(part) for key, part in known.items()}
     given |= {"categorical": ["c"]} if "categorical" in given else {}  # no dropped column
+    given |= {"task": "classification"} if "task" in given else {}  # which the model takes
     model = "char_transformer" if catalogue.DATA[name].task == "language" else "mlp"
     spec = read(small(data=json.dumps(given), model=model))
     assert {key: spec.data[key] for key in given} == given
@@ -1074,6 +1076,7 @@ def test_a_spec_is_read_back_in_words():
     text = BASE + "  schedule: [constant, {name: cosine, final: {min: 0, max: 1, points: 2}}]\n"
     assert describe(read(text + "seeds: 2\n")) == (
         "Run 'digits' trains mlp on digits, budget 5ep a trial. "
+        "Validation: a share of 0.2, 359 of 1,797 samples. "
         "It searches batch_size (32, 64); label_smoothing (0 to 0.2, 3 points); "
         "schedule (constant, cosine (with its final)). "
         "The grid has 18 points. A point is 2 trials (2 seeds). "
@@ -1092,6 +1095,13 @@ def test_a_spec_is_read_back_in_words():
         (small("budget: {min: 1ep, max: 2ep}"), "A trial takes 45 to 90 steps"),
         (small(data="{name: digits, validation: {folds: 5}}"), "A point is 5 trials (5 folds)"),
         (small(data="{class_path: a.b}"), "the task's usual metric"),
+        (
+            small(data="{class_path: a.b, test: 0.1}"),
+            "Validation: the data's own validation part if they bring one, else a share of 0.2; "
+            "test: a share of 0.1.",
+        ),
+        (small(data="{name: npz, source: a.npz, validation: source}"), "n: the data's own part."),
+        (small(data="{name: csv, source: a.csv, target: y}"), "Validation: a share of 0.2."),
         (small(data="{class_path: a.b}"), "are known when the data load"),
         (small(data="diabetes"), "compared by validation loss"),
     ],

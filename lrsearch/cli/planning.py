@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lrsearch.report.text import count, format_params
-from lrsearch.spec.model import Spec, flatten, steps_of
+from lrsearch.spec.model import Spec, flatten, settle_data, steps_of
 from lrsearch.store import History, read
 from lrsearch.trial import Config, Facts, Trial
 from lrsearch.tuner.ledger import Ledger, content_of, settle
@@ -18,6 +18,7 @@ def show_plan(
     spec: Spec, strategy: str, facts: Facts, folder: Path, *, retry_failed: bool = False
 ) -> None:
     """Print the points the strategy would train next, and how long a trial is."""
+    spec = settle_data(spec, facts.settled)
     history = read(folder) if (folder / "run.json").exists() else History()
     ledger = Ledger(spec, content_of(settle(facts, history)), history)
     ledger.refuse_stranger()

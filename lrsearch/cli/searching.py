@@ -202,7 +202,7 @@ def _search(
                 first = f"looking at the {spec.own.kind}"
             progress.note(f"starting {workers_used}, {first}")
             facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
-            for note in facts.notes:
+            for note in filter(None, (facts.data, *facts.notes)):
                 progress.note(note)
             if requirement is not None:
                 check_metric(requirement, spec, facts.task)

@@ -16,7 +16,7 @@ from lrsearch.report.text import count
 from lrsearch.report.view import RunView, build_view
 from lrsearch.space import Choice, Float, parameters
 from lrsearch.spec.document import Document, read_document
-from lrsearch.spec.model import Spec
+from lrsearch.spec.model import Spec, settle_data
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.store import History, is_locked, newest, read
 from lrsearch.trial import Plan
@@ -76,8 +76,8 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
     session = history.sessions[-1]
     stored = session["spec"]
     document = Document(stored["source"], stored["document"])
-    spec = validate(document, Path(stored["folder"]), "")
     facts = session["facts"]
+    spec = settle_data(validate(document, Path(stored["folder"]), ""), facts.get("settled") or {})
     content = Content(facts["task"], facts["data_hash"], facts["source_hashes"])
     return StoredRun(folder, spec, history, Ledger(spec, content, history))
 
@@ -106,6 +106,7 @@ def view_run(run: StoredRun) -> RunView:
         wall_seconds=history.seconds or None,
         warnings=warnings,
         plans=_plans(run),
+        data=str(history.sessions[-1]["facts"].get("data", "")),
     )
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"

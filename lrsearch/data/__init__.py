@@ -3,5 +3,17 @@
 from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.sources import load
 from lrsearch.data.splits import Loaded, Splits, folds, split, take
+from lrsearch.data.understood import describe, find_validation
 
-__all__ = ["Loaded", "Portion", "Raw", "Splits", "folds", "load", "split", "take"]
+__all__ = [
+    "Loaded",
+    "Portion",
+    "Raw",
+    "Splits",
+    "describe",
+    "find_validation",
+    "folds",
+    "load",
+    "split",
+    "take",
+]

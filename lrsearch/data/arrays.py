@@ -3,59 +3,132 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from lrsearch.data.precision import keep_exact
 from lrsearch.data.raw import Portion, Raw
-from lrsearch.data.tables import Array
+from lrsearch.data.subset import choose, describe_choice
+from lrsearch.data.tables import MOST_EXACT, Array, doubt_classes, show_labels
 from lrsearch.errors import DataError
 
 
-def check_arrays(place: str, arrays: Mapping[str, Array], samples: int | None) -> Raw:
-    """Arrays named x, y or x_train, y_train (and x_test, y_test) as a Raw."""
-    names = ("x_train", "y_train") if "x_train" in arrays else ("x", "y")
-    x_names = [name for name in (names[0], "x_test") if name in arrays]
-    y_names = [name for name in (names[1], "y_test") if name in arrays]
-    inputs = [read_inputs(place, name, arrays[name]) for name in x_names]
-    for x_name, y_name in zip(x_names, y_names, strict=True):
-        left, right = arrays[x_name], arrays[y_name]
-        if right.ndim == 0 or len(left) != len(right):
-            count = len(right) if right.ndim else "no"
+class Named(NamedTuple):
+    """The arrays of a part, and what the source calls them."""
+
+    x_name: str
+    x: Array
+    y_name: str
+    y: Array
+
+
+ENDS = ("", "_held", "_tested")
+"""Of the names that the parts' arrays are hashed by."""
+
+
+def check_arrays(
+    place: str,
+    parts: Sequence[Named],
+    samples: int | None = None,
+    *,
+    task: str | None = None,
+    shuffle: bool = False,
+    images: bool | None = None,
+) -> Raw:
+    """The Raw of parts: training, held out, test, as far as there are.
+
+    `task` is what the spec says the targets are (None: what they look like), `images` as in
+    `read_inputs`. `samples` of the first part are
+    taken, the first or, with `shuffle`, drawn. Raises DataError for what does not fit together.
+    """
+    first, *others = parts
+    inputs = [read_inputs(place, part.x_name, part.x, images=images) for part in parts]
+    for part in parts:
+        if part.y.ndim == 0 or len(part.x) != len(part.y):
+            count = len(part.y) if part.y.ndim else "no"
             raise DataError(
-                f"{x_name} has {len(left)} samples, {y_name} {count} targets", where=place
+                f"{part.x_name} has {len(part.x)} samples, {part.y_name} {count} targets",
+                where=place,
             )
-    if len(inputs) == 2 and inputs[0].shape[1:] != inputs[1].shape[1:]:
-        raise DataError(
-            f"samples of {x_names[0]} have shape {inputs[0].shape[1:]}, "
-            f"those of x_test {inputs[1].shape[1:]}",
-            where=place,
-        )
-    targets, labels = read_targets(place, {name: arrays[name] for name in y_names})
-    data_hash = digest(
-        dict(zip(("x", "x_held"), inputs, strict=False))
-        | dict(zip(("y", "y_held"), targets, strict=False))
-    )
-    x, y = inputs[0], targets[0]
+    for part, x in zip(others, inputs[1:], strict=True):
+        if x.shape[1:] != inputs[0].shape[1:]:
+            raise DataError(
+                f"samples of {first.x_name} have shape {inputs[0].shape[1:]}, "
+                f"those of {part.x_name} {x.shape[1:]}",
+                where=place,
+            )
+    targets, labels = read_targets(place, {part.y_name: part.y for part in parts}, task)
+    hashed = {f"x{end}": each for end, each in zip(ENDS, inputs, strict=False)}
+    hashed |= {f"y{end}": each for end, each in zip(ENDS, targets, strict=False)}
+    lost, exact = keep_exact([part.x for part in parts], inputs)
+    notes = []
+    if task is None and first.y.dtype.kind in "iu":
+        notes += doubt_classes(f"{first.y_name} holds", len(labels))
+    found = task or ("classification" if labels else "regression")
+    if found == "own" and labels:
+        notes.append(f"{first.y_name} is text, numbered from 0: {show_labels(labels)}")
+    labels = labels if found == "classification" else ()
+    whole, y = len(inputs[0]), targets[0]
+    index = np.arange(whole)
+    taken = ""
     if samples is not None:
-        if samples > len(x):
-            raise DataError(f"samples is {samples}, {x_names[0]} has {len(x)}", where=place)
-        x, y = x[:samples], y[:samples]
-    task = "classification" if labels else "regression"
-    if labels and np.all(y == y[0]):
+        if samples > whole:
+            raise DataError(f"samples is {samples}, {first.x_name} has {whole}", where=place)
+        index = choose(y, found, samples, shuffle=shuffle)
+        taken, told = describe_choice(y, found, index, len(labels), shuffle=shuffle)
+        notes += told
+        inputs[0], targets[0] = inputs[0][index], y[index]
+    if labels and np.all(targets[0] == targets[0][0]):
+        cut = samples is not None and not shuffle
         raise DataError(
-            f"{y_names[0]} holds one class only ({labels[int(y[0])]})"
-            + (f" in its first {samples} samples" if samples is not None else ""),
+            f"{first.y_name} holds one class only ({labels[int(targets[0][0])]})"
+            + (f" in its first {samples} samples" if cut else ""),
             where=place,
+            hint="shuffle: true under data has them drawn from all samples"
+            if cut
+            else "if they are no classes, write task: regression, or own, under data",
         )
-    held = Portion(inputs[1], targets[1]) if len(inputs) == 2 else None
-    outputs = len(labels) if labels else int(y.shape[1])
-    return Raw(place, x, y, held, task, outputs, labels, data_hash)
+    portions = [Portion(x, y) for x, y in zip(inputs, targets, strict=True)]
+    if exact:
+        exact[0] = exact[0][index]
+        portions = [
+            Portion(part.x, part.y, exact=each) for part, each in zip(portions, exact, strict=True)
+        ]
+    train, held, tested, *_ = (*portions, None, None)
+    assert train is not None and train.y is not None
+    outputs = {"classification": len(labels), "own": 0}.get(found)
+    return Raw(
+        place,
+        train.x,
+        train.y,
+        held,
+        found,
+        int(train.y.shape[1]) if outputs is None else outputs,
+        labels,
+        join_digests(digest(hashed), exact),
+        notes=tuple(notes),
+        tested=tested,
+        exact=train.exact,
+        lost=tuple(f"{first.x_name}{each}" for each in lost),
+        taken=taken,
+        images=became_images(first.x, inputs[0]),
+    )
 
 
-def read_inputs(place: str, name: str, x: Array) -> Array:
-    """Inputs in float32, images of bytes between 0 and 1, channels first. Raises DataError for
-    what is no array of finite numbers, a sample an entry."""
+def became_images(given: Array, x: Array) -> bool | None:
+    """Whether numbers of two dimensions a sample became images; None for all else, bytes, too."""
+    return x.ndim == 4 if given.ndim == 3 and given.dtype != np.uint8 else None
+
+
+def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) -> Array:
+    """Inputs in float32; bytes of images between 0 and 1, channels first.
+
+    Images are bytes of two dimensions a sample, or more, other numbers with `images`, and nothing
+    where that is False; those of [height, width] get a channel axis. Raises DataError for what is
+    no array of finite numbers, a sample an entry.
+    """
     if x.dtype.kind not in "fiub":
         raise DataError(f"{name} holds {x.dtype}, not numbers", where=place)
     if x.ndim < 2:
@@ -64,35 +137,54 @@ def read_inputs(place: str, name: str, x: Array) -> Array:
         )
     if x.size == 0:
         raise DataError(f"{name} is empty: its shape is {x.shape}", where=place)
-    if x.ndim == 4 and x.shape[3] in (1, 3, 4) and min(x.shape[1:3]) > 4:
+    if images is not False and x.ndim == 4 and x.shape[3] in (1, 3, 4) and min(x.shape[1:3]) > 4:
         raise DataError(
             f"{name} has shape {x.shape}, which reads as images of {x.shape[1]} channels",
             where=place,
-            hint="channels come first: transpose (N, H, W, C) to (N, C, H, W)",
+            hint="channels come first: transpose (N, H, W, C) to (N, C, H, W); of what are no "
+            "images write images: false under data",
         )
-    images = x.dtype == np.uint8 and x.ndim > 2
+    scaled = x.dtype == np.uint8 and x.ndim > 2 and images is not False
     with np.errstate(over="ignore"):
         x = np.ascontiguousarray(x, dtype=np.float32)
-    if images:
+    if scaled:
         x = x / np.float32(255)
     if not np.isfinite(x).all():
         raise DataError(f"{name} holds values that are not finite (NaN or infinity)", where=place)
-    return x[:, np.newaxis] if x.ndim == 3 else x
+    return x[:, np.newaxis] if x.ndim == 3 and (images or scaled) else x
 
 
-def read_targets(place: str, arrays: Mapping[str, Array]) -> tuple[list[Array], tuple[str, ...]]:
-    """The targets in their final form, and the names of the classes (none for regression)."""
-    kinds = {"i": "classes", "u": "classes", "b": "classes", "U": "text", "S": "bytes", "f": "f"}
+KINDS = {"b": "booleans", "i": "classes", "u": "classes", "U": "text", "S": "bytes", "f": "f"}
+"""What targets of numpy's kinds of types are."""
+
+
+def read_targets(
+    place: str, arrays: Mapping[str, Array], task: str | None = None
+) -> tuple[list[Array], tuple[str, ...]]:
+    """The targets in their final form, and the names of the classes (none for numbers).
+
+    Of a classification int64 [samples], numbered in their order over all arrays; of a regression
+    float64 [samples, targets]. Where `task` is own numbers stay what they are, in float32, int64
+    or bool, and text is numbered. Raises DataError for targets that are not of the task, of
+    several kinds, or that such a type cannot hold.
+    """
     for name, y in arrays.items():
-        if y.dtype.kind not in kinds:
+        if y.dtype.kind not in KINDS:
             raise DataError(
                 f"{name} holds {y.dtype}; classes are integers or text, targets numbers",
                 where=place,
             )
-    if len({kinds[y.dtype.kind] for y in arrays.values()}) > 1:
+        _check_task(place, task, y)
+    kinds = {KINDS[y.dtype.kind] for y in arrays.values()}
+    if kinds == {"booleans", "classes"} and all(np.isin(y, (0, 1)).all() for y in arrays.values()):
+        kinds = {"classes"}  # Written in two ways.
+    numbers = kinds <= {"booleans", "classes", "f"}
+    if len(kinds) > 1 and not (numbers and task == "regression"):
         listed = ", ".join(f"{name} {y.dtype}" for name, y in arrays.items())
         raise DataError(f"the targets are of different kinds: {listed}", where=place)
-    if next(iter(arrays.values())).dtype.kind == "f":
+    if task == "own" and numbers:
+        return [plain_type(place, name, y) for name, y in arrays.items()], ()
+    if task == "regression" or (task is None and kinds == {"f"}):
         return [_continuous(place, name, y) for name, y in arrays.items()], ()
     flat = []
     for name, y in arrays.items():
@@ -102,13 +194,52 @@ def read_targets(place: str, arrays: Mapping[str, Array]) -> tuple[list[Array], 
                 where=place,
             )
         flat.append(y.reshape(-1))
-    classes, numbered = np.unique(np.concatenate(flat), return_inverse=True)
+    classes, numbered = np.unique(_concatenate(flat), return_inverse=True)
     labels = tuple(
         label.decode(errors="replace") if isinstance(label, bytes) else str(label)
         for label in classes.tolist()
     )
     cuts = np.cumsum([len(y) for y in flat])[:-1]
-    return np.split(numbered.astype(np.int64), cuts), labels
+    return np.split(numbered.reshape(-1).astype(np.int64), cuts), labels
+
+
+def _check_task(place: str, task: str | None, y: Array) -> None:
+    """Raises DataError where targets are not of the kind that the spec says."""
+    if task == "classification" and not (y.dtype.kind != "f" or _is_whole(y)):
+        needed = "classes are whole numbers or text"
+    elif task == "regression" and y.dtype.kind not in "iubf":
+        needed = "numbers are needed"
+    else:
+        return
+    message = f"data.task is {task}, and the targets are {y.dtype}: {needed}"
+    raise DataError(message, where=place)
+
+
+def _is_whole(y: Array) -> bool:
+    """Whether numbers are whole, and told apart exactly."""
+    return bool((np.abs(y) < MOST_EXACT).all() and (y == np.round(y)).all())
+
+
+def _concatenate(flat: Sequence[Array]) -> Array:
+    """Classes of several arrays in one, none of which becomes another's on the way."""
+    flat = [y.astype(np.int64) if y.dtype.kind == "f" else y for y in flat]
+    joined = np.concatenate(flat)
+    if joined.dtype.kind == "f":  # As numpy makes of int64 beside uint64.
+        return np.concatenate([y.astype(object) for y in flat])
+    return joined
+
+
+def plain_type(place: str, name: str, array: Array) -> Array:
+    """Numbers in float32, int64 or bool, of any shape. Raises DataError for numbers that such a
+    type cannot hold."""
+    kinds: dict[str, Any] = {"f": np.float32, "b": np.bool_}
+    if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
+        raise DataError(f"{name} holds {array.max()}, which is too large for int64", where=place)
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(array, dtype=kinds.get(array.dtype.kind, np.int64))
+    if found.dtype.kind == "f" and not np.isfinite(found).all():
+        raise DataError(f"{name} holds values that are not finite (NaN or infinity)", where=place)
+    return found
 
 
 def _continuous(place: str, name: str, y: Array) -> Array:
@@ -116,10 +247,25 @@ def _continuous(place: str, name: str, y: Array) -> Array:
         raise DataError(
             f"{name} has shape {y.shape}; (samples,) or (samples, targets) is needed", where=place
         )
-    y = np.ascontiguousarray(y, dtype=np.float64).reshape(len(y), -1)
-    if not np.isfinite(y).all():
+    numbers = np.ascontiguousarray(y, dtype=np.float64).reshape(len(y), -1)
+    if not np.isfinite(numbers).all():
         raise DataError(f"{name} holds values that are not finite (NaN or infinity)", where=place)
-    return y
+    if y.dtype.kind in "iu" and np.abs(numbers).max() >= MOST_EXACT:
+        raise DataError(
+            f"{name} holds whole numbers from 2**53 on, which are not told apart exactly",
+            where=place,
+            hint="take an offset off them",
+        )
+    return numbers
+
+
+def join_digests(data_hash: str, exact: Sequence[Array]) -> str:
+    """The hash of data, and behind a + that of their inputs' digits that float32 has not."""
+    if not exact:
+        return data_hash
+    return (
+        f"{data_hash}+{digest({f'x{end}': each for end, each in zip(ENDS, exact, strict=False)})}"
+    )
 
 
 def digest(arrays: Mapping[str, Array]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lrsearch.data.precision import VERY_FAR, find_far
 from lrsearch.data.tables import Array, Table
 
 
@@ -24,6 +25,9 @@ def encode(table: Table, rows: Array, *, standardize: bool) -> Array:
     if count:
         numbers = table.numbers
         if standardize:
+            far = find_far(numbers, VERY_FAR)
+            if far.any():  # Counted from a row of its own on their mean is exact again.
+                numbers = np.where(far, numbers - numbers[rows[0]], numbers)
             numbers = StandardScaler().fit(numbers[rows]).transform(numbers)
         x[:, :count] = numbers
     if widths:

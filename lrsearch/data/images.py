@@ -25,7 +25,7 @@ SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", 
 """Endings of files that are taken for images, in lower case."""
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 """What Pillow may find in them: nothing that would start another program, as EPS does."""
-VALIDATION = ("val", "validation", "valid")
+VALIDATION = ("val", "validation", "valid", "dev")
 SPLITS = ("train", *VALIDATION, "test")
 """Names of folders that hold the class folders of a split."""
 
@@ -39,14 +39,17 @@ _EXPECTED = "one folder per class is expected, such as photos/cat/1.png and phot
 class Images:
     """Decoded images. `train`, and `held` and `tested` where the folder brings them, are uint8
     [samples, channels, height, width] and int64 [samples] into `labels`, the sorted names of the
-    class folders. `held` is the validation split, or the only other one there is. `notes` are
-    for the person."""
+    class folders. `held` is the validation split, or the only other one there is; `names` are
+    those of these two, `taken` says which of the training images they are, where not all. `notes`
+    are for the user."""
 
     train: Pair
     held: Pair | None
     tested: Pair | None
     labels: tuple[str, ...]
     notes: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    taken: str = ""
 
     def parts(self) -> list[Pair]:
         """What there is of train, held and tested, in this order."""
@@ -95,8 +98,11 @@ def read_images(
         pairs.append((pixels[start:stop], np.array([code for _, code in part], np.int64)))
         start = stop
     held, tested, *_ = (*pairs[1:], None, None)
-    notes = _describe(splits, chosen, pixels.shape, size, resize, labels)
-    return Images(pairs[0], held, tested, tuple(map(_shown, labels)), notes)
+    notes = _describe(splits, size, resize)
+    whole = sum(map(len, splits[0].classes.values()))
+    taken = "" if len(chosen[0]) == whole else f"of {whole:,}, as many of each class as there are"
+    names = tuple(split.name for split in splits[1:])
+    return Images(pairs[0], held, tested, tuple(map(_shown, labels)), notes, names, taken)
 
 
 def scale(pixels: Array) -> Array:
@@ -494,31 +500,11 @@ def _memory() -> int:
 # what is said
 
 
-def _describe(
-    splits: Sequence[_Split],
-    chosen: Sequence[Sequence[object]],
-    shape: tuple[int, ...],
-    size: Sequence[int] | None,
-    resize: str,
-    labels: Sequence[str],
-) -> tuple[str, ...]:
-    whole = sum(map(len, splits[0].classes.values()))
-    count = f"{whole:,}" if len(chosen[0]) == whole else f"{len(chosen[0]):,} of {whole:,}"
-    made = "" if size is None else f" ({'cropped' if resize == 'crop' else 'stretched'} to size)"
-    measure = "x".join(map(str, shape[1:]))
-    notes = [f"{count} images of {len(labels)} classes, each {measure}{made}"]
-    if len(splits) > 1:
-        parts = [
-            f"{len(part):,} in {split.name}/" for split, part in zip(splits, chosen, strict=True)
-        ]
-        uses = {
-            split.name: "test" if split.name == "test" and len(splits) == 3 else "validation"
-            for split in splits[1:]
-        }
-        told = [f"{use}: source takes {name}/" for name, use in uses.items()]
-        if len(splits) == 2:
-            told = [f"validation: source or test: source takes {splits[1].name}/"]
-        notes.append(f"{', '.join(parts)}; {', '.join(told)}")
+def _describe(splits: Sequence[_Split], size: Sequence[int] | None, resize: str) -> tuple[str, ...]:
+    notes = []
+    if size is not None:
+        made = "cropped" if resize == "crop" else "stretched"
+        notes.append(f"images are {made} to {size[0]}x{size[1]}")
     ignored = [name for split in splits for name in split.ignored]
     if ignored:
         many = "s that are no images" if len(ignored) > 1 else " that is no image"

@@ -8,29 +8,62 @@ from typing import Any
 
 import numpy as np
 
-from lrsearch.data.arrays import check_arrays, digest, read_inputs, read_targets
+from lrsearch.data.arrays import (
+    Named,
+    became_images,
+    check_arrays,
+    digest,
+    join_digests,
+    plain_type,
+    read_inputs,
+    read_targets,
+)
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.noise import get_states, set_states
 from lrsearch.data.parts import Part, Stream, Typed, divide, map_part, plain, read_at, stack
+from lrsearch.data.precision import keep_exact
 from lrsearch.data.raw import Portion, Raw
-from lrsearch.data.tables import Array
+from lrsearch.data.tables import Array, doubt_classes, show_labels
 from lrsearch.data.trees import Tree, count, leaves, map_tree, replace_leaves
 from lrsearch.errors import DataError
 
 NAMES = ("train", "validation", "test")
+
+RETURNED = ("the second returned", "the third returned")
+"""What the parts behind the first are called."""
 
 FINGERPRINTS = 64
 """Samples of a stream that its hash is made of, spread over the whole."""
 
 
 def check_parts(
-    place: str, parts: Sequence[Part | Stream], task: str | None, classes: int | None
+    place: str,
+    parts: Sequence[Part | Stream],
+    task: str | None,
+    classes: int | None,
+    *,
+    images: bool | None = None,
 ) -> Raw:
     """The Raw of parts: training, validation and test, as far as there are.
 
     `task` is what the spec says the targets are (None: what they look like), `classes` how many it
-    says there are. Raises DataError for what does not fit together.
+    says there are, `images` as in `read_inputs`. Raises DataError for what does not fit together.
     """
+    names = NAMES if len(parts) > 1 else ("",)
+    for name, part in zip(names, parts, strict=False):
+        if isinstance(part, Part):
+            _check_third(place, name, part)
+    raw = _check(place, parts, task, classes, images)
+    return dataclasses.replace(raw, names=RETURNED[: len(parts) - 1], validates=len(parts) > 1)
+
+
+def _check(
+    place: str,
+    parts: Sequence[Part | Stream],
+    task: str | None,
+    classes: int | None,
+    images: bool | None,
+) -> Raw:
     if any(isinstance(part, Stream) for part in parts):
         # One that could be kept in memory, as a validation split often can, goes along.
         return _check_streams(place, [_as_stream(part) for part in parts], task, classes)
@@ -39,15 +72,37 @@ def check_parts(
         message = "the classes of what fits into memory are counted: leave out data.classes"
         raise DataError(message, where=place)
     if len(arrays) < 3 and all(map(_is_regular, arrays)) and task != "own":
-        for part in arrays:
-            _check_task(place, task, plain(part.y))
-        suffixes = ("_train", "_test") if len(arrays) == 2 else ("",)
-        given: dict[str, Array] = {}
-        for suffix, part in zip(suffixes, arrays, strict=True):
-            given |= {f"x{suffix}": plain(part.x), f"y{suffix}": _as_task(plain(part.y), task)}
-        raw = check_arrays(place, given, None)
-        return _keep_given(raw, [plain(part.y) for part in arrays])
-    return _check_trees(place, arrays, task)
+        ends = ("_train", "_validation") if len(arrays) == 2 else ("",)
+        given = [
+            Named(f"x{end}", plain(part.x), f"y{end}", plain(part.y))
+            for end, part in zip(ends, arrays, strict=True)
+        ]
+        raw = check_arrays(place, given, task=task, images=images)
+        return _keep_given(raw, [part.y for part in given])
+    return _check_trees(place, arrays, task, images)
+
+
+def _check_third(place: str, name: str, part: Part) -> None:
+    """Raises DataError for the third of a tuple that is taken for weights and reads as an index,
+    or as anything else that whole numbers say of samples."""
+    if part.weight is None or part.names is not None:
+        return
+    third = plain(part.weight)
+    if not isinstance(third, np.ndarray) or third.dtype.kind not in "iubf" or not third.size:
+        return
+    counted = third.size == len(third) > 2 and np.array_equal(
+        np.sort(third.reshape(-1)), np.arange(len(third)) + third.min()
+    )
+    if third.dtype.kind == "f" and not counted:
+        return
+    told = f"{third.dtype} from {third.min():g} to {third.max():g}"
+    raise DataError(
+        f"the third of (x, y, ...) would be the samples' weights, and it holds {told}"
+        + (f", in the {name} part" if name else ""),
+        where=place,
+        hint='for weights return a mapping, {"x": x, "labels": y, "weight": weight}; an index is '
+        'left out, (x, y), or for a step of your own {"x": x, "labels": y, "index": index}',
+    )
 
 
 class _Kept:
@@ -69,39 +124,24 @@ def _as_stream(part: Part | Stream) -> Stream:
     return Stream(_Kept(part), reason="as the other part is")
 
 
-def _as_task(y: Array, task: str | None) -> Array:
-    return y.astype(np.float64) if task == "regression" and y.dtype.kind in "iub" else y
-
-
-def _check_task(place: str, task: str | None, y: Array) -> None:
-    """Raises DataError where targets are not of the kind that the spec says."""
-    if task == "classification" and y.dtype.kind not in "iubUS":
-        needed = "classes are whole numbers or text"
-    elif task == "regression" and y.dtype.kind not in "iubf":
-        needed = "numbers are needed"
-    else:
-        return
-    message = f"data.task is {task}, and the targets are {y.dtype}: {needed}"
-    raise DataError(message, where=place)
-
-
 def _given_of(y: Array | None, numbered: Any) -> Array | None:
     """Targets that numbering the classes has changed, as they were."""
     if y is None or y.dtype.kind not in "iub" or numbered.dtype.kind != "i":
         return None
-    return None if np.array_equal(y, numbered) else _plain_type(y)
+    return None if np.array_equal(y, numbered) else y.astype(bool if y.dtype == bool else np.int64)
 
 
 def _keep_given(raw: Raw, ys: Sequence[Array]) -> Raw:
     """With the targets as they were given, which a step sees. They count as data."""
-    portions = [Portion(raw.x, raw.y), *([raw.held] if raw.held is not None else [])]
+    portions = [raw.whole, *([raw.held] if raw.held is not None else [])]
     given = [_given_of(y, part.y) for y, part in zip(ys, portions, strict=True)]
     if all(each is None for each in given):
         return raw
     hashed = {f"given {index}": each for index, each in enumerate(given) if each is not None}
     held = raw.held and dataclasses.replace(raw.held, given=given[1])
-    both = digest(hashed | {"": np.frombuffer(raw.data_hash.encode(), np.uint8)})
-    return dataclasses.replace(raw, given=given[0], held=held, data_hash=both)
+    before, plus, exact = raw.data_hash.partition("+")
+    both = digest(hashed | {"": np.frombuffer(before.encode(), np.uint8)})
+    return dataclasses.replace(raw, given=given[0], held=held, data_hash=both + plus + exact)
 
 
 def _is_regular(part: Part) -> bool:
@@ -122,10 +162,10 @@ def _is_own(y: Array) -> bool:
     return y.ndim > 2 or (y.ndim == 2 and y.dtype.kind in "iub" and y.shape[1] > 1)
 
 
-def _check_trees(place: str, parts: Sequence[Part], task: str | None) -> Raw:
+def _check_trees(place: str, parts: Sequence[Part], task: str | None, images: bool | None) -> Raw:
     names = NAMES[: len(parts)] if len(parts) > 1 else ("",)
     xs = [
-        _read_x(place, f"x_{name}".strip("_"), part)
+        _read_x(place, f"x_{name}".strip("_"), part, images)
         for name, part in zip(names, parts, strict=True)
     ]
     for name, x in zip(names[1:], xs[1:], strict=True):
@@ -143,7 +183,14 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None) -> Raw:
     ]
     for name, x, y, weight in zip(names, xs, ys, weights, strict=True):
         _check_counts(place, name, x, y, weight)
+    asked = task
     task, targets, labels = _read_y(place, dict(zip(names, ys, strict=True)), task)
+    notes: list[str] = []
+    if asked is None and labels and ys[0].dtype.kind in "iu":
+        notes += doubt_classes("the targets are", len(labels))
+    if task == "own" and labels:
+        notes.append(f"the targets are text, numbered from 0: {show_labels(labels)}")
+        labels = ()
     given = [
         _given_of(y, numbered) if labels else None for y, numbered in zip(ys, targets, strict=True)
     ]
@@ -154,11 +201,12 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None) -> Raw:
             where=place,
             hint="if they are no classes, write task: own under data",
         )
+    lost, exact = _keep_exact([part.x for part in parts], xs)
     portions = [
-        Portion(x, y, weight, each)
-        for x, y, weight, each in zip(xs, targets, weights, given, strict=True)
+        Portion(x, y, weight, each, exact[index] if exact else None)
+        for index, (x, y, weight, each) in enumerate(zip(xs, targets, weights, given, strict=True))
     ]
-    first = portions[0]
+    first, lone = portions[0], parts[0].x
     outputs = len(labels)
     if task == "regression" and first.y is not None:
         outputs = int(first.y.shape[1])
@@ -177,12 +225,31 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None) -> Raw:
         task,
         outputs,
         labels,
-        digest(hashed),
+        join_digests(digest(hashed), exact),
+        notes=tuple(notes),
+        exact=first.exact,
+        lost=tuple(lost),
+        images=became_images(lone, first.x) if isinstance(lone, np.ndarray) else None,
         weight=first.weight,
         given=first.given,
         tested=portions[2] if len(portions) > 2 else None,
         form=dataclasses.replace(parts[0], x=None, y=None, weight=None),
     )
+
+
+def _keep_exact(given: Sequence[Tree], xs: Sequence[Tree]) -> tuple[list[str], list[Array]]:
+    """As `precision.keep_exact`, of inputs that may be several arrays: of these, which are not
+    standardized, the names of those alone that lose digits."""
+    if isinstance(xs[0], np.ndarray):
+        lost, exact = keep_exact([plain(each) for each in given], xs)
+        return ([f"x{each}" for each in lost], exact) if xs[0].dtype == np.float32 else ([], [])
+    pairs = zip(leaves(given[0], "x"), leaves(xs[0], "x"), strict=True)
+    return [
+        f"{name}{each}"
+        for (name, array), (_, x) in pairs
+        if x.dtype == np.float32 and x.ndim > 1
+        for each in keep_exact([plain(array)], [x])[0]
+    ], []
 
 
 def _outline(tree: Tree) -> list[tuple[str, tuple[int, ...], str]]:
@@ -198,16 +265,16 @@ def _told(tree: Tree) -> str:
     return ", ".join(f"{name} {each.dtype} {each.shape[1:]}" for name, each in leaves(tree, "x"))
 
 
-def _read_x(place: str, name: str, part: Part) -> Tree:
+def _read_x(place: str, name: str, part: Part, images: bool | None) -> Tree:
     """Inputs: of a lone array of numpy as `read_inputs`, else with the types they have."""
     if isinstance(part.x, np.ndarray):
-        return read_inputs(place, name, part.x)
+        return read_inputs(place, name, part.x, images=images)
     found = []
     for key, each in leaves(part.x, name):
         array = plain(each)
         if array.ndim == 0:
             raise DataError(f"{key} is a single value: one for each sample is needed", where=place)
-        found.append(_read_leaf(place, key, array, image=_is_image(array)))
+        found.append(_read_leaf(place, key, array, image=images is not False and _is_image(array)))
     if not found:
         raise DataError("a mapping without inputs", where=place)
     names = [key for key, _ in leaves(part.x, name)]
@@ -225,16 +292,7 @@ def _read_leaf(place: str, name: str, array: Array, *, image: bool = False) -> A
         raise DataError(f"{name} is empty: its shape is {array.shape}", where=place)
     if image:
         return np.ascontiguousarray(array, np.float32) / np.float32(255)
-    array = _plain_type(array)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise DataError(f"{name} holds values that are not finite (NaN or infinity)", where=place)
-    return array
-
-
-def _plain_type(array: Array) -> Array:
-    kinds: dict[str, Any] = {"f": np.float32, "b": np.bool_}
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype=kinds.get(array.dtype.kind, np.int64))
+    return plain_type(place, name, array)
 
 
 def _read_weight(place: str, name: str, weight: Array | None) -> Array | None:
@@ -281,14 +339,12 @@ def _read_y(
     trees = [y for y in every if not isinstance(y, np.ndarray)]
     if task is None and (trees or any(map(_is_own, every))):
         task = "own"
-    if task == "own":
+    if task == "own" and trees:
         return task, [_own_targets(place, name, y) for name, y in named.items()], ()
     if trees:
         raise DataError(f"data.task is {task}, and the targets are several arrays", where=place)
-    for y in every:
-        _check_task(place, task, y)
-    targets, labels = read_targets(place, {name: _as_task(y, task) for name, y in named.items()})
-    return "classification" if labels else "regression", list(targets), labels
+    targets, labels = read_targets(place, named, task)
+    return task or ("classification" if labels else "regression"), list(targets), labels
 
 
 def _own_targets(place: str, name: str, y: Tree) -> Tree:
@@ -305,6 +361,7 @@ def _check_streams(
     or the spec says, its hash from some of the samples."""
     first = streams[0]
     batch = _first_batch(place, first)
+    _check_third(place, "", batch)
     x, y, weight = (
         _read_batch(place, name, each)
         for name, each in (("x", batch.x), ("y", batch.y), ("weight", batch.weight))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch import catalogue
-from lrsearch.data.arrays import check_arrays, digest
+from lrsearch.data.arrays import Named, check_arrays, digest
 from lrsearch.data.delimited import read_csv
 from lrsearch.data.encoding import encode
 from lrsearch.data.images import Images, folder_stamp, read_images, scale
@@ -22,10 +23,15 @@ from lrsearch.data.imported import check_parts
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.parquet import read_parquet
 from lrsearch.data.parts import Part, Stream, read_parts
+from lrsearch.data.precision import VERY_FAR, find_far
 from lrsearch.data.raw import Portion, Raw
-from lrsearch.data.tables import Array, Table, first_rows
+from lrsearch.data.subset import choose, describe_choice
+from lrsearch.data.tables import Array, Table, show_labels, take_rows
 from lrsearch.data.text import Windows, read_text
 from lrsearch.errors import DataError, LrsearchError, suggest
+
+_Asked = tuple[bool, bool | None]
+"""Whether a validation part is wanted, and whether numbers of two dimensions are images."""
 
 Resolver = Callable[[str], Callable[..., Any]]
 """Gives the function a class path names; importing is the caller's business."""
@@ -36,22 +42,32 @@ def load(config: Mapping[str, Any], *, resolver: Resolver) -> Raw:
 
     Unsigned bytes with at least two dimensions per sample are images and scaled to 0..1; images
     of [height, width] get a channel axis; channels come first. Integer, boolean or text targets
-    are classes (numbered in sorted order), floating ones regression targets. Raises DataError
-    naming the source and what is wrong with it.
+    are classes (numbered in sorted order), floating ones regression targets, unless `task` says
+    otherwise. A validation part that a NumPy archive holds beside its others is read where
+    `validation` may be it. Raises DataError naming the source and what is wrong with it.
     """
     global _last
     own = {name: config[name] for name in sorted(config) if name not in _SPLITTING}
     function = resolver(own["class_path"]) if "class_path" in own else None
     stamp = _stamp(Path(own["source"])) if "source" in own else ""
-    key = (json.dumps(own), stamp, function)
-    if _last is None or _last[0] != key:
+    key = (json.dumps({**own, "images": None}), stamp, function)
+    validated = own.get("name") == "npz" and config.get("validation") in (None, "source")
+    asked = (validated, own.get("images"))
+    if _last is None or _last[0] != key or not _serves(_last[2], _last[1], asked):
         _last = None  # Two large data sets need not fit side by side.
-        _last = (key, _read(own, function))
-    return _last[1]
+        _last = (key, asked, _read(own, function, validated))
+    return _last[2]
+
+
+def _serves(raw: Raw, before: _Asked, asked: _Asked) -> bool:
+    """Whether what was read when this was asked for before is what would be read now: there may be
+    no such part, and what was left open may have come to the same."""
+    part = before[0] == asked[0] or not (asked[0] or raw.validates)
+    return part and (before[1] == asked[1] or raw.images == asked[1])
 
 
 _SPLITTING = frozenset((*catalogue.SPLITTING, "validation", "test", "transforms"))
-_last: tuple[object, Raw] | None = None
+_last: tuple[object, _Asked, Raw] | None = None
 
 
 def _stamp(path: Path) -> str:
@@ -65,44 +81,85 @@ def _stamp(path: Path) -> str:
     return f"{status.st_mtime_ns} {status.st_size}"
 
 
-def _read(own: Mapping[str, Any], function: Callable[..., Any] | None) -> Raw:
+def _read(own: Mapping[str, Any], function: Callable[..., Any] | None, validated: bool) -> Raw:
+    task, samples = own.get("task"), own.get("samples")
     if function is not None:
         place = own["class_path"]
         parts = _call(place, function, own.get("init_args") or {})
-        return check_parts(place, parts, own.get("task"), own.get("classes"))
+        return check_parts(place, parts, task, own.get("classes"), images=own.get("images"))
     name = own["name"]
     if name not in SOURCES:
         raise DataError(f"unknown data '{name}'", hint=suggest(name, SOURCES))
-    arguments = {key: value for key, value in own.items() if key not in ("name", "samples")}
+    passed = catalogue.DATA[name].parameters.keys() - {"samples", "shuffle", "task", "images"}
+    arguments = {key: value for key, value in own.items() if key in passed}
     place = str(own.get("source", name))
+    shuffle = bool(own.get("shuffle"))
     if name == "images":
-        arguments["samples"] = own.get("samples")  # It reads no more of them than these.
+        arguments["samples"] = samples  # It reads no more of them than these.
+    elif name in ("csv", "parquet"):
+        arguments["task"] = task
+    elif name == "npz":
+        arguments["validated"] = validated
     found = SOURCES[name](**arguments)
     if isinstance(found, Table):
-        return _tabular(place, found, own.get("samples"))
+        return _tabular(place, found, task, samples, shuffle=shuffle)
     if isinstance(found, Windows):
-        return _windowed(place, found, own.get("samples"))
+        return _windowed(place, found, samples)
     if isinstance(found, Images):
-        return _pictured(place, found)
-    return check_arrays(place, found, own.get("samples"))
+        return _pictured(place, found, task)
+    if name != "npz":
+        return check_arrays(place, [Named("x", found["x"], "y", found["y"])], task=task)
+    return _archived(place, found, own)
 
 
-def _tabular(place: str, table: Table, samples: int | None) -> Raw:
+def _archived(place: str, arrays: Mapping[str, Array], own: Mapping[str, Any]) -> Raw:
+    """A NumPy archive's parts. Arrays (N, H, W) are images of one channel, unless told not to."""
+    ends = [end for end in ("_train", "", *VALIDATION, "_test") if f"x{end}" in arrays]
+    parts = [Named(f"x{end}", arrays[f"x{end}"], f"y{end}", arrays[f"y{end}"]) for end in ends]
+    raw = check_arrays(
+        place,
+        parts,
+        own.get("samples"),
+        task=own.get("task"),
+        shuffle=bool(own.get("shuffle")),
+        images=own.get("images") is not False,
+    )
+    names = tuple(part.x_name for part in parts[1:])
+    return replace(raw, names=names, validates=any(end in VALIDATION for end in ends))
+
+
+def _tabular(
+    place: str, table: Table, task: str | None, samples: int | None, *, shuffle: bool
+) -> Raw:
     data_hash = table.digest()
+    found = task or ("classification" if table.labels else "regression")
+    notes, taken = table.notes, ""
     if samples is not None:
-        table = first_rows(table, samples, place)
-    labels = table.labels
+        if samples > len(table.y):
+            message = f"samples is {samples}, the table has {len(table.y)} rows"
+            raise DataError(message, where=place)
+        index = choose(table.y, found, samples, shuffle=shuffle)
+        taken, told = describe_choice(table.y, found, index, len(table.labels), shuffle=shuffle)
+        notes += tuple(told)
+        rows = "" if shuffle else f" in its first {samples} rows"
+        table = take_rows(table, index, place, rows)
+    labels = table.labels if found == "classification" else ()
+    lost = find_far(table.numbers)
+    if find_far(table.numbers, VERY_FAR).any():
+        data_hash += "+counted from a row"  # Their mean was not exact before.
     return Raw(
         place,
         encode(table, np.arange(len(table.y)), standardize=False),
         table.y,
         None,
-        "classification" if labels else "regression",
-        len(labels) or 1,
+        found,
+        {"classification": len(labels), "regression": 1}.get(found, 0),
         labels,
         data_hash,
         table,
-        table.notes,
+        notes,
+        lost=tuple(f"'{table.names[0][index]}'" for index in np.flatnonzero(lost)),
+        taken=taken,
     )
 
 
@@ -118,23 +175,30 @@ def _windowed(place: str, text: Windows, samples: int | None) -> Raw:
     return Raw(place, x, y, None, "language", len(labels), labels, data_hash)
 
 
-def _pictured(place: str, images: Images) -> Raw:
+def _pictured(place: str, images: Images, task: str | None) -> Raw:
     """A folder's images, scaled. Only what was read has a hash: `samples` is before it here."""
     arrays = [array for part in images.parts() for array in part]
     data_hash = digest({f"{index}": array for index, array in enumerate(arrays)})
     train, *others = (Portion(scale(x), y) for x, y in images.parts())
     held, tested, *_ = (*others, None, None)
+    notes, labels = images.notes, images.labels
+    if task == "own":
+        notes += (f"the folders are numbered from 0: {show_labels(labels)}",)
+        labels = ()
     return Raw(
         place,
         train.x,
         train.y,
         held,
-        "classification",
-        len(images.labels),
-        images.labels,
+        task or "classification",
+        len(labels),
+        labels,
         data_hash,
-        notes=images.notes,
+        notes=notes,
         tested=tested,
+        names=tuple(f"{name}/" for name in images.names),
+        validates=bool(images.names) and images.names[0] != "test",
+        taken=images.taken,
     )
 
 
@@ -162,7 +226,8 @@ _UNREADABLE = (
 )
 
 
-def _npz(source: str) -> dict[str, Array]:
+def _npz(source: str, validated: bool) -> dict[str, Array]:
+    """The arrays that make data; those of a validation part where it may be `validated` with."""
     try:
         archive = np.load(source, allow_pickle=False)
     except FileNotFoundError:
@@ -172,21 +237,8 @@ def _npz(source: str) -> dict[str, Array]:
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise DataError("a single array, not a NumPy archive (.npz)", where=source)
     with archive:
-        found = archive.files
-        if "x_train" in found or "y_train" in found:
-            wanted = ["x_train", "y_train"]
-            wanted += ["x_test", "y_test"] if {"x_test", "y_test"} & set(found) else []
-        else:
-            wanted = ["x", "y"]
-        missing = [name for name in wanted if name not in found]
-        if missing:
-            raise DataError(
-                f"{' and '.join(missing)} missing; found: {', '.join(found) or 'nothing'}",
-                where=source,
-                hint="an archive holds x_train, y_train and perhaps x_test, y_test, or x and y",
-            )
         arrays = {}
-        for name in wanted:
+        for name in _choose_members(archive.files, source, validated):
             try:
                 array = archive[name]
             except _UNREADABLE as error:
@@ -195,6 +247,34 @@ def _npz(source: str) -> dict[str, Array]:
                 raise DataError(f"{name} is not an array", where=source)
             arrays[name] = array
     return arrays
+
+
+VALIDATION = ("_val", "_valid", "_validation", "_dev")
+"""Endings of the names of a validation part's arrays, x_val and y_val."""
+
+
+def _choose_members(found: Sequence[str], source: str, validated: bool) -> list[str]:
+    """The names of the arrays that make data. Raises DataError where one of a pair is missing."""
+    split = "x_train" in found or "y_train" in found
+    ends = ["_train" if split else ""]
+    named = [end for end in VALIDATION if {f"x{end}", f"y{end}"} & set(found)]
+    validating = named if validated else []
+    if len(validating) > 1:
+        names = " and ".join(f"x{end}" for end in validating)
+        raise DataError(f"there are {names}: which is the validation part?", where=source)
+    ends += validating
+    if split and {"x_test", "y_test"} & set(found):
+        ends.append("_test")
+    wanted = [f"{letter}{end}" for end in ends for letter in "xy"]
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise DataError(
+            f"{' and '.join(missing)} missing; found: {', '.join(found) or 'nothing'}",
+            where=source,
+            hint="an archive holds x_train, y_train and perhaps x_val, y_val, x_test, y_test, "
+            "or x and y",
+        )
+    return wanted
 
 
 SOURCES: dict[str, Callable[..., dict[str, Array] | Table | Windows | Images]] = {

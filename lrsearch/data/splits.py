@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,10 +12,13 @@ import numpy as np
 from lrsearch import catalogue
 from lrsearch.data.encoding import encode
 from lrsearch.data.parts import Stream
+from lrsearch.data.precision import feature_axes
 from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.tables import Array
-from lrsearch.data.trees import map_tree, select
+from lrsearch.data.trees import map_tree
 from lrsearch.errors import DataError
+
+_WHOLE = re.compile(r"-?[0-9]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +63,14 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = 
     """Split a source as its `validation`, `test`, `split_seed` and `standardize` say.
 
     The test split is taken out first, then the fold or the validation split, each shuffled by
-    `split_seed` and stratified for classes; sizes are those of `catalogue.split_sizes`. A
-    source's own held-out part is used only where `validation` or `test` is "source". Standardizing
+    `split_seed` and stratified for classes; sizes are those of `catalogue.split_sizes`. A source's
+    own held-out part is used only where `validation` or `test` is "source". Standardizing
     subtracts the mean and divides by the deviation of the training split, per feature of flat
-    samples and per channel of images; what does not vary is only centred. Of a table it scales
-    the numbers alone, and a category that the training split lacks is all zeros. Text is cut in its
-    order: training, validation, test, each in one piece. `own` leaves the targets of a regression
-    as they were given, for a loss or a step of the user's. Raises DataError where the samples do
-    not suffice.
+    samples and of sequences [time, features], per channel of images; what does not vary is only
+    centred. Of a table it scales the numbers alone, and a category that the training split lacks
+    is all zeros. Text is cut in its order: training, validation, test, each in one piece. `own`
+    leaves the targets of a regression as they were given, for a loss or a step of the user's.
+    Raises DataError where the samples do not suffice.
     """
     if fold not in folds(config):
         raise ValueError(f"fold {fold} is not among {folds(config)}")
@@ -91,15 +95,15 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = 
         rest, chosen = _hold_out(raw, rest, size, "validation", config)
     if raw.streams:
         return _split_streams(raw, config, rest, chosen, tests)
-    whole = Portion(raw.x, raw.y, raw.weight, raw.given)
+    whole = raw.whole if config["standardize"] else replace(raw.whole, exact=None)
     if raw.table is not None:
         whole = replace(whole, x=encode(raw.table, rest, standardize=config["standardize"]))
-    validated = raw.held if chosen is None else _take(whole, chosen)
-    tested = None if tests is None else _take(whole, tests)
+    validated = raw.held if chosen is None else whole.at(chosen)
+    tested = None if tests is None else whole.at(tests)
     if test == "source":
         tested = raw.tested or raw.held
     assert validated is not None
-    parts = [_take(whole, rest), validated] + ([tested] if tested is not None else [])
+    parts = [whole.at(rest), validated] + ([tested] if tested is not None else [])
     scale = None
     if config["standardize"] and raw.table is None:
         parts = _standardize(raw, parts)
@@ -131,18 +135,8 @@ def _check_source(raw: Raw, validation: Any, test: Any) -> None:
 
 def take(raw: Raw, index: Array, *, own: bool = False) -> Portion:
     """Some samples before any split, `own` as in `split`."""
-    part = _take(Portion(raw.x, raw.y, raw.weight, raw.given), index)
+    part = raw.whole.at(index)
     return _as_given(part) if own else part
-
-
-def _take(part: Portion, index: Array) -> Portion:
-    return Portion(
-        select(part.x, index),
-        *(
-            None if each is None else select(each, index)
-            for each in (part.y, part.weight, part.given)
-        ),
-    )
 
 
 def _as_given(part: Portion) -> Portion:
@@ -168,7 +162,7 @@ def _split_streams(
         raise DataError(
             f"it brings its own order ({first.reason}), of which no share can be held out",
             where=raw.name,
-            hint="return a validation part, too, and write validation: source",
+            hint="return a validation part, too",
         )
     parts: list[Loaded | None] = [
         Loaded(first, rest),
@@ -213,7 +207,7 @@ def _hold_out(
 
     if not 0 < size < len(rest):
         raise DataError(f"{name} {config[name]} of {len(raw)} samples is {size}", where=raw.name)
-    y = _stratify(raw, rest, 2, name)
+    y = _stratify(raw, rest, 2, name, config)
     try:
         kept, chosen = train_test_split(
             rest, test_size=size, stratify=y, random_state=config["split_seed"]
@@ -232,14 +226,16 @@ def _take_fold(
 
     if count > len(rest):
         raise DataError(f"{count} folds of {len(rest)} samples", where=raw.name)
-    y = _stratify(raw, rest, count, "validation")
+    y = _stratify(raw, rest, count, "validation", config)
     kind = KFold if y is None else StratifiedKFold
     cut = kind(n_splits=count, shuffle=True, random_state=config["split_seed"])
     kept, chosen = list(cut.split(rest, y))[fold]
     return rest[kept], rest[chosen]
 
 
-def _stratify(raw: Raw, rest: Array, needed: int, name: str) -> Array | None:
+def _stratify(
+    raw: Raw, rest: Array, needed: int, name: str, config: Mapping[str, Any]
+) -> Array | None:
     """The classes to stratify by, each with at least `needed` samples; None where there are none,
     or nobody knows them before they are loaded."""
     if raw.task != "classification" or raw.streams:
@@ -249,10 +245,14 @@ def _stratify(raw: Raw, rest: Array, needed: int, name: str) -> Array | None:
     present, counts = np.unique(y, return_counts=True)
     rarest = int(counts.argmin())
     if counts[rarest] < needed:
+        whole = config.get("task") is None and all(map(_WHOLE.fullmatch, raw.labels))
         raise DataError(
             f"class {raw.labels[int(present[rarest])]} has too few samples for the {name} split: "
             f"{counts[rarest]}, at least {needed} are needed",
             where=raw.name,
+            hint="if the targets are a quantity, write task: regression under data"
+            if whole
+            else "",
         )
     return y
 
@@ -265,13 +265,30 @@ def _standardize(raw: Raw, parts: list[Portion]) -> list[Portion]:
             where=raw.name,
             hint="leave out standardize: the function may do it",
         )
-    axes = (0, *range(2, x.ndim))
+    axes = feature_axes(x.ndim)
+    if parts[0].exact is not None:
+        return _standardize_exact(parts, parts[0].exact, axes)
     mean = x.mean(axis=axes, dtype=np.float64, keepdims=True)
     deviation = x.std(axis=axes, dtype=np.float64, keepdims=True)
     # Rounding leaves a constant column a deviation a little above zero; its range is exactly zero.
     deviation[np.ptp(x, axis=axes, keepdims=True) == 0] = 1.0
     mean, deviation = mean.astype(np.float32), deviation.astype(np.float32)
     return [replace(part, x=(part.x - mean) / deviation) for part in parts]
+
+
+def _standardize_exact(parts: list[Portion], exact: Array, axes: tuple[int, ...]) -> list[Portion]:
+    """By float64, from the inputs as they came. Each feature is counted from its first number on,
+    so that none is too far from zero for its mean and deviation."""
+    first = exact[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(exact.ndim))]
+    x = exact - first
+    mean, deviation = x.mean(axis=axes, keepdims=True), x.std(axis=axes, keepdims=True)
+    deviation[np.ptp(x, axis=axes, keepdims=True) == 0] = 1.0
+    found = []
+    for part in parts:
+        assert part.exact is not None
+        scaled = ((part.exact - first - mean) / deviation).astype(np.float32)
+        found.append(replace(part, x=scaled, exact=None))
+    return found
 
 
 def _scale_targets(parts: list[Portion]) -> tuple[list[Portion], Array]:

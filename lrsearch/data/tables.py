@@ -19,10 +19,12 @@ Place = Callable[[int], str]
 
 MAX_CATEGORIES = 1000
 MAX_NUMBER = float(np.finfo(np.float32).max)
-_MOST_EXACT = 2.0**53
+MOST_EXACT = 2.0**53
 """From here on not every whole number has a float64 of its own."""
-_MANY_CLASSES = 20
+MANY_CLASSES = 20
 """More classes than these in whole numbers may well be a quantity."""
+SHOWN_CLASSES = 8
+"""Classes that are listed one by one."""
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "<na>", "+nan", "-nan"))
 """What stands for no value, in lower case."""
 
@@ -42,8 +44,9 @@ class Table:
     """A table's used columns, every value there.
 
     `numbers` is float64 [rows, columns], `codes` int32 [rows, columns] into the `categories` of
-    each column. `y` is int64 [rows] into `labels`, or float64 [rows, 1] for regression, where
-    there are no labels. `names` are those of the number columns, of the others, and the target's.
+    each column. `y` is int64 [rows] into `labels`, float64 [rows, 1] for regression, where there
+    are no labels, or, where the task is `own`, the target's numbers as they are, int64 or float32
+    [rows]. `names` are those of the number columns, of the others, and the target's.
     """
 
     names: tuple[tuple[str, ...], tuple[str, ...], str]
@@ -63,22 +66,39 @@ class Table:
         return digest.hexdigest()
 
 
-def first_rows(table: Table, count: int, where: str) -> Table:
-    """A table's first rows, its categories and classes kept. Raises DataError where it has
-    fewer, or these have one class only."""
-    rows = len(table.y)
-    if count > rows:
-        raise DataError(f"samples is {count}, the table has {rows} rows", where=where)
-    y = table.y[:count]
-    _check_varied(table.names[2], y, table.labels, where, f" in its first {count} rows")
-    return replace(table, numbers=table.numbers[:count], codes=table.codes[:count], y=y)
+def take_rows(table: Table, index: Array, where: str, rows: str) -> Table:
+    """Some of a table's rows, its categories and classes kept. Raises DataError where these,
+    called `rows`, have one target only."""
+    y = table.y[index]
+    hint = "shuffle: true under data has them drawn from all" if "first" in rows else ""
+    _check_varied(table.names[2], y, table.labels, where, rows, hint)
+    return replace(table, numbers=table.numbers[index], codes=table.codes[index], y=y)
 
 
-def _check_varied(name: str, y: Array, labels: Sequence[str], where: str, rows: str = "") -> None:
+def _check_varied(
+    name: str, y: Array, labels: Sequence[str], where: str, rows: str = "", hint: str = ""
+) -> None:
     """Raises DataError for a target that is the same in all of its rows."""
     if np.all(y == y[0]):
-        what = f"one class only ('{labels[int(y[0])]}')" if labels else f"nothing but {y[0, 0]:g}"
-        raise DataError(f"the target '{name}' holds {what}{rows}", where=where)
+        value = y.reshape(-1)[0]
+        what = f"one class only ('{labels[int(value)]}')" if labels else f"nothing but {value:g}"
+        raise DataError(f"the target '{name}' holds {what}{rows}", where=where, hint=hint)
+
+
+def doubt_classes(what: str, count: int) -> list[str]:
+    """What is to be said where whole numbers became so many classes that they may be a quantity.
+    `what` is such as `y holds`."""
+    if count <= MANY_CLASSES:
+        return []
+    told = f"{what} whole numbers, taken as {count:,} classes"
+    return [f"{told}: for a quantity write task: regression"]
+
+
+def show_labels(labels: Sequence[str]) -> str:
+    """Classes in few words: `cat, dog` or `0 ... 9`."""
+    if len(labels) > SHOWN_CLASSES:
+        return f"{labels[0]} ... {labels[-1]}"
+    return ", ".join(labels)
 
 
 # what is wrong with columns
@@ -231,6 +251,10 @@ def assemble(
         if (values == values[0]).all():
             shown = f"{values[0]:g}" if column.numbers is not None else column.categories[0]
             notes.append(f"column '{column.name}' is the same in every row ({shown})")
+        if column.numbers is not None and (np.abs(column.numbers) >= MOST_EXACT).any():
+            notes.append(
+                f"column '{column.name}' holds numbers from 2**53 on: whole ones are not told apart"
+            )
     numeric = [column for column in columns if column.numbers is not None]
     others = [column for column in columns if column.numbers is None]
     y, labels = _understand(target, whole, task, place)
@@ -242,12 +266,12 @@ def assemble(
         *([f"{len(others) - 8} more of categories"] if len(others) > 8 else []),
     ]
     kind = f"{len(labels)} classes" if labels else "regression"
+    kind = "targets of your own kind" if task == "own" else kind
     notes.insert(0, f"{rows:,} rows: '{target.name}' ({kind}) from {', '.join(parts)}")
-    if labels and target.numbers is not None and task is None and len(labels) > _MANY_CLASSES:
-        notes.append(
-            f"'{target.name}' holds whole numbers, taken as {len(labels)} classes: "
-            "for a quantity write task: regression"
-        )
+    if target.numbers is not None and task is None:
+        notes += doubt_classes(f"'{target.name}' holds", len(labels))
+    if labels and task == "own":
+        notes.append(f"'{target.name}' is text, numbered from 0: {show_labels(labels)}")
     return Table(
         (tuple(each.name for each in numeric), tuple(each.name for each in others), target.name),
         _stack([each.numbers for each in numeric], rows, np.float64),
@@ -279,9 +303,12 @@ def _understand(
         y = numbers.reshape(-1, 1)
         _check_varied(name, y, (), place(0))
         return y, ()
+    if numbers is not None and task == "own" and not whole:
+        _check_varied(name, numbers, (), place(0))
+        return numbers.astype(np.float32), ()
     labels = target.categories
     if numbers is not None:
-        large = np.abs(numbers) >= _MOST_EXACT
+        large = np.abs(numbers) >= MOST_EXACT
         if large.any():
             raise DataError(
                 f"the target '{name}' has classes that are whole numbers from 2**53 on, "
@@ -289,6 +316,9 @@ def _understand(
                 where=place(int(large.argmax())),
                 hint="write them as text, such as with a letter before the number",
             )
+        if task == "own":
+            _check_varied(name, numbers, (), place(0))
+            return numbers.astype(np.int64), ()
         values, y = np.unique(numbers, return_inverse=True)
         labels = tuple(f"{value:.0f}" if whole else f"{value:g}" for value in values)
     else:
@@ -296,6 +326,8 @@ def _understand(
         y = target.codes
     y = y.reshape(-1).astype(np.int64)
     _check_varied(name, y, labels, place(0))
+    if task == "own":
+        return y, labels
     counts = np.bincount(y, minlength=len(labels))
     if counts.min() < 2:
         rare = int(counts.argmin())

@@ -71,6 +71,7 @@ def to_json(view: RunView) -> str:
             }
             for (structure, device), plan in view.plans.items()
         ],
+        "data": view.data or None,
     }
     return json.dumps(_plain(document), indent=2, allow_nan=False)
 

@@ -266,6 +266,8 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
     """Label, text and style of each line below the table."""
     if view.records:
         yield "trials", _counts(view), ""
+    if view.data:
+        yield "data", one_line(view.data), ""
     yield from _engines(view, signs, whole)
     failures = _failures(view)
     for reason, numbers in list(failures.items())[: None if whole else REASONS]:

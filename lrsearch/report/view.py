@@ -23,7 +23,7 @@ class RunView:
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
     `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sum over trials) and
     `wall_seconds` (None where not known). `plans` are those of the records' structures, by
-    structure key and device.
+    structure key and device; `data` says how the data were understood, "" where that is not known.
     """
 
     name: str
@@ -39,6 +39,7 @@ class RunView:
     cost: Mapping[str, float | None]
     next_command: str
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
+    data: str = ""
 
 
 def build_view(
@@ -54,6 +55,7 @@ def build_view(
     warnings: Sequence[str] = (),
     next_command: str = "",
     plans: Mapping[tuple[str, str], Plan] | None = None,
+    data: str = "",
 ) -> RunView:
     """Summarize, rank and comment the records of a run. `ranges` are the searched ones;
     `warnings` are further sentences, shown first."""
@@ -79,6 +81,7 @@ def build_view(
         },
         next_command=next_command,
         plans=plans or {},
+        data=data,
     )
 
 

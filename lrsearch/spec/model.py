@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ class Spec:
     def data_task(self) -> str | None:
         """That of the data, whatever a step of the person's makes of them; None as in `task`."""
         source = catalogue.DATA.get(self.data.get("name", ""))
-        return (source.task or self.data.get("task")) if source else None
+        return (self.data.get("task") or source.task) if source else None
 
     @property
     def samples(self) -> int | None:
@@ -246,6 +246,19 @@ def _strip(path: str, option: Option, value: Any, config: Config) -> tuple[Any] 
     return (candidate,) if same(complete_group(path, candidate), whole) else None
 
 
+OPEN: dict[str, Any] = {"validation": 0.2, "images": None}
+"""What of `data` a spec may leave open (null) until they are loaded, and what it meant in runs that
+do not say what it came to."""
+
+
+def settle_data(spec: Spec, settled: Mapping[str, Any]) -> Spec:
+    """The spec with what its data were found to be, in place of what it leaves open. `settled` is
+    that of the run's facts, empty of a run that has none."""
+    left = [key for key in OPEN if key in spec.data and spec.data[key] is None]
+    found = {key: settled.get(key, OPEN[key]) for key in left}
+    return replace(spec, data={**spec.data, **found}) if found else spec
+
+
 _LATER = ("layer_decay", "groups", "weight_decay_on", "step", "metrics")
 
 
@@ -310,6 +323,11 @@ def identity(config: Config) -> dict[str, Any]:
             data.pop(name, None)
     if "class_path" in data:
         data = {key: part for key, part in data.items() if key not in _ABSENT or part is not None}
+    elif data.get("name") not in ("csv", "parquet") and data.get("task") is None:
+        data.pop("task", None)  # Only these two have had it from the beginning.
+    if not data.get("shuffle"):
+        data.pop("shuffle", None)
+    data.pop("images", None)  # The shape of the samples is part of the data's hash.
     if not data.get("transforms"):
         data.pop("transforms", None)
     train = {

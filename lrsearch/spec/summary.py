@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from lrsearch import catalogue
 from lrsearch.space import Choice, Dimension, Space, build, grid_size, parameters, without_points
-from lrsearch.spec.model import Spec, resolve, steps_of
+from lrsearch.spec.model import OPEN, Spec, resolve, steps_of
 from lrsearch.spec.values import show
 
 
@@ -83,6 +84,26 @@ def count_steps(spec: Spec) -> str:
     return f"a trial takes {many} steps"
 
 
+def _describe_splits(spec: Spec) -> str:
+    """What validates and tests, as far as that is known before the data are loaded."""
+    validation, test = spec.data["validation"], spec.data["test"]
+    if validation is None:
+        usual = _describe_share(OPEN["validation"])
+        told = f"the data's own validation part if they bring one, else {usual}"
+    elif isinstance(validation, Mapping):
+        told = f"{validation['folds']} folds"
+    else:
+        told = _describe_share(validation)
+        if spec.samples is not None:
+            _, size, _ = catalogue.split_sizes(spec.samples, validation, test or 0.0)
+            told += f", {size:,} of {spec.samples:,} samples"
+    return f"Validation: {told}" + ("" if test is None else f"; test: {_describe_share(test)}")
+
+
+def _describe_share(share: float | str) -> str:
+    return "the data's own part" if share == "source" else f"a share of {share:g}"
+
+
 def describe(spec: Spec) -> str:
     """What the spec searches and what it costs, in a paragraph."""
     if spec.own is not None:
@@ -93,6 +114,7 @@ def describe(spec: Spec) -> str:
         model = spec.model.get("name", spec.model.get("class_path"))
         budget = "searched" if "budget" in dict(spec.space.dimensions) else spec.train["budget"]
         sentences = [f"Run '{spec.name}' trains {model} on {data}, budget {budget} a trial"]
+        sentences.append(_describe_splits(spec))
         if spec.data["transforms"] and "data.transforms" not in dict(spec.space.dimensions):
             sentences.append(
                 f"Training batches go through {name_transforms(spec.data['transforms'])}"

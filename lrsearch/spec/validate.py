@@ -262,7 +262,7 @@ class _Reader:
                     own[key] = self.file((*path, key), own[key])
             if "target" in source.parameters:
                 self.columns(path, own)
-        own["validation"] = self.validation(raw.get("validation", 0.2), source)
+        own["validation"] = self.open_validation(raw, source)
         own["test"] = self.test(raw.get("test"), source)
         own |= self.arguments(path, raw, catalogue.splitting(source))
         own["transforms"] = self.transforms((*path, "transforms"), raw.get("transforms"), source)
@@ -344,6 +344,12 @@ class _Reader:
         except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a NUL, a loop of links
             self.fault(path, f"{show(raw)} cannot be the path of a file: {error}")
             return raw
+
+    def open_validation(self, raw: Mapping[str, Any], source: catalogue.Source | None) -> Any:
+        """What validates; None where it is a part of the source's, if that brings one."""
+        if "validation" in raw:
+            return self.validation(raw["validation"], source)
+        return None if source is None or source.own_split else 0.2
 
     def validation(self, raw: Any, source: catalogue.Source | None) -> Any:
         path: Path = ("data", "validation")
@@ -1108,7 +1114,7 @@ class _Reader:
     ) -> None:
         """Metric and losses against the task, where the catalogue knows it."""
         source = catalogue.DATA.get(data.get("name", ""))
-        task = (source.task if source else None) or data.get("task")
+        task = data.get("task") or (source.task if source else None)
         if train.get("step") is not None:
             task = "own"
         if task not in catalogue.TASKS:

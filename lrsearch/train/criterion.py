@@ -476,7 +476,7 @@ def _loss_of_others(criterion: Criterion, model: nn.Module, batch: Batch) -> Ten
     try:
         shifted = _shift_targets(batch) if criterion.step is None else _shift_parts(batch)
         aside = copy.copy(criterion)
-        aside.step, aside._own = copy.deepcopy((criterion.step, criterion._own))
+        aside.step, aside.own = copy.deepcopy((criterion.step, criterion.own))
         return aside.loss(model, shifted)
     except BaseException as error:  # A user's code may raise anything.
         if is_interrupt(error) or is_out_of_memory(error):

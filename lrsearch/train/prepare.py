@@ -83,9 +83,11 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     workplace, configs = payload.workplace, payload.configs
     device = find_device(workplace.device)
     _check_optimizers(configs)
+    before, _ = _read_files(configs, workplace)
+    settled = _settle(configs[0], workplace)
+    configs = tuple({**each, "data": {**each["data"], **settled}} for each in configs)
     raw, sizes = _check_data(configs, workplace)
     _check_transforms(configs, raw, workplace)
-    before, _ = _read_files(configs, workplace)
     parameters, told = _check_models(configs, raw, workplace, payload.metric)
     files, unread = _read_files(configs, workplace)
     # What building models has changed, such as a log, is no part of what they were built from.
@@ -115,11 +117,13 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
         passes=_measure_passes(raw, configs),
         notes=(
             *raw.notes,
-            *_tell_unused(raw, configs[0]["data"]),
+            *_tell_lost(raw, configs),
             *map(_tell_unread, unread.items()),
             *told,
             *_tell_few(raw, configs[0], validation_samples, payload.metric),
         ),
+        data=data.describe(raw, configs[0]["data"], validation_samples, test_samples),
+        settled=settled,
     )
 
 
@@ -133,24 +137,73 @@ def _measure_passes(raw: data.Raw, configs: Iterable[Config]) -> dict[str, tuple
     return found
 
 
+def _settle(config: Config, workplace: Workplace) -> dict[str, Any]:
+    """What a config's `data` leave open: what validates, and whether numbers of two dimensions a
+    sample are images of one channel."""
+    given = config["data"]
+    raw = load_raw(given, workplace)
+    found = {}
+    if given["validation"] is None:
+        found["validation"] = data.find_validation(raw, given)
+    if "images" in given and given["images"] is None and raw.images is not None:
+        found["images"] = _find_images(config, raw, workplace)
+    return found
+
+
+NEED_CHANNELS = ("cnn", "resnet")
+"""Built-in models that take images alone."""
+
+
+def _find_images(config: Config, raw: data.Raw, workplace: Workplace) -> bool:
+    """As what the model takes samples of two dimensions: as the source has them, unless it takes
+    them the other way alone."""
+    assert raw.images is not None
+    name = config["model"].get("name")
+    if name is not None:
+        return raw.images or name in NEED_CHANNELS
+    if config["train"].get("step") is not None or _fits(config["model"], raw, workplace):
+        return raw.images
+    other = {**config["data"], "images": not raw.images}
+    return raw.images ^ _fits(config["model"], load_raw(other, workplace), workplace)
+
+
+def _fits(model: Mapping[str, Any], raw: data.Raw, workplace: Workplace) -> bool:
+    """Whether a model can be built for the data, takes two samples, and gives outputs of the shape
+    that the task asks for."""
+    try:
+        x = map_tree(torch.from_numpy, data.take(raw, np.arange(2)).x)
+        outputs = find_output(
+            _forward(build_model(model, shape_of(x), raw.outputs, workplace, x), x)
+        )
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error):
+            raise
+        return False
+    return raw.task == "own" or getattr(outputs, "shape", None) == (2, raw.outputs)
+
+
+def _tell_lost(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
+    """Inputs that lose digits as they become float32, where nothing takes their mean off first."""
+    plain = any(not each["data"]["standardize"] for each in configs)
+    notes = []
+    if raw.lost and plain:
+        shown = ", ".join(raw.lost[:8]) + (f" and {len(raw.lost) - 8} more" * (len(raw.lost) > 8))
+        remedy = "standardize: true takes their mean off first"
+        if not isinstance(raw.x, np.ndarray):
+            remedy = "have your function take their mean off"
+        notes.append(
+            f"{shown} lie so far from zero that float32, as which they are trained on, loses "
+            f"digits in which they differ: {remedy}"
+        )
+    return notes
+
+
 def _read_files(
     configs: Iterable[Config], workplace: Workplace
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The hashes of what `init_args` name by its path, and why others are not read."""
     texts = {text for config in configs for text in argument_paths(config)}
     return path_hashes(texts, workplace.folder)
-
-
-def _tell_unused(raw: data.Raw, config: Mapping[str, Any]) -> list[str]:
-    """A function of the user's that gives a validation part probably means it to be used; a file
-    may hold a test split, which nobody is to look at."""
-    brought = raw.held is not None or len(raw.streams) > 1
-    if "class_path" not in config or not brought or "source" in config.values():
-        return []
-    return [
-        f"{raw.name} gives a validation part that is not used: validation: source takes it, "
-        "in place of a share of the training part"
-    ]
 
 
 def _tell_unread(item: tuple[str, str]) -> str:
@@ -351,7 +404,16 @@ def _followed(train: Mapping[str, Any]) -> str | None:
 
 
 # What torch's own layers say of an input that does not fit them.
-_MISFIT = re.compile(r"shape|size|dimension|channels|expected \d|dtype|scalar type", re.IGNORECASE)
+_MISFIT = re.compile(
+    r"shape|size|dimension|channels|expected \d|\dD\b|dtype|scalar type", re.IGNORECASE
+)
+
+_IMAGES_HINTS = {
+    True: "samples of two dimensions are taken for images, which get a channel axis: for sequences "
+    "write images: false under data",
+    False: "samples of two dimensions are taken as they are: for images of one channel write "
+    "images: true under data",
+}
 
 
 def _check_model(
@@ -397,7 +459,9 @@ def _check_model(
                 return parameters, notes
             told = shape if shape is not None else _outline(pair.x)
             raise ModelError(
-                f"the model does not take samples of shape {told}: {error}", where=name
+                f"the model does not take samples of shape {told}: {error}",
+                where=name,
+                hint="" if raw.images is None else _IMAGES_HINTS[raw.images],
             ) from error
         except BaseException as error:  # A user's code may raise anything.
             if is_interrupt(error):
@@ -510,12 +574,15 @@ def _check_outputs(
     if found == needed:
         return
     hint = ""
-    if not criterion.stacks and not isinstance(criterion.own, nn.CrossEntropyLoss):
+    own_loss = criterion.own is not None and not isinstance(criterion.own, nn.CrossEntropyLoss)
+    if not criterion.stacks and own_loss and raw.task != "language":
         hint = "for a loss that takes other outputs write task: own under data"
     elif not isinstance(outputs, Tensor):
         hint = _ALONE
     elif raw.task != "own":
         hint = _hint_classes(raw.outputs, what, *classes)
+    if raw.images is not None and not hint:
+        hint = _IMAGES_HINTS[raw.images]
     raise ModelError(
         f"the model gives {describe_outputs(given)} for 2 samples; {told}", where=name, hint=hint
     )

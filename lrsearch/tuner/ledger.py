@@ -41,7 +41,9 @@ class Content:
             return {"source": {name: self.sources[name] for name in files}}
         names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
         sources = {name: self.sources[name] for name in names if self.sources.get(name)}
-        return {"data": self.data, "source": sources}
+        # Behind a + stands what only standardizing sees.
+        data = self.data if config["data"].get("standardize") else self.data.partition("+")[0]
+        return {"data": data, "source": sources}
 
 
 def content_of(facts: Facts) -> Content:
@@ -209,6 +211,17 @@ class Ledger:
             f"run '{self.spec.name}' holds {len(self.history.results)} trials, "
             f"none of which belongs to this spec:\n  {shown}",
             where=self.spec.source,
-            hint="give the spec another name, or set the old run aside with --fresh "
-            "(it is renamed, nothing is deleted)",
+            hint=f"{self._way_back(last)}give the spec another name, or set the old run aside with "
+            "--fresh (it is renamed, nothing is deleted)",
         )
+
+    def _way_back(self, last: Trial) -> str:
+        """What to write for a stored trial that other defaults have parted from the spec."""
+        data, stored = self.spec.data, last.config.get("data", {})
+        if data.get("validation") == "source" and isinstance(stored["validation"], float):
+            line = f"validation: {stored['validation']:g}"
+        elif data.get("images") is False and stored.get("images") is None:
+            line = "images: true"
+        else:
+            return ""
+        return f"write {line} under data to go on with them, "

@@ -13,7 +13,7 @@ from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.search import count_trials
 from lrsearch.spec.export import export_name, export_spec
-from lrsearch.spec.model import Spec, flatten
+from lrsearch.spec.model import Spec, flatten, settle_data
 from lrsearch.store import Run
 from lrsearch.trial import (
     Cohort,
@@ -144,6 +144,7 @@ def tune(
     if spec.own is not None:
         engine = "solo"  # Each of its trials is a process of its own.
     facts = settle(facts, run.history)
+    spec = settle_data(spec, facts.settled)
     plans = Plans(run, facts.device, engine, lanes)
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, plans, retry_failed)
     reason = "interrupted"

@@ -1,0 +1,67 @@
+"""Digits of inputs that float32 does not hold, and that standardizing in float64 saves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lrsearch.data.tables import MOST_EXACT, Array
+
+FAR = 2.0**12
+"""Deviations that numbers may lie from zero: float32 then still divides each into this many."""
+
+VERY_FAR = 2.0**29
+"""The same of float64: their mean is still exact to what float32 has of a deviation."""
+
+
+def feature_axes(dimensions: int) -> tuple[int, ...]:
+    """The axes over which numbers are of one feature: of flat samples all samples; of sequences
+    [samples, time, features] the time, too; of images [samples, channels, ...] their pixels."""
+    return (0, 1) if dimensions == 3 else (0, *range(2, dimensions))
+
+
+def find_far(x: Array, most: float = FAR) -> Array:
+    """Which features lie more than so many deviations from zero, bool [features].
+
+    Float32 has 24 binary digits: of numbers that lie `FAR` deviations or more from zero, such as
+    times in seconds since 1970, at most 12 say how they differ.
+    """
+    axes = feature_axes(x.ndim)
+    low, high = x.min(axis=axes), x.max(axis=axes)
+    size = np.maximum(np.abs(low.astype(np.float64)), np.abs(high.astype(np.float64)))
+    far: Array = (high > low) & (size > most * x.std(axis=axes, dtype=np.float64))
+    return far
+
+
+def keep_exact(given: Sequence[Array], inputs: Sequence[Array]) -> tuple[list[str], list[Array]]:
+    """What of inputs becoming float32 takes their digits from: the indices of such features of the
+    first part, `[:, 2]`, and all parts in float64; nothing where float32 holds them.
+
+    `given` are the parts' arrays as they came, `inputs` these in float32. Whole numbers from 2**53
+    on, which float64 does not hold, are counted from the first of their feature.
+    """
+    first, x = given[0], inputs[0]
+    if first.dtype.kind not in "fiu" or first.dtype.itemsize < 4 or first.dtype == np.float32:
+        return [], []
+    arrays = [each.reshape(like.shape) for each, like in zip(given, inputs, strict=True)]
+    lost = find_far(arrays[0])
+    if not lost.any():
+        return [], []
+    names = [""] if len(lost) == 1 and x.ndim > 3 else []
+    before = ":, :" if x.ndim == 3 else ":"
+    names = names or [f"[{before}, {index}]" for index in np.flatnonzero(lost)]
+    return names, [_from_first(each, arrays) for each in arrays]
+
+
+def _from_first(x: Array, parts: Sequence[Array]) -> Array:
+    """In float64, whole numbers that are too large for it from the first sample's on."""
+    if any(each.dtype.kind == "f" for each in parts):
+        return x.astype(np.float64)
+    low, high = min(int(each.min()) for each in parts), max(int(each.max()) for each in parts)
+    if max(-low, high) < MOST_EXACT or high - low >= 2**63:
+        return x.astype(np.float64)
+    axes = feature_axes(x.ndim)
+    first = parts[0][tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(x.ndim))]
+    # As residues modulo 2**64 their differences are right also where one of them is no int64.
+    return (x.astype(np.int64) - first.astype(np.int64)).astype(np.float64)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from lrsearch.catalogue import title
 from lrsearch.report.text import count, format_params
 from lrsearch.spec.model import Spec, flatten, steps_of
 from lrsearch.store import History, read
-from lrsearch.trial import Facts, Trial
+from lrsearch.trial import Config, Facts, Trial
 from lrsearch.tuner.ledger import Ledger, content_of, settle
+from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
 
 SHOWN = 25
@@ -35,15 +38,41 @@ def show_plan(
     later = " first, and then what it learns from them" if proposer.waits and trials else ""
     print(f"{strategy} would train {planned}{later}")
     done = sum(ledger.judge(entry)[0] is not None for entry in measured)
-    print(f"  on {facts.device_name}; {count(done, 'point')} measured in {folder}")
-    steps = set()
-    if spec.own is None:
-        samples = max(facts.train_samples)
-        steps = {steps_of(trial.config, samples) for trial in trials.values()}
-    if steps:
-        few, many = min(steps), max(steps)
-        print(f"  a trial takes {few:,} steps" if few == many else f"  {few:,} to {many:,} steps")
+    print(f"  {count(done, 'point')} measured in {folder}")
+    configs = [trial.config for trial in trials.values()]
+    for line in describe_facts(spec, facts, configs):
+        print(f"  {line}")
     for trial in list(points.values())[:SHOWN]:
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
+
+
+def describe_facts(spec: Spec, facts: Facts, configs: Sequence[Config] | None = None) -> list[str]:
+    """What is known before the first trial, a line each: the device, the data, the model, and the
+    steps of a training by any of `configs`, which is the spec's own by default."""
+    lines = [f"on {facts.device_name}"]
+    if spec.own is not None:
+        return lines
+    parts = [f"{_spread(facts.train_samples)} samples to train on"]
+    parts.append(f"{_spread(facts.validation_samples)} to validate with")
+    if facts.test_samples:
+        parts.append(f"{facts.test_samples:,} to test with")
+    folds = len(facts.train_samples)
+    lines.append(", ".join(parts) + (f", in {folds} folds" if folds > 1 else ""))
+    shape = f"a sample is {list(facts.input_shape)}" if facts.input_shape else ""
+    counted = {"classification": "classes", "language": "characters"}.get(facts.task)
+    outputs = f"{facts.outputs:,} {counted}" if counted else title(facts.task)
+    lines.append(", ".join(filter(None, (shape, outputs))))
+    lines.append(f"{facts.parameters:,} parameters of the model")
+    samples = max(facts.train_samples)
+    configs = representatives(spec) if configs is None else configs
+    steps = {steps_of(config, samples) for config in configs}
+    if steps:
+        lines.append(f"a trial takes {_spread(sorted(steps))} steps")
+    return lines
+
+
+def _spread(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -9,14 +9,10 @@ from types import ModuleType
 
 from torch import nn, optim
 
+from lrsearch import catalogue
 from lrsearch.errors import ModelError
 
-PACKAGES = {
-    "schedule_free_sgd": "schedulefree",
-    "schedule_free_adamw": "schedulefree",
-    "prodigy": "prodigyopt",
-}
-"""Optimizer -> the package it comes from."""
+PACKAGES = catalogue.OPTIMIZER_PACKAGES
 
 
 def import_package(name: str) -> ModuleType:

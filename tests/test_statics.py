@@ -543,6 +543,11 @@ UNKNOWN: dict[str, tuple[str, str, dict[str, str]]] = {
         "{a: 1}",
         {"": "def any(c): return lambda **k: k\n@any\nclass Net:\n    pass\n"},
     ),
+    "a decorated function": (
+        "Net",
+        "{a: 1}",
+        {"": "def any(f): return lambda **given: f\n@any\ndef Net(): pass\n"},
+    ),
     "a dataclass": (
         "Net",
         "{a: 1}",
@@ -928,6 +933,72 @@ STARTING = [
 def test_a_command_of_which_nothing_is_certain(here: Path, command: str) -> None:
     write(here, FILES)
     assert command_faults(read_document(command_spec(command), "s.yaml"), here) == []
+
+
+LAUNCHED = {
+    "torchrun --standalone --nproc_per_node=2 {}": True,
+    "torchrun --nproc-per-node 2 --max_restarts 3 {}": True,
+    "torchrun --nproc_per_node {{lr}} {}": True,
+    "torchrun --some-option 2 {}": False,
+    "torchrun --no-python {}": False,
+    "accelerate launch --multi_gpu --num_processes 2 --mixed_precision bf16 {}": True,
+    "accelerate launch --config_file none.yaml {}": True,
+    "accelerate config {}": False,
+    "uv run {}": True,
+    "uv run --with numpy --frozen {}": True,
+    "uv run python -u {}": True,
+    "uv run --directory sub {}": False,
+    "uv pip {}": False,
+    "poetry run python {}": True,
+    "conda run -n env --no-capture-output python {}": True,
+    "conda run --cwd sub python {}": False,
+    "node {}": True,
+    "node -e 1 {}": False,
+    "Rscript --vanilla {}": True,
+    "Rscript -e 1 {}": False,
+    "julia --project=. -t 4 {}": True,
+    "julia -L none.jl {}": False,
+    "docker run image python {}": False,
+    "{{program}} {}": False,
+}
+
+
+@pytest.mark.parametrize("command", LAUNCHED)
+def test_what_launches_scripts(here: Path, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs that may not be installed stand on the PATH by their names."""
+    write(here, {**FILES, "sub/other.py": ""})
+    programs = here / "programs"
+    for name in ("torchrun", "accelerate", "uv", "poetry", "conda", "node", "Rscript", "julia"):
+        write(programs, {name: "#!/bin/sh\n"})
+        (programs / name).chmod(0o755)
+    write(programs, {"docker": "#!/bin/sh\n"})
+    (programs / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    found = command_faults(read_document(command_spec(command.format("other.py")), "s.yaml"), here)
+    assert [fault.message.partition(" (")[0] for fault in found] == (
+        ["the script other.py does not exist"] if LAUNCHED[command] else []
+    )
+    text = command_spec(command.format("train.py"))
+    assert command_faults(read_document(text, "s.yaml"), here) == []
+
+
+def test_node_finds_scripts_without_their_ending(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(here, {"bin/node": "#!/bin/sh\n", "train.mjs": ""})
+    (here / "bin" / "node").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{here / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    for name, told in (("train", False), ("trian", True)):
+        text = command_spec(f"node {name}")
+        assert bool(command_faults(read_document(text, "s.yaml"), here)) is told
+
+
+def test_a_shell_finds_scripts_on_the_path(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(here, {"bin/train.sh": ""})
+    text = command_spec("bash train.sh")
+    assert command_faults(read_document(text, "s.yaml"), here)
+    monkeypatch.setenv("PATH", f"{here / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    assert command_faults(read_document(text, "s.yaml"), here) == []
 
 
 def test_another_python_has_modules_of_its_own(here: Path) -> None:

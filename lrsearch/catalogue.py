@@ -768,6 +768,13 @@ OPTIMIZERS: dict[str, Entry] = {
     ),
 }
 
+OPTIMIZER_PACKAGES = {
+    "schedule_free_sgd": "schedulefree",
+    "schedule_free_adamw": "schedulefree",
+    "prodigy": "prodigyopt",
+}
+"""Optimizer -> the package it comes from, which may not be installed."""
+
 LOSSES: dict[str, tuple[tuple[str, ...], str]] = {
     "cross_entropy": (
         ("classification", "language"),

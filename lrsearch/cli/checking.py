@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from json import dumps
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lrsearch.cli import options
 from lrsearch.errors import Fault, LrsearchError, SpecError
+
+if TYPE_CHECKING:
+    from lrsearch.spec import Spec
+    from lrsearch.trial import Facts
 
 MOST_STEPS = 2000
 """Far more than a terminal has columns."""
@@ -19,36 +23,76 @@ MOST_STEPS = 2000
 def check(
     config: options.Config,
     set_: options.Set = None,
+    deep: Annotated[
+        bool,
+        typer.Option(
+            "--deep",
+            help="Load the data, import the code and build the model, as a search does first.",
+        ),
+    ] = False,
+    device: options.Device = "auto",
     allow_import: options.AllowImport = None,
+    allow_command: options.AllowCommand = False,
     json: options.Json = False,
 ) -> None:
-    """Find every fault of a spec, or say ok and read it back."""
+    """Find every fault of a spec, or say ok and read it back. Nothing is trained."""
+    from lrsearch.cli.consent import allow_command as check_command
     from lrsearch.cli.consent import allowed_imports
+    from lrsearch.cli.looking import read_and_look
     from lrsearch.report.text import fill
-    from lrsearch.spec import read_spec
-    from lrsearch.spec.commandline import check_program
-    from lrsearch.spec.model import resolve
-    from lrsearch.spec.summary import describe, first_point
+    from lrsearch.spec.statics import unlooked
+    from lrsearch.spec.summary import describe
 
+    facts: Facts | None = None
     try:
-        spec = read_spec(config, set_ or ())
-        allowed_imports(spec, allow_import)
-        if spec.own is not None and spec.own.kind == "command":
-            first = resolve(spec, first_point(spec.space))
-            check_program(first, str(spec.folder), f"{spec.source}: command")
+        spec = read_and_look(config, set_ or ())
+        allowed = allowed_imports(spec, allow_import)
+        if allow_command:  # What it allows is not needed: no command is run here.
+            check_command(spec, allow_command)
+        if deep:
+            facts = _load(spec, device, allowed, quiet=json)
     except LrsearchError as error:
         if not json:
             raise
         _print_faults(error)
         raise typer.Exit(error.exit_code) from None
+    left = [] if deep else unlooked(spec)
+    notes = [*spec.notes, *(facts.notes if facts is not None else ())]
     if json:
-        summary = {"name": spec.name, "summary": describe(spec), "notes": list(spec.notes)}
+        summary: dict[str, Any] = {"name": spec.name, "summary": describe(spec), "notes": notes}
+        summary["unlooked"] = left
+        if facts is not None:
+            summary["facts"] = {name: getattr(facts, name) for name in _FACTS}
         print(dumps({"format": 1, "ok": True, **summary, "faults": []}))
         return
     print("ok")
     print(fill(describe(spec)))
-    for note in spec.notes:
+    if facts is not None:
+        from lrsearch.cli.planning import describe_facts
+
+        print("\n".join(f"  {line}" for line in describe_facts(spec, facts)))
+    for note in notes:
         print(f"note: {note}")
+    if left:
+        print(fill(f"Not looked at: {', '.join(left)}. check --deep does, and trains nothing."))
+
+
+_FACTS = (
+    *("task", "train_samples", "validation_samples", "test_samples", "input_shape", "outputs"),
+    *("parameters", "device", "device_name"),
+)
+
+
+def _load(spec: Spec, device: str, allowed: tuple[str, ...], *, quiet: bool) -> Facts:
+    """What a search knows before its first trial, from one worker."""
+    from lrsearch.cli.searching import first_words, make_executor
+    from lrsearch.report.live import Progress
+    from lrsearch.trial import Workplace
+    from lrsearch.tuner.preparing import prepare
+
+    with Progress(quiet=quiet) as progress, make_executor("local", 1, device) as place:
+        progress.note(first_words(spec, place))
+        return prepare(spec, place, Workplace(device, str(spec.folder), allowed))
 
 
 def _print_faults(error: LrsearchError) -> None:

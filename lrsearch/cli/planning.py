@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lrsearch.report.text import count, format_params
@@ -9,6 +10,7 @@ from lrsearch.spec.model import Spec, flatten, settle_data, steps_of
 from lrsearch.store import History, read
 from lrsearch.trial import Config, Facts, Trial
 from lrsearch.tuner.ledger import Ledger, content_of, settle
+from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
 
 SHOWN = 25
@@ -36,17 +38,28 @@ def show_plan(
     later = " first, and then what it learns from them" if proposer.waits and trials else ""
     print(f"{strategy} would train {planned}{later}")
     done = sum(ledger.judge(entry)[0] is not None for entry in measured)
-    print(f"  on {facts.device_name}; {count(done, 'point')} measured in {folder}")
-    steps: set[int] = set()
-    if spec.own is None:
-        steps = {_count_steps(trial.config, facts) for trial in trials.values()}
-    if steps and 0 not in steps:
-        few, many = min(steps), max(steps)
-        print(f"  a trial takes {few:,} steps" if few == many else f"  {few:,} to {many:,} steps")
+    print(f"  {count(done, 'point')} measured in {folder}")
+    configs = [trial.config for trial in trials.values()]
+    for line in describe_facts(spec, facts, configs):
+        print(f"  {line}")
     for trial in list(points.values())[:SHOWN]:
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
+
+
+def describe_facts(spec: Spec, facts: Facts, configs: Sequence[Config] | None = None) -> list[str]:
+    """What is known before the first trial, a line each: the device, the data, the model, and the
+    steps of a training by any of `configs`, which is the spec's own by default."""
+    lines = [f"on {facts.device_name}"]
+    if spec.own is not None:
+        return lines
+    lines += [facts.data, f"{facts.parameters:,} parameters of the model"]
+    configs = representatives(spec) if configs is None else configs
+    steps = {_count_steps(config, facts) for config in configs}
+    if steps and 0 not in steps:
+        lines.append(f"a trial takes {_spread(sorted(steps))} steps")
+    return lines
 
 
 def _count_steps(config: Config, facts: Facts) -> int:
@@ -57,3 +70,8 @@ def _count_steps(config: Config, facts: Facts) -> int:
     samples, mean = facts.passes.get(str(config["train"]["batch_size"]), (0, 1.0))
     counted = {**config, "train": {**config["train"], "batch_size": mean}}
     return steps_of(counted, samples) if samples else 0
+
+
+def _spread(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,9 @@ from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
 from lrsearch.errors import RunLocked, UsageError, suggest
 from lrsearch.executors.port import Executor
+
+if TYPE_CHECKING:
+    from lrsearch.spec import Spec
 
 ExecutorName = Annotated[
     str, typer.Option("--executor", help="local (worker processes) or inline (for debugging).")
@@ -115,6 +118,7 @@ def _search(
     from lrsearch.analysis.requirement import parse_requirement
     from lrsearch.catalogue import METRICS
     from lrsearch.cli import consent
+    from lrsearch.cli.looking import read_and_look
     from lrsearch.cli.output import (
         check_metric,
         meet,
@@ -122,9 +126,7 @@ def _search(
         show_result,
     )
     from lrsearch.report.live import Progress
-    from lrsearch.report.text import count
     from lrsearch.search import check_search, count_trials
-    from lrsearch.spec import read_spec
     from lrsearch.store import Run, is_locked
     from lrsearch.store import fresh as set_aside
     from lrsearch.trial import Workplace
@@ -142,7 +144,7 @@ def _search(
             where="--lanes",
             hint="leave it out, or use --engine fused or auto",
         )
-    spec = read_spec(config, set_ or ())
+    spec = read_and_look(config, set_ or ())
     metrics = (*METRICS, *(spec.train["metrics"] or ())) if spec.own is None else None
     if spec.own is None and spec.train["step"] is not None:
         metrics = None  # Its evaluate says which.
@@ -196,11 +198,7 @@ def _search(
     with _Interruptible(), ExitStack() as closing, progress:
         try:
             place = closing.enter_context(make_executor(executor, workers, device))
-            workers_used = count(place.capacity, "worker")
-            first = "loading the data, building the model"
-            if spec.own is not None:
-                first = f"looking at the {spec.own.kind}"
-            progress.note(f"starting {workers_used}, {first}")
+            progress.note(first_words(spec, place))
             facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
             for note in filter(None, (facts.data, *facts.notes)):
                 progress.note(note)
@@ -241,6 +239,16 @@ def _search(
     with ignore_closed_stdout():
         show_result(view, json=json, all_rows=all_)
     meet(view, requirement)
+
+
+def first_words(spec: Spec, place: Executor) -> str:
+    """What happens before a first trial, in words."""
+    from lrsearch.report.text import count
+
+    what = "loading the data, building the model"
+    if spec.own is not None:
+        what = f"looking at the {spec.own.kind}"
+    return f"starting {count(place.capacity, 'worker')}, {what}"
 
 
 def _for_cpu(place: Executor, closing: ExitStack) -> Executor:

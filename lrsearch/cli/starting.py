@@ -47,6 +47,8 @@ def init(
         )
     _write(files)
     print(f"written {' and '.join(map(str, files))}: {template.doc}")
+    if template.first:
+        print(f"first: {template.first}")
     allow = f" {template.allow}" if template.allow else ""
     # Nothing of a command is run, or imported, to check it.
     checked = allow if "import" in allow else ""

@@ -31,8 +31,8 @@ from lrsearch.data.tables import (
 )
 from lrsearch.data.utf8 import read_utf8
 from lrsearch.errors import DataError
+from lrsearch.spec.sources import NUMBER, misread, number_header
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _CHUNK = 20_000
@@ -54,12 +54,12 @@ class _Survey:
 
     def add(self, cells: Sequence[str], start: int) -> None:
         """Take in the cells of rows from `start` on."""
-        if all(map(_NUMBER.fullmatch, cells)):
+        if all(map(NUMBER.fullmatch, cells)):
             self.numbers += len(cells)
             self.whole = self.whole and all(map(_WHOLE.fullmatch, cells))
             return
         for cell, count in Counter(cells).items():
-            if _NUMBER.fullmatch(cell):
+            if NUMBER.fullmatch(cell):
                 self.numbers += count
                 self.whole = self.whole and _WHOLE.fullmatch(cell) is not None
             elif cell.lower() in MISSING:
@@ -156,7 +156,7 @@ def read_csv(
     line, names = _header(file)
     head = f"{source}:{line}"
     used = choose_columns(
-        names, target, drop, categorical, where=head, hint=_misread(names, target, file)
+        names, target, drop, categorical, where=head, hint=misread(names, target, separator)
     )
     for index in used:
         if not names[index]:
@@ -276,31 +276,8 @@ def _header(file: _File) -> tuple[int, list[str]]:
     if first is None:
         raise DataError("the file is empty", where=file.source)
     line, names = first
-    if all(map(_NUMBER.fullmatch, names)):
-        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+    if message := number_header(names):
         raise DataError(
-            f"the first line names the columns, but this one holds numbers: {shown}",
-            where=f"{file.source}:{line}",
-            hint="write a line of names above it",
+            message, where=f"{file.source}:{line}", hint="write a line of names above it"
         )
     return line, names
-
-
-def _misread(names: Sequence[str], target: str, file: _File) -> str:
-    """What else may be wrong where the target is not among the names."""
-    if target in names:
-        return ""
-    if len(names) == 1:
-        for mark, written in (
-            (",", '","'),
-            (";", '";"'),
-            ("\t", '"\\t"'),
-            ("|", '"|"'),
-            (" ", '" "'),
-        ):
-            if mark in names[0] and mark != file.separator:
-                return f"the columns are not divided by '{file.separator}': separator: {written}?"
-    if any(map(_NUMBER.fullmatch, names)):
-        shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
-        return f"the first line has to name the columns; it reads: {shown}"
-    return ""

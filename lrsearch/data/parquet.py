@@ -26,6 +26,19 @@ from lrsearch.data.tables import (
 from lrsearch.errors import DataError
 
 
+def read_names(source: str) -> list[str] | None:
+    """The columns' names of a Parquet file, None where pyarrow is not installed or cannot read
+    them."""
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        return None
+    try:
+        return [str(name) for name in pyarrow.parquet.read_schema(source).names]
+    except (pyarrow.ArrowException, OSError, ValueError):
+        return None
+
+
 def read_parquet(
     source: str, target: str, task: str | None, drop: Sequence[str], categorical: Sequence[str]
 ) -> Table:

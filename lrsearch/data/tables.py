@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lrsearch.errors import DataError, nearest
+from lrsearch.errors import DataError
+from lrsearch.spec.sources import suggest_column
 
 Array = NDArray[Any]
 Place = Callable[[int], str]
@@ -138,13 +139,6 @@ def choose_columns(
     if len(used) < 2:
         raise DataError(f"no column is left to predict '{target}' from", where=where)
     return used
-
-
-def suggest_column(name: str, names: Sequence[str]) -> str:
-    """`did you mean 'x'? its columns: ...`."""
-    close = nearest(name, names)
-    shown = ", ".join(names[:20]) + (f", ... ({len(names)})" if len(names) > 20 else "")
-    return (f"did you mean '{close}'? " if close else "") + f"its columns: {shown}"
 
 
 def ordinal(index: int) -> str:

@@ -5,15 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lrsearch.errors import DataError
-
-_OTHERS = {
-    b"PAR1": ("a Parquet file", "read it with data: {name: parquet}"),
-    b"PK\x03\x04": ("an archive or a spreadsheet (.zip, .xlsx)", "unpack it, or save it as text"),
-    b"\x1f\x8b": ("a gzip archive", "unpack it with gunzip"),
-    b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
-    b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
-}
-"""What a file that begins with these bytes is, and what to do about it."""
+from lrsearch.spec.sources import MARKS
 
 
 def read_utf8(source: str) -> str:
@@ -30,7 +22,7 @@ def read_utf8(source: str) -> str:
         raise DataError(f"the file cannot be read: {reason}", where=source) from error
     if not content:
         raise DataError("the file is empty", where=source)
-    for mark, (what, hint) in _OTHERS.items():
+    for mark, (what, hint) in MARKS.items():
         if content.startswith(mark):
             raise DataError(f"no text, but {what}", where=source, hint=hint)
     zero = content.find(b"\0")

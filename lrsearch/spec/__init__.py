@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lrsearch.errors import Fault, SpecError, UsageError, nearest
 from lrsearch.spec.document import MAX_BYTES, read_document
@@ -12,15 +13,39 @@ from lrsearch.spec.model import Spec
 from lrsearch.spec.overrides import apply_override
 from lrsearch.spec.validate import validate
 
+if TYPE_CHECKING:
+    from lrsearch.spec.sources import ColumnNames
 
-def read_spec(path: Path, overrides: Sequence[str] = ()) -> Spec:
+
+def read_spec(
+    path: Path, overrides: Sequence[str] = (), *, columns: ColumnNames | None = None
+) -> Spec:
     """Read and check a spec. Raises UsageError where there is no such file, SpecError with every
-    fault of the file and the overrides."""
+    fault of the file and the overrides.
+
+    Where `columns` is given, which reads the names of a Parquet file's columns, also the files,
+    programs and code that the spec names are looked at, without running or importing anything;
+    their faults come along.
+    """
     text = read_text(path)
     document = read_document(text, str(path))
     for override in overrides:
         apply_override(document, override)
-    return validate(document, path.absolute().parent, text)
+    folder = path.absolute().parent
+    found: list[Fault] = []
+    if columns is not None:
+        from lrsearch.spec.statics import find_faults  # What reads stored runs does without.
+
+        found = find_faults(document, folder, columns)
+    try:
+        spec = validate(document, folder, text)
+    except SpecError as error:
+        told = {fault.key for fault in error.faults}
+        further = [fault for fault in found if fault.key not in told]
+        raise SpecError([*error.faults, *further]) from None
+    if found:
+        raise SpecError(found)
+    return spec
 
 
 def read_text(path: Path) -> str:

@@ -147,35 +147,36 @@ def check_program(config: Config, folder: str, where: str) -> None:
     """Raises UsageError where a resolved command's program is not there or cannot be run; nothing
     is run to see. `where` is the place in the spec."""
     values = {name: as_text(value) for name, value in config["params"].items()}
-    program = fill(split_words(config["command"]), values)[0]
+    fault = program_fault(fill(split_words(config["command"]), values)[0], folder)
+    if fault is not None:
+        raise UsageError(fault[0], where=where, hint=fault[1])
+
+
+def program_fault(program: str, folder: str) -> tuple[str, str] | None:
+    """The message and the hint where a program, seen from a folder, is not there or cannot be
+    run."""
     path = Path(folder, program)
     if "/" not in program:
-        if shutil.which(program) is None:
-            close = nearest(program, _programs())
-            hint = f"did you mean '{close}'?" if close else ""
-            if path.is_file():
-                hint = f"there is one in the spec's folder: write ./{program}"
-            elif _VARIABLE.match(program):
-                hint = f"no shell runs the command: write env {program} ..."
-            elif program in _OF_THE_SHELL:
-                hint = "no shell runs the command: for one write sh -c '...'"
-            raise UsageError(f"there is no program '{program}' on the PATH", where=where, hint=hint)
-        return
+        if shutil.which(program) is not None:
+            return None
+        close = nearest(program, _programs())
+        hint = f"did you mean '{close}'?" if close else ""
+        if path.is_file():
+            hint = f"there is one in the spec's folder: write ./{program}"
+        elif _VARIABLE.match(program):
+            hint = f"no shell runs the command: write env {program} ..."
+        elif program in _OF_THE_SHELL:
+            hint = "no shell runs the command: for one write sh -c '...'"
+        return f"there is no program '{program}' on the PATH", hint
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise UsageError(
-            f"the program {program} {what} (seen from {folder})",
-            where=where,
-            hint="no shell runs the command: write out what ~ stands for"
-            if program.startswith("~")
-            else "",
-        )
+        home = program.startswith("~")
+        hint = "no shell runs the command: write out what ~ stands for" if home else ""
+        return f"the program {program} {what} (seen from {folder})", hint
     if not os.access(path, os.X_OK):
-        raise UsageError(
-            f"the program {program} is not executable",
-            where=where,
-            hint=f"name what runs it, such as python {program}, or chmod +x {program}",
-        )
+        hint = f"name what runs it, such as python {program}, or chmod +x {program}"
+        return f"the program {program} is not executable", hint
+    return None
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Template:
     """A spec to begin with. `files` stand beside it, by name; `allow` is what a command that trains
-    has to be told."""
+    has to be told, `first` what its user has to do before."""
 
     doc: str
     spec: str
     files: Mapping[str, str] = field(default_factory=dict)
     allow: str = ""
+    first: str = ""
 
 
 _SEARCH = """\
@@ -147,6 +148,7 @@ model: {name: mlp, hidden: [128]}
 """
         + _TRAIN
         + _SEARCH,
+        first="name your file and its target in it, under data",
     ),
     "module": Template(
         "a torch.nn.Module of your own",

@@ -8,15 +8,11 @@ from types import ModuleType
 
 from torch import optim
 
+from lrsearch import catalogue
 from lrsearch.errors import ModelError
 from lrsearch.train.kernels import Parameters
 
-PACKAGES = {
-    "schedule_free_sgd": "schedulefree",
-    "schedule_free_adamw": "schedulefree",
-    "prodigy": "prodigyopt",
-}
-"""Optimizer -> the package it comes from."""
+PACKAGES = catalogue.OPTIMIZER_PACKAGES
 
 
 def import_package(name: str) -> ModuleType:

@@ -1,0 +1,217 @@
+"""Code that a spec names by class paths, held against the modules beside the spec."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from lrsearch.errors import Fault, suggest
+from lrsearch.spec.document import Document, Path
+from lrsearch.spec.imports import is_free
+from lrsearch.spec.modules import Found, Problem, is_generator, look_up, names_of, signature
+from lrsearch.spec.validate import is_range
+
+
+@dataclass(frozen=True)
+class Use:
+    """A class path in a spec: what it is for, where it stands, and the places of its `init_args`,
+    searched ones among them."""
+
+    role: str
+    place: Path
+    class_path: str
+    given: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Role:
+    """How code is called: `made` of a class, `called` of a function, are what it is given by place,
+    `filled` the arguments by name that the spec may leave out. None stands for what only the call
+    itself can tell."""
+
+    made: tuple[str, ...] | None = ()
+    called: tuple[str, ...] | None = ()
+    filled: tuple[str, ...] = ()
+
+
+_SIZES = ("num_classes", "in_features", "in_channels")
+_ROLES = {
+    "data": _Role(),
+    "model": _Role(filled=_SIZES),
+    "loss": _Role(called=("the outputs", "the targets"), filled=_SIZES[:1]),
+    "metrics": _Role(called=("the outputs", "the targets"), filled=_SIZES[:1]),
+    "step": _Role(called=("the model", "the batch")),
+    "schedule": _Role(made=None, called=("the progress",)),
+    "optimizer": _Role(made=("the parameters",), called=("the parameters",), filled=("lr",)),
+    "transforms": _Role(called=("a batch",)),
+    "loop": _Role(made=None, called=("the trial",)),
+}
+_PLAIN = ("loss", "step")
+
+
+def find_uses(document: Document) -> list[Use]:
+    """The class paths of a document, as far as they have the form of one."""
+    top = _mapping(document.data)
+    if "loop" in top:
+        return [each for each in [_use("loop", ("loop",), top["loop"])] if each is not None]
+    train, data = _mapping(top.get("train")), _mapping(top.get("data"))
+    searched = find_searched(document)
+    uses = [_use("data", ("data",), data)]
+    uses += _list("transforms", ("data", "transforms"), data.get("transforms"))
+    path, lists = searched.get("data.transforms", ((), None))
+    for index, part in enumerate(lists if isinstance(lists, list) else ()):
+        uses += _list("transforms", (*path, index), part)
+    for group in ("model", "schedule", "optimizer"):
+        for place, value in find_groups(document, group):
+            uses.append(_use(group, place, value, {} if place[0] == "search" else searched))
+    uses += [_use(name, ("train", name), train.get(name), searched) for name in _PLAIN]
+    for name, value in _mapping(train.get("metrics")).items():
+        uses.append(_use("metrics", ("train", "metrics", name), value))
+    return [each for each in uses if each is not None]
+
+
+def find_groups(document: Document, group: str) -> list[tuple[Path, Any]]:
+    """The places and values of `model`, `schedule` or `optimizer`: the options where it is searched
+    by a list of these, which take the place of a fixed one."""
+    top = _mapping(document.data)
+    path, options = find_searched(document).get(group, ((), None))
+    if isinstance(options, list):
+        return [((*path, index), part) for index, part in enumerate(options)]
+    if group == "model":
+        return [((group,), top.get(group))]
+    return [(("train", group), _mapping(top.get("train")).get(group))]
+
+
+def find_searched(document: Document) -> dict[str, tuple[Path, Any]]:
+    """Each searched parameter of a document by its dotted name: its place, and how."""
+    return dict(_searched(("search",), "", _mapping(_mapping(document.data).get("search"))))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(role: str, path: Path, value: Any) -> list[Use | None]:
+    parts = value if isinstance(value, list) else []
+    return [_use(role, (*path, index), part) for index, part in enumerate(parts)]
+
+
+def _searched(
+    path: Path, prefix: str, tree: Mapping[str, Any]
+) -> Iterator[tuple[str, tuple[Path, Any]]]:
+    for key, value in tree.items():
+        inner: Path = (*path, key)
+        if isinstance(value, Mapping) and not is_range(value):
+            yield from _searched(inner, f"{prefix}{key}.", value)
+        else:
+            yield f"{prefix}{key}", (inner, value)
+
+
+def _use(
+    role: str, path: Path, value: Any, searched: Mapping[str, tuple[Path, Any]] | None = None
+) -> Use | None:
+    class_path: Any = value
+    arguments: Mapping[str, Any] = {}
+    if not isinstance(value, str) or role not in ("loop", "metrics", *_PLAIN):
+        class_path = _mapping(value).get("class_path")
+        arguments = _mapping(_mapping(value).get("init_args"))
+        path = (*path, "class_path")
+    parts = class_path.split(".") if isinstance(class_path, str) else []
+    if len(parts) < 2 or not all(map(str.isidentifier, parts)):
+        return None
+    head = path[:-1] if path[-1] == "class_path" else path
+    given: dict[str, Path] = {name: (*head, "init_args", name) for name in arguments}
+    prefix = f"{role}.init_args."
+    for name, (place, _) in (searched or {}).items():
+        if name.startswith(prefix):
+            given.setdefault(name.removeprefix(prefix), place)
+    return Use(role, path, class_path, given)
+
+
+def code_faults(document: Document, folder: FilePath) -> list[Fault]:
+    """What is certainly wrong with the class paths of a document whose file stands in a folder.
+    Source is parsed, nothing is imported; what nobody can know without that is no fault."""
+    faults: list[Fault] = []
+    told: set[str] = set()
+    for use in find_uses(document):
+        if is_free(use.class_path):
+            continue
+        found = look_up(use.class_path, folder)
+        if isinstance(found, Problem):
+            if found.message not in told:  # A module that is missing is missing once.
+                faults.append(document.fault(use.place, found.message, found.hint))
+            told.add(found.message)
+        elif found is not None:
+            faults += [document.fault(*each) for each in _call_faults(use, found)]
+    return faults
+
+
+def _call_faults(use: Use, found: Found) -> Iterator[tuple[Path, str, str]]:
+    """Where code cannot be called as its role is: place, message, hint."""
+    role = _ROLES[use.role]
+    node = found.node
+    is_class = isinstance(node, ast.ClassDef)
+    if use.role == "loop" and not node.decorator_list and (is_class or is_generator(node)):
+        kind = "a class" if is_class else "a generator or a coroutine: calling it trains nothing"
+        yield use.place, f"{use.class_path} is {kind}", "write def train(trial): ..."
+        return
+    placed = role.made if is_class else role.called
+    taken = signature(found)
+    if placed is None or taken is None:
+        return
+    parameters = list(taken.parameters.values())
+    kinds = inspect.Parameter
+    ahead = [
+        each
+        for each in parameters
+        if each.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+    ]
+    has = {each.kind for each in parameters}
+    if len(ahead) < len(placed) and kinds.VAR_POSITIONAL not in has:
+        told = " and ".join(placed)
+        message = f"{use.class_path}{_shown(taken)} cannot be called with {told}"
+        hint = f"it is given {told} by place, then its init_args by name"
+        yield use.place, message, "write def train(trial): ..." if use.role == "loop" else hint
+        return
+    left = [each for each in parameters if each not in ahead[: len(placed)]]
+    taken_by = names_of(ahead[: len(placed)])
+    for name in (each for each in use.given if each in taken_by):
+        hint = f"{use.class_path} is given {' and '.join(placed)} by place"
+        yield use.given[name], f"'{name}' is given already", hint
+    names = [name for name in names_of(left) if (use.role, name) != ("optimizer", "lr")]
+    if kinds.VAR_KEYWORD not in has:
+        for name, place in use.given.items():
+            if name not in (*names, *taken_by):
+                yield place, f"{use.class_path} takes no argument '{name}'", suggest(name, names)
+        if use.role == "optimizer" and "lr" not in names_of(left):
+            message = f"{use.class_path}{_shown(taken)} takes no lr"
+            yield use.place, message, "an optimizer is made as Class(params, lr=..., **init_args)"
+    filled = () if use.role in ("loss", "metrics") and not is_class else role.filled
+    missing = [
+        each.name
+        for each in left
+        if each.kind not in (kinds.VAR_POSITIONAL, kinds.VAR_KEYWORD)
+        and each.default is kinds.empty
+        and (each.kind is kinds.POSITIONAL_ONLY or each.name not in (*use.given, *filled))
+    ]
+    if missing:
+        listed = " and ".join(f"'{name}'" for name in missing)
+        hint = "write init_args: {" + ", ".join(f"{name}: ..." for name in missing) + "}"
+        if use.role == "loop":
+            hint = "a loop is given the trial alone, and finds its parameters in trial.params"
+        yield use.place, f"{use.class_path} needs {listed}, which nothing gives", hint
+
+
+def _shown(taken: inspect.Signature) -> str:
+    """A signature without its defaults."""
+    return (
+        "("
+        + ", ".join(
+            str(each.replace(default=inspect.Parameter.empty)) for each in taken.parameters.values()
+        )
+        + ")"
+    )

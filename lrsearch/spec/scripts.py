@@ -1,0 +1,447 @@
+"""Files that a command cannot start without: its program, and the script that it is to run.
+
+Nothing is run to see. Only what is certain is said: where a script stands among the words of a
+command is known of a few programs, and of these as far as their options are known.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import pkgutil
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.machinery import ModuleSpec
+from pathlib import Path as FilePath
+from typing import Any
+
+from lrsearch.errors import Fault, nearest
+from lrsearch.spec.commandline import as_text, fill, placeholders, program_fault, split_words
+from lrsearch.spec.document import Document
+from lrsearch.spec.modules import find_installed, find_module
+from lrsearch.spec.validate import is_range
+
+MAX_FILLED = 100
+"""Combinations of values that are put into a command."""
+
+_OPEN = "\0"
+"""Stands in a word for a value that only a trial knows; no command holds this character."""
+
+Told = tuple[str, str]
+"""A message and a hint."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Options of a program: those that stand alone, those that a value follows as a word of its
+    own, and those that `_operands` hands back. At any other the reading ends, but for
+    `--name=value` where `loose`."""
+
+    alone: frozenset[str]
+    valued: frozenset[str] = frozenset()
+    handed: frozenset[str] = frozenset()
+    loose: bool = True
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_MODULE = _words("-m --module --no-python")
+_TORCHRUN = _Options(
+    _words("--standalone --virtual-local-rank"),
+    _words(
+        "--nnodes --nproc-per-node --rdzv-backend --rdzv-endpoint --rdzv-id --rdzv-conf "
+        "--max-restarts --monitor-interval --start-method --role --log-dir --redirects -r --tee "
+        "-t --node-rank --master-addr --master-port --local-addr --local-ranks-filter"
+    ),
+    _MODULE,
+)
+_ACCELERATE = _Options(
+    _words("--cpu --multi-gpu --use-deepspeed --use-fsdp --tpu --mps --debug --quiet -q"),
+    _words(
+        "--config-file --num-processes --num-machines --mixed-precision --machine-rank "
+        "--main-process-ip --main-process-port --gpu-ids --num-cpu-threads-per-process "
+        "--dynamo-backend --gradient-accumulation-steps --deepspeed-config-file"
+    ),
+    _MODULE,
+)
+_UV = _Options(
+    _words(
+        "--no-sync --frozen --locked --isolated --active --no-project --offline -q --quiet -v "
+        "--verbose --exact --no-dev --all-extras --all-groups --refresh --native-tls"
+    ),
+    _words("--with --with-requirements --with-editable --python -p --extra --group --env-file"),
+    loose=False,
+)
+_CONDA = _Options(
+    _words("--no-capture-output --live-stream -v"), _words("-n --name -p --prefix"), loose=False
+)
+_PLAIN = _Options(frozenset(), loose=False)
+
+_SCRIPTED = {
+    "Rscript": _Options(_words("--vanilla --verbose --no-save --no-environ --no-init-file")),
+    "julia": _Options(_words("-q -O0 -O1 -O2 -O3 --project"), _words("-t --threads -p --procs")),
+    "perl": _PLAIN,
+    "ruby": _PLAIN,
+    "php": _PLAIN,
+}
+"""Programs whose first operand is a script, beside those that have a function of their own."""
+
+_LAUNCHERS = {"torch.distributed.run": _TORCHRUN, "accelerate.commands.launch": _ACCELERATE}
+"""Modules that `python -m` runs like a program that takes a script."""
+
+_PATHS = ("PATH", "PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
+"""Variables that decide which programs and modules are found."""
+
+_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a command runs: its folder, and whether programs and modules are found as here."""
+
+    folder: FilePath
+    usual: bool = True
+
+
+def command_faults(document: Document, folder: FilePath) -> list[Fault]:
+    """What a document's command cannot start without and is not there; it runs in `folder`."""
+    top = document.data if isinstance(document.data, Mapping) else {}
+    text = top.get("command")
+    if not isinstance(text, str) or _OPEN in text:
+        return []
+    try:
+        words = split_words(text)
+        names = placeholders(words)
+    except ValueError:
+        return []
+    found: dict[Told, None] = {}
+    for filled in _fillings(words, names, top):
+        if _OPEN not in filled[0]:
+            fault = program_fault(filled[0], str(folder))
+            told = [fault] if fault else list(_look(filled, _Place(folder)))
+            found |= dict.fromkeys(told)
+    return [document.fault(("command",), *each) for each in found]
+
+
+def _fillings(
+    words: Sequence[str], names: Sequence[str], top: Mapping[str, Any]
+) -> Iterator[list[str]]:
+    """The words for each combination of fixed values and listed options."""
+    values = {name: [_OPEN] for name in names}
+    for key in ("params", "search"):
+        given = top.get(key)
+        for name, value in given.items() if isinstance(given, Mapping) else ():
+            if name in values:
+                listed = value if key == "search" and isinstance(value, list) else [value]
+                values[name] = [_OPEN] if is_range(value) else [as_text(each) for each in listed]
+    for chosen in itertools.islice(itertools.product(*values.values()), MAX_FILLED):
+        yield fill(words, dict(zip(values, chosen, strict=True)))
+
+
+def _look(words: Sequence[str], place: _Place) -> Iterator[Told]:
+    """What is missing of a command without a shell."""
+    if not words or _OPEN in words[0]:
+        return
+    program, rest = FilePath(words[0]).name, list(words[1:])
+    pair = (program, rest[0] if rest else "")
+    if program == "env":
+        yield from _env(rest, place)
+    elif program in ("nohup", "setsid"):
+        yield from _look(rest, place)
+    elif program == "nice":
+        yield from _look(rest[2:] if rest[:1] == ["-n"] else rest, place)
+    elif program == "timeout" and rest and not rest[0].startswith("-"):
+        yield from _look(rest[1:], place)
+    elif re.fullmatch(r"(python|pypy)[0-9.]*", program):
+        yield from _python(words[0], rest, place)
+    elif program in ("sh", "bash", "dash", "zsh", "ksh"):
+        yield from _shell(rest, place)
+    elif program == "node":
+        yield from _node(rest, place)
+    elif program == "torchrun":
+        yield from _launcher(rest, _TORCHRUN, place)
+    elif pair == ("accelerate", "launch"):
+        yield from _launcher(rest[1:], _ACCELERATE, place)
+    elif pair == ("uv", "run"):
+        yield from _uv(rest[1:], place)
+    elif pair in (("poetry", "run"), ("pipenv", "run"), ("conda", "run"), ("mamba", "run")):
+        read = _operands(rest[1:], _CONDA if program in ("conda", "mamba") else _PLAIN)
+        if read is not None:
+            yield from _look(read[1], replace(place, usual=False))
+    elif program in _SCRIPTED:
+        read = _operands(rest, _SCRIPTED[program])
+        if read is not None:
+            yield from _script(read[1], place)
+
+
+def _operands(words: Sequence[str], options: _Options) -> tuple[str, Sequence[str]] | None:
+    """The option that ended the reading, or "", and the words from there on; None where an option
+    is not known."""
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word.startswith(_OPEN):
+            return None
+        if word == "--":
+            return "", words[at + 1 :]
+        if not word.startswith("-") or word == "-":
+            return "", words[at:]
+        name, equals, _ = word.partition("=")
+        name = name.replace("_", "-")
+        if name in options.handed:
+            return None if equals else (name, words[at + 1 :])
+        if name in options.valued:
+            at += 1 if equals else 2
+        elif name in options.alone or (equals and options.loose and name.startswith("--")):
+            at += 1
+        else:
+            return None
+    return "", ()
+
+
+def _env(words: Sequence[str], place: _Place) -> Iterator[Told]:
+    at = 0
+    while at < len(words) and (match := _ASSIGNMENT.match(words[at])):
+        place = replace(place, usual=place.usual and match[1] not in _PATHS)
+        at += 1
+    rest = words[at:]
+    if not rest or rest[0].startswith(("-", _OPEN)):
+        return
+    fault = program_fault(rest[0], str(place.folder)) if place.usual else None
+    if fault is not None:
+        yield fault
+    else:
+        yield from _look(rest, place)
+
+
+def _uv(words: Sequence[str], place: _Place) -> Iterator[Told]:
+    read = _operands(words, _UV)
+    if read is None or not read[1]:
+        return
+    if read[1][0].endswith(".py"):
+        yield from _script(read[1], place)
+    else:
+        yield from _look(read[1], replace(place, usual=False))
+
+
+def _launcher(words: Sequence[str], options: _Options, place: _Place) -> Iterator[Told]:
+    read = _operands(words, options)
+    if read is None:
+        return
+    option, rest = read
+    if not option:
+        yield from _script(rest, place)
+    elif option != "--no-python" and rest:
+        yield from _module("", rest, replace(place, usual=False))
+
+
+_FLAGS = re.compile(r"-([bBdEiIOPqsSuvx]*)(?:([cmWX])(.*))?", re.DOTALL)
+
+
+def _python(program: str, words: Sequence[str], place: _Place) -> Iterator[Told]:
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if word.startswith(_OPEN) or word == "-":
+            return
+        if not word.startswith("-"):
+            if (place.folder / word).is_dir() and not (
+                place.folder / word / "__main__.py"
+            ).exists():
+                yield f"{word} is a folder without __main__.py: there is nothing to run", ""
+            yield from _script(words[at:], place)
+            return
+        match = _FLAGS.fullmatch(word)
+        if match is None:
+            return
+        if set(match[1]) & set("EIPsS"):
+            place = replace(place, usual=False)
+        if match[2] == "c":
+            return
+        if match[2] == "m":
+            rest = [match[3], *words[at + 1 :]] if match[3] else words[at + 1 :]
+            if rest and not set(match[1]) & set("IP"):
+                yield from _module(program, rest, place)
+            return
+        at += 2 if match[2] and not match[3] else 1
+
+
+def _node(words: Sequence[str], place: _Place) -> Iterator[Told]:
+    read = _operands(words, _PLAIN)
+    if read is None or not read[1] or read[1][0] in ("inspect", "-"):
+        return
+    path = place.folder / read[1][0]
+    # A module may be named without its ending.
+    endings = (".js", ".json", ".node", ".mjs", ".cjs", ".ts")
+    if not any(path.with_name(path.name + ending).exists() for ending in endings):
+        yield from _script(read[1], place)
+
+
+def _script(words: Sequence[str], place: _Place) -> Iterator[Told]:
+    """The first word as a file that has to be there."""
+    word = words[0] if words else ""
+    if not word or _OPEN in word or word == "-" or "://" in word:
+        return
+    path = place.folder / word
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        yield f"the script {word} does not exist (seen from {place.folder})", _near(word, place)
+    except (OSError, ValueError):
+        return
+
+
+def _near(word: str, place: _Place) -> str:
+    """The way out where a script is not there."""
+    if word.startswith("~"):
+        return "no shell runs the command: write out what ~ stands for"
+    path = place.folder / word
+    here = FilePath.cwd() / word
+    if here.is_file() and here.resolve() != path.resolve():
+        return f"write {os.path.relpath(here, place.folder)}, as it is seen from there"
+    try:
+        names = sorted(each.name for each in path.parent.iterdir() if each.is_file())
+    except OSError:
+        return f"there is no folder {FilePath(word).parent}"
+    close = nearest(path.name, [each for each in names if each.endswith(path.suffix)])
+    if close:
+        return f"did you mean {FilePath(word).with_name(close)}?"
+    alike = [each for each in names if path.suffix and each.endswith(path.suffix)][:20]
+    return f"there are {', '.join(alike)}" if alike else ""
+
+
+def _module(program: str, words: Sequence[str], place: _Place) -> Iterator[Told]:
+    """The first word as the module that `python -m` is to run."""
+    module, *rest = words
+    parts = module.split(".")
+    if not all(map(str.isidentifier, parts)) or parts[0] in sys.stdlib_module_names:
+        return
+    if module in _LAUNCHERS:
+        yield from _launcher(rest, _LAUNCHERS[module], place)
+        return
+    folders = [str(place.folder)]
+    spec = find_module(parts[0], folders)
+    if spec is None:
+        usual = place.usual and _is_ours(program, place.folder)
+        if usual and find_installed(parts[0]) is False:
+            near = nearest(parts[0], [each.name for each in pkgutil.iter_modules(folders)])
+            hint = f"did you mean '{near}'?" if near else ""
+            yield f"there is no module '{parts[0]}' in {place.folder}, and none is installed", hint
+        return
+    if spec.origin is None or _alters_path(spec):
+        return  # Parts of it may stand elsewhere.
+    for end in range(2, len(parts) + 1):
+        name = ".".join(parts[:end])
+        above, last = name.rpartition(".")[::2]
+        inside = list(spec.submodule_search_locations or ())
+        if not inside:
+            hint = f"write -m {above}" if last == "py" else ""
+            yield f"there is no module '{module}': {above} is a file, no package", hint
+            return
+        inner = find_module(name, inside)
+        if inner is None:
+            near = nearest(last, [each.name for each in pkgutil.iter_modules(inside)])
+            yield f"{above} has no module '{last}'", f"did you mean '{near}'?" if near else ""
+            return
+        spec = inner
+        if _alters_path(spec):
+            return
+    inside = list(spec.submodule_search_locations or ())
+    if inside and find_module(f"{module}.__main__", inside) is None:
+        yield f"{module} is a package without __main__.py: there is nothing to run", ""
+
+
+def _alters_path(spec: ModuleSpec) -> bool:
+    """Whether a package may say for itself where its modules are."""
+    if not spec.submodule_search_locations or spec.origin is None:
+        return False
+    try:
+        return b"__path__" in FilePath(spec.origin).read_bytes()
+    except OSError:
+        return True
+
+
+def _is_ours(program: str, folder: FilePath) -> bool:
+    """Whether a program is the Python that runs here, and so finds the same modules."""
+    found = str(folder / program) if "/" in program else shutil.which(program)
+    if found is None:
+        return False
+    left, right = FilePath(found), FilePath(sys.executable)
+    return left.parent.resolve() == right.parent.resolve() and left.resolve() == right.resolve()
+
+
+# shells
+
+
+_STARTING = frozenset("lins")
+"""Options of shells: start-up files are run, standard input, or nothing at all."""
+
+
+def _shell(words: Sequence[str], place: _Place) -> Iterator[Told]:
+    at = 0
+    while at < len(words):
+        word = words[at]
+        if re.fullmatch(r"-[a-z]*c", word) and not set(word) & _STARTING:
+            if at + 1 < len(words):
+                yield from _shell_script(words[at + 1], place)
+            return
+        if word in ("--norc", "--noprofile", "--posix"):
+            at += 1
+        elif re.fullmatch(r"[-+][a-z]+", word) and not set(word) & {*_STARTING, "c"}:
+            at += 2 if "o" in word else 1
+        elif word.startswith(("-", "+", _OPEN)):
+            return
+        else:
+            found = "/" not in word and any(
+                FilePath(each, word).exists() for each in os.get_exec_path()
+            )
+            if not found:  # Shells look for scripts on the PATH, too.
+                yield from _script(words[at:], place)
+            return
+
+
+_OUTPUT = re.compile(r"\s[0-9&]?>>?\s*(?:&[0-9]|[^\s'\"|;&<>()]+)|\|\s*tee\s[^|;&<>()`]*$")
+_OTHER = re.compile(r"[;|\n<>(`]|(?<!&)&(?!&)")
+_EXPANDED = re.compile(r"[$*?\[~`{]")
+
+
+def _shell_script(script: str, place: _Place) -> Iterator[Told]:
+    """The first command of a script that is nothing but commands joined by `&&`: should it fail,
+    nothing follows. What stands before may change to another folder, or set variables."""
+    script = _OUTPUT.sub(" ", script.replace("\\\n", " ").strip())
+    if _OTHER.search(script):
+        return
+    made = False
+    for part in script.split("&&"):
+        try:
+            words = shlex.split(part)
+        except ValueError:
+            return
+        while words and (words[0] in ("exec", "export") or _ASSIGNMENT.match(words[0])):
+            name = words.pop(0).partition("=")[0]
+            place = replace(place, usual=place.usual and name not in _PATHS)
+        if not words or words[0] in ("set", "mkdir", "sleep", "ulimit"):
+            made = made or words[:1] == ["mkdir"]
+            continue
+        # A word that the shell expands may become several.
+        words = [word if not _EXPANDED.search(word) else _OPEN for word in words]
+        if words[0] in ("source", "."):
+            yield from _script([each for each in words[1:2] if "/" in each], place)
+            return
+        if words[0] != "cd":
+            yield from _look(words, place)
+            return
+        if len(words) != 2 or _OPEN in words[1] or words[1] == "-":
+            return
+        folder = place.folder / words[1]
+        if not folder.is_dir():
+            if not made and not os.environ.get("CDPATH"):
+                yield f"there is no folder {words[1]} to cd to (seen from {place.folder})", ""
+            return
+        place = replace(place, folder=folder)

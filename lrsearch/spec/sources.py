@@ -1,0 +1,265 @@
+"""Files that `data` names: whether they are there, of the right kind, and hold what is asked for.
+
+Of a file only its beginning is read, or the list of what an archive holds.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import os
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+from lrsearch import catalogue
+from lrsearch.errors import Fault, nearest
+from lrsearch.spec.document import Document, Path
+
+MARKS = {
+    b"PAR1": ("a Parquet file", "read it with data: {name: parquet}"),
+    b"PK\x03\x04": ("an archive or a spreadsheet (.zip, .xlsx)", "unpack it, or save it as text"),
+    b"\x1f\x8b": ("a gzip archive", "unpack it with gunzip"),
+    b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
+    b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
+}
+"""What a file that begins with these bytes is, where text is needed, and what to do about it."""
+
+PACKAGES = {"parquet": ("pyarrow", "Parquet files"), "images": ("PIL", "image folders")}
+"""Kinds of data that a package reads which may not be installed, and what they are called."""
+
+MAX_SHOWN = 20
+"""Names that a message lists."""
+
+ColumnNames = Callable[[str], Sequence[str] | None]
+"""Gives the columns of a Parquet file; None where it cannot be read."""
+
+
+def source_faults(document: Document, folder: FilePath, columns: ColumnNames) -> list[Fault]:
+    """What is wrong with the file or the folder that a document's `data` names, seen from the
+    folder of the spec."""
+    top = document.data if isinstance(document.data, Mapping) else {}
+    data = top.get("data")
+    if not isinstance(data, Mapping) or "class_path" in data:
+        return []
+    kind, raw = data.get("name"), data.get("source")
+    source = catalogue.DATA.get(kind) if isinstance(kind, str) else None
+    if source is None or "source" not in source.parameters or not isinstance(raw, str) or not raw:
+        return []
+    assert isinstance(kind, str)
+    try:
+        path = (folder / FilePath(raw).expanduser()).resolve()
+        found = list(_look(kind, data, path, raw, folder, columns))
+    except (OSError, RuntimeError, ValueError):
+        return []  # Reading it says why, or `validate`.
+    return [document.fault(("data", *place), message, hint) for place, message, hint in found]
+
+
+def _look(
+    kind: str,
+    data: Mapping[str, Any],
+    path: FilePath,
+    raw: str,
+    folder: FilePath,
+    columns: ColumnNames,
+) -> Iterator[tuple[Path, str, str]]:
+    place: Path = ("source",)
+    package, what = PACKAGES.get(kind, ("", ""))
+    if package and importlib.util.find_spec(package) is None:
+        name = {"PIL": "Pillow"}.get(package, package)
+        hint = f"pip install 'lrsearch[{kind}]'"
+        yield ("name",), f"{what} are read by {name}, which is not installed", hint
+    noun = "folder" if kind == "images" else "file"
+    if not path.exists():
+        yield place, f"{path}: there is no such {noun}", _near(path, raw, folder, noun)
+    elif kind == "images":
+        yield from ((place, *each) for each in _folder_faults(path))
+    elif path.is_dir():
+        inside = sorted(each.name for each in path.iterdir() if each.suffix in _ENDINGS[kind])
+        hint = f"write a file of it, such as source: {FilePath(raw, inside[0])}" if inside else ""
+        yield place, f"{path}: the file cannot be read: Is a directory", hint
+    elif path.is_file():  # A pipe would be empty afterwards.
+        if not os.access(path, os.R_OK):
+            yield place, f"{path}: the file cannot be read: Permission denied", ""
+        elif path.stat().st_size == 0:
+            yield place, f"{path}: the file is empty", ""
+        elif kind == "npz":
+            yield from ((place, *each) for each in _archive_faults(path, data))
+        elif kind == "parquet":
+            names = columns(str(path))
+            if names is not None:
+                yield from _column_faults(str(path), names, data, "")
+        else:
+            yield from _text_faults(kind, path, data)
+
+
+def _text_faults(
+    kind: str, path: FilePath, data: Mapping[str, Any]
+) -> Iterator[tuple[Path, str, str]]:
+    place: Path = ("source",)
+    with path.open("rb") as file:
+        start = file.read(4)
+    for mark, (told, hint) in MARKS.items():
+        if start.startswith(mark):
+            yield place, f"{path}: no text, but {told}", hint
+            return
+    separator = data.get("separator", ",")
+    header = read_header(path, separator) if kind == "csv" else None
+    if header is None:
+        return
+    line, names = header
+    where = f"{path}:{line}"
+    if message := number_header(names):
+        yield place, f"{where}: {message}", "write a line of names above it"
+    else:
+        hint = misread(names, data.get("target"), separator)
+        yield from _column_faults(where, names, data, hint)
+
+
+_ENDINGS: dict[str, tuple[str, ...]] = {
+    "npz": (".npz",),
+    "csv": (".csv", ".tsv", ".txt"),
+    "parquet": (".parquet", ".pq"),
+    "text": (".txt", ".md"),
+}
+
+
+def _near(path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
+    """The way out where a file or a folder is not there."""
+    here = FilePath(raw).absolute()
+    if here.exists() and here.resolve() != path:
+        return (
+            f"a path in a spec is seen from the spec's folder: write source: "
+            f"{os.path.relpath(here, folder)}"
+        )
+    missing = path
+    while not missing.parent.is_dir():
+        missing = missing.parent
+    is_folder = noun == "folder" or missing != path
+    inside = [each for each in missing.parent.iterdir() if not each.name.startswith(".")]
+    names = sorted(each.name for each in inside if each.is_dir() == is_folder)
+    close = nearest(missing.name, names)
+    if close:
+        meant = path if missing == path else missing
+        told = missing.parent / close / path.relative_to(meant) if meant != path else None
+        told = told or missing.with_name(close)
+        written = told if FilePath(raw).is_absolute() else os.path.relpath(told, folder.resolve())
+        return f"did you mean source: {written}?"
+    if missing != path:
+        return f"there is no folder {missing}"
+    alike = [name for name in names if is_folder or FilePath(name).suffix == path.suffix]
+    return f"in that folder: {', '.join(alike[:MAX_SHOWN])}" if alike else ""
+
+
+def _folder_faults(path: FilePath) -> Iterator[tuple[str, str]]:
+    expected = "one folder per class is expected, such as photos/cat/1.png and photos/dog/1.png"
+    if not path.is_dir():
+        yield f"{path}: a file, not a folder of images", f"{expected}; source is photos"
+    elif not any(each.is_dir() and not each.name.startswith(".") for each in path.iterdir()):
+        yield f"{path}: there are no class folders", expected
+
+
+def _archive_faults(path: FilePath, data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is missing of x and y, or x_train and y_train."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start == b"\x93NUMPY":
+        hint = "write it with numpy.savez(path, x=..., y=...)"
+        yield f"{path}: a single array, not a NumPy archive (.npz)", hint
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+    except zipfile.BadZipFile:
+        yield f"{path}: not a readable NumPy archive (.npz)", ""
+        return
+    wanted = [("x_train", "y_train"), ("x", "y")]
+    if data.get("task") == "own":  # A step may do without targets.
+        wanted = [pair[:1] for pair in wanted]  # type: ignore[misc]
+    if not any(set(pair) <= set(names) for pair in wanted):
+        pair = wanted[0] if {"x_train", "y_train"} & set(names) else wanted[1]
+        missing = " and ".join(name for name in pair if name not in names)
+        shown = ", ".join(names[:MAX_SHOWN]) or "nothing"
+        hint = "an archive holds x_train, y_train and perhaps x_test, y_test, or x and y"
+        yield f"{path}: {missing} missing; found: {shown}", hint
+
+
+# tables
+
+
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+"""A cell that is a number."""
+
+
+def read_header(path: FilePath, separator: str) -> tuple[int, list[str]] | None:
+    """The line on which a table in a text file names its columns, and these; None for a file that
+    is not readable as such."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            blanks = separator != " "
+            rows = csv.reader(file, delimiter=separator, skipinitialspace=blanks, strict=True)
+            line = 1
+            for names in rows:
+                if names:
+                    break
+                line = rows.line_num + 1
+            else:
+                return None
+    except (UnicodeDecodeError, csv.Error, TypeError, ValueError):
+        return None
+    return None if any("\0" in name for name in names) else (line, list(map(str.strip, names)))
+
+
+def number_header(names: Sequence[str]) -> str:
+    """What is wrong with a header that holds numbers alone."""
+    if not all(map(NUMBER.fullmatch, names)):
+        return ""
+    return f"the first line names the columns, but this one holds numbers: {_some(names)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
+
+
+def _column_faults(
+    where: str, names: Sequence[str], data: Mapping[str, Any], hint: str
+) -> Iterator[tuple[Path, str, str]]:
+    """The target, and what else `data` names, against the columns there are."""
+    target = data.get("target")
+    told = "names a column '{}' that is not there"
+    if isinstance(target, str) and target and target not in names:
+        message = f"{where}: data.target {told.format(target)}"
+        yield ("target",), message, hint or suggest_column(target, names)
+    for key in ("drop", "categorical"):
+        listed = data.get(key)
+        for index, name in enumerate(listed if isinstance(listed, list) else ()):
+            if isinstance(name, str) and name and name not in names:
+                message = f"{where}: data.{key} {told.format(name)}"
+                yield (key, index), message, suggest_column(name, names)
+
+
+def suggest_column(name: str, names: Sequence[str]) -> str:
+    """`did you mean 'x'? its columns: ...`."""
+    close = nearest(name, names)
+    shown = ", ".join(names[:MAX_SHOWN])
+    shown += f", ... ({len(names)})" if len(names) > MAX_SHOWN else ""
+    return (f"did you mean '{close}'? " if close else "") + f"its columns: {shown}"
+
+
+def misread(names: Sequence[str], target: object, separator: str) -> str:
+    """The way out where the target is not in a header, as far as the header shows it: another
+    separator, or a first line of values."""
+    if target in names:
+        return ""
+    for mark, written in _SEPARATORS if len(names) == 1 else ():
+        if mark in names[0] and mark != separator:
+            return f"the columns are not divided by '{separator}': separator: {written}?"
+    if any(map(NUMBER.fullmatch, names)):
+        return f"the first line has to name the columns; it reads: {_some(names)}"
+    return ""
+
+
+_SEPARATORS = ((",", '","'), (";", '";"'), ("\t", '"\\t"'), ("|", '"|"'), (" ", '" "'))
+"""Marks that divide columns, and how a spec names them."""

@@ -1,0 +1,48 @@
+"""What is wrong with all that a spec names, as far as nothing has to be run or imported to know."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+from lrsearch import catalogue
+from lrsearch.errors import Fault
+from lrsearch.spec.code import code_faults, find_groups
+from lrsearch.spec.document import Document
+from lrsearch.spec.model import Spec
+from lrsearch.spec.scripts import command_faults
+from lrsearch.spec.sources import ColumnNames, source_faults
+
+
+def find_faults(document: Document, folder: Path, columns: ColumnNames) -> list[Fault]:
+    """The faults of the files, programs and code that a document names, of which the rest may be
+    faulty, too. `folder` is the spec's; `columns` reads those of a Parquet file. What cannot be
+    known is no fault: what trains has none."""
+    return [
+        *source_faults(document, folder, columns),
+        *code_faults(document, folder),
+        *package_faults(document),
+        *command_faults(document, folder),
+    ]
+
+
+def package_faults(document: Document) -> list[Fault]:
+    """Optimizers whose package is not installed."""
+    faults = []
+    for place, value in find_groups(document, "optimizer"):
+        name = value.get("name") if isinstance(value, Mapping) else value
+        package = catalogue.OPTIMIZER_PACKAGES.get(name) if isinstance(name, str) else None
+        if package is not None and importlib.util.find_spec(package) is None:
+            message = f"{name} comes from the package {package}, which is not installed"
+            faults.append(document.fault(place, message, "pip install 'lrsearch[optimizers]'"))
+    return faults
+
+
+def unlooked(spec: Spec) -> list[str]:
+    """What a spec names that only loading and importing it can tell of, in words."""
+    found = []
+    if "source" in spec.data:
+        found.append(f"what is in {Path(spec.data['source']).name}")
+    names = [each for each in spec.imports if not each.startswith("lrsearch.")]
+    return [*found, *dict.fromkeys(names)]

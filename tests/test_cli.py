@@ -62,9 +62,9 @@ TRAIN = ("--executor", "inline", "--device", "cpu", "--engine", "solo")
 class Said:
     """What a command printed, and its exit code."""
 
-    def __init__(self, code: int, out: str, err: str) -> None:
+    def __init__(self, code: int, out: str, err: str, *, traces: bool = False) -> None:
         self.code, self.out, self.err = code, out, err
-        assert "Traceback" not in out + err
+        assert "Traceback" not in (err if traces else out + err)
 
     def __repr__(self) -> str:
         return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
@@ -74,7 +74,7 @@ def lrsearch(*arguments: object, **environment: str) -> Said:
     """Run a command in this process. What is no user's error is raised."""
     env = {"COLUMNS": "100", "LRSEARCH_RUNS": None, **environment}
     done = CliRunner().invoke(app, list(map(str, arguments)), env=env, catch_exceptions=False)
-    return Said(done.exit_code, done.stdout, done.stderr)
+    return Said(done.exit_code, done.stdout, done.stderr, traces="--trial" in arguments)
 
 
 def process(*arguments: object, **environment: str) -> subprocess.Popen[str]:
@@ -577,6 +577,120 @@ def test_reports_in_other_forms(here: Path) -> None:
     assert sum(line.startswith("| ") for line in markdown.splitlines()) == 2 + len(points)
     said = lrsearch("report", "small", "--csv", "--json")
     assert said.code == 2 and "exclude" in said.err
+
+
+COMMAND = """\
+command: python train.py --lr {lr}
+objective: {metric: loss, goal: min}
+search: {lr: [0.1, 0.2, 0.4]}
+"""
+
+SCRIPT = """\
+import json
+import sys
+
+lr = float(sys.argv[2])
+print("loaded 12 images")
+width = 0 if lr == 0.2 else 1
+for step in range(8):
+    print(json.dumps({"step": 10 * step, "loss": lr / (step + 1) / width}))
+"""
+
+
+@pytest.fixture
+def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a run `mine` of a command that failed for one of three rates."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(COMMAND)
+    (tmp_path / "train.py").write_text(SCRIPT)
+    assert lrsearch("grid", "mine.yaml", "--allow-command", "--workers", "1").code == 0
+    return tmp_path
+
+
+def test_a_failed_trial_says_what_to_do(failing: Path) -> None:
+    again = "lrsearch grid mine.yaml --allow-command --workers 1 --retry-failed"
+    for command in ((), ("grid", "mine.yaml", "--allow-command", "--workers", "1")):
+        said = lrsearch(*command or ("report", "mine"))
+        assert f"\nretry   {again}\n" in said.out, said
+    assert "1 trial failed before: --retry-failed trains what failed again" in said.err
+    retried = lrsearch(*again.split()[1:])
+    assert retried.code == 0 and count_trials(failing, "mine") == 4
+    # It is named once, though it was given already.
+    assert f"\nretry   {again}\n" in lrsearch("report", "mine").out
+
+
+def test_a_trial_is_shown(failing: Path) -> None:
+    number = next(
+        number
+        for number, result in read(failing / "runs" / "mine").results.items()
+        if result.outcome == "failed"
+    )
+    said = lrsearch("report", "mine.yaml", "--trial", number)
+    assert said.code == 0 and said.err == ""
+    reason = "exit code 1: ZeroDivisionError: float division by zero"
+    for part in (
+        *(f"mine, trial {number} of point", ": failed", "lr=0.2", f"reason   {reason}", "seed 0"),
+        *("python train.py --lr {lr}", "Traceback (most recent call last)", "loaded 12 images"),
+    ):
+        assert part in " ".join(said.out.replace("seed     ", "seed ").split(" ")), part
+    found = json.loads(lrsearch("report", "mine", "--trial", number, "--json").out)["trial"]
+    assert (found["outcome"], found["reason"]) == ("failed", reason)
+    assert "ZeroDivisionError" in found["traceback"] and found["output"] == "loaded 12 images"
+    well = json.loads(lrsearch("report", "mine", "--trial", "1", "--json").out)
+    assert well["trial"]["outcome"] == "completed"
+    assert well["curve"]["step"] == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert "step 0" in lrsearch("report", "mine", "--trial", "1").out
+    for arguments, message in (
+        (("--trial", "4"), "its trials are 1 to 3"),
+        (("--trial", "1", "--csv"), "leave --csv"),
+    ):
+        said = lrsearch("report", "mine", *arguments)
+        assert said.code == 2 and message in said.err
+
+
+def test_what_a_model_prints_is_kept_where_it_fails(empty: Path) -> None:
+    (empty / "nets.py").write_text(
+        """\
+import sys
+
+from torch import nn
+
+
+class Net(nn.Linear):
+    def __init__(self, in_features, num_classes, fault):
+        super().__init__(in_features, num_classes)
+        self.fault = fault
+
+    def forward(self, x):
+        if self.training:
+            print(f"{self.fault} {x.shape[1:]}")
+            print("aside", file=sys.stderr)
+            assert not self.fault, "no good"
+        return super().forward(x.flatten(1))
+"""
+    )
+    (empty / "nets.yaml").write_text(
+        "data: digits\nmodel: {class_path: nets.Net}\n"
+        "train: {budget: 2ba, lr: 0.1, batch_size: 64}\n"
+        "search: {model.init_args.fault: [0, 1]}\n"
+    )
+    # Workers, and this process.
+    for executor in ("local", "inline"):
+        run = ("--runs", executor, "--executor", executor, "--engine", "solo")
+        said = lrsearch("grid", "nets.yaml", "--allow-import", "nets", *run, "--json")
+        assert said.code == 0
+        trials = json.loads(said.out)["trials"]
+        found = [
+            json.loads(
+                lrsearch("report", "nets", "--runs", executor, "--trial", t["number"], "--json").out
+            )["trial"]
+            for t in trials
+        ]
+        failed = next(each for each in found if each["outcome"] == "failed")
+        assert failed["reason"] == "AssertionError: no good"
+        assert failed["output"] == "1 torch.Size([1, 8, 8])\naside"
+        assert "nets.py" in failed["traceback"]
+        assert [each["output"] for each in found if each is not failed] == [""]
 
 
 def test_report_finds_its_run(here: Path) -> None:

@@ -1,6 +1,7 @@
 """Views and their renderings: tables, JSON, CSV, Markdown, progress, curves."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -16,7 +17,7 @@ from rich.console import Console
 from lrsearch.analysis.edges import Range
 from lrsearch.report.curves import plot
 from lrsearch.report.live import Progress
-from lrsearch.report.machine import to_csv, to_json, to_markdown
+from lrsearch.report.machine import to_csv, to_json, to_markdown, trial_json
 from lrsearch.report.tables import open_console, result
 from lrsearch.report.text import (
     decimals_for,
@@ -27,7 +28,8 @@ from lrsearch.report.text import (
     format_value,
     one_line,
 )
-from lrsearch.report.view import build_view
+from lrsearch.report.trials import evenly, trial_page
+from lrsearch.report.view import TrialView, build_view
 from lrsearch.trial import Objective, Outcome, Plan, Record, Result, Trial
 
 ACCURACY = Objective("accuracy", "max")
@@ -431,6 +433,111 @@ def test_markdown_can_be_cut():
 def test_machine_formats_need_no_rich():
     code = "import sys, lrsearch.report.machine; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- one trial
+
+
+def trial_view(outcome=Outcome.FAILED, rows=6, **more):
+    config = {
+        "data": {"name": "digits", "test": None},
+        "model": {"name": "mlp", "hidden": (64, 32)},
+        "train": {"lr": 0.1, "clip_norm": None, "transforms": []},
+    }
+    last = {"accuracy": 0.75, "loss": 0.5}
+    ended = Result(
+        outcome,
+        60,
+        2.0,
+        12.5,
+        last=last,
+        best={"accuracy": 0.8125},
+        best_step={"accuracy": 40},
+        **more,
+    )
+    curve = {
+        "step": [10 * (row + 1) for row in range(rows)],
+        "accuracy": [0.5 + row / 20 for row in range(rows)],
+        "loss": [1 / (row + 1) for row in range(rows)],
+        "note": [math.nan] * rows,
+    }
+    trial = Record(Trial(7, "key7", config, 3, 1), 4, {"lr": 0.1}, "bayes", ended)
+    return TrialView(
+        "digits",
+        ACCURACY,
+        trial,
+        True,
+        False,
+        curve,
+        {"cpu": Plan("fused", 8, "3.1 times as fast")},
+    )
+
+
+def page(view, width=80):
+    console = Console(width=width, file=io.StringIO())
+    console.print(trial_page(view))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("rows", [0, 1, 4, 5, 300])
+def test_a_trial_says_all_that_is_known_of_it(width, rows):
+    trace = 'Traceback (most recent call last):\n\tFile "[red]x.py", line 1\nValueError: \x1b[2J'
+    view = trial_view(rows=rows, reason="ValueError: no\nway", traceback=trace, output="epoch 1\n")
+    text = page(view, width)
+    assert max(map(len, text.splitlines())) <= width and "\x1b" not in text
+    words = " ".join(text.split())
+    for part in (
+        *("trial 7 of point 4: failed", "lr=0.1", "ValueError: no way", "seed 3, fold 1"),
+        *("proposed by bayes", "60 steps, 2 epochs, in 12s, solo"),
+        *("plan fused, 8 lanes: 3.1 times as fast (cpu)", "name=mlp hidden=[64,32]"),
+        *("accuracy 0.75 (best 0.8125 at step 40)", 'File "[red]x.py", line 1', "epoch 1"),
+    ):
+        assert part in words
+    assert "clip_norm" not in text and "transforms" not in text
+    assert ("step 10" in words) is (rows > 4)
+    assert ("step accuracy" in words) is (0 < rows <= 4)
+
+
+def test_a_trial_without_a_result():
+    view = trial_view()
+    waiting = dataclasses.replace(view.record, result=None)
+    for running, said in ((True, ": running"), (False, ": not trained yet")):
+        shown = dataclasses.replace(view, record=waiting, running=running, curve={}, belongs=False)
+        text = page(shown)
+        assert text.splitlines()[0] == f"digits, trial 7{said}"
+        assert "does not belong" in text
+
+
+def test_a_trial_as_json():
+    found = json.loads(trial_json(trial_view(reason="why", traceback="trace", output="out")))
+    assert (found["format"], found["run"], found["objective"]["metric"]) == (
+        1,
+        "digits",
+        "accuracy",
+    )
+    trial = found["trial"]
+    assert (trial["number"], trial["point"], trial["seed"], trial["fold"]) == (7, 4, 3, 1)
+    assert (trial["outcome"], trial["reason"], trial["objective"]) == ("failed", "why", None)
+    assert (trial["traceback"], trial["output"]) == ("trace", "out")
+    assert trial["config"]["model"] == {"name": "mlp", "hidden": [64, 32]}
+    assert found["curve"]["step"] == [10, 20, 30, 40, 50, 60]
+    assert found["curve"]["note"] == [None] * 6
+    assert found["plans"][0]["lanes"] == 8
+
+
+@given(
+    steps=st.lists(st.integers(0, 10**6), min_size=2, max_size=50, unique=True),
+    slope=st.floats(-5, 5),
+    number=st.integers(2, 60),
+)
+def test_values_evenly_apart_stay_on_their_lines(steps, slope, number):
+    steps.sort()
+    pairs = [(step, slope * step) for step in steps]
+    first, last = steps[0], steps[-1]
+    for index, value in enumerate(evenly(pairs, number)):
+        at = first + (last - first) * index / (number - 1)
+        assert value == pytest.approx(slope * at, rel=1e-6, abs=1e-3)
 
 
 # -- progress

@@ -11,15 +11,15 @@ from pathlib import Path
 
 from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
-from lrsearch.errors import LrsearchError, RunError
+from lrsearch.errors import LrsearchError, RunError, UsageError
 from lrsearch.report.text import count
-from lrsearch.report.view import RunView, build_view
+from lrsearch.report.view import RunView, TrialView, build_view
 from lrsearch.space import Choice, Float, parameters
 from lrsearch.spec.document import Document, read_document
-from lrsearch.spec.model import Spec
+from lrsearch.spec.model import Spec, flatten
 from lrsearch.spec.validate import NAME, validate
-from lrsearch.store import History, is_locked, newest, read
-from lrsearch.trial import Plan
+from lrsearch.store import History, is_locked, newest, read, read_curve
+from lrsearch.trial import Plan, Record
 from lrsearch.tuner.ledger import Content, Ledger, retrying
 from lrsearch.tuner.plans import structure_key
 
@@ -128,6 +128,39 @@ def view_run(run: StoredRun) -> RunView:
         strategy = run.strategy if run.strategy in failed else min(failed)
         again = shlex.join(retrying(_resuming(run, strategy)))
     return replace(view, next_command=shlex.join(following), retry_command=again)
+
+
+def view_trial(run: StoredRun, number: int) -> TrialView:
+    """A trial of the run, also one that does not belong to its spec as it is now. Raises
+    UsageError for a number that no trial has."""
+    history, ledger = run.history, run.ledger
+    trial = history.trials.get(number)
+    if trial is None:
+        last = max(history.trials, default=0)
+        raise UsageError(
+            f"no trial {number} in {run.folder}",
+            where="--trial",
+            hint=f"its trials are 1 to {last}" if last else "it has no trials yet",
+        )
+    entry = ledger.entry_of.get(number)
+    result = history.results.get(number)
+    key, latest = structure_key(trial.config, trial.fold), history.by_key[trial.key]
+    return TrialView(
+        run.spec.name,
+        ledger.objective,
+        Record(
+            trial=trial,
+            point=entry.number if entry else 0,
+            params=flatten(run.spec.space, trial.config),
+            strategy=history.strategy[number],
+            result=result,
+        ),
+        belongs=entry is not None,
+        running=number in history.running and is_locked(run.folder),
+        curve=read_curve(run.folder, number) if result else {},
+        plans={device: plan for (each, device), plan in history.plans.items() if each == key},
+        again=latest if latest != number else None,
+    )
 
 
 def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:

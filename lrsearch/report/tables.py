@@ -44,13 +44,14 @@ REASON = 300
 REASONS = 3
 """Different reasons of failures, and against fusing, that are shown."""
 
-_STYLES: dict[Outcome | None, str] = {
+STYLES: dict[Outcome | None, str] = {
     Outcome.COMPLETED: "",
     Outcome.PRUNED: "dim",
     Outcome.DIVERGED: "yellow",
     Outcome.OUT_OF_MEMORY: "red",
     Outcome.FAILED: "red",
 }
+"""The colour of what came of a trial."""
 
 # What stands in the place of a value.
 _ENDINGS: dict[Outcome | None, str] = {
@@ -101,7 +102,7 @@ class _Result:
             column = max(cell_len(label) for label, _, _ in notes) + 2
             for label, text, style in notes:
                 head = Text(label.ljust(column), style=style or "bold")
-                yield from _hanging(head, Text(text, style=style), console, width)
+                yield from hanging(head, Text(text, style=style), console, width)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class _Column:
     right: bool = True
 
 
-def _hanging(head: Text, body: Text, console: Console, width: int) -> Iterator[Text]:
+def hanging(head: Text, body: Text, console: Console, width: int) -> Iterator[Text]:
     """`body` behind `head`, what wraps indented as far."""
     indent = head.cell_len
     for line in body.wrap(console, max(16, width - indent), overflow="fold"):
@@ -148,7 +149,7 @@ def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Ite
     yield head.append(f" ({' x '.join(origin)}{at}), point {best.point}")
     if best.params:
         params = Text(format_params(best.params), style="bold green")
-        yield from _hanging(Text("  "), params, console, width)
+        yield from hanging(Text("  "), params, console, width)
 
 
 def _table(
@@ -158,7 +159,7 @@ def _table(
     Where none of these fits, the parameters follow the values as text that wraps."""
     values = _value_columns(view, points, signs)
     styles = [
-        "green" if point is view.best else _STYLES.get(point.outcome, "dim") for point in points
+        "green" if point is view.best else STYLES.get(point.outcome, "dim") for point in points
     ]
     for split, gap in ((False, "  "), (True, "  "), (True, " ")):
         head, rows = _lines(values + _param_columns(view, points, signs, split), gap)
@@ -174,7 +175,7 @@ def _table(
     for row, style, point in zip(rows, styles, points, strict=True):
         params = {names[name]: value for name, value in point.params.items()}
         text = Text(format_params(params), style=style)
-        yield from _hanging(Text(f"{row}  ", style=style), text, console, width)
+        yield from hanging(Text(f"{row}  ", style=style), text, console, width)
 
 
 def _lines(columns: Sequence[_Column], gap: str) -> tuple[list[str], list[str]]:
@@ -277,7 +278,7 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         more = count(len(failures) - REASONS, "other reason")
         yield "", f"{signs.more} and {more}: --all", "red"
     if view.retry_command:
-        yield "", f"mend the cause, then: {one_line(view.retry_command)}", "red"
+        yield "retry", one_line(view.retry_command), "cyan"
     for warning in view.warnings:
         yield "note", one_line(warning), "yellow"
     if view.cost["trials"]:

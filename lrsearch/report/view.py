@@ -42,6 +42,23 @@ class RunView:
     retry_command: str = ""
 
 
+@dataclass(frozen=True)
+class TrialView:
+    """A trial as it is shown. `record.point` counts where `belongs` says that the trial is one of
+    the spec as it is now. `running` says that it trains. `curve` has a list per metric, as long as
+    its `step`. `plans` are those of the trial's structure, by device. `again` is the trial that was
+    trained in its place, after a failure."""
+
+    run: str
+    objective: Objective
+    record: Record
+    belongs: bool
+    running: bool
+    curve: Mapping[str, Sequence[float]]
+    plans: Mapping[str, Plan]
+    again: int | None = None
+
+
 def build_view(
     name: str,
     folder: str,

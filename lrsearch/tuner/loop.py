@@ -252,7 +252,7 @@ class _Search:
             return
         what = "1 trial" if len(failed) == 1 else f"{len(failed)} trials"
         if self.proposer.retry_failed:
-            self.watcher.note(f"{what} failed before, and none has ended well: again")
+            self.watcher.note(f"{what} failed before and none has ended well: training again")
         else:
             self.watcher.note(f"{what} failed before: --retry-failed trains what failed again")
 

@@ -608,7 +608,7 @@ def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_failed_trial_says_what_to_do(failing: Path) -> None:
-    again = "lrsearch grid mine.yaml --allow-command --workers 1 --retry-failed"
+    again = "lrsearch grid mine.yaml --workers 1 --allow-command --retry-failed"
     for command in ((), ("grid", "mine.yaml", "--allow-command", "--workers", "1")):
         said = lrsearch(*command or ("report", "mine"))
         assert f"\nretry   {again}\n" in said.out, said

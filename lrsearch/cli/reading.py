@@ -64,6 +64,26 @@ def report(
     open_console(sys.stdout).print(result(view, all_rows=all_))
 
 
+def list_(
+    runs: options.Runs = Path("runs"),
+    json: options.Json = False,
+) -> None:
+    """List the runs in a folder, the one written last first."""
+    from lrsearch.cli.stored import list_folder
+    from lrsearch.report.listing import listing, listing_json
+
+    lines = list_folder(runs)
+    if json:
+        sys.stdout.write(listing_json(lines) + "\n")
+        return
+    from lrsearch.report.tables import open_console
+
+    if not lines:
+        print(f"there are no runs in {runs}")
+        return
+    open_console(sys.stdout).print(listing(lines))
+
+
 def _show_trial(view: TrialView, json: bool) -> None:
     if json:
         from lrsearch.report.machine import trial_json

@@ -210,6 +210,25 @@ class Ledger:
             and self.history.results[number].outcome is Outcome.FAILED
         )
 
+    def surplus(self, strategy: str, limit: int | None) -> set[int]:
+        """The points, by number, that a strategy proposed beyond the number of proposals it may
+        make now, and that nobody else has proposed."""
+        proposals = self.history.proposals
+        mine = sum(proposal.strategy == strategy for proposal in proposals)
+        if limit is None or mine <= limit:
+            return set()
+        made = 0
+        wanted: set[int] = set()
+        beyond: set[int] = set()
+        for proposal in proposals:
+            entry = self.entry_of.get(proposal.trials[0])
+            if entry is None or entry.point is None:
+                continue
+            made += proposal.strategy == strategy
+            asked = proposal.strategy != strategy or made <= limit
+            (wanted if asked else beyond).add(entry.number)
+        return beyond - wanted
+
     @property
     def only_failures(self) -> bool:
         """Whether trials that belong have failed and none has measured anything."""

@@ -88,11 +88,13 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Ending:
-    """How a search ended: `trained` trials now, `answered` proposals from the journal."""
+    """How a search ended: `trained` trials now, `answered` proposals from the journal; whether
+    its time was over before all was trained."""
 
     trained: int
     answered: int
     note: str = ""
+    out_of_time: bool = False
 
 
 @dataclass
@@ -129,6 +131,7 @@ def tune(
     lanes: int | None = None,
     begun: float | None = None,
     command: Sequence[str] = (),
+    time_limit: float | None = None,
 ) -> Ending:
     """Run a strategy to its end over a run folder, training only what is missing.
 
@@ -136,6 +139,8 @@ def tune(
     as a probe finds best).
     `begun` is the `time.monotonic()` from which the session's wall time counts; default now.
     `command` is the command line that began it, and resumes it.
+    `time_limit` are the seconds since `begun` after which no more trials begin; those that train
+    are trained to their end. What is proposed does not depend on it.
     `check_search` has passed. Raises SpecRefused where nothing stored belongs to the spec,
     TooManyFailures, StorageFull. However it ends, what was measured is in the journal.
     """
@@ -145,10 +150,11 @@ def tune(
     facts = settle(facts, run.history)
     plans = Plans(run, facts.device, engine, lanes)
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, plans, retry_failed)
+    search.deadline = None if time_limit is None else begun + time_limit
     reason = "interrupted"
     try:
         ending = search.go(command)
-        reason = "finished"
+        reason = "time" if ending.out_of_time else "finished"
         return ending
     except LrsearchError as error:
         reason = type(error).__name__
@@ -186,6 +192,7 @@ class _Search:
         self.proposer = Proposer(spec, strategy, self.ledger, retry_failed=retry_failed)
         self.retry_failed = retry_failed
         self.command: tuple[str, ...] = ()
+        self.deadline: float | None = None
         self.fresh: list[Trial] = []
         self.unplanned: dict[str, list[Trial]] = {}
         self.queue: deque[Cohort | Probe] = deque()
@@ -243,7 +250,13 @@ class _Search:
                 "best/ has no weights: the best point was trained when it was not the best; "
                 "train it again with export and grid"
             )
-        return Ending(self.tally.trained, self.tally.answered, self.note)
+        left = self.total - self.tally.trained
+        out_of_time = self._is_over_time() and left > 0
+        if out_of_time:
+            trained = f"{self.tally.trained} of {self.total} trials are trained"
+            self.note = f"the time is over: {trained if self.tally.trained else 'no trial began'}"
+            self.watcher.note(self.note)
+        return Ending(self.tally.trained, self.tally.answered, self.note, out_of_time)
 
     def _describe_failures(self) -> None:
         """Say what becomes of trials that failed in an earlier session."""
@@ -258,8 +271,11 @@ class _Search:
 
     # proposing
 
+    def _is_over_time(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
     def _may_propose(self) -> bool:
-        if self.proposer.exhausted:
+        if self.proposer.exhausted or self._is_over_time():
             return False
         if self.proposer.waits:
             return not (self.fresh or self.queue or self.jobs)
@@ -342,7 +358,9 @@ class _Search:
 
     def _cohorts(self, trials: Sequence[Trial], plan: Plan) -> list[Cohort]:
         """The cohorts of trials of one structure."""
-        parts = divide(trials, plan, self.executor.capacity)
+        # What a worker has in hand it trains, so under a time limit it has no more than it begins.
+        limited = self.deadline is not None
+        parts = divide(trials, plan, self.executor.capacity, at_once=limited)
         if self.spec.own is not None:
             parts = [[trial] for trial in trials]
         return [self._cohort(part, plan) for part in parts]
@@ -391,7 +409,7 @@ class _Search:
         )
 
     def _submit(self) -> None:
-        while self.queue and len(self.jobs) < self.executor.capacity:
+        while self.queue and len(self.jobs) < self.executor.capacity and not self._is_over_time():
             self._send(self.queue.popleft())
 
     def _send(self, task: Cohort | Probe) -> None:

@@ -110,10 +110,13 @@ class Proposer:
 
     def unfinished(self) -> Generation:
         """What this strategy proposed earlier and nobody has measured, or not with the seeds and
-        folds the spec has now."""
+        folds the spec has now; as far as its limit goes, which may have been higher."""
         new: dict[str, Trial] = {}
         waiting: dict[int, Trial] = {}
+        surplus = self.ledger.surplus(self.name, self.limit)
         for key, entry in self._mine.items():
+            if entry.number in surplus:
+                continue
             existing, missing = self._trials(entry.config)
             self._add(missing, new)
             self._known.add(key)

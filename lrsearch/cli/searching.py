@@ -263,7 +263,7 @@ def _search(strategy: str, given: Options) -> None:
             first = "loading the data, building the model"
             if spec.own is not None:
                 first = f"looking at the {spec.own.kind}"
-            progress.note(f"starting {workers_used}, {first}")
+            progress.start(f"starting {workers_used}, {first}")
             facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
             for note in facts.notes:
                 progress.note(note)
@@ -272,6 +272,7 @@ def _search(strategy: str, given: Options) -> None:
             if given.dry_run:
                 from lrsearch.cli.planning import show_plan
 
+                progress.close()
                 show_plan(spec, strategy, facts, folder, retry_failed=given.retry_failed)
                 return
             asked = given.device == "cpu" or given.executor != "local" or given.workers

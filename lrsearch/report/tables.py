@@ -16,6 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from lrsearch.analysis.points import PointSummary
+from lrsearch.report.apart import last_parts
 from lrsearch.report.text import (
     count,
     decimals_for,
@@ -171,7 +172,7 @@ def _table(
             return
     head, rows = _lines(values, "  ")
     yield from (Text(f"{line}  parameters", style="bold") for line in head)
-    names = _heads(view.params)
+    names = last_parts(view.params)
     for row, style, point in zip(rows, styles, points, strict=True):
         params = {names[name]: value for name, value in point.params.items()}
         text = Text(format_params(params), style=style)
@@ -223,7 +224,7 @@ def _value_columns(view: RunView, points: Sequence[PointSummary], signs: _Signs)
 def _param_columns(
     view: RunView, points: Sequence[PointSummary], signs: _Signs, split: bool
 ) -> list[_Column]:
-    heads = _heads(view.params)
+    heads = last_parts(view.params)
     columns = []
     for name in view.params:
         given = [point.params[name] for point in points if name in point.params]
@@ -237,14 +238,6 @@ def _param_columns(
         numbers = all(type(value) in (int, float) for value in given)
         columns.append(_Column(head, cells, right=numbers))
     return columns
-
-
-def _heads(names: Sequence[str]) -> dict[str, str]:
-    """The last part of each name (weight_decay), or all of it where two end alike. A warmup's
-    `for` says nothing alone."""
-    short = {name: name.removesuffix(".for").rpartition(".")[2] for name in names}
-    last = Counter(short.values())
-    return {name: part if last[part] == 1 else name for name, part in short.items()}
 
 
 def _broken(head: str, width: int) -> str:

@@ -54,6 +54,24 @@ def parse(text: object) -> Duration:
     return Duration(value, match[2])
 
 
+_TIME = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([smh])")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_LONGEST = 1e9
+
+TIMES = "a number above 0 and s, m or h: 90s, 10m, 1.5h"
+"""The grammar of a time on the clock."""
+
+
+def parse_time(text: object) -> float:
+    """The seconds of a time such as 90s, 10m or 1.5h. Raises ValueError with the grammar for
+    anything else."""
+    match = _TIME.fullmatch(text) if isinstance(text, str) and len(text) < 64 else None
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if not 0 < seconds <= _LONGEST:
+        raise ValueError(f"it takes {TIMES}")
+    return seconds
+
+
 def find(value: object) -> Iterator[Duration]:
     """Every duration in a value, in the values of mappings and in lists."""
     if isinstance(value, Mapping):

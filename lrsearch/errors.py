@@ -142,6 +142,15 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return by_lower[found[0]] if found else None
 
 
+def by_likeness(name: str, known: Iterable[str]) -> list[str]:
+    """The known names, those most like `name` first; of equals the first in their order."""
+
+    def likeness(other: str) -> float:
+        return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()
+
+    return sorted(known, key=likeness, reverse=True)
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """`did you mean 'x'? allowed: ...` for an unknown name."""
     names = list(known)

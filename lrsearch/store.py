@@ -43,12 +43,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from lrsearch import __version__
-from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, nearest
+from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, by_likeness, nearest
 from lrsearch.spec.model import fill_config
 from lrsearch.trial import Outcome, Plan, Planned, Proposal, Result, Trial
 
 FORMAT = 1
 """The newest format of a run folder this version reads, and the one it writes."""
+
+LISTED = 10
+"""Runs that an error names."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LINE = re.compile(rb'\{"n":([1-9][0-9]{0,14}),"crc":"([0-9a-f]{8})",("event":".*\})')
@@ -177,6 +180,7 @@ def _result(body: Mapping[str, Any]) -> Result:
         reason=body["reason"],
         traceback=body["traceback"],
         why=body.get("why", ""),
+        output=body.get("output", ""),
     )
 
 
@@ -449,15 +453,18 @@ def _check(folder: Path) -> None:
 
 
 def _absent(folder: Path) -> RunError:
-    known = names(folder.parent)
-    close = nearest(folder.name, known)
-    if close:
-        hint = f"did you mean '{close}'?"
-    elif known:
-        hint = "runs there: " + ", ".join(known[:10]) + (", ..." if len(known) > 10 else "")
-    else:
-        hint = f"there are no runs in {folder.parent}"
-    return RunError(f"{folder} is not a run", hint=hint)
+    return RunError(f"{folder} is not a run", hint=list_runs(folder.parent, folder.name))
+
+
+def list_runs(root: Path, name: str) -> str:
+    """Which runs there are in a folder, for someone who looked for `name`: the nearest first."""
+    known = by_likeness(name, names(root))
+    if not known:
+        return f"there are no runs in {root}"
+    close = nearest(name, known)
+    start = f"did you mean '{close}'? " if close else ""
+    more = f" and {len(known) - LISTED} more: lrsearch list" if len(known) > LISTED else ""
+    return f"{start}runs in {root}: {', '.join(known[:LISTED])}{more}"
 
 
 def _folder(root: Path, name: str) -> Path:
@@ -514,6 +521,26 @@ def names(root: Path) -> list[str]:
     """The names of the runs in a folder, sorted."""
     with _using(root):
         return sorted(path.parent.name for path in root.glob("*/run.json"))
+
+
+def folders(root: Path) -> list[Path]:
+    """The folders in a folder of runs, whether they hold one or not; hidden ones left out. Raises
+    RunError where there is no such folder."""
+    with _using(root):
+        found = [path for path in root.iterdir() if path.is_dir()]
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder is a run, perhaps a damaged one."""
+    return any((folder / name).is_file() for name in ("run.json", "journal.jsonl"))
+
+
+def last_written(folder: Path) -> float:
+    """When a run's journal was last written, or a folder without one: seconds since 1970."""
+    with _using(folder):
+        journal = folder / "journal.jsonl"
+        return (journal if journal.is_file() else folder).stat().st_mtime
 
 
 def newest(root: Path) -> Path:

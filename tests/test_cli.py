@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from lrsearch import __version__
 from lrsearch.catalogue import SCHEDULES
 from lrsearch.cli import app
-from lrsearch.store import read
+from lrsearch.store import Run, read
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = (
@@ -37,6 +37,7 @@ COMMANDS = (
     "random",
     "bayes",
     "report",
+    "list",
     "export",
     "repair",
 )
@@ -56,15 +57,32 @@ random: {trials: 4}
 bayes: {trials: 4, startup: 2, generation: 2}
 """
 
+COMMAND = """\
+command: python train.py --lr {lr}
+objective: {metric: loss, goal: min}
+search: {lr: [0.1, 0.2, 0.4]}
+"""
+
+SCRIPT = """\
+import json
+import sys
+
+lr = float(sys.argv[2])
+print("loaded 12 images")
+width = 0 if lr == 0.2 else 1
+for step in range(8):
+    print(json.dumps({"step": 10 * step, "loss": lr / (step + 1) / width}))
+"""
+
 TRAIN = ("--executor", "inline", "--device", "cpu", "--engine", "solo")
 
 
 class Said:
     """What a command printed, and its exit code."""
 
-    def __init__(self, code: int, out: str, err: str) -> None:
+    def __init__(self, code: int, out: str, err: str, *, traces: bool = False) -> None:
         self.code, self.out, self.err = code, out, err
-        assert "Traceback" not in out + err
+        assert "Traceback" not in (err if traces else out + err)
 
     def __repr__(self) -> str:
         return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
@@ -74,7 +92,7 @@ def lrsearch(*arguments: object, **environment: str) -> Said:
     """Run a command in this process. What is no user's error is raised."""
     env = {"COLUMNS": "100", "LRSEARCH_RUNS": None, **environment}
     done = CliRunner().invoke(app, list(map(str, arguments)), env=env, catch_exceptions=False)
-    return Said(done.exit_code, done.stdout, done.stderr)
+    return Said(done.exit_code, done.stdout, done.stderr, traces="--trial" in arguments)
 
 
 def process(*arguments: object, **environment: str) -> subprocess.Popen[str]:
@@ -322,6 +340,71 @@ def test_dry_run_knows_what_is_measured(here: Path) -> None:
     assert files == {
         path: path.read_bytes() for path in (here / "runs").rglob("*") if path.is_file()
     }
+
+
+def test_trials_takes_the_place_of_the_spec_s(empty: Path) -> None:
+    for strategy in ("random", "bayes"):
+        run = (strategy, "small.yaml", "--runs", strategy, *TRAIN)
+        done = lrsearch(*run, "--trials", "2")
+        assert done.code == 0, done
+        history = read(empty / strategy / "small")
+        assert len(history.proposals) == len(history.results) == 2
+        command = history.sessions[-1]["spec"]["command"]
+        assert command[command.index("--trials") + 1] == "2"
+        more = lrsearch(*command[1:], "--trials", "3")
+        assert more.code == 0 and len(read(empty / strategy / "small").results) == 3
+        # What the file says follows when nobody says otherwise.
+        assert lrsearch(*run).code == 0 and len(read(empty / strategy / "small").results) == 4
+        zero = lrsearch(*run, "--trials", "0")
+        assert zero.code == 2 and "0 is too small" in zero.err
+    grid = lrsearch("grid", "small.yaml", "--trials", "2")
+    assert grid.code == 2 and "lrsearch random small.yaml --trials 2" in grid.err
+
+
+def test_a_search_that_its_time_stops_goes_on_by_the_same_command(empty: Path) -> None:
+    (empty / "mine.yaml").write_text(COMMAND.replace("[0.1, 0.2, 0.4]", "[0.1, 0.3, 0.4, 0.5]"))
+    (empty / "train.py").write_text("import time\n\ntime.sleep(0.6)\n" + SCRIPT)
+    run = ("grid", "mine.yaml", "--allow-command", "--workers", "1", "--time", "1s")
+    done = lrsearch(*run)
+    assert done.code == 0, done
+    trained = count_trials(empty, "mine")
+    assert 1 <= trained < 4
+    assert f"the time is over: {trained} of 4 trials are trained" in done.err
+    said = f"was stopped by its time limit: {trained} of 4 trials are trained"
+    assert said in " ".join(done.out.split()), done
+    assert "\nnext    lrsearch grid mine.yaml --time 1s --workers 1 --allow-command\n" in done.out
+    assert lrsearch("report", "mine").out == done.out
+    assert json.loads(lrsearch("list", "--json").out)["runs"][0]["state"] == "stopped"
+    for _ in range(8):
+        lrsearch(*run)
+    assert count_trials(empty, "mine") == 4
+    assert "time limit" not in lrsearch("report", "mine").out
+    before = lrsearch("grid", "mine.yaml", "--allow-command", "--time", "1ms", "--fresh")
+    assert before.code == 2 and "90s, 10m, 1.5h" in before.err
+    short = lrsearch("grid", "mine.yaml", "--allow-command", "--time", "0.001s", "--fresh")
+    assert short.code == 1 and "no trial began" in short.err
+
+
+@pytest.mark.parametrize("time", ["0s", "5", "-3m", "1e3s", "soon", "inf h", "1.5.5h"])
+def test_what_is_no_time(empty: Path, time: str) -> None:
+    said = lrsearch("random", "small.yaml", "--time", time)
+    assert said.code == 2 and "90s, 10m, 1.5h" in said.err and not (empty / "runs").exists()
+
+
+def test_a_lower_number_of_trials_hides_what_it_leaves(empty: Path) -> None:
+    run = ("bayes", "small.yaml", *TRAIN)
+    assert lrsearch(*run).code == 0
+    journal = empty / "runs" / "small" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    # As if it had been killed within its last generation of two.
+    while b'"event":"proposed"' not in lines[-1]:
+        lines.pop()
+    journal.write_bytes(b"".join(lines))
+    assert "2 points unfinished" in lrsearch("report", "small").out
+    done = lrsearch(*run, "--trials", "2")
+    assert done.code == 0 and count_trials(empty) == 2
+    assert "unfinished" not in done.out and "interrupted" not in done.out, done
+    assert lrsearch(*run).code == 0 and count_trials(empty) == 4
 
 
 def test_require(here: Path) -> None:
@@ -580,6 +663,102 @@ def test_reports_in_other_forms(here: Path) -> None:
     assert said.code == 2 and "exclude" in said.err
 
 
+@pytest.fixture
+def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with a run `mine` of a command that failed for one of three rates."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(COMMAND)
+    (tmp_path / "train.py").write_text(SCRIPT)
+    assert lrsearch("grid", "mine.yaml", "--allow-command", "--workers", "1").code == 0
+    return tmp_path
+
+
+def test_a_failed_trial_says_what_to_do(failing: Path) -> None:
+    again = "lrsearch grid mine.yaml --workers 1 --allow-command --retry-failed"
+    for command in ((), ("grid", "mine.yaml", "--allow-command", "--workers", "1")):
+        said = lrsearch(*command or ("report", "mine"))
+        assert f"\nretry   {again}\n" in said.out, said
+    assert "1 trial failed before: --retry-failed trains what failed again" in said.err
+    retried = lrsearch(*again.split()[1:])
+    assert retried.code == 0 and count_trials(failing, "mine") == 4
+    # It is named once, though it was given already.
+    assert f"\nretry   {again}\n" in lrsearch("report", "mine").out
+
+
+def test_a_trial_is_shown(failing: Path) -> None:
+    number = next(
+        number
+        for number, result in read(failing / "runs" / "mine").results.items()
+        if result.outcome == "failed"
+    )
+    said = lrsearch("report", "mine.yaml", "--trial", number)
+    assert said.code == 0 and said.err == ""
+    reason = "exit code 1: ZeroDivisionError: float division by zero"
+    for part in (
+        *(f"mine, trial {number} of point", ": failed", "lr=0.2", f"reason   {reason}", "seed 0"),
+        *("python train.py --lr {lr}", "Traceback (most recent call last)", "loaded 12 images"),
+    ):
+        assert part in " ".join(said.out.replace("seed     ", "seed ").split(" ")), part
+    found = json.loads(lrsearch("report", "mine", "--trial", number, "--json").out)["trial"]
+    assert (found["outcome"], found["reason"]) == ("failed", reason)
+    assert "ZeroDivisionError" in found["traceback"] and found["output"] == "loaded 12 images"
+    well = json.loads(lrsearch("report", "mine", "--trial", "1", "--json").out)
+    assert well["trial"]["outcome"] == "completed"
+    assert well["curve"]["step"] == [0, 10, 20, 30, 40, 50, 60, 70]
+    assert "step 0" in lrsearch("report", "mine", "--trial", "1").out
+    for arguments, message in (
+        (("--trial", "4"), "its trials are 1 to 3"),
+        (("--trial", "1", "--csv"), "leave --csv"),
+    ):
+        said = lrsearch("report", "mine", *arguments)
+        assert said.code == 2 and message in said.err
+
+
+def test_what_a_model_prints_is_kept_where_it_fails(empty: Path) -> None:
+    (empty / "nets.py").write_text(
+        """\
+import sys
+
+from torch import nn
+
+
+class Net(nn.Linear):
+    def __init__(self, in_features, num_classes, fault):
+        super().__init__(in_features, num_classes)
+        self.fault = fault
+
+    def forward(self, x):
+        if self.training:
+            print(f"{self.fault} {x.shape[1:]}")
+            print("aside", file=sys.stderr)
+            assert not self.fault, "no good"
+        return super().forward(x.flatten(1))
+"""
+    )
+    (empty / "nets.yaml").write_text(
+        "data: digits\nmodel: {class_path: nets.Net}\n"
+        "train: {budget: 2ba, lr: 0.1, batch_size: 64}\n"
+        "search: {model.init_args.fault: [0, 1]}\n"
+    )
+    # Workers, and this process.
+    for executor in ("local", "inline"):
+        run = ("--runs", executor, "--executor", executor, "--engine", "solo")
+        said = lrsearch("grid", "nets.yaml", "--allow-import", "nets", *run, "--json")
+        assert said.code == 0
+        trials = json.loads(said.out)["trials"]
+        found = [
+            json.loads(
+                lrsearch("report", "nets", "--runs", executor, "--trial", t["number"], "--json").out
+            )["trial"]
+            for t in trials
+        ]
+        failed = next(each for each in found if each["outcome"] == "failed")
+        assert failed["reason"] == "AssertionError: no good"
+        assert failed["output"] == "1 torch.Size([1, 8, 8])\naside"
+        assert "nets.py" in failed["traceback"]
+        assert [each["output"] for each in found if each is not failed] == [""]
+
+
 def test_report_finds_its_run(here: Path) -> None:
     (here / "sub").mkdir()
     by_name = lrsearch("report", "small").out
@@ -592,6 +771,87 @@ def test_report_finds_its_run(here: Path) -> None:
     assert lrsearch("report", "sub/other.yaml").out == by_name
     said = lrsearch("report", "--runs", "nowhere")
     assert said.code == 2 and "no runs in nowhere" in said.err
+
+
+@pytest.mark.parametrize("command", ["report", "export", "repair"])
+def test_a_run_that_is_not_there_is_answered_with_those_that_are(here: Path, command: str) -> None:
+    for name in ("smalls", "wine", "tall"):
+        shutil.copytree("runs/small", f"runs/{name}")
+    shutil.copytree("runs", "elsewhere")
+    (here / "new.yaml").write_text(SPEC.replace("name: small", "name: wines"))
+    for target, said in (
+        ("nothing", "runs in runs: "),
+        ("runs/nothing", "runs in runs: "),
+        ("runs/small_", "did you mean 'small'? runs in runs: small, smalls, tall, wine"),
+        ("elsewhere/nothing", "runs in elsewhere: "),
+        ("nowhere/smalls", "runs in runs: smalls, small, "),
+        ("nothing.yaml", "runs in runs: "),
+        ("wine.yaml", "did you mean 'wine'? runs in runs: wine, "),
+        ("new.yaml", "did you mean 'wine'? runs in runs: wine, "),
+    ):
+        done = lrsearch(command, target)
+        assert (done.code, done.out) == (2, ""), (target, done)
+        assert said in done.err, (target, done)
+        assert all(name in done.err for name in ("small", "smalls", "wine", "tall"))
+    assert "nothing was searched with new.yaml yet" in lrsearch(command, "new.yaml").err
+    shutil.rmtree("runs")
+    assert "there are no runs in runs" in lrsearch(command, "runs/nothing").err
+    assert "there are no runs in runs" in lrsearch(command, "nothing.yaml").err
+
+
+def test_runs_are_listed(here: Path) -> None:
+    for number, name in enumerate(("first", "cut", "noted", "torn", "odd", "newer")):
+        shutil.copytree("runs/small", f"runs/{name}")
+        os.utime(f"runs/{name}/journal.jsonl", (number, 1_000_000_000 + number))
+    journal = here / "runs" / "cut" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert b'"closed"' in lines[-1] and b'"ended"' in lines[-2]
+    journal.write_bytes(b"".join(lines[:-2]))
+    os.utime(journal, (0, 1_000_000_001))
+    damaged = here / "runs" / "torn" / "journal.jsonl"
+    damaged.write_bytes(damaged.read_bytes().replace(b'"started"', b'"Started"', 1))
+    (here / "runs" / "newer" / "run.json").write_text('{"format": 99, "lrsearch": "9.0"}')
+    (here / "runs" / "odd" / "journal.jsonl").write_bytes(b"")
+    (here / "runs" / "notes").mkdir()
+    (here / "runs" / "notes" / "a.txt").write_text("mine")
+    (here / "runs" / ".hidden").mkdir()
+    (here / "runs" / "README").write_text("no folder")
+    with Run.open(Path("runs"), "noted", spec_text=None):
+        said = lrsearch("list", "--json")
+    assert said.code == 0 and said.err == ""
+    found = json.loads(said.out)
+    assert found["format"] == 1
+    runs = {run["name"]: run for run in found["runs"]}
+    states = {"small": "done", "first": "done", "cut": "interrupted", "noted": "running"}
+    states |= {"odd": "empty", "torn": "damaged", "newer": "unreadable", "notes": "foreign"}
+    assert {name: run["state"] for name, run in runs.items()} == states
+    times = [run["written"] for run in found["runs"]]
+    assert times == sorted(times, reverse=True)
+    assert [run["name"] for run in found["runs"] if run["written"] < "2002"][-2:] == [
+        "cut",
+        "first",
+    ]
+    best = json.loads(lrsearch("report", "small", "--json").out)["best"]["objective"]
+    whole = runs["small"]
+    assert (whole["strategy"], whole["best"]) == ("grid", best)
+    assert (whole["trials"], whole["unfinished"]) == ({"completed": 9}, 0)
+    assert whole["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}
+    assert (runs["cut"]["trials"], runs["cut"]["unfinished"]) == ({"completed": 8}, 1)
+    assert "lrsearch repair runs/torn" in runs["torn"]["reason"]
+    assert "update lrsearch" in runs["newer"]["reason"]
+
+    said = lrsearch("list")
+    assert max(map(len, said.out.splitlines())) <= 100
+    for name in runs:
+        assert name in said.out
+    assert "8 completed, 1 unfinished" in said.out and "2001-09-09" in said.out
+    assert lrsearch("list", "--runs", "runs/notes").out == "there are no runs in runs/notes\n"
+    nowhere = lrsearch("list", LRSEARCH_RUNS="nowhere")
+    assert nowhere.code == 2 and "no runs in nowhere" in nowhere.err
+
+
+def test_a_folder_of_runs_means_the_newest(here: Path) -> None:
+    assert lrsearch("report", "runs").out == lrsearch("report").out
 
 
 def test_export_trains_to_the_same_objective(here: Path) -> None:
@@ -717,7 +977,7 @@ def test_ctrl_c_keeps_what_is_measured_and_says_how_to_go_on(tmp_path: Path) -> 
     assert resumed.code == 0, resumed
     history = read(tmp_path / "runs" / "long")
     assert history.closed == "finished"
-    assert set(history.results) == set(history.trials)
+    assert set(history.results) == set(range(1, kept + 3)), "what was proposed beyond waits"
 
 
 def test_sigterm_is_taken_like_ctrl_c(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Views and their renderings: tables, JSON, CSV, Markdown, progress, curves."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -14,9 +16,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lrsearch.analysis.edges import Range
+from lrsearch.report.apart import abbreviate, tell_apart
 from lrsearch.report.curves import plot
 from lrsearch.report.live import Progress
-from lrsearch.report.machine import to_csv, to_json, to_markdown
+from lrsearch.report.machine import to_csv, to_json, to_markdown, trial_json
 from lrsearch.report.tables import open_console, result
 from lrsearch.report.text import (
     decimals_for,
@@ -27,7 +30,8 @@ from lrsearch.report.text import (
     format_value,
     one_line,
 )
-from lrsearch.report.view import build_view
+from lrsearch.report.trials import evenly, trial_page
+from lrsearch.report.view import TrialView, build_view
 from lrsearch.trial import Objective, Outcome, Plan, Record, Result, Trial
 
 ACCURACY = Objective("accuracy", "max")
@@ -434,6 +438,111 @@ def test_machine_formats_need_no_rich():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+# -- one trial
+
+
+def trial_view(outcome=Outcome.FAILED, rows=6, **more):
+    config = {
+        "data": {"name": "digits", "test": None},
+        "model": {"name": "mlp", "hidden": (64, 32)},
+        "train": {"lr": 0.1, "clip_norm": None, "transforms": []},
+    }
+    last = {"accuracy": 0.75, "loss": 0.5}
+    ended = Result(
+        outcome,
+        60,
+        2.0,
+        12.5,
+        last=last,
+        best={"accuracy": 0.8125},
+        best_step={"accuracy": 40},
+        **more,
+    )
+    curve = {
+        "step": [10 * (row + 1) for row in range(rows)],
+        "accuracy": [0.5 + row / 20 for row in range(rows)],
+        "loss": [1 / (row + 1) for row in range(rows)],
+        "note": [math.nan] * rows,
+    }
+    trial = Record(Trial(7, "key7", config, 3, 1), 4, {"lr": 0.1}, "bayes", ended)
+    return TrialView(
+        "digits",
+        ACCURACY,
+        trial,
+        True,
+        False,
+        curve,
+        {"cpu": Plan("fused", 8, "3.1 times as fast")},
+    )
+
+
+def page(view, width=80):
+    console = Console(width=width, file=io.StringIO())
+    console.print(trial_page(view))
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("rows", [0, 1, 4, 5, 300])
+def test_a_trial_says_all_that_is_known_of_it(width, rows):
+    trace = 'Traceback (most recent call last):\n\tFile "[red]x.py", line 1\nValueError: \x1b[2J'
+    view = trial_view(rows=rows, reason="ValueError: no\nway", traceback=trace, output="epoch 1\n")
+    text = page(view, width)
+    assert max(map(len, text.splitlines())) <= width and "\x1b" not in text
+    words = " ".join(text.split())
+    for part in (
+        *("trial 7 of point 4: failed", "lr=0.1", "ValueError: no way", "seed 3, fold 1"),
+        *("proposed by bayes", "60 steps, 2 epochs, in 12s, solo"),
+        *("plan fused, 8 lanes: 3.1 times as fast (cpu)", "name=mlp hidden=[64,32]"),
+        *("accuracy 0.75 (best 0.8125 at step 40)", 'File "[red]x.py", line 1', "epoch 1"),
+    ):
+        assert part in words
+    assert "clip_norm" not in text and "transforms" not in text
+    assert ("step 10" in words) is (rows > 4)
+    assert ("step accuracy" in words) is (0 < rows <= 4)
+
+
+def test_a_trial_without_a_result():
+    view = trial_view()
+    waiting = dataclasses.replace(view.record, result=None)
+    for running, said in ((True, ": running"), (False, ": not trained yet")):
+        shown = dataclasses.replace(view, record=waiting, running=running, curve={}, belongs=False)
+        text = page(shown)
+        assert text.splitlines()[0] == f"digits, trial 7{said}"
+        assert "does not belong" in text
+
+
+def test_a_trial_as_json():
+    found = json.loads(trial_json(trial_view(reason="why", traceback="trace", output="out")))
+    assert (found["format"], found["run"], found["objective"]["metric"]) == (
+        1,
+        "digits",
+        "accuracy",
+    )
+    trial = found["trial"]
+    assert (trial["number"], trial["point"], trial["seed"], trial["fold"]) == (7, 4, 3, 1)
+    assert (trial["outcome"], trial["reason"], trial["objective"]) == ("failed", "why", None)
+    assert (trial["traceback"], trial["output"]) == ("trace", "out")
+    assert trial["config"]["model"] == {"name": "mlp", "hidden": [64, 32]}
+    assert found["curve"]["step"] == [10, 20, 30, 40, 50, 60]
+    assert found["curve"]["note"] == [None] * 6
+    assert found["plans"][0]["lanes"] == 8
+
+
+@given(
+    steps=st.lists(st.integers(0, 10**6), min_size=2, max_size=50, unique=True),
+    slope=st.floats(-5, 5),
+    number=st.integers(2, 60),
+)
+def test_values_evenly_apart_stay_on_their_lines(steps, slope, number):
+    steps.sort()
+    pairs = [(step, slope * step) for step in steps]
+    first, last = steps[0], steps[-1]
+    for index, value in enumerate(evenly(pairs, number)):
+        at = first + (last - first) * index / (number - 1)
+        assert value == pytest.approx(slope * at, rel=1e-6, abs=1e-3)
+
+
 # -- progress
 
 
@@ -547,6 +656,141 @@ def test_printing_is_not_one_redraw_a_line():
             progress.ended(number, {}, Outcome.COMPLETED, 0.5, 1.0)
     assert "[500/500] trial 500" in stream.getvalue()
     assert len(re.findall(r" workers?", stream.getvalue())) < 50
+
+
+def test_a_start_that_takes_long_moves_on_a_terminal():
+    now = [0.0]
+    stream = Terminal()
+    with Progress(stream, clock=lambda: now[0]) as progress:
+        progress.start("starting 2 workers, loading")
+        for second in range(8):
+            now[0] = second + 0.3
+            time.sleep(0.3)
+        progress.note("480 images")
+        progress.begin(3, ACCURACY, 2)
+        time.sleep(0.6)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    turning = re.findall(r"(\S) starting 2 workers, loading  ([\d.]+)s", text)
+    assert len({sign for sign, _ in turning}) > 3 and len({at for _, at in turning}) > 3
+    assert "480 images" in text
+    assert "starting" not in text[text.rindex("0/3") :], "it is over when the search begins"
+
+
+@pytest.mark.parametrize("name", ["NO_COLOR", "TERM", None])
+def test_a_start_is_one_plain_line_where_nothing_may_move(monkeypatch, name):
+    if name:
+        monkeypatch.setenv(name, "dumb")
+    stream = Terminal() if name else io.StringIO()
+    with Progress(stream) as progress:
+        progress.start("starting")
+        time.sleep(0.6)
+        progress.begin(3, ACCURACY, 2)
+    assert stream.getvalue() == "starting\n"
+    quiet = Terminal()
+    with Progress(quiet, quiet=True) as progress:
+        progress.start("starting")
+    assert quiet.getvalue() == ""
+
+
+LONG = {
+    "lr": 0.0316227766,
+    "batch_size": 64,
+    "schedule": "one_cycle",
+    "schedule.pct_start": 0.3,
+    "optimizer.weight_decay": 5e-4,
+    "optimizer.momentum": 0.9,
+    "model.init_args.weights": "checkpoints/resnet/epoch_09/model.pt",
+    "label_smoothing": 0.1,
+}
+
+
+def another(value):
+    """Another value of its kind, as near as one gets."""
+    if isinstance(value, str):
+        return value[:-4] + "x" + value[-3:]
+    return value + 1 if isinstance(value, int) else value * 1.001
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("name", LONG)
+def test_no_two_live_lines_look_alike(monkeypatch, width, name):
+    """Whatever they differ in, however little; also by their trials' numbers alone removed."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = Terminal()
+    with Progress(stream) as progress:
+        progress.begin(3, ACCURACY, 2)
+        for number, value in ((1, LONG[name]), (2, another(LONG[name]))):
+            progress.started(number, {**LONG, name: value})
+            progress.measured(number, 0.5, 0.9123)
+    last = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    rows = re.findall(r"trial [12]  (\S.*)", last[last.rindex("trial 1 ") :])
+    assert len(rows) == 2 and rows[0] != rows[1], rows
+    assert all(len(row) <= width for row in rows)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_lines_that_stay_keep_every_parameter(monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    stream = Terminal()
+    with Progress(stream) as progress:
+        progress.begin(40, ACCURACY, 2)
+        for number, smoothing in ((1, 0.1), (2, 0.2)):
+            params = {**LONG, "label_smoothing": smoothing}
+            progress.started(number, params)
+            progress.ended(number, params, Outcome.COMPLETED, 0.97222, 1.3)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    lines = " ".join(text.split())
+    assert re.search(r"\[ 1/40\] trial 1 .*?(ls|label_smoothing)=0\.1 ", lines)
+    assert re.search(r"\[ 2/40\] trial 2 .*?(ls|label_smoothing)=0\.2 ", lines)
+
+
+names = st.from_regex(r"[a-z]{1,9}([._][a-z]{1,9}){0,3}", fullmatch=True)
+values = st.one_of(
+    st.integers(0, 10**6), st.floats(1e-6, 10), st.sampled_from(["sgd", "adam", "a/b/c" * 9, None])
+)
+
+
+@given(st.data(), st.integers(20, 200))
+def test_what_differs_is_told_apart(data, width):
+    keys = data.draw(st.lists(names, min_size=1, max_size=6, unique=True))
+    rows = data.draw(
+        st.lists(st.fixed_dictionaries(dict.fromkeys(keys, values)), min_size=1, max_size=12)
+    )
+    rows = [{key: row[key] for key in keys} for row in rows]
+    shown = tell_apart(rows, width)
+    assert len(shown) == len(rows) and max(map(len, shown)) <= width
+    whole = [format_params(row) for row in rows]
+    if max(map(len, whole)) <= width and len(set(whole)) == len({repr(row) for row in rows}):
+        assert shown == whole, "nothing is left out where all fits"
+    for left, first in zip(rows, shown, strict=True):
+        for right, second in zip(rows, shown, strict=True):
+            if left == right:
+                assert first == second
+    one = rows[0]
+    for key in keys:  # A single difference is always seen.
+        other = {**one, key: data.draw(values)}
+        if format_value(one[key]) != format_value(other[key]):
+            first, second = tell_apart([one, other], width)
+            assert first != second, (one, other)
+
+
+@given(st.lists(names, min_size=1, max_size=12, unique=True))
+def test_short_names_are_different_names(given_names):
+    short = abbreviate(given_names)
+    assert list(short) == given_names and len(set(short.values())) == len(given_names)
+
+
+def test_short_names_are_those_that_people_use():
+    assert abbreviate(list(LONG)) == {
+        "lr": "lr",
+        "batch_size": "bs",
+        "schedule": "sched",
+        "schedule.pct_start": "ps",
+        "optimizer.weight_decay": "wd",
+        "optimizer.momentum": "momen",
+        "model.init_args.weights": "weigh",
+        "label_smoothing": "ls",
+    }
 
 
 # -- curves

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import math
 import random
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -186,11 +187,13 @@ def search(
     retry_failed: bool = False,
     runs: Path | None = None,
     path: Path | None = None,
+    time_limit: float | None = None,
+    log: Log | None = None,
 ) -> Found:
     spec = read_spec(path or write_spec(folder, changes), overrides)
     check_search(strategy, spec)
     workplace = Workplace("cpu", str(spec.folder), ("nets",))
-    log = Log()
+    log = log or Log()
     with executor or Inline() as place:
         facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
         with Run.open(runs or folder / "runs", spec.name, spec_text=spec.text) as run:
@@ -204,6 +207,7 @@ def search(
                 watcher=log,
                 retry_failed=retry_failed,
                 engine="solo",
+                time_limit=time_limit,
             )
     return Found(spec, facts, run.folder, ending, log)
 
@@ -361,21 +365,134 @@ def test_too_many_failures_end_the_run(tmp_path: Path) -> None:
 def test_failed_trials_are_kept_until_retried(tmp_path: Path) -> None:
     # A file's content, which is no part of a trial's key, mends the cause.
     log = tmp_path / "log"
+    changes = {**faulty(log=str(log)), "search": {"lr": [0.01]}}
+    assert search(tmp_path, changes=changes).outcomes() == {"completed": 1}
+    log.unlink()
     log.mkdir()
-    changes = {**faulty(log=str(log)), "search": {"lr": [0.01, 0.1]}}
-    first = search(tmp_path, changes=changes)
-    assert first.outcomes() == {"failed": 2}
+    changes["search"] = {"lr": [0.01, 0.1, 1.0]}
+    failed = search(tmp_path, changes=changes)
+    assert failed.outcomes() == {"completed": 1, "failed": 2}
     log.rmdir()
     again = search(tmp_path, changes=changes)
     assert again.ending.trained == 0
+    assert "2 trials failed before: --retry-failed trains what failed again" in again.log.notes
     retried = search(tmp_path, changes=changes, retry_failed=True)
     assert retried.ending.trained == 2
-    assert retried.outcomes() == {"completed": 2}
-    assert [point.trials for point in retried.points] == [(3,), (4,)]
+    assert retried.outcomes() == {"completed": 3}
+    assert [point.trials for point in retried.points] == [(1,), (4,), (5,)]
     assert [part.outcome for part in retried.history.results.values()] == (
-        [Outcome.FAILED] * 2 + [Outcome.COMPLETED] * 2
+        [Outcome.COMPLETED] + [Outcome.FAILED] * 2 + [Outcome.COMPLETED] * 2
     )
     assert search(tmp_path, changes=changes, retry_failed=True).ending.trained == 0
+
+
+@pytest.mark.parametrize("strategy", ["grid", "random", "bayes"])
+def test_where_all_has_failed_the_same_command_trains_it_again(
+    tmp_path: Path, strategy: str
+) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    settings = {"random": {"trials": 3}, "bayes": {"trials": 3}}
+    changes = {**faulty(log=str(log)), **settings, "search": {"lr": [0.01, 0.1, 1.0]}}
+    first = search(tmp_path, strategy, changes)
+    points = {key: each.point for key, each in first.ledger.entries.items()}
+    assert first.outcomes() == {"failed": len(points)}
+    log.rmdir()
+    again = search(tmp_path, strategy, changes)
+    assert again.outcomes() == {"completed": len(points)}
+    assert {key: each.point for key, each in again.ledger.entries.items()} == points
+    assert any("failed before" in note for note in again.log.notes)
+    # Measured now, it is as safe as any.
+    assert search(tmp_path, strategy, changes).ending.trained == 0
+
+
+def test_a_run_of_failures_refuses_no_spec(tmp_path: Path) -> None:
+    changes = merge(faulty("raise"), {"max_failures": 9})
+    assert search(tmp_path, changes=changes).outcomes() == {"failed": 5}
+    mended = search(tmp_path, changes=faulty("none"))
+    assert mended.outcomes() == {"completed": 5}
+    assert mended.ledger.hidden == 5
+    with pytest.raises(SpecRefused, match="holds 10 trials"):
+        search(tmp_path, changes=merge(faulty("none"), {"train": {"budget": "2ep"}}))
+
+
+class Slow(Log):
+    """Takes its time over every trial."""
+
+    def ended(self, *args: Any, **more: Any) -> None:
+        super().ended(*args, **more)
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize("strategy", ["grid", "random", "bayes"])
+def test_time_only_says_how_far_a_search_goes(tmp_path: Path, strategy: str) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = search(tmp_path / "whole", strategy)
+    assert not whole.ending.out_of_time
+    stopped = search(tmp_path, strategy, time_limit=0.5, log=Slow())
+    assert stopped.ending.out_of_time and stopped.history.closed == "time"
+    assert 1 <= stopped.ending.trained < whole.ending.trained
+    assert not stopped.history.running
+    assert f"{stopped.ending.trained} of {whole.ending.trained} trials" in stopped.log.notes[-1]
+    late = search(tmp_path, strategy, time_limit=1e-9)
+    assert (late.ending.trained, late.log.notes[-1]) == (0, "the time is over: no trial began")
+    resumed = search(tmp_path, strategy, time_limit=600.0)
+    assert resumed.ending.trained == whole.ending.trained - stopped.ending.trained
+    assert resumed.history.closed == "finished" and not resumed.ending.out_of_time
+    assert resumed.objectives() == whole.objectives()
+    assert {number: trial.key for number, trial in resumed.history.trials.items()} == {
+        number: trial.key for number, trial in whole.history.trials.items()
+    }
+
+
+def test_what_trains_when_the_time_is_over_is_finished(tmp_path: Path) -> None:
+    with Local(2) as local:
+        found = search(tmp_path, executor=local, time_limit=0.5, log=Slow())
+    assert found.ending.out_of_time
+    started = set(found.log.progress)
+    assert started == set(found.history.results) and len(started) == found.ending.trained < 5
+
+
+class Cut(Log):
+    """Ctrl-C behind the first trial."""
+
+    def ended(self, *args: Any, **more: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_lower_limit_leaves_what_was_proposed_beyond_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path, "random", log=Cut())
+    history = read(tmp_path / "runs" / "tuned")
+    assert len(history.proposals) == 6 and len(history.results) == 1
+    for limit, trained in ((1, 0), (2, 1), (2, 0), (4, 2), (7, 3)):
+        found = search(tmp_path, "random", overrides=[f"random.trials={limit}"])
+        assert found.ending.trained == trained, limit
+        assert found.log.totals[0] == trained
+        surplus = found.ledger.surplus("random", limit)
+        assert len(surplus) == len(found.history.trials) - len(found.history.results)
+
+
+def test_too_many_failures_name_the_command_that_trains_them_again(tmp_path: Path) -> None:
+    spec = read_spec(write_spec(tmp_path, merge(faulty("raise"), {"max_failures": 0})))
+    workplace = Workplace("cpu", str(spec.folder), ("nets",))
+    command = ["lrsearch", "grid", "a spec.yaml", "--retry-failed", "--fresh"]
+    with (
+        Inline() as place,
+        Run.open(tmp_path / "runs", spec.name, spec_text=spec.text) as run,
+        pytest.raises(TooManyFailures) as raised,
+    ):
+        tune(
+            spec,
+            "grid",
+            run=run,
+            executor=place,
+            facts=prepare(spec, place, workplace),
+            workplace=workplace,
+            watcher=Log(),
+            command=command,
+        )
+    assert raised.value.hint.endswith("  lrsearch grid 'a spec.yaml' --retry-failed")
 
 
 def test_out_of_memory_is_tried_once_more_and_spares_larger_batches(tmp_path: Path) -> None:
@@ -553,6 +670,17 @@ def test_fused_trials_are_divided_evenly(trials: list[Trial], workers: int, lane
         assert min(sizes) >= min(2, len(trials)), "none is padded that need not be"
         assert max(sizes) <= ROUNDS * lanes
         assert len(parts) % workers == 0 or max(sizes) <= 3, "no worker goes without"
+
+
+@given(trial_lists(), st.integers(1, 9), st.integers(2, 10), st.booleans())
+def test_what_begins_at_once_leaves_nobody_to_begin_late(
+    trials: list[Trial], workers: int, lanes: int, fused: bool
+) -> None:
+    plan = Plan("fused", lanes) if fused else Plan()
+    parts = divide(trials, plan, workers, at_once=True)
+    numbers = sorted(trial.number for part in parts for trial in part)
+    assert numbers == [trial.number for trial in trials], "each of them once"
+    assert all(1 <= len(part) <= (lanes if fused else 1) for part in parts)
 
 
 def test_what_is_numeric_does_not_divide_a_structure(tmp_path: Path) -> None:

@@ -68,5 +68,6 @@ app.command()(_guarded(schedules))
 for _name, _help in _TRAINING.items():
     app.command(_name, help=_help)(_guarded(searching.make_command(_name)))
 app.command()(_guarded(reading.report))
+app.command("list")(_guarded(reading.list_))
 app.command()(_guarded(reading.export))
 app.command()(_guarded(reading.repair))

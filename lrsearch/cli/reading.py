@@ -12,6 +12,7 @@ import typer
 from lrsearch.cli import options
 from lrsearch.cli.closing import say
 from lrsearch.errors import UsageError
+from lrsearch.report.view import TrialView
 
 
 def report(
@@ -23,12 +24,31 @@ def report(
         bool, typer.Option("--markdown", help="Print the points as a Markdown table.")
     ] = False,
     all_: options.All = False,
+    trial: Annotated[
+        int | None,
+        typer.Option(
+            "--trial",
+            min=1,
+            metavar="N",
+            help="Show all that is known of one trial: its curve, why it failed, its output.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Show what a run has measured, also while it is running."""
-    from lrsearch.cli.stored import open_stored, view_run
+    from lrsearch.cli.stored import open_stored, view_run, view_trial
 
     if json + csv + markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other")
+    if trial is not None:
+        if csv or markdown or all_:
+            raise UsageError(
+                "it is shown as text, or as --json",
+                where="--trial",
+                hint="leave --csv, --markdown and --all out",
+            )
+        _show_trial(view_trial(open_stored(target, runs), trial), json)
+        return
     view = view_run(open_stored(target, runs))
     if json or csv or markdown:
         from lrsearch.report import machine
@@ -42,6 +62,38 @@ def report(
     from lrsearch.report.tables import open_console, result
 
     open_console(sys.stdout).print(result(view, all_rows=all_))
+
+
+def list_(
+    runs: options.Runs = Path("runs"),
+    json: options.Json = False,
+) -> None:
+    """List the runs in a folder, the one written last first."""
+    from lrsearch.cli.stored import list_folder
+    from lrsearch.report.listing import listing, listing_json
+
+    lines = list_folder(runs)
+    if json:
+        sys.stdout.write(listing_json(lines) + "\n")
+        return
+    from lrsearch.report.tables import open_console
+
+    if not lines:
+        print(f"there are no runs in {runs}")
+        return
+    open_console(sys.stdout).print(listing(lines))
+
+
+def _show_trial(view: TrialView, json: bool) -> None:
+    if json:
+        from lrsearch.report.machine import trial_json
+
+        sys.stdout.write(trial_json(view) + "\n")
+        return
+    from lrsearch.report.tables import open_console
+    from lrsearch.report.trials import trial_page
+
+    open_console(sys.stdout).print(trial_page(view))
 
 
 def export(

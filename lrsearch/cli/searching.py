@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,7 @@ import typer
 
 from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
+from lrsearch.duration import parse_time
 from lrsearch.errors import RunLocked, UsageError, suggest
 from lrsearch.executors.port import Executor
 
@@ -59,9 +61,84 @@ Require = Annotated[
         show_default=False,
     ),
 ]
+Trials = Annotated[
+    int | None,
+    typer.Option(
+        "--trials",
+        metavar="N",
+        help="Points that random or bayes proposes, in place of the spec's.",
+        show_default=False,
+    ),
+]
+Time = Annotated[
+    str | None,
+    typer.Option(
+        "--time",
+        metavar="TIME",
+        help="Begin no more trials after 90s, 30m or 1.5h; those that train are finished.",
+        show_default=False,
+    ),
+]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Train trials again that failed before.")
 ]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a command that trains was given."""
+
+    config: Path
+    set_: Sequence[str] | None
+    trials: int | None
+    time_: str | None
+    runs: Path
+    workers: int | None
+    device: str
+    executor: str
+    engine: str
+    lanes: int | None
+    allow_import: Sequence[str] | None
+    allow_command: bool
+    fresh: bool
+    retry_failed: bool
+    yes: bool
+    dry_run: bool
+    require: str | None
+    quiet: bool
+    json: bool
+    all_: bool
+
+    def command(self, strategy: str) -> list[str]:
+        """The command line that was given, and goes on with the search."""
+        line = ["lrsearch", strategy, str(self.config)]
+        for override in self.set_ or ():
+            line += ["--set", override]
+        for name in self.allow_import or ():
+            line += ["--allow-import", name]
+        for option, value, usual in (
+            ("--trials", self.trials, None),
+            ("--time", self.time_, None),
+            ("--runs", self.runs, Path("runs")),
+            ("--workers", self.workers, None),
+            ("--device", self.device, "auto"),
+            ("--executor", self.executor, "local"),
+            ("--engine", self.engine, "auto"),
+            ("--lanes", self.lanes, None),
+            ("--require", self.require, None),
+        ):
+            if value != usual:
+                line += [option, str(value)]
+        flags = {
+            "--allow-command": self.allow_command,
+            "--retry-failed": self.retry_failed,
+            "--yes": self.yes,
+            "--quiet": self.quiet,
+            "--json": self.json,
+            "--all": self.all_,
+            "--fresh": self.fresh,
+        }
+        return line + [flag for flag, on in flags.items() if on]
 
 
 def make_command(strategy: str) -> Callable[..., None]:
@@ -70,6 +147,8 @@ def make_command(strategy: str) -> Callable[..., None]:
     def command(
         config: options.Config,
         set_: options.Set = None,
+        trials: Trials = None,
+        time_: Time = None,
         runs: options.Runs = Path("runs"),
         workers: options.Workers = None,
         device: options.Device = "auto",
@@ -88,33 +167,37 @@ def make_command(strategy: str) -> Callable[..., None]:
         all_: options.All = False,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name != "strategy"}
-        _search(strategy, **arguments)
+        _search(strategy, Options(**arguments))
 
     return command
 
 
-def _search(
-    strategy: str,
-    *,
-    config: Path,
-    set_: Sequence[str] | None,
-    runs: Path,
-    workers: int | None,
-    device: str,
-    executor: str,
-    engine: str,
-    lanes: int | None,
-    allow_import: Sequence[str] | None,
-    allow_command: bool,
-    fresh: bool,
-    retry_failed: bool,
-    yes: bool,
-    dry_run: bool,
-    require: str | None,
-    quiet: bool,
-    json: bool,
-    all_: bool,
-) -> None:
+def _overrides(strategy: str, given: Options) -> list[str]:
+    """The spec's overrides, `--trials` among them. Raises UsageError where it makes no sense."""
+    overrides = list(given.set_ or ())
+    if given.trials is None:
+        return overrides
+    if strategy == "grid":
+        raise UsageError(
+            "a grid trains every one of its points",
+            where="--trials",
+            hint="points: in a range says how many it has (--set search.lr.points=5); "
+            f"or: lrsearch random {shlex.quote(str(given.config))} --trials {given.trials}",
+        )
+    return [*overrides, f"{strategy}.trials={given.trials}"]
+
+
+def _time_limit(given: Options) -> float | None:
+    """The seconds of `--time`. Raises UsageError for what is no time."""
+    if given.time_ is None:
+        return None
+    try:
+        return parse_time(given.time_)
+    except ValueError as error:
+        raise UsageError(f"'{given.time_}' is no time", where="--time", hint=str(error)) from None
+
+
+def _search(strategy: str, given: Options) -> None:
     from lrsearch.analysis.requirement import parse_requirement
     from lrsearch.catalogue import METRICS
     from lrsearch.cli import consent
@@ -135,88 +218,70 @@ def _search(
     from lrsearch.tuner.preparing import prepare
 
     begun = time.monotonic()
-    if engine not in ENGINES:
-        hint = suggest(engine, ENGINES)
-        raise UsageError(f"unknown engine '{engine}'", where="--engine", hint=hint)
-    if engine == "solo" and lanes is not None:
+    if given.engine not in ENGINES:
+        hint = suggest(given.engine, ENGINES)
+        raise UsageError(f"unknown engine '{given.engine}'", where="--engine", hint=hint)
+    if given.engine == "solo" and given.lanes is not None:
         raise UsageError(
             "the solo engine has no lanes",
             where="--lanes",
             hint="leave it out, or use --engine fused or auto",
         )
-    spec = read_and_look(config, set_ or ())
+    limit = _time_limit(given)
+    spec = read_and_look(given.config, _overrides(strategy, given))
     metrics = (*METRICS, *(spec.train["metrics"] or ())) if spec.own is None else None
     if spec.own is None and spec.train["step"] is not None:
         metrics = None  # Its evaluate says which.
-    requirement = parse_requirement(require, metrics) if require is not None else None
+    requirement = parse_requirement(given.require, metrics) if given.require is not None else None
     if requirement is not None and spec.task is not None:
         check_metric(requirement, spec)
-    if spec.own is not None and (engine == "fused" or lanes is not None):
+    if spec.own is not None and (given.engine == "fused" or given.lanes is not None):
         raise UsageError(
             f"the trials of a {spec.own.kind} train one by one, each in a process of its own",
-            where="--lanes" if lanes is not None else "--engine",
+            where="--lanes" if given.lanes is not None else "--engine",
             hint="leave it out; --workers says how many train at once",
         )
-    allowed = consent.allowed_imports(spec, allow_import)
-    if not dry_run:
-        consent.allow_command(spec, allow_command)
-    check_search(strategy, spec, large=yes)
-    folder = runs / spec.name
+    allowed = consent.allowed_imports(spec, given.allow_import)
+    if not given.dry_run:
+        consent.allow_command(spec, given.allow_command)
+    check_search(strategy, spec, large=given.yes)
+    folder = given.runs / spec.name
     if is_locked(folder):
         raise RunLocked(
             f"another lrsearch is writing {folder}",
-            hint=f"watch it with: lrsearch report {shlex.quote(str(config))}",
+            hint=f"watch it with: lrsearch report {shlex.quote(str(given.config))}",
         )
-    workplace = Workplace(device, str(spec.folder), allowed)
-    again = ["lrsearch", strategy, str(config)]
-    for override in set_ or ():
-        again += ["--set", override]
-    for name in allow_import or ():
-        again += ["--allow-import", name]
-    for option, value, usual in (
-        ("--runs", runs, Path("runs")),
-        ("--workers", workers, None),
-        ("--device", device, "auto"),
-        ("--executor", executor, "local"),
-        ("--engine", engine, "auto"),
-        ("--lanes", lanes, None),
-        ("--require", require, None),
-    ):
-        if value != usual:
-            again += [option, str(value)]
-    flags = {
-        "--allow-command": allow_command,
-        "--retry-failed": retry_failed,
-        "--yes": yes,
-        "--quiet": quiet,
-        "--json": json,
-    }
-    again += [flag for flag, on in {**flags, "--all": all_, "--fresh": fresh}.items() if on]
-    progress = Progress(quiet=quiet)
+    workplace = Workplace(given.device, str(spec.folder), allowed)
+    again = given.command(strategy)
+    progress = Progress(quiet=given.quiet)
     for note in spec.notes:
         progress.note(note)
     with _Interruptible(), ExitStack() as closing, progress:
         try:
-            place = closing.enter_context(make_executor(executor, workers, device))
-            progress.note(first_words(spec, place))
+            place = closing.enter_context(
+                make_executor(given.executor, given.workers, given.device)
+            )
+            progress.start(first_words(spec, place))
             facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
             for note in filter(None, (facts.data, *facts.notes)):
                 progress.note(note)
             if requirement is not None:
                 check_metric(requirement, spec, facts.task)
-            if dry_run:
+            if given.dry_run:
                 from lrsearch.cli.planning import show_plan
 
-                show_plan(spec, strategy, facts, folder, retry_failed=retry_failed)
+                progress.close()
+                show_plan(spec, strategy, facts, folder, retry_failed=given.retry_failed)
                 return
-            if facts.device == "cpu" and device != "cpu" and executor == "local" and not workers:
+            asked = given.device == "cpu" or given.executor != "local" or given.workers
+            if facts.device == "cpu" and not asked:
                 # There are GPUs, but this torch cannot use them: the cores do the work.
                 place = _for_cpu(place, closing)
-            if fresh and (old := set_aside(runs, spec.name)):
+            if given.fresh and (old := set_aside(given.runs, spec.name)):
                 progress.note(f"the old run is now {old}")
             # From here on what resumes this search must not set it aside.
             again = [part for part in again if part != "--fresh"]
-            with Run.open(runs, spec.name, spec_text=spec.text) as run:
+            with Run.open(given.runs, spec.name, spec_text=spec.text) as run:
                 tune(
                     spec,
                     strategy,
@@ -225,11 +290,12 @@ def _search(
                     facts=facts,
                     workplace=workplace,
                     watcher=progress,
-                    retry_failed=retry_failed,
-                    engine=engine,
-                    lanes=lanes,
+                    retry_failed=given.retry_failed,
+                    engine=given.engine,
+                    lanes=given.lanes,
                     begun=begun,
                     command=again,
+                    time_limit=limit,
                 )
         except KeyboardInterrupt:
             progress.close()
@@ -237,7 +303,7 @@ def _search(
             raise typer.Exit(130) from None
     view = read_result(folder)
     with ignore_closed_stdout():
-        show_result(view, json=json, all_rows=all_)
+        show_result(view, json=given.json, all_rows=given.all_)
     meet(view, requirement)
 
 

@@ -5,23 +5,39 @@ from __future__ import annotations
 import contextlib
 import re
 import shlex
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
-from lrsearch.errors import LrsearchError, RunError
+from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
+from lrsearch.report.listing import RunLine
 from lrsearch.report.text import count
-from lrsearch.report.view import RunView, build_view
+from lrsearch.report.view import RunView, TrialView, build_view
 from lrsearch.space import Choice, Float, parameters
 from lrsearch.spec.document import Document, read_document
-from lrsearch.spec.model import Spec, settle_data
+from lrsearch.spec.model import Spec, flatten, settle_data
 from lrsearch.spec.validate import NAME, validate
-from lrsearch.store import History, is_locked, newest, read
-from lrsearch.trial import Plan
-from lrsearch.tuner.ledger import Content, Ledger
+from lrsearch.store import (
+    History,
+    folders,
+    holds_run,
+    is_locked,
+    last_written,
+    list_runs,
+    names,
+    newest,
+    read,
+    read_curve,
+)
+from lrsearch.trial import Plan, Record
+from lrsearch.tuner.ledger import Content, Ledger, retrying
 from lrsearch.tuner.plans import structure_key
+
+_ENDINGS = {"TooManyFailures": "stopped, since too many trials failed"}
+"""By why it was closed: how a search that is not done has ended, if it was not interrupted."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +57,85 @@ class StoredRun:
 
 def find_run(target: str | None, root: Path) -> Path:
     """The folder a report's argument means: the newest run, the run of a spec (by its name
-    alone), a folder, or a run's name under `root`. Raises RunError."""
+    alone), a run's folder, the newest run of a folder of runs, or a run's name under `root`.
+    Raises RunError, which names the runs there are, or UsageError for a spec that is not there."""
     if target is None:
         return newest(root)
     path = Path(target)
     if path.is_file():
-        return root / spec_name(path)
+        folder = root / spec_name(path)
+        if folder.is_dir():
+            return folder
+        raise RunError(
+            f"nothing was searched with {path} yet: there is no {folder}",
+            hint=f"begin with: lrsearch bayes {shlex.quote(target)}\n  "
+            + list_runs(root, folder.name),
+        )
     if path.is_dir():
-        return path
+        return newest(path) if names(path) and not (path / "run.json").exists() else path
     if path.suffix in (".yaml", ".yml"):
-        from lrsearch.spec import read_text
+        raise _missing_spec(path, root)
+    # A path says where to look; a name is one under `root`, as is what leads nowhere else.
+    folder = path if len(path.parts) > 1 and not (root / path).is_dir() else root / path
+    if not folder.is_dir():
+        there = folder.parent if names(folder.parent) else root
+        raise RunError(f"{folder} is not a run", hint=list_runs(there, folder.name))
+    return folder
 
-        read_text(path)  # says that there is no such file, and which there is
-    return root / target
+
+def _missing_spec(path: Path, root: Path) -> LrsearchError:
+    """Why there is no such spec, and which specs and runs there are."""
+    from lrsearch.spec import read_text
+
+    try:
+        read_text(path)
+    except LrsearchError as error:
+        runs = list_runs(root, path.stem)
+        hint = f"{error.hint}\n  {runs}" if error.hint else runs
+        return type(error)(error.message, where=error.where, hint=hint)
+    return RunError(f"{path} is no spec")  # It has come into being meanwhile.
+
+
+def list_folder(root: Path) -> list[RunLine]:
+    """A line for each folder under `root`, the one written last first; what cannot be read says
+    why. Raises RunError where `root` is no folder that can be looked at."""
+    if not root.is_dir():
+        raise RunError(f"there are no runs in {root}: there is no such folder")
+    return sorted(map(_summarize, folders(root)), key=lambda line: line.written, reverse=True)
+
+
+def _summarize(folder: Path) -> RunLine:
+    line = RunLine(folder.name, str(folder), written=last_written(folder))
+    try:
+        history = read(folder)
+        if not history.sessions:
+            return replace(line, state="empty")
+        run = _see(folder, history)
+        records = run.ledger.records()
+        best = build_view(run.spec.name, str(folder), run.ledger.objective, records).best
+        state = _STATES.get(history.closed or "interrupted", "stopped")
+        return replace(
+            line,
+            strategy=run.strategy,
+            state="running" if is_locked(folder) else state,
+            outcomes=Counter(each.result.outcome for each in records if each.result),
+            unfinished=sum(each.result is None for each in records),
+            objective=run.ledger.objective,
+            best=best.objective if best else None,
+        )
+    except (LrsearchError, *_STRANGE) as error:
+        if not holds_run(folder):
+            return replace(line, state="foreign", reason="it is not a run")
+        kind = "damaged" if isinstance(error, RunDamaged) else "unreadable"
+        return replace(line, state=kind, reason=": ".join(str(error).split("\n  ")))
+
+
+_STRANGE = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+"""What a journal raises that is sound and says what no version of lrsearch has written."""
+
+
+_STATES = {"finished": "done", "interrupted": "interrupted", "time": "stopped"}
+"""By why it was closed: how the latest search of a run stands."""
 
 
 def spec_name(path: Path) -> str:
@@ -73,6 +155,11 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
     history = read(folder)
     if not history.sessions:
         raise RunError(f"nothing was searched in {folder} yet", hint="run lrsearch grid CONFIG")
+    return _see(folder, history)
+
+
+def _see(folder: Path, history: History) -> StoredRun:
+    """A run through the spec of its latest session."""
     session = history.sessions[-1]
     stored = session["spec"]
     document = Document(stored["source"], stored["document"])
@@ -87,19 +174,23 @@ def view_run(run: StoredRun) -> RunView:
     history, ledger = run.history, run.ledger
     searching = is_locked(run.folder)
     waiting = [entry for entry in ledger.entries.values() if ledger.is_open(entry)]
+    surplus = _surplus(run) if waiting else set()
+    waiting = [entry for entry in waiting if entry.number not in surplus]
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
-    latest = history.closed in (None, "interrupted") or run.strategy in strategies
+    latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     warnings = []
-    if waiting and not searching:
-        warnings.append(f"the search was interrupted: {count(len(waiting), 'point')} unfinished")
-    elif latest and not searching:
-        warnings.append("the search was interrupted")
+    if not searching and (waiting or latest):
+        ended = _ENDINGS.get(history.closed or "", "was interrupted")
+        if history.closed == "time":
+            ended = f"was stopped by its time limit: {_progress(run)}"
+        left = f": {count(len(waiting), 'point')} unfinished" if waiting else ""
+        warnings.append(f"the search {ended}{left}")
     measured = {entry.number: entry for entry in ledger.entries.values()}
     view = build_view(
         run.spec.name,
         str(run.folder),
         ledger.objective,
-        ledger.records(),
+        [each for each in ledger.records() if each.result or each.point not in surplus],
         ranges=ranges(run.spec),
         hidden=ledger.hidden,
         running=len(history.running) if searching else 0,
@@ -120,7 +211,66 @@ def view_run(run: StoredRun) -> RunView:
         following = ["lrsearch", "export", *_name_run(run), "--output", "best.yaml"]
     else:
         following = []
-    return replace(view, next_command=shlex.join(following))
+    failed = {history.strategy[number] for number in ledger.failed()}
+    again = ""
+    if failed and not searching:
+        strategy = run.strategy if run.strategy in failed else min(failed)
+        again = shlex.join(retrying(_resuming(run, strategy)))
+    return replace(view, next_command=shlex.join(following), retry_command=again)
+
+
+def _surplus(run: StoredRun) -> set[int]:
+    """Points that were proposed when the spec asked for more of them, and are not measured."""
+    from lrsearch.search import STRATEGIES, trial_limit
+
+    found: set[int] = set()
+    for strategy in STRATEGIES:
+        found |= run.ledger.surplus(strategy, trial_limit(strategy, run.spec))
+    return found
+
+
+def _progress(run: StoredRun) -> str:
+    """How many of its trials the latest strategy has: 12 of 40 trials are trained."""
+    from lrsearch.search import count_trials
+
+    proposals = (each for each in run.history.proposals if each.strategy == run.strategy)
+    numbers = {number for each in proposals for number in each.trials}
+    done = len(numbers & run.ledger.entry_of.keys() & run.history.results.keys())
+    total = max(done, count_trials(run.strategy, run.spec))
+    return f"{done} of {count(total, 'trial')} are trained"
+
+
+def view_trial(run: StoredRun, number: int) -> TrialView:
+    """A trial of the run, also one that does not belong to its spec as it is now. Raises
+    UsageError for a number that no trial has."""
+    history, ledger = run.history, run.ledger
+    trial = history.trials.get(number)
+    if trial is None:
+        last = max(history.trials, default=0)
+        raise UsageError(
+            f"no trial {number} in {run.folder}",
+            where="--trial",
+            hint=f"its trials are 1 to {last}" if last else "it has no trials yet",
+        )
+    entry = ledger.entry_of.get(number)
+    result = history.results.get(number)
+    key, latest = structure_key(trial.config, trial.fold), history.by_key[trial.key]
+    return TrialView(
+        run.spec.name,
+        ledger.objective,
+        Record(
+            trial=trial,
+            point=entry.number if entry else 0,
+            params=flatten(run.spec.space, trial.config),
+            strategy=history.strategy[number],
+            result=result,
+        ),
+        belongs=entry is not None,
+        running=number in history.running and is_locked(run.folder),
+        curve=read_curve(run.folder, number) if result else {},
+        plans={device: plan for (each, device), plan in history.plans.items() if each == key},
+        again=latest if latest != number else None,
+    )
 
 
 def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:

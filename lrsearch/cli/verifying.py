@@ -11,6 +11,7 @@ from lrsearch.cli import consent
 from lrsearch.cli.closing import say
 from lrsearch.cli.searching import make_executor
 from lrsearch.cli.stored import StoredRun
+from lrsearch.report.live import Progress
 from lrsearch.report.text import count
 from lrsearch.trial import Facts, Workplace
 from lrsearch.tuner.verifying import LIMIT, SEEDS, Verification, verify
@@ -35,8 +36,8 @@ def check_point(
     consent.allow_command(run.spec, allow_command)
     facts = Facts(**run.history.sessions[-1]["facts"])
     seeds = max(SEEDS, len({trial.seed for trial in trials}))
-    say(f"training point {point} alone, with {count(seeds, 'seed')} ...")
-    with make_executor("local", workers, device) as executor:
+    with Progress() as progress, make_executor("local", workers, device) as executor:
+        progress.start(f"training point {point} alone, with {count(seeds, 'seed')} ...")
         found = verify(
             trials,
             run.history.results,

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lrsearch.report.apart import shorten, tell_apart
 from lrsearch.report.text import count, format_fixed, format_params, format_seconds, one_line
 from lrsearch.trial import Objective, Outcome
 
@@ -41,9 +42,16 @@ def animates(stream: TextIO) -> bool:
     return stream.isatty() and not dumb and not os.environ.get("NO_COLOR")
 
 
+_SPINNER = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\")
+"""What turns while a search starts, and where the encoding has no such dots."""
+
+_NAME = 14
+"""Characters of a metric's name beside each running trial; of a longer one the number is all."""
+
+
 @dataclass
 class _Running:
-    params: str
+    params: Mapping[str, Any]
     fraction: float = 0.0
     value: float | None = None
 
@@ -73,8 +81,9 @@ class Progress:
         self._workers = 0
         self._done = self._ahead = 0
         self._begun = clock()
+        self._starting = ""
         self._running: dict[int, _Running] = {}
-        self._best = ""
+        self._best: tuple[str, Mapping[str, Any]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +96,19 @@ class Progress:
     ) -> None:
         self.close()
 
+    def start(self, text: str) -> None:
+        """Say what is done before the search begins: on a terminal a line that moves until then,
+        elsewhere one like any other."""
+        if self._quiet:
+            return
+        if not animates(self._stream):
+            self.note(text)
+            return
+        with self._lock:
+            self._starting, self._begun = one_line(text), self._clock()
+        if self._display is None:
+            self._display = _Display(self._stream, self._frame)
+
     def begin(
         self, total_trials: int | None, objective: Objective, workers: int, *, done: int = 0
     ) -> None:
@@ -94,7 +116,8 @@ class Progress:
         measured before and count as done, but not for the time left."""
         self._total, self._objective, self._workers = total_trials, objective, workers
         self._done = self._ahead = done
-        self._begun = self._clock()
+        with self._lock:
+            self._begun, self._starting = self._clock(), ""
         if not self._quiet and self._display is None and animates(self._stream):
             self._display = _Display(self._stream, self._frame)
 
@@ -105,9 +128,8 @@ class Progress:
 
     def started(self, number: int, params: Mapping[str, Any]) -> None:
         """A worker begins a trial (again, perhaps)."""
-        shown = format_params(params)
         with self._lock:
-            self._running[number] = _Running(shown)
+            self._running[number] = _Running(params)
 
     def measured(self, number: int, fraction: float, value: float | None) -> None:
         """A started trial has trained this fraction of its budget; `value` is its objective's
@@ -138,16 +160,19 @@ class Progress:
         completed = outcome is Outcome.COMPLETED
         came_to = self._valued(value) if completed else outcome.replace("_", " ")
         parts = [f"[{place}] trial {number:<{width}}", came_to, format_seconds(seconds)]
-        parts += [format_params(params), "" if completed else one_line(reason)]
-        # Of a completed trial a narrow terminal may cut the parameters: the result has them all.
+        if self._display is not None and completed:
+            room = self._display.width - sum(len(part) + 2 for part in parts)
+            parts.append(shorten(params, room))
+        else:
+            parts.append(format_params(params))
+        parts += ["" if completed else one_line(reason)]
         line = "  ".join(part for part in parts if part)
-        self._print(line, _STYLES.get(outcome, ""), cut=completed)
+        self._print(line, _STYLES.get(outcome, ""))
 
     def best(self, params: Mapping[str, Any], value: float) -> None:
         """The best so far, which a terminal shows below the running trials."""
-        shown = f"{self._valued(value)}  {format_params(params)}"
         with self._lock:
-            self._best = shown
+            self._best = self._valued(value), params
 
     def note(self, text: str) -> None:
         """A line that stays, unless quiet."""
@@ -170,10 +195,9 @@ class Progress:
         decimals = 4 if value is not None and 1e-3 <= abs(value) < 100 else None
         return f"{metric} {'-' if value is None else format_fixed(value, decimals)}"
 
-    def _print(self, line: str, style: str, *, cut: bool = False) -> None:
+    def _print(self, line: str, style: str) -> None:
         if self._display is not None:
-            text = Text(line, style=style, no_wrap=cut, overflow="ellipsis" if cut else "fold")
-            self._display.add(text)
+            self._display.add(Text(line, style=style, overflow="fold"))
         else:
             try:
                 self._stream.write(line + "\n")
@@ -183,33 +207,65 @@ class Progress:
                 self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
     def _frame(self, height: int, width: int) -> Iterator[Text | Table]:
-        """The moving part: running trials, the best, and how far all is; at most `height` lines."""
+        """The moving part: running trials, the best, and how far all is; at most `height` lines.
+        Before it begins, what it is waiting for."""
         with self._lock:
             running = [
                 (number, entry.params, entry.fraction, entry.value)
                 for number, entry in sorted(self._running.items())
             ]
-            done, total, best = self._done, self._total, self._best
+            done, total, best, starting = self._done, self._total, self._best, self._starting
+        if starting:
+            yield self._turning(starting)
+            return
         limit = max(1, min(BARS, height - 4))
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        for justify in ("right", "left", "left", "right", "left"):
-            grid.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
-        grid.columns[1].max_width = max(10, width - 52)
-        for number, params, fraction, value in running[:limit]:
-            grid.add_row(
-                Text(f"trial {number}"),
-                Text(params),
-                ProgressBar(total=1.0, completed=fraction, width=12),
-                Text(f"{fraction:.0%}"),
-                Text("" if value is None else self._valued(value)),
-            )
         if running:
-            yield grid
+            yield self._bars(running[:limit], width)
         if len(running) > limit:
             yield Text(f"and {len(running) - limit} more running", style="dim")
         if best:
-            yield Text.assemble(("best  ", "bold"), (best, "green"), no_wrap=True)
+            value, params = best
+            room = max(10, width - len("best  ") - len(value) - 2)
+            shown = f"{value}  {tell_apart([params], room)[0]}"
+            yield Text.assemble(("best  ", "bold"), (shown, "green"), no_wrap=True)
         yield self._overall(done, total, math.fsum(fraction for _, _, fraction, _ in running))
+
+    def _bars(
+        self, running: Sequence[tuple[int, Mapping[str, Any], float, float | None]], width: int
+    ) -> Table:
+        """A line a running trial, none of which looks like another."""
+        bar = 12 if width >= 100 else 8
+        values = ["" if value is None else self._brief(value) for *_, value in running]
+        room = width - len(f"trial {running[-1][0]}") - bar - len("100%") - 8
+        # There is always room for a value: the text must not change when the first one comes.
+        room = max(10, room - max(len(self._brief(0.5)), *map(len, values)))
+        grid = Table.grid(padding=(0, 2, 0, 0))
+        for justify in ("right", "left", "left", "right", "left"):
+            grid.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
+        shown = tell_apart([params for _, params, _, _ in running], room)
+        for (number, _, fraction, _), text, value in zip(running, shown, values, strict=True):
+            grid.add_row(
+                Text(f"trial {number}"),
+                Text(text),
+                ProgressBar(total=1.0, completed=fraction, width=bar),
+                Text(f"{fraction:.0%}"),
+                Text(value),
+            )
+        return grid
+
+    def _brief(self, value: float) -> str:
+        text = self._valued(value)
+        return text if len(text) <= _NAME + 8 else text.rpartition(" ")[2]
+
+    def _turning(self, text: str) -> Text:
+        elapsed = self._clock() - self._begun
+        dots, plain = _SPINNER
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        signs = dots if encoding.lower().replace("-", "") == "utf8" else plain
+        sign = signs[int(elapsed / INTERVAL) % len(signs)]
+        return Text.assemble(
+            (f"{sign} ", "green"), text, (f"  {format_seconds(elapsed)}", "dim"), overflow="fold"
+        )
 
     def _overall(self, done: int, total: int | None, training: float) -> Table:
         grid = Table.grid(padding=(0, 2, 0, 0))
@@ -257,6 +313,11 @@ class _Display:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self._frame(console.size.height, options.max_width)
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal."""
+        return self._console.width
 
     def add(self, line: Text) -> None:
         self._lines.append(line)

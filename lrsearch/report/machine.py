@@ -18,8 +18,8 @@ from lrsearch.report.text import (
     format_value,
     one_line,
 )
-from lrsearch.report.view import ROWS, RunView
-from lrsearch.trial import Record
+from lrsearch.report.view import ROWS, RunView, TrialView
+from lrsearch.trial import Objective, Record
 
 FORMAT = 1
 """The version of the JSON's shape; raised when a reader of the old one would misread it."""
@@ -52,7 +52,7 @@ def to_json(view: RunView) -> str:
             }
             for point in view.points
         ],
-        "trials": [_trial(record, view) for record in view.records],
+        "trials": [describe_trial(record, objective) for record in view.records],
         "best": best
         and {
             "point": best.point,
@@ -73,10 +73,35 @@ def to_json(view: RunView) -> str:
         ],
         "data": view.data or None,
     }
-    return json.dumps(_plain(document), indent=2, allow_nan=False)
+    return json.dumps(plain(document), indent=2, allow_nan=False)
 
 
-def _trial(record: Record, view: RunView) -> dict[str, Any]:
+def trial_json(view: TrialView) -> str:
+    """The trial as JSON, format 1: what `report --json` says of it, and the whole config, the
+    metrics, the traceback, the end of its output and its curve. What is not finite is null."""
+    trial, result = view.record.trial, view.record.result
+    document = {
+        "format": FORMAT,
+        "run": view.run,
+        "objective": vars(view.objective),
+        "trial": {
+            **describe_trial(view.record, view.objective),
+            "point": view.record.point if view.belongs else None,
+            "config": trial.config,
+            "last": result.last if result else {},
+            "best": result.best if result else {},
+            "best_step": result.best_step if result else {},
+            "traceback": result.traceback if result else "",
+            "output": result.output if result else "",
+        },
+        "plans": [{"device": device, **vars(plan)} for device, plan in view.plans.items()],
+        "curve": view.curve,
+    }
+    return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
+    """A trial's entry in the JSON of a run."""
     trial, result = record.trial, record.result
     return {
         "number": trial.number,
@@ -86,7 +111,7 @@ def _trial(record: Record, view: RunView) -> dict[str, Any]:
         "seed": trial.seed,
         "fold": trial.fold,
         "outcome": result and result.outcome,
-        "objective": result and result.value(view.objective),
+        "objective": result and result.value(objective),
         "steps": result and result.steps,
         "epochs": result and result.epochs,
         "seconds": result and result.seconds,
@@ -96,13 +121,14 @@ def _trial(record: Record, view: RunView) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON takes it, None for what is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     return value
 
 
@@ -132,7 +158,7 @@ def to_csv(view: RunView) -> str:
 
 
 def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(_plain(value))
+    return value if isinstance(value, str) else json.dumps(plain(value))
 
 
 def to_markdown(view: RunView, all_rows: bool = True) -> str:

@@ -16,6 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from lrsearch.analysis.points import PointSummary
+from lrsearch.report.apart import last_parts
 from lrsearch.report.text import (
     count,
     decimals_for,
@@ -44,13 +45,14 @@ REASON = 300
 REASONS = 3
 """Different reasons of failures, and against fusing, that are shown."""
 
-_STYLES: dict[Outcome | None, str] = {
+STYLES: dict[Outcome | None, str] = {
     Outcome.COMPLETED: "",
     Outcome.PRUNED: "dim",
     Outcome.DIVERGED: "yellow",
     Outcome.OUT_OF_MEMORY: "red",
     Outcome.FAILED: "red",
 }
+"""The colour of what came of a trial."""
 
 # What stands in the place of a value.
 _ENDINGS: dict[Outcome | None, str] = {
@@ -101,7 +103,7 @@ class _Result:
             column = max(cell_len(label) for label, _, _ in notes) + 2
             for label, text, style in notes:
                 head = Text(label.ljust(column), style=style or "bold")
-                yield from _hanging(head, Text(text, style=style), console, width)
+                yield from hanging(head, Text(text, style=style), console, width)
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class _Column:
     right: bool = True
 
 
-def _hanging(head: Text, body: Text, console: Console, width: int) -> Iterator[Text]:
+def hanging(head: Text, body: Text, console: Console, width: int) -> Iterator[Text]:
     """`body` behind `head`, what wraps indented as far."""
     indent = head.cell_len
     for line in body.wrap(console, max(16, width - indent), overflow="fold"):
@@ -148,7 +150,7 @@ def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Ite
     yield head.append(f" ({' x '.join(origin)}{at}), point {best.point}")
     if best.params:
         params = Text(format_params(best.params), style="bold green")
-        yield from _hanging(Text("  "), params, console, width)
+        yield from hanging(Text("  "), params, console, width)
 
 
 def _table(
@@ -158,7 +160,7 @@ def _table(
     Where none of these fits, the parameters follow the values as text that wraps."""
     values = _value_columns(view, points, signs)
     styles = [
-        "green" if point is view.best else _STYLES.get(point.outcome, "dim") for point in points
+        "green" if point is view.best else STYLES.get(point.outcome, "dim") for point in points
     ]
     for split, gap in ((False, "  "), (True, "  "), (True, " ")):
         head, rows = _lines(values + _param_columns(view, points, signs, split), gap)
@@ -170,11 +172,11 @@ def _table(
             return
     head, rows = _lines(values, "  ")
     yield from (Text(f"{line}  parameters", style="bold") for line in head)
-    names = _heads(view.params)
+    names = last_parts(view.params)
     for row, style, point in zip(rows, styles, points, strict=True):
         params = {names[name]: value for name, value in point.params.items()}
         text = Text(format_params(params), style=style)
-        yield from _hanging(Text(f"{row}  ", style=style), text, console, width)
+        yield from hanging(Text(f"{row}  ", style=style), text, console, width)
 
 
 def _lines(columns: Sequence[_Column], gap: str) -> tuple[list[str], list[str]]:
@@ -222,7 +224,7 @@ def _value_columns(view: RunView, points: Sequence[PointSummary], signs: _Signs)
 def _param_columns(
     view: RunView, points: Sequence[PointSummary], signs: _Signs, split: bool
 ) -> list[_Column]:
-    heads = _heads(view.params)
+    heads = last_parts(view.params)
     columns = []
     for name in view.params:
         given = [point.params[name] for point in points if name in point.params]
@@ -236,14 +238,6 @@ def _param_columns(
         numbers = all(type(value) in (int, float) for value in given)
         columns.append(_Column(head, cells, right=numbers))
     return columns
-
-
-def _heads(names: Sequence[str]) -> dict[str, str]:
-    """The last part of each name (weight_decay), or all of it where two end alike. A warmup's
-    `for` says nothing alone."""
-    short = {name: name.removesuffix(".for").rpartition(".")[2] for name in names}
-    last = Counter(short.values())
-    return {name: part if last[part] == 1 else name for name, part in short.items()}
 
 
 def _broken(head: str, width: int) -> str:
@@ -278,6 +272,8 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
     if len(failures) > REASONS and not whole:
         more = count(len(failures) - REASONS, "other reason")
         yield "", f"{signs.more} and {more}: --all", "red"
+    if view.retry_command:
+        yield "retry", one_line(view.retry_command), "cyan"
     for warning in view.warnings:
         yield "note", one_line(warning), "yellow"
     if view.cost["trials"]:

@@ -24,6 +24,7 @@ class RunView:
     `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sum over trials) and
     `wall_seconds` (None where not known). `plans` are those of the records' structures, by
     structure key and device; `data` says how the data were understood, "" where that is not known.
+    `retry_command` trains failed trials again, "" where none failed.
     """
 
     name: str
@@ -40,6 +41,24 @@ class RunView:
     next_command: str
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
     data: str = ""
+    retry_command: str = ""
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """A trial as it is shown. `record.point` counts where `belongs` says that the trial is one of
+    the spec as it is now. `running` says that it trains. `curve` has a list per metric, as long as
+    its `step`. `plans` are those of the trial's structure, by device. `again` is the trial that was
+    trained in its place, after a failure."""
+
+    run: str
+    objective: Objective
+    record: Record
+    belongs: bool
+    running: bool
+    curve: Mapping[str, Sequence[float]]
+    plans: Mapping[str, Plan]
+    again: int | None = None
 
 
 def build_view(

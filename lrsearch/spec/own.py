@@ -31,9 +31,6 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = (*GIVEN, "params", "metrics", "runs")
 """Parameters of these names would hide a placeholder, or an environment variable of lrsearch."""
 
-_TIMEOUT = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([smh])")
-_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-_LONGEST = 1e9
 _BRACES = "write {{ and }} for braces"
 _SHELL = ("|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1")
 
@@ -286,10 +283,8 @@ _MISSING = "'objective' is missing: your own training says by its metrics how go
 def _read_timeout(reader: Reader, raw: Any) -> float | None:
     if raw is None:
         return None
-    match = _TIMEOUT.fullmatch(raw) if isinstance(raw, str) else None
-    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-    if match is None or not 0 < seconds <= _LONGEST:
-        hint = "it takes a number above 0 and s, m or h: 90s, 10m, 1.5h"
-        reader.fault(("timeout",), f"{show(raw)} is no time", hint)
+    try:
+        return duration.parse_time(raw)
+    except ValueError as error:
+        reader.fault(("timeout",), f"{show(raw)} is no time", str(error))
         return None
-    return seconds

@@ -33,6 +33,7 @@ from lrsearch.spec.commandline import (
     split_words,
 )
 from lrsearch.train.contents import file_hash
+from lrsearch.train.last_words import find_reason, tail
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import (
     Cohort,
@@ -71,9 +72,6 @@ MOST_METRICS = 200
 MOST_ROWS = 10_000
 """Rows of a curve; of more every second, fourth, ... one is kept, and the last."""
 
-TRACE_LINES = 40
-"""Lines of output that a failed trial keeps."""
-
 _POLL = 0.2
 """Seconds between two looks at the file of metrics."""
 
@@ -85,6 +83,11 @@ _CHUNK = 1 << 16
 _READ = 1 << 20
 """Bytes of the file of metrics read at once: one that is written faster than it can be read must
 not hide the timeout."""
+
+Ending = tuple[Outcome, str, tuple[str, str]]
+"""How a process ended: the outcome, the reason, and what is kept of its stderr and stdout."""
+
+_NOTHING = ("", "")
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -187,12 +190,12 @@ def _run_trial(cohort: Cohort, trial: Trial) -> Job:
     try:
         process = Process(cohort, trial)
     except OSError as error:
-        ending = Outcome.FAILED, f"the command cannot be started: {error}", ""
+        ending = Outcome.FAILED, f"the command cannot be started: {error}", _NOTHING
     else:
         with process:
             ending = yield from _listen(cohort, trial, process, course)
             seconds = time.monotonic() - begun
-    outcome, reason, trace = ending
+    outcome, reason, (trace, output) = ending
     result = Result(
         outcome=outcome,
         steps=course.step,
@@ -203,14 +206,15 @@ def _run_trial(cohort: Cohort, trial: Trial) -> Job:
         best_step=course.best_step,
         reason=reason,
         traceback=trace,
+        output=output,
     )
     yield Ended(trial.number, result, course.curve())
 
 
 def _listen(
     cohort: Cohort, trial: Trial, process: Process, course: Course
-) -> Generator[Event, Any, tuple[Outcome, str, str]]:
-    """Follow a process to its end, or to where it has to stop: outcome, reason, traceback."""
+) -> Generator[Event, Any, Ending]:
+    """Follow a process to its end, or to where it has to stop."""
     deadline = math.inf if cohort.timeout is None else time.monotonic() + cohort.timeout
     rungs = sorted(cohort.rungs)
     shown = -math.inf
@@ -229,17 +233,17 @@ def _listen(
                 reason = course.take(message)
                 if reason:
                     process.stop()
-                    return Outcome.DIVERGED, reason, ""
+                    return Outcome.DIVERGED, reason, _NOTHING
                 if len(course.last) > MOST_METRICS:
                     process.stop()
                     reason = f"it reports more than {MOST_METRICS} different metrics"
-                    return Outcome.FAILED, reason, ""
+                    return Outcome.FAILED, reason, process.kept()
                 while rungs and course.step >= rungs[0]:
                     rung = rungs.pop(0)
                     yield course.measured(trial)
                     if (yield from _await_verdict(trial.number, rung)) is Verdict.STOP:
                         process.stop()
-                        return Outcome.PRUNED, f"stopped after {course.step} steps", ""
+                        return Outcome.PRUNED, f"stopped after {course.step} steps", _NOTHING
         if course.fresh and (over or time.monotonic() - shown >= _SHOWN):
             shown = time.monotonic()
             yield course.measured(trial)
@@ -248,7 +252,7 @@ def _listen(
         if time.monotonic() >= deadline and not process.over:
             process.stop()
             reason = f"it was not done after its timeout of {cohort.timeout:g} seconds"
-            return Outcome.FAILED, reason, process.tail()
+            return Outcome.FAILED, reason, process.kept()
 
 
 def _await_verdict(trial: int, step: int) -> Generator[Event, Any, Verdict]:
@@ -260,29 +264,32 @@ def _await_verdict(trial: int, step: int) -> Generator[Event, Any, Verdict]:
         replies = yield None
 
 
-def _judge(process: Process, course: Course, objective: Objective) -> tuple[Outcome, str, str]:
+def _judge(process: Process, course: Course, objective: Objective) -> Ending:
     """What a process that has ended by itself came to."""
     _, kind, detail = (*process.status.split(" ", 2), "", "", "")[:3]
-    last = process.last_words()
     if kind == "exit" and detail == "0":
         if objective.metric in course.last:
-            return Outcome.COMPLETED, "", ""
+            return Outcome.COMPLETED, "", _NOTHING
         told = ", ".join(course.last) or "no metric at all"
         reason = f"it never reported '{objective.metric}'; it reported {told}"
-        return Outcome.FAILED, reason, process.tail()
+        return Outcome.FAILED, reason, process.kept()
     if process.error:
-        return Outcome.FAILED, process.error, process.tail()
+        return Outcome.FAILED, process.error, process.kept()
     if kind == "signal":
         reason = f"killed by {_signal_name(int(detail))}"
+        # Who ends by itself has said why; who is ended by others has not.
+        last = process.last_words(sure=True) if int(detail) == signal.SIGABRT else ""
+        reason += f": {last}" if last else ""
     elif kind == "stopped":
         reason = "stopped from outside, by a signal to its keeper"
     elif kind == "exit":
+        last = process.last_words()
         reason = f"exit code {detail}" + (f": {last}" if last else "")
     elif kind == "error":
-        return Outcome.FAILED, f"the command cannot be started: {detail}", ""
+        return Outcome.FAILED, f"the command cannot be started: {detail}", _NOTHING
     else:
         reason = "whoever watched over it was killed"
-    return Outcome.FAILED, reason, process.tail()
+    return Outcome.FAILED, reason, process.kept()
 
 
 def _signal_name(number: int) -> str:
@@ -437,15 +444,13 @@ class Process:
             self.wait(_POLL)  # Who wants to say something to a full pipe could not leave.
             self._lines.clear()
 
-    def tail(self) -> str:
-        """The last lines of its stderr; where there are none, of its stdout."""
-        text = self._errors.text() or self._out.text()
-        return "\n".join(text.splitlines()[-TRACE_LINES:])
+    def kept(self) -> tuple[str, str]:
+        """What is kept of its stderr and of its stdout, see `last_words.tail`."""
+        return tail(self._errors.text(), self._out.text())
 
-    def last_words(self) -> str:
-        """The last line of its stderr that says something."""
-        lines = [line.strip() for line in self._errors.text().splitlines() if line.strip()]
-        return lines[-1][:200] if lines else ""
+    def last_words(self, *, sure: bool = False) -> str:
+        """Why it failed, see `last_words.find_reason`."""
+        return find_reason(self._errors.text(), self._out.text(), sure=sure)
 
     def __enter__(self) -> Self:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from lrsearch.trial import (
     Trial,
     Workplace,
 )
-from lrsearch.tuner.ledger import Entry, Ledger, content_of, settle
+from lrsearch.tuner.ledger import Entry, Ledger, content_of, retrying, settle
 from lrsearch.tuner.plans import ALONE, Plans, by_structure, divide, split, structure, structure_key
 from lrsearch.tuner.proposer import Generation, Proposer
 
@@ -87,11 +88,13 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Ending:
-    """How a search ended: `trained` trials now, `answered` proposals from the journal."""
+    """How a search ended: `trained` trials now, `answered` proposals from the journal; whether
+    its time was over before all was trained."""
 
     trained: int
     answered: int
     note: str = ""
+    out_of_time: bool = False
 
 
 @dataclass
@@ -130,6 +133,7 @@ def tune(
     lanes: int | None = None,
     begun: float | None = None,
     command: Sequence[str] = (),
+    time_limit: float | None = None,
 ) -> Ending:
     """Run a strategy to its end over a run folder, training only what is missing.
 
@@ -137,6 +141,8 @@ def tune(
     as a probe finds best).
     `begun` is the `time.monotonic()` from which the session's wall time counts; default now.
     `command` is the command line that began it, and resumes it.
+    `time_limit` are the seconds since `begun` after which no more trials begin; those that train
+    are trained to their end. What is proposed does not depend on it.
     `check_search` has passed. Raises SpecRefused where nothing stored belongs to the spec,
     TooManyFailures, StorageFull. However it ends, what was measured is in the journal.
     """
@@ -147,10 +153,11 @@ def tune(
     spec = settle_data(spec, facts.settled)
     plans = Plans(run, facts.device, engine, lanes)
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, plans, retry_failed)
+    search.deadline = None if time_limit is None else begun + time_limit
     reason = "interrupted"
     try:
         ending = search.go(command)
-        reason = "finished"
+        reason = "time" if ending.out_of_time else "finished"
         return ending
     except LrsearchError as error:
         reason = type(error).__name__
@@ -186,6 +193,9 @@ class _Search:
         self.ledger = Ledger(spec, content_of(facts), run.history)
         self.ledger.refuse_stranger()
         self.proposer = Proposer(spec, strategy, self.ledger, retry_failed=retry_failed)
+        self.retry_failed = retry_failed
+        self.command: tuple[str, ...] = ()
+        self.deadline: float | None = None
         self.fresh: list[Trial] = []
         self.unplanned: dict[str, list[Trial]] = {}
         self.queue: deque[Cohort | Probe] = deque()
@@ -205,6 +215,8 @@ class _Search:
 
     def go(self, command: Sequence[str]) -> Ending:
         """Everything from the first line in the journal to the last trial."""
+        self.command = tuple(command)
+        self._describe_failures()
         self.run.opened(
             {
                 "document": self.spec.document,
@@ -241,12 +253,32 @@ class _Search:
                 "best/ has no weights: the best point was trained when it was not the best; "
                 "train it again with export and grid"
             )
-        return Ending(self.tally.trained, self.tally.answered, self.note)
+        left = self.total - self.tally.trained
+        out_of_time = self._is_over_time() and left > 0
+        if out_of_time:
+            trained = f"{self.tally.trained} of {self.total} trials are trained"
+            self.note = f"the time is over: {trained if self.tally.trained else 'no trial began'}"
+            self.watcher.note(self.note)
+        return Ending(self.tally.trained, self.tally.answered, self.note, out_of_time)
+
+    def _describe_failures(self) -> None:
+        """Say what becomes of trials that failed in an earlier session."""
+        failed = self.ledger.failed()
+        if not failed or self.retry_failed:
+            return
+        what = "1 trial" if len(failed) == 1 else f"{len(failed)} trials"
+        if self.proposer.retry_failed:
+            self.watcher.note(f"{what} failed before and none has ended well: training again")
+        else:
+            self.watcher.note(f"{what} failed before: --retry-failed trains what failed again")
 
     # proposing
 
+    def _is_over_time(self) -> bool:
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
     def _may_propose(self) -> bool:
-        if self.proposer.exhausted:
+        if self.proposer.exhausted or self._is_over_time():
             return False
         if self.proposer.waits:
             return not (self.fresh or self.queue or self.jobs)
@@ -340,7 +372,9 @@ class _Search:
 
     def _cohorts(self, trials: Sequence[Trial], plan: Plan) -> list[Cohort]:
         """The cohorts of trials of one structure."""
-        parts = divide(trials, plan, self.executor.capacity)
+        # What a worker has in hand it trains, so under a time limit it has no more than it begins.
+        limited = self.deadline is not None
+        parts = divide(trials, plan, self.executor.capacity, at_once=limited)
         if self.spec.own is not None:
             parts = [[trial] for trial in trials]
         return [self._cohort(part, plan) for part in parts]
@@ -389,7 +423,7 @@ class _Search:
         )
 
     def _submit(self) -> None:
-        while self.queue and len(self.jobs) < self.executor.capacity:
+        while self.queue and len(self.jobs) < self.executor.capacity and not self._is_over_time():
             self._send(self.queue.popleft())
 
     def _send(self, task: Cohort | Probe) -> None:
@@ -499,7 +533,8 @@ class _Search:
                 raise TooManyFailures(
                     f"{self.tally.failures} trials failed, more than max_failures "
                     f"({self.spec.max_failures}) allows; the last: {result.reason}",
-                    hint="mend the cause; --retry-failed trains the failed trials again",
+                    hint="mend the cause, and train the failed trials again with\n  "
+                    + shlex.join(retrying(self.command)),
                 )
 
     def _sweep(self) -> None:

@@ -71,8 +71,11 @@ def by_structure(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
     return groups
 
 
-def divide(trials: Sequence[Trial], plan: Plan, workers: int) -> list[list[Trial]]:
-    """The cohorts of one structure's trials: every worker gets a share.
+def divide(
+    trials: Sequence[Trial], plan: Plan, workers: int, *, at_once: bool = False
+) -> list[list[Trial]]:
+    """The cohorts of one structure's trials: every worker gets a share; with `at_once` no more
+    than it begins together, so that none begins late.
 
     Of fused ones each fills its lanes up to `ROUNDS` times and has two trials at least where
     there are two; trials of one seed, which share their batches, stay together.
@@ -81,11 +84,12 @@ def divide(trials: Sequence[Trial], plan: Plan, workers: int) -> list[list[Trial
         return []
     total = len(trials)
     if plan.engine == "solo":
-        size = min(COHORT, -(-total // workers))
+        size = 1 if at_once else min(COHORT, -(-total // workers))
         return [list(trials[start : start + size]) for start in range(0, total, size)]
     number = workers * -(-total // (workers * ROUNDS * plan.lanes))
     together = sorted(trials, key=lambda trial: (trial.seed, trial.number))
-    return split(together, max(1, min(number, total // 2)))
+    least = -(-total // plan.lanes) if at_once else 1
+    return split(together, max(least, min(number, total // 2)))
 
 
 def split(trials: Sequence[Trial], number: int) -> list[list[Trial]]:

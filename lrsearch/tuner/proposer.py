@@ -31,6 +31,8 @@ class Proposer:
     """One strategy over one run. It reads the history and never writes: what it returns is for
     its caller to journal, or only to show.
 
+    With `retry_failed`, or where trials have only failed so far, these are trained again.
+
     `made` counts the strategy's proposals in the present space, `limit` how many it may make
     (None: as many as it has), `exhausted` says that it has no more.
     """
@@ -42,7 +44,7 @@ class Proposer:
         self.name = strategy
         self.ledger = ledger
         self.history = ledger.history
-        self.retry_failed = retry_failed
+        self.retry_failed = retry_failed or ledger.only_failures
         self.strategy = make_strategy(strategy, spec, ledger.objective)
         self.limit = trial_limit(strategy, spec)
         self.exhausted = False
@@ -108,10 +110,13 @@ class Proposer:
 
     def unfinished(self) -> Generation:
         """What this strategy proposed earlier and nobody has measured, or not with the seeds and
-        folds the spec has now."""
+        folds the spec has now; as far as its limit goes, which may have been higher."""
         new: dict[str, Trial] = {}
         waiting: dict[int, Trial] = {}
+        surplus = self.ledger.surplus(self.name, self.limit)
         for key, entry in self._mine.items():
+            if entry.number in surplus:
+                continue
             existing, missing = self._trials(entry.config)
             self._add(missing, new)
             self._known.add(key)

@@ -166,6 +166,7 @@ def _result(body: Mapping[str, Any]) -> Result:
         best_step=body["best_step"],
         reason=body["reason"],
         traceback=body["traceback"],
+        output=body.get("output", ""),
     )
 
 

@@ -149,7 +149,9 @@ class Measurement:
 class Result:
     """What a trial came to. `last` and `best` hold validation metrics, `best` each metric's own
     best over the evaluations, the step it was reached at in `best_step`. Of a metric that only the
-    spec knows the direction of, `best` has both ends: `cost:min` and `cost:max`."""
+    spec knows the direction of, `best` has both ends: `cost:min` and `cost:max`. Of a failed trial
+    `traceback` is the traceback of its exception, of a command the end of its stderr; `output` is
+    the end of what else it printed."""
 
     outcome: Outcome
     steps: int
@@ -161,6 +163,7 @@ class Result:
     best_step: Mapping[str, int] = field(default_factory=dict)
     reason: str = ""
     traceback: str = ""
+    output: str = ""
 
     def value(self, objective: Objective) -> float | None:
         """The objective of a completed trial, None for any other."""

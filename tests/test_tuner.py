@@ -361,21 +361,77 @@ def test_too_many_failures_end_the_run(tmp_path: Path) -> None:
 def test_failed_trials_are_kept_until_retried(tmp_path: Path) -> None:
     # A file's content, which is no part of a trial's key, mends the cause.
     log = tmp_path / "log"
+    changes = {**faulty(log=str(log)), "search": {"lr": [0.01]}}
+    assert search(tmp_path, changes=changes).outcomes() == {"completed": 1}
+    log.unlink()
     log.mkdir()
-    changes = {**faulty(log=str(log)), "search": {"lr": [0.01, 0.1]}}
-    first = search(tmp_path, changes=changes)
-    assert first.outcomes() == {"failed": 2}
+    changes["search"] = {"lr": [0.01, 0.1, 1.0]}
+    failed = search(tmp_path, changes=changes)
+    assert failed.outcomes() == {"completed": 1, "failed": 2}
     log.rmdir()
     again = search(tmp_path, changes=changes)
     assert again.ending.trained == 0
+    assert "2 trials failed before: --retry-failed trains what failed again" in again.log.notes
     retried = search(tmp_path, changes=changes, retry_failed=True)
     assert retried.ending.trained == 2
-    assert retried.outcomes() == {"completed": 2}
-    assert [point.trials for point in retried.points] == [(3,), (4,)]
+    assert retried.outcomes() == {"completed": 3}
+    assert [point.trials for point in retried.points] == [(1,), (4,), (5,)]
     assert [part.outcome for part in retried.history.results.values()] == (
-        [Outcome.FAILED] * 2 + [Outcome.COMPLETED] * 2
+        [Outcome.COMPLETED] + [Outcome.FAILED] * 2 + [Outcome.COMPLETED] * 2
     )
     assert search(tmp_path, changes=changes, retry_failed=True).ending.trained == 0
+
+
+@pytest.mark.parametrize("strategy", ["grid", "random", "bayes"])
+def test_where_all_has_failed_the_same_command_trains_it_again(
+    tmp_path: Path, strategy: str
+) -> None:
+    log = tmp_path / "log"
+    log.mkdir()
+    settings = {"random": {"trials": 3}, "bayes": {"trials": 3}}
+    changes = {**faulty(log=str(log)), **settings, "search": {"lr": [0.01, 0.1, 1.0]}}
+    first = search(tmp_path, strategy, changes)
+    points = {key: each.point for key, each in first.ledger.entries.items()}
+    assert first.outcomes() == {"failed": len(points)}
+    log.rmdir()
+    again = search(tmp_path, strategy, changes)
+    assert again.outcomes() == {"completed": len(points)}
+    assert {key: each.point for key, each in again.ledger.entries.items()} == points
+    assert any("failed before" in note for note in again.log.notes)
+    # Measured now, it is as safe as any.
+    assert search(tmp_path, strategy, changes).ending.trained == 0
+
+
+def test_a_run_of_failures_refuses_no_spec(tmp_path: Path) -> None:
+    changes = merge(faulty("raise"), {"max_failures": 9})
+    assert search(tmp_path, changes=changes).outcomes() == {"failed": 5}
+    mended = search(tmp_path, changes=faulty("none"))
+    assert mended.outcomes() == {"completed": 5}
+    assert mended.ledger.hidden == 5
+    with pytest.raises(SpecRefused, match="holds 10 trials"):
+        search(tmp_path, changes=merge(faulty("none"), {"train": {"budget": "2ep"}}))
+
+
+def test_too_many_failures_name_the_command_that_trains_them_again(tmp_path: Path) -> None:
+    spec = read_spec(write_spec(tmp_path, merge(faulty("raise"), {"max_failures": 0})))
+    workplace = Workplace("cpu", str(spec.folder), ("nets",))
+    command = ["lrsearch", "grid", "a spec.yaml", "--retry-failed", "--fresh"]
+    with (
+        Inline() as place,
+        Run.open(tmp_path / "runs", spec.name, spec_text=spec.text) as run,
+        pytest.raises(TooManyFailures) as raised,
+    ):
+        tune(
+            spec,
+            "grid",
+            run=run,
+            executor=place,
+            facts=prepare(spec, place, workplace),
+            workplace=workplace,
+            watcher=Log(),
+            command=command,
+        )
+    assert raised.value.hint.endswith("  lrsearch grid 'a spec.yaml' --retry-failed")
 
 
 def test_out_of_memory_is_tried_once_more_and_spares_larger_batches(tmp_path: Path) -> None:

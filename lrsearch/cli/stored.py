@@ -20,8 +20,11 @@ from lrsearch.spec.model import Spec
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.store import History, is_locked, newest, read
 from lrsearch.trial import Plan
-from lrsearch.tuner.ledger import Content, Ledger
+from lrsearch.tuner.ledger import Content, Ledger, retrying
 from lrsearch.tuner.plans import structure_key
+
+_ENDINGS = {"TooManyFailures": "stopped, since too many trials failed"}
+"""By why it was closed: how a search that is not done has ended, if it was not interrupted."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,10 @@ def view_run(run: StoredRun) -> RunView:
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
     latest = history.closed in (None, "interrupted") or run.strategy in strategies
     warnings = []
-    if waiting and not searching:
-        warnings.append(f"the search was interrupted: {count(len(waiting), 'point')} unfinished")
-    elif latest and not searching:
-        warnings.append("the search was interrupted")
+    if not searching and (waiting or latest):
+        ended = _ENDINGS.get(history.closed or "", "was interrupted")
+        left = f": {count(len(waiting), 'point')} unfinished" if waiting else ""
+        warnings.append(f"the search {ended}{left}")
     measured = {entry.number: entry for entry in ledger.entries.values()}
     view = build_view(
         run.spec.name,
@@ -119,7 +122,12 @@ def view_run(run: StoredRun) -> RunView:
         following = ["lrsearch", "export", *_name_run(run), "--output", "best.yaml"]
     else:
         following = []
-    return replace(view, next_command=shlex.join(following))
+    failed = {history.strategy[number] for number in ledger.failed()}
+    again = ""
+    if failed and not searching:
+        strategy = run.strategy if run.strategy in failed else min(failed)
+        again = shlex.join(retrying(_resuming(run, strategy)))
+    return replace(view, next_command=shlex.join(following), retry_command=again)
 
 
 def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:

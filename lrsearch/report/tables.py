@@ -276,6 +276,8 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
     if len(failures) > REASONS and not whole:
         more = count(len(failures) - REASONS, "other reason")
         yield "", f"{signs.more} and {more}: --all", "red"
+    if view.retry_command:
+        yield "", f"mend the cause, then: {one_line(view.retry_command)}", "red"
     for warning in view.warnings:
         yield "note", one_line(warning), "yellow"
     if view.cost["trials"]:

@@ -23,7 +23,7 @@ class RunView:
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
     `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sum over trials) and
     `wall_seconds` (None where not known). `plans` are those of the records' structures, by
-    structure key and device.
+    structure key and device. `retry_command` trains failed trials again, "" where none failed.
     """
 
     name: str
@@ -39,6 +39,7 @@ class RunView:
     cost: Mapping[str, float | None]
     next_command: str
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
+    retry_command: str = ""
 
 
 def build_view(

@@ -37,6 +37,7 @@ from lrsearch.spec.commandline import (
 )
 from lrsearch.train.advice import missing_metric
 from lrsearch.train.contents import file_hash
+from lrsearch.train.last_words import find_reason, tail
 from lrsearch.train.listening import Message, Objects, Patterns, decode, read_json, widen
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import (
@@ -73,9 +74,6 @@ MOST_METRICS = 200
 MOST_ROWS = 10_000
 """Rows of a curve; of more every second, fourth, ... one is kept, and the last."""
 
-TRACE_LINES = 40
-"""Lines of output that a failed trial keeps."""
-
 _POLL = 0.2
 """Seconds between two looks at the file of metrics."""
 
@@ -87,6 +85,11 @@ _CHUNK = 1 << 16
 _READ = 1 << 20
 """Bytes of the file of metrics read at once: one that is written faster than it can be read must
 not hide the timeout."""
+
+Ending = tuple[Outcome, str, tuple[str, str]]
+"""How a process ended: the outcome, the reason, and what is kept of its stderr and stdout."""
+
+_NOTHING = ("", "")
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -187,10 +190,11 @@ def _run_trial(cohort: Cohort, trial: Trial) -> Job:
     course = Course()
     fault: TrainingError | None = None
     begun, seconds = time.monotonic(), 0.0
+    ending: Ending | None
     try:
         process = Process(cohort, trial)
     except OSError as error:
-        outcome, reason, trace = Outcome.FAILED, f"the command cannot be started: {error}", ""
+        ending = Outcome.FAILED, f"the command cannot be started: {error}", _NOTHING
     else:
         with process:
             ending = yield from _listen(cohort, trial, process, course)
@@ -198,8 +202,8 @@ def _run_trial(cohort: Cohort, trial: Trial) -> Job:
             if ending is None:
                 told = list(course.last)
                 reason, fault = missing_metric(trial, cohort.objective, told, *process.output())
-                ending = Outcome.FAILED, reason, process.tail()
-            outcome, reason, trace = ending
+                ending = Outcome.FAILED, reason, process.kept()
+    outcome, reason, (trace, output) = ending
     result = Result(
         outcome=outcome,
         steps=course.step,
@@ -210,15 +214,16 @@ def _run_trial(cohort: Cohort, trial: Trial) -> Job:
         best_step=course.best_step,
         reason=reason,
         traceback=trace,
+        output=output,
     )
     yield Ended(trial.number, result, course.curve(), fault=fault)
 
 
 def _listen(
     cohort: Cohort, trial: Trial, process: Process, course: Course
-) -> Generator[Event, Any, tuple[Outcome, str, str] | None]:
-    """Follow a process to its end, or to where it has to stop: outcome, reason, traceback; None
-    where it ended well and has not reported the objective's metric."""
+) -> Generator[Event, Any, Ending | None]:
+    """Follow a process to its end, or to where it has to stop; None where it ended well and has
+    not reported the objective's metric."""
     deadline = math.inf if cohort.timeout is None else time.monotonic() + cohort.timeout
     rungs = sorted(cohort.rungs)
     shown = -math.inf
@@ -236,17 +241,17 @@ def _listen(
                 reason = course.take(message)
                 if reason:
                     process.stop()
-                    return Outcome.DIVERGED, reason, ""
+                    return Outcome.DIVERGED, reason, _NOTHING
                 if len(course.last) > MOST_METRICS:
                     process.stop()
                     reason = f"it reports more than {MOST_METRICS} different metrics"
-                    return Outcome.FAILED, reason, ""
+                    return Outcome.FAILED, reason, process.kept()
                 while rungs and course.step >= rungs[0]:
                     rung = rungs.pop(0)
                     yield course.measured(trial)
                     if (yield from _await_verdict(trial.number, rung)) is Verdict.STOP:
                         process.stop()
-                        return Outcome.PRUNED, f"stopped after {course.step} steps", ""
+                        return Outcome.PRUNED, f"stopped after {course.step} steps", _NOTHING
         if course.fresh and (over or time.monotonic() - shown >= _SHOWN):
             shown = time.monotonic()
             yield course.measured(trial)
@@ -255,7 +260,7 @@ def _listen(
         if time.monotonic() >= deadline and not process.over:
             process.stop()
             reason = f"it was not done after its timeout of {cohort.timeout:g} seconds"
-            return Outcome.FAILED, reason, process.tail()
+            return Outcome.FAILED, reason, process.kept()
 
 
 def _await_verdict(trial: int, step: int) -> Generator[Event, Any, Verdict]:
@@ -267,29 +272,30 @@ def _await_verdict(trial: int, step: int) -> Generator[Event, Any, Verdict]:
         replies = yield None
 
 
-def _judge(
-    process: Process, course: Course, objective: Objective
-) -> tuple[Outcome, str, str] | None:
+def _judge(process: Process, course: Course, objective: Objective) -> Ending | None:
     """What a process that has ended by itself came to, as `_listen` says it."""
     _, kind, detail = (*process.status.split(" ", 2), "", "", "")[:3]
-    last = process.last_words()
     if kind == "exit" and detail == "0":
         if objective.metric in course.last:
-            return Outcome.COMPLETED, "", ""
+            return Outcome.COMPLETED, "", _NOTHING
         return None
     if process.error:
-        return Outcome.FAILED, process.error, process.tail()
+        return Outcome.FAILED, process.error, process.kept()
     if kind == "signal":
         reason = f"killed by {_signal_name(int(detail))}"
+        # Who ends by itself has said why; who is ended by others has not.
+        last = process.last_words(sure=True) if int(detail) == signal.SIGABRT else ""
+        reason += f": {last}" if last else ""
     elif kind == "stopped":
         reason = "stopped from outside, by a signal to its keeper"
     elif kind == "exit":
+        last = process.last_words()
         reason = f"exit code {detail}" + (f": {last}" if last else "")
     elif kind == "error":
-        return Outcome.FAILED, f"the command cannot be started: {detail}", ""
+        return Outcome.FAILED, f"the command cannot be started: {detail}", _NOTHING
     else:
         reason = "whoever watched over it was killed"
-    return Outcome.FAILED, reason, process.tail()
+    return Outcome.FAILED, reason, process.kept()
 
 
 def _signal_name(number: int) -> str:
@@ -466,15 +472,13 @@ class Process:
         """The last of its stdout and of its stderr."""
         return self._out.kept, self._errors.kept
 
-    def tail(self) -> str:
-        """The last lines of its stderr; where there are none, of its stdout."""
-        text = self._errors.text() or self._out.text()
-        return "\n".join(text.splitlines()[-TRACE_LINES:])
+    def kept(self) -> tuple[str, str]:
+        """What is kept of its stderr and of its stdout, see `last_words.tail`."""
+        return tail(self._errors.text(), self._out.text())
 
-    def last_words(self) -> str:
-        """The last line of its stderr that says something."""
-        lines = [line.strip() for line in self._errors.text().splitlines() if line.strip()]
-        return lines[-1][:200] if lines else ""
+    def last_words(self, *, sure: bool = False) -> str:
+        """Why it failed, see `last_words.find_reason`."""
+        return find_reason(self._errors.text(), self._out.text(), sure=sure)
 
     def __enter__(self) -> Self:
         return self

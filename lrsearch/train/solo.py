@@ -6,6 +6,7 @@ import contextlib
 import time
 import traceback
 from collections.abc import Generator, Mapping
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -41,6 +42,7 @@ from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters
 from lrsearch.train.metrics import sum_type
 from lrsearch.train.optimizers import build_optimizer
+from lrsearch.train.printing import Printed
 from lrsearch.train.randomness import seed_everything, trial_seeds
 from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.trial import (
@@ -74,10 +76,12 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
     torch.optim.SGD([torch.zeros(1)], lr=1.0)
     course = Course("solo", clock=time.perf_counter(), objective=cohort.objective.metric)
     replies: Any = None
+    printed = Printed()
     with contextlib.closing(_finish(cohort, trial, device, course)) as training:
         while True:
             try:
-                event = training.send(replies)
+                with printed.listening():
+                    event = training.send(replies)
             except StopIteration as end:
                 result, weights = end.value
                 break
@@ -91,6 +95,8 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
                 else:
                     outcome, trace = Outcome.FAILED, "".join(traceback.format_exception(error))
                 result = course.result(trial, outcome, f"{type(error).__name__}: {error}", trace)
+                if outcome is Outcome.FAILED:
+                    result = replace(result, output=printed.text())
                 weights = None
                 release(error)
                 break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -79,6 +79,18 @@ class Entry:
 def config_key(config: Config) -> str:
     """A text that two configs share exactly when they train the same."""
     return json.dumps(identity(config), sort_keys=True)
+
+
+def retrying(command: Sequence[str]) -> list[str]:
+    """The command that trains again what failed under a search's command."""
+    given = [part for part in command if part not in ("--retry-failed", "--fresh")]
+    return [*given, "--retry-failed"]
+
+
+def _measured(history: History, numbers: Iterable[int]) -> bool:
+    """Whether any of these trials has told something of its point."""
+    ended = (history.results[number] for number in numbers if number in history.results)
+    return any(result.outcome not in (Outcome.FAILED, Outcome.OUT_OF_MEMORY) for result in ended)
 
 
 class Ledger:
@@ -188,9 +200,25 @@ class Ledger:
         changed = (name for name in names if stored.get(name) != self.content.sources.get(name))
         return sorted(name.removeprefix("path:") for name in changed if name.startswith("path:"))
 
+    def failed(self) -> list[int]:
+        """The numbers of the failed trials that count, in order."""
+        counted = (number for entry in self.entries.values() for number in self.latest(entry))
+        return sorted(
+            number
+            for number in counted
+            if number in self.history.results
+            and self.history.results[number].outcome is Outcome.FAILED
+        )
+
+    @property
+    def only_failures(self) -> bool:
+        """Whether trials that belong have failed and none has measured anything."""
+        return bool(self.failed()) and not _measured(self.history, self.entry_of)
+
     def refuse_stranger(self) -> None:
-        """Raises SpecRefused where the folder holds results and none belongs to the spec."""
-        if self.entries or not self.history.results:
+        """Raises SpecRefused where the folder holds measurements and no trial belongs to the
+        spec. Of trials that all failed there is nothing to protect."""
+        if self.entries or not _measured(self.history, self.history.results):
             return
         last = self.history.trials[max(self.history.results)]
         found = differences(self.spec, last.config, self.content.task)

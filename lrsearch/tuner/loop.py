@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ from lrsearch.trial import (
     Trial,
     Workplace,
 )
-from lrsearch.tuner.ledger import Entry, Ledger, content_of, settle
+from lrsearch.tuner.ledger import Entry, Ledger, content_of, retrying, settle
 from lrsearch.tuner.plans import Plans, by_structure, divide, split, structure, structure_key
 from lrsearch.tuner.proposer import Generation, Proposer
 from lrsearch.tuner.startup import Starts
@@ -184,6 +185,8 @@ class _Search:
         self.ledger = Ledger(spec, content_of(facts), run.history)
         self.ledger.refuse_stranger()
         self.proposer = Proposer(spec, strategy, self.ledger, retry_failed=retry_failed)
+        self.retry_failed = retry_failed
+        self.command: tuple[str, ...] = ()
         self.fresh: list[Trial] = []
         self.unplanned: dict[str, list[Trial]] = {}
         self.queue: deque[Cohort | Probe] = deque()
@@ -204,6 +207,8 @@ class _Search:
 
     def go(self, command: Sequence[str]) -> Ending:
         """Everything from the first line in the journal to the last trial."""
+        self.command = tuple(command)
+        self._describe_failures()
         self.run.opened(
             {
                 "document": self.spec.document,
@@ -241,6 +246,17 @@ class _Search:
                 "train it again with export and grid"
             )
         return Ending(self.tally.trained, self.tally.answered, self.note)
+
+    def _describe_failures(self) -> None:
+        """Say what becomes of trials that failed in an earlier session."""
+        failed = self.ledger.failed()
+        if not failed or self.retry_failed:
+            return
+        what = "1 trial" if len(failed) == 1 else f"{len(failed)} trials"
+        if self.proposer.retry_failed:
+            self.watcher.note(f"{what} failed before, and none has ended well: again")
+        else:
+            self.watcher.note(f"{what} failed before: --retry-failed trains what failed again")
 
     # proposing
 
@@ -509,7 +525,8 @@ class _Search:
                 raise TooManyFailures(
                     f"{self.tally.failures} trials failed, more than max_failures "
                     f"({self.spec.max_failures}) allows; the last: {result.reason}",
-                    hint="mend the cause; --retry-failed trains the failed trials again",
+                    hint="mend the cause, and train the failed trials again with\n  "
+                    + shlex.join(retrying(self.command)),
                 )
 
     def _sweep(self) -> None:

@@ -31,6 +31,8 @@ class Proposer:
     """One strategy over one run. It reads the history and never writes: what it returns is for
     its caller to journal, or only to show.
 
+    With `retry_failed`, or where trials have only failed so far, these are trained again.
+
     `made` counts the strategy's proposals in the present space, `limit` how many it may make
     (None: as many as it has), `exhausted` says that it has no more.
     """
@@ -42,7 +44,7 @@ class Proposer:
         self.name = strategy
         self.ledger = ledger
         self.history = ledger.history
-        self.retry_failed = retry_failed
+        self.retry_failed = retry_failed or ledger.only_failures
         self.strategy = make_strategy(strategy, spec, ledger.objective)
         self.limit = trial_limit(strategy, spec)
         self.exhausted = False

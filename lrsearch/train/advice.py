@@ -43,10 +43,13 @@ def missing_metric(
     if close is not None:
         by = f"objective: {{metric: {close}, goal: {objective.goal}}}"
         advice.append(f"to compare by '{close}' instead, write\n  {by}")
-    clue, lines = _look(config, metric, seen) if kind == "command" else ("", [])
-    advice += lines
+    clue = ""
+    if kind == "command" and close is None:
+        clue, lines = _look(config, metric, seen)
+        advice += lines
     add = "or add" if advice else "add"
-    advice.append(f"{add} to the {kind}, where it has measured it:\n  {_reporting(config, metric)}")
+    place = "loop" if kind == "loop" else "script"
+    advice.append(f"{add} to the {place}, where it measures:\n  {_reporting(config, metric)}")
     for name, stream in zip(("output", "stderr"), streams, strict=True):
         if stream:
             shown = "\n".join(f"  {_cut(line)}" for line in stream[-SHOWN:])
@@ -116,7 +119,7 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
                 return clue, [clue]
         clue = ""
     for line in reversed(seen):
-        pattern = _pattern(metric, line)
+        pattern = _pattern(metric, line) if find_object(line) is None else None
         if pattern is not None:
             step = next(filter(None, map(_step_pattern, (line, *seen))), None)
             also = f", step: {_quote(step)}" if step is not None else ""
@@ -125,7 +128,7 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
             words = f"what it prints, {_cut(line)!r}, is no line of JSON: write in the spec"
             if clue:
                 return clue, [f"{clue}; for {_cut(line)!r} write in the spec\n  {written}"]
-            return f"{_cut(line)!r} is a number that 'metrics' in the spec finds", [
+            return f"'metrics' in the spec finds the number in {_cut(line)!r}", [
                 f"{words}\n  {written}"
             ]
     return clue, [clue] if clue else []
@@ -141,7 +144,8 @@ def _object_at_fault(line: str, metric: str, params: Mapping[str, object]) -> st
             return f"its '{metric}' is no number"
         if repeats_settings(found.content, params):
             return "it repeats all parameters and has no step, and was taken for the settings"
-        return "it is read on stdout alone, and without a step" if found.plain else ""
+    if found is not None:
+        return ""
     start = line.find("{")
     for text in (line[start:], line[start : line.rfind("}") + 1]):
         if start >= 0 and (read_json(text) is not None or read_literal(text) is not None):
@@ -177,7 +181,7 @@ def _pattern(metric: str, line: str) -> str | None:
         for each in found:
             before, number, behind = each.groups()
             literal = re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", before)
-            literal = re.sub(r"\s+", lambda gap: " " if gap[0] == " " else r"\\s+", literal)
+            literal = re.sub(r"\s+", lambda gap: " " if gap[0] == " " else r"\s+", literal)
             group = r"(\d+)" if behind == "/" else r"([\d.]+)"
             pattern = literal + group + (behind if behind in ("%", "/") else "")
             if match_number(re.compile(pattern), line)[1] is not None and number:

@@ -6,13 +6,13 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lrsearch.errors import TrainingError, nearest
-from lrsearch.space import Choice
+from lrsearch.space import Choice, get_path, same
 from lrsearch.spec.commandline import as_text, fill, split_words
-from lrsearch.spec.model import Spec, flatten
+from lrsearch.spec.model import Spec, config_path
 from lrsearch.trial import Config, Outcome, Result, Trial
 
 ALIKE = 3
@@ -29,7 +29,7 @@ _SYSTEM = re.compile(
     r".*(?:No such file or directory|[Pp]ermission denied|[Nn]ot found|cannot be started).*"
 )
 _USAGE = re.compile(r"usage|argument|option|flag|parameter|command line", re.IGNORECASE)
-_EXIT = re.compile(r"exit code (\d+)")
+_EXIT = re.compile(r"exit code (\d+):? ?")
 
 
 @dataclass
@@ -64,16 +64,15 @@ class Starts:
         """What a trial failed for, where it may be what all would fail for; else ""."""
         if self.spec.own is None:
             return result.reason
-        lines = [*result.traceback.splitlines(), result.reason]
-        for line in reversed(lines):
-            text = _EXIT.sub("", line.strip()).lstrip(": ")
-            if _PYTHON.fullmatch(text):
-                return text
-        code = int(found[1]) if (found := _EXIT.match(result.reason)) else 0
-        if code in (126, 127) or _SYSTEM.fullmatch(result.reason):
+        found = _EXIT.match(result.reason)
+        code = int(found[1]) if found else 0
+        text = result.reason[found.end() :] if found else result.reason
+        if _PYTHON.fullmatch(text):
+            return text
+        if code in (126, 127) or _SYSTEM.fullmatch(text):
             return result.reason
-        if code and _USAGE.search(result.traceback) and (code == 2 or _USAGE.search(lines[-1])):
-            # What stands in the message of a usage error is the point's value.
+        if code and _USAGE.search(text if code != 2 else _printed(result)):
+            # The point's values may stand in what is said of them.
             return _without_values(result.reason, config)
         return ""
 
@@ -81,7 +80,7 @@ class Starts:
         """Whether all have one of several options, which may be to blame."""
         for path, dimension in self.spec.space.dimensions:
             if isinstance(dimension, Choice) and len(dimension.options) > 1:
-                chosen = {str(flatten(self.spec.space, each.config).get(path)) for each in trials}
+                chosen = {_option_of(dimension, path, each.config) for each in trials}
                 if len(chosen) == 1:
                     return True
         return False
@@ -89,13 +88,28 @@ class Starts:
     def _advise(self, trial: Trial, result: Result, why: str) -> list[str]:
         found = [hint for part, hint in _HINTS.items() if part in why][:1]
         advice = [each(self.spec, trial.config, why) for each in found]
-        if not found and _USAGE.search(result.traceback) and "command" in trial.config:
+        if not found and "command" in trial.config:
             advice.append(_advise_on_options(trial.config, result))
-        tail = [line for line in result.traceback.splitlines() if line.strip()][-_SHOWN:]
+        tail = [line for line in _printed(result).splitlines() if line.strip()][-_SHOWN:]
         if tail:
             advice += ["the end of its output:", *(f"  {line[:200]}" for line in tail)]
         advice.append("mend it and give the same command again: it trains them again")
         return advice
+
+
+def _option_of(dimension: Choice, path: str, config: Config) -> int:
+    """The index of the option that a config of a built-in training has there, -1 for none."""
+    value = get_path(config, config_path(path))
+    for index, option in enumerate(dimension.options):
+        given = option.value
+        whole = isinstance(given, Mapping) and isinstance(value, Mapping)
+        if same(given, value) or (whole and all(same(value.get(k), v) for k, v in given.items())):
+            return index
+    return -1
+
+
+def _printed(result: Result) -> str:
+    return f"{result.output}\n{result.traceback}"
 
 
 def _without_values(text: str, config: Config) -> str:
@@ -149,7 +163,7 @@ def _advise_on_options(config: Config, result: Result) -> str:
         r"(?:unrecognized arguments|[Nn]o such option):? (--?[\w-]+)", result.reason
     )
     listed = sorted(
-        {*re.findall(r"--?[A-Za-z][\w-]*", result.traceback)} - {unknown and unknown[1]}
+        {*re.findall(r"--?[A-Za-z][\w-]*", _printed(result))} - {unknown and unknown[1]}
     )
     if unknown and (close := _meant(unknown[1], listed)):
         advice += f"; for {unknown[1]} write {close}"

@@ -7,6 +7,7 @@
     ├── UsageError           a command's arguments
     ├── DataError            data that are missing, malformed or too small
     ├── ModelError           a model (or other named code) that cannot be built
+    ├── TrainingError        a training of the user's that tells nothing, or never starts
     ├── ImportRefused        a spec names code nobody allowed
     ├── CommandRefused       a spec runs a command nobody allowed
     ├── RunError             a run folder that cannot be used as asked
@@ -92,6 +93,11 @@ class DataError(LrsearchError):
 
 class ModelError(LrsearchError):
     """A model, or other code named in a spec, that cannot be found or built."""
+
+
+class TrainingError(LrsearchError):
+    """A training of the user's that fails whatever the point: it does not report what points are
+    compared by, or never gets as far as its first step."""
 
 
 class ImportRefused(LrsearchError):

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from lrsearch.errors import LrsearchError
+
 Config = Mapping[str, Any]
 """A resolved training: {"data": {...}, "model": {...}, "train": {...}}, every default filled; of a
-person's own {"command": text, "params": {...}} or {"loop": class path, "params": {...}}."""
+user's own {"command": text, "params": {...}}, with the patterns of its "metrics" where it has any,
+or {"loop": class path, "params": {...}}."""
 
 Point = Mapping[str, Any]
 """One value for every searched parameter, by its dotted path; a choice between mappings holds
@@ -203,12 +206,14 @@ class Reached:
 @dataclass(frozen=True)
 class Ended:
     """A trial is over. `curve` has a list per metric, all as long as `curve["step"]`; `weights`
-    is a safetensors file's content, or None."""
+    is a safetensors file's content, or None. `fault` is what ends the search with a failed trial,
+    unless another has shown that its point was to blame."""
 
     trial: int
     result: Result
     curve: Mapping[str, list[float]]
     weights: bytes | None = None
+    fault: LrsearchError | None = None
 
 
 @dataclass(frozen=True)

@@ -319,8 +319,6 @@ if kind == "raise":
 if kind == "nan":
     print(json.dumps({"step": 7, "loss": float("nan")}))
     time.sleep(100)
-if kind == "mute":
-    print(json.dumps({"los": 1.0, "name": "x", "flag": True}))
 if kind == "hang":
     time.sleep(100)
 if kind == "stubborn":
@@ -364,6 +362,8 @@ if kind == "told":
     sys.stdout.flush()
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(100)
+if kind == "mute":
+    print(json.dumps({"los": 1.0, "name": "x", "flag": True}))
 """
 
 
@@ -428,7 +428,7 @@ def test_nothing_of_a_trial_outlives_it(odd: tuple[Path, str]) -> None:
 
 def test_output_is_bounded() -> None:
     lines: list[bytes] = []
-    stream = commands.Stream(lines.append)
+    stream = commands.Stream(lambda line, _: lines.append(line))
     for _ in range(40):
         stream.feed(b"x" * commands.LONGEST_LINE)
     stream.feed(b'\n{"loss": 1}\n{"lo')

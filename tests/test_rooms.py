@@ -14,7 +14,7 @@ ROOT = Path(lrsearch.__file__).parent
 
 LAYERS = [
     ["errors"],
-    ["duration", "trial", "divergence"],
+    ["duration", "trial", "divergence", "reporting"],
     ["catalogue", "schedules", "space"],
     ["spec"],
     ["search", "data"],

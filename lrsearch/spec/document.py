@@ -99,11 +99,21 @@ def read_document(text: str, source: str) -> Document:
             problem = f"not valid YAML: {error.context}, {problem}"
         else:
             problem = f"not valid YAML: {problem}"
-        raise SpecError([*builder.faults, Fault(line, "", problem, source)]) from None
+        hint = next((text for part, text in _QUOTING.items() if part in problem), "")
+        raise SpecError([*builder.faults, Fault(line, "", problem, source, hint)]) from None
     except yaml.YAMLError as error:
         reason = getattr(error, "reason", str(error))
         raise SpecError([Fault(0, "", f"not a text file: {reason}", source)]) from None
     return document
+
+
+_QUOTING = {
+    "unknown escape character": "between double quotes a backslash begins an escape: write the "
+    "text between single quotes, such as 'loss: ([\\d.]+)'",
+    "mapping values are not allowed": "text that has a colon and a blank in it stands between "
+    "single quotes, such as 'loss: ([\\d.]+)'",
+}
+"""What to do about text that YAML takes for something else, by a part of its own words."""
 
 
 def _events(text: str) -> Iterator[Any]:

@@ -48,6 +48,8 @@ def _export_own(spec: Spec, config: Config, objective: Objective, name: str) -> 
     document: dict[str, Any] = {"name": name, own.kind: own.text}
     if config["params"]:
         document["params"] = copy.deepcopy(dict(config["params"]))
+    if own.metrics:
+        document["metrics"] = dict(own.metrics)
     document["objective"] = {
         "metric": objective.metric,
         "goal": objective.goal,

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +46,15 @@ class BayesSettings:
 class Own:
     """A person's own training: a `command` line, or a `loop`, the class path of a function.
 
-    `goal` is that of the objective's metric, `timeout` in seconds, of a trial.
+    `goal` is that of the objective's metric, `timeout` in seconds, of a trial, `metrics` the
+    patterns that find metrics in what a command prints.
     """
 
     kind: str
     text: str
     goal: str
     timeout: float | None = None
+    metrics: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,13 @@ def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]
     """The whole training at a point: {"data", "model", "train"}, every default filled.
 
     With `task` None the loss may stay None. Of a person's own training: {"command", "params"},
-    or {"loop", "params"}.
+    perhaps with "metrics", or {"loop", "params"}.
     """
     if spec.own is not None:
         params = copy.deepcopy(dict(spec.train))
         for path, value in point.items():
             params[path] = copy.deepcopy(complete_group(_own_group(spec.own, path), value))
-        return {spec.own.kind: spec.own.text, "params": params}
+        return _own_config(spec.own, params)
     config: dict[str, Any] = {
         "data": copy.deepcopy(dict(spec.data)),
         "model": copy.deepcopy(dict(spec.model)),
@@ -193,6 +195,12 @@ def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]
     if train["loss"] is None and task is not None and train["step"] is None:
         train["loss"] = catalogue.default_loss(task)
     return config
+
+
+def _own_config(own: Own, params: Mapping[str, Any]) -> dict[str, Any]:
+    """A whole training of the user's own. Patterns are part of what it measures, where any are."""
+    metrics = {"metrics": dict(own.metrics)} if own.metrics else {}
+    return {own.kind: own.text, "params": params, **metrics}
 
 
 def _own_group(own: Own, path: str) -> str:
@@ -391,7 +399,7 @@ def _compare_own(config: Config, present: Config, names: Sequence[str]) -> list[
 def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
     """The config of the spec's fixed values alone, what is searched at any value."""
     if spec.own is not None:
-        return {spec.own.kind: spec.own.text, "params": spec.train}
+        return _own_config(spec.own, spec.train)
     train = dict(spec.train)
     if train["loss"] is None and task is not None and train["step"] is None:
         train["loss"] = catalogue.default_loss(task)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import suggest
+from lrsearch.reporting import LONGEST_NAME, is_name
 from lrsearch.space import Dimension, Int, Space
 from lrsearch.spec.commandline import GIVEN, placeholders, split_words
 from lrsearch.spec.document import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # It is part of that reader, which imports this module.
     from lrsearch.spec.validate import _Reader as Reader
 
 KINDS = ("command", "loop")
-ONLY_OWN = ("params", "timeout")
+ONLY_OWN = ("params", "metrics", "timeout")
 """Keys that a spec with data, model and train has not."""
 
 BUILT_IN = ("data", "model", "train")
@@ -77,8 +78,9 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
         reader.imports.append(text)
     metric, goal, at = _read_objective(reader, top.get("objective"))
     timeout = _read_timeout(reader, top.get("timeout"))
+    patterns = _read_patterns(reader, top.get("metrics"), kind, metric)
     space = Space(tuple(dimensions.items()))
-    return Own(kind, str(text), goal, timeout), params, metric, at, space
+    return Own(kind, str(text), goal, timeout, patterns), params, metric, at, space
 
 
 def _check_command(
@@ -278,6 +280,60 @@ def _read_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
 
 
 _MISSING = "'objective' is missing: your own training says by its metrics how good it is"
+
+
+def _read_patterns(reader: Reader, raw: Any, kind: str, objective: str) -> dict[str, str]:
+    """The regular expressions that find metrics in what a command prints."""
+    path: Path = ("metrics",)
+    if raw is None:
+        return {}
+    if kind == "loop":
+        how = f"trial.report(step, {objective or 'loss'}=...)"
+        hint = f"a loop reports by {how}; what it prints is not read"
+        reader.fault(path, "'metrics' finds metrics in what a command prints", hint)
+        return {}
+    name = objective or "loss"
+    example = f"write {{{name}: '{name}: ([\\d.]+)'}}: one group, which is the number"
+    if not isinstance(raw, Mapping) or not raw:
+        reader.fault(path, f"{show(raw)} is no mapping of metrics to patterns", example)
+        return {}
+    found = {}
+    for metric, pattern in raw.items():
+        place: Path = (*path, metric)
+        if not is_name(metric):
+            allowed = f"1 to {LONGEST_NAME} printable characters"
+            reader.fault(path, f"{show(metric)} is no metric's name", f"it has {allowed}")
+        elif (wrong := _check_pattern(pattern, example)) is not None:
+            reader.fault(place, *wrong)
+        else:
+            found[metric] = pattern
+    if objective and objective not in raw:
+        hint = suggest(objective, [each for each in raw if each != "step"])
+        message = f"the objective's metric '{objective}' has no pattern"
+        reader.fault(path, message, f"add {objective}: '...', or compare by another; {hint}")
+    return found
+
+
+_DIGITS = re.compile(r"\[[^\]]*\\d[^\]]*\][+*]?|\\d[+*]?(?:\\\.\\d[+*]?)?|\\S[+*]")
+"""The part of a pattern that stands for a number."""
+
+
+def _check_pattern(pattern: Any, example: str) -> tuple[str, str] | None:
+    """What is wrong with a pattern, and what to do; None where nothing is."""
+    if not isinstance(pattern, str):
+        return f"{show(pattern)} is no pattern", example
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"{show(pattern)} is no regular expression: {error}", example
+    if groups == 1:
+        return None
+    if groups:
+        message = f"{show(pattern)} has {groups} groups, and one says which part is the number"
+        return message, "a group that is not the number is written (?:...)"
+    message = f"{show(pattern)} has no group to say which part is the number"
+    grouped = _DIGITS.sub(lambda found: f"({found[0]})", pattern, count=1)
+    return message, f"write '{grouped}'" if grouped != pattern else example
 
 
 def _read_timeout(reader: Reader, raw: Any) -> float | None:

@@ -138,6 +138,9 @@ def describe(spec: Spec) -> str:
     if spec.own is not None:
         if spec.own.timeout is not None:
             sentences.append(f"A trial may take {spec.own.timeout:g} seconds")
+        if spec.own.metrics:
+            names = ", ".join(spec.own.metrics)
+            sentences.append(f"What it prints is read by the patterns of {names}")
         good = {"min": "small", "max": "large"}[spec.own.goal]
         sentences.append(
             f"Points are compared by the {spec.metric} that it reports, {spec.at} of the training: "

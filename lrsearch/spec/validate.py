@@ -50,6 +50,7 @@ TOP_LEVEL = (
     "command",
     "loop",
     "params",
+    "metrics",
     "timeout",
     "objective",
     "search",
@@ -142,7 +143,9 @@ class _Reader:
             return self.own(top, text)
         for key in ONLY_OWN:
             if key in top:
-                self.fault((key,), f"'{key}' goes with {' or '.join(KINDS)}, which is missing")
+                hint = "metrics of your own stand under train" if key == "metrics" else ""
+                message = f"'{key}' goes with {' or '.join(KINDS)}, which is missing"
+                self.fault((key,), message, hint)
         search = top.get("search")
         searched_model = isinstance(search, Mapping) and isinstance(search.get("model"), list)
         for key in BUILT_IN:

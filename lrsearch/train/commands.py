@@ -1,7 +1,8 @@
 """A person's own training: a command, or the process of a loop, run and listened to.
 
-Each trial is a process group of its own under a keeper (see `keeper`). Its metrics are JSON lines,
-on its stdout or in the file of LRSEARCH_METRICS. Free of torch, and so is whoever runs a command.
+Each trial is a process group of its own under a keeper (see `keeper`). Its metrics are what
+`listening` finds in its output, and JSON lines in the file of LRSEARCH_METRICS. Free of torch, and
+so is whoever runs a command.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import selectors
 import shutil
 import signal
@@ -24,7 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lrsearch.errors import ModelError, UsageError
+from lrsearch.errors import ModelError, TrainingError, UsageError
+from lrsearch.reporting import is_name
 from lrsearch.spec.commandline import (
     as_text,
     fill,
@@ -32,8 +35,10 @@ from lrsearch.spec.commandline import (
     possible_files,
     split_words,
 )
+from lrsearch.train.advice import missing_metric
 from lrsearch.train.contents import file_hash
 from lrsearch.train.last_words import find_reason, tail
+from lrsearch.train.listening import Message, Objects, Patterns, decode, read_json, widen
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import (
     Cohort,
@@ -62,9 +67,6 @@ KEPT = 64 * 1024
 
 LONGEST_LINE = 1 << 20
 """Bytes a line of metrics may have."""
-
-LONGEST_NAME = 100
-"""Characters of a metric's name; what has a longer one is none."""
 
 MOST_METRICS = 200
 """Different metrics a trial may report."""
@@ -186,7 +188,9 @@ def _changed(where: str, hint: str = "") -> ModelError:
 
 def _run_trial(cohort: Cohort, trial: Trial) -> Job:
     course = Course()
+    fault: TrainingError | None = None
     begun, seconds = time.monotonic(), 0.0
+    ending: Ending | None
     try:
         process = Process(cohort, trial)
     except OSError as error:
@@ -195,6 +199,10 @@ def _run_trial(cohort: Cohort, trial: Trial) -> Job:
         with process:
             ending = yield from _listen(cohort, trial, process, course)
             seconds = time.monotonic() - begun
+            if ending is None:
+                told = list(course.last)
+                reason, fault = missing_metric(trial, cohort.objective, told, *process.output())
+                ending = Outcome.FAILED, reason, process.kept()
     outcome, reason, (trace, output) = ending
     result = Result(
         outcome=outcome,
@@ -208,13 +216,14 @@ def _run_trial(cohort: Cohort, trial: Trial) -> Job:
         traceback=trace,
         output=output,
     )
-    yield Ended(trial.number, result, course.curve())
+    yield Ended(trial.number, result, course.curve(), fault=fault)
 
 
 def _listen(
     cohort: Cohort, trial: Trial, process: Process, course: Course
-) -> Generator[Event, Any, Ending]:
-    """Follow a process to its end, or to where it has to stop."""
+) -> Generator[Event, Any, Ending | None]:
+    """Follow a process to its end, or to where it has to stop; None where it ended well and has
+    not reported the objective's metric."""
     deadline = math.inf if cohort.timeout is None else time.monotonic() + cohort.timeout
     rungs = sorted(cohort.rungs)
     shown = -math.inf
@@ -223,13 +232,12 @@ def _listen(
         if not over:
             process.wait(min(_POLL, max(0.0, deadline - time.monotonic())))
         # What was written before it ended has to be read after it ended.
-        for line in process.lines(drain=over):
-            message = _parse(line)
+        for message in process.messages(drain=over):
             if isinstance(message, Said):
                 if message.changed:
                     raise _changed(trial.config["loop"])
                 process.error = message.error
-            elif message is not None:
+            else:
                 reason = course.take(message)
                 if reason:
                     process.stop()
@@ -264,15 +272,13 @@ def _await_verdict(trial: int, step: int) -> Generator[Event, Any, Verdict]:
         replies = yield None
 
 
-def _judge(process: Process, course: Course, objective: Objective) -> Ending:
-    """What a process that has ended by itself came to."""
+def _judge(process: Process, course: Course, objective: Objective) -> Ending | None:
+    """What a process that has ended by itself came to, as `_listen` says it."""
     _, kind, detail = (*process.status.split(" ", 2), "", "", "")[:3]
     if kind == "exit" and detail == "0":
         if objective.metric in course.last:
             return Outcome.COMPLETED, "", _NOTHING
-        told = ", ".join(course.last) or "no metric at all"
-        reason = f"it never reported '{objective.metric}'; it reported {told}"
-        return Outcome.FAILED, reason, process.kept()
+        return None
     if process.error:
         return Outcome.FAILED, process.error, process.kept()
     if kind == "signal":
@@ -308,20 +314,18 @@ class Said:
     changed: bool = False
 
 
-def _parse(line: bytes) -> dict[str, Any] | Said | None:
-    """A line of metrics, what a loop's process says, or None for any other line."""
-    start = line.lstrip()[:1]
-    if start not in (b"{", b"["):
-        return None
-    try:
-        content = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
+def _parse(line: bytes, objective: str) -> Message | Said | None:
+    """A line of the file of metrics: metrics, what a loop's process says, or None for any other."""
+    text = decode(line)
+    content = read_json(text) if text.startswith(("{", "[")) else None
     if isinstance(content, dict):
-        return content
+        return widen(content, objective)
     if isinstance(content, list) and content[:1] == ["lrsearch"] and len(content) == 3:
         return Said(str(content[2]), content[1] == "changed")
     return None
+
+
+_ENDS = re.compile(rb"([\r\n])")
 
 
 class Process:
@@ -337,7 +341,7 @@ class Process:
         self.error = ""
         self.over = False
         self._behind = False
-        self._lines: list[bytes] = []
+        self._messages: list[Message | Said] = []
         self._scratch = tempfile.mkdtemp(prefix="lrsearch-")
         try:
             told = self._start(cohort, trial, self._scratch)
@@ -346,11 +350,12 @@ class Process:
             raise
         assert self._keeper.stdin and self._keeper.stdout and self._keeper.stderr
         self._told = told
-        loop = "loop" in trial.config
-        # What a loop prints is output, whatever it looks like: it has a better way to report.
-        self._out = Stream(None if loop else self._lines.append)
-        self._errors = Stream(None)
-        self._reported = Stream(self._lines.append)
+        self._objective = cohort.objective.metric
+        self._listeners = self._listen_to(trial.config)
+        self._out, self._errors = (
+            Stream(each.line if each is not None else None) for each in self._listeners
+        )
+        self._reported = Stream(self._take_report)
         self._streams = {
             self._keeper.stdout.fileno(): self._out,
             self._keeper.stderr.fileno(): self._errors,
@@ -391,6 +396,22 @@ class Process:
             os.close(telling)
         return told
 
+    def _listen_to(self, config: Config) -> tuple[Objects | Patterns | None, ...]:
+        """What listens to stdout, and to stderr."""
+        if "loop" in config:
+            # What a loop prints is output, whatever it looks like: it has a better way to report.
+            return None, None
+        take = self._messages.append
+        if "metrics" in config:
+            return Patterns(take, config["metrics"]), Patterns(take, config["metrics"])
+        given = self._objective, config["params"]
+        return Objects(take, *given), Objects(take, *given, plain=False)
+
+    def _take_report(self, line: bytes, _: bool) -> None:
+        message = _parse(line, self._objective)
+        if message is not None:
+            self._messages.append(message)
+
     def wait(self, timeout: float) -> None:
         """Take in what comes first, for at most so many seconds."""
         for key, _ in self._selector.select(0.0 if self._behind else timeout):
@@ -406,8 +427,8 @@ class Process:
             if not data:
                 self._selector.unregister(descriptor)
 
-    def lines(self, *, drain: bool = False) -> Iterator[bytes]:
-        """The lines that may be metrics and came in since; with `drain` all that there are."""
+    def messages(self, *, drain: bool = False) -> Iterator[Message | Said]:
+        """The metrics that came in since; with `drain` all that there are."""
         if drain:
             for descriptor, stream in self._streams.items():
                 # A pipe holds less than that; somebody left behind may go on writing.
@@ -426,13 +447,16 @@ class Process:
             yield from self._take()
         self._behind = left <= 0
         if drain:
-            for stream in (self._out, self._reported):
+            for stream in (self._out, self._errors, self._reported):
                 stream.finish()
+            for listener in self._listeners:
+                if listener is not None:
+                    listener.finish()
         yield from self._take()
 
-    def _take(self) -> list[bytes]:
-        taken = self._lines[:]
-        self._lines.clear()
+    def _take(self) -> list[Message | Said]:
+        taken = self._messages[:]
+        self._messages.clear()
         return taken
 
     def stop(self) -> None:
@@ -442,7 +466,11 @@ class Process:
         deadline = time.monotonic() + 2 * GRACE
         while not self.over and time.monotonic() < deadline:
             self.wait(_POLL)  # Who wants to say something to a full pipe could not leave.
-            self._lines.clear()
+            self._messages.clear()
+
+    def output(self) -> tuple[bytes, bytes]:
+        """The last of its stdout and of its stderr."""
+        return self._out.kept, self._errors.kept
 
     def kept(self) -> tuple[str, str]:
         """What is kept of its stderr and of its stdout, see `last_words.tail`."""
@@ -488,12 +516,13 @@ def _read(descriptor: int) -> bytes | None:
 
 
 class Stream:
-    """Bytes cut into lines for `take`; the last `KEPT` of them are kept."""
+    """Bytes cut into lines for `take`, which is told of each whether a line feed ended it, or a
+    carriage return, after which another may overwrite it; the last `KEPT` bytes are kept."""
 
-    def __init__(self, take: Callable[[bytes], object] | None) -> None:
+    def __init__(self, take: Callable[[bytes, bool], object] | None) -> None:
         self._take = take
         self._kept = bytearray()
-        self._rest = b""
+        self._rest = bytearray()
         self._skipping = False
 
     def feed(self, data: bytes) -> None:
@@ -502,20 +531,27 @@ class Stream:
         del self._kept[:-KEPT]
         if self._take is None:
             return
-        *lines, rest = (self._rest + data).split(b"\n")
-        for line in lines:
+        *pieces, rest = _ENDS.split(data)
+        for part, end in zip(pieces[::2], pieces[1::2], strict=True):
             if not self._skipping:
-                self._take(line)
+                self._take(bytes(self._rest) + part, end == b"\n")
+            self._rest.clear()
             self._skipping = False
-        if len(rest) > LONGEST_LINE:  # No line of metrics is as long.
-            rest, self._skipping = b"", True
-        self._rest = rest
+        self._rest += rest
+        if len(self._rest) > LONGEST_LINE:  # No line of metrics is as long.
+            self._rest.clear()
+            self._skipping = True
 
     def finish(self) -> None:
         """The last line may have no end."""
         if self._take is not None and self._rest and not self._skipping:
-            self._take(self._rest)
-        self._rest = b""
+            self._take(bytes(self._rest), True)
+        self._rest.clear()
+
+    @property
+    def kept(self) -> bytes:
+        """The last bytes."""
+        return bytes(self._kept)
 
     def text(self) -> str:
         """What is kept."""
@@ -640,11 +676,6 @@ class Course:
         for name in self.last:
             curve[name] = [metrics.get(name, math.nan) for _, metrics in self._rows]
         return curve
-
-
-def is_name(name: str) -> bool:
-    """Whether a metric may be called that."""
-    return name.isprintable() and 0 < len(name) <= LONGEST_NAME
 
 
 def _number(value: Any) -> float | None:

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import faulthandler
 import json
-import operator
 import os
 import signal
 import sys
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from lrsearch.errors import LrsearchError, Stopped
+from lrsearch.reporting import VARIABLE, encode, write
 from lrsearch.schedules import multipliers
-from lrsearch.train.commands import LONGEST_NAME, is_name
 from lrsearch.train.device import find_device
 from lrsearch.train.importing import importable, source_hashes
 from lrsearch.train.loops import find_loop
@@ -39,7 +38,7 @@ class LoopTrial:
     place in the run, `run` its name.
     """
 
-    def __init__(self, task: dict[str, Any], params: dict[str, Any], reports: TextIO) -> None:
+    def __init__(self, task: dict[str, Any], params: dict[str, Any], reports: int) -> None:
         self.params = params
         self.seed: int = task["seed"]
         self.device = str(find_device(task["device"]))
@@ -85,32 +84,13 @@ class LoopTrial:
         return float(self.params["lr"]) * float(multiplier[0])
 
     def report(self, step: int, **metrics: float) -> None:
-        """Report metrics after a step (a whole number from 0): anything that `float` takes.
+        """Report metrics after a step (a whole number from 0): anything that `float` takes, and
+        arrays and tensors of one value.
 
         Raises Stopped when the trial is to stop, TypeError or ValueError for what is no metric.
         """
-        try:
-            whole = operator.index(step)
-        except TypeError:
-            message = f"report: a step is a whole number, not {type(step).__name__}"
-            raise TypeError(message) from None
-        if whole < 0:
-            raise ValueError(f"report: a step is a whole number from 0, not {whole}")
-        if not metrics:
-            raise ValueError("report: no metric is given, such as report(step, loss=0.5)")
-        values = {}
-        for name, value in metrics.items():
-            if not is_name(name):
-                allowed = f"1 to {LONGEST_NAME} printable characters"
-                raise ValueError(f"report: a metric's name has {allowed}: {name!r}")
-            try:
-                values[name] = float(value)
-            except (TypeError, ValueError):
-                message = f"report: {name} is no number but {type(value).__name__}"
-                raise TypeError(message) from None
         # In one piece: threads, and processes that the loop forks, may report at the same time.
-        self._reports.write(json.dumps({"step": whole, **values}) + "\n")
-        self._reports.flush()
+        write(self._reports, encode(step, metrics))
         if self.stopped:
             raise Stopped("the trial is to stop")
 
@@ -122,10 +102,10 @@ def main() -> None:
     params = json.loads(Path(os.environ["LRSEARCH_PARAMS"]).read_text("utf-8"))
     workplace = Workplace(task["device"], task["folder"], tuple(task["allowed"]))
     # Open to the end of the process: a thread may outlive the function, and report.
-    reports = Path(os.environ["LRSEARCH_METRICS"]).open("a", encoding="utf-8")  # noqa: SIM115
+    reports = os.open(os.environ[VARIABLE], os.O_WRONLY | os.O_APPEND)
 
     def say(kind: str, text: str) -> None:
-        print(json.dumps(["lrsearch", kind, text]), file=reports, flush=True)
+        write(reports, json.dumps(["lrsearch", kind, text]))
 
     with importable(workplace):
         try:

@@ -34,6 +34,7 @@ from lrsearch.trial import (
 from lrsearch.tuner.ledger import Entry, Ledger, content_of, retrying, settle
 from lrsearch.tuner.plans import ALONE, Plans, by_structure, divide, split, structure, structure_key
 from lrsearch.tuner.proposer import Generation, Proposer
+from lrsearch.tuner.startup import Starts
 
 RUN_COHORT = "lrsearch.train.cohort:run_cohort"
 RUN_OWN = "lrsearch.train.commands:run"
@@ -201,6 +202,7 @@ class _Search:
         self.queue: deque[Cohort | Probe] = deque()
         self.jobs: dict[int, _Job] = {}
         self.tally = _Tally()
+        self.starts = Starts(spec, over=self._has_begun())
         self.total = 0
         self.note = ""
         self.best: tuple[float, Entry] | None = None
@@ -505,9 +507,31 @@ class _Search:
         result = event.result
         if result.engine == job.plan.engine == "solo":
             result = replace(result, why=job.plan.reason)
-        self._conclude(trial, result, event.curve)
+        self._conclude(trial, result, event.curve, event.fault)
 
-    def _conclude(self, trial: Trial, result: Result, curve: Mapping[str, list[float]]) -> None:
+    def _has_begun(self) -> bool:
+        """Whether a trial of the spec has ever got as far as to report something."""
+        results = (self.run.history.results.get(number) for number in self.ledger.entry_of)
+        return any(
+            each is not None and (each.outcome is not Outcome.FAILED or each.steps > 0)
+            for each in results
+        )
+
+    def _is_heard(self) -> bool:
+        """Whether a trial of the spec has ever reported the objective's metric: then another that
+        does not is to blame for it alone."""
+        results = (self.run.history.results.get(number) for number in self.ledger.entry_of)
+        return any(each is not None and self.objective.metric in each.last for each in results)
+
+    def _conclude(
+        self,
+        trial: Trial,
+        result: Result,
+        curve: Mapping[str, list[float]],
+        fault: LrsearchError | None = None,
+    ) -> None:
+        """Journal how a trial ended. Raises its `fault` where that is no point's, and what else
+        ends the search with it."""
         self.run.ended(trial.number, result, curve)
         self.tally.trained += 1
         self.longest = max(self.longest, result.steps)
@@ -527,6 +551,12 @@ class _Search:
             self._take_best()
         if self.weights and not self.ledger.is_open(entry):
             self._sweep()
+        stuck = self.starts.note(trial, result)
+        if fault is not None and not self._is_heard():
+            fault.where = f"{self.spec.source}: {fault.where}"
+            raise fault
+        if stuck is not None:
+            raise stuck
         if result.outcome is Outcome.FAILED:
             self.tally.failures += 1
             if self.tally.failures > self.spec.max_failures:

@@ -1,0 +1,408 @@
+"""Listening to a command: which of what it prints are metrics. Free of torch.
+
+Without `metrics` in the spec they are objects of JSON, or Python's dicts, that are the rest of
+their line; with them, what the patterns find. A message is a mapping of names to numbers, with
+perhaps a `step`.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import math
+import re
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from lrsearch.errors import TrainingError
+
+Message = dict[str, Any]
+
+LONGEST_LITERAL = 1 << 14
+"""Characters a Python dict may have to be looked at."""
+
+LONGEST_MATCHED = 4096
+"""Characters of a line, the first ones, that patterns are held against."""
+
+PATIENCE = 2.0
+"""Seconds of computing that the patterns may take for one line."""
+
+# from bytes to text
+
+_ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
+_MARKS = "\ufeff\ufffd\ufffe"
+
+
+def decode(line: bytes) -> str:
+    """A line as text, without colours, byte order marks, and what was rubbed out. UTF-16, of
+    which every second byte is 0 where it is plain, is taken by its other bytes."""
+    if b"\0" in line:
+        line = line.replace(b"\0", b"")
+    text = _ESCAPE.sub("", line.decode("utf-8", "replace")).lstrip(_MARKS)
+    return text.rpartition("\b")[2].strip()
+
+
+# objects
+
+
+def read_json(text: str) -> Any:
+    """The JSON that a text consists of, None where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def read_literal(text: str) -> Any:
+    """The Python dict that a text consists of, None where it is none."""
+    if len(text) > LONGEST_LITERAL:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of escapes that look wrong: it is not our code.
+            return _evaluate(ast.parse(_HISTORY.sub("", text), mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+_HISTORY = re.compile(r", grad_fn=<\w+>")
+"""What torch shows of a tensor that Python cannot read."""
+
+_WRAPPED = re.compile(r"(?:\w+\.)*(?:tensor|array|Array|b?float\d*|u?int\d*|Decimal)")
+"""What numbers are shown in: `tensor(0.5)`, `np.float64(0.5)`."""
+
+
+def _evaluate(node: ast.expr) -> Any:
+    """The value of an expression that is nothing but data, None for any other."""
+    match node:
+        case ast.Dict():
+            keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+            pairs = zip(keys, map(_evaluate, node.values), strict=True)
+            return {key: value for key, value in pairs if isinstance(key, str)}
+        case ast.Constant():
+            return node.value
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            value = _evaluate(operand)
+            return -value if isinstance(value, int | float) else None
+        case ast.Name(id=name) | ast.Attribute(attr=name) if name in ("nan", "inf"):
+            return float(name)
+        case ast.List(elts=parts) | ast.Tuple(elts=parts):
+            return [_evaluate(part) for part in parts]
+        case ast.Call(func=called, args=[first, *_]) if _WRAPPED.fullmatch(ast.unparse(called)):
+            return _evaluate(first)
+    return None
+
+
+_MARK = re.compile(
+    r"""
+    \[[^\[\]]*\] | \([^()]*\)                          # [train], [12:00:00], (rank 0)
+    | \d[\d/:.,T+-]*(?:Z|%|it/s|s/it|m?s)?(?![A-Za-z])  # dates, times, 40%, 5.1it/s
+    | (?:trace|debug|info|notice|warn(?:ing)?|error|critical|fatal|stdout|stderr)\b
+    | (?:mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\b
+    | (?:am|pm|utc|gmt|cet|[iwef]\d{4})\b
+    | (?:step|epoch|iter|iteration|eval|val|valid|validation|metrics)\b
+    | [\w./-]+\.py\b | \w+(?:\.\w+)+(?![\w.]) | __main__\b | root\b | rank\s?\d+
+    | (?<=:)[\w<>]+(?=:) | (?<=-\ )\w+(?=\ -) | [\w.-]+\s*(?=\|)   # INFO:name:, - name -, web-1 |
+    | \w+:[\w<>]+:\d+                                  # module:function:12
+    | [^\w\[(]+ | [\[(]
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+"""A part of what stands before a line of a log, or of a bar."""
+
+_LONGEST_PREFIX = 400
+
+
+def _is_prefix(text: str) -> bool:
+    """Whether a text is what logs and bars put before a line, and no words that say something."""
+    at = 0
+    while at < len(text):
+        found = _MARK.match(text, at)
+        if found is None or len(text) > _LONGEST_PREFIX:
+            return False
+        at = found.end()
+    return True
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object that ends a line: its `content`, and whether it is `plain`, JSON and nothing
+    before it."""
+
+    content: Message
+    plain: bool
+
+
+def find_object(text: str, *, after: bool = False) -> Found | None:
+    """The object that ends a line. Before it may stand what logs and bars put there; anything,
+    where it comes `after` what it overwrites."""
+    before, brace, rest = text.partition("{")
+    if not brace or not rest.endswith("}") or not (after or _is_prefix(before)):
+        return None
+    content = read_json(brace + rest)
+    if isinstance(content, dict):
+        return Found(content, not before)
+    content = read_literal(brace + rest)
+    return Found(content, False) if isinstance(content, dict) else None
+
+
+def widen(content: Message, objective: str) -> Message:
+    """The content with the objective's metric as a number where that is plain: text that reads as
+    one, a list of one, or in a mapping inside (`eval.loss`). Beside it text counts, too."""
+    number = as_number(_dig(content, objective))
+    if number is None:
+        return content
+    found = {
+        name: float(value) if isinstance(value, str) and _PLAIN.fullmatch(value.strip()) else value
+        for name, value in content.items()
+    }
+    return found | {objective: number}
+
+
+_PLAIN = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+
+
+def _dig(content: Mapping[str, Any], name: str) -> Any:
+    if name in content:
+        return content[name]
+    for key, value in content.items():
+        if isinstance(value, Mapping) and name.startswith((f"{key}.", f"{key}/")):
+            found = _dig(value, name[len(key) + 1 :])
+            if found is not None:
+                return found
+    return None
+
+
+def as_number(value: Any) -> float | int | None:
+    """A number, also as text or as the only one of a list; None for anything else."""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, str):
+        return read_number(value)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+# numbers in text
+
+_DIGITS = r"(?:(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)|\d+)(?:\.\d*)?|\.\d+)(?:e[-+]?\d+)?"
+_NUMBER = re.compile(_DIGITS, re.IGNORECASE)
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?(?:[eE][-+]?\d+)?")
+_COMMA = re.compile(r"[-+]?\d+,\d+")
+_UNUSUAL = re.compile(
+    rf"(?<![\w.])(?:[-+]?(?:nan|inf(?:inity)?)(?![\w.])|[-+]{_DIGITS}"
+    r"|(?:\d+\.?\d*|\.\d+)e[-+]?\d+|[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d*)?)",
+    re.IGNORECASE,
+)
+"""Numbers that `[\\d.]+` finds a part of, or nothing: signed, with an exponent, not finite."""
+
+
+def read_number(text: str) -> float | None:
+    """The number a text is, None for none: `1,234.5` has thousands, `0,5` a decimal comma, 91% is
+    0.91, `nan` and `inf` are what they are."""
+    body = text.strip().strip("'\"").replace("\u2212", "-").rstrip(".,;: ")
+    share = body.endswith("%")
+    body = body.rstrip("% ")
+    if _THOUSANDS.fullmatch(body):
+        body = body.replace(",", "")
+    elif _COMMA.fullmatch(body):
+        body = body.replace(",", ".")
+    try:
+        value = float(body)
+    except ValueError:
+        return None
+    return value / 100 if share else value
+
+
+def match_number(pattern: re.Pattern[str], text: str) -> tuple[bool, float | None]:
+    """Whether a pattern is found, and the number in its group. Where the group holds a part of a
+    number alone, such as 1.2 of 1.2e-05 or 0 of 0.91, the whole number counts; where it finds
+    none since the number has a sign, an exponent, or is `nan`, that number counts."""
+    if _UNUSUAL.search(text):
+        for missing in ("0.0000", "0"):
+            plain, places = _write_plainly(text, missing)
+            found = pattern.search(plain)
+            if found is not None and found[1] is not None:
+                for start, end, value in places:
+                    if start <= found.start(1) < end:
+                        return True, value
+                return True, _group(found)
+    found = pattern.search(text)
+    if found is None:
+        return False, None
+    return True, _group(found)
+
+
+def _group(found: re.Match[str]) -> float | None:
+    if found[1] is None:
+        return None
+    start, end = found.span(1)
+    whole = _NUMBER.match(found.string, start)
+    if whole is not None and whole.end() > end == found.end():
+        return read_number(whole[0])
+    return read_number(found[1])
+
+
+def _write_plainly(text: str, missing: str) -> tuple[str, list[tuple[int, int, float]]]:
+    """The text with unusual numbers written as plain decimals, without their sign, and where these
+    stand; for one that is not finite stands `missing`."""
+    parts: list[str] = []
+    places: list[tuple[int, int, float]] = []
+    at = length = 0
+    for found in _UNUSUAL.finditer(text):
+        value = float(found[0].replace(",", ""))
+        shown = format(Decimal(repr(abs(value))), "f") if math.isfinite(value) else missing
+        parts += [text[at : found.start()], shown]
+        length += found.start() - at
+        places.append((length, length + len(shown), value))
+        length, at = length + len(shown), found.end()
+    return "".join([*parts, text[at:]]), places
+
+
+# streams
+
+
+class Objects:
+    """The objects on the lines of one stream. Any JSON object on a line of its own of stdout
+    counts, as it always did; all else has to hold the objective's metric, or a step."""
+
+    def __init__(
+        self,
+        take: Callable[[Message], object],
+        objective: str,
+        params: Mapping[str, Any],
+        *,
+        plain: bool = True,
+    ) -> None:
+        self._take = take
+        self._objective = objective
+        self._params = params
+        self._plain = plain
+        self._after = False
+        self._first = True
+
+    def line(self, line: bytes, ended: bool) -> None:
+        """A line, `ended` or to be overwritten."""
+        after, self._after = self._after, not ended
+        if b"{" not in line or b"}" not in line:
+            return
+        found = find_object(decode(line), after=after)
+        if found is None:
+            return
+        content = widen(found.content, self._objective)
+        if not (self._plain and found.plain):
+            held = as_number(content.get(self._objective)) is not None
+            if not held and not (self._plain and "step" in content):
+                return
+        if self._first and repeats_settings(content, self._params):
+            return
+        self._first = False
+        self._take(content)
+
+    def finish(self) -> None:
+        """There is no more."""
+
+
+_STEPS = ("step", "epoch", "iter", "iteration", "global_step")
+
+
+def repeats_settings(content: Message, params: Mapping[str, Any]) -> bool:
+    """Whether an object without a step is the trial's parameters printed back: all of them, among
+    other things that are no numbers."""
+    if not params or any(key in content for key in _STEPS):
+        return False
+    repeated = all(name in content and content[name] == value for name, value in params.items())
+    others = (value for name, value in content.items() if name not in params)
+    return repeated and any(isinstance(each, str | bool | list | dict | None) for each in others)
+
+
+class Patterns:
+    """What the patterns of `metrics` find on the lines of one stream.
+
+    Metrics belong to the last step found; where there is none, one that comes again begins the
+    next. Of lines that overwrite each other the last counts.
+    """
+
+    def __init__(self, take: Callable[[Message], object], metrics: Mapping[str, str]) -> None:
+        self._take = take
+        self._patterns = {name: re.compile(pattern) for name, pattern in metrics.items()}
+        self._step: int | None = None
+        self._count = 0
+        self._row: set[str] = set()
+        self._held: dict[str, float] = {}
+
+    def line(self, line: bytes, ended: bool) -> None:
+        """A line, `ended` or to be overwritten. Raises TrainingError where the patterns take too
+        long."""
+        found = self._find(decode(line[: 4 * LONGEST_MATCHED])[:LONGEST_MATCHED])
+        step = found.pop("step", None)
+        if step is not None:
+            before = self._step
+            whole = step.is_integer() and 0 <= step < 2**53
+            after = int(step) if whole else (before or 0) + 1
+            if after != before:
+                self.finish()
+            self._step = after
+        self._held |= found
+        if ended:
+            self.finish()
+
+    def _find(self, text: str) -> dict[str, float]:
+        found: dict[str, float] = {}
+        name = ""
+        try:
+            with _limited(PATIENCE):
+                for name, pattern in self._patterns.items():
+                    _, value = match_number(pattern, text)
+                    if value is not None:
+                        found[name] = value
+        except _TooSlow:
+            raise TrainingError(
+                f"the pattern {self._patterns[name].pattern!r} takes more than {PATIENCE:g} "
+                f"seconds for one line: {text[:80]!r}",
+                where=f"metrics.{name}",
+                hint="what is repeated inside of what is repeated, such as (a+)+, tries every "
+                "division of the text: write it plainly, such as 'loss: ([\\d.]+)'",
+            ) from None
+        return found
+
+    def finish(self) -> None:
+        """Pass on what was found and not overwritten."""
+        held, self._held = self._held, {}
+        if not held:
+            return
+        if self._step is None:
+            if not self._count or self._row & held.keys():
+                self._count += 1
+                self._row = set()
+            self._row |= held.keys()
+        self._take({**held, "step": self._count if self._step is None else self._step})
+
+
+class _TooSlow(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raises _TooSlow inside when it computes for longer. Matching looks for signals as it goes,
+    and these reach the main thread alone: in any other there is no limit."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _TooSlow
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)

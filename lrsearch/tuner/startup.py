@@ -1,0 +1,202 @@
+"""Failures that are no point's fault: trainings that never start, whatever they are given."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from lrsearch.errors import TrainingError, nearest
+from lrsearch.space import Choice, get_path, same
+from lrsearch.spec.commandline import as_text, fill, split_words
+from lrsearch.spec.model import Spec, config_path
+from lrsearch.trial import Config, Outcome, Result, Trial
+
+ALIKE = 3
+"""Failures for one cause that end a search of which nothing was ever reported."""
+
+_SHOWN = 10
+"""Lines of the last one's output that are shown."""
+
+_PYTHON = re.compile(
+    r"(?:[\w.]+\.)?(?:ModuleNotFoundError|ImportError|FileNotFoundError|PermissionError|"
+    r"NotADirectoryError|IsADirectoryError|SyntaxError|IndentationError|TabError|NameError)\b.*"
+)
+_SYSTEM = re.compile(
+    r".*(?:No such file or directory|[Pp]ermission denied|[Nn]ot found|cannot be started).*"
+)
+_USAGE = re.compile(r"usage|argument|option|flag|parameter|command line", re.IGNORECASE)
+_EXIT = re.compile(r"exit code (\d+):? ?")
+
+
+@dataclass
+class Starts:
+    """What trials fail for while none has got anywhere: `alike` has, by cause, those that did.
+    `over` says that one has, or that an earlier session's did."""
+
+    spec: Spec
+    over: bool = False
+    alike: dict[str, list[Trial]] = field(default_factory=dict)
+
+    def note(self, trial: Trial, result: Result) -> TrainingError | None:
+        """Take an ended trial; what ends the search with it, if it is the last of `ALIKE`."""
+        if result.outcome is not Outcome.FAILED or result.steps or result.last:
+            self.over = True
+        why = "" if self.over else self._cause(trial.config, result)
+        if not why:
+            return None
+        self.alike.setdefault(why, []).append(trial)
+        trials = self.alike[why]
+        if len(trials) < ALIKE or (self.spec.own is None and self._have_in_common(trials)):
+            return None
+        numbers = ", ".join(str(each.number) for each in trials)
+        return TrainingError(
+            f"trials {numbers} failed alike before they reported anything, so it is no point's "
+            f"fault: {why}",
+            where=f"{self.spec.source}: {self.spec.own.kind}" if self.spec.own else "",
+            hint="\n  ".join(self._advise(trial, result, why)),
+        )
+
+    def _cause(self, config: Config, result: Result) -> str:
+        """What a trial failed for, where it may be what all would fail for; else ""."""
+        if self.spec.own is None:
+            return result.reason
+        found = _EXIT.match(result.reason)
+        code = int(found[1]) if found else 0
+        text = result.reason[found.end() :] if found else result.reason
+        if _PYTHON.fullmatch(text):
+            return text
+        if code in (126, 127) or _SYSTEM.fullmatch(text):
+            return result.reason
+        if code and _USAGE.search(text if code != 2 else _printed(result)):
+            # The point's values may stand in what is said of them.
+            return _without_values(result.reason, config)
+        return ""
+
+    def _have_in_common(self, trials: list[Trial]) -> bool:
+        """Whether all have one of several options, which may be to blame."""
+        for path, dimension in self.spec.space.dimensions:
+            if isinstance(dimension, Choice) and len(dimension.options) > 1:
+                chosen = {_option_of(dimension, path, each.config) for each in trials}
+                if len(chosen) == 1:
+                    return True
+        return False
+
+    def _advise(self, trial: Trial, result: Result, why: str) -> list[str]:
+        found = [hint for part, hint in _HINTS.items() if part in why][:1]
+        advice = [each(self.spec, trial.config, why) for each in found]
+        if not found and "command" in trial.config:
+            advice.append(_advise_on_options(trial.config, result))
+        tail = [line for line in _printed(result).splitlines() if line.strip()][-_SHOWN:]
+        if tail:
+            advice += ["the end of its output:", *(f"  {line[:200]}" for line in tail)]
+        advice.append("mend it and give the same command again: it trains them again")
+        return advice
+
+
+def _option_of(dimension: Choice, path: str, config: Config) -> int:
+    """The index of the option that a config of a built-in training has there, -1 for none."""
+    value = get_path(config, config_path(path))
+    for index, option in enumerate(dimension.options):
+        given = option.value
+        whole = isinstance(given, Mapping) and isinstance(value, Mapping)
+        if same(given, value) or (whole and all(same(value.get(k), v) for k, v in given.items())):
+            return index
+    return -1
+
+
+def _printed(result: Result) -> str:
+    return f"{result.output}\n{result.traceback}"
+
+
+def _without_values(text: str, config: Config) -> str:
+    values = {name: as_text(value) for name, value in config["params"].items()}
+    for name, value in sorted(values.items(), key=lambda item: -len(item[1])):
+        if value:
+            text = re.sub(rf"(?<![\w.]){re.escape(value)}(?![\w.])", f"{{{name}}}", text)
+    return text
+
+
+def _words(config: Config) -> list[str]:
+    values = {name: as_text(value) for name, value in config["params"].items()}
+    return fill(split_words(config["command"]), values)
+
+
+def _advise_on_module(spec: Spec, config: Config, why: str) -> str:
+    named = re.search(r"No module named '([\w.]+)'", why)
+    module = named[1].partition(".")[0] if named else ""
+    if module and any((spec.folder / name).exists() for name in (module, f"{module}.py")):
+        return f"{module} is in {spec.folder}: run the script from there, or set PYTHONPATH"
+    python = sys.executable
+    if "command" in config:
+        program = _words(config)[0]
+        python = shutil.which(program) or program
+    if "python" not in python:
+        return "install it where the command runs"
+    where = f"{python} does not find it"
+    return f"{where}: {python} -m pip install {module or '...'}, or name another Python"
+
+
+def _advise_on_file(spec: Spec, config: Config, why: str) -> str:
+    return f"it runs in the spec's folder, {spec.folder}: paths are seen from there"
+
+
+def _advise_on_permission(spec: Spec, config: Config, why: str) -> str:
+    return "what it reads, writes or runs there is another user's, or not executable: chmod"
+
+
+def _advise_on_code(spec: Spec, config: Config, why: str) -> str:
+    return "mend the code: the place is in the output below"
+
+
+def _advise_on_program(spec: Spec, config: Config, why: str) -> str:
+    return "the program is not on the PATH of this shell: name it by its whole path"
+
+
+def _advise_on_options(config: Config, result: Result) -> str:
+    """Its command line, and for an option it does not know the nearest that its usage lists."""
+    advice = f"it was run as: {shlex.join(_words(config))}"
+    unknown = re.search(
+        r"(?:unrecognized arguments|[Nn]o such option):? (--?[\w-]+)", result.reason
+    )
+    listed = sorted(
+        {*re.findall(r"--?[A-Za-z][\w-]*", _printed(result))} - {unknown and unknown[1]}
+    )
+    if unknown and (close := _meant(unknown[1], listed)):
+        advice += f"; for {unknown[1]} write {close}"
+    return advice
+
+
+def _meant(option: str, listed: list[str]) -> str | None:
+    close = nearest(option, listed)
+    if close is not None:
+        return close
+    # --lr for --learning-rate: the first letters of its words.
+    first = option.strip("-").lower()
+    initials = {
+        "".join(word[0] for word in re.findall(r"\w+", each.lower())): each for each in listed
+    }
+    return initials.get(first)
+
+
+_HINTS: dict[str, Callable[[Spec, Config, str], str]] = {
+    "ModuleNotFoundError": _advise_on_module,
+    "ImportError": _advise_on_module,
+    "FileNotFoundError": _advise_on_file,
+    "NotADirectoryError": _advise_on_file,
+    "IsADirectoryError": _advise_on_file,
+    "PermissionError": _advise_on_permission,
+    "SyntaxError": _advise_on_code,
+    "IndentationError": _advise_on_code,
+    "TabError": _advise_on_code,
+    "NameError": _advise_on_code,
+    "No such file or directory": _advise_on_file,
+    "ermission denied": _advise_on_permission,
+    "exit code 126": _advise_on_permission,
+    "exit code 127": _advise_on_program,
+    "not found": _advise_on_program,
+}
+"""What to do about a cause, by a part of it."""

@@ -1,0 +1,437 @@
+"""Trainings that report nothing, or never start: the search ends at once, and says what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from lrsearch.cli import app
+from lrsearch.store import read
+from lrsearch.train.advice import missing_metric
+from lrsearch.trial import Objective, Outcome, Trial
+
+
+class Said:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+def lrsearch(*arguments: object) -> Said:
+    env = {"COLUMNS": "400", "LRSEARCH_RUNS": None}
+    done = CliRunner().invoke(app, list(map(str, arguments)), env=env, catch_exceptions=False)
+    return Said(done.exit_code, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, script: str, **more: Any) -> None:
+    (folder / "train.py").write_text(script)
+    spec = {
+        "name": "s",
+        "command": f"{sys.executable} train.py --lr {{lr}}",
+        "objective": "accuracy",
+        "search": {"lr": {"min": 1e-4, "max": 1.0, "points": 12}},
+    }
+    (folder / "s.yaml").write_text(yaml.safe_dump(spec | more))
+
+
+GRID = ("grid", "s.yaml", "--allow-command", "--executor", "inline")
+SHARED = ("grid", "s.yaml", "--allow-command", "--workers", "2")
+
+
+def outcomes(folder: Path) -> list[str]:
+    return [result.outcome for result in read(folder / "runs" / "s").results.values()]
+
+
+# what is never reported
+
+PRINTS = """\
+import time
+time.sleep(0.2)
+print("Epoch 1")
+print("Test set: Accuracy: 91%")
+"""
+
+
+@pytest.mark.parametrize("command", [GRID, SHARED], ids=["inline", "two workers"])
+def test_the_first_that_reports_nothing_ends_the_search(
+    here: Path, command: tuple[str, ...]
+) -> None:
+    write(here, PRINTS)
+    said = lrsearch(*command)
+    assert said.code == 2, said
+    assert outcomes(here) == ["failed"]
+    assert said.err.count("error:") == 1
+    assert "ended well and never reported 'accuracy'" in said.err
+    assert "s.yaml: command: trial 1 " in said.err or "s.yaml: command: trial 2 " in said.err
+    assert 'print(json.dumps({"step": step, "accuracy": accuracy}))' in said.err
+    assert "the end of its output:\n    Epoch 1\n    Test set: Accuracy: 91%" in said.err
+    (written,) = re.findall(r"^ +(metrics: .*)$", said.err, re.MULTILINE)
+    assert yaml.safe_load(written)["metrics"] == {
+        "accuracy": r"Test set: Accuracy: ([\d.]+)%",
+        "step": r"Epoch (\d+)",
+    } or yaml.safe_load(written)["metrics"] == {
+        "accuracy": r"Accuracy: ([\d.]+)%",
+        "step": r"Epoch (\d+)",
+    }
+    # The line as it was told is the one that was missing, and the same command does the rest.
+    with (here / "s.yaml").open("a") as spec:
+        spec.write(written + "\n")
+    mended = lrsearch(*command, "--set", "search.lr.points=2", "--json")
+    assert mended.code == 0, mended
+    assert json.loads(mended.out)["best"]["objective"] == 91.0
+    (curve,) = {
+        path.read_text()
+        for path in (here / "runs/s/curves").glob("*.json")
+        if "91" in path.read_text()
+    }
+    assert json.loads(curve)["step"] == [1]
+
+
+def test_the_line_in_the_script_mends_it_too(here: Path) -> None:
+    write(here, PRINTS)
+    said = lrsearch(*GRID)
+    (line,) = re.findall(r"^ +(print\(json.*)$", said.err, re.MULTILINE)
+    (here / "train.py").write_text(f"import json\nstep, accuracy = 1, 0.91\n{line}\n")
+    mended = lrsearch(*GRID, "--set", "search.lr.points=2", "--json")
+    assert mended.code == 0 and json.loads(mended.out)["best"]["objective"] == 0.91, mended
+
+
+def test_the_same_command_trains_it_again(here: Path) -> None:
+    """What was mended may lie outside of what a trial is known by."""
+    script = "import other\nprint(other.LINE)\n"
+    write(here, script)
+    (here / "other.py").write_text("LINE = 'nothing'\n")
+    assert lrsearch(*GRID).code == 2
+    (here / "other.py").write_text("LINE = '{\"accuracy\": 0.5}'\n")
+    said = lrsearch(*GRID, "--set", "search.lr.points=3", "--json")
+    assert said.code == 0, said
+    report = json.loads(said.out)
+    assert {each["outcome"] for each in report["points"]} == {"completed"}
+
+
+def test_a_trial_of_a_search_that_is_heard_fails_alone(here: Path) -> None:
+    script = (
+        "import sys\nif float(sys.argv[2]) > 0.5:\n    print('too high: giving up')\n"
+        "else:\n    print('{\"accuracy\": 0.5}')\n"
+    )
+    write(here, script)
+    said = lrsearch(*GRID, "--set", "search.lr=[0.1, 1.0, 0.2]")
+    assert said.code == 0, said
+    assert sorted(outcomes(here)) == ["completed", "completed", "failed"]
+    assert "it never reported 'accuracy'; it reported no metric at all" in said.out
+
+
+def test_it_ends_before_too_many_failures_do(here: Path) -> None:
+    write(here, PRINTS, max_failures=0)
+    said = lrsearch(*GRID)
+    assert said.code == 2 and "max_failures" not in said.err
+
+
+def test_a_loop_that_reports_nothing(here: Path) -> None:
+    (here / "silent_loop.py").write_text("def train(trial):\n    print('accuracy 0.5')\n")
+    spec = {"name": "s", "loop": "silent_loop.train", "search": {"lr": [1, 2, 3]}}
+    (here / "s.yaml").write_text(yaml.safe_dump(spec | {"objective": "accuracy"}))
+    allow = ("--allow-import", "silent_loop", "--executor", "inline")
+    said = lrsearch("grid", "s.yaml", *allow)
+    assert said.code == 2 and outcomes(here) == ["failed"], said
+    assert "s.yaml: loop: trial 1 ended well and never reported 'accuracy'" in said.err
+    assert "trial.report(step, accuracy=accuracy)" in said.err
+    assert "metrics:" not in said.err and "    accuracy 0.5" in said.err
+
+
+def advice(
+    metric: str, out: str, reported: tuple[str, ...] = (), command: str = "python t.py", **more: Any
+) -> tuple[str, str]:
+    config: Mapping[str, Any] = {"command": command, "params": {"lr": 0.1}, **more}
+    trial = Trial(1, "", config, 0)
+    reason, error = missing_metric(trial, Objective(metric, "min"), reported, out.encode(), b"")
+    return reason, str(error)
+
+
+@pytest.mark.parametrize(
+    ("metric", "out", "pattern", "step"),
+    [
+        ("accuracy", "Accuracy: 9811/10000 (98%)", r"Accuracy: (\d+)/", None),
+        ("accuracy", "epoch 3 | acc=0.91", r"acc=([\d.]+)", r"epoch (\d+)"),
+        (
+            "val_loss",
+            "step 250: train loss 1.96, val loss 2.05",
+            r"val loss ([\d.]+)",
+            r"step (\d+)",
+        ),
+        ("loss", "step 250: train loss 1.96, val loss 2.05", r"val loss ([\d.]+)", r"step (\d+)"),
+        ("loss", "\x1b[32mloss (mean) = -1.5e-3\x1b[0m", r"loss \(mean\) = ([\d.]+)", None),
+        ("val/loss", "Epoch: [4] val-loss\t0.25", r"val-loss\s+([\d.]+)", r"Epoch: \[(\d+)"),
+        ("loss", "10%\rloss: 3\r100% loss: 0.25", r"loss: ([\d.]+)", None),
+    ],
+)
+def test_a_pattern_is_made_of_the_line_that_was_seen(
+    metric: str, out: str, pattern: str, step: str | None
+) -> None:
+    reason, text = advice(metric, f"hello\n{out}\nbye\n")
+    (written,) = re.findall(r"^ +(metrics: .*)$", text, re.MULTILINE)
+    expected = {metric: pattern} | ({"step": step} if step else {})
+    assert yaml.safe_load(written) == {"metrics": expected}
+    assert "'metrics' in the spec finds the number in" in reason
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ('Results: {"loss": 0.5}', "JSON is read where it is all of its line"),
+        ('{"loss": 0.5} after 3 steps', "JSON is read where it is all of its line"),
+        ('{"loss": [1, 2]}', "its 'loss' is no number"),
+        ('{"loss": "low"}', "its 'loss' is no number"),
+        ("{'loss': model.loss()}", "its 'loss' is no number"),
+        ('{"lr": 0.1, "loss": 1, "model": "mlp"}', "was taken for the settings"),
+        ('{"loss": 0.5,', "it is neither JSON nor a Python dict"),
+    ],
+)
+def test_the_line_that_was_seen_is_shown_and_why_it_was_not_read(out: str, told: str) -> None:
+    reason, text = advice("loss", f"hello\n{out}\n")
+    assert told in reason and told in text and repr(out) in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "reported", "out", "meant"),
+    [
+        ("accuracy", ("loss", "val_accuracy"), "", "val_accuracy"),
+        ("accuracy", ("loss", "acuracy"), "", "acuracy"),
+        ("accuracy", ("acc", "loss"), "", "acc"),
+        ("val_loss", ("eval_loss", "lr"), "", "eval_loss"),
+        ("loss", (), '{"step": 1, "eval": {"loss": 0.5}}', "eval.loss"),
+    ],
+)
+def test_the_metric_that_may_be_meant_is_named(
+    metric: str, reported: tuple[str, ...], out: str, meant: str
+) -> None:
+    text = advice(metric, out, reported)[1]
+    assert f"objective: {{metric: {meant}, goal: min}}" in text and "metrics:" not in text
+
+
+def test_a_pattern_that_matches_nothing_is_said() -> None:
+    patterns = {"loss": r"Loss: ([\d.]+)"}
+    reason, text = advice("loss", "loss = 0.5", metrics=patterns)
+    assert "metrics.loss, 'Loss: ([\\\\d.]+)', matches no line" in reason
+    assert r"metrics: {loss: 'loss = ([\d.]+)'}" in text
+    reason, _ = advice("loss", "loss = low", metrics={"loss": r"loss = (\w+)"})
+    assert "is no number in 'loss = low'" in reason
+
+
+def test_other_languages_are_told_the_form_of_a_line() -> None:
+    assert (
+        'a line such as {"step": 3, "loss": 0.5} on its stdout'
+        in advice("loss", "", command="./train --lr {lr}")[1]
+    )
+    assert "it printed nothing" in advice("loss", "")[1]
+
+
+def test_a_pattern_that_takes_too_long_ends_the_search(here: Path) -> None:
+    write(here, f"print({'a' * 60 + 'b'!r})\n", metrics={"accuracy": "(a+)+$"})
+    said = lrsearch(*GRID)
+    assert said.code == 2 and "metrics.accuracy: the pattern '(a+)+$' takes more" in said.err
+
+
+# what never starts
+
+ARGPARSE = "import argparse\nparser = argparse.ArgumentParser()\n"
+STARTS = {
+    "module": (
+        "import no_such_module.inner\n",
+        "ModuleNotFoundError: No module named 'no_such_module'",
+        f"{sys.executable} -m pip install no_such_module",
+    ),
+    "name": ("from json import no_such\n", "ImportError: cannot import name", ""),
+    "file": (
+        "open('data/none.csv')\n",
+        "FileNotFoundError: [Errno 2] No such file or directory: 'data/none.csv'",
+        "it runs in the spec's folder",
+    ),
+    "permission": (
+        "raise PermissionError(13, 'no', 'x')\n",
+        "PermissionError: [Errno 13]",
+        "chmod",
+    ),
+    "syntax": ("def broken(:\n", "SyntaxError: invalid syntax", "def broken(:"),
+    "unknown option": (
+        ARGPARSE + "parser.add_argument('--learning-rate')\nparser.parse_args()\n",
+        "error: unrecognized arguments: --lr {lr}",
+        "for --lr write --learning-rate",
+    ),
+    "wrong type": (
+        ARGPARSE + "parser.add_argument('--lr', type=int)\nparser.parse_args()\n",
+        "argument --lr: invalid int value: '{lr}'",
+        "it was run as: ",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_three_that_never_start_end_the_search(here: Path, name: str) -> None:
+    script, why, hint = STARTS[name]
+    write(here, script)
+    said = lrsearch(*GRID)
+    assert said.code == 2, said
+    assert outcomes(here) == ["failed"] * 3, said
+    assert "failed alike before they reported anything, so it is no point's fault" in said.err
+    assert why in said.err.split("fault: ")[1] and hint in said.err
+    (here / "train.py").write_text("print('{\"accuracy\": 0.5}')\n")
+    mended = lrsearch(*GRID, "--set", "search.lr.points=4", "--json")
+    assert mended.code == 0, mended
+    assert {each["outcome"] for each in json.loads(mended.out)["points"]} == {"completed"}
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (f"{sys.executable} none.py {{lr}}", "can't open file"),
+        ("sh -c 'no_such_program {lr}'", "exit code 127"),
+        ("sh -c './train.py {lr}'", "exit code 126"),
+    ],
+)
+def test_commands_that_never_start(here: Path, command: str, why: str) -> None:
+    write(here, "", command=command)
+    said = lrsearch(*GRID)
+    assert said.code == 2 and outcomes(here) == ["failed"] * 3, said
+    assert why in said.err.split("fault: ")[1]
+
+
+def test_the_number_of_workers_does_not_matter(here: Path) -> None:
+    write(here, "import no_such_module\n")
+    assert lrsearch(*SHARED).code == 2
+    assert outcomes(here) == ["failed"] * 3
+
+
+def test_the_same_command_after_mending_trains_all(here: Path, monkeypatch: Any) -> None:
+    write(here, "import installed_later\nprint('{\"accuracy\": 0.5}')\n")
+    assert lrsearch(*GRID).code == 2
+    assert lrsearch(*GRID).code == 2, "not mended yet"
+    (here / "packages").mkdir()
+    (here / "packages/installed_later.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(here / "packages"))
+    said = lrsearch(*GRID, "--json")
+    assert said.code == 0, said
+    assert [each["outcome"] for each in json.loads(said.out)["points"]] == ["completed"] * 12
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        # Of the point alone, after something was reported, or for another cause each time.
+        "import sys\nopen(f'data-{sys.argv[2]}.csv')\n",
+        "print('{\"accuracy\": 0.5}', flush=True)\nimport no_such_module\n",
+        "import sys\nraise ValueError('a rate of ' + sys.argv[2])\n",
+        "raise RuntimeError('loss is nan')\n",
+    ],
+)
+def test_failures_that_may_be_the_point_s_go_on(here: Path, script: str) -> None:
+    write(here, script, max_failures=5)
+    said = lrsearch(*GRID)
+    assert said.code == 1 and "6 trials failed, more than max_failures (5)" in said.err, said
+
+
+def test_one_that_reports_shows_that_others_are_to_blame(here: Path) -> None:
+    script = (
+        "import sys\nif float(sys.argv[2]) > 1e-3:\n    import no_such_module\n"
+        "print('{\"accuracy\": 0.5}')\n"
+    )
+    write(here, script)
+    said = lrsearch(*GRID)
+    assert said.code == 0, said
+    assert outcomes(here).count("failed") > 3 and "completed" in outcomes(here)
+
+
+def test_a_loop_that_never_starts(here: Path) -> None:
+    (here / "late_loop.py").write_text("def train(trial):\n    import no_such_module\n")
+    spec = {"name": "s", "loop": "late_loop.train", "objective": "loss"}
+    spec |= {"search": {"lr": {"min": 0.1, "max": 1.0, "points": 9}}}
+    (here / "s.yaml").write_text(yaml.safe_dump(spec))
+    said = lrsearch("grid", "s.yaml", "--allow-import", "late_loop", "--executor", "inline")
+    assert said.code == 2 and outcomes(here) == ["failed"] * 3, said
+    assert "s.yaml: loop: trials 1, 3, 4 failed alike" in said.err or "failed alike" in said.err
+    assert f"{sys.executable} -m pip install no_such_module" in said.err
+
+
+OPTIMIZERS = """\
+import torch
+
+
+class Broken(torch.optim.SGD):
+    def __init__(self, params, lr, momentum=0.0):
+        super().__init__(params, lr=lr, momentum=momentum)
+
+    def step(self, closure=None):
+        raise RuntimeError("this optimizer is not finished")
+"""
+
+
+def built_in(folder: Path, **search: Any) -> Said:
+    (folder / "my_optimizers.py").write_text(OPTIMIZERS)
+    spec = {
+        "name": "s",
+        "data": "iris",
+        "model": "logistic",
+        "train": {"budget": "2ep", "lr": 0.1, "optimizer": {"class_path": "my_optimizers.Broken"}},
+        "objective": {"metric": "accuracy"},
+        "search": search,
+    }
+    (folder / "s.yaml").write_text(yaml.safe_dump(spec))
+    alone = ("--executor", "inline", "--engine", "solo", "--device", "cpu")
+    return lrsearch("grid", "s.yaml", "--allow-import", "my_optimizers", *alone)
+
+
+BROKEN = {"class_path": "my_optimizers.Broken"}
+ANOTHER = BROKEN | {"init_args": {"momentum": 0.9}}
+
+
+def test_built_in_trainings_that_never_take_a_step(here: Path) -> None:
+    said = built_in(here, lr={"min": 0.01, "max": 1.0, "points": 9})
+    assert said.code == 2, said
+    assert outcomes(here) == ["failed"] * 3
+    assert "fault: RuntimeError: this optimizer is not finished" in said.err
+    assert 'raise RuntimeError("this optimizer is not finished")' in said.err
+
+
+RATES = {"min": 0.01, "max": 1.0, "points": 4}
+
+
+def test_an_option_that_all_of_them_share_may_be_to_blame(here: Path) -> None:
+    said = built_in(here, lr=RATES, optimizer=[BROKEN, "sgd"])
+    assert said.code == 0, said
+    assert sorted(outcomes(here)) == ["completed"] * 4 + ["failed"] * 4
+
+
+def test_options_that_all_fail_are_not(here: Path) -> None:
+    said = built_in(here, lr=RATES, optimizer=[BROKEN, ANOTHER])
+    assert said.code == 2 and 3 <= len(outcomes(here)) < 8, said
+    history = read(here / "runs/s")
+    failed = [history.trials[number] for number in history.results]
+    assert len({str(each.config["train"]["optimizer"]) for each in failed}) == 2
+    assert all(each.outcome is Outcome.FAILED for each in history.results.values())
+
+
+def test_a_worked_example_from_the_shell(here: Path) -> None:
+    """As a newcomer meets it: one message, no traceback, exit code 2."""
+    write(here, PRINTS)
+    command = [sys.executable, "-m", "lrsearch", *GRID]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, shlex.join(command)
+    assert done.stderr.count("error: ") == 1

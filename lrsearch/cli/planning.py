@@ -8,7 +8,7 @@ from lrsearch.report.text import count, format_params
 from lrsearch.spec.model import Spec, flatten, steps_of
 from lrsearch.store import History, read
 from lrsearch.trial import Facts, Trial
-from lrsearch.tuner.ledger import Ledger, content_of, settle
+from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.proposer import Proposer
 
 SHOWN = 25
@@ -19,6 +19,7 @@ def show_plan(
 ) -> None:
     """Print the points the strategy would train next, and how long a trial is."""
     history = read(folder) if (folder / "run.json").exists() else History()
+    spec = go_on(spec, history)
     ledger = Ledger(spec, content_of(settle(facts, history)), history)
     ledger.refuse_stranger()
     measured = list(ledger.entries.values())

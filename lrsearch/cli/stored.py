@@ -20,7 +20,7 @@ from lrsearch.spec.model import Spec
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.store import History, is_locked, newest, read
 from lrsearch.trial import Plan
-from lrsearch.tuner.ledger import Content, Ledger
+from lrsearch.tuner.ledger import Content, Ledger, go_on
 from lrsearch.tuner.plans import structure_key
 
 
@@ -76,7 +76,7 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
     session = history.sessions[-1]
     stored = session["spec"]
     document = Document(stored["source"], stored["document"])
-    spec = validate(document, Path(stored["folder"]), "")
+    spec = go_on(validate(document, Path(stored["folder"]), ""), history)
     facts = session["facts"]
     content = Content(facts["task"], facts["data_hash"], facts["source_hashes"])
     return StoredRun(folder, spec, history, Ledger(spec, content, history))

@@ -78,6 +78,8 @@ _PLAIN: dict[str, Parameter] = {
     "seed": Parameter("int", 0, low=0, high=2**31 - 1),
     "max_failures": Parameter("int", 10, low=0),
 }
+FIRST_SEED = 1
+"""Of a command or a loop, where the spec says nothing."""
 _LISTS = ("ints", "durations", "points")
 """Kinds whose values are lists themselves."""
 _MISSING: Any = object()
@@ -193,6 +195,8 @@ class _Reader:
             key: self.value((key,), parameter, top[key]) if key in top else parameter.default
             for key, parameter in _PLAIN.items()
         }
+        if parts.get("own") is not None:
+            self.own_seed(top, plain)
         if self.faults:
             return None
         return Spec(
@@ -208,6 +212,16 @@ class _Reader:
             text=text,
             document=top,
         )
+
+    def own_seed(self, top: Mapping[str, Any], plain: dict[str, Any]) -> None:
+        """The first seed of an own training, which counts them from 1: scripts take 0 for none."""
+        if "seed" not in top:
+            plain["seed"] = FIRST_SEED
+        elif plain["seed"] == 0:
+            self.notes.append(
+                "seed 0 is no seed to scripts that ask 'if seed:': leave it out, and seeds count "
+                f"from {FIRST_SEED}"
+            )
 
     # parts
 

@@ -57,6 +57,18 @@ def settle(facts: Facts, history: History) -> Facts:
     return replace(facts, source_hashes={**facts.source_hashes, **dict.fromkeys(void, "")})
 
 
+def go_on(spec: Spec, history: History) -> Spec:
+    """The spec as its run began. Commands and loops counted seeds from 0 once, and sessions of
+    then do not say so: where the spec is silent, the run's seeds stay what they are."""
+    if spec.own is None or "seed" in spec.document:
+        return spec
+    for session in history.sessions:
+        begun = session["spec"]
+        if spec.own.kind in begun["document"] and "seed" not in begun["document"]:
+            return replace(spec, seed=begun.get("seed", 0))
+    return spec
+
+
 @dataclass(eq=False)
 class Entry:
     """A point of the run: its config and its trials.

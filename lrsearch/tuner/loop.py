@@ -30,7 +30,7 @@ from lrsearch.trial import (
     Trial,
     Workplace,
 )
-from lrsearch.tuner.ledger import Entry, Ledger, content_of, settle
+from lrsearch.tuner.ledger import Entry, Ledger, content_of, go_on, settle
 from lrsearch.tuner.plans import Plans, by_structure, divide, split, structure, structure_key
 from lrsearch.tuner.proposer import Generation, Proposer
 
@@ -141,7 +141,13 @@ def tune(
     begun = time.monotonic() if begun is None else begun
     if spec.own is not None:
         engine = "solo"  # Each of its trials is a process of its own.
-    facts = settle(facts, run.history)
+    facts, given = settle(facts, run.history), spec
+    spec = go_on(given, run.history)
+    if spec.seed != given.seed:
+        watcher.note(
+            f"this run began with seed {spec.seed} and goes on with it; a new one, such as by "
+            f"--fresh, begins with {given.seed}"
+        )
     plans = Plans(run, facts.device, engine, lanes)
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, plans, retry_failed)
     reason = "interrupted"
@@ -208,6 +214,7 @@ class _Search:
                 "source": self.spec.source,
                 "folder": str(self.spec.folder),
                 "command": list(command),
+                "seed": self.spec.seed,
             },
             self.name,
             asdict(self.facts),

@@ -10,6 +10,7 @@ from lrsearch.store import History, read
 from lrsearch.trial import Facts, Trial
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.proposer import Proposer
+from lrsearch.tuner.repeating import CHEAP
 
 SHOWN = 25
 
@@ -48,3 +49,5 @@ def show_plan(
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
+    if spec.own is not None and spec.own.verify:
+        print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")

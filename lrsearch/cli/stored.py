@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
+from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.errors import LrsearchError, RunError
 from lrsearch.report.text import count
 from lrsearch.report.view import RunView, build_view
@@ -18,7 +19,7 @@ from lrsearch.space import Choice, Float, parameters
 from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.model import Spec
 from lrsearch.spec.validate import NAME, validate
-from lrsearch.store import History, is_locked, newest, read
+from lrsearch.store import History, is_locked, newest, read, read_curve
 from lrsearch.trial import Plan
 from lrsearch.tuner.ledger import Content, Ledger, go_on
 from lrsearch.tuner.plans import structure_key
@@ -107,6 +108,7 @@ def view_run(run: StoredRun) -> RunView:
         warnings=warnings,
         plans=_plans(run),
     )
+    view = replace(view, repeatability=_repeatability(run, view))
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
         view = replace(view, warnings=(*view.warnings, outside))
@@ -120,6 +122,28 @@ def view_run(run: StoredRun) -> RunView:
     else:
         following = []
     return replace(view, next_command=shlex.join(following))
+
+
+def _repeatability(run: StoredRun, view: RunView) -> Repeatability | None:
+    """What the repeated trial of the best point says, or else the latest repeated one."""
+    history, best = run.history, view.best.trials if view.best is not None else ()
+    repeated = [number for number in history.repeated if number in run.ledger.trials]
+    if not repeated:
+        return None
+    number = next((each for each in repeated if each in best), repeated[-1])
+    return compare(
+        number,
+        view.objective,
+        (history.results[number], history.repeated[number]),
+        (_curve(run, number), _curve(run, history.repeating.get(number))),
+    )
+
+
+def _curve(run: StoredRun, number: int | None) -> Curve:
+    """A curve, empty where it was lost: it is no part of the journal."""
+    with contextlib.suppress(LrsearchError):
+        return read_curve(run.folder, number) if number is not None else {}
+    return {}
 
 
 def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:

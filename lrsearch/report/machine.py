@@ -18,7 +18,7 @@ from lrsearch.report.text import (
     format_value,
     one_line,
 )
-from lrsearch.report.view import ROWS, RunView
+from lrsearch.report.view import ROWS, RunView, describe_repeatability
 from lrsearch.trial import Record
 
 FORMAT = 1
@@ -31,7 +31,7 @@ def to_json(view: RunView) -> str:
     Numbers that are not finite are null. An unfinished point or trial has a null `outcome`; an
     unfinished trial's steps, epochs, seconds and engine are null, too.
     """
-    objective, best = view.objective, view.best
+    objective, best, again = view.objective, view.best, view.repeatability
     document = {
         "format": FORMAT,
         "run": view.name,
@@ -65,6 +65,16 @@ def to_json(view: RunView) -> str:
             {"structure": structure, "device": device, **vars(plan)}
             for (structure, device), plan in view.plans.items()
         ],
+        "repeatability": again
+        and {
+            "trial": again.trial,
+            "objective": again.objective,
+            "again": again.again,
+            "difference": again.difference,
+            "exact": again.exact,
+            "outcome": again.outcome,
+            "reason": again.reason,
+        },
     }
     return json.dumps(_plain(document), indent=2, allow_nan=False)
 
@@ -158,8 +168,11 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if len(view.points) > len(shown):
         blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
-    if view.warnings:
-        blocks.append("\n".join(f"- {_escape(warning)}" for warning in view.warnings))
+    told = list(view.warnings)
+    if view.repeatability is not None:
+        told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))
+    if told:
+        blocks.append("\n".join(f"- {_escape(each)}" for each in told))
     return "\n\n".join(blocks) + "\n"
 
 

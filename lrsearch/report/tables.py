@@ -26,7 +26,7 @@ from lrsearch.report.text import (
     format_value,
     one_line,
 )
-from lrsearch.report.view import ROWS, RunView
+from lrsearch.report.view import ROWS, RunView, describe_repeatability
 from lrsearch.trial import Outcome
 
 PIPED_WIDTH = 100
@@ -276,6 +276,9 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
     if len(failures) > REASONS and not whole:
         more = count(len(failures) - REASONS, "other reason")
         yield "", f"{signs.more} and {more}: --all", "red"
+    if view.repeatability is not None:
+        text = describe_repeatability(view.repeatability, view.objective.metric)
+        yield "repeat", text, "" if view.repeatability.exact else "yellow"
     for warning in view.warnings:
         yield "note", one_line(warning), "yellow"
     if view.cost["trials"]:

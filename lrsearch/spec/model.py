@@ -46,13 +46,15 @@ class BayesSettings:
 class Own:
     """A person's own training: a `command` line, or a `loop`, the class path of a function.
 
-    `goal` is that of the objective's metric, `timeout` in seconds, of a trial.
+    `goal` is that of the objective's metric, `timeout` in seconds, of a trial. `verify` asks for
+    the best to be trained once more at the end, where that is cheap.
     """
 
     kind: str
     text: str
     goal: str
     timeout: float | None = None
+    verify: bool = True
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # It is part of that reader, which imports this module.
     from lrsearch.spec.validate import _Reader as Reader
 
 KINDS = ("command", "loop")
-ONLY_OWN = ("params", "timeout")
+ONLY_OWN = ("params", "timeout", "verify")
 """Keys that a spec with data, model and train has not."""
 
 BUILT_IN = ("data", "model", "train")
@@ -80,8 +80,11 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
         reader.imports.append(text)
     metric, goal, at = _read_objective(reader, top.get("objective"))
     timeout = _read_timeout(reader, top.get("timeout"))
+    verify = True
+    if "verify" in top:
+        verify = reader.value(("verify",), Parameter("bool"), top["verify"])
     space = Space(tuple(dimensions.items()))
-    return Own(kind, str(text), goal, timeout), params, metric, at, space
+    return Own(kind, str(text), goal, timeout, verify), params, metric, at, space
 
 
 def _check_command(

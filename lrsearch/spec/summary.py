@@ -121,6 +121,11 @@ def describe(spec: Spec) -> str:
             f"Points are compared by the {spec.metric} that it reports, {spec.at} of the training: "
             f"{good} is good"
         )
+        if spec.own.verify:
+            sentences.append(
+                "The best is trained once more at the end, where that is cheap, to see whether the "
+                "training repeats itself"
+            )
         return ". ".join(sentences) + "."
     steps = count_steps(spec)
     sentences.append(steps[0].upper() + steps[1:])

@@ -51,6 +51,7 @@ TOP_LEVEL = (
     "loop",
     "params",
     "timeout",
+    "verify",
     "objective",
     "search",
     "random",
@@ -141,7 +142,9 @@ class _Reader:
             return self.own(top, text)
         for key in ONLY_OWN:
             if key in top:
-                self.fault((key,), f"'{key}' goes with {' or '.join(KINDS)}, which is missing")
+                hint = "lrsearch export --verify trains the best again" if key == "verify" else ""
+                message = f"'{key}' goes with {' or '.join(KINDS)}, which is missing"
+                self.fault((key,), message, hint)
         search = top.get("search")
         searched_model = isinstance(search, Mapping) and isinstance(search.get("model"), list)
         for key in BUILT_IN:

@@ -33,6 +33,7 @@ from lrsearch.trial import (
 from lrsearch.tuner.ledger import Entry, Ledger, content_of, go_on, settle
 from lrsearch.tuner.plans import Plans, by_structure, divide, split, structure, structure_key
 from lrsearch.tuner.proposer import Generation, Proposer
+from lrsearch.tuner.repeating import is_due, repeat
 
 RUN_COHORT = "lrsearch.train.cohort:run_cohort"
 RUN_OWN = "lrsearch.train.commands:run"
@@ -239,6 +240,7 @@ class _Search:
                 self._listen()
             elif not self._may_propose():  # all that was left may have been skipped
                 break
+        self._repeat_best()
         weights = self.spec.own is None
         if weights and self.best is not None and not self.weights & set(self.best[1].trials):
             self.watcher.note(
@@ -530,6 +532,26 @@ class _Search:
             plan = self.plans.find(_key(cohort)) or cohort.plan
             again += self._cohorts(list(job.left.values()), plan)
         self.queue.extendleft(reversed(again))
+
+    def _repeat_best(self) -> None:
+        """Train a trial of the best point once more, where that tells something and is cheap. It
+        has a number of its own, since files may be named by it."""
+        if self.best is None or self.spec.own is None or not self.spec.own.verify:
+            return
+        trial = self.ledger.trials[self.ledger.latest(self.best[1])[0]]
+        if is_due(self.run.history, trial):
+            again = replace(trial, number=self.run.repeating(trial.number))
+            self.watcher.planned(self.total + 1)
+            repeat(
+                self._cohort([again], Plan()),
+                trial.number,
+                function=RUN_OWN,
+                executor=self.executor,
+                run=self.run,
+                watcher=self.watcher,
+                objective=self.objective,
+                params=self._params(trial.number),
+            )
 
     # memory
 

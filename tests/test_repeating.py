@@ -86,16 +86,14 @@ def test_seeds_of_lrsearch_s_own_training_count_from_zero(here: Path) -> None:
     assert [each["seed"] for each in found["trials"]] == [0, 1]
 
 
-def make_older(folder: Path, source: str, target: str, **params: Any) -> None:
+def make_older(folder: Path, source: str, target: str, **document_has: Any) -> None:
     """A run with the lines of another, but as an older version wrote them: its sessions do not say
     what the seed is, nor the documents, and no training was repeated."""
     true = read(folder / "runs" / source)
     with Run.open(folder / "runs", target, spec_text="") as run:
         session = true.sessions[0]
         document = {key: part for key, part in session["spec"]["document"].items() if key != "seed"}
-        document |= {"name": target}
-        if params:
-            document["params"] = params
+        document |= {"name": target, **document_has}
         told = {key: part for key, part in session["spec"].items() if key != "seed"}
         run.opened({**told, "document": document}, session["strategy"], session["facts"])
         for number in sorted({each.generation for each in true.proposals}):

@@ -42,9 +42,9 @@ def compare(
     if value is None or not math.isfinite(value):
         return None
     courses = [_course(curve, objective.metric) for curve in curves]
-    exact = (
-        None if again == value and [] in courses else again == value and courses[0] == courses[1]
-    )
+    exact: bool | None = again == value
+    if exact:
+        exact = None if [] in courses else courses[0] == courses[1]
     return Repeatability(
         trial=trial,
         objective=value,

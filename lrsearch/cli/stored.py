@@ -77,7 +77,9 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
     session = history.sessions[-1]
     stored = session["spec"]
     document = Document(stored["source"], stored["document"])
-    spec = go_on(validate(document, Path(stored["folder"]), ""), history)
+    # Sessions of versions that knew no arithmetic do not tell a seed.
+    spec = validate(document, Path(stored["folder"]), "", arithmetic="seed" in stored)
+    spec = go_on(spec, history)
     facts = session["facts"]
     content = Content(facts["task"], facts["data_hash"], facts["source_hashes"])
     return StoredRun(folder, spec, history, Ledger(spec, content, history))

@@ -102,6 +102,9 @@ def describe(spec: Spec) -> str:
         sentences.append("It searches " + "; ".join(searched))
     else:
         sentences.append("It searches nothing: grid trains its one point")
+    if spec.own is not None and spec.own.derived:
+        follows = "; ".join(f"{name} = {each}" for name, each in spec.own.derived.items())
+        sentences.append(f"From other parameters follow {follows}")
     missing = without_points(spec.space)
     if not missing:
         count = grid_size(spec.space)

@@ -93,9 +93,11 @@ ARGUED = (*IMPORTABLE, "loss", "step")
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
-def validate(document: Document, folder: FilePath, text: str) -> Spec:
-    """The spec a document describes. Raises SpecError with all its faults."""
+def validate(document: Document, folder: FilePath, text: str, *, arithmetic: bool = True) -> Spec:
+    """The spec a document describes; without `arithmetic` all text of its parameters is text.
+    Raises SpecError with all its faults."""
     reader = _Reader(document, folder)
+    reader.arithmetic = arithmetic
     spec = reader.spec(text)
     if reader.faults or spec is None:
         raise SpecError(reader.faults)
@@ -124,6 +126,7 @@ class _Reader:
         self.notes: list[str] = []
         self.imports: list[str] = []
         self.fixed = "train, model or data"
+        self.arithmetic = True
 
     def fault(self, path: Path, message: str, hint: str = "") -> None:
         self.faults.append(self.document.fault(path, message, hint))

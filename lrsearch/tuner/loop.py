@@ -13,7 +13,7 @@ from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.search import count_trials
 from lrsearch.spec.export import export_name, export_spec
-from lrsearch.spec.model import Spec, flatten
+from lrsearch.spec.model import Spec, derive, flatten
 from lrsearch.store import Run
 from lrsearch.trial import (
     Cohort,
@@ -149,6 +149,9 @@ def tune(
             f"this run began with seed {spec.seed} and goes on with it; a new one, such as by "
             f"--fresh, begins with {given.seed}"
         )
+    if spec.own is not None and given.own is not None:
+        for name in given.own.derived.keys() - spec.own.derived.keys():
+            watcher.note(f"params.{name} was text when this run began, and is text here still")
     plans = Plans(run, facts.device, engine, lanes)
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, plans, retry_failed)
     reason = "interrupted"
@@ -397,7 +400,7 @@ class _Search:
             self.jobs[self.executor.submit(PROBE, task)] = _Job(task)
 
     def _send_cohort(self, cohort: Cohort, *, clean: bool = False) -> None:
-        trials = tuple(trial for trial in cohort.trials if not self._skip_too_large(trial))
+        trials = tuple(trial for trial in cohort.trials if not self._skip(trial))
         if trials:
             # A point of several trials can win by its mean with one of them below the best.
             bar = self.best[0] if self.best and self.spec.trials_per_point == 1 else None
@@ -570,6 +573,18 @@ class _Search:
             return False
         key, batch = self._memory(trial)
         return batch >= self.too_large.get(key, batch + 1)
+
+    def _skip(self, trial: Trial) -> bool:
+        return self._skip_undefined(trial) or self._skip_too_large(trial)
+
+    def _skip_undefined(self, trial: Trial) -> bool:
+        """Whether a parameter that follows from others has no value there: the trial has failed."""
+        own = self.spec.own
+        reason = derive(own, dict(trial.config["params"])) if own is not None else ""
+        if reason:
+            result = Result(Outcome.FAILED, steps=0, epochs=0.0, seconds=0.0, reason=reason)
+            self._conclude(trial, result, {})
+        return bool(reason)
 
     def _skip_too_large(self, trial: Trial) -> bool:
         if not self._is_too_large(trial):

@@ -248,8 +248,32 @@ def test_the_same_end_is_not_the_same_training(here: Path) -> None:
     assert "exactly" not in lrsearch("report", "mine.yaml")[0]
 
 
+def test_seeds_that_make_no_difference_are_told(here: Path) -> None:
+    write(here, EXACT, seeds=2)
+    out, _ = lrsearch("grid", "mine.yaml", *TRAIN)
+    assert "no seed made a difference" in out
+    assert (
+        "seeds is 2, and {seed} does not stand in the command" in lrsearch("check", "mine.yaml")[0]
+    )
+    told = f"{sys.executable} train.py {{lr}} {{seed}}"
+    write(here, EXACT, seeds=2, command=told)
+    assert "{seed} does not stand" not in lrsearch("check", "mine.yaml")[0]
+    write(here, ASKS, seeds=2, name="asks")
+    assert "no seed made" not in lrsearch("grid", "mine.yaml", *TRAIN)[0]
+    write(here, NOISY, seeds=2, name="noisy")
+    assert "no seed made" not in lrsearch("grid", "mine.yaml", *TRAIN)[0]
+
+
+def test_what_is_verified_has_numbers_of_its_own(here: Path) -> None:
+    """Files that the run's trials are named by are not written over."""
+    write(here, EXACT, verify=False)
+    search("grid", "mine.yaml", *TRAIN)
+    lrsearch("export", "mine.yaml", "--verify", "--allow-command", "--workers", "1")
+    assert [each[0] for each in seen(here)] == ["1", "2", "3", "4", "5", "6"]
+
+
 def test_what_is_not_cheap_is_not_repeated(here: Path) -> None:
-    write(here, EXACT)
+    write(here, EXACT.replace("time.sleep(1)", "pass"))
     found = search("grid", "mine.yaml", *TRAIN)
     assert found["repeatability"] is None and len(seen(here)) == 3
 

@@ -114,6 +114,9 @@ def view_run(run: StoredRun) -> RunView:
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
         view = replace(view, warnings=(*view.warnings, outside))
+    if run.spec.own is not None and _ignores_seeds(view):
+        unused = "no seed made a difference: the training may not use the one that it is given"
+        view = replace(view, warnings=(*view.warnings, unused))
     resumed = run.strategy if latest else min(strategies, default="")
     if searching:
         following = ["lrsearch", "report", *_name_run(run)]
@@ -124,6 +127,14 @@ def view_run(run: StoredRun) -> RunView:
     else:
         following = []
     return replace(view, next_command=shlex.join(following))
+
+
+def _ignores_seeds(view: RunView) -> bool:
+    """Whether every point that has several seeds came to one value with all of them."""
+    spreads = [
+        point.spread for point in view.points if point.seeds > 1 and point.spread is not None
+    ]
+    return bool(spreads) and not any(spreads)
 
 
 def _repeatability(run: StoredRun, view: RunView) -> Repeatability | None:

@@ -118,6 +118,12 @@ def _check_command(
         if name not in known:
             hint = suggest(name, known) if _NAME.fullmatch(name) else _BRACES
             reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
+    seeds = reader.document.data.get("seeds")
+    if "seed" not in names and type(seeds) is int and seeds > 1:
+        reader.notes.append(
+            f"seeds is {seeds}, and {{seed}} does not stand in the command: it must read "
+            "LRSEARCH_SEED, or all of them train the same"
+        )
     told = {*names}
     for name in reversed([*derived]):
         told |= {*derived[name].names} if name in told else set()

@@ -150,7 +150,7 @@ def tune(
             f"--fresh, begins with {given.seed}"
         )
     if spec.own is not None and given.own is not None:
-        for name in given.own.derived.keys() - spec.own.derived.keys():
+        for name in sorted(given.own.derived.keys() - spec.own.derived.keys()):
             watcher.note(f"params.{name} was text when this run began, and is text here still")
     plans = Plans(run, facts.device, engine, lanes)
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, plans, retry_failed)

@@ -383,6 +383,17 @@ def test_a_run_in_which_it_was_text_keeps_its_keys(here: Path) -> None:
     assert seen(here)[-1][0]["min_lr"] == pytest.approx(0.1 * seen(here)[-1][0]["learning_rate"])
 
 
+@pytest.mark.parametrize("text", ["{min_lr} + 1", "sqrt({learning_rate})", "1 / ({hidden} - 1)"])
+def test_a_run_in_which_a_slip_was_text_opens(here: Path, text: str) -> None:
+    write(here, params={"hidden": 1}, search={"learning_rate": [0.1], "min_lr": [text]}, seed=0)
+    lrsearch("grid", "mine.yaml", *TRAIN)
+    params = {"hidden": 1, "min_lr": text}
+    make_older(here, "mine", "older", params=params, search={"learning_rate": [0.1]})
+    assert len(json.loads(lrsearch("report", "runs/older", "--json")[0])["points"]) == 1
+    best = yaml.safe_load(lrsearch("export", "runs/older")[0])
+    assert best["search"] == {"min_lr": [text]}
+
+
 def test_a_loop_is_given_it_as_well(here: Path) -> None:
     (here / "my_loop.py").write_text(
         "def train(trial):\n"

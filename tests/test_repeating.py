@@ -113,6 +113,7 @@ def test_a_run_that_began_with_seed_zero_goes_on_with_it(here: Path, strategy: s
     make_older(here, "new", "older")
     stored = json.loads(lrsearch("report", "runs/older", "--json")[0])
     assert stored["points"] == zero["points"], "it opens and reports as before"
+    assert "seed: 0" in lrsearch("export", "runs/older")[0]
     name = ("--set", "name=older")
     planned = lrsearch(strategy, "mine.yaml", *TRAIN, *name, "--dry-run")[0]
     assert "would train 0 trials" in planned

@@ -354,6 +354,14 @@ def test_braces_without_quotes(here: Path) -> None:
     )
 
 
+def test_a_part_of_a_parameter_is_text_and_says_so(here: Path) -> None:
+    write(here, params={"hidden": 1, "min_lr": {"at": ["{learning_rate} / 10", 2]}})
+    said = " ".join(lrsearch("check", "mine.yaml")[0].split())
+    assert "params.min_lr holds '{learning_rate}', which is text there" in said
+    lrsearch("grid", "mine.yaml", *TRAIN)
+    assert seen(here)[0][0]["min_lr"] == {"at": ["{learning_rate} / 10", 2]}
+
+
 def test_searched_text_is_text_and_exported_as_such(here: Path) -> None:
     write(here, params={"hidden": 1}, search={"learning_rate": [0.1], "min_lr": ["{hidden} / 2"]})
     lrsearch("grid", "mine.yaml", *TRAIN)

@@ -178,6 +178,13 @@ def _read_derived(
             reader.notes.append(
                 f"params.{name} is a mapping; for a parameter's value write {quoted}"
             )
+        elif isinstance(value, Mapping | list):
+            held = [each for each in known if f"{{{each}}}" in str(value)]
+            if held:
+                reader.notes.append(
+                    f"params.{name} holds '{{{held[0]}}}', which is text there: only a whole "
+                    "parameter follows from others"
+                )
         if not isinstance(value, str):
             continue
         try:
@@ -189,7 +196,7 @@ def _read_derived(
             hint = f"take it out of params, or out of search; it is '{formula}' there"
             reader.fault(path, f"'{name}' is searched, and follows from other parameters", hint)
         elif formula is not None:
-            found[name] = replace(formula, real=name in _RATES)
+            found[name] = replace(formula, real=type(_widen(name, 1)) is float)
         elif placed := placed_names(value):
             close = nearest(placed[0], known)
             if close is not None:

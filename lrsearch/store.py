@@ -71,6 +71,8 @@ class History:
     first proposer) go by trial number, `by_key` from a trial's key to the latest number with it.
     `running` are the trials started and not ended in the latest session. `seconds` is the wall
     time of the sessions that were closed, `closed` the reason the latest one gave, if it did.
+    `repeating` has the number that the repetition of a trial was given, by the trial's, and
+    `repeated` its result, once there is one; neither is among the trials and results.
     `plans` are the latest by structure key and device, `asked` the engines asked for when they
     were made; `passing` are all those that do not last. `notes` are the bodies of the `noted`
     lines, "kind" included. `lines` counts what
@@ -84,6 +86,8 @@ class History:
     strategy: dict[int, str] = field(default_factory=dict)
     results: dict[int, Result] = field(default_factory=dict)
     running: set[int] = field(default_factory=set)
+    repeating: dict[int, int] = field(default_factory=dict)
+    repeated: dict[int, Result] = field(default_factory=dict)
     by_key: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     notes: list[dict[str, Any]] = field(default_factory=list)
@@ -124,6 +128,8 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.results[number] = _result(body["result"])
             history.ended_at[number] = history.lines
             history.running.discard(number)
+    elif event in ("repeating", "repeated"):
+        _fold_repetition(history, event, body)
     elif event == "planned":
         place, plan = (body["structure"], body["device"]), body["plan"]
         lasting = bool(plan.get("lasting", True))
@@ -165,6 +171,22 @@ def _fold_proposed(history: History, body: Mapping[str, Any]) -> None:
     history.by_key |= {trial.key: number for number, trial in trials.items()}
     history.proposals += proposals
     history.proposed_at += [history.lines] * len(proposals)
+
+
+def _fold_repetition(history: History, event: str, body: Mapping[str, Any]) -> None:
+    number = body["trial"]
+    if number not in history.results:
+        raise ValueError(f"trial {number} has not ended, and is repeated")
+    if number in history.repeated:
+        raise ValueError(f"trial {number} was repeated already")
+    if event == "repeating":
+        again = int(body["number"])
+        if again in history.trials:
+            raise ValueError(f"trial {again} is another")
+        history.repeating[number] = again
+        history.next_number = max(history.next_number, again + 1)
+    else:
+        history.repeated[number] = _result(body["result"])
 
 
 def _result(body: Mapping[str, Any]) -> Result:
@@ -752,6 +774,24 @@ class Run:
         trial; a second end, or one of an unknown trial, is a ValueError."""
         if trial not in self.history.trials or trial in self.history.results:
             raise ValueError(f"trial {trial} is unknown or has ended already")
+        self._write_end("ended", trial, trial, result, curve)
+
+    def repeating(self, trial: int) -> int:
+        """An ended trial is about to be trained once more: the number this has, of no other trial
+        and the same where it was begun before. On the disk before it is used."""
+        number = self.history.repeating.get(trial)
+        if number is None or number in self.history.trials:
+            number = self.history.next_number
+            self.append("repeating", {"trial": trial, "number": number}, sync=True)
+        return number
+
+    def repeated(self, trial: int, result: Result, curve: Mapping[str, list[float]]) -> None:
+        """What the repetition of a trial came to, its curve by the number that `repeating` gave."""
+        self._write_end("repeated", trial, self.history.repeating[trial], result, curve)
+
+    def _write_end(
+        self, event: str, trial: int, number: int, result: Result, curve: Mapping[str, list[float]]
+    ) -> None:
         # Anything float() takes, numpy's float32 among it, is a number here.
         numbers = {
             name: [value if isinstance(value, int) else float(value) for value in values]
@@ -764,8 +804,8 @@ class Run:
         }
         # A second fsync would double what a trial costs, and nothing but a power cut could make
         # the line outlive its curve.
-        write_whole(_curve(self.folder, trial), _dump(numbers).encode("ascii"), sync=False)
-        self.append("ended", {"trial": trial, "result": body}, sync=True)
+        write_whole(_curve(self.folder, number), _dump(numbers).encode("ascii"), sync=False)
+        self.append(event, {"trial": trial, "result": body}, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
         """Anything else worth keeping, found again in `history.notes` with its "kind"."""

@@ -174,7 +174,7 @@ def test_a_grid_of_a_command(here: Path) -> None:
     assert (text, folder) == ("a b; c", str(here.resolve())), "one word, in the spec's folder"
     assert variables["params"] == {"text": "a b; c", "lr": 0.01, "batch_size": 32}
     assert variables["LRSEARCH_LR"] == "0.01" and variables["LRSEARCH_BATCH_SIZE"] == "32"
-    assert variables["LRSEARCH_SEED"] == "0" and variables["LRSEARCH_DEVICE"] == "cpu"
+    assert variables["LRSEARCH_SEED"] == "1" and variables["LRSEARCH_DEVICE"] == "cpu"
     assert not Path(variables["LRSEARCH_PARAMS"]).parent.exists(), "nothing is left behind"
     curve = json.loads((here / "runs/mine/curves/000001.json").read_text())
     assert curve["step"] == [1, 2, 3] and len(curve["loss"]) == 3
@@ -189,7 +189,7 @@ def test_strategies_share_their_trials_and_seeds_are_told(here: Path) -> None:
     assert said.code == 0, said
     report = json.loads(said.out)
     assert report["objective"] == {"metric": "loss", "goal": "min", "at": "last"}
-    assert {trial["seed"] for trial in report["trials"]} == {0, 1}
+    assert {trial["seed"] for trial in report["trials"]} == {1, 2}
     assert report["best"]["objective"] >= 0.032
     assert sum(point["strategy"] == "bayes" for point in report["points"]) == 5
     drawn = lrsearch("random", "mine.yaml", *TRAIN, "--workers", "2", "--executor", "local")

@@ -9,9 +9,10 @@ from lrsearch.report.text import count, format_params
 from lrsearch.spec.model import Spec, flatten, settle_data, steps_of
 from lrsearch.store import History, read
 from lrsearch.trial import Config, Facts, Trial
-from lrsearch.tuner.ledger import Ledger, content_of, settle
+from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
+from lrsearch.tuner.repeating import CHEAP
 
 SHOWN = 25
 
@@ -22,6 +23,7 @@ def show_plan(
     """Print the points the strategy would train next, and how long a trial is."""
     spec = settle_data(spec, facts.settled)
     history = read(folder) if (folder / "run.json").exists() else History()
+    spec = go_on(spec, history)
     ledger = Ledger(spec, content_of(settle(facts, history)), history)
     ledger.refuse_stranger()
     measured = list(ledger.entries.values())
@@ -46,6 +48,8 @@ def show_plan(
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
+    if spec.own is not None and spec.own.verify:
+        print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
 
 
 def describe_facts(spec: Spec, facts: Facts, configs: Sequence[Config] | None = None) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
+from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.report.listing import RunLine
 from lrsearch.report.text import count
@@ -33,7 +34,7 @@ from lrsearch.store import (
     read_curve,
 )
 from lrsearch.trial import Plan, Record
-from lrsearch.tuner.ledger import Content, Ledger, retrying
+from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
 from lrsearch.tuner.plans import structure_key
 
 _ENDINGS = {"TooManyFailures": "stopped, since too many trials failed"}
@@ -163,8 +164,11 @@ def _see(folder: Path, history: History) -> StoredRun:
     session = history.sessions[-1]
     stored = session["spec"]
     document = Document(stored["source"], stored["document"])
+
     facts = session["facts"]
-    spec = settle_data(validate(document, Path(stored["folder"]), ""), facts.get("settled") or {})
+    # Sessions of versions that knew no arithmetic do not tell a seed.
+    spec = validate(document, Path(stored["folder"]), "", arithmetic="seed" in stored)
+    spec = go_on(settle_data(spec, facts.get("settled") or {}), history)
     content = Content(facts["task"], facts["data_hash"], facts["source_hashes"])
     return StoredRun(folder, spec, history, Ledger(spec, content, history))
 
@@ -199,9 +203,13 @@ def view_run(run: StoredRun) -> RunView:
         plans=_plans(run),
         data=str(history.sessions[-1]["facts"].get("data", "")),
     )
+    view = replace(view, repeatability=_repeatability(run, view))
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
         view = replace(view, warnings=(*view.warnings, outside))
+    if run.spec.own is not None and _ignores_seeds(view):
+        unused = "no seed made a difference: the training may not use the one that it is given"
+        view = replace(view, warnings=(*view.warnings, unused))
     resumed = run.strategy if latest else min(strategies, default="")
     if searching:
         following = ["lrsearch", "report", *_name_run(run)]
@@ -271,6 +279,36 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         plans={device: plan for (each, device), plan in history.plans.items() if each == key},
         again=latest if latest != number else None,
     )
+
+
+def _ignores_seeds(view: RunView) -> bool:
+    """Whether every point that has several seeds came to one value with all of them."""
+    spreads = [
+        point.spread for point in view.points if point.seeds > 1 and point.spread is not None
+    ]
+    return bool(spreads) and not any(spreads)
+
+
+def _repeatability(run: StoredRun, view: RunView) -> Repeatability | None:
+    """What the repeated trial of the best point says, or else the latest repeated one."""
+    history, best = run.history, view.best.trials if view.best is not None else ()
+    repeated = [number for number in history.repeated if number in run.ledger.trials]
+    if not repeated:
+        return None
+    number = next((each for each in repeated if each in best), repeated[-1])
+    return compare(
+        number,
+        view.objective,
+        (history.results[number], history.repeated[number]),
+        (_curve(run, number), _curve(run, history.repeating.get(number))),
+    )
+
+
+def _curve(run: StoredRun, number: int | None) -> Curve:
+    """A curve, empty where it was lost: it is no part of the journal."""
+    with contextlib.suppress(LrsearchError):
+        return read_curve(run.folder, number) if number is not None else {}
+    return {}
 
 
 def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:

@@ -47,6 +47,7 @@ def check_point(
             objective=run.ledger.objective,
             own=run.spec.own,
             run=run.spec.name,
+            first=run.history.next_number,
         )
     for line in describe(found, run.ledger.objective.metric):
         say(line)

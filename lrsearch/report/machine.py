@@ -18,8 +18,8 @@ from lrsearch.report.text import (
     format_value,
     one_line,
 )
-from lrsearch.report.view import ROWS, RunView, TrialView
-from lrsearch.trial import Objective, Record
+from lrsearch.report.view import ROWS, RunView, TrialView, describe_repeatability
+from lrsearch.trial import Objective, Plan, Record
 
 FORMAT = 1
 """The version of the JSON's shape; raised when a reader of the old one would misread it."""
@@ -31,7 +31,7 @@ def to_json(view: RunView) -> str:
     Numbers that are not finite are null. An unfinished point or trial has a null `outcome`; an
     unfinished trial's steps, epochs, seconds and engine are null, too.
     """
-    objective, best = view.objective, view.best
+    objective, best, again = view.objective, view.best, view.repeatability
     document = {
         "format": FORMAT,
         "run": view.name,
@@ -62,16 +62,20 @@ def to_json(view: RunView) -> str:
         },
         "cost": view.cost,
         "plans": [
-            {
-                "structure": structure,
-                "device": device,
-                "engine": plan.engine,
-                "lanes": plan.lanes,
-                "reason": plan.reason,
-            }
+            {"structure": structure, **_describe_plan(device, plan)}
             for (structure, device), plan in view.plans.items()
         ],
         "data": view.data or None,
+        "repeatability": again
+        and {
+            "trial": again.trial,
+            "objective": again.objective,
+            "again": again.again,
+            "difference": again.difference,
+            "exact": again.exact,
+            "outcome": again.outcome,
+            "reason": again.reason,
+        },
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
@@ -94,10 +98,19 @@ def trial_json(view: TrialView) -> str:
             "traceback": result.traceback if result else "",
             "output": result.output if result else "",
         },
-        "plans": [{"device": device, **vars(plan)} for device, plan in view.plans.items()],
+        "plans": [_describe_plan(device, plan) for device, plan in view.plans.items()],
         "curve": view.curve,
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def _describe_plan(device: str, plan: Plan) -> dict[str, Any]:
+    return {
+        "device": device,
+        "engine": plan.engine,
+        "lanes": plan.lanes,
+        "reason": plan.reason,
+    }
 
 
 def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
@@ -192,8 +205,11 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if len(view.points) > len(shown):
         blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
-    if view.warnings:
-        blocks.append("\n".join(f"- {_escape(warning)}" for warning in view.warnings))
+    told = list(view.warnings)
+    if view.repeatability is not None:
+        told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))
+    if told:
+        blocks.append("\n".join(f"- {_escape(each)}" for each in told))
     return "\n\n".join(blocks) + "\n"
 
 

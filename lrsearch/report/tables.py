@@ -27,7 +27,7 @@ from lrsearch.report.text import (
     format_value,
     one_line,
 )
-from lrsearch.report.view import ROWS, RunView
+from lrsearch.report.view import ROWS, RunView, describe_repeatability
 from lrsearch.trial import Outcome
 
 PIPED_WIDTH = 100
@@ -274,6 +274,9 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         yield "", f"{signs.more} and {more}: --all", "red"
     if view.retry_command:
         yield "retry", one_line(view.retry_command), "cyan"
+    if view.repeatability is not None:
+        text = describe_repeatability(view.repeatability, view.objective.metric)
+        yield "repeat", text, "" if view.repeatability.exact else "yellow"
     for warning in view.warnings:
         yield "note", one_line(warning), "yellow"
     if view.cost["trials"]:

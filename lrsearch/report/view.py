@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from lrsearch.analysis.edges import Range, edges
 from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
-from lrsearch.report.text import enumerate_numbers
+from lrsearch.analysis.repeatability import Repeatability
+from lrsearch.report.text import enumerate_numbers, format_value, one_line
 from lrsearch.trial import Objective, Plan, Record
 
 ROWS = 25
@@ -24,7 +25,8 @@ class RunView:
     `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sum over trials) and
     `wall_seconds` (None where not known). `plans` are those of the records' structures, by
     structure key and device; `data` says how the data were understood, "" where that is not known.
-    `retry_command` trains failed trials again, "" where none failed.
+    `retry_command` trains failed trials again, "" where none failed. `repeatability` is what a
+    repeated training came to, None where none was repeated.
     """
 
     name: str
@@ -42,6 +44,7 @@ class RunView:
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
     data: str = ""
     retry_command: str = ""
+    repeatability: Repeatability | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,7 @@ def build_view(
     next_command: str = "",
     plans: Mapping[tuple[str, str], Plan] | None = None,
     data: str = "",
+    repeatability: Repeatability | None = None,
 ) -> RunView:
     """Summarize, rank and comment the records of a run. `ranges` are the searched ones;
     `warnings` are further sentences, shown first."""
@@ -101,6 +105,28 @@ def build_view(
         next_command=next_command,
         plans=plans or {},
         data=data,
+        repeatability=repeatability,
+    )
+
+
+def describe_repeatability(found: Repeatability, metric: str) -> str:
+    """In a sentence whether the training repeats itself."""
+    metric = one_line(metric)
+    if found.difference is None:
+        reason = f": {one_line(found.reason)}" if found.reason else ""
+        ended = found.outcome.replace("_", " ")
+        return f"trial {found.trial} completed, and {ended} when it was trained again{reason}"
+    if found.exact:
+        return f"the training repeats itself exactly ({metric} of trial {found.trial})"
+    if not found.difference:
+        same = f"trial {found.trial}, trained again, came to the same {metric}"
+        if found.exact is None:
+            return same
+        return f"{same} on another way: the training does not repeat itself exactly"
+    return (
+        f"the training differs by {format_value(found.difference)} from run to run: smaller "
+        f"differences mean nothing ({metric} of trial {found.trial}: "
+        f"{format_value(found.objective, 6)}, again {format_value(found.again, 6)})"
     )
 
 

@@ -29,6 +29,8 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 
+_PLACED = re.compile(r"(^|[:,{\[])\s*\{\s*[A-Za-z_]\w*\s*\}\s*[^\s,}\]]")
+"""`{lr} / 10`, which YAML takes for a mapping, and then something else."""
 _HALVES = re.compile("[\ud800-\udfff]")
 
 Path = tuple[str | int, ...]
@@ -99,7 +101,10 @@ def read_document(text: str, source: str) -> Document:
             problem = f"not valid YAML: {error.context}, {problem}"
         else:
             problem = f"not valid YAML: {problem}"
-        hint = next((text for part, text in _QUOTING.items() if part in problem), "")
+        faulty = "".join(text.splitlines()[line - 1 : line])
+        hint = next((words for part, words in _QUOTING.items() if part in problem), "")
+        if _PLACED.search(faulty):
+            hint = 'a text that begins with { stands in quotes: "{lr} / 10"'
         raise SpecError([*builder.faults, Fault(line, "", problem, source, hint)]) from None
     except yaml.YAMLError as error:
         reason = getattr(error, "reason", str(error))

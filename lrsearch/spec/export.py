@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import Any
 
 import yaml
 
 from lrsearch import catalogue
+from lrsearch.spec.arithmetic import NotArithmetic, read_arithmetic
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.imports import is_free
 from lrsearch.spec.model import Spec, class_paths
@@ -46,8 +48,12 @@ def _export_own(spec: Spec, config: Config, objective: Objective, name: str) -> 
     needs = f"--allow-import {own.text.split('.')[0]}" if own.kind == "loop" else "--allow-command"
     folder = " ".join(str(spec.folder).split())
     document: dict[str, Any] = {"name": name, own.kind: own.text}
-    if config["params"]:
-        document["params"] = copy.deepcopy(dict(config["params"]))
+    params = copy.deepcopy(dict(config["params"]))
+    # Under params these would be arithmetic, or a slip in it; as one of a choice a text is text.
+    read = [key for key, value in params.items() if _is_arithmetic(value, config["params"])]
+    texts = {key: [params.pop(key)] for key in read}
+    if params:
+        document["params"] = params
     if own.metrics:
         document["metrics"] = dict(own.metrics)
     document["objective"] = {
@@ -57,9 +63,18 @@ def _export_own(spec: Spec, config: Config, objective: Objective, name: str) -> 
     }
     if own.timeout is not None:
         document["timeout"] = f"{own.timeout:.12g}s"
+    document |= {"search": texts} if texts else {}
     document |= {"seeds": spec.seeds, "seed": spec.seed}
     head = f"# Put this file into {folder}, where its {own.kind} runs, and pass {needs}\n"
     return head + _to_yaml(document)
+
+
+def _is_arithmetic(value: Any, known: Collection[str]) -> bool:
+    """Whether a parameter's text would be read back as arithmetic on others, or as a slip in it."""
+    try:
+        return isinstance(value, str) and read_arithmetic(value, known) is not None
+    except NotArithmetic:
+        return True
 
 
 def _to_yaml(document: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import REQUIRED, Parameter
 from lrsearch.space import Choice, Dimension, Option, Space, build, encode, get_path, same, set_path
+from lrsearch.spec.arithmetic import Arithmetic
 from lrsearch.trial import Config, Objective, Point
 
 TRAINING_VERSION = 1
@@ -47,7 +48,9 @@ class Own:
     """A person's own training: a `command` line, or a `loop`, the class path of a function.
 
     `goal` is that of the objective's metric, `timeout` in seconds, of a trial, `metrics` the
-    patterns that find metrics in what a command prints.
+    patterns that find metrics in what a command prints. `verify` asks for the best to be trained
+    once more at the end, where that is cheap. `derived` are the parameters that follow from others,
+    each behind those that it follows from.
     """
 
     kind: str
@@ -55,6 +58,8 @@ class Own:
     goal: str
     timeout: float | None = None
     metrics: Mapping[str, str] = field(default_factory=dict)
+    verify: bool = True
+    derived: Mapping[str, Arithmetic] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -177,6 +182,7 @@ def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]
         params = copy.deepcopy(dict(spec.train))
         for path, value in point.items():
             params[path] = copy.deepcopy(complete_group(_own_group(spec.own, path), value))
+        derive(spec.own, params)
         return _own_config(spec.own, params)
     config: dict[str, Any] = {
         "data": copy.deepcopy(dict(spec.data)),
@@ -201,6 +207,19 @@ def _own_config(own: Own, params: Mapping[str, Any]) -> dict[str, Any]:
     """A whole training of the user's own. Patterns are part of what it measures, where any are."""
     metrics = {"metrics": dict(own.metrics)} if own.metrics else {}
     return {own.kind: own.text, "params": params, **metrics}
+
+
+def derive(own: Own, params: dict[str, Any]) -> str:
+    """Put in what follows from other parameters, null where it has no value; why the first of
+    these has none, or ""."""
+    reason = ""
+    for name, formula in own.derived.items():
+        try:
+            params[name] = formula.compute(params)
+        except ArithmeticError as error:
+            params[name] = None
+            reason = reason or f"{name} = {formula} has no value: {error}"
+    return reason
 
 
 def _own_group(own: Own, path: str) -> str:
@@ -372,8 +391,8 @@ def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], l
     present = identity(resolve_fixed(spec, task))
     searched = {config_path(path) for path, _ in spec.space.dimensions}
     if spec.own is not None:
-        names = [name for name, _ in spec.space.dimensions]
-        return lambda config: _compare_own(config, present, names)
+        own, names = spec.own, [name for name, _ in spec.space.dimensions]
+        return lambda config: _compare_own(config, present, names, own)
     optimizers = dict(spec.space.dimensions).get("optimizer")
     if isinstance(optimizers, Choice) and any(_carries_rate(part) for part in optimizers.options):
         searched.add("train.lr")
@@ -386,13 +405,20 @@ def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], l
     return compare
 
 
-def _compare_own(config: Config, present: Config, names: Sequence[str]) -> list[str]:
+def _compare_own(config: Config, present: Config, names: Sequence[str], own: Own) -> list[str]:
     found: list[str] = []
-    searched = {f"params.{name}" for name in names}
+    searched = {f"params.{name}" for name in (*names, *own.derived)}
     _compare(identity(config), present, "", searched, found)
     # No parameter of an own training has a default that would stand for it.
     given = config.get("params", {})
     found += [f"params.{name}: not given, and searched now" for name in names if name not in given]
+    if not found and own.derived:
+        params = dict(given)
+        derive(own, params)
+        for name, formula in own.derived.items():
+            if name not in given or not same(given[name], params[name]):
+                stored = json.dumps(given[name]) if name in given else "not given"
+                found.append(f"params.{name}: {stored} stored, {formula} in the spec")
     return found
 
 

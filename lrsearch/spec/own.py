@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import Parameter
-from lrsearch.errors import suggest
+from lrsearch.errors import nearest, suggest
 from lrsearch.reporting import LONGEST_NAME, is_name
-from lrsearch.space import Dimension, Int, Space
+from lrsearch.space import Choice, Dimension, Int, Space, build
+from lrsearch.spec.arithmetic import Arithmetic, NotArithmetic, placed_names, read_arithmetic
 from lrsearch.spec.commandline import GIVEN, placeholders, split_words
 from lrsearch.spec.document import Path
 from lrsearch.spec.model import SCHEDULING, Own, complete_group
@@ -20,7 +24,7 @@ if TYPE_CHECKING:  # It is part of that reader, which imports this module.
     from lrsearch.spec.validate import _Reader as Reader
 
 KINDS = ("command", "loop")
-ONLY_OWN = ("params", "metrics", "timeout")
+ONLY_OWN = ("params", "metrics", "timeout", "verify")
 """Keys that a spec with data, model and train has not."""
 
 BUILT_IN = ("data", "model", "train")
@@ -57,34 +61,43 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
     grouped = SCHEDULING if kind == "loop" else ()
     params = _read_params(reader, top.get("params"), grouped)
     dimensions = _read_search(reader, top.get("search"), grouped)
+    # What is wrong with a parameter does not make its name unknown.
+    parts = [each for each in (top.get("search"), top.get("params")) if isinstance(each, Mapping)]
+    names = tuple(dict.fromkeys(name for part in parts for name in part))
+    derived = _read_derived(reader, params, dimensions, names)
     for name in grouped:
-        if (name in params or name in dimensions) and not {"lr"} & {*params, *dimensions}:
+        known = {*params, *dimensions, *derived}
+        if (name in params or name in dimensions) and "lr" not in known:
             place: Path = ("search" if name in dimensions else "params", name)
             reader.fault(place, f"a {name} needs a parameter lr, which it multiplies")
     for name in dimensions:
         if name in params:
             reader.notes.append(f"{name} is both fixed and searched: the search wins")
-    _check_names(reader, params, dimensions)
+    _check_names(reader, {**params, **derived}, dimensions)
     text = top[kind]
     if kind == "command":
         # A block of YAML ends with a new line or without one.
         text = text.strip() if isinstance(text, str) else text
-        # What is wrong with a parameter does not make its name unknown.
-        given = [
-            each for each in (top.get("search"), top.get("params")) if isinstance(each, Mapping)
-        ]
-        _check_command(reader, text, tuple(name for part in given for name in part), dimensions)
+        _check_command(reader, text, names, dimensions, derived)
     elif reader.is_class_path(("loop",), text):
         reader.imports.append(text)
     metric, goal, at = _read_objective(reader, top.get("objective"))
     timeout = _read_timeout(reader, top.get("timeout"))
     patterns = _read_patterns(reader, top.get("metrics"), kind, metric)
+    verify = True
+    if "verify" in top:
+        verify = reader.value(("verify",), Parameter("bool"), top["verify"])
     space = Space(tuple(dimensions.items()))
-    return Own(kind, str(text), goal, timeout, patterns), params, metric, at, space
+    own = Own(kind, str(text), goal, timeout, metrics=patterns, verify=verify, derived=derived)
+    return own, params, metric, at, space
 
 
 def _check_command(
-    reader: Reader, text: Any, given: Sequence[str], dimensions: Mapping[str, Dimension]
+    reader: Reader,
+    text: Any,
+    given: Sequence[str],
+    dimensions: Mapping[str, Dimension],
+    derived: Mapping[str, Arithmetic],
 ) -> None:
     path: Path = ("command",)
     if not isinstance(text, str) or not text.strip():
@@ -105,8 +118,17 @@ def _check_command(
         if name not in known:
             hint = suggest(name, known) if _NAME.fullmatch(name) else _BRACES
             reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
+    seeds = reader.document.data.get("seeds")
+    if "seed" not in names and type(seeds) is int and seeds > 1:
+        reader.notes.append(
+            f"seeds is {seeds}, and {{seed}} does not stand in the command: it must read "
+            "LRSEARCH_SEED, or all of them train the same"
+        )
+    told = {*names}
+    for name in reversed([*derived]):
+        told |= {*derived[name].names} if name in told else set()
     for name in dimensions:
-        if name not in names:
+        if name not in told:
             variable = f"LRSEARCH_{name.upper()}"
             reader.notes.append(
                 f"{name} is searched and does not stand in the command: it must read {variable}, "
@@ -138,6 +160,112 @@ def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
         elif _check_name(reader, path, name):
             found[name] = _read_value(reader, path, name, value)
     return found
+
+
+def _read_derived(
+    reader: Reader,
+    params: dict[str, Any],
+    dimensions: Mapping[str, Dimension],
+    known: Sequence[str],
+) -> dict[str, Arithmetic]:
+    """What of the fixed parameters is arithmetic on others, taken out of them; each behind those
+    that it follows from."""
+    found: dict[str, Arithmetic] = {}
+    for name, value in params.items() if reader.arithmetic else ():
+        path: Path = ("params", name)
+        if _is_unquoted(value, known):
+            quoted = f'{name}: "{{{next(iter(value))}}}"'
+            reader.notes.append(
+                f"params.{name} is a mapping; for a parameter's value write {quoted}"
+            )
+        elif isinstance(value, Mapping | list):
+            held = [each for each in known if f"{{{each}}}" in str(value)]
+            if held:
+                reader.notes.append(
+                    f"params.{name} holds '{{{held[0]}}}', which is text there: only a whole "
+                    "parameter follows from others"
+                )
+        if not isinstance(value, str):
+            continue
+        try:
+            formula = read_arithmetic(value, known)
+        except NotArithmetic as error:
+            reader.fault(path, str(error), error.hint)
+            continue
+        if formula is not None and name in dimensions:
+            hint = f"take it out of params, or out of search; it is '{formula}' there"
+            reader.fault(path, f"'{name}' is searched, and follows from other parameters", hint)
+        elif formula is not None:
+            found[name] = replace(formula, real=type(_widen(name, 1)) is float)
+        elif placed := placed_names(value):
+            close = nearest(placed[0], known)
+            if close is not None:
+                meant = "" if close == placed[0] else f"; did you mean '{{{close}}}'?"
+                reader.notes.append(
+                    f"params.{name} is no arithmetic on parameters, but text, '{{{placed[0]}}}' in "
+                    f"it, too{meant}"
+                )
+    try:
+        order = [*TopologicalSorter({name: found[name].names for name in found}).static_order()]
+    except CycleError as error:
+        cycle = [str(name) for name in reversed(error.args[1])]
+        reader.fault(("params", cycle[0]), f"it follows from itself: {' from '.join(cycle)}")
+        return {}
+    derived = {name: found[name] for name in order if name in found}
+    for name in derived:
+        del params[name]
+    if not reader.faults:
+        _check_values(reader, params, Space(tuple(dimensions.items())), derived)
+    return derived
+
+
+def _is_unquoted(value: Any, known: Sequence[str]) -> bool:
+    """Whether YAML took `{name}` of a parameter for a mapping."""
+    return isinstance(value, Mapping) and list(value.values()) == [None] and {*value} <= {*known}
+
+
+def _check_values(
+    reader: Reader, params: Mapping[str, Any], space: Space, derived: Mapping[str, Arithmetic]
+) -> None:
+    """Compute what is derived where the space can be expected to have no value for it: at every
+    corner, then over the grid."""
+    names = {name for formula in derived.values() for name in formula.names}
+    searched = Space(tuple(each for each in space.dimensions if each[0] in names))
+    faulty: set[str] = set()
+    for point in itertools.chain(*(_sample(searched, ends) for ends in (True, False))):
+        values = {**params, **point}
+        for name, formula in derived.items():
+            try:
+                values[name] = formula.compute(values)
+            except ArithmeticError as error:
+                values[name] = None
+                if name not in faulty and not faulty.intersection(formula.names):
+                    at = [f"{each}={show(values[each])}" for each in formula.names if each in point]
+                    where = f" at {', '.join(at)}" if at else ""
+                    message = f"{formula} has no value{where}: {error}"
+                    reader.fault(("params", name), message)
+                faulty.add(name)
+
+
+def _sample(space: Space, ends: bool) -> Iterator[dict[str, Any]]:
+    """Points of all its ends and options, or of its grid, up to `MAX_SAMPLE` of them."""
+    axes = []
+    for _, part in space.dimensions:
+        if isinstance(part, Choice):
+            axes.append([float(index) for index in range(len(part.options))])
+        else:
+            axes.append([part.low, part.high, *(() if ends else part.grid())])
+    for raw in itertools.islice(itertools.product(*axes), MAX_SAMPLE):
+        numbers = dict(zip((name for name, _ in space.dimensions), raw, strict=True))
+
+        def choose(name: str, _: Dimension, numbers: dict[str, float] = numbers) -> float:
+            return numbers.get(name, 0.0)
+
+        yield build(space, choose)
+
+
+MAX_SAMPLE = 2000
+"""Points at which a derived parameter is computed to see that it has a value."""
 
 
 def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Space) -> None:

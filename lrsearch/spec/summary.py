@@ -124,6 +124,9 @@ def describe(spec: Spec) -> str:
         sentences.append("It searches " + "; ".join(searched))
     else:
         sentences.append("It searches nothing: grid trains its one point")
+    if spec.own is not None and spec.own.derived:
+        follows = "; ".join(f"{name} = {each}" for name, each in spec.own.derived.items())
+        sentences.append(f"From other parameters follow {follows}")
     missing = without_points(spec.space)
     if not missing:
         count = grid_size(spec.space)
@@ -146,6 +149,11 @@ def describe(spec: Spec) -> str:
             f"Points are compared by the {spec.metric} that it reports, {spec.at} of the training: "
             f"{good} is good"
         )
+        if spec.own.verify:
+            sentences.append(
+                "The best is trained once more at the end, where that is cheap, to see whether the "
+                "training repeats itself"
+            )
         return ". ".join(sentences) + "."
     steps = count_steps(spec)
     sentences.append(steps[0].upper() + steps[1:])

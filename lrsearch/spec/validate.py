@@ -52,6 +52,7 @@ TOP_LEVEL = (
     "params",
     "metrics",
     "timeout",
+    "verify",
     "objective",
     "search",
     "random",
@@ -60,6 +61,11 @@ TOP_LEVEL = (
     "seed",
     "max_failures",
 )
+_GOES_ELSEWHERE = {
+    "metrics": "metrics of your own stand under train",
+    "verify": "lrsearch export --verify trains the best again",
+}
+"""What a key of a command or a loop is for built-in trainings."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _COUNT = Parameter("int", low=1, high=100_000)
@@ -79,6 +85,8 @@ _PLAIN: dict[str, Parameter] = {
     "seed": Parameter("int", 0, low=0, high=2**31 - 1),
     "max_failures": Parameter("int", 10, low=0),
 }
+FIRST_SEED = 1
+"""Of a command or a loop, where the spec says nothing."""
 _LISTS = ("ints", "durations", "points")
 """Kinds whose values are lists themselves."""
 _MISSING: Any = object()
@@ -94,9 +102,11 @@ _TORCH_LOSSES = {"cross_entropy": "CrossEntropyLoss", "huber": "HuberLoss"}
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
-def validate(document: Document, folder: FilePath, text: str) -> Spec:
-    """The spec a document describes. Raises SpecError with all its faults."""
+def validate(document: Document, folder: FilePath, text: str, *, arithmetic: bool = True) -> Spec:
+    """The spec a document describes; without `arithmetic` all text of its parameters is text.
+    Raises SpecError with all its faults."""
     reader = _Reader(document, folder)
+    reader.arithmetic = arithmetic
     spec = reader.spec(text)
     if reader.faults or spec is None:
         raise SpecError(reader.faults)
@@ -125,6 +135,7 @@ class _Reader:
         self.notes: list[str] = []
         self.imports: list[str] = []
         self.fixed = "train, model or data"
+        self.arithmetic = True
 
     def fault(self, path: Path, message: str, hint: str = "") -> None:
         self.faults.append(self.document.fault(path, message, hint))
@@ -143,7 +154,7 @@ class _Reader:
             return self.own(top, text)
         for key in ONLY_OWN:
             if key in top:
-                hint = "metrics of your own stand under train" if key == "metrics" else ""
+                hint = _GOES_ELSEWHERE.get(key, "")
                 message = f"'{key}' goes with {' or '.join(KINDS)}, which is missing"
                 self.fault((key,), message, hint)
         search = top.get("search")
@@ -199,6 +210,8 @@ class _Reader:
             key: self.value((key,), parameter, top[key]) if key in top else parameter.default
             for key, parameter in _PLAIN.items()
         }
+        if parts.get("own") is not None:
+            self.own_seed(top, plain)
         if self.faults:
             return None
         return Spec(
@@ -214,6 +227,16 @@ class _Reader:
             text=text,
             document=top,
         )
+
+    def own_seed(self, top: Mapping[str, Any], plain: dict[str, Any]) -> None:
+        """The first seed of an own training, which counts them from 1: scripts take 0 for none."""
+        if "seed" not in top:
+            plain["seed"] = FIRST_SEED
+        elif plain["seed"] == 0:
+            self.notes.append(
+                "seed 0 is no seed to scripts that ask 'if seed:': leave it out, and seeds count "
+                f"from {FIRST_SEED}"
+            )
 
     # parts
 

@@ -59,6 +59,34 @@ def settle(facts: Facts, history: History) -> Facts:
     return replace(facts, source_hashes={**facts.source_hashes, **dict.fromkeys(void, "")})
 
 
+def go_on(spec: Spec, history: History) -> Spec:
+    """The spec as its run began. To versions whose sessions do not tell a seed, all text of a
+    parameter was text, and where the spec was silent commands and loops counted seeds from 0."""
+    if spec.own is None:
+        return spec
+    silent = "seed" not in spec.document
+    for session in history.sessions:
+        begun = session["spec"]
+        document = begun["document"]
+        if spec.own.kind not in document:
+            continue
+        if silent and "seed" not in document:
+            spec, silent = replace(spec, seed=begun.get("seed", 0)), False
+        if "seed" not in begun:
+            spec = _as_text(spec, document.get("params") or {})
+    return spec
+
+
+def _as_text(spec: Spec, params: Mapping[str, Any]) -> Spec:
+    """The spec with what these parameters have as the same text taken for that."""
+    assert spec.own is not None
+    derived = dict(spec.own.derived)
+    texts = {name: each.text for name, each in derived.items() if params.get(name) == each.text}
+    for name in texts:
+        del derived[name]
+    return replace(spec, train={**spec.train, **texts}, own=replace(spec.own, derived=derived))
+
+
 @dataclass(eq=False)
 class Entry:
     """A point of the run: its config and its trials.

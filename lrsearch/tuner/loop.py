@@ -14,7 +14,7 @@ from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.search import count_trials
 from lrsearch.spec.export import export_name, export_spec
-from lrsearch.spec.model import Spec, flatten, settle_data
+from lrsearch.spec.model import Spec, derive, flatten, settle_data
 from lrsearch.store import Run
 from lrsearch.trial import (
     Cohort,
@@ -31,9 +31,10 @@ from lrsearch.trial import (
     Trial,
     Workplace,
 )
-from lrsearch.tuner.ledger import Entry, Ledger, content_of, retrying, settle
+from lrsearch.tuner.ledger import Entry, Ledger, content_of, go_on, retrying, settle
 from lrsearch.tuner.plans import ALONE, Plans, by_structure, divide, split, structure, structure_key
 from lrsearch.tuner.proposer import Generation, Proposer
+from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.startup import Starts
 
 RUN_COHORT = "lrsearch.train.cohort:run_cohort"
@@ -151,7 +152,16 @@ def tune(
     if spec.own is not None:
         engine = "solo"  # Each of its trials is a process of its own.
     facts = settle(facts, run.history)
-    spec = settle_data(spec, facts.settled)
+    given = settle_data(spec, facts.settled)
+    spec = go_on(given, run.history)
+    if spec.seed != given.seed:
+        watcher.note(
+            f"this run began with seed {spec.seed} and goes on with it; a new one, such as by "
+            f"--fresh, begins with {given.seed}"
+        )
+    if spec.own is not None and given.own is not None:
+        for name in sorted(given.own.derived.keys() - spec.own.derived.keys()):
+            watcher.note(f"params.{name} was text when this run began, and is text here still")
     plans = Plans(run, facts.device, engine, lanes)
     search = _Search(spec, strategy, run, executor, facts, workplace, watcher, plans, retry_failed)
     search.deadline = None if time_limit is None else begun + time_limit
@@ -225,6 +235,7 @@ class _Search:
                 "source": self.spec.source,
                 "folder": str(self.spec.folder),
                 "command": list(command),
+                "seed": self.spec.seed,
             },
             self.name,
             asdict(self.facts),
@@ -249,6 +260,7 @@ class _Search:
                 self._listen()
             elif not self._may_propose():  # all that was left may have been skipped
                 break
+        self._repeat_best()
         weights = self.spec.own is None
         if weights and self.best is not None and not self.weights & set(self.best[1].trials):
             self.watcher.note(
@@ -438,7 +450,7 @@ class _Search:
             self.jobs[self.executor.submit(PROBE, task)] = _Job(task)
 
     def _send_cohort(self, cohort: Cohort, *, clean: bool = False) -> None:
-        trials = tuple(trial for trial in cohort.trials if not self._skip_too_large(trial))
+        trials = tuple(trial for trial in cohort.trials if not self._skip(trial))
         if trials:
             # A point of several trials can win by its mean with one of them below the best.
             bar = self.best[0] if self.best and self.spec.trials_per_point == 1 else None
@@ -612,6 +624,26 @@ class _Search:
             again += self._cohorts(list(job.left.values()), plan)
         self.queue.extendleft(reversed(again))
 
+    def _repeat_best(self) -> None:
+        """Train a trial of the best point once more, where that tells something and is cheap. It
+        has a number of its own, since files may be named by it."""
+        if self.best is None or self.spec.own is None or not self.spec.own.verify:
+            return
+        trial = self.ledger.trials[self.ledger.latest(self.best[1])[0]]
+        if is_due(self.run.history, trial):
+            again = replace(trial, number=self.run.repeating(trial.number))
+            self.watcher.planned(self.total + 1)
+            repeat(
+                self._cohort([again], Plan()),
+                trial.number,
+                function=RUN_OWN,
+                executor=self.executor,
+                run=self.run,
+                watcher=self.watcher,
+                objective=self.objective,
+                params=self._params(trial.number),
+            )
+
     # memory
 
     def _remember_memory(self, trial: Trial) -> None:
@@ -629,6 +661,18 @@ class _Search:
             return False
         key, batch = self._memory(trial)
         return batch >= self.too_large.get(key, batch + 1)
+
+    def _skip(self, trial: Trial) -> bool:
+        return self._skip_undefined(trial) or self._skip_too_large(trial)
+
+    def _skip_undefined(self, trial: Trial) -> bool:
+        """Whether a parameter that follows from others has no value there: the trial has failed."""
+        own = self.spec.own
+        reason = derive(own, dict(trial.config["params"])) if own is not None else ""
+        if reason:
+            result = Result(Outcome.FAILED, steps=0, epochs=0.0, seconds=0.0, reason=reason)
+            self._conclude(trial, result, {})
+        return bool(reason)
 
     def _skip_too_large(self, trial: Trial) -> bool:
         if not self._is_too_large(trial):

@@ -72,10 +72,12 @@ def verify(
     objective: Objective,
     own: Own | None = None,
     run: str = "",
+    first: int = 1,
 ) -> Verification:
     """Train a point's trials, and as many further seeds as a spread needs, by the solo engine.
 
-    `own` is the spec's, `run` the run's name, which an own training is told.
+    `own` is the spec's, `run` the run's name, which an own training is told, and its number from
+    `first` on: files that trials of the run are named by should stay.
     Raises what a cohort raises for data or code that are not what the run began with.
     """
     wanted = {(trial.seed, trial.fold): trial for trial in trials}
@@ -84,7 +86,7 @@ def verify(
     while len({seed for seed, _ in wanted}) < SEEDS:
         seed += 1
         wanted |= {(seed, fold): replace(each, seed=seed) for fold, each in folds.items()}
-    numbered = [replace(each, number=at) for at, each in enumerate(wanted.values(), 1)]
+    numbered = [replace(each, number=at) for at, each in enumerate(wanted.values(), first)]
     handles = {
         executor.submit(
             RUN_COHORT if own is None else RUN_OWN,
@@ -113,7 +115,7 @@ def verify(
                 if isinstance(event.error, LrsearchError):
                     raise event.error
                 raise RuntimeError(f"a worker raised {event.message}\n{event.traceback}")
-    alone = {key: found.get(at) for at, key in enumerate(wanted, 1)}
+    alone = {key: found.get(at) for at, key in enumerate(wanted, first)}
     ended = {(each.seed, each.fold): results.get(each.number) for each in trials}
     measured = {
         key: result.value(objective) if result is not None else None

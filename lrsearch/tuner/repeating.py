@@ -1,0 +1,72 @@
+"""A user's own training once more: does the same trial come to the same result?"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from lrsearch.errors import LrsearchError
+from lrsearch.executors.port import Died, Executor, Finished, Raised
+from lrsearch.store import History, Run
+from lrsearch.trial import Cohort, Ended, Measured, Objective, Outcome, Result, Started, Trial
+
+if TYPE_CHECKING:  # Its module imports this one.
+    from lrsearch.tuner.loop import Watcher
+
+CHEAP = 0.1
+"""Share of the seconds trained in a run that one trial more may take."""
+
+
+def is_due(history: History, trial: Trial) -> bool:
+    """Whether a completed trial is to be trained again: it has not been, and that is cheap."""
+    spent = math.fsum(each.seconds for each in history.results.values())
+    return (
+        trial.number not in history.repeated
+        and history.results[trial.number].seconds < CHEAP * spent
+    )
+
+
+def repeat(
+    cohort: Cohort,
+    of: int,
+    *,
+    function: str,
+    executor: Executor,
+    run: Run,
+    watcher: Watcher,
+    objective: Objective,
+    params: dict[str, object],
+) -> None:
+    """Train the one trial of `cohort` by the job `function` and journal it as a repetition of the
+    trial numbered `of`. Where it cannot be trained, files having changed meanwhile, say, that is
+    a note: the search is over, and loses nothing by it."""
+    (trial,) = cohort.trials
+    watcher.note(f"trial {trial.number} is trial {of} again: does the training repeat itself?")
+    length = max(1, run.history.results[of].steps)
+
+    def end(result: Result, curve: dict[str, list[float]]) -> None:
+        run.repeated(of, result, curve)
+        value, seconds = result.value(objective), result.seconds
+        watcher.ended(trial.number, params, result.outcome, value, seconds, result.reason)
+
+    executor.submit(function, cohort)
+    over = False
+    while not over:
+        for _, event in executor.events():
+            if isinstance(event, Started):
+                watcher.started(trial.number, params)
+            elif isinstance(event, Measured):
+                step, metrics = event.measurement.step, event.measurement.metrics
+                share = min(1.0, step / length)
+                watcher.measured(trial.number, share, metrics.get(objective.metric))
+            elif isinstance(event, Ended):
+                end(event.result, dict(event.curve))
+            elif isinstance(event, Raised):
+                if not isinstance(event.error, LrsearchError):
+                    raise RuntimeError(f"a worker raised {event.message}\n{event.traceback}")
+                watcher.note(f"it was not trained again: {event.error}")
+            elif isinstance(event, Died) and of not in run.history.repeated:
+                reason = f"the worker process was lost: {event.reason}"
+                lost = Result(Outcome.FAILED, 0, 0.0, 0.0, reason=reason, traceback=event.output)
+                end(lost, {})
+            over = over or isinstance(event, Finished | Raised | Died)

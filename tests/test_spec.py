@@ -1074,7 +1074,7 @@ def test_a_spec_is_read_back_in_words():
     text = BASE + "  schedule: [constant, {name: cosine, final: {min: 0, max: 1, points: 2}}]\n"
     assert describe(read(text + "seeds: 2\n")) == (
         "Run 'digits' trains mlp on digits, budget 5ep a trial. "
-        "It searches batch_size (32, 64); label_smoothing (0 to 0.2, 3 points); "
+        "It searches batch_size (32, 64); label_smoothing (0 to 0.2, linear, 3 points); "
         "schedule (constant, cosine (with its final)). "
         "The grid has 18 points. A point is 2 trials (2 seeds). "
         "A trial takes 112 to 225 steps. "

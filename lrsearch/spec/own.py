@@ -25,7 +25,7 @@ ONLY_OWN = ("params", "timeout")
 BUILT_IN = ("data", "model", "train")
 
 _RATES = ("lr", "weight_decay")
-"""Numbers by these names are real ones, searched on a log scale unless told otherwise."""
+"""Numbers by these names are real ones, whole or not."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = (*GIVEN, "params", "metrics", "runs")
@@ -207,9 +207,9 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
             values = [_read_value(reader, (*path, at), name, v) for at, v in enumerate(value)]
             dimension = reader.dimension(path, Parameter("any"), values)
         else:
-            scale = "log" if name in _RATES else "linear"
             kind = "float" if name in _RATES else "any"
-            dimension = reader.dimension(path, Parameter(kind, scale=scale), value)
+            parameter = Parameter(kind, scale=catalogue.usual_scale(name))
+            dimension = reader.dimension(path, parameter, value)
             if isinstance(dimension, Int):
                 _note_whole(reader, name, dimension)
         if dimension is not None:

@@ -40,7 +40,7 @@ from lrsearch.spec.model import (
 )
 from lrsearch.spec.own import BUILT_IN, KINDS, ONLY_OWN, is_own, read_own
 from lrsearch.spec.unusual import unusual_rates
-from lrsearch.spec.values import check_duration, check_value, show
+from lrsearch.spec.values import check_duration, check_value, show, write
 
 TOP_LEVEL = (
     "name",
@@ -87,6 +87,8 @@ IMPORTABLE = ("model", "schedule", "optimizer", "transform")
 """Mappings that may name code by its class path."""
 ARGUED = (*IMPORTABLE, "loss", "step")
 """Whose `init_args` may be searched."""
+WIDE = 100
+"""The ratio of a range's ends from which on a linear scale is worth a note."""
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
@@ -638,9 +640,9 @@ class _Reader:
             self.fault((*path, "init_args"), f"{show(arguments)} is no mapping of arguments")
             arguments = {}
         given: dict[str, Any] = {}
-        anything = Parameter("any")
         for key, value in arguments.items():
             inner = (*path, "init_args", key)
+            anything = Parameter("any", scale=catalogue.usual_scale(key))
             if dimensions is not None and is_range(value):
                 dimension = self.dimension(inner, anything, value)
                 if dimension is not None:
@@ -778,7 +780,7 @@ class _Reader:
             elif head in ("loss", "step"):
                 found = fixed.get(head)
                 if isinstance(found, Mapping) and rest.startswith("init_args."):
-                    return Parameter("any")
+                    return Parameter("any", scale=catalogue.usual_scale(rest))
                 hint = f"name it under train: {head}: {{class_path: ...}}"
                 if isinstance(found, Mapping):
                     hint = f"write {head}.init_args.{rest}"
@@ -787,7 +789,7 @@ class _Reader:
             elif head in catalogue.GROUPS:
                 imported = "class_path" in fixed.get(head, {})
                 if imported and rest.startswith("init_args."):
-                    return Parameter("any")
+                    return Parameter("any", scale=catalogue.usual_scale(rest))
                 name_of = fixed.get(head, {}).get("name")
                 if name_of is None:
                     if imported:
@@ -891,7 +893,7 @@ class _Reader:
         if kind == "any":
             whole = type(raw["min"]) is int and type(raw["max"]) is int
             kind = "int" if whole else "float"
-            parameter = Parameter(kind)
+            parameter = Parameter(kind, scale=parameter.scale)
         unit = ""
         ends: list[Any] = []
         for end in ("min", "max"):
@@ -918,6 +920,13 @@ class _Reader:
                 f"between its ends not all are allowed: list the values; {parameter.allowed()}",
             )
             return None
+        if log and low <= 0 and parameter.low is None and "scale" not in raw:
+            # Of a name alone nobody knows that 0 is out of place.
+            self.notes.append(
+                f"{path[-1]} is searched on a linear scale, since a log scale has no "
+                f"{raw['min']}: for one start above 0"
+            )
+            log = False
         if log and low <= 0:
             self.fault(
                 (*path, "min"),
@@ -927,6 +936,12 @@ class _Reader:
             return None
         if len(self.faults) > before:
             return None
+        if not log and "scale" not in raw and low > 0 and high / low >= WIDE:
+            line = write({**raw, "scale": "log"})
+            self.notes.append(
+                f"{path[-1]} is searched on a linear scale, of which nine tenths lie above "
+                f"{write(raw['max'])} / 10: for even parts write {path[-1]}: {line}"
+            )
         if kind == "int":
             return Int(low, high, log, points)
         return Float(low, high, log, points, unit)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from lrsearch import duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest, suggest
+from lrsearch.spec.document import plain_scalar
 
 MAX_WHOLE = 2**53
 """Up to here every whole number is a float too."""
@@ -24,6 +26,24 @@ def show(value: object) -> str:
         return "true" if value else "false"
     text = f"'{value}'" if isinstance(value, str) else str(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def write(value: object) -> str:
+    """A value as YAML in one line, which reads as that value again: {min: 1e-4, max: 0.1}."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{write(key)}: {write(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(write, value)) + "]"
+    if isinstance(value, str):
+        plain = _PLAIN.fullmatch(value) and plain_scalar(value) == value
+        return value if plain else "'" + value.replace("'", "''") + "'"
+    if isinstance(value, float):
+        text = repr(value) if math.isfinite(value) else show(value)
+        return re.sub(r"e([-+])0+(?=\d)", r"e\1", text).replace("e+", "e")
+    return show(value)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./~$-]([A-Za-z0-9_./~$()*+%= -]*[A-Za-z0-9_./~$()*+%=-])?")
 
 
 def check_value(parameter: Parameter, value: Any) -> Any:

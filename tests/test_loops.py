@@ -1080,7 +1080,7 @@ def test_a_name_says_the_scale(tmp_path: Path, name: str) -> None:
     words = f"{name} (0.001 to 0.1, {'log' if log else 'linear'}, 3 points)"
     assert words in describe(spec)
     noted = [note for note in spec.notes if "linear scale" in note]
-    line = f"{name}: {{min: 0.001, max: 0.1, points: 3, scale: log}}"
+    line = f"{name}: {{min: 1e-3, max: 0.1, points: 3, scale: log}}"
     assert [line in note for note in noted] == ([] if log else [True])
     part = {"class_path": "torch.nn.Linear", "init_args": {name: ends}}
     for search in (

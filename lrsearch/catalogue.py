@@ -7,6 +7,7 @@ test holds it equal to the registries of `train` and `data`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -1121,6 +1122,17 @@ def default_loss(task: str) -> str | None:
     if task == "own":
         return None
     return next(name for name, (tasks, _) in LOSSES.items() if task in tasks)
+
+
+_LOG_NAMES = re.compile(r"(lr|learning_?rate|weight_?decay|(^|_)(wd|eps))$|batch_?size")
+
+
+def usual_scale(name: str) -> str:
+    """The scale of a range of a number that is known by its name alone, as in a training of the
+    user's: log for rates (max_lr, learningRate), weight decays (wd), eps and batch sizes. Nothing
+    else counts: num_steps ends in eps, and is none."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.rpartition(".")[2])
+    return "log" if _LOG_NAMES.search(words.lower()) else "linear"
 
 
 def split_sizes(

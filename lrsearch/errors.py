@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class LrsearchError(Exception):
@@ -77,7 +77,13 @@ class SpecError(LrsearchError):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(sorted(faults, key=lambda fault: fault.line))
-        super().__init__("\n".join(str(fault) for fault in self.faults))
+        # What one line mends is told with the last of the faults that it mends.
+        following = [*self.faults[1:], None]
+        shown = (
+            replace(fault, hint="") if after is not None and after.hint == fault.hint else fault
+            for fault, after in zip(self.faults, following, strict=True)
+        )
+        super().__init__("\n".join(map(str, shown)))
 
     def __reduce__(self) -> tuple[object, ...]:
         return (SpecError, (self.faults,))

@@ -20,10 +20,15 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
-from lrsearch.errors import ModelError
+from lrsearch.errors import ModelError, SpecError
+from lrsearch.space import Choice, draw, grid, parameters
+from lrsearch.spec import read_spec
+from lrsearch.spec.summary import describe
 from lrsearch.store import read
 from lrsearch.train import commands
 from lrsearch.trial import (
@@ -1039,3 +1044,123 @@ def test_the_readme_s_examples_train(name: str, allow: list[str], tmp_path: Path
     one = ["--set", "search.lr=[0.1]", "--set", "search.batch_size=[32]"]
     said = lrsearch("grid", ROOT / path, *allow, *one, "--runs", tmp_path)
     assert said.code == 0 and "trials  1 completed" in said.out, said
+
+
+# the scale of a range that says none
+
+LOG = (
+    "lr", "learning_rate", "max_lr", "encoder_lr", "base_learning_rate", "learningRate", "maxLR",
+    "LR", "wd", "head_wd", "weight_decay", "text_weight_decay", "weightDecay", "eps", "adam_eps",
+    "batch_size", "per_device_train_batch_size", "batch_size_per_gpu", "batchSize",
+)  # fmt: skip
+LINEAR = (
+    "num_steps", "reps", "warmup_steps", "fwd", "crowd", "lr_decay", "momentum", "dropout",
+    "batch", "epsilon_greedy", "weight", "decay",
+)  # fmt: skip
+
+
+def owning(search: dict[str, Any], **more: Any) -> str:
+    whole = {"loop": "t.train", "objective": "loss", "search": search, **more}
+    return yaml.safe_dump(whole, sort_keys=False)
+
+
+def read_own(folder: Path, text: str) -> Any:
+    (folder / "own.yaml").write_text(text)
+    return read_spec(folder / "own.yaml")
+
+
+@pytest.mark.parametrize("name", [*LOG, *LINEAR])
+def test_a_name_says_the_scale(tmp_path: Path, name: str) -> None:
+    """Of parameters of a loop, and of arguments of one's own code, alone or within an option."""
+    log = name in LOG
+    ends = {"min": 0.001, "max": 0.1, "points": 3}
+    spec = read_own(tmp_path, owning({name: ends}))
+    middle = pytest.approx(0.01 if log else 0.0505)
+    assert spec.space.dimensions[0][1].grid() == [0.001, middle, 0.1]
+    words = f"{name} (0.001 to 0.1, {'log' if log else 'linear'}, 3 points)"
+    assert words in describe(spec)
+    noted = [note for note in spec.notes if "linear scale" in note]
+    line = f"{name}: {{min: 1e-3, max: 0.1, points: 3, scale: log}}"
+    assert [line in note for note in noted] == ([] if log else [True])
+    part = {"class_path": "torch.nn.Linear", "init_args": {name: ends}}
+    for search in (
+        {"model": [part, "mlp"]},
+        {f"model.init_args.{name}": ends},
+        {"model": {"init_args": {name: ends}}},
+    ):
+        whole = {
+            "data": "digits",
+            "model": {"class_path": "torch.nn.Linear"},
+            "train": {"budget": "1ep", "lr": 1.0},
+            "search": search,
+        }
+        spec = read_own(tmp_path, yaml.safe_dump(whole))
+        (found,) = [part for _, part in parameters(spec.space) if not isinstance(part, Choice)]
+        assert found.log == log, search
+    # What is said stands.
+    spec = read_own(tmp_path, owning({name: {**ends, "scale": "linear"}}))
+    assert not spec.space.dimensions[0][1].log and not spec.notes
+
+
+def test_a_log_scale_that_cannot_be_is_a_linear_one_and_said(tmp_path: Path) -> None:
+    for name, low in itertools.product(("lr", "wd", "weight_decay", "max_lr"), (0.0, -1.0)):
+        spec = read_own(tmp_path, owning({name: {"min": low, "max": 0.1}}))
+        assert not spec.space.dimensions[0][1].log
+        (note,) = spec.notes
+        assert note.startswith(f"{name} is searched on a linear scale, since")
+        with pytest.raises(SpecError, match="no place on a log scale"):
+            read_own(tmp_path, owning({name: {"min": low, "max": 0.1, "scale": "log"}}))
+
+
+def test_whole_numbers_on_a_log_scale(tmp_path: Path) -> None:
+    spec = read_own(tmp_path, owning({"batch_size": {"min": 8, "max": 512, "points": 7}}))
+    points = [point["batch_size"] for level in grid(spec.space) for point in level]
+    assert sorted(points) == [8, 16, 32, 64, 128, 256, 512]
+    drawn = [draw(spec.space, {"batch_size": share})["batch_size"] for share in (0.0, 0.5, 0.999)]
+    assert all(type(size) is int for size in drawn)
+    assert drawn[0] == 8 and 55 < drawn[1] < 75 and 500 < drawn[2] <= 512
+
+
+@given(
+    low=st.floats(1e-6, 10), ratio=st.floats(1, 1e6), name=st.sampled_from(["width", "lr", "eps"])
+)
+def test_a_wide_linear_range_is_noted_with_a_line_that_is_none(
+    low: float, ratio: float, name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    high = low * ratio
+    folder = tmp_path_factory.getbasetemp()
+    spec = read_own(folder, owning({name: {"min": low, "max": high}}))
+    assert len(spec.notes) == (name == "width" and high / low >= 100)
+    for note in spec.notes:
+        text = note.partition(": for even parts write ")[2]
+        again = read_own(folder, f"loop: t.train\nobjective: loss\nsearch:\n  {text}\n")
+        assert text.startswith("width: ") and not again.notes
+        (part,) = (part for _, part in again.space.dimensions)
+        assert (part.low, part.high, part.log) == (low, high, True)
+
+
+def test_a_run_of_before_goes_on(here: Path) -> None:
+    """Points are values: a scale that became another keeps what was measured."""
+    text = (here / "mine.yaml").read_text().replace("--lr {lr}", "--lr {max_lr}")
+    before = "max_lr: {min: 1e-2, max: 1.0, points: 3, scale: linear}"
+    text = text.replace("lr: {min: 1e-2, max: 1.0, points: 3}", before)
+    (here / "mine.yaml").write_text(text)
+    for strategy in ("grid", "random", "bayes"):
+        assert lrsearch(strategy, "mine.yaml", *TRAIN).code == 0
+    stored = read(here / "runs" / "mine")
+    old = {trial.key: trial.number for trial in stored.trials.values()}
+    (here / "mine.yaml").write_text(text.replace(", scale: linear", ""))
+    told = lrsearch("report", "mine.yaml", "--json")
+    assert len(json.loads(told.out)["trials"]) == len(old)
+    said = lrsearch("grid", "mine.yaml", *TRAIN)
+    assert said.code == 0, said
+    for strategy in ("random", "bayes"):
+        said = lrsearch(strategy, "mine.yaml", *TRAIN, "--set", f"{strategy}.trials=8")
+        assert said.code == 0, said
+    trials = read(here / "runs" / "mine").trials
+    assert {trial.key: trial.number for trial in trials.values()}.items() >= old.items()
+    assert len({trial.key for trial in trials.values()}) == len(trials)
+    # Of the grid the ends stand, its middle is new; what was drawn goes on behind what was.
+    new = [trial for trial in trials.values() if trial.number not in old.values()]
+    middle = [each for each in new if each.config["params"]["max_lr"] == 0.1]
+    assert len(middle) == 2 and len(new) <= 2 + 5 + 3

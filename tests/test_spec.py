@@ -211,7 +211,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
     [
         ("  lr: 0.1", "  lr: fast", 6, "train.lr", "'fast' is not a number"),
         ("  lr: 0.1", "  lr: true", 6, "train.lr", "true is not a number"),
-        ("  lr: 0.1", "  lr: '0.1'", 6, "train.lr", "'0.1' is not a number"),
+        ("  lr: 0.1", "  lr: '0.1'", 6, "train.lr", "write lr: 0.1"),
         ("  lr: 0.1", "  lr: .nan", 6, "train.lr", "nan is not finite"),
         ("  lr: 0.1", "  lr: .inf", 6, "train.lr", "inf is not finite"),
         ("  lr: 0.1", "  lr: 1e999", 6, "train.lr", "inf is not finite"),
@@ -241,7 +241,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
         ("final: 0.1", "fnal: 0.1", 7, "train.schedule.fnal", "did you mean 'final'?"),
         ("{name: sgd,", "{name: sdg,", 8, "train.optimizer.name", "did you mean 'sgd'?"),
         ("momentum: 0.9", "betas: 1", 8, "train.optimizer.betas", "sgd has no argument"),
-        ("momentum: 0.9", "lr: 1", 8, "train.optimizer.lr", "the learning rate is train.lr"),
+        ("momentum: 0.9", "lr: 1", 8, "train.optimizer.lr", "write lr: 1 under train"),
         ("momentum: 0.9", "momentum: 1", 8, "train.optimizer.momentum", "below 1"),
         ("budget: 5ep", "budget: 0ep", 5, "train.budget", "no training at all"),
         ("budget: 5ep", "budget: 5", 5, "train.budget", "such as 20ep"),
@@ -255,7 +255,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
         ("accuracy", "acuracy", 9, "objective.metric", "did you mean 'accuracy'?"),
         ("accuracy", "rmse", 9, "objective.metric", "'rmse' is no metric of classification"),
         ("accuracy", "{metric: f1, at: end}", 9, "objective.at", "one of last, best"),
-        ("batch_size:", "batchsize:", 11, "search.batchsize", "did you mean 'batch_size'?"),
+        ("batch_size:", "batchsize:", 11, "search.batchsize", "write batch_size: [32, 64]"),
         ("[32, 64]", "64", 11, "search.batch_size", "64 is one value"),
         ("[32, 64]", "[]", 11, "search.batch_size", "nothing to choose from"),
         ("[32, 64]", "[32, 32]", 11, "search.batch_size.1", "32 is listed twice"),
@@ -353,7 +353,11 @@ search:
         ("precision: {min: 1, max: 2}", "search.precision", "no range of these"),
         ("budget: {min: 1ep, max: 50ba}", "search.budget.max", "not in the unit of min (ep)"),
         ("schedule: [{name: step, gamma: {min: 2, max: 1}}]", None, "too large"),
-        ("lr: {min: 1, max: 2, scale: lin}", "search.lr.scale", "did you mean 'linear'?"),
+        (
+            "lr: {min: 1, max: 2, scale: lin}",
+            "search.lr",
+            "write lr: {min: 1, max: 2, scale: linear}",
+        ),
         ("lr: [1, 2], lr.x: [1]", "search.lr.x", "no arguments"),
         ("schedule: {final: [0.1]}, schedule.final: [0.2]", None, "no argument"),
         ("model: [{class_path: nodots}]", "search.model.0.class_path", "no dotted path"),
@@ -1077,7 +1081,7 @@ def test_a_spec_is_read_back_in_words():
     assert describe(read(text + "seeds: 2\n")) == (
         "Run 'digits' trains mlp on digits, budget 5ep a trial. "
         "Validation: a share of 0.2, 359 of 1,797 samples. "
-        "It searches batch_size (32, 64); label_smoothing (0 to 0.2, 3 points); "
+        "It searches batch_size (32, 64); label_smoothing (0 to 0.2, linear, 3 points); "
         "schedule (constant, cosine (with its final)). "
         "The grid has 18 points. A point is 2 trials (2 seeds). "
         "A trial takes 112 to 225 steps. "

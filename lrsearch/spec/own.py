@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
@@ -17,6 +18,8 @@ from lrsearch.space import Choice, Dimension, Int, Space, build
 from lrsearch.spec.arithmetic import Arithmetic, NotArithmetic, placed_names, read_arithmetic
 from lrsearch.spec.commandline import GIVEN, placeholders, split_words
 from lrsearch.spec.document import Path
+from lrsearch.spec.foreign import Line
+from lrsearch.spec.foreign_ranges import is_searched, read_foreign, rejoin
 from lrsearch.spec.model import SCHEDULING, Own, complete_group
 from lrsearch.spec.values import show
 
@@ -30,7 +33,7 @@ ONLY_OWN = ("params", "metrics", "timeout", "verify")
 BUILT_IN = ("data", "model", "train")
 
 _RATES = ("lr", "weight_decay")
-"""Numbers by these names are real ones, searched on a log scale unless told otherwise."""
+"""Numbers by these names are real ones, whole or not."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RESERVED = (*GIVEN, "params", "metrics", "runs")
@@ -92,6 +95,15 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
     return own, params, metric, at, space
 
 
+def read_foreign_own(reader: Reader, top: Mapping[str, Any]) -> None:
+    """The faults of a document that has a command or a loop by a word of another tool."""
+    _read_params(reader, top.get("params"), ())
+    _read_search(reader, top.get("search"), ())
+    if "objective" in top or not reader.is_promised("objective"):
+        _read_objective(reader, top.get("objective"))
+    _read_timeout(reader, top.get("timeout"))
+
+
 def _check_command(
     reader: Reader,
     text: Any,
@@ -100,9 +112,18 @@ def _check_command(
     derived: Mapping[str, Arithmetic],
 ) -> None:
     path: Path = ("command",)
+    if isinstance(text, list) and text and all(isinstance(word, str | int) for word in text):
+        words = [_join_words(str(word), given) for word in text]
+        line = Line(path, " ".join(word for word in words if word))
+        reader.fault(
+            path, f"{show(text)} is no command line, but a list", reader.lines(path, [line])
+        )
+        return
     if not isinstance(text, str) or not text.strip():
         hint = "write it as one text: python train.py --lr {lr}"
         reader.fault(path, f"{show(text)} is no command line", hint)
+        return
+    if _check_placeholders(reader, text, given):
         return
     if "\0" in text:
         reader.fault(path, "a command line holds no NUL character")
@@ -140,6 +161,53 @@ def _check_command(
             f"no shell runs the command: it is given '{shell[0]}' as a word like any other; "
             "for a shell write sh -c '...'"
         )
+
+
+_STYLES = (
+    r"\$\{\{ *(?:[\w]+\.)*(NAME) *\}\}", r"\$\{(?:[\w]+[.:])*(NAME)\}", r"\$(NAME)\b",
+    r"%\((NAME)\)[a-z]", r"<(NAME)>", r"%(NAME)%", r"@(NAME)@",
+    r"\{ *(?:[\w]+\.)+(NAME) *\}", r"\{ +(NAME) *\}|\{(NAME) +\}", r"\{(NAME)[:!][^{}]*\}",
+    r"\{\w+\[['\"]?(NAME)['\"]?\]\}",
+)  # fmt: skip
+"""How others write what is put in: a shell, Actions, Python, make, Hydra."""
+
+
+def _check_placeholders(reader: Reader, text: str, given: Sequence[str]) -> bool:
+    """Whether parameters stand in the command in a form of another tool; faults where they do."""
+    names = "|".join(map(re.escape, sorted((*given, *GIVEN), key=len, reverse=True)))
+    if not names:
+        return False
+    meant, found = text, []
+    for style in _STYLES:
+        pattern = re.compile(style.replace("NAME", names))
+        for match in list(pattern.finditer(meant)):
+            name = next(group for group in match.groups() if group)
+            # A variable that a script of its own sets is one of the shell's.
+            if match[0] == f"${name}" and re.search(rf"\b({name}=|for {name}|read .*{name})", text):
+                continue
+            if match[0] == f"${name}" and name in GIVEN and name not in given:
+                continue
+            found.append(match[0])
+            meant = meant.replace(match[0], f"{{{name}}}", 1)
+    if "${args}" in meant and "args" not in given:
+        found.append("${args}")
+        meant = meant.replace("${args}", " ".join(f"--{name} {{{name}}}" for name in given))
+    if not found:
+        return False
+    told = ", ".join(dict.fromkeys(found))
+    path: Path = ("command",)
+    hint = reader.lines(path, [Line(path, meant)])
+    reader.fault(path, f"no parameter is put in for {told}", hint)
+    return True
+
+
+def _join_words(word: str, given: Sequence[str]) -> str:
+    """A word of a command that is a list, those of W&B's sweeps included."""
+    if word == "${args}" or word.startswith("${args_"):
+        return " ".join(f"--{name} {{{name}}}" for name in given)
+    if word in ("${env}", "${interpreter}", "/usr/bin/env"):
+        return "python" if word == "${interpreter}" else ""
+    return "train.py" if word == "${program}" else shlex.quote(word) if " " in word else word
 
 
 def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, Any]:
@@ -316,8 +384,16 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
     if not isinstance(raw, Mapping):
         reader.fault(("search",), f"{show(raw)} is no mapping of searched parameters")
         return found
-    for name, value in raw.items():
+    for name, value in rejoin(raw).items():
         path: Path = ("search", name)
+        held = value if name in ("train", "params") and isinstance(value, Mapping) else {}
+        if held and all(is_searched(part) or read_foreign(part) for part in held.values()):
+            for key, part in value.items():
+                meant = read_foreign(part)
+                line = Line(("search", key), part if meant is None else meant)
+                hint = reader.lines((*path, key), [line])
+                reader.fault((*path, key), f"search has parameters alone, no '{name}'", hint)
+            continue
         if name in grouped:
             options = reader.options(path, name, value) if isinstance(value, list) else None
             if not isinstance(value, list):
@@ -334,9 +410,9 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
             values = [_read_value(reader, (*path, at), name, v) for at, v in enumerate(value)]
             dimension = reader.dimension(path, Parameter("any"), values)
         else:
-            scale = "log" if name in _RATES else "linear"
             kind = "float" if name in _RATES else "any"
-            dimension = reader.dimension(path, Parameter(kind, scale=scale), value)
+            parameter = Parameter(kind, scale=catalogue.usual_scale(name))
+            dimension = reader.dimension(path, parameter, value)
             if isinstance(dimension, Int):
                 _note_whole(reader, name, dimension)
         if dimension is not None:
@@ -383,7 +459,8 @@ def _read_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
     path: Path = ("objective",)
     example = "write {metric: loss, goal: min, at: last}, with a metric that it reports"
     if raw is None:
-        reader.fault(path if "objective" in reader.document.data else (), _MISSING, example)
+        if not reader.is_promised("objective"):
+            reader.fault(path if "objective" in reader.document.data else (), _MISSING, example)
         return "", "min", "last"
     raw = {"metric": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, Mapping):
@@ -391,6 +468,8 @@ def _read_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
         return "", "min", "last"
     reader.unknown(path, raw, ("metric", "goal", "at"))
     metric = raw.get("metric")
+    if metric is None and reader.is_promised("objective"):
+        return "", "min", "last"
     if not isinstance(metric, str) or not metric.strip() or metric == "step":
         told = "'metric' is missing" if metric is None else f"{show(metric)} is no metric"
         reader.fault((*path, "metric") if "metric" in raw else path, told, example)
@@ -398,11 +477,11 @@ def _read_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
     known = catalogue.METRICS.get(metric)
     goal = raw.get("goal")
     if goal is None:
-        if known is None and metric:
+        if known is None and metric and not reader.is_promised("objective"):
             message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
             reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
         goal = known[0] if known else "min"
-    goal = reader.value((*path, "goal"), Parameter("text", choices=("min", "max")), goal)
+    goal = reader.goal((*path, "goal"), goal)
     at = Parameter("text", "last", choices=("last", "best"))
     return metric, goal, reader.value((*path, "at"), at, raw.get("at", "last"))
 

@@ -33,7 +33,7 @@ def describe_dimension(dimension: Dimension) -> str:
         return ", ".join(names)
     unit = getattr(dimension, "unit", "")
     text = f"{dimension.low:g}{unit} to {dimension.high:g}{unit}"
-    text += ", log" if dimension.log else ""
+    text += ", log" if dimension.log else ", linear"
     return text + (f", {dimension.points} points" if dimension.points else "")
 
 

@@ -15,7 +15,7 @@ from lrsearch.catalogue import REQUIRED, Entry, Parameter
 from lrsearch.duration import budget_steps, warmup_steps
 from lrsearch.duration import find as find_durations
 from lrsearch.duration import parse as parse_duration
-from lrsearch.errors import Fault, SpecError, suggest
+from lrsearch.errors import Fault, SpecError, nearest, suggest
 from lrsearch.space import (
     Choice,
     Dimension,
@@ -28,7 +28,10 @@ from lrsearch.space import (
     parameters,
     same,
 )
+from lrsearch.spec import foreign, foreign_names
 from lrsearch.spec.document import Document, Path
+from lrsearch.spec.foreign import Line
+from lrsearch.spec.foreign_ranges import Fixed, each, read_foreign, rejoin
 from lrsearch.spec.model import (
     DEFAULTS,
     BayesSettings,
@@ -38,9 +41,9 @@ from lrsearch.spec.model import (
     complete_group,
     resolve,
 )
-from lrsearch.spec.own import BUILT_IN, KINDS, ONLY_OWN, is_own, read_own
+from lrsearch.spec.own import BUILT_IN, KINDS, ONLY_OWN, is_own, read_foreign_own, read_own
 from lrsearch.spec.unusual import unusual_rates
-from lrsearch.spec.values import check_duration, check_value, show
+from lrsearch.spec.values import Unfit, check_duration, check_value, show, write
 
 TOP_LEVEL = (
     "name",
@@ -99,6 +102,9 @@ ARGUED = (*IMPORTABLE, "loss", "step")
 _BINARY = re.compile(r"(?i)(binary_?cross_?entropy|bce)(_?(with)?_?logits)?(_?loss)?")
 _TORCH_LOSSES = {"cross_entropy": "CrossEntropyLoss", "huber": "HuberLoss"}
 """Built-in losses that have arguments where torch has them."""
+RANGE = ("min", "max", "points", "scale")
+WIDE = 100
+"""The ratio of a range's ends from which on a linear scale is worth a note."""
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
@@ -136,9 +142,32 @@ class _Reader:
         self.imports: list[str] = []
         self.fixed = "train, model or data"
         self.arithmetic = True
+        self.own_kind = False
+        self.promised: set[str] = set()
+        """Dotted paths that lines fill which a fault says to write."""
 
     def fault(self, path: Path, message: str, hint: str = "") -> None:
         self.faults.append(self.document.fault(path, message, hint))
+
+    def lines(self, path: Path, found: foreign.Advice) -> str:
+        """An advice as the hint of a fault at a path."""
+        if isinstance(found, list):
+            self.promised |= {".".join(map(str, line.path)) for line in found}
+        option = any(path[:length] in self.document.origins for length in range(len(path) + 1))
+        return foreign.show(found, path, option=option)
+
+    def advice(self, path: Path, value: Any) -> str:
+        """What to write in place of a key that is a word of another tool, or of another mapping;
+        "" for a key that is neither."""
+        top, source = self.document.data, self.document.source
+        found = foreign.advise(path, value, top, own=self.own_kind, source=source)
+        return self.lines(path, found)
+
+    def is_promised(self, *keys: str) -> bool:
+        """Whether a line that is to be written fills one of these, or a part of it."""
+        return any(
+            path == key or path.startswith(f"{key}.") for path in self.promised for key in keys
+        )
 
     def spec(self, text: str) -> Spec | None:
         top = self.document.data
@@ -149,9 +178,14 @@ class _Reader:
             kind = "a list" if isinstance(top, list) else show(top)
             self.fault((), f"a spec is a mapping (key: value), this is {kind}")
             return None
+        words = [foreign.look_up(foreign_names.snake(str(key))) or ("", "") for key in top]
+        self.own_kind = is_own(top) or any(target in KINDS for target, _ in words)
         self.unknown((), top, TOP_LEVEL)
         if is_own(top):
             return self.own(top, text)
+        if self.own_kind:  # By a foreign word: there is no training to read more of.
+            read_foreign_own(self, top)
+            return None
         for key in ONLY_OWN:
             if key in top:
                 hint = _GOES_ELSEWHERE.get(key, "")
@@ -160,7 +194,8 @@ class _Reader:
         search = top.get("search")
         searched_model = isinstance(search, Mapping) and isinstance(search.get("model"), list)
         for key in BUILT_IN:
-            if key not in top and not (key == "model" and searched_model):
+            there = key in top or (key == "model" and searched_model)
+            if not there and not self.is_promised(key):
                 self.fault((), f"'{key}' is missing")
         data = self.data(top.get("data", _MISSING))
         model = self.model(("model",), top.get("model", _MISSING))
@@ -259,6 +294,7 @@ class _Reader:
         if raw is _MISSING:
             return {}
         path: Path = ("data",)
+        given = raw
         raw = {"name": raw} if isinstance(raw, str) else raw
         if not isinstance(raw, Mapping):
             self.fault(path, f"{show(raw)} names no data", suggest("", catalogue.DATA))
@@ -270,16 +306,17 @@ class _Reader:
             own |= self.arguments(path, raw, catalogue.IMPORTED)
         else:
             name = raw.get("name", _MISSING)
+            meant = foreign_names.data(given)
             if name is _MISSING:
-                self.fault(path, "'name' (or 'class_path') is missing", suggest("", catalogue.DATA))
+                hint = self.lines(path, [Line(path, meant)] if meant else None)
+                hint = hint or suggest("", catalogue.DATA)
+                self.fault(path, "'name' (or 'class_path') is missing", hint)
                 return {}
             source = catalogue.DATA.get(name) if isinstance(name, str) else None
             if source is None:
-                self.fault(
-                    (*path, "name"),
-                    f"unknown data {show(name)}",
-                    suggest(str(name), catalogue.DATA),
-                )
+                hint = self.lines((*path, "name"), [Line(path, meant)] if meant else None)
+                hint = hint or suggest(str(name), catalogue.DATA)
+                self.fault((*path, "name"), f"unknown data {show(name)}", hint)
                 return {}
             self.unknown(path, raw, ("name", *source.parameters, *common))
             own = {"name": name, **self.arguments(path, raw, source.parameters)}
@@ -417,6 +454,11 @@ class _Reader:
         self, group: str, path: Path, raw: Any, dimensions: list[Any] | None = None
     ) -> dict[str, Any]:
         """A built-in by its name, or code by its class path where the group takes any."""
+        if group == "schedule" and isinstance(raw, Mapping) and _is_scheduler(raw):
+            hint = self.lines((*path, "class_path"), self.renamed(group, path, raw))
+            message = f"{raw['class_path']} changes an optimizer: code here gives a multiplier"
+            self.fault((*path, "class_path"), message, hint)
+            return {}
         if group in IMPORTABLE and isinstance(raw, Mapping) and "class_path" in raw:
             rate = group == "optimizer" and dimensions is not None
             found = self.import_path(path, raw, ("lr",) if rate else (), dimensions)
@@ -464,12 +506,15 @@ class _Reader:
         """A built-in by its name, or code."""
         if isinstance(raw, Mapping) and raw.get("name") in catalogue.LOSSES:
             return self.named_loss(path, raw)
-        if not isinstance(raw, str) or _CLASS_PATH.fullmatch(raw):
+        abbreviated = isinstance(raw, str) and raw.startswith("nn.")
+        if not isinstance(raw, str) or (_CLASS_PATH.fullmatch(raw) and not abbreviated):
             return self.code(path, raw)
         try:
             return check_value(parameter, raw)
         except ValueError as error:
-            hint = "one of your own is named by its class path, such as my_package.focal"
+            meant = foreign_names.loss(raw)
+            hint = self.lines(path, [Line(path, meant)] if meant else None)
+            hint = hint or "one of your own is named by its class path, such as my_package.focal"
             if _BINARY.fullmatch(raw):
                 hint = (
                     "leave the loss out: of two classes, a model that gives one logit a sample "
@@ -575,11 +620,17 @@ class _Reader:
         own = tuple(train.get("metrics") or ())
         stepped = train.get("step") is not None and isinstance(metric, str)
         if metric is not None and not (stepped and _METRIC.fullmatch(metric)):
-            known = Parameter("text", choices=(*catalogue.METRICS, *own))
-            metric = self.value((*path, "metric"), known, metric)
+            known = (*catalogue.METRICS, *own)
+            meant = foreign_names.metric(metric)
+            if metric not in known and (meant or foreign_names.goal(metric)):
+                lines = foreign.objective(self.document.data, own=False)
+                self.fault(
+                    (*path, "metric"), f"unknown metric {show(metric)}", self.lines(path, lines)
+                )
+                return None, "last", None
+            metric = self.value((*path, "metric"), Parameter("text", choices=known), metric)
         if goal is not None:
-            choices = Parameter("text", choices=("min", "max"))
-            goal = self.value((*path, "goal"), choices, goal)
+            goal = self.goal((*path, "goal"), goal)
         usual = catalogue.METRICS.get(metric) if isinstance(metric, str) else None
         if usual is None and goal is None and (metric in own or stepped):
             message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
@@ -590,6 +641,15 @@ class _Reader:
             self.fault((*path, "goal"), "a goal goes with a metric, which is missing")
         at = Parameter("text", "last", choices=("last", "best"))
         return metric, self.value((*path, "at"), at, raw.get("at", "last")), goal
+
+    def goal(self, path: Path, raw: Any) -> Any:
+        """min or max."""
+        meant = foreign_names.goal(raw)
+        if meant is not None and raw not in ("min", "max"):
+            hint = self.lines(path, [Line(path, meant)])
+            self.fault(path, f"{show(raw)} is not one of min, max", hint)
+            return meant
+        return self.value(path, Parameter("text", choices=("min", "max")), raw)
 
     def settings(self, key: str, raw: Any) -> dict[str, Any]:
         if raw is None:
@@ -603,16 +663,30 @@ class _Reader:
     # what they are made of
 
     def unknown(self, path: Path, raw: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+        """Faults for keys that are not allowed; which ones are is told once."""
+        bare = []
         for key in raw:
-            if key not in allowed:
-                self.fault((*path, key), "unknown key", suggest(key, allowed))
+            if key in allowed:
+                continue
+            hint = self.advice((*path, key), raw[key])
+            if hint:
+                self.fault((*path, key), "unknown key", hint)
+            else:
+                bare.append(key)
+        for key in bare:
+            close = nearest(key, allowed)
+            hint = f"did you mean '{close}'?" if close else ""
+            hint = suggest(key, allowed) if key == bare[-1] else hint
+            self.fault((*path, key), "unknown key", hint)
 
     def value(self, path: Path, parameter: Parameter, raw: Any) -> Any:
         try:
             return check_value(parameter, raw)
+        except Unfit as error:
+            self.fault(path, str(error), self.lines(path, [Line(path, error.meant, error.remark)]))
         except ValueError as error:
             self.fault(path, str(error))
-            return raw
+        return raw
 
     def arguments(
         self,
@@ -630,6 +704,12 @@ class _Reader:
                     self.fault(path, f"'{key}' is missing: it takes {parameter.allowed()}")
                 continue
             inner = (*path, key)
+            foreign_form = dimensions is not None and isinstance(raw[key], str | Mapping)
+            if foreign_form and parameter.kind not in ("text", "any"):
+                foreign_form = read_foreign(raw[key]) is not None
+                if foreign_form:
+                    self.dimension(inner, parameter, raw[key])
+                    continue
             if dimensions is not None and searched(parameter, raw[key]):
                 dimension = self.dimension(inner, parameter, raw[key])
                 if dimension is not None:
@@ -647,6 +727,7 @@ class _Reader:
         dimensions: list[Any] | None = None,
     ) -> dict[str, Any]:
         """A built-in by its name, with its arguments."""
+        given = raw
         raw = {"name": raw} if isinstance(raw, str) else raw
         known = suggest("", table)
         if not isinstance(raw, Mapping):
@@ -655,22 +736,31 @@ class _Reader:
         name = raw.get("name", _MISSING)
         if name is _MISSING:
             forms = "'name' (or 'class_path')" if kind in IMPORTABLE else "'name'"
-            self.fault(path, f"{forms} is missing", known)
+            hint = self.lines(path, self.renamed(kind, path, given))
+            self.fault(path, f"{forms} is missing", hint or known)
             return {}
         if not isinstance(name, str) or name not in table:
-            self.fault((*path, "name"), f"unknown {kind} {show(name)}", suggest(str(name), table))
+            hint = self.lines((*path, "name"), self.renamed(kind, path, given))
+            hint = hint or suggest(str(name), table)
+            self.fault((*path, "name"), f"unknown {kind} {show(name)}", hint)
             return {}
         entry = self.parameters_of(kind, name)
         rate = kind == "optimizer" and dimensions is not None
         known_here = {**entry, "lr": catalogue.TRAIN["lr"]} if rate else entry
-        for key in raw:
-            if key != "name" and key not in known_here:
-                hint = suggest(key, known_here)
-                if kind == "optimizer" and key == "lr":
-                    hint = (
-                        "the learning rate is train.lr, or stands in an option of search.optimizer"
-                    )
+        bare = [key for key in raw if key != "name" and key not in known_here]
+        for key in list(bare):
+            if nearest(key, known_here) is not None and key not in foreign.WORDS:
+                continue
+            hint = self.lines((*path, key), self.renamed(kind, path, given))
+            hint = self.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
+            if hint:
+                bare.remove(key)
                 self.fault((*path, key), f"{name} has no argument '{key}'", hint)
+        for key in bare:
+            close = nearest(key, known_here)
+            hint = f"did you mean '{close}'?" if close else ""
+            hint = suggest(key, known_here) if key == bare[-1] else hint
+            self.fault((*path, key), f"{name} has no argument '{key}'", hint)
         for pair in table[name].either:
             if all(raw.get(key) is not None for key in pair):
                 self.fault((*path, pair[1]), f"{pair[0]} and {pair[1]} exclude each other")
@@ -732,6 +822,39 @@ class _Reader:
             message = f"'mode' is missing: is a large '{name}' good, or a small one?"
             self.fault(path, message, hint)
 
+    def renamed(self, kind: str, path: Path, raw: Any) -> list[Line]:
+        """What a schedule, an optimizer, a model or a transform of another tool is called here,
+        with its arguments; nothing where it has no other name."""
+        if kind == "schedule":
+            found = foreign_names.schedule(raw, self.rate())
+            if found is None:
+                return []
+            value, warmup = found
+            lines = [Line(path, value)]
+            train = self.document.data.get(path[0])
+            if warmup and len(path) == 2 and path[0] != "search" and not train.get("warmup"):
+                lines.append(Line((path[0], "warmup"), warmup))
+            return lines
+        if kind == "optimizer":
+            value = foreign_names.optimizer(raw)
+            if value is None:
+                return []
+            if path == ("train", "optimizer"):
+                return foreign.optimizer(self.document.data)
+            _, given = foreign_names.split(raw)
+            rates = [part for key, part in given.items() if foreign.means(key) == "train.lr"]
+            if rates and path[0] == "search":
+                value = {"name": value} if isinstance(value, str) else value
+                return [Line(path, {**value, "lr": rates[0]})]
+            return [Line(path, value)]
+        rename = foreign_names.transform if kind == "transform" else foreign_names.model
+        value = rename(raw)
+        return [] if value is None else [Line(path, value)]
+
+    def rate(self) -> Any:
+        """The base rate, where the document fixes one."""
+        return foreign.base_rate(self.document.data)
+
     def import_path(
         self,
         path: Path,
@@ -750,9 +873,9 @@ class _Reader:
             self.fault((*path, "init_args"), f"{show(arguments)} is no mapping of arguments")
             arguments = {}
         given: dict[str, Any] = {}
-        anything = Parameter("any")
         for key, value in arguments.items():
             inner = (*path, "init_args", key)
+            anything = Parameter("any", scale=catalogue.usual_scale(key))
             if dimensions is not None and is_range(value):
                 dimension = self.dimension(inner, anything, value)
                 if dimension is not None:
@@ -793,11 +916,14 @@ class _Reader:
         found = self.spread_rate(found, train)
         # A faulty range is not a missing one.
         sound = self.sound("search.lr", "search.optimizer")
+        sound = sound and not self.is_promised("train.lr", "search.lr", "search")
         if "lr" not in found and "lr" not in train and train and sound:
             optimizers = found.get("optimizer")
             if not (isinstance(optimizers, Choice) and all(map(_own_rate, optimizers.options))):
                 self.fault(("train",), "'lr' is missing: give it a value, or a range in search")
-        sound = self.sound("search.budget")
+        sound = self.sound("search.budget") and not self.is_promised(
+            "train.budget", "search.budget", "search"
+        )
         if "budget" not in found and "budget" not in train and train and sound:
             allowed = catalogue.TRAIN["budget"].allowed()
             self.fault(("train",), f"'budget' is missing: it takes {allowed}")
@@ -823,9 +949,12 @@ class _Reader:
         fixed: Mapping[str, Any],
         found: dict[str, Dimension],
     ) -> None:
-        for key, value in raw.items():
+        for key, value in rejoin(raw).items():
             name = f"{prefix}{key}"
             inner = (*path, key)
+            if name == "train" or name.startswith("train."):
+                self.under_train(inner, name, value)
+                continue
             if name in found:
                 self.fault(inner, "searched twice")
                 continue
@@ -833,6 +962,11 @@ class _Reader:
             dimension: Dimension | None
             if name == "data.transforms":
                 dimension = self.transform_lists(inner, value, fixed["data"])
+            elif group and isinstance(meant := read_foreign(value), list):
+                options = [foreign.option(name, part, self.document.data) for part in meant]
+                hint = self.lines(inner, [Line(inner, options)])
+                self.fault(inner, f"{show(value)} is no list of options", hint)
+                continue
             elif isinstance(value, list) and group:
                 dimension = self.options(inner, name, value)
             elif (
@@ -847,14 +981,30 @@ class _Reader:
                 self.descend(inner, f"{name}.", value, fixed, found)
                 continue
             else:
-                parameter = self.leaf(inner, name, fixed)
+                parameter = self.leaf(inner, name, fixed, value)
                 if parameter is None:
                     continue
                 dimension = self.dimension(inner, parameter, value)
             if dimension is not None:
                 found[name] = dimension
 
-    def leaf(self, path: Path, name: str, fixed: Mapping[str, Any]) -> Parameter | None:
+    def under_train(self, path: Path, name: str, value: Any) -> None:
+        """`search: {train: {lr: ...}}`, or `train.lr` there: search names them without `train`."""
+        inner = value if name == "train" and isinstance(value, Mapping) else {}
+        if name != "train":
+            inner, path = {name.removeprefix("train."): value}, path[:-1]
+        for key, part in rejoin(inner).items():
+            place = (*path, key) if name == "train" else (*path, name)
+            meant = read_foreign(part)
+            line = Line(("search", str(key)), part if meant is None else meant)
+            known = key.split(".")[0] in (*catalogue.TRAIN, "schedule", "optimizer", "warmup")
+            found = [line] if known and not isinstance(meant, Fixed) else None
+            hint = self.lines(place, found) if found else self.advice(("search", key), part)
+            self.fault(place, "what is searched is named without 'train'", hint)
+        if not inner:
+            self.fault(path, "what is searched is named without 'train'", "write lr: [0.1, 0.01]")
+
+    def leaf(self, path: Path, name: str, fixed: Mapping[str, Any], value: Any) -> Parameter | None:
         """The parameter a search path names, under the built-ins that are fixed."""
         head, _, rest = name.partition(".")
         known: Mapping[str, Parameter] = catalogue.TRAIN
@@ -894,7 +1044,7 @@ class _Reader:
             elif head in ("loss", "step"):
                 found = fixed.get(head)
                 if isinstance(found, Mapping) and rest.startswith("init_args."):
-                    return Parameter("any")
+                    return Parameter("any", scale=catalogue.usual_scale(rest))
                 hint = f"name it under train: {head}: {{class_path: ...}}"
                 if isinstance(found, Mapping):
                     hint = f"write {head}.init_args.{rest}"
@@ -903,7 +1053,7 @@ class _Reader:
             elif head in catalogue.GROUPS:
                 imported = "class_path" in fixed.get(head, {})
                 if imported and rest.startswith("init_args."):
-                    return Parameter("any")
+                    return Parameter("any", scale=catalogue.usual_scale(rest))
                 name_of = fixed.get(head, {}).get("name")
                 if name_of is None:
                     if imported:
@@ -911,13 +1061,9 @@ class _Reader:
                     return None
                 known, owner = self.parameters_of(head, name_of), f"{head} {name_of}"
             else:
-                self.fault(
-                    path,
-                    f"'{head}' has no arguments to search",
-                    suggest(
-                        head, (*catalogue.TRAIN, "schedule", "optimizer", "warmup", "model", "data")
-                    ),
-                )
+                names = (*catalogue.TRAIN, "schedule", "optimizer", "warmup", "model", "data")
+                hint = self.advice(path, value) or suggest(head, names)
+                self.fault(path, f"'{head}' has no arguments to search", hint)
                 return None
         final = rest or name
         if final not in known:
@@ -927,7 +1073,7 @@ class _Reader:
                 else tuple(known)
             )
             what = "unknown parameter" if owner == "train" else f"{owner} has no argument '{final}'"
-            self.fault(path, what, suggest(final, names))
+            self.fault(path, what, self.advice(path, value) or suggest(final, names))
             return None
         if name in ("step", "metrics"):
             message = "points that are measured in different ways cannot be compared"
@@ -943,6 +1089,10 @@ class _Reader:
         return known[final]
 
     def dimension(self, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:
+        meant = read_foreign(raw)
+        if meant is not None:
+            self.foreign_range(path, parameter, raw, meant)
+            return None
         if isinstance(raw, list):
             if not raw:
                 self.fault(path, "an empty list leaves nothing to choose from")
@@ -961,6 +1111,28 @@ class _Reader:
             f"a fixed one belongs under {self.fixed}",
         )
         return None
+
+    def foreign_range(self, path: Path, parameter: Parameter, raw: Any, meant: Any) -> None:
+        """A fault for a range or a list in the form of another tool, with lrsearch's own."""
+        if isinstance(meant, Fixed):
+            hint = f"a fixed one belongs under {self.fixed}: {write(meant.value)}"
+            if path[0] == "search" and len(path) == 2:
+                place: Path = ("params",) if self.own_kind else ("train",)
+                if str(path[1]).split(".")[0] in ("model", "data"):
+                    place = ()
+                name = tuple(str(path[1]).split("."))
+                hint = self.lines(path, [Line((*place, *name), meant.value)])
+            self.fault(path, f"{show(raw)} is one value", hint)
+            return
+        if parameter.kind == "duration":
+            unit = parameter.units[0]
+            meant = each(lambda part: foreign.lasting(part, unit) or part, meant)
+        strange = [key for key in raw if key not in RANGE] if isinstance(raw, Mapping) else []
+        hint = self.lines(path, [Line(path, meant)])
+        told = "unknown key" if strange else f"{show(raw)} is no range and no list"
+        if not strange and isinstance(raw, Mapping):
+            told = f"{write(raw)} is no range"
+        self.fault((*path, strange[0]) if strange else path, told, hint)
 
     def choice(self, path: Path, options: list[Option], group: str = "") -> Choice:
         whole = [complete_group(group, option.value) for option in options]
@@ -990,7 +1162,7 @@ class _Reader:
 
     def range(self, path: Path, parameter: Parameter, raw: Mapping[str, Any]) -> Dimension | None:
         before = len(self.faults)
-        self.unknown(path, raw, ("min", "max", "points", "scale"))
+        self.unknown(path, raw, RANGE)
         for end in ("min", "max"):
             if end not in raw:
                 self.fault(path, f"'{end}' is missing from the range")
@@ -1007,7 +1179,7 @@ class _Reader:
         if kind == "any":
             whole = type(raw["min"]) is int and type(raw["max"]) is int
             kind = "int" if whole else "float"
-            parameter = Parameter(kind)
+            parameter = Parameter(kind, scale=parameter.scale)
         unit = ""
         ends: list[Any] = []
         for end in ("min", "max"):
@@ -1034,6 +1206,13 @@ class _Reader:
                 f"between its ends not all are allowed: list the values; {parameter.allowed()}",
             )
             return None
+        if log and low <= 0 and parameter.low is None and "scale" not in raw:
+            # Of a name alone nobody knows that 0 is out of place.
+            self.notes.append(
+                f"{path[-1]} is searched on a linear scale, since a log scale has no "
+                f"{raw['min']}: for one start above 0"
+            )
+            log = False
         if log and low <= 0:
             self.fault(
                 (*path, "min"),
@@ -1043,6 +1222,12 @@ class _Reader:
             return None
         if len(self.faults) > before:
             return None
+        if not log and "scale" not in raw and low > 0 and high / low >= WIDE:
+            line = write({**raw, "scale": "log"})
+            self.notes.append(
+                f"{path[-1]} is searched on a linear scale, of which nine tenths lie above "
+                f"{write(raw['max'])} / 10: for even parts write {path[-1]}: {line}"
+            )
         if kind == "int":
             return Int(low, high, log, points)
         return Float(low, high, log, points, unit)
@@ -1418,6 +1603,15 @@ def searched(parameter: Parameter, raw: Any) -> bool:
     return bool(parts) and (
         parameter.kind != "points" or all(isinstance(each, list) for part in parts for each in part)
     )
+
+
+_SCHEDULERS = ("torch.optim.lr_scheduler.", "keras.", "tensorflow.", "transformers.", "timm.")
+
+
+def _is_scheduler(raw: Mapping[str, Any]) -> bool:
+    """Whether a schedule's class path is that of another tool's scheduler."""
+    path = raw.get("class_path")
+    return isinstance(path, str) and path.startswith(_SCHEDULERS)
 
 
 def _own_rate(option: Option) -> bool:

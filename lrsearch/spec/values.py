@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from lrsearch import duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest, suggest
+from lrsearch.spec.document import plain_scalar
+from lrsearch.spec.foreign_ranges import number as read_number
 
 MAX_WHOLE = 2**53
 """Up to here every whole number is a float too."""
@@ -26,6 +29,39 @@ def show(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
+def write(value: object) -> str:
+    """A value as YAML in one line, which reads as that value again: {min: 1e-4, max: 0.1}."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{write(key)}: {write(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(write, value)) + "]"
+    if isinstance(value, str):
+        plain = _PLAIN.fullmatch(value) and plain_scalar(value) == value
+        return value if plain else "'" + value.replace("'", "''") + "'"
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return {"inf": ".inf", "-inf": "-.inf"}.get(str(value), ".nan")
+        short = next(
+            text for text in (f"{value:.{count}e}" for count in range(17)) if float(text) == value
+        )
+        digits, _, power = short.partition("e")
+        return min(repr(value), f"{digits}e{int(power)}", key=len)
+    return show(value)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./~$-]([A-Za-z0-9_./~$()*+%= -]*[A-Za-z0-9_./~$()*+%=-])?")
+
+
+class Unfit(ValueError):
+    """A value of the wrong kind of which it is known what was meant: `meant`, and in `remark` what
+    else could be."""
+
+    def __init__(self, message: str, meant: Any, remark: str = "") -> None:
+        super().__init__(message)
+        self.meant = meant
+        self.remark = remark
+
+
 def check_value(parameter: Parameter, value: Any) -> Any:
     """The value in its one canonical form. Raises ValueError saying what was given and what is
     allowed."""
@@ -40,6 +76,8 @@ def check_value(parameter: Parameter, value: Any) -> Any:
         return str(check_duration(parameter, value))
     if kind == "ints":
         whole = isinstance(value, list) and value
+        if type(value) is int and value >= 1:
+            raise Unfit(f"{show(value)} is not {parameter.allowed()}", [value])
         if not whole or any(type(part) is not int or part < 1 for part in value):
             raise ValueError(f"{show(value)} is not {parameter.allowed()}")
         return list(value)
@@ -57,6 +95,8 @@ def check_value(parameter: Parameter, value: Any) -> Any:
         return _check_groups(parameter, value)
     if kind == "bool":
         if not isinstance(value, bool):
+            if str(value).lower() in _BOOLEANS:
+                raise Unfit(f"{show(value)} is not true or false", _BOOLEANS[str(value).lower()])
             raise ValueError(f"{show(value)} is not true or false")
         return value
     if not isinstance(value, str) or not value:
@@ -66,9 +106,56 @@ def check_value(parameter: Parameter, value: Any) -> Any:
         raise ValueError(f"{show(value)} is not {parameter.allowed()}{tab}")
     if parameter.choices and value not in parameter.choices:
         close = nearest(value, parameter.choices)
+        alike = [each for each in parameter.choices if _bare(each) == _bare(value)]
+        if alike:
+            raise Unfit(f"{show(value)} is not {parameter.allowed()}", alike[0])
         meant = f"; did you mean '{close}'?" if close else ""
         raise ValueError(f"{show(value)} is not {parameter.allowed()}{meant}")
     return value
+
+
+_BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "on", "y", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "n", "0"), False),
+}
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+_UNITS = {
+    **dict.fromkeys(("e", "epoch", "epochs", "ep", "eps", "epoche", "epochen"), "ep"),
+    **dict.fromkeys(("step", "steps", "batch", "batches", "ba", "it", "iter", "iters", "updates",
+                     "iterations", "update", "b", "bs"), "ba"),
+    **dict.fromkeys(("sample", "samples", "sp", "examples", "images", "tokens"), "sp"),
+    **dict.fromkeys(("%", "percent", "dur"), "dur"),
+}  # fmt: skip
+_WORDED = re.compile(r"([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([kKM]?) *([A-Za-z%]+)")
+_OF = {"ep": "epochs", "ba": "steps", "sp": "samples"}
+
+
+def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
+    """The duration that a number without a unit, or with one in words, may mean, and what else."""
+    if isinstance(value, str):
+        match = _WORDED.fullmatch(value.strip())
+        unit = _UNITS.get(match[3].lower()) if match else None
+        if match and unit in parameter.units:
+            amount = (
+                float(match[1].replace("_", "")) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6}[match[2]]
+            )
+            amount /= 100 if match[3] in ("%", "percent") else 1
+            return f"{amount:.12g}{unit}", ""
+        value = plain_scalar(value.strip())
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not math.isfinite(value) or value < 0:
+        return None
+    if 0 < value < 1 and "dur" in parameter.units:
+        return f"{value:.12g}dur", "that is a share of the budget"
+    first, *others = [unit for unit in parameter.units if unit in ("ep", "ba")]
+    told = f"that is epochs, {value:.12g}ba is steps" if others else ""
+    return f"{value:.12g}{first}", told
 
 
 def check_duration(parameter: Parameter, value: Any) -> duration.Duration:
@@ -76,6 +163,9 @@ def check_duration(parameter: Parameter, value: Any) -> duration.Duration:
     try:
         length = duration.parse(value)
     except ValueError:
+        meant = _meant_length(parameter, value)
+        if meant is not None:
+            raise Unfit(f"{show(value)} is not {parameter.allowed()}", *meant) from None
         raise ValueError(f"{show(value)} is not {parameter.allowed()}") from None
     if length.unit not in parameter.units:
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
@@ -163,6 +253,12 @@ def _check_any(value: Any) -> Any:
 
 def _check_number(parameter: Parameter, value: object) -> float | int:
     allowed = f"it takes {parameter.allowed()}"
+    if isinstance(value, str):
+        meant = read_number(value)
+        if meant != value:
+            quoted = isinstance(plain_scalar(value), int | float)
+            told = "in quotes is text, not a number" if quoted else "is not a number"
+            raise Unfit(f"{show(value)} {told}: {allowed}", meant)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{show(value)} is not a number: {allowed}")
     if isinstance(value, float) and not math.isfinite(value):

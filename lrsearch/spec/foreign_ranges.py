@@ -1,0 +1,340 @@
+"""Ranges and lists as other tools write them: Optuna's `low, high, log`, W&B's `distribution`,
+Ray's `loguniform(1e-4, 1e-1)`, Hydra's `interval(...)`, hyperopt, scikit-optimize, NumPy."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrsearch.spec.document import plain_scalar
+
+LISTED = 12
+"""A range in steps of a given size is written as a list up to so many values."""
+
+LOW = ("min", "low", "lower", "from", "start", "minimum", "begin", "lo", "lower_bound", "left", "a")
+HIGH = ("max", "high", "upper", "to", "stop", "maximum", "end", "hi", "upper_bound", "right", "b")
+_POINTS = ("points", "num", "n", "count", "steps", "num_points", "n_points", "n_values", "size")
+_STEP = ("step", "q", "increment", "by", "resolution", "stride")
+_SCALE = (
+    "scale", "log", "distribution", "dist", "type", "prior", "sampling", "suggest", "kind",
+    "log_scale", "scaling", "warp",
+)  # fmt: skip
+_LISTS = (
+    "values", "choices", "options", "categories", "choice", "grid_search", "grid", "categorical",
+    "list", "in", "sequence", "suggest_categorical",
+)  # fmt: skip
+_PAIRS = (
+    "range", "bounds", "interval", "between", "uniform", "loguniform", "log_uniform", "limits",
+    "log", "space", "float", "int", "suggest_float", "suggest_int", "domain",
+)  # fmt: skip
+_NORMAL = ("mu", "mean", "loc"), ("sigma", "std", "sd", "scale")
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:ep|ba|sp|dur)?"
+_BETWEEN = re.compile(
+    rf"[\[(]?\s*({_NUMBER})\s*(?:\.\.\.?|-+>?|–|—|~|:|;|\bto\b|\bbis\b|<)\s*({_NUMBER})\s*[\])]?"
+)
+_PAIR = re.compile(rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*[\])]")
+_CALL = re.compile(r"[A-Za-z_][\w.]*\(.*\)", re.DOTALL)
+_ITEMS = re.compile(r"[^,()|{}\[\]]+(,[^,()|{}\[\]]+)+|[\w.+-]+(\s*\|\s*[\w.+-]+)+")
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """One value, in a form of searched ones: W&B's {value: 10}."""
+
+    value: Any
+
+
+def read_foreign(value: Any) -> Any:
+    """The range {min, max, ...} or list that a foreign form means, `Fixed` for one value, None
+    for what is no foreign form, such as lrsearch's own."""
+    if isinstance(value, str):
+        return _read_text(value)
+    if isinstance(value, list):
+        return _read_list(value)
+    if isinstance(value, Mapping) and value:
+        try:
+            return _read_mapping({str(key): part for key, part in value.items()})
+        except (ValueError, OverflowError):
+            return None
+    return None
+
+
+def rejoin(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping in braces whose calls were cut at their commas, as YAML reads
+    {lr: loguniform(1e-4, 1e-1)}, with each call in one piece again."""
+    joined: dict[str, Any] = {}
+    into = ""
+    for key, value in raw.items():
+        if into and value is None:
+            joined[into] += f", {key}"
+        else:
+            joined[key] = value
+            into = key if isinstance(value, str) and "(" in value else into
+        if into and joined[into].count("(") <= joined[into].count(")"):
+            into = ""
+    return joined
+
+
+def number(text: Any) -> Any:
+    """The number that a text is, `1_000`, `10^-3`, `1/128`, `5%` or `0,1` included; anything else
+    as it is."""
+    if not isinstance(text, str):
+        return text
+    plain = plain_scalar(text.strip())
+    if isinstance(plain, int | float) and not isinstance(plain, bool):
+        return plain
+    bare = text.strip().replace("_", "").replace("^", "**").replace("×", "*")
+    if re.fullmatch(r"[-+]?\d+,\d+", bare):
+        bare = bare.replace(",", ".")
+    if re.fullmatch(r"[-+]?[\d.]+ ?%", bare):
+        return float(bare.rstrip(" %")) / 100
+    if re.fullmatch(r"[-+]?[\d.]+ ?[kKM]", bare):
+        whole = float(bare[:-1]) * {"k": 1e3, "K": 1e3, "M": 1e6}[bare[-1]]
+        return int(whole) if whole == int(whole) else whole
+    if re.fullmatch(r"[-+0-9.eE*/() ]{3,40}", bare):
+        try:
+            found = _evaluate(ast.parse(bare, mode="eval").body)
+        except (SyntaxError, ValueError, OverflowError, ZeroDivisionError):
+            return text
+        return float(f"{found:.6g}") if isinstance(found, float) else found
+    return text
+
+
+def _read_list(value: list[Any]) -> Any:
+    texts = [part for part in value if isinstance(part, str)]
+    if len(value) == 1 and texts:
+        found = _read_text(texts[0])
+        return found if isinstance(found, dict) or "(" in texts[0] else None
+    if texts and isinstance(value[0], str) and "(" in value[0]:
+        joined = ", ".join(map(str, value))
+        return _read_text(joined) if joined.count("(") == joined.count(")") else None
+    if len(value) == 3 and isinstance(value[2], str) and _is_scale(value[2]):
+        low, high = number(value[0]), number(value[1])
+        if _numeric(low) and _numeric(high):
+            return _range(low, high, value[2])
+    return None
+
+
+def _is_scale(text: Any) -> bool:
+    return isinstance(text, str) and bool(re.fullmatch(r"(log|lin|uniform)[\w-]*", text.lower()))
+
+
+def _read_text(text: str) -> Any:
+    text = text.strip()
+    if len(text) > 500:
+        return None
+    for pattern in (_BETWEEN, _PAIR):
+        match = pattern.fullmatch(text)
+        if match:
+            return {"min": plain_scalar(match[1]), "max": plain_scalar(match[2])}
+    if _CALL.fullmatch(text):
+        try:
+            return _read_call(ast.parse(text, mode="eval").body)
+        except (SyntaxError, ValueError, TypeError, OverflowError, IndexError, RecursionError):
+            return None
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    if _ITEMS.fullmatch(text):
+        return [plain_scalar(part.strip().strip("'\"")) for part in re.split(r"[,|]", text)]
+    return None
+
+
+_OPERATORS = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+def _evaluate(node: ast.expr) -> Any:
+    """A literal, arithmetic of numbers, or a name, which is text. Raises ValueError."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Name | ast.Attribute):
+        return ast.unparse(node)
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_evaluate(part) for part in node.elts]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        inner = _evaluate(node.operand)
+        if _numeric(inner):
+            return -inner if isinstance(node.op, ast.USub) else inner
+    if isinstance(node, ast.BinOp):
+        left, right = _evaluate(node.left), _evaluate(node.right)
+        if _numeric(left) and _numeric(right):
+            if isinstance(node.op, ast.Pow):
+                # A large power is no rate, and takes long.
+                return (
+                    float(left) ** right
+                    if abs(right) < 300 and right != int(right)
+                    else (left**right if abs(right) < 64 else math.nan)
+                )
+            if type(node.op) in _OPERATORS:
+                return _OPERATORS[type(node.op)](left, right)
+    if isinstance(node, ast.Call):
+        return _read_call(node)
+    raise ValueError(ast.unparse(node))
+
+
+def _read_call(node: ast.expr) -> Any:
+    if not isinstance(node, ast.Call):
+        return None
+    whole = ast.unparse(node.func)
+    name = whole.rpartition(".")[2].lower().removeprefix("suggest_")
+    given = [_evaluate(part) for part in node.args]
+    named = {part.arg: _evaluate(part.value) for part in node.keywords if part.arg}
+    if name == "tag":  # Hydra: tag(log, interval(1e-4, 1e-1))
+        inner = given[-1]
+        if isinstance(inner, dict) and "log" in map(str, given[:-1]):
+            return {**inner, "scale": "log"}
+        return inner
+    hyperopt = whole.startswith("hp.")
+    if given and isinstance(given[0], str) and (hyperopt or "suggest" in whole):
+        given = given[1:]  # A label.
+    if name in ("choice", "categorical", "grid_search", "grid", "choices", "values", "shuffle"):
+        first = given[0] if given else next(iter(named.values()))
+        return list(first) if isinstance(first, list) else given
+    if name in ("logspace", "linspace", "geomspace"):
+        points = int(named.get("num", given[2] if len(given) > 2 else 5))
+        ends = [10.0**end if name == "logspace" else end for end in given[:2]]
+        scale = "linear" if name == "linspace" else "log"
+        return {"min": _tidy(ends[0]), "max": _tidy(ends[1]), "points": points, "scale": scale}
+    if name in ("range", "arange"):
+        first, last, by = (*([0] if len(given) == 1 else []), *given, 1)[:3]
+        return _steps(first, last, by, inclusive=False)
+    if name in ("normal", "lognormal", "gauss", "qnormal", "randn"):
+        return _normal(*(given or named.values()))
+    low: Any = next((named[key] for key in LOW if key in named), given[0] if given else None)
+    high: Any = next(
+        (named[key] for key in HIGH if key in named), given[1] if len(given) > 1 else None
+    )
+    if not _numeric(low) or not _numeric(high):
+        return None
+    words = f"{name} {named.get('prior', '')} {'log' if named.get('log') is True else ''}"
+    if isinstance(given[2], str):
+        words += f" {given[2]}"
+    if hyperopt and "log" in words:
+        low, high = math.exp(low), math.exp(high)
+    if name in ("randint", "lograndint", "qrandint") and (hyperopt or "tune" in whole):
+        high -= name != "qrandint"  # Ray and hyperopt leave the upper end out.
+    step: Any = named.get("step", given[2] if name.startswith("q") else None)
+    if _numeric(step) and step > 0 and "log" not in words:
+        return _steps(low, high, step)
+    return _range(_tidy(low), _tidy(high), words)
+
+
+def _read_mapping(raw: dict[str, Any]) -> Any:
+    given = {key.lower().replace("-", "_"): part for key, part in raw.items()}
+    own = raw.keys() <= {"min", "max", "points", "scale"}
+    if own and {"min", "max"} <= raw.keys() and raw.get("scale") in (None, "log", "linear"):
+        return None
+    if "_target_" in given:
+        target = str(given.pop("_target_")).rpartition(".")[2].lower()
+        return _read_mapping({"distribution": target, **given}) if given else None
+    if set(given) - set(_SCALE) == {"value"} or set(given) == {"constant"}:
+        return Fixed(given.get("value", given.get("constant")))
+    for word in _LISTS:
+        if isinstance(given.get(word), list):
+            return list(given[word])
+    words = _scale_of(given)
+    for word in _PAIRS:
+        pair = given.get(word)
+        if isinstance(pair, list) and len(pair) == 2 and all(map(_numeric, map(number, pair))):
+            return _range(number(pair[0]), number(pair[1]), f"{word} {words}")
+    low = next((number(given[key]) for key in LOW if key in given), None)
+    high = next((number(given[key]) for key in HIGH if key in given), None)
+    if low is None and high is None and "normal" in words:
+        mean, deviation = (next((given[k] for k in names if k in given), None) for names in _NORMAL)
+        return _normal(mean, deviation)
+    if low is None or high is None:
+        return None
+    if not (_numeric(low) and _numeric(high)):
+        timed = isinstance(low, str) and isinstance(high, str)
+        return {"min": low, "max": high} if timed and not own else None
+    if "log_uniform" in words and "values" not in words and (low < 0 or high < 0):
+        low, high = _tidy(math.exp(low)), _tidy(math.exp(high))  # W&B's takes exponents.
+    known = {*LOW, *HIGH, *_SCALE, *_POINTS, *_STEP, "name", "base", "dtype", "doc"}
+    if {"min", "max"} <= raw.keys() and not set(given) <= known:
+        return None  # A slip in a range of lrsearch's own.
+    step: Any = next((number(given[key]) for key in _STEP if key in given), None)
+    if _numeric(step) and step > 0 and "log" not in words:
+        return _steps(low, high, step)
+    points = next((number(given[key]) for key in _POINTS if key in given), None)
+    return _range(low, high, words, points if type(points) is int and points > 0 else None)
+
+
+def _scale_of(given: Mapping[str, Any]) -> str:
+    words = []
+    for key in _SCALE:
+        value = given.get(key)
+        if value is True:
+            words.append(key)
+        elif value is False and "log" in key:
+            words.append("linear")
+        elif isinstance(value, str):
+            words.append(value.lower())
+    return " ".join(words)
+
+
+def _range(low: Any, high: Any, words: str, points: int | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {"min": low, "max": high}
+    if points is not None:
+        found["points"] = points
+    if re.search("log|reciprocal|exp", words):
+        found["scale"] = "log"
+    elif re.search("uniform|lin", words) and not re.search("int", words):
+        found["scale"] = "linear"
+    return found
+
+
+def _steps(low: Any, high: Any, step: Any, *, inclusive: bool = True) -> Any:
+    """From `low` in steps up to `high`: a list, or where that is long a range of as many points."""
+    count = math.floor((high - low) / step + 1e-9) + 1
+    if not inclusive and count > 1 and math.isclose(low + (count - 1) * step, high):
+        count -= 1
+    if count < 1:
+        return None
+    values = [_tidy(low + index * step) for index in range(min(count, LISTED + 1))]
+    if count <= LISTED:
+        return values
+    return {"min": _tidy(low), "max": _tidy(low + (count - 1) * step), "points": count}
+
+
+def _normal(mean: Any, deviation: Any, *_: Any) -> dict[str, Any] | None:
+    """There is no normal distribution here: two deviations to both sides."""
+    if not (_numeric(mean) and _numeric(deviation)):
+        return None
+    return {"min": _tidy(mean - 2 * deviation), "max": _tidy(mean + 2 * deviation)}
+
+
+def _numeric(value: Any) -> bool:
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and math.isfinite(value)
+
+
+def _tidy(value: Any) -> Any:
+    """A computed number without the digits that computing left."""
+    return value if isinstance(value, int) else float(f"{value:.6g}")
+
+
+def each(convert: Any, value: Any) -> Any:
+    """`convert` of one value, of every value of a list, or of both ends of a range."""
+    if isinstance(value, list):
+        return [convert(part) for part in value]
+    if isinstance(value, Mapping):
+        ends = {key: convert(part) for key, part in value.items() if key in ("min", "max")}
+        return {**value, **ends}
+    return convert(value)
+
+
+def is_searched(value: Any) -> bool:
+    """Whether a value has lrsearch's form of a range or a list."""
+    return (isinstance(value, Sequence) and not isinstance(value, str)) or (
+        isinstance(value, Mapping) and "min" in value
+    )

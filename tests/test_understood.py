@@ -126,7 +126,8 @@ def test_digits_that_are_lost_are_said_and_others_keep_their_hash(tmp_path):
         told[standardize] = facts(
             {**config(), "data": npz_data(path, standardize=standardize)}
         ).notes
-    assert any("x[:, 0], x[:, 1] lie so far from zero" in note for note in told[False])
+    (note,) = told[False]
+    assert note.endswith("differ: x[:, 0], x[:, 1]; standardize: true takes their mean off first")
     assert told[True] == ()
     plain = raw_of((CANCER.astype(np.float64), BENIGN))
     assert plain.exact is None and plain.lost == () and "+" not in plain.data_hash
@@ -228,6 +229,27 @@ def test_a_quantity_in_whole_numbers_is_doubted_in_the_same_words(tmp_path, form
         if task != "classification":
             np.testing.assert_array_equal(raw.y.reshape(-1), AGES)
         assert raw.y.shape == ((244, 1) if task == "regression" else (244,))
+
+
+@pytest.mark.parametrize("form", ["npz", "function", "weighted"])
+def test_classes_in_floating_point_are_doubted_too(tmp_path, form):
+    y = BENIGN.astype(float)
+    parts = {"function": (CANCER, y), "weighted": (CANCER, y, np.ones(569))}
+    path = saved(tmp_path, x=CANCER, y=y)
+    for task in (None, "classification", "regression"):
+        raw = read(npz_data(path, task=task)) if form == "npz" else raw_of(parts[form], task=task)
+        assert raw.task == (task or "regression")
+        assert [note.endswith("for classes write task: classification") for note in raw.notes] == (
+            [] if task else [True]
+        )
+    assert raw_of((CANCER, y + 0.5)).notes == () and read({"name": "diabetes"}).notes == ()
+
+
+def test_targets_that_lose_digits_are_said():
+    stamps = 1.7e9 + np.arange(569.0)
+    (note,) = raw_of((CANCER, stamps), task="own").notes
+    assert "the targets; take an offset off them" in note
+    assert raw_of((CANCER, stamps - 1.7e9), task="own").notes == ()
 
 
 def test_a_quantity_too_rare_to_split_names_the_way_out(tmp_path):

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lrsearch.data.precision import keep_exact
+from lrsearch.data.precision import keep_exact, tell_lost_targets
 from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.subset import choose, describe_choice
-from lrsearch.data.tables import MOST_EXACT, Array, doubt_classes, show_labels
+from lrsearch.data.tables import MOST_EXACT, Array, doubt_classes, doubt_numbers, show_labels
 from lrsearch.errors import DataError
 
 
@@ -63,9 +63,9 @@ def check_arrays(
     hashed = {f"x{end}": each for end, each in zip(ENDS, inputs, strict=False)}
     hashed |= {f"y{end}": each for end, each in zip(ENDS, targets, strict=False)}
     lost, exact = keep_exact([part.x for part in parts], inputs)
-    notes = []
-    if task is None and first.y.dtype.kind in "iu":
-        notes += doubt_classes(f"{first.y_name} holds", len(labels))
+    notes = doubt_task(f"{first.y_name} holds", first.y, len(labels)) if task is None else []
+    if task == "own":
+        notes += tell_lost_targets(first.y_name, first.y)
     found = task or ("classification" if labels else "regression")
     if found == "own" and labels:
         notes.append(f"{first.y_name} is text, numbered from 0: {show_labels(labels)}")
@@ -115,6 +115,13 @@ def check_arrays(
         taken=taken,
         images=became_images(first.x, inputs[0]),
     )
+
+
+def doubt_task(what: str, y: Array, classes: int) -> list[str]:
+    """What is to be said of numbers that may be meant for another task than they look like."""
+    if y.dtype.kind in "iu":
+        return doubt_classes(what, classes)
+    return doubt_numbers(what, y) if y.dtype.kind == "f" else []
 
 
 def became_images(given: Array, x: Array) -> bool | None:

@@ -13,6 +13,7 @@ from lrsearch.data.arrays import (
     became_images,
     check_arrays,
     digest,
+    doubt_task,
     join_digests,
     plain_type,
     read_inputs,
@@ -21,9 +22,9 @@ from lrsearch.data.arrays import (
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.noise import get_states, set_states
 from lrsearch.data.parts import Part, Stream, Typed, divide, map_part, plain, read_at, stack
-from lrsearch.data.precision import keep_exact
+from lrsearch.data.precision import keep_exact, tell_lost_targets
 from lrsearch.data.raw import Portion, Raw
-from lrsearch.data.tables import Array, doubt_classes, show_labels
+from lrsearch.data.tables import Array, show_labels
 from lrsearch.data.trees import Tree, count, leaves, map_tree, replace_leaves
 from lrsearch.errors import DataError
 
@@ -186,8 +187,10 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None, images: bo
     asked = task
     task, targets, labels = _read_y(place, dict(zip(names, ys, strict=True)), task)
     notes: list[str] = []
-    if asked is None and labels and ys[0].dtype.kind in "iu":
-        notes += doubt_classes("the targets are", len(labels))
+    if asked is None and task in ("classification", "regression"):
+        notes += doubt_task("the targets are", ys[0], len(labels))
+    if task == "own" and isinstance(ys[0], np.ndarray):
+        notes += tell_lost_targets("the targets", ys[0])
     if task == "own" and labels:
         notes.append(f"the targets are text, numbered from 0: {show_labels(labels)}")
         labels = ()

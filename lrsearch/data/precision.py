@@ -15,6 +15,16 @@ VERY_FAR = 2.0**29
 """The same of float64: their mean is still exact to what float32 has of a deviation."""
 
 
+LOST = "float32, in which data are trained on, loses the digits in which samples differ"
+
+
+def tell_lost_targets(name: str, y: Array | None) -> list[str]:
+    """What is to be said of targets that a loss of the user's is given in float32."""
+    if y is None or y.dtype != np.float64 or not find_far(y.reshape(len(y), -1)).any():
+        return []
+    return [f"{LOST}: {name}; take an offset off them"]
+
+
 def feature_axes(dimensions: int) -> tuple[int, ...]:
     """The axes over which numbers are of one feature: of flat samples all samples; of sequences
     [samples, time, features] the time, too; of images [samples, channels, ...] their pixels."""

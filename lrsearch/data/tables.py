@@ -95,6 +95,17 @@ def doubt_classes(what: str, count: int) -> list[str]:
     return [f"{told}: for a quantity write task: regression"]
 
 
+def doubt_numbers(what: str, y: Array) -> list[str]:
+    """What is to be said where floating-point numbers that may be classes became a regression."""
+    if y.size != len(y) or not (y == np.round(y)).all():
+        return []
+    count = len(np.unique(y))
+    if not 1 < count <= MANY_CLASSES:
+        return []
+    told = f"{what} {count} whole numbers written as floating-point ones, taken as a regression"
+    return [f"{told}: for classes write task: classification"]
+
+
 def show_labels(labels: Sequence[str]) -> str:
     """Classes in few words: `cat, dog` or `0 ... 9`."""
     if len(labels) > SHOWN_CLASSES:
@@ -263,7 +274,8 @@ def assemble(
     kind = "targets of your own kind" if task == "own" else kind
     notes.insert(0, f"{rows:,} rows: '{target.name}' ({kind}) from {', '.join(parts)}")
     if target.numbers is not None and task is None:
-        notes += doubt_classes(f"'{target.name}' holds", len(labels))
+        doubted = f"'{target.name}' holds"
+        notes += doubt_classes(doubted, len(labels)) if labels else doubt_numbers(doubted, y)
     if labels and task == "own":
         notes.append(f"'{target.name}' is text, numbered from 0: {show_labels(labels)}")
     return Table(

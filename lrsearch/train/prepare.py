@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lrsearch import catalogue, data
 from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.precision import LOST, tell_lost_targets
 from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import DataError, LrsearchError, ModelError, suggest
 from lrsearch.schedules import ScheduleError
@@ -191,10 +192,9 @@ def _tell_lost(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
         remedy = "standardize: true takes their mean off first"
         if not isinstance(raw.x, np.ndarray):
             remedy = "have your function take their mean off"
-        notes.append(
-            f"{shown} lie so far from zero that float32, as which they are trained on, loses "
-            f"digits in which they differ: {remedy}"
-        )
+        notes.append(f"{LOST}: {shown}; {remedy}")
+    if raw.task == "regression" and any(find_view(each["train"]) for each in configs):
+        notes += tell_lost_targets("the targets", raw.y)
     return notes
 
 

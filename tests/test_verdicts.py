@@ -88,6 +88,14 @@ NETS = """
             likeness = one @ other.T / self.temperature
             return F.cross_entropy(likeness, torch.arange(len(batch)))
 
+    class Wrong:
+        # Its evaluation gives the share of errors as its loss, which has an upper end.
+        def loss(self, model, batch):
+            return F.cross_entropy(model(batch[0]), batch[1])
+
+        def evaluate(self, model, batch):
+            return {"loss": (model(batch[0]).argmax(1) != batch[1]).float().mean()}
+
     class Embedding(nn.Module):
         def __init__(self):
             super().__init__()
@@ -220,6 +228,14 @@ def test_a_huge_rate_of_a_warm_start_is_called_diverged(here):
         own = {**own, "train": {**own["train"], "lr": 1e6}}
         for found in judged(own, ("solo", "fused"), place=here, objective=LEAST):
             assert found.outcome is Outcome.DIVERGED
+
+
+def test_a_validation_loss_of_another_kind_hides_no_divergence(here):
+    for lr, outcome in ((1e6, Outcome.DIVERGED), (0.01, Outcome.COMPLETED)):
+        own = own_config(code("digits"), warm(here), loss=None, step=code("Wrong"), lr=lr)
+        for found in judged(own, ("solo", "fused"), place=here, objective=LEAST):
+            assert found.outcome is outcome, found.reason + found.traceback
+            assert "validation" not in found.reason and found.last["loss"] <= 1.0
 
 
 # What losses are held against

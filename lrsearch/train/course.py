@@ -90,8 +90,9 @@ class Course:
     """What a trial has come to so far. `samples` and `batch` are those of an epoch and, on average,
     of a batch. `seconds` of training it has been charged with, beyond what `clock` (a perf_counter
     reading, None while it is not training alone) still counts.
-    `start` and `baseline` are `solo.start_losses`', `lowest` is the lowest loss since. `objective`
-    is the metric that has to be a number, as the losses have to."""
+    `start` and `baseline` are `solo.start_losses`', `lowest` is the lowest loss since;
+    `alike` is `Criterion.alike`. `objective` is the metric that has to be a number, as the losses
+    have to."""
 
     engine: str
     steps: int = 0
@@ -102,6 +103,7 @@ class Course:
     start: float = math.nan
     baseline: float = math.nan
     lowest: float = math.inf
+    alike: bool = True
     objective: str = ""
     curve: dict[str, list[float]] = field(default_factory=dict)
 
@@ -120,10 +122,11 @@ class Course:
         if not math.isfinite(measurement.metrics.get(self.objective, 0.0)):
             value = measurement.metrics[self.objective]
             return f"{self.objective} is {value} after {step} steps"
-        self.lowest = min(self.lowest, losses[-1], validation)
+        judged = self.curve["loss"] if self.alike else losses
+        self.lowest = min(self.lowest, losses[-1], judged[-1])
         scale = divergence.find_scale(self.start, self.baseline, self.lowest)
         steps = self.curve["step"]
-        if not divergence.diverged(scale, steps, losses, self.curve["loss"], budget):
+        if not divergence.diverged(scale, steps, losses, judged, budget):
             return ""
         mean = divergence.recent_mean(steps, losses, budget)
         against = {
@@ -131,8 +134,9 @@ class Course:
             self.baseline: f"the {scale:.3g} of a model that knows nothing "
             f"(its start was {self.start:.3g})",
         }
+        told = f" and validation loss {validation:.3g}" if self.alike else ""
         return (
-            f"training loss is {mean:.3g} and validation loss {validation:.3g} after {step} steps, "
+            f"training loss is {mean:.3g}{told} after {step} steps, "
             f"more than {divergence.FACTOR:g} times "
             + against.get(scale, f"the size of its lowest of {-scale:.3g}")
         )

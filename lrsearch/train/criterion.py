@@ -47,7 +47,8 @@ class Criterion:
     is the user's loss in its place;
     `transforms` are for training batches. `step` is the user's object that takes a loss' place,
     `measures` are the user's metrics by name, and `names` what the step's evaluate measures beside
-    the loss, once it has been called.
+    the loss, once it has been called; `alike` says that a validation loss is of the kind of a
+    training loss, not one that this evaluate gives.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Criterion:
         self.stacks = self.step is None and isinstance(train["loss"], str)
         self.name: str = train["loss"] if self.stacks else ""
         self.names: tuple[str, ...] | None = None if self.step is not None else ()
+        self.alike = True
         self._smoothing: dict[str, float] = {}
         if train["label_smoothing"]:
             self._smoothing["label_smoothing"] = train["label_smoothing"]
@@ -228,7 +230,8 @@ class Criterion:
         with self.precision(batch):
             if hasattr(self.step, "evaluate"):
                 values = _check_values(self.step.evaluate(model, batch.x))
-            if "loss" not in values:
+            self.alike = "loss" not in values
+            if self.alike:
                 values["loss"] = self.step.loss(model, batch.x)
         names = tuple(sorted(values.keys() - {"loss"}))
         if self.names is None:

@@ -24,6 +24,7 @@ from lrsearch.spec.model import resolve, trial_key
 from lrsearch.train.commands import Stream
 from lrsearch.train.listening import (
     LONGEST_MATCHED,
+    Aside,
     Objects,
     Patterns,
     find_object,
@@ -283,6 +284,24 @@ def test_of_lines_that_overwrite_each_other_the_last_counts() -> None:
     steps = "".join(f"Epoch {at} loss {9 - at}\r" for at in range(1, 4))
     assert rows(steps, loss=LOSS, step=EPOCH) == [{"loss": 9 - at, "step": at} for at in (1, 2, 3)]
     assert rows("loss 1\b\b\b\b\b\bloss 2\n", loss=LOSS) == [{"loss": 2, "step": 1}]
+
+
+def test_what_stdout_has_is_not_taken_from_stderr() -> None:
+    found: list[dict[str, Any]] = []
+    aside = Aside(found.append)
+    aside.take({"loss": 9.0, "step": 1})
+    aside.take_first({"loss": 1.0, "step": 2})
+    aside.take({"loss": 9.0, "acc": 0.5, "step": 3})
+    aside.take({"loss": 9.0, "step": 4})
+    assert found == [
+        {"loss": 9.0, "step": 1},
+        {"loss": 1.0, "step": 2},
+        {"acc": 0.5, "step": 3},
+    ]
+    strict = Aside(found.append, "loss")
+    strict.take_first({"loss": 1.0})
+    strict.take({"loss": 9.0, "acc": 0.5})
+    assert len(found) == 4
 
 
 def test_no_pattern_hangs() -> None:

@@ -38,7 +38,7 @@ from lrsearch.spec.commandline import (
 from lrsearch.train.advice import missing_metric
 from lrsearch.train.contents import file_hash
 from lrsearch.train.last_words import find_reason, tail
-from lrsearch.train.listening import Message, Objects, Patterns, decode, read_json, widen
+from lrsearch.train.listening import Aside, Message, Objects, Patterns, decode, read_json, widen
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import (
     Cohort,
@@ -401,11 +401,15 @@ class Process:
         if "loop" in config:
             # What a loop prints is output, whatever it looks like: it has a better way to report.
             return None, None
-        take = self._messages.append
+        aside = Aside(self._messages.append, "" if "metrics" in config else self._objective)
         if "metrics" in config:
-            return Patterns(take, config["metrics"]), Patterns(take, config["metrics"])
-        given = self._objective, config["params"]
-        return Objects(take, *given), Objects(take, *given, plain=False)
+            given = config["metrics"]
+            return Patterns(aside.take_first, given), Patterns(aside.take, given)
+        objective, params = self._objective, config["params"]
+        return (
+            Objects(aside.take_first, objective, params),
+            Objects(aside.take, objective, params, plain=False),
+        )
 
     def _take_report(self, line: bytes, _: bool) -> None:
         message = _parse(line, self._objective)

@@ -384,6 +384,29 @@ class Patterns:
         self._take({**held, "step": self._count if self._step is None else self._step})
 
 
+class Aside:
+    """Takes from a second stream only what the first has not: which of the two came last nobody
+    can tell. `needed` is a name without which nothing of the second counts."""
+
+    def __init__(self, take: Callable[[Message], object], needed: str = "") -> None:
+        self._take = take
+        self._needed = needed
+        self._heard: set[str] = set()
+
+    def take_first(self, message: Message) -> None:
+        """A message of the first stream."""
+        self._heard |= message.keys()
+        self._take(message)
+
+    def take(self, message: Message) -> None:
+        """A message of the second."""
+        known = {"step", *self._heard}
+        new = {name: value for name, value in message.items() if name not in known}
+        if new and (not self._needed or self._needed in new):
+            step = {"step": message["step"]} if "step" in message else {}
+            self._take({**new, **step})
+
+
 class _TooSlow(Exception):
     pass
 

@@ -36,6 +36,10 @@ def show_plan(
     print(f"{strategy} would train {planned}{later}")
     done = sum(ledger.judge(entry)[0] is not None for entry in measured)
     print(f"  on {facts.device_name}; {count(done, 'point')} measured in {folder}")
+    failed = ledger.failed()
+    if failed and not proposer.retry_failed:
+        what = count(len(failed), "trial")
+        print(f"  {what} failed before: --retry-failed trains what failed again")
     steps = set()
     if spec.own is None:
         samples = max(facts.train_samples)

@@ -678,7 +678,12 @@ def test_a_failed_trial_says_what_to_do(failing: Path) -> None:
     for command in ((), ("grid", "mine.yaml", "--allow-command", "--workers", "1")):
         said = lrsearch(*command or ("report", "mine"))
         assert f"\nretry   {again}\n" in said.out, said
-    assert "1 trial failed before: --retry-failed trains what failed again" in said.err
+    failed = "1 trial failed before: --retry-failed trains what failed again"
+    assert failed in said.err
+    dry = lrsearch("grid", "mine.yaml", "--allow-command", "--dry-run")
+    assert failed in dry.out and "would train 0 trials" in dry.out
+    dry = lrsearch("grid", "mine.yaml", "--allow-command", "--dry-run", "--retry-failed")
+    assert failed not in dry.out and "would train 1 trial of 1 point" in dry.out
     retried = lrsearch(*again.split()[1:])
     assert retried.code == 0 and count_trials(failing, "mine") == 4
     # It is named once, though it was given already.

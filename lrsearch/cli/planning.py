@@ -41,6 +41,10 @@ def show_plan(
     print(f"{strategy} would train {planned}{later}")
     done = sum(ledger.judge(entry)[0] is not None for entry in measured)
     print(f"  {count(done, 'point')} measured in {folder}")
+    failed = ledger.failed()
+    if failed and not proposer.retry_failed:
+        what = count(len(failed), "trial")
+        print(f"  {what} failed before: --retry-failed trains what failed again")
     configs = [trial.config for trial in trials.values()]
     for line in describe_facts(spec, facts, configs):
         print(f"  {line}")

@@ -281,10 +281,10 @@ class _Search:
         if not failed or self.retry_failed:
             return
         what = "1 trial" if len(failed) == 1 else f"{len(failed)} trials"
+        follows = ": --retry-failed trains what failed again"
         if self.proposer.retry_failed:
-            self.watcher.note(f"{what} failed before and none has ended well: training again")
-        else:
-            self.watcher.note(f"{what} failed before: --retry-failed trains what failed again")
+            follows = " and none has ended well: training again"
+        self.watcher.note(f"{what} failed before{follows}")
 
     # proposing
 

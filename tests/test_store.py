@@ -236,6 +236,31 @@ def test_trials_of_one_configuration_store_it_once(tmp_path: Path) -> None:
     assert found.proposals == [proposal]
 
 
+def test_plans_that_do_not_last_are_kept_apart(tmp_path: Path) -> None:
+    """They are no answer for whoever plans next; a journal of before knows only plans that last,
+    and results without the reason of their engine."""
+    fused, passing = Plan("fused", 4, "faster"), Plan("solo", 1, "asked for", lasting=False)
+    with open_run(tmp_path) as run:
+        propose(run, 1)
+        run.planned("a" * 16, "cpu", Planned(fused), "auto")
+        run.planned("a" * 16, "cpu", Planned(passing), "solo")
+        run.ended(1, Result(Outcome.COMPLETED, 1, 1.0, 1.0, why="asked for"), {})
+        written = run.history
+    found = store.read(tmp_path / "demo")
+    assert found == written
+    assert (found.plans, found.asked) == ({("a" * 16, "cpu"): fused}, {("a" * 16, "cpu"): "auto"})
+    assert found.passing == {("a" * 16, "cpu"): [passing]}
+    lines = [json.loads(line) for line in journal(tmp_path).read_bytes().splitlines()]
+    first = next(line for line in lines if line["event"] == "planned")
+    assert first["plan"] == {"engine": "fused", "lanes": 4, "reason": "faster"}
+    old = store.History()
+    for line in lines:
+        if line["event"] == "ended":
+            del line["result"]["why"]
+        store.fold(old, {name: part for name, part in line.items() if name not in ("n", "crc")})
+    assert old.results[1].why == "" and old.plans == found.plans
+
+
 numbers = st.floats(width=64) | st.sampled_from([math.nan, math.inf, -math.inf, -0.0])
 metrics = st.dictionaries(st.text(max_size=5), numbers, max_size=3)
 results = st.builds(
@@ -250,6 +275,7 @@ results = st.builds(
     best_step=st.dictionaries(st.text(max_size=5), st.integers(0, 10**9), max_size=3),
     reason=st.text(),
     traceback=st.text(),
+    why=st.text(),
 )
 
 

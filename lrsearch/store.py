@@ -436,7 +436,7 @@ def _is_held(path: Path) -> bool:
     with _using(path):
         try:
             descriptor = _open(path, os.O_RDONLY)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -93,6 +93,12 @@ MISSING: dict[str, tuple[dict[str, str], str, str, str]] = {
         "data.source",
         "in that folder: zebra.csv",
     ),
+    "nothing at all": (
+        {},
+        "{name: npz, source: q.npz}",
+        "data.source",
+        "--set data.source=PATH",
+    ),
     "a folder for a file": (
         {"tables/houses.csv": TABLE},
         "{name: csv, source: tables, target: price}",

@@ -64,7 +64,8 @@ def describe_facts(spec: Spec, facts: Facts, configs: Sequence[Config] | None = 
     counted = {"classification": "classes", "language": "characters"}.get(facts.task)
     outputs = f"{facts.outputs:,} {counted}" if counted else title(facts.task)
     lines.append(", ".join(filter(None, (shape, outputs))))
-    lines.append(f"{facts.parameters:,} parameters of the model")
+    searched = any(path.split(".")[0] == "model" for path, _ in spec.space.dimensions)
+    lines.append(f"{facts.parameters:,} parameters of the {'first ' if searched else ''}model")
     samples = max(facts.train_samples)
     configs = representatives(spec) if configs is None else configs
     steps = {steps_of(config, samples) for config in configs}

@@ -93,6 +93,12 @@ MISSING: dict[str, tuple[dict[str, str], str, str, str]] = {
         "data.source",
         "in that folder: zebra.csv",
     ),
+    "nothing at all": (
+        {},
+        "{name: npz, source: q.npz}",
+        "data.source",
+        "--set data.source=PATH",
+    ),
     "a folder for a file": (
         {"tables/houses.csv": TABLE},
         "{name: csv, source: tables, target: price}",
@@ -704,6 +710,27 @@ def test_no_false_alarm(here: Path, kind: str, recwarn: pytest.WarningsRecorder)
     path, _, last = f"{module}.{name}".rpartition(".")
     if name != "Net.make":
         call("model", f"{path}.{last}", {key: 1}, here)
+
+
+@pytest.mark.parametrize(
+    ("imports", "base"),
+    [
+        ("from torch import nn", "nn.Module"),
+        ("import torch.nn as nn", "nn.Module"),
+        ("import torch", "torch.nn.Module"),
+        ("import torch.nn", "torch.nn.Module"),
+        ("from torch.nn import Module as M", "M"),
+        ("from abc import ABC\nimport torch", "ABC, torch.nn.Module"),
+        ("from typing import Generic, TypeVar\nimport torch\nT = TypeVar('T')", "Generic[T]"),
+    ],
+)
+def test_bases_that_leave_classes_to_their_constructor(here: Path, imports: str, base: str) -> None:
+    module = place_code(
+        here, {"": f"{imports}\nclass Net({base}):\n    def __init__(self, a=1): 0\n"}
+    )
+    text = code_spec("model", f"{module}.Net", "{b: 1}")
+    assert [fault.key for fault in faults_of(here, text)] == ["model.init_args.b"]
+    assert faults_of(here, code_spec("model", f"{module}.Net", "{a: 1}")) == []
 
 
 def test_a_module_that_is_not_there(here: Path) -> None:

@@ -62,7 +62,9 @@ def describe_facts(spec: Spec, facts: Facts, configs: Sequence[Config] | None = 
     lines = [f"on {facts.device_name}"]
     if spec.own is not None:
         return lines
-    lines += [facts.data, f"{facts.parameters:,} parameters of the model"]
+    searched = any(path.split(".")[0] == "model" for path, _ in spec.space.dimensions)
+    parameters = f"{facts.parameters:,} parameters of the {'first ' if searched else ''}model"
+    lines += [facts.data, parameters]
     configs = representatives(spec) if configs is None else configs
     steps = {_count_steps(config, facts) for config in configs}
     if steps and 0 not in steps:

@@ -150,7 +150,9 @@ def _near(path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
     if missing != path:
         return f"there is no folder {missing}"
     alike = [name for name in names if is_folder or FilePath(name).suffix == path.suffix]
-    return f"in that folder: {', '.join(alike[:MAX_SHOWN])}" if alike else ""
+    if alike:
+        return f"in that folder: {', '.join(alike[:MAX_SHOWN])}"
+    return f"name your own {noun} in the spec, or with --set data.source=PATH"
 
 
 def _folder_faults(path: FilePath) -> Iterator[tuple[str, str]]:

@@ -147,9 +147,11 @@ def test_what_is_worth_searching_can_be_searched(name, key, part, tmp_path):
 @pytest.mark.parametrize("name", catalogue.DATA)
 def test_sources_take_the_parameters_and_hold_what_is_said(name):
     source = catalogue.DATA[name]
-    wanted = set(source.parameters) - {"samples"}  # Cutting is the same for every file.
+    # What is done to what was read is the same for every source.
+    common = {"samples", "shuffle", "task", "images"}
+    wanted = set(source.parameters) - common
     if source.samples is None:
-        assert arguments(sources.SOURCES[name], ("samples",)) == wanted
+        assert arguments(sources.SOURCES[name], (*common, "validated")) == wanted
         return
     assert not wanted
     raw = sources.load({"name": name}, resolver=lambda path: None)

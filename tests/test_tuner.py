@@ -26,7 +26,7 @@ from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor
 from lrsearch.search import check_search, count_trials
 from lrsearch.spec import read_spec
-from lrsearch.spec.model import Spec
+from lrsearch.spec.model import Spec, settle_data
 from lrsearch.store import History, Run, read, read_curve
 from lrsearch.train.build import build_model
 from lrsearch.train.resident import load_raw
@@ -140,6 +140,7 @@ class Found:
     """A run after a search, seen through the spec of that search."""
 
     def __init__(self, spec: Spec, facts: Facts, folder: Path, ending: Ending, log: Log) -> None:
+        spec = settle_data(spec, facts.settled)
         self.spec, self.facts, self.folder, self.ending, self.log = spec, facts, folder, ending, log
         self.history: History = read(folder)
         content = content_of(facts)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_own_code import code, own_config, raw_of, write_nets
+from test_own_code import code, own_config, own_data, raw_of, write_nets
 from test_tables import INLINE, lrsearch
 from test_train import CPU, facts, run
 from torch.nn import functional as F
@@ -415,3 +415,18 @@ def test_what_would_be_trained_counts_passes(nets, tmp_path):
         "grid", str(tmp_path / "own.yaml"), "--dry-run", "--allow-import", "nets", *INLINE
     )
     assert "10 to 40 steps" in said.out, said.err
+
+
+def test_a_batch_sampler_is_told_the_pass():
+    class Turning(Cuts):
+        def set_epoch(self, epoch):
+            self.sizes = self.sizes[epoch:] + self.sizes[:epoch]
+
+    data = TensorDataset(torch.zeros(9, 3), torch.arange(9) % 2)
+    data.classes = ["a", "b"]
+    raw = raw_of(
+        (lambda _: DataLoader(data, batch_sampler=Turning([2, 3, 4])), data), validation="source"
+    )
+    config = own_data(validation="source")
+    batches = resident.place(raw, config, None, CPU).batches(7, 0)
+    assert [next(batches).samples for _ in range(9)] == [2, 3, 4, 3, 4, 2, 4, 2, 3]

@@ -254,9 +254,10 @@ def _make_loader(stream: Stream, size: int, epoch: int, aside: _Aside) -> Any:
     assert stream.make is not None
     with aside:
         loader = stream.make(size)
-        set_epoch = getattr(loader.sampler, "set_epoch", None)
-        if set_epoch is not None:
-            set_epoch(epoch)
+        for each in (loader.sampler, loader.batch_sampler):
+            set_epoch = getattr(each, "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
         for each in (loader, loader.sampler, loader.batch_sampler):
             generator = getattr(each, "generator", None)
             if isinstance(generator, torch.Generator):  # Which may have served other trials.
@@ -280,7 +281,7 @@ _END = object()
 
 _passes: WeakKeyDictionary[Stream, dict[int, tuple[int, Fraction]]] = WeakKeyDictionary()
 
-ENDLESS = 64
+ENDLESS = 16
 """Times its length that a sampler may give and still come to an end."""
 
 
@@ -306,15 +307,16 @@ def measure_pass(stream: Stream, size: int) -> tuple[int, Fraction]:
 def _count_pass(stream: Stream, size: int) -> tuple[int, Fraction]:
     aside = _Aside(0)
     loader = _make_loader(stream, size, 0, aside)
-    most, counts = (2 + stream.workers) * len(stream), map(_count_loaded, _drawn(loader, aside))
     by_index = not isinstance(loader.dataset, IterableDataset) and loader.batch_sampler is not None
-    if by_index and type(loader).__iter__ is DataLoader.__iter__:
-        most, counts = ENDLESS * len(stream), map(len, _drawn(loader.batch_sampler, aside))
+    by_index = by_index and type(loader).__iter__ is DataLoader.__iter__
+    most = (ENDLESS if by_index else 2 + stream.workers) * len(stream)
     samples = batches = 0
-    for each in counts:
-        samples, batches = samples + each, batches + 1
-        if samples > most:
-            return len(stream), Fraction(samples, batches)
+    with aside:
+        for each in loader.batch_sampler if by_index else loader:
+            samples += sum(1 for _ in each) if by_index else _count_loaded(each)
+            batches += 1
+            if samples > most:
+                return len(stream), Fraction(samples, batches)
     if not samples:
         raise _no_batch(size)
     return samples, Fraction(samples, batches)

@@ -84,25 +84,17 @@ def test_the_first_that_reports_nothing_ends_the_search(
     assert 'print(json.dumps({"step": step, "accuracy": accuracy}))' in said.err
     assert "the end of its output:\n    Epoch 1\n    Test set: Accuracy: 91%" in said.err
     (written,) = re.findall(r"^ +(metrics: .*)$", said.err, re.MULTILINE)
-    assert yaml.safe_load(written)["metrics"] == {
-        "accuracy": r"Test set: Accuracy: ([\d.]+)%",
-        "step": r"Epoch (\d+)",
-    } or yaml.safe_load(written)["metrics"] == {
-        "accuracy": r"Accuracy: ([\d.]+)%",
-        "step": r"Epoch (\d+)",
-    }
+    patterns = {"accuracy": r"Accuracy: ([\d.]+)%", "step": r"Epoch (\d+)"}
+    assert yaml.safe_load(written) == {"metrics": patterns}
     # The line as it was told is the one that was missing, and the same command does the rest.
     with (here / "s.yaml").open("a") as spec:
         spec.write(written + "\n")
     mended = lrsearch(*command, "--set", "search.lr.points=2", "--json")
     assert mended.code == 0, mended
     assert json.loads(mended.out)["best"]["objective"] == 91.0
-    (curve,) = {
-        path.read_text()
-        for path in (here / "runs/s/curves").glob("*.json")
-        if "91" in path.read_text()
-    }
-    assert json.loads(curve)["step"] == [1]
+    number = json.loads(mended.out)["best"]["trials"][0]
+    curve = json.loads((here / f"runs/s/curves/{number:06d}.json").read_text())
+    assert curve == {"step": [1], "accuracy": [91.0]}
 
 
 def test_the_line_in_the_script_mends_it_too(here: Path) -> None:
@@ -366,7 +358,7 @@ def test_a_loop_that_never_starts(here: Path) -> None:
     (here / "s.yaml").write_text(yaml.safe_dump(spec))
     said = lrsearch("grid", "s.yaml", "--allow-import", "late_loop", "--executor", "inline")
     assert said.code == 2 and outcomes(here) == ["failed"] * 3, said
-    assert "s.yaml: loop: trials 1, 3, 4 failed alike" in said.err or "failed alike" in said.err
+    assert "s.yaml: loop: trials " in said.err and "failed alike" in said.err
     assert f"{sys.executable} -m pip install no_such_module" in said.err
 
 

@@ -228,6 +228,16 @@ def test_a_pattern_that_matches_nothing_is_said() -> None:
     assert "is no number in 'loss = low'" in reason
 
 
+def test_json_behind_words_is_found_by_a_pattern() -> None:
+    line = "INFO trainer: {'loss': 0.25, 'note': 'x'}"
+    reason, text = advice("loss", f"epoch 3\n{line}\n")
+    assert "JSON is read where it is all of its line" in reason and line in text
+    (written,) = re.findall(r"^ +(metrics: .*)$", text, re.MULTILINE)
+    patterns = yaml.safe_load(written)["metrics"]
+    assert re.search(patterns["loss"], line)[1] == "0.25"  # type: ignore[index]
+    assert patterns["step"] == r"epoch (\d+)"
+
+
 def test_other_languages_are_told_the_form_of_a_line() -> None:
     assert (
         'a line such as {"step": 3, "loss": 0.5} on its stdout'

@@ -103,6 +103,7 @@ def _numbers(content: Mapping[str, object], prefix: str = "") -> Iterator[tuple[
 def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[str]]:
     """What in a command's output looks like the metric: in a few words, and what to write."""
     patterns: Mapping[str, str] = config.get("metrics", {})
+    clue, shown = "", seen
     if metric in patterns:
         given = f"metrics.{metric}, {patterns[metric]!r},"
         for line in reversed(seen):
@@ -116,9 +117,9 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
             words = _object_at_fault(line, metric, config["params"])
             if words:
                 clue = f"{words}: {_cut(line)!r}"
-                return clue, [clue]
-        clue = ""
-    for line in reversed(seen):
+                shown = [line]
+                break
+    for line in reversed(shown):
         pattern = _pattern(metric, line) if find_object(line) is None else None
         if pattern is not None:
             step = next(filter(None, map(_step_pattern, (line, *seen))), None)
@@ -127,7 +128,8 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
             written = f"metrics: {{{name}: {_quote(pattern)}{also}}}"
             words = f"what it prints, {_cut(line)!r}, is no line of JSON: write in the spec"
             if clue:
-                return clue, [f"{clue}; for {_cut(line)!r} write in the spec\n  {written}"]
+                which = repr(_cut(line)) if shown is seen else "this line"
+                return clue, [f"{clue}; for {which} write in the spec\n  {written}"]
             return f"'metrics' in the spec finds the number in {_cut(line)!r}", [
                 f"{words}\n  {written}"
             ]

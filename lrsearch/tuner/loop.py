@@ -567,8 +567,6 @@ class _Search:
         if fault is not None and not self._is_heard():
             fault.where = f"{self.spec.source}: {fault.where}"
             raise fault
-        if stuck is not None:
-            raise stuck
         if result.outcome is Outcome.FAILED:
             self.tally.failures += 1
             if self.tally.failures > self.spec.max_failures:
@@ -578,6 +576,8 @@ class _Search:
                     hint="mend the cause, and train the failed trials again with\n  "
                     + shlex.join(retrying(self.command)),
                 )
+        if stuck is not None:
+            raise stuck
 
     def _sweep(self) -> None:
         """Delete the weights of points that are complete and not the best."""

@@ -215,6 +215,7 @@ def run_light(folder, *arguments):
         (["show", "spec.yaml"], "schedule"),
         (["show", "spec.yaml", "--json"], '"multipliers"'),
         (["check", "none.yaml"], ""),
+        (["list", "--runs", "."], "there are no runs in ."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

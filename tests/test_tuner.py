@@ -444,7 +444,7 @@ def test_time_only_says_how_far_a_search_goes(tmp_path: Path, strategy: str) -> 
     assert not stopped.history.running
     assert f"{stopped.ending.trained} of {whole.ending.trained} trials" in stopped.log.notes[-1]
     late = search(tmp_path, strategy, time_limit=1e-9)
-    assert (late.ending.trained, late.log.notes[-1]) == (0, "the time is over: no trial began")
+    assert late.ending.trained == 0 and "no trial began" in late.log.notes[-1]
     resumed = search(tmp_path, strategy, time_limit=600.0)
     assert resumed.ending.trained == whole.ending.trained - stopped.ending.trained
     assert resumed.history.closed == "finished" and not resumed.ending.out_of_time

@@ -37,8 +37,11 @@ from lrsearch.trial import Plan, Record
 from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
 from lrsearch.tuner.plans import structure_key
 
-_ENDINGS = {"TooManyFailures": "stopped, since too many trials failed"}
-"""By why it was closed: how a search that is not done has ended, if it was not interrupted."""
+_ENDINGS = {
+    **dict.fromkeys((None, "interrupted", "finished"), "was interrupted"),
+    "TooManyFailures": "stopped, since too many trials failed",
+}
+"""By why it was closed: how a search that is not done has ended, if not by another error."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +187,7 @@ def view_run(run: StoredRun) -> RunView:
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     warnings = []
     if not searching and (waiting or latest):
-        ended = _ENDINGS.get(history.closed or "", "was interrupted")
+        ended = _ENDINGS.get(history.closed, "was ended by an error")
         if history.closed == "time":
             ended = f"was stopped by its time limit: {_progress(run)}"
         left = f": {count(len(waiting), 'point')} unfinished" if waiting else ""

@@ -270,8 +270,10 @@ class _Search:
         left = self.total - self.tally.trained
         out_of_time = self._is_over_time() and left > 0
         if out_of_time:
-            trained = f"{self.tally.trained} of {self.total} trials are trained"
-            self.note = f"the time is over: {trained if self.tally.trained else 'no trial began'}"
+            self.note = "the time is over: the start took all of it, and no trial began"
+            if self.tally.trained:
+                trained = f"{self.tally.trained} of {self.total} trials are trained"
+                self.note = f"the time is over: {trained}"
             self.watcher.note(self.note)
         return Ending(self.tally.trained, self.tally.answered, self.note, out_of_time)
 

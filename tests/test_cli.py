@@ -628,6 +628,7 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "epochs": NUMBER,
         "seconds": NUMBER,
         "engine": str,
+        "engine_reason": str,
         "reason": str,
     }
     for part, types in ((report["points"], point_types), (report["trials"], trial_types)):

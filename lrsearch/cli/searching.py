@@ -16,6 +16,7 @@ import typer
 
 from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
+from lrsearch.cli.foreign import check_device
 from lrsearch.errors import RunLocked, UsageError, suggest
 from lrsearch.executors.port import Executor
 
@@ -142,6 +143,7 @@ def _search(
             where="--lanes",
             hint="leave it out, or use --engine fused or auto",
         )
+    check_device(device)
     spec = read_spec(config, set_ or ())
     metrics = (*METRICS, *(spec.train["metrics"] or ())) if spec.own is None else None
     if spec.own is None and spec.train["step"] is not None:

@@ -208,19 +208,19 @@ _STRATEGIES = _words(
     search_method sweeper search_type optimization_method
     """
 )
-_DEVICES = _words(
+DEVICE_WORDS = _words(
     """
     device devices accelerator gpu gpus use_cuda cuda n_gpus num_gpus gpus_per_trial use_gpu
     no_cuda gpu_id gpu_ids resources_per_trial no_gpu tpu cpu resources
     """
 )
-_WORKERS = _words(
+WORKER_WORDS = _words(
     """
     workers n_jobs num_workers jobs parallel max_concurrent max_concurrent_trials n_workers
     concurrency parallelism dataloader_num_workers nproc num_cpus processes
     """
 )
-_FOLDERS = _words(
+FOLDER_WORDS = _words(
     """
     output_dir save_dir log_dir logdir logging_dir out_dir results_dir storage storage_path
     local_dir runs_dir checkpoint_dir output outdir default_root_dir runs out
@@ -425,17 +425,17 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         name = names.split(value)[0] or str(value)
         strategy = STRATEGY_NAMES.get(snake(name), "bayes")
         return f"leave '{key}' out: the command says the strategy: lrsearch {strategy} {source}"
-    if word in _DEVICES:
+    if word in DEVICE_WORDS:
         given = device(value) if not isinstance(value, Mapping | list) else "cuda"
         if word in ("no_cuda", "no_gpu", "cpu"):
             given = "cpu"
         return (
             f"leave '{key}' out: the command says the device: {command} --device {given or value}"
         )
-    if word in _WORKERS:
+    if word in WORKER_WORDS:
         many = value if type(value) is int and value > 0 else "N"
         return f"leave '{key}' out: the command says how many: {command} --workers {many}"
-    if word in _FOLDERS:
+    if word in FOLDER_WORDS:
         folder = value if isinstance(value, str) and value else "DIR"
         return f"leave '{key}' out: the command says where: {command} --runs {shlex.quote(folder)}"
     if word in ("timeout", "time_limit", "max_time", "timeout_s") and own and len(path) == 1:
@@ -460,8 +460,6 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
         ]
         return merge(inner)
     target, form = look_up(word, section) or ("", "")
-    if own and len(path) == 1 and not target and not isinstance(value, Mapping):
-        return []
     if not target or (own and path[0] in ("params", "search") and len(path) == 2):
         return []
     value = _unwrap(value)
@@ -575,7 +573,7 @@ def _fixed_lines(
     if target.startswith("train.schedule"):
         return _schedule_lines(top, rest.partition(".")[2], value)
     if target == "train.optimizer":
-        lines = optimizer(top)
+        lines = optimizer(top, given=value)
         for key, part in names.split(value)[1].items():
             if means(str(key)) == "train.lr":
                 lines.append(Line(("train", "lr"), number(part)))
@@ -644,16 +642,20 @@ def _into(section: str, key: str, value: Any, top: Mapping[str, Any]) -> Line:
     return Line((section,), {key: value})
 
 
-def optimizer(top: Mapping[str, Any], argument: str = "", value: Any = None) -> list[Line]:
+def optimizer(
+    top: Mapping[str, Any], argument: str = "", value: Any = None, given: Any = None
+) -> list[Line]:
     """The optimizer of a document, by whatever words it has it, with those of its arguments that
-    stand outside of it, and the rate that stands inside."""
-    base = _optimizer(top)
+    stand outside of it, and the rate that stands inside. `given` takes the place of its own."""
+    base = _optimizer(top if given is None else {"optimizer": given})
     name = base.get("name")
     if name not in catalogue.OPTIMIZERS:
         return []
     wanted: dict[str, Any] = {}
     for key, part in (*_loose_arguments(top), *([(argument, value)] if argument else [])):
         if key != "betas":
+            if isinstance(number(part), str):
+                return []
             wanted[key] = number(part)
         elif isinstance(part, list | tuple) and len(part) == 2:
             wanted |= {"beta1": part[0], "beta2": part[1]}

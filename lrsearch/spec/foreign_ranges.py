@@ -210,10 +210,9 @@ def _read_call(node: ast.expr) -> Any:
         return _steps(first, last, by, inclusive=False)
     if name in ("normal", "lognormal", "gauss", "qnormal", "randn"):
         return _normal(*(given or named.values()))
-    low: Any = next((named[key] for key in LOW if key in named), given[0] if given else None)
-    high: Any = next(
-        (named[key] for key in HIGH if key in named), given[1] if len(given) > 1 else None
-    )
+    given += [None, None, None]
+    low: Any = next((named[key] for key in LOW if key in named), given[0])
+    high: Any = next((named[key] for key in HIGH if key in named), given[1])
     if not _numeric(low) or not _numeric(high):
         return None
     words = f"{name} {named.get('prior', '')} {'log' if named.get('log') is True else ''}"

@@ -616,6 +616,10 @@ class _Reader:
         for key in bare:
             close = nearest(key, allowed)
             hint = f"did you mean '{close}'?" if close else ""
+            if self.own_kind and not path and not close:
+                line = Line(("params", key), raw[key])
+                self.fault((key,), "unknown key", self.lines((key,), [line]))
+                continue
             hint = suggest(key, allowed) if key == bare[-1] else hint
             self.fault((*path, key), "unknown key", hint)
 

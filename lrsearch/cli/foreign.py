@@ -15,22 +15,26 @@ from lrsearch.cli.closing import say
 from lrsearch.errors import LrsearchError, UsageError
 
 _COMMANDS = {
-    **dict.fromkeys(
-        "run search optimize optimise sweep tune train fit start hpo agent go launch "
-        "minimize maximize experiment study trial trials".split(),
-        "bayes",
-    ),
-    **dict.fromkeys(
-        "results result status best summary view print analyze analyse stats history ls "
-        "dashboard top".split(),
-        "report",
-    ),
-    **dict.fromkeys("validate lint verify test parse doctor".split(), "check"),
-    **dict.fromkeys("plot draw describe space curve curves".split(), "show"),
-    **dict.fromkeys("new create template quickstart setup example".split(), "init"),
-    **dict.fromkeys("scheduler schedule lr_scheduler schedulers".split(), "schedules"),
-    **dict.fromkeys("save dump".split(), "export"),
-    **dict.fromkeys("fix recover".split(), "repair"),
+    word: meant
+    for meant, words in (
+        (
+            "bayes",
+            "run search optimize optimise sweep tune train fit start hpo agent go launch minimize "
+            "maximize experiment study trial trials",
+        ),
+        (
+            "report",
+            "results result status best summary view print analyze analyse stats history ls "
+            "dashboard top",
+        ),
+        ("check", "validate lint verify test parse doctor"),
+        ("show", "plot draw describe space curve curves"),
+        ("init", "new create template quickstart setup example"),
+        ("schedules", "scheduler schedule lr_scheduler schedulers"),
+        ("export", "save dump"),
+        ("repair", "fix recover"),
+    )
+    for word in words.split()
 }
 _FILES = ("c", "f", "config", "spec", "file", "cfg", "yaml", "config_file", "config_path", "conf")
 _FRESH = ("restart", "overwrite", "force", "clean", "reset", "new", "no_resume", "clear")
@@ -171,4 +175,6 @@ def check_device(name: str) -> None:
 
     meant = device(name)
     if meant is not None and meant != name:
-        raise UsageError(f"unknown device '{name}'", where="--device", hint=f"write --device {meant}")
+        raise UsageError(
+            f"unknown device '{name}'", where="--device", hint=f"write --device {meant}"
+        )

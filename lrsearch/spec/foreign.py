@@ -43,7 +43,8 @@ class Line:
         place = ""
         if not replaced and tuple(above) != at[:-1]:
             place = f" under {'.'.join(map(str, above))}" if above else " at the top level"
-        return f"write {key}: {write(self.value)}{place}{tail}"
+        shown = write(self.value, block=len(self.path) == 1)
+        return f"write {key}: {shown}{place}{tail}"
 
 
 Advice = list[Line] | str | None
@@ -410,6 +411,12 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
     key = str(path[-1])
     word = snake(key)
     command = f"lrsearch bayes {source}"
+    if word in _STRATEGIES or (word == "sampler" and value not in ("random", "sobol")):
+        name = names.split(value)[0] or str(value)
+        strategy = STRATEGY_NAMES.get(snake(name), "bayes")
+        told = f"the command says the strategy: lrsearch {strategy} {source}"
+        inside = own and path[0] in ("params", "search")
+        return None if inside else f"leave '{key}' out: {told}"
     found = _lines(path, value, top, own)
     if found:
         return found
@@ -421,10 +428,6 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         return f"leave '{key}' out: whether a training ends early is its own affair"
     if own and path[0] in ("params", "search"):
         return None
-    if word in _STRATEGIES or (word == "sampler" and value not in ("random", "sobol")):
-        name = names.split(value)[0] or str(value)
-        strategy = STRATEGY_NAMES.get(snake(name), "bayes")
-        return f"leave '{key}' out: the command says the strategy: lrsearch {strategy} {source}"
     if word in DEVICE_WORDS:
         given = device(value) if not isinstance(value, Mapping | list) else "cuda"
         if word in ("no_cuda", "no_gpu", "cpu"):
@@ -751,6 +754,8 @@ def _objective(
         return [] if whole is None else [whole]
     key = target.rpartition(".")[2]
     given = {"metric": whole.value} if isinstance(whole.value, str) else whole.value
+    if key == "goal" and given.get("metric") in catalogue.METRICS:
+        given = {"goal": catalogue.METRICS[given["metric"]][0], **given}
     return [Line(("objective", key), given[key])] if key in given else []
 
 
@@ -819,7 +824,7 @@ def _objective_parts(top: Mapping[str, Any]) -> tuple[str | None, str | None, st
         if isinstance(value, Mapping):  # W&B: {name: val_loss, goal: minimize}
             for inner, part in value.items():
                 found.append(((look_up(snake(str(inner)), "objective") or ("",))[0], part))
-        elif snake(str(key)) in ("maximize", "minimize") and isinstance(value, str):
+        elif snake(str(key)) in ("maximize", "minimize") and names.metric(value):
             found += [("objective.metric", value), ("objective.goal", key)]
         elif snake(str(key)) == "minimize":
             found.append(("objective.goal", "min" if value else "max"))

@@ -277,7 +277,7 @@ def _finish(
     """What a conversion of single arguments does not give."""
     if own == "piecewise" and "points" not in found:
         bounds, values = words.get("boundaries"), words.get("values")
-        points: list[Any] = [["0ba", 0.3333], ["5ba" if unit == "ba" else "5ep", 1]]
+        points: list[Any] = [["0ba", 0.3333], ["5ba", 1]]
         if word != "constantlr":
             points = [["0.5dur", 0.1]]
         if isinstance(bounds, list) and isinstance(values, list) and values and values[0]:

@@ -124,7 +124,7 @@ def _check_command(
         return
     known = (*dict.fromkeys(given), *GIVEN)
     for name in names:
-        if name not in known:
+        if name not in known and not reader.is_promised(f"search.{name}", f"params.{name}"):
             hint = suggest(name, known) if _NAME.fullmatch(name) else _BRACES
             reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
     for name in dimensions:

@@ -452,6 +452,9 @@ class _Reader:
                 train[key] = self.code((*path, key), raw.get(key))
             elif key == "metrics":
                 train[key] = self.metrics((*path, key), raw.get(key))
+            elif key == "precision" and (meant := foreign.precision(raw.get(key))):
+                hint = self.lines((*path, key), [Line((*path, key), meant)])
+                self.fault((*path, key), f"{show(raw[key])} is not {parameter.allowed()}", hint)
             elif key in raw:
                 train[key] = self.value((*path, key), parameter, raw[key])
             elif parameter.default is not REQUIRED:
@@ -644,7 +647,11 @@ class _Reader:
         given: dict[str, Any] = {}
         for key, parameter in known.items():
             if key not in raw:
-                if parameter.default is REQUIRED:
+                dotted = ".".join(map(str, path))
+                if parameter.default is REQUIRED and not self.promised & {
+                    dotted,
+                    f"{dotted}.{key}",
+                }:
                     self.fault(path, f"'{key}' is missing: it takes {parameter.allowed()}")
                 continue
             inner = (*path, key)
@@ -693,7 +700,8 @@ class _Reader:
         known_here = {**entry, "lr": catalogue.TRAIN["lr"]} if rate else entry
         bare = [key for key in raw if key != "name" and key not in known_here]
         for key in list(bare):
-            if nearest(key, known_here) is not None and key not in foreign.WORDS:
+            meant = foreign.look_up(foreign_names.snake(key), kind)
+            if nearest(key, known_here) is not None and meant is None:
                 continue
             hint = self.lines((*path, key), self.renamed(kind, path, given))
             hint = self.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
@@ -1080,6 +1088,10 @@ class _Reader:
                     ends.append(length.value)
                 else:
                     ends.append(check_value(parameter, raw[end]))
+            except Unfit as error:
+                place = (*path, end)
+                hint = self.lines(place, [Line(place, error.meant, error.remark)])
+                self.fault(place, str(error), hint)
             except ValueError as error:
                 self.fault((*path, end), str(error))
         if len(ends) < 2:

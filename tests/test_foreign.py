@@ -568,3 +568,28 @@ def test_lrsearch_s_own_forms_are_no_foreign_ones(value: Any) -> None:
 )  # fmt: skip
 def test_a_number_in_other_words(text: str, value: Any) -> None:
     assert number(text) == value
+
+
+COMING = (Path(__file__).parent.parent / "docs" / "coming-from.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("there", "here"),
+    re.findall(r"^\| `([a-z].+)` \| `(.+?)`(?: under `train`)? \|$", COMING, re.MULTILINE),
+)
+def test_the_document_of_other_tools_says_what_check_says(there: str, here: str) -> None:
+    searched = here.split(":")[0] in ("lr", "batch_size", "optimizer.weight_decay")
+    row = next(line for line in COMING.splitlines() if line.startswith(f"| `{there}`"))
+    searched = searched and "under `train`" not in row
+    text = built(search="x: 1") if searched else built(there)
+    if searched:
+        text = text.replace("{x: 1}", "").rstrip() + f"\n  {there}\n"
+        text = text.replace("lr: 0.1, ", "") if here.startswith("lr") else text
+    hints = [fault.hint for fault in faults_of(text)]
+    assert any(f"write {here}" in hint for hint in hints), hints
+    assert ("under train" in hints[0]) == ("under `train`" in row)
+    assert validate(follow(text), Path("/specs"), "")
+
+
+def test_the_document_has_rows() -> None:
+    assert COMING.count("\n| `") >= 25

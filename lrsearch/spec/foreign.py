@@ -359,20 +359,7 @@ _LOCAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("type", "name", "mode", "kind", "strategy"), "train.warmup.shape"),
         **dict.fromkeys(("start_factor", "init", "initial", "factor"), "train.warmup.start"),
     },
-    "model": {
-        **dict.fromkeys(("hidden_size", "hidden_sizes", "hidden_dims", "hidden_dim", "units",
-                         "n_units", "hidden_layers", "hidden_layer_sizes", "layer_sizes",
-                         "hidden_units", "widths"), "model.hidden"),
-        **dict.fromkeys(("act", "activation_fn", "nonlinearity", "activation_function"),
-                        "model.activation"),
-        **dict.fromkeys(("dropout_rate", "drop", "drop_rate", "dropout_p", "p"), "model.dropout"),
-        **dict.fromkeys(("bn", "use_bn", "batchnorm", "use_batch_norm", "norm"),
-                        "model.batch_norm"),
-        **dict.fromkeys(("filters", "n_filters", "num_filters"), "model.channels"),
-        **dict.fromkeys(("num_layers", "n_layers", "n_layer", "depth"), "model.layers"),
-        **dict.fromkeys(("num_heads", "n_heads", "n_head", "nhead"), "model.heads"),
-        **dict.fromkeys(("d_model", "n_embd", "embed_dim", "embedding_dim"), "model.width"),
-    },
+    "model": {word: f"model.{argument}" for word, argument in names.MODEL_WORDS.items()},
 }  # fmt: skip
 """Words that mean something in one mapping alone."""
 
@@ -463,6 +450,9 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
         ]
         return merge(inner)
     target, form = look_up(word, section) or ("", "")
+    if searching and not own and not target.startswith("train."):
+        argument = _model_argument(word, top)
+        target, form = (f"model.{argument}", "") if argument else (target, form)
     if not target or (own and path[0] in ("params", "search") and len(path) == 2):
         return []
     value = _unwrap(value)
@@ -511,6 +501,8 @@ def _search_lines(target: str, form: str, value: Any, top: Mapping[str, Any]) ->
         value = each(_FORMS[form], value)
         if any(part is None for part in (value if isinstance(value, list) else value.values())):
             return []
+    if target == "model.hidden" and isinstance(value, list):
+        value = [[part] if type(part) is int else part for part in value]
     if rest in ("optimizer", "schedule", "loss", "precision"):
         value = [option(rest, part, top) for part in value]
     if rest.startswith("optimizer.") and not _takes(top, rest.partition(".")[2]):
@@ -726,6 +718,15 @@ def _schedule_lines(top: Mapping[str, Any], argument: str, value: Any) -> list[L
     if warmup is not None and not has and "warmup" not in str(sorted(map(str, top))):
         lines.append(Line(("train", "warmup"), warmup))
     return lines
+
+
+def _model_argument(word: str, top: Mapping[str, Any]) -> str:
+    """The argument of the fixed built-in model of a document that a word means, "" for none."""
+    model = top.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    entry = catalogue.MODELS.get(str(name))
+    argument = names.MODEL_WORDS.get(word, word)
+    return argument if entry is not None and argument in entry.parameters else ""
 
 
 def _model_line(key: str, value: Any, top: Mapping[str, Any]) -> list[Line]:

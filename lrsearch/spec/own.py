@@ -12,11 +12,11 @@ from lrsearch.catalogue import Parameter
 from lrsearch.errors import suggest
 from lrsearch.space import Dimension, Int, Space
 from lrsearch.spec.commandline import GIVEN, placeholders, split_words
-from lrsearch.spec.document import Path
+from lrsearch.spec.document import Path, plain_scalar
 from lrsearch.spec.foreign import Line
 from lrsearch.spec.foreign_ranges import is_searched, read_foreign, rejoin
 from lrsearch.spec.model import SCHEDULING, Own, complete_group
-from lrsearch.spec.values import show
+from lrsearch.spec.values import show, write
 
 if TYPE_CHECKING:  # It is part of that reader, which imports this module.
     from lrsearch.spec.validate import _Reader as Reader
@@ -232,6 +232,9 @@ def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Sp
 
 def _read_value(reader: Reader, path: Path, name: str, raw: Any) -> Any:
     value = reader.value(path, Parameter("any"), raw)
+    bare = plain_scalar(value) if isinstance(value, str) else None
+    if "loop" in reader.document.data and type(bare) in (int, float):
+        reader.notes.append(f"{name} is text, for its quotes: for a number write {write(bare)}")
     if _holds_nul(value):
         reader.fault(path, "no value may hold a NUL character")
     return _widen(name, value)

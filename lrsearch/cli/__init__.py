@@ -11,11 +11,13 @@ import typer
 from lrsearch import __version__
 from lrsearch.cli import checking, reading, searching
 from lrsearch.cli.closing import ignore_closed_stdout, say
+from lrsearch.cli.foreign import Command, Group
 from lrsearch.cli.schedules import schedules
 from lrsearch.cli.starting import init
 from lrsearch.errors import LrsearchError
 
 app = typer.Typer(
+    cls=Group,
     name="lrsearch",
     help="Which learning rate, batch size and schedule should I train with?",
     no_args_is_help=True,
@@ -61,13 +63,13 @@ _TRAINING = {
     "random": "Train points drawn at random, log-uniformly on log scales (or a Sobol sequence).",
     "bayes": "Train points proposed by Optuna's TPE, which learns from every trial.",
 }
-app.command()(_guarded(init))
-app.command()(_guarded(checking.check))
-app.command()(_guarded(checking.show))
-app.command()(_guarded(schedules))
+app.command(cls=Command)(_guarded(init))
+app.command(cls=Command)(_guarded(checking.check))
+app.command(cls=Command)(_guarded(checking.show))
+app.command(cls=Command)(_guarded(schedules))
 for _name, _help in _TRAINING.items():
-    app.command(_name, help=_help)(_guarded(searching.make_command(_name)))
-app.command()(_guarded(reading.report))
-app.command("list")(_guarded(reading.list_))
-app.command()(_guarded(reading.export))
-app.command()(_guarded(reading.repair))
+    app.command(_name, help=_help, cls=Command)(_guarded(searching.make_command(_name)))
+app.command(cls=Command)(_guarded(reading.report))
+app.command("list", cls=Command)(_guarded(reading.list_))
+app.command(cls=Command)(_guarded(reading.export))
+app.command(cls=Command)(_guarded(reading.repair))

@@ -17,6 +17,7 @@ import typer
 
 from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
+from lrsearch.cli.foreign import check_device
 from lrsearch.duration import parse_time
 from lrsearch.errors import RunLocked, UsageError, suggest
 from lrsearch.executors.port import Executor
@@ -228,6 +229,7 @@ def _search(strategy: str, given: Options) -> None:
             hint="leave it out, or use --engine fused or auto",
         )
     limit = _time_limit(given)
+    check_device(given.device)
     spec = read_and_look(given.config, _overrides(strategy, given))
     metrics = (*METRICS, *(spec.train["metrics"] or ())) if spec.own is None else None
     if spec.own is None and spec.train["step"] is not None:

@@ -9,6 +9,7 @@ import typer
 
 from lrsearch.cli import consent
 from lrsearch.cli.closing import say
+from lrsearch.cli.foreign import check_device
 from lrsearch.cli.searching import make_executor
 from lrsearch.cli.stored import StoredRun
 from lrsearch.report.live import Progress
@@ -30,6 +31,7 @@ def check_point(
 ) -> None:
     """Train a point's trials by the solo engine and say on stderr how the objective compares;
     exits with 3 where it differs by more than seeds explain."""
+    check_device(device)
     entry = next(each for each in run.ledger.entries.values() if each.number == point)
     trials = [run.ledger.trials[number] for number in run.ledger.latest(entry)]
     allowed = consent.allowed_imports(run.spec, allow_import)

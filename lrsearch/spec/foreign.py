@@ -43,7 +43,8 @@ class Line:
         place = ""
         if not replaced and tuple(above) != at[:-1]:
             place = f" under {'.'.join(map(str, above))}" if above else " at the top level"
-        return f"write {key}: {write(self.value)}{place}{tail}"
+        shown = write(self.value, block=len(self.path) == 1)
+        return f"write {key}: {shown}{place}{tail}"
 
 
 Advice = list[Line] | str | None
@@ -208,19 +209,19 @@ _STRATEGIES = _words(
     search_method sweeper search_type optimization_method
     """
 )
-_DEVICES = _words(
+DEVICE_WORDS = _words(
     """
     device devices accelerator gpu gpus use_cuda cuda n_gpus num_gpus gpus_per_trial use_gpu
     no_cuda gpu_id gpu_ids resources_per_trial no_gpu tpu cpu resources
     """
 )
-_WORKERS = _words(
+WORKER_WORDS = _words(
     """
     workers n_jobs num_workers jobs parallel max_concurrent max_concurrent_trials n_workers
     concurrency parallelism dataloader_num_workers nproc num_cpus processes
     """
 )
-_FOLDERS = _words(
+FOLDER_WORDS = _words(
     """
     output_dir save_dir log_dir logdir logging_dir out_dir results_dir storage storage_path
     local_dir runs_dir checkpoint_dir output outdir default_root_dir runs out
@@ -358,20 +359,7 @@ _LOCAL: dict[str, dict[str, str]] = {
         **dict.fromkeys(("type", "name", "mode", "kind", "strategy"), "train.warmup.shape"),
         **dict.fromkeys(("start_factor", "init", "initial", "factor"), "train.warmup.start"),
     },
-    "model": {
-        **dict.fromkeys(("hidden_size", "hidden_sizes", "hidden_dims", "hidden_dim", "units",
-                         "n_units", "hidden_layers", "hidden_layer_sizes", "layer_sizes",
-                         "hidden_units", "widths"), "model.hidden"),
-        **dict.fromkeys(("act", "activation_fn", "nonlinearity", "activation_function"),
-                        "model.activation"),
-        **dict.fromkeys(("dropout_rate", "drop", "drop_rate", "dropout_p", "p"), "model.dropout"),
-        **dict.fromkeys(("bn", "use_bn", "batchnorm", "use_batch_norm", "norm"),
-                        "model.batch_norm"),
-        **dict.fromkeys(("filters", "n_filters", "num_filters"), "model.channels"),
-        **dict.fromkeys(("num_layers", "n_layers", "n_layer", "depth"), "model.layers"),
-        **dict.fromkeys(("num_heads", "n_heads", "n_head", "nhead"), "model.heads"),
-        **dict.fromkeys(("d_model", "n_embd", "embed_dim", "embedding_dim"), "model.width"),
-    },
+    "model": {word: f"model.{argument}" for word, argument in names.MODEL_WORDS.items()},
 }  # fmt: skip
 """Words that mean something in one mapping alone."""
 
@@ -410,6 +398,12 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
     key = str(path[-1])
     word = snake(key)
     command = f"lrsearch bayes {source}"
+    if word in _STRATEGIES or (word == "sampler" and value not in ("random", "sobol")):
+        name = names.split(value)[0] or str(value)
+        strategy = STRATEGY_NAMES.get(snake(name), "bayes")
+        told = f"the command says the strategy: lrsearch {strategy} {source}"
+        inside = own and path[0] in ("params", "search")
+        return None if inside else f"leave '{key}' out: {told}"
     found = _lines(path, value, top, own)
     if found:
         return found
@@ -421,21 +415,17 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         return f"leave '{key}' out: whether a training ends early is its own affair"
     if own and path[0] in ("params", "search"):
         return None
-    if word in _STRATEGIES or (word == "sampler" and value not in ("random", "sobol")):
-        name = names.split(value)[0] or str(value)
-        strategy = STRATEGY_NAMES.get(snake(name), "bayes")
-        return f"leave '{key}' out: the command says the strategy: lrsearch {strategy} {source}"
-    if word in _DEVICES:
+    if word in DEVICE_WORDS:
         given = device(value) if not isinstance(value, Mapping | list) else "cuda"
         if word in ("no_cuda", "no_gpu", "cpu"):
             given = "cpu"
         return (
             f"leave '{key}' out: the command says the device: {command} --device {given or value}"
         )
-    if word in _WORKERS:
+    if word in WORKER_WORDS:
         many = value if type(value) is int and value > 0 else "N"
         return f"leave '{key}' out: the command says how many: {command} --workers {many}"
-    if word in _FOLDERS:
+    if word in FOLDER_WORDS:
         folder = value if isinstance(value, str) and value else "DIR"
         return f"leave '{key}' out: the command says where: {command} --runs {shlex.quote(folder)}"
     if word in ("timeout", "time_limit", "max_time", "timeout_s") and own and len(path) == 1:
@@ -460,8 +450,9 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
         ]
         return merge(inner)
     target, form = look_up(word, section) or ("", "")
-    if own and len(path) == 1 and not target and not isinstance(value, Mapping):
-        return []
+    if searching and not own and not target.startswith("train."):
+        argument = _model_argument(word, top)
+        target, form = (f"model.{argument}", "") if argument else (target, form)
     if not target or (own and path[0] in ("params", "search") and len(path) == 2):
         return []
     value = _unwrap(value)
@@ -510,6 +501,8 @@ def _search_lines(target: str, form: str, value: Any, top: Mapping[str, Any]) ->
         value = each(_FORMS[form], value)
         if any(part is None for part in (value if isinstance(value, list) else value.values())):
             return []
+    if target == "model.hidden" and isinstance(value, list):
+        value = [[part] if type(part) is int else part for part in value]
     if rest in ("optimizer", "schedule", "loss", "precision"):
         value = [option(rest, part, top) for part in value]
     if rest.startswith("optimizer.") and not _takes(top, rest.partition(".")[2]):
@@ -575,7 +568,7 @@ def _fixed_lines(
     if target.startswith("train.schedule"):
         return _schedule_lines(top, rest.partition(".")[2], value)
     if target == "train.optimizer":
-        lines = optimizer(top)
+        lines = optimizer(top, given=value)
         for key, part in names.split(value)[1].items():
             if means(str(key)) == "train.lr":
                 lines.append(Line(("train", "lr"), number(part)))
@@ -644,16 +637,20 @@ def _into(section: str, key: str, value: Any, top: Mapping[str, Any]) -> Line:
     return Line((section,), {key: value})
 
 
-def optimizer(top: Mapping[str, Any], argument: str = "", value: Any = None) -> list[Line]:
+def optimizer(
+    top: Mapping[str, Any], argument: str = "", value: Any = None, given: Any = None
+) -> list[Line]:
     """The optimizer of a document, by whatever words it has it, with those of its arguments that
-    stand outside of it, and the rate that stands inside."""
-    base = _optimizer(top)
+    stand outside of it, and the rate that stands inside. `given` takes the place of its own."""
+    base = _optimizer(top if given is None else {"optimizer": given})
     name = base.get("name")
     if name not in catalogue.OPTIMIZERS:
         return []
     wanted: dict[str, Any] = {}
     for key, part in (*_loose_arguments(top), *([(argument, value)] if argument else [])):
         if key != "betas":
+            if isinstance(number(part), str):
+                return []
             wanted[key] = number(part)
         elif isinstance(part, list | tuple) and len(part) == 2:
             wanted |= {"beta1": part[0], "beta2": part[1]}
@@ -723,6 +720,15 @@ def _schedule_lines(top: Mapping[str, Any], argument: str, value: Any) -> list[L
     return lines
 
 
+def _model_argument(word: str, top: Mapping[str, Any]) -> str:
+    """The argument of the fixed built-in model of a document that a word means, "" for none."""
+    model = top.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    entry = catalogue.MODELS.get(str(name))
+    argument = names.MODEL_WORDS.get(word, word)
+    return argument if entry is not None and argument in entry.parameters else ""
+
+
 def _model_line(key: str, value: Any, top: Mapping[str, Any]) -> list[Line]:
     model = top.get("model")
     name = model.get("name") if isinstance(model, Mapping) else model
@@ -749,6 +755,8 @@ def _objective(
         return [] if whole is None else [whole]
     key = target.rpartition(".")[2]
     given = {"metric": whole.value} if isinstance(whole.value, str) else whole.value
+    if key == "goal" and given.get("metric") in catalogue.METRICS:
+        given = {"goal": catalogue.METRICS[given["metric"]][0], **given}
     return [Line(("objective", key), given[key])] if key in given else []
 
 
@@ -817,7 +825,7 @@ def _objective_parts(top: Mapping[str, Any]) -> tuple[str | None, str | None, st
         if isinstance(value, Mapping):  # W&B: {name: val_loss, goal: minimize}
             for inner, part in value.items():
                 found.append(((look_up(snake(str(inner)), "objective") or ("",))[0], part))
-        elif snake(str(key)) in ("maximize", "minimize") and isinstance(value, str):
+        elif snake(str(key)) in ("maximize", "minimize") and names.metric(value):
             found += [("objective.metric", value), ("objective.goal", key)]
         elif snake(str(key)) == "minimize":
             found.append(("objective.goal", "min" if value else "max"))

@@ -277,7 +277,7 @@ def _finish(
     """What a conversion of single arguments does not give."""
     if own == "piecewise" and "points" not in found:
         bounds, values = words.get("boundaries"), words.get("values")
-        points: list[Any] = [["0ba", 0.3333], ["5ba" if unit == "ba" else "5ep", 1]]
+        points: list[Any] = [["0ba", 0.3333], ["5ba", 1]]
         if word != "constantlr":
             points = [["0.5dur", 0.1]]
         if isinstance(bounds, list) and isinstance(values, list) and values and values[0]:
@@ -419,6 +419,23 @@ _MODELS = {
 }  # fmt: skip
 
 
+MODEL_WORDS: dict[str, str] = {
+    **dict.fromkeys(("hidden_size", "hidden_sizes", "hidden_dims", "hidden_dim", "units",
+                     "n_units", "hidden_layers", "hidden_layer_sizes", "layer_sizes",
+                     "hidden_units", "widths"), "hidden"),
+**dict.fromkeys(("act", "activation_fn", "nonlinearity", "activation_function"),
+                    "activation"),
+    **dict.fromkeys(("dropout_rate", "drop", "drop_rate", "dropout_p", "p"), "dropout"),
+    **dict.fromkeys(("bn", "use_bn", "batchnorm", "use_batch_norm", "norm"),
+                    "batch_norm"),
+    **dict.fromkeys(("filters", "n_filters", "num_filters"), "channels"),
+    **dict.fromkeys(("num_layers", "n_layers", "n_layer", "depth"), "layers"),
+    **dict.fromkeys(("num_heads", "n_heads", "n_head", "nhead"), "heads"),
+    **dict.fromkeys(("d_model", "n_embd", "embed_dim", "embedding_dim"), "width"),
+}  # fmt: skip
+"""Arguments of the built-in models by other words."""
+
+
 def model(value: Any) -> Any:
     """The model of a class path, a class of torch.nn or torchvision, or another word for a
     built-in one."""
@@ -432,7 +449,13 @@ def model(value: Any) -> Any:
     own = _MODELS.get(plain(name))
     if own is not None:
         known = catalogue.MODELS[own].parameters
-        kept = {key: part for key, part in given.items() if key in known}
+        kept: dict[str, Any] = {}
+        for key, part in given.items():
+            word = key if key in known else MODEL_WORDS.get(snake(key), "")
+            if word in known:
+                whole = known[word].kind == "ints" and type(part) is int
+                named = word == "activation" and isinstance(part, str)
+                kept[word] = [part] if whole else plain(part) if named else part
         return {"name": own, **kept} if kept else own
     if _TORCHVISION.fullmatch(name):
         path = f"torchvision.models.{name}"

@@ -210,23 +210,22 @@ def _read_call(node: ast.expr) -> Any:
         return _steps(first, last, by, inclusive=False)
     if name in ("normal", "lognormal", "gauss", "qnormal", "randn"):
         return _normal(*(given or named.values()))
-    low: Any = next((named[key] for key in LOW if key in named), given[0] if given else None)
-    high: Any = next(
-        (named[key] for key in HIGH if key in named), given[1] if len(given) > 1 else None
-    )
+    given += [None, None, None]
+    low: Any = next((named[key] for key in LOW if key in named), given[0])
+    high: Any = next((named[key] for key in HIGH if key in named), given[1])
     if not _numeric(low) or not _numeric(high):
         return None
     words = f"{name} {named.get('prior', '')} {'log' if named.get('log') is True else ''}"
     if isinstance(given[2], str):
         words += f" {given[2]}"
     if hyperopt and "log" in words:
-        low, high = math.exp(low), math.exp(high)
+        low, high = _tidy(math.exp(low)), _tidy(math.exp(high))
     if name in ("randint", "lograndint", "qrandint") and (hyperopt or "tune" in whole):
         high -= name != "qrandint"  # Ray and hyperopt leave the upper end out.
     step: Any = named.get("step", given[2] if name.startswith("q") else None)
     if _numeric(step) and step > 0 and "log" not in words:
         return _steps(low, high, step)
-    return _range(_tidy(low), _tidy(high), words)
+    return _range(low, high, words)
 
 
 def _read_mapping(raw: dict[str, Any]) -> Any:

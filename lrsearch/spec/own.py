@@ -17,11 +17,11 @@ from lrsearch.reporting import LONGEST_NAME, is_name
 from lrsearch.space import Choice, Dimension, Int, Space, build
 from lrsearch.spec.arithmetic import Arithmetic, NotArithmetic, placed_names, read_arithmetic
 from lrsearch.spec.commandline import GIVEN, placeholders, split_words
-from lrsearch.spec.document import Path
+from lrsearch.spec.document import Path, plain_scalar
 from lrsearch.spec.foreign import Line
 from lrsearch.spec.foreign_ranges import is_searched, read_foreign, rejoin
 from lrsearch.spec.model import SCHEDULING, Own, complete_group
-from lrsearch.spec.values import show
+from lrsearch.spec.values import show, write
 
 if TYPE_CHECKING:  # It is part of that reader, which imports this module.
     from lrsearch.spec.validate import _Reader as Reader
@@ -136,7 +136,7 @@ def _check_command(
         return
     known = (*dict.fromkeys(given), *GIVEN)
     for name in names:
-        if name not in known:
+        if name not in known and not reader.is_promised(f"search.{name}", f"params.{name}"):
             hint = suggest(name, known) if _NAME.fullmatch(name) else _BRACES
             reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
     seeds = reader.document.data.get("seeds")
@@ -359,6 +359,9 @@ def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Sp
 
 def _read_value(reader: Reader, path: Path, name: str, raw: Any) -> Any:
     value = reader.value(path, Parameter("any"), raw)
+    bare = plain_scalar(value) if isinstance(value, str) else None
+    if "loop" in reader.document.data and type(bare) in (int, float):
+        reader.notes.append(f"{name} is text, for its quotes: for a number write {write(bare)}")
     if _holds_nul(value):
         reader.fault(path, "no value may hold a NUL character")
     return _widen(name, value)

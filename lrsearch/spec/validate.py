@@ -487,6 +487,9 @@ class _Reader:
                 train[key] = self.code((*path, key), raw.get(key))
             elif key == "metrics":
                 train[key] = self.metrics((*path, key), raw.get(key))
+            elif key == "precision" and (meant := foreign.precision(raw.get(key))):
+                hint = self.lines((*path, key), [Line((*path, key), meant)])
+                self.fault((*path, key), f"{show(raw[key])} is not {parameter.allowed()}", hint)
             elif key in raw:
                 train[key] = self.value((*path, key), parameter, raw[key])
             elif parameter.default is not REQUIRED:
@@ -676,6 +679,10 @@ class _Reader:
         for key in bare:
             close = nearest(key, allowed)
             hint = f"did you mean '{close}'?" if close else ""
+            if self.own_kind and not path and not close:
+                line = Line(("params", key), raw[key])
+                self.fault((key,), "unknown key", self.lines((key,), [line]))
+                continue
             hint = suggest(key, allowed) if key == bare[-1] else hint
             self.fault((*path, key), "unknown key", hint)
 
@@ -700,7 +707,11 @@ class _Reader:
         given: dict[str, Any] = {}
         for key, parameter in known.items():
             if key not in raw:
-                if parameter.default is REQUIRED:
+                dotted = ".".join(map(str, path))
+                if parameter.default is REQUIRED and not self.promised & {
+                    dotted,
+                    f"{dotted}.{key}",
+                }:
                     self.fault(path, f"'{key}' is missing: it takes {parameter.allowed()}")
                 continue
             inner = (*path, key)
@@ -749,7 +760,8 @@ class _Reader:
         known_here = {**entry, "lr": catalogue.TRAIN["lr"]} if rate else entry
         bare = [key for key in raw if key != "name" and key not in known_here]
         for key in list(bare):
-            if nearest(key, known_here) is not None and key not in foreign.WORDS:
+            meant = foreign.look_up(foreign_names.snake(key), kind)
+            if nearest(key, known_here) is not None and meant is None:
                 continue
             hint = self.lines((*path, key), self.renamed(kind, path, given))
             hint = self.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
@@ -1192,6 +1204,10 @@ class _Reader:
                     ends.append(length.value)
                 else:
                     ends.append(check_value(parameter, raw[end]))
+            except Unfit as error:
+                place = (*path, end)
+                hint = self.lines(place, [Line(place, error.meant, error.remark)])
+                self.fault(place, str(error), hint)
             except ValueError as error:
                 self.fault((*path, end), str(error))
         if len(ends) < 2:

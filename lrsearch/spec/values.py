@@ -29,14 +29,16 @@ def show(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def write(value: object) -> str:
-    """A value as YAML in one line, which reads as that value again: {min: 1e-4, max: 0.1}."""
+def write(value: object, *, block: bool = False) -> str:
+    """A value as YAML in one line, which reads as that value again: {min: 1e-4, max: 0.1}. In a
+    `block`, outside of braces, text needs fewer quotes."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{write(key)}: {write(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(map(write, value)) + "]"
     if isinstance(value, str):
-        plain = _PLAIN.fullmatch(value) and plain_scalar(value) == value
+        pattern = _PLAIN_BLOCK if block else _PLAIN
+        plain = pattern.fullmatch(value) and plain_scalar(value) == value
         return value if plain else "'" + value.replace("'", "''") + "'"
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -49,6 +51,7 @@ def write(value: object) -> str:
     return show(value)
 
 
+_PLAIN_BLOCK = re.compile(r"[A-Za-z0-9_./~$](?:(?!: | #)[ -~])*(?<![ :])")
 _PLAIN = re.compile(r"[A-Za-z0-9_./~$-]([A-Za-z0-9_./~$()*+%= -]*[A-Za-z0-9_./~$()*+%=-])?")
 
 

@@ -1,0 +1,180 @@
+"""Commands and options as other tools call them: told what to write, in the words of specs."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from lrsearch.cli.closing import say
+from lrsearch.errors import LrsearchError, UsageError
+
+_COMMANDS = {
+    word: meant
+    for meant, words in (
+        (
+            "bayes",
+            "run search optimize optimise sweep tune train fit start hpo agent go launch minimize "
+            "maximize experiment study trial trials",
+        ),
+        (
+            "report",
+            "results result status best summary view print analyze analyse stats history ls "
+            "dashboard top",
+        ),
+        ("check", "validate lint verify test parse doctor"),
+        ("show", "plot draw describe space curve curves"),
+        ("init", "new create template quickstart setup example"),
+        ("schedules", "scheduler schedule lr_scheduler schedulers"),
+        ("export", "save dump"),
+        ("repair", "fix recover"),
+    )
+    for word in words.split()
+}
+_FILES = ("c", "f", "config", "spec", "file", "cfg", "yaml", "config_file", "config_path", "conf")
+_FRESH = ("restart", "overwrite", "force", "clean", "reset", "new", "no_resume", "clear")
+_ALONE = ("resume", "continue", "restore", "verbose", "v", "debug", "progress", "log_level")
+
+
+class Group(TyperGroup):
+    """The commands; one by a foreign name is told what it is called here."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Click's own, with an error of lrsearch's for a foreign name."""
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            hint = command_hint(name, args[1:], self.list_commands(ctx))
+            if hint:
+                _refuse(f"there is no command '{name}'", hint)
+        return super().resolve_command(ctx, args)
+
+
+class Command(TyperCommand):
+    """A command; an option by a foreign name is told what it is called here."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Click's own, with an error of lrsearch's for a foreign name."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # Typer brings its own copy of Click, or not.
+            name = getattr(error, "option_name", "")
+            if type(error).__name__ != "NoSuchOption" or not name:
+                raise
+            known = {option for part in self.params for option in part.opts}
+            hint = option_hint(name, given, str(ctx.info_name), known)
+            if not hint:
+                raise
+            _refuse(f"there is no option {name}", hint)
+            raise
+
+
+def _refuse(message: str, hint: str) -> None:
+    say(f"error: {message}\n  {hint}")
+    raise typer.Exit(2)
+
+
+def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
+    """What to write in place of a command of another tool, "" where it is none that is known."""
+    from lrsearch.spec.foreign import STRATEGY_NAMES
+    from lrsearch.spec.foreign_names import snake
+
+    word = snake(name) if not name.endswith((".yaml", ".yml")) else name
+    if name.endswith((".yaml", ".yml")):
+        rest, meant = [name, *rest], "bayes"
+    elif word in ("resume", "continue"):
+        return f"the same command goes on: write {_line('bayes', rest)} (or grid, or random)"
+    elif word in ("version", "help"):
+        return f"write lrsearch --{word}"
+    else:
+        meant = STRATEGY_NAMES.get(word) or _COMMANDS.get(word, "")
+    if not meant or meant not in known:
+        return ""
+    also = "; grid and random are the other strategies" if meant == "bayes" else ""
+    return f"write {_line(meant, rest)}{also}"
+
+
+def _line(command: str, rest: Sequence[str]) -> str:
+    return shlex.join(["lrsearch", command, *rest])
+
+
+def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -> str:
+    """What to write in place of an option of another tool, "" where it is none that is known."""
+    from lrsearch.spec import foreign
+    from lrsearch.spec.document import plain_scalar
+    from lrsearch.spec.foreign_names import snake
+
+    word = snake(name.lstrip("-"))
+    text = _value(name, args)
+    value = plain_scalar(text) if text is not None else True
+    config = next((each for each in args if each.endswith((".yaml", ".yml"))), None)
+    file = config or "CONFIG"
+    if word in _FILES:
+        return f"write the file alone: lrsearch {command} {shlex.quote(text or file)}"
+    if "--set" not in known:
+        return ""
+    if word == "n" or foreign.means(word) == "bayes.trials":
+        many = value if type(value) is int else "N"
+        if "--trials" in known:
+            return f"write --trials {many}"
+        if command == "grid":
+            return "a grid trains all of its points: write points under search, or lrsearch random"
+        return f"write --set {command}.trials={many}"
+    if word in ("j", "np", "p") or word in foreign.WORKER_WORDS:
+        return f"write --workers {value if type(value) is int else 'N'}"
+    if word in foreign.DEVICE_WORDS:
+        meant = "cpu" if word in ("cpu", "no_cuda", "no_gpu") else foreign.device(value) or "cuda"
+        single = word in ("gpus", "n_gpus", "num_gpus", "gpus_per_trial", "devices")
+        return f"write --device {'cuda' if single and meant != 'cpu' else meant}"
+    if word == "o" or word in foreign.FOLDER_WORDS:
+        return f"write --runs {shlex.quote(text or 'DIR')}"
+    if word in _FRESH:
+        return "write --fresh: it sets the old run aside and starts anew"
+    if word in ("dry", "dryrun", "simulate", "plan"):
+        return "write --dry-run"
+    if word in _ALONE:
+        return "leave it out: the same command goes on from where it was, and shows its progress"
+    top = _document(config)
+    own = any(kind in top for kind in ("command", "loop"))
+    found = foreign.advise((word,), value, top, own=own, source=file)
+    return foreign.show(found, (word,), option=True)
+
+
+def _value(name: str, args: Sequence[str]) -> str | None:
+    """What follows an option: `--lr=0.1`, `--lr 0.1`, `-j4`; None where nothing does."""
+    for index, each in enumerate(args):
+        if each.startswith(f"{name}="):
+            return each.partition("=")[2]
+        if each == name:
+            following = args[index + 1] if index + 1 < len(args) else "-"
+            left = following.startswith("-") and not following[1:2].isdigit()
+            return None if left or following.endswith((".yaml", ".yml")) else following
+        if len(name) == 2 and each.startswith(name) and not each.startswith("--"):
+            return each[2:]
+    return None
+
+
+def _document(config: str | None) -> Mapping[str, Any]:
+    from lrsearch.spec import read_text
+    from lrsearch.spec.document import read_document
+
+    with contextlib.suppress(LrsearchError):
+        data = read_document(read_text(Path(config or "")), str(config)).data
+        return data if isinstance(data, Mapping) else {}
+    return {}
+
+
+def check_device(name: str) -> None:
+    """Raises UsageError for a device by a word of another tool."""
+    from lrsearch.spec.foreign import device
+
+    meant = device(name)
+    if meant is not None and meant != name:
+        raise UsageError(
+            f"unknown device '{name}'", where="--device", hint=f"write --device {meant}"
+        )

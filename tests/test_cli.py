@@ -602,6 +602,7 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "cost",
         "plans",
         "data",
+        "repeatability",
     ]
     assert report["format"] == 1
     assert report["run"] == "small"
@@ -702,7 +703,7 @@ def test_a_trial_is_shown(failing: Path) -> None:
     assert said.code == 0 and said.err == ""
     reason = "exit code 1: ZeroDivisionError: float division by zero"
     for part in (
-        *(f"mine, trial {number} of point", ": failed", "lr=0.2", f"reason   {reason}", "seed 0"),
+        *(f"mine, trial {number} of point", ": failed", "lr=0.2", f"reason   {reason}", "seed 1"),
         *("python train.py --lr {lr}", "Traceback (most recent call last)", "loaded 12 images"),
     ):
         assert part in " ".join(said.out.replace("seed     ", "seed ").split(" ")), part

@@ -24,9 +24,9 @@ _COMMANDS = {
         ),
         (
             "report",
-            "results result status best summary view print analyze analyse stats history ls "
-            "dashboard top",
+            "results result status best summary view print analyze analyse stats dashboard top",
         ),
+        ("list", "ls runs studies experiments history"),
         ("check", "validate lint verify test parse doctor"),
         ("show", "plot draw describe space curve curves"),
         ("init", "new create template quickstart setup example"),
@@ -37,6 +37,10 @@ _COMMANDS = {
     for word in words.split()
 }
 _FILES = ("c", "f", "config", "spec", "file", "cfg", "yaml", "config_file", "config_path", "conf")
+_TIMES = (
+    *("timeout", "max_time", "time_limit", "time_budget", "time_budget_s", "max_duration"),
+    *("wall_time", "walltime", "max_runtime", "duration", "max_seconds"),
+)
 _FRESH = ("restart", "overwrite", "force", "clean", "reset", "new", "no_resume", "clear")
 _ALONE = ("resume", "continue", "restore", "verbose", "v", "debug", "progress", "log_level")
 
@@ -125,6 +129,9 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         if command == "grid":
             return "a grid trains all of its points: write points under search, or lrsearch random"
         return f"write --set {command}.trials={many}"
+    if word in _TIMES and "--time" in known:
+        # Optuna and Ray count in seconds.
+        return f"write --time {f'{value:g}s' if type(value) in (int, float) else text or '30m'}"
     if word in ("j", "np", "p") or word in foreign.WORKER_WORDS:
         return f"write --workers {value if type(value) is int else 'N'}"
     if word in foreign.DEVICE_WORDS:

@@ -19,7 +19,7 @@ from lrsearch.data import describe, find_validation, load, split
 from lrsearch.data.precision import find_far
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec import read_spec
-from lrsearch.spec.model import resolve, settle_data, trial_key
+from lrsearch.spec.model import fill_config, identity, resolve, settle_data, trial_key
 from lrsearch.tuner.ledger import Content
 
 CANCER, BENIGN = load_breast_cancer(return_X_y=True)
@@ -703,6 +703,15 @@ def test_sequences_are_standardized_by_feature():
     assert train.shape == (80, 12, 3)
     np.testing.assert_allclose(train.mean((0, 1)), 0, atol=1e-5)
     np.testing.assert_allclose(train.std((0, 1)), 1, atol=1e-5)
+
+
+def test_sequences_of_before_were_images():
+    result = (DIGITS.reshape(-1, 8, 8), DIGIT)
+    older = {key: each for key, each in own_data().items() if key != "images"}
+    stored = fill_config({**config(), "data": older})
+    assert load(stored["data"], resolver=lambda _: lambda: result).x.shape[1:] == (1, 8, 8)
+    assert identity(stored) == identity({**config(), "data": older})
+    assert "images" not in fill_config(config())["data"]
 
 
 def test_what_was_left_open_is_read_once(tmp_path):

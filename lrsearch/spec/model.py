@@ -335,6 +335,8 @@ def fill_config(config: Config) -> Config:
     later = {name: catalogue.TRAIN[name].default for name in _LATER if name not in train}
     groups = {part: complete_group(part, train[part]) for part in ("schedule", "optimizer")}
     data = {**config["data"], "transforms": config["data"].get("transforms") or []}
+    if "class_path" in data:
+        data.setdefault("images", True)  # As arrays (N, H, W) of a function were taken.
     return {**config, "data": data, "train": {**train, **later, **groups}}
 
 

@@ -295,7 +295,7 @@ class Ledger:
         data, stored = self.spec.data, last.config.get("data", {})
         if data.get("validation") == "source" and isinstance(stored["validation"], float):
             line = f"validation: {stored['validation']:g}"
-        elif data.get("images") is False and stored.get("images") is None:
+        elif data.get("images") is False and stored.get("images"):
             line = "images: true"
         else:
             return ""

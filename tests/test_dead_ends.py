@@ -170,6 +170,18 @@ def advice(
             r"step (\d+)",
         ),
         ("loss", "step 250: train loss 1.96, val loss 2.05", r"val loss ([\d.]+)", r"step (\d+)"),
+        (
+            "val_loss",
+            "step 20: train loss 1.96, val loss 2.05\niter 20: loss 0.16, time 12ms",
+            r"val loss ([\d.]+)",
+            r"step (\d+)",
+        ),
+        (
+            "loss",
+            "step 20: train loss 1.96, val loss 2.05\niter 20: loss 0.16, time 12ms",
+            r"val loss ([\d.]+)",
+            r"step (\d+)",
+        ),
         ("loss", "\x1b[32mloss (mean) = -1.5e-3\x1b[0m", r"loss \(mean\) = ([\d.]+)", None),
         ("val/loss", "Epoch: [4] val-loss\t0.25", r"val-loss\s+([\d.]+)", r"Epoch: \[(\d+)"),
         ("loss", "10%\rloss: 3\r100% loss: 0.25", r"loss: ([\d.]+)", None),
@@ -210,6 +222,7 @@ def test_the_line_that_was_seen_is_shown_and_why_it_was_not_read(out: str, told:
         ("accuracy", ("acc", "loss"), "", "acc"),
         ("val_loss", ("eval_loss", "lr"), "", "eval_loss"),
         ("loss", (), '{"step": 1, "eval": {"loss": 0.5}}', "eval.loss"),
+        ("accuracy", (), "{'eval_loss': '0.5', 'eval_accuracy': '0.9'}", "eval_accuracy"),
     ],
 )
 def test_the_metric_that_may_be_meant_is_named(
@@ -226,6 +239,10 @@ def test_a_pattern_that_matches_nothing_is_said() -> None:
     assert r"metrics: {loss: 'loss = ([\d.]+)'}" in text
     reason, _ = advice("loss", "loss = low", metrics={"loss": r"loss = (\w+)"})
     assert "is no number in 'loss = low'" in reason
+
+
+def test_a_training_loss_is_not_taken_for_one_of_validation() -> None:
+    assert "metrics:" not in advice("val_loss", "iter 20: loss 0.16\nstep 20: train loss 0.2")[1]
 
 
 def test_json_behind_words_is_found_by_a_pattern() -> None:

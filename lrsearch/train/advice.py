@@ -79,17 +79,20 @@ def _cut(line: str) -> str:
 def _closest(metric: str, reported: Sequence[str], seen: Sequence[str]) -> str | None:
     """The reported metric that may be meant, or one inside of a mapping that was printed."""
     last = re.split(r"[\W_]", metric)[-1]
-    for name in reported:
-        if metric in name or name in metric or re.split(r"[\W_]", name)[-1] == last:
+    objects = filter(None, map(find_object, reversed(seen)))
+    printed = [
+        path
+        for each in objects
+        for path, value in _numbers(each.content)
+        if as_number(value) is not None
+    ]
+    names = list(dict.fromkeys((*reported, *printed)))
+    for name in names:
+        inside = len(name) > 2 and (metric in name or name in metric)
+        if name != metric and (inside or re.split(r"[\W_]", name)[-1] == last):
             return name
-    if close := nearest(metric, reported):
-        return close
-    for line in reversed(seen):
-        found = find_object(line)
-        for path, value in _numbers(found.content if found else {}):
-            if "." in path and path.rpartition(".")[2] == metric and as_number(value) is not None:
-                return path
-    return None
+    close = nearest(metric, reported)
+    return close if close != metric else None
 
 
 def _numbers(content: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -119,20 +122,20 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
                 clue = f"{words}: {_cut(line)!r}"
                 shown = [line]
                 break
-    for line in reversed(shown):
-        pattern = _pattern(metric, line) if find_object(line) is None else None
-        if pattern is not None:
-            step = next(filter(None, map(_step_pattern, (line, *seen))), None)
-            also = f", step: {_quote(step)}" if step is not None else ""
-            name = metric if re.fullmatch(r"[A-Za-z_]\w*", metric) else json.dumps(metric)
-            written = f"metrics: {{{name}: {_quote(pattern)}{also}}}"
-            words = f"what it prints, {_cut(line)!r}, is no line of JSON: write in the spec"
-            if clue:
-                which = repr(_cut(line)) if shown is seen else "this line"
-                return clue, [f"{clue}; for {which} write in the spec\n  {written}"]
-            return f"'metrics' in the spec finds the number in {_cut(line)!r}", [
-                f"{words}\n  {written}"
-            ]
+    found = _find_pattern(metric, [line for line in shown if find_object(line) is None])
+    if found is not None:
+        pattern, line = found
+        step = next(filter(None, map(_step_pattern, (line, *seen))), None)
+        also = f", step: {_quote(step)}" if step is not None else ""
+        name = metric if re.fullmatch(r"[A-Za-z_]\w*", metric) else json.dumps(metric)
+        written = f"metrics: {{{name}: {_quote(pattern)}{also}}}"
+        if clue:
+            which = repr(_cut(line)) if shown is seen else "this line"
+            return clue, [f"{clue}; for {which} write in the spec\n  {written}"]
+        words = f"what it prints, {_cut(line)!r}, is no line of JSON: write in the spec"
+        return f"'metrics' in the spec finds the number in {_cut(line)!r}", [
+            f"{words}\n  {written}"
+        ]
     return clue, [clue] if clue else []
 
 
@@ -167,28 +170,34 @@ def _spellings(metric: str) -> Iterator[str]:
             yield _SHORT[words[-1].lower()] + r"(?:\.|@\d+)?"
 
 
-def _pattern(metric: str, line: str) -> str | None:
-    """A regular expression that finds the metric's number on such a line, None where it is not
-    named there with a number behind it."""
-    for spelling in _spellings(metric):
-        found = list(
-            re.finditer(
+_VALIDATION = re.compile(r"(?i)val|test|eval|dev\b|held")
+
+
+def _find_pattern(metric: str, lines: Sequence[str]) -> tuple[str, str] | None:
+    """A regular expression that finds the metric's number, and the line it is made of: the last
+    that names the metric best, of several numbers that of a validation. None where no line does."""
+    own = bool(_VALIDATION.match(metric))
+    chosen: tuple[tuple[int, bool], str, str] | None = None
+    for line in reversed(lines):
+        for rank, spelling in enumerate(_spellings(metric)):
+            for each in re.finditer(
                 rf"(?i)((?:\b[A-Za-z]+[ _-])?(?<![A-Za-z]){spelling}(?![A-Za-z])"
                 rf"[^\d\n]{{0,24}}?)([-+]?(?:\d[\d.]*|\.\d+)(?:e[-+]?\d+)?)(.?)",
                 line,
-            )
-        )
-        # Of several, what is measured in training is the least likely to be meant.
-        found.sort(key=lambda each: "train" in each[1].lower())
-        for each in found:
-            before, number, behind = each.groups()
-            literal = re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", before)
-            literal = re.sub(r"\s+", lambda gap: " " if gap[0] == " " else r"\s+", literal)
-            group = r"(\d+)" if behind == "/" else r"([\d.]+)"
-            pattern = literal + group + (behind if behind in ("%", "/") else "")
-            if match_number(re.compile(pattern), line)[1] is not None and number:
-                return pattern
-    return None
+            ):
+                before, _, behind = each.groups()
+                training = not _VALIDATION.search(line[: each.end(1)]) or "train" in before.lower()
+                if training and own:  # The metric's own name says that it is not this one.
+                    continue
+                literal = re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", before)
+                literal = re.sub(r"\s+", lambda gap: " " if gap[0] == " " else r"\s+", literal)
+                group = r"(\d+)" if behind == "/" else r"([\d.]+)"
+                pattern = literal + group + (behind if behind in ("%", "/") else "")
+                if match_number(re.compile(pattern), line)[1] is None:
+                    continue
+                if chosen is None or (rank, training) < chosen[0]:
+                    chosen = (rank, training), pattern, line
+    return chosen[1:] if chosen is not None else None
 
 
 def _step_pattern(line: str) -> str | None:

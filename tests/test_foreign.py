@@ -561,6 +561,25 @@ def test_lrsearch_s_own_forms_are_no_foreign_ones(value: Any) -> None:
     assert read_foreign(value) is None
 
 
+@pytest.mark.parametrize("text", ["['1-3']", "['a|b', c]", "[1, 2, log]", "['crop(32, 4)']"])
+def test_texts_of_one_s_own_parameters_stay_texts(text: str) -> None:
+    spec = own(search=f"lr: [0.1], shape: {text}")
+    found = validate(parse(spec, "spec.yaml"), Path("/specs"), spec)
+    assert [option.value for option in found.space.dimensions[1][1].options] == (
+        parse(f"a: {text}", "f").data["a"]
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sh -c 'for lr in 1 2; do echo $lr {lr}; done'", "sh -c 'lr={lr}; python t.py $lr'",
+     "python t.py --lr {lr} --out $HOME", "python t.py {lr} '{{lr}}'"],
+)  # fmt: skip
+def test_a_script_s_own_variables_are_its_own(command: str) -> None:
+    spec = own(command=f'"{command}"')
+    assert validate(parse(spec, "spec.yaml"), Path("/specs"), spec)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("1e-3", 1e-3), ("0,1", 0.1), ("5%", 0.05), ("1/128", 1 / 128), ("10^-3", 1e-3),

@@ -39,6 +39,7 @@ _BETWEEN = re.compile(
     rf"[\[(]?\s*({_NUMBER})\s*(?:\.\.\.?|-+>?|–|—|~|:|;|\bto\b|\bbis\b|<)\s*({_NUMBER})\s*[\])]?"
 )
 _PAIR = re.compile(rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*[\])]")
+_SPREAD = re.compile(r"uniform|^q?(float|int|real|integer|interval|between|reciprocal)$|^\w*rand")
 _CALL = re.compile(r"[A-Za-z_][\w.]*\(.*\)", re.DOTALL)
 _ITEMS = re.compile(r"[^,()|{}\[\]]+(,[^,()|{}\[\]]+)+|[\w.+-]+(\s*\|\s*[\w.+-]+)+")
 
@@ -210,6 +211,8 @@ def _read_call(node: ast.expr) -> Any:
         return _steps(first, last, by, inclusive=False)
     if name in ("normal", "lognormal", "gauss", "qnormal", "randn"):
         return _normal(*(given or named.values()))
+    if not _SPREAD.search(name):
+        return None
     given += [None, None, None]
     low: Any = next((named[key] for key in LOW if key in named), given[0])
     high: Any = next((named[key] for key in HIGH if key in named), given[1])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import test_schedules
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import lrsearch
 
@@ -612,3 +612,45 @@ def test_the_document_of_other_tools_says_what_check_says(there: str, here: str)
 
 def test_the_document_has_rows() -> None:
     assert COMING.count("\n| `") >= 25
+
+
+ANY = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-3, 300), st.floats(allow_nan=True),
+        st.sampled_from(["Adam", "a..b", "1..2", "loguniform(1, 2)", "f(", "max", "val_acc", "",
+                         "10%", "x.csv", "net.Net", "hp.choice()", "range()", "tag(log)", "0"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["name", "type", "min", "max", "low", "high", "value", "values", "lr",
+                             "params", "sweeper", "_target_", "log", "step", "num", "T_max", "wd"]),
+            inner, max_size=3,
+        ),
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(
+    words=st.dictionaries(st.sampled_from([*foreign.WORDS, *foreign.HOMES, "trainer", "x"]), ANY,
+                          max_size=4),
+    place=st.sampled_from(["", "train", "search", "data", "model", "objective", "bayes", "params"]),
+    kind=st.sampled_from(["built", "command", "neither"]),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_nothing_foreign_breaks_the_reader(words: dict[str, Any], place: str, kind: str) -> None:
+    tree: dict[str, Any] = {}
+    if kind == "built":
+        tree = {"data": "digits", "model": "mlp", "train": {"budget": "2ep", "lr": 0.1}}
+    elif kind == "command":
+        tree = {"command": "python t.py {lr} $wd", "objective": "loss", "search": {"lr": [0.1]}}
+    inner = tree.get(place)
+    if place:
+        tree[place] = {**(inner if isinstance(inner, dict) else {}), **words}
+    else:
+        tree |= words
+    try:
+        validate(Document("spec.yaml", copy.deepcopy(tree)), Path("/specs"), "")
+    except SpecError as error:
+        assert error.faults and str(error)

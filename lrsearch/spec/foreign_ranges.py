@@ -199,8 +199,8 @@ def _read_call(node: ast.expr) -> Any:
     if given and isinstance(given[0], str) and (hyperopt or "suggest" in whole):
         given = given[1:]  # A label.
     if name in ("choice", "categorical", "grid_search", "grid", "choices", "values", "shuffle"):
-        first = given[0] if given else next(iter(named.values()))
-        return list(first) if isinstance(first, list) else given
+        first = given[0] if given else next(iter(named.values()), None)
+        return list(first) if isinstance(first, list) else given or None
     if name in ("logspace", "linspace", "geomspace"):
         points = int(named.get("num", given[2] if len(given) > 2 else 5))
         ends = [10.0**end if name == "logspace" else end for end in given[:2]]

@@ -527,6 +527,9 @@ class _Reader:
     def warmup(self, path: Path, raw: Any, dimensions: list[Any] | None = None) -> Any:
         if raw is None:
             return None
+        if isinstance(raw, int | float) and not isinstance(raw, bool):
+            self.value(path, catalogue.WARMUP["for"], raw)
+            return None
         if isinstance(raw, str):
             raw = {"for": raw}
         if not isinstance(raw, Mapping):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import test_schedules
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import lrsearch
 
@@ -114,6 +114,12 @@ ROWS: list[tuple[str, str, str]] = [
     (built(train="warmup_steps: 10"), "train.warmup_steps", "write warmup: 10ba"),
     (built(train="warmup_ratio: 0.1"), "train.warmup_ratio", "write warmup: 0.1dur"),
     (built(train="warmup: {steps: 10}"), "train.warmup.steps", "write warmup: {for: 10ba}"),
+    (built(train="warmup: 1"), "train.warmup", "write warmup: 1ep; that is epochs, 1ba is steps"),
+    (built(train="warmup: 0.1"), "train.warmup", "write warmup: 0.1dur"),
+    (built(search="optimizer: {lr: [0.1, 0.2]}"), "search.optimizer.lr",
+     "write lr: [0.1, 0.2] under search"),
+    (built(train="optimizer: {name: adam, lr: 0.3}"), "train.optimizer.lr",
+     "write lr: 0.3 under train"),
     (built(train="grad_clip: 1.0"), "train.grad_clip", "write clip_norm: 1.0"),
     (built(train="max_norm: 5"), "train.max_norm", "write clip_norm: 5"),
     (built(train="criterion: CrossEntropyLoss"), "train.criterion", "write loss: cross_entropy"),
@@ -564,6 +570,25 @@ def test_lrsearch_s_own_forms_are_no_foreign_ones(value: Any) -> None:
     assert read_foreign(value) is None
 
 
+@pytest.mark.parametrize("text", ["['1-3']", "['a|b', c]", "[1, 2, log]", "['crop(32, 4)']"])
+def test_texts_of_one_s_own_parameters_stay_texts(text: str) -> None:
+    spec = own(search=f"lr: [0.1], shape: {text}")
+    found = validate(parse(spec, "spec.yaml"), Path("/specs"), spec)
+    assert [option.value for option in found.space.dimensions[1][1].options] == (
+        parse(f"a: {text}", "f").data["a"]
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["sh -c 'for lr in 1 2; do echo $lr {lr}; done'", "sh -c 'lr={lr}; python t.py $lr'",
+     "python t.py --lr {lr} --out $HOME", "python t.py {lr} '{{lr}}'"],
+)  # fmt: skip
+def test_a_script_s_own_variables_are_its_own(command: str) -> None:
+    spec = own(command=f'"{command}"')
+    assert validate(parse(spec, "spec.yaml"), Path("/specs"), spec)
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("1e-3", 1e-3), ("0,1", 0.1), ("5%", 0.05), ("1/128", 1 / 128), ("10^-3", 1e-3),
@@ -596,3 +621,45 @@ def test_the_document_of_other_tools_says_what_check_says(there: str, here: str)
 
 def test_the_document_has_rows() -> None:
     assert COMING.count("\n| `") >= 25
+
+
+ANY = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-3, 300), st.floats(allow_nan=True),
+        st.sampled_from(["Adam", "a..b", "1..2", "loguniform(1, 2)", "f(", "max", "val_acc", "",
+                         "10%", "x.csv", "net.Net", "hp.choice()", "range()", "tag(log)", "0"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["name", "type", "min", "max", "low", "high", "value", "values", "lr",
+                             "params", "sweeper", "_target_", "log", "step", "num", "T_max", "wd"]),
+            inner, max_size=3,
+        ),
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(
+    words=st.dictionaries(st.sampled_from([*foreign.WORDS, *foreign.HOMES, "trainer", "x"]), ANY,
+                          max_size=4),
+    place=st.sampled_from(["", "train", "search", "data", "model", "objective", "bayes", "params"]),
+    kind=st.sampled_from(["built", "command", "neither"]),
+)  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_nothing_foreign_breaks_the_reader(words: dict[str, Any], place: str, kind: str) -> None:
+    tree: dict[str, Any] = {}
+    if kind == "built":
+        tree = {"data": "digits", "model": "mlp", "train": {"budget": "2ep", "lr": 0.1}}
+    elif kind == "command":
+        tree = {"command": "python t.py {lr} $wd", "objective": "loss", "search": {"lr": [0.1]}}
+    inner = tree.get(place)
+    if place:
+        tree[place] = {**(inner if isinstance(inner, dict) else {}), **words}
+    else:
+        tree |= words
+    try:
+        validate(Document("spec.yaml", copy.deepcopy(tree)), Path("/specs"), "")
+    except SpecError as error:
+        assert error.faults and str(error)

@@ -39,6 +39,7 @@ _BETWEEN = re.compile(
     rf"[\[(]?\s*({_NUMBER})\s*(?:\.\.\.?|-+>?|–|—|~|:|;|\bto\b|\bbis\b|<)\s*({_NUMBER})\s*[\])]?"
 )
 _PAIR = re.compile(rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*[\])]")
+_SPREAD = re.compile(r"uniform|^q?(float|int|real|integer|interval|between|reciprocal)$|^\w*rand")
 _CALL = re.compile(r"[A-Za-z_][\w.]*\(.*\)", re.DOTALL)
 _ITEMS = re.compile(r"[^,()|{}\[\]]+(,[^,()|{}\[\]]+)+|[\w.+-]+(\s*\|\s*[\w.+-]+)+")
 
@@ -198,8 +199,8 @@ def _read_call(node: ast.expr) -> Any:
     if given and isinstance(given[0], str) and (hyperopt or "suggest" in whole):
         given = given[1:]  # A label.
     if name in ("choice", "categorical", "grid_search", "grid", "choices", "values", "shuffle"):
-        first = given[0] if given else next(iter(named.values()))
-        return list(first) if isinstance(first, list) else given
+        first = given[0] if given else next(iter(named.values()), None)
+        return list(first) if isinstance(first, list) else given or None
     if name in ("logspace", "linspace", "geomspace"):
         points = int(named.get("num", given[2] if len(given) > 2 else 5))
         ends = [10.0**end if name == "logspace" else end for end in given[:2]]
@@ -210,6 +211,8 @@ def _read_call(node: ast.expr) -> Any:
         return _steps(first, last, by, inclusive=False)
     if name in ("normal", "lognormal", "gauss", "qnormal", "randn"):
         return _normal(*(given or named.values()))
+    if not _SPREAD.search(name):
+        return None
     given += [None, None, None]
     low: Any = next((named[key] for key in LOW if key in named), given[0])
     high: Any = next((named[key] for key in HIGH if key in named), given[1])

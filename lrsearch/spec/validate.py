@@ -587,6 +587,9 @@ class _Reader:
     def warmup(self, path: Path, raw: Any, dimensions: list[Any] | None = None) -> Any:
         if raw is None:
             return None
+        if isinstance(raw, int | float) and not isinstance(raw, bool):
+            self.value(path, catalogue.WARMUP["for"], raw)
+            return None
         if isinstance(raw, str):
             raw = {"for": raw}
         if not isinstance(raw, Mapping):
@@ -1102,6 +1105,9 @@ class _Reader:
 
     def dimension(self, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:
         meant = read_foreign(raw)
+        if parameter.kind == "any" and isinstance(raw, list) and parameter.scale != "log":
+            # Of one's own parameter a text such as 1-3 may be what it says.
+            meant = meant if ".." in str(raw[:1]) or "(" in str(raw[:1]) else None
         if meant is not None:
             self.foreign_range(path, parameter, raw, meant)
             return None
@@ -1627,7 +1633,8 @@ _SCHEDULERS = ("torch.optim.lr_scheduler.", "keras.", "tensorflow.", "transforme
 def _is_scheduler(raw: Mapping[str, Any]) -> bool:
     """Whether a schedule's class path is that of another tool's scheduler."""
     path = raw.get("class_path")
-    return isinstance(path, str) and path.startswith(_SCHEDULERS)
+    known = isinstance(path, str) and path.startswith(_SCHEDULERS)
+    return known and foreign_names.schedule(path) is not None
 
 
 def _own_rate(option: Option) -> bool:

@@ -260,15 +260,16 @@ class _Search:
                 self._listen()
             elif not self._may_propose():  # all that was left may have been skipped
                 break
-        self._repeat_best()
+        left = self.total - self.tally.trained
+        out_of_time = self._is_over_time() and left > 0
+        if not self._is_over_time():
+            self._repeat_best()
         weights = self.spec.own is None
         if weights and self.best is not None and not self.weights & set(self.best[1].trials):
             self.watcher.note(
                 "best/ has no weights: the best point was trained when it was not the best; "
                 "train it again with export and grid"
             )
-        left = self.total - self.tally.trained
-        out_of_time = self._is_over_time() and left > 0
         if out_of_time:
             self.note = "the time is over: the start took all of it, and no trial began"
             if self.tally.trained:

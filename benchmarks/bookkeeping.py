@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.executors.inline import Inline
-from lrsearch.report.live import Progress
+from lrsearch.reports.live import Progress
 from lrsearch.search.bayes import Bayes
 from lrsearch.spec import read_spec
 from lrsearch.store import Run, read

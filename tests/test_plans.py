@@ -19,7 +19,7 @@ from lrsearch.errors import DataError
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor
-from lrsearch.report.live import Progress
+from lrsearch.reports.live import Progress
 from lrsearch.spec import read_spec
 from lrsearch.store import History, Run, read
 from lrsearch.trial import Cohort, Facts, Outcome, Plan, Planned, Probe, Trial, Workplace

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lrsearch.analysis.edges import Range
-from lrsearch.report.apart import abbreviate, tell_apart
-from lrsearch.report.curves import plot
-from lrsearch.report.live import Progress
-from lrsearch.report.machine import to_csv, to_json, to_markdown, trial_json
-from lrsearch.report.tables import open_console, result
-from lrsearch.report.text import (
+from lrsearch.reports.apart import abbreviate, tell_apart
+from lrsearch.reports.curves import plot
+from lrsearch.reports.live import Progress
+from lrsearch.reports.machine import to_csv, to_json, to_markdown, trial_json
+from lrsearch.reports.tables import open_console, result
+from lrsearch.reports.text import (
     decimals_for,
     enumerate_numbers,
     format_fixed,
@@ -30,8 +30,8 @@ from lrsearch.report.text import (
     format_value,
     one_line,
 )
-from lrsearch.report.trials import evenly, trial_page
-from lrsearch.report.view import TrialView, build_view
+from lrsearch.reports.trials import evenly, trial_page
+from lrsearch.reports.view import TrialView, build_view
 from lrsearch.trial import Objective, Outcome, Plan, Record, Result, Trial
 
 ACCURACY = Objective("accuracy", "max")
@@ -435,7 +435,7 @@ def test_markdown_can_be_cut():
 
 
 def test_machine_formats_need_no_rich():
-    code = "import sys, lrsearch.report.machine; sys.exit('rich' in sys.modules)"
+    code = "import sys, lrsearch.reports.machine; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

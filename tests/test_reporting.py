@@ -120,15 +120,6 @@ def test_a_script_that_reports_loads_nothing_heavy() -> None:
     assert not {"numpy", "torch", "yaml", "typer", "lrsearch.spec"} & set(loaded.split())
 
 
-def test_the_name_stays_callable_where_the_package_of_that_name_is_loaded(listened: Path) -> None:
-    import lrsearch.report.live
-    from lrsearch import report as found
-
-    assert callable(found) and lrsearch.report.live
-    found(2, loss=np.float32(0.25))
-    assert lines(listened) == [{"step": 2, "loss": 0.25}]
-
-
 SCRIPT = """\
 import sys
 import numpy as np

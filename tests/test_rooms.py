@@ -22,7 +22,7 @@ LAYERS = [
     ["tuner"],
     ["diagnosis"],
     ["analysis"],
-    ["report"],
+    ["reports"],
     ["cli"],
     ["__main__"],
 ]
@@ -31,7 +31,7 @@ LAYERS = [
 APART = {"search", "train", "store", "executors"}
 """They never import each other, wherever they stand."""
 
-VALUES_ONLY = {"diagnosis", "analysis", "report"}
+VALUES_ONLY = {"diagnosis", "analysis", "reports"}
 """They take trials as values, never a store or what runs trials."""
 
 HEAVY = ["torch", "optuna", "sklearn", "scipy", "pyarrow", "PIL", "plotly", "ray"]
@@ -46,7 +46,7 @@ LIBRARIES = {
     "PIL": ["data"],
     "yaml": ["spec"],
     "typer": ["cli"],
-    "rich": ["report", "cli"],
+    "rich": ["reports", "cli"],
 }
 """Library -> the rooms (or files) that may import it."""
 

@@ -39,7 +39,7 @@ def check(
     from lrsearch.cli.consent import allow_command as check_command
     from lrsearch.cli.consent import allowed_imports
     from lrsearch.cli.looking import read_and_look
-    from lrsearch.report.text import fill
+    from lrsearch.reports.text import fill
     from lrsearch.spec.statics import unlooked
     from lrsearch.spec.summary import describe
 
@@ -86,7 +86,7 @@ _FACTS = (
 def _load(spec: Spec, device: str, allowed: tuple[str, ...], *, quiet: bool) -> Facts:
     """What a search knows before its first trial, from one worker."""
     from lrsearch.cli.searching import first_words, make_executor
-    from lrsearch.report.live import Progress
+    from lrsearch.reports.live import Progress
     from lrsearch.trial import Workplace
     from lrsearch.tuner.preparing import prepare
 
@@ -120,8 +120,8 @@ def show(
         return
     from rich.table import Table
 
-    from lrsearch.report.curves import plot
-    from lrsearch.report.tables import open_console
+    from lrsearch.reports.curves import plot
+    from lrsearch.reports.tables import open_console
     from lrsearch.space import Choice, parameters
     from lrsearch.spec.summary import describe_dimension
 
@@ -156,7 +156,7 @@ def _curves(spec: Any) -> list[tuple[str, list[float]]]:
     """Title and multipliers of the spec's schedules: the fixed one, or each option at the lowest
     and highest of its ranges."""
     from lrsearch import schedules
-    from lrsearch.report.text import format_params
+    from lrsearch.reports.text import format_params
     from lrsearch.spec.model import resolve, steps_of
     from lrsearch.spec.summary import first_point, schedule_points
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from lrsearch.errors import CommandRefused, UsageError
-from lrsearch.report.text import one_line
+from lrsearch.reports.text import one_line
 from lrsearch.spec import Spec, check_imports, needed_imports
 
 

@@ -13,7 +13,7 @@ from lrsearch.catalogue import METRICS, title
 from lrsearch.cli.closing import say
 from lrsearch.cli.stored import open_stored, view_run
 from lrsearch.errors import UsageError, suggest
-from lrsearch.report.view import RunView
+from lrsearch.reports.view import RunView
 from lrsearch.spec.model import Spec
 
 
@@ -25,11 +25,11 @@ def read_result(folder: Path) -> RunView:
 def show_result(view: RunView, *, json: bool, all_rows: bool) -> None:
     """Print a result."""
     if json:
-        from lrsearch.report.machine import to_json
+        from lrsearch.reports.machine import to_json
 
         sys.stdout.write(to_json(view) + "\n")
     else:
-        from lrsearch.report.tables import open_console, result
+        from lrsearch.reports.tables import open_console, result
 
         open_console(sys.stdout).print(result(view, all_rows=all_rows))
 

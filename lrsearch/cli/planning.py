@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from lrsearch.report.text import count, format_params
+from lrsearch.reports.text import count, format_params
 from lrsearch.spec.model import Spec, flatten, settle_data, steps_of
 from lrsearch.store import History, read
 from lrsearch.trial import Config, Facts, Trial

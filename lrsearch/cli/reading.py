@@ -12,7 +12,7 @@ import typer
 from lrsearch.cli import options
 from lrsearch.cli.closing import say
 from lrsearch.errors import UsageError
-from lrsearch.report.view import TrialView
+from lrsearch.reports.view import TrialView
 
 
 def report(
@@ -51,7 +51,7 @@ def report(
         return
     view = view_run(open_stored(target, runs))
     if json or csv or markdown:
-        from lrsearch.report import machine
+        from lrsearch.reports import machine
 
         if json:
             text = machine.to_json(view)
@@ -59,7 +59,7 @@ def report(
             text = machine.to_csv(view) if csv else machine.to_markdown(view)
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         return
-    from lrsearch.report.tables import open_console, result
+    from lrsearch.reports.tables import open_console, result
 
     open_console(sys.stdout).print(result(view, all_rows=all_))
 
@@ -70,13 +70,13 @@ def list_(
 ) -> None:
     """List the runs in a folder, the one written last first."""
     from lrsearch.cli.stored import list_folder
-    from lrsearch.report.listing import listing, listing_json
+    from lrsearch.reports.listing import listing, listing_json
 
     lines = list_folder(runs)
     if json:
         sys.stdout.write(listing_json(lines) + "\n")
         return
-    from lrsearch.report.tables import open_console
+    from lrsearch.reports.tables import open_console
 
     if not lines:
         print(f"there are no runs in {runs}")
@@ -86,12 +86,12 @@ def list_(
 
 def _show_trial(view: TrialView, json: bool) -> None:
     if json:
-        from lrsearch.report.machine import trial_json
+        from lrsearch.reports.machine import trial_json
 
         sys.stdout.write(trial_json(view) + "\n")
         return
-    from lrsearch.report.tables import open_console
-    from lrsearch.report.trials import trial_page
+    from lrsearch.reports.tables import open_console
+    from lrsearch.reports.trials import trial_page
 
     open_console(sys.stdout).print(trial_page(view))
 
@@ -198,7 +198,7 @@ def repair(
 ) -> None:
     """Make a run with damaged journal lines usable again; the damaged journal is kept beside it."""
     from lrsearch.cli.stored import find_run
-    from lrsearch.report.text import count
+    from lrsearch.reports.text import count
     from lrsearch.store import repair as repair_run
 
     folder = find_run(target, runs)

@@ -110,7 +110,7 @@ def _print_all(json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lrsearch.report.tables import open_console
+    from lrsearch.reports.tables import open_console
 
     table = Table(box=None, pad_edge=False)
     for head in ("schedule", "what it does", "arguments"):
@@ -141,9 +141,9 @@ def _print_one(
     from rich.text import Text
 
     from lrsearch.catalogue import SCHEDULES, WARMUP
-    from lrsearch.report.curves import plot
-    from lrsearch.report.tables import open_console
-    from lrsearch.report.text import format_value
+    from lrsearch.reports.curves import plot
+    from lrsearch.reports.tables import open_console
+    from lrsearch.reports.text import format_value
 
     entry = SCHEDULES[name]
     console = open_console(sys.stdout)

@@ -209,7 +209,7 @@ def _search(strategy: str, given: Options) -> None:
         read_result,
         show_result,
     )
-    from lrsearch.report.live import Progress
+    from lrsearch.reports.live import Progress
     from lrsearch.search import check_search, count_trials
     from lrsearch.store import Run, is_locked
     from lrsearch.store import fresh as set_aside
@@ -311,7 +311,7 @@ def _search(strategy: str, given: Options) -> None:
 
 def first_words(spec: Spec, place: Executor) -> str:
     """What happens before a first trial, in words."""
-    from lrsearch.report.text import count
+    from lrsearch.reports.text import count
 
     what = "loading the data, building the model"
     if spec.own is not None:

@@ -14,9 +14,9 @@ from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
-from lrsearch.report.listing import RunLine
-from lrsearch.report.text import count
-from lrsearch.report.view import RunView, TrialView, build_view
+from lrsearch.reports.listing import RunLine
+from lrsearch.reports.text import count
+from lrsearch.reports.view import RunView, TrialView, build_view
 from lrsearch.space import Choice, Float, parameters
 from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.model import Spec, flatten, settle_data

@@ -12,8 +12,8 @@ from lrsearch.cli.closing import say
 from lrsearch.cli.foreign import check_device
 from lrsearch.cli.searching import make_executor
 from lrsearch.cli.stored import StoredRun
-from lrsearch.report.live import Progress
-from lrsearch.report.text import count
+from lrsearch.reports.live import Progress
+from lrsearch.reports.text import count
 from lrsearch.trial import Facts, Workplace
 from lrsearch.tuner.verifying import LIMIT, SEEDS, Verification, verify
 

@@ -16,8 +16,8 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from lrsearch.analysis.points import PointSummary
-from lrsearch.report.apart import last_parts
-from lrsearch.report.text import (
+from lrsearch.reports.apart import last_parts
+from lrsearch.reports.text import (
     count,
     decimals_for,
     enumerate_numbers,
@@ -27,7 +27,7 @@ from lrsearch.report.text import (
     format_value,
     one_line,
 )
-from lrsearch.report.view import ROWS, RunView, describe_repeatability
+from lrsearch.reports.view import ROWS, RunView, describe_repeatability
 from lrsearch.trial import Outcome
 
 PIPED_WIDTH = 100

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lrsearch.report.text import (
+from lrsearch.reports.text import (
     count,
     decimals_for,
     format_fixed,
@@ -18,7 +18,7 @@ from lrsearch.report.text import (
     format_value,
     one_line,
 )
-from lrsearch.report.view import ROWS, RunView, TrialView, describe_repeatability
+from lrsearch.reports.view import ROWS, RunView, TrialView, describe_repeatability
 from lrsearch.trial import Objective, Plan, Record
 
 FORMAT = 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from lrsearch.analysis.edges import Range, edges
 from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
 from lrsearch.analysis.repeatability import Repeatability
-from lrsearch.report.text import enumerate_numbers, format_value, one_line
+from lrsearch.reports.text import enumerate_numbers, format_value, one_line
 from lrsearch.trial import Objective, Plan, Record
 
 ROWS = 25

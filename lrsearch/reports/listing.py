@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from lrsearch.report.machine import FORMAT, plain
-from lrsearch.report.text import format_value, one_line
+from lrsearch.reports.machine import FORMAT, plain
+from lrsearch.reports.text import format_value, one_line
 from lrsearch.trial import Objective, Outcome
 
 UNREADABLE = ("damaged", "foreign", "unreadable")

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from lrsearch.report.text import format_value, one_line
+from lrsearch.reports.text import format_value, one_line
 
 _MISSING = object()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lrsearch.report.text import format_value
+from lrsearch.reports.text import format_value
 
 # Bits of the dots of a Braille cell (Unicode block 2800), by [row][column].
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))

@@ -12,16 +12,16 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from lrsearch.catalogue import BESIDE
-from lrsearch.report.curves import plot
-from lrsearch.report.tables import STYLES, hanging
-from lrsearch.report.text import (
+from lrsearch.reports.curves import plot
+from lrsearch.reports.tables import STYLES, hanging
+from lrsearch.reports.text import (
     count,
     format_params,
     format_seconds,
     format_value,
     one_line,
 )
-from lrsearch.report.view import TrialView
+from lrsearch.reports.view import TrialView
 from lrsearch.trial import Outcome, Result
 
 PLOTS = 3

@@ -18,8 +18,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lrsearch.report.apart import shorten, tell_apart
-from lrsearch.report.text import count, format_fixed, format_params, format_seconds, one_line
+from lrsearch.reports.apart import shorten, tell_apart
+from lrsearch.reports.text import count, format_fixed, format_params, format_seconds, one_line
 from lrsearch.trial import Objective, Outcome
 
 INTERVAL = 0.25

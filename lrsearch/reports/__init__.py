@@ -1,0 +1,1 @@
+"""Plain rows, and their renderings as tables, JSON, CSV and Markdown."""

@@ -57,7 +57,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LINE = re.compile(rb'\{"n":([1-9][0-9]{0,14}),"crc":"([0-9a-f]{8})",("event":".*\})')
 _START = re.compile(rb'\{"n":[1-9][0-9]{0,14},"crc":"[0-9a-f]{8}","event":"')
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_SENSE = (ValueError, LookupError, TypeError, AttributeError)
+NO_SENSE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What is raised by content that is sound JSON, or nearly, and says what was never written here."""
 
 
 # What a run knows ---------------------------------------------------------------------------
@@ -279,7 +280,7 @@ def _replay(folder: Path, data: bytes) -> tuple[History, int, int]:
     text = data.rstrip(b"\0")
     *lines, tail = text.split(b"\n")
     end = len(text) - len(tail)
-    with contextlib.suppress(ValueError, RecursionError):
+    with contextlib.suppress(*NO_SENSE):
         found, _, _, length = _decode_start(tail)
         if found == len(lines) + 1:
             lines.append(tail[:length])
@@ -290,7 +291,7 @@ def _replay(folder: Path, data: bytes) -> tuple[History, int, int]:
             if found != number:
                 raise ValueError(f"it is numbered {found}")
             fold(history, content)
-        except _NO_SENSE as error:
+        except NO_SENSE as error:
             raise RunDamaged(
                 f"line {number} is damaged: {error}",
                 where=str(folder / "journal.jsonl"),
@@ -462,7 +463,7 @@ def _check(folder: Path) -> None:
     try:
         head = json.loads(text)
         written, version = int(head["format"]), str(head["lrsearch"])
-    except _NO_SENSE as error:
+    except NO_SENSE as error:
         raise RunDamaged(
             "the file is damaged or missing", where=str(path), hint=_repair_hint(folder)
         ) from error
@@ -531,7 +532,7 @@ def read_curve(folder: Path, number: int) -> dict[str, list[float]]:
             name: [float(value) if isinstance(value, str) else value for value in values]
             for name, values in json.loads(text).items()
         }
-    except _NO_SENSE as error:
+    except NO_SENSE as error:
         raise RunDamaged("the curve cannot be read", where=str(path)) from error
 
 
@@ -901,11 +902,13 @@ def _copy(content: bytes, path: Path, why: str) -> Path:
 @dataclass(frozen=True)
 class Repair:
     """What `repair` did: lines kept, the numbers of the lines of the old file (from 1) of which
-    something was dropped, and the copy of the old journal, None where nothing had to change."""
+    something was dropped, and the copy of the old journal, None where nothing had to change.
+    `restored` says that a run.json was written anew."""
 
     kept: int
     dropped: tuple[int, ...]
     copy: Path | None
+    restored: bool = False
 
 
 def repair(folder: Path) -> Repair:
@@ -929,7 +932,7 @@ def repair(folder: Path) -> Repair:
         sound: list[bytes] = []
         kept: list[tuple[int, int]] = []
         for start, end, rest, content in _find_lines(data):
-            with contextlib.suppress(*_NO_SENSE):
+            with contextlib.suppress(*NO_SENSE):
                 fold(history, content)
                 sound.append(_numbered(len(sound) + 1, rest))
                 kept.append((start, end))
@@ -944,7 +947,7 @@ def repair(folder: Path) -> Repair:
             for name in _FOLDERS:
                 (folder / name).mkdir(exist_ok=True)
             _sync_folder(folder)
-        return Repair(len(sound), _dropped(data, kept), copy)
+        return Repair(len(sound), _dropped(data, kept), copy, headless)
     finally:
         os.close(lock)
 

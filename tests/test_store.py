@@ -498,7 +498,7 @@ def test_repair_restores_a_lost_run_json_and_respects_the_lock(tmp_path: Path) -
         open_run(tmp_path)
     with pytest.raises(RunDamaged, match="lrsearch repair"):
         store.read(tmp_path / "demo")
-    assert store.repair(tmp_path / "demo") == store.Repair(11, (), None)
+    assert store.repair(tmp_path / "demo") == store.Repair(11, (), None, restored=True)
     assert store.read(tmp_path / "demo") == run.history
     with pytest.raises(RunError, match="not a run"):
         store.repair(tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -39,6 +40,14 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            say(
+                f"error: {error.strerror}: this process may open no more of them\n  "
+                "ulimit -n 1024 allows more, and --workers 1 needs fewer"
+            )
+            raise typer.Exit(1) from None
 
     return run
 

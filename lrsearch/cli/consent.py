@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -75,14 +76,16 @@ def _file() -> Path:
 
 def _remembered() -> dict[str, list[str]]:
     try:
-        content = json.loads(_file().read_text("utf-8"))
+        content: Any = json.loads(_file().read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read {_file()}: {error}", hint="mend or delete it") from None
-    if not isinstance(content, dict):
-        raise UsageError(f"{_file()} is no mapping of folders to names", hint="delete it")
-    return content
+    lists = content.values() if isinstance(content, dict) else [None]
+    if not all(isinstance(part, list) and all(isinstance(n, str) for n in part) for part in lists):
+        raise UsageError(f"{_file()} is no mapping of folders to lists of names", hint="delete it")
+    remembered: dict[str, list[str]] = content
+    return remembered
 
 
 def _remember(content: dict[str, list[str]]) -> None:

@@ -203,6 +203,10 @@ def repair(
 
     folder = find_run(target, runs)
     done = repair_run(folder)
+    if done.restored:
+        print(f"{folder}: run.json was damaged or missing, and is written anew")
+        if done.copy is None:
+            return
     if done.copy is None:
         print(f"{folder} is sound: nothing to repair")
         return

@@ -22,6 +22,7 @@ from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.model import Spec, flatten, settle_data
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.store import (
+    NO_SENSE,
     History,
     folders,
     holds_run,
@@ -127,15 +128,11 @@ def _summarize(folder: Path) -> RunLine:
             objective=run.ledger.objective,
             best=best.objective if best else None,
         )
-    except (LrsearchError, *_STRANGE) as error:
+    except (LrsearchError, *NO_SENSE) as error:
         if not holds_run(folder):
             return replace(line, state="foreign", reason="it is not a run")
         kind = "damaged" if isinstance(error, RunDamaged) else "unreadable"
         return replace(line, state=kind, reason=": ".join(str(error).split("\n  ")))
-
-
-_STRANGE = (KeyError, IndexError, TypeError, ValueError, AttributeError)
-"""What a journal raises that is sound and says what no version of lrsearch has written."""
 
 
 _STATES = {"finished": "done", "interrupted": "interrupted", "time": "stopped"}
@@ -159,7 +156,14 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
     history = read(folder)
     if not history.sessions:
         raise RunError(f"nothing was searched in {folder} yet", hint="run lrsearch grid CONFIG")
-    return _see(folder, history)
+    try:
+        return _see(folder, history)
+    except NO_SENSE as error:
+        raise RunDamaged(
+            f"its journal says what no version of lrsearch has written: {type(error).__name__}",
+            where=str(folder / "journal.jsonl"),
+            hint="begin the run anew with --fresh: it is renamed, nothing is deleted",
+        ) from error
 
 
 def _see(folder: Path, history: History) -> StoredRun:

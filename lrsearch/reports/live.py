@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -202,8 +203,9 @@ class Progress:
             try:
                 self._stream.write(line + "\n")
                 self._stream.flush()
-            except BrokenPipeError:
-                # Whoever read the progress has left; the search goes on without saying so.
+            except (OSError, ValueError):
+                # Whoever read the progress has left, or nothing can be written there, or the stream
+                # is closed: the search goes on without saying so.
                 self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
     def _frame(self, height: int, width: int) -> Iterator[Text | Table]:
@@ -291,6 +293,10 @@ class Progress:
         return max(0.0, total - done - training) * elapsed / (fresh + training)
 
 
+_GONE = (OSError, ValueError, SystemExit)
+"""What is raised where a terminal has gone away; SystemExit is rich's word for a broken pipe."""
+
+
 class _Display:
     """The moving part on a terminal: a thread prints new lines above it and redraws it."""
 
@@ -307,7 +313,8 @@ class _Display:
             redirect_stderr=stream is sys.stderr,
         )
         self._over = threading.Event()
-        self._live.start()
+        with contextlib.suppress(*_GONE):
+            self._live.start()
         self._thread = threading.Thread(target=self._redraw, name="progress", daemon=True)
         self._thread.start()
 
@@ -325,7 +332,8 @@ class _Display:
     def close(self) -> None:
         self._over.set()
         self._thread.join()
-        self._live.stop()
+        with contextlib.suppress(*_GONE):
+            self._live.stop()
 
     def _redraw(self) -> None:
         over = False
@@ -335,7 +343,8 @@ class _Display:
             ready = len(self._lines)
             lines = self._lines[:ready]
             del self._lines[:ready]
-            if lines:
-                self._console.print(Group(*lines))  # It redraws the moving part, too.
-            elif not over:
-                self._live.refresh()
+            with contextlib.suppress(*_GONE):
+                if lines:
+                    self._console.print(Group(*lines))  # It redraws the moving part, too.
+                elif not over:
+                    self._live.refresh()

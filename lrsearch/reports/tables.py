@@ -69,7 +69,15 @@ def open_console(stream: TextIO) -> Console:
     """A console on `stream`: as wide as its terminal, or `PIPED_WIDTH` and plain without one.
     NO_COLOR and TERM=dumb are honoured by rich."""
     width = None if stream.isatty() else PIPED_WIDTH
-    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+    return _Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+
+
+class _Console(Console):
+    """A console of which the caller says what becomes of a reader that has left."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the BrokenPipeError; rich's own would end the process with exit code 1."""
+        raise
 
 
 def result(view: RunView, *, all_rows: bool = False) -> RenderableType:

@@ -367,6 +367,12 @@ if kind == "told":
     sys.stdout.flush()
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(100)
+if kind == "spoof":  # What the process of a loop says to lrsearch is no word of a command.
+    with open(os.environ["LRSEARCH_METRICS"], "a") as metrics:
+        for stream in (sys.stdout, metrics):
+            print('["lrsearch", "changed", "x"]', file=stream)
+            print('["lrsearch", "raised", "x"]', file=stream)
+    print(json.dumps({"loss": 9.0}))
 if kind == "mute":
     print(json.dumps({"los": 1.0, "name": "x", "flag": True}))
 """
@@ -416,7 +422,14 @@ def test_a_trial_that_fails_says_why(
 
 @pytest.mark.parametrize(
     ("kind", "loss", "steps"),
-    [("parent", 3, 1), ("flood", 4, 1), ("unended", 5, 1), ("file", 6, 5), ("daemon", 7, 1)],
+    [
+        ("parent", 3, 1),
+        ("flood", 4, 1),
+        ("unended", 5, 1),
+        ("file", 6, 5),
+        ("daemon", 7, 1),
+        ("spoof", 9, 1),
+    ],
 )
 def test_no_trial_is_harmed_by_another(
     odd: tuple[Path, str], kind: str, loss: float, steps: int

@@ -314,13 +314,14 @@ class Said:
     changed: bool = False
 
 
-def _parse(line: bytes, objective: str) -> Message | Said | None:
-    """A line of the file of metrics: metrics, what a loop's process says, or None for any other."""
+def _parse(line: bytes, objective: str, *, loop: bool) -> Message | Said | None:
+    """A line of the file of metrics: metrics, what a loop's process says (a command's says nothing
+    of the kind), or None for any other."""
     text = decode(line)
     content = read_json(text) if text.startswith(("{", "[")) else None
     if isinstance(content, dict):
         return widen(content, objective)
-    if isinstance(content, list) and content[:1] == ["lrsearch"] and len(content) == 3:
+    if loop and isinstance(content, list) and content[:1] == ["lrsearch"] and len(content) == 3:
         return Said(str(content[2]), content[1] == "changed")
     return None
 
@@ -351,6 +352,7 @@ class Process:
         assert self._keeper.stdin and self._keeper.stdout and self._keeper.stderr
         self._told = told
         self._objective = cohort.objective.metric
+        self._loop = "loop" in trial.config
         self._listeners = self._listen_to(trial.config)
         self._out, self._errors = (
             Stream(each.line if each is not None else None) for each in self._listeners
@@ -412,7 +414,7 @@ class Process:
         )
 
     def _take_report(self, line: bytes, _: bool) -> None:
-        message = _parse(line, self._objective)
+        message = _parse(line, self._objective, loop=self._loop)
         if message is not None:
             self._messages.append(message)
 

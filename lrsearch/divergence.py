@@ -19,6 +19,10 @@ from collections.abc import Sequence
 FACTOR = 10.0
 """How many times its scale a loss must exceed."""
 
+UNKNOWN_FACTOR = 1000.0
+"""The same for a loss of the user's: it may be a sum over a batch, or of numbers of any size, and
+swing far above its start in a training that is only coarse."""
+
 PATIENCE = 0.1
 """Share of the budget for which it must stand there."""
 
@@ -63,16 +67,17 @@ def diverged(
     training: Sequence[float],
     validation: Sequence[float],
     budget: int,
+    factor: float = FACTOR,
 ) -> bool:
     """Whether a training is lost, as of its last evaluation.
 
     `scale` is `find_scale`'s. `steps` are the steps of the evaluations so far, `training` the mean
     training losses up to each, `validation` the validation losses there; `budget` is the whole
-    training in steps.
+    training in steps; `factor` is how many times the scale is far above it.
     """
     if not all(map(math.isfinite, (scale, training[-1], validation[-1]))):
         return True
-    ceiling, last = FACTOR * scale, steps[-1]
+    ceiling, last = factor * scale, steps[-1]
     if validation[-1] <= ceiling or recent_mean(steps, training, budget) <= ceiling:
         return False
     if last >= budget:

@@ -282,6 +282,31 @@ def test_the_baseline_of_a_loss_that_nothing_is_known_of_is_one(here):
     assert baseline_of(own, here, nn.Flatten(0, 0))[0] == 1.0
 
 
+def test_a_loss_of_the_user_s_may_swing_far_above_its_start(tmp_path):
+    """Features of any size and a loss in logits: coarse, and as a plain loop trains it. A huge rate
+    is a huge rate all the same."""
+    place = write_nets(
+        tmp_path,
+        """
+        import torch.nn.functional as F
+        from torch import nn
+
+        def one(in_features):
+            return nn.Linear(in_features, 1)
+
+        def bce(outputs, targets):
+            return F.binary_cross_entropy_with_logits(outputs.reshape(-1), targets.float())
+        """,
+    )
+    for rate, outcome in ((0.05, Outcome.COMPLETED), (1e6, Outcome.DIVERGED)):
+        own = own_config(
+            {"name": "breast_cancer", "task": "own"}, code("one"), loss=code("bce"), lr=rate
+        )
+        own["train"] |= {"budget": "3ep", "batch_size": 32}
+        ended = run(own, place=place, objective=Objective("loss", "min"))
+        assert ended.result.outcome is outcome, ended.result.reason
+
+
 def test_the_reason_says_what_the_loss_is_held_against():
     high = {"train_loss": 90.0, "loss": 80.0}
     for start, baseline, lowest, words in (

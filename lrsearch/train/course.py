@@ -91,8 +91,8 @@ class Course:
     of a batch. `seconds` of training it has been charged with, beyond what `clock` (a perf_counter
     reading, None while it is not training alone) still counts.
     `start` and `baseline` are `solo.start_losses`', `lowest` is the lowest loss since;
-    `alike` is `Criterion.alike`. `objective` is the metric that has to be a number, as the losses
-    have to."""
+    `alike` is `Criterion.alike`; `factor` is how many times its scale a lost loss exceeds.
+    `objective` is the metric that has to be a number, as the losses have to."""
 
     engine: str
     steps: int = 0
@@ -104,8 +104,14 @@ class Course:
     baseline: float = math.nan
     lowest: float = math.inf
     alike: bool = True
+    factor: float = divergence.FACTOR
     objective: str = ""
     curve: dict[str, list[float]] = field(default_factory=dict)
+
+    def judge_by(self, criterion: Criterion) -> None:
+        """Take from a criterion that has evaluated how its losses are judged."""
+        self.alike = criterion.alike
+        self.factor = divergence.FACTOR if criterion.stacks else divergence.UNKNOWN_FACTOR
 
     def measure(self, measurement: Measurement, budget: int) -> str:
         """Take an evaluation of a training of so many steps; why it is lost with it, or ""."""
@@ -126,7 +132,7 @@ class Course:
         self.lowest = min(self.lowest, losses[-1], judged[-1])
         scale = divergence.find_scale(self.start, self.baseline, self.lowest)
         steps = self.curve["step"]
-        if not divergence.diverged(scale, steps, losses, judged, budget):
+        if not divergence.diverged(scale, steps, losses, judged, budget, self.factor):
             return ""
         mean = divergence.recent_mean(steps, losses, budget)
         against = {
@@ -137,7 +143,7 @@ class Course:
         told = f" and validation loss {validation:.3g}" if self.alike else ""
         return (
             f"training loss is {mean:.3g}{told} after {step} steps, "
-            f"more than {divergence.FACTOR:g} times "
+            f"more than {self.factor:g} times "
             + against.get(scale, f"the size of its lowest of {-scale:.3g}")
         )
 

@@ -475,7 +475,7 @@ class _Session:
         metrics |= {"train_loss": row[0] / (lane.step - lane.since), "lr": rate}
         lane.since = lane.step
         measurement = Measurement(lane.step, metrics)
-        lane.course.alike = self.criterion.alike
+        lane.course.judge_by(self.criterion)
         reason = lane.course.measure(measurement, lane.budget)
         return Measured(lane.trial.number, measurement, lane.budget), reason
 

@@ -278,7 +278,7 @@ def _train(
                 sums = torch.cat([start, total.reshape(1), validation_sums(model, data, criterion)])
                 averaged = copy_state(model) if elsewhere else {}
             course.start, course.baseline, summed, *validated = sums.tolist()
-            course.alike = criterion.alike
+            course.judge_by(criterion)
             metrics = validation_metrics(validated, data, criterion)
             metrics |= {"train_loss": summed / (step - since), "lr": rate}
             measurement = Measurement(step, metrics)

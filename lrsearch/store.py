@@ -178,7 +178,7 @@ def _fold_repetition(history: History, event: str, body: Mapping[str, Any]) -> N
     number = body["trial"]
     if number not in history.results:
         raise ValueError(f"trial {number} has not ended, and is repeated")
-    if number in history.repeated:
+    if number in history.repeated and history.repeated[number].outcome is not Outcome.FAILED:
         raise ValueError(f"trial {number} was repeated already")
     if event == "repeating":
         again = int(body["number"])

@@ -299,8 +299,13 @@ def test_a_repetition_that_does_not_complete_says_so(
     assert again["outcome"] == outcome and reason in again["reason"]
     assert again["again"] is None and again["difference"] is None
     assert found["best"]["objective"] == again["objective"]
-    search("grid", "mine.yaml", *TRAIN, "--retry-failed")
+    search("grid", "mine.yaml", *TRAIN)
     assert len(seen(here)) == 21, "it is not tried again"
+    page, _ = lrsearch("report", "mine.yaml", "--trial", "21")
+    assert f": {outcome}" in page and f"it is trial {again['trial']} once more" in page
+    search("grid", "mine.yaml", *TRAIN, "--retry-failed")
+    assert len(seen(here)) == 21 + (outcome == "failed"), "unless that is asked for"
+    assert read(here / "runs/mine").repeating == {again["trial"]: 21}
 
 
 def test_a_script_that_changes_before_the_repetition_costs_nothing(here: Path) -> None:

@@ -52,7 +52,7 @@ def show_plan(
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
-    if spec.own is not None and spec.own.verify:
+    if spec.own is not None and spec.own.verify and trials:
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
 
 

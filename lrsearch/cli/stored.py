@@ -259,9 +259,25 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
     """A trial of the run, also one that does not belong to its spec as it is now. Raises
     UsageError for a number that no trial has."""
     history, ledger = run.history, run.ledger
+    repeats = next((of for of, again in history.repeating.items() if again == number), None)
+    if repeats is not None:
+        original = view_trial(run, repeats)
+        once_more = replace(
+            original.record,
+            trial=replace(original.record.trial, number=number),
+            result=history.repeated.get(repeats),
+        )
+        return replace(
+            original,
+            record=once_more,
+            running=False,
+            curve=_curve(run, number),
+            again=None,
+            repeats=repeats,
+        )
     trial = history.trials.get(number)
     if trial is None:
-        last = max(history.trials, default=0)
+        last = max((*history.trials, *history.repeating.values()), default=0)
         raise UsageError(
             f"no trial {number} in {run.folder}",
             where="--trial",

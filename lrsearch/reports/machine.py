@@ -91,6 +91,7 @@ def trial_json(view: TrialView) -> str:
         "trial": {
             **describe_trial(view.record, view.objective),
             "point": view.record.point if view.belongs else None,
+            "repeats": view.repeats,
             "config": trial.config,
             "last": result.last if result else {},
             "best": result.best if result else {},

@@ -83,6 +83,8 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
     record, result = view.record, view.record.result
     if not view.belongs:
         yield "note", "it does not belong to the spec as it is now", "yellow"
+    if view.repeats is not None:
+        yield "note", f"it is trial {view.repeats} once more, and counts as none of its own", ""
     if view.again is not None:
         yield "note", f"it was trained again, as trial {view.again}, which counts", "yellow"
     if result is not None and result.reason:

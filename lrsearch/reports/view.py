@@ -52,7 +52,7 @@ class TrialView:
     """A trial as it is shown. `record.point` counts where `belongs` says that the trial is one of
     the spec as it is now. `running` says that it trains. `curve` has a list per metric, as long as
     its `step`. `plans` are those of the trial's structure, by device. `again` is the trial that was
-    trained in its place, after a failure."""
+    trained in its place, after a failure, `repeats` the trial that it is a repetition of."""
 
     run: str
     objective: Objective
@@ -62,6 +62,7 @@ class TrialView:
     curve: Mapping[str, Sequence[float]]
     plans: Mapping[str, Plan]
     again: int | None = None
+    repeats: int | None = None
 
 
 def build_view(

@@ -62,7 +62,8 @@ def settle(facts: Facts, history: History) -> Facts:
 def go_on(spec: Spec, history: History) -> Spec:
     """The spec as its run began. To versions whose sessions do not tell a seed, all text of a
     parameter was text, and where the spec was silent commands and loops counted seeds from 0."""
-    if spec.own is None:
+    failed = history.results and not _measured(history, history.results)
+    if spec.own is None or failed:  # A run of failures has nothing to go on with.
         return spec
     silent = "seed" not in spec.document
     for session in history.sessions:

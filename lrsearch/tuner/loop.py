@@ -633,7 +633,7 @@ class _Search:
         if self.best is None or self.spec.own is None or not self.spec.own.verify:
             return
         trial = self.ledger.trials[self.ledger.latest(self.best[1])[0]]
-        if is_due(self.run.history, trial):
+        if is_due(self.run.history, trial, retry_failed=self.retry_failed):
             again = replace(trial, number=self.run.repeating(trial.number))
             self.watcher.planned(self.total + 1)
             repeat(

@@ -17,13 +17,13 @@ CHEAP = 0.1
 """Share of the seconds trained in a run that one trial more may take."""
 
 
-def is_due(history: History, trial: Trial) -> bool:
-    """Whether a completed trial is to be trained again: it has not been, and that is cheap."""
+def is_due(history: History, trial: Trial, *, retry_failed: bool = False) -> bool:
+    """Whether a completed trial is to be trained again: it has not been, or with `retry_failed`
+    failed at that, and it is cheap."""
     spent = math.fsum(each.seconds for each in history.results.values())
-    return (
-        trial.number not in history.repeated
-        and history.results[trial.number].seconds < CHEAP * spent
-    )
+    done = history.repeated.get(trial.number)
+    again = done is None or (retry_failed and done.outcome is Outcome.FAILED)
+    return again and history.results[trial.number].seconds < CHEAP * spent
 
 
 def repeat(
@@ -50,7 +50,7 @@ def repeat(
         watcher.ended(trial.number, params, result.outcome, value, seconds, result.reason)
 
     executor.submit(function, cohort)
-    over = False
+    before, over = run.history.repeated.get(of), False
     while not over:
         for _, event in executor.events():
             if isinstance(event, Started):
@@ -65,7 +65,7 @@ def repeat(
                 if not isinstance(event.error, LrsearchError):
                     raise RuntimeError(f"a worker raised {event.message}\n{event.traceback}")
                 watcher.note(f"it was not trained again: {event.error}")
-            elif isinstance(event, Died) and of not in run.history.repeated:
+            elif isinstance(event, Died) and run.history.repeated.get(of) is before:
                 reason = f"the worker process was lost: {event.reason}"
                 lost = Result(Outcome.FAILED, 0, 0.0, 0.0, reason=reason, traceback=event.output)
                 end(lost, {})

@@ -321,7 +321,7 @@ def test_three_that_never_start_end_the_search(here: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("command", "why"),
     [
-        (f"{sys.executable} none.py {{lr}}", "can't open file"),
+        (f"sh -c '{sys.executable} none.py {{lr}}; exit $?'", "can't open file"),
         ("sh -c 'no_such_program {lr}'", "exit code 127"),
         ("sh -c './train.py {lr}'", "exit code 126"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import json
 import os
 import re
@@ -171,34 +170,35 @@ def test_a_verdict_stops_an_example(example: Example, folder: Path) -> None:
     assert not event.result.traceback
 
 
-class Stopping(io.StringIO):
-    """A file of reports whose reader asks the process to stop as soon as there is one."""
-
-    def write(self, text: str) -> int:
-        os.kill(os.getpid(), signal.SIGTERM)
-        return super().write(text)
-
-
 def test_stopped_passes_through(
     example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lrsearch.train.loop_process import LoopTrial
     from lrsearch.train.randomness import seed_everything
 
+    class Stopping(LoopTrial):
+        """A trial that is asked to stop as soon as it reports."""
+
+        def report(self, step: int, **metrics: float) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            super().report(step, **metrics)
+
     monkeypatch.syspath_prepend(folder)
     train = importlib.import_module(example.module).train
-    reports = Stopping()
+    reports = folder / "reports"
+    descriptor = os.open(reports, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     before = signal.getsignal(signal.SIGTERM)
     try:
         task = {"seed": 0, "device": "cpu", "number": 1, "run": example.name}
-        trial = LoopTrial(task, example.params | example.longer, reports)
+        trial = Stopping(task, example.params | example.longer, descriptor)
         seed_everything(trial.seed)
         with pytest.raises(Stopped):
             train(trial)
     finally:
         signal.signal(signal.SIGTERM, before)
+        os.close(descriptor)
         del sys.modules[example.module]
-    told = [json.loads(line) for line in reports.getvalue().splitlines()]
+    told = [json.loads(line) for line in reports.read_text().splitlines()]
     assert [report["step"] for report in told] == example.steps[:1], "at its first evaluation"
 
 

@@ -256,7 +256,7 @@ def test_a_long_search_is_not_proposed_at_once(tmp_path: Path) -> None:
     class Watching(Stage):
         def submit(self, function: str, payload: Any, *, clean: bool = False) -> int:
             text = (tmp_path / "planned" / "journal.jsonl").read_text()
-            proposed.append(text.count('"seed":'))
+            proposed.append(text.count('"fold":'))
             return super().submit(function, payload, clean=clean)
 
     space = {"lr": {"min": 1e-3, "max": 1.0}}

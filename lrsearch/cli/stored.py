@@ -205,7 +205,8 @@ def view_run(run: StoredRun) -> RunView:
         ranges=ranges(run.spec),
         hidden=ledger.hidden,
         running=len(history.running) if searching else 0,
-        wall_seconds=history.seconds or None,
+        # Of a session that is under way, or was killed, nobody knows how long it took.
+        wall_seconds=history.seconds if history.closed is not None else None,
         warnings=warnings,
         plans=_plans(run),
         data=str(history.sessions[-1]["facts"].get("data", "")),

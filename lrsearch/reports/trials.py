@@ -59,7 +59,9 @@ class _Page:
             yield from (Text(), Text(title, style="bold"), Text(drawn))
         if result is not None and result.traceback:
             own = "command" in record.trial.config or "loop" in record.trial.config
-            yield from _listing("the end of its stderr" if own else "traceback", result.traceback)
+            # Of a command that writes to one stream alone it is the end of that one.
+            ending = "the end of its stderr" if result.output else "the end of what it printed"
+            yield from _listing(ending if own else "traceback", result.traceback)
         if result is not None and result.output:
             yield from _listing("the end of its output", result.output)
 
@@ -105,7 +107,7 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
     for name, value in record.trial.config.items():
         shown = one_line(value) if isinstance(value, str) else _told(value)
         if shown:
-            yield one_line(name), shown, ""
+            yield "patterns" if name == "metrics" else one_line(name), shown, ""
 
 
 def _told(values: Mapping[str, Any]) -> str:

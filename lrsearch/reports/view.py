@@ -110,6 +110,10 @@ def build_view(
     )
 
 
+COARSE = 3
+"""Decimals of a value that has no more of them by rounding alone."""
+
+
 def describe_repeatability(found: Repeatability, metric: str) -> str:
     """In a sentence whether the training repeats itself."""
     metric = one_line(metric)
@@ -118,12 +122,15 @@ def describe_repeatability(found: Repeatability, metric: str) -> str:
         ended = found.outcome.replace("_", " ")
         return f"trial {found.trial} completed, and {ended} when it was trained again{reason}"
     if found.exact:
-        return f"the training repeats itself exactly ({metric} of trial {found.trial})"
+        # Of noise in the fifth digit a metric of three says nothing.
+        coarse = round(found.objective, COARSE) == found.objective
+        digits = ", to the digits that it reports" if coarse else ""
+        return f"the training repeats itself exactly{digits} ({metric} of trial {found.trial})"
     if not found.difference:
         same = f"trial {found.trial}, trained again, came to the same {metric}"
         if found.exact is None:
             return same
-        return f"{same} on another way: the training does not repeat itself exactly"
+        return f"{same} by another course: the training does not repeat itself exactly"
     return (
         f"the training differs by {format_value(found.difference)} from run to run: smaller "
         f"differences mean nothing ({metric} of trial {found.trial}: "
@@ -144,13 +151,26 @@ def _columns(records: Iterable[Record]) -> tuple[str, ...]:
     return tuple(sorted(names, key=place))
 
 
+def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) -> bool:
+    """Whether another value of a parameter was measured, and came to something else: of one that
+    makes no difference, or was not varied yet, an end says nothing."""
+    others = (
+        point.objective
+        for point in points
+        if point.params.get(name) not in (None, winner.params.get(name))
+    )
+    return any(value != winner.objective for value in others)
+
+
 def _comments(
     points: Sequence[PointSummary], objective: Objective, ranges: Sequence[Range]
 ) -> list[str]:
     winner = best(points, objective)
     if winner is None:
         return []
-    comments = edges(winner.params, ranges)
+    comments = edges(
+        winner.params, [part for part in ranges if _matters(part.name, winner, points)]
+    )
     tied = ties(points, objective)
     if tied:
         numbers = enumerate_numbers([point.point for point in tied])

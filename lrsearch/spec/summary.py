@@ -158,8 +158,8 @@ def describe(spec: Spec) -> str:
     steps = count_steps(spec)
     sentences.append(steps[0].upper() + steps[1:])
     metric = spec.metric or (spec.objective(spec.task).metric if spec.task else None)
-    compared = metric or "the task's usual metric"
-    sentences.append(f"Points are compared by validation {compared}, {spec.at} of the training")
+    compared = f"validation {metric}" if metric else "the task's usual metric on validation data"
+    sentences.append(f"Points are compared by {compared}, {spec.at} of the training")
     return ". ".join(sentences) + "."
 
 

@@ -259,7 +259,8 @@ def _listen(
             return _judge(process, course, cohort.objective)
         if time.monotonic() >= deadline and not process.over:
             process.stop()
-            reason = f"it was not done after its timeout of {cohort.timeout:g} seconds"
+            allowed = "1 second" if cohort.timeout == 1 else f"{cohort.timeout:g} seconds"
+            reason = f"it was not done after its timeout of {allowed}"
             return Outcome.FAILED, reason, process.kept()
 
 

@@ -704,7 +704,7 @@ def test_a_trial_is_shown(failing: Path) -> None:
     reason = "exit code 1: ZeroDivisionError: float division by zero"
     for part in (
         *(f"mine, trial {number} of point", ": failed", "lr=0.2", f"reason   {reason}", "seed 1"),
-        *("python train.py --lr {lr}", "Traceback (most recent call last)", "loaded 12 images"),
+        *("python train.py --lr 0.2", "Traceback (most recent call last)", "loaded 12 images"),
     ):
         assert part in " ".join(said.out.replace("seed     ", "seed ").split(" ")), part
     found = json.loads(lrsearch("report", "mine", "--trial", number, "--json").out)["trial"]

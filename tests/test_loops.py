@@ -444,6 +444,22 @@ def test_nothing_of_a_trial_outlives_it(odd: tuple[Path, str]) -> None:
             assert gone(int((odd[0] / name).read_text()), 1.0), name
 
 
+def test_a_parameter_that_the_command_lacks_is_told(tmp_path: Path) -> None:
+    spec = {
+        "command": "python train.py {lr}",
+        "objective": "loss",
+        "params": {"epochs": 3},
+        "search": {"lr": [0.1, 0.2], "wd": [0.0, 0.1]},
+    }
+    (tmp_path / "train.py").touch()
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec))
+    notes = " ".join(read_spec(tmp_path / "s.yaml").notes)
+    assert (
+        "epochs is fixed and does not stand in the command: it must read LRSEARCH_EPOCHS" in notes
+    )
+    assert "wd is searched and does not stand in the command" in notes and "lr is" not in notes
+
+
 def test_output_is_bounded() -> None:
     lines: list[bytes] = []
     stream = commands.Stream(lambda line, _: lines.append(line))

@@ -461,6 +461,9 @@ def test_a_validation_part_of_an_archive_validates(tmp_path, name):
     share = read(npz_data(path))
     assert share.data_hash == read(npz_data(parts_of(tmp_path, "_train", "_test"))).data_hash
     assert share.data_hash != raw.data_hash and share.names == ("x_test",)
+    told = describe(share, {**own, "validation": 0.2}, (30,), 0)
+    assert f"x{name} is not used: validation: source takes it" in told
+    assert told.endswith("x_test (119) is held back: test: source takes it")
 
 
 def test_a_test_part_is_not_looked_at(tmp_path):

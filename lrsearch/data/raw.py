@@ -45,7 +45,8 @@ class Raw:
     the task `own`: they are as they were given. `held` is the source's own validation (or only
     held-out) part and `tested` its test part, None where it has none; `names` are what the source
     calls these two, and `validates` says that the first is a validation part by its name, or its
-    place, so that it validates where the spec does not say what does. `labels` are the classes'
+    place, so that it validates where the spec does not say what does; `unread` are inputs of parts
+    that it holds and that nobody asked for. `labels` are the classes'
     names in the source. `data_hash` is a SHA-256 over the whole arrays (names, dtypes, shapes,
     bytes), taken before `samples` cuts them: the same content in another file has the same hash;
     behind a + follows that of `exact`, which is as in `Portion`. `lost` names the inputs that lose
@@ -75,6 +76,7 @@ class Raw:
     exact: Array | None = None
     lost: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
     validates: bool = False
     taken: str = ""
     images: bool | None = None

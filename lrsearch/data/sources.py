@@ -109,7 +109,14 @@ def _read(own: Mapping[str, Any], function: Callable[..., Any] | None, validated
         return _pictured(place, found, task)
     if name != "npz":
         return check_arrays(place, [Named("x", found["x"], "y", found["y"])], task=task)
-    return _archived(place, found, own)
+    raw = _archived(place, found, own)
+    return raw if validated else replace(raw, unread=_find_unread(arguments["source"]))
+
+
+def _find_unread(source: str) -> tuple[str, ...]:
+    """The inputs of validation parts in an archive, none of which was read."""
+    with np.load(source, allow_pickle=False) as archive:
+        return tuple(name for end in VALIDATION if (name := f"x{end}") in archive.files)
 
 
 def _archived(place: str, arrays: Mapping[str, Array], own: Mapping[str, Any]) -> Raw:

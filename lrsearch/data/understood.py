@@ -82,15 +82,18 @@ def _unused(raw: Raw, config: Mapping[str, Any]) -> list[str]:
     """The parts that the source brings and the spec does not use."""
     sizes = [len(each) for each in (raw.held, raw.tested, *raw.streams[1:]) if each is not None]
     asked = (config["validation"] == "source", config.get("test") == "source")
+    unread = [f"{name} is not used: validation: source takes it" for name in raw.unread]
     if len(raw.names) == 1:
         if any(asked):
-            return []
+            return unread
+        if unread:
+            return [*unread, f"{raw.names[0]} ({sizes[0]:,}) is held back: test: source takes it"]
         if raw.validates:
             return [f"{raw.names[0]} ({sizes[0]:,}) is not used: validation: source takes it"]
         takes = "validation: source, or test: source, takes it"
         return [f"{raw.names[0]} ({sizes[0]:,}) is held back: {takes}"]
     keys = (("validation", "not used"), ("test", "held back"))
-    return [
+    return unread + [
         f"{name} ({size:,}) is {why}: {key}: source takes it"
         for name, size, used, (key, why) in zip(raw.names, sizes, asked, keys, strict=False)
         if not used

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,8 @@ from lrsearch.reports.text import (
     one_line,
 )
 from lrsearch.reports.view import TrialView
-from lrsearch.trial import Outcome, Result
+from lrsearch.spec.commandline import as_text, fill, split_words
+from lrsearch.trial import Outcome, Result, Trial
 
 PLOTS = 3
 """Metrics that are drawn, the objective's and losses first."""
@@ -105,9 +107,21 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
         reason = f": {one_line(plan.reason)}" if plan.reason else ""
         yield "plan", f"{plan.engine}{lanes}{reason} ({device})", ""
     for name, value in record.trial.config.items():
+        if name == "command":
+            value = _filled(record.trial)
         shown = one_line(value) if isinstance(value, str) else _told(value)
         if shown:
             yield "patterns" if name == "metrics" else one_line(name), shown, ""
+
+
+def _filled(trial: Trial) -> str:
+    """The command of a trial as it was run, where its words can be told."""
+    values = {name: as_text(value) for name, value in trial.config["params"].items()}
+    values |= {"seed": str(trial.seed), "trial": str(trial.number)}
+    try:
+        return shlex.join(fill(split_words(trial.config["command"]), values))
+    except ValueError:
+        return str(trial.config["command"])
 
 
 def _told(values: Mapping[str, Any]) -> str:

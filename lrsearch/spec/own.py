@@ -148,11 +148,12 @@ def _check_command(
     told = {*names}
     for name in reversed([*derived]):
         told |= {*derived[name].names} if name in told else set()
-    for name in dimensions:
-        if name not in told:
+    for name in given:
+        if name not in told and name not in derived and isinstance(name, str):
             variable = f"LRSEARCH_{name.upper()}"
+            what = "searched" if name in dimensions else "fixed"
             reader.notes.append(
-                f"{name} is searched and does not stand in the command: it must read {variable}, "
+                f"{name} is {what} and does not stand in the command: it must read {variable}, "
                 "or the file that LRSEARCH_PARAMS names"
             )
     shell = [word for word in words if word in _SHELL]

@@ -240,11 +240,16 @@ ROWS: list[tuple[str, str, str]] = [
     (own(command="python t.py --lr $lr"), "command", "write command: python t.py --lr {lr}"),
     (own(command="python t.py --lr ${lr}"), "command", "python t.py --lr {lr}"),
     (own(command="python t.py --lr=%(lr)s"), "command", "python t.py --lr={lr}"),
-    (own(command="python t.py --lr <lr>"), "command", "python t.py --lr {lr}"),
+    (own(command="python t.py {lr} --seed $seed"), "command", "python t.py {lr} --seed {seed}"),
     (own(command="python t.py --lr {args.lr}"), "command", "python t.py --lr {lr}"),
     (own(command="'python t.py --lr {lr:.4f}'"), "command", "python t.py --lr {lr}"),
-    (own(command="sh -c 'python t.py ${lr} | tee log'"), "command", "{lr} | tee log"),
     (own(command="[python, t.py, '${args}']"), "command", "python t.py --lr {lr}"),
+    (
+        "program: src/run.py\ncommand: ['${env}', python, '${program}', '${args}']\n"
+        "objective: loss\nparameters: {lr: {values: [0.1]}, bs: {value: 3}}\n",
+        "command",
+        "write command: python src/run.py --lr {lr} --bs {bs}",
+    ),
     (
         "program: t.py\nmethod: bayes\nmetric: {name: val_loss, goal: minimize}\n"
         "parameters:\n  lr: {distribution: log_uniform_values, min: 1e-4, max: 1e-1}\n"
@@ -582,11 +587,40 @@ def test_texts_of_one_s_own_parameters_stay_texts(text: str) -> None:
 @pytest.mark.parametrize(
     "command",
     ["sh -c 'for lr in 1 2; do echo $lr {lr}; done'", "sh -c 'lr={lr}; python t.py $lr'",
-     "python t.py --lr {lr} --out $HOME", "python t.py {lr} '{{lr}}'"],
+     "python t.py --lr {lr} --out $HOME", "python t.py {lr} '{{lr}}'",
+     "sh -c 'lr={lr}; python t.py --lr ${{lr}}'", "python t.py {lr} ${{run}}",
+     "python t.py {lr} '{{seed: 1}}' '{{lr:.3f}}' '{{ seed }}'",
+     "sh -c 'args={lr}; python t.py ${{args}}'", "python t.py {lr} <device> %seed% @lr@",
+     "sh -c 'read seed; python t.py {lr} $seed'", f"{'a' * 300} {{lr}}", f"./{'a' * 300} {{lr}}"],
 )  # fmt: skip
 def test_a_script_s_own_variables_are_its_own(command: str) -> None:
     spec = own(command=f'"{command}"')
     assert validate(parse(spec, "spec.yaml"), Path("/specs"), spec)
+
+
+def test_words_that_may_be_placeholders_are_noted_and_stored_ones_are_not_judged() -> None:
+    spec = own(command="python t.py {lr} <device>")
+    (note,) = validate(parse(spec, "spec.yaml"), Path("/specs"), spec).notes
+    assert note.startswith("<device> in the command is given as it stands")
+    spec = own(command="python t.py $lr ${seed} --lr {lr}")
+    assert faults_of(spec)
+    assert validate(parse(spec, "spec.yaml"), Path("/specs"), "", stored=True).notes == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [built(search="batch_size: 'range(1, 5, 0)', lr: 'uniform(1/0, 2)'"),
+     built(train="loss: {name: [mse]}"),
+     built("hyperparameters: [{name: [x], type: range, bounds: [1, 2]}]"),
+     built("space: {space: {lr: [1, 2]}}"), built("parameters: {space: {clip_norm: [a]}}"),
+     built(train="schedule: {name: ConstantLR, factor: 1/3}"),
+     built(train="schedule: {name: PiecewiseConstantDecay, boundaries: ['1000'], "
+           "values: ['0.1', '0.01']}"),
+     built(train="schedule: {name: PiecewiseConstantDecay, boundaries: [a, null], "
+           "values: [{a: 1}, x]}")],
+)  # fmt: skip
+def test_what_no_form_has_is_a_fault(text: str) -> None:
+    assert faults_of(text)
 
 
 @pytest.mark.parametrize(

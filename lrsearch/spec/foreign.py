@@ -143,7 +143,6 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 """Word -> (dotted path of a spec, how a value is converted)."""
 
-_ONCE = ("name", "step", "search", "min", "max")
 HOMES: dict[str, str] = {
     **{
         argument: f"train.optimizer.{argument}"
@@ -407,6 +406,8 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
     found = _lines(path, value, top, own)
     if found:
         return found
+    if len(path) == 1 and means(key) in ("command", "loop") and means(key) in top:
+        return f"leave '{key}' out: '{means(key)}' names what is run"
     if word in _STOPPING and not own:
         at = _into("objective", "at", "best", top)
         told = "a trial trains its whole budget: best takes its best evaluation"
@@ -848,7 +849,9 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
             value = value[key]
     if isinstance(value, list):  # Ax, Ray's points: [{name: lr, type: range, bounds: [...]}]
         value = {
-            part["name"]: part for part in value if isinstance(part, Mapping) and "name" in part
+            part["name"]: part
+            for part in value
+            if isinstance(part, Mapping) and isinstance(part.get("name"), str)
         }
     if not isinstance(value, Mapping):
         return []
@@ -871,7 +874,7 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
             fixed.append(Line(("train", name), plain))
         else:
             for line in _lines(("search", name), part, top, own):
-                if line.path[0] == "search":
+                if line.path[0] == "search" and len(line.path) > 1:
                     searched[str(line.path[1])] = line.value
                 else:
                     fixed.append(line)
@@ -908,13 +911,18 @@ def _runner(script: str) -> str:
 
 def searched_options(top: Mapping[str, Any]) -> list[str]:
     """`--lr {lr}` for each parameter that a document searches or fixes, by whatever words."""
+    return [f"--{name} {{{name}}}" for name in searched_names(top)]
+
+
+def searched_names(top: Mapping[str, Any]) -> list[str]:
+    """The names of the parameters that a document searches or fixes, by whatever words."""
     found: dict[str, None] = {}
     for key, value in top.items():
         target = means(str(key))
         if key in ("search", "params") or target == "search":
             for line in _translate_search(value, {}, own=True):
                 found |= dict.fromkeys(line.value)
-    return [f"--{name} {{{name}}}" for name in found]
+    return list(found)
 
 
 def merge(lines: list[Line]) -> list[Line]:

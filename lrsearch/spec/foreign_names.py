@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lrsearch import catalogue
-from lrsearch.spec.foreign_ranges import number
+from lrsearch.spec.foreign_ranges import is_numeric, number
 
 NAME_KEYS = (
     "name", "type", "_target_", "target", "class", "class_name", "cls", "kind", "class_path",
@@ -276,18 +276,21 @@ def _finish(
 ) -> dict[str, Any]:
     """What a conversion of single arguments does not give."""
     if own == "piecewise" and "points" not in found:
-        bounds, values = words.get("boundaries"), words.get("values")
+        bounds, values = (
+            [number(part) for part in given] if isinstance(given := words.get(key), list) else []
+            for key in ("boundaries", "values")
+        )
         points: list[Any] = [["0ba", 0.3333], ["5ba", 1]]
         if word != "constantlr":
             points = [["0.5dur", 0.1]]
-        if isinstance(bounds, list) and isinstance(values, list) and values and values[0]:
+        factor, total = number(words.get("factor", 1 / 3)), number(words.get("total_iters", 5))
+        if values and all(map(is_numeric, (*bounds, *values))) and values[0]:
             # Keras still has the old value at a boundary.
             moments = [f"{bound + 1:g}ba" for bound in bounds]
             ratios = [float(f"{value / values[0]:.6g}") for value in values[1:]]
             points = [list(pair) for pair in zip(moments, ratios, strict=False)]
-        elif word == "constantlr" and (words.get("factor") or words.get("total_iters")):
-            end = f"{words.get('total_iters', 5)}ep"
-            points = [["0ba", float(f"{words.get('factor', 1 / 3):.4g}")], [end, 1]]
+        elif {"factor", "total_iters"} & {*words} and is_numeric(factor) and is_numeric(total):
+            points = [["0ba", float(f"{factor:.4g}")], [f"{total:g}ep", 1]]
         found = {"points": points}
     if own == "exponential" and "gamma" in words and "every" not in found:
         found["every"] = "1ep"

@@ -61,7 +61,7 @@ def read_foreign(value: Any) -> Any:
     if isinstance(value, Mapping) and value:
         try:
             return _read_mapping({str(key): part for key, part in value.items()})
-        except (ValueError, OverflowError):
+        except (ValueError, ArithmeticError):
             return None
     return None
 
@@ -101,7 +101,7 @@ def number(text: Any) -> Any:
     if re.fullmatch(r"[-+0-9.eE*/() ]{3,40}", bare):
         try:
             found = _evaluate(ast.parse(bare, mode="eval").body)
-        except (SyntaxError, ValueError, OverflowError, ZeroDivisionError):
+        except (SyntaxError, ValueError, ArithmeticError):
             return text
         return float(f"{found:.6g}") if isinstance(found, float) else found
     return text
@@ -117,7 +117,7 @@ def _read_list(value: list[Any]) -> Any:
         return _read_text(joined) if joined.count("(") == joined.count(")") else None
     if len(value) == 3 and isinstance(value[2], str) and _is_scale(value[2]):
         low, high = number(value[0]), number(value[1])
-        if _numeric(low) and _numeric(high):
+        if is_numeric(low) and is_numeric(high):
             return _range(low, high, value[2])
     return None
 
@@ -137,7 +137,7 @@ def _read_text(text: str) -> Any:
     if _CALL.fullmatch(text):
         try:
             return _read_call(ast.parse(text, mode="eval").body)
-        except (SyntaxError, ValueError, TypeError, OverflowError, IndexError, RecursionError):
+        except (SyntaxError, ValueError, TypeError, ArithmeticError, IndexError, RecursionError):
             return None
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
@@ -164,11 +164,11 @@ def _evaluate(node: ast.expr) -> Any:
         return [_evaluate(part) for part in node.elts]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         inner = _evaluate(node.operand)
-        if _numeric(inner):
+        if is_numeric(inner):
             return -inner if isinstance(node.op, ast.USub) else inner
     if isinstance(node, ast.BinOp):
         left, right = _evaluate(node.left), _evaluate(node.right)
-        if _numeric(left) and _numeric(right):
+        if is_numeric(left) and is_numeric(right):
             if isinstance(node.op, ast.Pow):
                 # A large power is no rate, and takes long.
                 return (
@@ -216,7 +216,7 @@ def _read_call(node: ast.expr) -> Any:
     given += [None, None, None]
     low: Any = next((named[key] for key in LOW if key in named), given[0])
     high: Any = next((named[key] for key in HIGH if key in named), given[1])
-    if not _numeric(low) or not _numeric(high):
+    if not is_numeric(low) or not is_numeric(high):
         return None
     words = f"{name} {named.get('prior', '')} {'log' if named.get('log') is True else ''}"
     if isinstance(given[2], str):
@@ -226,7 +226,7 @@ def _read_call(node: ast.expr) -> Any:
     if name in ("randint", "lograndint", "qrandint") and (hyperopt or "tune" in whole):
         high -= name != "qrandint"  # Ray and hyperopt leave the upper end out.
     step: Any = named.get("step", given[2] if name.startswith("q") else None)
-    if _numeric(step) and step > 0 and "log" not in words:
+    if is_numeric(step) and step > 0 and "log" not in words:
         return _steps(low, high, step)
     return _range(low, high, words)
 
@@ -247,7 +247,7 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     words = _scale_of(given)
     for word in _PAIRS:
         pair = given.get(word)
-        if isinstance(pair, list) and len(pair) == 2 and all(map(_numeric, map(number, pair))):
+        if isinstance(pair, list) and len(pair) == 2 and all(map(is_numeric, map(number, pair))):
             return _range(number(pair[0]), number(pair[1]), f"{word} {words}")
     low = next((number(given[key]) for key in LOW if key in given), None)
     high = next((number(given[key]) for key in HIGH if key in given), None)
@@ -256,7 +256,7 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
         return _normal(mean, deviation)
     if low is None or high is None:
         return None
-    if not (_numeric(low) and _numeric(high)):
+    if not (is_numeric(low) and is_numeric(high)):
         timed = isinstance(low, str) and isinstance(high, str)
         return {"min": low, "max": high} if timed and not own else None
     if "log_uniform" in words and "values" not in words and (low < 0 or high < 0):
@@ -265,7 +265,7 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     if {"min", "max"} <= raw.keys() and not set(given) <= known:
         return None  # A slip in a range of lrsearch's own.
     step: Any = next((number(given[key]) for key in _STEP if key in given), None)
-    if _numeric(step) and step > 0 and "log" not in words:
+    if is_numeric(step) and step > 0 and "log" not in words:
         return _steps(low, high, step)
     points = next((number(given[key]) for key in _POINTS if key in given), None)
     return _range(low, high, words, points if type(points) is int and points > 0 else None)
@@ -310,12 +310,13 @@ def _steps(low: Any, high: Any, step: Any, *, inclusive: bool = True) -> Any:
 
 def _normal(mean: Any, deviation: Any, *_: Any) -> dict[str, Any] | None:
     """There is no normal distribution here: two deviations to both sides."""
-    if not (_numeric(mean) and _numeric(deviation)):
+    if not (is_numeric(mean) and is_numeric(deviation)):
         return None
     return {"min": _tidy(mean - 2 * deviation), "max": _tidy(mean + 2 * deviation)}
 
 
-def _numeric(value: Any) -> bool:
+def is_numeric(value: Any) -> bool:
+    """Whether a value is a finite number, and no truth value."""
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return plain and math.isfinite(value)
 

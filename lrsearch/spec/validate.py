@@ -108,11 +108,19 @@ WIDE = 100
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
-def validate(document: Document, folder: FilePath, text: str, *, arithmetic: bool = True) -> Spec:
-    """The spec a document describes; without `arithmetic` all text of its parameters is text.
-    Raises SpecError with all its faults."""
+def validate(
+    document: Document,
+    folder: FilePath,
+    text: str,
+    *,
+    arithmetic: bool = True,
+    stored: bool = False,
+) -> Spec:
+    """The spec a document describes; without `arithmetic` all text of its parameters is text. A
+    `stored` one has run: what may be a slip in its command is none. Raises SpecError with all its
+    faults."""
     reader = _Reader(document, folder)
-    reader.arithmetic = arithmetic
+    reader.arithmetic, reader.stored = arithmetic, stored
     spec = reader.spec(text)
     if reader.faults or spec is None:
         raise SpecError(reader.faults)
@@ -142,6 +150,7 @@ class _Reader:
         self.imports: list[str] = []
         self.fixed = "train, model or data"
         self.arithmetic = True
+        self.stored = False
         self.own_kind = False
         self.promised: set[str] = set()
         """Dotted paths that lines fill which a fault says to write."""
@@ -507,7 +516,8 @@ class _Reader:
 
     def loss(self, path: Path, parameter: Parameter, raw: Any) -> Any:
         """A built-in by its name, or code."""
-        if isinstance(raw, Mapping) and raw.get("name") in catalogue.LOSSES:
+        name = raw.get("name") if isinstance(raw, Mapping) else None
+        if isinstance(name, str) and name in catalogue.LOSSES:
             return self.named_loss(path, raw)
         abbreviated = isinstance(raw, str) and raw.startswith("nn.")
         if not isinstance(raw, str) or (_CLASS_PATH.fullmatch(raw) and not abbreviated):

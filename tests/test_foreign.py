@@ -30,7 +30,7 @@ def built(top: str = "", train: str = "", search: str = "", data: str = "digits"
         else "lr: 0.1, "
     )
     budget = "" if re.search(r"budget|epochs|max_steps", top + train) else "budget: 2ep, "
-    model = "" if "model:" in top or "network" in top else "model: mlp\n"
+    model = "" if re.search(r"\bmodel:", top) or "network" in top else "model: mlp\n"
     whole = f"data: {data}\n{model}train: {{{budget}{lr}{train}}}\n"
     return whole + (f"search: {{{search}}}\n" if search else "") + top
 
@@ -153,6 +153,43 @@ ROWS: list[tuple[str, str, str]] = [
     (built("objective: val_acc"), "objective.metric", "write objective: accuracy"),
     (built("objective: maximize"), "objective.metric", "write objective: accuracy"),
     (built("objective: {metric: accuracy, goal: maximize}"), "objective.goal", "write goal: max"),
+    (built(train="metric: acc"), "train.metric", "write objective: accuracy at the top level"),
+    (built(train="direction: maximize"), "train.direction", "write objective: accuracy at"),
+    (built("trainer: {monitor: val_acc, mode: max}"), "trainer", "write objective: accuracy"),
+    (built("training_args: {metric_for_best_model: f1, greater_is_better: true}"),
+     "training_args", "write objective: f1"),
+    (built("sweep: {metric: {name: val_acc, goal: maximize}}"), "sweep",
+     "write objective: accuracy"),
+    (built("parameters: {direction: maximize, batch_size: [16, 32]}", "lr: 0.1"), "parameters",
+     "write objective: accuracy"),
+    (own("trainer: {monitor: top5, mode: max}"), "trainer",
+     "write objective: {metric: top5, goal: max}"),
+    # arguments of schedules
+    (built(train="schedule: {name: cosine, eta_min: 1e-3}"), "train.schedule.eta_min",
+     "write schedule: {name: cosine, final: 0.01}"),
+    (built(train="schedule: {type: cosine, min_lr: 1e-3}"), "train.schedule",
+     "write schedule: {name: cosine, final: 0.01}"),
+    (built(train="lr: 0.1, schedule: {name: polynomial, end_learning_rate: 1e-2}"),
+     "train.schedule.end_learning_rate", "write schedule: {name: polynomial, final: 0.1}"),
+    (built(train="schedule: {name: linear, end_factor: 0.2}"), "train.schedule.end_factor",
+     "write schedule: {name: linear, final: 0.2}"),
+    (built(train="schedule: {name: plateau, monitor: val_acc, min_lr: 0.01}"),
+     "train.schedule.min_lr", "write schedule: {name: plateau, min: 0.1, metric: accuracy}"),
+    (built(search="lr: [0.1, 0.2], schedule: [constant, {name: cosine, eta_min: 1e-3}]"),
+     "search.schedule.1.eta_min", "write cosine; eta_min is a share of lr here: add final to it"),
+    (built(train="budget: 40ep, schedule: {name: step, step_size: 30, gamma: 0.1}"),
+     "train.schedule.step_size", "write schedule: {name: step, every: 30ep, gamma: 0.1}"),
+    (built(train="budget: 40ep, schedule: {name: cosine_restarts, T_0: 10}"), "train.schedule.T_0",
+     "write schedule: {name: cosine_restarts, first: 10ep}"),
+    (built(train="schedule: {name: CyclicLR, step_size_up: 20, base_lr: 0.01, max_lr: 0.1}"),
+     "train.schedule.name", "write schedule: {name: triangular, half: 20ba, base: 0.1}"),
+    (built(train="budget: 3000ba, eval_interval: 500"), "train.eval_interval",
+     "write evaluate: 500ba"),
+    (built(train="max_steps: 3000, eval_interval: 500"), "train.eval_interval",
+     "write evaluate: 500ba"),
+    (built(train="eval_interval: 1"), "train.eval_interval", "write evaluate: 1ep"),
+    (built(train="lr_scheduler: null"), "train.lr_scheduler", "write schedule: constant"),
+    (built(train="scheduler: false"), "train.scheduler", "write schedule: constant"),
     # data and model
     (built(data="houses.csv"), "data.name",
      "write data: {name: csv, source: houses.csv, target: column_to_predict}"),
@@ -376,7 +413,8 @@ SAMPLES: dict[str, str] = {
     "data.standardize": "true", "model": "MLP", "objective.metric": "val_acc",
     "objective.goal": "maximize", "bayes.trials": "20", "bayes.startup": "5", "seed": "3",
     "seeds count": "2", "max_failures": "3", "name": "mine",
-    "search": "{lr: {min: 0.1, max: 1.0}}", "train.evaluate ep": "1", "train.evaluate ba": "5",
+    "search": "{lr: {min: 0.1, max: 1.0}}", "train.evaluate ep": "1", "train.evaluate as": "1",
+    "train.evaluate ba": "5",
     "train.warmup ba": "5", "train.warmup ep": "1", "train.warmup dur": "0.1",
     "train.budget ep": "2", "train.budget ba": "50",
 }  # fmt: skip
@@ -401,7 +439,7 @@ def test_every_word_of_the_table_is_told_a_line_that_is_right(word: str) -> None
     if target not in ("command", "loop", "search"):
         sample = SAMPLES[f"{target} {form}".strip()]
     search = "search: {lr: [0.1, 0.2]}\n" if target != "search" else ""
-    objective = "objective: loss\n" if not target.startswith("objective") else ""
+    objective = "objective: loss\n" if target != "objective.metric" else ""
     command = "command: python t.py\n" if target not in ("command", "loop") else ""
     text = f"{command}{objective}{search}{word}: {sample}\n"
     found = faults_of(text)
@@ -459,6 +497,7 @@ def test_all_faults_come_at_once_and_the_list_of_keys_once() -> None:
         ("search.lr={low: 0.1, high: 1.0}", "write --set 'search.lr={min: 0.1, max: 1.0}'"),
         ("train.schedule=CosineAnnealingLR", "write --set train.schedule=cosine"),
         ("n_trials=5", "write --set 'bayes={trials: 5}'"),
+        ("train.metric=acc", "write --set objective=accuracy"),
     ],
 )
 def test_an_override_is_told_the_override_to_write(tmp_path: Path, option: str, line: str) -> None:
@@ -506,6 +545,8 @@ def test_an_override_is_told_the_override_to_write(tmp_path: Path, option: str, 
         ("bayes SPEC --device gpu:0", "write --device cuda:0"),
         ("grid --config SPEC", "write the file alone: lrsearch grid SPEC"),
         ("bayes SPEC --output out", "write --runs out"),
+        ("bayes SPEC --metric val_acc", "write --set objective=accuracy"),
+        ("bayes SPEC --direction maximize", "write --set objective=accuracy"),
         ("bayes SPEC --resume", "the same command goes on"),
         ("bayes SPEC --overwrite", "write --fresh"),
     ],
@@ -518,6 +559,11 @@ def test_a_foreign_command_or_option_is_told_what_to_write(
     said = lrsearch(*(str(path) if each == "SPEC" else each for each in arguments.split()))
     assert said.code == 2 and line.replace("SPEC", str(path)) in said.err, said
     assert said.err.startswith("error: ") and not list(tmp_path.glob("runs"))
+
+
+def test_a_goal_alone_says_nothing_of_a_metric_of_one_s_own() -> None:
+    hints = {fault.key: fault.hint for fault in faults_of(own("direction: maximize"))}
+    assert hints["direction"].startswith("write it under objective: {metric: ...")
 
 
 def test_an_option_for_a_command_sets_its_parameter(tmp_path: Path) -> None:

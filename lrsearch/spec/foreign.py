@@ -16,7 +16,15 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.spec import foreign_names as names
 from lrsearch.spec.foreign_names import snake
-from lrsearch.spec.foreign_ranges import Fixed, each, is_searched, number, read_foreign, rejoin
+from lrsearch.spec.foreign_ranges import (
+    Fixed,
+    each,
+    is_searched,
+    lasting,
+    number,
+    read_foreign,
+    rejoin,
+)
 from lrsearch.spec.values import write
 
 Path = tuple[str | int, ...]
@@ -84,8 +92,9 @@ _WORDS = {
     "train.layer_decay": "layer_lr_decay llrd layerwise_lr_decay lr_layer_decay",
     "train.precision": "dtype amp_dtype torch_dtype",
     "train.precision on": "amp use_amp bf16 fp16 mixed_precision autocast half use_bf16 use_fp16",
-    "train.evaluate ep": """eval_every val_every validate_every check_val_every_n_epoch
-        eval_freq val_freq validation_freq eval_interval val_interval validation_interval""",
+    "train.evaluate ep": "check_val_every_n_epoch eval_epochs val_epochs",
+    "train.evaluate as": """eval_every val_every validate_every eval_freq val_freq validation_freq
+        eval_interval val_interval validation_interval""",
     "train.evaluate ba": "eval_steps val_steps eval_iters",
     "train.warmup ba": """warmup_steps num_warmup_steps warmup_iters warmup_updates
         n_warmup_steps warmup_batches lr_warmup_steps warm_up_steps""",
@@ -282,14 +291,6 @@ def precision(value: Any) -> str | None:
     return _PRECISIONS.get(str(value).lower())
 
 
-def lasting(value: Any, unit: str) -> Any:
-    """A length of training in a unit, of a number alone or with a unit in words; None of others."""
-    value = number(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return f"{value:.12g}{unit}" if value >= 0 else None
-
-
 def _count(value: Any) -> Any:
     if isinstance(value, list):
         return len(value)
@@ -435,7 +436,17 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         return [Line(("timeout",), f"{seconds:g}s" if counted else "10m")]
     if word in _LEFT_OUT:
         return f"leave '{key}' out: {_LEFT_OUT[word]}"
-    return None
+    return _place(means(key), own)
+
+
+def _place(target: str, own: bool) -> str | None:
+    """Where what a word means is written, for a value of which it is not known how."""
+    head, _, key = target.partition(".")
+    if head == "objective":
+        return "write it under objective: {metric: ..., goal: max}, or goal: min"
+    if own or not key or target.count(".") > 1:
+        return None
+    return f"write it as {key}, under {head}"
 
 
 def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Line]:
@@ -451,6 +462,7 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
         ]
         return merge(inner)
     target, form = look_up(word, section) or ("", "")
+    form = _budget_unit(top) if form == "as" else form
     if searching and not own and not target.startswith("train."):
         argument = _model_argument(word, top)
         target, form = (f"model.{argument}", "") if argument else (target, form)
@@ -474,6 +486,17 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
     if searched:
         return _search_lines(target, form, value, top)
     return _fixed_lines(path, target, form, value, top)
+
+
+def _budget_unit(top: Mapping[str, Any]) -> str:
+    """Steps where a document gives its budget in these, by whatever word; epochs otherwise."""
+    train = top.get("train")
+    for part in (train, top):
+        for key, value in part.items() if isinstance(part, Mapping) else ():
+            target, form = look_up(snake(str(key))) or ("", "")
+            if target == "train.budget" and (form or str(value)[-2:]) == "ba":
+                return "ba"
+    return "ep"
 
 
 def _unwrap(value: Any) -> Any:
@@ -504,14 +527,19 @@ def _search_lines(target: str, form: str, value: Any, top: Mapping[str, Any]) ->
             return []
     if target == "model.hidden" and isinstance(value, list):
         value = [[part] if type(part) is int else part for part in value]
+    told = ""
     if rest in ("optimizer", "schedule", "loss", "precision"):
+        if not isinstance(value, list):
+            return []
+        if rest == "schedule":
+            told = next(filter(None, (names.left_out(part, base_rate(top)) for part in value)), "")
         value = [option(rest, part, top) for part in value]
     if rest.startswith("optimizer.") and not _takes(top, rest.partition(".")[2]):
         return []
     if rest == "warmup":
         rest = "warmup.for"
     name = target if head == "model" else rest
-    return [Line(("search", name), value)]
+    return [Line(("search", name), value, told)]
 
 
 def option(name: str, value: Any, top: Mapping[str, Any]) -> Any:
@@ -699,7 +727,11 @@ def _schedule_lines(top: Mapping[str, Any], argument: str, value: Any) -> list[L
                 loose[snake(str(key))] = each_
     if not argument:
         given = value
+    if given in (None, False) and not loose:
+        return [Line(("train", "schedule"), "constant")]
     name, arguments = names.split(given)
+    if not name and not arguments and not loose:
+        return []
     if not name:
         name = "cosine"
         for word, meant in (("milestones", "multistep"), ("step", "step"), ("pct", "one_cycle"),
@@ -709,11 +741,13 @@ def _schedule_lines(top: Mapping[str, Any], argument: str, value: Any) -> list[L
                 break
     known = {"multistep": "MultiStepLR", "step": "StepLR", "exponential": "ExponentialLR",
              "one_cycle": "OneCycleLR", "cosine": "CosineAnnealingLR"}.get(name, name)  # fmt: skip
-    found = names.schedule({"name": known if loose else name, **arguments, **loose}, base_rate(top))
+    whole = {"name": known if loose else name, **arguments, **loose}
+    found = names.schedule(whole, base_rate(top))
     if found is None:
         return []
     schedule, warmup = found
-    lines = [Line(("train", "schedule"), schedule)]
+    told = names.left_out(whole, base_rate(top))
+    lines = [Line(("train", "schedule"), schedule, told)]
     train = top.get("train")
     has = isinstance(train, Mapping) and train.get("warmup") is not None
     if warmup is not None and not has and "warmup" not in str(sorted(map(str, top))):
@@ -751,7 +785,7 @@ def _objective(
     if target == "objective.at":
         at = "best" if str(value).lower() in ("best", "min", "max") else "last"
         return [_into("objective", "at", at, top)]
-    (whole,) = objective(top, own=own) or (None,)
+    (whole,) = objective(top, own=own, given=(target, str(path[-1]), value)) or (None,)
     if whole is None or path[0] != "objective":
         return [] if whole is None else [whole]
     key = target.rpartition(".")[2]
@@ -761,13 +795,18 @@ def _objective(
     return [Line(("objective", key), given[key])] if key in given else []
 
 
-def objective(top: Mapping[str, Any], *, own: bool) -> list[Line]:
-    """The objective of a document by whatever words it has it. Of a goal alone the metric is the
-    usual one."""
-    metric, goal, at = _objective_parts(top)
+def objective(
+    top: Mapping[str, Any], *, own: bool, given: tuple[str, str, Any] | None = None
+) -> list[Line]:
+    """The objective of a document by whatever words it has it, and by one that is `given`: what it
+    means, the word and its value. Of a goal alone the metric is the usual one; of a training of
+    the user's nobody knows that."""
+    metric, goal, at = _objective_parts(top, own, given)
+    if metric is None and own:
+        return []
     if metric is None:
         metric = "loss" if goal != "max" else "accuracy"
-        if not own and goal == "max" and _task(top) == "regression":
+        if goal == "max" and _task(top) == "regression":
             metric = "r2"
     if not own:
         coded = (top.get("train") or {}) if isinstance(top.get("train"), Mapping) else {}
@@ -777,9 +816,7 @@ def objective(top: Mapping[str, Any], *, own: bool) -> list[Line]:
             if known is None:
                 return []
             metric, goal = known, None
-    elif metric in catalogue.METRICS and goal in (None, catalogue.METRICS[metric][0]):
-        goal = None if goal is None else goal
-    elif goal is None:
+    elif goal is None and metric not in catalogue.METRICS:
         goal = _usual_goal(metric)
     whole: Any = {
         "metric": metric,
@@ -806,7 +843,9 @@ def _task(top: Mapping[str, Any]) -> str | None:
     return source.task if source else None
 
 
-def _objective_parts(top: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+def _objective_parts(
+    top: Mapping[str, Any], own: bool, given: tuple[str, str, Any] | None
+) -> tuple[str | None, str | None, str | None]:
     """Metric, goal and `at` of a document, by whatever words it has them."""
     metric = goal = at = None
     objective = top.get("objective")
@@ -819,16 +858,13 @@ def _objective_parts(top: Mapping[str, Any]) -> tuple[str | None, str | None, st
     if isinstance(objective, Mapping):
         for key, value in objective.items():
             found.append(((look_up(snake(str(key)), "objective") or ("",))[0], value))
-    for key, value in top.items():
-        target = means(str(key))
-        if not target.startswith("objective."):
-            continue
+    for target, word, value in (*_objective_words(top, own), *([given] if given else [])):
         if isinstance(value, Mapping):  # W&B: {name: val_loss, goal: minimize}
             for inner, part in value.items():
                 found.append(((look_up(snake(str(inner)), "objective") or ("",))[0], part))
-        elif snake(str(key)) in ("maximize", "minimize") and names.metric(value):
-            found += [("objective.metric", value), ("objective.goal", key)]
-        elif snake(str(key)) == "minimize":
+        elif snake(word) in ("maximize", "minimize") and names.metric(value):
+            found += [("objective.metric", value), ("objective.goal", word)]
+        elif snake(word) == "minimize":
             found.append(("objective.goal", "min" if value else "max"))
         else:
             found.append((target, value))
@@ -840,6 +876,22 @@ def _objective_parts(top: Mapping[str, Any]) -> tuple[str | None, str | None, st
         elif target == "objective.at" and value in ("best", "last"):
             at = value
     return metric, goal, at
+
+
+def _objective_words(
+    part: Mapping[str, Any], own: bool, depth: int = 3
+) -> Iterator[tuple[str, str, Any]]:
+    """What words of an objective mean, the words and their values, in a document and in mappings of
+    other tools; parameters of a training of the user's are none."""
+    for key, value in part.items():
+        word = snake(str(key))
+        target = means(word)
+        holds = word in _CONTAINERS or target == "search"
+        if isinstance(value, Mapping) and holds and depth:
+            if not (own and (word in ("params", "hp") or target == "search")):
+                yield from _objective_words(value, own, depth - 1)
+        elif target.startswith("objective."):
+            yield target, str(key), value
 
 
 def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Line]:

@@ -107,6 +107,12 @@ def number(text: Any) -> Any:
     return text
 
 
+def lasting(value: Any, unit: str) -> str | None:
+    """A length of training in a unit, of a number alone; None of others."""
+    value = number(value)
+    return f"{value:.12g}{unit}" if is_numeric(value) and value >= 0 else None
+
+
 def _read_list(value: list[Any]) -> Any:
     texts = [part for part in value if isinstance(part, str)]
     if len(value) == 1 and texts:

@@ -31,7 +31,7 @@ from lrsearch.space import (
 from lrsearch.spec import foreign, foreign_names
 from lrsearch.spec.document import Document, Path
 from lrsearch.spec.foreign import Line
-from lrsearch.spec.foreign_ranges import Fixed, each, read_foreign, rejoin
+from lrsearch.spec.foreign_ranges import Fixed, each, lasting, read_foreign, rejoin
 from lrsearch.spec.model import (
     DEFAULTS,
     BayesSettings,
@@ -855,7 +855,7 @@ class _Reader:
             if found is None:
                 return []
             value, warmup = found
-            lines = [Line(path, value)]
+            lines = [Line(path, value, foreign_names.left_out(raw, self.rate()))]
             train = self.document.data.get(path[0])
             if warmup and len(path) == 2 and path[0] != "search" and not train.get("warmup"):
                 lines.append(Line((path[0], "warmup"), warmup))
@@ -989,7 +989,9 @@ class _Reader:
                 dimension = self.transform_lists(inner, value, fixed["data"])
             elif group and isinstance(meant := read_foreign(value), list):
                 options = [foreign.option(name, part, self.document.data) for part in meant]
-                hint = self.lines(inner, [Line(inner, options)])
+                told = [foreign_names.left_out(part, self.rate()) for part in meant]
+                remark = next(filter(None, told), "") if name == "schedule" else ""
+                hint = self.lines(inner, [Line(inner, options, remark)])
                 self.fault(inner, f"{show(value)} is no list of options", hint)
                 continue
             elif isinstance(value, list) and group:
@@ -1154,7 +1156,7 @@ class _Reader:
             return
         if parameter.kind == "duration":
             unit = parameter.units[0]
-            meant = each(lambda part: foreign.lasting(part, unit) or part, meant)
+            meant = each(lambda part: lasting(part, unit) or part, meant)
         strange = [key for key in raw if key not in RANGE] if isinstance(raw, Mapping) else []
         hint = self.lines(path, [Line(path, meant)])
         told = "unknown key" if strange else f"{show(raw)} is no range and no list"

@@ -190,6 +190,46 @@ ROWS: list[tuple[str, str, str]] = [
     (built(train="eval_interval: 1"), "train.eval_interval", "write evaluate: 1ep"),
     (built(train="lr_scheduler: null"), "train.lr_scheduler", "write schedule: constant"),
     (built(train="scheduler: false"), "train.scheduler", "write schedule: constant"),
+    # values that need another form, or another place
+    (built(train="bs: [32, 64]"), "train.bs", "write batch_size: [32, 64] under search"),
+    (built("lr: [0.1, 0.2]", "lr: 0.1"), "lr", "write lr: [0.1, 0.2] under search"),
+    (built(train="grad_clip: 0"), "train.grad_clip", "write clip_norm: null"),
+    (built("budget: 10", "budget: 2ep"), "budget",
+     "write budget: 10ep under train; that is epochs, 10ba is steps"),
+    (built(train="budget: 2ep, warmup: 1 epochs"), "train.warmup", "write warmup: 1ep"),
+    (built(train="budget: 200ba, warmup: {steps: 100, type: linear}"), "train.warmup.type",
+     "write warmup: {for: 100ba, shape: linear}"),
+    (built(train="optimizer: {name: adam, momentum: 0.9}"), "train.optimizer.momentum",
+     "write optimizer: adam; adam takes no momentum"),
+    (built("model: resnet18"), "model.name",
+     "write model: {class_path: torchvision.models.resnet18}"),
+    (built("objective: rmse_", data="diabetes").replace("rmse_", "mse"), "objective.metric",
+     "write objective: rmse"),
+    (built("hydra: {sweeper: {params: {optimizer: 'adam,sgd', batch_size: '16,32'}}}",
+           "lr: 0.1"), "hydra", "write search: {optimizer: [adam, sgd], batch_size: [16, 32]}"),
+    (built("parameters: [{name: lr, type: range, bounds: [0.1, 1.0], log_scale: true}, "
+           "{name: batch_size, type: fixed, value: 3}]"), "parameters",
+     "write search: {lr: {min: 0.1, max: 1.0, scale: log}}\n  write batch_size: 3 under train"),
+    (built("parameters: {lr: {min: 0.1, max: 1.0}, strange: {a: 1}}"), "parameters",
+     "write search: {lr: {min: 0.1, max: 1.0}}; strange is not in it"),
+    (built("search_space: {batch_size: {_type: choice, _value: [16, 32]}}", "lr: 0.1"),
+     "search_space", "write search: {batch_size: [16, 32]}"),
+    (built(search="lr: {min_value: 0.1, max_value: 1.0, sampling: log}"), "search.lr.min_value",
+     "write lr: {min: 0.1, max: 1.0, scale: log}"),
+    (built(search="lr: {distribution: log_normal, mu: -7, sigma: 1}"), "search.lr.distribution",
+     "write lr: {min: 1.2341e-4, max: 0.00673795, scale: log}"),
+    (built(search="lr: 'hp.lognormal(\"lr\", -7, 1)'"), "search.lr",
+     "write lr: {min: 1.2341e-4, max: 0.00673795, scale: log}"),
+    (built(search="lr: 'stats.uniform(0.1, 0.3)'"), "search.lr",
+     "write lr: {min: 0.1, max: 0.4, scale: linear}"),
+    (own(search="lr: {min: 0.1, max: 1.0}, x: -5--2", command="python t.py {lr} {x}"),
+     "search.x", "write x: {min: -5, max: -2}"),
+    (own("batch_size: [16, 32]"), "batch_size", "write batch_size: [16, 32] under search"),
+    (built("gpus: 0"), "gpus", "--device cpu"),
+    (built("gpus: 1"), "gpus", "--device cuda"),
+    (built("gpus: -1"), "gpus", "--device cuda"),
+    (built("gpu: 1"), "gpu", "--device cuda:1"),
+    (built("no_cuda: true"), "no_cuda", "--device cpu"),
     # data and model
     (built(data="houses.csv"), "data.name",
      "write data: {name: csv, source: houses.csv, target: column_to_predict}"),
@@ -547,6 +587,16 @@ def test_an_override_is_told_the_override_to_write(tmp_path: Path, option: str, 
         ("bayes SPEC --output out", "write --runs out"),
         ("bayes SPEC --metric val_acc", "write --set objective=accuracy"),
         ("bayes SPEC --direction maximize", "write --set objective=accuracy"),
+        ("bayes SPEC --budget 10", "write --set train.budget=10ep"),
+        ("bayes SPEC --max-time 00:01:00:00", "write --time 3600s"),
+        ("bayes SPEC --max-time never", "write --time 30m"),
+        ("bayes SPEC --gpus 0", "write --device cpu"),
+        ("grid SPEC --n-trials 5", "a grid trains all of its points"),
+        ("check SPEC --n-trials 5", "write --set bayes.trials=5"),
+        ("show SPEC --n-trials 5", "write --set bayes.trials=5"),
+        ("trial SPEC 1", "write lrsearch report SPEC --trial 1"),
+        ("check SPEC --set search.optimizer=[Adam,SGD]", "\n  write adam\n"),
+        ("check SPEC --set lr.min=1", "--set lr.min=1: lr: unknown key"),
         ("bayes SPEC --resume", "the same command goes on"),
         ("bayes SPEC --overwrite", "write --fresh"),
     ],
@@ -561,9 +611,39 @@ def test_a_foreign_command_or_option_is_told_what_to_write(
     assert said.err.startswith("error: ") and not list(tmp_path.glob("runs"))
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("val_size: 300", "write it as validation, under data"),
+     ("test_size: 200", "write it as validation, under data"),
+     ("epochs: 0", "write it as budget, under train"),
+     ("n_trials: 0", "write it as trials, under bayes"),
+     ("no_cuda: false", "leave 'no_cuda' out: the command says the device, if any"),
+     ("cpu: false", "leave 'cpu' out: the command says the device, if any"),
+     ("devices: 1", "leave 'devices' out: the command says the device, if any"),
+     ("name_: x", "did you mean 'name'?"),
+     ("metric: strange", "write it under objective: {metric: ..., goal: max}, or goal: min")],
+)  # fmt: skip
+def test_a_value_of_which_nobody_knows_is_told_its_key_alone(word: str, hint: str) -> None:
+    text = built(train="lr: 0.1, budget: 2ep") + word
+    (fault,) = faults_of(text)
+    assert fault.hint.startswith(hint)
+
+
+def test_a_long_value_is_not_shown() -> None:
+    text = built(f"parameters: {{lr: {{values: {[n / 1000 for n in range(1, 300)]}}}}}")
+    (fault,) = faults_of(text)
+    assert fault.hint == "write it as search (it is too long to show)"
+
+
 def test_a_goal_alone_says_nothing_of_a_metric_of_one_s_own() -> None:
     hints = {fault.key: fault.hint for fault in faults_of(own("direction: maximize"))}
     assert hints["direction"].startswith("write it under objective: {metric: ...")
+
+
+def test_an_end_by_another_word_is_told_the_end_and_keeps_its_value(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(built(search="lr: {min: 0.1, max: 2}"))
+    said = lrsearch("check", tmp_path / "spec.yaml", "--set", "search.lr.low=1")
+    assert said.err.endswith("write --set search.lr.min=1\n"), said
 
 
 def test_an_option_for_a_command_sets_its_parameter(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ write, with the user's own value.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -17,17 +18,24 @@ from lrsearch import catalogue
 from lrsearch.spec import foreign_names as names
 from lrsearch.spec.foreign_names import snake
 from lrsearch.spec.foreign_ranges import (
+    HIGH,
+    LOW,
     Fixed,
     each,
+    is_numeric,
     is_searched,
     lasting,
     number,
     read_foreign,
     rejoin,
 )
-from lrsearch.spec.values import write
+from lrsearch.spec.values import Unfit, check_value, write
 
 Path = tuple[str | int, ...]
+
+
+LONGEST = 300
+"""Characters of a value that a line shows."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,11 @@ class Line:
         """What to write, for a fault at a path of the document, or of an `option` --set."""
         tail = f"; {self.remark}" if self.remark else ""
         *above, key = self.path
-        if option:
+        within = any(isinstance(part, int) for part in self.path)
+        if option and not within:
             text = f"{'.'.join(map(str, self.path))}={write(self.value)}"
+            if len(text) > LONGEST:
+                return f"write it as --set {'.'.join(map(str, self.path))}=...{tail}"
             return f"write --set {shlex.quote(text)}{tail}"
         if isinstance(key, int):
             return f"write {write(self.value)}{tail}"
@@ -52,6 +63,8 @@ class Line:
         if not replaced and tuple(above) != at[:-1]:
             place = f" under {'.'.join(map(str, above))}" if above else " at the top level"
         shown = write(self.value, block=len(self.path) == 1)
+        if len(shown) > LONGEST:
+            return f"write it as {key}{place} (it is too long to show){tail}"
         return f"write {key}: {shown}{place}{tail}"
 
 
@@ -273,6 +286,37 @@ def device(value: Any) -> str | None:
     return "cpu" if word in ("no", "none", "false", "processor", "host") else None
 
 
+_COUNTS = _words("gpus n_gpus num_gpus gpus_per_trial devices")
+"""Words of devices that say how many."""
+
+_NONE = ("no_cuda", "no_gpu", "cpu")
+
+
+def device_of(word: str, value: Any) -> str | None:
+    """The device that a word of other tools with its value asks for; None where nobody knows, or
+    where it asks for none."""
+    value = number(value)
+    if isinstance(value, Mapping | list) or value is None:
+        return None
+    truth = {"true": True, "false": False}.get(str(value).lower())
+    if word in _NONE:
+        return "cpu" if truth is True or value == 1 else None
+    if word == "tpu":
+        return None
+    if word == "devices" and is_numeric(value):
+        return None  # Of whichever kind.
+    if word in _COUNTS and is_numeric(value):
+        return "cpu" if value == 0 else "cuda"
+    if value == -1:  # All of them.
+        return "cuda"
+    return "cuda" if word.startswith("use_") and value == 1 else device(value)
+
+
+def is_device(value: Any) -> bool:
+    """Whether a value is a device by its name here."""
+    return isinstance(value, str) and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value))
+
+
 # conversion
 
 _PRECISIONS = {
@@ -404,6 +448,9 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         told = f"the command says the strategy: lrsearch {strategy} {source}"
         inside = own and path[0] in ("params", "search")
         return None if inside else f"leave '{key}' out: {told}"
+    end = "min" if word in LOW else "max" if word in HIGH else ""
+    if path[0] == "search" and end and _is_range(_at(top, path[:-1])):
+        return [Line((*path[:-1], end), number(value))]
     found = _lines(path, value, top, own)
     if found:
         return found
@@ -418,12 +465,10 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
     if own and path[0] in ("params", "search"):
         return None
     if word in DEVICE_WORDS:
-        given = device(value) if not isinstance(value, Mapping | list) else "cuda"
-        if word in ("no_cuda", "no_gpu", "cpu"):
-            given = "cpu"
-        return (
-            f"leave '{key}' out: the command says the device: {command} --device {given or value}"
-        )
+        given = device_of(word, value)
+        known = given or (value if is_device(value) else None)
+        told = f": {command} --device {known}" if known else ", if any"
+        return f"leave '{key}' out: the command says the device{told}"
     if word in WORKER_WORDS:
         many = value if type(value) is int and value > 0 else "N"
         return f"leave '{key}' out: the command says how many: {command} --workers {many}"
@@ -449,6 +494,22 @@ def _place(target: str, own: bool) -> str | None:
     return f"write it as {key}, under {head}"
 
 
+_SCALARS = frozenset(
+    (
+        *(f"train.{key}" for key in ("lr", "batch_size", "budget", "clip_norm", "optimizer")),
+        *(f"train.{key}" for key in ("schedule", "loss", "label_smoothing", "layer_decay")),
+        "train.optimizer.weight_decay", "train.optimizer.momentum",
+    )
+)  # fmt: skip
+"""What is no list: a list of these is one to choose from."""
+
+
+def _at(tree: Any, path: Path) -> Any:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
+
+
 def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Line]:
     key = str(path[-1])
     word = snake(key)
@@ -471,7 +532,9 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
     value = _unwrap(value)
     if isinstance(value, Fixed):
         value, searching = value.value, False
-    searched = searching or (target.startswith(("train.", "model.")) and _is_range(value))
+    listed = isinstance(value, list) and target in _SCALARS
+    searched = searching or listed
+    searched = searched or (target.startswith(("train.", "model.")) and _is_range(value))
     if target == "search":
         return _translate_search(value, top, own)
     if target in ("command", "loop"):
@@ -572,15 +635,19 @@ def _takes(top: Mapping[str, Any], argument: str) -> bool:
 
 def _optimizer(top: Mapping[str, Any]) -> dict[str, Any]:
     """The fixed optimizer of a document, in lrsearch's words, by whatever word it has one."""
-    train = top.get("train")
-    for part in (train, top):
+    found = names.optimizer(_given_optimizer(top))
+    if found is None:
+        return {}
+    return {"name": found} if isinstance(found, str) else dict(found)
+
+
+def _given_optimizer(top: Mapping[str, Any]) -> Any:
+    """The fixed optimizer of a document as it stands there."""
+    for part in (top.get("train"), top):
         for key, value in part.items() if isinstance(part, Mapping) else ():
             if means(str(key)) == "train.optimizer":
-                found = names.optimizer(value)
-                if found is None:
-                    return {}
-                return {"name": found} if isinstance(found, str) else dict(found)
-    return {"name": "sgd"}
+                return value
+    return "sgd"
 
 
 def _fixed_lines(
@@ -611,14 +678,20 @@ def _fixed_lines(
         return [Line(tuple(target.split(".")), found, told)]
     if target.startswith("train.warmup."):
         warmup = (top.get("train") or {}).get("warmup")
-        inner = dict(warmup) if isinstance(warmup, Mapping) else {}
-        inner.pop(str(path[-1]), None)
-        key = target.rpartition(".")[2]
-        return [Line(("train", "warmup"), {**inner, key: number(value)})]
+        inner = {target.rpartition(".")[2]: number(value)}
+        for word, part in warmup.items() if isinstance(warmup, Mapping) else ():
+            meant, unit = look_up(snake(str(word)), "warmup") or (f"train.warmup.{word}", "")
+            if meant.startswith("train.warmup."):
+                part = _FORMS[unit](part) if unit else number(part)
+                inner.setdefault(meant.rpartition(".")[2], part)
+        inner = {key: inner[key] for key in catalogue.WARMUP if inner.get(key) is not None}
+        return [Line(("train", "warmup"), inner)]
     if target == "train.warmup" and lasting(value, "ba") in ("0ba", "0ep"):
         return [Line(("train", "warmup"), None)]
+    if target == "train.clip_norm" and number(value) in (0, None):  # False is 0, too.
+        return [Line(("train", rest), None)]
     if head == "train":
-        return [Line(("train", rest), number(value))]
+        return _checked_line(rest, number(value))
     if head in ("data", "random", "bayes") and rest:
         return _inside(path, head, rest, value, top)
     if target in ("random", "bayes", "objective", "seed", "seeds", "name", "max_failures"):
@@ -626,6 +699,20 @@ def _fixed_lines(
     if head == "model" and rest:
         return _model_line(rest, value, top)
     return []
+
+
+def _checked_line(key: str, value: Any) -> list[Line]:
+    """A line under `train` as far as its value is one, or is known to mean one."""
+    parameter = catalogue.WARMUP["for"] if key == "warmup" else catalogue.TRAIN[key]
+    if isinstance(value, Mapping):
+        return [Line(("train", key), value)]
+    try:
+        check_value(parameter, value)
+    except Unfit as error:
+        return [Line(("train", key), error.meant, error.remark)]
+    except ValueError:
+        return []
+    return [Line(("train", key), value)]
 
 
 def _inside(path: Path, head: str, key: str, value: Any, top: Mapping[str, Any]) -> list[Line]:
@@ -643,10 +730,16 @@ def _inside(path: Path, head: str, key: str, value: Any, top: Mapping[str, Any])
                 return []
         if key in ("validation", "test") and value in (True, "val", "valid", "validation"):
             value = "source"
+        share = number(value)
+        if key in ("validation", "test") and is_numeric(share) and not 0 < share < 1:
+            return []
         if key == "transforms" and not isinstance(value, list):
             return []
         if key == "standardize" and not isinstance(value, bool):
             value = True
+    counted = type(number(value)) is int and number(value) > 0
+    if head in ("bayes", "random") and key != "sampler" and not counted:
+        return []
     line = _into(head, key, number(value), top)
     if key == "trials":
         told = f"for lrsearch random: random: {{trials: {write(number(value))}}}"
@@ -695,6 +788,9 @@ def optimizer(
         if not fitting:
             return []
         told, name = f"{name} takes no {' and no '.join(missing)}", fitting[0]
+    left = names.without_place(_given_optimizer(top) if given is None else given)
+    if left and not told:
+        told = f"{name} takes no {' and no '.join(left)}"
     whole = {**base, "name": name, **wanted}
     lines = [Line(("train", "optimizer"), whole if len(whole) > 1 else name, told)]
     train = top.get("train")
@@ -909,6 +1005,7 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
         return []
     searched: dict[str, Any] = {}
     fixed: list[Line] = []
+    left: list[str] = []
     for key, part in rejoin(value).items():
         name = str(key).rpartition(".")[2] if own else str(key)
         inner = _unwrap_all(part)
@@ -916,7 +1013,9 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
         if own:
             if is_searched(inner):
                 searched[name] = inner
-            elif not isinstance(plain, Mapping):
+            elif isinstance(plain, Mapping):
+                left.append(name)
+            else:
                 fixed.append(Line(("params", name), plain))
             continue
         known = catalogue.TRAIN if name in catalogue.TRAIN else ()
@@ -925,7 +1024,10 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
         elif name in known:
             fixed.append(Line(("train", name), plain))
         else:
-            for line in _lines(("search", name), part, top, own):
+            found = inner if isinstance(inner, list) else part
+            lines = _lines(("search", name), found, top, own)
+            left += [] if lines else [name]
+            for line in lines:
                 if line.path[0] == "search" and len(line.path) > 1:
                     searched[str(line.path[1])] = line.value
                 else:
@@ -937,7 +1039,11 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
     if params and not isinstance(top.get("params"), Mapping):
         fixed = [line for line in fixed if line.path[0] != "params"]
         fixed.append(Line(("params",), params))
-    return merge([*lines, *fixed])
+    whole = merge([*lines, *fixed])
+    if whole and left:
+        told = f"{', '.join(left[:5])} {'is' if len(left) == 1 else 'are'} not in it"
+        whole[0] = replace(whole[0], remark=told)
+    return whole
 
 
 def _unwrap_all(value: Any) -> Any:

@@ -100,6 +100,22 @@ def optimizer(value: Any) -> Any:
     return {"name": own, **found} if found else own
 
 
+_BESIDE = (
+    "lr", "params", "fused", "foreach", "capturable", "differentiable", "maximize", "amsgrad",
+    "learning_rate", "betas", "adam_betas", "beta", "name", "initial_lr",
+)  # fmt: skip
+
+
+def without_place(value: Any) -> list[str]:
+    """The arguments of an optimizer's mapping that the optimizer does not take here."""
+    name, given = split(value)
+    own = name if name in catalogue.OPTIMIZERS else _OPTIMIZERS.get(plain(name))
+    known = catalogue.OPTIMIZERS[own].parameters if own else {}
+    taken = {*known, *_BESIDE}
+    words = {key: _ARGUMENTS.get(snake(key), snake(key)) for key in given}
+    return [key for key, word in words.items() if not taken & {key, word}] if own else []
+
+
 # schedules
 
 _SCHEDULES = {
@@ -401,7 +417,8 @@ _METRICS = {
     "rootmeansquarederror": "rmse", "meanabsoluteerror": "mae", "l1": "mae", "r2score": "r2",
     "rsquared": "r2", "crossentropy": "loss", "logloss": "loss", "nll": "loss", "bestloss": "loss",
     "negrootmeansquarederror": "rmse", "negmeanabsoluteerror": "mae", "losses": "loss",
-    "neglogloss": "loss", "objective": "loss", "meansquarederror": "loss", "mse": "loss",
+    "neglogloss": "loss", "objective": "loss", "meansquarederror": "rmse", "mse": "rmse",
+    "negmeansquarederror": "rmse",
 }  # fmt: skip
 
 
@@ -514,7 +531,7 @@ def model(value: Any) -> Any:
         return {"name": own, **kept} if kept else own
     if _TORCHVISION.fullmatch(name):
         path = f"torchvision.models.{name}"
-        return {"class_path": path, "init_args": {"num_classes": 10, **given}}
+        return {"class_path": path, "init_args": given} if given else {"class_path": path}
     return None
 
 

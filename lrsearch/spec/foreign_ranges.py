@@ -16,8 +16,34 @@ from lrsearch.spec.document import plain_scalar
 LISTED = 12
 """A range in steps of a given size is written as a list up to so many values."""
 
-LOW = ("min", "low", "lower", "from", "start", "minimum", "begin", "lo", "lower_bound", "left", "a")
-HIGH = ("max", "high", "upper", "to", "stop", "maximum", "end", "hi", "upper_bound", "right", "b")
+LOW = (
+    "min",
+    "low",
+    "lower",
+    "from",
+    "start",
+    "minimum",
+    "begin",
+    "lo",
+    "lower_bound",
+    "left",
+    "a",
+    "min_value",
+)
+HIGH = (
+    "max",
+    "high",
+    "upper",
+    "to",
+    "stop",
+    "maximum",
+    "end",
+    "hi",
+    "upper_bound",
+    "right",
+    "b",
+    "max_value",
+)
 _POINTS = ("points", "num", "n", "count", "steps", "num_points", "n_points", "n_values", "size")
 _STEP = ("step", "q", "increment", "by", "resolution", "stride")
 _SCALE = (
@@ -36,7 +62,7 @@ _NORMAL = ("mu", "mean", "loc"), ("sigma", "std", "sd", "scale")
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:ep|ba|sp|dur)?"
 _BETWEEN = re.compile(
-    rf"[\[(]?\s*({_NUMBER})\s*(?:\.\.\.?|-+>?|–|—|~|:|;|\bto\b|\bbis\b|<)\s*({_NUMBER})\s*[\])]?"
+    rf"[\[(]?\s*({_NUMBER})\s*(?:\.\.\.?|-+?>?|–|—|~|:|;|\bto\b|\bbis\b|<)\s*({_NUMBER})\s*[\])]?"
 )
 _PAIR = re.compile(rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*[\])]")
 _SPREAD = re.compile(r"uniform|^q?(float|int|real|integer|interval|between|reciprocal)$|^\w*rand")
@@ -128,6 +154,10 @@ def _read_list(value: list[Any]) -> Any:
     return None
 
 
+def _ascend(low: Any, high: Any) -> bool:
+    return not (is_numeric(low) and is_numeric(high)) or low <= high
+
+
 def _is_scale(text: Any) -> bool:
     return isinstance(text, str) and bool(re.fullmatch(r"(log|lin|uniform)[\w-]*", text.lower()))
 
@@ -138,7 +168,7 @@ def _read_text(text: str) -> Any:
         return None
     for pattern in (_BETWEEN, _PAIR):
         match = pattern.fullmatch(text)
-        if match:
+        if match and _ascend(plain_scalar(match[1]), plain_scalar(match[2])):
             return {"min": plain_scalar(match[1]), "max": plain_scalar(match[2])}
     if _CALL.fullmatch(text):
         try:
@@ -216,7 +246,7 @@ def _read_call(node: ast.expr) -> Any:
         first, last, by = (*([0] if len(given) == 1 else []), *given, 1)[:3]
         return _steps(first, last, by, inclusive=False)
     if name in ("normal", "lognormal", "gauss", "qnormal", "randn"):
-        return _normal(*(given or named.values()))
+        return _normal(*(given or named.values()), log=name == "lognormal")
     if not _SPREAD.search(name):
         return None
     given += [None, None, None]
@@ -227,6 +257,8 @@ def _read_call(node: ast.expr) -> Any:
     words = f"{name} {named.get('prior', '')} {'log' if named.get('log') is True else ''}"
     if isinstance(given[2], str):
         words += f" {given[2]}"
+    if whole.startswith(("stats.", "scipy.")) and name == "uniform":
+        high = _tidy(low + high)  # Its arguments are loc and scale.
     if hyperopt and "log" in words:
         low, high = _tidy(math.exp(low)), _tidy(math.exp(high))
     if name in ("randint", "lograndint", "qrandint") and (hyperopt or "tune" in whole):
@@ -245,7 +277,9 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     if "_target_" in given:
         target = str(given.pop("_target_")).rpartition(".")[2].lower()
         return _read_mapping({"distribution": target, **given}) if given else None
-    if set(given) - set(_SCALE) == {"value"} or set(given) == {"constant"}:
+    if {*given} == {"_type", "_value"} and isinstance(given["_value"], list):  # NNI
+        return _read_text(f"{given['_type']}({', '.join(map(repr, given['_value']))})")
+    if set(given) - {*_SCALE, "name", "value_type"} == {"value"} or set(given) == {"constant"}:
         return Fixed(given.get("value", given.get("constant")))
     for word in _LISTS:
         if isinstance(given.get(word), list):
@@ -259,7 +293,7 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     high = next((number(given[key]) for key in HIGH if key in given), None)
     if low is None and high is None and "normal" in words:
         mean, deviation = (next((given[k] for k in names if k in given), None) for names in _NORMAL)
-        return _normal(mean, deviation)
+        return _normal(mean, deviation, log="log" in words)
     if low is None or high is None:
         return None
     if not (is_numeric(low) and is_numeric(high)):
@@ -268,7 +302,8 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     if "log_uniform" in words and "values" not in words and (low < 0 or high < 0):
         low, high = _tidy(math.exp(low)), _tidy(math.exp(high))  # W&B's takes exponents.
     known = {*LOW, *HIGH, *_SCALE, *_POINTS, *_STEP, "name", "base", "dtype", "doc"}
-    if {"min", "max"} <= raw.keys() and not set(given) <= known:
+    twice = any(len(given.keys() & {*ends}) > 1 for ends in (LOW, HIGH))
+    if twice or ({"min", "max"} <= raw.keys() and not set(given) <= known):
         return None  # A slip in a range of lrsearch's own.
     step: Any = next((number(given[key]) for key in _STEP if key in given), None)
     if is_numeric(step) and step > 0 and "log" not in words:
@@ -314,11 +349,16 @@ def _steps(low: Any, high: Any, step: Any, *, inclusive: bool = True) -> Any:
     return {"min": _tidy(low), "max": _tidy(low + (count - 1) * step), "points": count}
 
 
-def _normal(mean: Any, deviation: Any, *_: Any) -> dict[str, Any] | None:
-    """There is no normal distribution here: two deviations to both sides."""
+def _normal(mean: Any, deviation: Any, *_: Any, log: bool = False) -> dict[str, Any] | None:
+    """There is no normal distribution here: two deviations to both sides, of the logarithm where
+    it is that which is normal."""
     if not (is_numeric(mean) and is_numeric(deviation)):
         return None
-    return {"min": _tidy(mean - 2 * deviation), "max": _tidy(mean + 2 * deviation)}
+    ends = mean - 2 * deviation, mean + 2 * deviation
+    if log:
+        ends = math.exp(ends[0]), math.exp(ends[1])
+    scale = {"scale": "log"} if log else {}
+    return {"min": _tidy(ends[0]), "max": _tidy(ends[1]), **scale}
 
 
 def is_numeric(value: Any) -> bool:

@@ -113,10 +113,11 @@ def _check_command(
 ) -> None:
     path: Path = ("command",)
     if isinstance(text, list) and text and all(isinstance(word, str | int) for word in text):
-        words = [_join_words(str(word), given, reader.document.data) for word in text]
+        joined = [_join_words(str(word), given, reader.document.data) for word in text]
         hint = "write it as one text: python train.py --lr {lr}"
-        if None not in words:
-            hint = reader.lines(path, [Line(path, " ".join(word for word in words if word))])
+        parts = [word for word in joined if word]
+        if None not in joined:
+            hint = reader.lines(path, [Line(path, " ".join(parts))])
         reader.fault(path, f"{show(text)} is no command line, but a list", hint)
         return
     if not isinstance(text, str) or not text.strip():

@@ -161,8 +161,14 @@ class _Reader:
     def lines(self, path: Path, found: foreign.Advice) -> str:
         """An advice as the hint of a fault at a path."""
         if isinstance(found, list):
-            self.promised |= {".".join(map(str, line.path)) for line in found}
-        option = any(path[:length] in self.document.origins for length in range(len(path) + 1))
+            for line in found:
+                dotted = ".".join(map(str, line.path))
+                inner = line.value if isinstance(line.value, Mapping) else {}
+                self.promised |= {dotted, *(f"{dotted}.{key}" for key in inner)}
+        origins = self.document.origins
+        option = any(path[:length] in origins for length in range(len(path) + 1))
+        made = path not in self.document.lines
+        option = option or (made and any(each[: len(path)] == path for each in origins))
         return foreign.show(found, path, option=option)
 
     def advice(self, path: Path, value: Any) -> str:
@@ -601,7 +607,10 @@ class _Reader:
             self.value(path, catalogue.WARMUP["for"], raw)
             return None
         if isinstance(raw, str):
+            self.value(path, catalogue.WARMUP["for"], raw)
             raw = {"for": raw}
+            if not self.sound(".".join(map(str, path))):
+                return None
         if not isinstance(raw, Mapping):
             self.fault(
                 path, f"{show(raw)} is no warmup", "write {for: 0.05dur, shape: linear}, or null"

@@ -30,7 +30,7 @@ def built(top: str = "", train: str = "", search: str = "", data: str = "digits"
         else "lr: 0.1, "
     )
     budget = "" if re.search(r"budget|epochs|max_steps", top + train) else "budget: 2ep, "
-    model = "" if "model:" in top or "network" in top else "model: mlp\n"
+    model = "" if re.search(r"\bmodel:", top) or "network" in top else "model: mlp\n"
     whole = f"data: {data}\n{model}train: {{{budget}{lr}{train}}}\n"
     return whole + (f"search: {{{search}}}\n" if search else "") + top
 
@@ -153,6 +153,83 @@ ROWS: list[tuple[str, str, str]] = [
     (built("objective: val_acc"), "objective.metric", "write objective: accuracy"),
     (built("objective: maximize"), "objective.metric", "write objective: accuracy"),
     (built("objective: {metric: accuracy, goal: maximize}"), "objective.goal", "write goal: max"),
+    (built(train="metric: acc"), "train.metric", "write objective: accuracy at the top level"),
+    (built(train="direction: maximize"), "train.direction", "write objective: accuracy at"),
+    (built("trainer: {monitor: val_acc, mode: max}"), "trainer", "write objective: accuracy"),
+    (built("training_args: {metric_for_best_model: f1, greater_is_better: true}"),
+     "training_args", "write objective: f1"),
+    (built("sweep: {metric: {name: val_acc, goal: maximize}}"), "sweep",
+     "write objective: accuracy"),
+    (built("parameters: {direction: maximize, batch_size: [16, 32]}", "lr: 0.1"), "parameters",
+     "write objective: accuracy"),
+    (own("trainer: {monitor: top5, mode: max}"), "trainer",
+     "write objective: {metric: top5, goal: max}"),
+    # arguments of schedules
+    (built(train="schedule: {name: cosine, eta_min: 1e-3}"), "train.schedule.eta_min",
+     "write schedule: {name: cosine, final: 0.01}"),
+    (built(train="schedule: {type: cosine, min_lr: 1e-3}"), "train.schedule",
+     "write schedule: {name: cosine, final: 0.01}"),
+    (built(train="lr: 0.1, schedule: {name: polynomial, end_learning_rate: 1e-2}"),
+     "train.schedule.end_learning_rate", "write schedule: {name: polynomial, final: 0.1}"),
+    (built(train="schedule: {name: linear, end_factor: 0.2}"), "train.schedule.end_factor",
+     "write schedule: {name: linear, final: 0.2}"),
+    (built(train="schedule: {name: plateau, monitor: val_acc, min_lr: 0.01}"),
+     "train.schedule.min_lr", "write schedule: {name: plateau, min: 0.1, metric: accuracy}"),
+    (built(search="lr: [0.1, 0.2], schedule: [constant, {name: cosine, eta_min: 1e-3}]"),
+     "search.schedule.1.eta_min", "write cosine; eta_min is a share of lr here: add final to it"),
+    (built(train="budget: 40ep, schedule: {name: step, step_size: 30, gamma: 0.1}"),
+     "train.schedule.step_size", "write schedule: {name: step, every: 30ep, gamma: 0.1}"),
+    (built(train="budget: 40ep, schedule: {name: cosine_restarts, T_0: 10}"), "train.schedule.T_0",
+     "write schedule: {name: cosine_restarts, first: 10ep}"),
+    (built(train="schedule: {name: CyclicLR, step_size_up: 20, base_lr: 0.01, max_lr: 0.1}"),
+     "train.schedule.name", "write schedule: {name: triangular, half: 20ba, base: 0.1}"),
+    (built(train="budget: 3000ba, eval_interval: 500"), "train.eval_interval",
+     "write evaluate: 500ba"),
+    (built(train="max_steps: 3000, eval_interval: 500"), "train.eval_interval",
+     "write evaluate: 500ba"),
+    (built(train="eval_interval: 1"), "train.eval_interval", "write evaluate: 1ep"),
+    (built(train="lr_scheduler: null"), "train.lr_scheduler", "write schedule: constant"),
+    (built(train="scheduler: false"), "train.scheduler", "write schedule: constant"),
+    # values that need another form, or another place
+    (built(train="bs: [32, 64]"), "train.bs", "write batch_size: [32, 64] under search"),
+    (built("lr: [0.1, 0.2]", "lr: 0.1"), "lr", "write lr: [0.1, 0.2] under search"),
+    (built(train="grad_clip: 0"), "train.grad_clip", "write clip_norm: null"),
+    (built("budget: 10", "budget: 2ep"), "budget",
+     "write budget: 10ep under train; that is epochs, 10ba is steps"),
+    (built(train="budget: 2ep, warmup: 1 epochs"), "train.warmup", "write warmup: 1ep"),
+    (built(train="budget: 200ba, warmup: {steps: 100, type: linear}"), "train.warmup.type",
+     "write warmup: {for: 100ba, shape: linear}"),
+    (built(train="optimizer: {name: adam, momentum: 0.9}"), "train.optimizer.momentum",
+     "write optimizer: adam; adam takes no momentum"),
+    (built("model: resnet18"), "model.name",
+     "write model: {class_path: torchvision.models.resnet18}"),
+    (built("objective: rmse_", data="diabetes").replace("rmse_", "mse"), "objective.metric",
+     "write objective: rmse"),
+    (built("hydra: {sweeper: {params: {optimizer: 'adam,sgd', batch_size: '16,32'}}}",
+           "lr: 0.1"), "hydra", "write search: {optimizer: [adam, sgd], batch_size: [16, 32]}"),
+    (built("parameters: [{name: lr, type: range, bounds: [0.1, 1.0], log_scale: true}, "
+           "{name: batch_size, type: fixed, value: 3}]"), "parameters",
+     "write search: {lr: {min: 0.1, max: 1.0, scale: log}}\n  write batch_size: 3 under train"),
+    (built("parameters: {lr: {min: 0.1, max: 1.0}, strange: {a: 1}}"), "parameters",
+     "write search: {lr: {min: 0.1, max: 1.0}}; strange is not in it"),
+    (built("search_space: {batch_size: {_type: choice, _value: [16, 32]}}", "lr: 0.1"),
+     "search_space", "write search: {batch_size: [16, 32]}"),
+    (built(search="lr: {min_value: 0.1, max_value: 1.0, sampling: log}"), "search.lr.min_value",
+     "write lr: {min: 0.1, max: 1.0, scale: log}"),
+    (built(search="lr: {distribution: log_normal, mu: -7, sigma: 1}"), "search.lr.distribution",
+     "write lr: {min: 1.2341e-4, max: 0.00673795, scale: log}"),
+    (built(search="lr: 'hp.lognormal(\"lr\", -7, 1)'"), "search.lr",
+     "write lr: {min: 1.2341e-4, max: 0.00673795, scale: log}"),
+    (built(search="lr: 'stats.uniform(0.1, 0.3)'"), "search.lr",
+     "write lr: {min: 0.1, max: 0.4, scale: linear}"),
+    (own(search="lr: {min: 0.1, max: 1.0}, x: -5--2", command="python t.py {lr} {x}"),
+     "search.x", "write x: {min: -5, max: -2}"),
+    (own("batch_size: [16, 32]"), "batch_size", "write batch_size: [16, 32] under search"),
+    (built("gpus: 0"), "gpus", "--device cpu"),
+    (built("gpus: 1"), "gpus", "--device cuda"),
+    (built("gpus: -1"), "gpus", "--device cuda"),
+    (built("gpu: 1"), "gpu", "--device cuda:1"),
+    (built("no_cuda: true"), "no_cuda", "--device cpu"),
     # data and model
     (built(data="houses.csv"), "data.name",
      "write data: {name: csv, source: houses.csv, target: column_to_predict}"),
@@ -240,11 +317,16 @@ ROWS: list[tuple[str, str, str]] = [
     (own(command="python t.py --lr $lr"), "command", "write command: python t.py --lr {lr}"),
     (own(command="python t.py --lr ${lr}"), "command", "python t.py --lr {lr}"),
     (own(command="python t.py --lr=%(lr)s"), "command", "python t.py --lr={lr}"),
-    (own(command="python t.py --lr <lr>"), "command", "python t.py --lr {lr}"),
+    (own(command="python t.py {lr} --seed $seed"), "command", "python t.py {lr} --seed {seed}"),
     (own(command="python t.py --lr {args.lr}"), "command", "python t.py --lr {lr}"),
     (own(command="'python t.py --lr {lr:.4f}'"), "command", "python t.py --lr {lr}"),
-    (own(command="sh -c 'python t.py ${lr} | tee log'"), "command", "{lr} | tee log"),
     (own(command="[python, t.py, '${args}']"), "command", "python t.py --lr {lr}"),
+    (
+        "program: src/run.py\ncommand: ['${env}', python, '${program}', '${args}']\n"
+        "objective: loss\nparameters: {lr: {values: [0.1]}, bs: {value: 3}}\n",
+        "command",
+        "write command: python src/run.py --lr {lr} --bs {bs}",
+    ),
     (
         "program: t.py\nmethod: bayes\nmetric: {name: val_loss, goal: minimize}\n"
         "parameters:\n  lr: {distribution: log_uniform_values, min: 1e-4, max: 1e-1}\n"
@@ -371,7 +453,8 @@ SAMPLES: dict[str, str] = {
     "data.standardize": "true", "model": "MLP", "objective.metric": "val_acc",
     "objective.goal": "maximize", "bayes.trials": "20", "bayes.startup": "5", "seed": "3",
     "seeds count": "2", "max_failures": "3", "name": "mine",
-    "search": "{lr: {min: 0.1, max: 1.0}}", "train.evaluate ep": "1", "train.evaluate ba": "5",
+    "search": "{lr: {min: 0.1, max: 1.0}}", "train.evaluate ep": "1", "train.evaluate as": "1",
+    "train.evaluate ba": "5",
     "train.warmup ba": "5", "train.warmup ep": "1", "train.warmup dur": "0.1",
     "train.budget ep": "2", "train.budget ba": "50",
 }  # fmt: skip
@@ -396,7 +479,7 @@ def test_every_word_of_the_table_is_told_a_line_that_is_right(word: str) -> None
     if target not in ("command", "loop", "search"):
         sample = SAMPLES[f"{target} {form}".strip()]
     search = "search: {lr: [0.1, 0.2]}\n" if target != "search" else ""
-    objective = "objective: loss\n" if not target.startswith("objective") else ""
+    objective = "objective: loss\n" if target != "objective.metric" else ""
     command = "command: python t.py\n" if target not in ("command", "loop") else ""
     text = f"{command}{objective}{search}{word}: {sample}\n"
     found = faults_of(text)
@@ -454,6 +537,7 @@ def test_all_faults_come_at_once_and_the_list_of_keys_once() -> None:
         ("search.lr={low: 0.1, high: 1.0}", "write --set 'search.lr={min: 0.1, max: 1.0}'"),
         ("train.schedule=CosineAnnealingLR", "write --set train.schedule=cosine"),
         ("n_trials=5", "write --set 'bayes={trials: 5}'"),
+        ("train.metric=acc", "write --set objective=accuracy"),
     ],
 )
 def test_an_override_is_told_the_override_to_write(tmp_path: Path, option: str, line: str) -> None:
@@ -501,6 +585,18 @@ def test_an_override_is_told_the_override_to_write(tmp_path: Path, option: str, 
         ("bayes SPEC --device gpu:0", "write --device cuda:0"),
         ("grid --config SPEC", "write the file alone: lrsearch grid SPEC"),
         ("bayes SPEC --output out", "write --runs out"),
+        ("bayes SPEC --metric val_acc", "write --set objective=accuracy"),
+        ("bayes SPEC --direction maximize", "write --set objective=accuracy"),
+        ("bayes SPEC --budget 10", "write --set train.budget=10ep"),
+        ("bayes SPEC --max-time 00:01:00:00", "write --time 3600s"),
+        ("bayes SPEC --max-time never", "write --time 30m"),
+        ("bayes SPEC --gpus 0", "write --device cpu"),
+        ("grid SPEC --n-trials 5", "a grid trains all of its points"),
+        ("check SPEC --n-trials 5", "write --set bayes.trials=5"),
+        ("show SPEC --n-trials 5", "write --set bayes.trials=5"),
+        ("trial SPEC 1", "write lrsearch report SPEC --trial 1"),
+        ("check SPEC --set search.optimizer=[Adam,SGD]", "\n  write adam\n"),
+        ("check SPEC --set lr.min=1", "--set lr.min=1: lr: unknown key"),
         ("bayes SPEC --resume", "the same command goes on"),
         ("bayes SPEC --overwrite", "write --fresh"),
     ],
@@ -513,6 +609,41 @@ def test_a_foreign_command_or_option_is_told_what_to_write(
     said = lrsearch(*(str(path) if each == "SPEC" else each for each in arguments.split()))
     assert said.code == 2 and line.replace("SPEC", str(path)) in said.err, said
     assert said.err.startswith("error: ") and not list(tmp_path.glob("runs"))
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("val_size: 300", "write it as validation, under data"),
+     ("test_size: 200", "write it as validation, under data"),
+     ("epochs: 0", "write it as budget, under train"),
+     ("n_trials: 0", "write it as trials, under bayes"),
+     ("no_cuda: false", "leave 'no_cuda' out: the command says the device, if any"),
+     ("cpu: false", "leave 'cpu' out: the command says the device, if any"),
+     ("devices: 1", "leave 'devices' out: the command says the device, if any"),
+     ("name_: x", "did you mean 'name'?"),
+     ("metric: strange", "write it under objective: {metric: ..., goal: max}, or goal: min")],
+)  # fmt: skip
+def test_a_value_of_which_nobody_knows_is_told_its_key_alone(word: str, hint: str) -> None:
+    text = built(train="lr: 0.1, budget: 2ep") + word
+    (fault,) = faults_of(text)
+    assert fault.hint.startswith(hint)
+
+
+def test_a_long_value_is_not_shown() -> None:
+    text = built(f"parameters: {{lr: {{values: {[n / 1000 for n in range(1, 300)]}}}}}")
+    (fault,) = faults_of(text)
+    assert fault.hint == "write it as search (it is too long to show)"
+
+
+def test_a_goal_alone_says_nothing_of_a_metric_of_one_s_own() -> None:
+    hints = {fault.key: fault.hint for fault in faults_of(own("direction: maximize"))}
+    assert hints["direction"].startswith("write it under objective: {metric: ...")
+
+
+def test_an_end_by_another_word_is_told_the_end_and_keeps_its_value(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(built(search="lr: {min: 0.1, max: 2}"))
+    said = lrsearch("check", tmp_path / "spec.yaml", "--set", "search.lr.low=1")
+    assert said.err.endswith("write --set search.lr.min=1\n"), said
 
 
 def test_an_option_for_a_command_sets_its_parameter(tmp_path: Path) -> None:
@@ -582,11 +713,40 @@ def test_texts_of_one_s_own_parameters_stay_texts(text: str) -> None:
 @pytest.mark.parametrize(
     "command",
     ["sh -c 'for lr in 1 2; do echo $lr {lr}; done'", "sh -c 'lr={lr}; python t.py $lr'",
-     "python t.py --lr {lr} --out $HOME", "python t.py {lr} '{{lr}}'"],
+     "python t.py --lr {lr} --out $HOME", "python t.py {lr} '{{lr}}'",
+     "sh -c 'lr={lr}; python t.py --lr ${{lr}}'", "python t.py {lr} ${{run}}",
+     "python t.py {lr} '{{seed: 1}}' '{{lr:.3f}}' '{{ seed }}'",
+     "sh -c 'args={lr}; python t.py ${{args}}'", "python t.py {lr} <device> %seed% @lr@",
+     "sh -c 'read seed; python t.py {lr} $seed'", f"{'a' * 300} {{lr}}", f"./{'a' * 300} {{lr}}"],
 )  # fmt: skip
 def test_a_script_s_own_variables_are_its_own(command: str) -> None:
     spec = own(command=f'"{command}"')
     assert validate(parse(spec, "spec.yaml"), Path("/specs"), spec)
+
+
+def test_words_that_may_be_placeholders_are_noted_and_stored_ones_are_not_judged() -> None:
+    spec = own(command="python t.py {lr} <device>")
+    (note,) = validate(parse(spec, "spec.yaml"), Path("/specs"), spec).notes
+    assert note.startswith("<device> in the command is given as it stands")
+    spec = own(command="python t.py $lr ${seed} --lr {lr}")
+    assert faults_of(spec)
+    assert validate(parse(spec, "spec.yaml"), Path("/specs"), "", stored=True).notes == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [built(search="batch_size: 'range(1, 5, 0)', lr: 'uniform(1/0, 2)'"),
+     built(train="loss: {name: [mse]}"),
+     built("hyperparameters: [{name: [x], type: range, bounds: [1, 2]}]"),
+     built("space: {space: {lr: [1, 2]}}"), built("parameters: {space: {clip_norm: [a]}}"),
+     built(train="schedule: {name: ConstantLR, factor: 1/3}"),
+     built(train="schedule: {name: PiecewiseConstantDecay, boundaries: ['1000'], "
+           "values: ['0.1', '0.01']}"),
+     built(train="schedule: {name: PiecewiseConstantDecay, boundaries: [a, null], "
+           "values: [{a: 1}, x]}")],
+)  # fmt: skip
+def test_what_no_form_has_is_a_fault(text: str) -> None:
+    assert faults_of(text)
 
 
 @pytest.mark.parametrize(

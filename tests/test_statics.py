@@ -653,6 +653,19 @@ UNKNOWN: dict[str, tuple[str, str, dict[str, str]]] = {
         "{a: 1}",
         {"": "import sys\nsetattr(sys.modules[__name__], 'Net', dict)\n"},
     ),
+    "the module itself by another name of sys": (
+        "Net",
+        "{a: 1}",
+        {"": "import sys as _sys\nmine = _sys.modules[__name__]\nmine.Net = dict\n"},
+    ),
+    "the module itself, imported": (
+        "Net",
+        "{a: 1}",
+        {
+            "": "import importlib\nmine = importlib.import_module(__name__)\n"
+            "setattr(mine, 'Net', dict)\n"
+        },
+    ),
     "exec": ("Net", "{a: 1}", {"": "exec('Net = dict')\n"}),
     "a for loop": ("Net", "{a: 1}", {"": "for Net in [dict]: pass\n"}),
     "a walrus": ("Net", "{a: 1}", {"": "print(Net := dict)\n"}),
@@ -745,6 +758,20 @@ def test_a_module_that_is_not_there(here: Path) -> None:
     # One by the name of an installed one may not be the one that is imported.
     write(here, {"json.py": "class Net: pass\n"})
     assert not faults_of(here, "model: {class_path: json.Nett}")
+
+
+@pytest.mark.parametrize(
+    "touch",
+    ["import sys\nsys.path.insert(0, 'src')", "import site\nsite.addsitedir('src')",
+     "import sys as s\ns.path.append('src')", "from sys import path\npath.append('src')"],
+)  # fmt: skip
+def test_code_that_has_modules_found_elsewhere_leaves_them_unknown(here: Path, touch: str) -> None:
+    text = "data: {class_path: mydata.load}\nmodel: {class_path: mynet.Net}"
+    write(here, {"mydata.py": "import helper\ndef load(): ...\n", "src/mynet.py": NET})
+    write(here, {"helper.py": ""})
+    assert "no module 'mynet'" in faults_of(here, text)[0].message
+    write(here, {"helper.py": touch})
+    assert not faults_of(here, text)
 
 
 def test_a_module_that_is_missing_is_said_once(here: Path) -> None:
@@ -984,6 +1011,7 @@ LAUNCHED = {
     "Rscript --vanilla {}": True,
     "Rscript -e 1 {}": False,
     "julia --project=. -t 4 {}": True,
+    "julia +release {}": True,
     "julia -L none.jl {}": False,
     "docker run image python {}": False,
     "{{program}} {}": False,

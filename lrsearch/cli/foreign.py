@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from lrsearch import duration
 from lrsearch.cli.closing import say
 from lrsearch.errors import LrsearchError, UsageError
 
@@ -93,6 +95,8 @@ def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
         rest, meant = [name, *rest], "bayes"
     elif word in ("resume", "continue"):
         return f"the same command goes on: write {_line('bayes', rest)} (or grid, or random)"
+    elif word in ("trial", "trials") and len(rest) == 2 and rest[1].isdigit():
+        return f"write {_line('report', [rest[0], '--trial', rest[1]])}"
     elif word in ("version", "help"):
         return f"write lrsearch --{word}"
     else:
@@ -124,20 +128,19 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         return ""
     if word == "n" or foreign.means(word) == "bayes.trials":
         many = value if type(value) is int else "N"
-        if "--trials" in known:
-            return f"write --trials {many}"
         if command == "grid":
             return "a grid trains all of its points: write points under search, or lrsearch random"
-        return f"write --set {command}.trials={many}"
+        if "--trials" in known:
+            return f"write --trials {many}"
+        return f"write --set bayes.trials={many}, or random.trials={many}"
     if word in _TIMES and "--time" in known:
-        # Optuna and Ray count in seconds.
-        return f"write --time {f'{value:g}s' if type(value) in (int, float) else text or '30m'}"
+        return f"write --time {_time(text)}"
     if word in ("j", "np", "p") or word in foreign.WORKER_WORDS:
         return f"write --workers {value if type(value) is int else 'N'}"
     if word in foreign.DEVICE_WORDS:
-        meant = "cpu" if word in ("cpu", "no_cuda", "no_gpu") else foreign.device(value) or "cuda"
-        single = word in ("gpus", "n_gpus", "num_gpus", "gpus_per_trial", "devices")
-        return f"write --device {'cuda' if single and meant != 'cpu' else meant}"
+        meant = foreign.device_of(word, value)
+        plain = isinstance(value, str) and foreign.is_device(value)
+        return f"write --device {meant or (value if plain else 'cpu, cuda or mps')}"
     if word == "o" or word in foreign.FOLDER_WORDS:
         return f"write --runs {shlex.quote(text or 'DIR')}"
     if word in _FRESH:
@@ -150,6 +153,23 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     own = any(kind in top for kind in ("command", "loop"))
     found = foreign.advise((word,), value, top, own=own, source=file)
     return foreign.show(found, (word,), option=True)
+
+
+def _time(text: str | None) -> str:
+    """A time as Optuna and Ray give it, in seconds, or Lightning, as DD:HH:MM:SS; an example where
+    it is none."""
+    found = text or ""
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", found):
+        found += "s"
+    if re.fullmatch(r"[0-9]{1,6}(:[0-9]{1,2}){1,3}", found):
+        parts = [int(part) for part in reversed(found.split(":"))]
+        seconds = sum(part * unit for part, unit in zip(parts, (1, 60, 3600, 86400), strict=False))
+        found = f"{seconds}s"
+    try:
+        duration.parse_time(found)
+    except ValueError:
+        return "30m, or another time"
+    return found
 
 
 def _value(name: str, args: Sequence[str]) -> str | None:

@@ -174,7 +174,8 @@ def _see(folder: Path, history: History) -> StoredRun:
 
     facts = session["facts"]
     # Sessions of versions that knew no arithmetic do not tell a seed.
-    spec = validate(document, Path(stored["folder"]), "", arithmetic="seed" in stored)
+    arithmetic = "seed" in stored
+    spec = validate(document, Path(stored["folder"]), "", arithmetic=arithmetic, stored=True)
     spec = go_on(settle_data(spec, facts.get("settled") or {}), history)
     content = Content(facts["task"], facts["data_hash"], facts["source_hashes"])
     return StoredRun(folder, spec, history, Ledger(spec, content, history))

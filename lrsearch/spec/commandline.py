@@ -24,7 +24,7 @@ from lrsearch.trial import Config
 GIVEN = ("seed", "device", "run", "trial")
 """Placeholders that are no parameters."""
 
-_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 def split_words(text: str) -> list[str]:
@@ -43,7 +43,7 @@ def placeholders(words: Sequence[str]) -> list[str]:
     """The names in `{name}`, each once, in their order. Raises ValueError for a lone brace."""
     found: dict[str, None] = {}
     for word in words:
-        for match in _BRACES.finditer(word):
+        for match in BRACES.finditer(word):
             if match[0] in ("{", "}"):
                 raise ValueError(f"a lone '{match[0]}' in '{word}'")
             if match[1] is not None:
@@ -59,7 +59,7 @@ def fill(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
             return match[0][0]
         return values.get(match[1], match[0])
 
-    return [_BRACES.sub(put, word) for word in words]
+    return [BRACES.sub(put, word) for word in words]
 
 
 def as_text(value: Any) -> str:
@@ -93,7 +93,7 @@ def possible_files(configs: Sequence[Config], folder: str) -> list[str]:
         return list(found)
     values = {name: [config["params"][name] for config in configs] for name in configs[0]["params"]}
     for template in _candidates(split_words(configs[0]["command"])):
-        names = [match[1] for match in _BRACES.finditer(template) if match[1] in values]
+        names = [match[1] for match in BRACES.finditer(template) if match[1] in values]
         # Of a value alone any file would do; its options are named already.
         if not names or template == f"{{{names[0]}}}":
             continue
@@ -161,22 +161,29 @@ def program_fault(program: str, folder: str) -> tuple[str, str] | None:
             return None
         close = nearest(program, _programs())
         hint = f"did you mean '{close}'?" if close else ""
-        if path.is_file():
+        if _is_file(path):
             hint = f"there is one in the spec's folder: write ./{program}"
         elif _VARIABLE.match(program):
             hint = f"no shell runs the command: write env {program} ..."
         elif program in _OF_THE_SHELL:
             hint = "no shell runs the command: for one write sh -c '...'"
-        return f"there is no program '{program}' on the PATH", hint
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
+        return f"there is no program '{program[:200]}' on the PATH", hint
+    if not _is_file(path):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"  # noqa: PTH112
         home = program.startswith("~")
         hint = "no shell runs the command: write out what ~ stands for" if home else ""
-        return f"the program {program} {what} (seen from {folder})", hint
+        return f"the program {program[:200]} {what} (seen from {folder})", hint
     if not os.access(path, os.X_OK):
         hint = f"name what runs it, such as python {program}, or chmod +x {program}"
         return f"the program {program} is not executable", hint
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # A name that no file can have, for its length.
+        return False
 
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")

@@ -57,6 +57,10 @@ class Document:
         for length in range(len(path), -1, -1):
             if path[:length] in self.origins:
                 return Fault(0, key, message, self.origins[path[:length]], hint)
+            if length == len(path) and path and path not in self.lines:
+                within = [each for each in self.origins if each[:length] == path]
+                if within:  # Made by what is set in it.
+                    return Fault(0, key, message, self.origins[within[0]], hint)
             if path[:length] in self.lines:
                 return Fault(self.lines[path[:length]], key, message, self.source, hint)
         return Fault(0, key, message, self.source, hint)

@@ -8,6 +8,7 @@ write, with the user's own value.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,10 +17,25 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.spec import foreign_names as names
 from lrsearch.spec.foreign_names import snake
-from lrsearch.spec.foreign_ranges import Fixed, each, is_searched, number, read_foreign, rejoin
-from lrsearch.spec.values import write
+from lrsearch.spec.foreign_ranges import (
+    HIGH,
+    LOW,
+    Fixed,
+    each,
+    is_numeric,
+    is_searched,
+    lasting,
+    number,
+    read_foreign,
+    rejoin,
+)
+from lrsearch.spec.values import Unfit, check_value, write
 
 Path = tuple[str | int, ...]
+
+
+LONGEST = 300
+"""Characters of a value that a line shows."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +50,11 @@ class Line:
         """What to write, for a fault at a path of the document, or of an `option` --set."""
         tail = f"; {self.remark}" if self.remark else ""
         *above, key = self.path
-        if option:
+        within = any(isinstance(part, int) for part in self.path)
+        if option and not within:
             text = f"{'.'.join(map(str, self.path))}={write(self.value)}"
+            if len(text) > LONGEST:
+                return f"write it as --set {'.'.join(map(str, self.path))}=...{tail}"
             return f"write --set {shlex.quote(text)}{tail}"
         if isinstance(key, int):
             return f"write {write(self.value)}{tail}"
@@ -44,6 +63,8 @@ class Line:
         if not replaced and tuple(above) != at[:-1]:
             place = f" under {'.'.join(map(str, above))}" if above else " at the top level"
         shown = write(self.value, block=len(self.path) == 1)
+        if len(shown) > LONGEST:
+            return f"write it as {key}{place} (it is too long to show){tail}"
         return f"write {key}: {shown}{place}{tail}"
 
 
@@ -84,8 +105,9 @@ _WORDS = {
     "train.layer_decay": "layer_lr_decay llrd layerwise_lr_decay lr_layer_decay",
     "train.precision": "dtype amp_dtype torch_dtype",
     "train.precision on": "amp use_amp bf16 fp16 mixed_precision autocast half use_bf16 use_fp16",
-    "train.evaluate ep": """eval_every val_every validate_every check_val_every_n_epoch
-        eval_freq val_freq validation_freq eval_interval val_interval validation_interval""",
+    "train.evaluate ep": "check_val_every_n_epoch eval_epochs val_epochs",
+    "train.evaluate as": """eval_every val_every validate_every eval_freq val_freq validation_freq
+        eval_interval val_interval validation_interval""",
     "train.evaluate ba": "eval_steps val_steps eval_iters",
     "train.warmup ba": """warmup_steps num_warmup_steps warmup_iters warmup_updates
         n_warmup_steps warmup_batches lr_warmup_steps warm_up_steps""",
@@ -143,7 +165,6 @@ WORDS: dict[str, tuple[str, str]] = {
 }
 """Word -> (dotted path of a spec, how a value is converted)."""
 
-_ONCE = ("name", "step", "search", "min", "max")
 HOMES: dict[str, str] = {
     **{
         argument: f"train.optimizer.{argument}"
@@ -265,6 +286,37 @@ def device(value: Any) -> str | None:
     return "cpu" if word in ("no", "none", "false", "processor", "host") else None
 
 
+_COUNTS = _words("gpus n_gpus num_gpus gpus_per_trial devices")
+"""Words of devices that say how many."""
+
+_NONE = ("no_cuda", "no_gpu", "cpu")
+
+
+def device_of(word: str, value: Any) -> str | None:
+    """The device that a word of other tools with its value asks for; None where nobody knows, or
+    where it asks for none."""
+    value = number(value)
+    if isinstance(value, Mapping | list) or value is None:
+        return None
+    truth = {"true": True, "false": False}.get(str(value).lower())
+    if word in _NONE:
+        return "cpu" if truth is True or value == 1 else None
+    if word == "tpu":
+        return None
+    if word == "devices" and is_numeric(value):
+        return None  # Of whichever kind.
+    if word in _COUNTS and is_numeric(value):
+        return "cpu" if value == 0 else "cuda"
+    if value == -1:  # All of them.
+        return "cuda"
+    return "cuda" if word.startswith("use_") and value == 1 else device(value)
+
+
+def is_device(value: Any) -> bool:
+    """Whether a value is a device by its name here."""
+    return isinstance(value, str) and bool(re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value))
+
+
 # conversion
 
 _PRECISIONS = {
@@ -281,14 +333,6 @@ _PRECISIONS = {
 def precision(value: Any) -> str | None:
     """The precision of a word such as bf16-mixed; a float16 is bfloat16 here."""
     return _PRECISIONS.get(str(value).lower())
-
-
-def lasting(value: Any, unit: str) -> Any:
-    """A length of training in a unit, of a number alone or with a unit in words; None of others."""
-    value = number(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return f"{value:.12g}{unit}" if value >= 0 else None
 
 
 def _count(value: Any) -> Any:
@@ -404,9 +448,14 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         told = f"the command says the strategy: lrsearch {strategy} {source}"
         inside = own and path[0] in ("params", "search")
         return None if inside else f"leave '{key}' out: {told}"
+    end = "min" if word in LOW else "max" if word in HIGH else ""
+    if path[0] == "search" and end and _is_range(_at(top, path[:-1])):
+        return [Line((*path[:-1], end), number(value))]
     found = _lines(path, value, top, own)
     if found:
         return found
+    if len(path) == 1 and means(key) in ("command", "loop") and means(key) in top:
+        return f"leave '{key}' out: '{means(key)}' names what is run"
     if word in _STOPPING and not own:
         at = _into("objective", "at", "best", top)
         told = "a trial trains its whole budget: best takes its best evaluation"
@@ -416,12 +465,10 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
     if own and path[0] in ("params", "search"):
         return None
     if word in DEVICE_WORDS:
-        given = device(value) if not isinstance(value, Mapping | list) else "cuda"
-        if word in ("no_cuda", "no_gpu", "cpu"):
-            given = "cpu"
-        return (
-            f"leave '{key}' out: the command says the device: {command} --device {given or value}"
-        )
+        given = device_of(word, value)
+        known = given or (value if is_device(value) else None)
+        told = f": {command} --device {known}" if known else ", if any"
+        return f"leave '{key}' out: the command says the device{told}"
     if word in WORKER_WORDS:
         many = value if type(value) is int and value > 0 else "N"
         return f"leave '{key}' out: the command says how many: {command} --workers {many}"
@@ -434,7 +481,33 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         return [Line(("timeout",), f"{seconds:g}s" if counted else "10m")]
     if word in _LEFT_OUT:
         return f"leave '{key}' out: {_LEFT_OUT[word]}"
-    return None
+    return _place(means(key), own)
+
+
+def _place(target: str, own: bool) -> str | None:
+    """Where what a word means is written, for a value of which it is not known how."""
+    head, _, key = target.partition(".")
+    if head == "objective":
+        return "write it under objective: {metric: ..., goal: max}, or goal: min"
+    if own or not key or target.count(".") > 1:
+        return None
+    return f"write it as {key}, under {head}"
+
+
+_SCALARS = frozenset(
+    (
+        *(f"train.{key}" for key in ("lr", "batch_size", "budget", "clip_norm", "optimizer")),
+        *(f"train.{key}" for key in ("schedule", "loss", "label_smoothing", "layer_decay")),
+        "train.optimizer.weight_decay", "train.optimizer.momentum",
+    )
+)  # fmt: skip
+"""What is no list: a list of these is one to choose from."""
+
+
+def _at(tree: Any, path: Path) -> Any:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
 
 
 def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Line]:
@@ -450,6 +523,7 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
         ]
         return merge(inner)
     target, form = look_up(word, section) or ("", "")
+    form = _budget_unit(top) if form == "as" else form
     if searching and not own and not target.startswith("train."):
         argument = _model_argument(word, top)
         target, form = (f"model.{argument}", "") if argument else (target, form)
@@ -458,7 +532,9 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
     value = _unwrap(value)
     if isinstance(value, Fixed):
         value, searching = value.value, False
-    searched = searching or (target.startswith(("train.", "model.")) and _is_range(value))
+    listed = isinstance(value, list) and target in _SCALARS
+    searched = searching or listed
+    searched = searched or (target.startswith(("train.", "model.")) and _is_range(value))
     if target == "search":
         return _translate_search(value, top, own)
     if target in ("command", "loop"):
@@ -473,6 +549,17 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
     if searched:
         return _search_lines(target, form, value, top)
     return _fixed_lines(path, target, form, value, top)
+
+
+def _budget_unit(top: Mapping[str, Any]) -> str:
+    """Steps where a document gives its budget in these, by whatever word; epochs otherwise."""
+    train = top.get("train")
+    for part in (train, top):
+        for key, value in part.items() if isinstance(part, Mapping) else ():
+            target, form = look_up(snake(str(key))) or ("", "")
+            if target == "train.budget" and (form or str(value)[-2:]) == "ba":
+                return "ba"
+    return "ep"
 
 
 def _unwrap(value: Any) -> Any:
@@ -503,14 +590,19 @@ def _search_lines(target: str, form: str, value: Any, top: Mapping[str, Any]) ->
             return []
     if target == "model.hidden" and isinstance(value, list):
         value = [[part] if type(part) is int else part for part in value]
+    told = ""
     if rest in ("optimizer", "schedule", "loss", "precision"):
+        if not isinstance(value, list):
+            return []
+        if rest == "schedule":
+            told = next(filter(None, (names.left_out(part, base_rate(top)) for part in value)), "")
         value = [option(rest, part, top) for part in value]
     if rest.startswith("optimizer.") and not _takes(top, rest.partition(".")[2]):
         return []
     if rest == "warmup":
         rest = "warmup.for"
     name = target if head == "model" else rest
-    return [Line(("search", name), value)]
+    return [Line(("search", name), value, told)]
 
 
 def option(name: str, value: Any, top: Mapping[str, Any]) -> Any:
@@ -543,15 +635,19 @@ def _takes(top: Mapping[str, Any], argument: str) -> bool:
 
 def _optimizer(top: Mapping[str, Any]) -> dict[str, Any]:
     """The fixed optimizer of a document, in lrsearch's words, by whatever word it has one."""
-    train = top.get("train")
-    for part in (train, top):
+    found = names.optimizer(_given_optimizer(top))
+    if found is None:
+        return {}
+    return {"name": found} if isinstance(found, str) else dict(found)
+
+
+def _given_optimizer(top: Mapping[str, Any]) -> Any:
+    """The fixed optimizer of a document as it stands there."""
+    for part in (top.get("train"), top):
         for key, value in part.items() if isinstance(part, Mapping) else ():
             if means(str(key)) == "train.optimizer":
-                found = names.optimizer(value)
-                if found is None:
-                    return {}
-                return {"name": found} if isinstance(found, str) else dict(found)
-    return {"name": "sgd"}
+                return value
+    return "sgd"
 
 
 def _fixed_lines(
@@ -582,14 +678,20 @@ def _fixed_lines(
         return [Line(tuple(target.split(".")), found, told)]
     if target.startswith("train.warmup."):
         warmup = (top.get("train") or {}).get("warmup")
-        inner = dict(warmup) if isinstance(warmup, Mapping) else {}
-        inner.pop(str(path[-1]), None)
-        key = target.rpartition(".")[2]
-        return [Line(("train", "warmup"), {**inner, key: number(value)})]
+        inner = {target.rpartition(".")[2]: number(value)}
+        for word, part in warmup.items() if isinstance(warmup, Mapping) else ():
+            meant, unit = look_up(snake(str(word)), "warmup") or (f"train.warmup.{word}", "")
+            if meant.startswith("train.warmup."):
+                part = _FORMS[unit](part) if unit else number(part)
+                inner.setdefault(meant.rpartition(".")[2], part)
+        inner = {key: inner[key] for key in catalogue.WARMUP if inner.get(key) is not None}
+        return [Line(("train", "warmup"), inner)]
     if target == "train.warmup" and lasting(value, "ba") in ("0ba", "0ep"):
         return [Line(("train", "warmup"), None)]
+    if target == "train.clip_norm" and number(value) in (0, None):  # False is 0, too.
+        return [Line(("train", rest), None)]
     if head == "train":
-        return [Line(("train", rest), number(value))]
+        return _checked_line(rest, number(value))
     if head in ("data", "random", "bayes") and rest:
         return _inside(path, head, rest, value, top)
     if target in ("random", "bayes", "objective", "seed", "seeds", "name", "max_failures"):
@@ -597,6 +699,20 @@ def _fixed_lines(
     if head == "model" and rest:
         return _model_line(rest, value, top)
     return []
+
+
+def _checked_line(key: str, value: Any) -> list[Line]:
+    """A line under `train` as far as its value is one, or is known to mean one."""
+    parameter = catalogue.WARMUP["for"] if key == "warmup" else catalogue.TRAIN[key]
+    if isinstance(value, Mapping):
+        return [Line(("train", key), value)]
+    try:
+        check_value(parameter, value)
+    except Unfit as error:
+        return [Line(("train", key), error.meant, error.remark)]
+    except ValueError:
+        return []
+    return [Line(("train", key), value)]
 
 
 def _inside(path: Path, head: str, key: str, value: Any, top: Mapping[str, Any]) -> list[Line]:
@@ -614,10 +730,16 @@ def _inside(path: Path, head: str, key: str, value: Any, top: Mapping[str, Any])
                 return []
         if key in ("validation", "test") and value in (True, "val", "valid", "validation"):
             value = "source"
+        share = number(value)
+        if key in ("validation", "test") and is_numeric(share) and not 0 < share < 1:
+            return []
         if key == "transforms" and not isinstance(value, list):
             return []
         if key == "standardize" and not isinstance(value, bool):
             value = True
+    counted = type(number(value)) is int and number(value) > 0
+    if head in ("bayes", "random") and key != "sampler" and not counted:
+        return []
     line = _into(head, key, number(value), top)
     if key == "trials":
         told = f"for lrsearch random: random: {{trials: {write(number(value))}}}"
@@ -666,6 +788,9 @@ def optimizer(
         if not fitting:
             return []
         told, name = f"{name} takes no {' and no '.join(missing)}", fitting[0]
+    left = names.without_place(_given_optimizer(top) if given is None else given)
+    if left and not told:
+        told = f"{name} takes no {' and no '.join(left)}"
     whole = {**base, "name": name, **wanted}
     lines = [Line(("train", "optimizer"), whole if len(whole) > 1 else name, told)]
     train = top.get("train")
@@ -698,7 +823,11 @@ def _schedule_lines(top: Mapping[str, Any], argument: str, value: Any) -> list[L
                 loose[snake(str(key))] = each_
     if not argument:
         given = value
+    if given in (None, False) and not loose:
+        return [Line(("train", "schedule"), "constant")]
     name, arguments = names.split(given)
+    if not name and not arguments and not loose:
+        return []
     if not name:
         name = "cosine"
         for word, meant in (("milestones", "multistep"), ("step", "step"), ("pct", "one_cycle"),
@@ -708,11 +837,13 @@ def _schedule_lines(top: Mapping[str, Any], argument: str, value: Any) -> list[L
                 break
     known = {"multistep": "MultiStepLR", "step": "StepLR", "exponential": "ExponentialLR",
              "one_cycle": "OneCycleLR", "cosine": "CosineAnnealingLR"}.get(name, name)  # fmt: skip
-    found = names.schedule({"name": known if loose else name, **arguments, **loose}, base_rate(top))
+    whole = {"name": known if loose else name, **arguments, **loose}
+    found = names.schedule(whole, base_rate(top))
     if found is None:
         return []
     schedule, warmup = found
-    lines = [Line(("train", "schedule"), schedule)]
+    told = names.left_out(whole, base_rate(top))
+    lines = [Line(("train", "schedule"), schedule, told)]
     train = top.get("train")
     has = isinstance(train, Mapping) and train.get("warmup") is not None
     if warmup is not None and not has and "warmup" not in str(sorted(map(str, top))):
@@ -750,7 +881,7 @@ def _objective(
     if target == "objective.at":
         at = "best" if str(value).lower() in ("best", "min", "max") else "last"
         return [_into("objective", "at", at, top)]
-    (whole,) = objective(top, own=own) or (None,)
+    (whole,) = objective(top, own=own, given=(target, str(path[-1]), value)) or (None,)
     if whole is None or path[0] != "objective":
         return [] if whole is None else [whole]
     key = target.rpartition(".")[2]
@@ -760,13 +891,18 @@ def _objective(
     return [Line(("objective", key), given[key])] if key in given else []
 
 
-def objective(top: Mapping[str, Any], *, own: bool) -> list[Line]:
-    """The objective of a document by whatever words it has it. Of a goal alone the metric is the
-    usual one."""
-    metric, goal, at = _objective_parts(top)
+def objective(
+    top: Mapping[str, Any], *, own: bool, given: tuple[str, str, Any] | None = None
+) -> list[Line]:
+    """The objective of a document by whatever words it has it, and by one that is `given`: what it
+    means, the word and its value. Of a goal alone the metric is the usual one; of a training of
+    the user's nobody knows that."""
+    metric, goal, at = _objective_parts(top, own, given)
+    if metric is None and own:
+        return []
     if metric is None:
         metric = "loss" if goal != "max" else "accuracy"
-        if not own and goal == "max" and _task(top) == "regression":
+        if goal == "max" and _task(top) == "regression":
             metric = "r2"
     if not own:
         coded = (top.get("train") or {}) if isinstance(top.get("train"), Mapping) else {}
@@ -776,9 +912,7 @@ def objective(top: Mapping[str, Any], *, own: bool) -> list[Line]:
             if known is None:
                 return []
             metric, goal = known, None
-    elif metric in catalogue.METRICS and goal in (None, catalogue.METRICS[metric][0]):
-        goal = None if goal is None else goal
-    elif goal is None:
+    elif goal is None and metric not in catalogue.METRICS:
         goal = _usual_goal(metric)
     whole: Any = {
         "metric": metric,
@@ -805,7 +939,9 @@ def _task(top: Mapping[str, Any]) -> str | None:
     return source.task if source else None
 
 
-def _objective_parts(top: Mapping[str, Any]) -> tuple[str | None, str | None, str | None]:
+def _objective_parts(
+    top: Mapping[str, Any], own: bool, given: tuple[str, str, Any] | None
+) -> tuple[str | None, str | None, str | None]:
     """Metric, goal and `at` of a document, by whatever words it has them."""
     metric = goal = at = None
     objective = top.get("objective")
@@ -818,16 +954,13 @@ def _objective_parts(top: Mapping[str, Any]) -> tuple[str | None, str | None, st
     if isinstance(objective, Mapping):
         for key, value in objective.items():
             found.append(((look_up(snake(str(key)), "objective") or ("",))[0], value))
-    for key, value in top.items():
-        target = means(str(key))
-        if not target.startswith("objective."):
-            continue
+    for target, word, value in (*_objective_words(top, own), *([given] if given else [])):
         if isinstance(value, Mapping):  # W&B: {name: val_loss, goal: minimize}
             for inner, part in value.items():
                 found.append(((look_up(snake(str(inner)), "objective") or ("",))[0], part))
-        elif snake(str(key)) in ("maximize", "minimize") and names.metric(value):
-            found += [("objective.metric", value), ("objective.goal", key)]
-        elif snake(str(key)) == "minimize":
+        elif snake(word) in ("maximize", "minimize") and names.metric(value):
+            found += [("objective.metric", value), ("objective.goal", word)]
+        elif snake(word) == "minimize":
             found.append(("objective.goal", "min" if value else "max"))
         else:
             found.append((target, value))
@@ -841,6 +974,22 @@ def _objective_parts(top: Mapping[str, Any]) -> tuple[str | None, str | None, st
     return metric, goal, at
 
 
+def _objective_words(
+    part: Mapping[str, Any], own: bool, depth: int = 3
+) -> Iterator[tuple[str, str, Any]]:
+    """What words of an objective mean, the words and their values, in a document and in mappings of
+    other tools; parameters of a training of the user's are none."""
+    for key, value in part.items():
+        word = snake(str(key))
+        target = means(word)
+        holds = word in _CONTAINERS or target == "search"
+        if isinstance(value, Mapping) and holds and depth:
+            if not (own and (word in ("params", "hp") or target == "search")):
+                yield from _objective_words(value, own, depth - 1)
+        elif target.startswith("objective."):
+            yield target, str(key), value
+
+
 def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Line]:
     """The lines of a mapping of searched parameters by another name; Hydra's own, too."""
     for key in ("sweeper", "params"):
@@ -848,12 +997,15 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
             value = value[key]
     if isinstance(value, list):  # Ax, Ray's points: [{name: lr, type: range, bounds: [...]}]
         value = {
-            part["name"]: part for part in value if isinstance(part, Mapping) and "name" in part
+            part["name"]: part
+            for part in value
+            if isinstance(part, Mapping) and isinstance(part.get("name"), str)
         }
     if not isinstance(value, Mapping):
         return []
     searched: dict[str, Any] = {}
     fixed: list[Line] = []
+    left: list[str] = []
     for key, part in rejoin(value).items():
         name = str(key).rpartition(".")[2] if own else str(key)
         inner = _unwrap_all(part)
@@ -861,7 +1013,9 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
         if own:
             if is_searched(inner):
                 searched[name] = inner
-            elif not isinstance(plain, Mapping):
+            elif isinstance(plain, Mapping):
+                left.append(name)
+            else:
                 fixed.append(Line(("params", name), plain))
             continue
         known = catalogue.TRAIN if name in catalogue.TRAIN else ()
@@ -870,8 +1024,11 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
         elif name in known:
             fixed.append(Line(("train", name), plain))
         else:
-            for line in _lines(("search", name), part, top, own):
-                if line.path[0] == "search":
+            found = inner if isinstance(inner, list) else part
+            lines = _lines(("search", name), found, top, own)
+            left += [] if lines else [name]
+            for line in lines:
+                if line.path[0] == "search" and len(line.path) > 1:
                     searched[str(line.path[1])] = line.value
                 else:
                     fixed.append(line)
@@ -882,7 +1039,11 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
     if params and not isinstance(top.get("params"), Mapping):
         fixed = [line for line in fixed if line.path[0] != "params"]
         fixed.append(Line(("params",), params))
-    return merge([*lines, *fixed])
+    whole = merge([*lines, *fixed])
+    if whole and left:
+        told = f"{', '.join(left[:5])} {'is' if len(left) == 1 else 'are'} not in it"
+        whole[0] = replace(whole[0], remark=told)
+    return whole
 
 
 def _unwrap_all(value: Any) -> Any:
@@ -908,13 +1069,18 @@ def _runner(script: str) -> str:
 
 def searched_options(top: Mapping[str, Any]) -> list[str]:
     """`--lr {lr}` for each parameter that a document searches or fixes, by whatever words."""
+    return [f"--{name} {{{name}}}" for name in searched_names(top)]
+
+
+def searched_names(top: Mapping[str, Any]) -> list[str]:
+    """The names of the parameters that a document searches or fixes, by whatever words."""
     found: dict[str, None] = {}
     for key, value in top.items():
         target = means(str(key))
         if key in ("search", "params") or target == "search":
             for line in _translate_search(value, {}, own=True):
                 found |= dict.fromkeys(line.value)
-    return [f"--{name} {{{name}}}" for name in found]
+    return list(found)
 
 
 def merge(lines: list[Line]) -> list[Line]:

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lrsearch import catalogue
-from lrsearch.spec.foreign_ranges import number
+from lrsearch.spec.foreign_ranges import is_numeric, lasting, number
 
 NAME_KEYS = (
     "name", "type", "_target_", "target", "class", "class_name", "cls", "kind", "class_path",
@@ -100,6 +100,22 @@ def optimizer(value: Any) -> Any:
     return {"name": own, **found} if found else own
 
 
+_BESIDE = (
+    "lr", "params", "fused", "foreach", "capturable", "differentiable", "maximize", "amsgrad",
+    "learning_rate", "betas", "adam_betas", "beta", "name", "initial_lr",
+)  # fmt: skip
+
+
+def without_place(value: Any) -> list[str]:
+    """The arguments of an optimizer's mapping that the optimizer does not take here."""
+    name, given = split(value)
+    own = name if name in catalogue.OPTIMIZERS else _OPTIMIZERS.get(plain(name))
+    known = catalogue.OPTIMIZERS[own].parameters if own else {}
+    taken = {*known, *_BESIDE}
+    words = {key: _ARGUMENTS.get(snake(key), snake(key)) for key in given}
+    return [key for key, word in words.items() if not taken & {key, word}] if own else []
+
+
 # schedules
 
 _SCHEDULES = {
@@ -161,13 +177,22 @@ Convert = Callable[[Any, str], Any]
 
 
 def _length(value: Any, unit: str) -> Any:
-    value = number(value)
-    counted = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{value:g}{unit}" if counted else value
+    found = lasting(value, unit)
+    return value if found is None else found
 
 
 def _lengths(value: Any, unit: str) -> Any:
     return [_length(part, unit) for part in value] if isinstance(value, list) else value
+
+
+def _unit(key: str, *, steps: bool) -> str:
+    """The unit of a length of a schedule: the word's own, or that of the tool, which counts
+    `steps`, or calls of its scheduler, of which there is one an epoch."""
+    if "epoch" in key:
+        return "ep"
+    # CyclicLR is stepped by batches, and what is named by steps or updates counts these.
+    named = ("step_size_up", "boundaries", "timescale")
+    return "ba" if steps or key in named or key.endswith(("_steps", "_updates")) else "ep"
 
 
 def _as_is(value: Any, unit: str) -> Any:
@@ -222,10 +247,40 @@ _CONVERTED: dict[str, dict[str, tuple[str, Convert]]] = {
 _WARMUPS = ("num_warmup_steps", "warmup_steps", "warmup_t", "warmup_epochs", "warmup_iters")
 
 
+_SAID = (
+    "t_max", "max_iters", "max_steps", "total_steps", "total_iters", "num_training_steps",
+    "t_initial", "decay_steps", "last_epoch", "verbose", "max_lr", "initial_learning_rate",
+    "lr", "learning_rate", "base_lr", "optimizer", "mode", "epochs", "steps_per_epoch",
+    "staircase", "warmup_lr_init", "warmup_prefix", "warmup_start_lr", "cycle",
+    "cycle_momentum", "boundaries", "values", "factor", "warmup", "t_in_epochs", "decay_type",
+    "monitor", "metric_name", "interval", "frequency",
+    *_WARMUPS,
+)  # fmt: skip
+"""Arguments that are said elsewhere, follow from the budget, or have nothing to say here."""
+
+
+def left_out(value: Any, lr: Any = None) -> str:
+    """What of a schedule's arguments `schedule` has no place for, in words; "" where nothing."""
+    found = _schedule(value, lr)
+    if found is None or not found[2]:
+        return ""
+    absolute = [key for key in found[2] if snake(key) in _LOWEST]
+    if absolute:
+        share = "min" if split(found[0])[0] == "plateau" else "final"
+        return f"{absolute[0]} is a share of lr here: add {share} to it"
+    return f"{', '.join(found[2])} is not in it"
+
+
 def schedule(value: Any, lr: Any = None) -> tuple[Any, Any] | None:
     """The schedule of a name, or of a mapping with arguments, and the warmup that came with it,
     None where there was none. `lr` is the base rate, where it is one number: what is absolute
     elsewhere is a ratio of it here."""
+    found = _schedule(value, lr)
+    return None if found is None else found[:2]
+
+
+def _schedule(value: Any, lr: Any) -> tuple[Any, Any, list[str]] | None:
+    """`schedule`, and the arguments that are in neither."""
     name, given = split(value)
     word = plain(name)
     if word.startswith("get"):  # transformers: get_cosine_schedule_with_warmup
@@ -234,9 +289,8 @@ def schedule(value: Any, lr: Any = None) -> tuple[Any, Any] | None:
     if own is None:
         return None
     if own == "own":
-        return {"class_path": "my_module.decay"}, None
-    upper = re.search(r"[A-Z]", name) and word not in _KERAS
-    unit = "ep" if upper else "ba"
+        return {"class_path": "my_module.decay"}, None, []
+    steps = word in _KERAS
     words = {snake(key): part for key, part in given.items()}
     mode = words.get("mode")
     if own == "triangular" and mode in ("triangular2", "exp_range"):
@@ -244,50 +298,65 @@ def schedule(value: Any, lr: Any = None) -> tuple[Any, Any] | None:
     if word == "exponentialdecay" and words.get("staircase") is True:
         own = "step"
     found: dict[str, Any] = {}
+    left: list[str] = []
     known = catalogue.SCHEDULES[own].parameters
     for key, part in given.items():
         if key in known and own == name:
-            found[key] = part  # lrsearch's own argument of lrsearch's own schedule.
+            # lrsearch's own argument of lrsearch's own schedule.
+            found[key] = _length(part, "ep") if known[key].kind == "duration" else part
             continue
         argument, convert = _CONVERTED.get(own, {}).get(snake(key), (snake(key), _as_is))
         if argument in known and argument not in found:
-            found[argument] = convert(part, unit)
-    if "final" in known and own != name:
-        for key in (*_FINAL, *_LOWEST):
-            low = number(words.get(key))
-            if not isinstance(low, int | float) or isinstance(low, bool):
-                continue
-            share = low if key in _FINAL else low / lr if isinstance(lr, int | float) and lr else 0
-            if share > 0:
-                found["final"] = float(f"{share:.6g}")
-            break
+            found[argument] = convert(part, _unit(snake(key), steps=steps))
+        elif argument not in known and snake(key) not in _SAID:
+            left.append(key)
+    lowest = "final" if "final" in known else "min" if own == "plateau" else ""
+    for key in (*_FINAL, *_LOWEST) if lowest and lowest not in found else ():
+        low = number(words.get(key))
+        if not is_numeric(low):
+            continue
+        share = low if key in _FINAL else low / lr if is_numeric(lr) and lr else 0
+        if share > 0:
+            found[lowest] = float(f"{share:.6g}")
+        if share > 0 or low == 0:
+            left = [each for each in left if snake(each) != key]
+        break
+    if own == "linear" and number(words.get("start_factor", 1)) == 1 and "final" not in found:
+        end = number(words.get("end_factor"))
+        if is_numeric(end) and 0 <= end <= 1:
+            found["final"] = end
+            left = [each for each in left if snake(each) not in ("end_factor", "start_factor")]
+    low, high = number(words.get("base_lr")), number(words.get("max_lr", lr))
+    if "base" in known and is_numeric(low) and is_numeric(high) and 0 < low < high:
+        found["base"] = float(f"{low / high:.6g}")
     warmup: Any = None
     for key in _WARMUPS:
         if isinstance(words.get(key), int) and words[key] > 0:
-            warmup = f"{words[key]}{'ep' if key in ('warmup_epochs', 'warmup_t') else unit}"
+            warmup = f"{words[key]}{_unit('epochs' if key == 'warmup_t' else key, steps=steps)}"
     if warmup is None and (word in ("sequentiallr", "chainedscheduler") or "warmup" in word):
         warmup = "0.05dur" if word != "warmupstabledecay" else None
-    found = _finish(own, word, words, found, unit)
-    return ({"name": own, **found} if found else own), warmup
+    found = _finish(own, word, words, found)
+    return ({"name": own, **found} if found else own), warmup, left
 
 
-def _finish(
-    own: str, word: str, words: Mapping[str, Any], found: dict[str, Any], unit: str
-) -> dict[str, Any]:
+def _finish(own: str, word: str, words: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
     """What a conversion of single arguments does not give."""
     if own == "piecewise" and "points" not in found:
-        bounds, values = words.get("boundaries"), words.get("values")
+        bounds, values = (
+            [number(part) for part in given] if isinstance(given := words.get(key), list) else []
+            for key in ("boundaries", "values")
+        )
         points: list[Any] = [["0ba", 0.3333], ["5ba", 1]]
         if word != "constantlr":
             points = [["0.5dur", 0.1]]
-        if isinstance(bounds, list) and isinstance(values, list) and values and values[0]:
+        factor, total = number(words.get("factor", 1 / 3)), number(words.get("total_iters", 5))
+        if values and all(map(is_numeric, (*bounds, *values))) and values[0]:
             # Keras still has the old value at a boundary.
             moments = [f"{bound + 1:g}ba" for bound in bounds]
             ratios = [float(f"{value / values[0]:.6g}") for value in values[1:]]
             points = [list(pair) for pair in zip(moments, ratios, strict=False)]
-        elif word == "constantlr" and (words.get("factor") or words.get("total_iters")):
-            end = f"{words.get('total_iters', 5)}ep"
-            points = [["0ba", float(f"{words.get('factor', 1 / 3):.4g}")], [end, 1]]
+        elif {"factor", "total_iters"} & {*words} and is_numeric(factor) and is_numeric(total):
+            points = [["0ba", float(f"{factor:.4g}")], [f"{total:g}ep", 1]]
         found = {"points": points}
     if own == "exponential" and "gamma" in words and "every" not in found:
         found["every"] = "1ep"
@@ -300,9 +369,11 @@ def _finish(
             found["rises"] = True
         if "min_delta" in words:
             found["threshold_mode"] = "abs"
-        found = {key: part for key, part in found.items() if key not in ("min", "max")}
-        if "metric" in found:
-            found["metric"] = metric(found["metric"]) or found["metric"]
+        found = {key: part for key, part in found.items() if key != "max"}
+    if own == "plateau":
+        followed = words.get("metric", words.get("monitor", words.get("metric_name")))
+        if followed is not None:
+            found["metric"] = metric(followed) or followed
     if own == "tanh" and word == "tanhlrscheduler":
         found = {key: part for key, part in found.items() if key in ("lower", "upper", "final")}
     if found.get("anneal") == "cosine":
@@ -346,7 +417,8 @@ _METRICS = {
     "rootmeansquarederror": "rmse", "meanabsoluteerror": "mae", "l1": "mae", "r2score": "r2",
     "rsquared": "r2", "crossentropy": "loss", "logloss": "loss", "nll": "loss", "bestloss": "loss",
     "negrootmeansquarederror": "rmse", "negmeanabsoluteerror": "mae", "losses": "loss",
-    "neglogloss": "loss", "objective": "loss", "meansquarederror": "loss", "mse": "loss",
+    "neglogloss": "loss", "objective": "loss", "meansquarederror": "rmse", "mse": "rmse",
+    "negmeansquarederror": "rmse",
 }  # fmt: skip
 
 
@@ -459,7 +531,7 @@ def model(value: Any) -> Any:
         return {"name": own, **kept} if kept else own
     if _TORCHVISION.fullmatch(name):
         path = f"torchvision.models.{name}"
-        return {"class_path": path, "init_args": {"num_classes": 10, **given}}
+        return {"class_path": path, "init_args": given} if given else {"class_path": path}
     return None
 
 

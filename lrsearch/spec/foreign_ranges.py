@@ -16,8 +16,34 @@ from lrsearch.spec.document import plain_scalar
 LISTED = 12
 """A range in steps of a given size is written as a list up to so many values."""
 
-LOW = ("min", "low", "lower", "from", "start", "minimum", "begin", "lo", "lower_bound", "left", "a")
-HIGH = ("max", "high", "upper", "to", "stop", "maximum", "end", "hi", "upper_bound", "right", "b")
+LOW = (
+    "min",
+    "low",
+    "lower",
+    "from",
+    "start",
+    "minimum",
+    "begin",
+    "lo",
+    "lower_bound",
+    "left",
+    "a",
+    "min_value",
+)
+HIGH = (
+    "max",
+    "high",
+    "upper",
+    "to",
+    "stop",
+    "maximum",
+    "end",
+    "hi",
+    "upper_bound",
+    "right",
+    "b",
+    "max_value",
+)
 _POINTS = ("points", "num", "n", "count", "steps", "num_points", "n_points", "n_values", "size")
 _STEP = ("step", "q", "increment", "by", "resolution", "stride")
 _SCALE = (
@@ -36,7 +62,7 @@ _NORMAL = ("mu", "mean", "loc"), ("sigma", "std", "sd", "scale")
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:ep|ba|sp|dur)?"
 _BETWEEN = re.compile(
-    rf"[\[(]?\s*({_NUMBER})\s*(?:\.\.\.?|-+>?|–|—|~|:|;|\bto\b|\bbis\b|<)\s*({_NUMBER})\s*[\])]?"
+    rf"[\[(]?\s*({_NUMBER})\s*(?:\.\.\.?|-+?>?|–|—|~|:|;|\bto\b|\bbis\b|<)\s*({_NUMBER})\s*[\])]?"
 )
 _PAIR = re.compile(rf"[\[(]\s*({_NUMBER})\s*,\s*({_NUMBER})\s*[\])]")
 _SPREAD = re.compile(r"uniform|^q?(float|int|real|integer|interval|between|reciprocal)$|^\w*rand")
@@ -61,7 +87,7 @@ def read_foreign(value: Any) -> Any:
     if isinstance(value, Mapping) and value:
         try:
             return _read_mapping({str(key): part for key, part in value.items()})
-        except (ValueError, OverflowError):
+        except (ValueError, ArithmeticError):
             return None
     return None
 
@@ -101,10 +127,16 @@ def number(text: Any) -> Any:
     if re.fullmatch(r"[-+0-9.eE*/() ]{3,40}", bare):
         try:
             found = _evaluate(ast.parse(bare, mode="eval").body)
-        except (SyntaxError, ValueError, OverflowError, ZeroDivisionError):
+        except (SyntaxError, ValueError, ArithmeticError):
             return text
         return float(f"{found:.6g}") if isinstance(found, float) else found
     return text
+
+
+def lasting(value: Any, unit: str) -> str | None:
+    """A length of training in a unit, of a number alone; None of others."""
+    value = number(value)
+    return f"{value:.12g}{unit}" if is_numeric(value) and value >= 0 else None
 
 
 def _read_list(value: list[Any]) -> Any:
@@ -117,9 +149,13 @@ def _read_list(value: list[Any]) -> Any:
         return _read_text(joined) if joined.count("(") == joined.count(")") else None
     if len(value) == 3 and isinstance(value[2], str) and _is_scale(value[2]):
         low, high = number(value[0]), number(value[1])
-        if _numeric(low) and _numeric(high):
+        if is_numeric(low) and is_numeric(high):
             return _range(low, high, value[2])
     return None
+
+
+def _ascend(low: Any, high: Any) -> bool:
+    return not (is_numeric(low) and is_numeric(high)) or low <= high
 
 
 def _is_scale(text: Any) -> bool:
@@ -132,12 +168,12 @@ def _read_text(text: str) -> Any:
         return None
     for pattern in (_BETWEEN, _PAIR):
         match = pattern.fullmatch(text)
-        if match:
+        if match and _ascend(plain_scalar(match[1]), plain_scalar(match[2])):
             return {"min": plain_scalar(match[1]), "max": plain_scalar(match[2])}
     if _CALL.fullmatch(text):
         try:
             return _read_call(ast.parse(text, mode="eval").body)
-        except (SyntaxError, ValueError, TypeError, OverflowError, IndexError, RecursionError):
+        except (SyntaxError, ValueError, TypeError, ArithmeticError, IndexError, RecursionError):
             return None
     if text.startswith("[") and text.endswith("]"):
         text = text[1:-1]
@@ -164,11 +200,11 @@ def _evaluate(node: ast.expr) -> Any:
         return [_evaluate(part) for part in node.elts]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         inner = _evaluate(node.operand)
-        if _numeric(inner):
+        if is_numeric(inner):
             return -inner if isinstance(node.op, ast.USub) else inner
     if isinstance(node, ast.BinOp):
         left, right = _evaluate(node.left), _evaluate(node.right)
-        if _numeric(left) and _numeric(right):
+        if is_numeric(left) and is_numeric(right):
             if isinstance(node.op, ast.Pow):
                 # A large power is no rate, and takes long.
                 return (
@@ -210,23 +246,25 @@ def _read_call(node: ast.expr) -> Any:
         first, last, by = (*([0] if len(given) == 1 else []), *given, 1)[:3]
         return _steps(first, last, by, inclusive=False)
     if name in ("normal", "lognormal", "gauss", "qnormal", "randn"):
-        return _normal(*(given or named.values()))
+        return _normal(*(given or named.values()), log=name == "lognormal")
     if not _SPREAD.search(name):
         return None
     given += [None, None, None]
     low: Any = next((named[key] for key in LOW if key in named), given[0])
     high: Any = next((named[key] for key in HIGH if key in named), given[1])
-    if not _numeric(low) or not _numeric(high):
+    if not is_numeric(low) or not is_numeric(high):
         return None
     words = f"{name} {named.get('prior', '')} {'log' if named.get('log') is True else ''}"
     if isinstance(given[2], str):
         words += f" {given[2]}"
+    if whole.startswith(("stats.", "scipy.")) and name == "uniform":
+        high = _tidy(low + high)  # Its arguments are loc and scale.
     if hyperopt and "log" in words:
         low, high = _tidy(math.exp(low)), _tidy(math.exp(high))
     if name in ("randint", "lograndint", "qrandint") and (hyperopt or "tune" in whole):
         high -= name != "qrandint"  # Ray and hyperopt leave the upper end out.
     step: Any = named.get("step", given[2] if name.startswith("q") else None)
-    if _numeric(step) and step > 0 and "log" not in words:
+    if is_numeric(step) and step > 0 and "log" not in words:
         return _steps(low, high, step)
     return _range(low, high, words)
 
@@ -239,7 +277,9 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     if "_target_" in given:
         target = str(given.pop("_target_")).rpartition(".")[2].lower()
         return _read_mapping({"distribution": target, **given}) if given else None
-    if set(given) - set(_SCALE) == {"value"} or set(given) == {"constant"}:
+    if {*given} == {"_type", "_value"} and isinstance(given["_value"], list):  # NNI
+        return _read_text(f"{given['_type']}({', '.join(map(repr, given['_value']))})")
+    if set(given) - {*_SCALE, "name", "value_type"} == {"value"} or set(given) == {"constant"}:
         return Fixed(given.get("value", given.get("constant")))
     for word in _LISTS:
         if isinstance(given.get(word), list):
@@ -247,25 +287,26 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     words = _scale_of(given)
     for word in _PAIRS:
         pair = given.get(word)
-        if isinstance(pair, list) and len(pair) == 2 and all(map(_numeric, map(number, pair))):
+        if isinstance(pair, list) and len(pair) == 2 and all(map(is_numeric, map(number, pair))):
             return _range(number(pair[0]), number(pair[1]), f"{word} {words}")
     low = next((number(given[key]) for key in LOW if key in given), None)
     high = next((number(given[key]) for key in HIGH if key in given), None)
     if low is None and high is None and "normal" in words:
         mean, deviation = (next((given[k] for k in names if k in given), None) for names in _NORMAL)
-        return _normal(mean, deviation)
+        return _normal(mean, deviation, log="log" in words)
     if low is None or high is None:
         return None
-    if not (_numeric(low) and _numeric(high)):
+    if not (is_numeric(low) and is_numeric(high)):
         timed = isinstance(low, str) and isinstance(high, str)
         return {"min": low, "max": high} if timed and not own else None
     if "log_uniform" in words and "values" not in words and (low < 0 or high < 0):
         low, high = _tidy(math.exp(low)), _tidy(math.exp(high))  # W&B's takes exponents.
     known = {*LOW, *HIGH, *_SCALE, *_POINTS, *_STEP, "name", "base", "dtype", "doc"}
-    if {"min", "max"} <= raw.keys() and not set(given) <= known:
+    twice = any(len(given.keys() & {*ends}) > 1 for ends in (LOW, HIGH))
+    if twice or ({"min", "max"} <= raw.keys() and not set(given) <= known):
         return None  # A slip in a range of lrsearch's own.
     step: Any = next((number(given[key]) for key in _STEP if key in given), None)
-    if _numeric(step) and step > 0 and "log" not in words:
+    if is_numeric(step) and step > 0 and "log" not in words:
         return _steps(low, high, step)
     points = next((number(given[key]) for key in _POINTS if key in given), None)
     return _range(low, high, words, points if type(points) is int and points > 0 else None)
@@ -308,14 +349,20 @@ def _steps(low: Any, high: Any, step: Any, *, inclusive: bool = True) -> Any:
     return {"min": _tidy(low), "max": _tidy(low + (count - 1) * step), "points": count}
 
 
-def _normal(mean: Any, deviation: Any, *_: Any) -> dict[str, Any] | None:
-    """There is no normal distribution here: two deviations to both sides."""
-    if not (_numeric(mean) and _numeric(deviation)):
+def _normal(mean: Any, deviation: Any, *_: Any, log: bool = False) -> dict[str, Any] | None:
+    """There is no normal distribution here: two deviations to both sides, of the logarithm where
+    it is that which is normal."""
+    if not (is_numeric(mean) and is_numeric(deviation)):
         return None
-    return {"min": _tidy(mean - 2 * deviation), "max": _tidy(mean + 2 * deviation)}
+    ends = mean - 2 * deviation, mean + 2 * deviation
+    if log:
+        ends = math.exp(ends[0]), math.exp(ends[1])
+    scale = {"scale": "log"} if log else {}
+    return {"min": _tidy(ends[0]), "max": _tidy(ends[1]), **scale}
 
 
-def _numeric(value: Any) -> bool:
+def is_numeric(value: Any) -> bool:
+    """Whether a value is a finite number, and no truth value."""
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return plain and math.isfinite(value)
 

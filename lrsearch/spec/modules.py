@@ -11,7 +11,9 @@ import ast
 import functools
 import importlib.util
 import inspect
+import os
 import pkgutil
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -129,7 +131,40 @@ def _same(left: ModuleSpec, right: ModuleSpec | bool) -> bool:
     return len(places) == 2 and Path(places[0]).resolve() == Path(places[1]).resolve()
 
 
-def _no_module(first: str, folder: Path) -> Problem:
+_PATHS = re.compile(
+    rb"\bsys\s*\.\s*(path|modules|meta_path)|\bsys\s+as\b|from\s+sys\s+import|\bsite\b"
+    rb"|addsitedir|PYTHONPATH|__path__"
+)
+"""What code writes that has modules found in other places."""
+
+MAX_FILES = 500
+"""Source files beside a spec that are looked into for that."""
+
+_ELSEWHERE = frozenset(("node_modules", "site-packages", "__pycache__"))
+
+
+def may_alter_path(folder: Path) -> bool:
+    """Whether code in a folder may have modules found that stand neither there nor installed."""
+    count = 0
+    for above, inner, files in os.walk(folder):
+        inner[:] = [each for each in inner if each not in _ELSEWHERE and not each.startswith(".")]
+        for name in files:
+            if not name.endswith(".py"):
+                continue
+            path = Path(above, name)
+            count += 1
+            try:
+                whole = count <= MAX_FILES and path.stat().st_size <= MAX_SOURCE
+                if not whole or _PATHS.search(path.read_bytes()):
+                    return True
+            except OSError:
+                return True
+    return False
+
+
+def _no_module(first: str, folder: Path) -> Problem | None:
+    if may_alter_path(folder):
+        return None
     message = f"there is no module '{first}' beside the spec, and none is installed"
     beside = sorted(each.name for each in pkgutil.iter_modules([str(folder)]))
     for place in dict.fromkeys((Path.cwd(), *folder.absolute().parents[:2])):
@@ -255,6 +290,10 @@ def read_names(body: Sequence[ast.stmt]) -> Names:
                 bound.setdefault(name, []).append(how)
     touched: set[str] = set()
     wild = False
+    system = {"sys"}
+    for node in (inner for statement in body for inner in ast.walk(statement)):
+        if isinstance(node, ast.Import):
+            system |= {each.asname for each in node.names if each.name == "sys" and each.asname}
     for node in (inner for statement in body for inner in ast.walk(statement)):
         if isinstance(node, ast.Global):
             for name in node.names:
@@ -268,13 +307,17 @@ def read_names(body: Sequence[ast.stmt]) -> Names:
             if stored and isinstance(node.value, ast.Name):
                 touched.add(node.value.id)
             wild = wild or (stored and node.attr in _MAKING)
-            wild = wild or (node.attr == "modules" and _name(node.value) == "sys")
+            wild = wild or (node.attr == "modules" and _name(node.value) in system)
+        elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__"):
+            # A module that it is may be the one it stands in.
+            wild = wild or not all(isinstance(each, ast.Constant) for each in node.args)
         elif isinstance(node, ast.Call) and _name(node.func) in ("setattr", "delattr"):
             first = node.args[0] if node.args else None
             touched.add(_name(first))
             wild = wild or not isinstance(first, ast.Name)
         elif isinstance(node, ast.ImportFrom):
-            wild = wild or (node.module == "sys" and "modules" in _imported(node))
+            taken = [each.name for each in node.names]
+            wild = wild or (node.module == "sys" and "modules" in taken)
     return Names(bound, touched - {"self", "cls"}, stars, "__getattr__" in bound, wild)
 
 
@@ -290,6 +333,10 @@ _MAKING = (
 
 def _name(node: ast.AST | None) -> str:
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _called(node: ast.Call) -> str:
+    return node.func.attr if isinstance(node.func, ast.Attribute) else _name(node.func)
 
 
 def _imported(statement: ast.Import | ast.ImportFrom) -> list[str]:

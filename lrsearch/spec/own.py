@@ -16,9 +16,9 @@ from lrsearch.errors import nearest, suggest
 from lrsearch.reporting import LONGEST_NAME, is_name
 from lrsearch.space import Choice, Dimension, Int, Space, build
 from lrsearch.spec.arithmetic import Arithmetic, NotArithmetic, placed_names, read_arithmetic
-from lrsearch.spec.commandline import GIVEN, placeholders, split_words
+from lrsearch.spec.commandline import BRACES, GIVEN, placeholders, split_words
 from lrsearch.spec.document import Path, plain_scalar
-from lrsearch.spec.foreign import Line
+from lrsearch.spec.foreign import Line, means, searched_names
 from lrsearch.spec.foreign_ranges import is_searched, read_foreign, rejoin
 from lrsearch.spec.model import SCHEDULING, Own, complete_group
 from lrsearch.spec.values import show, write
@@ -113,11 +113,12 @@ def _check_command(
 ) -> None:
     path: Path = ("command",)
     if isinstance(text, list) and text and all(isinstance(word, str | int) for word in text):
-        words = [_join_words(str(word), given) for word in text]
-        line = Line(path, " ".join(word for word in words if word))
-        reader.fault(
-            path, f"{show(text)} is no command line, but a list", reader.lines(path, [line])
-        )
+        joined = [_join_words(str(word), given, reader.document.data) for word in text]
+        hint = "write it as one text: python train.py --lr {lr}"
+        parts = [word for word in joined if word]
+        if None not in joined:
+            hint = reader.lines(path, [Line(path, " ".join(parts))])
+        reader.fault(path, f"{show(text)} is no command line, but a list", hint)
         return
     if not isinstance(text, str) or not text.strip():
         hint = "write it as one text: python train.py --lr {lr}"
@@ -164,51 +165,87 @@ def _check_command(
         )
 
 
-_STYLES = (
-    r"\$\{\{ *(?:[\w]+\.)*(NAME) *\}\}", r"\$\{(?:[\w]+[.:])*(NAME)\}", r"\$(NAME)\b",
-    r"%\((NAME)\)[a-z]", r"<(NAME)>", r"%(NAME)%", r"@(NAME)@",
-    r"\{ *(?:[\w]+\.)+(NAME) *\}", r"\{ +(NAME) *\}|\{(NAME) +\}", r"\{(NAME)[:!][^{}]*\}",
-    r"\{\w+\[['\"]?(NAME)['\"]?\]\}",
+_BRACED = (
+    r"(?<!\$)\{ *(?:[\w]+\.)+(NAME) *\}", r"(?<!\$)\{ +(NAME) *\}|(?<!\$)\{(NAME) +\}",
+    r"(?<!\$)\{(NAME)[:!][^{}]*\}", r"(?<!\$)\{\w+\[['\"]?(NAME)['\"]?\]\}",
 )  # fmt: skip
-"""How others write what is put in: a shell, Actions, Python, make, Hydra."""
+"""How others write a placeholder in braces, which is none here."""
+
+_VARIABLES = (r"\$\{(?:[\w]+[.:])*(NAME)\}", r"\$(NAME)\b", r"%\((NAME)\)[a-z]")
+"""How a shell and Python write what is put in."""
+
+_WORDS = (r"<(NAME)>", r"%(NAME)%", r"@(NAME)@")
+"""What may stand for a placeholder, and may be a word like any other."""
+
+_QUOTED = str.maketrans({"\ue000": "{{", "\ue001": "}}"})
 
 
 def _check_placeholders(reader: Reader, text: str, given: Sequence[str]) -> bool:
-    """Whether parameters stand in the command in a form of another tool; faults where they do."""
+    """Whether parameters stand in the command in a form of another tool; faults where they do.
+    Doubled braces are braces, a variable in a script of its own is the script's, and a stored
+    command has run as it is."""
     names = "|".join(map(re.escape, sorted((*given, *GIVEN), key=len, reverse=True)))
-    if not names:
+    if reader.stored:
         return False
-    meant, found = text, []
-    for style in _STYLES:
-        pattern = re.compile(style.replace("NAME", names))
-        for match in list(pattern.finditer(meant)):
+    try:
+        words = split_words(text)
+    except ValueError:
+        return False
+    whole = BRACES.sub(lambda found: {"{{": "\ue000", "}}": "\ue001"}.get(found[0], found[0]), text)
+    meant, found, left = whole, [], []
+    for style in (*_BRACED, *_VARIABLES, *_WORDS):
+        pattern = re.compile(rf"(?<!\\)(?:{style.replace('NAME', names)})")
+        for match in pattern.finditer(meant):
+            told = match[0]
             name = next(group for group in match.groups() if group)
-            # A variable that a script of its own sets is one of the shell's.
-            if match[0] == f"${name}" and re.search(rf"\b({name}=|for {name}|read .*{name})", text):
+            scripts = style not in _BRACED and _is_scripted(told, words)
+            if style in _WORDS or scripts:
+                if not re.search(rf"\b({name}=|for {name}\b|read .*{name}|{name} *=)", text):
+                    left.append((told, name))
                 continue
-            if match[0] == f"${name}" and name in GIVEN and name not in given:
-                continue
-            found.append(match[0])
-            meant = meant.replace(match[0], f"{{{name}}}", 1)
-    if "${args}" in meant and "args" not in given:
+            found.append(told)
+            meant = meant.replace(told, f"{{{name}}}", 1)
+    if "${args}" in meant and "args" not in given and not _is_scripted("${args}", words):
         found.append("${args}")
         meant = meant.replace("${args}", " ".join(f"--{name} {{{name}}}" for name in given))
     if not found:
+        reader.notes += [
+            f"{told} in the command is given as it stands: the parameter would be {{{name}}}"
+            for told, name in dict.fromkeys(left)
+        ]
         return False
-    told = ", ".join(dict.fromkeys(found))
     path: Path = ("command",)
-    hint = reader.lines(path, [Line(path, meant)])
-    reader.fault(path, f"no parameter is put in for {told}", hint)
+    hint = reader.lines(path, [Line(path, meant.translate(_QUOTED))])
+    reader.fault(path, f"no parameter is put in for {', '.join(dict.fromkeys(found))}", hint)
     return True
 
 
-def _join_words(word: str, given: Sequence[str]) -> str:
-    """A word of a command that is a list, those of W&B's sweeps included."""
-    if word == "${args}" or word.startswith("${args_"):
-        return " ".join(f"--{name} {{{name}}}" for name in given)
+def _is_scripted(text: str, words: Sequence[str]) -> bool:
+    """Whether a text stands in scripts alone: behind `-c`, or in words of several words."""
+    holding = [
+        re.fullmatch(r"-[a-z]*c", before) or re.search(r"\s", word)
+        for before, word in itertools.pairwise(["", *words])
+        if text in word
+    ]
+    return bool(holding) and all(holding)
+
+
+def _join_words(word: str, given: Sequence[str], top: Mapping[str, Any]) -> str | None:
+    """A word of a command that is a list, those of W&B's sweeps included; None for one of these
+    that no command line says."""
+    if word in ("${args}", "${args_no_boolean_flags}", "${args_no_hyphens}"):
+        dashes = "" if word == "${args_no_hyphens}" else "--"
+        names = dict.fromkeys([*given, *searched_names(top)])
+        equals = " " if dashes else "="
+        return " ".join(f"{dashes}{name}{equals}{{{name}}}" for name in names)
     if word in ("${env}", "${interpreter}", "/usr/bin/env"):
         return "python" if word == "${interpreter}" else ""
-    return "train.py" if word == "${program}" else shlex.quote(word) if " " in word else word
+    if word == "${program}":
+        named = [part for key, part in top.items() if key != "command" and means(key) == "command"]
+        return named[0] if len(named) == 1 and isinstance(named[0], str) else None
+    if word.startswith("${args"):
+        return None
+    return shlex.quote(word) if " " in word else word
 
 
 def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, Any]:

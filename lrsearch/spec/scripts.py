@@ -175,7 +175,9 @@ def _look(words: Sequence[str], place: _Place) -> Iterator[Told]:
         if read is not None:
             yield from _look(read[1], replace(place, usual=False))
     elif program in _SCRIPTED:
-        read = _operands(rest, _SCRIPTED[program])
+        # A channel of juliaup's, as in julia +release train.jl.
+        channel = program == "julia" and rest and rest[0].startswith("+")
+        read = _operands(rest[1:] if channel else rest, _SCRIPTED[program])
         if read is not None:
             yield from _script(read[1], place)
 

@@ -31,7 +31,7 @@ from lrsearch.space import (
 from lrsearch.spec import foreign, foreign_names
 from lrsearch.spec.document import Document, Path
 from lrsearch.spec.foreign import Line
-from lrsearch.spec.foreign_ranges import Fixed, each, read_foreign, rejoin
+from lrsearch.spec.foreign_ranges import Fixed, each, lasting, read_foreign, rejoin
 from lrsearch.spec.model import (
     DEFAULTS,
     BayesSettings,
@@ -108,11 +108,19 @@ WIDE = 100
 _METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
-def validate(document: Document, folder: FilePath, text: str, *, arithmetic: bool = True) -> Spec:
-    """The spec a document describes; without `arithmetic` all text of its parameters is text.
-    Raises SpecError with all its faults."""
+def validate(
+    document: Document,
+    folder: FilePath,
+    text: str,
+    *,
+    arithmetic: bool = True,
+    stored: bool = False,
+) -> Spec:
+    """The spec a document describes; without `arithmetic` all text of its parameters is text. A
+    `stored` one has run: what may be a slip in its command is none. Raises SpecError with all its
+    faults."""
     reader = _Reader(document, folder)
-    reader.arithmetic = arithmetic
+    reader.arithmetic, reader.stored = arithmetic, stored
     spec = reader.spec(text)
     if reader.faults or spec is None:
         raise SpecError(reader.faults)
@@ -142,6 +150,7 @@ class _Reader:
         self.imports: list[str] = []
         self.fixed = "train, model or data"
         self.arithmetic = True
+        self.stored = False
         self.own_kind = False
         self.promised: set[str] = set()
         """Dotted paths that lines fill which a fault says to write."""
@@ -152,8 +161,14 @@ class _Reader:
     def lines(self, path: Path, found: foreign.Advice) -> str:
         """An advice as the hint of a fault at a path."""
         if isinstance(found, list):
-            self.promised |= {".".join(map(str, line.path)) for line in found}
-        option = any(path[:length] in self.document.origins for length in range(len(path) + 1))
+            for line in found:
+                dotted = ".".join(map(str, line.path))
+                inner = line.value if isinstance(line.value, Mapping) else {}
+                self.promised |= {dotted, *(f"{dotted}.{key}" for key in inner)}
+        origins = self.document.origins
+        option = any(path[:length] in origins for length in range(len(path) + 1))
+        made = path not in self.document.lines
+        option = option or (made and any(each[: len(path)] == path for each in origins))
         return foreign.show(found, path, option=option)
 
     def advice(self, path: Path, value: Any) -> str:
@@ -507,7 +522,8 @@ class _Reader:
 
     def loss(self, path: Path, parameter: Parameter, raw: Any) -> Any:
         """A built-in by its name, or code."""
-        if isinstance(raw, Mapping) and raw.get("name") in catalogue.LOSSES:
+        name = raw.get("name") if isinstance(raw, Mapping) else None
+        if isinstance(name, str) and name in catalogue.LOSSES:
             return self.named_loss(path, raw)
         abbreviated = isinstance(raw, str) and raw.startswith("nn.")
         if not isinstance(raw, str) or (_CLASS_PATH.fullmatch(raw) and not abbreviated):
@@ -591,7 +607,10 @@ class _Reader:
             self.value(path, catalogue.WARMUP["for"], raw)
             return None
         if isinstance(raw, str):
+            self.value(path, catalogue.WARMUP["for"], raw)
             raw = {"for": raw}
+            if not self.sound(".".join(map(str, path))):
+                return None
         if not isinstance(raw, Mapping):
             self.fault(
                 path, f"{show(raw)} is no warmup", "write {for: 0.05dur, shape: linear}, or null"
@@ -845,7 +864,7 @@ class _Reader:
             if found is None:
                 return []
             value, warmup = found
-            lines = [Line(path, value)]
+            lines = [Line(path, value, foreign_names.left_out(raw, self.rate()))]
             train = self.document.data.get(path[0])
             if warmup and len(path) == 2 and path[0] != "search" and not train.get("warmup"):
                 lines.append(Line((path[0], "warmup"), warmup))
@@ -979,7 +998,9 @@ class _Reader:
                 dimension = self.transform_lists(inner, value, fixed["data"])
             elif group and isinstance(meant := read_foreign(value), list):
                 options = [foreign.option(name, part, self.document.data) for part in meant]
-                hint = self.lines(inner, [Line(inner, options)])
+                told = [foreign_names.left_out(part, self.rate()) for part in meant]
+                remark = next(filter(None, told), "") if name == "schedule" else ""
+                hint = self.lines(inner, [Line(inner, options, remark)])
                 self.fault(inner, f"{show(value)} is no list of options", hint)
                 continue
             elif isinstance(value, list) and group:
@@ -1144,7 +1165,7 @@ class _Reader:
             return
         if parameter.kind == "duration":
             unit = parameter.units[0]
-            meant = each(lambda part: foreign.lasting(part, unit) or part, meant)
+            meant = each(lambda part: lasting(part, unit) or part, meant)
         strange = [key for key in raw if key not in RANGE] if isinstance(raw, Mapping) else []
         hint = self.lines(path, [Line(path, meant)])
         told = "unknown key" if strange else f"{show(raw)} is no range and no list"

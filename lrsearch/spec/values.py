@@ -10,6 +10,7 @@ from lrsearch import duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest, suggest
 from lrsearch.spec.document import plain_scalar
+from lrsearch.spec.foreign_ranges import is_numeric, lasting
 from lrsearch.spec.foreign_ranges import number as read_number
 
 MAX_WHOLE = 2**53
@@ -135,7 +136,6 @@ _UNITS = {
     **dict.fromkeys(("%", "percent", "dur"), "dur"),
 }  # fmt: skip
 _WORDED = re.compile(r"([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([kKM]?) *([A-Za-z%]+)")
-_OF = {"ep": "epochs", "ba": "steps", "sp": "samples"}
 
 
 def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
@@ -150,15 +150,13 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
             amount /= 100 if match[3] in ("%", "percent") else 1
             return f"{amount:.12g}{unit}", ""
         value = plain_scalar(value.strip())
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    if not math.isfinite(value) or value < 0:
+    if not is_numeric(value) or value < 0 or (value == 0 and parameter.open_low):
         return None
     if 0 < value < 1 and "dur" in parameter.units:
-        return f"{value:.12g}dur", "that is a share of the budget"
+        return str(lasting(value, "dur")), "that is a share of the budget"
     first, *others = [unit for unit in parameter.units if unit in ("ep", "ba")]
-    told = f"that is epochs, {value:.12g}ba is steps" if others else ""
-    return f"{value:.12g}{first}", told
+    told = f"that is epochs, {lasting(value, 'ba')} is steps" if others else ""
+    return str(lasting(value, first)), told
 
 
 def check_duration(parameter: Parameter, value: Any) -> duration.Duration:

@@ -104,7 +104,10 @@ def test_the_target_says_the_task(tmp_path, cells, task, found, outputs):
 def test_many_classes_of_whole_numbers_are_noted(tmp_path):
     rows = [["x", "y"], *([row, row // 2] for row in range(60))]
     path = write(tmp_path / "a.csv", rows)
-    assert "taken as 30 classes: for a quantity write task: regression" in raw_of(path).notes[-1]
+    assert (
+        "taken as 30 classes: for a quantity write task: regression under data"
+        in raw_of(path).notes[-1]
+    )
     assert all(len(raw_of(path, task=task).notes) == 1 for task in ("classification", "regression"))
 
 

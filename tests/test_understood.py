@@ -218,7 +218,7 @@ def aged(tmp_path, form, **given):
 
 @pytest.mark.parametrize("form", ["npz", "function", "weighted", "csv"])
 def test_a_quantity_in_whole_numbers_is_doubted_in_the_same_words(tmp_path, form):
-    words = "whole numbers, taken as 61 classes: for a quantity write task: regression"
+    words = "whole numbers, taken as 61 classes: for a quantity write task: regression under data"
     raw = aged(tmp_path, form)
     assert (raw.task, raw.outputs) == ("classification", 61)
     assert [note.endswith(words) for note in raw.notes].count(True) == 1
@@ -231,6 +231,26 @@ def test_a_quantity_in_whole_numbers_is_doubted_in_the_same_words(tmp_path, form
         assert raw.y.shape == ((244, 1) if task == "regression" else (244,))
 
 
+@pytest.mark.parametrize(
+    ("values", "doubted"),
+    [
+        ([0, 1], False),
+        ([-1, 1], False),
+        ([1, 2, 3], False),
+        ([100, 200, 300], True),
+        ([3, 4, 6], True),
+    ],
+)
+def test_few_whole_numbers_that_do_not_count_on_are_doubted(tmp_path, values, doubted):
+    y = np.array(values)[np.arange(569) % len(values)]
+    lines = [f"{left},{right}" for left, right in zip(CANCER[:, 0], y, strict=True)]
+    (tmp_path / "d.csv").write_text("\n".join(["x,age", *lines]))
+    table = {"name": "csv", "source": str(tmp_path / "d.csv"), "target": "age", "drop": [],
+             "categorical": [], "separator": ",", "task": None, "samples": None}  # fmt: skip
+    for raw in (read(npz_data(saved(tmp_path, x=CANCER, y=y))), read(table)):
+        assert any("for a quantity" in note for note in raw.notes) is doubted
+
+
 @pytest.mark.parametrize("form", ["npz", "function", "weighted"])
 def test_classes_in_floating_point_are_doubted_too(tmp_path, form):
     y = BENIGN.astype(float)
@@ -239,9 +259,9 @@ def test_classes_in_floating_point_are_doubted_too(tmp_path, form):
     for task in (None, "classification", "regression"):
         raw = read(npz_data(path, task=task)) if form == "npz" else raw_of(parts[form], task=task)
         assert raw.task == (task or "regression")
-        assert [note.endswith("for classes write task: classification") for note in raw.notes] == (
-            [] if task else [True]
-        )
+        assert [
+            note.endswith("for classes write task: classification under data") for note in raw.notes
+        ] == ([] if task else [True])
     assert raw_of((CANCER, y + 0.5)).notes == () and read({"name": "diabetes"}).notes == ()
 
 

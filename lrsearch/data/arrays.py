@@ -63,7 +63,7 @@ def check_arrays(
     hashed = {f"x{end}": each for end, each in zip(ENDS, inputs, strict=False)}
     hashed |= {f"y{end}": each for end, each in zip(ENDS, targets, strict=False)}
     lost, exact = keep_exact([part.x for part in parts], inputs)
-    notes = doubt_task(f"{first.y_name} holds", first.y, len(labels)) if task is None else []
+    notes = doubt_task(f"{first.y_name} holds", first.y) if task is None else []
     if task == "own":
         notes += tell_lost_targets(first.y_name, first.y)
     found = task or ("classification" if labels else "regression")
@@ -117,10 +117,10 @@ def check_arrays(
     )
 
 
-def doubt_task(what: str, y: Array, classes: int) -> list[str]:
+def doubt_task(what: str, y: Array) -> list[str]:
     """What is to be said of numbers that may be meant for another task than they look like."""
     if y.dtype.kind in "iu":
-        return doubt_classes(what, classes)
+        return doubt_classes(what, y)
     return doubt_numbers(what, y) if y.dtype.kind == "f" else []
 
 

@@ -188,7 +188,7 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None, images: bo
     task, targets, labels = _read_y(place, dict(zip(names, ys, strict=True)), task)
     notes: list[str] = []
     if asked is None and task in ("classification", "regression"):
-        notes += doubt_task("the targets are", ys[0], len(labels))
+        notes += doubt_task("the targets are", ys[0])
     if task == "own" and isinstance(ys[0], np.ndarray):
         notes += tell_lost_targets("the targets", ys[0])
     if task == "own" and labels:

@@ -86,13 +86,17 @@ def _check_varied(
         raise DataError(f"the target '{name}' holds {what}{rows}", where=where, hint=hint)
 
 
-def doubt_classes(what: str, count: int) -> list[str]:
-    """What is to be said where whole numbers became so many classes that they may be a quantity.
-    `what` is such as `y holds`."""
-    if count <= MANY_CLASSES:
+def doubt_classes(what: str, values: Array) -> list[str]:
+    """What is to be said where whole numbers became classes and may be a quantity: there are many,
+    or they do not count on from each other. `values` are the targets, `what` is such as
+    `y holds`."""
+    numbers = np.unique(values)
+    count = len(numbers)
+    gaps = count > 2 and int(numbers[-1]) - int(numbers[0]) >= count
+    if count <= MANY_CLASSES and not gaps:
         return []
     told = f"{what} whole numbers, taken as {count:,} classes"
-    return [f"{told}: for a quantity write task: regression"]
+    return [f"{told}: for a quantity write task: regression under data"]
 
 
 def doubt_numbers(what: str, y: Array) -> list[str]:
@@ -103,7 +107,7 @@ def doubt_numbers(what: str, y: Array) -> list[str]:
     if not 1 < count <= MANY_CLASSES:
         return []
     told = f"{what} {count} whole numbers written as floating-point ones, taken as a regression"
-    return [f"{told}: for classes write task: classification"]
+    return [f"{told}: for classes write task: classification under data"]
 
 
 def show_labels(labels: Sequence[str]) -> str:
@@ -275,7 +279,7 @@ def assemble(
     notes.insert(0, f"{rows:,} rows: '{target.name}' ({kind}) from {', '.join(parts)}")
     if target.numbers is not None and task is None:
         doubted = f"'{target.name}' holds"
-        notes += doubt_classes(doubted, len(labels)) if labels else doubt_numbers(doubted, y)
+        notes += doubt_classes(doubted, target.numbers) if labels else doubt_numbers(doubted, y)
     if labels and task == "own":
         notes.append(f"'{target.name}' is text, numbered from 0: {show_labels(labels)}")
     return Table(

@@ -173,7 +173,8 @@ HOMES: dict[str, str] = {
     },
     **{key: f"train.{key}" for key in (*catalogue.TRAIN, "schedule", "warmup", "optimizer")},
     **{
-        key: f"data.{key}" for key in ("validation", "test", *catalogue.SPLITTING, "transforms")
+        key: f"data.{key}"
+        for key in ("validation", "test", "task", *catalogue.SPLITTING, "transforms")
     },
     "target": "data.target", "source": "data.source",
     "metric": "objective.metric", "goal": "objective.goal", "at": "objective.at",

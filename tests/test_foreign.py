@@ -188,11 +188,17 @@ ROWS: list[tuple[str, str, str]] = [
     (built(train="max_steps: 3000, eval_interval: 500"), "train.eval_interval",
      "write evaluate: 500ba"),
     (built(train="eval_interval: 1"), "train.eval_interval", "write evaluate: 1ep"),
+    (built(train="budget: 100ba, schedule: {name: cosine, warmup_iters: 10}"),
+     "train.schedule.warmup_iters", "write schedule: cosine\n  write warmup: 10ba under train"),
     (built(train="lr_scheduler: null"), "train.lr_scheduler", "write schedule: constant"),
     (built(train="scheduler: false"), "train.scheduler", "write schedule: constant"),
     # values that need another form, or another place
     (built(train="bs: [32, 64]"), "train.bs", "write batch_size: [32, 64] under search"),
     (built("lr: [0.1, 0.2]", "lr: 0.1"), "lr", "write lr: [0.1, 0.2] under search"),
+    (built(train="lr: [0.1, 0.2]"), "train.lr", "write lr: [0.1, 0.2] under search"),
+    (built(train="lr: {min: 0.1, max: 1.0}"), "train.lr",
+     "write lr: {min: 0.1, max: 1.0} under search"),
+    (built(train="budget: [1ep, 2ep]"), "train.budget", "write budget: [1ep, 2ep] under search"),
     (built(train="grad_clip: 0"), "train.grad_clip", "write clip_norm: null"),
     (built("budget: 10", "budget: 2ep"), "budget",
      "write budget: 10ep under train; that is epochs, 10ba is steps"),
@@ -321,6 +327,8 @@ ROWS: list[tuple[str, str, str]] = [
     (own(command="python t.py --lr {args.lr}"), "command", "python t.py --lr {lr}"),
     (own(command="'python t.py --lr {lr:.4f}'"), "command", "python t.py --lr {lr}"),
     (own(command="[python, t.py, '${args}']"), "command", "python t.py --lr {lr}"),
+    (own(command="[python, t.py, --lr, '${lr}', '{{x}}']"), "command",
+     "write command: python t.py --lr {lr} {{x}}"),
     (
         "program: src/run.py\ncommand: ['${env}', python, '${program}', '${args}']\n"
         "objective: loss\nparameters: {lr: {values: [0.1]}, bs: {value: 3}}\n",
@@ -620,6 +628,8 @@ def test_a_foreign_command_or_option_is_told_what_to_write(
      ("no_cuda: false", "leave 'no_cuda' out: the command says the device, if any"),
      ("cpu: false", "leave 'cpu' out: the command says the device, if any"),
      ("devices: 1", "leave 'devices' out: the command says the device, if any"),
+     ("mode: train", "write it under objective: {metric: ..., goal: max}, or goal: min"),
+     ("monitor: null", "write it under objective: {metric: ..., goal: max}, or goal: min"),
      ("name_: x", "did you mean 'name'?"),
      ("metric: strange", "write it under objective: {metric: ..., goal: max}, or goal: min")],
 )  # fmt: skip

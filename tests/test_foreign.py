@@ -190,6 +190,10 @@ ROWS: list[tuple[str, str, str]] = [
     (built(train="eval_interval: 1"), "train.eval_interval", "write evaluate: 1ep"),
     (built(train="budget: 100ba, schedule: {name: cosine, warmup_iters: 10}"),
      "train.schedule.warmup_iters", "write schedule: cosine\n  write warmup: 10ba under train"),
+    (built(train="budget: 90ep, schedule: {name: multistep, milestones: [30, 60ep]}"),
+     "train.schedule.milestones", "write milestones: [30ep, 60ep]; those are epochs"),
+    (built("lr_gamma: 0.5\nlr_step_size: 1"), "lr_gamma",
+     "write schedule: {name: step, gamma: 0.5, every: 1ep} under train"),
     (built(train="lr_scheduler: null"), "train.lr_scheduler", "write schedule: constant"),
     (built(train="scheduler: false"), "train.scheduler", "write schedule: constant"),
     # values that need another form, or another place

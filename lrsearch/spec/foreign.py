@@ -825,7 +825,10 @@ def _schedule_lines(top: Mapping[str, Any], argument: str, value: Any) -> list[L
             if target == "train.schedule":
                 given = each_
             elif target.startswith("train.schedule."):
-                loose[snake(str(key))] = each_
+                argument_ = target.rpartition(".")[2]
+                own = argument_ in ("gamma", "step_size", "milestones")
+                word = snake(str(key))
+                loose[argument_ if own and word != "decay_rate" else word] = each_
     if not argument:
         given = value
     if given in (None, False) and not loose:

@@ -57,7 +57,8 @@ class Line:
                 return f"write it as --set {'.'.join(map(str, self.path))}=...{tail}"
             return f"write --set {shlex.quote(text)}{tail}"
         if isinstance(key, int):
-            return f"write {write(self.value)}{tail}"
+            shown = write(self.value)
+            return f"write {shown if len(shown) <= LONGEST else shown[:LONGEST] + '...'}{tail}"
         replaced = at[: len(self.path)] == self.path
         place = ""
         if not replaced and tuple(above) != at[:-1]:
@@ -505,6 +506,11 @@ _SCALARS = frozenset(
 """What is no list: a list of these is one to choose from."""
 
 
+def is_choice(target: str, value: Any) -> bool:
+    """Whether a value of a word that takes one value is a list or a range of these."""
+    return target in _SCALARS and (_is_range(value) or (isinstance(value, list) and bool(value)))
+
+
 def _at(tree: Any, path: Path) -> Any:
     for key in path:
         tree = tree.get(key) if isinstance(tree, Mapping) else None
@@ -533,8 +539,7 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
     value = _unwrap(value)
     if isinstance(value, Fixed):
         value, searching = value.value, False
-    listed = isinstance(value, list) and target in _SCALARS
-    searched = searching or listed
+    searched = searching or is_choice(target, value)
     searched = searched or (target.startswith(("train.", "model.")) and _is_range(value))
     if target == "search":
         return _translate_search(value, top, own)
@@ -821,7 +826,10 @@ def _schedule_lines(top: Mapping[str, Any], argument: str, value: Any) -> list[L
             if target == "train.schedule":
                 given = each_
             elif target.startswith("train.schedule."):
-                loose[snake(str(key))] = each_
+                argument_ = target.rpartition(".")[2]
+                own = argument_ in ("gamma", "step_size", "milestones")
+                word = snake(str(key))
+                loose[argument_ if own and word != "decay_rate" else word] = each_
     if not argument:
         given = value
     if given in (None, False) and not loose:
@@ -882,6 +890,8 @@ def _objective(
     if target == "objective.at":
         at = "best" if str(value).lower() in ("best", "min", "max") else "last"
         return [_into("objective", "at", at, top)]
+    if not _is_said(target, snake(str(path[-1])), value):
+        return []
     (whole,) = objective(top, own=own, given=(target, str(path[-1]), value)) or (None,)
     if whole is None or path[0] != "objective":
         return [] if whole is None else [whole]
@@ -890,6 +900,17 @@ def _objective(
     if key == "goal" and given.get("metric") in catalogue.METRICS:
         given = {"goal": catalogue.METRICS[given["metric"]][0], **given}
     return [Line(("objective", key), given[key])] if key in given else []
+
+
+def _is_said(target: str, word: str, value: Any) -> bool:
+    """Whether a value of a word says a metric or a goal."""
+    if isinstance(value, Mapping):
+        return bool(value)
+    if target == "objective.metric":
+        return isinstance(value, str) and bool(value)
+    return names.goal(value) is not None or (
+        word in ("maximize", "minimize") and names.metric(value) is not None
+    )
 
 
 def objective(

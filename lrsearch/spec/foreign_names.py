@@ -192,7 +192,7 @@ def _unit(key: str, *, steps: bool) -> str:
         return "ep"
     # CyclicLR is stepped by batches, and what is named by steps or updates counts these.
     named = ("step_size_up", "boundaries", "timescale")
-    return "ba" if steps or key in named or key.endswith(("_steps", "_updates")) else "ep"
+    return "ba" if steps or key in named or key.endswith(("_steps", "_updates", "_iters")) else "ep"
 
 
 def _as_is(value: Any, unit: str) -> Any:

@@ -117,7 +117,8 @@ def _check_command(
         hint = "write it as one text: python train.py --lr {lr}"
         parts = [word for word in joined if word]
         if None not in joined:
-            hint = reader.lines(path, [Line(path, " ".join(parts))])
+            meant, *_ = _read_placeholders(" ".join(parts), given)
+            hint = reader.lines(path, [Line(path, meant)])
         reader.fault(path, f"{show(text)} is no command line, but a list", hint)
         return
     if not isinstance(text, str) or not text.strip():
@@ -177,22 +178,42 @@ _VARIABLES = (r"\$\{(?:[\w]+[.:])*(NAME)\}", r"\$(NAME)\b", r"%\((NAME)\)[a-z]")
 _WORDS = (r"<(NAME)>", r"%(NAME)%", r"@(NAME)@")
 """What may stand for a placeholder, and may be a word like any other."""
 
-_QUOTED = str.maketrans({"\ue000": "{{", "\ue001": "}}"})
+_HIDDEN = {"{{": "\ue000", "}}": "\ue001"}
+"""What stands for doubled braces while placeholders are looked for."""
 
 
 def _check_placeholders(reader: Reader, text: str, given: Sequence[str]) -> bool:
-    """Whether parameters stand in the command in a form of another tool; faults where they do.
-    Doubled braces are braces, a variable in a script of its own is the script's, and a stored
-    command has run as it is."""
-    names = "|".join(map(re.escape, sorted((*given, *GIVEN), key=len, reverse=True)))
+    """Whether parameters stand in the command in a form of another tool; faults where they do. A
+    stored command has run as it is."""
     if reader.stored:
         return False
+    meant, found, left = _read_placeholders(text, given)
+    if not found:
+        reader.notes += [
+            f"{told} in the command is given as it stands: the parameter would be {{{name}}}"
+            for told, name in left
+        ]
+        return False
+    path: Path = ("command",)
+    hint = reader.lines(path, [Line(path, meant)])
+    reader.fault(path, f"no parameter is put in for {', '.join(found)}", hint)
+    return True
+
+
+def _read_placeholders(
+    text: str, given: Sequence[str]
+) -> tuple[str, list[str], list[tuple[str, str]]]:
+    """A command with lrsearch's placeholders for those in forms of other tools, these, and what
+    may be one or not, with the name of its parameter. Doubled braces are braces, and a variable
+    in a script is the script's."""
     try:
         words = split_words(text)
     except ValueError:
-        return False
-    whole = BRACES.sub(lambda found: {"{{": "\ue000", "}}": "\ue001"}.get(found[0], found[0]), text)
-    meant, found, left = whole, [], []
+        return text, [], []
+    names = "|".join(map(re.escape, sorted((*given, *GIVEN), key=len, reverse=True)))
+    meant = BRACES.sub(lambda part: _HIDDEN.get(part[0], part[0]), text)
+    found: dict[str, None] = {}
+    left: dict[tuple[str, str], None] = {}
     for style in (*_BRACED, *_VARIABLES, *_WORDS):
         pattern = re.compile(rf"(?<!\\)(?:{style.replace('NAME', names)})")
         for match in pattern.finditer(meant):
@@ -200,24 +221,17 @@ def _check_placeholders(reader: Reader, text: str, given: Sequence[str]) -> bool
             name = next(group for group in match.groups() if group)
             scripts = style not in _BRACED and _is_scripted(told, words)
             if style in _WORDS or scripts:
-                if not re.search(rf"\b({name}=|for {name}\b|read .*{name}|{name} *=)", text):
-                    left.append((told, name))
+                if not re.search(rf"\b({name} *=|for {name}\b|read .*{name})", text):
+                    left[told, name] = None
                 continue
-            found.append(told)
+            found[told] = None
             meant = meant.replace(told, f"{{{name}}}", 1)
     if "${args}" in meant and "args" not in given and not _is_scripted("${args}", words):
-        found.append("${args}")
+        found["${args}"] = None
         meant = meant.replace("${args}", " ".join(f"--{name} {{{name}}}" for name in given))
-    if not found:
-        reader.notes += [
-            f"{told} in the command is given as it stands: the parameter would be {{{name}}}"
-            for told, name in dict.fromkeys(left)
-        ]
-        return False
-    path: Path = ("command",)
-    hint = reader.lines(path, [Line(path, meant.translate(_QUOTED))])
-    reader.fault(path, f"no parameter is put in for {', '.join(dict.fromkeys(found))}", hint)
-    return True
+    for braces, hidden in _HIDDEN.items():
+        meant = meant.replace(hidden, braces)
+    return meant, list(found), list(left)
 
 
 def _is_scripted(text: str, words: Sequence[str]) -> bool:

@@ -714,7 +714,9 @@ class _Reader:
         except Unfit as error:
             self.fault(path, str(error), self.lines(path, [Line(path, error.meant, error.remark)]))
         except ValueError as error:
-            self.fault(path, str(error))
+            searched = path[0] == "train" and foreign.is_choice(".".join(map(str, path)), raw)
+            line = Line(("search", str(path[-1])), raw)
+            self.fault(path, str(error), self.lines(path, [line]) if searched else "")
         return raw
 
     def arguments(
@@ -1154,7 +1156,7 @@ class _Reader:
     def foreign_range(self, path: Path, parameter: Parameter, raw: Any, meant: Any) -> None:
         """A fault for a range or a list in the form of another tool, with lrsearch's own."""
         if isinstance(meant, Fixed):
-            hint = f"a fixed one belongs under {self.fixed}: {write(meant.value)}"
+            hint = f"a fixed one belongs under {self.fixed}: {show(meant.value)}"
             if path[0] == "search" and len(path) == 2:
                 place: Path = ("params",) if self.own_kind else ("train",)
                 if str(path[1]).split(".")[0] in ("model", "data"):
@@ -1170,7 +1172,8 @@ class _Reader:
         hint = self.lines(path, [Line(path, meant)])
         told = "unknown key" if strange else f"{show(raw)} is no range and no list"
         if not strange and isinstance(raw, Mapping):
-            told = f"{write(raw)} is no range"
+            written = write(raw)
+            told = f"{written if len(written) <= foreign.LONGEST else show(raw)} is no range"
         self.fault((*path, strange[0]) if strange else path, told, hint)
 
     def choice(self, path: Path, options: list[Option], group: str = "") -> Choice:

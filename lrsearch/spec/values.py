@@ -88,7 +88,12 @@ def check_value(parameter: Parameter, value: Any) -> Any:
     if kind == "durations":
         if not isinstance(value, list) or not value:
             raise ValueError(f"{show(value)} is not {parameter.allowed()}")
-        return [str(check_duration(_LENGTH, part)) for part in value]
+        try:
+            return [str(check_duration(_LENGTH, part)) for part in value]
+        except Unfit as error:
+            parts = [_meant_length(_LENGTH, part) or (part, "") for part in value]
+            told = "those are epochs; of steps the unit is ba" if error.remark else ""
+            raise Unfit(str(error), [part for part, _ in parts], told) from None
     if kind == "sides":
         return _check_sides(parameter, value)
     if kind == "points":

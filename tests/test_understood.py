@@ -785,6 +785,14 @@ def helped():
     return importlib.import_module("helper_x").get()
 
 
+def measured():
+    return x[:, 0, :5], x[:, 0, 0] * 2
+
+
+def likelihood(outputs, y):
+    return torch.nn.functional.gaussian_nll_loss(outputs[:, :1], y, outputs[:, 1:].exp())
+
+
 def masked():
     return x[:, 0], (x[:, 0, 0] > 0).astype(int), x[:, 0, 1] > 0
 
@@ -883,3 +891,9 @@ def test_a_module_beside_imported_at_run_time_is_named_with_its_option(ways, tmp
 def test_a_mask_in_the_place_of_weights_is_told_both_ways(ways):
     told = ways(["mlp"], function="masked")[1]
     assert '(x, y, weight.astype("float32"))' in told and '"labels": y, "weight": weight' in told
+
+
+def test_a_regression_s_outputs_of_another_width_are_told_of_before_training(ways):
+    said, told = ways(["ways.Wide"], function="measured", loss="ways.likelihood")
+    assert said.code == 2 and "gives [2, 2] for 2 samples; [2, 1] is needed" in told, said
+    assert "metrics of a regression need that shape; for a loss that takes other outputs" in told

@@ -787,3 +787,136 @@ def test_errors_of_models_are_still_theirs(tmp_path):
     own = config({"class_path": "torch.nn.Flatten", "init_args": {}})
     with pytest.raises(ModelError, match="no parameters"):
         facts(own)
+
+
+# of all that a search tries, and of what a run began with
+
+
+WAYS = """
+import importlib
+import numpy as np
+import torch
+
+x = np.random.default_rng(0).normal(size=(200, 8, 8)).astype("float32")
+
+
+def pictures():
+    return x, (x[:, 0, 0] > 0).astype(int)
+
+
+def helped():
+    return importlib.import_module("helper_x").get()
+
+
+def measured():
+    return x[:, 0, :5], x[:, 0, 0] * 2
+
+
+def likelihood(outputs, y):
+    return torch.nn.functional.gaussian_nll_loss(outputs[:, :1], y, outputs[:, 1:].exp())
+
+
+def masked():
+    return x[:, 0], (x[:, 0, 0] > 0).astype(int), x[:, 0, 1] > 0
+
+
+class Conv(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2)
+        )
+
+    def forward(self, x):
+        return self.net(x)
+
+
+class Lstm(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.head = torch.nn.LSTM(8, 8, batch_first=True), torch.nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.head(self.rnn(x)[0][:, -1])
+
+
+class Wide(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.head(x)
+
+
+def step(model, batch):
+    return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
+"""
+
+
+@pytest.fixture
+def ways(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ways.py").write_text(WAYS)
+
+    def search(models, *more, function="pictures", **train):
+        models = [{"class_path": each} if "." in each else {"name": each} for each in models]
+        doc = {
+            "name": "s", "data": {"class_path": f"ways.{function}"}, "search": {"model": models},
+            "train": {"budget": "1ep", "lr": 0.01, **train},
+        }  # fmt: skip
+        (tmp_path / "s.yaml").write_text(json.dumps(doc))
+        said = lrsearch("grid", "s.yaml", *INLINE, "--allow-import", "ways", "--json", *more)
+        return said, " ".join(said.err.split())
+
+    return search
+
+
+@pytest.mark.parametrize("models", [["mlp", "cnn"], ["cnn", "mlp"], ["mlp", "ways.Conv"]])
+def test_images_follow_all_options_and_go_on_holding(ways, models):
+    said, told = ways(models)
+    assert said.code == 0 and "200 samples of shape (1, 8, 8)" in told, said
+    said, told = ways(["mlp"])
+    assert said.code == 0 and "images: true under data is what this run began with" in told, said
+    assert {each["number"] for each in json.loads(said.out)["trials"]} <= {1, 2}
+    said, told = ways(["mlp"], "--set", "data.images=false")
+    assert said.code == 2 and "data.images: true stored, false in the spec" in told, said
+
+
+def test_options_that_take_samples_in_no_common_way_are_named(ways):
+    said, told = ways(["ways.Lstm", "mlp", "cnn"])
+    assert said.code == 2 and "cnn takes samples of two dimensions with a channel axis" in told
+    assert "ways.Lstm without one alone" in told and "images: true" in told
+
+
+@pytest.mark.parametrize(("model", "shape"), [("Conv", "(1, 8, 8)"), ("Lstm", "(8, 8)")])
+def test_a_step_is_tried_both_ways(ways, model, shape):
+    said, told = ways([f"ways.{model}"], step="ways.step")
+    assert said.code == 0 and f"200 samples of shape {shape}" in told, said
+
+
+def test_a_step_that_takes_neither_is_told_of_images(ways):
+    said, told = ways(["ways.Wide"], step="ways.step")
+    assert said.code == 2 and "for images of one channel write images: true" in told, said
+
+
+def test_a_module_beside_imported_at_run_time_is_named_with_its_option(ways, tmp_path):
+    text = WAYS[: WAYS.index("def helped")] + "\n\ndef get():\n    return pictures()\n"
+    (tmp_path / "helper_x.py").write_text(text)
+    said, told = ways(["mlp"], function="helped")
+    assert said.code == 2 and "--allow-import helper_x" in told, said
+    assert ways(["mlp"], "--allow-import", "helper_x", function="helped")[0].code == 0
+    (tmp_path / "helper_x.py").unlink()
+    told = ways(["mlp"], "--fresh", function="helped")[1]
+    assert "No module named 'helper_x'" in told and "--allow-import helper_x" not in told
+
+
+def test_a_mask_in_the_place_of_weights_is_told_both_ways(ways):
+    told = ways(["mlp"], function="masked")[1]
+    assert '(x, y, weight.astype("float32"))' in told and '"labels": y, "weight": weight' in told
+
+
+def test_a_regression_s_outputs_of_another_width_are_told_of_before_training(ways):
+    said, told = ways(["ways.Wide"], function="measured", loss="ways.likelihood")
+    assert said.code == 2 and "gives [2, 2] for 2 samples; [2, 1] is needed" in told, said
+    assert "metrics of a regression need that shape; for a loss that takes other outputs" in told

@@ -211,9 +211,10 @@ def _search(strategy: str, given: Options) -> None:
     )
     from lrsearch.reports.live import Progress
     from lrsearch.search import check_search, count_trials
-    from lrsearch.store import Run, is_locked
+    from lrsearch.store import Run, is_locked, read
     from lrsearch.store import fresh as set_aside
     from lrsearch.trial import Workplace
+    from lrsearch.tuner.ledger import find_settled
     from lrsearch.tuner.loop import tune
     from lrsearch.tuner.plans import ENGINES
     from lrsearch.tuner.preparing import prepare
@@ -264,7 +265,11 @@ def _search(strategy: str, given: Options) -> None:
                 make_executor(given.executor, given.workers, given.device)
             )
             progress.start(first_words(spec, place))
-            facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
+            held = {}
+            if not given.fresh and (folder / "run.json").exists():
+                held = find_settled(read(folder))
+            trials = count_trials(strategy, spec)
+            facts = prepare(spec, place, workplace, trials=trials, held=held)
             for note in filter(None, (facts.data, *facts.notes)):
                 progress.note(note)
             if requirement is not None:

@@ -97,11 +97,15 @@ def _check_third(place: str, name: str, part: Part) -> None:
     if third.dtype.kind == "f" and not counted:
         return
     told = f"{third.dtype} from {third.min():g} to {third.max():g}"
+    cast = "weight.float()" if isinstance(part.weight, Typed) else 'weight.astype("float32")'
+    # As numbers with a fraction those of an index would still read as one.
+    ways = "" if counted else f"floating-point numbers, (x, y, {cast}), or "
     raise DataError(
         f"the third of (x, y, ...) would be the samples' weights, and it holds {told}"
         + (f", in the {name} part" if name else ""),
         where=place,
-        hint='for weights return a mapping, {"x": x, "labels": y, "weight": weight}; an index is '
+        hint=f"for weights return {ways}"
+        'a mapping, {"x": x, "labels": y, "weight": weight}\n  an index is '
         'left out, (x, y), or for a step of your own {"x": x, "labels": y, "index": index}',
     )
 

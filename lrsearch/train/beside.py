@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -74,6 +75,25 @@ def found_beside(folder: str, allowed: Iterable[str], imported: Iterable[str]) -
         for finder in (first, last):
             with suppress(ValueError):
                 sys.meta_path.remove(finder)
+
+
+def find_missing(error: BaseException, folder: str, allowed: Iterable[str]) -> str:
+    """What to allow where an error, or one that it came of, is that of a module which lies in the
+    folder and is not found, such as one imported by its name at run time; else ""."""
+    link: BaseException | None = error
+    while link is not None:
+        # One that a worker of a loader has raised has its text alone.
+        named = re.search(r"No module named '(\w+)", str(link))
+        if isinstance(link, ModuleNotFoundError) and named and named[1] not in allowed:
+            found = PathFinder.find_spec(named[1], [folder])
+            if found is not None and found.loader is not None:
+                return (
+                    f"'{named[1]}' lies beside the spec, and of what is there the allowed modules "
+                    "are found, with those that their source imports by name; if you trust it: "
+                    f"--allow-import {named[1]}"
+                )
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return ""
 
 
 def find_imported(folder: str, allowed: Iterable[str]) -> set[str]:

@@ -33,6 +33,8 @@ CHUNK = 512
 results do not follow the number of lanes. Of the user's code alone, too: a loss may compare a
 batch's samples."""
 
+OTHER_OUTPUTS = "for a loss that takes other outputs write task: own under data"
+
 BINARY = (nn.BCEWithLogitsLoss, nn.BCELoss)
 """Losses of torch of a logit, or a probability, alone."""
 
@@ -207,6 +209,12 @@ class Criterion:
         outputs = self.forward(model, batch)
         # Before a loss of the user's, which may change outputs or targets in place.
         logits = self.as_classes(outputs)
+        if self.task == "regression" and logits.shape != batch.y.shape:
+            raise ModelError(
+                f"the metrics of a regression need outputs of shape {list(batch.y.shape)}, and "
+                f"the model gives {list(logits.shape)}",
+                hint=OTHER_OUTPUTS,
+            )
         counted = [SUMS[self.task](logits, batch.y)] if self.task in SUMS else []
         if self.stacks and not isinstance(batch.weight, Tensor):
             loss = LOSSES[self.name](logits, batch.y, reduction="sum")

@@ -22,9 +22,10 @@ from lrsearch.errors import DataError, LrsearchError, ModelError, suggest
 from lrsearch.schedules import ScheduleError
 from lrsearch.spec.model import argument_paths, class_paths
 from lrsearch.train.batches import Batch, call, shape_of, split
+from lrsearch.train.beside import find_missing
 from lrsearch.train.build import Classes, build_model, find_classes
 from lrsearch.train.contents import path_hashes
-from lrsearch.train.criterion import BINARY, Criterion, check_criterion
+from lrsearch.train.criterion import BINARY, OTHER_OUTPUTS, Criterion, check_criterion
 from lrsearch.train.device import (
     available_devices,
     describe_device,
@@ -62,7 +63,13 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     device). Other errors of a model's forward are left to the trials.
     """
     forget_imports()  # A process may have seen another run, and the files as they were then.
-    yield from isolated(_prepare(payload), torch.device("cpu"), payload.workplace)
+    workplace = payload.workplace
+    try:
+        yield from isolated(_prepare(payload), torch.device("cpu"), workplace)
+    except LrsearchError as error:
+        missing = find_missing(error, workplace.folder, workplace.allowed)
+        error.hint = "\n  ".join(filter(None, (missing, error.hint)))
+        raise
 
 
 def preload(payload: Preparation) -> Generator[None, Any, None]:
@@ -85,11 +92,15 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     device = find_device(workplace.device)
     _check_optimizers(configs)
     before, _ = _read_files(configs, workplace)
-    settled = _settle(configs[0], workplace)
+    settled, begun = _settle(configs, workplace, payload.held)
     configs = tuple({**each, "data": {**each["data"], **settled}} for each in configs)
     raw, sizes = _check_data(configs, workplace)
     _check_transforms(configs, raw, workplace)
-    parameters, told = _check_models(configs, raw, workplace, payload.metric)
+    try:
+        parameters, told = _check_models(configs, raw, workplace, payload.metric)
+    except ModelError as error:
+        error.hint = "\n  ".join(filter(None, (error.hint, *begun)))
+        raise
     files, unread = _read_files(configs, workplace)
     # What building models has changed, such as a log, is no part of what they were built from.
     written = "your code writes to it"
@@ -117,6 +128,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
         parameters=parameters,
         passes=_measure_passes(raw, configs),
         notes=(
+            *begun,
             *raw.notes,
             *_tell_lost(raw, configs),
             *map(_tell_unread, unread.items()),
@@ -138,49 +150,91 @@ def _measure_passes(raw: data.Raw, configs: Iterable[Config]) -> dict[str, tuple
     return found
 
 
-def _settle(config: Config, workplace: Workplace) -> dict[str, Any]:
-    """What a config's `data` leave open: what validates, and whether numbers of two dimensions a
-    sample are images of one channel."""
-    given = config["data"]
+def _settle(
+    configs: Sequence[Config], workplace: Workplace, held: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """What the configs' `data` leave open: what validates, and whether numbers of two dimensions a
+    sample are images of one channel; and where that is not what would be found now, but what the
+    run has `held` since it began."""
+    given = configs[0]["data"]
     raw = load_raw(given, workplace)
-    found = {}
+    found: dict[str, Any] = {}
     if given["validation"] is None:
         found["validation"] = data.find_validation(raw, given)
     if "images" in given and given["images"] is None and raw.images is not None:
-        found["images"] = _find_images(config, raw, workplace)
-    return found
+        try:
+            found["images"] = _find_images(configs, raw, workplace)
+        except ModelError:
+            if "images" not in held:
+                raise
+            found["images"] = held["images"]
+    # A part that there is no more, or that is to be the test now, is a difference of its own.
+    kept = {name: held[name] for name in found if held.get(name, "source") != "source"}
+    notes = [
+        f"{name}: {_written(each)} under data is what this run began with, and goes on with; a new "
+        f"one, such as by --fresh, begins with {name}: {_written(found[name])}"
+        for name, each in kept.items()
+        if each != found[name]
+    ]
+    return {**found, **kept}, notes
 
 
-NEED_CHANNELS = ("cnn", "resnet")
-"""Built-in models that take images alone."""
+def _written(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
-def _find_images(config: Config, raw: data.Raw, workplace: Workplace) -> bool:
-    """As what the model takes samples of two dimensions: as the source has them, unless it takes
-    them the other way alone."""
+def _find_images(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) -> bool:
+    """As what the models, and steps, of a search take samples of two dimensions: as the source has
+    them, unless one takes them the other way alone. Raises ModelError where others do not."""
     assert raw.images is not None
-    name = config["model"].get("name")
-    if name is not None:
-        return raw.images or name in NEED_CHANNELS
-    if config["train"].get("step") is not None or _fits(config["model"], raw, workplace):
+    distinct = {
+        json.dumps([each["model"], each["train"].get("step")], sort_keys=True): each
+        for each in configs
+    }
+    natural = {key: _fits(each, raw, workplace) for key, each in distinct.items()}
+    if all(natural.values()):
         return raw.images
-    other = {**config["data"], "images": not raw.images}
-    return raw.images ^ _fits(config["model"], load_raw(other, workplace), workplace)
+    swapped = {**next(iter(distinct.values()))["data"], "images": not raw.images}
+    other = load_raw(swapped, workplace)
+    fitting = {key: _fits(each, other, workplace) for key, each in distinct.items()}
+    need = [key for key in distinct if fitting[key] and not natural[key]]
+    refuse = [key for key in distinct if natural[key] and not fitting[key]]
+    if need and refuse:
+        one, two = (_name_of(distinct[keys[0]]) for keys in (need, refuse))
+        with_channel, without = (two, one) if raw.images else (one, two)
+        raise ModelError(
+            f"{with_channel} takes samples of two dimensions with a channel axis alone, {without} "
+            "without one alone; points of one run are measured on the same data",
+            hint="search them by two specs, one with images: true under data, one with images: "
+            "false",
+        )
+    return raw.images ^ bool(need)
 
 
-def _fits(model: Mapping[str, Any], raw: data.Raw, workplace: Workplace) -> bool:
+def _name_of(config: Config) -> str:
+    return str(config["model"].get("class_path") or config["model"]["name"])
+
+
+def _fits(config: Config, raw: data.Raw, workplace: Workplace) -> bool:
     """Whether a model can be built for the data, takes two samples, and gives outputs of the shape
-    that the task asks for."""
+    that the task asks for; or whether a step takes them with it."""
+    train = config["train"]
     try:
         x = map_tree(torch.from_numpy, data.take(raw, np.arange(2)).x)
-        outputs = find_output(
-            _forward(build_model(model, shape_of(x), raw.outputs, workplace, x), x)
-        )
+        model = build_model(config["model"], shape_of(x), raw.outputs, workplace, x)
+        if train.get("step") is not None:
+            criterion = Criterion(train, raw.task, raw.outputs, workplace)
+            with torch.enable_grad():
+                criterion.loss(model.eval(), _some(raw, train, 2))
+            return True
+        outputs = find_output(_forward(model, x))
     except BaseException as error:  # A user's code may raise anything.
         if is_interrupt(error):
             raise
         return False
-    return raw.task == "own" or getattr(outputs, "shape", None) == (2, raw.outputs)
+    alone = raw.task == "classification" and raw.outputs == 2  # A logit serves two classes.
+    shapes = [[2, raw.outputs], *([[2], [2, 1]] if alone else [])]
+    return raw.task == "own" or list(getattr(outputs, "shape", ())) in shapes
 
 
 def _tell_lost(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
@@ -466,6 +520,9 @@ def _check_model(
         except BaseException as error:  # A user's code may raise anything.
             if is_interrupt(error):
                 raise
+            if find_missing(error, workplace.folder, workplace.allowed):  # No trial would find it.
+                message = f"its forward raised {type(error).__name__}: {error}"
+                raise ModelError(message, where=name) from error
             return parameters, notes
         classes = find_classes(config, shape, raw.outputs, workplace)
         _check_outputs(outputs, pair, raw, criterion, name, classes)
@@ -476,7 +533,13 @@ def _check_model(
             )
         if "class_path" in config:
             notes += _tell_outputs(outputs, model, pair, criterion, name)
-    check_criterion(criterion, model, batch)
+    try:
+        check_criterion(criterion, model, batch)
+    except ModelError as error:
+        taken = criterion.step is None or not _MISFIT.search(str(error.__cause__ or ""))
+        if not taken and raw.images is not None:
+            error.hint = error.hint or _IMAGES_HINTS[raw.images]
+        raise
     for wanted, use in ((metric, "is the objective"), (_followed(train), "the schedule follows")):
         if criterion.names and wanted not in (None, "loss", *criterion.names):
             raise ModelError(
@@ -499,10 +562,10 @@ TRIED = 256
 """Samples that a loss, a step and metrics of the user's are tried on."""
 
 
-def _some(raw: data.Raw, train: Mapping[str, Any]) -> Batch:
+def _some(raw: data.Raw, train: Mapping[str, Any], most: int = TRIED) -> Batch:
     """Samples spread over the whole, as a training sees them."""
     size = count(raw.x)
-    index = np.arange(min(TRIED, size)) * size // min(TRIED, size)
+    index = np.arange(min(most, size)) * size // min(most, size)
     view = find_view(train)
     batch = view_portion(data.take(raw, index, own=bool(view)), raw.form, view)
 
@@ -576,7 +639,7 @@ def _check_outputs(
     hint = ""
     own_loss = criterion.own is not None and not isinstance(criterion.own, nn.CrossEntropyLoss)
     if not criterion.stacks and own_loss and raw.task != "language":
-        hint = "for a loss that takes other outputs write task: own under data"
+        hint = f"the metrics of a {raw.task} need that shape; {OTHER_OUTPUTS}"
     elif not isinstance(outputs, Tensor):
         hint = _ALONE
     elif raw.task != "own":

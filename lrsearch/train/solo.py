@@ -18,6 +18,7 @@ from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
 from lrsearch.train.averaging import evaluation_weights, recalibrate
 from lrsearch.train.batches import Batch, copy, join, shape_of
+from lrsearch.train.beside import find_missing
 from lrsearch.train.build import build_model
 from lrsearch.train.course import (
     BestSoFar,
@@ -94,7 +95,10 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
                     outcome, trace = Outcome.OUT_OF_MEMORY, ""
                 else:
                     outcome, trace = Outcome.FAILED, "".join(traceback.format_exception(error))
-                result = course.result(trial, outcome, f"{type(error).__name__}: {error}", trace)
+                place = cohort.workplace
+                missing = find_missing(error, place.folder, place.allowed)
+                reason = f"{type(error).__name__}: {error}" + (f"; {missing}" if missing else "")
+                result = course.result(trial, outcome, reason, trace)
                 if outcome is Outcome.FAILED:
                     result = replace(result, output=printed.text())
                 weights = None

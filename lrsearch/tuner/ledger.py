@@ -59,6 +59,16 @@ def settle(facts: Facts, history: History) -> Facts:
     return replace(facts, source_hashes={**facts.source_hashes, **dict.fromkeys(void, "")})
 
 
+def find_settled(history: History) -> dict[str, Any]:
+    """What a run has measured its points by of what its spec's `data` leave open: later sessions go
+    on with it, whatever they search besides. Empty of a run that has measured nothing."""
+    found: dict[str, Any] = {}
+    if _measured(history, history.results):
+        for session in history.sessions:
+            found |= session["facts"].get("settled") or {}
+    return found
+
+
 def go_on(spec: Spec, history: History) -> Spec:
     """The spec as its run began. To versions whose sessions do not tell a seed, all text of a
     parameter was text, and where the spec was silent commands and loops counted seeds from 0."""
@@ -272,6 +282,9 @@ class Ledger:
             return
         last = self.history.trials[max(self.history.results)]
         found = differences(self.spec, last.config, self.content.task)
+        stored, now = (each.get("images") for each in (last.config.get("data", {}), self.spec.data))
+        if None not in (stored, now) and stored != now:  # Else it is known by the data's hash.
+            found.append(f"data.images: {json.dumps(stored)} stored, {json.dumps(now)} in the spec")
         if not found:
             changed = "the content of the data or the source of the code it names"
             if self.spec.own is not None:

@@ -66,15 +66,23 @@ def _vary(space: Space, targets: Mapping[str, float]) -> dict[str, Any]:
     return build(space, choose)
 
 
-def prepare(spec: Spec, executor: Executor, workplace: Workplace, *, trials: int = 1) -> Facts:
+def prepare(
+    spec: Spec,
+    executor: Executor,
+    workplace: Workplace,
+    *,
+    trials: int = 1,
+    held: Mapping[str, Any] | None = None,
+) -> Facts:
     """Load the data and build every model the spec can ask for, in a worker; as many others as
-    `trials` will keep busy load what they need meanwhile.
+    `trials` will keep busy load what they need meanwhile. `held` is what the run has settled
+    before, see `ledger.find_settled`.
 
     Of a person's own training only the command, or the loop, is looked at. Raises DataError,
     ModelError, ImportRefused or UsageError for what cannot be trained at all,
     SpecError where the spec asks for what the data's task has not.
     """
-    payload = Preparation(tuple(representatives(spec)), workplace, spec.metric)
+    payload = Preparation(tuple(representatives(spec)), workplace, spec.metric, held or {})
     if spec.own is not None and spec.own.kind == "command":
         for config in payload.configs:
             check_program(config, workplace.folder, f"{spec.source}: command")

@@ -197,6 +197,13 @@ def test_a_pattern_is_made_of_the_line_that_was_seen(
     assert "'metrics' in the spec finds the number in" in reason
 
 
+def test_settings_that_have_the_metric_s_name_are_shown() -> None:
+    out = '{"lr": 0.1, "loss": 1, "model": "mlp"}'
+    trial = Trial(1, "", {"command": "python t.py", "params": {"lr": 0.1, "loss": 1}}, 0)
+    reason, error = missing_metric(trial, Objective("loss", "min"), (), out.encode(), b"")
+    assert "was taken for the settings" in reason and repr(out) in str(error)
+
+
 @pytest.mark.parametrize(
     ("out", "told"),
     [
@@ -205,7 +212,6 @@ def test_a_pattern_is_made_of_the_line_that_was_seen(
         ('{"loss": [1, 2]}', "its 'loss' is no number"),
         ('{"loss": "low"}', "its 'loss' is no number"),
         ("{'loss': model.loss()}", "its 'loss' is no number"),
-        ('{"lr": 0.1, "loss": 1, "model": "mlp"}', "was taken for the settings"),
         ('{"loss": 0.5,', "it is neither JSON nor a Python dict"),
     ],
 )

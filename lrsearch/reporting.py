@@ -79,7 +79,7 @@ def number(name: str, value: Any) -> float:
         raise TypeError(message)
     try:
         # An array of one value is one value; `item` brings it from any device.
-        return float(value.item() if isinstance(count, int) else value)
+        return float(value.item() if isinstance(count, int) and hasattr(value, "item") else value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):

@@ -197,6 +197,13 @@ def test_a_pattern_is_made_of_the_line_that_was_seen(
     assert "'metrics' in the spec finds the number in" in reason
 
 
+def test_settings_that_have_the_metric_s_name_are_shown() -> None:
+    out = '{"lr": 0.1, "loss": 1, "model": "mlp"}'
+    trial = Trial(1, "", {"command": "python t.py", "params": {"lr": 0.1, "loss": 1}}, 0)
+    reason, error = missing_metric(trial, Objective("loss", "min"), (), out.encode(), b"")
+    assert "was taken for the settings" in reason and repr(out) in str(error)
+
+
 @pytest.mark.parametrize(
     ("out", "told"),
     [
@@ -205,7 +212,6 @@ def test_a_pattern_is_made_of_the_line_that_was_seen(
         ('{"loss": [1, 2]}', "its 'loss' is no number"),
         ('{"loss": "low"}', "its 'loss' is no number"),
         ("{'loss': model.loss()}", "its 'loss' is no number"),
-        ('{"lr": 0.1, "loss": 1, "model": "mlp"}', "was taken for the settings"),
         ('{"loss": 0.5,', "it is neither JSON nor a Python dict"),
     ],
 )
@@ -398,7 +404,7 @@ class Broken(torch.optim.SGD):
         super().__init__(params, lr=lr, momentum=momentum)
 
     def step(self, closure=None):
-        raise RuntimeError("this optimizer is not finished")
+        import no_such_kernels
 """
 
 
@@ -425,8 +431,8 @@ def test_built_in_trainings_that_never_take_a_step(here: Path) -> None:
     said = built_in(here, lr={"min": 0.01, "max": 1.0, "points": 9})
     assert said.code == 2, said
     assert outcomes(here) == ["failed"] * 3
-    assert "fault: RuntimeError: this optimizer is not finished" in said.err
-    assert 'raise RuntimeError("this optimizer is not finished")' in said.err
+    assert "fault: ModuleNotFoundError: No module named 'no_such_kernels'" in said.err
+    assert "import no_such_kernels" in said.err
 
 
 RATES = {"min": 0.01, "max": 1.0, "points": 4}
@@ -445,6 +451,64 @@ def test_options_that_all_fail_are_not(here: Path) -> None:
     failed = [history.trials[number] for number in history.results]
     assert len({str(each.config["train"]["optimizer"]) for each in failed}) == 2
     assert all(each.outcome is Outcome.FAILED for each in history.results.values())
+
+
+def test_what_a_model_says_of_its_width_is_the_point_s(here: Path) -> None:
+    (here / "my_optimizers.py").write_text(
+        "import torch\n\n\nclass Net(torch.nn.Linear):\n"
+        "    def __init__(self, width=9):\n"
+        "        super().__init__(4, 3)\n        self.width = width\n\n"
+        "    def forward(self, x):\n        if self.width % 8:\n"
+        "            raise ValueError('width must be divisible by 8')\n"
+        "        return super().forward(x)\n"
+    )
+    spec = {
+        "name": "s",
+        "data": "iris",
+        "model": {"class_path": "my_optimizers.Net"},
+        "train": {"budget": "2ep", "lr": 0.1},
+        "objective": {"metric": "accuracy"},
+        "search": {"model.init_args.width": {"min": 9, "max": 17, "points": 9}},
+    }
+    (here / "s.yaml").write_text(yaml.safe_dump(spec))
+    alone = ("--executor", "inline", "--engine", "solo", "--device", "cpu")
+    said = lrsearch("grid", "s.yaml", "--allow-import", "my_optimizers", *alone)
+    assert said.code == 0, said
+    assert sorted(outcomes(here)) == ["completed"] + ["failed"] * 8
+
+
+CHOOSES = """\
+import argparse, json
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float)
+parser.add_argument("--opt"%s)
+args = parser.parse_args()
+%s
+print(json.dumps({"accuracy": 0.5}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("choices", "body", "options", "completed"),
+    [
+        ("", "if args.opt == 'lion': import no_such_lion", ["lion", "adam"], True),
+        (", choices=['adam', 'sgd']", "", ["lion", "muon", "rmsprop", "adam", "sgd"], True),
+        (", choices=['adam', 'sgd']", "", ["lion", "muon", "rmsprop"], False),
+        ("", "import no_such_lion", ["lion", "adam"], False),
+    ],
+)
+def test_an_option_of_a_command_s_may_be_to_blame(
+    here: Path, choices: str, body: str, options: list[str], completed: bool
+) -> None:
+    command = f"{sys.executable} train.py --lr {{lr}} --opt {{opt}}"
+    search = {"opt": options, "lr": [0.1, 0.2, 0.3]}
+    write(here, CHOOSES % (choices, body), command=command, search=search)
+    said = lrsearch(*GRID)
+    if completed:
+        assert said.code == 0, said
+        assert outcomes(here).count("completed") >= 3
+    else:
+        assert said.code == 2 and "failed alike" in said.err, said
 
 
 def test_a_worked_example_from_the_shell(here: Path) -> None:

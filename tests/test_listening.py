@@ -24,7 +24,6 @@ from lrsearch.spec.model import resolve, trial_key
 from lrsearch.train.commands import Stream
 from lrsearch.train.listening import (
     LONGEST_MATCHED,
-    Aside,
     Objects,
     Patterns,
     find_object,
@@ -149,11 +148,13 @@ def test_json_of_any_kind_still_counts_on_a_line_of_stdout_alone() -> None:
 
 
 def test_the_parameters_printed_back_are_no_metrics() -> None:
-    dump = b'{"lr": 0.1, "loss": 1.0, "model": "mlp"}\n'
+    dump = b'{"lr": 0.1, "loss": "mse", "epochs": 3}\n'
+    assert objects(dump, lr=0.1) == []
+    # A parameter that is called as the objective leaves open which of them is printed.
+    named = b'{"lr": 0.1, "loss": 1.0, "model": "mlp"}\n'
+    assert objects(named, lr=0.1, loss=1.0) == []
     later = b'{"lr": 0.1, "loss": 0.5, "phase": "val"}\n'
-    assert [each["loss"] for each in objects(dump + later, lr=0.1)] == []
-    stepped = b'{"lr": 0.1, "loss": 0.5, "phase": "val", "step": 1}\n'
-    assert [each["loss"] for each in objects(dump + stepped, lr=0.1)] == [0.5]
+    assert [each["loss"] for each in objects(dump + later, lr=0.1)] == [0.5]
     assert [each["loss"] for each in objects(b'{"lr": 0.1, "loss": 0.5}\n', lr=0.1)] == [0.5]
 
 
@@ -286,22 +287,72 @@ def test_of_lines_that_overwrite_each_other_the_last_counts() -> None:
     assert rows("loss 1\b\b\b\b\b\bloss 2\n", loss=LOSS) == [{"loss": 2, "step": 1}]
 
 
-def test_what_stdout_has_is_not_taken_from_stderr() -> None:
-    found: list[dict[str, Any]] = []
-    aside = Aside(found.append)
-    aside.take({"loss": 9.0, "step": 1})
-    aside.take_first({"loss": 1.0, "step": 2})
-    aside.take({"loss": 9.0, "acc": 0.5, "step": 3})
-    aside.take({"loss": 9.0, "step": 4})
-    assert found == [
-        {"loss": 9.0, "step": 1},
-        {"loss": 1.0, "step": 2},
-        {"acc": 0.5, "step": 3},
-    ]
-    strict = Aside(found.append, "loss")
-    strict.take_first({"loss": 1.0})
-    strict.take({"loss": 9.0, "acc": 0.5})
-    assert len(found) == 4
+LOGS = """\
+import json, logging, sys, time
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+metrics, first, rate = sys.argv[1:4]
+def log():
+    for epoch, loss in enumerate((0.3, 0.1, 0.011), 1):
+        logging.info({"step": epoch, "loss": loss, "norm": 2.0 * epoch})
+def show():
+    for step, loss in enumerate((0.9, 0.5, 0.7), 1):
+        print(json.dumps({"step": step, metrics: loss}), flush=True)
+for each in (log, show) if first == "log" else (show, log):
+    each()
+    time.sleep(0.4)
+"""
+
+
+@pytest.mark.parametrize("first", ["log", "show"])
+@pytest.mark.parametrize("patterns", [False, True])
+@pytest.mark.parametrize(
+    ("metric", "best", "value", "norm"), [("loss", 0.5, 0.7, 6.0), ("accuracy", 0.011, 0.011, 6.0)]
+)
+def test_what_stdout_has_is_not_taken_from_stderr_whichever_comes_first(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: str,
+    patterns: bool,
+    metric: str,
+    best: float,
+    value: float,
+    norm: float,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(LOGS)
+    found = {name: rf"{name}['\"]: ([\d.]+)" for name in ("loss", "norm", "step")}
+    checked(
+        tmp_path,
+        command=f"{sys.executable} train.py {metric} {first} {{lr}}",
+        objective={"metric": "loss", "goal": "min", "at": "best"},
+        search={"lr": [0.1]},
+        **({"metrics": found} if patterns else {}),
+    )
+    arguments = ["grid", "s.yaml", "--allow-command", "--executor", "inline", "--json"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert json.loads(done.stdout)["best"]["objective"] == best, done.stderr
+    curve = json.loads((tmp_path / "runs/s/curves/000001.json").read_text())
+    assert curve["step"] == [1, 2, 3] and curve["loss"][-1] == value
+    # Objects of stderr count where stdout has not the objective; patterns each for itself.
+    assert ("norm" in curve) == (patterns or metric != "loss")
+    if "norm" in curve:
+        assert curve["norm"][-1] == norm
+
+
+def test_a_result_that_repeats_the_settings_is_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "train.py").write_text(
+        "import argparse, json\nparser = argparse.ArgumentParser()\n"
+        "parser.add_argument('--lr', type=float)\nparser.add_argument('--opt', default='sgd')\n"
+        "args = parser.parse_args()\nprint(json.dumps({**vars(args), 'accuracy': args.lr / 2}))\n"
+    )
+    checked(tmp_path, command=f"{sys.executable} train.py --lr {{lr}}")
+    arguments = ["grid", "s.yaml", "--allow-command", "--executor", "inline", "--json"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["best"]["objective"] in (0.25, 0.05)
 
 
 def test_no_pattern_hangs() -> None:

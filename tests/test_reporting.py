@@ -56,6 +56,23 @@ def test_a_number_of_any_kind_is_reported(listened: Path, value: Any) -> None:
     assert lines(listened)[-1] == {"loss": 0.5}
 
 
+class OneValue:
+    """A scalar of another library: NumPy's `size`, and no `item`."""
+
+    size = 1
+
+    def __float__(self) -> float:
+        return 0.5
+
+
+def test_a_scalar_of_another_library(listened: Path) -> None:
+    report(1, loss=OneValue())
+    assert lines(listened) == [{"step": 1, "loss": 0.5}]
+    OneValue.__float__ = lambda self: "none"  # type: ignore[assignment, return-value]
+    with pytest.raises(TypeError, match="loss is no number but OneValue"):
+        report(1, loss=OneValue())
+
+
 def test_what_is_not_finite_is_passed_on(listened: Path) -> None:
     report(1, loss=torch.tensor(math.nan), huge=-(10**400))
     assert listened.read_text() == '{"step": 1, "loss": NaN, "huge": -Infinity}\n'

@@ -10,11 +10,12 @@ from lrsearch.errors import TrainingError, nearest
 from lrsearch.spec.commandline import split_words
 from lrsearch.train.listening import (
     as_number,
-    decode,
     find_object,
     match_number,
+    plain_lines,
     read_json,
     read_literal,
+    read_text,
     repeats_settings,
 )
 from lrsearch.trial import Config, Objective, Trial
@@ -67,9 +68,8 @@ def missing_metric(
 
 
 def _lines(output: bytes) -> list[str]:
-    """The lines of an output that say something; of those that overwrite each other the last."""
-    parts = (re.split(rb"\r(?!\Z)", line.rstrip(b"\r"))[-1] for line in output.split(b"\n"))
-    return [text for text in map(decode, parts) if text]
+    """The lines of an output that say something."""
+    return [line.strip() for line in plain_lines(read_text(output)) if line]
 
 
 def _cut(line: str) -> str:
@@ -147,8 +147,10 @@ def _object_at_fault(line: str, metric: str, params: Mapping[str, object]) -> st
     if found is not None and metric in found.content:
         if as_number(found.content[metric]) is None:
             return f"its '{metric}' is no number"
-        if repeats_settings(found.content, params):
-            return "it repeats all parameters and has no step, and was taken for the settings"
+        if repeats_settings(found.content, params, metric):
+            return (
+                f"it repeats all parameters, '{metric}' among them: it was taken for the settings"
+            )
     if found is not None:
         return ""
     start = line.find("{")

@@ -38,7 +38,7 @@ from lrsearch.spec.commandline import (
 from lrsearch.train.advice import missing_metric
 from lrsearch.train.contents import file_hash
 from lrsearch.train.last_words import find_reason, tail
-from lrsearch.train.listening import Aside, Message, Objects, Patterns, decode, read_json, widen
+from lrsearch.train.listening import Message, Objects, Patterns, decode, read_json, read_text, widen
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import (
     Cohort,
@@ -70,6 +70,8 @@ LONGEST_LINE = 1 << 20
 
 MOST_METRICS = 200
 """Different metrics a trial may report."""
+
+_TOO_MANY = f"it reports more than {MOST_METRICS} different metrics"
 
 MOST_ROWS = 10_000
 """Rows of a curve; of more every second, fourth, ... one is kept, and the last."""
@@ -223,7 +225,13 @@ def _listen(
     cohort: Cohort, trial: Trial, process: Process, course: Course
 ) -> Generator[Event, Any, Ending | None]:
     """Follow a process to its end, or to where it has to stop; None where it ended well and has
-    not reported the objective's metric."""
+    not reported the objective's metric.
+
+    What stands on stderr counts at the end alone, since which of two streams comes first nobody can
+    tell: the metrics that are reported nowhere else, and of objects none, where the objective's
+    is."""
+    aside = Course()
+    metric = cohort.objective.metric
     deadline = math.inf if cohort.timeout is None else time.monotonic() + cohort.timeout
     rungs = sorted(cohort.rungs)
     shown = -math.inf
@@ -237,6 +245,9 @@ def _listen(
                 if message.changed:
                     raise _changed(trial.config["loop"])
                 process.error = message.error
+            elif isinstance(message, Aside):
+                if len(aside.last) <= MOST_METRICS:
+                    aside.take(message.content)
             else:
                 reason = course.take(message)
                 if reason:
@@ -244,24 +255,33 @@ def _listen(
                     return Outcome.DIVERGED, reason, _NOTHING
                 if len(course.last) > MOST_METRICS:
                     process.stop()
-                    reason = f"it reports more than {MOST_METRICS} different metrics"
-                    return Outcome.FAILED, reason, process.kept()
+                    return Outcome.FAILED, _TOO_MANY, process.kept()
                 while rungs and course.step >= rungs[0]:
                     rung = rungs.pop(0)
                     yield course.measured(trial)
                     if (yield from _await_verdict(trial.number, rung)) is Verdict.STOP:
                         process.stop()
                         return Outcome.PRUNED, f"stopped after {course.step} steps", _NOTHING
-        if course.fresh and (over or time.monotonic() - shown >= _SHOWN):
+        seen = aside if aside.fresh and metric not in course.last else course
+        if seen.fresh and (over or time.monotonic() - shown >= _SHOWN):
             shown = time.monotonic()
-            yield course.measured(trial)
+            yield seen.measured(trial)
+        late = time.monotonic() >= deadline and not process.over
+        if not over and not late:
+            continue
+        if late:
+            process.stop()
+        if "metrics" in trial.config or metric not in course.last:
+            reason = course.join(aside)
+            if reason:
+                return Outcome.DIVERGED, reason, _NOTHING
+            if len(course.last) > MOST_METRICS:
+                return Outcome.FAILED, _TOO_MANY, process.kept()
         if over:
             return _judge(process, course, cohort.objective)
-        if time.monotonic() >= deadline and not process.over:
-            process.stop()
-            allowed = "1 second" if cohort.timeout == 1 else f"{cohort.timeout:g} seconds"
-            reason = f"it was not done after its timeout of {allowed}"
-            return Outcome.FAILED, reason, process.kept()
+        allowed = "1 second" if cohort.timeout == 1 else f"{cohort.timeout:g} seconds"
+        reason = f"it was not done after its timeout of {allowed}"
+        return Outcome.FAILED, reason, process.kept()
 
 
 def _await_verdict(trial: int, step: int) -> Generator[Event, Any, Verdict]:
@@ -307,6 +327,13 @@ def _signal_name(number: int) -> str:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """Metrics that stand on stderr."""
+
+    content: Message
+
+
+@dataclass(frozen=True)
 class Said:
     """What the process of a loop says beside metrics: the `error` that left the function, or that
     its source has `changed`."""
@@ -343,7 +370,7 @@ class Process:
         self.error = ""
         self.over = False
         self._behind = False
-        self._messages: list[Message | Said] = []
+        self._messages: list[Message | Aside | Said] = []
         self._scratch = tempfile.mkdtemp(prefix="lrsearch-")
         try:
             told = self._start(cohort, trial, self._scratch)
@@ -404,15 +431,17 @@ class Process:
         if "loop" in config:
             # What a loop prints is output, whatever it looks like: it has a better way to report.
             return None, None
-        aside = Aside(self._messages.append, "" if "metrics" in config else self._objective)
         if "metrics" in config:
             given = config["metrics"]
-            return Patterns(aside.take_first, given), Patterns(aside.take, given)
+            return Patterns(self._messages.append, given), Patterns(self._take_aside, given)
         objective, params = self._objective, config["params"]
         return (
-            Objects(aside.take_first, objective, params),
-            Objects(aside.take, objective, params, plain=False),
+            Objects(self._messages.append, objective, params),
+            Objects(self._take_aside, objective, params, plain=False),
         )
+
+    def _take_aside(self, message: Message) -> None:
+        self._messages.append(Aside(message))
 
     def _take_report(self, line: bytes, _: bool) -> None:
         message = _parse(line, self._objective, loop=self._loop)
@@ -434,7 +463,7 @@ class Process:
             if not data:
                 self._selector.unregister(descriptor)
 
-    def messages(self, *, drain: bool = False) -> Iterator[Message | Said]:
+    def messages(self, *, drain: bool = False) -> Iterator[Message | Aside | Said]:
         """The metrics that came in since; with `drain` all that there are."""
         if drain:
             for descriptor, stream in self._streams.items():
@@ -461,7 +490,7 @@ class Process:
                     listener.finish()
         yield from self._take()
 
-    def _take(self) -> list[Message | Said]:
+    def _take(self) -> list[Message | Aside | Said]:
         taken = self._messages[:]
         self._messages.clear()
         return taken
@@ -562,7 +591,7 @@ class Stream:
 
     def text(self) -> str:
         """What is kept."""
-        return self._kept.decode("utf-8", "replace").strip()
+        return read_text(self.kept).strip()
 
 
 def _words(cohort: Cohort, trial: Trial) -> list[str]:
@@ -619,13 +648,15 @@ def _environment(cohort: Cohort, trial: Trial, scratch: str) -> dict[str, str]:
 
 @dataclass
 class Course:
-    """What a trial has reported so far. `fresh` says that there is something not yet passed on."""
+    """What a trial has reported so far. `fresh` says that there is something not yet passed on,
+    `lost` why the training is lost, by metric."""
 
     step: int = 0
     last: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     best_step: dict[str, int] = field(default_factory=dict)
     fresh: bool = False
+    lost: dict[str, str] = field(default_factory=dict)
     _rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     _stride: int = 1
     _begun: int = 0
@@ -650,15 +681,43 @@ class Course:
             self._begin_row(metrics)
         self.fresh = True
         for name, value in metrics.items():
+            if name in self.lost:
+                continue
             self.last[name] = value
             if not math.isfinite(value):
-                return f"{name} is {value} at step {self.step}"
+                self.lost[name] = f"{name} is {value} at step {self.step}"
+                continue
             # Which way is better, the spec says, and may say otherwise one day.
             for end, beats in (("min", value.__lt__), ("max", value.__gt__)):
                 key = f"{name}:{end}"
                 if key not in self.best or beats(self.best[key]):
                     self.best[key], self.best_step[key] = value, self.step
-        return ""
+        return next(iter(self.lost.values()), "")
+
+    def join(self, other: Course) -> str:
+        """Take from another course the metrics that this one has not, at their steps; why the
+        training is lost with them, or ""."""
+        names = other.last.keys() - self.last.keys()
+        news = [
+            (step, {name: value for name, value in metrics.items() if name in names})
+            for step, metrics in other._rows
+        ]
+        if self._rows:
+            rows: dict[int, dict[str, float]] = {}
+            for step, metrics in self._rows + [row for row in news if row[1]]:
+                rows.setdefault(step, {}).update(metrics)
+            self._rows = sorted(rows.items())
+            if len(self._rows) > MOST_ROWS:
+                del self._rows[1:-1:2]
+        else:
+            self._rows = news
+        self.step = max((self.step, *(step for step, metrics in news if metrics)))
+        self.last |= {name: other.last[name] for name in other.last if name in names}
+        for key in other.best:
+            if key.rpartition(":")[0] in names:
+                self.best[key], self.best_step[key] = other.best[key], other.best_step[key]
+        self.lost |= {name: other.lost[name] for name in other.lost if name in names}
+        return next(iter(self.lost.values()), "")
 
     def _begin_row(self, metrics: Mapping[str, float]) -> None:
         """Rows stay as far apart as the stride, from the first to the last, which always stays."""

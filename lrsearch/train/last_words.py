@@ -7,13 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lrsearch.train.listening import plain_lines
+
 LONGEST = 300
 """Characters of a reason."""
 
 TRACE_LINES = 40
 """Lines of output that a failed trial keeps, of each stream."""
 
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _HEADER = re.compile(r"Traceback \(most recent call last\)")
 _FRAME = "│┃║|╭╰╮╯─━+-"
 """What rich draws around a traceback."""
@@ -68,16 +69,6 @@ class Traceback:
     places: tuple[int, ...]
     exception: str
     kind: str
-
-
-def plain_lines(text: str) -> list[str]:
-    """The lines of a text as a terminal would show them, trailing blanks left out: colours are
-    dropped, and what a carriage return overwrote."""
-    lines = []
-    for line in _ESCAPE.sub("", text).split("\n"):
-        shown = [part for part in line.split("\r") if part.strip()]
-        lines.append(shown[-1].rstrip() if shown else "")
-    return lines
 
 
 def find_reason(errors: str, output: str, *, sure: bool = False) -> str:

@@ -39,13 +39,30 @@ _ESCAPE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)
 _MARKS = "\ufeff\ufffd\ufffe"
 
 
+def read_text(output: bytes) -> str:
+    """Bytes as text. UTF-16, of which every second byte is 0 where it is plain, is taken by its
+    other bytes."""
+    return (output.replace(b"\0", b"") if b"\0" in output else output).decode("utf-8", "replace")
+
+
+def show(text: str) -> str:
+    """What a terminal shows of a line: no colours, no byte order marks, nothing rubbed out."""
+    return _ESCAPE.sub("", text).lstrip(_MARKS).rpartition("\b")[2]
+
+
+def plain_lines(text: str) -> list[str]:
+    """The lines of a text as a terminal would show them, trailing blanks left out: of those that
+    overwrite each other the last."""
+    lines = []
+    for line in text.split("\n"):
+        shown = [part for part in map(show, line.split("\r")) if part.strip()]
+        lines.append(shown[-1].rstrip() if shown else "")
+    return lines
+
+
 def decode(line: bytes) -> str:
-    """A line as text, without colours, byte order marks, and what was rubbed out. UTF-16, of
-    which every second byte is 0 where it is plain, is taken by its other bytes."""
-    if b"\0" in line:
-        line = line.replace(b"\0", b"")
-    text = _ESCAPE.sub("", line.decode("utf-8", "replace")).lstrip(_MARKS)
-    return text.rpartition("\b")[2].strip()
+    """A line as text, as a terminal shows it, without the blanks around it."""
+    return show(read_text(line)).strip()
 
 
 # objects
@@ -299,7 +316,7 @@ class Objects:
             held = as_number(content.get(self._objective)) is not None
             if not held and not (self._plain and "step" in content):
                 return
-        if self._first and repeats_settings(content, self._params):
+        if self._first and repeats_settings(content, self._params, self._objective):
             return
         self._first = False
         self._take(content)
@@ -311,10 +328,13 @@ class Objects:
 _STEPS = ("step", "epoch", "iter", "iteration", "global_step")
 
 
-def repeats_settings(content: Message, params: Mapping[str, Any]) -> bool:
+def repeats_settings(content: Message, params: Mapping[str, Any], objective: str) -> bool:
     """Whether an object without a step is the trial's parameters printed back: all of them, among
-    other things that are no numbers."""
+    other things that are no numbers. One that has the objective's metric, which is no parameter, is
+    a report that repeats them."""
     if not params or any(key in content for key in _STEPS):
+        return False
+    if objective not in params and as_number(content.get(objective)) is not None:
         return False
     repeated = all(name in content and content[name] == value for name, value in params.items())
     others = (value for name, value in content.items() if name not in params)
@@ -382,29 +402,6 @@ class Patterns:
                 self._row = set()
             self._row |= held.keys()
         self._take({**held, "step": self._count if self._step is None else self._step})
-
-
-class Aside:
-    """Takes from a second stream only what the first has not: which of the two came last nobody
-    can tell. `needed` is a name without which nothing of the second counts."""
-
-    def __init__(self, take: Callable[[Message], object], needed: str = "") -> None:
-        self._take = take
-        self._needed = needed
-        self._heard: set[str] = set()
-
-    def take_first(self, message: Message) -> None:
-        """A message of the first stream."""
-        self._heard |= message.keys()
-        self._take(message)
-
-    def take(self, message: Message) -> None:
-        """A message of the second."""
-        known = {"step", *self._heard}
-        new = {name: value for name, value in message.items() if name not in known}
-        if new and (not self._needed or self._needed in new):
-            step = {"step": message["step"]} if "step" in message else {}
-            self._take({**new, **step})
 
 
 class _TooSlow(Exception):

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from lrsearch.train.last_words import TRACE_LINES, plain_lines
+from lrsearch.train.last_words import TRACE_LINES
+from lrsearch.train.listening import plain_lines
 
 KEPT = 16 * 1024
 """Characters that are kept, the last ones."""

@@ -566,7 +566,7 @@ class _Search:
             self._take_best()
         if self.weights and not self.ledger.is_open(entry):
             self._sweep()
-        stuck = self.starts.note(trial, result)
+        stuck = self.starts.note(trial, entry.point, result)
         if fault is not None and not self._is_heard():
             fault.where = f"{self.spec.source}: {fault.where}"
             raise fault

@@ -6,14 +6,14 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lrsearch.errors import TrainingError, nearest
-from lrsearch.space import Choice, get_path, same
+from lrsearch.space import Choice, encode, parameters
 from lrsearch.spec.commandline import as_text, fill, split_words
-from lrsearch.spec.model import Spec, config_path
-from lrsearch.trial import Config, Outcome, Result, Trial
+from lrsearch.spec.model import Spec
+from lrsearch.trial import Config, Outcome, Point, Result, Trial
 
 ALIKE = 3
 """Failures for one cause that end a search of which nothing was ever reported."""
@@ -29,7 +29,24 @@ _SYSTEM = re.compile(
     r".*(?:No such file or directory|[Pp]ermission denied|[Nn]ot found|cannot be started).*"
 )
 _USAGE = re.compile(r"usage|argument|option|flag|parameter|command line", re.IGNORECASE)
+_EVERY_VALUE = re.compile(
+    r"(?:unrecognized|unknown|unexpected) (?:arg|option|flag|param)|no such option"
+    r"|invalid (?:int|float) value|not a valid (?:int|float)",
+    re.IGNORECASE,
+)
+"""Complaints that show a value and are about its option, or about the kind of number it is."""
+
 _EXIT = re.compile(r"exit code (\d+):? ?")
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A trial that failed: its number, its raw numbers by parameter id, and the parameters whose
+    value the message is about."""
+
+    number: int
+    values: dict[str, float]
+    named: frozenset[str]
 
 
 @dataclass
@@ -39,20 +56,25 @@ class Starts:
 
     spec: Spec
     over: bool = False
-    alike: dict[str, list[Trial]] = field(default_factory=dict)
+    alike: dict[str, list[_Failure]] = field(default_factory=dict)
 
-    def note(self, trial: Trial, result: Result) -> TrainingError | None:
-        """Take an ended trial; what ends the search with it, if it is the last of `ALIKE`."""
+    def note(self, trial: Trial, point: Point | None, result: Result) -> TrainingError | None:
+        """Take an ended trial of a point of the space; what ends the search with it, if it is the
+        last of at least `ALIKE` that no value of theirs can be to blame for."""
         if result.outcome is not Outcome.FAILED or result.steps or result.last:
             self.over = True
         why = "" if self.over else self._cause(trial.config, result)
         if not why:
             return None
-        self.alike.setdefault(why, []).append(trial)
-        trials = self.alike[why]
-        if len(trials) < ALIKE or (self.spec.own is None and self._have_in_common(trials)):
+        values = encode(self.spec.space, point) if point is not None else None
+        if point is None or values is None:
             return None
-        numbers = ", ".join(str(each.number) for each in trials)
+        named = frozenset() if self.spec.own is None else _named(point, result.reason)
+        self.alike.setdefault(why, []).append(_Failure(trial.number, values, named))
+        failures = self.alike[why]
+        if len(failures) < ALIKE or self._may_blame_a_value(failures):
+            return None
+        numbers = ", ".join(str(each.number) for each in failures)
         return TrainingError(
             f"trials {numbers} failed alike before they reported anything, so it is no point's "
             f"fault: {why}",
@@ -62,13 +84,13 @@ class Starts:
 
     def _cause(self, config: Config, result: Result) -> str:
         """What a trial failed for, where it may be what all would fail for; else ""."""
-        if self.spec.own is None:
-            return result.reason
         found = _EXIT.match(result.reason)
         code = int(found[1]) if found else 0
         text = result.reason[found.end() :] if found else result.reason
         if _PYTHON.fullmatch(text):
             return text
+        if self.spec.own is None:  # It has started: any other exception may be the point's.
+            return ""
         if code in (126, 127) or _SYSTEM.fullmatch(text):
             return result.reason
         if code and _USAGE.search(text if code != 2 else _printed(result)):
@@ -76,13 +98,21 @@ class Starts:
             return _without_values(result.reason, config)
         return ""
 
-    def _have_in_common(self, trials: list[Trial]) -> bool:
-        """Whether all have one of several options, which may be to blame."""
-        for path, dimension in self.spec.space.dimensions:
-            if isinstance(dimension, Choice) and len(dimension.options) > 1:
-                chosen = {_option_of(dimension, path, each.config) for each in trials}
-                if len(chosen) == 1:
-                    return True
+    def _may_blame_a_value(self, failures: list[_Failure]) -> bool:
+        """Whether a parameter's values may be to blame: of an option that the message names, until
+        all options have failed; of a number that it names; of what too few of them differ in."""
+        for name, dimension in parameters(self.spec.space):
+            tried = {each.values[name] for each in failures if name in each.values}
+            if not tried or any(name not in each.values for each in failures):
+                continue  # It is not there in all of them.
+            named = any(name in each.named for each in failures)
+            if isinstance(dimension, Choice):
+                count = len(dimension.options)
+                enough = count if named else min(ALIKE, count)
+            else:
+                enough = 1 if dimension.low == dimension.high else 2
+            if len(tried) < enough or (named and not isinstance(dimension, Choice)):
+                return True
         return False
 
     def _advise(self, trial: Trial, result: Result, why: str) -> list[str]:
@@ -97,15 +127,20 @@ class Starts:
         return advice
 
 
-def _option_of(dimension: Choice, path: str, config: Config) -> int:
-    """The index of the option that a config of a built-in training has there, -1 for none."""
-    value = get_path(config, config_path(path))
-    for index, option in enumerate(dimension.options):
-        given = option.value
-        whole = isinstance(given, Mapping) and isinstance(value, Mapping)
-        if same(given, value) or (whole and all(same(value.get(k), v) for k, v in given.items())):
-            return index
-    return -1
+def _named(point: Point, reason: str) -> frozenset[str]:
+    """The parameters whose value a message is about."""
+    text = _EXIT.sub("", reason, count=1)
+    about_all = _EVERY_VALUE.search(text)
+    found = set()
+    for name, value in point.items():
+        if isinstance(value, str):
+            about = "invalid choice" in text or not about_all
+        else:
+            about = bool(_USAGE.search(text)) and not about_all
+        shown = re.search(rf"(?<![\w.]){re.escape(as_text(value))}(?![\w.])", text)
+        if about and shown:
+            found.add(name)
+    return frozenset(found)
 
 
 def _printed(result: Result) -> str:

@@ -424,7 +424,12 @@ STARTS = {
     "name of a file of the user's": (
         "from train import no_such\n",
         "ImportError: cannot import name",
-        "rename",
+        "train.py imports itself in a circle",
+    ),
+    "name of a package": (
+        "open('yaml.py', 'w').close()\nfrom yaml import safe_load\n",
+        "ImportError: cannot import name",
+        "yaml.py has no such name: write it there, or rename the file",
     ),
     "part of a module": (
         "import yaml.no_such\n",

@@ -170,7 +170,8 @@ def _advise_on_import(spec: Spec, config: Config, why: str) -> str:
         path = place[1] if place else ""
         if named[1] and Path(path).resolve().is_relative_to(spec.folder.resolve()):
             return (
-                f"{path} imports itself in a circle, or has the name of what it imports: rename it"
+                f"{path} imports itself in a circle: import in the function that needs it, or "
+                "rename the file where it has the name of a package"
             )
         return _advise_on_version(named[2], path, spec)
     if "relative import" in why:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from lrsearch.cli import app
 from lrsearch.store import read
 from lrsearch.train.advice import missing_metric
+from lrsearch.train.listening import Patterns
 from lrsearch.trial import Objective, Outcome, Trial
 
 
@@ -229,6 +230,11 @@ def test_the_line_that_was_seen_is_shown_and_why_it_was_not_read(out: str, told:
         ("val_loss", ("eval_loss", "lr"), "", "eval_loss"),
         ("loss", (), '{"step": 1, "eval": {"loss": 0.5}}', "eval.loss"),
         ("accuracy", (), "{'eval_loss': '0.5', 'eval_accuracy': '0.9'}", "eval_accuracy"),
+        ("acc", ("loss", "Accuracy"), "", "Accuracy"),
+        ("acc1", ("top5", "top1"), "", "top1"),
+        ("accuracy", ("train_acc", "val_acc"), "", "val_acc"),
+        ("train_loss", ("test_loss", "loss"), "", "loss"),
+        ("val_loss", ("train_loss", "loss", "test_loss"), "", "test_loss"),
     ],
 )
 def test_the_metric_that_may_be_meant_is_named(
@@ -238,10 +244,24 @@ def test_the_metric_that_may_be_meant_is_named(
     assert f"objective: {{metric: {meant}, goal: min}}" in text and "metrics:" not in text
 
 
+@pytest.mark.parametrize(
+    ("metric", "reported"),
+    [
+        ("train_loss", ("val_loss", "test_loss")),
+        ("test_loss", ("train_loss", "loss")),
+        ("eval_f1", ("eval_loss",)),
+    ],
+)
+def test_no_metric_of_another_part_or_meaning_is_named(
+    metric: str, reported: tuple[str, ...]
+) -> None:
+    assert "objective:" not in advice(metric, "", reported)[1]
+
+
 def test_a_pattern_that_matches_nothing_is_said() -> None:
     patterns = {"loss": r"Loss: ([\d.]+)"}
     reason, text = advice("loss", "loss = 0.5", metrics=patterns)
-    assert "metrics.loss, 'Loss: ([\\\\d.]+)', matches no line" in reason
+    assert r"metrics.loss, 'Loss: ([\d.]+)', matches no line" in reason and reason[-40:] in text
     assert r"metrics: {loss: 'loss = ([\d.]+)'}" in text
     reason, _ = advice("loss", "loss = low", metrics={"loss": r"loss = (\w+)"})
     assert "is no number in 'loss = low'" in reason
@@ -249,6 +269,124 @@ def test_a_pattern_that_matches_nothing_is_said() -> None:
 
 def test_a_training_loss_is_not_taken_for_one_of_validation() -> None:
     assert "metrics:" not in advice("val_loss", "iter 20: loss 0.16\nstep 20: train loss 0.2")[1]
+
+
+MNIST = """\
+Train Epoch: 1 [0/60000 (0%)]\tLoss: 2.3
+Test set: Average loss: 0.05, Accuracy: 9711/10000 (97%)
+Train Epoch: 2 [0/60000 (0%)]\tLoss: 1.5
+Test set: Average loss: 0.04, Accuracy: 9811/10000 (98%)
+"""
+IMAGENET = """\
+Epoch: [0][  1/1000]\tTime  0.5 ( 0.6)\tLoss 6.9e+00 (7.0e+00)\tAcc@1   0.00 (  0.10)\tAcc@5   1.00 (  1.50)
+Test: [ 0/79]\tTime  0.5 ( 0.6)\tLoss 6.5e+00 (6.6e+00)\tAcc@1  12.00 ( 11.10)\tAcc@5  20.00 ( 30.50)
+Epoch: [1][  1/1000]\tTime  0.5 ( 0.6)\tLoss 5.9e+00 (6.0e+00)\tAcc@1   2.00 (  2.10)\tAcc@5   3.00 (  3.50)
+Test: [ 0/79]\tTime  0.5 ( 0.6)\tLoss 5.5e+00 (5.6e+00)\tAcc@1  22.00 ( 21.10)\tAcc@5  40.00 ( 40.50)
+"""  # noqa: E501
+KERAS = "Epoch 1/5\n9/9 - 3s - loss: 0.5 - accuracy: 0.9 - val_loss: 0.3 - val_accuracy: 0.8\n"
+BARS = """\
+Epoch: 0
+[==>] Step: 69ms | Tot: 1s | Loss: 1.000 | Acc: 35.1% (45/128) 391/391
+[==>] Step: 20ms | Tot: 1s | Loss: 1.200 | Acc: 37.1% (45/128) 100/100
+Epoch: 1
+[==>] Step: 59ms | Tot: 1s | Loss: 0.800 | Acc: 45.1% (45/128) 391/391
+[==>] Step: 25ms | Tot: 1s | Loss: 1.100 | Acc: 47.1% (45/128) 100/100
+"""
+JOINED = "Epoch 3 | train loss 0.5 acc 0.6 | valid loss 0.4 acc 0.7\n"
+
+
+def written(metric: str, out: str) -> dict[str, str]:
+    """The patterns that are told to be written."""
+    found = re.search(r"^ +(metrics: .*)$", advice(metric, out)[1], re.MULTILINE)
+    return yaml.safe_load(found[1])["metrics"] if found else {}
+
+
+def heard(patterns: dict[str, str], out: str) -> list[tuple[int, dict[str, float]]]:
+    """What they find when the same is printed again."""
+    rows: list[dict[str, Any]] = []
+    listener = Patterns(rows.append, patterns)
+    for line in out.splitlines():
+        listener.line(line.encode(), ended=True)
+    listener.finish()
+    return [(row.pop("step"), row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("metric", "out", "values"),
+    [
+        ("train_loss", MNIST, [(1, 2.3), (2, 1.5)]),
+        ("test_loss", MNIST, [(1, 0.05), (2, 0.04)]),
+        ("val_loss", MNIST, [(1, 0.05), (2, 0.04)]),
+        ("loss", MNIST, [(1, 0.05), (2, 0.04)]),
+        ("acc", MNIST, [(1, 9711), (2, 9811)]),
+        ("train_acc", MNIST, []),
+        ("loss", IMAGENET, [(0, 6.6), (1, 5.6)]),
+        ("train_loss", IMAGENET, [(0, 7.0), (1, 6.0)]),
+        ("acc1", IMAGENET, [(0, 11.1), (1, 21.1)]),
+        ("top1", IMAGENET, [(0, 11.1), (1, 21.1)]),
+        ("val_accuracy", IMAGENET, [(0, 11.1), (1, 21.1)]),
+        ("top5_acc", IMAGENET, [(0, 30.5), (1, 40.5)]),
+        ("val_loss", KERAS, [(1, 0.3)]),
+        ("train_loss", KERAS, [(1, 0.5)]),
+        ("test_acc", KERAS, [(1, 0.8)]),
+        ("val_f1", KERAS, []),
+        ("test_acc", BARS, []),
+        ("train_loss", BARS, []),
+        ("train_acc", JOINED, [(3, 0.6)]),
+        ("val_acc", JOINED, [(3, 0.7)]),
+        ("acc", JOINED, [(3, 0.7)]),
+        ("train_loss", "Final loss: 0.3\n", []),
+        ("val_acc", "Epoch 3 train_loss: 0.5 acc: 0.6 val_loss: 0.4 acc: 0.7\n", []),
+        ("accuracy", "Accuracy of the network on the 10000 test images: 55 %\n", [(1, 55)]),
+        ("loss", "loss: nan, accuracy: 0.5\n", []),
+        ("accuracy", "interval 3: train acc 0.5\ninterval 3: test acc 0.4\n", [(1, 0.4)]),
+        ("val_loss", "Best val loss: 0.3\nval loss: 0.4\n", [(1, 0.4)]),
+        ("f1", "F1-score: 0.8\n", [(1, 0.8)]),
+    ],
+)
+def test_what_is_told_to_be_written_finds_these_values_and_no_others(
+    metric: str, out: str, values: list[tuple[int, float]]
+) -> None:
+    patterns = written(metric, out)
+    found = heard(patterns, out) if patterns else []
+    assert [(step, row[metric]) for step, row in found if metric in row] == values, patterns
+
+
+def test_a_pattern_that_cannot_tell_the_parts_of_the_data_apart_says_so() -> None:
+    text = advice("acc", BARS)[1]
+    assert r"metrics: {acc: 'Acc: ([\d.]+)%', step: 'Epoch: (\d+)'}" in text
+    assert "(it also matches '[==>] Step: 59ms" in text
+    assert "also matches" not in advice("loss", MNIST)[1] + advice("loss", IMAGENET)[1]
+    assert "it is a value of training" in advice("loss", "Train Epoch: 2 Loss: 1.5")[1]
+
+
+@pytest.mark.parametrize(
+    ("out", "step"),
+    [
+        ("Step: 69ms | loss: 0.5\nEpoch: 0\nEpoch: 1", r"Epoch: (\d+)"),
+        ("Step: 5 ms | loss: 0.5", None),
+        ("step 40% loss: 0.5", None),
+        ("iter 12.5it/s loss: 0.5", None),
+        ("iter 1\niter 2\niter 1\niter 2\nloss: 0.5", None),
+        ("Epoch 0\nstep 1\nstep 2\nEpoch 1\nstep 1\nstep 2\nloss: 0.5", r"Epoch (\d+)"),
+        ("Epoch 0\nstep 1 loss: 0.7\nEpoch 0\nstep 2 loss: 0.5", r"step (\d+)"),
+        ("global_step = 1 loss: 0.5", r"global_step = (\d+)"),
+    ],
+)
+def test_a_step_is_a_whole_number_that_never_decreases(out: str, step: str | None) -> None:
+    assert written("loss", out).get("step") == step
+
+
+def test_a_count_is_said_to_be_one() -> None:
+    assert "the value is a count, 9811, not a share" in advice("accuracy", MNIST)[1]
+    assert "count" not in advice("loss", MNIST)[1]
+
+
+def test_what_was_printed_is_named_where_nothing_is_like_the_metric() -> None:
+    out = "{'loss': 0.7, 'epoch': 1.0}\n{'eval_loss': 0.5, 'eval_accuracy': 0.9}\n"
+    reason, text = advice("f1", out)
+    told = "it reported no metric at all, and printed eval_loss, eval_accuracy, loss, epoch"
+    assert told in reason and told in text and "objective:" not in text
 
 
 def test_json_behind_words_is_found_by_a_pattern() -> None:
@@ -284,7 +422,27 @@ STARTS = {
         "ModuleNotFoundError: No module named 'no_such_module'",
         f"{sys.executable} -m pip install no_such_module",
     ),
-    "name": ("from json import no_such\n", "ImportError: cannot import name", ""),
+    "name": (
+        "from json import no_such\n",
+        "ImportError: cannot import name",
+        f"the installed json ({json.__file__}) has no such name: another version is needed",
+    ),
+    "name of a file of the user's": (
+        "from train import no_such\n",
+        "ImportError: cannot import name",
+        "train.py imports itself in a circle",
+    ),
+    "name of a package": (
+        "open('yaml.py', 'w').close()\nfrom yaml import safe_load\n",
+        "ImportError: cannot import name",
+        "yaml.py has no such name: write it there, or rename the file",
+    ),
+    "part of a module": (
+        "import yaml.no_such\n",
+        "ModuleNotFoundError: No module named 'yaml.no_such'",
+        "the installed yaml has no such name",
+    ),
+    "relative": ("from . import no_such\n", "ImportError: ", "python -m package.module"),
     "file": (
         "open('data/none.csv')\n",
         "FileNotFoundError: [Errno 2] No such file or directory: 'data/none.csv'",
@@ -307,6 +465,23 @@ STARTS = {
         "it was run as: ",
     ),
 }
+
+
+def test_a_command_line_is_shown_as_it_was_run(here: Path) -> None:
+    script = (
+        ARGPARSE + "parser.add_argument('--lr')\nparser.add_argument('--at')\nparser.parse_args()\n"
+    )
+    options = "--lr {lr} --sede {seed} --at {run}/{trial} --on={device}"
+    write(here, script, command=f"{sys.executable} train.py {options}", seed=5)
+    said = lrsearch(*GRID, "--device", "cuda:3")
+    assert said.code == 2, said
+    line = re.search(
+        r"it was run as: \S+ train.py --lr [\d.e-]+ (.*?)(;|$)", said.err, re.MULTILINE
+    )
+    assert line and "{" not in line[1], said
+    number = max(read(here / "runs/s").results)
+    seed = read(here / "runs/s").trials[number].seed
+    assert line[1] == f"--sede {seed} --at s/{number} --on=cuda:3"
 
 
 @pytest.mark.parametrize("name", STARTS)

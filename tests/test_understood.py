@@ -718,6 +718,41 @@ def test_a_model_that_takes_neither_is_told_of_both(tmp_path, monkeypatch):
         assert said.code == 2 and told in " ".join(said.err.split()), said
 
 
+@pytest.mark.parametrize("layer", ["LSTM(8, 8, batch_first=True)", "Conv1d(8, 10, 3)"])
+@pytest.mark.parametrize("source", ["npz", "function"])
+def test_bytes_that_a_model_takes_for_sequences_are_told_of(tmp_path, monkeypatch, source, layer):
+    monkeypatch.chdir(tmp_path)
+    x = (DIGITS.reshape(-1, 8, 8) * 16).astype(np.uint8)
+    np.savez(tmp_path / "d.npz", x=x, y=DIGIT)
+    (tmp_path / "nets.py").write_text(
+        f"""
+import numpy as np
+from torch import nn
+
+def load():
+    return tuple(np.load("d.npz").values())
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layer, self.head = nn.{layer}, nn.LazyLinear(num_classes)
+
+    def forward(self, x):
+        out = self.layer(x)
+        return self.head((out[0] if isinstance(out, tuple) else out).flatten(1))
+""".replace(
+            "nn.LazyLinear(num_classes)", f"nn.Linear({64 if 'LSTM' in layer else 60}, num_classes)"
+        )
+    )
+    data = {"name": "npz", "source": "d.npz"} if source == "npz" else {"class_path": "nets.load"}
+    for images, code in ((None, 2), (False, 0)):
+        doc = train_spec({**data, "images": images}, {"class_path": "nets.Net"})
+        (tmp_path / "s.yaml").write_text(json.dumps(doc))
+        said = lrsearch("check", "s.yaml", "--deep", "--allow-import", "nets")
+        assert said.code == code, said
+        assert ("write images: false under data" in " ".join(said.err.split())) is (code == 2)
+
+
 def test_sequences_are_standardized_by_feature():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(100, 12, 3)) * [1, 10, 100] + [5, 0, -7]

@@ -114,6 +114,7 @@ def check_arrays(
         lost=tuple(f"{first.x_name}{each}" for each in lost),
         taken=taken,
         images=became_images(first.x, inputs[0]),
+        channelled=first.x.ndim == 3 and inputs[0].ndim == 4,
     )
 
 

@@ -237,6 +237,7 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None, images: bo
         exact=first.exact,
         lost=tuple(lost),
         images=became_images(lone, first.x) if isinstance(lone, np.ndarray) else None,
+        channelled=isinstance(lone, np.ndarray) and (lone.ndim, first.x.ndim) == (3, 4),
         weight=first.weight,
         given=first.given,
         tested=portions[2] if len(portions) > 2 else None,

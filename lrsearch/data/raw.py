@@ -51,9 +51,10 @@ class Raw:
     bytes), taken before `samples` cuts them: the same content in another file has the same hash;
     behind a + follows that of `exact`, which is as in `Portion`. `lost` names the inputs that lose
     digits in float32. `taken` says which of the source's samples these are, where not all are;
-    `images` whether samples of two dimensions became images, None for any others. `table` is there
-    for a source of columns, whose `x` is not scaled yet: a split encodes it anew. `form` is a part
-    without samples, by which a batch becomes what was given again. Samples that are loaded batch
+    `images` whether samples of two dimensions became images, None for any others and for bytes,
+    which are images unless the spec says not; `channelled` that they got a channel axis. `table` is
+    there for a source of columns, whose `x` is not scaled yet: a split encodes it anew. `form` is
+    a part without samples, by which a batch becomes what was given again. Samples that are loaded batch
     by batch are in `streams`: training, validation, test, as far as there are; `x` and `y` are the
     first two then. `notes` are for the person.
     """
@@ -80,6 +81,7 @@ class Raw:
     validates: bool = False
     taken: str = ""
     images: bool | None = None
+    channelled: bool = False
 
     def __len__(self) -> int:
         return len(self.streams[0]) if self.streams else count(self.x)

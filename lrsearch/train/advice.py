@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from lrsearch.errors import TrainingError, nearest
 from lrsearch.spec.commandline import split_words
 from lrsearch.train.listening import (
+    LONGEST_MATCHED,
     as_number,
     find_object,
     match_number,
     plain_lines,
     read_json,
     read_literal,
+    read_number,
     read_text,
     repeats_settings,
 )
@@ -35,11 +38,14 @@ def missing_metric(
     config = trial.config
     kind = "loop" if "loop" in config else "command"
     metric = objective.metric
-    told = ", ".join(reported) or "no metric at all"
-    reason = f"it never reported '{metric}'; it reported {told}"
     streams = [_lines(out), _lines(errors)]
     seen = [line for lines in streams for line in lines]
-    close = _closest(metric, reported, seen)
+    printed = _printed(seen)
+    told = ", ".join(reported) or "no metric at all"
+    if printed and not reported:
+        told += f", and printed {', '.join(printed[:SHOWN])}"
+    reason = f"it never reported '{metric}'; it reported {told}"
+    close = _closest(metric, [*reported, *printed])
     advice = []
     if close is not None:
         by = f"objective: {{metric: {close}, goal: {objective.goal}}}"
@@ -76,23 +82,35 @@ def _cut(line: str) -> str:
     return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 3]}..."
 
 
-def _closest(metric: str, reported: Sequence[str], seen: Sequence[str]) -> str | None:
-    """The reported metric that may be meant, or one inside of a mapping that was printed."""
-    last = re.split(r"[\W_]", metric)[-1]
+def _printed(seen: Sequence[str]) -> list[str]:
+    """The names of the numbers in the mappings that were printed, those of the last one first."""
     objects = filter(None, map(find_object, reversed(seen)))
-    printed = [
+    names = (
         path
         for each in objects
         for path, value in _numbers(each.content)
         if as_number(value) is not None
-    ]
-    names = list(dict.fromkeys((*reported, *printed)))
-    for name in names:
-        inside = len(name) > 2 and (metric in name or name in metric)
-        if name != metric and (inside or re.split(r"[\W_]", name)[-1] == last):
-            return name
-    close = nearest(metric, reported)
-    return close if close != metric else None
+    )
+    return list(dict.fromkeys(names))
+
+
+def _closest(metric: str, names: Sequence[str]) -> str | None:
+    """The metric of those reported or printed that may be meant: never one of validation for one
+    of training, or the other way round."""
+    part = _part(metric)
+    fit = [each for each in names if each != metric and _fits(part, _part(each))]
+    meanings = (
+        lambda name: _meaning(name) == _meaning(metric),
+        lambda name: len(name) > 2 and (metric in name or name in metric),
+        lambda name: _meaning(name)[-1] == _meaning(metric)[-1],
+    )
+    for means in meanings:
+        close = sorted(filter(means, fit), key=lambda name: _order(part, _part(name)))
+        if close:
+            return close[0]
+    named = {" ".join(_meaning(each)): each for each in reversed(fit)}
+    slip = nearest(" ".join(_meaning(metric)), named)
+    return named[slip] if slip is not None else None
 
 
 def _numbers(content: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
@@ -108,7 +126,7 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
     patterns: Mapping[str, str] = config.get("metrics", {})
     clue, shown = "", seen
     if metric in patterns:
-        given = f"metrics.{metric}, {patterns[metric]!r},"
+        given = f"metrics.{metric}, {_quote(patterns[metric])},"
         for line in reversed(seen):
             matched, _ = match_number(re.compile(patterns[metric]), line)
             if matched:
@@ -122,13 +140,17 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
                 clue = f"{words}: {_cut(line)!r}"
                 shown = [line]
                 break
-    found = _find_pattern(metric, [line for line in shown if find_object(line) is None])
+    found = _find_pattern(
+        metric, [line[:LONGEST_MATCHED] for line in shown if find_object(line) is None]
+    )
     if found is not None:
-        pattern, line = found
-        step = next(filter(None, map(_step_pattern, (line, *seen))), None)
+        pattern, line = found.text, found.line
+        step = _step_pattern(line, seen)
         also = f", step: {_quote(step)}" if step is not None else ""
         name = metric if re.fullmatch(r"[A-Za-z_]\w*", metric) else json.dumps(metric)
         written = f"metrics: {{{name}: {_quote(pattern)}{also}}}"
+        remarks = "".join(f"\n  ({remark})" for remark in found.remarks)
+        written += remarks
         if clue:
             which = repr(_cut(line)) if shown is seen else "this line"
             return clue, [f"{clue}; for {which} write in the spec\n  {written}"]
@@ -160,51 +182,243 @@ def _object_at_fault(line: str, metric: str, params: Mapping[str, object]) -> st
     return "it is neither JSON nor a Python dict"
 
 
-_SHORT = {"accuracy": "acc", "perplexity": "ppl", "precision": "prec"}
+# parts of the data
+
+_PART = re.compile(
+    r"(?<![A-Za-z])(?i:(?P<train>train(?:ing)?)|(?P<test>test(?:ing|set)?)|(?P<val>dev|holdout|"
+    r"held(?:[ _-]?out)?|val(?:id(?:ation|ate|ating)?)?|eval(?:uat(?:ion|e|ed|ing))?))"
+    r"(?![a-z]|(?<=[A-Z])[A-Z])"
+)
+"""A word that says which part of the data a number is of."""
 
 
-def _spellings(metric: str) -> Iterator[str]:
-    words = [word for word in re.split(r"[\W_]+", metric) if word]
-    if words:
-        yield r"[\s_./@-]*".join(map(re.escape, words))
-        yield re.escape(words[-1])
-        if words[-1].lower() in _SHORT:
-            yield _SHORT[words[-1].lower()] + r"(?:\.|@\d+)?"
+def _part(text: str) -> str:
+    """The part of the data that a name or the beginning of a line speaks of last: train, test,
+    val, or "" where it says none."""
+    found = list(_PART.finditer(text))
+    return str(found[-1].lastgroup) if found else ""
 
 
-_VALIDATION = re.compile(r"(?i)val|test|eval|dev\b|held")
+def _part_before(line: str, start: int, end: int) -> re.Match[str] | None:
+    """The word that says of which part of the data is what stands at a place of a line. What is
+    joined to another name, as in `val_loss`, speaks of that one alone."""
+    words = [
+        each
+        for each in _PART.finditer(line, 0, end)
+        if each.end() > start or not re.match(r"_|[A-Z]", line[each.end() :])
+    ]
+    return words[-1] if words else None
 
 
-def _find_pattern(metric: str, lines: Sequence[str]) -> tuple[str, str] | None:
-    """A regular expression that finds the metric's number, and the line it is made of: the last
-    that names the metric best, of several numbers that of a validation. None where no line does."""
-    own = bool(_VALIDATION.match(metric))
-    chosen: tuple[tuple[int, bool], str, str] | None = None
+def _fits(wanted: str, part: str) -> bool:
+    """Whether a number of a part may be meant by a metric that names the wanted part. One that
+    says none may be of training, and is no validation."""
+    if not wanted:
+        return True
+    return part in ("train", "") if wanted == "train" else part in ("val", "test")
+
+
+def _order(wanted: str, part: str) -> int:
+    """The place of a part among those that fit: what is named so first, training last."""
+    return 0 if part == wanted else 2 if part == "train" else 1
+
+
+# names
+
+_SAME = {
+    "acc": "accuracy", "ppl": "perplexity", "prec": "precision", "err": "error", "losses": "loss",
+}  # fmt: skip
+_WRITTEN = {
+    "accuracy": r"acc(?:uracy)?\.?", "perplexity": "(?:perplexity|ppl)", "error": "err(?:or)?",
+    "precision": r"prec(?:ision)?\.?", "loss": "loss(?:es)?",
+}  # fmt: skip
+_TOP = ("accuracy", "precision", "top")
+_JOINT = r"[\s_./@-]*"
+
+
+def _meaning(name: str) -> tuple[str, ...]:
+    """The words of a name that say what is measured, as they are the same in `val_acc`,
+    `eval/accuracy` and `Accuracy`, and in `acc1`, `top-1` and `Acc@1`."""
+    words = re.findall(r"[^\W\d_]+|\d+", _PART.sub(" ", name).lower())
+    words = [_SAME.get(word, word) for word in words] or [name.lower()]
+    if len(words) > 1 and words[0] in _TOP and words[1].isdigit():
+        rest = [word for word in words[2:] if word not in _TOP]
+        return ("top", words[1], *rest)
+    return tuple(words)
+
+
+def _spellings(metric: str) -> Iterator[tuple[int, str]]:
+    """Patterns that find a metric's name, the closest first, each with how far off it is."""
+    words = re.findall(r"[^\W\d_]+|\d+", metric)
+    if not words:
+        return
+    yield 0, _JOINT.join(map(re.escape, words))
+    meaning = _meaning(metric)
+    if meaning[0] == "top" and len(meaning) > 1:
+        accuracy = r"(?:acc(?:uracy)?|prec(?:ision)?)"
+        top = rf"(?:top|{accuracy}){_JOINT}{meaning[1]}(?:{_JOINT}{accuracy}\.?)?"
+        yield 0, _JOINT.join((top, *map(re.escape, meaning[2:])))
+        return
+    written = [_WRITTEN.get(word, re.escape(word)) for word in meaning]
+    yield 0, _JOINT.join(written) + ("(?:@1)?" if meaning == ("accuracy",) else "")
+    if len(written) > 1 and not meaning[-1].isdigit():
+        yield 1, written[-1]
+
+
+# patterns
+
+_NUMBER = r"[-+]?(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d[\d.]*|\.\d+)(?:e[-+]?\d+)?"
+_GAP = (
+    r"(?:[^\w\n]{0,60}?(?:\([^()\d\n]{1,20}\)[^\w\n]{0,20}?|(?:is|was)\s+|[\w.]{0,9}"
+    r"(?:tensor|float\d*)\()?|[^:=|,;\n]{1,60}[:=]\s*)"
+)
+"""What may stand between a name and its number: signs, or words up to a colon."""
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """A regular expression that finds a metric's number, the line it is made of, the part of the
+    data that this speaks of, and what else there is to know."""
+
+    text: str
+    line: str
+    part: str
+    remarks: tuple[str, ...] = ()
+
+
+def _find_pattern(metric: str, lines: Sequence[str]) -> _Pattern | None:
+    """A regular expression that finds the metric's number: made of the last line that names the
+    metric best, of several numbers that of a validation. None where no line does, or where
+    it could not tell the part of the data that the metric names from another."""
+    wanted = _part(metric)
+    chosen: tuple[tuple[int, ...], re.Match[str], str, str] | None = None
     for line in reversed(lines):
-        for rank, spelling in enumerate(_spellings(metric)):
-            for each in re.finditer(
-                rf"(?i)((?:\b[A-Za-z]+[ _-])?(?<![A-Za-z]){spelling}(?![A-Za-z])"
-                rf"[^\d\n]{{0,24}}?)([-+]?(?:\d[\d.]*|\.\d+)(?:e[-+]?\d+)?)(.?)",
+        for nearness, (tier, spelling) in enumerate(_spellings(metric)):
+            for found in re.finditer(
+                rf"(?i)((?:\b[A-Za-z]+[ _-])?(?<![A-Za-z]){spelling}(?![A-Za-z\d@]|[_-]\d)"
+                rf"{_GAP})({_NUMBER})(?!\d|[A-Za-z]{{2}})(\s?\(\s*{_NUMBER}\)|.?)",
                 line,
             ):
-                before, _, behind = each.groups()
-                training = not _VALIDATION.search(line[: each.end(1)]) or "train" in before.lower()
-                if training and own:  # The metric's own name says that it is not this one.
+                said = _part_before(line, *found.span(1))
+                part = str(said.lastgroup) if said else ""
+                # A loss beside no word of its part is of training where it comes with a step.
+                sure = part or wanted != "train" or _steps(line) or re.search(r"\d/\d", line)
+                if not _fits(wanted, part) or not sure:
                     continue
-                literal = re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", before)
-                literal = re.sub(r"\s+", lambda gap: " " if gap[0] == " " else r"\s+", literal)
-                group = r"(\d+)" if behind == "/" else r"([\d.]+)"
-                pattern = literal + group + (behind if behind in ("%", "/") else "")
-                if match_number(re.compile(pattern), line)[1] is None:
+                order = _order(wanted or "val", "val" if part == "test" and not wanted else part)
+                rank = (tier, _is_best(line, found.end(1)), order, nearness)
+                if chosen is not None and chosen[0] <= rank:
                     continue
-                if chosen is None or (rank, training) < chosen[0]:
-                    chosen = (rank, training), pattern, line
-    return chosen[1:] if chosen is not None else None
+                text = _write_pattern(found, said)
+                if text is not None:
+                    chosen = rank, found, text, part
+    return _tell_apart(wanted, *chosen[1:], lines) if chosen is not None else None
 
 
-def _step_pattern(line: str) -> str | None:
-    found = re.search(r"(?i)\b((?:epoch|step|iter(?:ation)?)[:=# ]{0,3}\[?)\d+", line)
-    return found[1].replace("[", r"\[") + r"(\d+)" if found else None
+def _is_best(line: str, end: int) -> bool:
+    """Whether a number is said to be the best so far, and no measurement."""
+    return bool(re.search(r"(?i)(?<![a-z])best(?![a-z])", line[:end]))
+
+
+def _write_pattern(found: re.Match[str], said: re.Match[str] | None) -> str | None:
+    """The regular expression for a name and its number; of `0.5 (0.4)`, a value and its average,
+    it finds the average. Behind the word that said of which part of the data it is, where it finds
+    another number without. None where it does not find it then."""
+    before, number, behind = found.groups()
+    literal = re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", before)
+    literal = re.sub(r"\s+", lambda gap: " " if gap[0] == " " else r"\s+", literal)
+    average = re.fullmatch(rf"(?i)\s?\(\s*({_NUMBER})\)", behind)
+    if average is not None:
+        name = re.sub(r"(?: |\\s\+)$", "", literal)
+        text, number = rf"{name}\s+[\d.]+\s*\(\s*([\d.]+)", average[1]
+    else:
+        text = literal + (r"(\d+)" if behind == "/" else r"([\d.]+)")
+        text += behind if behind in ("%", "/") else ""
+    written = [text]
+    if said is not None and said.end() <= found.start(1):
+        written.append(f"{said[0]}.*?{text}")
+    for each in written:
+        value = match_number(re.compile(each), found.string)[1]
+        if value is not None and value == read_number(number):
+            return each
+    return None
+
+
+def _tell_apart(
+    wanted: str, found: re.Match[str], text: str, part: str, lines: Sequence[str]
+) -> _Pattern | None:
+    """The pattern with the word of its line that tells it from lines of other parts of the data,
+    where these match, too; where nothing does, with a remark that says so."""
+    line = found.string
+    value = match_number(re.compile(text), line)[1]
+    said = _part_before(line, *found.span(1))
+    other = _other_part(text, part, lines)
+    telling = [said if part else None, re.search(r"[A-Za-z]{2,}", line)]
+    longer = [f"{word[0]}.*?{text}" for word in telling if word and word.end() <= found.start(1)]
+    if found.start() == 0:
+        longer.append(f"^{text}")
+    for each in longer if other is not None else ():
+        same = match_number(re.compile(each), line)[1] == value
+        if same and _other_part(each, part, lines) is None:
+            text, other = each, None
+            break
+    remarks = []
+    if other is not None:
+        if wanted:
+            return None
+        remarks.append(f"it also matches {_cut(other)!r}")
+    if part == "train" and not wanted:
+        remarks.append("it is a value of training")
+    if found[3] == "/":
+        remarks.append(f"the value is a count, {found[2]}, not a share")
+    return _Pattern(text, line, part, tuple(remarks))
+
+
+def _other_part(text: str, part: str, lines: Sequence[str]) -> str | None:
+    """The last line that a pattern matches and that speaks of another part of the data, or of the
+    best so far, or counts to another end, as the bars of training and of validation do; None where
+    there is none."""
+    pattern = re.compile(text)
+    ends: set[tuple[str, ...]] = set()
+    for line in reversed(lines):
+        if not match_number(pattern, line)[0]:
+            continue
+        found = pattern.search(line)
+        start, end = (found.start(), found.start(1)) if found else (0, len(line))
+        said = _part_before(line, start, end)
+        if (str(said.lastgroup) if said else "") != part or _is_best(line, end):
+            return line
+        ends.add(tuple(re.findall(r"(?<![\d/.])\d+/(\d+)(?![\d/.])", line)))
+        if not part and len(ends) > 1:
+            return line
+    return None
+
+
+_STEP = re.compile(
+    r"(?i)\b((?:epoch|(?:global[ _])?step|iter(?:ation)?)[:=# ]{0,3}\[?\s*)(\d+)"
+    r"(?!\d|\.\d|[A-Za-z%]|\s?(?:%|(?:[num]s|s|secs?|seconds|min|h|[kmg]i?b|it/s|s/it)\b))"
+)
+"""A word for a step, and its number: one with a unit behind it is a time or a speed."""
+
+
+def _steps(line: str) -> list[str]:
+    """Patterns for what may be a step in a line."""
+    found = [each[1] for each in _STEP.finditer(line)]
+    return [re.sub(r"\s{2,}", r"\\s+", each.replace("[", r"\[")) + r"(\d+)" for each in found]
+
+
+def _step_pattern(line: str, seen: Sequence[str]) -> str | None:
+    """The pattern of the step, of the line itself or another, those that grow first; none that
+    ever decreases over the lines, which counts something that begins anew."""
+    chosen: tuple[tuple[bool, bool], str] | None = None
+    for text in dict.fromkeys(step for each in (line, *seen) for step in _steps(each)):
+        numbers = [int(found[1]) for found in map(re.compile(text).search, seen) if found]
+        if not numbers or numbers != sorted(numbers):
+            continue
+        rank = numbers[0] == numbers[-1], text not in _steps(line)
+        if chosen is None or rank < chosen[0]:
+            chosen = rank, text
+    return chosen[1] if chosen is not None else None
 
 
 def _quote(pattern: str) -> str:

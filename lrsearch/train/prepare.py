@@ -462,6 +462,14 @@ _MISFIT = re.compile(
     r"shape|size|dimension|channels|expected \d|\dD\b|dtype|scalar type", re.IGNORECASE
 )
 
+
+def _hint_images(raw: data.Raw) -> str:
+    """How samples of two dimensions are taken the other way, "" where they have not two."""
+    if raw.images is not None:
+        return _IMAGES_HINTS[raw.images]
+    return _IMAGES_HINTS[True] if raw.channelled else ""
+
+
 _IMAGES_HINTS = {
     True: "samples of two dimensions are taken for images, which get a channel axis: for sequences "
     "write images: false under data",
@@ -505,7 +513,7 @@ def _check_model(
     if criterion.step is None:
         try:
             outputs = _forward(model, pair.x)
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:
             misfit = _MISFIT.search(str(error))
             if isinstance(error, TypeError):  # Of a mapping, arguments that it does not take.
                 misfit = misfit if shape is not None else re.search("argument|keywords", str(error))
@@ -515,7 +523,7 @@ def _check_model(
             raise ModelError(
                 f"the model does not take samples of shape {told}: {error}",
                 where=name,
-                hint="" if raw.images is None else _IMAGES_HINTS[raw.images],
+                hint=_hint_images(raw),
             ) from error
         except BaseException as error:  # A user's code may raise anything.
             if is_interrupt(error):
@@ -644,8 +652,7 @@ def _check_outputs(
         hint = _ALONE
     elif raw.task != "own":
         hint = _hint_classes(raw.outputs, what, *classes)
-    if raw.images is not None and not hint:
-        hint = _IMAGES_HINTS[raw.images]
+    hint = hint or _hint_images(raw)
     raise ModelError(
         f"the model gives {describe_outputs(given)} for 2 samples; {told}", where=name, hint=hint
     )

@@ -212,7 +212,7 @@ class _Search:
         self.queue: deque[Cohort | Probe] = deque()
         self.jobs: dict[int, _Job] = {}
         self.tally = _Tally()
-        self.starts = Starts(spec, over=self._has_begun())
+        self.starts = Starts(spec, over=self._has_begun(), device=workplace.device)
         self.total = 0
         self.note = ""
         self.best: tuple[float, Entry] | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from lrsearch.errors import TrainingError, nearest
 from lrsearch.space import Choice, encode, parameters
@@ -52,10 +54,11 @@ class _Failure:
 @dataclass
 class Starts:
     """What trials fail for while none has got anywhere: `alike` has, by cause, those that did.
-    `over` says that one has, or that an earlier session's did."""
+    `over` says that one has, or that an earlier session's did; `device` is the one asked for."""
 
     spec: Spec
     over: bool = False
+    device: str = "auto"
     alike: dict[str, list[_Failure]] = field(default_factory=dict)
 
     def note(self, trial: Trial, point: Point | None, result: Result) -> TrainingError | None:
@@ -98,6 +101,17 @@ class Starts:
             return _without_values(result.reason, config)
         return ""
 
+    def _given(self, trial: Trial) -> dict[str, str]:
+        """The placeholders that are no parameters, see `commandline.GIVEN`."""
+        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
+        auto = "cuda" if shown not in ("", "-1") else "cpu"
+        return {
+            "seed": str(trial.seed),
+            "device": auto if self.device == "auto" else self.device,
+            "run": self.spec.name,
+            "trial": str(trial.number),
+        }
+
     def _may_blame_a_value(self, failures: list[_Failure]) -> bool:
         """Whether a parameter's values may be to blame: of an option that the message names, until
         all options have failed; of a number that it names; of what too few of them differ in."""
@@ -119,7 +133,7 @@ class Starts:
         found = [hint for part, hint in _HINTS.items() if part in why][:1]
         advice = [each(self.spec, trial.config, why) for each in found]
         if not found and "command" in trial.config:
-            advice.append(_advise_on_options(trial.config, result))
+            advice.append(_advise_on_options(_words(trial.config, self._given(trial)), result))
         tail = [line for line in _printed(result).splitlines() if line.strip()][-_SHOWN:]
         if tail:
             advice += ["the end of its output:", *(f"  {line[:200]}" for line in tail)]
@@ -155,24 +169,65 @@ def _without_values(text: str, config: Config) -> str:
     return text
 
 
-def _words(config: Config) -> list[str]:
+def _words(config: Config, given: Mapping[str, str]) -> list[str]:
     values = {name: as_text(value) for name, value in config["params"].items()}
-    return fill(split_words(config["command"]), values)
+    return fill(split_words(config["command"]), {**values, **given})
+
+
+def _python(config: Config) -> str:
+    if "command" not in config:
+        return sys.executable
+    program = _words(config, {})[0]
+    return shutil.which(program) or program
 
 
 def _advise_on_module(spec: Spec, config: Config, why: str) -> str:
-    named = re.search(r"No module named '([\w.]+)'", why)
-    module = named[1].partition(".")[0] if named else ""
-    if module and any((spec.folder / name).exists() for name in (module, f"{module}.py")):
+    named = re.search(r"No module named '?([\w.]+)", why)
+    module, _, inner = named[1].partition(".") if named else ("", "", "")
+    mine = [name for name in (module, f"{module}.py") if (spec.folder / name).exists()]
+    if inner:  # What stands before the last dot was found.
+        place = str(spec.folder / mine[0]) if mine else ""
+        return _advise_on_version(named[1].rpartition(".")[0] if named else module, place, spec)
+    if module and mine:
         return f"{module} is in {spec.folder}: run the script from there, or set PYTHONPATH"
-    python = sys.executable
-    if "command" in config:
-        program = _words(config)[0]
-        python = shutil.which(program) or program
+    python = _python(config)
     if "python" not in python:
         return "install it where the command runs"
     where = f"{python} does not find it"
     return f"{where}: {python} -m pip install {module or '...'}, or name another Python"
+
+
+def _advise_on_import(spec: Spec, config: Config, why: str) -> str:
+    named = re.search(r"cannot import name '.*?' from (partially .*?)?'([\w.]+)'(.*)", why)
+    if named is not None:
+        # The place stands last, behind a remark on circles where it was not yet whole.
+        place = re.search(r"\(((?:/|[A-Za-z]:).*?)\)\W*$", named[3])
+        path = place[1] if place else ""
+        if named[1] and Path(path).resolve().is_relative_to(spec.folder.resolve()):
+            return (
+                f"{path} imports itself in a circle: import in the function that needs it, or "
+                "rename the file where it has the name of a package"
+            )
+        return _advise_on_version(named[2], path, spec)
+    if "relative import" in why:
+        return "a file of a package is run as a module: python -m package.module"
+    if "shared object" in why or "DLL" in why:
+        return "a library of the system that the package needs is missing or of another version"
+    return f"what it asks for is missing, or of another version, for {_python(config)}"
+
+
+def _advise_on_version(module: str, path: str, spec: Spec) -> str:
+    """What to do about a module that was found, and has not what is asked of it."""
+    if path and Path(path).resolve().is_relative_to(spec.folder.resolve()):
+        return (
+            f"{path} has no such name: write it there, or rename the file where another {module} "
+            "is meant"
+        )
+    place = f" ({path})" if path else ""
+    return (
+        f"the installed {module}{place} has no such name: another version is needed, or a file of "
+        "yours has the name of the module"
+    )
 
 
 def _advise_on_file(spec: Spec, config: Config, why: str) -> str:
@@ -191,9 +246,9 @@ def _advise_on_program(spec: Spec, config: Config, why: str) -> str:
     return "the program is not on the PATH of this shell: name it by its whole path"
 
 
-def _advise_on_options(config: Config, result: Result) -> str:
+def _advise_on_options(words: list[str], result: Result) -> str:
     """Its command line, and for an option it does not know the nearest that its usage lists."""
-    advice = f"it was run as: {shlex.join(_words(config))}"
+    advice = f"it was run as: {shlex.join(words)}"
     unknown = re.search(
         r"(?:unrecognized arguments|[Nn]o such option):? (--?[\w-]+)", result.reason
     )
@@ -219,7 +274,7 @@ def _meant(option: str, listed: list[str]) -> str | None:
 
 _HINTS: dict[str, Callable[[Spec, Config, str], str]] = {
     "ModuleNotFoundError": _advise_on_module,
-    "ImportError": _advise_on_module,
+    "ImportError": _advise_on_import,
     "FileNotFoundError": _advise_on_file,
     "NotADirectoryError": _advise_on_file,
     "IsADirectoryError": _advise_on_file,

@@ -55,8 +55,8 @@ class Raw:
     which are images unless the spec says not; `channelled` that they got a channel axis. `table` is
     there for a source of columns, whose `x` is not scaled yet: a split encodes it anew. `form` is
     a part without samples, by which a batch becomes what was given again. Samples that are loaded
-    batch by batch are in `streams`: training, validation, test, as far as there are; `x` and `y` are the
-    first two then. `notes` are for the person.
+    batch by batch are in `streams`: training, validation, test, as far as there are; `x` and `y`
+    are the first two then. `notes` are for the person.
     """
 
     name: str

@@ -26,7 +26,6 @@ from lrsearch.errors import (
     SpecError,
     SpecRefused,
     TooManyFailures,
-    TrainingError,
 )
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.local import Local
@@ -416,12 +415,11 @@ def test_where_all_has_failed_the_same_command_trains_it_again(
 
 def test_a_run_of_failures_refuses_no_spec(tmp_path: Path) -> None:
     changes = merge(faulty("raise"), {"max_failures": 9})
-    with pytest.raises(TrainingError, match="trials 1, 2, 3 failed alike"):
-        search(tmp_path, changes=changes)
+    assert search(tmp_path, changes=changes).outcomes() == {"failed": 5}
     mended = search(tmp_path, changes=faulty("none"))
     assert mended.outcomes() == {"completed": 5}
-    assert mended.ledger.hidden == 3
-    with pytest.raises(SpecRefused, match="holds 8 trials"):
+    assert mended.ledger.hidden == 5
+    with pytest.raises(SpecRefused, match="holds 10 trials"):
         search(tmp_path, changes=merge(faulty("none"), {"train": {"budget": "2ep"}}))
 
 

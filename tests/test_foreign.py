@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import lrsearch
 
-from lrsearch.errors import Fault, SpecError
-from lrsearch.spec import foreign
+from lrsearch.errors import Fault, LrsearchError, SpecError
+from lrsearch.spec import foreign, read_spec
 from lrsearch.spec.document import Document, parse
 from lrsearch.spec.foreign_names import schedule
 from lrsearch.spec.foreign_ranges import number, read_foreign, rejoin
@@ -837,3 +839,43 @@ def test_nothing_foreign_breaks_the_reader(words: dict[str, Any], place: str, ki
         validate(Document("spec.yaml", copy.deepcopy(tree)), Path("/specs"), "")
     except SpecError as error:
         assert error.faults and str(error)
+
+
+LONG = (
+    *(
+        "1",
+        "1_",
+        "1e",
+        "1.",
+        "1,",
+        "1 - ",
+        "a|",
+        "a.b",
+        "(",
+        " ",
+        "[1 , ",
+        "{lr",
+        "$lr ",
+        "-",
+        "ep",
+    ),
+    *("=", "%(lr)s", "<lr>", "${lr}", "{{lr}} ", "@lr@"),
+)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("part", LONG)
+def test_long_texts_are_refused_at_once(tmp_path: Path, part: str) -> None:
+    """No pattern that looks for foreign words tries all ways to divide one."""
+    text = json.dumps(part * (40_000 // len(part)) + "x")
+    train = "data: digits\nmodel: mlp\ntrain: {budget: BUDGET, lr: LR}\nsearch: {batch_size: BATCH}"
+    own = "command: COMMAND\nobjective: OBJECTIVE\nsearch: {lr: VALUE}"
+    usual = {"BUDGET": "2ep", "LR": "0.1", "BATCH": "[8]"}
+    usual |= {"COMMAND": "t {lr}", "OBJECTIVE": "loss", "VALUE": "[0.1]"}
+    for long in usual:
+        document = train if long in train else own
+        for key, value in {**usual, long: text}.items():
+            document = document.replace(key, value)
+        (tmp_path / "s.yaml").write_text(document)
+        with contextlib.suppress(LrsearchError):
+            read_spec(tmp_path / "s.yaml")

@@ -216,22 +216,28 @@ def _read_placeholders(
     left: dict[tuple[str, str], None] = {}
     for style in (*_BRACED, *_VARIABLES, *_WORDS):
         pattern = re.compile(rf"(?<!\\)(?:{style.replace('NAME', names)})")
-        for match in pattern.finditer(meant):
-            told = match[0]
-            name = next(group for group in match.groups() if group)
+        told_names = {match[0]: _name_in(match) for match in pattern.finditer(meant)}
+        for told, name in told_names.items():
             scripts = style not in _BRACED and _is_scripted(told, words)
             if style in _WORDS or scripts:
                 if not re.search(rf"\b({name} *=|for {name}\b|read .*{name})", text):
                     left[told, name] = None
                 continue
             found[told] = None
-            meant = meant.replace(told, f"{{{name}}}", 1)
+        meant = pattern.sub(
+            lambda match: f"{{{_name_in(match)}}}" if match[0] in found else match[0], meant
+        )
     if "${args}" in meant and "args" not in given and not _is_scripted("${args}", words):
         found["${args}"] = None
         meant = meant.replace("${args}", " ".join(f"--{name} {{{name}}}" for name in given))
     for braces, hidden in _HIDDEN.items():
         meant = meant.replace(hidden, braces)
     return meant, list(found), list(left)
+
+
+def _name_in(match: re.Match[str]) -> str:
+    """The parameter of a placeholder in a form of another tool."""
+    return next(group for group in match.groups() if group)
 
 
 def _is_scripted(text: str, words: Sequence[str]) -> bool:

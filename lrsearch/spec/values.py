@@ -140,7 +140,7 @@ _UNITS = {
     **dict.fromkeys(("sample", "samples", "sp", "examples", "images", "tokens"), "sp"),
     **dict.fromkeys(("%", "percent", "dur"), "dur"),
 }  # fmt: skip
-_WORDED = re.compile(r"([0-9][0-9_]*\.?[0-9]*|\.[0-9]+)([kKM]?) *([A-Za-z%]+)")
+_WORDED = re.compile(r"([0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)([kKM]?) *([A-Za-z%]+)")
 
 
 def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:

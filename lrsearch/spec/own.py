@@ -10,6 +10,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
+import lrsearch.spec.validate as validate
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest, suggest
@@ -24,7 +25,7 @@ from lrsearch.spec.model import SCHEDULING, Own, complete_group
 from lrsearch.spec.values import show, write
 
 if TYPE_CHECKING:  # It is part of that reader, which imports this module.
-    from lrsearch.spec.validate import _Reader as Reader
+    from lrsearch.spec.validate import Reader
 
 KINDS = ("command", "loop")
 ONLY_OWN = ("params", "metrics", "timeout", "verify")
@@ -82,7 +83,7 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
         # A block of YAML ends with a new line or without one.
         text = text.strip() if isinstance(text, str) else text
         _check_command(reader, text, names, dimensions, derived)
-    elif reader.is_class_path(("loop",), text):
+    elif validate.is_class_path(reader, ("loop",), text):
         reader.imports.append(text)
     metric, goal, at = _read_objective(reader, top.get("objective"))
     timeout = _read_timeout(reader, top.get("timeout"))
@@ -278,9 +279,9 @@ def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
     for name, value in raw.items():
         path: Path = ("params", name)
         if name in grouped:
-            group = reader.warmup(path, value) if name == "warmup" else None
+            group = validate.read_warmup(reader, path, value) if name == "warmup" else None
             if name == "schedule":
-                group = reader.named_or_imported(name, path, value)
+                group = validate.read_component(reader, name, path, value)
             _check_schedule(reader, path, name, group, Space(()))
             found[name] = group
         elif _check_name(reader, path, name):
@@ -456,7 +457,11 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
                 reader.fault((*path, key), f"search has parameters alone, no '{name}'", hint)
             continue
         if name in grouped:
-            options = reader.options(path, name, value) if isinstance(value, list) else None
+            options = (
+                validate.read_options(reader, path, name, value)
+                if isinstance(value, list)
+                else None
+            )
             if not isinstance(value, list):
                 hint = f"write {name}: [a, b]; an option may hold ranges of its own"
                 reader.fault(path, f"a {name} is searched by a list of options", hint)
@@ -469,11 +474,11 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
             continue
         if isinstance(value, list):
             values = [_read_value(reader, (*path, at), name, v) for at, v in enumerate(value)]
-            dimension = reader.dimension(path, Parameter("any"), values)
+            dimension = validate.read_dimension(reader, path, Parameter("any"), values)
         else:
             kind = "float" if name in _RATES else "any"
             parameter = Parameter(kind, scale=catalogue.usual_scale(name))
-            dimension = reader.dimension(path, parameter, value)
+            dimension = validate.read_dimension(reader, path, parameter, value)
             if isinstance(dimension, Int):
                 _note_whole(reader, name, dimension)
         if dimension is not None:
@@ -542,7 +547,7 @@ def _read_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
             message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
             reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
         goal = known[0] if known else "min"
-    goal = reader.goal((*path, "goal"), goal)
+    goal = validate.read_goal(reader, (*path, "goal"), goal)
     at = Parameter("text", "last", choices=("last", "best"))
     return metric, goal, reader.value((*path, "at"), at, raw.get("at", "last"))
 

@@ -70,7 +70,7 @@ _GOES_ELSEWHERE = {
 }
 """What a key of a command or a loop is for built-in trainings."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 _COUNT = Parameter("int", low=1, high=100_000)
 _SETTINGS: dict[str, dict[str, Parameter]] = {
     "random": {
@@ -92,7 +92,8 @@ FIRST_SEED = 1
 """Of a command or a loop, where the spec says nothing."""
 _LISTS = ("ints", "durations", "points")
 """Kinds whose values are lists themselves."""
-_MISSING: Any = object()
+MISSING: Any = object()
+"""The value of a key that is not there."""
 RISING = ("one_cycle", "triangular", "triangular2", "exp_range")
 """Schedules that begin below the base rate."""
 IMPORTABLE = ("model", "schedule", "optimizer", "transform")
@@ -105,7 +106,8 @@ _TORCH_LOSSES = {"cross_entropy": "CrossEntropyLoss", "huber": "HuberLoss"}
 RANGE = ("min", "max", "points", "scale")
 WIDE = 100
 """The ratio of a range's ends from which on a linear scale is worth a note."""
-_METRIC = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+"""A name of a metric of the user's."""
 
 
 def validate(
@@ -262,9 +264,9 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         there = key in top or (key == "model" and searched_model)
         if not there and not reader.is_promised(key):
             reader.fault((), f"'{key}' is missing")
-    data = read_data(reader, top.get("data", _MISSING))
-    model = read_model(reader, ("model",), top.get("model", _MISSING))
-    train = read_train(reader, top.get("train", _MISSING))
+    data = read_data(reader, top.get("data", MISSING))
+    model = read_model(reader, ("model",), top.get("model", MISSING))
+    train = read_train(reader, top.get("train", MISSING))
     metric, at, goal = read_objective(reader, top.get("objective"), train)
     space = read_search(reader, top.get("search"), data, model, train)
     changed = data.get("transforms") or "data.transforms" in dict(space.dimensions)
@@ -371,7 +373,7 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
 
 def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
     """`data`: its name or class path, arguments, splits and transforms, every default filled."""
-    if raw is _MISSING:
+    if raw is MISSING:
         return {}
     path: Path = ("data",)
     given = raw
@@ -385,9 +387,9 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         own = read_import(reader, path, raw, (*catalogue.IMPORTED, *common))
         own |= read_arguments(reader, path, raw, catalogue.IMPORTED)
     else:
-        name = raw.get("name", _MISSING)
+        name = raw.get("name", MISSING)
         meant = foreign_names.data(given)
-        if name is _MISSING:
+        if name is MISSING:
             hint = reader.lines(path, [Line(path, meant)] if meant else None)
             hint = hint or suggest("", catalogue.DATA)
             reader.fault(path, "'name' (or 'class_path') is missing", hint)
@@ -551,7 +553,7 @@ def read_model(
     reader: Reader, path: Path, raw: Any, dimensions: list[Any] | None = None
 ) -> dict[str, Any]:
     """`model`, or one of its options, whose searched arguments go to `dimensions`."""
-    if raw is _MISSING:
+    if raw is MISSING:
         return {}
     return read_component(reader, "model", path, raw, dimensions)
 
@@ -580,7 +582,7 @@ def read_component(
 
 def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
     """`train`, every default filled."""
-    if raw is _MISSING:
+    if raw is MISSING:
         return {}
     path: Path = ("train",)
     if not isinstance(raw, Mapping):
@@ -620,7 +622,7 @@ def _read_loss(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> An
     if isinstance(name, str) and name in catalogue.LOSSES:
         return _read_named_loss(reader, path, raw)
     abbreviated = isinstance(raw, str) and raw.startswith("nn.")
-    if not isinstance(raw, str) or (_CLASS_PATH.fullmatch(raw) and not abbreviated):
+    if not isinstance(raw, str) or (CLASS_PATH.fullmatch(raw) and not abbreviated):
         return _read_code(reader, path, raw)
     try:
         return check_value(parameter, raw)
@@ -679,7 +681,7 @@ def _read_metrics(reader: Reader, path: Path, raw: Any) -> dict[str, Any] | None
     found = {}
     for name, value in raw.items():
         inner = (*path, name)
-        if not isinstance(name, str) or not _METRIC.fullmatch(name):
+        if not isinstance(name, str) or not METRIC_NAME.fullmatch(name):
             hint = "a metric's name has at most 32 letters, digits and _, no digit first"
             reader.fault(inner, f"{show(name)} cannot name a metric", hint)
         elif name in catalogue.METRICS or name in catalogue.BESIDE:
@@ -748,7 +750,7 @@ def read_objective(
     metric, goal = raw.get("metric"), raw.get("goal")
     own = tuple(train.get("metrics") or ())
     stepped = train.get("step") is not None and isinstance(metric, str)
-    if metric is not None and not (stepped and _METRIC.fullmatch(metric)):
+    if metric is not None and not (stepped and METRIC_NAME.fullmatch(metric)):
         known = (*catalogue.METRICS, *own)
         meant = foreign_names.metric(metric)
         if metric not in known and (meant or foreign_names.goal(metric)):
@@ -846,8 +848,8 @@ def read_named(
     if not isinstance(raw, Mapping):
         reader.fault(path, f"{show(raw)} names no {kind}", known)
         return {}
-    name = raw.get("name", _MISSING)
-    if name is _MISSING:
+    name = raw.get("name", MISSING)
+    if name is MISSING:
         forms = "'name' (or 'class_path')" if kind in IMPORTABLE else "'name'"
         hint = reader.lines(path, _renamed(reader, kind, path, given))
         reader.fault(path, f"{forms} is missing", hint or known)
@@ -1009,7 +1011,7 @@ def read_import(
 
 def is_class_path(reader: Reader, path: Path, raw: Any) -> bool:
     """Whether it has the form of a class path; a fault where it has not."""
-    if isinstance(raw, str) and _CLASS_PATH.fullmatch(raw):
+    if isinstance(raw, str) and CLASS_PATH.fullmatch(raw):
         return True
     reader.fault(path, f"{show(raw)} is no dotted path such as my_package.nets.Net")
     return False
@@ -1406,8 +1408,8 @@ def _note_both(reader: Reader, found: Mapping[str, Dimension]) -> None:
         place = parts if parts[0] in ("model", "data") else ("train", *parts)
         value: Any = reader.document.data
         for part in place:
-            value = value.get(part, _MISSING) if isinstance(value, Mapping) else _MISSING
-        if value is not _MISSING and path != "model":
+            value = value.get(part, MISSING) if isinstance(value, Mapping) else MISSING
+        if value is not MISSING and path != "model":
             reader.notes.append(f"{path} is both fixed and searched: the search wins")
 
 

@@ -13,7 +13,7 @@ from lrsearch.errors import Fault, suggest
 from lrsearch.spec.document import Document, Path
 from lrsearch.spec.imports import is_free
 from lrsearch.spec.modules import Found, Problem, is_generator, look_up, names_of, signature
-from lrsearch.spec.validate import is_range
+from lrsearch.spec.ranges import is_range
 
 
 @dataclass(frozen=True)

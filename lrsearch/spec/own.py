@@ -8,9 +8,8 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import lrsearch.spec.validate as validate
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest, suggest
@@ -18,14 +17,17 @@ from lrsearch.reporting import LONGEST_NAME, is_name
 from lrsearch.space import Choice, Dimension, Int, Space, build
 from lrsearch.spec.arithmetic import Arithmetic, NotArithmetic, placed_names, read_arithmetic
 from lrsearch.spec.commandline import BRACES, GIVEN, placeholders, split_words
+from lrsearch.spec.components import is_class_path, read_component
 from lrsearch.spec.document import Path, plain_scalar
 from lrsearch.spec.foreign import Line, means, searched_names
 from lrsearch.spec.foreign_ranges import is_searched, read_foreign, rejoin
 from lrsearch.spec.model import SCHEDULING, Own, complete_group
+from lrsearch.spec.objective import read_goal
+from lrsearch.spec.ranges import read_dimension
+from lrsearch.spec.reader import Reader
+from lrsearch.spec.search import read_options
+from lrsearch.spec.train import read_warmup
 from lrsearch.spec.values import show, write
-
-if TYPE_CHECKING:  # It is part of that reader, which imports this module.
-    from lrsearch.spec.validate import Reader
 
 KINDS = ("command", "loop")
 ONLY_OWN = ("params", "metrics", "timeout", "verify")
@@ -83,7 +85,7 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
         # A block of YAML ends with a new line or without one.
         text = text.strip() if isinstance(text, str) else text
         _check_command(reader, text, names, dimensions, derived)
-    elif validate.is_class_path(reader, ("loop",), text):
+    elif is_class_path(reader, ("loop",), text):
         reader.imports.append(text)
     metric, goal, at = _read_objective(reader, top.get("objective"))
     timeout = _read_timeout(reader, top.get("timeout"))
@@ -279,9 +281,9 @@ def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
     for name, value in raw.items():
         path: Path = ("params", name)
         if name in grouped:
-            group = validate.read_warmup(reader, path, value) if name == "warmup" else None
+            group = read_warmup(reader, path, value) if name == "warmup" else None
             if name == "schedule":
-                group = validate.read_component(reader, name, path, value)
+                group = read_component(reader, name, path, value)
             _check_schedule(reader, path, name, group, Space(()))
             found[name] = group
         elif _check_name(reader, path, name):
@@ -457,11 +459,7 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
                 reader.fault((*path, key), f"search has parameters alone, no '{name}'", hint)
             continue
         if name in grouped:
-            options = (
-                validate.read_options(reader, path, name, value)
-                if isinstance(value, list)
-                else None
-            )
+            options = read_options(reader, path, name, value) if isinstance(value, list) else None
             if not isinstance(value, list):
                 hint = f"write {name}: [a, b]; an option may hold ranges of its own"
                 reader.fault(path, f"a {name} is searched by a list of options", hint)
@@ -474,11 +472,11 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
             continue
         if isinstance(value, list):
             values = [_read_value(reader, (*path, at), name, v) for at, v in enumerate(value)]
-            dimension = validate.read_dimension(reader, path, Parameter("any"), values)
+            dimension = read_dimension(reader, path, Parameter("any"), values)
         else:
             kind = "float" if name in _RATES else "any"
             parameter = Parameter(kind, scale=catalogue.usual_scale(name))
-            dimension = validate.read_dimension(reader, path, parameter, value)
+            dimension = read_dimension(reader, path, parameter, value)
             if isinstance(dimension, Int):
                 _note_whole(reader, name, dimension)
         if dimension is not None:
@@ -547,7 +545,7 @@ def _read_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
             message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
             reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
         goal = known[0] if known else "min"
-    goal = validate.read_goal(reader, (*path, "goal"), goal)
+    goal = read_goal(reader, (*path, "goal"), goal)
     at = Parameter("text", "last", choices=("last", "best"))
     return metric, goal, reader.value((*path, "at"), at, raw.get("at", "last"))
 

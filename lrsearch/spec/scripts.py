@@ -23,7 +23,7 @@ from lrsearch.errors import Fault, nearest
 from lrsearch.spec.commandline import as_text, fill, placeholders, program_fault, split_words
 from lrsearch.spec.document import Document
 from lrsearch.spec.modules import find_installed, find_module
-from lrsearch.spec.validate import is_range
+from lrsearch.spec.ranges import is_range
 
 MAX_FILLED = 100
 """Combinations of values that are put into a command."""

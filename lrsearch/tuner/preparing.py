@@ -11,8 +11,8 @@ from lrsearch.errors import DataError, Fault, LrsearchError, SpecError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.space import Choice, Dimension, Space, build, parameters
 from lrsearch.spec.commandline import check_program
+from lrsearch.spec.cross_checks import task_faults
 from lrsearch.spec.model import Spec, resolve
-from lrsearch.spec.validate import task_faults
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import Facts, Workplace
 

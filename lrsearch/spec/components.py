@@ -1,0 +1,293 @@
+"""Schedules, optimizers, models, transforms: built-ins by name, code by its class path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lrsearch import catalogue
+from lrsearch.catalogue import REQUIRED, Entry, Parameter
+from lrsearch.errors import nearest, suggest
+from lrsearch.space import (
+    Choice,
+)
+from lrsearch.spec import foreign, foreign_names
+from lrsearch.spec.document import Path
+from lrsearch.spec.foreign import Line
+from lrsearch.spec.foreign_ranges import read_foreign
+from lrsearch.spec.model import (
+    complete,
+)
+from lrsearch.spec.ranges import is_range, read_dimension, searched
+from lrsearch.spec.reader import MISSING, Reader
+from lrsearch.spec.values import show
+
+CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+
+IMPORTABLE = ("model", "schedule", "optimizer", "transform")
+"""Mappings that may name code by its class path."""
+
+ARGUED = (*IMPORTABLE, "loss", "step")
+"""Whose `init_args` may be searched."""
+
+
+def read_model(
+    reader: Reader, path: Path, raw: Any, dimensions: list[Any] | None = None
+) -> dict[str, Any]:
+    """`model`, or one of its options, whose searched arguments go to `dimensions`."""
+    if raw is MISSING:
+        return {}
+    return read_component(reader, "model", path, raw, dimensions)
+
+
+def read_component(
+    reader: Reader, group: str, path: Path, raw: Any, dimensions: list[Any] | None = None
+) -> dict[str, Any]:
+    """A built-in by its name, or code by its class path where the group takes any."""
+    if group == "schedule" and isinstance(raw, Mapping) and _is_scheduler(raw):
+        hint = reader.lines((*path, "class_path"), _renamed(reader, group, path, raw))
+        message = f"{raw['class_path']} changes an optimizer: code here gives a multiplier"
+        reader.fault((*path, "class_path"), message, hint)
+        return {}
+    if group in IMPORTABLE and isinstance(raw, Mapping) and "class_path" in raw:
+        rate = group == "optimizer" and dimensions is not None
+        found = read_import(reader, path, raw, ("lr",) if rate else (), dimensions)
+        if rate and "lr" in raw:
+            known = {"lr": catalogue.TRAIN["lr"]}
+            found |= read_arguments(reader, path, {"lr": raw["lr"]}, known, dimensions)
+        if group == "optimizer" and "lr" in found["init_args"]:
+            hint = "the learning rate is train.lr"
+            reader.fault((*path, "init_args", "lr"), "it is given by the schedule", hint)
+        return found
+    return read_named(reader, path, raw, catalogue.GROUPS[group], group, dimensions)
+
+
+def read_arguments(
+    reader: Reader,
+    path: Path,
+    raw: Mapping[str, Any],
+    known: Mapping[str, Parameter],
+    dimensions: list[Any] | None = None,
+) -> dict[str, Any]:
+    """The given arguments, checked; those that are ranges or choices go to `dimensions`,
+    where that is a list. Without it the defaults of those not given are filled."""
+    given: dict[str, Any] = {}
+    for key, parameter in known.items():
+        if key not in raw:
+            dotted = ".".join(map(str, path))
+            if parameter.default is REQUIRED and not reader.promised & {
+                dotted,
+                f"{dotted}.{key}",
+            }:
+                reader.fault(path, f"'{key}' is missing: it takes {parameter.allowed()}")
+            continue
+        inner = (*path, key)
+        foreign_form = dimensions is not None and isinstance(raw[key], str | Mapping)
+        if foreign_form and parameter.kind not in ("text", "any"):
+            foreign_form = read_foreign(raw[key]) is not None
+            if foreign_form:
+                read_dimension(reader, inner, parameter, raw[key])
+                continue
+        if dimensions is not None and searched(parameter, raw[key]):
+            dimension = read_dimension(reader, inner, parameter, raw[key])
+            if dimension is not None:
+                dimensions.append((key, dimension))
+        else:
+            given[key] = reader.value(inner, parameter, raw[key])
+    return given if dimensions is not None else complete(known, given)
+
+
+def read_named(
+    reader: Reader,
+    path: Path,
+    raw: Any,
+    table: Mapping[str, Entry],
+    kind: str,
+    dimensions: list[Any] | None = None,
+) -> dict[str, Any]:
+    """A built-in by its name, with its arguments."""
+    given = raw
+    raw = {"name": raw} if isinstance(raw, str) else raw
+    known = suggest("", table)
+    if not isinstance(raw, Mapping):
+        reader.fault(path, f"{show(raw)} names no {kind}", known)
+        return {}
+    name = raw.get("name", MISSING)
+    if name is MISSING:
+        forms = "'name' (or 'class_path')" if kind in IMPORTABLE else "'name'"
+        hint = reader.lines(path, _renamed(reader, kind, path, given))
+        reader.fault(path, f"{forms} is missing", hint or known)
+        return {}
+    if not isinstance(name, str) or name not in table:
+        hint = reader.lines((*path, "name"), _renamed(reader, kind, path, given))
+        hint = hint or suggest(str(name), table)
+        reader.fault((*path, "name"), f"unknown {kind} {show(name)}", hint)
+        return {}
+    entry = parameters_of(reader, kind, name)
+    rate = kind == "optimizer" and dimensions is not None
+    known_here = {**entry, "lr": catalogue.TRAIN["lr"]} if rate else entry
+    bare = [key for key in raw if key != "name" and key not in known_here]
+    for key in list(bare):
+        meant = foreign.look_up(foreign_names.snake(key), kind)
+        if nearest(key, known_here) is not None and meant is None:
+            continue
+        hint = reader.lines((*path, key), _renamed(reader, kind, path, given))
+        hint = reader.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
+        if hint:
+            bare.remove(key)
+            reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
+    for key in bare:
+        close = nearest(key, known_here)
+        hint = f"did you mean '{close}'?" if close else ""
+        hint = suggest(key, known_here) if key == bare[-1] else hint
+        reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
+    for pair in table[name].either:
+        if all(raw.get(key) is not None for key in pair):
+            reader.fault((*path, pair[1]), f"{pair[0]} and {pair[1]} exclude each other")
+    if name == "sgd" and raw.get("nesterov") is True and raw.get("dampening") not in (None, 0):
+        reader.fault((*path, "dampening"), "nesterov momentum takes no dampening: write 0")
+    if rate and "lr" not in raw:
+        known_here = entry
+    given = read_arguments(reader, path, raw, known_here, dimensions)
+    if kind == "schedule" and name == "plateau":
+        metrics = [given.get("metric", entry["metric"].default)]
+        searched_metric = dict(dimensions or ()).get("metric")
+        if isinstance(searched_metric, Choice):
+            metrics = [option.value for option in searched_metric.options]
+        if "mode" not in dict(dimensions or ()):
+            settle_mode(reader, (*path, "metric"), metrics, given)
+    return {"name": name, **given}
+
+
+def parameters_of(reader: Reader, kind: str, name: str) -> Mapping[str, Parameter]:
+    """The parameters of a built-in, a plateau's metric being any that is measured."""
+    table: Mapping[str, Entry] = (
+        catalogue.TRANSFORMS if kind == "transform" else catalogue.GROUPS[kind]
+    )
+    known = table[name].parameters
+    if kind != "schedule" or name != "plateau":
+        return known
+    own, stepped = _users_metrics(reader)
+    names = () if stepped else (*catalogue.METRICS, *own)
+    return {**known, "metric": replace(known["metric"], choices=names)}
+
+
+def _users_metrics(reader: Reader) -> tuple[tuple[str, ...], bool]:
+    """The names of the user's metrics, and whether a step measures others."""
+    top = reader.document.data
+    train = top.get("train") if isinstance(top, Mapping) else None
+    if not isinstance(train, Mapping):
+        return (), False
+    metrics = train.get("metrics")
+    own = tuple(map(str, metrics)) if isinstance(metrics, Mapping) else ()
+    return own, train.get("step") is not None
+
+
+def settle_mode(reader: Reader, path: Path, metrics: list[Any], plateau: dict[str, Any]) -> None:
+    """Whether up or down is good of the metrics that a plateau follows: the catalogue says it
+    of its own, `mode`, or the objective's goal, of the user's. It is put into `plateau`."""
+    mode = plateau.get("mode")
+    objective = reader.document.data.get("objective")
+    aim = objective if isinstance(objective, Mapping) else {}
+    for name in metrics:
+        if not isinstance(name, str) or not reader.sound(".".join(map(str, path))):
+            continue
+        known = catalogue.METRICS.get(name)
+        if known is not None and mode not in (None, known[0]):
+            message = f"the goal of {name} is {known[0]}: leave mode out"
+            reader.fault((*path[:-1], "mode"), message)
+        if known is not None or plateau.get("mode") is not None:
+            continue
+        if metrics == [name] == [aim.get("metric")] and aim.get("goal") in ("min", "max"):
+            plateau["mode"] = aim["goal"]
+            continue
+        hint = f"write {{name: plateau, metric: {name}, mode: max}}, or mode: min"
+        message = f"'mode' is missing: is a large '{name}' good, or a small one?"
+        reader.fault(path, message, hint)
+
+
+def _renamed(reader: Reader, kind: str, path: Path, raw: Any) -> list[Line]:
+    """What a schedule, an optimizer, a model or a transform of another tool is called here,
+    with its arguments; nothing where it has no other name."""
+    if kind == "schedule":
+        found = foreign_names.schedule(raw, base_rate(reader))
+        if found is None:
+            return []
+        value, warmup = found
+        lines = [Line(path, value, foreign_names.left_out(raw, base_rate(reader)))]
+        train = reader.document.data.get(path[0])
+        if warmup and len(path) == 2 and path[0] != "search" and not train.get("warmup"):
+            lines.append(Line((path[0], "warmup"), warmup))
+        return lines
+    if kind == "optimizer":
+        value = foreign_names.optimizer(raw)
+        if value is None:
+            return []
+        if path == ("train", "optimizer"):
+            return foreign.optimizer(reader.document.data)
+        _, given = foreign_names.split(raw)
+        rates = [part for key, part in given.items() if foreign.means(key) == "train.lr"]
+        if rates and path[0] == "search":
+            value = {"name": value} if isinstance(value, str) else value
+            return [Line(path, {**value, "lr": rates[0]})]
+        return [Line(path, value)]
+    rename = foreign_names.transform if kind == "transform" else foreign_names.model
+    value = rename(raw)
+    return [] if value is None else [Line(path, value)]
+
+
+def base_rate(reader: Reader) -> Any:
+    """The base rate, where the document fixes one."""
+    return foreign.base_rate(reader.document.data)
+
+
+def read_import(
+    reader: Reader,
+    path: Path,
+    raw: Mapping[str, Any],
+    others: tuple[str, ...],
+    dimensions: list[Any] | None = None,
+) -> dict[str, Any]:
+    """Code by its class path, with its `init_args`; `others` are further keys it may have.
+    Ranges among the arguments go to `dimensions`, where that is a list."""
+    reader.unknown(path, raw, ("class_path", "init_args", *others))
+    class_path = raw["class_path"]
+    if is_class_path(reader, (*path, "class_path"), class_path):
+        reader.imports.append(class_path)
+    arguments = raw.get("init_args")
+    if arguments is None:
+        arguments = {}
+    if not isinstance(arguments, Mapping):
+        reader.fault((*path, "init_args"), f"{show(arguments)} is no mapping of arguments")
+        arguments = {}
+    given: dict[str, Any] = {}
+    for key, value in arguments.items():
+        inner = (*path, "init_args", key)
+        anything = Parameter("any", scale=catalogue.usual_scale(key))
+        if dimensions is not None and is_range(value):
+            dimension = read_dimension(reader, inner, anything, value)
+            if dimension is not None:
+                dimensions.append((f"init_args.{key}", dimension))
+        else:
+            given[key] = reader.value(inner, anything, value)
+    return {"class_path": class_path, "init_args": given}
+
+
+def is_class_path(reader: Reader, path: Path, raw: Any) -> bool:
+    """Whether it has the form of a class path; a fault where it has not."""
+    if isinstance(raw, str) and CLASS_PATH.fullmatch(raw):
+        return True
+    reader.fault(path, f"{show(raw)} is no dotted path such as my_package.nets.Net")
+    return False
+
+
+_SCHEDULERS = ("torch.optim.lr_scheduler.", "keras.", "tensorflow.", "transformers.", "timm.")
+
+
+def _is_scheduler(raw: Mapping[str, Any]) -> bool:
+    """Whether a schedule's class path is that of another tool's scheduler."""
+    path = raw.get("class_path")
+    known = isinstance(path, str) and path.startswith(_SCHEDULERS)
+    return known and foreign_names.schedule(path) is not None

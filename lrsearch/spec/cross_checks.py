@@ -1,0 +1,360 @@
+"""Parts of a spec against each other: metric, losses, lengths and models against the data."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lrsearch import catalogue
+from lrsearch.duration import budget_steps, warmup_steps
+from lrsearch.duration import find as find_durations
+from lrsearch.duration import parse as parse_duration
+from lrsearch.errors import suggest
+from lrsearch.space import (
+    Choice,
+    Dimension,
+    Space,
+    build,
+    encode,
+    parameters,
+)
+from lrsearch.spec.document import Path
+from lrsearch.spec.model import (
+    Spec,
+    resolve,
+)
+from lrsearch.spec.reader import Reader
+
+RISING = ("one_cycle", "triangular", "triangular2", "exp_range")
+"""Schedules that begin below the base rate."""
+
+
+def note_peaks(reader: Reader, train: Mapping[str, Any], space: Space) -> None:
+    """Notes on schedules that rise by themselves, after a warmup."""
+    ranges = dict(space.dimensions)
+    warm = train.get("warmup") is not None or any(p.split(".")[0] == "warmup" for p in ranges)
+    schedule = ranges.get("schedule")
+    named = [train.get("schedule")]
+    if isinstance(schedule, Choice):
+        named = [option.value for option in schedule.options]
+    rising = {
+        str(part.get("name")): None
+        for part in named
+        if isinstance(part, Mapping) and part.get("name") in RISING
+    }
+    if warm:
+        reader.notes += [
+            f"{name} rises by itself: after a warmup it peaks a second time" for name in rising
+        ]
+
+
+def check_one_rate(reader: Reader, train: Mapping[str, Any], space: Space) -> None:
+    """Prodigy estimates one size of steps for all parameters, and refuses several rates."""
+    ranges = dict(space.dimensions)
+    chosen = ranges.get("optimizer")
+    named = [train.get("optimizer")]
+    if isinstance(chosen, Choice):
+        named = [option.value for option in chosen.options]
+    if not any(isinstance(each, Mapping) and each.get("name") == "prodigy" for each in named):
+        return
+    message = "prodigy has one rate for all parameters"
+    if "layer_decay" in ranges:
+        reader.fault(reader.search_path("layer_decay"), message)
+    elif train.get("layer_decay") is not None:
+        reader.fault(("train", "layer_decay"), message)
+    searched_groups = ranges.get("groups")
+    groups, place = [train.get("groups")], ("train", "groups")
+    if isinstance(searched_groups, Choice):
+        place = reader.search_path("groups")  # type: ignore[assignment]
+        groups = [option.value for option in searched_groups.options]
+    rates = [
+        part.get("lr", 1)
+        for each in groups
+        if isinstance(each, list)
+        for part in each
+        if isinstance(part, Mapping)
+    ]
+    if any(rate not in (0, 1) for rate in rates):
+        reader.fault(place, message, "a group's lr may be 0 there, or left out")
+
+
+def check_task(
+    reader: Reader, data: Mapping[str, Any], train: Mapping[str, Any], metric: Any, space: Space
+) -> None:
+    """Metric and losses against the task, where the catalogue knows it."""
+    source = catalogue.DATA.get(data.get("name", ""))
+    task = data.get("task") or (source.task if source else None)
+    if train.get("step") is not None:
+        task = "own"
+    if task not in catalogue.TASKS:
+        return
+    for path, message, hint in task_faults(train, metric, space, task):
+        if reader.sound(".".join(map(str, path))):
+            reader.fault(path, message, hint)
+
+
+def check_sizes(
+    reader: Reader, data: Mapping[str, Any], train: Mapping[str, Any], space: Space
+) -> None:
+    """Warmups and batches against the budget and the data, where the catalogue knows them."""
+    source = catalogue.DATA.get(data.get("name", ""))
+    if source is None or source.samples is None or not reader.sound("data") or not train:
+        return
+    validation = data["validation"]
+    folds = validation["folds"] if isinstance(validation, Mapping) else None
+    if folds and folds > source.samples:
+        message = f"{folds} folds of {source.samples} samples"
+        reader.fault(("data", "validation", "folds"), message)
+        return
+    sizes, held_out, _ = catalogue.split_sizes(
+        source.samples, folds or validation, data["test"] or 0.0
+    )
+    samples = min(sizes)
+    if samples < 1 or held_out < 1:
+        use = "train on" if samples < 1 else "validate with"
+        message = f"of {source.samples} samples none is left to {use}"
+        reader.fault(("data", "validation"), message)
+        return
+    ranges = dict(space.dimensions)
+    batches: list[tuple[Path, Any]] = [(("train", "batch_size"), train["batch_size"])]
+    if "batch_size" in ranges:
+        place = reader.search_path("batch_size")
+        batches = [(place, value) for value in _extremes(ranges["batch_size"])]
+    for place, batch in batches:
+        if reader.sound(".".join(map(str, place))) and batch > samples:
+            message = f"a batch of {batch} is larger than the training set ({samples} samples)"
+            reader.fault(place, message)
+
+
+def check_schedules(reader: Reader, spec: Spec) -> None:
+    """Warmups and the lengths of schedules against the budget, as far as the catalogue knows
+    the data, or where all lengths are in units of the budget."""
+    told: set[tuple[str, str]] = set()
+    for point in _extreme_points(spec.space):
+        train = resolve(spec, point, spec.task)["train"]
+        samples = min(spec.train_samples) if spec.train_samples else _any_samples(train)
+        if samples is None or train["batch_size"] > samples:
+            continue
+        found = _misfit(train, samples)
+        if found is None:
+            continue
+        head, argument, message = found
+        place = _argument_path(reader, spec.space, point, head, argument)
+        key = ".".join(map(str, place)), message.partition(" ")[0]
+        if key not in told:
+            told.add(key)
+            reader.fault(place, message)
+
+
+def check_models(reader: Reader, spec: Spec) -> None:
+    """Built-in models against the task, where the catalogue knows it, and their arguments
+    against each other."""
+    for point in _model_points(spec.space):
+        model = resolve(spec, point, spec.task)["model"]
+        if "class_path" in model:
+            continue
+        task = spec.data_task
+        refusal = catalogue.model_refusal(model["name"], task) if task else None
+        found = ("name", *refusal) if refusal else catalogue.model_fault(model)
+        if found is None:
+            continue
+        argument, message, hint = found
+        if argument == "width" and "model.width" not in dict(spec.space.dimensions):
+            argument = "heads" if "model.heads" in dict(spec.space.dimensions) else argument
+        place = _argument_path(reader, spec.space, point, "model", argument)
+        if reader.sound(".".join(map(str, place))):
+            reader.fault(place, message, hint)
+
+
+def _argument_path(
+    reader: Reader, space: Space, point: Mapping[str, Any], head: str, name: str
+) -> Path:
+    """Where in the document the argument of a schedule or warmup at a point stands."""
+    ranges = dict(space.dimensions)
+    chosen = ranges.get(head)
+    if isinstance(chosen, Choice):
+        numbers = encode(space, point) or {}
+        return (*reader.search_path(head), int(numbers.get(head, 0)), name)
+    if f"{head}.{name}" in ranges:
+        return reader.search_path(f"{head}.{name}")
+    return (head, name) if head == "model" else ("train", head, name)
+
+
+MOST_CORNERS = 4096
+"""Combinations of extremes that are looked at, shared out over the schedules and warmups; of each
+at least `FEWEST_CORNERS`, as far as there are."""
+
+FEWEST_CORNERS = 16
+
+
+def _extreme_points(space: Space) -> Iterator[dict[str, Any]]:
+    """Points with every schedule and warmup, their arguments, batch sizes and budgets at their
+    ends, in all combinations as far as those are not too many."""
+    ranges = dict(space.dimensions)
+    heads = ("schedule", "warmup", "batch_size", "budget")
+    counts = {
+        name: len(part.options) if isinstance(part := ranges.get(name), Choice) else 1
+        for name in ("schedule", "warmup")
+    }
+    most = max(FEWEST_CORNERS, MOST_CORNERS // math.prod(counts.values()))
+    for chosen in itertools.product(*(range(count) for count in counts.values())):
+        index = dict(zip(counts, chosen, strict=True))
+        ends: dict[str, list[float]] = {}
+        for name, part in parameters(space):
+            first = name.split(".")[0]
+            head, bracket, rest = first.partition("[")
+            if head not in heads or name in counts:
+                continue
+            if not bracket or int(rest.partition("]")[0]) == index.get(head):
+                ends[name] = _ends(part)
+        corners = itertools.product(*ends.values())
+        for corner in itertools.islice(corners, most):
+            numbers = dict(zip(ends, corner, strict=True)) | index
+            yield build(
+                space,
+                lambda name, part, numbers=numbers: (  # type: ignore[misc]
+                    numbers.get(name, 0 if isinstance(part, Choice) else part.low)
+                ),
+            )
+
+
+def _ends(dimension: Dimension) -> list[float]:
+    """The raw numbers of a dimension's extremes; of a choice that has no order, of every option."""
+    if not isinstance(dimension, Choice):
+        return list(dict.fromkeys((dimension.low, dimension.high)))
+    places = range(len(dimension.options))
+    if not dimension.ordered:
+        return list(places)
+    by_value = sorted(places, key=lambda place: dimension.options[place].value)
+    return list(dict.fromkeys((by_value[0], by_value[-1])))
+
+
+MAX_MODELS = 1000
+
+
+def _model_points(space: Space) -> Iterator[dict[str, Any]]:
+    """Points with every combination of what is searched of the model, up to `MAX_MODELS`; of a
+    range its ends, and one of the many between."""
+    values: dict[str, tuple[float, ...]] = {}
+    for name, part in parameters(space):
+        if name.split(".")[0].split("[")[0] == "model":
+            if isinstance(part, Choice):
+                values[name] = tuple(range(len(part.options)))
+            else:
+                values[name] = (part.low, part.high, min(part.low + 1, part.high))
+    for numbers in itertools.islice(itertools.product(*values.values()), MAX_MODELS):
+        chosen = dict(zip(values, numbers, strict=True))
+
+        def choose(name: str, part: Dimension, chosen: Mapping[str, float] = chosen) -> float:
+            return chosen.get(name, 0 if isinstance(part, Choice) else part.low)
+
+        yield build(space, choose)
+
+
+def _any_samples(train: Mapping[str, Any]) -> int | None:
+    """A number of samples to measure lengths by where nobody knows it: it does not matter while
+    all are in the budget's unit or shares of it. None where some are not."""
+    units = {each.unit for each in find_durations((train["schedule"], train["warmup"]))}
+    return (
+        10_000 * train["batch_size"]
+        if units <= {parse_duration(train["budget"]).unit, "dur"}
+        else None
+    )
+
+
+def _misfit(train: Mapping[str, Any], samples: int) -> tuple[str, str, str] | None:
+    """What of a schedule or warmup does not fit its budget: schedule or warmup, the argument, and
+    the message."""
+    size: dict[str, Any] = {"samples": samples, "batch_size": train["batch_size"]}
+    budget = budget_steps(parse_duration(train["budget"]), **size)
+    schedule = train["schedule"]
+    warmup = train["warmup"]
+    try:
+        warmup_steps(warmup, budget=budget, **size)
+    except ValueError as error:
+        return "warmup", "for", str(error)
+    if warmup is not None and warmup["shape"] == "exponential" and warmup["start"] == 0:
+        return "warmup", "start", "an exponential warmup cannot start at 0"
+    checked = any(find_durations(schedule)) or schedule.get("name") in ("cosine_restarts", "tanh")
+    if "class_path" in schedule or not checked:
+        return None
+    import numpy as np
+
+    from lrsearch.schedules import ScheduleError, multipliers
+
+    try:
+        multipliers(schedule, train["warmup"], budget=budget, steps=np.empty(0), **size)
+    except ScheduleError as error:
+        return "schedule", error.argument, str(error)
+    return None
+
+
+def task_faults(
+    train: Mapping[str, Any], metric: str | None, space: Space, task: str
+) -> list[tuple[Path, str, str]]:
+    """What of a spec belongs to another task: (path, message, hint) each. For data that only
+    loading can tell the task of, it is called again then."""
+    found: list[tuple[Path, str, str]] = []
+    metrics = [name for name, (_, tasks, _) in catalogue.METRICS.items() if task in tasks]
+    losses = [name for name, (tasks, _) in catalogue.LOSSES.items() if task in tasks]
+    measured = [*metrics, *(train.get("metrics") or ())]
+    stepped = train.get("step") is not None
+    if metric is not None and metric not in measured and not stepped:
+        message = f"'{metric}' is no metric of {catalogue.title(task)}"
+        found.append((("objective", "metric"), message, suggest("", measured)))
+    ranges = dict(space.dimensions)
+    values: list[tuple[Path, Any]] = [(("train", "loss"), train.get("loss"))]
+    searched_losses = ranges.get("loss")
+    if isinstance(searched_losses, Choice):
+        values = [(("search", "loss"), option.value) for option in searched_losses.options]
+    for place, loss in values:
+        if isinstance(loss, str) and loss not in losses:
+            message = f"'{loss}' is no loss of {catalogue.title(task)}"
+            found.append((place, message, suggest("", losses)))
+    schedules: list[tuple[Path, Any]] = [(("train", "schedule"), train.get("schedule"))]
+    chosen = ranges.get("schedule")
+    if isinstance(chosen, Choice):
+        schedules = [
+            (("search", "schedule", index), option.value)
+            for index, option in enumerate(chosen.options)
+        ]
+    named: list[tuple[Path, Any]] = [
+        ((*place, "metric"), schedule["metric"])
+        for place, schedule in schedules
+        if isinstance(schedule, Mapping) and "metric" in schedule
+    ]
+    searched_metrics: dict[Path, Any] = {
+        ("search", "schedule.metric"): ranges.get("schedule.metric")
+    }
+    if isinstance(chosen, Choice):
+        searched_metrics |= {
+            ("search", "schedule", index, "metric"): dict(option.space.dimensions).get("metric")
+            for index, option in enumerate(chosen.options)
+        }
+    for place, dimension in searched_metrics.items():
+        if isinstance(dimension, Choice):
+            named += [(place, option.value) for option in dimension.options]
+    for place, name in named:
+        if name not in measured and not (stepped and name not in catalogue.METRICS):
+            message = f"'{name}' is no metric of {catalogue.title(task)}"
+            found.append((place, message, suggest("", measured)))
+    coded = isinstance(train.get("loss"), Mapping)
+    if (task in ("regression", "own") or coded) and (
+        train.get("label_smoothing") or "label_smoothing" in ranges
+    ):
+        top = "search" if "label_smoothing" in ranges else "train"
+        message, hint = "label smoothing is for classification", ""
+        if coded:
+            message = "label smoothing is for the loss cross_entropy, not for one of your own"
+        if coded and train["loss"]["class_path"] == "torch.nn.CrossEntropyLoss":
+            hint = "write loss.init_args.label_smoothing"
+        found.append(((top, "label_smoothing"), message, hint))
+    return found
+
+
+def _extremes(dimension: Dimension) -> list[Any]:
+    if isinstance(dimension, Choice):
+        return [option.value for option in dimension.options]
+    return [dimension.high]

@@ -1,0 +1,200 @@
+"""`data` of a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from lrsearch import catalogue
+from lrsearch.catalogue import Parameter
+from lrsearch.errors import suggest
+from lrsearch.space import (
+    Dimension,
+    Option,
+)
+from lrsearch.spec import foreign_names
+from lrsearch.spec.components import read_arguments, read_import, read_named
+from lrsearch.spec.document import Path
+from lrsearch.spec.foreign import Line
+from lrsearch.spec.ranges import make_choice
+from lrsearch.spec.reader import MISSING, Reader
+from lrsearch.spec.values import show
+
+
+def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
+    """`data`: its name or class path, arguments, splits and transforms, every default filled."""
+    if raw is MISSING:
+        return {}
+    path: Path = ("data",)
+    given = raw
+    raw = {"name": raw} if isinstance(raw, str) else raw
+    if not isinstance(raw, Mapping):
+        reader.fault(path, f"{show(raw)} names no data", suggest("", catalogue.DATA))
+        return {}
+    common = ("validation", "test", *catalogue.SPLITTING, "transforms")
+    source: catalogue.Source | None = None
+    if "class_path" in raw:
+        own = read_import(reader, path, raw, (*catalogue.IMPORTED, *common))
+        own |= read_arguments(reader, path, raw, catalogue.IMPORTED)
+    else:
+        name = raw.get("name", MISSING)
+        meant = foreign_names.data(given)
+        if name is MISSING:
+            hint = reader.lines(path, [Line(path, meant)] if meant else None)
+            hint = hint or suggest("", catalogue.DATA)
+            reader.fault(path, "'name' (or 'class_path') is missing", hint)
+            return {}
+        source = catalogue.DATA.get(name) if isinstance(name, str) else None
+        if source is None:
+            hint = reader.lines((*path, "name"), [Line(path, meant)] if meant else None)
+            hint = hint or suggest(str(name), catalogue.DATA)
+            reader.fault((*path, "name"), f"unknown data {show(name)}", hint)
+            return {}
+        reader.unknown(path, raw, ("name", *source.parameters, *common))
+        own = {"name": name, **read_arguments(reader, path, raw, source.parameters)}
+        for key, parameter in source.parameters.items():
+            if parameter.kind == "path" and isinstance(own.get(key), str):
+                own[key] = _read_path(reader, (*path, key), own[key])
+        if "target" in source.parameters:
+            _check_columns(reader, path, own)
+    own["validation"] = _read_open_validation(reader, raw, source)
+    own["test"] = _read_test(reader, raw.get("test"), source)
+    own |= read_arguments(reader, path, raw, catalogue.splitting(source))
+    own["transforms"] = read_transforms(
+        reader, (*path, "transforms"), raw.get("transforms"), source
+    )
+    if source is not None and source.ordered:
+        _check_ordered(reader, path, own)
+    validation, test = own["validation"], own["test"]
+    if validation == "source" == test and source is not None and not source.own_test:
+        reader.fault((*path, "test"), "the source's own split is the validation split already")
+    if isinstance(validation, float) and isinstance(test, float) and validation + test >= 1:
+        reader.fault(
+            (*path, "test"),
+            f"validation {validation:g} and test {test:g} leave nothing to train on",
+        )
+    return own
+
+
+def read_transforms(
+    reader: Reader, path: Path, raw: Any, source: catalogue.Source | None
+) -> list[dict[str, Any]]:
+    """`data.transforms`, each with its arguments filled."""
+    if raw is None:
+        return []
+    if not isinstance(raw, list):
+        hint = "it takes a list, such as [{name: flip, p: 0.5}]"
+        reader.fault(path, f"{show(raw)} is no list of transforms", hint)
+        return []
+    found = []
+    for index, part in enumerate(raw):
+        place = (*path, index)
+        if isinstance(part, Mapping) and "class_path" in part:
+            found.append(read_import(reader, place, part, ()))
+            continue
+        found.append(read_named(reader, place, part, catalogue.TRANSFORMS, "transform"))
+        if found[-1] and source is not None and source.ordered:
+            message = f"{found[-1]['name']} takes numbers, and text is characters"
+            reader.fault(place, message, "one of your own may: {class_path: my_package.augment}")
+    return found
+
+
+def read_transform_lists(
+    reader: Reader, path: Path, raw: Any, data: Mapping[str, Any]
+) -> Dimension | None:
+    """A choice of whole lists of transforms."""
+    if not isinstance(raw, list) or any(isinstance(part, str | Mapping) for part in raw):
+        hint = "it is searched by a list of lists, such as [[], [flip]]"
+        reader.fault(path, f"{show(raw)} is no list of lists of transforms", hint)
+        return None
+    if not raw:
+        reader.fault(path, "an empty list leaves nothing to choose from")
+        return None
+    source = catalogue.DATA.get(data.get("name", ""))
+    before = len(reader.faults)
+    lists = [
+        read_transforms(reader, (*path, index), part, source) for index, part in enumerate(raw)
+    ]
+    if len(reader.faults) > before:
+        return None
+    return make_choice(reader, path, [Option(part) for part in lists])
+
+
+def _check_columns(reader: Reader, path: Path, own: Mapping[str, Any]) -> None:
+    """What a table's keys say of one column excludes what they say of another."""
+    if not reader.sound("data.target", "data.drop", "data.categorical"):
+        return
+    target, drop, categorical = own.get("target"), own["drop"], own["categorical"]
+    if target in drop:
+        reader.fault((*path, "drop", drop.index(target)), f"{show(target)} is the target")
+    for index, name in enumerate(categorical):
+        place = (*path, "categorical", index)
+        if name == target:
+            hint = "to predict its values as classes, write task: classification"
+            reader.fault(place, f"{show(name)} is the target", hint)
+        elif name in drop:
+            reader.fault(place, f"{show(name)} is dropped")
+
+
+def _check_ordered(reader: Reader, path: Path, own: Mapping[str, Any]) -> None:
+    """What says nothing of data that are split where they stand."""
+    if own["standardize"]:
+        reader.fault((*path, "standardize"), "characters have no mean: nothing to standardize")
+    if own["split_seed"]:
+        reader.fault((*path, "split_seed"), "the splits of text are not drawn: leave it out")
+
+
+def _read_path(reader: Reader, path: Path, raw: str) -> str:
+    try:
+        return str((reader.folder / FilePath(raw).expanduser()).resolve())
+    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, a NUL, a loop of links
+        reader.fault(path, f"{show(raw)} cannot be the path of a file: {error}")
+        return raw
+
+
+def _read_open_validation(
+    reader: Reader, raw: Mapping[str, Any], source: catalogue.Source | None
+) -> Any:
+    """What validates; None where it is a part of the source's, if that brings one."""
+    if "validation" in raw:
+        return _read_validation(reader, raw["validation"], source)
+    return None if source is None or source.own_split else 0.2
+
+
+def _read_validation(reader: Reader, raw: Any, source: catalogue.Source | None) -> Any:
+    path: Path = ("data", "validation")
+    if isinstance(raw, Mapping):
+        if source is not None and source.ordered:
+            message = "text is held out in one piece, not by folds: its neighbours would leak"
+            reader.fault(path, message, "it takes a share such as 0.1")
+            return 0.2
+        reader.unknown(path, raw, ("folds",))
+        if "folds" not in raw:
+            reader.fault(path, "'folds' is missing")
+            return 0.2
+        return {"folds": reader.value((*path, "folds"), Parameter("int", low=2), raw["folds"])}
+    return _read_share(reader, path, raw, source, "a share such as 0.2, {folds: 5}, or source")
+
+
+def _read_test(reader: Reader, raw: Any, source: catalogue.Source | None) -> Any:
+    if raw is None:
+        return None
+    return _read_share(
+        reader, ("data", "test"), raw, source, "a share such as 0.1, source, or null"
+    )
+
+
+def _read_share(
+    reader: Reader, path: Path, raw: Any, source: catalogue.Source | None, allowed: str
+) -> Any:
+    if raw == "source":
+        if source is not None and not source.own_split:
+            allowed = "a share such as 0.1" if source.ordered else allowed
+            reader.fault(path, "this data source has no split of its own", f"it takes {allowed}")
+        return raw
+    number = isinstance(raw, int | float) and not isinstance(raw, bool)
+    if not number or not 0 < raw < 1:
+        reader.fault(path, f"{show(raw)} is no share of the data", f"it takes {allowed}")
+        return 0.2
+    return float(raw)

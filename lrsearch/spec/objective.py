@@ -1,0 +1,64 @@
+"""`objective` of a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lrsearch import catalogue
+from lrsearch.catalogue import Parameter
+from lrsearch.spec import foreign, foreign_names
+from lrsearch.spec.document import Path
+from lrsearch.spec.foreign import Line
+from lrsearch.spec.reader import Reader
+from lrsearch.spec.train import METRIC_NAME
+from lrsearch.spec.values import show
+
+
+def read_objective(
+    reader: Reader, raw: Any, train: Mapping[str, Any]
+) -> tuple[str | None, str, str | None]:
+    """Metric, `at` and goal of `objective`, None where they follow the data or the metric."""
+    path: Path = ("objective",)
+    raw = {"metric": raw} if isinstance(raw, str) else raw
+    if raw is None:
+        return None, "last", None
+    if not isinstance(raw, Mapping):
+        reader.fault(path, f"{show(raw)} is no objective", "write {metric: accuracy, at: last}")
+        return None, "last", None
+    reader.unknown(path, raw, ("metric", "goal", "at"))
+    metric, goal = raw.get("metric"), raw.get("goal")
+    own = tuple(train.get("metrics") or ())
+    stepped = train.get("step") is not None and isinstance(metric, str)
+    if metric is not None and not (stepped and METRIC_NAME.fullmatch(metric)):
+        known = (*catalogue.METRICS, *own)
+        meant = foreign_names.metric(metric)
+        if metric not in known and (meant or foreign_names.goal(metric)):
+            lines = foreign.objective(reader.document.data, own=False)
+            reader.fault(
+                (*path, "metric"), f"unknown metric {show(metric)}", reader.lines(path, lines)
+            )
+            return None, "last", None
+        metric = reader.value((*path, "metric"), Parameter("text", choices=known), metric)
+    if goal is not None:
+        goal = read_goal(reader, (*path, "goal"), goal)
+    usual = catalogue.METRICS.get(metric) if isinstance(metric, str) else None
+    if usual is None and goal is None and (metric in own or stepped):
+        message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
+        reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
+    elif usual is not None and goal not in (None, usual[0]):
+        reader.fault((*path, "goal"), f"the goal of {metric} is {usual[0]}: leave it out")
+    elif metric is None and goal is not None:
+        reader.fault((*path, "goal"), "a goal goes with a metric, which is missing")
+    at = Parameter("text", "last", choices=("last", "best"))
+    return metric, reader.value((*path, "at"), at, raw.get("at", "last")), goal
+
+
+def read_goal(reader: Reader, path: Path, raw: Any) -> Any:
+    """min or max."""
+    meant = foreign_names.goal(raw)
+    if meant is not None and raw not in ("min", "max"):
+        hint = reader.lines(path, [Line(path, meant)])
+        reader.fault(path, f"{show(raw)} is not one of min, max", hint)
+        return meant
+    return reader.value(path, Parameter("text", choices=("min", "max")), raw)

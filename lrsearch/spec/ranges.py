@@ -1,0 +1,196 @@
+"""What is searched: ranges and choices of one parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lrsearch.catalogue import Parameter
+from lrsearch.space import (
+    Choice,
+    Dimension,
+    Float,
+    Int,
+    Option,
+    same,
+)
+from lrsearch.spec import foreign
+from lrsearch.spec.document import Path
+from lrsearch.spec.foreign import Line
+from lrsearch.spec.foreign_ranges import Fixed, each, lasting, read_foreign
+from lrsearch.spec.model import (
+    complete_group,
+)
+from lrsearch.spec.reader import Reader
+from lrsearch.spec.values import Unfit, check_duration, check_value, show, write
+
+_COUNT = Parameter("int", low=1, high=100_000)
+
+_LISTS = ("ints", "durations", "points")
+"""Kinds whose values are lists themselves."""
+
+RANGE = ("min", "max", "points", "scale")
+
+WIDE = 100
+"""The ratio of a range's ends from which on a linear scale is worth a note."""
+
+
+def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:
+    """A range or a list of values of a parameter; a fault, and None, where it is neither."""
+    meant = read_foreign(raw)
+    if parameter.kind == "any" and isinstance(raw, list) and parameter.scale != "log":
+        # Of one's own parameter a text such as 1-3 may be what it says.
+        meant = meant if ".." in str(raw[:1]) or "(" in str(raw[:1]) else None
+    if meant is not None:
+        _fault_foreign(reader, path, parameter, raw, meant)
+        return None
+    if isinstance(raw, list):
+        if not raw:
+            reader.fault(path, "an empty list leaves nothing to choose from")
+            return None
+        before = len(reader.faults)
+        values = [reader.value((*path, index), parameter, part) for index, part in enumerate(raw)]
+        if len(reader.faults) > before:
+            return None
+        return make_choice(reader, path, [Option(value) for value in values])
+    if is_range(raw):
+        return _read_range(reader, path, parameter, raw)
+    reader.fault(
+        path,
+        f"{show(raw)} is one value",
+        "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}; "
+        f"a fixed one belongs under {reader.fixed}",
+    )
+    return None
+
+
+def _fault_foreign(reader: Reader, path: Path, parameter: Parameter, raw: Any, meant: Any) -> None:
+    """A fault for a range or a list in the form of another tool, with lrsearch's own."""
+    if isinstance(meant, Fixed):
+        hint = f"a fixed one belongs under {reader.fixed}: {show(meant.value)}"
+        if path[0] == "search" and len(path) == 2:
+            place: Path = ("params",) if reader.own_kind else ("train",)
+            if str(path[1]).split(".")[0] in ("model", "data"):
+                place = ()
+            name = tuple(str(path[1]).split("."))
+            hint = reader.lines(path, [Line((*place, *name), meant.value)])
+        reader.fault(path, f"{show(raw)} is one value", hint)
+        return
+    if parameter.kind == "duration":
+        unit = parameter.units[0]
+        meant = each(lambda part: lasting(part, unit) or part, meant)
+    strange = [key for key in raw if key not in RANGE] if isinstance(raw, Mapping) else []
+    hint = reader.lines(path, [Line(path, meant)])
+    told = "unknown key" if strange else f"{show(raw)} is no range and no list"
+    if not strange and isinstance(raw, Mapping):
+        written = write(raw)
+        told = f"{written if len(written) <= foreign.LONGEST else show(raw)} is no range"
+    reader.fault((*path, strange[0]) if strange else path, told, hint)
+
+
+def make_choice(reader: Reader, path: Path, options: list[Option], group: str = "") -> Choice:
+    """A choice of options; a fault where one is listed twice, defaults of its `group` filled."""
+    whole = [complete_group(group, option.value) for option in options]
+    for index, option in enumerate(options):
+        for number, earlier in enumerate(options[:index]):
+            if same(whole[index], whole[number]) and option.space == earlier.space:
+                reader.fault((*path, index), f"{show(option.value)} is listed twice")
+    return Choice(tuple(options))
+
+
+def _read_range(
+    reader: Reader, path: Path, parameter: Parameter, raw: Mapping[str, Any]
+) -> Dimension | None:
+    before = len(reader.faults)
+    reader.unknown(path, raw, RANGE)
+    for end in ("min", "max"):
+        if end not in raw:
+            reader.fault(path, f"'{end}' is missing from the range")
+    if parameter.kind not in ("float", "int", "duration", "any"):
+        reader.fault(path, f"no range of these: list the values; each is {parameter.allowed()}")
+    scale = Parameter("text", parameter.scale, choices=("linear", "log"))
+    log = reader.value((*path, "scale"), scale, raw.get("scale", parameter.scale)) == "log"
+    points = raw.get("points")
+    if len(reader.faults) > before:
+        return None
+    if points is not None:
+        points = reader.value((*path, "points"), _COUNT, points)
+    kind = parameter.kind
+    if kind == "any":
+        whole = type(raw["min"]) is int and type(raw["max"]) is int
+        kind = "int" if whole else "float"
+        parameter = Parameter(kind, scale=parameter.scale)
+    unit = ""
+    ends: list[Any] = []
+    for end in ("min", "max"):
+        try:
+            if kind == "duration":
+                length = check_duration(parameter, raw[end])
+                if unit and length.unit != unit:
+                    raise ValueError(f"{show(raw[end])} is not in the unit of min ({unit})")
+                unit = length.unit
+                ends.append(length.value)
+            else:
+                ends.append(check_value(parameter, raw[end]))
+        except Unfit as error:
+            place = (*path, end)
+            hint = reader.lines(place, [Line(place, error.meant, error.remark)])
+            reader.fault(place, str(error), hint)
+        except ValueError as error:
+            reader.fault((*path, end), str(error))
+    if len(ends) < 2:
+        return None
+    low, high = ends
+    if low > high:
+        reader.fault((*path, "min"), f"min {show(raw['min'])} is above max {show(raw['max'])}")
+        return None
+    if parameter.every > 1:
+        reader.fault(
+            path,
+            f"between its ends not all are allowed: list the values; {parameter.allowed()}",
+        )
+        return None
+    if log and low <= 0 and parameter.low is None and "scale" not in raw:
+        # Of a name alone nobody knows that 0 is out of place.
+        reader.notes.append(
+            f"{path[-1]} is searched on a linear scale, since a log scale has no "
+            f"{raw['min']}: for one start above 0"
+        )
+        log = False
+    if log and low <= 0:
+        reader.fault(
+            (*path, "min"),
+            f"min {low:g} has no place on a log scale",
+            "start above 0, write scale: linear, or list the values",
+        )
+        return None
+    if len(reader.faults) > before:
+        return None
+    if not log and "scale" not in raw and low > 0 and high / low >= WIDE:
+        line = write({**raw, "scale": "log"})
+        reader.notes.append(
+            f"{path[-1]} is searched on a linear scale, of which nine tenths lie above "
+            f"{write(raw['max'])} / 10: for even parts write {path[-1]}: {line}"
+        )
+    if kind == "int":
+        return Int(low, high, log, points)
+    return Float(low, high, log, points, unit)
+
+
+def is_range(raw: Any) -> bool:
+    """Whether a value is written as a range."""
+    return isinstance(raw, Mapping) and ("min" in raw or "max" in raw)
+
+
+def searched(parameter: Parameter, raw: Any) -> bool:
+    """Whether an option's argument is a range or a choice rather than one value."""
+    if is_range(raw):
+        return True
+    if not isinstance(raw, list):
+        return False
+    if parameter.kind not in _LISTS:
+        return True
+    parts = [part for part in raw if isinstance(part, list)]
+    return bool(parts) and (
+        parameter.kind != "points" or all(isinstance(each, list) for part in parts for each in part)
+    )

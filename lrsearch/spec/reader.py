@@ -1,0 +1,112 @@
+"""A document on its way to a spec, with the faults, notes and imports found so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from lrsearch.catalogue import Parameter
+from lrsearch.errors import Fault, nearest, suggest
+from lrsearch.spec import foreign
+from lrsearch.spec.document import Document, Path
+from lrsearch.spec.foreign import Line
+from lrsearch.spec.values import Unfit, check_value
+
+MISSING: Any = object()
+"""The value of a key that is not there."""
+
+
+class Reader:
+    """Reads a document part by part, collecting faults instead of stopping at the first."""
+
+    def __init__(self, document: Document, folder: FilePath) -> None:
+        self.document = document
+        self.folder = folder
+        self.faults: list[Fault] = list(document.faults)
+        self.notes: list[str] = []
+        self.imports: list[str] = []
+        self.fixed = "train, model or data"
+        self.arithmetic = True
+        self.stored = False
+        self.own_kind = False
+        self.promised: set[str] = set()
+        """Dotted paths that lines fill which a fault says to write."""
+
+    def fault(self, path: Path, message: str, hint: str = "") -> None:
+        """Add a fault at a path of the document."""
+        self.faults.append(self.document.fault(path, message, hint))
+
+    def lines(self, path: Path, found: foreign.Advice) -> str:
+        """An advice as the hint of a fault at a path."""
+        if isinstance(found, list):
+            for line in found:
+                dotted = ".".join(map(str, line.path))
+                inner = line.value if isinstance(line.value, Mapping) else {}
+                self.promised |= {dotted, *(f"{dotted}.{key}" for key in inner)}
+        origins = self.document.origins
+        option = any(path[:length] in origins for length in range(len(path) + 1))
+        made = path not in self.document.lines
+        option = option or (made and any(each[: len(path)] == path for each in origins))
+        return foreign.show(found, path, option=option)
+
+    def advice(self, path: Path, value: Any) -> str:
+        """What to write in place of a key that is a word of another tool, or of another mapping;
+        "" for a key that is neither."""
+        top, source = self.document.data, self.document.source
+        found = foreign.advise(path, value, top, own=self.own_kind, source=source)
+        return self.lines(path, found)
+
+    def is_promised(self, *keys: str) -> bool:
+        """Whether a line that is to be written fills one of these, or a part of it."""
+        return any(
+            path == key or path.startswith(f"{key}.") for path in self.promised for key in keys
+        )
+
+    def unknown(self, path: Path, raw: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
+        """Faults for keys that are not allowed; which ones are is told once."""
+        bare = []
+        for key in raw:
+            if key in allowed:
+                continue
+            hint = self.advice((*path, key), raw[key])
+            if hint:
+                self.fault((*path, key), "unknown key", hint)
+            else:
+                bare.append(key)
+        for key in bare:
+            close = nearest(key, allowed)
+            hint = f"did you mean '{close}'?" if close else ""
+            if self.own_kind and not path and not close:
+                line = Line(("params", key), raw[key])
+                self.fault((key,), "unknown key", self.lines((key,), [line]))
+                continue
+            hint = suggest(key, allowed) if key == bare[-1] else hint
+            self.fault((*path, key), "unknown key", hint)
+
+    def value(self, path: Path, parameter: Parameter, raw: Any) -> Any:
+        """A value in its canonical form; as it is, and a fault, where it does not fit."""
+        try:
+            return check_value(parameter, raw)
+        except Unfit as error:
+            self.fault(path, str(error), self.lines(path, [Line(path, error.meant, error.remark)]))
+        except ValueError as error:
+            searched = path[0] == "train" and foreign.is_choice(".".join(map(str, path)), raw)
+            line = Line(("search", str(path[-1])), raw)
+            self.fault(path, str(error), self.lines(path, [line]) if searched else "")
+        return raw
+
+    def search_path(self, dotted: str) -> Path:
+        """Where in the document a search path stands, however it was nested."""
+        for path in self.document.lines:
+            if path and path[0] == "search" and ".".join(map(str, path[1:])) == dotted:
+                return path
+        return ("search", dotted)
+
+    def sound(self, *keys: str) -> bool:
+        """Whether no fault was found at these keys or below them."""
+        return not any(
+            fault.key == key or fault.key.startswith(key + ".")
+            for fault in self.faults
+            for key in keys
+        )

@@ -1,0 +1,183 @@
+"""`train` of a spec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lrsearch import catalogue
+from lrsearch.catalogue import REQUIRED, Parameter
+from lrsearch.spec import foreign, foreign_names
+from lrsearch.spec.components import CLASS_PATH, read_arguments, read_component, read_import
+from lrsearch.spec.document import Path
+from lrsearch.spec.foreign import Line
+from lrsearch.spec.model import (
+    DEFAULTS,
+    complete,
+)
+from lrsearch.spec.reader import MISSING, Reader
+from lrsearch.spec.values import check_duration, check_value, show
+
+_BINARY = re.compile(r"(?i)(binary_?cross_?entropy|bce)(_?(with)?_?logits)?(_?loss)?")
+
+_TORCH_LOSSES = {"cross_entropy": "CrossEntropyLoss", "huber": "HuberLoss"}
+"""Built-in losses that have arguments where torch has them."""
+
+METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
+"""A name of a metric of the user's."""
+
+
+def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
+    """`train`, every default filled."""
+    if raw is MISSING:
+        return {}
+    path: Path = ("train",)
+    if not isinstance(raw, Mapping):
+        reader.fault(path, f"{show(raw)} is no mapping of training values")
+        return {}
+    reader.unknown(path, raw, (*catalogue.TRAIN, "schedule", "warmup", "optimizer"))
+    train: dict[str, Any] = {}
+    for key, parameter in catalogue.TRAIN.items():
+        if key == "loss" and isinstance(raw.get(key), Mapping | str):
+            train[key] = _read_loss(reader, (*path, key), parameter, raw[key])
+        elif key == "step":
+            train[key] = _read_code(reader, (*path, key), raw.get(key))
+        elif key == "metrics":
+            train[key] = _read_metrics(reader, (*path, key), raw.get(key))
+        elif key == "precision" and (meant := foreign.precision(raw.get(key))):
+            hint = reader.lines((*path, key), [Line((*path, key), meant)])
+            reader.fault((*path, key), f"{show(raw[key])} is not {parameter.allowed()}", hint)
+        elif key in raw:
+            train[key] = reader.value((*path, key), parameter, raw[key])
+        elif parameter.default is not REQUIRED:
+            train[key] = parameter.default
+    train["schedule"] = read_component(
+        reader, "schedule", (*path, "schedule"), raw.get("schedule", DEFAULTS["schedule"])
+    )
+    train["warmup"] = read_warmup(reader, (*path, "warmup"), raw.get("warmup"))
+    train["optimizer"] = read_component(
+        reader, "optimizer", (*path, "optimizer"), raw.get("optimizer", DEFAULTS["optimizer"])
+    )
+    if train.get("step") is not None:
+        _check_beside_step(reader, path, raw)
+    return train
+
+
+def _read_loss(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Any:
+    """A built-in by its name, or code."""
+    name = raw.get("name") if isinstance(raw, Mapping) else None
+    if isinstance(name, str) and name in catalogue.LOSSES:
+        return _read_named_loss(reader, path, raw)
+    abbreviated = isinstance(raw, str) and raw.startswith("nn.")
+    if not isinstance(raw, str) or (CLASS_PATH.fullmatch(raw) and not abbreviated):
+        return _read_code(reader, path, raw)
+    try:
+        return check_value(parameter, raw)
+    except ValueError as error:
+        meant = foreign_names.loss(raw)
+        hint = reader.lines(path, [Line(path, meant)] if meant else None)
+        hint = hint or "one of your own is named by its class path, such as my_package.focal"
+        if _BINARY.fullmatch(raw):
+            hint = (
+                "leave the loss out: of two classes, a model that gives one logit a sample "
+                "has binary cross entropy by default; or write torch.nn.BCEWithLogitsLoss"
+            )
+        reader.fault(path, str(error), hint)
+        return raw
+
+
+def _read_named_loss(reader: Reader, path: Path, raw: Mapping[str, Any]) -> Any:
+    """A built-in that is written as a mapping: it has no arguments."""
+    name = str(raw["name"])
+    for key in raw:
+        if key == "name":
+            continue
+        hint = "write its bare name"
+        if name == "cross_entropy" and key == "label_smoothing":
+            hint = "write label_smoothing beside loss, under train"
+        elif name in _TORCH_LOSSES:
+            given = show(raw[key]) if isinstance(raw[key], list | int | float) else "..."
+            hint = (
+                f"write loss: {{class_path: torch.nn.{_TORCH_LOSSES[name]}, "
+                f"init_args: {{{key}: {given}}}}}"
+            )
+        reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
+    return name
+
+
+def _read_code(reader: Reader, path: Path, raw: Any) -> dict[str, Any] | None:
+    """Code by its class path, with or without arguments."""
+    if raw is None:
+        return None
+    raw = {"class_path": raw} if isinstance(raw, str) else raw
+    if not isinstance(raw, Mapping) or "class_path" not in raw:
+        known = f"one of {', '.join(catalogue.LOSSES)}, or " if path[-1] == "loss" else ""
+        hint = f"it takes {known}{catalogue.TRAIN['step'].allowed().removesuffix(', or null')}"
+        reader.fault(path, f"{show(raw)} names no code", hint)
+        return None
+    return read_import(reader, path, raw, ())
+
+
+def _read_metrics(reader: Reader, path: Path, raw: Any) -> dict[str, Any] | None:
+    if raw is None:
+        return None
+    example = "write {top3: {class_path: my_package.top3}}"
+    if not isinstance(raw, Mapping) or not raw:
+        reader.fault(path, f"{show(raw)} is no mapping of names to metrics", example)
+        return None
+    found = {}
+    for name, value in raw.items():
+        inner = (*path, name)
+        if not isinstance(name, str) or not METRIC_NAME.fullmatch(name):
+            hint = "a metric's name has at most 32 letters, digits and _, no digit first"
+            reader.fault(inner, f"{show(name)} cannot name a metric", hint)
+        elif name in catalogue.METRICS or name in catalogue.BESIDE:
+            reader.fault(inner, f"'{name}' is measured already", "give it another name")
+        elif value is None:
+            reader.fault(inner, "it has no class path", example)
+        elif (code := _read_code(reader, inner, value)) is not None:
+            found[name] = code
+    return found
+
+
+def _check_beside_step(reader: Reader, path: Path, raw: Mapping[str, Any]) -> None:
+    """What a step of the user's takes the place of."""
+    for key in ("loss", "label_smoothing", "metrics"):
+        if raw.get(key) not in (None, 0):
+            by = "its evaluate measures" if key == "metrics" else "it has a loss of its own"
+            reader.fault((*path, key), f"'{key}' says nothing beside a step: {by}")
+
+
+def read_warmup(reader: Reader, path: Path, raw: Any, dimensions: list[Any] | None = None) -> Any:
+    """`warmup`, or one of its options, whose searched arguments go to `dimensions`."""
+    if raw is None:
+        return None
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        reader.value(path, catalogue.WARMUP["for"], raw)
+        return None
+    if isinstance(raw, str):
+        reader.value(path, catalogue.WARMUP["for"], raw)
+        raw = {"for": raw}
+        if not reader.sound(".".join(map(str, path))):
+            return None
+    if not isinstance(raw, Mapping):
+        reader.fault(
+            path, f"{show(raw)} is no warmup", "write {for: 0.05dur, shape: linear}, or null"
+        )
+        return None
+    reader.unknown(path, raw, tuple(catalogue.WARMUP))
+    length = raw.get("for")
+    if isinstance(length, str) and length.endswith("dur") and _share_of(length) >= 1:
+        reader.fault((*path, "for"), f"a warmup of {length} leaves nothing of the budget")
+    given = read_arguments(reader, path, raw, catalogue.WARMUP, dimensions)
+    if given.get("shape") == "exponential" and given.get("start") == 0:
+        reader.fault((*path, "start"), "an exponential warmup cannot start at 0")
+    return given if dimensions is not None else complete(catalogue.WARMUP, given)
+
+
+def _share_of(text: str) -> float:
+    try:
+        return check_duration(catalogue.WARMUP["for"], text).value
+    except ValueError:
+        return 0.0

@@ -28,7 +28,7 @@ from lrsearch.spec.model import (
     complete,
 )
 from lrsearch.spec.objective import read_objective
-from lrsearch.spec.own import BUILT_IN, KINDS, ONLY_OWN, is_own, read_foreign_own, read_own
+from lrsearch.spec.outside import BUILT_IN, KINDS, ONLY_OWN, is_own, read_foreign_own, read_own
 from lrsearch.spec.reader import MISSING, Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup

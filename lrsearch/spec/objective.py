@@ -62,3 +62,40 @@ def read_goal(reader: Reader, path: Path, raw: Any) -> Any:
         reader.fault(path, f"{show(raw)} is not one of min, max", hint)
         return meant
     return reader.value(path, Parameter("text", choices=("min", "max")), raw)
+
+
+def read_outside_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
+    """Metric, goal and `at` of the objective of a training outside lrsearch."""
+    path: Path = ("objective",)
+    example = "write {metric: loss, goal: min, at: last}, with a metric that it reports"
+    if raw is None:
+        if not reader.is_promised("objective"):
+            reader.fault(
+                path if "objective" in reader.document.data else (), _NO_OBJECTIVE, example
+            )
+        return "", "min", "last"
+    raw = {"metric": raw} if isinstance(raw, str) else raw
+    if not isinstance(raw, Mapping):
+        reader.fault(path, f"{show(raw)} is no objective", example)
+        return "", "min", "last"
+    reader.unknown(path, raw, ("metric", "goal", "at"))
+    metric = raw.get("metric")
+    if metric is None and reader.is_promised("objective"):
+        return "", "min", "last"
+    if not isinstance(metric, str) or not metric.strip() or metric == "step":
+        told = "'metric' is missing" if metric is None else f"{show(metric)} is no metric"
+        reader.fault((*path, "metric") if "metric" in raw else path, told, example)
+        metric = ""
+    known = catalogue.METRICS.get(metric)
+    goal = raw.get("goal")
+    if goal is None:
+        if known is None and metric and not reader.is_promised("objective"):
+            message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
+            reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
+        goal = known[0] if known else "min"
+    goal = read_goal(reader, (*path, "goal"), goal)
+    at = Parameter("text", "last", choices=("last", "best"))
+    return metric, goal, reader.value((*path, "at"), at, raw.get("at", "last"))
+
+
+_NO_OBJECTIVE = "'objective' is missing: your own training says by its metrics how good it is"

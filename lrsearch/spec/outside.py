@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
@@ -12,17 +10,17 @@ from typing import Any
 
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import Parameter
-from lrsearch.errors import nearest, suggest
-from lrsearch.reporting import LONGEST_NAME, is_name
+from lrsearch.errors import nearest
 from lrsearch.space import Choice, Dimension, Int, Space, build
 from lrsearch.spec.arithmetic import Arithmetic, NotArithmetic, placed_names, read_arithmetic
-from lrsearch.spec.commandline import BRACES, GIVEN, placeholders, split_words
+from lrsearch.spec.command import PARAMETER_NAME, check_command, read_patterns
+from lrsearch.spec.commandline import GIVEN
 from lrsearch.spec.components import is_class_path, read_component
 from lrsearch.spec.document import Path, plain_scalar
-from lrsearch.spec.foreign import Line, means, searched_names
+from lrsearch.spec.foreign import Line
 from lrsearch.spec.foreign_ranges import is_searched, read_foreign, rejoin
 from lrsearch.spec.model import SCHEDULING, Own, complete_group
-from lrsearch.spec.objective import read_goal
+from lrsearch.spec.objective import read_outside_objective
 from lrsearch.spec.ranges import read_dimension
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.search import read_options
@@ -30,6 +28,7 @@ from lrsearch.spec.train import read_warmup
 from lrsearch.spec.values import show, write
 
 KINDS = ("command", "loop")
+
 ONLY_OWN = ("params", "metrics", "timeout", "verify")
 """Keys that a spec with data, model and train has not."""
 
@@ -38,12 +37,9 @@ BUILT_IN = ("data", "model", "train")
 _RATES = ("lr", "weight_decay")
 """Numbers by these names are real ones, whole or not."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
 _RESERVED = (*GIVEN, "params", "metrics", "runs")
 """Parameters of these names would hide a placeholder, or an environment variable of lrsearch."""
-
-_BRACES = "write {{ and }} for braces"
-_SHELL = ("|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1")
 
 
 def is_own(top: Mapping[str, Any]) -> bool:
@@ -84,12 +80,12 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
     if kind == "command":
         # A block of YAML ends with a new line or without one.
         text = text.strip() if isinstance(text, str) else text
-        _check_command(reader, text, names, dimensions, derived)
+        check_command(reader, text, names, dimensions, derived)
     elif is_class_path(reader, ("loop",), text):
         reader.imports.append(text)
-    metric, goal, at = _read_objective(reader, top.get("objective"))
+    metric, goal, at = read_outside_objective(reader, top.get("objective"))
     timeout = _read_timeout(reader, top.get("timeout"))
-    patterns = _read_patterns(reader, top.get("metrics"), kind, metric)
+    patterns = read_patterns(reader, top.get("metrics"), kind, metric)
     verify = True
     if "verify" in top:
         verify = reader.value(("verify",), Parameter("bool"), top["verify"])
@@ -103,172 +99,8 @@ def read_foreign_own(reader: Reader, top: Mapping[str, Any]) -> None:
     _read_params(reader, top.get("params"), ())
     _read_search(reader, top.get("search"), ())
     if "objective" in top or not reader.is_promised("objective"):
-        _read_objective(reader, top.get("objective"))
+        read_outside_objective(reader, top.get("objective"))
     _read_timeout(reader, top.get("timeout"))
-
-
-def _check_command(
-    reader: Reader,
-    text: Any,
-    given: Sequence[str],
-    dimensions: Mapping[str, Dimension],
-    derived: Mapping[str, Arithmetic],
-) -> None:
-    path: Path = ("command",)
-    if isinstance(text, list) and text and all(isinstance(word, str | int) for word in text):
-        joined = [_join_words(str(word), given, reader.document.data) for word in text]
-        hint = "write it as one text: python train.py --lr {lr}"
-        parts = [word for word in joined if word]
-        if None not in joined:
-            meant, *_ = _read_placeholders(" ".join(parts), given)
-            hint = reader.lines(path, [Line(path, meant)])
-        reader.fault(path, f"{show(text)} is no command line, but a list", hint)
-        return
-    if not isinstance(text, str) or not text.strip():
-        hint = "write it as one text: python train.py --lr {lr}"
-        reader.fault(path, f"{show(text)} is no command line", hint)
-        return
-    if _check_placeholders(reader, text, given):
-        return
-    if "\0" in text:
-        reader.fault(path, "a command line holds no NUL character")
-        return
-    try:
-        words = split_words(text)
-        names = placeholders(words)
-    except ValueError as error:
-        reader.fault(path, str(error), _BRACES if "lone" in str(error) else "")
-        return
-    known = (*dict.fromkeys(given), *GIVEN)
-    for name in names:
-        if name not in known and not reader.is_promised(f"search.{name}", f"params.{name}"):
-            hint = suggest(name, known) if _NAME.fullmatch(name) else _BRACES
-            reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
-    seeds = reader.document.data.get("seeds")
-    if "seed" not in names and type(seeds) is int and seeds > 1:
-        reader.notes.append(
-            f"seeds is {seeds}, and {{seed}} does not stand in the command: it must read "
-            "LRSEARCH_SEED, or all of them train the same"
-        )
-    told = {*names}
-    for name in reversed([*derived]):
-        told |= {*derived[name].names} if name in told else set()
-    for name in given:
-        if name not in told and name not in derived and isinstance(name, str):
-            variable = f"LRSEARCH_{name.upper()}"
-            what = "searched" if name in dimensions else "fixed"
-            reader.notes.append(
-                f"{name} is {what} and does not stand in the command: it must read {variable}, "
-                "or the file that LRSEARCH_PARAMS names"
-            )
-    shell = [word for word in words if word in _SHELL]
-    if shell:
-        reader.notes.append(
-            f"no shell runs the command: it is given '{shell[0]}' as a word like any other; "
-            "for a shell write sh -c '...'"
-        )
-
-
-_BRACED = (
-    r"(?<!\$)\{ *(?:[\w]+\.)+(NAME) *\}", r"(?<!\$)\{ +(NAME) *\}|(?<!\$)\{(NAME) +\}",
-    r"(?<!\$)\{(NAME)[:!][^{}]*\}", r"(?<!\$)\{\w+\[['\"]?(NAME)['\"]?\]\}",
-)  # fmt: skip
-"""How others write a placeholder in braces, which is none here."""
-
-_VARIABLES = (r"\$\{(?:[\w]+[.:])*(NAME)\}", r"\$(NAME)\b", r"%\((NAME)\)[a-z]")
-"""How a shell and Python write what is put in."""
-
-_WORDS = (r"<(NAME)>", r"%(NAME)%", r"@(NAME)@")
-"""What may stand for a placeholder, and may be a word like any other."""
-
-_HIDDEN = {"{{": "\ue000", "}}": "\ue001"}
-"""What stands for doubled braces while placeholders are looked for."""
-
-
-def _check_placeholders(reader: Reader, text: str, given: Sequence[str]) -> bool:
-    """Whether parameters stand in the command in a form of another tool; faults where they do. A
-    stored command has run as it is."""
-    if reader.stored:
-        return False
-    meant, found, left = _read_placeholders(text, given)
-    if not found:
-        reader.notes += [
-            f"{told} in the command is given as it stands: the parameter would be {{{name}}}"
-            for told, name in left
-        ]
-        return False
-    path: Path = ("command",)
-    hint = reader.lines(path, [Line(path, meant)])
-    reader.fault(path, f"no parameter is put in for {', '.join(found)}", hint)
-    return True
-
-
-def _read_placeholders(
-    text: str, given: Sequence[str]
-) -> tuple[str, list[str], list[tuple[str, str]]]:
-    """A command with lrsearch's placeholders for those in forms of other tools, these, and what
-    may be one or not, with the name of its parameter. Doubled braces are braces, and a variable
-    in a script is the script's."""
-    try:
-        words = split_words(text)
-    except ValueError:
-        return text, [], []
-    names = "|".join(map(re.escape, sorted((*given, *GIVEN), key=len, reverse=True)))
-    meant = BRACES.sub(lambda part: _HIDDEN.get(part[0], part[0]), text)
-    found: dict[str, None] = {}
-    left: dict[tuple[str, str], None] = {}
-    for style in (*_BRACED, *_VARIABLES, *_WORDS):
-        pattern = re.compile(rf"(?<!\\)(?:{style.replace('NAME', names)})")
-        told_names = {match[0]: _name_in(match) for match in pattern.finditer(meant)}
-        for told, name in told_names.items():
-            scripts = style not in _BRACED and _is_scripted(told, words)
-            if style in _WORDS or scripts:
-                if not re.search(rf"\b({name} *=|for {name}\b|read .*{name})", text):
-                    left[told, name] = None
-                continue
-            found[told] = None
-        meant = pattern.sub(
-            lambda match: f"{{{_name_in(match)}}}" if match[0] in found else match[0], meant
-        )
-    if "${args}" in meant and "args" not in given and not _is_scripted("${args}", words):
-        found["${args}"] = None
-        meant = meant.replace("${args}", " ".join(f"--{name} {{{name}}}" for name in given))
-    for braces, hidden in _HIDDEN.items():
-        meant = meant.replace(hidden, braces)
-    return meant, list(found), list(left)
-
-
-def _name_in(match: re.Match[str]) -> str:
-    """The parameter of a placeholder in a form of another tool."""
-    return next(group for group in match.groups() if group)
-
-
-def _is_scripted(text: str, words: Sequence[str]) -> bool:
-    """Whether a text stands in scripts alone: behind `-c`, or in words of several words."""
-    holding = [
-        re.fullmatch(r"-[a-z]*c", before) or re.search(r"\s", word)
-        for before, word in itertools.pairwise(["", *words])
-        if text in word
-    ]
-    return bool(holding) and all(holding)
-
-
-def _join_words(word: str, given: Sequence[str], top: Mapping[str, Any]) -> str | None:
-    """A word of a command that is a list, those of W&B's sweeps included; None for one of these
-    that no command line says."""
-    if word in ("${args}", "${args_no_boolean_flags}", "${args_no_hyphens}"):
-        dashes = "" if word == "${args_no_hyphens}" else "--"
-        names = dict.fromkeys([*given, *searched_names(top)])
-        equals = " " if dashes else "="
-        return " ".join(f"{dashes}{name}{equals}{{{name}}}" for name in names)
-    if word in ("${env}", "${interpreter}", "/usr/bin/env"):
-        return "python" if word == "${interpreter}" else ""
-    if word == "${program}":
-        named = [part for key, part in top.items() if key != "command" and means(key) == "command"]
-        return named[0] if len(named) == 1 and isinstance(named[0], str) else None
-    if word.startswith("${args"):
-        return None
-    return shlex.quote(word) if " " in word else word
 
 
 def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, Any]:
@@ -495,9 +327,9 @@ def _note_whole(reader: Reader, name: str, dimension: Int) -> None:
 
 
 def _check_name(reader: Reader, path: Path, name: str) -> bool:
-    if not _NAME.fullmatch(name):
+    if not PARAMETER_NAME.fullmatch(name):
         last = name.rpartition(".")[2]
-        hint = f"write {last}" if _NAME.fullmatch(last) else ""
+        hint = f"write {last}" if PARAMETER_NAME.fullmatch(last) else ""
         message = "a parameter's name is made of letters, digits and _, and starts with no digit"
         reader.fault(path, message, hint)
         return False
@@ -517,94 +349,6 @@ def _check_names(
         if other != name:
             path: Path = ("params" if name in params else "search", name)
             reader.fault(path, f"'{name}' and '{other}' differ in case alone")
-
-
-def _read_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
-    path: Path = ("objective",)
-    example = "write {metric: loss, goal: min, at: last}, with a metric that it reports"
-    if raw is None:
-        if not reader.is_promised("objective"):
-            reader.fault(path if "objective" in reader.document.data else (), _MISSING, example)
-        return "", "min", "last"
-    raw = {"metric": raw} if isinstance(raw, str) else raw
-    if not isinstance(raw, Mapping):
-        reader.fault(path, f"{show(raw)} is no objective", example)
-        return "", "min", "last"
-    reader.unknown(path, raw, ("metric", "goal", "at"))
-    metric = raw.get("metric")
-    if metric is None and reader.is_promised("objective"):
-        return "", "min", "last"
-    if not isinstance(metric, str) or not metric.strip() or metric == "step":
-        told = "'metric' is missing" if metric is None else f"{show(metric)} is no metric"
-        reader.fault((*path, "metric") if "metric" in raw else path, told, example)
-        metric = ""
-    known = catalogue.METRICS.get(metric)
-    goal = raw.get("goal")
-    if goal is None:
-        if known is None and metric and not reader.is_promised("objective"):
-            message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
-            reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
-        goal = known[0] if known else "min"
-    goal = read_goal(reader, (*path, "goal"), goal)
-    at = Parameter("text", "last", choices=("last", "best"))
-    return metric, goal, reader.value((*path, "at"), at, raw.get("at", "last"))
-
-
-_MISSING = "'objective' is missing: your own training says by its metrics how good it is"
-
-
-def _read_patterns(reader: Reader, raw: Any, kind: str, objective: str) -> dict[str, str]:
-    """The regular expressions that find metrics in what a command prints."""
-    path: Path = ("metrics",)
-    if raw is None:
-        return {}
-    if kind == "loop":
-        how = f"trial.report(step, {objective or 'loss'}=...)"
-        hint = f"a loop reports by {how}; what it prints is not read"
-        reader.fault(path, "'metrics' finds metrics in what a command prints", hint)
-        return {}
-    name = objective or "loss"
-    example = f"write {{{name}: '{name}: ([\\d.]+)'}}: one group, which is the number"
-    if not isinstance(raw, Mapping) or not raw:
-        reader.fault(path, f"{show(raw)} is no mapping of metrics to patterns", example)
-        return {}
-    found = {}
-    for metric, pattern in raw.items():
-        place: Path = (*path, metric)
-        if not is_name(metric):
-            allowed = f"1 to {LONGEST_NAME} printable characters"
-            reader.fault(path, f"{show(metric)} is no metric's name", f"it has {allowed}")
-        elif (wrong := _check_pattern(pattern, example)) is not None:
-            reader.fault(place, *wrong)
-        else:
-            found[metric] = pattern
-    if objective and objective not in raw:
-        hint = suggest(objective, [each for each in raw if each != "step"])
-        message = f"the objective's metric '{objective}' has no pattern"
-        reader.fault(path, message, f"add {objective}: '...', or compare by another; {hint}")
-    return found
-
-
-_DIGITS = re.compile(r"\[[^\]]*\\d[^\]]*\][+*]?|\\d[+*]?(?:\\\.\\d[+*]?)?|\\S[+*]")
-"""The part of a pattern that stands for a number."""
-
-
-def _check_pattern(pattern: Any, example: str) -> tuple[str, str] | None:
-    """What is wrong with a pattern, and what to do; None where nothing is."""
-    if not isinstance(pattern, str):
-        return f"{show(pattern)} is no pattern", example
-    try:
-        groups = re.compile(pattern).groups
-    except (re.error, OverflowError, RecursionError) as error:
-        return f"{show(pattern)} is no regular expression: {error}", example
-    if groups == 1:
-        return None
-    if groups:
-        message = f"{show(pattern)} has {groups} groups, and one says which part is the number"
-        return message, "a group that is not the number is written (?:...)"
-    message = f"{show(pattern)} has no group to say which part is the number"
-    grouped = _DIGITS.sub(lambda found: f"({found[0]})", pattern, count=1)
-    return message, f"write '{grouped}'" if grouped != pattern else example
 
 
 def _read_timeout(reader: Reader, raw: Any) -> float | None:

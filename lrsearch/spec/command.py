@@ -1,0 +1,245 @@
+"""`command` of a spec: its words and placeholders, and the metrics in what it prints."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lrsearch.errors import suggest
+from lrsearch.reporting import LONGEST_NAME, is_name
+from lrsearch.space import Dimension
+from lrsearch.spec.arithmetic import Arithmetic
+from lrsearch.spec.commandline import BRACES, GIVEN, placeholders, split_words
+from lrsearch.spec.document import Path
+from lrsearch.spec.foreign import Line, means, searched_names
+from lrsearch.spec.reader import Reader
+from lrsearch.spec.values import show
+
+PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_BRACES = "write {{ and }} for braces"
+
+_SHELL = ("|", "||", "&", "&&", ";", ">", ">>", "<", "2>", "2>&1")
+
+
+def check_command(
+    reader: Reader,
+    text: Any,
+    given: Sequence[str],
+    dimensions: Mapping[str, Dimension],
+    derived: Mapping[str, Arithmetic],
+) -> None:
+    """Faults and notes of a command line, `text`, whose parameters are `given`; of these
+    `dimensions` are searched, and `derived` follow from others."""
+    path: Path = ("command",)
+    if isinstance(text, list) and text and all(isinstance(word, str | int) for word in text):
+        joined = [_join_words(str(word), given, reader.document.data) for word in text]
+        hint = "write it as one text: python train.py --lr {lr}"
+        parts = [word for word in joined if word]
+        if None not in joined:
+            meant, *_ = _read_placeholders(" ".join(parts), given)
+            hint = reader.lines(path, [Line(path, meant)])
+        reader.fault(path, f"{show(text)} is no command line, but a list", hint)
+        return
+    if not isinstance(text, str) or not text.strip():
+        hint = "write it as one text: python train.py --lr {lr}"
+        reader.fault(path, f"{show(text)} is no command line", hint)
+        return
+    if _check_placeholders(reader, text, given):
+        return
+    if "\0" in text:
+        reader.fault(path, "a command line holds no NUL character")
+        return
+    try:
+        words = split_words(text)
+        names = placeholders(words)
+    except ValueError as error:
+        reader.fault(path, str(error), _BRACES if "lone" in str(error) else "")
+        return
+    known = (*dict.fromkeys(given), *GIVEN)
+    for name in names:
+        if name not in known and not reader.is_promised(f"search.{name}", f"params.{name}"):
+            hint = suggest(name, known) if PARAMETER_NAME.fullmatch(name) else _BRACES
+            reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
+    seeds = reader.document.data.get("seeds")
+    if "seed" not in names and type(seeds) is int and seeds > 1:
+        reader.notes.append(
+            f"seeds is {seeds}, and {{seed}} does not stand in the command: it must read "
+            "LRSEARCH_SEED, or all of them train the same"
+        )
+    told = {*names}
+    for name in reversed([*derived]):
+        told |= {*derived[name].names} if name in told else set()
+    for name in given:
+        if name not in told and name not in derived and isinstance(name, str):
+            variable = f"LRSEARCH_{name.upper()}"
+            what = "searched" if name in dimensions else "fixed"
+            reader.notes.append(
+                f"{name} is {what} and does not stand in the command: it must read {variable}, "
+                "or the file that LRSEARCH_PARAMS names"
+            )
+    shell = [word for word in words if word in _SHELL]
+    if shell:
+        reader.notes.append(
+            f"no shell runs the command: it is given '{shell[0]}' as a word like any other; "
+            "for a shell write sh -c '...'"
+        )
+
+
+_BRACED = (
+    r"(?<!\$)\{ *(?:[\w]+\.)+(NAME) *\}", r"(?<!\$)\{ +(NAME) *\}|(?<!\$)\{(NAME) +\}",
+    r"(?<!\$)\{(NAME)[:!][^{}]*\}", r"(?<!\$)\{\w+\[['\"]?(NAME)['\"]?\]\}",
+)  # fmt: skip
+"""How others write a placeholder in braces, which is none here."""
+
+_VARIABLES = (r"\$\{(?:[\w]+[.:])*(NAME)\}", r"\$(NAME)\b", r"%\((NAME)\)[a-z]")
+"""How a shell and Python write what is put in."""
+
+_WORDS = (r"<(NAME)>", r"%(NAME)%", r"@(NAME)@")
+"""What may stand for a placeholder, and may be a word like any other."""
+
+_HIDDEN = {"{{": "\ue000", "}}": "\ue001"}
+"""What stands for doubled braces while placeholders are looked for."""
+
+
+def _check_placeholders(reader: Reader, text: str, given: Sequence[str]) -> bool:
+    """Whether parameters stand in the command in a form of another tool; faults where they do. A
+    stored command has run as it is."""
+    if reader.stored:
+        return False
+    meant, found, left = _read_placeholders(text, given)
+    if not found:
+        reader.notes += [
+            f"{told} in the command is given as it stands: the parameter would be {{{name}}}"
+            for told, name in left
+        ]
+        return False
+    path: Path = ("command",)
+    hint = reader.lines(path, [Line(path, meant)])
+    reader.fault(path, f"no parameter is put in for {', '.join(found)}", hint)
+    return True
+
+
+def _read_placeholders(
+    text: str, given: Sequence[str]
+) -> tuple[str, list[str], list[tuple[str, str]]]:
+    """A command with lrsearch's placeholders for those in forms of other tools, these, and what
+    may be one or not, with the name of its parameter. Doubled braces are braces, and a variable
+    in a script is the script's."""
+    try:
+        words = split_words(text)
+    except ValueError:
+        return text, [], []
+    names = "|".join(map(re.escape, sorted((*given, *GIVEN), key=len, reverse=True)))
+    meant = BRACES.sub(lambda part: _HIDDEN.get(part[0], part[0]), text)
+    found: dict[str, None] = {}
+    left: dict[tuple[str, str], None] = {}
+    for style in (*_BRACED, *_VARIABLES, *_WORDS):
+        pattern = re.compile(rf"(?<!\\)(?:{style.replace('NAME', names)})")
+        told_names = {match[0]: _name_in(match) for match in pattern.finditer(meant)}
+        for told, name in told_names.items():
+            scripts = style not in _BRACED and _is_scripted(told, words)
+            if style in _WORDS or scripts:
+                if not re.search(rf"\b({name} *=|for {name}\b|read .*{name})", text):
+                    left[told, name] = None
+                continue
+            found[told] = None
+        meant = pattern.sub(
+            lambda match: f"{{{_name_in(match)}}}" if match[0] in found else match[0], meant
+        )
+    if "${args}" in meant and "args" not in given and not _is_scripted("${args}", words):
+        found["${args}"] = None
+        meant = meant.replace("${args}", " ".join(f"--{name} {{{name}}}" for name in given))
+    for braces, hidden in _HIDDEN.items():
+        meant = meant.replace(hidden, braces)
+    return meant, list(found), list(left)
+
+
+def _name_in(match: re.Match[str]) -> str:
+    """The parameter of a placeholder in a form of another tool."""
+    return next(group for group in match.groups() if group)
+
+
+def _is_scripted(text: str, words: Sequence[str]) -> bool:
+    """Whether a text stands in scripts alone: behind `-c`, or in words of several words."""
+    holding = [
+        re.fullmatch(r"-[a-z]*c", before) or re.search(r"\s", word)
+        for before, word in itertools.pairwise(["", *words])
+        if text in word
+    ]
+    return bool(holding) and all(holding)
+
+
+def _join_words(word: str, given: Sequence[str], top: Mapping[str, Any]) -> str | None:
+    """A word of a command that is a list, those of W&B's sweeps included; None for one of these
+    that no command line says."""
+    if word in ("${args}", "${args_no_boolean_flags}", "${args_no_hyphens}"):
+        dashes = "" if word == "${args_no_hyphens}" else "--"
+        names = dict.fromkeys([*given, *searched_names(top)])
+        equals = " " if dashes else "="
+        return " ".join(f"{dashes}{name}{equals}{{{name}}}" for name in names)
+    if word in ("${env}", "${interpreter}", "/usr/bin/env"):
+        return "python" if word == "${interpreter}" else ""
+    if word == "${program}":
+        named = [part for key, part in top.items() if key != "command" and means(key) == "command"]
+        return named[0] if len(named) == 1 and isinstance(named[0], str) else None
+    if word.startswith("${args"):
+        return None
+    return shlex.quote(word) if " " in word else word
+
+
+def read_patterns(reader: Reader, raw: Any, kind: str, objective: str) -> dict[str, str]:
+    """The regular expressions that find metrics in what a command prints."""
+    path: Path = ("metrics",)
+    if raw is None:
+        return {}
+    if kind == "loop":
+        how = f"trial.report(step, {objective or 'loss'}=...)"
+        hint = f"a loop reports by {how}; what it prints is not read"
+        reader.fault(path, "'metrics' finds metrics in what a command prints", hint)
+        return {}
+    name = objective or "loss"
+    example = f"write {{{name}: '{name}: ([\\d.]+)'}}: one group, which is the number"
+    if not isinstance(raw, Mapping) or not raw:
+        reader.fault(path, f"{show(raw)} is no mapping of metrics to patterns", example)
+        return {}
+    found = {}
+    for metric, pattern in raw.items():
+        place: Path = (*path, metric)
+        if not is_name(metric):
+            allowed = f"1 to {LONGEST_NAME} printable characters"
+            reader.fault(path, f"{show(metric)} is no metric's name", f"it has {allowed}")
+        elif (wrong := _check_pattern(pattern, example)) is not None:
+            reader.fault(place, *wrong)
+        else:
+            found[metric] = pattern
+    if objective and objective not in raw:
+        hint = suggest(objective, [each for each in raw if each != "step"])
+        message = f"the objective's metric '{objective}' has no pattern"
+        reader.fault(path, message, f"add {objective}: '...', or compare by another; {hint}")
+    return found
+
+
+_DIGITS = re.compile(r"\[[^\]]*\\d[^\]]*\][+*]?|\\d[+*]?(?:\\\.\\d[+*]?)?|\\S[+*]")
+"""The part of a pattern that stands for a number."""
+
+
+def _check_pattern(pattern: Any, example: str) -> tuple[str, str] | None:
+    """What is wrong with a pattern, and what to do; None where nothing is."""
+    if not isinstance(pattern, str):
+        return f"{show(pattern)} is no pattern", example
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, OverflowError, RecursionError) as error:
+        return f"{show(pattern)} is no regular expression: {error}", example
+    if groups == 1:
+        return None
+    if groups:
+        message = f"{show(pattern)} has {groups} groups, and one says which part is the number"
+        return message, "a group that is not the number is written (?:...)"
+    message = f"{show(pattern)} has no group to say which part is the number"
+    grouped = _DIGITS.sub(lambda found: f"({found[0]})", pattern, count=1)
+    return message, f"write '{grouped}'" if grouped != pattern else example

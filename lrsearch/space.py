@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -239,6 +239,60 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, list | tuple) and isinstance(right, list | tuple):
         return len(left) == len(right) and all(map(same, left, right))
     return bool(left == right)
+
+
+@dataclass(frozen=True)
+class ParameterName:
+    """A parameter's id in parts: `schedule[2].gamma` is the argument `gamma` under option 2 of
+    `schedule`. What is not under an option has None there, what is no argument has ""."""
+
+    head: str
+    option: int | None
+    argument: str
+
+    @property
+    def path(self) -> str:
+        """The id without the option: `schedule.gamma`."""
+        return f"{self.head}.{self.argument}" if self.argument else self.head
+
+
+def parse_name(name: str) -> ParameterName:
+    """The parts of a parameter's id."""
+    first, _, argument = name.partition(".")
+    head, bracket, rest = first.partition("[")
+    return ParameterName(head, int(rest.partition("]")[0]) if bracket else None, argument)
+
+
+def ends(dimension: Dimension) -> list[float]:
+    """The raw numbers of both ends of a range, or of every option of a choice."""
+    if isinstance(dimension, Choice):
+        return list(range(len(dimension.options)))
+    return [dimension.low, dimension.high]
+
+
+def point_at(space: Space, numbers: Mapping[str, float]) -> dict[str, Any]:
+    """The point at raw numbers by parameter id. All else is at its first option or lowest value,
+    but for the options that the given parameters live under."""
+    above: dict[str, int] = {}
+    for name in map(parse_name, numbers):
+        if name.option is not None:
+            above.setdefault(name.head, name.option)
+
+    def choose(name: str, dimension: Dimension) -> float:
+        if name in numbers:
+            return numbers[name]
+        return above.get(name, 0) if isinstance(dimension, Choice) else dimension.low
+
+    return build(space, choose)
+
+
+def corners(
+    space: Space, axes: Mapping[str, Sequence[float]], most: int
+) -> Iterator[dict[str, Any]]:
+    """The points at all combinations of the raw numbers in `axes`, by parameter id, up to `most`;
+    the last axis changes first."""
+    for numbers in itertools.islice(itertools.product(*axes.values()), most):
+        yield point_at(space, dict(zip(axes, numbers, strict=True)))
 
 
 def contains(space: Space, point: Point) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.text import count
 from lrsearch.reports.view import RunView, TrialView, build_view
-from lrsearch.space import Choice, Float, parameters
+from lrsearch.space import Choice, Float, parameters, parse_name
 from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.model import Spec, flatten, settle_data
 from lrsearch.spec.validate import NAME, validate
@@ -369,7 +368,7 @@ def ranges(spec: Spec) -> list[Range]:
     that the parameter can take at all."""
     found = []
     for name, dimension in parameters(spec.space):
-        flat = re.sub(r"\[\d+\]", "", name)
+        flat = parse_name(name).path
         flat = "lr" if flat == "optimizer.lr" else flat
         if isinstance(dimension, Choice):
             if not dimension.ordered or len(dimension.options) < 2:
@@ -390,16 +389,15 @@ def _limits(spec: Spec, name: str) -> tuple[float | None, float | None]:
     """The catalogue's bounds of a parameter by its id in the space."""
     if spec.own is not None:
         return (None, None)
-    head, _, last = name.rpartition(".")
-    group, _, index = head.partition("[")
-    if group not in catalogue.GROUPS:
+    parts = parse_name(name)
+    if parts.head not in catalogue.GROUPS:
         parameter = catalogue.TRAIN.get(name)
     else:
-        chosen = dict(spec.space.dimensions).get(group)
-        value = spec.model if group == "model" else spec.train.get(group)
-        if index and isinstance(chosen, Choice):
-            value = chosen.options[int(index.partition("]")[0])].value
+        chosen = dict(spec.space.dimensions).get(parts.head)
+        value = spec.model if parts.head == "model" else spec.train.get(parts.head)
+        if parts.option is not None and isinstance(chosen, Choice):
+            value = chosen.options[parts.option].value
         title = value.get("name") if isinstance(value, Mapping) else None
-        entry = catalogue.GROUPS[group].get(title) if title else None
-        parameter = entry.parameters.get(last) if entry else None
+        entry = catalogue.GROUPS[parts.head].get(title) if title else None
+        parameter = entry.parameters.get(parts.argument) if entry else None
     return (parameter.low, parameter.high) if parameter else (None, None)

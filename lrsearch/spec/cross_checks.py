@@ -15,17 +15,18 @@ from lrsearch.errors import suggest
 from lrsearch.space import (
     Choice,
     Dimension,
+    Option,
     Space,
-    build,
+    corners,
     encode,
+    ends,
     parameters,
+    parse_name,
 )
 from lrsearch.spec.document import Path
-from lrsearch.spec.model import (
-    Spec,
-    resolve,
-)
+from lrsearch.spec.model import Spec, resolve
 from lrsearch.spec.reader import Reader
+from lrsearch.trial import Point
 
 RISING = ("one_cycle", "triangular", "triangular2", "exp_range")
 """Schedules that begin below the base rate."""
@@ -34,7 +35,9 @@ RISING = ("one_cycle", "triangular", "triangular2", "exp_range")
 def note_peaks(reader: Reader, train: Mapping[str, Any], space: Space) -> None:
     """Notes on schedules that rise by themselves, after a warmup."""
     ranges = dict(space.dimensions)
-    warm = train.get("warmup") is not None or any(p.split(".")[0] == "warmup" for p in ranges)
+    warm = train.get("warmup") is not None or any(
+        parse_name(path).head == "warmup" for path in ranges
+    )
     schedule = ranges.get("schedule")
     named = [train.get("schedule")]
     if isinstance(schedule, Choice):
@@ -121,7 +124,9 @@ def check_sizes(
     batches: list[tuple[Path, Any]] = [(("train", "batch_size"), train["batch_size"])]
     if "batch_size" in ranges:
         place = reader.search_path("batch_size")
-        batches = [(place, value) for value in _extremes(ranges["batch_size"])]
+        searched = ranges["batch_size"]
+        found = searched.options if isinstance(searched, Choice) else (Option(searched.high),)
+        batches = [(place, option.value) for option in found]
     for place, batch in batches:
         if reader.sound(".".join(map(str, place))) and batch > samples:
             message = f"a batch of {batch} is larger than the training set ({samples} samples)"
@@ -189,68 +194,50 @@ at least `FEWEST_CORNERS`, as far as there are."""
 FEWEST_CORNERS = 16
 
 
-def _extreme_points(space: Space) -> Iterator[dict[str, Any]]:
+def _extreme_points(space: Space) -> Iterator[Point]:
     """Points with every schedule and warmup, their arguments, batch sizes and budgets at their
     ends, in all combinations as far as those are not too many."""
     ranges = dict(space.dimensions)
     heads = ("schedule", "warmup", "batch_size", "budget")
-    counts = {
-        name: len(part.options) if isinstance(part := ranges.get(name), Choice) else 1
+    options = {
+        name: ends(part) if isinstance(part := ranges.get(name), Choice) else [0]
         for name in ("schedule", "warmup")
     }
-    most = max(FEWEST_CORNERS, MOST_CORNERS // math.prod(counts.values()))
-    for chosen in itertools.product(*(range(count) for count in counts.values())):
-        index = dict(zip(counts, chosen, strict=True))
-        ends: dict[str, list[float]] = {}
+    most = max(FEWEST_CORNERS, MOST_CORNERS // math.prod(map(len, options.values())))
+    for numbers in itertools.product(*options.values()):
+        chosen = dict(zip(options, numbers, strict=True))
+        axes: dict[str, list[float]] = {name: [number] for name, number in chosen.items()}
         for name, part in parameters(space):
-            first = name.split(".")[0]
-            head, bracket, rest = first.partition("[")
-            if head not in heads or name in counts:
+            parts = parse_name(name)
+            if parts.head not in heads or name in options:
                 continue
-            if not bracket or int(rest.partition("]")[0]) == index.get(head):
-                ends[name] = _ends(part)
-        corners = itertools.product(*ends.values())
-        for corner in itertools.islice(corners, most):
-            numbers = dict(zip(ends, corner, strict=True)) | index
-            yield build(
-                space,
-                lambda name, part, numbers=numbers: (  # type: ignore[misc]
-                    numbers.get(name, 0 if isinstance(part, Choice) else part.low)
-                ),
-            )
+            if parts.option is None or parts.option == chosen.get(parts.head):
+                axes[name] = _extremes(part)
+        yield from corners(space, axes, most)
 
 
-def _ends(dimension: Dimension) -> list[float]:
-    """The raw numbers of a dimension's extremes; of a choice that has no order, of every option."""
-    if not isinstance(dimension, Choice):
-        return list(dict.fromkeys((dimension.low, dimension.high)))
-    places = range(len(dimension.options))
-    if not dimension.ordered:
-        return list(places)
-    by_value = sorted(places, key=lambda place: dimension.options[place].value)
-    return list(dict.fromkeys((by_value[0], by_value[-1])))
+def _extremes(dimension: Dimension) -> list[float]:
+    """The raw numbers of a dimension's ends, of a choice among numbers the lowest and highest."""
+    found = ends(dimension)
+    if isinstance(dimension, Choice) and dimension.ordered:
+        by_value = sorted(found, key=lambda index: dimension.options[int(index)].value)
+        found = [by_value[0], by_value[-1]]
+    return list(dict.fromkeys(found))
 
 
 MAX_MODELS = 1000
 
 
-def _model_points(space: Space) -> Iterator[dict[str, Any]]:
+def _model_points(space: Space) -> Iterator[Point]:
     """Points with every combination of what is searched of the model, up to `MAX_MODELS`; of a
     range its ends, and one of the many between."""
-    values: dict[str, tuple[float, ...]] = {}
+    axes: dict[str, list[float]] = {}
     for name, part in parameters(space):
-        if name.split(".")[0].split("[")[0] == "model":
-            if isinstance(part, Choice):
-                values[name] = tuple(range(len(part.options)))
-            else:
-                values[name] = (part.low, part.high, min(part.low + 1, part.high))
-    for numbers in itertools.islice(itertools.product(*values.values()), MAX_MODELS):
-        chosen = dict(zip(values, numbers, strict=True))
-
-        def choose(name: str, part: Dimension, chosen: Mapping[str, float] = chosen) -> float:
-            return chosen.get(name, 0 if isinstance(part, Choice) else part.low)
-
-        yield build(space, choose)
+        if parse_name(name).head == "model":
+            axes[name] = ends(part)
+            if not isinstance(part, Choice):
+                axes[name].append(min(part.low + 1, part.high))
+    return corners(space, axes, MAX_MODELS)
 
 
 def _any_samples(train: Mapping[str, Any]) -> int | None:
@@ -352,9 +339,3 @@ def task_faults(
             hint = "write loss.init_args.label_smoothing"
         found.append(((top, "label_smoothing"), message, hint))
     return found
-
-
-def _extremes(dimension: Dimension) -> list[Any]:
-    if isinstance(dimension, Choice):
-        return [option.value for option in dimension.options]
-    return [dimension.high]

@@ -11,7 +11,7 @@ from typing import Any
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest
-from lrsearch.space import Choice, Dimension, Int, Space, build
+from lrsearch.space import Choice, Dimension, Int, Space, corners, ends
 from lrsearch.spec.arithmetic import Arithmetic, NotArithmetic, placed_names, read_arithmetic
 from lrsearch.spec.command import PARAMETER_NAME, check_command, read_patterns
 from lrsearch.spec.commandline import GIVEN
@@ -26,6 +26,7 @@ from lrsearch.spec.reader import Reader
 from lrsearch.spec.search import read_options
 from lrsearch.spec.train import read_warmup
 from lrsearch.spec.values import show, write
+from lrsearch.trial import Point
 
 KINDS = ("command", "loop")
 
@@ -193,7 +194,7 @@ def _check_values(
     names = {name for formula in derived.values() for name in formula.names}
     searched = Space(tuple(each for each in space.dimensions if each[0] in names))
     faulty: set[str] = set()
-    for point in itertools.chain(*(_sample(searched, ends) for ends in (True, False))):
+    for point in itertools.chain(*(_sample(searched, grid=grid) for grid in (False, True))):
         values = {**params, **point}
         for name, formula in derived.items():
             try:
@@ -208,21 +209,13 @@ def _check_values(
                 faulty.add(name)
 
 
-def _sample(space: Space, ends: bool) -> Iterator[dict[str, Any]]:
-    """Points of all its ends and options, or of its grid, up to `MAX_SAMPLE` of them."""
-    axes = []
-    for _, part in space.dimensions:
-        if isinstance(part, Choice):
-            axes.append([float(index) for index in range(len(part.options))])
-        else:
-            axes.append([part.low, part.high, *(() if ends else part.grid())])
-    for raw in itertools.islice(itertools.product(*axes), MAX_SAMPLE):
-        numbers = dict(zip((name for name, _ in space.dimensions), raw, strict=True))
-
-        def choose(name: str, _: Dimension, numbers: dict[str, float] = numbers) -> float:
-            return numbers.get(name, 0.0)
-
-        yield build(space, choose)
+def _sample(space: Space, *, grid: bool) -> Iterator[Point]:
+    """Points of all its ends and options, or of its grid, too, up to `MAX_SAMPLE` of them."""
+    axes = {
+        name: [*ends(part), *(part.grid() if grid and not isinstance(part, Choice) else ())]
+        for name, part in space.dimensions
+    }
+    return corners(space, axes, MAX_SAMPLE)
 
 
 MAX_SAMPLE = 2000

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lrsearch import catalogue
-from lrsearch.space import Choice, Dimension, Space, build, grid_size, parameters, without_points
+from lrsearch.space import (
+    Choice,
+    Dimension,
+    Space,
+    ends,
+    grid_size,
+    parameters,
+    parse_name,
+    point_at,
+    without_points,
+)
 from lrsearch.spec.model import OPEN, Spec, resolve, steps_of
 from lrsearch.spec.values import show
 
 
 def first_point(space: Space) -> dict[str, object]:
     """The point of every lowest value and first option."""
-    return build(space, lambda _, part: 0 if isinstance(part, Choice) else part.low)
+    return point_at(space, {})
 
 
 def describe_dimension(dimension: Dimension) -> str:
@@ -68,11 +78,8 @@ def count_steps(spec: Spec) -> str:
     for path, dimension in spec.space.dimensions:
         if path not in ("batch_size", "budget"):
             continue
-        values = (
-            [option.value for option in dimension.options]
-            if isinstance(dimension, Choice)
-            else [dimension.value(dimension.low), dimension.value(dimension.high)]
-        )
+        alone = Space(((path, dimension),))
+        values = [point_at(alone, {path: raw})[path] for raw in ends(dimension)]
         variants = [
             {**variant, "train": {**variant["train"], path: value}}
             for variant in variants
@@ -166,24 +173,20 @@ def describe(spec: Spec) -> str:
 def schedule_points(space: Space, base: dict[str, object]) -> list[dict[str, object]]:
     """Points that differ from `base` in the schedule alone: each option of a searched schedule,
     at the lowest and the highest of its own ranges; `base` itself where none is searched."""
-    prefixes = ("schedule", "warmup")
-    names = [name for name, _ in parameters(space) if name.split(".")[0].split("[")[0] in prefixes]
-    chosen = dict(space.dimensions).get("schedule")
-    if not names:
+    axes = {
+        name: ends(part)
+        for name, part in parameters(space)
+        if parse_name(name).head in ("schedule", "warmup")
+    }
+    if not axes:
         return [base]
-    indices = range(len(chosen.options)) if isinstance(chosen, Choice) else range(1)
+    chosen = dict(space.dimensions).get("schedule")
+    options = ends(chosen) if isinstance(chosen, Choice) else [0]
     found: list[dict[str, object]] = []
-    for index in indices:
-        for high in (False, True):
-
-            def choose(name: str, part: Dimension, index: int = index, high: bool = high) -> float:
-                if name == "schedule" and isinstance(part, Choice):
-                    return index
-                if isinstance(part, Choice):
-                    return len(part.options) - 1 if high and name in names else 0
-                return part.high if high and name in names else part.low
-
-            point = build(space, choose)
+    for option in options:
+        for end in (0, -1):
+            numbers = {name: values[end] for name, values in axes.items()}
+            point = point_at(space, {**numbers, "schedule": option})
             if point not in found:
                 found.append(point)
     return found

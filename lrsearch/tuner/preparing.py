@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.errors import DataError, Fault, LrsearchError, SpecError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
-from lrsearch.space import Choice, Dimension, Space, build, parameters
+from lrsearch.space import corners, ends, parameters, parse_name, point_at
 from lrsearch.spec.commandline import check_program
 from lrsearch.spec.cross_checks import task_faults
 from lrsearch.spec.model import Spec, resolve
@@ -33,37 +31,14 @@ def representatives(spec: Spec) -> list[dict[str, Any]]:
     or lowest value: their number is the sum of the options, not the product. What decides the
     length of a training is combined, up to `MAX_COMBINATIONS`: a warmup that fits one budget may
     not fit another."""
-    extremes: dict[str, list[float]] = {}
-    for name, dimension in parameters(spec.space):
-        if isinstance(dimension, Choice):
-            extremes[name] = [float(index) for index in range(len(dimension.options))]
-        else:
-            extremes[name] = [dimension.low, dimension.high]
-    points = [_vary(spec.space, {name: raw}) for name, ends in extremes.items() for raw in ends]
-    timing = [name for name in extremes if re.split(r"[.\[]", name)[0] in _TIMING]
-    combined = itertools.product(*(extremes[name] for name in timing))
-    for numbers in itertools.islice(combined, MAX_COMBINATIONS):
-        points.append(_vary(spec.space, dict(zip(timing, numbers, strict=True))))
+    axes = {name: ends(part) for name, part in parameters(spec.space)}
+    points = [point_at(spec.space, {name: raw}) for name, axis in axes.items() for raw in axis]
+    timing = {name: axis for name, axis in axes.items() if parse_name(name).head in _TIMING}
+    points += corners(spec.space, timing, MAX_COMBINATIONS)
     return [resolve(spec, point, spec.task) for point in points]
 
 
 _TIMING = ("budget", "batch_size", "warmup", "evaluate")
-
-
-def _vary(space: Space, targets: Mapping[str, float]) -> dict[str, Any]:
-    """The first point, but for the parameters given and the options they live under."""
-
-    def choose(name: str, dimension: Dimension) -> float:
-        if name in targets:
-            return targets[name]
-        if not isinstance(dimension, Choice):
-            return dimension.low
-        for target in targets:
-            if target.startswith(f"{name}["):
-                return int(target[len(name) + 1 :].split("]")[0])
-        return 0
-
-    return build(space, choose)
 
 
 def prepare(

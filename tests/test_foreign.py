@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from test_cli import lrsearch
 
 from lrsearch.errors import Fault, LrsearchError, SpecError
-from lrsearch.spec import foreign, read_spec
+from lrsearch.spec import read_spec
 from lrsearch.spec.document import Document, parse
-from lrsearch.spec.foreign_names import schedule
-from lrsearch.spec.foreign_ranges import number, read_foreign, rejoin
+from lrsearch.spec.foreign import advice as foreign
+from lrsearch.spec.foreign.names import schedule
+from lrsearch.spec.foreign.ranges import number, read_foreign, rejoin
 from lrsearch.spec.validate import validate
 from lrsearch.spec.values import write
 

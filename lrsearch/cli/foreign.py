@@ -87,8 +87,8 @@ def _refuse(message: str, hint: str) -> None:
 
 def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
     """What to write in place of a command of another tool, "" where it is none that is known."""
-    from lrsearch.spec.foreign import STRATEGY_NAMES
-    from lrsearch.spec.foreign_names import snake
+    from lrsearch.spec.foreign.advice import STRATEGY_NAMES
+    from lrsearch.spec.foreign.names import snake
 
     word = snake(name) if not name.endswith((".yaml", ".yml")) else name
     if name.endswith((".yaml", ".yml")):
@@ -113,9 +113,9 @@ def _line(command: str, rest: Sequence[str]) -> str:
 
 def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -> str:
     """What to write in place of an option of another tool, "" where it is none that is known."""
-    from lrsearch.spec import foreign
     from lrsearch.spec.document import plain_scalar
-    from lrsearch.spec.foreign_names import snake
+    from lrsearch.spec.foreign import advice as foreign
+    from lrsearch.spec.foreign.names import snake
 
     word = snake(name.lstrip("-"))
     text = _value(name, args)
@@ -198,7 +198,7 @@ def _document(config: str | None) -> Mapping[str, Any]:
 
 def check_device(name: str) -> None:
     """Raises UsageError for a device by a word of another tool."""
-    from lrsearch.spec.foreign import device
+    from lrsearch.spec.foreign.advice import device
 
     meant = device(name)
     if meant is not None and meant != name:

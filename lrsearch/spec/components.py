@@ -13,10 +13,11 @@ from lrsearch.errors import nearest, suggest
 from lrsearch.space import (
     Choice,
 )
-from lrsearch.spec import foreign, foreign_names
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import Line
-from lrsearch.spec.foreign_ranges import read_foreign
+from lrsearch.spec.foreign import advice as foreign
+from lrsearch.spec.foreign import names as foreign_names
+from lrsearch.spec.foreign.advice import Line
+from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.model import (
     complete,
 )

@@ -13,10 +13,10 @@ from lrsearch.space import (
     Dimension,
     Option,
 )
-from lrsearch.spec import foreign_names
 from lrsearch.spec.components import read_arguments, read_import, read_named
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import Line
+from lrsearch.spec.foreign import names as foreign_names
+from lrsearch.spec.foreign.advice import Line
 from lrsearch.spec.ranges import make_choice
 from lrsearch.spec.reader import MISSING, Reader
 from lrsearch.spec.values import show

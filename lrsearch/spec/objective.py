@@ -7,9 +7,10 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
-from lrsearch.spec import foreign, foreign_names
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import Line
+from lrsearch.spec.foreign import advice as foreign
+from lrsearch.spec.foreign import names as foreign_names
+from lrsearch.spec.foreign.advice import Line
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.train import METRIC_NAME
 from lrsearch.spec.values import show

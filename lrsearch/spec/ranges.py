@@ -14,10 +14,10 @@ from lrsearch.space import (
     Option,
     same,
 )
-from lrsearch.spec import foreign
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import Line
-from lrsearch.spec.foreign_ranges import Fixed, each, lasting, read_foreign
+from lrsearch.spec.foreign import advice as foreign
+from lrsearch.spec.foreign.advice import Line
+from lrsearch.spec.foreign.ranges import Fixed, each, lasting, read_foreign
 from lrsearch.spec.model import (
     complete_group,
 )

@@ -8,9 +8,9 @@ from typing import Any
 
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import Fault, nearest, suggest
-from lrsearch.spec import foreign
 from lrsearch.spec.document import Document, Path
-from lrsearch.spec.foreign import Line
+from lrsearch.spec.foreign import advice as foreign
+from lrsearch.spec.foreign.advice import Line
 from lrsearch.spec.values import Unfit, check_value
 
 MISSING: Any = object()

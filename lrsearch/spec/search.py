@@ -15,12 +15,13 @@ from lrsearch.space import (
     Option,
     Space,
 )
-from lrsearch.spec import foreign, foreign_names
 from lrsearch.spec.components import ARGUED, base_rate, parameters_of, read_component, settle_mode
 from lrsearch.spec.data import read_transform_lists
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import Line
-from lrsearch.spec.foreign_ranges import Fixed, read_foreign, rejoin
+from lrsearch.spec.foreign import advice as foreign
+from lrsearch.spec.foreign import names as foreign_names
+from lrsearch.spec.foreign.advice import Line
+from lrsearch.spec.foreign.ranges import Fixed, read_foreign, rejoin
 from lrsearch.spec.ranges import is_range, make_choice, read_dimension
 from lrsearch.spec.reader import MISSING, Reader
 from lrsearch.spec.train import read_warmup

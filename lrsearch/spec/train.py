@@ -8,10 +8,11 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED, Parameter
-from lrsearch.spec import foreign, foreign_names
 from lrsearch.spec.components import CLASS_PATH, read_arguments, read_component, read_import
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import Line
+from lrsearch.spec.foreign import advice as foreign
+from lrsearch.spec.foreign import names as foreign_names
+from lrsearch.spec.foreign.advice import Line
 from lrsearch.spec.model import (
     DEFAULTS,
     complete,

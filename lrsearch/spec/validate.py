@@ -9,7 +9,6 @@ from typing import Any
 
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import SpecError
-from lrsearch.spec import foreign, foreign_names
 from lrsearch.spec.components import read_arguments, read_component, read_model
 from lrsearch.spec.cross_checks import (
     check_models,
@@ -21,6 +20,8 @@ from lrsearch.spec.cross_checks import (
 )
 from lrsearch.spec.data import read_data
 from lrsearch.spec.document import Document
+from lrsearch.spec.foreign import advice as foreign
+from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.model import (
     BayesSettings,
     RandomSettings,

@@ -10,8 +10,8 @@ from lrsearch import duration
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import nearest, suggest
 from lrsearch.spec.document import plain_scalar
-from lrsearch.spec.foreign_ranges import is_numeric, lasting
-from lrsearch.spec.foreign_ranges import number as read_number
+from lrsearch.spec.foreign.ranges import is_numeric, lasting
+from lrsearch.spec.foreign.ranges import number as read_number
 
 MAX_WHOLE = 2**53
 """Up to here every whole number is a float too."""

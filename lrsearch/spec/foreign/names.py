@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from lrsearch import catalogue
-from lrsearch.spec.foreign_ranges import is_numeric, lasting, number
+from lrsearch.spec.foreign.ranges import is_numeric, lasting, number
 
 NAME_KEYS = (
     "name", "type", "_target_", "target", "class", "class_name", "cls", "kind", "class_path",

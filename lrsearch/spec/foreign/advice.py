@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lrsearch import catalogue
-from lrsearch.spec import foreign_names as names
-from lrsearch.spec.foreign_names import snake
-from lrsearch.spec.foreign_ranges import (
+from lrsearch.spec.foreign import names
+from lrsearch.spec.foreign.names import snake
+from lrsearch.spec.foreign.ranges import (
     HIGH,
     LOW,
     Fixed,

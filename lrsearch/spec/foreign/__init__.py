@@ -1,0 +1,1 @@
+"""Words of other tools, and the line of a spec that stands for each."""

@@ -18,9 +18,9 @@ from test_cli import lrsearch
 from lrsearch.errors import Fault, LrsearchError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.spec.document import Document, parse
-from lrsearch.spec.foreign import advice as foreign
-from lrsearch.spec.foreign.names import schedule
+from lrsearch.spec.foreign import words
 from lrsearch.spec.foreign.ranges import number, read_foreign, rejoin
+from lrsearch.spec.foreign.schedules import translate_schedule
 from lrsearch.spec.validate import validate
 from lrsearch.spec.values import write
 
@@ -476,10 +476,10 @@ SAMPLES: dict[str, str] = {
 """A value that each kind of word is given elsewhere."""
 
 
-@pytest.mark.parametrize("word", foreign.WORDS)
+@pytest.mark.parametrize("word", words.WORDS)
 def test_every_word_of_the_table_is_told_a_line_that_is_right(word: str) -> None:
     """At the top level of a spec with data, and beside a command."""
-    target, form = foreign.WORDS[word]
+    target, form = words.WORDS[word]
     if target not in ("command", "loop"):
         sample = SAMPLES[f"{target} {form}".strip()]
         data = "data: digits\n" if target != "data" else ""
@@ -514,13 +514,13 @@ def test_every_schedule_of_the_documents_by_its_name_is_told_its_own() -> None:
         wanted = parse(f"a: {line}", "line").data["a"]["schedule"]
         wanted = wanted if isinstance(wanted, str) else wanted.get("name", wanted.get("class_path"))
         words = {"staircase": True} if "staircase" in str(arguments) else {}
-        found = schedule({"name": name, **words}, 0.1)
+        found = translate_schedule({"name": name, **words}, 0.1)
         assert found is not None, name
         value = found[0]
         value = value if isinstance(value, str) else value.get("name", value.get("class_path"))
         assert value == wanted, (name, value, wanted)
     for name in LISTED:
-        found = schedule(name, 0.1)
+        found = translate_schedule(name, 0.1)
         assert found is not None, name
         text = built(train=f"schedule: {name}")
         if "class_path" in str(found):
@@ -819,7 +819,7 @@ ANY = st.recursive(
 
 
 @given(
-    words=st.dictionaries(st.sampled_from([*foreign.WORDS, *foreign.HOMES, "trainer", "x"]), ANY,
+    words=st.dictionaries(st.sampled_from([*words.WORDS, *words.HOMES, "trainer", "x"]), ANY,
                           max_size=4),
     place=st.sampled_from(["", "train", "search", "data", "model", "objective", "bayes", "params"]),
     kind=st.sampled_from(["built", "command", "neither"]),

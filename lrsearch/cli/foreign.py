@@ -87,8 +87,8 @@ def _refuse(message: str, hint: str) -> None:
 
 def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
     """What to write in place of a command of another tool, "" where it is none that is known."""
-    from lrsearch.spec.foreign.advice import STRATEGY_NAMES
     from lrsearch.spec.foreign.names import snake
+    from lrsearch.spec.foreign.words import STRATEGY_NAMES
 
     word = snake(name) if not name.endswith((".yaml", ".yml")) else name
     if name.endswith((".yaml", ".yml")):
@@ -114,7 +114,9 @@ def _line(command: str, rest: Sequence[str]) -> str:
 def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -> str:
     """What to write in place of an option of another tool, "" where it is none that is known."""
     from lrsearch.spec.document import plain_scalar
-    from lrsearch.spec.foreign import advice as foreign
+    from lrsearch.spec.foreign import words
+    from lrsearch.spec.foreign.advice import advise
+    from lrsearch.spec.foreign.lines import show_advice
     from lrsearch.spec.foreign.names import snake
 
     word = snake(name.lstrip("-"))
@@ -126,7 +128,7 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         return f"write the file alone: lrsearch {command} {shlex.quote(text or file)}"
     if "--set" not in known:
         return ""
-    if word == "n" or foreign.means(word) == "bayes.trials":
+    if word == "n" or words.means(word) == "bayes.trials":
         many = value if type(value) is int else "N"
         if command == "grid":
             return "a grid trains all of its points: write points under search, or lrsearch random"
@@ -135,13 +137,13 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         return f"write --set bayes.trials={many}, or random.trials={many}"
     if word in _TIMES and "--time" in known:
         return f"write --time {_time(text)}"
-    if word in ("j", "np", "p") or word in foreign.WORKER_WORDS:
+    if word in ("j", "np", "p") or word in words.WORKER_WORDS:
         return f"write --workers {value if type(value) is int else 'N'}"
-    if word in foreign.DEVICE_WORDS:
-        meant = foreign.device_of(word, value)
-        plain = isinstance(value, str) and foreign.is_device(value)
+    if word in words.DEVICE_WORDS:
+        meant = words.device_of(word, value)
+        plain = isinstance(value, str) and words.is_device(value)
         return f"write --device {meant or (value if plain else 'cpu, cuda or mps')}"
-    if word == "o" or word in foreign.FOLDER_WORDS:
+    if word == "o" or word in words.FOLDER_WORDS:
         return f"write --runs {shlex.quote(text or 'DIR')}"
     if word in _FRESH:
         return "write --fresh: it sets the old run aside and starts anew"
@@ -151,8 +153,8 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         return "leave it out: the same command goes on from where it was, and shows its progress"
     top = _document(config)
     own = any(kind in top for kind in ("command", "loop"))
-    found = foreign.advise((word,), value, top, own=own, source=file)
-    return foreign.show(found, (word,), option=True)
+    found = advise((word,), value, top, own=own, source=file)
+    return show_advice(found, (word,), option=True)
 
 
 def _time(text: str | None) -> str:
@@ -198,7 +200,7 @@ def _document(config: str | None) -> Mapping[str, Any]:
 
 def check_device(name: str) -> None:
     """Raises UsageError for a device by a word of another tool."""
-    from lrsearch.spec.foreign.advice import device
+    from lrsearch.spec.foreign.words import device
 
     meant = device(name)
     if meant is not None and meant != name:

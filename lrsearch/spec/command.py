@@ -14,7 +14,9 @@ from lrsearch.space import Dimension
 from lrsearch.spec.arithmetic import Arithmetic
 from lrsearch.spec.commandline import BRACES, GIVEN, placeholders, split_words
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign.advice import Line, means, searched_names
+from lrsearch.spec.foreign.advice import searched_names
+from lrsearch.spec.foreign.lines import Line
+from lrsearch.spec.foreign.words import means
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show
 

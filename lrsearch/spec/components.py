@@ -10,17 +10,15 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED, Entry, Parameter
 from lrsearch.errors import nearest, suggest
-from lrsearch.space import (
-    Choice,
-)
+from lrsearch.space import Choice
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import advice as foreign
 from lrsearch.spec.foreign import names as foreign_names
-from lrsearch.spec.foreign.advice import Line
+from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.ranges import read_foreign
-from lrsearch.spec.model import (
-    complete,
-)
+from lrsearch.spec.foreign.schedules import left_out, translate_schedule
+from lrsearch.spec.foreign.translation import base_rate, optimizer_lines
+from lrsearch.spec.foreign.words import look_up, means
+from lrsearch.spec.model import complete
 from lrsearch.spec.ranges import is_range, read_dimension, searched
 from lrsearch.spec.reader import MISSING, Reader
 from lrsearch.spec.values import show
@@ -131,7 +129,7 @@ def read_named(
     known_here = {**entry, "lr": catalogue.TRAIN["lr"]} if rate else entry
     bare = [key for key in raw if key != "name" and key not in known_here]
     for key in list(bare):
-        meant = foreign.look_up(foreign_names.snake(key), kind)
+        meant = look_up(foreign_names.snake(key), kind)
         if nearest(key, known_here) is not None and meant is None:
             continue
         hint = reader.lines((*path, key), _renamed(reader, kind, path, given))
@@ -213,11 +211,11 @@ def _renamed(reader: Reader, kind: str, path: Path, raw: Any) -> list[Line]:
     """What a schedule, an optimizer, a model or a transform of another tool is called here,
     with its arguments; nothing where it has no other name."""
     if kind == "schedule":
-        found = foreign_names.schedule(raw, base_rate(reader))
+        found = translate_schedule(raw, base_rate(reader.document.data))
         if found is None:
             return []
         value, warmup = found
-        lines = [Line(path, value, foreign_names.left_out(raw, base_rate(reader)))]
+        lines = [Line(path, value, left_out(raw, base_rate(reader.document.data)))]
         train = reader.document.data.get(path[0])
         if warmup and len(path) == 2 and path[0] != "search" and not train.get("warmup"):
             lines.append(Line((path[0], "warmup"), warmup))
@@ -227,9 +225,9 @@ def _renamed(reader: Reader, kind: str, path: Path, raw: Any) -> list[Line]:
         if value is None:
             return []
         if path == ("train", "optimizer"):
-            return foreign.optimizer(reader.document.data)
+            return optimizer_lines(reader.document.data)
         _, given = foreign_names.split(raw)
-        rates = [part for key, part in given.items() if foreign.means(key) == "train.lr"]
+        rates = [part for key, part in given.items() if means(key) == "train.lr"]
         if rates and path[0] == "search":
             value = {"name": value} if isinstance(value, str) else value
             return [Line(path, {**value, "lr": rates[0]})]
@@ -237,11 +235,6 @@ def _renamed(reader: Reader, kind: str, path: Path, raw: Any) -> list[Line]:
     rename = foreign_names.transform if kind == "transform" else foreign_names.model
     value = rename(raw)
     return [] if value is None else [Line(path, value)]
-
-
-def base_rate(reader: Reader) -> Any:
-    """The base rate, where the document fixes one."""
-    return foreign.base_rate(reader.document.data)
 
 
 def read_import(
@@ -291,4 +284,4 @@ def _is_scheduler(raw: Mapping[str, Any]) -> bool:
     """Whether a schedule's class path is that of another tool's scheduler."""
     path = raw.get("class_path")
     known = isinstance(path, str) and path.startswith(_SCHEDULERS)
-    return known and foreign_names.schedule(path) is not None
+    return known and translate_schedule(path) is not None

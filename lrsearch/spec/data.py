@@ -9,14 +9,11 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import suggest
-from lrsearch.space import (
-    Dimension,
-    Option,
-)
+from lrsearch.space import Dimension, Option
 from lrsearch.spec.components import read_arguments, read_import, read_named
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign import names as foreign_names
-from lrsearch.spec.foreign.advice import Line
+from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.ranges import make_choice
 from lrsearch.spec.reader import MISSING, Reader
 from lrsearch.spec.values import show

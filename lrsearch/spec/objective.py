@@ -8,9 +8,9 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import advice as foreign
 from lrsearch.spec.foreign import names as foreign_names
-from lrsearch.spec.foreign.advice import Line
+from lrsearch.spec.foreign.lines import Line
+from lrsearch.spec.foreign.objective import find_objective
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.train import METRIC_NAME
 from lrsearch.spec.values import show
@@ -35,7 +35,7 @@ def read_objective(
         known = (*catalogue.METRICS, *own)
         meant = foreign_names.metric(metric)
         if metric not in known and (meant or foreign_names.goal(metric)):
-            lines = foreign.objective(reader.document.data, own=False)
+            lines = find_objective(reader.document.data, own=False)
             reader.fault(
                 (*path, "metric"), f"unknown metric {show(metric)}", reader.lines(path, lines)
             )

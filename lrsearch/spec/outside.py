@@ -17,7 +17,7 @@ from lrsearch.spec.command import PARAMETER_NAME, check_command, read_patterns
 from lrsearch.spec.commandline import GIVEN
 from lrsearch.spec.components import is_class_path, read_component
 from lrsearch.spec.document import Path, plain_scalar
-from lrsearch.spec.foreign.advice import Line
+from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.ranges import is_searched, read_foreign, rejoin
 from lrsearch.spec.model import SCHEDULING, Own, complete_group
 from lrsearch.spec.objective import read_outside_objective

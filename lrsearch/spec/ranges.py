@@ -6,21 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch.catalogue import Parameter
-from lrsearch.space import (
-    Choice,
-    Dimension,
-    Float,
-    Int,
-    Option,
-    same,
-)
+from lrsearch.space import Choice, Dimension, Float, Int, Option, same
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import advice as foreign
-from lrsearch.spec.foreign.advice import Line
+from lrsearch.spec.foreign.lines import LONGEST, Line
 from lrsearch.spec.foreign.ranges import Fixed, each, lasting, read_foreign
-from lrsearch.spec.model import (
-    complete_group,
-)
+from lrsearch.spec.model import complete_group
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import Unfit, check_duration, check_value, show, write
 
@@ -84,7 +74,7 @@ def _fault_foreign(reader: Reader, path: Path, parameter: Parameter, raw: Any, m
     told = "unknown key" if strange else f"{show(raw)} is no range and no list"
     if not strange and isinstance(raw, Mapping):
         written = write(raw)
-        told = f"{written if len(written) <= foreign.LONGEST else show(raw)} is no range"
+        told = f"{written if len(written) <= LONGEST else show(raw)} is no range"
     reader.fault((*path, strange[0]) if strange else path, told, hint)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import Fault, nearest, suggest
 from lrsearch.spec.document import Document, Path
-from lrsearch.spec.foreign import advice as foreign
-from lrsearch.spec.foreign.advice import Line
+from lrsearch.spec.foreign.advice import advise
+from lrsearch.spec.foreign.lines import Advice, Line, show_advice
+from lrsearch.spec.foreign.translation import is_choice
 from lrsearch.spec.values import Unfit, check_value
 
 MISSING: Any = object()
@@ -37,7 +38,7 @@ class Reader:
         """Add a fault at a path of the document."""
         self.faults.append(self.document.fault(path, message, hint))
 
-    def lines(self, path: Path, found: foreign.Advice) -> str:
+    def lines(self, path: Path, found: Advice) -> str:
         """An advice as the hint of a fault at a path."""
         if isinstance(found, list):
             for line in found:
@@ -48,13 +49,13 @@ class Reader:
         option = any(path[:length] in origins for length in range(len(path) + 1))
         made = path not in self.document.lines
         option = option or (made and any(each[: len(path)] == path for each in origins))
-        return foreign.show(found, path, option=option)
+        return show_advice(found, path, option=option)
 
     def advice(self, path: Path, value: Any) -> str:
         """What to write in place of a key that is a word of another tool, or of another mapping;
         "" for a key that is neither."""
         top, source = self.document.data, self.document.source
-        found = foreign.advise(path, value, top, own=self.own_kind, source=source)
+        found = advise(path, value, top, own=self.own_kind, source=source)
         return self.lines(path, found)
 
     def is_promised(self, *keys: str) -> bool:
@@ -91,7 +92,7 @@ class Reader:
         except Unfit as error:
             self.fault(path, str(error), self.lines(path, [Line(path, error.meant, error.remark)]))
         except ValueError as error:
-            searched = path[0] == "train" and foreign.is_choice(".".join(map(str, path)), raw)
+            searched = path[0] == "train" and is_choice(".".join(map(str, path)), raw)
             line = Line(("search", str(path[-1])), raw)
             self.fault(path, str(error), self.lines(path, [line]) if searched else "")
         return raw

@@ -9,19 +9,14 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import suggest
-from lrsearch.space import (
-    Choice,
-    Dimension,
-    Option,
-    Space,
-)
-from lrsearch.spec.components import ARGUED, base_rate, parameters_of, read_component, settle_mode
+from lrsearch.space import Choice, Dimension, Option, Space
+from lrsearch.spec.components import ARGUED, parameters_of, read_component, settle_mode
 from lrsearch.spec.data import read_transform_lists
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import advice as foreign
-from lrsearch.spec.foreign import names as foreign_names
-from lrsearch.spec.foreign.advice import Line
+from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.ranges import Fixed, read_foreign, rejoin
+from lrsearch.spec.foreign.schedules import left_out
+from lrsearch.spec.foreign.translation import base_rate, translate_option
 from lrsearch.spec.ranges import is_range, make_choice, read_dimension
 from lrsearch.spec.reader import MISSING, Reader
 from lrsearch.spec.train import read_warmup
@@ -93,8 +88,8 @@ def _descend(
         if name == "data.transforms":
             dimension = read_transform_lists(reader, inner, value, fixed["data"])
         elif group and isinstance(meant := read_foreign(value), list):
-            options = [foreign.option(name, part, reader.document.data) for part in meant]
-            told = [foreign_names.left_out(part, base_rate(reader)) for part in meant]
+            options = [translate_option(name, part, reader.document.data) for part in meant]
+            told = [left_out(part, base_rate(reader.document.data)) for part in meant]
             remark = next(filter(None, told), "") if name == "schedule" else ""
             hint = reader.lines(inner, [Line(inner, options, remark)])
             reader.fault(inner, f"{show(value)} is no list of options", hint)

@@ -10,13 +10,10 @@ from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED, Parameter
 from lrsearch.spec.components import CLASS_PATH, read_arguments, read_component, read_import
 from lrsearch.spec.document import Path
-from lrsearch.spec.foreign import advice as foreign
 from lrsearch.spec.foreign import names as foreign_names
-from lrsearch.spec.foreign.advice import Line
-from lrsearch.spec.model import (
-    DEFAULTS,
-    complete,
-)
+from lrsearch.spec.foreign.lines import Line
+from lrsearch.spec.foreign.translation import precision
+from lrsearch.spec.model import DEFAULTS, complete
 from lrsearch.spec.reader import MISSING, Reader
 from lrsearch.spec.values import check_duration, check_value, show
 
@@ -46,7 +43,7 @@ def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
             train[key] = _read_code(reader, (*path, key), raw.get(key))
         elif key == "metrics":
             train[key] = _read_metrics(reader, (*path, key), raw.get(key))
-        elif key == "precision" and (meant := foreign.precision(raw.get(key))):
+        elif key == "precision" and (meant := precision(raw.get(key))):
             hint = reader.lines((*path, key), [Line((*path, key), meant)])
             reader.fault((*path, key), f"{show(raw[key])} is not {parameter.allowed()}", hint)
         elif key in raw:

@@ -20,14 +20,9 @@ from lrsearch.spec.cross_checks import (
 )
 from lrsearch.spec.data import read_data
 from lrsearch.spec.document import Document
-from lrsearch.spec.foreign import advice as foreign
 from lrsearch.spec.foreign import names as foreign_names
-from lrsearch.spec.model import (
-    BayesSettings,
-    RandomSettings,
-    Spec,
-    complete,
-)
+from lrsearch.spec.foreign.words import look_up
+from lrsearch.spec.model import BayesSettings, RandomSettings, Spec, complete
 from lrsearch.spec.objective import read_objective
 from lrsearch.spec.outside import BUILT_IN, KINDS, ONLY_OWN, is_own, read_foreign_own, read_own
 from lrsearch.spec.reader import MISSING, Reader
@@ -126,7 +121,7 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         kind = "a list" if isinstance(top, list) else show(top)
         reader.fault((), f"a spec is a mapping (key: value), this is {kind}")
         return None
-    words = [foreign.look_up(foreign_names.snake(str(key))) or ("", "") for key in top]
+    words = [look_up(foreign_names.snake(str(key))) or ("", "") for key in top]
     reader.own_kind = is_own(top) or any(target in KINDS for target, _ in words)
     reader.unknown((), top, TOP_LEVEL)
     if is_own(top):

@@ -1,0 +1,69 @@
+"""Lines of a spec as a fault shows them: what to write, and where."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lrsearch.spec.values import write
+
+Path = tuple[str | int, ...]
+
+LONGEST = 300
+"""Characters of a value that a line shows."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a spec: `value` at `path`; `remark` is what else there is to know."""
+
+    path: Path
+    value: Any
+    remark: str = ""
+
+    def show(self, at: Path, *, option: bool = False) -> str:
+        """What to write, for a fault at a path of the document, or of an `option` --set."""
+        tail = f"; {self.remark}" if self.remark else ""
+        *above, key = self.path
+        within = any(isinstance(part, int) for part in self.path)
+        if option and not within:
+            text = f"{'.'.join(map(str, self.path))}={write(self.value)}"
+            if len(text) > LONGEST:
+                return f"write it as --set {'.'.join(map(str, self.path))}=...{tail}"
+            return f"write --set {shlex.quote(text)}{tail}"
+        if isinstance(key, int):
+            shown = write(self.value)
+            return f"write {shown if len(shown) <= LONGEST else shown[:LONGEST] + '...'}{tail}"
+        replaced = at[: len(self.path)] == self.path
+        place = ""
+        if not replaced and tuple(above) != at[:-1]:
+            place = f" under {'.'.join(map(str, above))}" if above else " at the top level"
+        shown = write(self.value, block=len(self.path) == 1)
+        if len(shown) > LONGEST:
+            return f"write it as {key}{place} (it is too long to show){tail}"
+        return f"write {key}: {shown}{place}{tail}"
+
+
+Advice = list[Line] | str | None
+"""Lines to write, or in words what to do where no line says it."""
+
+
+def merge(lines: list[Line]) -> list[Line]:
+    """Lines of one place as one, the later of two that exclude each other."""
+    found: dict[Path, Line] = {}
+    for line in lines:
+        earlier = found.get(line.path)
+        if earlier and isinstance(earlier.value, dict) and isinstance(line.value, dict):
+            line = replace(line, value={**earlier.value, **line.value})
+        found[line.path] = line
+    return list(found.values())
+
+
+def show_advice(advice: Advice, at: Path, *, option: bool = False) -> str:
+    """An advice as a hint of a fault at a path: each line on a line of its own."""
+    if advice is None:
+        return ""
+    if isinstance(advice, str):
+        return advice
+    return "\n  ".join(line.show(at, option=option) for line in advice)

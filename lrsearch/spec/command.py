@@ -43,7 +43,7 @@ def check_command(
         parts = [word for word in joined if word]
         if None not in joined:
             meant, *_ = _read_placeholders(" ".join(parts), given)
-            hint = reader.lines(path, [Line(path, meant)])
+            hint = reader.hint(path, [Line(path, meant)])
         reader.fault(path, f"{show(text)} is no command line, but a list", hint)
         return
     if not isinstance(text, str) or not text.strip():
@@ -120,7 +120,7 @@ def _check_placeholders(reader: Reader, text: str, given: Sequence[str]) -> bool
         ]
         return False
     path: Path = ("command",)
-    hint = reader.lines(path, [Line(path, meant)])
+    hint = reader.hint(path, [Line(path, meant)])
     reader.fault(path, f"no parameter is put in for {', '.join(found)}", hint)
     return True
 

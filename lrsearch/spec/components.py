@@ -20,7 +20,7 @@ from lrsearch.spec.foreign.translation import base_rate, optimizer_lines
 from lrsearch.spec.foreign.words import look_up, means
 from lrsearch.spec.model import complete
 from lrsearch.spec.ranges import is_range, read_dimension, searched
-from lrsearch.spec.reader import MISSING, Reader
+from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show
 
 CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
@@ -32,21 +32,12 @@ ARGUED = (*IMPORTABLE, "loss", "step")
 """Whose `init_args` may be searched."""
 
 
-def read_model(
-    reader: Reader, path: Path, raw: Any, dimensions: list[Any] | None = None
-) -> dict[str, Any]:
-    """`model`, or one of its options, whose searched arguments go to `dimensions`."""
-    if raw is MISSING:
-        return {}
-    return read_component(reader, "model", path, raw, dimensions)
-
-
 def read_component(
     reader: Reader, group: str, path: Path, raw: Any, dimensions: list[Any] | None = None
 ) -> dict[str, Any]:
     """A built-in by its name, or code by its class path where the group takes any."""
     if group == "schedule" and isinstance(raw, Mapping) and _is_scheduler(raw):
-        hint = reader.lines((*path, "class_path"), _renamed(reader, group, path, raw))
+        hint = reader.hint((*path, "class_path"), _renamed(reader, group, path, raw))
         message = f"{raw['class_path']} changes an optimizer: code here gives a multiplier"
         reader.fault((*path, "class_path"), message, hint)
         return {}
@@ -113,14 +104,14 @@ def read_named(
     if not isinstance(raw, Mapping):
         reader.fault(path, f"{show(raw)} names no {kind}", known)
         return {}
-    name = raw.get("name", MISSING)
-    if name is MISSING:
+    name = raw.get("name")
+    if "name" not in raw:
         forms = "'name' (or 'class_path')" if kind in IMPORTABLE else "'name'"
-        hint = reader.lines(path, _renamed(reader, kind, path, given))
+        hint = reader.hint(path, _renamed(reader, kind, path, given))
         reader.fault(path, f"{forms} is missing", hint or known)
         return {}
     if not isinstance(name, str) or name not in table:
-        hint = reader.lines((*path, "name"), _renamed(reader, kind, path, given))
+        hint = reader.hint((*path, "name"), _renamed(reader, kind, path, given))
         hint = hint or suggest(str(name), table)
         reader.fault((*path, "name"), f"unknown {kind} {show(name)}", hint)
         return {}
@@ -132,7 +123,7 @@ def read_named(
         meant = look_up(foreign_names.snake(key), kind)
         if nearest(key, known_here) is not None and meant is None:
             continue
-        hint = reader.lines((*path, key), _renamed(reader, kind, path, given))
+        hint = reader.hint((*path, key), _renamed(reader, kind, path, given))
         hint = reader.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
         if hint:
             bare.remove(key)
@@ -191,7 +182,7 @@ def settle_mode(reader: Reader, path: Path, metrics: list[Any], plateau: dict[st
     objective = reader.document.data.get("objective")
     aim = objective if isinstance(objective, Mapping) else {}
     for name in metrics:
-        if not isinstance(name, str) or not reader.sound(".".join(map(str, path))):
+        if not isinstance(name, str) or not reader.sound(path):
             continue
         known = catalogue.METRICS.get(name)
         if known is not None and mode not in (None, known[0]):

@@ -83,6 +83,18 @@ def check_one_rate(reader: Reader, train: Mapping[str, Any], space: Space) -> No
         reader.fault(place, message, "a group's lr may be 0 there, or left out")
 
 
+def check_step(
+    reader: Reader, data: Mapping[str, Any], train: Mapping[str, Any], space: Space
+) -> None:
+    """A fault for transforms beside a step of the user's."""
+    searched = "data.transforms" in dict(space.dimensions)
+    if train.get("step") is None or not (data.get("transforms") or searched):
+        return
+    fixed = bool(data.get("transforms"))
+    place = ("data", "transforms") if fixed else reader.search_path("data.transforms")
+    reader.fault(place, "a step is given whole samples: it augments them itself")
+
+
 def check_task(
     reader: Reader, data: Mapping[str, Any], train: Mapping[str, Any], metric: Any, space: Space
 ) -> None:
@@ -94,7 +106,7 @@ def check_task(
     if task not in catalogue.TASKS:
         return
     for path, message, hint in task_faults(train, metric, space, task):
-        if reader.sound(".".join(map(str, path))):
+        if reader.sound(path):
             reader.fault(path, message, hint)
 
 
@@ -128,7 +140,7 @@ def check_sizes(
         found = searched.options if isinstance(searched, Choice) else (Option(searched.high),)
         batches = [(place, option.value) for option in found]
     for place, batch in batches:
-        if reader.sound(".".join(map(str, place))) and batch > samples:
+        if reader.sound(place) and batch > samples:
             message = f"a batch of {batch} is larger than the training set ({samples} samples)"
             reader.fault(place, message)
 
@@ -169,7 +181,7 @@ def check_models(reader: Reader, spec: Spec) -> None:
         if argument == "width" and "model.width" not in dict(spec.space.dimensions):
             argument = "heads" if "model.heads" in dict(spec.space.dimensions) else argument
         place = _argument_path(reader, spec.space, point, "model", argument)
-        if reader.sound(".".join(map(str, place))):
+        if reader.sound(place):
             reader.fault(place, message, hint)
 
 

@@ -15,14 +15,12 @@ from lrsearch.spec.document import Path
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.ranges import make_choice
-from lrsearch.spec.reader import MISSING, Reader
+from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show
 
 
 def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
     """`data`: its name or class path, arguments, splits and transforms, every default filled."""
-    if raw is MISSING:
-        return {}
     path: Path = ("data",)
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
@@ -35,16 +33,16 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         own = read_import(reader, path, raw, (*catalogue.IMPORTED, *common))
         own |= read_arguments(reader, path, raw, catalogue.IMPORTED)
     else:
-        name = raw.get("name", MISSING)
+        name = raw.get("name")
         meant = foreign_names.data(given)
-        if name is MISSING:
-            hint = reader.lines(path, [Line(path, meant)] if meant else None)
+        if "name" not in raw:
+            hint = reader.hint(path, [Line(path, meant)] if meant else None)
             hint = hint or suggest("", catalogue.DATA)
             reader.fault(path, "'name' (or 'class_path') is missing", hint)
             return {}
         source = catalogue.DATA.get(name) if isinstance(name, str) else None
         if source is None:
-            hint = reader.lines((*path, "name"), [Line(path, meant)] if meant else None)
+            hint = reader.hint((*path, "name"), [Line(path, meant)] if meant else None)
             hint = hint or suggest(str(name), catalogue.DATA)
             reader.fault((*path, "name"), f"unknown data {show(name)}", hint)
             return {}

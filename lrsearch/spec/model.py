@@ -396,7 +396,7 @@ def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], l
         own, names = spec.own, [name for name, _ in spec.space.dimensions]
         return lambda config: _compare_own(config, present, names, own)
     optimizers = dict(spec.space.dimensions).get("optimizer")
-    if isinstance(optimizers, Choice) and any(_carries_rate(part) for part in optimizers.options):
+    if isinstance(optimizers, Choice) and any(carries_rate(part) for part in optimizers.options):
         searched.add("train.lr")
 
     def compare(config: Config) -> list[str]:
@@ -434,7 +434,8 @@ def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
     return {"data": spec.data, "model": spec.model, "train": train}
 
 
-def _carries_rate(option: Option) -> bool:
+def carries_rate(option: Option) -> bool:
+    """Whether an option of an optimizer has its own learning rate, or searches it."""
     own = {path for path, _ in option.space.dimensions}
     return "lr" in own or (isinstance(option.value, Mapping) and "lr" in option.value)
 
@@ -483,7 +484,7 @@ def flatten(space: Space, config: Config) -> dict[str, Any]:
             except KeyError:
                 continue
         options = dimension.options if isinstance(dimension, Choice) else ()
-        if path == "optimizer" and any(map(_carries_rate, options)) and not own:
+        if path == "optimizer" and any(map(carries_rate, options)) and not own:
             # Where one option has its own rate, the rates of all may differ.
             flat["lr"] = config["train"]["lr"]
     return flat

@@ -37,7 +37,7 @@ def read_objective(
         if metric not in known and (meant or foreign_names.goal(metric)):
             lines = find_objective(reader.document.data, own=False)
             reader.fault(
-                (*path, "metric"), f"unknown metric {show(metric)}", reader.lines(path, lines)
+                (*path, "metric"), f"unknown metric {show(metric)}", reader.hint(path, lines)
             )
             return None, "last", None
         metric = reader.value((*path, "metric"), Parameter("text", choices=known), metric)
@@ -59,7 +59,7 @@ def read_goal(reader: Reader, path: Path, raw: Any) -> Any:
     """min or max."""
     meant = foreign_names.goal(raw)
     if meant is not None and raw not in ("min", "max"):
-        hint = reader.lines(path, [Line(path, meant)])
+        hint = reader.hint(path, [Line(path, meant)])
         reader.fault(path, f"{show(raw)} is not one of min, max", hint)
         return meant
     return reader.value(path, Parameter("text", choices=("min", "max")), raw)

@@ -30,10 +30,10 @@ from lrsearch.trial import Point
 
 KINDS = ("command", "loop")
 
-ONLY_OWN = ("params", "metrics", "timeout", "verify")
+ONLY_OUTSIDE = ("params", "metrics", "timeout", "verify")
 """Keys that a spec with data, model and train has not."""
 
-BUILT_IN = ("data", "model", "train")
+INSIDE = ("data", "model", "train")
 
 _RATES = ("lr", "weight_decay")
 """Numbers by these names are real ones, whole or not."""
@@ -43,18 +43,19 @@ _RESERVED = (*GIVEN, "params", "metrics", "runs")
 """Parameters of these names would hide a placeholder, or an environment variable of lrsearch."""
 
 
-def is_own(top: Mapping[str, Any]) -> bool:
+def is_outside(top: Mapping[str, Any]) -> bool:
     """Whether a document describes a person's own training."""
     return any(kind in top for kind in KINDS)
 
 
-def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any], str, str, Space]:
-    """The training, its fixed parameters, the objective's metric and `at`, and the space. What is
-    wrong goes to the reader's faults."""
+def read_outside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `Spec` of such a training, by name. What is wrong goes to the reader's
+    faults."""
+    reader.fixed_under = "params"
     kind = next(each for each in KINDS if each in top)
     if all(each in top for each in KINDS):
         reader.fault(("loop",), "command and loop exclude each other")
-    for key in BUILT_IN:
+    for key in INSIDE:
         if key in top:
             reader.fault(
                 (key,),
@@ -90,12 +91,13 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
     verify = True
     if "verify" in top:
         verify = reader.value(("verify",), Parameter("bool"), top["verify"])
-    space = Space(tuple(dimensions.items()))
     own = Own(kind, str(text), goal, timeout, metrics=patterns, verify=verify, derived=derived)
-    return own, params, metric, at, space
+    space = Space(tuple(dimensions.items()))
+    fixed = {"data": {}, "model": {}, "train": params}
+    return {**fixed, "own": own, "metric": metric, "at": at, "space": space}
 
 
-def read_foreign_own(reader: Reader, top: Mapping[str, Any]) -> None:
+def read_foreign_outside(reader: Reader, top: Mapping[str, Any]) -> None:
     """The faults of a document that has a command or a loop by a word of another tool."""
     _read_params(reader, top.get("params"), ())
     _read_search(reader, top.get("search"), ())
@@ -225,7 +227,7 @@ MAX_SAMPLE = 2000
 def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Space) -> None:
     """What of a schedule or a warmup means nothing where only steps are known, and a loop that
     brings its own code and its own metrics."""
-    if not isinstance(value, Mapping) or not reader.sound(".".join(map(str, path))):
+    if not isinstance(value, Mapping) or not reader.sound(path):
         return
     if "class_path" in value:
         reader.fault(path, "a loop that has code for a schedule needs none of lrsearch's")
@@ -280,7 +282,7 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
             for key, part in value.items():
                 meant = read_foreign(part)
                 line = Line(("search", key), part if meant is None else meant)
-                hint = reader.lines((*path, key), [line])
+                hint = reader.hint((*path, key), [line])
                 reader.fault((*path, key), f"search has parameters alone, no '{name}'", hint)
             continue
         if name in grouped:

@@ -49,7 +49,7 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
         path,
         f"{show(raw)} is one value",
         "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}; "
-        f"a fixed one belongs under {reader.fixed}",
+        f"a fixed one belongs under {reader.fixed_under}",
     )
     return None
 
@@ -57,20 +57,20 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
 def _fault_foreign(reader: Reader, path: Path, parameter: Parameter, raw: Any, meant: Any) -> None:
     """A fault for a range or a list in the form of another tool, with lrsearch's own."""
     if isinstance(meant, Fixed):
-        hint = f"a fixed one belongs under {reader.fixed}: {show(meant.value)}"
+        hint = f"a fixed one belongs under {reader.fixed_under}: {show(meant.value)}"
         if path[0] == "search" and len(path) == 2:
-            place: Path = ("params",) if reader.own_kind else ("train",)
+            place: Path = ("params",) if reader.outside else ("train",)
             if str(path[1]).split(".")[0] in ("model", "data"):
                 place = ()
             name = tuple(str(path[1]).split("."))
-            hint = reader.lines(path, [Line((*place, *name), meant.value)])
+            hint = reader.hint(path, [Line((*place, *name), meant.value)])
         reader.fault(path, f"{show(raw)} is one value", hint)
         return
     if parameter.kind == "duration":
         unit = parameter.units[0]
         meant = each(lambda part: lasting(part, unit) or part, meant)
     strange = [key for key in raw if key not in RANGE] if isinstance(raw, Mapping) else []
-    hint = reader.lines(path, [Line(path, meant)])
+    hint = reader.hint(path, [Line(path, meant)])
     told = "unknown key" if strange else f"{show(raw)} is no range and no list"
     if not strange and isinstance(raw, Mapping):
         written = write(raw)
@@ -124,7 +124,7 @@ def _read_range(
                 ends.append(check_value(parameter, raw[end]))
         except Unfit as error:
             place = (*path, end)
-            hint = reader.lines(place, [Line(place, error.meant, error.remark)])
+            hint = reader.hint(place, [Line(place, error.meant, error.remark)])
             reader.fault(place, str(error), hint)
         except ValueError as error:
             reader.fault((*path, end), str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -14,31 +15,36 @@ from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.translation import is_choice
 from lrsearch.spec.values import Unfit, check_value
 
-MISSING: Any = object()
-"""The value of a key that is not there."""
 
-
+@dataclass
 class Reader:
-    """Reads a document part by part, collecting faults instead of stopping at the first."""
+    """A document that is read part by part, its faults collected instead of stopping at the first.
 
-    def __init__(self, document: Document, folder: FilePath) -> None:
-        self.document = document
-        self.folder = folder
-        self.faults: list[Fault] = list(document.faults)
-        self.notes: list[str] = []
-        self.imports: list[str] = []
-        self.fixed = "train, model or data"
-        self.arithmetic = True
-        self.stored = False
-        self.own_kind = False
-        self.promised: set[str] = set()
-        """Dotted paths that lines fill which a fault says to write."""
+    Without `arithmetic` all text of a command's parameters is text. A `stored` spec has run: what
+    may be a slip in its command is none. `outside` is a spec with a command or a loop,
+    `fixed_under` names the keys that fixed values stand under. `promised` are the dotted paths
+    that lines fill which a fault says to write.
+    """
+
+    document: Document
+    folder: FilePath
+    arithmetic: bool = True
+    stored: bool = False
+    outside: bool = False
+    fixed_under: str = "train, model or data"
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    imports: list[str] = field(default_factory=list)
+    promised: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.faults += self.document.faults
 
     def fault(self, path: Path, message: str, hint: str = "") -> None:
         """Add a fault at a path of the document."""
         self.faults.append(self.document.fault(path, message, hint))
 
-    def lines(self, path: Path, found: Advice) -> str:
+    def hint(self, path: Path, found: Advice) -> str:
         """An advice as the hint of a fault at a path."""
         if isinstance(found, list):
             for line in found:
@@ -55,8 +61,8 @@ class Reader:
         """What to write in place of a key that is a word of another tool, or of another mapping;
         "" for a key that is neither."""
         top, source = self.document.data, self.document.source
-        found = advise(path, value, top, own=self.own_kind, source=source)
-        return self.lines(path, found)
+        found = advise(path, value, top, own=self.outside, source=source)
+        return self.hint(path, found)
 
     def is_promised(self, *keys: str) -> bool:
         """Whether a line that is to be written fills one of these, or a part of it."""
@@ -78,9 +84,9 @@ class Reader:
         for key in bare:
             close = nearest(key, allowed)
             hint = f"did you mean '{close}'?" if close else ""
-            if self.own_kind and not path and not close:
+            if self.outside and not path and not close:
                 line = Line(("params", key), raw[key])
-                self.fault((key,), "unknown key", self.lines((key,), [line]))
+                self.fault((key,), "unknown key", self.hint((key,), [line]))
                 continue
             hint = suggest(key, allowed) if key == bare[-1] else hint
             self.fault((*path, key), "unknown key", hint)
@@ -90,11 +96,11 @@ class Reader:
         try:
             return check_value(parameter, raw)
         except Unfit as error:
-            self.fault(path, str(error), self.lines(path, [Line(path, error.meant, error.remark)]))
+            self.fault(path, str(error), self.hint(path, [Line(path, error.meant, error.remark)]))
         except ValueError as error:
             searched = path[0] == "train" and is_choice(".".join(map(str, path)), raw)
             line = Line(("search", str(path[-1])), raw)
-            self.fault(path, str(error), self.lines(path, [line]) if searched else "")
+            self.fault(path, str(error), self.hint(path, [line]) if searched else "")
         return raw
 
     def search_path(self, dotted: str) -> Path:
@@ -104,8 +110,9 @@ class Reader:
                 return path
         return ("search", dotted)
 
-    def sound(self, *keys: str) -> bool:
-        """Whether no fault was found at these keys or below them."""
+    def sound(self, *places: str | Path) -> bool:
+        """Whether no fault was found at these places, paths or dotted, or below them."""
+        keys = [each if isinstance(each, str) else ".".join(map(str, each)) for each in places]
         return not any(
             fault.key == key or fault.key.startswith(key + ".")
             for fault in self.faults

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import suggest
-from lrsearch.space import Choice, Dimension, Option, Space
+from lrsearch.space import Choice, Dimension, Option, Space, get_path
 from lrsearch.spec.components import ARGUED, parameters_of, read_component, settle_mode
 from lrsearch.spec.data import read_transform_lists
 from lrsearch.spec.document import Path
@@ -17,8 +18,9 @@ from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.ranges import Fixed, read_foreign, rejoin
 from lrsearch.spec.foreign.schedules import left_out
 from lrsearch.spec.foreign.translation import base_rate, translate_option
+from lrsearch.spec.model import carries_rate, config_path
 from lrsearch.spec.ranges import is_range, make_choice, read_dimension
-from lrsearch.spec.reader import MISSING, Reader
+from lrsearch.spec.reader import Reader
 from lrsearch.spec.train import read_warmup
 from lrsearch.spec.values import show
 
@@ -44,26 +46,33 @@ def read_search(
         names = [option.value for option in followed.options]
         settle_mode(reader, reader.search_path("schedule.metric"), names, train["schedule"])
     _note_both(reader, found)
-    found = _spread_rate(reader, found, train)
-    # A faulty range is not a missing one.
+    found = _spread_rate(reader, found)
+    if train:
+        _check_missing(reader, found, train)
+    return Space(tuple(found.items()))
+
+
+def _check_missing(
+    reader: Reader, found: Mapping[str, Dimension], train: Mapping[str, Any]
+) -> None:
+    """Faults for what is neither fixed nor searched. A faulty range is not a missing one."""
     sound = reader.sound("search.lr", "search.optimizer")
     sound = sound and not reader.is_promised("train.lr", "search.lr", "search")
-    if "lr" not in found and "lr" not in train and train and sound:
+    if "lr" not in found and "lr" not in train and sound:
         optimizers = found.get("optimizer")
-        if not (isinstance(optimizers, Choice) and all(map(_own_rate, optimizers.options))):
+        if not (isinstance(optimizers, Choice) and all(map(carries_rate, optimizers.options))):
             reader.fault(("train",), "'lr' is missing: give it a value, or a range in search")
     sound = reader.sound("search.budget") and not reader.is_promised(
         "train.budget", "search.budget", "search"
     )
-    if "budget" not in found and "budget" not in train and train and sound:
+    if "budget" not in found and "budget" not in train and sound:
         allowed = catalogue.TRAIN["budget"].allowed()
         reader.fault(("train",), f"'budget' is missing: it takes {allowed}")
     parts = [path for path in found if path.startswith("warmup.")]
     sound = reader.sound("train.warmup", "search.warmup.for")
-    if parts and "warmup.for" not in found and train and not train["warmup"] and sound:
+    if parts and "warmup.for" not in found and not train["warmup"] and sound:
         allowed = catalogue.WARMUP["for"].allowed()
         reader.fault(reader.search_path(parts[0]), f"the warmup has no 'for': it takes {allowed}")
-    return Space(tuple(found.items()))
 
 
 def _descend(
@@ -74,6 +83,8 @@ def _descend(
     fixed: Mapping[str, Any],
     found: dict[str, Dimension],
 ) -> None:
+    """Read the searched parameters of a mapping into `found`, by their dotted paths; `prefix` is
+    that of the mapping, `fixed` what they may be arguments of."""
     for key, value in rejoin(raw).items():
         name = f"{prefix}{key}"
         inner = (*path, key)
@@ -91,7 +102,7 @@ def _descend(
             options = [translate_option(name, part, reader.document.data) for part in meant]
             told = [left_out(part, base_rate(reader.document.data)) for part in meant]
             remark = next(filter(None, told), "") if name == "schedule" else ""
-            hint = reader.lines(inner, [Line(inner, options, remark)])
+            hint = reader.hint(inner, [Line(inner, options, remark)])
             reader.fault(inner, f"{show(value)} is no list of options", hint)
             continue
         elif isinstance(value, list) and group:
@@ -127,84 +138,43 @@ def _fault_under_train(reader: Reader, path: Path, name: str, value: Any) -> Non
         line = Line(("search", str(key)), part if meant is None else meant)
         known = key.split(".")[0] in (*catalogue.TRAIN, "schedule", "optimizer", "warmup")
         found = [line] if known and not isinstance(meant, Fixed) else None
-        hint = reader.lines(place, found) if found else reader.advice(("search", key), part)
+        hint = reader.hint(place, found) if found else reader.advice(("search", key), part)
         reader.fault(place, "what is searched is named without 'train'", hint)
     if not inner:
         reader.fault(path, "what is searched is named without 'train'", "write lr: [0.1, 0.01]")
 
 
+@dataclass(frozen=True)
+class _Searched:
+    """A searched argument, `rest` under `head`, such as `final` under `schedule`: its `path` in the
+    document, what it is searched by, and what is `fixed` at the head."""
+
+    path: Path
+    head: str
+    rest: str
+    value: Any
+    fixed: Any
+
+
 def _find_parameter(
     reader: Reader, path: Path, name: str, fixed: Mapping[str, Any], value: Any
 ) -> Parameter | None:
-    """The parameter a search path names, under the built-ins that are fixed."""
+    """The parameter a search path names, under the built-ins that are fixed; a fault, and None,
+    where there is none, or none that may be searched."""
     head, _, rest = name.partition(".")
-    known: Mapping[str, Parameter] = catalogue.TRAIN
-    owner = "train"
-    if head in ("schedule", "optimizer", "warmup", "model", "data") and not rest:
-        reader.fault(
-            path,
-            f"'{head}' is searched by a list of options, or by its arguments",
-            "such as "
-            + {"data": "data.standardize", "model": "model.hidden", "warmup": "warmup.for"}.get(
-                head, f"{head}: [a, b]"
-            ),
-        )
-        return None
     if rest:
-        if head == "data":
-            named = catalogue.DATA.get(fixed.get("data", {}).get("name", ""))
-            if named is not None and named.ordered:
-                message = "points measured on different data cannot be compared"
-                reader.fault(path, message, "searchable here: data.transforms")
-                return None
-            if rest.split(".")[0] in ("validation", "test", "split_seed", "name"):
-                reader.fault(
-                    path,
-                    "points measured on different data cannot be compared",
-                    "searchable here: data.standardize, data.transforms",
-                )
-                return None
-            if rest.startswith("transforms."):
-                hint = "searched are whole lists, such as data.transforms: [[], [flip]]"
-                reader.fault(path, "an argument of a transform is not searched alone", hint)
-                return None
-            known = {"standardize": catalogue.SPLITTING["standardize"]}
-            owner = "data"
-        elif head == "warmup":
-            known, owner = catalogue.WARMUP, "warmup"
-        elif head in ("loss", "step"):
-            found = fixed.get(head)
-            if isinstance(found, Mapping) and rest.startswith("init_args."):
-                return Parameter("any", scale=catalogue.usual_scale(rest))
-            hint = f"name it under train: {head}: {{class_path: ...}}"
-            if isinstance(found, Mapping):
-                hint = f"write {head}.init_args.{rest}"
-            reader.fault(path, f"'{head}' has no argument '{rest}'", hint)
-            return None
-        elif head in catalogue.GROUPS:
-            imported = "class_path" in fixed.get(head, {})
-            if imported and rest.startswith("init_args."):
-                return Parameter("any", scale=catalogue.usual_scale(rest))
-            name_of = fixed.get(head, {}).get("name")
-            if name_of is None:
-                if imported:
-                    reader.fault(path, "unknown key", f"write {head}.init_args.{rest}")
-                return None
-            known, owner = parameters_of(reader, head, name_of), f"{head} {name_of}"
-        else:
-            names = (*catalogue.TRAIN, "schedule", "optimizer", "warmup", "model", "data")
-            hint = reader.advice(path, value) or suggest(head, names)
+        if head not in _HEADS:
+            hint = reader.advice(path, value) or suggest(head, (*catalogue.TRAIN, *_GROUPED))
             reader.fault(path, f"'{head}' has no arguments to search", hint)
             return None
-    final = rest or name
-    if final not in known:
-        names = (
-            (*known, "schedule", "warmup", "optimizer", "model", "data")
-            if owner == "train"
-            else tuple(known)
-        )
-        what = "unknown parameter" if owner == "train" else f"{owner} has no argument '{final}'"
-        reader.fault(path, what, reader.advice(path, value) or suggest(final, names))
+        return _HEADS[head](reader, _Searched(path, head, rest, value, fixed.get(head)))
+    if head in _GROUPED:
+        message = f"'{head}' is searched by a list of options, or by its arguments"
+        reader.fault(path, message, f"such as {_GROUPED[head]}")
+        return None
+    if name not in catalogue.TRAIN:
+        names = (*catalogue.TRAIN, "schedule", "warmup", "optimizer", "model", "data")
+        reader.fault(path, "unknown parameter", reader.advice(path, value) or suggest(name, names))
         return None
     if name in ("step", "metrics"):
         message = "points that are measured in different ways cannot be compared"
@@ -214,10 +184,89 @@ def _find_parameter(
     if name == "loss" and fixed.get("step") is not None:
         reader.fault(path, "a step has a loss of its own: there is none to search")
         return None
-    if name == "loss":
-        # Null stands for the task's default, which would be a second name of one point.
-        return replace(known[final], optional=False)
-    return known[final]
+    # Null stands for the task's default loss, which would be a second name of one point.
+    parameter = catalogue.TRAIN[name]
+    return replace(parameter, optional=False) if name == "loss" else parameter
+
+
+_GROUPED = {
+    "schedule": "schedule: [a, b]",
+    "optimizer": "optimizer: [a, b]",
+    "warmup": "warmup.for",
+    "model": "model.hidden",
+    "data": "data.standardize",
+}
+"""What is searched whole by a list of options, or by its arguments, with an example."""
+
+
+def _find_of_data(reader: Reader, searched: _Searched) -> Parameter | None:
+    """An argument of the data. Their splits, and text, which is split where it stands, are none."""
+    source = catalogue.DATA.get((searched.fixed or {}).get("name", ""))
+    ordered = source is not None and source.ordered
+    if ordered or searched.rest.split(".")[0] in ("validation", "test", "split_seed", "name"):
+        message = "points measured on different data cannot be compared"
+        known = "data.transforms" if ordered else "data.standardize, data.transforms"
+        reader.fault(searched.path, message, f"searchable here: {known}")
+        return None
+    if searched.rest.startswith("transforms."):
+        hint = "searched are whole lists, such as data.transforms: [[], [flip]]"
+        reader.fault(searched.path, "an argument of a transform is not searched alone", hint)
+        return None
+    known_here = {"standardize": catalogue.SPLITTING["standardize"]}
+    return _find_argument(reader, searched, known_here, "data")
+
+
+def _find_of_warmup(reader: Reader, searched: _Searched) -> Parameter | None:
+    """An argument of the warmup."""
+    return _find_argument(reader, searched, catalogue.WARMUP, "warmup")
+
+
+def _find_of_code(reader: Reader, searched: _Searched) -> Parameter | None:
+    """An argument of the user's loss or step."""
+    head, rest, coded = searched.head, searched.rest, isinstance(searched.fixed, Mapping)
+    if coded and rest.startswith("init_args."):
+        return Parameter("any", scale=catalogue.usual_scale(rest))
+    hint = f"name it under train: {head}: {{class_path: ...}}"
+    if coded:
+        hint = f"write {head}.init_args.{rest}"
+    reader.fault(searched.path, f"'{head}' has no argument '{rest}'", hint)
+    return None
+
+
+def _find_of_component(reader: Reader, searched: _Searched) -> Parameter | None:
+    """An argument of the schedule, the optimizer or the model, built-in or the user's."""
+    head, rest, fixed = searched.head, searched.rest, searched.fixed or {}
+    if "class_path" in fixed and rest.startswith("init_args."):
+        return Parameter("any", scale=catalogue.usual_scale(rest))
+    name = fixed.get("name")
+    if name is not None:
+        known = parameters_of(reader, head, name)
+        return _find_argument(reader, searched, known, f"{head} {name}")
+    if "class_path" in fixed:
+        reader.fault(searched.path, "unknown key", f"write {head}.init_args.{rest}")
+    return None
+
+
+def _find_argument(
+    reader: Reader, searched: _Searched, known: Mapping[str, Parameter], owner: str
+) -> Parameter | None:
+    """The argument among those that are `known` of its `owner`; a fault where it is none."""
+    if searched.rest in known:
+        return known[searched.rest]
+    message = f"{owner} has no argument '{searched.rest}'"
+    hint = reader.advice(searched.path, searched.value) or suggest(searched.rest, tuple(known))
+    reader.fault(searched.path, message, hint)
+    return None
+
+
+_HEADS: dict[str, Callable[[Reader, _Searched], Parameter | None]] = {
+    "data": _find_of_data,
+    "warmup": _find_of_warmup,
+    "loss": _find_of_code,
+    "step": _find_of_code,
+    **dict.fromkeys(catalogue.GROUPS, _find_of_component),
+}
+"""How an argument is found, by what it is an argument of."""
 
 
 def read_options(reader: Reader, path: Path, group: str, raw: list[Any]) -> Choice | None:
@@ -240,22 +289,20 @@ def read_options(reader: Reader, path: Path, group: str, raw: list[Any]) -> Choi
     return None if len(reader.faults) > before else make_choice(reader, path, options, group)
 
 
-def _spread_rate(
-    reader: Reader, found: dict[str, Dimension], train: Mapping[str, Any]
-) -> dict[str, Dimension]:
+def _spread_rate(reader: Reader, found: dict[str, Dimension]) -> dict[str, Dimension]:
     """Where some options of an optimizer choice carry their own learning rate, give the
     others the common one too, so that no point has a rate that is not used."""
     optimizers = found.get("optimizer")
-    if not isinstance(optimizers, Choice) or not any(map(_own_rate, optimizers.options)):
+    if not isinstance(optimizers, Choice) or not any(map(carries_rate, optimizers.options)):
         return found
     if "lr" not in found:
         return found
-    if all(map(_own_rate, optimizers.options)):
+    if all(map(carries_rate, optimizers.options)):
         reader.notes.append("lr is not searched apart: every optimizer option has its own")
     common = found["lr"]
     options = tuple(
         option
-        if _own_rate(option)
+        if carries_rate(option)
         else Option(option.value, Space((*option.space.dimensions, ("lr", common))))
         for option in optimizers.options
     )
@@ -264,16 +311,9 @@ def _spread_rate(
 
 
 def _note_both(reader: Reader, found: Mapping[str, Dimension]) -> None:
+    """Notes on what is both fixed and searched; searched models are no change of a fixed one."""
     for path in found:
-        parts = tuple(path.split("."))
-        place = parts if parts[0] in ("model", "data") else ("train", *parts)
-        value: Any = reader.document.data
-        for part in place:
-            value = value.get(part, MISSING) if isinstance(value, Mapping) else MISSING
-        if value is not MISSING and path != "model":
-            reader.notes.append(f"{path} is both fixed and searched: the search wins")
-
-
-def _own_rate(option: Option) -> bool:
-    named = isinstance(option.value, Mapping) and "lr" in option.value
-    return named or any(path == "lr" for path, _ in option.space.dimensions)
+        with contextlib.suppress(KeyError):
+            get_path(reader.document.data, config_path(path))
+            if path != "model":
+                reader.notes.append(f"{path} is both fixed and searched: the search wins")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lrsearch import catalogue
@@ -14,7 +14,7 @@ from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.translation import precision
 from lrsearch.spec.model import DEFAULTS, complete
-from lrsearch.spec.reader import MISSING, Reader
+from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import check_duration, check_value, show
 
 _BINARY = re.compile(r"(?i)(binary_?cross_?entropy|bce)(_?(with)?_?logits)?(_?loss)?")
@@ -27,9 +27,8 @@ METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
 def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
-    """`train`, every default filled."""
-    if raw is MISSING:
-        return {}
+    """`train`, every default filled. A new key is a row of `catalogue.TRAIN`, and one of `_KEYS`
+    where it is not read as one value."""
     path: Path = ("train",)
     if not isinstance(raw, Mapping):
         reader.fault(path, f"{show(raw)} is no mapping of training values")
@@ -37,17 +36,9 @@ def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
     reader.unknown(path, raw, (*catalogue.TRAIN, "schedule", "warmup", "optimizer"))
     train: dict[str, Any] = {}
     for key, parameter in catalogue.TRAIN.items():
-        if key == "loss" and isinstance(raw.get(key), Mapping | str):
-            train[key] = _read_loss(reader, (*path, key), parameter, raw[key])
-        elif key == "step":
-            train[key] = _read_code(reader, (*path, key), raw.get(key))
-        elif key == "metrics":
-            train[key] = _read_metrics(reader, (*path, key), raw.get(key))
-        elif key == "precision" and (meant := precision(raw.get(key))):
-            hint = reader.lines((*path, key), [Line((*path, key), meant)])
-            reader.fault((*path, key), f"{show(raw[key])} is not {parameter.allowed()}", hint)
-        elif key in raw:
-            train[key] = reader.value((*path, key), parameter, raw[key])
+        if key in raw:
+            read = _KEYS.get(key, Reader.value)
+            train[key] = read(reader, (*path, key), parameter, raw[key])
         elif parameter.default is not REQUIRED:
             train[key] = parameter.default
     train["schedule"] = read_component(
@@ -62,19 +53,32 @@ def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
     return train
 
 
+def _read_precision(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Any:
+    """A precision; a fault for one by a word of another tool, such as bf16-mixed."""
+    meant = precision(raw)
+    if not meant:
+        return reader.value(path, parameter, raw)
+    hint = reader.hint(path, [Line(path, meant)])
+    reader.fault(path, f"{show(raw)} is not {parameter.allowed()}", hint)
+    return meant
+
+
 def _read_loss(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Any:
     """A built-in by its name, or code."""
-    name = raw.get("name") if isinstance(raw, Mapping) else None
-    if isinstance(name, str) and name in catalogue.LOSSES:
-        return _read_named_loss(reader, path, raw)
-    abbreviated = isinstance(raw, str) and raw.startswith("nn.")
-    if not isinstance(raw, str) or (CLASS_PATH.fullmatch(raw) and not abbreviated):
-        return _read_code(reader, path, raw)
+    if isinstance(raw, Mapping):
+        built_in = isinstance(raw.get("name"), str) and raw["name"] in catalogue.LOSSES
+        if built_in:
+            return _read_named_loss(reader, path, raw)
+        return _read_code(reader, path, parameter, raw)
+    if not isinstance(raw, str):
+        return reader.value(path, parameter, raw)
+    if CLASS_PATH.fullmatch(raw) and not raw.startswith("nn."):
+        return _read_code(reader, path, parameter, raw)
     try:
         return check_value(parameter, raw)
     except ValueError as error:
         meant = foreign_names.loss(raw)
-        hint = reader.lines(path, [Line(path, meant)] if meant else None)
+        hint = reader.hint(path, [Line(path, meant)] if meant else None)
         hint = hint or "one of your own is named by its class path, such as my_package.focal"
         if _BINARY.fullmatch(raw):
             hint = (
@@ -104,20 +108,23 @@ def _read_named_loss(reader: Reader, path: Path, raw: Mapping[str, Any]) -> Any:
     return name
 
 
-def _read_code(reader: Reader, path: Path, raw: Any) -> dict[str, Any] | None:
+def _read_code(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> dict[str, Any] | None:
     """Code by its class path, with or without arguments."""
     if raw is None:
         return None
     raw = {"class_path": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, Mapping) or "class_path" not in raw:
-        known = f"one of {', '.join(catalogue.LOSSES)}, or " if path[-1] == "loss" else ""
+        known = f"one of {', '.join(parameter.choices)}, or " if parameter.choices else ""
         hint = f"it takes {known}{catalogue.TRAIN['step'].allowed().removesuffix(', or null')}"
         reader.fault(path, f"{show(raw)} names no code", hint)
         return None
     return read_import(reader, path, raw, ())
 
 
-def _read_metrics(reader: Reader, path: Path, raw: Any) -> dict[str, Any] | None:
+def _read_metrics(
+    reader: Reader, path: Path, parameter: Parameter, raw: Any
+) -> dict[str, Any] | None:
+    """Metrics of the user's by their names, each code."""
     if raw is None:
         return None
     example = "write {top3: {class_path: my_package.top3}}"
@@ -134,9 +141,18 @@ def _read_metrics(reader: Reader, path: Path, raw: Any) -> dict[str, Any] | None
             reader.fault(inner, f"'{name}' is measured already", "give it another name")
         elif value is None:
             reader.fault(inner, "it has no class path", example)
-        elif (code := _read_code(reader, inner, value)) is not None:
+        elif (code := _read_code(reader, inner, parameter, value)) is not None:
             found[name] = code
     return found
+
+
+_KEYS: dict[str, Callable[[Reader, Path, Parameter, Any], Any]] = {
+    "loss": _read_loss,
+    "precision": _read_precision,
+    "step": _read_code,
+    "metrics": _read_metrics,
+}
+"""How a key of `train` is read; any other is one value of its parameter."""
 
 
 def _check_beside_step(reader: Reader, path: Path, raw: Mapping[str, Any]) -> None:
@@ -157,7 +173,7 @@ def read_warmup(reader: Reader, path: Path, raw: Any, dimensions: list[Any] | No
     if isinstance(raw, str):
         reader.value(path, catalogue.WARMUP["for"], raw)
         raw = {"for": raw}
-        if not reader.sound(".".join(map(str, path))):
+        if not reader.sound(path):
             return None
     if not isinstance(raw, Mapping):
         reader.fault(

@@ -9,23 +9,31 @@ from typing import Any
 
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import SpecError
-from lrsearch.spec.components import read_arguments, read_component, read_model
+from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
     check_models,
     check_one_rate,
     check_schedules,
     check_sizes,
+    check_step,
     check_task,
     note_peaks,
 )
 from lrsearch.spec.data import read_data
 from lrsearch.spec.document import Document
-from lrsearch.spec.foreign import names as foreign_names
+from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
 from lrsearch.spec.model import BayesSettings, RandomSettings, Spec, complete
 from lrsearch.spec.objective import read_objective
-from lrsearch.spec.outside import BUILT_IN, KINDS, ONLY_OWN, is_own, read_foreign_own, read_own
-from lrsearch.spec.reader import MISSING, Reader
+from lrsearch.spec.outside import (
+    INSIDE,
+    KINDS,
+    ONLY_OUTSIDE,
+    is_outside,
+    read_foreign_outside,
+    read_outside,
+)
+from lrsearch.spec.reader import Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
 from lrsearch.spec.unusual import unusual_rates
@@ -92,8 +100,7 @@ def validate(
     """The spec a document describes; without `arithmetic` all text of its parameters is text. A
     `stored` one has run: what may be a slip in its command is none. Raises SpecError with all its
     faults."""
-    reader = Reader(document, folder)
-    reader.arithmetic, reader.stored = arithmetic, stored
+    reader = Reader(document, folder, arithmetic, stored)
     spec = _read_spec(reader, text)
     if reader.faults or spec is None:
         raise SpecError(reader.faults)
@@ -113,6 +120,7 @@ def validate_schedule(document: Document) -> tuple[dict[str, Any], dict[str, Any
 
 
 def _read_spec(reader: Reader, text: str) -> Spec | None:
+    """The spec of a whole document; None where anything is at fault."""
     top = reader.document.data
     if top is None:
         reader.fault((), "the file is empty: a spec has at least data, model and train")
@@ -121,78 +129,59 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         kind = "a list" if isinstance(top, list) else show(top)
         reader.fault((), f"a spec is a mapping (key: value), this is {kind}")
         return None
-    words = [look_up(foreign_names.snake(str(key))) or ("", "") for key in top]
-    reader.own_kind = is_own(top) or any(target in KINDS for target, _ in words)
+    words = [look_up(snake(str(key))) or ("", "") for key in top]
+    reader.outside = is_outside(top) or any(target in KINDS for target, _ in words)
     reader.unknown((), top, TOP_LEVEL)
-    if is_own(top):
-        return _read_outside(reader, top, text)
-    if reader.own_kind:  # By a foreign word: there is no training to read more of.
-        read_foreign_own(reader, top)
+    if is_outside(top):
+        return _finish(reader, top, text, read_outside(reader, top))
+    if reader.outside:  # By a foreign word: there is no training to read more of.
+        read_foreign_outside(reader, top)
         return None
-    for key in ONLY_OWN:
-        if key in top:
-            hint = _GOES_ELSEWHERE.get(key, "")
-            message = f"'{key}' goes with {' or '.join(KINDS)}, which is missing"
-            reader.fault((key,), message, hint)
-    search = top.get("search")
-    searched_model = isinstance(search, Mapping) and isinstance(search.get("model"), list)
-    for key in BUILT_IN:
-        there = key in top or (key == "model" and searched_model)
-        if not there and not reader.is_promised(key):
-            reader.fault((), f"'{key}' is missing")
-    data = read_data(reader, top.get("data", MISSING))
-    model = read_model(reader, ("model",), top.get("model", MISSING))
-    train = read_train(reader, top.get("train", MISSING))
-    metric, at, goal = read_objective(reader, top.get("objective"), train)
-    space = read_search(reader, top.get("search"), data, model, train)
-    changed = data.get("transforms") or "data.transforms" in dict(space.dimensions)
-    if train.get("step") is not None and changed:
-        place = ("data", "transforms")
-        if not data.get("transforms"):
-            place = reader.search_path("data.transforms")  # type: ignore[assignment]
-        reader.fault(place, "a step is given whole samples: it augments them itself")
-    note_peaks(reader, train, space)
-    check_one_rate(reader, train, space)
-    reader.notes += unusual_rates(train, space)
-    check_task(reader, data, train, metric, space)
-    check_sizes(reader, data, train, space)
-    spec = _finish(
-        reader,
-        top,
-        text,
-        data=data,
-        model=model,
-        train=train,
-        metric=metric,
-        at=at,
-        goal=goal,
-        space=space,
-    )
+    spec = _finish(reader, top, text, _read_inside(reader, top))
     if spec is not None:
         check_schedules(reader, spec)
         check_models(reader, spec)
     return spec
 
 
-def _read_outside(reader: Reader, top: Mapping[str, Any], text: str) -> Spec | None:
-    """A spec with `command` or `loop`."""
-    reader.fixed = "params"
-    own, params, metric, at, space = read_own(reader, top)
-    return _finish(
-        reader,
-        top,
-        text,
-        data={},
-        model={},
-        train=params,
-        own=own,
-        metric=metric,
-        at=at,
-        space=space,
-    )
+def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `Spec` of built-in trainings, by name."""
+    for key in ONLY_OUTSIDE:
+        if key in top:
+            hint = _GOES_ELSEWHERE.get(key, "")
+            message = f"'{key}' goes with {' or '.join(KINDS)}, which is missing"
+            reader.fault((key,), message, hint)
+    search = top.get("search")
+    searched_model = isinstance(search, Mapping) and isinstance(search.get("model"), list)
+    for key in INSIDE:
+        there = key in top or (key == "model" and searched_model)
+        if not there and not reader.is_promised(key):
+            reader.fault((), f"'{key}' is missing")
+    data = read_data(reader, top["data"]) if "data" in top else {}
+    model = read_component(reader, "model", ("model",), top["model"]) if "model" in top else {}
+    train = read_train(reader, top["train"]) if "train" in top else {}
+    metric, at, goal = read_objective(reader, top.get("objective"), train)
+    space = read_search(reader, top.get("search"), data, model, train)
+    check_step(reader, data, train, space)
+    note_peaks(reader, train, space)
+    check_one_rate(reader, train, space)
+    reader.notes += unusual_rates(train, space)
+    check_task(reader, data, train, metric, space)
+    check_sizes(reader, data, train, space)
+    return {
+        "data": data,
+        "model": model,
+        "train": train,
+        "metric": metric,
+        "at": at,
+        "goal": goal,
+        "space": space,
+    }
 
 
-def _finish(reader: Reader, top: Mapping[str, Any], text: str, **parts: Any) -> Spec | None:
+def _finish(
+    reader: Reader, top: Mapping[str, Any], text: str, parts: Mapping[str, Any]
+) -> Spec | None:
     """The spec, with what every kind has; None where anything is at fault."""
     name = _read_name(reader, top)
     settings = {key: read_settings(reader, key, top.get(key)) for key in _SETTINGS}

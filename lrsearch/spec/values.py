@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from lrsearch import duration
@@ -68,49 +69,17 @@ class Unfit(ValueError):
 
 def check_value(parameter: Parameter, value: Any) -> Any:
     """The value in its one canonical form. Raises ValueError saying what was given and what is
-    allowed."""
+    allowed, Unfit where it is known what was meant."""
     if value is None and parameter.optional:
         return None
-    kind = parameter.kind
-    if kind == "any":
-        return _check_any(value)
-    if kind in ("float", "int"):
-        return _check_number(parameter, value)
-    if kind == "duration":
-        return str(check_duration(parameter, value))
-    if kind == "ints":
-        whole = isinstance(value, list) and value
-        if type(value) is int and value >= 1:
-            raise Unfit(f"{show(value)} is not {parameter.allowed()}", [value])
-        if not whole or any(type(part) is not int or part < 1 for part in value):
-            raise ValueError(f"{show(value)} is not {parameter.allowed()}")
-        return list(value)
-    if kind == "durations":
-        if not isinstance(value, list) or not value:
-            raise ValueError(f"{show(value)} is not {parameter.allowed()}")
-        try:
-            return [str(check_duration(_LENGTH, part)) for part in value]
-        except Unfit as error:
-            parts = [_meant_length(_LENGTH, part) or (part, "") for part in value]
-            told = "those are epochs; of steps the unit is ba" if error.remark else ""
-            raise Unfit(str(error), [part for part, _ in parts], told) from None
-    if kind == "sides":
-        return _check_sides(parameter, value)
-    if kind == "points":
-        return _check_points(parameter, value)
-    if kind == "columns":
-        return _check_columns(parameter, value)
-    if kind == "groups":
-        return _check_groups(parameter, value)
-    if kind == "bool":
-        if not isinstance(value, bool):
-            if str(value).lower() in _BOOLEANS:
-                raise Unfit(f"{show(value)} is not true or false", _BOOLEANS[str(value).lower()])
-            raise ValueError(f"{show(value)} is not true or false")
-        return value
+    check: Callable[[Parameter, Any], Any] = _CHECKS.get(parameter.kind, _check_text)
+    return check(parameter, value)
+
+
+def _check_text(parameter: Parameter, value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
-    if kind == "character" and (len(value) != 1 or value in '"\r\n'):
+    if parameter.kind == "character" and (len(value) != 1 or value in '"\r\n'):
         tab = '; a tab is "\\t", in double quotes' if value in ("\\t", "tab") else ""
         raise ValueError(f"{show(value)} is not {parameter.allowed()}{tab}")
     if parameter.choices and value not in parameter.choices:
@@ -121,6 +90,15 @@ def check_value(parameter: Parameter, value: Any) -> Any:
         meant = f"; did you mean '{close}'?" if close else ""
         raise ValueError(f"{show(value)} is not {parameter.allowed()}{meant}")
     return value
+
+
+def _check_bool(parameter: Parameter, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    message = f"{show(value)} is not {parameter.allowed()}"
+    if str(value).lower() in _BOOLEANS:
+        raise Unfit(message, _BOOLEANS[str(value).lower()])
+    raise ValueError(message)
 
 
 _BOOLEANS = {
@@ -180,6 +158,31 @@ def check_duration(parameter: Parameter, value: Any) -> duration.Duration:
     if length.value == 0 and parameter.open_low:
         raise ValueError(f"{show(value)} is no training at all: it takes {parameter.allowed()}")
     return length
+
+
+def _check_ints(parameter: Parameter, value: Any) -> list[int]:
+    """A list of positive whole numbers."""
+    if type(value) is int and value >= 1:
+        raise Unfit(f"{show(value)} is not {parameter.allowed()}", [value])
+    whole = isinstance(value, list) and value
+    if not whole or any(type(part) is not int or part < 1 for part in value):
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+    return list(value)
+
+
+def _check_length(parameter: Parameter, value: Any) -> str:
+    return str(check_duration(parameter, value))
+
+
+def _check_durations(parameter: Parameter, value: Any) -> list[str]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}")
+    try:
+        return [str(check_duration(_LENGTH, part)) for part in value]
+    except Unfit as error:
+        parts = [_meant_length(_LENGTH, part) or (part, "") for part in value]
+        told = "those are epochs; of steps the unit is ba" if error.remark else ""
+        raise Unfit(str(error), [part for part, _ in parts], told) from None
 
 
 _LENGTH = Parameter("duration", low=0.0)
@@ -247,6 +250,10 @@ def _check_groups(parameter: Parameter, value: Any) -> list[dict[str, Any]]:
     return found
 
 
+def _check_anything(_: Parameter, value: Any) -> Any:
+    return _check_any(value)
+
+
 def _check_any(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{show(value)} is not finite")
@@ -292,3 +299,19 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
     if high is not None and (value > high or (parameter.open_high and value == high)):
         raise ValueError(f"{show(value)} is too large: {allowed}")
     return value
+
+
+_CHECKS: dict[str, Callable[[Parameter, Any], Any]] = {
+    "any": _check_anything,
+    "float": _check_number,
+    "int": _check_number,
+    "bool": _check_bool,
+    "duration": _check_length,
+    "durations": _check_durations,
+    "ints": _check_ints,
+    "sides": _check_sides,
+    "points": _check_points,
+    "columns": _check_columns,
+    "groups": _check_groups,
+}
+"""How a value of a kind is checked; of all other kinds as text."""

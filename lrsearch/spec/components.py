@@ -51,7 +51,7 @@ def read_component(
             hint = "the learning rate is train.lr"
             reader.fault((*path, "init_args", "lr"), "it is given by the schedule", hint)
         return found
-    return read_named(reader, path, raw, catalogue.GROUPS[group], group, dimensions)
+    return read_named(reader, group, path, raw, dimensions)
 
 
 def read_arguments(
@@ -90,73 +90,75 @@ def read_arguments(
 
 
 def read_named(
-    reader: Reader,
-    path: Path,
-    raw: Any,
-    table: Mapping[str, Entry],
-    kind: str,
-    dimensions: list[Any] | None = None,
+    reader: Reader, kind: str, path: Path, raw: Any, dimensions: list[Any] | None = None
 ) -> dict[str, Any]:
-    """A built-in by its name, with its arguments."""
+    """A built-in of a kind (a group of the catalogue, or transform) by its name, with its
+    arguments; those that are searched go to `dimensions`."""
+    table = _BUILT_IN[kind]
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
-    known = suggest("", table)
     if not isinstance(raw, Mapping):
-        reader.fault(path, f"{show(raw)} names no {kind}", known)
+        reader.fault(path, f"{show(raw)} names no {kind}", suggest("", table))
         return {}
     name = raw.get("name")
     if "name" not in raw:
         forms = "'name' (or 'class_path')" if kind in IMPORTABLE else "'name'"
         hint = reader.hint(path, _renamed(reader, kind, path, given))
-        reader.fault(path, f"{forms} is missing", hint or known)
+        reader.fault(path, f"{forms} is missing", hint or suggest("", table))
         return {}
     if not isinstance(name, str) or name not in table:
         hint = reader.hint((*path, "name"), _renamed(reader, kind, path, given))
         hint = hint or suggest(str(name), table)
         reader.fault((*path, "name"), f"unknown {kind} {show(name)}", hint)
         return {}
-    entry = parameters_of(reader, kind, name)
+    known = parameters_of(reader, kind, name)
     rate = kind == "optimizer" and dimensions is not None
-    known_here = {**entry, "lr": catalogue.TRAIN["lr"]} if rate else entry
-    bare = [key for key in raw if key != "name" and key not in known_here]
-    for key in list(bare):
-        meant = look_up(foreign_names.snake(key), kind)
-        if nearest(key, known_here) is not None and meant is None:
-            continue
-        hint = reader.hint((*path, key), _renamed(reader, kind, path, given))
-        hint = reader.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
-        if hint:
-            bare.remove(key)
-            reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
-    for key in bare:
-        close = nearest(key, known_here)
-        hint = f"did you mean '{close}'?" if close else ""
-        hint = suggest(key, known_here) if key == bare[-1] else hint
-        reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
+    with_rate = {**known, "lr": catalogue.TRAIN["lr"]} if rate else known
+    _check_arguments(reader, kind, path, raw, with_rate)
     for pair in table[name].either:
         if all(raw.get(key) is not None for key in pair):
             reader.fault((*path, pair[1]), f"{pair[0]} and {pair[1]} exclude each other")
     if name == "sgd" and raw.get("nesterov") is True and raw.get("dampening") not in (None, 0):
         reader.fault((*path, "dampening"), "nesterov momentum takes no dampening: write 0")
-    if rate and "lr" not in raw:
-        known_here = entry
-    given = read_arguments(reader, path, raw, known_here, dimensions)
-    if kind == "schedule" and name == "plateau":
-        metrics = [given.get("metric", entry["metric"].default)]
-        searched_metric = dict(dimensions or ()).get("metric")
-        if isinstance(searched_metric, Choice):
+    arguments = read_arguments(reader, path, raw, with_rate if "lr" in raw else known, dimensions)
+    found = dict(dimensions or ())
+    if kind == "schedule" and name == "plateau" and "mode" not in found:
+        metrics = [arguments.get("metric", known["metric"].default)]
+        if isinstance(searched_metric := found.get("metric"), Choice):
             metrics = [option.value for option in searched_metric.options]
-        if "mode" not in dict(dimensions or ()):
-            settle_mode(reader, (*path, "metric"), metrics, given)
-    return {"name": name, **given}
+        settle_mode(reader, (*path, "metric"), metrics, arguments)
+    return {"name": name, **arguments}
+
+
+_BUILT_IN: dict[str, Mapping[str, Entry]] = {**catalogue.GROUPS, "transform": catalogue.TRANSFORMS}
+"""The built-ins of a kind, by name."""
+
+
+def _check_arguments(
+    reader: Reader, kind: str, path: Path, raw: Mapping[str, Any], known: Mapping[str, Parameter]
+) -> None:
+    """Faults for arguments that a built-in has not; which ones it has is told once."""
+    name = raw["name"]
+    bare = [key for key in raw if key != "name" and key not in known]
+    for key in list(bare):
+        meant = look_up(foreign_names.snake(key), kind)
+        if nearest(key, known) is not None and meant is None:
+            continue
+        hint = reader.hint((*path, key), _renamed(reader, kind, path, raw))
+        hint = reader.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
+        if hint:
+            bare.remove(key)
+            reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
+    for key in bare:
+        close = nearest(key, known)
+        hint = f"did you mean '{close}'?" if close else ""
+        hint = suggest(key, known) if key == bare[-1] else hint
+        reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
 
 
 def parameters_of(reader: Reader, kind: str, name: str) -> Mapping[str, Parameter]:
     """The parameters of a built-in, a plateau's metric being any that is measured."""
-    table: Mapping[str, Entry] = (
-        catalogue.TRANSFORMS if kind == "transform" else catalogue.GROUPS[kind]
-    )
-    known = table[name].parameters
+    known = _BUILT_IN[kind][name].parameters
     if kind != "schedule" or name != "plateau":
         return known
     own, stepped = _users_metrics(reader)

@@ -88,7 +88,7 @@ def read_transforms(
         if isinstance(part, Mapping) and "class_path" in part:
             found.append(read_import(reader, place, part, ()))
             continue
-        found.append(read_named(reader, place, part, catalogue.TRANSFORMS, "transform"))
+        found.append(read_named(reader, "transform", place, part))
         if found[-1] and source is not None and source.ordered:
             message = f"{found[-1]['name']} takes numbers, and text is characters"
             reader.fault(place, message, "one of your own may: {class_path: my_package.augment}")

@@ -91,6 +91,8 @@ def make_choice(reader: Reader, path: Path, options: list[Option], group: str = 
 def _read_range(
     reader: Reader, path: Path, parameter: Parameter, raw: Mapping[str, Any]
 ) -> Dimension | None:
+    """A range of numbers or durations; of what may be any value, of whole numbers where both of
+    its ends are."""
     before = len(reader.faults)
     reader.unknown(path, raw, RANGE)
     for end in ("min", "max"):
@@ -105,41 +107,13 @@ def _read_range(
         return None
     if points is not None:
         points = reader.value((*path, "points"), _COUNT, points)
-    kind = parameter.kind
-    if kind == "any":
+    if parameter.kind == "any":
         whole = type(raw["min"]) is int and type(raw["max"]) is int
-        kind = "int" if whole else "float"
-        parameter = Parameter(kind, scale=parameter.scale)
-    unit = ""
-    ends: list[Any] = []
-    for end in ("min", "max"):
-        try:
-            if kind == "duration":
-                length = check_duration(parameter, raw[end])
-                if unit and length.unit != unit:
-                    raise ValueError(f"{show(raw[end])} is not in the unit of min ({unit})")
-                unit = length.unit
-                ends.append(length.value)
-            else:
-                ends.append(check_value(parameter, raw[end]))
-        except Unfit as error:
-            place = (*path, end)
-            hint = reader.hint(place, [Line(place, error.meant, error.remark)])
-            reader.fault(place, str(error), hint)
-        except ValueError as error:
-            reader.fault((*path, end), str(error))
-    if len(ends) < 2:
+        parameter = Parameter("int" if whole else "float", scale=parameter.scale)
+    ends = _read_ends(reader, path, parameter, raw)
+    if ends is None:
         return None
-    low, high = ends
-    if low > high:
-        reader.fault((*path, "min"), f"min {show(raw['min'])} is above max {show(raw['max'])}")
-        return None
-    if parameter.every > 1:
-        reader.fault(
-            path,
-            f"between its ends not all are allowed: list the values; {parameter.allowed()}",
-        )
-        return None
+    low, high, unit = ends
     if log and low <= 0 and parameter.low is None and "scale" not in raw:
         # Of a name alone nobody knows that 0 is out of place.
         reader.notes.append(
@@ -153,7 +127,6 @@ def _read_range(
             f"min {low:g} has no place on a log scale",
             "start above 0, write scale: linear, or list the values",
         )
-        return None
     if len(reader.faults) > before:
         return None
     if not log and "scale" not in raw and low > 0 and high / low >= WIDE:
@@ -162,9 +135,44 @@ def _read_range(
             f"{path[-1]} is searched on a linear scale, of which nine tenths lie above "
             f"{write(raw['max'])} / 10: for even parts write {path[-1]}: {line}"
         )
-    if kind == "int":
+    if parameter.kind == "int":
         return Int(low, high, log, points)
     return Float(low, high, log, points, unit)
+
+
+def _read_ends(
+    reader: Reader, path: Path, parameter: Parameter, raw: Mapping[str, Any]
+) -> tuple[Any, Any, str] | None:
+    """Both ends of a range as numbers, and their unit; a fault, and None, where they are none."""
+    unit = ""
+    ends: list[Any] = []
+    for end in ("min", "max"):
+        place = (*path, end)
+        try:
+            if parameter.kind == "duration":
+                length = check_duration(parameter, raw[end])
+                if unit and length.unit != unit:
+                    raise ValueError(f"{show(raw[end])} is not in the unit of min ({unit})")
+                unit = length.unit
+                ends.append(length.value)
+            else:
+                ends.append(check_value(parameter, raw[end]))
+        except Unfit as error:
+            hint = reader.hint(place, [Line(place, error.meant, error.remark)])
+            reader.fault(place, str(error), hint)
+        except ValueError as error:
+            reader.fault(place, str(error))
+    if len(ends) < 2:
+        return None
+    low, high = ends
+    if low > high:
+        reader.fault((*path, "min"), f"min {show(raw['min'])} is above max {show(raw['max'])}")
+        return None
+    if parameter.every > 1:
+        message = f"between its ends not all are allowed: list the values; {parameter.allowed()}"
+        reader.fault(path, message)
+        return None
+    return low, high, unit
 
 
 def is_range(raw: Any) -> bool:

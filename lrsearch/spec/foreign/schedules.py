@@ -202,6 +202,23 @@ def _schedule(value: Any, lr: Any) -> tuple[Any, Any, list[str]] | None:
             found[argument] = convert(part, _unit(snake(key), steps=steps))
         elif argument not in known and snake(key) not in _SAID:
             left.append(key)
+    left = _take_rates(own, words, lr, found, left)
+    warmup: Any = None
+    for key in _WARMUPS:
+        if isinstance(words.get(key), int) and words[key] > 0:
+            warmup = f"{words[key]}{_unit('epochs' if key == 'warmup_t' else key, steps=steps)}"
+    if warmup is None and (word in ("sequentiallr", "chainedscheduler") or "warmup" in word):
+        warmup = "0.05dur" if word != "warmupstabledecay" else None
+    found = _finish(own, word, words, found)
+    return ({"name": own, **found} if found else own), warmup, left
+
+
+def _take_rates(
+    own: str, words: Mapping[str, Any], lr: Any, found: dict[str, Any], left: list[str]
+) -> list[str]:
+    """Put what is told by absolute rates, or by shares of one, into the schedule that is `found`;
+    what is `left` then."""
+    known = catalogue.SCHEDULES[own].parameters
     lowest = "final" if "final" in known else "min" if own == "plateau" else ""
     for key in (*_FINAL, *_LOWEST) if lowest and lowest not in found else ():
         low = number(words.get(key))
@@ -221,14 +238,7 @@ def _schedule(value: Any, lr: Any) -> tuple[Any, Any, list[str]] | None:
     low, high = number(words.get("base_lr")), number(words.get("max_lr", lr))
     if "base" in known and is_numeric(low) and is_numeric(high) and 0 < low < high:
         found["base"] = float(f"{low / high:.6g}")
-    warmup: Any = None
-    for key in _WARMUPS:
-        if isinstance(words.get(key), int) and words[key] > 0:
-            warmup = f"{words[key]}{_unit('epochs' if key == 'warmup_t' else key, steps=steps)}"
-    if warmup is None and (word in ("sequentiallr", "chainedscheduler") or "warmup" in word):
-        warmup = "0.05dur" if word != "warmupstabledecay" else None
-    found = _finish(own, word, words, found)
-    return ({"name": own, **found} if found else own), warmup, left
+    return left
 
 
 def _finish(own: str, word: str, words: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:

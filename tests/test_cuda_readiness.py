@@ -1,0 +1,189 @@
+"""What a CUDA run rests on and a CPU can hold: which GPUs workers are given, and what they see."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from lrsearch.cli import app
+from lrsearch.cli.foreign import check_device
+from lrsearch.cli.searching import VISIBLE, find_gpus, make_executor, suit
+from lrsearch.executors.local import Local
+from lrsearch.executors.port import Executor, Terminal
+from lrsearch.trial import Facts
+
+HERE = str(Path(__file__).parent)
+
+
+def make_nodes(folder: Path, *names: str) -> Path:
+    for name in ("null", "nvidiactl", "nvidia-uvm", "nvidia-caps", *names):
+        (folder / name).touch()
+    return folder
+
+
+# Which GPUs there are
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ((), []),
+        (("nvidia0",), ["0"]),
+        (("nvidia5",), ["0"]),  # A container that was given one of eight.
+        (("nvidia1", "nvidia0", "nvidia10"), ["0", "1", "2"]),
+        (("dxg",), ["0"]),
+        (("dxg", "nvidia3", "nvidia7"), ["0", "1"]),
+    ],
+)
+def test_nodes_are_counted_not_named(
+    names: tuple[str, ...], found: list[str], tmp_path: Path
+) -> None:
+    assert find_gpus(make_nodes(tmp_path, *names), {}) == found
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [
+        ("", []),
+        ("-1", []),
+        ("3", []),  # There is none of that number, and CUDA shows none.
+        ("1", ["1"]),
+        (" 1 , 0", ["1", "0"]),
+        ("0,-1,1", ["0"]),
+        ("0,,1", ["0"]),
+        ("1,9,0", ["1"]),
+        ("0,0", ["0"]),
+        ("GPU-8f2c,MIG-77", ["GPU-8f2c", "MIG-77"]),
+    ],
+)
+def test_the_variable_is_read_as_cuda_reads_it(
+    visible: str, found: list[str], tmp_path: Path
+) -> None:
+    nodes = make_nodes(tmp_path, "nvidia0", "nvidia1")
+    assert find_gpus(nodes, {VISIBLE: visible}) == found
+
+
+@given(st.sets(st.integers(0, 63), max_size=16))
+def test_gpus_by_nodes_are_the_first_numbers(minors: set[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        nodes = make_nodes(Path(folder), *(f"nvidia{minor}" for minor in minors))
+        assert find_gpus(nodes, {}) == [str(index) for index in range(len(minors))]
+
+
+def test_without_nodes_the_variable_alone_counts(tmp_path: Path) -> None:
+    assert find_gpus(make_nodes(tmp_path), {VISIBLE: "0,6"}) == ["0", "6"]
+
+
+# What workers see
+
+
+def seen_by_workers(place: Executor) -> list[str | None]:
+    """The variable in each worker of an executor."""
+    handles = [place.submit("jobs:variables", [VISIBLE]) for _ in range(place.capacity)]
+    found: dict[int, str | None] = {}
+    left = set(handles)
+    while left:
+        for handle, event in place.events():
+            if isinstance(event, Terminal):
+                left.discard(handle)
+            else:
+                assert isinstance(event, list)
+                found[handle] = event[0]
+    return [found[handle] for handle in handles]
+
+
+@pytest.fixture(autouse=True)
+def workers_find_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", HERE)
+    monkeypatch.setenv(VISIBLE, "0,1,2")
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "gpus", "seen"),
+    [
+        ("cuda", None, ["0", "1"], ["0", "1"]),
+        ("auto", None, ["GPU-a", "GPU-b"], ["GPU-a", "GPU-b"]),
+        ("auto", 3, ["0", "1"], ["0", "1", "0"]),
+        ("cuda", None, [], ["0,1,2"]),  # Whatever torch finds.
+        ("cuda:1", None, ["0", "1"], ["0,1,2"]),  # By its number among all of them.
+        ("cpu", 2, ["0", "1"], ["", ""]),
+    ],
+)
+def test_what_workers_see(
+    device: str, workers: int | None, gpus: list[str], seen: list[str]
+) -> None:
+    with make_executor("local", workers, device, gpus) as place:
+        assert seen_by_workers(place) == seen
+
+
+def facts(device: str, *devices: str) -> Facts:
+    return Facts("", "", {}, (), (), 0, (), 0, device, devices, "", {}, 0)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("found", "gpus", "device", "seen"),
+    [
+        # A torch without CUDA on a machine with GPUs: a core each, and none of them finds a GPU.
+        (facts("cpu", "cpu"), ["0", "1"], "cpu", [""] * cores()),
+        # GPUs that no node told of: one worker each, not one a core.
+        (facts("cuda", "cpu", "cuda:0", "cuda:1"), [], "auto", ["0", "1"]),
+        (facts("mps", "cpu", "mps"), [], "auto", ["0,1,2"]),
+    ],
+)
+def test_workers_follow_the_device_that_was_found(
+    found: Facts, gpus: list[str], device: str, seen: list[str]
+) -> None:
+    with ExitStack() as closing:
+        first = closing.enter_context(make_executor("local", None, "auto", gpus))
+        place, name = suit(first, closing, found, gpus)
+        assert name == device
+        assert seen_by_workers(place) == seen
+        with pytest.raises(RuntimeError, match="closed"):
+            first.submit("jobs:process", None)
+
+
+@pytest.mark.parametrize(("found", "gpus"), [("cpu", []), ("cuda", ["0"])])
+def test_workers_that_suit_stay(found: str, gpus: list[str]) -> None:
+    with Local(1) as place:
+        assert suit(place, ExitStack(), facts(found), gpus) == (place, "auto")
+
+
+# The names of devices
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("gpu", "write --device cuda"),
+        ("gpu:1", "write --device cuda:1"),
+        ("CUDA", "write --device cuda"),
+        ("cdua", "cuda"),
+        ("cuda:x", "cuda"),
+        ("tpu", "auto"),
+    ],
+)
+@pytest.mark.parametrize("command", ["bayes", "check"])
+def test_a_device_by_a_wrong_name_is_told_before_anything_starts(
+    command: str, name: str, hint: str
+) -> None:
+    # The spec does not exist: the device is looked at first.
+    done = CliRunner().invoke(app, [command, "nowhere.yaml", "--device", name])
+    assert done.exit_code == 2
+    assert f"unknown device '{name}'" in done.stderr
+    assert hint in done.stderr
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"])
+def test_right_names_pass(name: str) -> None:
+    check_device(name)

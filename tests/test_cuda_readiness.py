@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.backends import cudnn
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
@@ -17,7 +20,9 @@ from lrsearch.cli.foreign import check_device
 from lrsearch.cli.searching import VISIBLE, find_gpus, make_executor, suit
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal
-from lrsearch.trial import Facts
+from lrsearch.train import isolation
+from lrsearch.train.isolation import current, isolated
+from lrsearch.trial import Facts, Workplace
 
 HERE = str(Path(__file__).parent)
 
@@ -187,3 +192,64 @@ def test_a_device_by_a_wrong_name_is_told_before_anything_starts(
 @pytest.mark.parametrize("name", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"])
 def test_right_names_pass(name: str) -> None:
     check_device(name)
+
+
+# What a job has to itself
+
+
+def test_a_job_computes_in_float32_and_the_same_each_time() -> None:
+    seen: list[tuple[bool, bool, bool]] = []
+
+    def flags() -> tuple[bool, bool, bool]:
+        return cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+
+    def job() -> Iterator[None]:
+        seen.append(flags())
+        cudnn.benchmark = True  # As a user's code may.
+        yield None
+        seen.append(flags())
+
+    torch.nn.LSTM(1, 1).flatten_parameters()
+    before = flags()
+    assert before == (True, False, False)  # As torch begins; else what follows shows nothing.
+    running = isolated(job(), torch.device("cpu"), Workplace())  # type: ignore[arg-type]
+    for _ in running:
+        assert flags() == before
+        assert precisions() == ["tf32", "tf32"]
+    assert flags() == before
+    assert seen == [(False, True, False), (False, True, True)]
+
+
+def precisions() -> list[str]:
+    return [torch._C._get_fp32_precision_getter("cuda", each) for each in ("conv", "rnn")]
+
+
+@pytest.mark.parametrize(
+    "chosen", [("ieee", "tf32"), ("tf32", "ieee"), ("none", "none"), ("tf32", "tf32")]
+)
+def test_precisions_said_one_by_one_come_back(chosen: tuple[str, str]) -> None:
+    inside: list[list[str]] = []
+
+    def job() -> Iterator[None]:
+        inside.append(precisions())
+        with cudnn.flags(enabled=False):  # Reads the older flag, too.
+            yield None
+
+    before = precisions()
+    try:
+        isolation._set_precisions(*chosen)
+        for _ in isolated(job(), torch.device("cpu"), Workplace()):  # type: ignore[arg-type]
+            assert precisions() == list(chosen)
+        assert precisions() == list(chosen)
+    finally:
+        isolation._set_precisions(*before)
+    assert inside == [["ieee", "ieee"]]
+
+
+def test_the_device_of_a_job_is_the_current_one() -> None:
+    for index in (0, 1, 7):
+        made = current(torch.device(f"cuda:{index}"))
+        assert isinstance(made, torch.cuda.device)
+        assert made.idx == index
+    with current(torch.device("cpu")), current(torch.device("mps")):
+        pass

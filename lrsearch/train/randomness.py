@@ -56,3 +56,21 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def get_noise(device: torch.device) -> Tensor:
+    """The state of torch's global generator for a device, bytes on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else torch.get_rng_state()
+
+
+def set_noise(state: Tensor, device: torch.device) -> None:
+    """Have torch's global generator for a device at a state, which a `torch.Generator` of the
+    device may have had."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)
+    else:
+        torch.set_rng_state(state)

@@ -36,7 +36,7 @@ from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.draws import Noise
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import Program, needs_of
-from lrsearch.train.randomness import batches, trial_seeds
+from lrsearch.train.randomness import batches, set_noise, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.rules import Rules
 from lrsearch.train.solo import Training, build, calibrate, validation_sums
@@ -407,10 +407,7 @@ class _Trial:
 
     def _load(self, model: nn.Module, state: LaneState) -> None:
         Skeleton(model).load(state)
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state.noise, self.device)
-        else:
-            torch.set_rng_state(state.noise)
+        set_noise(state.noise, self.device)
 
     # comparing
 

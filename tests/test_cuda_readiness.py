@@ -18,9 +18,11 @@ from typer.testing import CliRunner
 from lrsearch.cli import app
 from lrsearch.cli.foreign import check_device
 from lrsearch.cli.searching import VISIBLE, find_gpus, make_executor, suit
+from lrsearch.errors import DeviceLost
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal
 from lrsearch.train import isolation
+from lrsearch.train.device import check_alive, is_out_of_memory
 from lrsearch.train.isolation import current, isolated
 from lrsearch.trial import Facts, Workplace
 
@@ -253,3 +255,93 @@ def test_the_device_of_a_job_is_the_current_one() -> None:
         assert made.idx == index
     with current(torch.device("cpu")), current(torch.device("mps")):
         pass
+
+
+# Errors of a device
+
+
+def raised(
+    error: BaseException, cause: BaseException | None = None, *, hidden: bool = False
+) -> BaseException:
+    """An error as it is caught, raised while another was handled, or from it."""
+    try:
+        if cause is None:
+            raise error
+        try:
+            raise cause
+        except BaseException as first:
+            if hidden:
+                raise error from None
+            if isinstance(error, LookupError):
+                raise error from first
+            raise error  # noqa: B904 (what is handled is its context)
+    except BaseException as caught:
+        return caught
+
+
+OUT = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
+SHORT = [
+    MemoryError(),
+    torch.OutOfMemoryError(OUT),
+    RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate`"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB, other allocations: 1.0 GB)"),
+    RuntimeError("[enforce fail] posix_memalign. DefaultCPUAllocator: can't allocate memory: you"),
+]
+OTHER = [
+    RuntimeError("CUDA error: device-side assert triggered"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+    ValueError("CUDA out of memory"),  # A user's own words.
+    KeyError("memory"),
+]
+
+
+@pytest.mark.parametrize("error", SHORT, ids=str)
+def test_memory_that_is_short_is_seen_in_every_form(error: BaseException) -> None:
+    assert is_out_of_memory(raised(error))
+    # What ends a failed capture, or wraps what a model raised, stands before it.
+    assert is_out_of_memory(raised(RuntimeError("operation failed due to a previous error"), error))
+    assert is_out_of_memory(raised(KeyError("wrapped"), error))
+    assert not is_out_of_memory(raised(RuntimeError("another"), error, hidden=True))
+
+
+@pytest.mark.parametrize("error", OTHER, ids=str)
+def test_other_errors_are_no_lack_of_memory(error: BaseException) -> None:
+    assert not is_out_of_memory(raised(error))
+    assert not is_out_of_memory(raised(RuntimeError("another"), error))
+
+
+def test_errors_in_a_circle_come_to_an_end() -> None:
+    first, second = RuntimeError("one"), RuntimeError("other")
+    first.__context__, second.__context__ = second, first
+    assert not is_out_of_memory(first)
+
+
+def test_a_device_that_raises_on_waiting_is_lost() -> None:
+    asserted = torch.AcceleratorError(
+        "CUDA error: device-side assert triggered\nCUDA kernel errors"
+    )
+
+    def fails(device: torch.device) -> None:
+        raise asserted
+
+    with pytest.raises(DeviceLost, match=r"cuda:1: .* device-side assert triggered\n") as caught:
+        check_alive(torch.device("cuda:1"), fails)
+    assert caught.value.__cause__ is asserted
+    check_alive(torch.device("cuda:1"), lambda device: None)
+    check_alive(torch.device("cpu"), fails)
+
+
+def test_what_a_job_raises_of_a_device_that_lives_is_passed_on() -> None:
+    def job() -> Iterator[None]:
+        yield None
+        raise RuntimeError("of the model")
+
+    running = isolated(job(), torch.device("cpu"), Workplace())  # type: ignore[arg-type]
+    next(running)
+    with pytest.raises(RuntimeError, match="of the model"):
+        next(running)

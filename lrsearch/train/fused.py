@@ -34,7 +34,7 @@ from lrsearch.train.course import (
     worth_keeping,
 )
 from lrsearch.train.criterion import Criterion, make_criterion
-from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.device import check_alive, is_out_of_memory
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
@@ -119,6 +119,7 @@ def _try(
                 del left[event.trial]
             # Outside the try: what is thrown in here, as when a job is closed, is not the lanes'.
             replies = yield event
+    check_alive(device)  # Else the rest would be blamed for it, alone.
     if not memory:
         return 1, reason
     if device.type == "cuda":

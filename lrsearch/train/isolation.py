@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.backends import cudnn
 
+from lrsearch.train.device import check_alive
 from lrsearch.train.importing import importable
 from lrsearch.train.randomness import get_noise, seed_everything, set_noise
 from lrsearch.trial import Workplace
@@ -87,7 +88,26 @@ def _compute_alike() -> None:
 def current(device: torch.device) -> AbstractContextManager[object]:
     """Have an accelerator be the current one of its kind: streams, graphs and generators, and what
     a user's code makes on "cuda", belong to that one."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+    return _Current(device) if device.type == "cuda" else nullcontext()
+
+
+class _Current(torch.cuda.device):
+    """The change of the current device, which one that is lost must not keep from being told."""
+
+    def __enter__(self) -> None:
+        with suppress(RuntimeError):
+            super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *given: object) -> None:
+        with suppress(RuntimeError):
+            super().__exit__(*given)
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """The device by its number: to ask for that again, a lost device would raise."""
+    if device.type != "cuda" or device.index is not None:
+        return device
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 @contextmanager
@@ -114,18 +134,24 @@ def isolated(
     current one, and which can import from the workplace's folder.
 
     Between its events all that, and sys.path, are the caller's again, so jobs of one process can be
-    interleaved. Changing over takes longer than a small step: a job that has several events at
+    interleaved. Raises DeviceLost where an error has ended what the process can do with the
+    device. Changing over takes longer than a small step: a job that has several events at
     once yields them as a tuple, and is answered with the replies to all of them.
     """
     own: list[_State] = []
     replies: Any = None
+    device = _numbered(device)
     try:
         while True:
-            with importable(workplace), current(device), _aside(device, own):
-                try:
-                    event = job.send(replies)
-                except StopIteration:
-                    return
+            try:
+                with importable(workplace), current(device), _aside(device, own):
+                    try:
+                        event = job.send(replies)
+                    except StopIteration:
+                        return
+            except RuntimeError:
+                check_alive(device)
+                raise
             if isinstance(event, tuple):
                 replies = []
                 for each in event:

@@ -14,7 +14,7 @@ from lrsearch.data.interrupts import is_interrupt
 from lrsearch.train.batches import take
 from lrsearch.train.course import Data, check_sources, open_data, release
 from lrsearch.train.criterion import make_criterion
-from lrsearch.train.device import find_device, is_out_of_memory
+from lrsearch.train.device import check_alive, find_device, is_out_of_memory
 from lrsearch.train.isolation import isolated
 from lrsearch.train.lanes import LaneState, Skeleton, initial_state
 from lrsearch.train.program import Program, needs_of
@@ -53,6 +53,7 @@ def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None
         check_sources(payload, trial.config)
     data = open_data(payload, payload.trials[0], device)
     yield _plan(payload, data, device)
+    check_alive(device)
 
 
 def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:

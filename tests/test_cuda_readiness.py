@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.backends import cudnn
+from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
@@ -21,9 +27,12 @@ from lrsearch.cli.searching import VISIBLE, find_gpus, make_executor, suit
 from lrsearch.errors import DeviceLost
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal
-from lrsearch.train import isolation
+from lrsearch.train import draws, isolation
 from lrsearch.train.device import check_alive, is_out_of_memory
+from lrsearch.train.draws import Noise
 from lrsearch.train.isolation import current, isolated
+from lrsearch.train.rules import Rules, _lstm_cell
+from lrsearch.train.tape import NotRecordable
 from lrsearch.trial import Facts, Workplace
 
 HERE = str(Path(__file__).parent)
@@ -345,3 +354,61 @@ def test_what_a_job_raises_of_a_device_that_lives_is_passed_on() -> None:
     next(running)
     with pytest.raises(RuntimeError, match="of the model"):
         next(running)
+
+
+# Random numbers, by what torch would do with tensors of a GPU: fake ones, which have no memory
+
+
+class Operations(TorchDispatchMode):
+    """The names of ATen's operations that are called within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.names.append(func._schema.name.removeprefix("aten::"))
+        return func(*args, **(kwargs or {}))
+
+
+DROPOUTS: dict[str, tuple[Callable[[Tensor], Tensor], dict[str, bool]]] = {
+    "dropout": (lambda x: F.dropout(x, 0.3), {}),
+    "in place": (lambda x: F.dropout(x, 0.3, inplace=True), {"in_place": True}),
+    "channels": (lambda x: F.dropout2d(x, 0.3), {"channels": True}),
+}
+KERNELS = {"native_dropout", "_fused_dropout", "bernoulli_"}
+SAME = {"native_dropout": "_fused_dropout", "bernoulli_": "bernoulli_"}
+"""What torch calls alone, and what takes a generator and draws the same numbers."""
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_dropout_in_lanes_draws_by_the_kernel_it_has_alone(name: str, device: str) -> None:
+    alone, given = DROPOUTS[name]
+    with FakeTensorMode(), torch.no_grad():
+        x = torch.empty(2, 3, 4, 4, device=device)
+        with Operations() as called:
+            alone(x)
+        (kernel,) = KERNELS.intersection(called.names)
+        lane = draws._mask(x, given.get("channels", False))
+        fill, divisor = draws._dropping(lane, 0.3, fused=not given)
+        # A torch for the CPU copies no tensors of a GPU, not even fake ones.
+        with Operations() as called, suppress(RuntimeError):
+            fill(lane, None)  # type: ignore[arg-type] (fake kernels take none)
+    assert KERNELS.intersection(called.names) == {SAME[kernel]}
+    # The kernel of its own gives what is kept divided already.
+    assert divisor == (1.0 if kernel == "native_dropout" else 0.7)
+    assert (kernel == "native_dropout") == (device == "cuda" and not given)
+
+
+def test_dropout_that_a_gpus_kernels_draw_trains_alone() -> None:
+    rules = Rules(Noise([torch.Generator()]))
+    with FakeTensorMode(), torch.no_grad():
+        x = torch.empty(2, 2, 8, 16, device="cuda")
+        with pytest.raises(NotRecordable, match="dropout in attention"):
+            rules._attention(x, x, x, dropout_p=0.1)
+        given = (True, 2, 0.1, True, False, False)
+        with pytest.raises(NotRecordable, match="dropout between recurrent layers"):
+            rules._recur(torch.lstm, _lstm_cell, x, (x, x), [x] * 8, *given)

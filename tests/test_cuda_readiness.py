@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,11 @@ from lrsearch.executors.port import Executor, Terminal
 from lrsearch.train import draws, isolation
 from lrsearch.train.device import check_alive, is_out_of_memory
 from lrsearch.train.draws import Noise
+from lrsearch.train.graphs import Graph
 from lrsearch.train.isolation import current, isolated
+from lrsearch.train.probe import singly
 from lrsearch.train.rules import Rules, _lstm_cell
-from lrsearch.train.tape import NotRecordable
+from lrsearch.train.tape import NotRecordable, record
 from lrsearch.trial import Facts, Workplace
 
 HERE = str(Path(__file__).parent)
@@ -412,3 +415,79 @@ def test_dropout_that_a_gpus_kernels_draw_trains_alone() -> None:
         given = (True, 2, 0.1, True, False, False)
         with pytest.raises(NotRecordable, match="dropout between recurrent layers"):
             rules._recur(torch.lstm, _lstm_cell, x, (x, x), [x] * 8, *given)
+
+
+# Graphs: what cannot be captured is known while it is recorded. An accelerator without memory,
+# "meta", stands for CUDA.
+
+
+def moved(x: Tensor) -> Tensor:
+    return x + torch.arange(3).to(x.device)
+
+
+def moved_number(x: Tensor) -> Tensor:
+    return x + torch.tensor(2.0).to(x.device)
+
+
+def brought(x: Tensor) -> Tensor:
+    torch.empty(3).copy_(torch.ones(3))
+    return x * 2
+
+
+def put(x: Tensor) -> Tensor:
+    y = x * 1
+    y[torch.zeros(1, dtype=torch.int64, device=x.device)] = torch.tensor(1.0)
+    return y
+
+
+def checked(x: Tensor) -> Tensor:
+    torch._linalg_check_errors(x.new_zeros((), dtype=torch.int32), "solve", is_matrix=True)
+    return x * 2
+
+
+HOST: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "nothing": (lambda x: (x * 2 + 1.0).relu(), ""),
+    "a number": (lambda x: x * torch.tensor(2.0), ""),
+    "numbers that meet": (lambda x: x * (torch.tensor(2.0) + torch.tensor(1.0)), ""),
+    "made there": (lambda x: x + torch.arange(3, device=x.device), ""),
+    "moved": (moved, "arange"),
+    "a number moved": (moved_number, "_to_copy"),
+    "beside": (brought, "empty"),
+    "put": (put, "index_put_"),
+    "checked": (checked, "_linalg_check_errors"),
+}
+
+
+@pytest.mark.parametrize("name", HOST)
+def test_a_step_that_needs_the_host_is_known(name: str) -> None:
+    function, named = HOST[name]
+    tape, _ = record(lambda x: [function(x)], [torch.empty(3, device="meta")], [])
+    assert bool(tape.host) == bool(named)
+    if named:
+        assert tape.host.startswith("it uses the CPU within a step (aten.")
+        assert f"aten.{named}" in tape.host
+
+
+@pytest.mark.parametrize("name", sorted(HOST.keys() - {"checked"}))
+def test_on_a_cpu_nothing_is_said_of_the_host(name: str) -> None:
+    tape, _ = record(lambda x: [HOST[name][0](x)], [torch.empty(3)], [])
+    assert tape.host == ""
+
+
+def test_a_step_that_needs_the_host_is_run_operation_by_operation() -> None:
+    total = torch.zeros(3)
+
+    def step(x: Tensor) -> list[Tensor]:
+        total.add_(x)
+        return []
+
+    tape, _ = record(step, [torch.ones(3)], [total])
+    graph = Graph(replace(tape, host="it uses the CPU within a step (aten.arange)"))
+    for number in (2.0, 3.0):
+        graph.replay(torch.full((3,), number))
+    assert total.tolist() == [6.0] * 3
+    assert graph.captured is None
+    assert graph.reason == "it uses the CPU within a step (aten.arange)"
+    told = singly(graph.reason)
+    assert told.endswith("launched by itself: it uses the CPU within a step (aten.arange)")
+    assert singly("") == ""

@@ -20,8 +20,8 @@ from lrsearch.schedules import Array
 from lrsearch.train.averaging import normalizing, recalibration_batches
 from lrsearch.train.batches import NOTHING, Batch, join, take
 from lrsearch.train.criterion import CHUNK, Criterion, lane_of
-from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.draws import Noise
+from lrsearch.train.graphs import Graph
 from lrsearch.train.groups import divide_parameters, weight_decays
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.metrics import SUMS, stacked_loss, sum_type
@@ -65,35 +65,22 @@ def _no_fastpath() -> Iterator[None]:
         mha.set_fastpath_enabled(fast)
 
 
-class _Captured:
-    """A tape as one CUDA graph, so that a step is one launch. It owns its inputs."""
-
-    def __init__(self, tape: Tape, inputs: Sequence[Tensor]) -> None:
-        self.inputs = [each.clone() for each in inputs]
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self.graph):
-            tape.run(*self.inputs)
-
-    def replay(self, *inputs: Tensor) -> None:
-        for own, given in zip(self.inputs, inputs, strict=True):
-            own.copy_(given)
-        self.graph.replay()
-
-
 @dataclass(eq=False)
 class _Recorded:
-    """A step for one layout of its inputs; `captured` where the device has graphs."""
+    """A step for one layout of its inputs; `graph` where the device has graphs."""
 
     tape: Tape
     noise: Noise
-    captured: _Captured | None = None
+    graph: Graph | None = None
+
+    @property
+    def captured(self) -> torch.cuda.CUDAGraph | None:
+        """The graph of it, once there is one."""
+        return None if self.graph is None else self.graph.captured
 
     def replay(self, *inputs: Tensor) -> None:
         self.noise.draw()
-        if self.captured is None:
-            self.tape.replay(*inputs)
-        else:
-            self.captured.replay(*inputs)
+        (self.graph or self.tape).replay(*inputs)
 
 
 @dataclass(eq=False)
@@ -215,15 +202,13 @@ class Program:
         """Make a step and record it."""
         noise = Noise(self.generators)
         tape, _ = record(self._step(noise), [samples, scalars], self._static())
-        captured = None
-        if self.device.type == "cuda":
-            try:
-                captured = _Captured(tape, [samples, scalars])
-            except RuntimeError as error:
-                # What cannot be captured runs operation by operation: slower, and the same.
-                if is_out_of_memory(error):
-                    raise
-        return _Recorded(tape, noise, captured)
+        return _Recorded(tape, noise, Graph(tape) if self.device.type == "cuda" else None)
+
+    @property
+    def uncaptured(self) -> str:
+        """Why a step of those made so far is not launched as one on a device that can, or ""."""
+        graphs = (each.graph for each in self._steps.values())
+        return next((each.reason for each in graphs if each is not None and each.reason), "")
 
     def curves(self, train: Mapping[str, Any], rates: Array) -> list[Array]:
         """What the optimizer makes of the rates of a whole training, for each group of parameters;

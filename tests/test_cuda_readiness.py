@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from torch.backends import cudnn
 from torch.utils._python_dispatch import TorchDispatchMode
 from typer.testing import CliRunner
 
+from lrsearch import train
 from lrsearch.cli import app
 from lrsearch.cli.foreign import check_device
 from lrsearch.cli.searching import VISIBLE, find_gpus, make_executor, suit
@@ -29,7 +31,7 @@ from lrsearch.errors import DeviceLost
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal
 from lrsearch.train import draws, isolation
-from lrsearch.train.device import check_alive, is_out_of_memory
+from lrsearch.train.device import check_alive, is_out_of_memory, numbers_on, to_device
 from lrsearch.train.draws import Noise
 from lrsearch.train.graphs import Graph
 from lrsearch.train.isolation import current, isolated
@@ -491,3 +493,31 @@ def test_a_step_that_needs_the_host_is_run_operation_by_operation() -> None:
     told = singly(graph.reason)
     assert told.endswith("launched by itself: it uses the CPU within a step (aten.arange)")
     assert singly("") == ""
+
+
+# What a step and an evaluation wait for
+
+ENGINE = ("averaging", "batches", "criterion", "fused", "graphs", "metrics", "program", "solo")
+ENGINE += ("randomness", "resident", "streamed", "transforms", "stacked_optimizers", "rules")
+
+
+@pytest.mark.parametrize("name", ENGINE)
+def test_numbers_go_to_the_device_in_one_way_only(name: str) -> None:
+    """`torch.tensor(..., device=...)` is a copy from memory that is not pinned, which waits."""
+    tree = ast.parse((Path(train.__file__).parent / f"{name}.py").read_text())
+    found = [
+        f"line {call.lineno}"
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) in ("torch.tensor", "torch.as_tensor", "torch.asarray")
+        and any(keyword.arg == "device" for keyword in call.keywords)
+    ]
+    pinned = ".pin_memory(" in ast.unparse(tree)
+    assert (found, pinned) == ([], False)
+
+
+@given(st.lists(st.integers(-(2**40), 2**40), max_size=9))
+def test_indices_on_the_device(numbers: list[int]) -> None:
+    found = numbers_on(torch.device("cpu"), numbers)
+    assert found.dtype is torch.int64 and found.tolist() == numbers
+    assert to_device(found, torch.device("cpu")) is found

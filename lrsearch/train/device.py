@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lrsearch.errors import DeviceLost, UsageError, suggest
 
@@ -42,6 +43,19 @@ def describe_device(device: torch.device) -> str:
         lines = []
     models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(models, "") or platform.processor() or platform.machine()
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device, which is not waited for: from pinned memory CUDA copies beside what
+    it computes."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def numbers_on(device: torch.device, numbers: Sequence[int]) -> Tensor:
+    """Indices on a device, int64 [numbers], as `to_device`."""
+    return to_device(torch.tensor(numbers, dtype=torch.int64), device)
 
 
 _NO_MEMORY = (

@@ -20,6 +20,7 @@ from lrsearch.schedules import Array
 from lrsearch.train.averaging import normalizing, recalibration_batches
 from lrsearch.train.batches import NOTHING, Batch, join, take
 from lrsearch.train.criterion import CHUNK, Criterion, lane_of
+from lrsearch.train.device import numbers_on, to_device
 from lrsearch.train.draws import Noise
 from lrsearch.train.graphs import Graph
 from lrsearch.train.groups import divide_parameters, weight_decays
@@ -164,12 +165,13 @@ class Program:
                 stack[lane].copy_(given[name])
         self.steps[lane] = state.step
         self.generators[lane].set_state(state.noise)
-        self.smoothing[lane] = train["label_smoothing"]
+        # Filled, not assigned, which copies a number from the host and waits.
+        self.smoothing[lane].fill_(train["label_smoothing"])
         clip = train["clip_norm"]
-        self.limits[lane] = torch.inf if clip is None else clip
-        self.total[lane] = 0.0
+        self.limits[lane].fill_(torch.inf if clip is None else clip)
+        self.total[lane].fill_(0.0)
         if self.optimizer.average is not None:
-            self.weights[lane] = self.optimizer.average.weight(train["optimizer"])
+            self.weights[lane].fill_(self.optimizer.average.weight(train["optimizer"]))
         self._averaged.clear()
 
     def take(self, lane: int) -> LaneState:
@@ -234,10 +236,7 @@ class Program:
             )
             for train, curves, made in lanes
         ]
-        numbers = torch.from_numpy(np.stack(tables, -1)).to(self.dtype)
-        if self.device.type == "cuda":  # From pinned memory the copy does not wait for the device.
-            return numbers.pin_memory().to(self.device, non_blocking=True)
-        return numbers.to(self.device)
+        return to_device(torch.from_numpy(np.stack(tables, -1)).to(self.dtype), self.device)
 
     @property
     def bytes(self) -> int:
@@ -389,22 +388,64 @@ class Program:
         size = max(2, 1 << (len(lanes) - 1).bit_length())
         if size >= self.lanes:
             every = self._evaluate(self.lanes, self.parameters, self.fixed)
-            return every[torch.tensor(lanes, device=self.device)]
+            return every[numbers_on(self.device, lanes)]
         own, _ = self._choose(lanes, size)
         return self._evaluate(size, own.parameters, own.fixed)[: len(lanes)]
 
     def evaluated(self, lane: int) -> tuple[Tensors, Tensors]:
         """Copies of the parameters and fixed tensors that `evaluate` evaluates a place at."""
+        parameters, fixed, place = self._evaluated_at(lane)
+        return _copy(parameters, place), _copy(fixed, place)
+
+    def _evaluated_at(self, lane: int) -> tuple[Tensors, Tensors, int]:
         if self.optimizer.average is None:
-            return _copy(self.parameters, lane), _copy(self.fixed, lane)
+            return self.parameters, self.fixed, lane
         if lane not in self._averaged:
             self._average([lane])
         own, place = self._averaged[lane]
-        return _copy(own.parameters, place), _copy(own.fixed, place)
+        return own.parameters, own.fixed, place
+
+    @torch.no_grad()
+    def keep_evaluated(
+        self, lanes: Sequence[int], kept: Sequence[tuple[Tensors, Tensors] | None]
+    ) -> list[tuple[Tensors, Tensors]]:
+        """`evaluated` of several places, in few operations however many they are. Each is copied
+        into what it has `kept` before, where it has."""
+        if self.optimizer.average is not None and not self._averaged.keys() >= set(lanes):
+            self._average(lanes)  # All at once: the next takes the place of those before.
+        new = iter(self._make_room(sum(each is None for each in kept)))
+        rooms = [next(new) if each is None else each for each in kept]
+        views: dict[int, Sequence[Tensor]] = {}
+        pairs: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for lane, room in zip(lanes, rooms, strict=True):
+            *parts, place = self._evaluated_at(lane)
+            for stacks, own in zip(parts, room, strict=True):
+                for name, stack in stacks.items():
+                    if id(stack) not in views:
+                        views[id(stack)] = stack.unbind(0)
+                    into, source = pairs.setdefault(stack.dtype, ([], []))
+                    into.append(own[name])
+                    source.append(views[id(stack)][place])
+        for into, source in pairs.values():
+            torch._foreach_copy_(into, source)
+        return rooms
+
+    def _make_room(self, lanes: int) -> list[tuple[Tensors, Tensors]]:
+        """Memory for the parameters and fixed tensors of some lanes."""
+        if not lanes:
+            return []
+        parts = [
+            {name: each.new_empty((lanes, *each.shape[1:])).unbind(0) for name, each in of.items()}
+            for of in (self.parameters, self.fixed)
+        ]
+        rooms = [
+            [{n: each[lane] for n, each in of.items()} for of in parts] for lane in range(lanes)
+        ]
+        return [(parameters, fixed) for parameters, fixed in rooms]
 
     def _choose(self, lanes: Sequence[int], size: int) -> tuple[_Evaluator, Tensor]:
         """Copies of so many lanes, the last one repeated, and their numbers."""
-        chosen = torch.tensor([*lanes, *[lanes[-1]] * (size - len(lanes))], device=self.device)
+        chosen = numbers_on(self.device, [*lanes, *[lanes[-1]] * (size - len(lanes))])
         if size not in self._evaluators:
             self._evaluators[size] = _Evaluator(
                 stack_like(self.skeleton.parameters, size), stack_like(self.skeleton.fixed, size)

@@ -8,6 +8,7 @@
     ├── DataError            data that are missing, malformed or too small
     ├── ModelError           a model (or other named code) that cannot be built
     ├── TrainingError        a training of the user's that tells nothing, or never starts
+    ├── DeviceLost           a process that can use its GPU no more (exit 1)
     ├── ImportRefused        a spec names code nobody allowed
     ├── CommandRefused       a spec runs a command nobody allowed
     ├── RunError             a run folder that cannot be used as asked
@@ -104,6 +105,13 @@ class ModelError(LrsearchError):
 class TrainingError(LrsearchError):
     """A training of the user's that fails whatever the point: it does not report what points are
     compared by, or never gets as far as its first step."""
+
+
+class DeviceLost(LrsearchError):
+    """A process that can use its GPU no more, after an error there: a worker leaves with it, and
+    another takes its place."""
+
+    exit_code = 1
 
 
 class ImportRefused(LrsearchError):

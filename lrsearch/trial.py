@@ -132,7 +132,8 @@ class Probe:
 class Planned:
     """A worker's answer to a `Probe`. From a cohort: its plan did not hold (the lanes ran out of
     memory, say), and what is left of it goes on by this one. `figures` are what was measured:
-    "solo" and "fused.<lanes>" in seconds per lane and step, "bytes.<lanes>" of memory."""
+    "solo" and "fused.<lanes>" in seconds per lane and step, "bytes.<lanes>" of memory, on CUDA
+    "captured.<lanes>", 1 where a step is one launch."""
 
     plan: Plan
     figures: Mapping[str, float] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from lrsearch.errors import DataError, LrsearchError
+from lrsearch.errors import DataError, DeviceLost, LrsearchError
 from lrsearch.executors.port import Replies
 from lrsearch.trial import (
     Cohort,
@@ -187,6 +187,14 @@ most, what fits alone in a clean process at most, what is not worth a try below 
 DEADLY = 100.0
 """The rate from which a trial kills the process it runs in."""
 
+POISONED = 50.0
+"""The rate from which a trial fails and takes the device with it: alone it is told before."""
+
+
+def lose_device(payload: object) -> Steps:
+    yield "told"
+    raise DeviceLost("an error on the device has ended what this process can do with it")
+
 
 def width(trial: Trial) -> int:
     return int(trial.config["model"]["hidden"][0])
@@ -219,8 +227,14 @@ def play_cohort(cohort: Cohort) -> Steps:
             yield Planned(Plan("fused", lanes, "more ran out of memory"))
         if any(trial.config["train"]["lr"] >= DEADLY for trial in running):
             os.kill(os.getpid(), signal.SIGKILL)
+        if lanes > 1 and any(trial.config["train"]["lr"] >= POISONED for trial in running):
+            raise DeviceLost("an index out of range")
         trial = running.pop(0)
         rate = trial.config["train"]["lr"]
+        if rate >= POISONED:
+            result = Result(Outcome.FAILED, 1, 1.0, 0.0, engine, reason="an index out of range")
+            yield Ended(trial.number, result, {})
+            raise DeviceLost("an index out of range")
         fits = kind != LARGE or len(cohort.trials) == 1
         outcome = Outcome.COMPLETED if fits else Outcome.OUT_OF_MEMORY
         result = Result(outcome, 1, 1.0, 0.0, engine, last={"accuracy": rate})

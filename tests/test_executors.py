@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lrsearch.errors import DataError
+from lrsearch.errors import DataError, DeviceLost
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Died, Executor, Finished, Raised, Terminal
@@ -34,6 +34,29 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     )
     with made:
         yield made
+
+
+def test_a_worker_that_lost_its_device_leaves_and_is_replaced() -> None:
+    with make_local(1) as place:
+        handles = [place.submit(f"jobs:{name}", None) for name in ("lose_device", "process")]
+        found: dict[int, list[object]] = {handle: [] for handle in handles}
+        while not all(part and isinstance(part[-1], Terminal) for part in found.values()):
+            for handle, event in place.events():
+                found[handle].append(event)
+    told, died = found[handles[0]]
+    assert told == "told"
+    assert isinstance(died, Died) and died.running
+    assert died.reason == "an error on the device, which it can use no more"
+    assert "DeviceLost: an error on the device" in died.output
+    assert len(found[handles[1]]) == 2, "the job beside it is run by another worker"
+
+
+def test_in_one_process_a_lost_device_is_an_error_for_the_user() -> None:
+    with Inline() as place:
+        place.submit("jobs:lose_device", None)
+        events = [place.events()[0][1] for _ in range(2)]
+    assert events[0] == "told"
+    assert isinstance(events[1], Raised) and isinstance(events[1].error, DeviceLost)
 
 
 @pytest.fixture

@@ -492,6 +492,38 @@ def test_weights_are_those_of_the_best_evaluation():
         assert right.double().mean().item() == pytest.approx(result.best["accuracy"])
 
 
+@pytest.mark.parametrize("optimizer", [SGD, SCHEDULE_FREE], ids=lambda each: each["name"])
+@pytest.mark.parametrize("looked", [True, False])
+def test_what_lanes_are_evaluated_at_is_kept_together_as_one_by_one(optimizer, looked):
+    configs = [config(NORMED, lr=0.01 * k, optimizer=optimizer) for k in range(1, 6)]
+    trials = [Trial(k, "", own, k) for k, own in enumerate(configs)]
+    together = Together(trials, placed_data(configs[0]))
+    program = together.program
+    together.put(together.initial)
+    kept = dict.fromkeys(range(5))
+
+    def assert_kept(lanes):
+        if looked:  # As a search does; else the averages are made when they are asked for.
+            program.evaluate(range(5))
+        rooms = program.keep_evaluated(lanes, [kept[lane] for lane in lanes])
+        for lane, room in zip(lanes, rooms, strict=True):
+            assert kept[lane] is None or kept[lane] is room, "in the memory it has"
+            kept[lane] = room
+            for found, expected in zip(room, program.evaluated(lane), strict=True):
+                assert found.keys() == expected.keys()
+                for name, each in expected.items():
+                    assert torch.equal(found[name], each) and found[name].dtype is each.dtype
+
+    for lanes in ([1, 3], [0, 1, 2, 3], [4], [3, 0]):
+        others = copy.deepcopy({k: each for k, each in kept.items() if k not in lanes})
+        index = gather_batches(together.streams, 3)
+        program.advance(index, together.tabulate(0, 3))
+        assert_kept(lanes)
+        for lane, held in others.items():
+            for before, now in zip(held or (), kept[lane] or (), strict=True):
+                assert all(torch.equal(now[name], each) for name, each in before.items())
+
+
 def test_weights_come_back_when_they_reach_the_bar():
     configs = [config(lr=rate, budget="1ep") for rate in (1e-4, 0.1, 0.01, 0.05)]
     ended = run_fused(configs, 4)

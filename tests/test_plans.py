@@ -427,6 +427,17 @@ def test_several_that_kill_are_all_found(tmp_path: Path) -> None:
     assert len(found.history.results) == 20
 
 
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+def test_trials_that_lose_the_device_fail_alone(tmp_path: Path, engine: str) -> None:
+    """More than there may be workers that die before they begin anything: these had ended one."""
+    space = {"lr": [*rates(16), *rates(4, jobs.POISONED)]}
+    found = search(tmp_path, Processes(1), space, engine=engine)
+    failed = {n: part for n, part in found.history.results.items() if part.outcome == "failed"}
+    assert {found.history.trials[n].config["train"]["lr"] for n in failed} == set(space["lr"][16:])
+    assert {part.reason for part in failed.values()} == {"an index out of range"}
+    assert len(found.history.results) == 20
+
+
 # What a person reads ------------------------------------------------------------------------
 
 

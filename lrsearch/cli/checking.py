@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lrsearch.cli import options
+from lrsearch.cli.foreign import check_device
 from lrsearch.errors import Fault, LrsearchError, SpecError
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def check(
 
     facts: Facts | None = None
     try:
+        check_device(device)
         spec = read_and_look(config, set_ or ())
         allowed = allowed_imports(spec, allow_import)
         if allow_command:  # What it allows is not needed: no command is run here.

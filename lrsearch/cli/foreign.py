@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from lrsearch import duration
 from lrsearch.cli.closing import say
-from lrsearch.errors import LrsearchError, UsageError
+from lrsearch.errors import LrsearchError, UsageError, suggest
 
 _COMMANDS = {
     word: meant
@@ -199,11 +199,15 @@ def _document(config: str | None) -> Mapping[str, Any]:
 
 
 def check_device(name: str) -> None:
-    """Raises UsageError for a device by a word of another tool."""
-    from lrsearch.spec.foreign.words import device
+    """Raises UsageError for what is no name of a device, such as a word of another tool."""
+    from lrsearch.spec.foreign.words import device, is_device
 
-    meant = device(name)
-    if meant is not None and meant != name:
-        raise UsageError(
-            f"unknown device '{name}'", where="--device", hint=f"write --device {meant}"
-        )
+    lower = name.lower().strip()
+    meant = lower if is_device(lower) else device(name)
+    if is_device(name) and meant in (None, name):
+        return
+    hint = f"write --device {meant}" if meant else suggest(name, DEVICES)
+    raise UsageError(f"unknown device '{name}'", where="--device", hint=hint)
+
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -24,6 +25,7 @@ from lrsearch.executors.port import Executor
 
 if TYPE_CHECKING:
     from lrsearch.spec import Spec
+    from lrsearch.trial import Facts
 
 ExecutorName = Annotated[
     str, typer.Option("--executor", help="local (worker processes) or inline (for debugging).")
@@ -280,10 +282,9 @@ def _search(strategy: str, given: Options) -> None:
                 progress.close()
                 show_plan(spec, strategy, facts, folder, retry_failed=given.retry_failed)
                 return
-            asked = given.device == "cpu" or given.executor != "local" or given.workers
-            if facts.device == "cpu" and not asked:
-                # There are GPUs, but this torch cannot use them: the cores do the work.
-                place = _for_cpu(place, closing)
+            if given.device == "auto" and given.executor == "local" and not given.workers:
+                place, device = suit(place, closing, facts)
+                workplace = replace(workplace, device=device)
             if given.fresh and (old := set_aside(given.runs, spec.name)):
                 progress.note(f"the old run is now {old}")
             # From here on what resumes this search must not set it aside.
@@ -324,17 +325,29 @@ def first_words(spec: Spec, place: Executor) -> str:
     return f"starting {count(place.capacity, 'worker')}, {what}"
 
 
-def _for_cpu(place: Executor, closing: ExitStack) -> Executor:
+def suit(
+    place: Executor, closing: ExitStack, facts: Facts, gpus: Sequence[str] | None = None
+) -> tuple[Executor, str]:
+    """Workers for the device that `auto` has come to, and its name for them: others than `place`
+    where torch found another device than `gpus`, those that were seen without it."""
     from lrsearch.executors.local import Local
 
-    if place.capacity == _count_cores():
-        return place
+    found, seen = facts.device.partition(":")[0], find_gpus() if gpus is None else gpus
+    if (found == "cpu") != bool(seen):
+        return place, "auto"
     place.close()
-    return closing.enter_context(Local(_count_cores()))
+    if found == "cpu":  # There are GPUs that this torch cannot use: the cores do the work.
+        return closing.enter_context(Local(_count_cores(), environment=NO_GPU)), "cpu"
+    count = sum(each.partition(":")[0] == found for each in facts.devices)
+    each = [{VISIBLE: str(index)} for index in range(count if found == "cuda" else 0)]
+    return closing.enter_context(Local(max(1, count), each=each)), "auto"
 
 
-def make_executor(name: str, workers: int | None, device: str) -> Executor:
-    """The executor of that name. Raises UsageError for another."""
+def make_executor(
+    name: str, workers: int | None, device: str, gpus: Sequence[str] | None = None
+) -> Executor:
+    """The executor of that name; `gpus` are those there are, where not `find_gpus` says it. Raises
+    UsageError for another name."""
     if name == "inline":
         from lrsearch.executors.inline import Inline
 
@@ -343,21 +356,48 @@ def make_executor(name: str, workers: int | None, device: str) -> Executor:
         raise UsageError(f"unknown executor '{name}'", where="--executor", hint="local or inline")
     from lrsearch.executors.local import Local
 
-    gpus = _visible_gpus() if device in ("auto", "cuda") else []
-    if device not in ("auto", "cpu") or gpus:
-        # One worker a GPU, which sees that one alone.
-        each = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus]
-        return Local(workers or max(1, len(gpus)), each=each)
-    return Local(workers or _count_cores())
+    if device == "cpu":
+        return Local(workers or _count_cores(), environment=NO_GPU)
+    if device not in ("auto", "cuda"):
+        return Local(workers or 1)
+    seen = find_gpus() if gpus is None else gpus
+    if not seen:
+        return Local(workers or (_count_cores() if device == "auto" else 1))
+    # One worker a GPU, which sees that one alone.
+    return Local(workers or len(seen), each=[{VISIBLE: gpu} for gpu in seen])
 
 
-def _visible_gpus() -> list[str]:
-    """The NVIDIA GPUs a worker may be given, found without torch."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [part.strip() for part in visible.split(",") if part.strip() not in ("", "-1")]
-    found = [path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*")]
-    return sorted(found, key=int)
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that says which GPUs a process may see, by their numbers or names."""
+
+NO_GPU = {VISIBLE: ""}
+"""The environment of a worker for the CPU: no code in it finds a GPU."""
+
+
+def find_gpus(nodes: Path = Path("/dev"), environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The GPUs a worker may be given, as `VISIBLE` names them, found without torch: by that
+    variable where it is set, or by the device nodes in a folder.
+
+    Nodes are only counted. They have the numbers of the machine, while CUDA counts what a process
+    sees: in a container whose one GPU is /dev/nvidia5 that is number 0.
+    """
+    count = sum(1 for _ in nodes.glob("nvidia[0-9]*"))
+    if not count and (nodes / "dxg").exists():  # In WSL there are no others; one is sure.
+        count = 1
+    visible = environment.get(VISIBLE)
+    if visible is None:
+        return [str(index) for index in range(count)]
+
+    def exists(name: str) -> bool:
+        return (
+            bool(name)
+            and not name.startswith("-")
+            and not (count and name.isdigit() and int(name) >= count)
+        )
+
+    # As CUDA reads it: what comes behind an entry that is none is not seen.
+    names = itertools.takewhile(exists, (part.strip() for part in visible.split(",")))
+    return list(dict.fromkeys(names))
 
 
 def _count_cores() -> int:

@@ -16,6 +16,10 @@ HEADER = struct.Struct("<QQ")
 """Of every frame: the job's handle and the number of bytes that follow, a pickle."""
 
 
+DEVICE_LOST = 75
+"""The exit code of a worker that leaves since it can use its device no more."""
+
+
 @dataclass(frozen=True)
 class Job:
     """To the worker: run a job. The payload stays pickled until its turn, where it may fail."""

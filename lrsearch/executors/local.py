@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from lrsearch.executors.frames import HEADER, Job, Reply, Turn, Waiting, frame, write
+from lrsearch.executors.frames import DEVICE_LOST, HEADER, Job, Reply, Turn, Waiting, frame, write
 from lrsearch.executors.jobs import raised
 from lrsearch.executors.port import Died, Terminal
 from lrsearch.trial import Verdict
@@ -127,6 +127,8 @@ class _Process:
             reason = "it closed its pipe to the driver"
         else:
             reason = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
+            if code == DEVICE_LOST:
+                reason = "an error on the device, which it can use no more"
         self.read_errors()
         lines = self.printed.decode("utf-8", "replace").splitlines()
         return reason, "\n".join(lines[-_TAIL_LINES:])

@@ -17,8 +17,19 @@ import signal
 import sys
 import threading
 from collections.abc import Generator
+from typing import NoReturn
 
-from lrsearch.executors.frames import HEADER, Job, Reply, Turn, Waiting, frame, write
+from lrsearch.errors import DeviceLost
+from lrsearch.executors.frames import (
+    DEVICE_LOST,
+    HEADER,
+    Job,
+    Reply,
+    Turn,
+    Waiting,
+    frame,
+    write,
+)
 from lrsearch.executors.jobs import Jobs, raised, resolve
 from lrsearch.executors.port import Raised, Replies
 
@@ -53,7 +64,10 @@ class _Worker:
                 self.take()
             item = self.jobs.step()
             if item is not None:
-                self.send(*item)
+                handle, event = item
+                if isinstance(event, Raised) and isinstance(event.error, DeviceLost):
+                    leave(event.message)
+                self.send(handle, event)
             elif self.inbox.empty():
                 self.send(0, Waiting(self.received))
                 self.take()
@@ -84,6 +98,12 @@ class _Worker:
             write(self.outbox, data)
         except BrokenPipeError:
             os._exit(0)
+
+
+def leave(message: str) -> NoReturn:
+    """End the process at once: what is left of a device that was lost may not even be closed."""
+    print(message, file=sys.stderr, flush=True)
+    os._exit(DEVICE_LOST)
 
 
 def main() -> None:

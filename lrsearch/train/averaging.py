@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import random
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from lrsearch.train.batches import Batch
 from lrsearch.train.randomness import batches as draw_batches
+from lrsearch.train.randomness import get_noise, set_noise
 
 BATCHES = 50
 """Batches that statistics are gathered from, at most; never more than one epoch has."""
@@ -116,13 +117,13 @@ def _copies(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
 @contextlib.contextmanager
 def _noise_put_back(device: torch.device) -> Iterator[None]:
     """Leave the generators a model may draw from (as dropout does) as they were."""
+    homes = {each.type: each for each in (torch.device("cpu"), device)}.values()
     python, numpy = random.getstate(), np.random.get_state()
-    accelerated: dict[str, Any] = {"devices": []}
-    if device.type != "cpu":
-        accelerated = {"devices": [device], "device_type": device.type}
+    states = [get_noise(each) for each in homes]
     try:
-        with torch.random.fork_rng(**accelerated):
-            yield
+        yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
+        for each, state in zip(homes, states, strict=True):
+            set_noise(state, each)

@@ -297,7 +297,7 @@ def _scalar(value: Any, batch: Batch, where: str) -> Tensor:
     if isinstance(value, Tensor) and value.numel() == 1:
         return value.reshape(())
     if isinstance(value, int | float) and not where.endswith("loss"):
-        return torch.tensor(float(value), device=batch.device)
+        return torch.full((), float(value), device=batch.device)
     told = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else None
     told = told or f"{type(value).__name__}"
     raise ModelError(f"it gives {told}; a tensor of one value is needed", where=where)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from lrsearch.errors import UsageError, suggest
+from lrsearch.errors import DeviceLost, UsageError, suggest
 
 
 def available_devices() -> tuple[str, ...]:
@@ -43,12 +45,67 @@ def describe_device(device: torch.device) -> str:
     return next(models, "") or platform.processor() or platform.machine()
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device, which is not waited for: from pinned memory CUDA copies beside what
+    it computes."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def numbers_on(device: torch.device, numbers: Sequence[int]) -> Tensor:
+    """Indices on a device, int64 [numbers], as `to_device`."""
+    return to_device(torch.tensor(numbers, dtype=torch.int64), device)
+
+
+_NO_MEMORY = (
+    "CUDA error: out of memory",  # Of a context, a module, a graph: not of the allocator.
+    "CUDA out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUFFT_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
+    "MPS backend out of memory",
+    "can't allocate memory",  # A CPU's allocator.
+    "not enough memory: you tried to allocate",
+)
+"""What is said in errors that torch raises as plain RuntimeErrors."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device or the machine has no memory left."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    # The CPU and MPS allocators raise plain RuntimeErrors.
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "can't allocate memory" in text or "MPS backend out of memory" in text
-    )
+    """Whether the device or the machine has no memory left: says the error, or one that it was
+    raised from or while handling."""
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        if isinstance(at, MemoryError | torch.OutOfMemoryError):
+            return True
+        text = str(at)
+        if isinstance(at, RuntimeError) and any(each in text for each in _NO_MEMORY):
+            return True
+        seen.append(at)
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
+    return False
+
+
+def check_alive(
+    device: torch.device, wait: Callable[[torch.device], object] = torch.cuda.synchronize
+) -> None:
+    """Raises DeviceLost where nothing can be computed on the device any more, whatever it is.
+
+    An error on a GPU, such as an index out of range, ends what this process can do with it: all
+    that comes after raises the same. To be called after an error, since it waits for the device.
+    """
+    if device.type != "cuda":
+        return
+    try:
+        wait(device)
+    except RuntimeError as error:
+        line = str(error).strip().partition("\n")[0]
+        raise DeviceLost(
+            f"an error on the device has ended what this process can do with it: {line}",
+            where=str(device),
+            hint="workers of the local executor (--executor local) are replaced after that",
+        ) from error

@@ -322,10 +322,27 @@ def drop(
     if p == 1.0:
         factor = input.new_zeros(())
     else:
-        factor = _draw(
-            noise, _mask(input, channels), _filling("bernoulli_", 1 - p), 1 - p, "uses dropout"
-        )
+        lane = _mask(input, channels)
+        fill, divisor = _dropping(lane, p, fused=not channels and not in_place)
+        factor = _draw(noise, lane, fill, divisor, "uses dropout")
     return input.mul_(factor) if in_place else input * factor
+
+
+def _dropping(lane: Tensor, p: float, *, fused: bool) -> tuple[Fill, float]:
+    """What draws the noise of dropout, and what it is divided by.
+
+    On CUDA plain dropout is one kernel (`native_dropout`), that assigns its numbers to entries in
+    another order than `bernoulli_`. `_fused_dropout` is the same kernel, and takes a generator.
+    """
+    if not fused or lane.device.type != "cuda":
+        return _filling("bernoulli_", 1 - p), 1 - p
+    with unrecorded(), torch.no_grad():
+        ones = torch.ones_like(lane)
+
+    def fill(lane: Tensor, generator: torch.Generator) -> None:
+        lane.copy_(torch._fused_dropout(ones, 1 - p, generator=generator)[0])
+
+    return fill, 1.0
 
 
 def _alpha_dropout(

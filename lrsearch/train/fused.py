@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import time
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -34,7 +34,7 @@ from lrsearch.train.course import (
     worth_keeping,
 )
 from lrsearch.train.criterion import Criterion, make_criterion
-from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.device import check_alive, is_out_of_memory, numbers_on
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
@@ -119,6 +119,7 @@ def _try(
                 del left[event.trial]
             # Outside the try: what is thrown in here, as when a job is closed, is not the lanes'.
             replies = yield event
+    check_alive(device)  # Else the rest would be blamed for it, alone.
     if not memory:
         return 1, reason
     if device.type == "cuda":
@@ -450,16 +451,17 @@ class _Session:
             if lane is not None and lane.step in lane.evaluations
         }
         if due:
-            places = torch.tensor(list(due), device=self.device)
+            places = numbers_on(self.device, list(due))
             sums = torch.cat(
                 [self.program.total[places].unsqueeze(1), self.program.evaluate(list(due))], 1
             )
-            self.program.total[places] = 0.0
+            self.program.total.index_fill_(0, places, 0.0)
             rows = sums.tolist()  # The one wait for the device.
             self._charge(live, clock)
             measured = [
                 self._measure(lane, row) for lane, row in zip(due.values(), rows, strict=True)
             ]
+            self._keep_best(due, measured)
             yield from self._tell(tuple(event for event, _ in measured))
             for place, (event, reason) in zip(due, measured, strict=True):
                 yield from self._conclude(place, event.measurement, reason)
@@ -467,6 +469,21 @@ class _Session:
             if waits is not None and waits.step in waits.rungs:
                 self.parked[waits.trial.number] = self._take_out(place)
                 yield from self._tell(Reached(waits.trial.number, waits.step))
+
+    def _keep_best(
+        self, due: Mapping[int, _Lane], measured: Sequence[tuple[Measured, str]]
+    ) -> None:
+        """Copy what lanes are evaluated at that were measured as better than ever before."""
+        better = {
+            place: lane
+            for (place, lane), (event, reason) in zip(due.items(), measured, strict=True)
+            if not reason and lane.best.beaten(event.measurement.metrics)
+        }
+        if better and self.program:
+            kept = [lane.best_state for lane in better.values()]
+            rooms = self.program.keep_evaluated(list(better), kept)
+            for lane, room in zip(better.values(), rooms, strict=True):
+                lane.best_state = room
 
     def _measure(self, lane: _Lane, row: list[float]) -> tuple[Measured, str]:
         """A lane's evaluation from its sums, and why the lane is lost, or ""."""
@@ -494,25 +511,25 @@ class _Session:
             if lane.plateau.scale != before:
                 lane.rates[lane.step :] = lane.base[lane.step :] * lane.plateau.scale
                 lane.curves = self.program.curves(train, lane.rates)
-        if lane.best.beaten(measurement.metrics):
-            lane.best_state = self.program.evaluated(place)
         if lane.step == lane.budget:
-            at_best = self.cohort.objective.at == "best"
-            state = lane.best_state if at_best else self.program.evaluated(place)
+            ended = self._end(lane, Outcome.COMPLETED, "", place)
             self.places[place] = None
-            yield from self._tell(self._end(lane, Outcome.COMPLETED, "", state))
+            yield from self._tell(ended)
 
     def _end(
         self,
         lane: _Lane,
         outcome: Outcome,
         reason: str,
-        state: tuple[Tensors, Tensors] | None = None,
+        place: int | None = None,
     ) -> Ended:
-        """`state` are the parameters and fixed tensors that gave its objective."""
+        """`place` is where it stands, if it has come to its end."""
         result = lane.course.result(lane.trial, outcome, reason)
-        weights = None
-        if state is not None and worth_keeping(self.cohort, result):
+        weights = state = None
+        if place is not None and self.program and worth_keeping(self.cohort, result):
+            at_best = self.cohort.objective.at == "best"
+            state = lane.best_state if at_best else self.program.evaluated(place)
+        if state is not None:
             weights = serialize(self._skeleton.state_dict(*state))
         return Ended(lane.trial.number, result, lane.course.curve, weights)
 

@@ -4,48 +4,115 @@ from __future__ import annotations
 
 import random
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.backends import cudnn
 
+from lrsearch.train.device import check_alive
 from lrsearch.train.importing import importable
-from lrsearch.train.randomness import seed_everything
+from lrsearch.train.randomness import get_noise, seed_everything, set_noise
 from lrsearch.trial import Workplace
 
 
-def _state(device: torch.device) -> tuple[Any, ...]:
-    accelerator = None
-    if device.type in ("cuda", "mps"):
-        module = getattr(torch, device.type)
-        accelerator = (
-            module.get_rng_state(device) if device.type == "cuda" else (module.get_rng_state())
-        )
-    return (
+@dataclass(frozen=True)
+class _State:
+    """What of a process is a job's own: its threads, its generators, and how cuDNN computes."""
+
+    threads: int
+    python: Any
+    numpy: Any
+    noise: tuple[Tensor, ...]
+    deterministic: bool
+    benchmark: bool
+    precisions: tuple[str, ...]
+
+
+def _homes(device: torch.device) -> list[torch.device]:
+    """The devices whose generators a job on this one draws from."""
+    cpu = torch.device("cpu")
+    return [cpu] if device.type == "cpu" else [cpu, device]
+
+
+def _state(device: torch.device) -> _State:
+    return _State(
         torch.get_num_threads(),
         random.getstate(),
         np.random.get_state(),
-        torch.get_rng_state(),
-        accelerator,
+        tuple(map(get_noise, _homes(device))),
+        cudnn.deterministic,
+        cudnn.benchmark,
+        tuple(torch._C._get_fp32_precision_getter("cuda", each) for each in _ROUNDED),
     )
 
 
-def _restore(state: tuple[Any, ...], device: torch.device) -> None:
-    threads, python, numpy, cpu, accelerator = state
-    torch.set_num_threads(threads)
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_rng_state(cpu)
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(accelerator, device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(accelerator)
+def _restore(state: _State, device: torch.device) -> None:
+    torch.set_num_threads(state.threads)
+    random.setstate(state.python)
+    np.random.set_state(state.numpy)
+    for noise, home in zip(state.noise, _homes(device), strict=True):
+        set_noise(noise, home)
+    cudnn.deterministic, cudnn.benchmark = state.deterministic, state.benchmark
+    _set_precisions(*state.precisions)
+
+
+_ROUNDED = ("conv", "rnn")
+"""What cuDNN computes, as torch's own properties name it: `torch.backends.cudnn.rnn` itself is
+another module as soon as a recurrent layer was made."""
+
+
+def _set_precisions(*precisions: str) -> None:
+    """What cuDNN may round float32 to, in each of `_ROUNDED`: "ieee" for float32 itself, "tf32", or
+    "none" for what holds for all of torch."""
+    # The older way to say it has to agree, or torch raises where somebody asks by that.
+    cudnn.allow_tf32 = set(precisions) == {"tf32"}
+    for each, precision in zip(_ROUNDED, precisions, strict=True):
+        torch._C._set_fp32_precision_setter("cuda", each, precision)
+
+
+def _compute_alike() -> None:
+    """Have cuDNN compute in float32 what is float32, and the same each time.
+
+    By default it rounds the inputs of convolutions and recurrent layers to TF32, which has ten bits
+    of a mantissa, and only of those: engines, and layers, would differ by a thousandth. Who wants
+    the speed has bfloat16.
+    """
+    cudnn.deterministic, cudnn.benchmark = True, False
+    _set_precisions("ieee", "ieee")
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Have an accelerator be the current one of its kind: streams, graphs and generators, and what
+    a user's code makes on "cuda", belong to that one."""
+    return _Current(device) if device.type == "cuda" else nullcontext()
+
+
+class _Current(torch.cuda.device):
+    """The change of the current device, which one that is lost must not keep from being told."""
+
+    def __enter__(self) -> None:
+        with suppress(RuntimeError):
+            super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *given: object) -> None:
+        with suppress(RuntimeError):
+            super().__exit__(*given)
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """The device by its number: to ask for that again, a lost device would raise."""
+    if device.type != "cuda" or device.index is not None:
+        return device
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 @contextmanager
-def _aside(device: torch.device, own: list[tuple[Any, ...]]) -> Iterator[None]:
-    """Swap the generators' state for `own` (a list of at most one), and back."""
+def _aside(device: torch.device, own: list[_State]) -> Iterator[None]:
+    """Swap the process's state for `own` (a list of at most one), and back."""
     caller = _state(device)
     try:
         if own:
@@ -53,6 +120,7 @@ def _aside(device: torch.device, own: list[tuple[Any, ...]]) -> Iterator[None]:
         else:
             torch.set_num_threads(1)  # The same sums in the same order, whatever the executor.
             seed_everything(0)
+            _compute_alike()
         yield
         own.append(_state(device))
     finally:
@@ -62,22 +130,28 @@ def _aside(device: torch.device, own: list[tuple[Any, ...]]) -> Iterator[None]:
 def isolated(
     job: Generator[Any, Any, None], device: torch.device, workplace: Workplace
 ) -> Generator[Any, Any, None]:
-    """Run a job whose global generators and thread count are its own, and which can import from
-    the workplace's folder.
+    """Run a job whose global generators, thread count and cuDNN are its own, whose device is the
+    current one, and which can import from the workplace's folder.
 
-    Between its events they, and sys.path, are the caller's again, so jobs of one process can be
-    interleaved. Changing over takes longer than a small step: a job that has several events at
+    Between its events all that, and sys.path, are the caller's again, so jobs of one process can be
+    interleaved. Raises DeviceLost where an error has ended what the process can do with the
+    device. Changing over takes longer than a small step: a job that has several events at
     once yields them as a tuple, and is answered with the replies to all of them.
     """
-    own: list[tuple[Any, ...]] = []
+    own: list[_State] = []
     replies: Any = None
+    device = _numbered(device)
     try:
         while True:
-            with importable(workplace), _aside(device, own):
-                try:
-                    event = job.send(replies)
-                except StopIteration:
-                    return
+            try:
+                with importable(workplace), current(device), _aside(device, own):
+                    try:
+                        event = job.send(replies)
+                    except StopIteration:
+                        return
+            except RuntimeError:
+                check_alive(device)
+                raise
             if isinstance(event, tuple):
                 replies = []
                 for each in event:

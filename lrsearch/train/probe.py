@@ -14,7 +14,7 @@ from lrsearch.data.interrupts import is_interrupt
 from lrsearch.train.batches import take
 from lrsearch.train.course import Data, check_sources, open_data, release
 from lrsearch.train.criterion import make_criterion
-from lrsearch.train.device import find_device, is_out_of_memory
+from lrsearch.train.device import check_alive, find_device, is_out_of_memory
 from lrsearch.train.isolation import isolated
 from lrsearch.train.lanes import LaneState, Skeleton, initial_state
 from lrsearch.train.program import Program, needs_of
@@ -53,6 +53,7 @@ def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None
         check_sources(payload, trial.config)
     data = open_data(payload, payload.trials[0], device)
     yield _plan(payload, data, device)
+    check_alive(device)
 
 
 def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
@@ -82,6 +83,12 @@ def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
         return Planned(Plan("solo", 1, f"trying it in lanes raised {text}"))
 
 
+def singly(reason: str) -> str:
+    """What is to be said of a GPU that launches the operations of a step one by one, for that
+    reason; "" without one."""
+    return f", each operation of a step being launched by itself: {reason}" if reason else ""
+
+
 class _Measurer:
     """Seconds per lane and step, alone and by so many lanes."""
 
@@ -90,6 +97,7 @@ class _Measurer:
         self.trials = payload.trials
         self.train = self.trials[0].config["train"]
         self.figures: dict[str, float] = {}
+        self.uncaptured = ""
         place = payload.workplace
         config = self.trials[0].config
         self.criterion = make_criterion(config, data.task, data.outputs, place, device)
@@ -116,9 +124,9 @@ class _Measurer:
         self.figures["solo"] = alone
         if self.payload.engine == "auto" and best > GAIN * alone:
             reason = f"in lanes a step takes {best / alone:.2f} times as long"
-            return Planned(Plan("solo", 1, reason), self.figures)
+            return Planned(Plan("solo", 1, reason + singly(self.uncaptured)), self.figures)
         reason = f"{alone / best:.1f} times as fast as one at a time"
-        return Planned(Plan("fused", lanes, reason), self.figures)
+        return Planned(Plan("fused", lanes, reason + singly(self.uncaptured)), self.figures)
 
     def _choose_lanes(self, alone: float) -> tuple[int, float] | None:
         """How many lanes take the least time, and that time; None where two do not fit."""
@@ -182,6 +190,9 @@ class _Measurer:
         seconds = self._time(lambda: program.advance(index, numbers)) / lanes
         self.figures[f"fused.{lanes}"] = seconds
         self.figures[f"bytes.{lanes}"] = float(program.bytes)
+        if self.device.type == "cuda":
+            self.uncaptured = program.uncaptured
+            self.figures[f"captured.{lanes}"] = float(not self.uncaptured)
         return seconds
 
     def _time(self, step: Callable[[], None]) -> float:

@@ -20,8 +20,9 @@ from lrsearch.schedules import Array
 from lrsearch.train.averaging import normalizing, recalibration_batches
 from lrsearch.train.batches import NOTHING, Batch, join, take
 from lrsearch.train.criterion import CHUNK, Criterion, lane_of
-from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.device import numbers_on, to_device
 from lrsearch.train.draws import Noise
+from lrsearch.train.graphs import Graph
 from lrsearch.train.groups import divide_parameters, weight_decays
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.metrics import SUMS, stacked_loss, sum_type
@@ -65,35 +66,22 @@ def _no_fastpath() -> Iterator[None]:
         mha.set_fastpath_enabled(fast)
 
 
-class _Captured:
-    """A tape as one CUDA graph, so that a step is one launch. It owns its inputs."""
-
-    def __init__(self, tape: Tape, inputs: Sequence[Tensor]) -> None:
-        self.inputs = [each.clone() for each in inputs]
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self.graph):
-            tape.run(*self.inputs)
-
-    def replay(self, *inputs: Tensor) -> None:
-        for own, given in zip(self.inputs, inputs, strict=True):
-            own.copy_(given)
-        self.graph.replay()
-
-
 @dataclass(eq=False)
 class _Recorded:
-    """A step for one layout of its inputs; `captured` where the device has graphs."""
+    """A step for one layout of its inputs; `graph` where the device has graphs."""
 
     tape: Tape
     noise: Noise
-    captured: _Captured | None = None
+    graph: Graph | None = None
+
+    @property
+    def captured(self) -> torch.cuda.CUDAGraph | None:
+        """The graph of it, once there is one."""
+        return None if self.graph is None else self.graph.captured
 
     def replay(self, *inputs: Tensor) -> None:
         self.noise.draw()
-        if self.captured is None:
-            self.tape.replay(*inputs)
-        else:
-            self.captured.replay(*inputs)
+        (self.graph or self.tape).replay(*inputs)
 
 
 @dataclass(eq=False)
@@ -177,12 +165,13 @@ class Program:
                 stack[lane].copy_(given[name])
         self.steps[lane] = state.step
         self.generators[lane].set_state(state.noise)
-        self.smoothing[lane] = train["label_smoothing"]
+        # Filled, not assigned, which copies a number from the host and waits.
+        self.smoothing[lane].fill_(train["label_smoothing"])
         clip = train["clip_norm"]
-        self.limits[lane] = torch.inf if clip is None else clip
-        self.total[lane] = 0.0
+        self.limits[lane].fill_(torch.inf if clip is None else clip)
+        self.total[lane].fill_(0.0)
         if self.optimizer.average is not None:
-            self.weights[lane] = self.optimizer.average.weight(train["optimizer"])
+            self.weights[lane].fill_(self.optimizer.average.weight(train["optimizer"]))
         self._averaged.clear()
 
     def take(self, lane: int) -> LaneState:
@@ -215,15 +204,13 @@ class Program:
         """Make a step and record it."""
         noise = Noise(self.generators)
         tape, _ = record(self._step(noise), [samples, scalars], self._static())
-        captured = None
-        if self.device.type == "cuda":
-            try:
-                captured = _Captured(tape, [samples, scalars])
-            except RuntimeError as error:
-                # What cannot be captured runs operation by operation: slower, and the same.
-                if is_out_of_memory(error):
-                    raise
-        return _Recorded(tape, noise, captured)
+        return _Recorded(tape, noise, Graph(tape) if self.device.type == "cuda" else None)
+
+    @property
+    def uncaptured(self) -> str:
+        """Why a step of those made so far is not launched as one on a device that can, or ""."""
+        graphs = (each.graph for each in self._steps.values())
+        return next((each.reason for each in graphs if each is not None and each.reason), "")
 
     def curves(self, train: Mapping[str, Any], rates: Array) -> list[Array]:
         """What the optimizer makes of the rates of a whole training, for each group of parameters;
@@ -249,10 +236,7 @@ class Program:
             )
             for train, curves, made in lanes
         ]
-        numbers = torch.from_numpy(np.stack(tables, -1)).to(self.dtype)
-        if self.device.type == "cuda":  # From pinned memory the copy does not wait for the device.
-            return numbers.pin_memory().to(self.device, non_blocking=True)
-        return numbers.to(self.device)
+        return to_device(torch.from_numpy(np.stack(tables, -1)).to(self.dtype), self.device)
 
     @property
     def bytes(self) -> int:
@@ -404,22 +388,64 @@ class Program:
         size = max(2, 1 << (len(lanes) - 1).bit_length())
         if size >= self.lanes:
             every = self._evaluate(self.lanes, self.parameters, self.fixed)
-            return every[torch.tensor(lanes, device=self.device)]
+            return every[numbers_on(self.device, lanes)]
         own, _ = self._choose(lanes, size)
         return self._evaluate(size, own.parameters, own.fixed)[: len(lanes)]
 
     def evaluated(self, lane: int) -> tuple[Tensors, Tensors]:
         """Copies of the parameters and fixed tensors that `evaluate` evaluates a place at."""
+        parameters, fixed, place = self._evaluated_at(lane)
+        return _copy(parameters, place), _copy(fixed, place)
+
+    def _evaluated_at(self, lane: int) -> tuple[Tensors, Tensors, int]:
         if self.optimizer.average is None:
-            return _copy(self.parameters, lane), _copy(self.fixed, lane)
+            return self.parameters, self.fixed, lane
         if lane not in self._averaged:
             self._average([lane])
         own, place = self._averaged[lane]
-        return _copy(own.parameters, place), _copy(own.fixed, place)
+        return own.parameters, own.fixed, place
+
+    @torch.no_grad()
+    def keep_evaluated(
+        self, lanes: Sequence[int], kept: Sequence[tuple[Tensors, Tensors] | None]
+    ) -> list[tuple[Tensors, Tensors]]:
+        """`evaluated` of several places, in few operations however many they are. Each is copied
+        into what it has `kept` before, where it has."""
+        if self.optimizer.average is not None and not self._averaged.keys() >= set(lanes):
+            self._average(lanes)  # All at once: the next takes the place of those before.
+        new = iter(self._make_room(sum(each is None for each in kept)))
+        rooms = [next(new) if each is None else each for each in kept]
+        views: dict[int, Sequence[Tensor]] = {}
+        pairs: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for lane, room in zip(lanes, rooms, strict=True):
+            *parts, place = self._evaluated_at(lane)
+            for stacks, own in zip(parts, room, strict=True):
+                for name, stack in stacks.items():
+                    if id(stack) not in views:
+                        views[id(stack)] = stack.unbind(0)
+                    into, source = pairs.setdefault(stack.dtype, ([], []))
+                    into.append(own[name])
+                    source.append(views[id(stack)][place])
+        for into, source in pairs.values():
+            torch._foreach_copy_(into, source)
+        return rooms
+
+    def _make_room(self, lanes: int) -> list[tuple[Tensors, Tensors]]:
+        """Memory for the parameters and fixed tensors of some lanes."""
+        if not lanes:
+            return []
+        parts = [
+            {name: each.new_empty((lanes, *each.shape[1:])).unbind(0) for name, each in of.items()}
+            for of in (self.parameters, self.fixed)
+        ]
+        rooms = [
+            [{n: each[lane] for n, each in of.items()} for of in parts] for lane in range(lanes)
+        ]
+        return [(parameters, fixed) for parameters, fixed in rooms]
 
     def _choose(self, lanes: Sequence[int], size: int) -> tuple[_Evaluator, Tensor]:
         """Copies of so many lanes, the last one repeated, and their numbers."""
-        chosen = torch.tensor([*lanes, *[lanes[-1]] * (size - len(lanes))], device=self.device)
+        chosen = numbers_on(self.device, [*lanes, *[lanes[-1]] * (size - len(lanes))])
         if size not in self._evaluators:
             self._evaluators[size] = _Evaluator(
                 stack_like(self.skeleton.parameters, size), stack_like(self.skeleton.fixed, size)

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrsearch.train.device import to_device
+
 
 class Seeds(NamedTuple):
     """Independent seeds of one trial: its initial weights, its data order, its noise (dropout,
@@ -40,11 +42,7 @@ def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterato
     generator = torch.Generator().manual_seed(seed)
     left = torch.empty(0, dtype=torch.int64, device=device)
     while True:
-        order = torch.randperm(samples, generator=generator)
-        if device.type == "cuda":  # From pinned memory the copy does not wait for the device.
-            order = order.pin_memory().to(device, non_blocking=True)
-        else:
-            order = order.to(device)
+        order = to_device(torch.randperm(samples, generator=generator), device)
         stream = torch.cat([left, order]) if len(left) else order
         whole = len(stream) // size * size
         yield from torch.split(stream[:whole], size)
@@ -56,3 +54,21 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+def get_noise(device: torch.device) -> Tensor:
+    """The state of torch's global generator for a device, bytes on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else torch.get_rng_state()
+
+
+def set_noise(state: Tensor, device: torch.device) -> None:
+    """Have torch's global generator for a device at a state, which a `torch.Generator` of the
+    device may have had."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)
+    else:
+        torch.set_rng_state(state)

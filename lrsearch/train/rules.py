@@ -282,6 +282,10 @@ class Rules(TorchFunctionMode):
         As in the reference code of torch.nn.functional.scaled_dot_product_attention; a query that
         may look at nothing gets zeros, as from the kernels.
         """
+        if dropout_p > 0.0 and query.device.type == "cuda":
+            raise NotRecordable(
+                "it uses dropout in attention, whose numbers a GPU's kernel draws by itself"
+            )
         plain = attn_mask is None and dropout_p == 0.0 and not enable_gqa
         if plain and _fits_one_batch(query, key, value):
             return _apply(_Attention, query, key, value, is_causal, scale)
@@ -318,6 +322,10 @@ class Rules(TorchFunctionMode):
         if len(given) != 6 or not isinstance(params, tuple | list):
             return func(input, hx, params, *given)  # Packed sequences.
         biased, layers, rate, train, both_ways, batch_first = given
+        if layers > 1 and rate > 0.0 and train and input.device.type == "cuda":
+            raise NotRecordable(
+                "it uses dropout between recurrent layers, whose numbers cuDNN draws by itself"
+            )
         ways, parts = 2 if both_ways else 1, 4 if biased else 2
         if len(params) != layers * ways * parts:
             return func(input, hx, params, *given)  # An LSTM with projections.

@@ -39,7 +39,7 @@ from lrsearch.train.course import (
 )
 from lrsearch.train.criterion import CHUNK as OWN_CHUNK
 from lrsearch.train.criterion import Criterion, baseline_loss, make_criterion
-from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.device import check_alive, is_out_of_memory
 from lrsearch.train.groups import divide_parameters
 from lrsearch.train.metrics import SUMS, sum_type
 from lrsearch.train.optimizers import build_optimizer
@@ -106,9 +106,11 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
                 break
             # Outside the try: what is thrown in here, as when a job is closed, is not the trial's.
             replies = yield event
-    if result.outcome is Outcome.OUT_OF_MEMORY and device.type == "cuda":
-        torch.cuda.empty_cache()
     yield Ended(trial.number, result, course.curve, weights)
+    if result.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY):
+        check_alive(device)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def _finish(

@@ -32,12 +32,14 @@ class NotRecordable(Exception):
 @dataclass(frozen=True, eq=False)
 class Tape:
     """A recorded program. `operations` counts what a replay calls, `bytes` is the memory of all
-    it makes on the way, though not at once."""
+    it makes on the way, though not at once. `host` says why an accelerator cannot run it by itself:
+    what of it uses the CPU, "" where nothing does."""
 
     run: Callable[..., list[Tensor]]
     source: str
     operations: int
     bytes: int
+    host: str = ""
 
     def replay(self, *inputs: Tensor) -> list[Tensor]:
         """The outputs for new inputs, of the same shapes as those it was recorded with."""
@@ -108,6 +110,8 @@ class _Recorder(TorchDispatchMode):
         self.constants: dict[str, object] = {}
         self.own: set[int] = set()
         self.bytes = 0
+        self.host = ""
+        self.away = any(each.device.type != "cpu" for each in (*inputs, *static))
         self.lasting = {_memory(each) for each in static}
         self.given = {_memory(each) for each in inputs}
         self.numbers = itertools.count()
@@ -149,6 +153,8 @@ class _Recorder(TorchDispatchMode):
                 # A constant would be changed by every replay; who shares its name, with it.
                 raise NotRecordable(f"it changes the shape of a tensor in place ({func})")
         reads = [each for each in tree_iter((args, dict(kwargs))) if isinstance(each, Tensor)]
+        if self.away and not self.host and _touches_host(func, reads, outputs):
+            self.host = f"it uses the CPU within a step ({func})"
         if _is_view(func) and all(self._stays(each) for each in reads):
             return  # A view of what stays is made once, here, and stays itself.
         if func in (torch.ops.aten.detach.default, torch.ops.aten.alias.default):
@@ -228,7 +234,29 @@ class _Recorder(TorchDispatchMode):
         scope: dict[str, Any] = dict(self.constants)
         exec(compile(source, "<tape>", "exec"), scope)
         # Out of its own globals: in a circle the tensors would wait for the garbage collector.
-        return Tape(scope.pop("run"), source, len(self.lines), self.bytes)
+        return Tape(scope.pop("run"), source, len(self.lines), self.bytes, self.host)
+
+
+def _touches_host(func: OpOverload, reads: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+    """Whether the host takes part in an operation of a step on an accelerator. A number on the CPU
+    is an argument of a kernel, unless it is copied; numbers in a row are copied."""
+    if func in _CHECKED:
+        return True
+    here = [each for each in (*reads, *outputs) if each.device.type == "cpu"]
+    if any(each.dim() for each in here):
+        return True
+    both = 0 < len(here) < len(reads) + len(outputs)
+    return both and (func in _COPYING or any(each.device.type == "cpu" for each in outputs))
+
+
+_CHECKED = (torch.ops.aten._linalg_check_errors.default,)
+_COPYING = (
+    torch.ops.aten._to_copy.default,
+    torch.ops.aten.copy_.default,
+    torch.ops.aten.index_put.default,
+    torch.ops.aten.index_put_.default,
+    torch.ops.aten._index_put_impl_.default,
+)
 
 
 def _picks_by_number(func: OpOverload, args: Any) -> bool:

@@ -36,7 +36,7 @@ from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.draws import Noise
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import Program, needs_of
-from lrsearch.train.randomness import batches, trial_seeds
+from lrsearch.train.randomness import batches, set_noise, trial_seeds
 from lrsearch.train.resident import Resident
 from lrsearch.train.rules import Rules
 from lrsearch.train.solo import Training, build, calibrate, validation_sums
@@ -47,6 +47,9 @@ from lrsearch.trial import Trial, Workplace
 
 STEPS = 2
 """A flag may first matter in the second step."""
+
+GRAPH_STEPS = 3
+"""The third is the first that a CUDA graph replays, see `graphs.Graph`."""
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 ROUNDING = 5e-2
@@ -277,6 +280,7 @@ class _Trial:
         dtype = next(iter(skeleton.parameters.values())).dtype
         self.tolerance = LOW_TOLERANCE if self.low else TOLERANCE[dtype]
         self.optimizer = STACKED[self.trains[0]["optimizer"]["name"]]
+        steps = GRAPH_STEPS if self.device.type == "cuda" else STEPS
         seeds = [trial_seeds(each.seed) for each in pair]
         self.states = [
             initial_state(
@@ -290,7 +294,7 @@ class _Trial:
             batches(data.samples, self.trains[0]["batch_size"], seed.order, self.device)
             for seed in seeds
         ]
-        self.rows = [torch.stack([next(each) for each in orders]) for _ in range(STEPS)]
+        self.rows = [torch.stack([next(each) for each in orders]) for _ in range(steps)]
 
     def compare(self) -> None:
         """Raises what speaks against lanes. What happens comes in the order of a real training."""
@@ -366,7 +370,7 @@ class _Trial:
         for train in (self.trains[lane] for lane in lanes):
             # A training may end sooner than the trying.
             rates = learning_rates(train, self.data.epoch_samples, self.workplace)
-            curves = program.curves(train, np.pad(rates, (0, STEPS), mode="edge"))
+            curves = program.curves(train, np.pad(rates, (0, GRAPH_STEPS), mode="edge"))
             rows.append((train, [each[step : step + 1] for each in curves], step))
         return program.tabulate(rows)
 
@@ -407,10 +411,7 @@ class _Trial:
 
     def _load(self, model: nn.Module, state: LaneState) -> None:
         Skeleton(model).load(state)
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(state.noise, self.device)
-        else:
-            torch.set_rng_state(state.noise)
+        set_noise(state.noise, self.device)
 
     # comparing
 

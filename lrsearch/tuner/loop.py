@@ -607,7 +607,7 @@ class _Search:
                 why=job.plan.reason if job.plan.engine == "solo" else "",
             )
             self._conclude(begun[0], steps_unknown, {})
-        elif not begun:
+        elif not begun and len(job.left) == len(cohort.trials):
             self.tally.stillborn += 1
             if self.tally.stillborn >= STILLBORN:
                 raise TooManyFailures(

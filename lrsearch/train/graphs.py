@@ -1,0 +1,149 @@
+"""CUDA graphs: a recorded step that is launched as one.
+
+What cannot be captured runs operation by operation: slower, and the same. Why is kept, and told.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import torch
+from torch import Tensor
+
+from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.tape import Tape
+
+
+class Graph:
+    """A tape for one layout of its inputs, on a CUDA device. It owns the inputs.
+
+    The first replay runs the operations, on the stream that is captured next: libraries make their
+    handles, plans and workspaces, and load their kernels, at the first use in a thread and on a
+    stream, which no capture allows. From the second replay on it is one launch. `reason` says why
+    it is not, "" where it is or nobody knows yet.
+    """
+
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        self.reason = tape.host or _spoilt.get("reason", "")
+        self.captured: torch.cuda.CUDAGraph | None = None
+        self.inputs: list[Tensor] = []
+
+    def replay(self, *inputs: Tensor) -> None:
+        """Run the tape on new inputs. What memory that is short raises."""
+        if self.captured is not None:
+            for own, given in zip(self.inputs, inputs, strict=True):
+                own.copy_(given)
+            self.captured.replay()
+        elif self.reason:
+            self.tape.replay(*inputs)
+        else:
+            self._warm_up(inputs)
+            self._capture(inputs)
+
+    def _warm_up(self, inputs: Sequence[Tensor]) -> None:
+        """A replay like any other, on the side stream."""
+        side, usual = _side_stream(), torch.cuda.current_stream()
+        side.wait_stream(usual)
+        with torch.cuda.stream(side):
+            self.tape.replay(*inputs)
+        usual.wait_stream(side)
+
+    def _capture(self, inputs: Sequence[Tensor]) -> None:
+        self.inputs = [each.clone() for each in inputs]
+        try:
+            self.captured = _capture(self.tape, self.inputs)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            line = str(error).strip().partition("\n")[0]
+            self.reason = f"its capture as a graph raised {type(error).__name__}: {line}"
+            self.inputs = []
+            _recover()
+
+
+_streams: dict[int, torch.cuda.Stream] = {}
+"""Of each device the stream that graphs are captured on: one, since each has its workspaces."""
+
+_failed: list[torch.cuda.CUDAGraph] = []
+"""Graphs whose capture failed: allocators may go on asking them what belongs to it."""
+
+_spoilt: dict[str, str] = {}
+"""Under "reason" why this process captures no more."""
+
+
+def _side_stream() -> torch.cuda.Stream:
+    device = torch.cuda.current_device()
+    if device not in _streams:
+        _streams[device] = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    return _streams[device]
+
+
+def _capture(tape: Tape, inputs: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
+    """A graph of a tape. Raises what raised first: `torch.cuda.graph` raises that the capture has
+    failed, and leaves its stream and its pool of memory in force."""
+    graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+    torch.cuda.synchronize()
+    # While something is captured the allocator gives nothing back, and its pool takes no other's.
+    torch.cuda.empty_cache()
+    with torch.no_grad(), torch.cuda.stream(_side_stream()), _no_collection():
+        try:
+            # Other threads may go on, as that which pins the memory of batches.
+            graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+            tape.run(*inputs)
+        except BaseException:
+            _abandon(graph, pool)
+            raise
+        try:
+            graph.capture_end()
+        except RuntimeError:
+            _abandon(graph, pool)
+            raise
+    return graph
+
+
+def _abandon(graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
+    """End what failed within a capture, or at its end."""
+    with suppress(RuntimeError):
+        graph.capture_end()
+        return
+    _failed.append(graph)
+    try:
+        graph.pool()
+    except RuntimeError:  # It never came to its end, where it would have let its pool go.
+        device = torch.cuda.current_device()
+        for end in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
+            with suppress(RuntimeError):
+                end(device, pool)
+
+
+def _recover() -> None:
+    """Capture something plain after a failure: some versions of torch hold the global generator
+    for captured until a capture has succeeded. Where this fails, too, nothing is captured again."""
+    try:
+        number = torch.zeros(1, device="cuda")
+        plain = Tape(lambda each: [each.add_(1.0)], "", 1, 0)
+        graph = _capture(plain, [number])
+        graph.replay()
+        torch.cuda.synchronize()
+        if float(number) != 1.0:
+            raise RuntimeError("a captured sum is wrong")
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        line = str(error).strip().partition("\n")[0]
+        _spoilt["reason"] = f"captures fail in this process since one has failed: {line}"
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Have no garbage collected within: what is freed then might be of the device."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

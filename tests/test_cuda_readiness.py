@@ -1,0 +1,523 @@
+"""What a CUDA run rests on and a CPU can hold: which GPUs workers are given, and what they see."""
+
+from __future__ import annotations
+
+import ast
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch._ops import OpOverload
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.backends import cudnn
+from torch.utils._python_dispatch import TorchDispatchMode
+from typer.testing import CliRunner
+
+from lrsearch import train
+from lrsearch.cli import app
+from lrsearch.cli.foreign import check_device
+from lrsearch.cli.searching import VISIBLE, find_gpus, make_executor, suit
+from lrsearch.errors import DeviceLost
+from lrsearch.executors.local import Local
+from lrsearch.executors.port import Executor, Terminal
+from lrsearch.train import draws, isolation
+from lrsearch.train.device import check_alive, is_out_of_memory, numbers_on, to_device
+from lrsearch.train.draws import Noise
+from lrsearch.train.graphs import Graph
+from lrsearch.train.isolation import current, isolated
+from lrsearch.train.probe import singly
+from lrsearch.train.rules import Rules, _lstm_cell
+from lrsearch.train.tape import NotRecordable, record
+from lrsearch.trial import Facts, Workplace
+
+HERE = str(Path(__file__).parent)
+
+
+def make_nodes(folder: Path, *names: str) -> Path:
+    for name in ("null", "nvidiactl", "nvidia-uvm", "nvidia-caps", *names):
+        (folder / name).touch()
+    return folder
+
+
+# Which GPUs there are
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        ((), []),
+        (("nvidia0",), ["0"]),
+        (("nvidia5",), ["0"]),  # A container that was given one of eight.
+        (("nvidia1", "nvidia0", "nvidia10"), ["0", "1", "2"]),
+        (("dxg",), ["0"]),
+        (("dxg", "nvidia3", "nvidia7"), ["0", "1"]),
+    ],
+)
+def test_nodes_are_counted_not_named(
+    names: tuple[str, ...], found: list[str], tmp_path: Path
+) -> None:
+    assert find_gpus(make_nodes(tmp_path, *names), {}) == found
+
+
+@pytest.mark.parametrize(
+    ("visible", "found"),
+    [
+        ("", []),
+        ("-1", []),
+        ("3", []),  # There is none of that number, and CUDA shows none.
+        ("1", ["1"]),
+        (" 1 , 0", ["1", "0"]),
+        ("0,-1,1", ["0"]),
+        ("0,,1", ["0"]),
+        ("1,9,0", ["1"]),
+        ("0,0", ["0"]),
+        ("GPU-8f2c,MIG-77", ["GPU-8f2c", "MIG-77"]),
+    ],
+)
+def test_the_variable_is_read_as_cuda_reads_it(
+    visible: str, found: list[str], tmp_path: Path
+) -> None:
+    nodes = make_nodes(tmp_path, "nvidia0", "nvidia1")
+    assert find_gpus(nodes, {VISIBLE: visible}) == found
+
+
+@given(st.sets(st.integers(0, 63), max_size=16))
+def test_gpus_by_nodes_are_the_first_numbers(minors: set[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        nodes = make_nodes(Path(folder), *(f"nvidia{minor}" for minor in minors))
+        assert find_gpus(nodes, {}) == [str(index) for index in range(len(minors))]
+
+
+def test_without_nodes_the_variable_alone_counts(tmp_path: Path) -> None:
+    assert find_gpus(make_nodes(tmp_path), {VISIBLE: "0,6"}) == ["0", "6"]
+
+
+# What workers see
+
+
+def seen_by_workers(place: Executor) -> list[str | None]:
+    """The variable in each worker of an executor."""
+    handles = [place.submit("jobs:variables", [VISIBLE]) for _ in range(place.capacity)]
+    found: dict[int, str | None] = {}
+    left = set(handles)
+    while left:
+        for handle, event in place.events():
+            if isinstance(event, Terminal):
+                left.discard(handle)
+            else:
+                assert isinstance(event, list)
+                found[handle] = event[0]
+    return [found[handle] for handle in handles]
+
+
+@pytest.fixture(autouse=True)
+def workers_find_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", HERE)
+    monkeypatch.setenv(VISIBLE, "0,1,2")
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "gpus", "seen"),
+    [
+        ("cuda", None, ["0", "1"], ["0", "1"]),
+        ("auto", None, ["GPU-a", "GPU-b"], ["GPU-a", "GPU-b"]),
+        ("auto", 3, ["0", "1"], ["0", "1", "0"]),
+        ("cuda", None, [], ["0,1,2"]),  # Whatever torch finds.
+        ("cuda:1", None, ["0", "1"], ["0,1,2"]),  # By its number among all of them.
+        ("cpu", 2, ["0", "1"], ["", ""]),
+    ],
+)
+def test_what_workers_see(
+    device: str, workers: int | None, gpus: list[str], seen: list[str]
+) -> None:
+    with make_executor("local", workers, device, gpus) as place:
+        assert seen_by_workers(place) == seen
+
+
+def facts(device: str, *devices: str) -> Facts:
+    return Facts("", "", {}, (), (), 0, (), 0, device, devices, "", {}, 0)
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("found", "gpus", "device", "seen"),
+    [
+        # A torch without CUDA on a machine with GPUs: a core each, and none of them finds a GPU.
+        (facts("cpu", "cpu"), ["0", "1"], "cpu", [""] * cores()),
+        # GPUs that no node told of: one worker each, not one a core.
+        (facts("cuda", "cpu", "cuda:0", "cuda:1"), [], "auto", ["0", "1"]),
+        (facts("mps", "cpu", "mps"), [], "auto", ["0,1,2"]),
+    ],
+)
+def test_workers_follow_the_device_that_was_found(
+    found: Facts, gpus: list[str], device: str, seen: list[str]
+) -> None:
+    with ExitStack() as closing:
+        first = closing.enter_context(make_executor("local", None, "auto", gpus))
+        place, name = suit(first, closing, found, gpus)
+        assert name == device
+        assert seen_by_workers(place) == seen
+        with pytest.raises(RuntimeError, match="closed"):
+            first.submit("jobs:process", None)
+
+
+@pytest.mark.parametrize(("found", "gpus"), [("cpu", []), ("cuda", ["0"])])
+def test_workers_that_suit_stay(found: str, gpus: list[str]) -> None:
+    with Local(1) as place:
+        assert suit(place, ExitStack(), facts(found), gpus) == (place, "auto")
+
+
+# The names of devices
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("gpu", "write --device cuda"),
+        ("gpu:1", "write --device cuda:1"),
+        ("CUDA", "write --device cuda"),
+        ("cdua", "cuda"),
+        ("cuda:x", "cuda"),
+        ("tpu", "auto"),
+    ],
+)
+@pytest.mark.parametrize("command", ["bayes", "check"])
+def test_a_device_by_a_wrong_name_is_told_before_anything_starts(
+    command: str, name: str, hint: str
+) -> None:
+    # The spec does not exist: the device is looked at first.
+    done = CliRunner().invoke(app, [command, "nowhere.yaml", "--device", name])
+    assert done.exit_code == 2
+    assert f"unknown device '{name}'" in done.stderr
+    assert hint in done.stderr
+
+
+@pytest.mark.parametrize("name", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"])
+def test_right_names_pass(name: str) -> None:
+    check_device(name)
+
+
+# What a job has to itself
+
+
+def test_a_job_computes_in_float32_and_the_same_each_time() -> None:
+    seen: list[tuple[bool, bool, bool]] = []
+
+    def flags() -> tuple[bool, bool, bool]:
+        return cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+
+    def job() -> Iterator[None]:
+        seen.append(flags())
+        cudnn.benchmark = True  # As a user's code may.
+        yield None
+        seen.append(flags())
+
+    torch.nn.LSTM(1, 1).flatten_parameters()
+    before = flags()
+    assert before == (True, False, False)  # As torch begins; else what follows shows nothing.
+    running = isolated(job(), torch.device("cpu"), Workplace())  # type: ignore[arg-type]
+    for _ in running:
+        assert flags() == before
+        assert precisions() == ["tf32", "tf32"]
+    assert flags() == before
+    assert seen == [(False, True, False), (False, True, True)]
+
+
+def precisions() -> list[str]:
+    return [torch._C._get_fp32_precision_getter("cuda", each) for each in ("conv", "rnn")]
+
+
+@pytest.mark.parametrize(
+    "chosen", [("ieee", "tf32"), ("tf32", "ieee"), ("none", "none"), ("tf32", "tf32")]
+)
+def test_precisions_said_one_by_one_come_back(chosen: tuple[str, str]) -> None:
+    inside: list[list[str]] = []
+
+    def job() -> Iterator[None]:
+        inside.append(precisions())
+        with cudnn.flags(enabled=False):  # Reads the older flag, too.
+            yield None
+
+    before = precisions()
+    try:
+        isolation._set_precisions(*chosen)
+        for _ in isolated(job(), torch.device("cpu"), Workplace()):  # type: ignore[arg-type]
+            assert precisions() == list(chosen)
+        assert precisions() == list(chosen)
+    finally:
+        isolation._set_precisions(*before)
+    assert inside == [["ieee", "ieee"]]
+
+
+def test_the_device_of_a_job_is_the_current_one() -> None:
+    for index in (0, 1, 7):
+        made = current(torch.device(f"cuda:{index}"))
+        assert isinstance(made, torch.cuda.device)
+        assert made.idx == index
+    with current(torch.device("cpu")), current(torch.device("mps")):
+        pass
+
+
+# Errors of a device
+
+
+def raised(
+    error: BaseException, cause: BaseException | None = None, *, hidden: bool = False
+) -> BaseException:
+    """An error as it is caught, raised while another was handled, or from it."""
+    try:
+        if cause is None:
+            raise error
+        try:
+            raise cause
+        except BaseException as first:
+            if hidden:
+                raise error from None
+            if isinstance(error, LookupError):
+                raise error from first
+            raise error  # noqa: B904 (what is handled is its context)
+    except BaseException as caught:
+        return caught
+
+
+OUT = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB"
+SHORT = [
+    MemoryError(),
+    torch.OutOfMemoryError(OUT),
+    RuntimeError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`"),
+    torch.AcceleratorError("CUDA error: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate`"),
+    RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB, other allocations: 1.0 GB)"),
+    RuntimeError("[enforce fail] posix_memalign. DefaultCPUAllocator: can't allocate memory: you"),
+]
+OTHER = [
+    RuntimeError("CUDA error: device-side assert triggered"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"),
+    ValueError("CUDA out of memory"),  # A user's own words.
+    KeyError("memory"),
+]
+
+
+@pytest.mark.parametrize("error", SHORT, ids=str)
+def test_memory_that_is_short_is_seen_in_every_form(error: BaseException) -> None:
+    assert is_out_of_memory(raised(error))
+    # What ends a failed capture, or wraps what a model raised, stands before it.
+    assert is_out_of_memory(raised(RuntimeError("operation failed due to a previous error"), error))
+    assert is_out_of_memory(raised(KeyError("wrapped"), error))
+    assert not is_out_of_memory(raised(RuntimeError("another"), error, hidden=True))
+
+
+@pytest.mark.parametrize("error", OTHER, ids=str)
+def test_other_errors_are_no_lack_of_memory(error: BaseException) -> None:
+    assert not is_out_of_memory(raised(error))
+    assert not is_out_of_memory(raised(RuntimeError("another"), error))
+
+
+def test_errors_in_a_circle_come_to_an_end() -> None:
+    first, second = RuntimeError("one"), RuntimeError("other")
+    first.__context__, second.__context__ = second, first
+    assert not is_out_of_memory(first)
+
+
+def test_a_device_that_raises_on_waiting_is_lost() -> None:
+    asserted = torch.AcceleratorError(
+        "CUDA error: device-side assert triggered\nCUDA kernel errors"
+    )
+
+    def fails(device: torch.device) -> None:
+        raise asserted
+
+    with pytest.raises(DeviceLost, match=r"cuda:1: .* device-side assert triggered\n") as caught:
+        check_alive(torch.device("cuda:1"), fails)
+    assert caught.value.__cause__ is asserted
+    check_alive(torch.device("cuda:1"), lambda device: None)
+    check_alive(torch.device("cpu"), fails)
+
+
+def test_what_a_job_raises_of_a_device_that_lives_is_passed_on() -> None:
+    def job() -> Iterator[None]:
+        yield None
+        raise RuntimeError("of the model")
+
+    running = isolated(job(), torch.device("cpu"), Workplace())  # type: ignore[arg-type]
+    next(running)
+    with pytest.raises(RuntimeError, match="of the model"):
+        next(running)
+
+
+# Random numbers, by what torch would do with tensors of a GPU: fake ones, which have no memory
+
+
+class Operations(TorchDispatchMode):
+    """The names of ATen's operations that are called within."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.names.append(func._schema.name.removeprefix("aten::"))
+        return func(*args, **(kwargs or {}))
+
+
+DROPOUTS: dict[str, tuple[Callable[[Tensor], Tensor], dict[str, bool]]] = {
+    "dropout": (lambda x: F.dropout(x, 0.3), {}),
+    "in place": (lambda x: F.dropout(x, 0.3, inplace=True), {"in_place": True}),
+    "channels": (lambda x: F.dropout2d(x, 0.3), {"channels": True}),
+}
+KERNELS = {"native_dropout", "_fused_dropout", "bernoulli_"}
+SAME = {"native_dropout": "_fused_dropout", "bernoulli_": "bernoulli_"}
+"""What torch calls alone, and what takes a generator and draws the same numbers."""
+
+
+@pytest.mark.parametrize("name", DROPOUTS)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_dropout_in_lanes_draws_by_the_kernel_it_has_alone(name: str, device: str) -> None:
+    alone, given = DROPOUTS[name]
+    with FakeTensorMode(), torch.no_grad():
+        x = torch.empty(2, 3, 4, 4, device=device)
+        with Operations() as called:
+            alone(x)
+        (kernel,) = KERNELS.intersection(called.names)
+        lane = draws._mask(x, given.get("channels", False))
+        fill, divisor = draws._dropping(lane, 0.3, fused=not given)
+        # A torch for the CPU copies no tensors of a GPU, not even fake ones.
+        with Operations() as called, suppress(RuntimeError):
+            fill(lane, None)  # type: ignore[arg-type] (fake kernels take none)
+    assert KERNELS.intersection(called.names) == {SAME[kernel]}
+    # The kernel of its own gives what is kept divided already.
+    assert divisor == (1.0 if kernel == "native_dropout" else 0.7)
+    assert (kernel == "native_dropout") == (device == "cuda" and not given)
+
+
+def test_dropout_that_a_gpus_kernels_draw_trains_alone() -> None:
+    rules = Rules(Noise([torch.Generator()]))
+    with FakeTensorMode(), torch.no_grad():
+        x = torch.empty(2, 2, 8, 16, device="cuda")
+        with pytest.raises(NotRecordable, match="dropout in attention"):
+            rules._attention(x, x, x, dropout_p=0.1)
+        given = (True, 2, 0.1, True, False, False)
+        with pytest.raises(NotRecordable, match="dropout between recurrent layers"):
+            rules._recur(torch.lstm, _lstm_cell, x, (x, x), [x] * 8, *given)
+
+
+# Graphs: what cannot be captured is known while it is recorded. An accelerator without memory,
+# "meta", stands for CUDA.
+
+
+def moved(x: Tensor) -> Tensor:
+    return x + torch.arange(3).to(x.device)
+
+
+def moved_number(x: Tensor) -> Tensor:
+    return x + torch.tensor(2.0).to(x.device)
+
+
+def brought(x: Tensor) -> Tensor:
+    torch.empty(3).copy_(torch.ones(3))
+    return x * 2
+
+
+def put(x: Tensor) -> Tensor:
+    y = x * 1
+    y[torch.zeros(1, dtype=torch.int64, device=x.device)] = torch.tensor(1.0)
+    return y
+
+
+def checked(x: Tensor) -> Tensor:
+    torch._linalg_check_errors(x.new_zeros((), dtype=torch.int32), "solve", is_matrix=True)
+    return x * 2
+
+
+HOST: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
+    "nothing": (lambda x: (x * 2 + 1.0).relu(), ""),
+    "a number": (lambda x: x * torch.tensor(2.0), ""),
+    "numbers that meet": (lambda x: x * (torch.tensor(2.0) + torch.tensor(1.0)), ""),
+    "made there": (lambda x: x + torch.arange(3, device=x.device), ""),
+    "moved": (moved, "arange"),
+    "a number moved": (moved_number, "_to_copy"),
+    "beside": (brought, "empty"),
+    "put": (put, "index_put_"),
+    "checked": (checked, "_linalg_check_errors"),
+}
+
+
+@pytest.mark.parametrize("name", HOST)
+def test_a_step_that_needs_the_host_is_known(name: str) -> None:
+    function, named = HOST[name]
+    tape, _ = record(lambda x: [function(x)], [torch.empty(3, device="meta")], [])
+    assert bool(tape.host) == bool(named)
+    if named:
+        assert tape.host.startswith("it uses the CPU within a step (aten.")
+        assert f"aten.{named}" in tape.host
+
+
+@pytest.mark.parametrize("name", sorted(HOST.keys() - {"checked"}))
+def test_on_a_cpu_nothing_is_said_of_the_host(name: str) -> None:
+    tape, _ = record(lambda x: [HOST[name][0](x)], [torch.empty(3)], [])
+    assert tape.host == ""
+
+
+def test_a_step_that_needs_the_host_is_run_operation_by_operation() -> None:
+    total = torch.zeros(3)
+
+    def step(x: Tensor) -> list[Tensor]:
+        total.add_(x)
+        return []
+
+    tape, _ = record(step, [torch.ones(3)], [total])
+    graph = Graph(replace(tape, host="it uses the CPU within a step (aten.arange)"))
+    for number in (2.0, 3.0):
+        graph.replay(torch.full((3,), number))
+    assert total.tolist() == [6.0] * 3
+    assert graph.captured is None
+    assert graph.reason == "it uses the CPU within a step (aten.arange)"
+    told = singly(graph.reason)
+    assert told.endswith("launched by itself: it uses the CPU within a step (aten.arange)")
+    assert singly("") == ""
+
+
+# What a step and an evaluation wait for
+
+ENGINE = ("averaging", "batches", "criterion", "fused", "graphs", "metrics", "program", "solo")
+ENGINE += ("randomness", "resident", "streamed", "transforms", "stacked_optimizers", "rules")
+
+
+@pytest.mark.parametrize("name", ENGINE)
+def test_numbers_go_to_the_device_in_one_way_only(name: str) -> None:
+    """`torch.tensor(..., device=...)` is a copy from memory that is not pinned, which waits."""
+    tree = ast.parse((Path(train.__file__).parent / f"{name}.py").read_text())
+    found = [
+        f"line {call.lineno}"
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and ast.unparse(call.func) in ("torch.tensor", "torch.as_tensor", "torch.asarray")
+        and any(keyword.arg == "device" for keyword in call.keywords)
+    ]
+    pinned = ".pin_memory(" in ast.unparse(tree)
+    assert (found, pinned) == ([], False)
+
+
+@given(st.lists(st.integers(-(2**40), 2**40), max_size=9))
+def test_indices_on_the_device(numbers: list[int]) -> None:
+    found = numbers_on(torch.device("cpu"), numbers)
+    assert found.dtype is torch.int64 and found.tolist() == numbers
+    assert to_device(found, torch.device("cpu")) is found

@@ -39,6 +39,8 @@ def pytest_configure(config: pytest.Config) -> None:
         devices.DEVICE = find_device(name)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    # What is compared is the engines' work, not what a product rounds its factors to.
+    torch.backends.cudnn.allow_tf32 = False
     # Stopped by a time limit it tells what has failed until then.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 

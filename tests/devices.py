@@ -18,7 +18,7 @@ seeds, orders of samples, random states, and copies of a tensor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -76,33 +76,38 @@ def same(left: Tensor, right: Tensor, tolerance: float | None = None) -> bool:
     return torch.allclose(left.double(), right.double(), rtol=0, atol=share * scale, equal_nan=True)
 
 
+def same_numbers(found: object, expected: object) -> bool:
+    """Whether numbers, or lists and mappings of them, are what one training ends with."""
+    if isinstance(expected, Mapping) and isinstance(found, Mapping):
+        return found.keys() == expected.keys() and all(
+            same_numbers(found[key], each) for key, each in expected.items()
+        )
+    if isinstance(expected, list | tuple) and isinstance(found, list | tuple):
+        return len(found) == len(expected) and all(map(same_numbers, found, expected))
+    if isinstance(expected, float) and isinstance(found, float):
+        share = 0.0 if exact() else DRIFT
+        return found == pytest.approx(expected, rel=share, abs=share, nan_ok=True)
+    return found == expected
+
+
 def assert_same_numbers(found: object, expected: object) -> None:
-    """Numbers, or lists and mappings of them, that two trainings ended with."""
     if exact():
         np.testing.assert_equal(found, expected)
-    elif isinstance(expected, Mapping):
-        assert isinstance(found, Mapping) and found.keys() == expected.keys()
-        for key, each in expected.items():
-            assert_same_numbers(found[key], each)
-    elif isinstance(expected, Sequence) and not isinstance(expected, str):
-        assert isinstance(found, Sequence) and len(found) == len(expected)
-        for mine, theirs in zip(found, expected, strict=True):
-            assert_same_numbers(mine, theirs)
-    elif isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=DRIFT, abs=DRIFT, nan_ok=True)
-    else:
-        assert found == expected
+    assert same_numbers(found, expected), f"{found} is not {expected}"
+
+
+def same_weights(found: bytes | None, expected: bytes | None) -> bool:
+    """Whether weights, as trials hand them in, are what one training ends with."""
+    if exact() or found is None or expected is None:
+        return found == expected
+    left, right = safetensors.torch.load(found), safetensors.torch.load(expected)
+    return left.keys() == right.keys() and all(
+        same(each, right[name], DRIFT) for name, each in left.items()
+    )
 
 
 def assert_same_weights(found: bytes | None, expected: bytes | None) -> None:
-    """Weights as trials hand them in."""
-    if exact() or found is None or expected is None:
-        assert found == expected
-        return
-    left, right = safetensors.torch.load(found), safetensors.torch.load(expected)
-    assert left.keys() == right.keys()
-    for name, each in left.items():
-        assert same(each, right[name], DRIFT), name
+    assert same_weights(found, expected), "the weights differ"
 
 
 def assert_same(found: Ended, expected: Ended) -> None:
@@ -115,3 +120,8 @@ def assert_same(found: Ended, expected: Ended) -> None:
     assert_same_weights(found.weights, expected.weights)
     assert found.result.steps == expected.result.steps
     assert found.result.reason == expected.result.reason
+
+
+def close(expected: object, rel: float = 1e-6) -> object:
+    """As `pytest.approx`, elsewhere than on the CPU no closer than rounding allows."""
+    return pytest.approx(expected, rel=rel if exact() else max(rel, ROUNDING[torch.float32]))

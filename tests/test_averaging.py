@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import test_train
 import torch
+from devices import DEVICE
 from test_fused import (
     DROPOUT,
     NORMED,
@@ -26,7 +27,7 @@ from test_fused import (
     run_fused,
     tensors,
 )
-from test_train import CPU, MLP, SGD, cohort, config, facts, net, placed_data, run
+from test_train import MLP, SGD, cohort, config, facts, net, placed_data, run
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
@@ -102,7 +103,7 @@ def reference(own, seed=0):
     model = build_model(own["model"], (1, 8, 8), 10, Workplace())
     optimizer = AdamWScheduleFree(model.parameters(), lr=1.0)
     optimizer.train()
-    order = batches(data.samples, own["train"]["batch_size"], seeds.order, CPU)
+    order = batches(data.samples, own["train"]["batch_size"], seeds.order, DEVICE)
     for rate, index in zip(learning_rates(own["train"], data.samples), order, strict=False):
         optimizer.param_groups[0]["lr"] = float(rate)
         loss = nn.functional.cross_entropy(model(data.x_train[index]), data.y_train[index])
@@ -196,7 +197,7 @@ def test_statistics_are_gathered_at_the_average_as_update_bn_does(engine):
     for ended in train(engine, own, own, seeds=[0, 1]):
         weights, data = tensors(ended), placed_data(own)
         model = loaded(own, weights)
-        indices = list(recalibration_batches(data.samples, 16, CPU))
+        indices = list(recalibration_batches(data.samples, 16, DEVICE))
         assert len(indices) == BATCHES and len(torch.cat(indices).unique()) == BATCHES * 16
         update_bn([data.x_train[index] for index in indices], model)
         for name, each in model.state_dict().items():
@@ -205,8 +206,8 @@ def test_statistics_are_gathered_at_the_average_as_update_bn_does(engine):
 
 
 def test_no_more_than_an_epoch_is_gathered_from():
-    assert [len(each) for each in recalibration_batches(10, 4, CPU)] == [4, 4]
-    assert len(torch.cat(list(recalibration_batches(10, 4, CPU))).unique()) == 8
+    assert [len(each) for each in recalibration_batches(10, 4, DEVICE)] == [4, 4]
+    assert len(torch.cat(list(recalibration_batches(10, 4, DEVICE))).unique()) == 8
 
 
 def test_training_statistics_stay_those_of_y():
@@ -431,7 +432,7 @@ def grid(folder, *more, **environment):
     command = [sys.executable, "-m", "lrsearch", "grid", "average.yaml", "--executor", "inline"]
     (folder / "average.yaml").write_text(SPEC)
     return subprocess.run(
-        [*command, "--device", "cpu", *more],
+        [*command, "--device", str(DEVICE), *more],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import DEVICE
 from test_train import cohort, config
 from torch import Tensor
 from torch.func import vmap
@@ -23,7 +24,7 @@ from lrsearch.train.tape import NotRecordable, record
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Cohort, Ended, Outcome, Plan, Workplace
 
-HERE = Workplace("cpu", str(Path(__file__).parent), ("layers",))
+HERE = Workplace(str(DEVICE), str(Path(__file__).parent), ("layers",))
 SEEDS = (3, 1, 2)
 Drawing = Callable[[Tensor], Tensor]
 
@@ -210,7 +211,7 @@ def assert_lanes_train_as_alone(job: Cohort) -> None:
     """Three trials are tried (steps and gradients are solo's), trained as solo trains, and bit by
     bit the same beside any neighbours, in any order."""
     torch.set_num_threads(1)
-    data = open_data(job, job.trials[0], torch.device("cpu"))
+    data = open_data(job, job.trials[0], DEVICE)
     assert refuse(job.trials, data, job.workplace) == ""
 
     def train(plan: Plan, order: tuple[int, ...]) -> dict[int, Ended]:

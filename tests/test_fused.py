@@ -16,12 +16,12 @@ import pytest
 import safetensors.torch
 import test_train
 import torch
+from devices import DEVICE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_train import (
     ADAMW,
     CNN,
-    CPU,
     MLP,
     NETS,
     RESNET,
@@ -1338,4 +1338,4 @@ def test_an_evaluation_is_over_all_chunks(monkeypatch, source):
     ((alone, together),) = both(own, objective=objective)[0]
     assert together.result.last == pytest.approx(alone.result.last, rel=1e-5)
     assert set(together.result.last) <= set(catalogue.METRICS)
-    assert len(open_data(cohort(own), cohort(own).trials[0], CPU).x_validation) > 50
+    assert len(open_data(cohort(own), cohort(own).trials[0], DEVICE).x_validation) > 50

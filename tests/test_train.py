@@ -21,6 +21,7 @@ from devices import (
     assert_same_numbers,
     assert_same_weights,
     close,
+    exact,
     generator,
     noise_state,
     same_weights,
@@ -709,7 +710,10 @@ def test_weights_at_best_are_those_of_the_best_evaluation(metric):
     assert value.item() == close(result.best[metric])
     last = run(own, objective=Objective(metric, objective.goal, "last"))
     assert not same_weights(last.weights, ended.weights)
-    assert_same_numbers(last.curve, ended.curve)
+    # At this rate rounding soon makes another training.
+    rows = None if exact() else 2
+    for name, values in ended.curve.items():
+        assert_same_numbers(last.curve[name][:rows], values[:rows])
 
 
 def saved(path, seed):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 import devices
 import pytest
@@ -61,3 +62,13 @@ def _trains(item: pytest.Item) -> bool:
     """Whether a test has another thing to say on another device than on the CPU."""
     module = sys.modules[item.module.__name__] if isinstance(item, pytest.Function) else None
     return hasattr(module, "DEVICE") and item.get_closest_marker("cpu") is None
+
+
+@pytest.fixture(scope="module")
+def on_device() -> Iterator[None]:
+    """For modules that make tensors by the dozen: what is told no device is on `DEVICE`."""
+    if devices.DEVICE.type == "cpu":
+        yield
+        return
+    with devices.DEVICE:
+        yield

@@ -43,7 +43,7 @@ def exact() -> bool:
     return DEVICE.type == "cpu"
 
 
-def generator(seed: int = 0) -> torch.Generator:
+def make_generator(seed: int = 0) -> torch.Generator:
     """A seeded generator of the device's."""
     return torch.Generator(DEVICE).manual_seed(seed)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import test_train
 import torch
-from devices import DEVICE
+from devices import DEVICE, assert_same_numbers, assert_same_weights, noise_state, same
 from test_fused import (
     DROPOUT,
     NORMED,
@@ -80,7 +80,7 @@ def train(engine, *configs, **given):
 
 def loaded(own, weights):
     """The model of a config with saved weights."""
-    model = build_model(own["model"], (1, 8, 8), 10, Workplace())
+    model = build_model(own["model"], (1, 8, 8), 10, Workplace()).to(DEVICE)
     model.load_state_dict(weights)
     return model
 
@@ -100,7 +100,7 @@ def reference(own, seed=0):
 
     data, seeds = placed_data(own), trial_seeds(seed)
     torch.manual_seed(seeds.weights)
-    model = build_model(own["model"], (1, 8, 8), 10, Workplace())
+    model = build_model(own["model"], (1, 8, 8), 10, Workplace()).to(DEVICE)
     optimizer = AdamWScheduleFree(model.parameters(), lr=1.0)
     optimizer.train()
     order = batches(data.samples, own["train"]["batch_size"], seeds.order, DEVICE)
@@ -110,9 +110,9 @@ def reference(own, seed=0):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    y = {name: each.clone() for name, each in model.state_dict().items()}
+    y = {name: each.cpu().clone() for name, each in model.state_dict().items()}
     optimizer.eval()
-    return model.state_dict(), y
+    return {name: each.cpu() for name, each in model.state_dict().items()}, y
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -184,8 +184,9 @@ def test_evaluations_have_no_part_in_training(engine, optimizer):
     configs = [averaged(optimizer=optimizer, evaluate=each) for each in ("2ep", "1ep", "3ba")]
     rare, some, often = train(engine, *configs)
     assert tensors(rare)["body.1.running_mean"].abs().sum() > 0
-    assert rare.weights == some.weights == often.weights
-    assert rare.curve["loss"][-1] == some.curve["loss"][-1] == often.curve["loss"][-1]
+    for other in (some, often):
+        assert_same_weights(other.weights, rare.weights)
+        assert_same_numbers(other.curve["loss"][-1], rare.curve["loss"][-1])
 
 
 # Batch norm
@@ -201,7 +202,7 @@ def test_statistics_are_gathered_at_the_average_as_update_bn_does(engine):
         assert len(indices) == BATCHES and len(torch.cat(indices).unique()) == BATCHES * 16
         update_bn([data.x_train[index] for index in indices], model)
         for name, each in model.state_dict().items():
-            assert differ(each, weights[name]) < 1e-5, name
+            assert differ(each.cpu(), weights[name]) < 1e-5, name
         assert weights["body.1.num_batches_tracked"] == BATCHES
 
 
@@ -222,10 +223,10 @@ def test_training_statistics_stay_those_of_y():
     known = together.program.evaluate(range(5))
     places = [together.program.evaluated(lane) for lane in range(5)]
     for lanes in ((3,), (1, 4), (4, 0, 2)):
-        assert torch.equal(together.program.evaluate(lanes), known[list(lanes)])
+        assert same(together.program.evaluate(lanes), known[list(lanes)])
         for lane in (*lanes, 0):
             for mine, theirs in zip(together.program.evaluated(lane), places[lane], strict=True):
-                assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+                assert all(same(mine[name], theirs[name]) for name in theirs)
     for state, other in zip(before, together.take(), strict=True):
         assert state.fixed.keys() == other.fixed.keys()
         assert all(torch.equal(state.fixed[name], other.fixed[name]) for name in state.fixed)
@@ -257,17 +258,17 @@ class Partly(nn.Module):
 
 
 def test_only_layers_that_train_are_calibrated():
-    model = Partly()
+    model = Partly().to(DEVICE)
     with torch.no_grad():
         for each in (model.used, model.frozen, model.idle):
             each.running_mean.fill_(5.0)
             each.num_batches_tracked.fill_(7)
-    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
-    noise = torch.get_rng_state()
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    noise = noise_state()
     indices = recalibration_batches(40, 10, x.device)
     recalibrate(model, [Batch(x[index]) for index in indices], lambda batch: model(batch.x))
     assert list(normalizing(model)) == ["used", "idle"]
-    assert torch.equal(torch.get_rng_state(), noise)
+    assert torch.equal(noise_state(), noise)
     assert model.seen == 0 and model.used.momentum == 0.3
     for each in (model.frozen, model.idle):
         assert (each.running_mean == 5).all() and each.num_batches_tracked == 7
@@ -338,7 +339,7 @@ def test_a_lost_lane_ends_alone():
     configs = [averaged(lr=1e30), averaged()]
     lost, sound = (run_fused(configs, 2)[number] for number in (0, 1))
     assert lost.result.outcome is Outcome.DIVERGED
-    assert sound.weights == run_fused([averaged()], 2)[0].weights
+    assert_same_weights(sound.weights, run_fused([averaged()], 2)[0].weights)
 
 
 # The packages
@@ -375,7 +376,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_arguments_reach_the_package(name):
-    left, right = (nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
+    left, right = (nn.Parameter(torch.linspace(-1, 1, 7, device=DEVICE)) for _ in range(2))
     arguments = {key: GIVEN[key] for key in catalogue.OPTIMIZERS[name].parameters}
     defaults = catalogue.OPTIMIZERS[name].parameters.items()
     assert all(GIVEN[key] != each.default for key, each in defaults)
@@ -388,11 +389,11 @@ def test_arguments_reach_the_package(name):
             parameter.grad = torch.cos(parameter.detach() * step)
             optimizer.step()
     torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-6)
-    assert not torch.equal(right, torch.linspace(-1, 1, 7))
+    assert not torch.equal(right, torch.linspace(-1, 1, 7, device=DEVICE))
 
 
 def test_prodigy_says_nothing(capfd):
-    parameter = nn.Parameter(torch.ones(2))
+    parameter = nn.Parameter(torch.ones(2, device=DEVICE))
     own = averaged(optimizer=PRODIGY | {"weight_decay": 0.1})
     optimizer = Training(nn.ParameterList([parameter]), own["train"]).optimizer
     assert optimizer.param_groups[0]["weight_decay"] == 0.1

@@ -11,7 +11,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from devices import DEVICE
+from devices import (
+    DEVICE,
+    assert_same_numbers,
+    assert_same_weights,
+    make_generator,
+    noise_state,
+)
 from test_train import cohort, config
 from torch import Tensor
 from torch.func import vmap
@@ -23,6 +29,8 @@ from lrsearch.train.rules import Rules
 from lrsearch.train.tape import NotRecordable, record
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Cohort, Ended, Outcome, Plan, Workplace
+
+pytestmark = pytest.mark.usefixtures("on_device")
 
 HERE = Workplace(str(DEVICE), str(Path(__file__).parent), ("layers",))
 SEEDS = (3, 1, 2)
@@ -110,7 +118,7 @@ DRAWINGS: dict[str, Drawing] = {
 
 
 def generators() -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in SEEDS]
+    return [make_generator(seed) for seed in SEEDS]
 
 
 def in_lanes(drawing: Drawing, noise: Noise, x: Tensor) -> list[Tensor]:
@@ -125,7 +133,7 @@ def in_lanes(drawing: Drawing, noise: Noise, x: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_each_lane_draws_what_solo_draws(name: str) -> None:
     drawing = DRAWINGS[name]
-    batches = torch.randn(3, len(SEEDS), 6, 18, generator=torch.Generator().manual_seed(0))
+    batches = torch.randn(3, len(SEEDS), 6, 18, generator=make_generator(0))
     own = generators()
     noise = Noise(own)
     tape, first = record(lambda x: in_lanes(drawing, noise, x), [batches[0]], [])
@@ -144,7 +152,7 @@ def test_each_lane_draws_what_solo_draws(name: str) -> None:
                 torch.testing.assert_close(out[lane], expected.detach(), rtol=1e-6, atol=1e-6)
                 torch.testing.assert_close(gradient[lane], own_gradient, rtol=1e-5, atol=1e-5)
             # So much was drawn, and no more.
-            assert torch.equal(torch.get_rng_state(), own[lane].get_state())
+            assert torch.equal(noise_state(), own[lane].get_state())
     assert not torch.equal(found[1][0], found[2][0])
 
 
@@ -160,7 +168,7 @@ def test_what_is_drawn_is_bitwise_solo_s() -> None:
                 assert torch.equal(out[lane], drawing(x[lane]))
 
 
-OWN = torch.Generator().manual_seed(0)
+OWN = make_generator(0)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +233,8 @@ def assert_lanes_train_as_alone(job: Cohort) -> None:
     other = train(Plan("fused", 2), (2, 0))  # Of one seed: they share each batch.
     alone = train(Plan("solo", 1), (0, 1, 2))
     for number, each in other.items():
-        assert each.curve == together[number].curve and each.weights == together[number].weights
+        assert_same_numbers(each.curve, together[number].curve)
+        assert_same_weights(each.weights, together[number].weights)
     for number, each in alone.items():
         assert each.curve.keys() == together[number].curve.keys()
         for name, values in each.curve.items():

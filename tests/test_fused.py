@@ -24,7 +24,7 @@ from devices import (
     assert_same_weights,
     close,
     exact,
-    generator,
+    make_generator,
     noise_state,
     same,
     set_noise,
@@ -198,7 +198,7 @@ class Together:
             initial_state(
                 model,
                 optimizer,
-                generator(trial_seeds(trial.seed).noise).get_state(),
+                make_generator(trial_seeds(trial.seed).noise).get_state(),
             )
             for model, trial in zip(self.models, trials, strict=True)
         ]

@@ -22,7 +22,7 @@ from devices import (
     assert_same_weights,
     close,
     exact,
-    generator,
+    make_generator,
     noise_state,
     same_weights,
     set_noise,
@@ -376,7 +376,7 @@ def test_noise_drawn_in_evaluation_does_not_shift_the_training_s(place):
     """
     )
     run(config(net("nets.Noisy"), budget="1ba", evaluate="1ba"), place=where, seeds=[3])
-    first = generator(randomness.trial_seeds(3).noise)
+    first = make_generator(randomness.trial_seeds(3).noise)
     expected = torch.rand((), generator=first, device=DEVICE).item()
     assert (True, expected) in sys.modules["nets"].drawn
 

@@ -456,6 +456,12 @@ def test_batches_are_cut_from_shuffled_epochs(samples, size, seed):
     assert all(torch.equal(a, b) for a, b in zip(taken, again, strict=True))
 
 
+def test_batches_do_not_follow_a_default_device():
+    expected = next(randomness.batches(10, 4, 0, DEVICE))
+    with torch.device("meta"):  # As torch.set_default_device in a user's module.
+        assert torch.equal(next(randomness.batches(10, 4, 0, DEVICE)), expected)
+
+
 # Outcomes
 
 

@@ -40,7 +40,8 @@ def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterato
     generator = torch.Generator().manual_seed(seed)
     left = torch.empty(0, dtype=torch.int64, device=device)
     while True:
-        order = torch.randperm(samples, generator=generator)
+        # A user's code may have set another default device than the generator's.
+        order = torch.randperm(samples, generator=generator, device="cpu")
         if device.type == "cuda":  # From pinned memory the copy does not wait for the device.
             order = order.pin_memory().to(device, non_blocking=True)
         else:

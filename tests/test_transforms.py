@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from devices import DEVICE
+from devices import DEVICE, assert_same_numbers, same
 from scipy import stats
 from test_draws import assert_lanes_train_as_alone
 from test_spec import CONTENT, faults, key_of, read, small
@@ -127,8 +127,8 @@ OWN = """
             self.size = size
 
         def __call__(self, x):
-            top = torch.randint(8 - self.size, (len(x), 1, 1, 1))
-            rows = torch.arange(8).view(8, 1)
+            top = torch.randint(8 - self.size, (len(x), 1, 1, 1), device=x.device)
+            rows = torch.arange(8, device=x.device).view(8, 1)
             return x.masked_fill((rows >= top) & (rows < top + self.size), 0.0)
 
     class Drifts:
@@ -149,7 +149,7 @@ OWN = """
         return x if x.sum().item() > 0 else -x
 
     def by_a_generator(x, dice=torch.Generator().manual_seed(0)):
-        return x + torch.randn(x.shape, dtype=x.dtype, generator=dice)
+        return x + torch.randn(x.shape, dtype=x.dtype, generator=dice).to(x.device)
 
     def shortens(x):
         return x[..., 1:]
@@ -253,7 +253,7 @@ def test_only_training_batches_are_augmented(place: Any) -> None:
         place=place(nets=OWN),
     )
     for name in ("loss", "accuracy", "f1"):
-        assert plain.curve[name] == changed.curve[name]
+        assert_same_numbers(changed.curve[name], plain.curve[name])
     assert plain.curve["train_loss"][-1] < 3 < changed.curve["train_loss"][-1]
 
 
@@ -268,7 +268,7 @@ def test_the_start_and_batch_norm_s_calibration_see_the_data_as_they_are() -> No
         start = solo.start_losses(model, data, criterion)
         solo.calibrate(model, data, own_config["train"], criterion)
         found.append([start, *model.buffers()])
-    assert all(torch.equal(plain, changed) for plain, changed in zip(*found, strict=True))
+    assert all(same(plain, changed) for plain, changed in zip(*found, strict=True))
 
 
 def test_a_training_learns_what_its_augmentation_shows(place: Any) -> None:

@@ -87,7 +87,7 @@ NETS = """
             views = [model(batch + self.noise * torch.randn_like(batch)) for _ in range(2)]
             one, other = (F.normalize(each, dim=1) for each in views)
             likeness = one @ other.T / self.temperature
-            return F.cross_entropy(likeness, torch.arange(len(batch)))
+            return F.cross_entropy(likeness, torch.arange(len(batch), device=batch.device))
 
     class Wrong:
         # Its evaluation gives the share of errors as its loss, which has an upper end.
@@ -247,7 +247,7 @@ def baseline_of(own, here, model=None):
     criterion = make_criterion(own, placed.task, placed.outputs, here, DEVICE)
     batch = placed.spread_out(100)
     with torch.random.fork_rng():
-        model = model or nn.Flatten()
+        model = (model or nn.Flatten()).to(DEVICE)
         return float(baseline_loss(criterion, model, batch, placed.outputs)), batch
 
 
@@ -340,7 +340,7 @@ def test_what_a_loss_remembers_is_the_training_s(tmp_path):
     own = config(MLP, "diabetes", loss=code("Remembering"))
     placed = place(load_raw(own["data"], where), own["data"], None, DEVICE, own["train"])
     criterion = make_criterion(own, placed.task, placed.outputs, where, DEVICE)
-    model = nn.Linear(10, 1)
+    model = nn.Linear(10, 1).to(DEVICE)
     start, baseline = solo.start_losses(model, placed, criterion).tolist()
     assert next(iter(criterion.objects.values())).seen == 1
     assert start > 1 and baseline > 2

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -277,19 +278,16 @@ def main() -> int:
     wrong: list[str] = []
     for number, (name, model) in enumerate(models.items()):
         begun = time.monotonic()
+        optimizer = ("sgd", "adam", "adamw")[number % 3]
         try:
-            found[name] = compare(
-                model, ("sgd", "adam", "adamw")[number % 3], device, options.steps
-            )
+            found[name] = compare(model, optimizer, device, options.steps)
         except Exception as error:  # The others are of interest, too.
             found[name] = {"raised": f"{type(error).__name__}: {error}"}
+        write(path, document)
         said, beyond = judge(found[name])
         wrong += [f"{name} ({each})" for each in beyond]
-        print(
-            f"{number + 1}/{len(models)} {name}: {said} ({time.monotonic() - begun:.1f} s)",
-            flush=True,
-        )
-        write(path, document)
+        seconds = time.monotonic() - begun
+        print(f"{number + 1}/{len(models)} {name}: {said} ({seconds:.1f} s)", flush=True)
     show(document)
     for each in wrong:
         print(f"beyond its tolerance: {each}")
@@ -322,8 +320,8 @@ def judge(row: Mapping[str, Any]) -> tuple[str, list[str]]:
     for word in ("alone", "raised"):
         if word in row:
             return f"{word}: {row[word]}", [word] if word == "raised" else []
-    worst = {dtype: max(row[dtype].values()) for dtype in TOLERANCES}
-    # Written so that a NaN is beyond.
+    # A NaN is the largest here, and beyond.
+    worst = {dtype: float(np.max([*row[dtype].values()])) for dtype in TOLERANCES}
     beyond = [dtype for dtype, limit in TOLERANCES.items() if not worst[dtype] <= limit]
     words = (f"{key} {each:.1e}{' BEYOND' * (key in beyond)}" for key, each in worst.items())
     return ", ".join(words), beyond

@@ -4,8 +4,10 @@
 
 Both engines are put into one state at each step of a real training on digits: it compares losses,
 gradients (of the largest of the model), buffers, and from the same gradients the updated
-parameters. Prints a table (largest difference over the tensor's largest entry) and writes JSON.
-Exit status 1 where a family that trains in lanes is beyond its tolerance.
+parameters. After each family it prints a line (the largest difference over a tensor's largest
+entry, a dtype) and writes the JSON; the whole table comes last. Exit status 1 where a family that
+trains in lanes is beyond its tolerance. Convolutions are not in TF32: what is compared is the
+engine.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +32,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
 import layers  # noqa: E402 (it stands beside the tests)
 
 from lrsearch.catalogue import OPTIMIZERS  # noqa: E402
+from lrsearch.errors import UsageError  # noqa: E402
 from lrsearch.spec.model import complete  # noqa: E402
 from lrsearch.train.batches import take  # noqa: E402
 from lrsearch.train.device import describe_device, find_device  # noqa: E402
@@ -144,7 +149,8 @@ class Alone:
             if state.step and parameter.grad is not None:
                 own: dict[str, Any] = {slot: s[name].clone() for slot, s in state.slots.items()}
                 if "exp_avg" in own:
-                    own["step"] = torch.tensor(float(state.step))
+                    # Beside the parameter, where a fused optimizer of a GPU reads it.
+                    own["step"] = torch.tensor(float(state.step), device=parameter.device)
                 if self.train["optimizer"].get("momentum") != 0:
                     optimizer.state[parameter] = own
         self.training.update(rate)
@@ -189,7 +195,8 @@ def measure(
     worst = dict.fromkeys(("loss", "gradient", "buffer", "parameter"), 0.0)
 
     def note(what: str, difference: float) -> None:
-        worst[what] = max(worst[what], difference)
+        if not difference <= worst[what]:  # A NaN stays.
+            worst[what] = difference
 
     for step in range(steps):
         rows = torch.stack([next(each) for each in orders])
@@ -232,6 +239,13 @@ def convert(data: Resident, dtype: torch.dtype) -> Resident:
     return Resident(**vars(data) | parts)
 
 
+def write(path: Path, document: Mapping[str, Any]) -> None:
+    """In one piece: whenever it is stopped, what there was is there."""
+    fresh = path.with_suffix(".tmp")
+    fresh.write_text(json.dumps(document, indent=1) + "\n")
+    fresh.replace(path)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", default="cpu")
@@ -239,67 +253,95 @@ def main() -> int:
     parser.add_argument("--family", action="append", choices=[*BUILT_IN, *layers.LAYERS])
     parser.add_argument("--output", type=Path, default=HERE / "results", metavar="DIR")
     options = parser.parse_args()
-    device = find_device(options.device)
+    try:
+        device = find_device(options.device)
+    except UsageError as error:
+        parser.error(str(error))
     torch.set_num_threads(1)
+    torch.backends.cudnn.allow_tf32 = False
     models = dict(BUILT_IN) | {
         name: {"class_path": "layers.layer", "init_args": {"family": name}}
         for name in sorted(layers.LAYERS)
     }
     models = {name: models[name] for name in options.family or models}
-    columns = [
-        (dtype, part)
-        for dtype in TOLERANCES
-        for part in ("loss", "gradient", "buffer", "parameter")
-    ]
-    table = Table(title=f"{options.steps} steps, {LANES} lanes, {describe_device(device)}")
-    table.add_column("family")
-    for dtype, part in columns:
-        table.add_column(f"{dtype}\n{part}", justify="right")
-    found: dict[str, Any] = {}
-    wrong: list[str] = []
-    names = list(models)
-    for number, (name, model) in enumerate(models.items()):
-        optimizer = ("sgd", "adam", "adamw")[number % 3]
-        trials = make_trials(model, optimizer)
-        raw = load_raw(trials[0].config["data"], WORKPLACE)
-        data = place(raw, trials[0].config["data"], None, device)
-        reason = refuse(trials[:2], data, WORKPLACE)
-        if reason:
-            found[name] = {"alone": reason}
-            continue
-        row: dict[str, Any] = {}
-        for dtype, tolerance in TOLERANCES.items():
-            kind = getattr(torch, dtype)
-            with torch.random.fork_rng():
-                own = model
-                if "class_path" in model:
-                    own = {**model, "init_args": {**model["init_args"], "dtype": dtype}}
-                row[dtype] = measure(
-                    make_trials(own, optimizer), convert(data, kind), kind, options.steps
-                )
-            if max(row[dtype].values()) > tolerance:
-                wrong.append(f"{name} ({dtype})")
-        found[name] = row
-        table.add_row(name, *(f"{row[dtype][part]:.1e}" for dtype, part in columns))
-    console = Console(width=None if sys.stdout.isatty() else 132)
-    console.print(table)
-    for name in names:
-        if "alone" in found[name]:
-            console.print(f"alone: {name}: {found[name]['alone']}", markup=False)
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / f"equality-{device.type}.json"
+    found: dict[str, Any] = {}
     document = {
         "device": describe_device(device),
         "steps": options.steps,
         "lanes": LANES,
         "tolerances": TOLERANCES,
+        "of": len(models),
         "families": found,
     }
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    wrong: list[str] = []
+    for number, (name, model) in enumerate(models.items()):
+        begun = time.monotonic()
+        optimizer = ("sgd", "adam", "adamw")[number % 3]
+        try:
+            found[name] = compare(model, optimizer, device, options.steps)
+        except Exception as error:  # The others are of interest, too.
+            found[name] = {"raised": f"{type(error).__name__}: {error}"}
+        write(path, document)
+        said, beyond = judge(found[name])
+        wrong += [f"{name} ({each})" for each in beyond]
+        seconds = time.monotonic() - begun
+        print(f"{number + 1}/{len(models)} {name}: {said} ({seconds:.1f} s)", flush=True)
+    show(document)
     for each in wrong:
-        console.print(f"beyond its tolerance: {each}", markup=False)
-    console.print(f"written {path}; {len(wrong)} beyond the tolerances")
+        print(f"beyond its tolerance: {each}")
+    print(f"written {path}; {len(wrong)} beyond the tolerances")
     return 1 if wrong else 0
+
+
+def compare(
+    model: Mapping[str, Any], optimizer: str, device: torch.device, steps: int
+) -> dict[str, Any]:
+    """The worst differences of a family's steps, a dtype; or why it trains alone."""
+    trials = make_trials(model, optimizer)
+    config = trials[0].config["data"]
+    data = place(load_raw(config, WORKPLACE), config, None, device)
+    if reason := refuse(trials[:2], data, WORKPLACE):
+        return {"alone": reason}
+    row: dict[str, Any] = {}
+    for dtype in TOLERANCES:
+        kind = getattr(torch, dtype)
+        with torch.random.fork_rng():
+            own = model
+            if "class_path" in model:
+                own = {**model, "init_args": {**model["init_args"], "dtype": dtype}}
+            row[dtype] = measure(make_trials(own, optimizer), convert(data, kind), kind, steps)
+    return row
+
+
+def judge(row: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What a family's line says, and where it is beyond its tolerance."""
+    for word in ("alone", "raised"):
+        if word in row:
+            return f"{word}: {row[word]}", [word] if word == "raised" else []
+    # A NaN is the largest here, and beyond.
+    worst = {dtype: float(np.max([*row[dtype].values()])) for dtype in TOLERANCES}
+    beyond = [dtype for dtype, limit in TOLERANCES.items() if not worst[dtype] <= limit]
+    words = (f"{key} {each:.1e}{' BEYOND' * (key in beyond)}" for key, each in worst.items())
+    return ", ".join(words), beyond
+
+
+def show(document: Mapping[str, Any]) -> None:
+    """The table of all that was compared."""
+    columns = [
+        (dtype, part)
+        for dtype in TOLERANCES
+        for part in ("loss", "gradient", "buffer", "parameter")
+    ]
+    table = Table(title=f"{document['steps']} steps, {LANES} lanes, {document['device']}")
+    table.add_column("family")
+    for dtype, part in columns:
+        table.add_column(f"{dtype}\n{part}", justify="right")
+    for name, row in document["families"].items():
+        if not {"alone", "raised"} & row.keys():
+            table.add_row(name, *(f"{row[dtype][part]:.1e}" for dtype, part in columns))
+    Console(width=None if sys.stdout.isatty() else 132).print(table)
 
 
 if __name__ == "__main__":

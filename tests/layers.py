@@ -316,7 +316,10 @@ LAYERS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     "gather": ("rows", lambda: Called(lambda x: x.gather(2, x.argsort(2)[:, :, :4]))),
     "indexed by integers": ("rows", Relative),
     "indexed by a list": ("flat", lambda: Called(lambda x: x[:, [3, 1, 2]])),
-    "indexed by a mask": ("flat", lambda: Called(lambda x: x[:, torch.arange(64) % 3 == 0])),
+    "indexed by a mask": (
+        "flat",
+        lambda: Called(lambda x: x[:, torch.arange(64, device=x.device) % 3 == 0]),
+    ),
     "scatter": (
         "rows",
         lambda: Called(lambda x: torch.zeros_like(x).scatter_add(2, x.argmax(2, True), x)),
@@ -377,7 +380,7 @@ class Decoder(nn.Module):
 
 
 def sample(x: Tensor) -> Tensor:
-    grid = torch.linspace(-1, 1, 5, dtype=x.dtype)
+    grid = torch.linspace(-1, 1, 5, dtype=x.dtype, device=x.device)
     both = torch.stack(torch.meshgrid(grid, grid, indexing="ij"), -1)
     return F.grid_sample(x, both.expand(len(x), -1, -1, -1), align_corners=True)
 
@@ -430,6 +433,13 @@ class Net(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.first, self.head = nn.Linear(64, 16), nn.Linear(16, num_classes)
+
+    def _apply(self, function, recurse=True):
+        """Takes tensors that are no buffers along to another device, as careful models do."""
+        for name, each in list(vars(self).items()):
+            if isinstance(each, Tensor) and (moved := function(each)).device != each.device:
+                setattr(self, name, moved)
+        return super()._apply(function, recurse)
 
     def hidden(self, x: Tensor) -> Tensor:
         return self.first(x).tanh()
@@ -662,13 +672,13 @@ class DropsBlocks(Net):
         h = super().hidden(x)
         if not self.training:
             return h + 0.8 * self.block(h).relu()
-        return h + (torch.rand(x.shape[0], 1) < 0.8) * self.block(h).relu()
+        return h + (torch.rand(x.shape[0], 1, device=x.device) < 0.8) * self.block(h).relu()
 
 
 class ShufflesFeatures(Net):
     def hidden(self, x):
         h = super().hidden(x)
-        return 0.8 * h + 0.2 * h[torch.randperm(len(h))] if self.training else h
+        return 0.8 * h + 0.2 * h[torch.randperm(len(h), device=h.device)] if self.training else h
 
 
 class Gumbel(Net):
@@ -684,7 +694,7 @@ class NoisyFromItsOwn(Net):
 
     def hidden(self, x):
         h = super().hidden(x)
-        return h + 0.1 * torch.randn(16, generator=self.dice) if self.training else h
+        return h + 0.1 * torch.randn(16, generator=self.dice).to(h.device) if self.training else h
 
 
 class DropsPaths(Net):
@@ -780,7 +790,7 @@ class KeepsWhatItMade(Net):
 
     def hidden(self, x):
         if self.table is None:
-            self.table = torch.arange(64.0) / 64
+            self.table = torch.arange(64.0, device=x.device) / 64
         return super().hidden(x + self.table)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from devices import DEVICE
 from hypothesis import given
 from hypothesis import strategies as st
 from test_repeating import TRAIN, lrsearch, make_older, search
@@ -417,7 +418,7 @@ def test_a_loop_is_given_it_as_well(here: Path) -> None:
             for line in text.splitlines()
         )
     )
-    allow = ("--allow-import", "my_loop", "--executor", "inline", "--device", "cpu")
+    allow = ("--allow-import", "my_loop", "--executor", "inline", "--device", str(DEVICE))
     found = search("grid", "mine.yaml", *allow)
     assert {each["objective"] for each in found["points"]} == {40.0, 80.0}
     lrs = {each.config["params"]["lr"] for each in read(here / "runs/mine").trials.values()}

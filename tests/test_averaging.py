@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import test_train
 import torch
+from devices import DEVICE, assert_same_numbers, assert_same_weights, noise_state, same
 from test_fused import (
     DROPOUT,
     NORMED,
@@ -26,7 +27,7 @@ from test_fused import (
     run_fused,
     tensors,
 )
-from test_train import CPU, MLP, SGD, cohort, config, facts, net, placed_data, run
+from test_train import MLP, SGD, cohort, config, facts, net, placed_data, run
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
@@ -79,7 +80,7 @@ def train(engine, *configs, **given):
 
 def loaded(own, weights):
     """The model of a config with saved weights."""
-    model = build_model(own["model"], (1, 8, 8), 10, Workplace())
+    model = build_model(own["model"], (1, 8, 8), 10, Workplace()).to(DEVICE)
     model.load_state_dict(weights)
     return model
 
@@ -99,19 +100,19 @@ def reference(own, seed=0):
 
     data, seeds = placed_data(own), trial_seeds(seed)
     torch.manual_seed(seeds.weights)
-    model = build_model(own["model"], (1, 8, 8), 10, Workplace())
+    model = build_model(own["model"], (1, 8, 8), 10, Workplace()).to(DEVICE)
     optimizer = AdamWScheduleFree(model.parameters(), lr=1.0)
     optimizer.train()
-    order = batches(data.samples, own["train"]["batch_size"], seeds.order, CPU)
+    order = batches(data.samples, own["train"]["batch_size"], seeds.order, DEVICE)
     for rate, index in zip(learning_rates(own["train"], data.samples), order, strict=False):
         optimizer.param_groups[0]["lr"] = float(rate)
         loss = nn.functional.cross_entropy(model(data.x_train[index]), data.y_train[index])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    y = {name: each.clone() for name, each in model.state_dict().items()}
+    y = {name: each.cpu().clone() for name, each in model.state_dict().items()}
     optimizer.eval()
-    return model.state_dict(), y
+    return {name: each.cpu() for name, each in model.state_dict().items()}, y
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -183,8 +184,9 @@ def test_evaluations_have_no_part_in_training(engine, optimizer):
     configs = [averaged(optimizer=optimizer, evaluate=each) for each in ("2ep", "1ep", "3ba")]
     rare, some, often = train(engine, *configs)
     assert tensors(rare)["body.1.running_mean"].abs().sum() > 0
-    assert rare.weights == some.weights == often.weights
-    assert rare.curve["loss"][-1] == some.curve["loss"][-1] == often.curve["loss"][-1]
+    for other in (some, often):
+        assert_same_weights(other.weights, rare.weights)
+        assert_same_numbers(other.curve["loss"][-1], rare.curve["loss"][-1])
 
 
 # Batch norm
@@ -196,17 +198,17 @@ def test_statistics_are_gathered_at_the_average_as_update_bn_does(engine):
     for ended in train(engine, own, own, seeds=[0, 1]):
         weights, data = tensors(ended), placed_data(own)
         model = loaded(own, weights)
-        indices = list(recalibration_batches(data.samples, 16, CPU))
+        indices = list(recalibration_batches(data.samples, 16, DEVICE))
         assert len(indices) == BATCHES and len(torch.cat(indices).unique()) == BATCHES * 16
         update_bn([data.x_train[index] for index in indices], model)
         for name, each in model.state_dict().items():
-            assert differ(each, weights[name]) < 1e-5, name
+            assert differ(each.cpu(), weights[name]) < 1e-5, name
         assert weights["body.1.num_batches_tracked"] == BATCHES
 
 
 def test_no_more_than_an_epoch_is_gathered_from():
-    assert [len(each) for each in recalibration_batches(10, 4, CPU)] == [4, 4]
-    assert len(torch.cat(list(recalibration_batches(10, 4, CPU))).unique()) == 8
+    assert [len(each) for each in recalibration_batches(10, 4, DEVICE)] == [4, 4]
+    assert len(torch.cat(list(recalibration_batches(10, 4, DEVICE))).unique()) == 8
 
 
 def test_training_statistics_stay_those_of_y():
@@ -221,10 +223,10 @@ def test_training_statistics_stay_those_of_y():
     known = together.program.evaluate(range(5))
     places = [together.program.evaluated(lane) for lane in range(5)]
     for lanes in ((3,), (1, 4), (4, 0, 2)):
-        assert torch.equal(together.program.evaluate(lanes), known[list(lanes)])
+        assert same(together.program.evaluate(lanes), known[list(lanes)])
         for lane in (*lanes, 0):
             for mine, theirs in zip(together.program.evaluated(lane), places[lane], strict=True):
-                assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+                assert all(same(mine[name], theirs[name]) for name in theirs)
     for state, other in zip(before, together.take(), strict=True):
         assert state.fixed.keys() == other.fixed.keys()
         assert all(torch.equal(state.fixed[name], other.fixed[name]) for name in state.fixed)
@@ -256,17 +258,17 @@ class Partly(nn.Module):
 
 
 def test_only_layers_that_train_are_calibrated():
-    model = Partly()
+    model = Partly().to(DEVICE)
     with torch.no_grad():
         for each in (model.used, model.frozen, model.idle):
             each.running_mean.fill_(5.0)
             each.num_batches_tracked.fill_(7)
-    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0))
-    noise = torch.get_rng_state()
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(0)).to(DEVICE)
+    noise = noise_state()
     indices = recalibration_batches(40, 10, x.device)
     recalibrate(model, [Batch(x[index]) for index in indices], lambda batch: model(batch.x))
     assert list(normalizing(model)) == ["used", "idle"]
-    assert torch.equal(torch.get_rng_state(), noise)
+    assert torch.equal(noise_state(), noise)
     assert model.seen == 0 and model.used.momentum == 0.3
     for each in (model.frozen, model.idle):
         assert (each.running_mean == 5).all() and each.num_batches_tracked == 7
@@ -337,7 +339,7 @@ def test_a_lost_lane_ends_alone():
     configs = [averaged(lr=1e30), averaged()]
     lost, sound = (run_fused(configs, 2)[number] for number in (0, 1))
     assert lost.result.outcome is Outcome.DIVERGED
-    assert sound.weights == run_fused([averaged()], 2)[0].weights
+    assert_same_weights(sound.weights, run_fused([averaged()], 2)[0].weights)
 
 
 # The packages
@@ -374,7 +376,7 @@ GIVEN = {
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_arguments_reach_the_package(name):
-    left, right = (nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(2))
+    left, right = (nn.Parameter(torch.linspace(-1, 1, 7, device=DEVICE)) for _ in range(2))
     arguments = {key: GIVEN[key] for key in catalogue.OPTIMIZERS[name].parameters}
     defaults = catalogue.OPTIMIZERS[name].parameters.items()
     assert all(GIVEN[key] != each.default for key, each in defaults)
@@ -387,11 +389,11 @@ def test_arguments_reach_the_package(name):
             parameter.grad = torch.cos(parameter.detach() * step)
             optimizer.step()
     torch.testing.assert_close(left, right, rtol=1e-5, atol=1e-6)
-    assert not torch.equal(right, torch.linspace(-1, 1, 7))
+    assert not torch.equal(right, torch.linspace(-1, 1, 7, device=DEVICE))
 
 
 def test_prodigy_says_nothing(capfd):
-    parameter = nn.Parameter(torch.ones(2))
+    parameter = nn.Parameter(torch.ones(2, device=DEVICE))
     own = averaged(optimizer=PRODIGY | {"weight_decay": 0.1})
     optimizer = Training(nn.ParameterList([parameter]), own["train"]).optimizer
     assert optimizer.param_groups[0]["weight_decay"] == 0.1
@@ -431,7 +433,7 @@ def grid(folder, *more, **environment):
     command = [sys.executable, "-m", "lrsearch", "grid", "average.yaml", "--executor", "inline"]
     (folder / "average.yaml").write_text(SPEC)
     return subprocess.run(
-        [*command, "--device", "cpu", *more],
+        [*command, "--device", str(DEVICE), *more],
         cwd=folder,
         env={**os.environ, **environment},
         capture_output=True,

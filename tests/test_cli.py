@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from devices import DEVICE
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -74,7 +75,7 @@ for step in range(8):
     print(json.dumps({"step": 10 * step, "loss": lr / (step + 1) / width}))
 """
 
-TRAIN = ("--executor", "inline", "--device", "cpu", "--engine", "solo")
+TRAIN = ("--executor", "inline", "--device", str(DEVICE), "--engine", "solo")
 
 
 class Said:
@@ -954,7 +955,7 @@ def start_long(folder: Path, *more: str) -> tuple[subprocess.Popen[str], list[st
 
 
 def test_ctrl_c_keeps_what_is_measured_and_says_how_to_go_on(tmp_path: Path) -> None:
-    options = ("--workers", "1", "--device", "cpu", "--engine", "solo", "--fresh")
+    options = ("--workers", "1", "--device", str(DEVICE), "--engine", "solo", "--fresh")
     searching, command = start_long(tmp_path, *options)
     try:
         locked = lrsearch(*command)
@@ -1130,7 +1131,7 @@ def test_weights_that_were_not_kept_are_missed(here: Path) -> None:
 
 
 def test_ctrl_c_before_the_old_run_is_set_aside_keeps_fresh(here: Path) -> None:
-    searching = process("grid", "small.yaml", "--device", "cpu", "--workers", "1", "--fresh")
+    searching = process("grid", "small.yaml", "--device", str(DEVICE), "--workers", "1", "--fresh")
     assert searching.stderr is not None
     assert searching.stderr.readline().startswith("starting")
     searching.send_signal(signal.SIGINT)

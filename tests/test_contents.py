@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from devices import DEVICE
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
@@ -51,7 +52,16 @@ objective: loss
 search: {model.init_args.start: [one, two]}
 """
 
-TRAIN = ("--executor", "inline", "--device", "cpu", "--engine", "solo", "--allow-import", "my_nets")
+TRAIN = (
+    "--executor",
+    "inline",
+    "--device",
+    str(DEVICE),
+    "--engine",
+    "solo",
+    "--allow-import",
+    "my_nets",
+)
 
 
 @pytest.fixture

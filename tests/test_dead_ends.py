@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from devices import DEVICE
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
@@ -594,7 +595,7 @@ def built_in(folder: Path, **search: Any) -> Said:
         "search": search,
     }
     (folder / "s.yaml").write_text(yaml.safe_dump(spec))
-    alone = ("--executor", "inline", "--engine", "solo", "--device", "cpu")
+    alone = ("--executor", "inline", "--engine", "solo", "--device", str(DEVICE))
     return lrsearch("grid", "s.yaml", "--allow-import", "my_optimizers", *alone)
 
 
@@ -646,7 +647,7 @@ def test_what_a_model_says_of_its_width_is_the_point_s(here: Path) -> None:
         "search": {"model.init_args.width": {"min": 9, "max": 17, "points": 9}},
     }
     (here / "s.yaml").write_text(yaml.safe_dump(spec))
-    alone = ("--executor", "inline", "--engine", "solo", "--device", "cpu")
+    alone = ("--executor", "inline", "--engine", "solo", "--device", str(DEVICE))
     said = lrsearch("grid", "s.yaml", "--allow-import", "my_optimizers", *alone)
     assert said.code == 0, said
     assert sorted(outcomes(here)) == ["completed"] + ["failed"] * 8

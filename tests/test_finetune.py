@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from devices import DEVICE
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
@@ -117,7 +118,7 @@ def grid(place: Path, *given: str, encoder: str = "encoder", more: tuple[str, ..
         *given,
     )
     arguments = ["grid", str(CONFIG), "--allow-import", "finetune_text", "--runs", str(place)]
-    arguments += ["--executor", "inline", "--device", "cpu", *more]
+    arguments += ["--executor", "inline", "--device", str(DEVICE), *more]
     arguments += [part for value in values for part in ("--set", value)]
     env = {"COLUMNS": "100", "LRSEARCH_RUNS": None}
     done = CliRunner().invoke(app, arguments, env=env, catch_exceptions=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from devices import DEVICE
 from typer.testing import CliRunner
 
 from lrsearch import Stopped
@@ -118,7 +119,7 @@ def test_an_example_trains_and_what_fails_says_why(example: Example, folder: Pat
     search = {example.searched: [example.params[example.searched], "nosuch"]}
     arguments = [
         *("grid", folder / spec, "--allow-import", example.module, "--json"),
-        *("--runs", folder / "runs", "--executor", "inline", "--device", "cpu"),
+        *("--runs", folder / "runs", "--executor", "inline", "--device", str(DEVICE)),
         *("--set", f"params={json.dumps(example.params)}"),
         *("--set", f"search={json.dumps(search)}"),
     ]
@@ -148,7 +149,7 @@ def test_a_verdict_stops_an_example(example: Example, folder: Path) -> None:
     from lrsearch.train.importing import forget_imports, source_hashes
 
     path = f"{example.module}.train"
-    workplace = Workplace("cpu", str(folder), (example.module,))
+    workplace = Workplace(str(DEVICE), str(folder), (example.module,))
     forget_imports()
     trial = Trial(1, "", {"loop": path, "params": example.params | example.longer}, seed=0)
     cohort = Cohort(
@@ -249,7 +250,7 @@ def test_a_lightning_module_trains_in_lanes_by_its_training_step(
         "search: {lr: {min: 0.05, max: 0.5, points: 3}}\n"
     )
     arguments = ["grid", "lit.yaml", "--allow-import", "lit", "--engine", "fused", "--json"]
-    said = CliRunner().invoke(app, [*arguments, "--executor", "inline", "--device", "cpu"])
+    said = CliRunner().invoke(app, [*arguments, "--executor", "inline", "--device", str(DEVICE)])
     assert said.exit_code == 0, said.stderr
     found = json.loads(said.stdout)
     assert {trial["engine"] for trial in found["trials"]} == {"fused"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devices import DEVICE
 from sklearn.datasets import load_digits
 from typer.testing import CliRunner
 
@@ -291,7 +292,7 @@ model: {name: cnn, channels: [8]}
 train: {budget: 4ep, batch_size: 32, optimizer: {name: sgd, momentum: 0.9}}
 search: {lr: [0.02, 0.1]}
 """
-INLINE = ("--executor", "inline", "--device", "cpu")
+INLINE = ("--executor", "inline", "--device", str(DEVICE))
 
 
 class Said:

@@ -5,6 +5,7 @@ import copy
 import pytest
 import test_train
 import torch
+from devices import DEVICE
 from test_train import MLP, SGD, cohort, config, facts, net, placed_data, run
 
 from lrsearch.errors import ImportRefused, ModelError
@@ -60,7 +61,7 @@ def test_lbfgs_looks_at_a_batch_again():
     data, train = placed_data(own), own["train"]
     model = build(Trial(0, "", own, 0), data, Workplace())
     optimizer = torch.optim.LBFGS(model.parameters(), lr=1.0, max_iter=3, history_size=5)
-    order = batches(data.samples, 256, trial_seeds(0).order, torch.device("cpu"))
+    order = batches(data.samples, 256, trial_seeds(0).order, DEVICE)
     looks = 0
     for rate in learning_rates(train, data.samples):
         index = next(order)
@@ -154,7 +155,7 @@ def test_in_a_spec():
 def test_one_that_asks_to_be_in_training_mode(place):
     """As the schedule-free ones of the package do, and are evaluated at their average then."""
     pytest.importorskip("schedulefree")
-    here = Workplace("cpu", ".", ("schedulefree",))
+    here = Workplace(str(DEVICE), ".", ("schedulefree",))
     own = net("schedulefree.SGDScheduleFree", momentum=0.9)
     known = {"name": "schedule_free_sgd", "momentum": 0.9, "weight_decay": 0.0, "r": 0.0}
     built_in = config(SMOOTH, optimizer=known | {"weight_lr_power": 2.0})

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import yaml
+from devices import DEVICE
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -625,11 +626,11 @@ def test_a_verdict_stops_a_trial(here: Path, kind: str) -> None:
     if kind == "loop":
         from lrsearch.train.importing import source_hashes
 
-        hashes = source_hashes([text], Workplace("cpu", str(here), ("my_loop",)))
+        hashes = source_hashes([text], Workplace(str(DEVICE), str(here), ("my_loop",)))
     cohort = Cohort(
         (trial,),
         Plan(),
-        Workplace("cpu", str(here), ("my_loop",)),
+        Workplace(str(DEVICE), str(here), ("my_loop",)),
         Objective("loss", "min"),
         rungs=(5, 10),
         source_hashes=hashes,
@@ -667,7 +668,7 @@ def test_what_changes_meanwhile_is_not_measured(
 ) -> None:
     (here / "my_loop.py").write_text(LOOP)
     trial = Trial(1, "", {kind: text, "params": {}}, seed=0)
-    workplace = Workplace("cpu", str(here), ("my_loop",))
+    workplace = Workplace(str(DEVICE), str(here), ("my_loop",))
     objective = Objective("loss", "min")
     cohort = Cohort((trial,), Plan(), workplace, objective, source_hashes={name: "another"})
     with pytest.raises(ModelError, match="changed meanwhile"):
@@ -776,7 +777,7 @@ def test_a_loop(here: Path) -> None:
     (here / "odd.yaml").write_text(loop_spec())
     refused = lrsearch("grid", "odd.yaml")
     assert refused.code == 2 and "--allow-import my_loop" in refused.err
-    allowed = ("--allow-import", "my_loop", "--device", "cpu")
+    allowed = ("--allow-import", "my_loop", "--device", str(DEVICE))
     said = lrsearch("grid", "odd.yaml", *allowed, "--executor", "inline")
     assert said.code == 0, said
     found = results(here, "odd")
@@ -969,7 +970,7 @@ def test_the_examples_train(tmp_path: Path, name: str, allow: str) -> None:
     fixed = ("--set", "params.lr=0.1", "--set", "params.batch_size=32", "--set", "params.epochs=3")
     said = lrsearch(
         *("grid", tmp_path / f"{name}.yaml", allow, *fixed, "--json"),
-        *("--runs", tmp_path / "runs", "--executor", "inline", "--device", "cpu"),
+        *("--runs", tmp_path / "runs", "--executor", "inline", "--device", str(DEVICE)),
     )
     assert said.code == 0, said
     assert json.loads(said.out)["best"]["objective"] > 0.85

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from devices import DEVICE
 from torch import nn
 
 from lrsearch import catalogue
@@ -13,7 +14,9 @@ from lrsearch.train.lion import Lion
 from lrsearch.train.optimizers import OPTIMIZERS, build_optimizer
 from lrsearch.train.solo import Training
 
-GENERATOR = torch.Generator()
+pytestmark = pytest.mark.usefixtures("on_device")
+
+GENERATOR = torch.Generator(DEVICE)
 STEPS = 20
 
 

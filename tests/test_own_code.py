@@ -6,11 +6,12 @@ import textwrap
 import numpy as np
 import pytest
 import torch
+from devices import DEVICE
 from sklearn.datasets import load_digits
 from sklearn.metrics import f1_score
 from test_fused import both, tensors
 from test_tables import INLINE, lrsearch
-from test_train import ADAMW, CPU, MLP, config, facts, run
+from test_train import ADAMW, MLP, config, facts, run
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, WeightedRandomSampler
 
@@ -392,7 +393,7 @@ NETS = """
 def write_nets(folder, text):
     """A workplace whose `nets` these are."""
     (folder / "nets.py").write_text(textwrap.dedent(text))
-    return Workplace("cpu", str(folder), ("nets",))
+    return Workplace(str(DEVICE), str(folder), ("nets",))
 
 
 @pytest.fixture
@@ -468,7 +469,7 @@ def test_both_engines_train_alike(nets, name):
     ]
     trials = [Trial(k, "", each, 0) for k, each in enumerate(configs)]
     cohort = type("Job", (), {"workplace": nets, "data_hash": "", "source_hashes": {}})()
-    assert refuse(trials, open_data(cohort, trials[0], CPU), nets) == ""
+    assert refuse(trials, open_data(cohort, trials[0], DEVICE), nets) == ""
     pairs, _ = both(*configs, place=nets, lanes=3, objective=Objective("loss", "min"))
     rough = train.get("precision") == "bfloat16"
     for alone, together in pairs:
@@ -491,7 +492,7 @@ def test_what_is_measured_is_what_the_code_computes(nets):
     )
     ended = run(own, place=nets, objective=Objective("top3", "max"))
     raw = resident.load_raw(own["data"], nets)
-    data = resident.place(raw, own["data"], None, CPU, own["train"])
+    data = resident.place(raw, own["data"], None, DEVICE, own["train"])
     from lrsearch.train.build import build_model
 
     model = build_model(MLP, (1, 8, 8), 10, nets).eval()
@@ -514,7 +515,7 @@ def test_what_is_measured_is_what_the_code_computes(nets):
 def test_a_batch_s_loss_is_weighted():
     criterion = Criterion(config()["train"], "classification")
     raw = raw_of((X, Y, np.where(Y == 3, 4.0, 1.0)))
-    data = resident.place(raw, own_data(), None, CPU)
+    data = resident.place(raw, own_data(), None, DEVICE)
     batch = take(data.train, torch.arange(32))
     outputs = torch.randn(32, 10, generator=torch.Generator().manual_seed(0))
     each = F.cross_entropy(outputs, batch.y, reduction="none")
@@ -549,7 +550,7 @@ def test_a_step_that_remembers_trains_alone(nets):
     own = own_config(code("digits"), code("One"), loss=None, step=code("Counting"))
     trial = Trial(0, "", own, 0)
     cohort = type("Job", (), {"workplace": nets, "data_hash": "", "source_hashes": {}})()
-    reason = refuse([trial], open_data(cohort, trial, CPU), nets)
+    reason = refuse([trial], open_data(cohort, trial, DEVICE), nets)
     assert "train.step" in reason
 
 
@@ -610,10 +611,10 @@ def test_a_validation_part_that_nobody_asks_for_is_told(nets):
 def test_streams_follow_the_order_of_the_seed(nets):
     own = own_config(code("noisy"), MLP, {"validation": "source"})
     raw = resident.load_raw(own["data"], nets)
-    streamed = resident.place(raw, own["data"], None, CPU)
+    streamed = resident.place(raw, own["data"], None, DEVICE)
     assert isinstance(streamed, Streamed)
     kept = resident.place(raw_of((Pairs(0, 2), Pairs(1, 2)), validation="source"),
-                          own_data(validation="source"), None, CPU)  # fmt: skip
+                          own_data(validation="source"), None, DEVICE)  # fmt: skip
     for left, right, _ in zip(
         streamed.batches(64, 5), kept.batches(64, 5), range(30), strict=False
     ):
@@ -626,7 +627,7 @@ def test_streams_follow_the_order_of_the_seed(nets):
 def test_a_loader_s_own_order_is_its_own(nets):
     own = own_config(code("sampled"), MLP, {"validation": "source"}, budget="2ep")
     raw = resident.load_raw(own["data"], nets)
-    data = resident.place(raw, own["data"], None, CPU)
+    data = resident.place(raw, own["data"], None, DEVICE)
     noise = torch.get_rng_state()
     seen = [batch.y for batch, _ in zip(data.batches(60, 1), range(40), strict=False)]
     assert torch.equal(torch.get_rng_state(), noise)
@@ -656,7 +657,7 @@ def test_lanes_share_what_is_loaded(nets, workers):
         for k, rate in enumerate((0.05, 0.1, 0.2, 0.1, 0.05))
     ]
     trials = [Trial(k, "", each, 0) for k, each in enumerate(configs)]
-    place = resident.load_raw(configs[0]["data"], nets), configs[0]["data"], None, CPU
+    place = resident.load_raw(configs[0]["data"], nets), configs[0]["data"], None, DEVICE
     sample = resident.Resident(**resident.place(*place).sample(64))
     assert refuse(trials, sample, nets) == ""
     seeds = [0, 0, 1, 1, 0]
@@ -674,11 +675,11 @@ def test_lanes_share_what_is_loaded(nets, workers):
 
 def test_what_lanes_cannot_share_says_why(nets):
     place = resident.load_raw, own_config(code("words"), code("Bag"))["data"]
-    words = resident.place(place[0](place[1], nets), place[1], None, CPU)
+    words = resident.place(place[0](place[1], nets), place[1], None, DEVICE)
     with pytest.raises(NotRecordable, match="its batches differ in shape"):
         words.sample(2)
     own = own_config(code("sampled"), MLP, {"validation": "source"})["data"]
-    sampled = resident.place(resident.load_raw(own, nets), own, None, CPU)
+    sampled = resident.place(resident.load_raw(own, nets), own, None, DEVICE)
     with pytest.raises(NotRecordable, match="its DataLoader has an order of its own"):
         sampled.sample(16)
 
@@ -696,7 +697,7 @@ def test_a_target_out_of_range_fails_its_trial_alone(nets):
     found = run({**own, "data": {**source, **SPLITTING, "classes": 2}}, place=nets)
     assert found.result.outcome is Outcome.COMPLETED
     few = resident.load_raw(own["data"], nets)
-    streamed = resident.place(few, own["data"], None, CPU)
+    streamed = resident.place(few, own["data"], None, DEVICE)
     streamed.outputs = 1
     with pytest.raises(ModelError, match="a target is 1; the 1 classes are 0 to 0"):
         next(streamed.batches(16, 0))
@@ -705,7 +706,7 @@ def test_a_target_out_of_range_fails_its_trial_alone(nets):
 def test_a_dataset_that_changes_its_length_is_noticed(nets):
     own = own_config(code("noisy"), MLP, {"validation": "source"})
     raw = resident.load_raw(own["data"], nets)
-    streamed = resident.place(raw, own["data"], None, CPU)
+    streamed = resident.place(raw, own["data"], None, DEVICE)
     raw.streams[0].dataset.y = raw.streams[0].dataset.y[:800]
     with pytest.raises((ModelError, IndexError), match=r"changed its length from 899 to 800|index"):
         list(zip(streamed.batches(64, 0), range(20), strict=False))

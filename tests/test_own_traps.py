@@ -6,11 +6,12 @@ import multiprocessing
 import numpy as np
 import pytest
 import torch
+from devices import DEVICE
 from sklearn.datasets import load_digits
 from test_fused import both, tensors
 from test_own_code import code, own_config, own_data, raw_of, write_nets
 from test_tables import INLINE, lrsearch
-from test_train import CPU, MLP, facts, run
+from test_train import MLP, facts, run
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lrsearch.data import split
@@ -95,7 +96,7 @@ def test_bytes_are_scaled_as_inputs_and_stay_as_targets():
         assert raw.x.max() <= 1 and raw.y.dtype == np.int64 and set(np.unique(raw.y)) == {0, 1}
     noisy = Made(lambda i: (torch.from_numpy(np.roll(IMAGES[i], np.random.randint(3))), masks[i]))
     raw = raw_of(noisy)
-    data = resident.place(raw, own_data(), None, CPU)
+    data = resident.place(raw, own_data(), None, DEVICE)
     batch = next(data.batches(8, 0))
     assert raw.x.dtype == np.float32 and batch.x.max() <= 1 and batch.y.max() == 1
     assert data.example.dtype == batch.x.dtype and 0.2 < data.example.max() <= 1
@@ -373,7 +374,7 @@ SHORT = {"budget": "30ba", "evaluate": "15ba", "lr": 0.1}
 def refusal(own, nets):
     trials = [Trial(seed, "", own, seed) for seed in range(2)]
     job = type("Job", (), {"workplace": nets, "data_hash": "", "source_hashes": {}})()
-    return refuse(trials, open_data(job, trials[0], CPU), nets)
+    return refuse(trials, open_data(job, trials[0], DEVICE), nets)
 
 
 def test_noise_is_the_trial_s_own_whoever_loads(nets):
@@ -393,7 +394,7 @@ def test_noise_is_the_trial_s_own_whoever_loads(nets):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_loading_leaves_an_accelerator_s_noise_alone(nets):
     own = own_config(code("noisy"), MLP, SOURCE)
-    data = resident.place(resident.load_raw(own["data"], nets), own["data"], None, CPU)
+    data = resident.place(resident.load_raw(own["data"], nets), own["data"], None, DEVICE)
     before = torch.cuda.get_rng_state()
     next(data.batches(16, 0))
     assert torch.equal(torch.cuda.get_rng_state(), before)
@@ -425,7 +426,7 @@ def test_an_order_of_its_own_says_how_many_samples_there_are(nets):
     assert first.curve == second.curve  # Though its generator is one for all.
     held = [*torch.split(torch.arange(600), 64)]
     raw = resident.load_raw(own["data"], nets)
-    data = resident.place(raw, own["data"], None, CPU)
+    data = resident.place(raw, own["data"], None, DEVICE)
     noise = torch.get_rng_state()
     seen = list(data.validation_batches(64))
     assert [each.samples for each in seen] == [len(each) for each in held]
@@ -442,7 +443,7 @@ def test_a_loss_is_evaluated_as_a_model_is(nets):
     pairs, _ = both(own, {**own, "train": {**own["train"], "lr": 0.05}}, place=nets, lanes=2)
     plain = own_config(code("digits"), MLP, **SHORT)
     raw = resident.load_raw(plain["data"], nets)
-    data = resident.place(raw, plain["data"], None, CPU)
+    data = resident.place(raw, plain["data"], None, DEVICE)
     for alone, together in pairs:
         for ended in (alone, together):
             model = build_model(MLP, (1, 8, 8), 10, nets).eval()
@@ -523,7 +524,7 @@ def test_what_is_changed_in_place_is_not_kept(nets):
     own = own_config(code("digits"), code("Shifting"), **SHORT)
     first, second = (run(own, place=nets) for _ in range(2))
     assert first.curve == second.curve
-    kept = resident.place(resident.load_raw(own["data"], nets), own["data"], None, CPU)
+    kept = resident.place(resident.load_raw(own["data"], nets), own["data"], None, DEVICE)
     assert kept.x_validation.min() == 0
     ended = run(own_config(code("digits"), MLP, **SHORT, loss=code("counting_down")), place=nets)
     assert ended.result.last["accuracy"] < 0.2 and ended.result.last["loss"] < 0.2
@@ -569,7 +570,7 @@ def test_outputs_that_metrics_cannot_have_are_said(nets):
 def test_each_batch_has_draws_of_its_own_and_one_may_go_on_from_any(nets):
     own = own_config(code("noisy"), MLP, SOURCE)
     raw = resident.load_raw(own["data"], nets)
-    data = resident.place(raw, own["data"], None, CPU)
+    data = resident.place(raw, own["data"], None, DEVICE)
     given = list(itertools.islice(data.batches(64, 5), 5))
     corner = [each.x[:, 0, 0, 0] for each in given]  # Always zero but for the noise.
     assert not torch.equal(corner[0], corner[1])

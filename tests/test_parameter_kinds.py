@@ -5,6 +5,7 @@ import math
 import pytest
 import safetensors.torch
 import torch
+from devices import DEVICE
 from test_own_code import code, own_config, write_nets
 from torch.nn import functional as F
 
@@ -109,7 +110,7 @@ def train_plainly(config, data, make, workplace):
         arguments["in_features"] = 64
     model = net(num_classes=10, **arguments)
     optimizer = make(model.parameters())
-    rows = batches(data.samples, 64, seeds.order, torch.device("cpu"))
+    rows = batches(data.samples, 64, seeds.order, DEVICE)
     for _ in range(60):
         chosen = next(rows)
         optimizer.zero_grad()
@@ -126,8 +127,8 @@ def test_a_trial_is_a_plain_loop(tmp_path, name, optimizer):
     trial = Trial(0, "", config, 0)
     objective = Objective("accuracy", "max")
     cohort = Cohort((trial,), Plan(), workplace, objective)
-    ended = list(run_trial(cohort, trial, torch.device("cpu")))[-1]
-    data = place(load_raw(config["data"], workplace), config["data"], None, torch.device("cpu"),
+    ended = list(run_trial(cohort, trial, DEVICE))[-1]
+    data = place(load_raw(config["data"], workplace), config["data"], None, DEVICE,
                  config["train"])  # fmt: skip
     if name == "sparse" and optimizer == "adamw":
         assert ended.result.outcome is Outcome.FAILED
@@ -154,7 +155,7 @@ def test_what_lanes_do_not_train_says_why(tmp_path, name):
     model, reason = MODELS[name]
     config = config_of(model, "sgd")
     trials = [Trial(k, "", config, k) for k in range(2)]
-    data = place(load_raw(config["data"], workplace), config["data"], None, torch.device("cpu"),
+    data = place(load_raw(config["data"], workplace), config["data"], None, DEVICE,
                  config["train"])  # fmt: skip
     found = refuse(trials, data, workplace)
     assert found.startswith(reason) and bool(found) == bool(reason)

@@ -6,11 +6,12 @@ from itertools import chain, pairwise
 import numpy as np
 import pytest
 import torch
+from devices import DEVICE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_own_code import code, own_config, own_data, raw_of, write_nets
 from test_tables import INLINE, lrsearch
-from test_train import CPU, facts, run
+from test_train import facts, run
 from torch.nn import functional as F
 from torch.utils.data import (
     BatchSampler,
@@ -281,7 +282,7 @@ def test_a_sampler_that_raises_is_the_user_s(nets):
 def test_calibration_takes_no_more_than_a_pass(nets):
     own = loader_config("buckets")
     raw = resident.load_raw(own["data"], nets)
-    data = resident.place(raw, own["data"], None, CPU, own["train"])
+    data = resident.place(raw, own["data"], None, DEVICE, own["train"])
     assert [each.samples for each in data.calibration(64)] == [64, 40, 46, 50]
     assert len([*data.calibration(100)]) == 4 < BATCHES
 
@@ -428,5 +429,5 @@ def test_a_batch_sampler_is_told_the_pass():
         (lambda _: DataLoader(data, batch_sampler=Turning([2, 3, 4])), data), validation="source"
     )
     config = own_data(validation="source")
-    batches = resident.place(raw, config, None, CPU).batches(7, 0)
+    batches = resident.place(raw, config, None, DEVICE).batches(7, 0)
     assert [next(batches).samples for _ in range(9)] == [2, 3, 4, 3, 4, 2, 4, 2, 3]

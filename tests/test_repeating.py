@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from devices import DEVICE
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
@@ -82,7 +83,7 @@ def test_a_script_that_takes_zero_for_no_seed_is_given_one(here: Path) -> None:
 def test_seeds_of_lrsearch_s_own_training_count_from_zero(here: Path) -> None:
     spec = "data: iris\nmodel: logistic\ntrain: {budget: 2ba, lr: 0.1}\nseeds: 2\n"
     (here / "own.yaml").write_text(spec)
-    found = search("grid", "own.yaml", "--executor", "inline", "--device", "cpu")
+    found = search("grid", "own.yaml", "--executor", "inline", "--device", str(DEVICE))
     assert [each["seed"] for each in found["trials"]] == [0, 1]
 
 
@@ -364,7 +365,16 @@ def test_an_older_run_opens_and_a_loop_repeats_itself(here: Path) -> None:
     loop["seeds"] = 8
     (here / "loop.yaml").write_text(yaml.safe_dump(loop))
     found = search(
-        *("grid", "loop.yaml", "--allow-import", "mine_loop", "--device", "cpu", "--workers", "2")
+        *(
+            "grid",
+            "loop.yaml",
+            "--allow-import",
+            "mine_loop",
+            "--device",
+            str(DEVICE),
+            "--workers",
+            "2",
+        )
     )
     assert found["repeatability"]["exact"] and len(found["best"]["trials"]) == 8
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from devices import DEVICE
 
 KILLS = int(os.environ.get("LRSEARCH_KILLS", "3"))
 
@@ -52,7 +53,7 @@ def command(*arguments: object) -> list[str]:
 
 def search(spec: Path, runs: Path, *more: str, strategy: str = "bayes") -> None:
     subprocess.run(
-        command(strategy, spec, "--runs", runs, "--quiet", "--device", "cpu", *more),
+        command(strategy, spec, "--runs", runs, "--quiet", "--device", str(DEVICE), *more),
         check=True,
         stdout=subprocess.DEVNULL,
     )
@@ -119,7 +120,7 @@ def test_killed_at_random_moments(
     moments = random.Random(time.time_ns())
     for _ in range(KILLS):
         driver = subprocess.Popen(
-            command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", "cpu", *engine),
+            command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", str(DEVICE), *engine),
             env={**os.environ, name: value},
             stdout=subprocess.DEVNULL,
         )
@@ -179,7 +180,7 @@ def test_a_full_disk_loses_nothing(
     spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
 ) -> None:
     limited = subprocess.run(
-        command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", "cpu", *engine),
+        command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", str(DEVICE), *engine),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (26_000, 26_000)),
         capture_output=True,
         text=True,

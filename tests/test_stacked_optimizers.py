@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import make_generator, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_digits
@@ -17,6 +18,8 @@ from lrsearch import catalogue
 from lrsearch.train.optimizers import OPTIMIZERS, build_optimizer
 from lrsearch.train.stacked_matrices import orthogonalize
 from lrsearch.train.stacked_optimizers import STACKED, clip_gradients
+
+pytestmark = pytest.mark.usefixtures("on_device")
 
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 STEPS, REPLACED, BLOCK = 200, 50, 20
@@ -366,7 +369,7 @@ def test_equals_torch(name, dtype):
     ]
     starts = [each.clone() for each in parameters]
     state = new_state(optimizer, parameters)
-    generator = torch.Generator().manual_seed(0)
+    generator = make_generator(0)
     worst = np.zeros(len(parameters))
     for step in range(STEPS):
         if step == REPLACED:
@@ -495,7 +498,7 @@ def test_lanes_do_not_see_each_other(name, data):
     configs = data.draw(st.lists(ANY[name], min_size=lanes, max_size=lanes))
     rates = np.array(data.draw(st.lists(rates_, min_size=lanes, max_size=lanes)))[:, None]
     chosen = data.draw(st.permutations(range(lanes)))[: data.draw(st.integers(2, lanes))]
-    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 1000)))
+    generator = make_generator(data.draw(st.integers(0, 1000)))
     dtype = data.draw(st.sampled_from(list(TOLERANCES)))
 
     def draw():
@@ -516,14 +519,14 @@ def test_lanes_do_not_see_each_other(name, data):
         pairs = list(zip(few, together, strict=True))
         for slot in used_state(name, configs[lane], state):
             pairs += zip(few_state[slot], state[slot], strict=True)
-        assert all(torch.equal(own[place], other[lane]) for own, other in pairs)
+        assert all(same(own[place], other[lane]) for own, other in pairs)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("name", STACKED)
 def test_terms_of_others_change_nothing(name, dtype):
     """Two lanes of one configuration, alone and among all the others."""
-    configs, generator = CONFIGS[name], torch.Generator().manual_seed(0)
+    configs, generator = CONFIGS[name], make_generator(0)
     lanes = len(configs)
 
     def draw():
@@ -538,7 +541,7 @@ def test_terms_of_others_change_nothing(name, dtype):
         pairs = list(zip(alone, together, strict=True))
         for slot in used_state(name, config, state):
             pairs += zip(alone_state[slot], state[slot], strict=True)
-        assert all(torch.equal(mine[0], theirs[lane]) for mine, theirs in pairs)
+        assert all(same(mine[0], theirs[lane]) for mine, theirs in pairs)
 
 
 def test_needs():
@@ -574,7 +577,7 @@ def test_needs():
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @pytest.mark.parametrize("name", STACKED)
 def test_a_lost_lane_harms_no_other(name, value):
-    configs, torch_seed = CONFIGS[name], torch.Generator().manual_seed(0)
+    configs, torch_seed = CONFIGS[name], make_generator(0)
     lanes = len(configs)
     start = [torch.randn(lanes, *shape, generator=torch_seed) for shape in SHAPES]
     gradients = [
@@ -590,12 +593,12 @@ def test_a_lost_lane_harms_no_other(name, value):
     for mine, theirs in tensors:
         for own, other in zip(mine, theirs, strict=True):
             assert other.isfinite().all()
-            assert torch.equal(own[others], other[others])
+            assert same(own[others], other[others])
 
 
 def test_prodigy_s_estimate_outlives_a_gradient_that_is_no_number():
     """As in the package, where only the parameter itself is lost."""
-    config, generator = prodigy(d0=0.1), torch.Generator().manual_seed(0)
+    config, generator = prodigy(d0=0.1), make_generator(0)
     start = [torch.randn(2, 5, generator=generator) for _ in range(2)]
     gradients = [[torch.randn(2, 5, generator=generator) for _ in range(2)] for _ in range(3)]
     gradients[1][0][:, 2] = math.nan
@@ -667,7 +670,7 @@ def test_gradients_are_only_read(shape):
         own = [configs[4], configs[3]]
         once, _ = train(own, start, [[shared, shared]], np.full((2, 1), 0.1))
         twice, _ = train(own, start, [[shared, shared.clone()]], np.full((2, 1), 0.1))
-        assert all(map(torch.equal, once, twice)), name
+        assert all(map(same, once, twice)), name
     clip_gradients([shared, shared], torch.tensor([0.1, 0.1]))
     assert torch.equal(shared, before)
 
@@ -686,7 +689,7 @@ def test_gradients_of_any_layout():
 
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 def test_clipping_equals_torch(dtype):
-    generator = torch.Generator().manual_seed(0)
+    generator = make_generator(0)
     limits = torch.tensor([0.1, 1e3, 2.0, 5.0, math.inf], dtype=dtype)
     gradients = [
         torch.randn(5, *shape, generator=generator, dtype=dtype) * 3 for shape in [(4, 5), (), (7,)]
@@ -705,7 +708,7 @@ def test_clipping_equals_torch(dtype):
 
 def test_clipping_leaves_unlimited_lanes_alone():
     """Bit for bit, whatever their norm, and whatever becomes of the others."""
-    generator = torch.Generator().manual_seed(0)
+    generator = make_generator(0)
     gradients = [torch.randn(6, 3, 4, generator=generator), torch.randn(6, generator=generator)]
     limits = torch.tensor([math.inf, math.inf, math.inf, 0.5, 0.5, 0.5])
     sound = clip_gradients(gradients, limits)
@@ -719,7 +722,7 @@ def test_clipping_leaves_unlimited_lanes_alone():
         assert torch.equal(own[:3].view(torch.int32), each[:3].view(torch.int32))
     assert all(each[3].isnan().all() for each in clipped)  # As torch does.
     assert all((each[4] == 0).all() for each in clipped)
-    assert all(torch.equal(own[5], each[5]) for own, each in zip(clipped, sound, strict=True))
+    assert all(same(own[5], each[5]) for own, each in zip(clipped, sound, strict=True))
 
 
 def test_names():
@@ -807,7 +810,7 @@ def test_state_equals_torch(name):
 def test_adafactor_of_any_rank(dtype):
     """Rows and columns are those of the last two dimensions."""
     shapes = [(3, 2), (2, 3, 4), (4, 1, 3, 3)]
-    configs, generator = CONFIGS["adafactor"], torch.Generator().manual_seed(0)
+    configs, generator = CONFIGS["adafactor"], make_generator(0)
     lanes = len(configs)
 
     def draw():
@@ -830,16 +833,16 @@ def test_adafactor_of_any_rank(dtype):
 @pytest.mark.parametrize("shape", [(3, 11), (17, 33), (33, 17), (10, 65), (37, 37), (25, 151)])
 def test_orthogonalized_matrices_do_not_see_each_other(shape):
     """Of sizes whose lanes begin anywhere in memory, and of products large and small."""
-    matrices = torch.randn(9, *shape, generator=torch.Generator().manual_seed(0))
+    matrices = torch.randn(9, *shape, generator=make_generator(0))
     together = orthogonalize(matrices, 5)
     for chosen in ([0, 1], [8, 3], [5, 4, 3], [1, 1, 2, 7, 0, 6, 8]):
-        assert torch.equal(orthogonalize(matrices[chosen], 5), together[chosen])
+        assert same(orthogonalize(matrices[chosen], 5), together[chosen])
 
 
 @pytest.mark.parametrize("shape", [(8, 24), (24, 8), (1, 6), (6, 1), (9, 9)], ids=str)
 def test_orthogonalized_as_torch_does(shape):
     """From one gradient, without momentum: the step is the iteration's result."""
-    gradients = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    gradients = torch.randn(3, *shape, generator=make_generator(0))
     for steps in (1, 2, 5, 9):
         found = orthogonalize(gradients, steps)
         assert found.dtype is torch.bfloat16

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from devices import DEVICE
 from sklearn.datasets import load_wine
 from typer.testing import CliRunner
 
@@ -312,7 +313,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-INLINE = ("--executor", "inline", "--device", "cpu")
+INLINE = ("--executor", "inline", "--device", str(DEVICE))
 
 
 def test_a_table_is_trained_and_fused_as_alone(here):

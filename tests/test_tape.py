@@ -7,15 +7,18 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from devices import DEVICE, make_generator
 from torch.func import vmap
 
 from lrsearch.train.tape import NotRecordable, record, unrecorded
+
+pytestmark = pytest.mark.usefixtures("on_device")
 
 
 def twice(function, static=(), inputs=2):
     """Record with some inputs, replay with others; found and expected outputs, the latter of the
     function itself, with the static tensors as they were in between."""
-    generator = torch.Generator().manual_seed(0)
+    generator = make_generator(0)
     given = [torch.randn(4, 3, generator=generator) for _ in range(2 * inputs)]
     tape, first = record(function, given[:inputs], static)
     before = [each.clone() for each in static]
@@ -162,7 +165,7 @@ def test_what_is_unrecorded_is_done_once():
     assert len(seen) == 1
 
 
-ELSEWHERE, TABLE = torch.zeros(3), torch.ones(3, 3)
+ELSEWHERE, TABLE = torch.zeros(3, device=DEVICE), torch.ones(3, 3, device=DEVICE)
 
 
 def by_numpy(x):
@@ -274,6 +277,7 @@ def test_a_tape_that_is_gone_holds_nothing():
         gc.enable()
 
 
+@pytest.mark.cpu("numpy reads only the host's memory")
 def test_replays_differ_from_numpy_s_constants():
     """Why a structure is tried for two steps: what comes from the host stands still."""
     tape, first = record(by_numpy, [some()], [])

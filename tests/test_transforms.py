@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from devices import DEVICE, assert_same_numbers, same
 from scipy import stats
 from test_draws import assert_lanes_train_as_alone
 from test_spec import CONTENT, faults, key_of, read, small
@@ -33,7 +34,6 @@ from lrsearch.tuner.ledger import content_of
 
 place = place
 
-CPU = torch.device("cpu")
 CROP = {"name": "random_crop", "padding": 1}
 FLIP = {"name": "flip", "p": 0.5}
 NOISE = {"name": "noise", "std": 0.1}
@@ -94,7 +94,7 @@ def test_mixup_s_share_is_of_the_beta_distribution(alpha: float) -> None:
 
 def test_mixup_mixes_what_goes_in_and_what_is_to_come_out() -> None:
     x, y = torch.randn(8, 3), torch.arange(8) % 4
-    made = transforms.build_transforms(given(MIXUP, MIXUP), Workplace(), CPU)
+    made = transforms.build_transforms(given(MIXUP, MIXUP), Workplace(), DEVICE)
     _, parts = transforms.augment(made, Batch(x, y, y + 1.0))
     assert len(parts) == 4
     assert float(sum(share for *_, share in parts)) == pytest.approx(1.0)
@@ -127,8 +127,8 @@ OWN = """
             self.size = size
 
         def __call__(self, x):
-            top = torch.randint(8 - self.size, (len(x), 1, 1, 1))
-            rows = torch.arange(8).view(8, 1)
+            top = torch.randint(8 - self.size, (len(x), 1, 1, 1), device=x.device)
+            rows = torch.arange(8, device=x.device).view(8, 1)
             return x.masked_fill((rows >= top) & (rows < top + self.size), 0.0)
 
     class Drifts:
@@ -149,7 +149,7 @@ OWN = """
         return x if x.sum().item() > 0 else -x
 
     def by_a_generator(x, dice=torch.Generator().manual_seed(0)):
-        return x + torch.randn(x.shape, dtype=x.dtype, generator=dice)
+        return x + torch.randn(x.shape, dtype=x.dtype, generator=dice).to(x.device)
 
     def shortens(x):
         return x[..., 1:]
@@ -207,7 +207,7 @@ def test_lanes_augment_as_solo_does(name: str) -> None:
     ]
     if name == "low":  # Of rounding alone results differ too much to be compared.
         job = cohort(*configs)
-        assert refuse(job.trials, open_data(job, job.trials[0], CPU), job.workplace) == ""
+        assert refuse(job.trials, open_data(job, job.trials[0], DEVICE), job.workplace) == ""
         return
     assert_lanes_train_as_alone(cohort(*configs, seeds=[0, 1, 0]))
 
@@ -239,7 +239,7 @@ def test_one_s_own_trains_in_lanes(place: Any, each: dict[str, Any]) -> None:
 def test_one_s_own_trains_alone_where_lanes_could_not(place: Any, name: str, reason: str) -> None:
     here = place(nets=OWN)
     job = cohort(config(MLP, "digits", given(own(f"nets.{name}")), budget="8ba"), place=here)
-    assert reason in refuse(job.trials, open_data(job, job.trials[0], CPU), here)
+    assert reason in refuse(job.trials, open_data(job, job.trials[0], DEVICE), here)
     assert run(*[each.config for each in job.trials], place=here).result.steps == 8
 
 
@@ -253,7 +253,7 @@ def test_only_training_batches_are_augmented(place: Any) -> None:
         place=place(nets=OWN),
     )
     for name in ("loss", "accuracy", "f1"):
-        assert plain.curve[name] == changed.curve[name]
+        assert_same_numbers(changed.curve[name], plain.curve[name])
     assert plain.curve["train_loss"][-1] < 3 < changed.curve["train_loss"][-1]
 
 
@@ -262,13 +262,13 @@ def test_the_start_and_batch_norm_s_calibration_see_the_data_as_they_are() -> No
     for listed in (given(), given(NOISE | {"std": 9.0})):
         own_config = config(MLP | {"batch_norm": True}, "digits", listed)
         job = cohort(own_config)
-        data = open_data(job, job.trials[0], CPU)
+        data = open_data(job, job.trials[0], DEVICE)
         model = build(job.trials[0], data, job.workplace)
-        criterion = make_criterion(own_config, data.task, 10, job.workplace, CPU)
+        criterion = make_criterion(own_config, data.task, 10, job.workplace, DEVICE)
         start = solo.start_losses(model, data, criterion)
         solo.calibrate(model, data, own_config["train"], criterion)
         found.append([start, *model.buffers()])
-    assert all(torch.equal(plain, changed) for plain, changed in zip(*found, strict=True))
+    assert all(same(plain, changed) for plain, changed in zip(*found, strict=True))
 
 
 def test_a_training_learns_what_its_augmentation_shows(place: Any) -> None:

@@ -11,6 +11,7 @@ import layers
 import pytest
 import test_draws
 import torch
+from devices import DEVICE
 from test_train import ADAMW, MLP, SGD, cohort, config
 
 from lrsearch import catalogue
@@ -19,7 +20,7 @@ from lrsearch.train.course import open_data
 from lrsearch.train.trying import refuse
 from lrsearch.trial import Workplace
 
-HERE = Workplace("cpu", str(Path(__file__).parent), ("layers",))
+HERE = Workplace(str(DEVICE), str(Path(__file__).parent), ("layers",))
 
 READS = "reads values back from tensors"
 DRAWS = "draws random numbers in evaluation, too"
@@ -97,7 +98,7 @@ def reason(path: str, **arguments: str) -> str:
     trials = [config(model, lr=rate, budget="2ep", batch_size=32) for rate in (0.01, 0.02)]
     job = cohort(*trials, place=HERE)
     torch.set_num_threads(1)
-    return refuse(job.trials, open_data(job, job.trials[0], torch.device("cpu")), HERE)
+    return refuse(job.trials, open_data(job, job.trials[0], DEVICE), HERE)
 
 
 @pytest.mark.parametrize("family", CORE)
@@ -131,7 +132,7 @@ def test_every_optimizer_trains_in_lanes(name: str) -> None:
     optimizer = {"name": name, **{key: each.default for key, each in known.items()}}
     own = cohort(config(budget="10ba", optimizer=optimizer))
     trials = [replace(own.trials[0], seed=seed) for seed in (0, 1)]
-    assert refuse(trials, open_data(own, trials[0], torch.device("cpu")), own.workplace) == ""
+    assert refuse(trials, open_data(own, trials[0], DEVICE), own.workplace) == ""
 
 
 def test_every_way_to_resist_is_refused_but_the_sound_ones() -> None:
@@ -154,7 +155,7 @@ def test_batch_norm_of_any_width_trains_in_lanes(width: int, optimizer: dict[str
     model = {**MLP, "hidden": [width], "batch_norm": True}
     given = {"budget": "2ep", "batch_size": 33, "optimizer": optimizer}
     job = cohort(*[config(model, lr=rate, **given) for rate in (0.01, 0.02)])
-    data = open_data(job, job.trials[0], torch.device("cpu"))
+    data = open_data(job, job.trials[0], DEVICE)
     assert refuse(job.trials, data, job.workplace) == ""
 
 
@@ -163,7 +164,7 @@ def test_what_solo_rounds_is_no_reason_against_lanes(monkeypatch: pytest.MonkeyP
     model = {"class_path": "layers.SumsManyPixels", "init_args": {}}
     trials = [config(model, lr=rate, budget="2ep", batch_size=64) for rate in (0.01, 0.02)]
     job = cohort(*trials, place=HERE)
-    data = open_data(job, job.trials[0], torch.device("cpu"))
+    data = open_data(job, job.trials[0], DEVICE)
     reason, rounding = trying._compare(job.trials, data, HERE)
     assert reason.startswith("in lanes the gradient of convolution") and rounding
     assert trying._compare(job.trials, trying._double(data), HERE, torch.float64) == ("", False)

@@ -15,6 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from devices import DEVICE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -199,7 +200,7 @@ def search(
 ) -> Found:
     spec = read_spec(path or write_spec(folder, changes), overrides)
     check_search(strategy, spec)
-    workplace = Workplace("cpu", str(spec.folder), ("nets",))
+    workplace = Workplace(str(DEVICE), str(spec.folder), ("nets",))
     log = log or Log()
     with executor or Inline() as place:
         facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
@@ -482,7 +483,7 @@ def test_a_lower_limit_leaves_what_was_proposed_beyond_it(tmp_path: Path) -> Non
 
 def test_too_many_failures_name_the_command_that_trains_them_again(tmp_path: Path) -> None:
     spec = read_spec(write_spec(tmp_path, merge(faulty("raise"), {"max_failures": 0})))
-    workplace = Workplace("cpu", str(spec.folder), ("nets",))
+    workplace = Workplace(str(DEVICE), str(spec.folder), ("nets",))
     command = ["lrsearch", "grid", "a spec.yaml", "--retry-failed", "--fresh"]
     with (
         Inline() as place,
@@ -764,7 +765,7 @@ def test_the_best_weights_give_the_best_objective(tmp_path: Path) -> None:
     (number,) = best.trials
     assert weight_files(found.folder) == [f"trial-{number:06d}.safetensors"]
     trial = found.history.trials[number]
-    workplace = Workplace("cpu", str(tmp_path))
+    workplace = Workplace(str(DEVICE), str(tmp_path))
     raw = load_raw(trial.config["data"], workplace)
     held = data.split(raw, trial.config["data"], trial.fold).validation
     x, y = held.x, held.y

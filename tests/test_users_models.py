@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from devices import DEVICE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from test_fused import both, tensors
 from test_own_code import own_config, write_nets
 from test_tables import INLINE, lrsearch
-from test_train import CPU, MLP, config, facts, run
+from test_train import MLP, config, facts, run
 from torch import nn
 from torch.nn import functional as F
 
@@ -266,7 +267,7 @@ def test_a_logit_alone_trains_in_both_engines(nets, train, flat):
             np.testing.assert_allclose(
                 together.curve[name], alone.curve[name], rtol=1e-2, atol=1e-2
             )
-    data = resident.place(resident.load_raw(own["data"], nets), own["data"], None, CPU)
+    data = resident.place(resident.load_raw(own["data"], nets), own["data"], None, DEVICE)
     model = build_model(own["model"], (30,), 2, nets).eval()
     model.load_state_dict(tensors(pairs[0][0]))
     with torch.no_grad():
@@ -340,7 +341,7 @@ def test_class_weights_weigh(nets):
     assert together.result.engine == "fused"
     for key, each in tensors(alone).items():
         torch.testing.assert_close(tensors(together)[key], each, rtol=1e-2, atol=1e-3)
-    data = resident.place(resident.load_raw(own["data"], nets), own["data"], None, CPU)
+    data = resident.place(resident.load_raw(own["data"], nets), own["data"], None, DEVICE)
     model = build_model(MLP, (30,), 2, nets).eval()
     model.load_state_dict(tensors(alone))
     with torch.no_grad():

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from devices import DEVICE
 from sklearn.datasets import load_diabetes, load_digits
 from test_fused import run_fused
 from test_own_code import code, own_config, write_nets
-from test_train import ADAMW, CNN, CPU, MLP, RESNET, SGD, config, run
+from test_train import ADAMW, CNN, MLP, RESNET, SGD, config, run
 from torch import nn
 from torch.nn import functional as F
 
@@ -86,7 +87,7 @@ NETS = """
             views = [model(batch + self.noise * torch.randn_like(batch)) for _ in range(2)]
             one, other = (F.normalize(each, dim=1) for each in views)
             likeness = one @ other.T / self.temperature
-            return F.cross_entropy(likeness, torch.arange(len(batch)))
+            return F.cross_entropy(likeness, torch.arange(len(batch), device=batch.device))
 
     class Wrong:
         # Its evaluation gives the share of errors as its loss, which has an upper end.
@@ -242,16 +243,16 @@ def test_a_validation_loss_of_another_kind_hides_no_divergence(here):
 
 
 def baseline_of(own, here, model=None):
-    placed = place(load_raw(own["data"], here), own["data"], None, CPU, own["train"])
-    criterion = make_criterion(own, placed.task, placed.outputs, here, CPU)
+    placed = place(load_raw(own["data"], here), own["data"], None, DEVICE, own["train"])
+    criterion = make_criterion(own, placed.task, placed.outputs, here, DEVICE)
     batch = placed.spread_out(100)
     with torch.random.fork_rng():
-        model = model or nn.Flatten()
+        model = (model or nn.Flatten()).to(DEVICE)
         return float(baseline_loss(criterion, model, batch, placed.outputs)), batch
 
 
 def test_the_baseline_of_a_loss_of_ours():
-    nowhere = Workplace("cpu")
+    nowhere = Workplace(str(DEVICE))
     for smoothing in (0, 0.3):
         found, _ = baseline_of(config(label_smoothing=smoothing), nowhere)
         assert found == pytest.approx(2.302585, rel=1e-5)
@@ -337,9 +338,9 @@ def test_what_a_loss_remembers_is_the_training_s(tmp_path):
     """
     where = write_nets(tmp_path, text)
     own = config(MLP, "diabetes", loss=code("Remembering"))
-    placed = place(load_raw(own["data"], where), own["data"], None, CPU, own["train"])
-    criterion = make_criterion(own, placed.task, placed.outputs, where, CPU)
-    model = nn.Linear(10, 1)
+    placed = place(load_raw(own["data"], where), own["data"], None, DEVICE, own["train"])
+    criterion = make_criterion(own, placed.task, placed.outputs, where, DEVICE)
+    model = nn.Linear(10, 1).to(DEVICE)
     start, baseline = solo.start_losses(model, placed, criterion).tolist()
     assert next(iter(criterion.objects.values())).seen == 1
     assert start > 1 and baseline > 2

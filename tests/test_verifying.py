@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from devices import DEVICE
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
@@ -32,7 +33,7 @@ def lrsearch(*arguments: object) -> tuple[int, str, str]:
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("searched")
     (folder / "small.yaml").write_text(SPEC)
-    more = ("--runs", folder / "runs", "--device", "cpu", "--executor", "inline", "--quiet")
+    more = ("--runs", folder / "runs", "--device", str(DEVICE), "--executor", "inline", "--quiet")
     code, _, err = lrsearch("grid", folder / "small.yaml", *more, "--engine", "fused")
     assert code == 0, err
     assert {each.engine for each in read(folder / "runs" / "small").results.values()} == {"fused"}
@@ -56,7 +57,7 @@ def forge(folder: Path, metric: float) -> None:
 
 def test_what_was_fused_agrees_with_what_is_trained_alone(searched: Path) -> None:
     code, out, err = lrsearch(
-        "export", searched / "runs" / "small", "--verify", "--device", "cpu", "--workers", "1"
+        "export", searched / "runs" / "small", "--verify", "--device", str(DEVICE), "--workers", "1"
     )
     assert code == 0, err
     assert out.startswith("name: small-best")
@@ -72,7 +73,13 @@ def test_what_was_fused_agrees_with_what_is_trained_alone(searched: Path) -> Non
 def test_a_measurement_that_training_does_not_bear_out_is_not_verified(searched: Path) -> None:
     forge(searched, 0.25)
     code, _, err = lrsearch(
-        "export", searched / "runs" / "forged", "--verify", "--device", "cpu", "--workers", "1"
+        "export",
+        searched / "runs" / "forged",
+        "--verify",
+        "--device",
+        str(DEVICE),
+        "--workers",
+        "1",
     )
     assert code == 3
     assert "0.2500 in the run" in err and "not verified: alone +" in err

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lrsearch.cli import options
 from lrsearch.errors import Fault, LrsearchError, SpecError
+from lrsearch.terminal import visible_line
 
 if TYPE_CHECKING:
     from lrsearch.spec import Spec
@@ -39,7 +39,7 @@ def check(
     from lrsearch.cli.consent import allow_command as check_command
     from lrsearch.cli.consent import allowed_imports
     from lrsearch.cli.looking import read_and_look
-    from lrsearch.reports.text import fill
+    from lrsearch.reports.text import fill, json_text, one_line
     from lrsearch.spec.statics import unlooked
     from lrsearch.spec.summary import describe
 
@@ -63,16 +63,16 @@ def check(
         summary["unlooked"] = left
         if facts is not None:
             summary["facts"] = {name: getattr(facts, name) for name in _FACTS}
-        print(dumps({"format": 1, "ok": True, **summary, "faults": []}))
+        print(json_text({"format": 1, "ok": True, **summary, "faults": []}))
         return
     print("ok")
     print(fill(describe(spec)))
     if facts is not None:
         from lrsearch.cli.planning import describe_facts
 
-        print("\n".join(f"  {line}" for line in describe_facts(spec, facts)))
+        print("\n".join(f"  {visible_line(line)}" for line in describe_facts(spec, facts)))
     for note in notes:
-        print(f"note: {note}")
+        print(f"note: {one_line(note)}")
     if left:
         print(fill(f"Not looked at: {', '.join(left)}. check --deep does, and trains nothing."))
 
@@ -96,12 +96,14 @@ def _load(spec: Spec, device: str, allowed: tuple[str, ...], *, quiet: bool) -> 
 
 
 def _print_faults(error: LrsearchError) -> None:
+    from lrsearch.reports.text import json_text
+
     faults = (
         [asdict(fault) for fault in error.faults]
         if isinstance(error, SpecError)
         else [asdict(Fault(0, "", error.message, error.where, error.hint))]
     )
-    print(dumps({"format": 1, "ok": False, "faults": faults}))
+    print(json_text({"format": 1, "ok": False, "faults": faults}))
 
 
 def show(
@@ -119,9 +121,11 @@ def show(
         _print_json(spec, curves)
         return
     from rich.table import Table
+    from rich.text import Text
 
     from lrsearch.reports.curves import plot
     from lrsearch.reports.tables import open_console
+    from lrsearch.reports.text import one_line
     from lrsearch.space import Choice, parameters
     from lrsearch.spec.summary import describe_dimension
 
@@ -131,7 +135,8 @@ def show(
         table.add_column(head, overflow="fold")
     for name, dimension in parameters(spec.space):
         kind = "choice" if isinstance(dimension, Choice) else type(dimension).__name__.lower()
-        table.add_row(_plain(name), kind, _plain(describe_dimension(dimension)))
+        described = (one_line(name), kind, one_line(describe_dimension(dimension)))
+        table.add_row(*map(Text, described))
     if spec.space:
         console.print(table)
     else:
@@ -139,17 +144,11 @@ def show(
     columns = width or min(console.width - 12, 72)
     for title, values in curves:
         print()
-        print(title)
+        print(visible_line(title))
         if not values:
             print("known in training")
             continue
         print(plot(values, width=columns, height=8, low=0.0, encoding=sys.stdout.encoding))
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
 
 
 def _curves(spec: Any) -> list[tuple[str, list[float]]]:
@@ -208,6 +207,7 @@ def _drawn(budget: int) -> Any:
 
 
 def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
+    from lrsearch.reports.text import json_text
     from lrsearch.space import Choice, parameters
 
     listed = []
@@ -224,4 +224,4 @@ def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
             }
         listed.append({"name": name, **values})
     drawn = [{"title": title, "multipliers": values or None} for title, values in curves]
-    print(dumps({"format": 1, "name": spec.name, "parameters": listed, "schedules": drawn}))
+    print(json_text({"format": 1, "name": spec.name, "parameters": listed, "schedules": drawn}))

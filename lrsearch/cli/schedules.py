@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from json import dumps
 from typing import Annotated, Any
 
 import typer
@@ -48,6 +47,7 @@ def schedules(
             raise UsageError("--set needs a schedule", hint="such as: lrsearch schedules one_cycle")
         _print_all(json)
         return
+    from lrsearch.reports.text import json_text
     from lrsearch.spec.alone import read_schedule
 
     schedule, warmup = read_schedule(name, set_ or ())
@@ -55,7 +55,7 @@ def schedules(
     if json:
         params = {key: part for key, part in schedule.items() if key != "name"}
         params |= {"warmup": warmup} if warmup else {}
-        print(dumps({"name": name, "params": params, "multipliers": values}))
+        print(json_text({"name": name, "params": params, "multipliers": values}))
         return
     _print_one(name, schedule, warmup, values, width)
 
@@ -86,6 +86,7 @@ def _multipliers(
 
 def _print_all(json: bool) -> None:
     from lrsearch.catalogue import SCHEDULES
+    from lrsearch.reports.text import json_text
 
     if json:
         listed = [
@@ -105,7 +106,7 @@ def _print_all(json: bool) -> None:
             }
             for name, entry in SCHEDULES.items()
         ]
-        print(dumps({"format": 1, "schedules": listed}))
+        print(json_text({"format": 1, "schedules": listed}))
         return
     from rich.table import Table
     from rich.text import Text

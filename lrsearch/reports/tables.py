@@ -13,6 +13,7 @@ from typing import TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.text import Text
 
 from lrsearch.analysis.points import PointSummary
@@ -28,6 +29,7 @@ from lrsearch.reports.text import (
     one_line,
 )
 from lrsearch.reports.view import ROWS, RunView, describe_repeatability
+from lrsearch.terminal import visible
 from lrsearch.trial import Outcome
 
 PIPED_WIDTH = 100
@@ -69,11 +71,22 @@ def open_console(stream: TextIO) -> Console:
     """A console on `stream`: as wide as its terminal, or `PIPED_WIDTH` and plain without one.
     NO_COLOR and TERM=dumb are honoured by rich."""
     width = None if stream.isatty() else PIPED_WIDTH
-    return _Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+    return VisibleConsole(stream, width)
 
 
-class _Console(Console):
-    """A console of which the caller says what becomes of a reader that has left."""
+class VisibleConsole(Console):
+    """A console that shows all text as `visible` leaves it. Of a reader that has left the caller
+    says what becomes."""
+
+    def __init__(self, stream: TextIO, width: int | None = None) -> None:
+        super().__init__(file=stream, width=width, markup=False, emoji=False, highlight=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """The segments of rich, of which those that control the terminal are its own."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
 
     def on_broken_pipe(self) -> None:
         """Raise the BrokenPipeError; rich's own would end the process with exit code 1."""
@@ -281,7 +294,7 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         more = count(len(failures) - REASONS, "other reason")
         yield "", f"{signs.more} and {more}: --all", "red"
     if view.retry_command:
-        yield "retry", one_line(view.retry_command), "cyan"
+        yield "retry", view.retry_command, "cyan"
     if view.repeatability is not None:
         text = describe_repeatability(view.repeatability, view.objective.metric)
         yield "repeat", text, "" if view.repeatability.exact else "yellow"
@@ -294,7 +307,7 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         text = f"{count(view.hidden, 'stored trial')} {verb} not belong to this spec: not shown"
         yield "hidden", text, "dim"
     if view.next_command:
-        yield "next", one_line(view.next_command), "cyan"
+        yield "next", view.next_command, "cyan"
 
 
 def _counts(view: RunView) -> str:

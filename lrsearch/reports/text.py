@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shutil
@@ -9,16 +10,21 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lrsearch.terminal import visible
+
 _DURATION = re.compile(r"([0-9.]+(?:e[-+]?[0-9]+)?)(ep|ba|sp|dur)")
 
 
 def one_line(text: str) -> str:
-    """`text` on one line: runs of white space become a blank, what cannot be printed (an escape
-    sequence would move the cursor) its escape."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in " ".join(text.split())
-    )
+    """`text` on one line: runs of white space become a blank, what acts on a terminal or is not
+    seen its escape."""
+    return visible(" ".join(text.split()))
+
+
+def json_text(document: Any, indent: int | None = None) -> str:
+    """The document as JSON of which no character acts on a terminal: json leaves DEL as it is."""
+    text = json.dumps(document, indent=indent, allow_nan=False)
+    return text.replace("\x7f", "\\u007f")
 
 
 def format_value(value: object, digits: int = 3) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from lrsearch.reports.text import (
 )
 from lrsearch.reports.view import TrialView
 from lrsearch.spec.commandline import as_text, fill, split_words
+from lrsearch.terminal import command_line
 from lrsearch.trial import Outcome, Result, Trial
 
 PLOTS = 3
@@ -119,7 +119,7 @@ def _filled(trial: Trial) -> str:
     values = {name: as_text(value) for name, value in trial.config["params"].items()}
     values |= {"seed": str(trial.seed), "trial": str(trial.number)}
     try:
-        return shlex.join(fill(split_words(trial.config["command"]), values))
+        return command_line(fill(split_words(trial.config["command"]), values))
     except ValueError:
         return str(trial.config["command"])
 

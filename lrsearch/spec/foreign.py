@@ -9,7 +9,6 @@ write, with the user's own value.
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +29,7 @@ from lrsearch.spec.foreign_ranges import (
     rejoin,
 )
 from lrsearch.spec.values import Unfit, check_value, write
+from lrsearch.terminal import quote
 
 Path = tuple[str | int, ...]
 
@@ -55,7 +55,7 @@ class Line:
             text = f"{'.'.join(map(str, self.path))}={write(self.value)}"
             if len(text) > LONGEST:
                 return f"write it as --set {'.'.join(map(str, self.path))}=...{tail}"
-            return f"write --set {shlex.quote(text)}{tail}"
+            return f"write --set {quote(text)}{tail}"
         if isinstance(key, int):
             shown = write(self.value)
             return f"write {shown if len(shown) <= LONGEST else shown[:LONGEST] + '...'}{tail}"
@@ -476,7 +476,7 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         return f"leave '{key}' out: the command says how many: {command} --workers {many}"
     if word in FOLDER_WORDS:
         folder = value if isinstance(value, str) and value else "DIR"
-        return f"leave '{key}' out: the command says where: {command} --runs {shlex.quote(folder)}"
+        return f"leave '{key}' out: the command says where: {command} --runs {quote(folder)}"
     if word in ("timeout", "time_limit", "max_time", "timeout_s") and own and len(path) == 1:
         seconds = number(value)
         counted = isinstance(seconds, int | float) and not isinstance(seconds, bool)

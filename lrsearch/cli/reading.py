@@ -46,7 +46,7 @@ def report(
             "text as it is, for programs.",
         ),
     ] = False,
-    raw: Annotated[bool, typer.Option(RAW, hidden=True)] = False,
+    raw: Annotated[bool, typer.Option(RAW, hidden=True, help="As --csv raw.")] = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the points as a Markdown table.")
     ] = False,

@@ -124,7 +124,10 @@ class _Result:
             column = max(cell_len(label) for label, _, _ in notes) + 2
             for label, text, style in notes:
                 head = Text(label.ljust(column), style=style or "bold")
-                yield from hanging(head, Text(text, style=style), console, width)
+                if label in ("retry", "next"):
+                    yield from hanging_command(head, text, style, console, width)
+                else:
+                    yield from hanging(head, Text(text, style=style), console, width)
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,32 @@ def hanging(head: Text, body: Text, console: Console, width: int) -> Iterator[Te
     for line in body.wrap(console, max(16, width - indent), overflow="fold"):
         line.rstrip()
         yield Text.assemble(head, line)
+        head = Text(" " * indent)
+
+
+_WORD = re.compile(r"""(?:\$'(?:\\.|[^'\\])*'|'[^']*'|"[^"]*"|\S)+""")
+"""A word of a command line, with the blanks between its quotes."""
+
+
+def hanging_command(
+    head: Text, command: str, style: str, console: Console, width: int
+) -> Iterator[Text]:
+    """`command` behind `head`; on a terminal, from where it is copied, broken between words as a
+    shell reads on: behind a backslash."""
+    if not console.is_terminal:
+        yield from hanging(head, Text(command, style=style), console, width)
+        return
+    indent = head.cell_len
+    room = max(16, width - indent) - len(" \\")
+    lines: list[str] = []
+    for word in _WORD.findall(command):
+        if lines and cell_len(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    for number, line in enumerate(lines):
+        more = " \\" if number + 1 < len(lines) else ""
+        yield from hanging(head, Text(line + more, style=style), console, width)
         head = Text(" " * indent)
 
 

@@ -569,19 +569,15 @@ def test_journal_lines_of_hostile_texts_with_good_checksums(here):
             if path == ("event",) or kind in seen:
                 continue
             seen.add(kind)
-            changed = replaced(body, path, HOSTILE)
-            number = changed.pop("n")
-            del changed["crc"]
-            rest = json.dumps(changed, separators=(",", ":")).encode()[1:]
-            other = [
-                *lines[:index],
-                store._numbered(number, rest).rstrip(b"\n"),
-                *lines[index + 1 :],
-            ]
-            journal.write_bytes(b"\n".join(other) + b"\n")
-            for arguments in (("report", "--all"), ("report", "--trial", "2"), ("list",)):
-                said = run(*arguments)
-                assert_harmless(said.out + said.err)
+            for changed in changes(body, path):
+                number = changed.pop("n")
+                del changed["crc"]
+                rest = json.dumps(changed, separators=(",", ":")).encode()[1:]
+                new = store._numbered(number, rest).removesuffix(b"\n")
+                journal.write_bytes(b"\n".join([*lines[:index], new, *lines[index + 1 :], b""]))
+                for arguments in ONES:
+                    said = run(*arguments)
+                    assert_harmless(said.out + said.err)
     assert len(seen) > 20
 
 
@@ -590,7 +586,11 @@ def test_journal_lines_of_hostile_texts_with_good_checksums(here):
 
 def process(*arguments: str, terminal: bool = False, columns: int = 80, **env: str) -> Said:
     """A command in a process of its own, both of its streams on a terminal or in pipes."""
-    words = [sys.executable, "-m", "lrsearch", *arguments]
+    return python("-m", "lrsearch", *arguments, terminal=terminal, columns=columns, **env)
+
+
+def python(*arguments: str, terminal: bool = False, columns: int = 80, **env: str) -> Said:
+    words = [sys.executable, *arguments]
     env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "40", **env}
     if not terminal:
         done = subprocess.run(words, env=env, capture_output=True, stdin=subprocess.DEVNULL)
@@ -669,6 +669,32 @@ def test_code_in_this_process_prints_and_raises_harmless(tmp_path, monkeypatch):
     traced = run("report", "l", "--trial", "2")
     assert "RuntimeError: a\\x1b[5;35;7m" in traced.out
     assert_harmless(traced.out)
+
+
+BESIDE = """\
+import logging, sys, time, warnings
+from lrsearch.reports.live import Progress
+from lrsearch.terminal import guard_streams
+from lrsearch.trial import Objective
+guard_streams()
+with Progress() as progress:
+    progress.begin(2, Objective("loss", "min", "last"), 1)
+    print({0!r}, file=sys.stderr)
+    sys.stderr.write({0!r})
+    sys.stderr.flush()
+    warnings.warn({0!r})
+    logging.warning({0!r})
+    time.sleep(0.6)
+"""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_printed_beside_the_progress_is_harmless(terminal):
+    said = python("-c", BESIDE.format(HOSTILE), terminal=terminal)
+    assert said.code == 0 and (said.out + said.err).count("\\x1b[5;35;7m") >= 4, said
+    assert_harmless(said.out + said.err, terminal=terminal)
+    # Rich takes sequences that it knows for styles, and makes them anew.
+    assert not re.search(r"\x1b\[(?:[0-9]+;)*35[;m]", said.out)
 
 
 def test_a_bug_shows_a_harmless_traceback(tmp_path):

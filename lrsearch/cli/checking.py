@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,7 +40,7 @@ def check(
     from lrsearch.cli.consent import allow_command as check_command
     from lrsearch.cli.consent import allowed_imports
     from lrsearch.cli.looking import read_and_look
-    from lrsearch.reports.text import fill, json_text, one_line
+    from lrsearch.reports.text import fill, one_line
     from lrsearch.spec.statics import unlooked
     from lrsearch.spec.summary import describe
 
@@ -63,7 +64,7 @@ def check(
         summary["unlooked"] = left
         if facts is not None:
             summary["facts"] = {name: getattr(facts, name) for name in _FACTS}
-        print(json_text({"format": 1, "ok": True, **summary, "faults": []}))
+        print(dumps({"format": 1, "ok": True, **summary, "faults": []}))
         return
     print("ok")
     print(fill(describe(spec)))
@@ -96,14 +97,12 @@ def _load(spec: Spec, device: str, allowed: tuple[str, ...], *, quiet: bool) -> 
 
 
 def _print_faults(error: LrsearchError) -> None:
-    from lrsearch.reports.text import json_text
-
     faults = (
         [asdict(fault) for fault in error.faults]
         if isinstance(error, SpecError)
         else [asdict(Fault(0, "", error.message, error.where, error.hint))]
     )
-    print(json_text({"format": 1, "ok": False, "faults": faults}))
+    print(dumps({"format": 1, "ok": False, "faults": faults}))
 
 
 def show(
@@ -207,7 +206,6 @@ def _drawn(budget: int) -> Any:
 
 
 def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
-    from lrsearch.reports.text import json_text
     from lrsearch.space import Choice, parameters
 
     listed = []
@@ -224,4 +222,4 @@ def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
             }
         listed.append({"name": name, **values})
     drawn = [{"title": title, "multipliers": values or None} for title, values in curves]
-    print(json_text({"format": 1, "name": spec.name, "parameters": listed, "schedules": drawn}))
+    print(dumps({"format": 1, "name": spec.name, "parameters": listed, "schedules": drawn}))

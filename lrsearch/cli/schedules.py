@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from json import dumps
 from typing import Annotated, Any
 
 import typer
@@ -47,7 +48,6 @@ def schedules(
             raise UsageError("--set needs a schedule", hint="such as: lrsearch schedules one_cycle")
         _print_all(json)
         return
-    from lrsearch.reports.text import json_text
     from lrsearch.spec.alone import read_schedule
 
     schedule, warmup = read_schedule(name, set_ or ())
@@ -55,7 +55,7 @@ def schedules(
     if json:
         params = {key: part for key, part in schedule.items() if key != "name"}
         params |= {"warmup": warmup} if warmup else {}
-        print(json_text({"name": name, "params": params, "multipliers": values}))
+        print(dumps({"name": name, "params": params, "multipliers": values}))
         return
     _print_one(name, schedule, warmup, values, width)
 
@@ -86,7 +86,6 @@ def _multipliers(
 
 def _print_all(json: bool) -> None:
     from lrsearch.catalogue import SCHEDULES
-    from lrsearch.reports.text import json_text
 
     if json:
         listed = [
@@ -106,7 +105,7 @@ def _print_all(json: bool) -> None:
             }
             for name, entry in SCHEDULES.items()
         ]
-        print(json_text({"format": 1, "schedules": listed}))
+        print(dumps({"format": 1, "schedules": listed}))
         return
     from rich.table import Table
     from rich.text import Text

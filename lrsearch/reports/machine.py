@@ -14,7 +14,6 @@ from lrsearch.reports.text import (
     format_fixed,
     format_params,
     format_value,
-    json_text,
     one_line,
 )
 from lrsearch.reports.view import ROWS, RunView, TrialView, describe_repeatability
@@ -77,7 +76,7 @@ def to_json(view: RunView) -> str:
             "reason": again.reason,
         },
     }
-    return json_text(plain(document), indent=2)
+    return json.dumps(plain(document), indent=2, allow_nan=False)
 
 
 def trial_json(view: TrialView) -> str:
@@ -102,7 +101,7 @@ def trial_json(view: TrialView) -> str:
         "plans": [_describe_plan(device, plan) for device, plan in view.plans.items()],
         "curve": view.curve,
     }
-    return json_text(plain(document), indent=2)
+    return json.dumps(plain(document), indent=2, allow_nan=False)
 
 
 def _describe_plan(device: str, plan: Plan) -> dict[str, Any]:
@@ -242,4 +241,4 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([\\`*|<\[\]])", r"\\\1", one_line(text))
+    return re.sub(r"([\\`*|<\[\]&~$]|\b_|_\b)", r"\\\1", one_line(text))

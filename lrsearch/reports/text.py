@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shutil
@@ -19,12 +18,6 @@ def one_line(text: str) -> str:
     """`text` on one line: runs of white space become a blank, what acts on a terminal or is not
     seen its escape."""
     return visible(" ".join(text.split()))
-
-
-def json_text(document: Any, indent: int | None = None) -> str:
-    """The document as JSON of which no character acts on a terminal: json leaves DEL as it is."""
-    text = json.dumps(document, indent=indent, allow_nan=False)
-    return text.replace("\x7f", "\\u007f")
 
 
 def format_value(value: object, digits: int = 3) -> str:

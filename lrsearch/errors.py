@@ -26,8 +26,11 @@ Anything else that escapes is a bug: it shows its traceback and exits 1.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+
+from lrsearch.terminal import visible_line
 
 
 class LrsearchError(Exception):
@@ -49,8 +52,18 @@ class LrsearchError(Exception):
         return (_rebuild, (type(self), self.message, self.where, self.hint))
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.message}" if self.where else self.message
-        return f"{text}\n  {self.hint}" if self.hint else text
+        text = self._sentence()
+        text = f"{visible_line(self.where)}: {text}" if self.where else text
+        return f"{text}\n  {_indented(self.hint)}" if self.hint else text
+
+    def _sentence(self) -> str:
+        return _indented(self.message)
+
+
+def _indented(text: str) -> str:
+    """`text` with its further lines indented: what a user's text says on a line of its own must
+    not pass for another message."""
+    return re.sub(r"\n(?!  )", "\n  ", text)
 
 
 def _rebuild(kind: type[LrsearchError], message: str, where: str, hint: str) -> LrsearchError:
@@ -69,8 +82,9 @@ class Fault:
 
     def __str__(self) -> str:
         place = f"{self.source}:{self.line}" if self.line else self.source
-        head = ": ".join(part for part in (place, self.key, self.message) if part)
-        return f"{head}\n  {self.hint}" if self.hint else head
+        parts = (visible_line(place), visible_line(self.key), _indented(self.message))
+        head = ": ".join(part for part in parts if part)
+        return f"{head}\n  {_indented(self.hint)}" if self.hint else head
 
 
 class SpecError(LrsearchError):
@@ -88,6 +102,9 @@ class SpecError(LrsearchError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (SpecError, (self.faults,))
+
+    def _sentence(self) -> str:
+        return self.message  # A fault a line, each of which is indented as it should be.
 
 
 class UsageError(LrsearchError):

@@ -32,7 +32,6 @@ import json
 import math
 import os
 import re
-import shlex
 import stat
 import time
 import zlib
@@ -45,6 +44,7 @@ from typing import Any, Self
 from lrsearch import __version__
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, by_likeness, nearest
 from lrsearch.spec.model import fill_config
+from lrsearch.terminal import path_word, quote
 from lrsearch.trial import Outcome, Plan, Planned, Proposal, Result, Trial
 
 FORMAT = 1
@@ -301,7 +301,7 @@ def _replay(folder: Path, data: bytes) -> tuple[History, int, int]:
 
 
 def _repair_hint(folder: Path) -> str:
-    return f"lrsearch repair {shlex.quote(str(folder))} keeps every sound line, and a copy"
+    return f"lrsearch repair {quote(path_word(folder))} keeps every sound line, and a copy"
 
 
 # Files and locks ----------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import lrsearch
 ROOT = Path(lrsearch.__file__).parent
 
 LAYERS = [
+    ["terminal"],
     ["errors"],
     ["duration", "trial", "divergence", "reporting"],
     ["catalogue", "schedules", "space"],

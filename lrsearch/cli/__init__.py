@@ -78,7 +78,7 @@ app.command(cls=Command)(_guarded(checking.show))
 app.command(cls=Command)(_guarded(schedules))
 for _name, _help in _TRAINING.items():
     app.command(_name, help=_help, cls=Command)(_guarded(searching.make_command(_name)))
-app.command(cls=Command)(_guarded(reading.report))
+app.command(cls=reading.Report)(_guarded(reading.report))
 app.command("list", cls=Command)(_guarded(reading.list_))
 app.command(cls=Command)(_guarded(reading.export))
 app.command(cls=Command)(_guarded(reading.repair))

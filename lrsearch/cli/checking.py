@@ -12,6 +12,7 @@ import typer
 from lrsearch.cli import options
 from lrsearch.cli.foreign import check_device
 from lrsearch.errors import Fault, LrsearchError, SpecError
+from lrsearch.terminal import visible_line
 
 if TYPE_CHECKING:
     from lrsearch.spec import Spec
@@ -40,7 +41,7 @@ def check(
     from lrsearch.cli.consent import allow_command as check_command
     from lrsearch.cli.consent import allowed_imports
     from lrsearch.cli.looking import read_and_look
-    from lrsearch.reports.text import fill
+    from lrsearch.reports.text import fill, one_line
     from lrsearch.spec.statics import unlooked
     from lrsearch.spec.summary import describe
 
@@ -72,9 +73,9 @@ def check(
     if facts is not None:
         from lrsearch.cli.planning import describe_facts
 
-        print("\n".join(f"  {line}" for line in describe_facts(spec, facts)))
+        print("\n".join(f"  {visible_line(line)}" for line in describe_facts(spec, facts)))
     for note in notes:
-        print(f"note: {note}")
+        print(f"note: {one_line(note)}")
     if left:
         print(fill(f"Not looked at: {', '.join(left)}. check --deep does, and trains nothing."))
 
@@ -121,9 +122,11 @@ def show(
         _print_json(spec, curves)
         return
     from rich.table import Table
+    from rich.text import Text
 
     from lrsearch.reports.curves import plot
     from lrsearch.reports.tables import open_console
+    from lrsearch.reports.text import one_line
     from lrsearch.space import Choice, parameters
     from lrsearch.spec.summary import describe_dimension
 
@@ -133,7 +136,8 @@ def show(
         table.add_column(head, overflow="fold")
     for name, dimension in parameters(spec.space):
         kind = "choice" if isinstance(dimension, Choice) else type(dimension).__name__.lower()
-        table.add_row(_plain(name), kind, _plain(describe_dimension(dimension)))
+        described = (one_line(name), kind, one_line(describe_dimension(dimension)))
+        table.add_row(*map(Text, described))
     if spec.space:
         console.print(table)
     else:
@@ -141,17 +145,11 @@ def show(
     columns = width or min(console.width - 12, 72)
     for title, values in curves:
         print()
-        print(title)
+        print(visible_line(title))
         if not values:
             print("known in training")
             continue
         print(plot(values, width=columns, height=8, low=0.0, encoding=sys.stdout.encoding))
-
-
-def _plain(text: str) -> Any:
-    from rich.text import Text
-
-    return Text(text)
 
 
 def _curves(spec: Any) -> list[tuple[str, list[float]]]:

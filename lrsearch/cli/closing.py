@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lrsearch.errors import StorageFull
+from lrsearch.errors import StorageFull, UsageError
 
 
 @contextmanager
@@ -41,3 +41,19 @@ def say(text: str) -> None:
     """Print to stderr; an exit code must not depend on anybody reading it."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
+
+
+def print_exactly(text: str, hint: str = "PYTHONIOENCODING=utf-8 has them") -> None:
+    """Print what another program reads: as it is, unless to a terminal. Raises UsageError where
+    stdout is in an encoding without some of its letters."""
+    stream = sys.stdout
+    if not stream.isatty():
+        stream = getattr(stream, "rich_proxied_file", stream)
+    try:
+        text.encode(stream.encoding or "utf-8", "surrogatepass")
+    except UnicodeEncodeError as error:
+        lacking = text[error.start]
+        message = f"stdout is in {error.encoding}, which has no '{lacking}'"
+        raise UsageError(message, hint=hint) from None
+    stream.write(text)
+    stream.flush()

@@ -14,6 +14,7 @@ import typer
 from lrsearch.errors import CommandRefused, UsageError
 from lrsearch.reports.text import one_line
 from lrsearch.spec import Spec, check_imports, needed_imports
+from lrsearch.terminal import visible_line
 
 
 def allowed_imports(spec: Spec, given: Sequence[str] | None) -> tuple[str, ...]:
@@ -33,7 +34,8 @@ def allowed_imports(spec: Spec, given: Sequence[str] | None) -> tuple[str, ...]:
     asked = [name for name in needed_imports(spec) if name not in allowed]
     if asked and sys.stdin.isatty() and sys.stderr.isatty():
         for name in asked:
-            question = f"{spec.source} runs code of '{name}' (found from {folder}). Allow it?"
+            source, place = visible_line(spec.source), visible_line(folder)
+            question = f"{source} runs code of '{name}' (found from {place}). Allow it?"
             if not typer.confirm(question, err=True):
                 break
             allowed += (name,)
@@ -58,7 +60,8 @@ def allow_command(spec: Spec, given: bool) -> None:
     if given or entry in remembered.get(folder, ()):
         return
     if sys.stdin.isatty() and sys.stderr.isatty():
-        question = f"{spec.source} runs, in {folder}:\n  {shown}\nAllow it?"
+        source, place = visible_line(spec.source), visible_line(folder)
+        question = f"{source} runs, in {place}:\n  {shown}\nAllow it?"
         if typer.confirm(question, err=True):
             remembered[folder] = sorted({*remembered.get(folder, ()), entry})
             _remember(remembered)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from lrsearch import duration
 from lrsearch.cli.closing import say
 from lrsearch.errors import LrsearchError, UsageError, suggest
+from lrsearch.terminal import command_line, guarded_streams, quote, visible_line
 
 _COMMANDS = {
     word: meant
@@ -48,7 +48,23 @@ _ALONE = ("resume", "continue", "restore", "verbose", "v", "debug", "progress", 
 
 
 class Group(TyperGroup):
-    """The commands; one by a foreign name is told what it is called here."""
+    """The commands; one by a foreign name is told what it is called here. All that they print
+    passes through `lrsearch.terminal.visible`."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Click's own."""
+        with guarded_streams():
+            return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Click's own."""
+        with _visible_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Click's own."""
+        with _visible_errors():
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Click's own, with an error of lrsearch's for a foreign name."""
@@ -80,8 +96,20 @@ class Command(TyperCommand):
             raise
 
 
+@contextlib.contextmanager
+def _visible_errors() -> Iterator[None]:
+    """Have an error of Click's, which Typer shows in a box, quote in `visible` words."""
+    try:
+        yield
+    except Exception as error:  # Typer brings its own copy of Click, or not.
+        if callable(of := getattr(error, "format_message", None)):
+            text = visible_line(of())
+            error.format_message = lambda: text  # type: ignore[attr-defined]
+        raise
+
+
 def _refuse(message: str, hint: str) -> None:
-    say(f"error: {message}\n  {hint}")
+    say(f"error: {visible_line(message)}\n  {hint}")
     raise typer.Exit(2)
 
 
@@ -108,7 +136,7 @@ def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
 
 
 def _line(command: str, rest: Sequence[str]) -> str:
-    return shlex.join(["lrsearch", command, *rest])
+    return command_line(["lrsearch", command, *rest])
 
 
 def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -> str:
@@ -125,7 +153,7 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     config = next((each for each in args if each.endswith((".yaml", ".yml"))), None)
     file = config or "CONFIG"
     if word in _FILES:
-        return f"write the file alone: lrsearch {command} {shlex.quote(text or file)}"
+        return f"write the file alone: lrsearch {command} {quote(text or file)}"
     if "--set" not in known:
         return ""
     if word == "n" or words.means(word) == "bayes.trials":
@@ -144,7 +172,7 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         plain = isinstance(value, str) and words.is_device(value)
         return f"write --device {meant or (value if plain else 'cpu, cuda or mps')}"
     if word == "o" or word in words.FOLDER_WORDS:
-        return f"write --runs {shlex.quote(text or 'DIR')}"
+        return f"write --runs {quote(text or 'DIR')}"
     if word in _FRESH:
         return "write --fresh: it sets the old run aside and starts anew"
     if word in ("dry", "dryrun", "simulate", "plan"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from lrsearch.reports.text import count, format_params
 from lrsearch.spec.model import Spec, flatten, settle_data, steps_of
 from lrsearch.store import History, read
+from lrsearch.terminal import visible_line
 from lrsearch.trial import Config, Facts, Trial
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.preparing import representatives
@@ -40,14 +41,14 @@ def show_plan(
     later = " first, and then what it learns from them" if proposer.waits and trials else ""
     print(f"{strategy} would train {planned}{later}")
     done = sum(ledger.judge(entry)[0] is not None for entry in measured)
-    print(f"  {count(done, 'point')} measured in {folder}")
+    print(f"  {count(done, 'point')} measured in {visible_line(str(folder))}")
     failed = ledger.failed()
     if failed and not proposer.retry_failed:
         what = count(len(failed), "trial")
         print(f"  {what} failed before: --retry-failed trains what failed again")
     configs = [trial.config for trial in trials.values()]
     for line in describe_facts(spec, facts, configs):
-        print(f"  {line}")
+        print(f"  {visible_line(line)}")
     for trial in list(points.values())[:SHOWN]:
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lrsearch.cli import options
-from lrsearch.cli.closing import say
+from lrsearch.cli.closing import print_exactly, say
+from lrsearch.cli.foreign import Command
 from lrsearch.errors import UsageError
 from lrsearch.reports.view import TrialView
+from lrsearch.terminal import command_line, path_word, visible_line
+
+RAW = "--csv-raw"
+"""`--csv raw`, as one word."""
+
+
+class Report(Command):
+    """A command of which `--csv raw` is an option: an option of Click's that has a value now and
+    then would take the run behind `--csv` for it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Click's own."""
+        end = args.index("--") if "--" in args else len(args)
+        for place, word in reversed(list(enumerate(args[:end]))):
+            if word == "--csv=raw":
+                args = [*args[:place], RAW, *args[place + 1 :]]
+            elif word == "--csv" and args[place + 1 : place + 2] == ["raw"]:
+                args = [*args[:place], RAW, *args[place + 2 :]]
+        return super().parse_args(ctx, args)
 
 
 def report(
     target: options.Target = None,
     runs: options.Runs = Path("runs"),
     json: options.Json = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print the points as CSV.")] = False,
+    csv: Annotated[
+        bool,
+        typer.Option(
+            "--csv",
+            help="Print the points as CSV, safe to open in a spreadsheet; --csv raw leaves every "
+            "text as it is, for programs.",
+        ),
+    ] = False,
+    raw: Annotated[bool, typer.Option(RAW, hidden=True, help="As --csv raw.")] = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the points as a Markdown table.")
     ] = False,
@@ -38,6 +65,7 @@ def report(
     """Show what a run has measured, also while it is running."""
     from lrsearch.cli.stored import open_stored, view_run, view_trial
 
+    csv = csv or raw
     if json + csv + markdown > 1:
         raise UsageError("--json, --csv and --markdown exclude each other")
     if trial is not None:
@@ -56,8 +84,8 @@ def report(
         if json:
             text = machine.to_json(view)
         else:
-            text = machine.to_csv(view) if csv else machine.to_markdown(view)
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+            text = machine.to_csv(view, raw=raw) if csv else machine.to_markdown(view)
+        print_exactly(text if text.endswith("\n") else text + "\n")
         return
     from lrsearch.reports.tables import open_console, result
 
@@ -79,7 +107,7 @@ def list_(
     from lrsearch.reports.tables import open_console
 
     if not lines:
-        print(f"there are no runs in {runs}")
+        print(f"there are no runs in {visible_line(str(runs))}")
         return
     open_console(sys.stdout).print(listing(lines))
 
@@ -147,8 +175,7 @@ def export(
         raise UsageError(f"'{name}' cannot name a run", where="--name")
     text = export_spec(run.spec, entries[point].config, view.objective, name)
     if output is None:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        print_exactly(text, "--output FILE writes it as UTF-8")
     else:
         _write(text, output, force)
     if verify:
@@ -179,13 +206,13 @@ def _write(text: str, output: Path, force: bool) -> None:
         raise UsageError(f"{output} exists already", hint="--force overwrites it") from None
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
-    following = ["lrsearch", "grid", str(output)]
+    following = ["lrsearch", "grid", path_word(output)]
     spec = read_spec(output)
     for module in needed_imports(spec):
         following += ["--allow-import", module]
     if spec.own is not None and spec.own.kind == "command":
         following += ["--allow-command"]
-    say(f"wrote {output}; train it with: {shlex.join(following)}")
+    say(f"wrote {visible_line(str(output))}; train it with: {command_line(following)}")
 
 
 MOST_NAMED = 20
@@ -202,18 +229,18 @@ def repair(
     from lrsearch.store import repair as repair_run
 
     folder = find_run(target, runs)
-    done = repair_run(folder)
+    done, shown = repair_run(folder), visible_line(str(folder))
     if done.restored:
-        print(f"{folder}: run.json was damaged or missing, and is written anew")
+        print(f"{shown}: run.json was damaged or missing, and is written anew")
         if done.copy is None:
             return
     if done.copy is None:
-        print(f"{folder} is sound: nothing to repair")
+        print(f"{shown} is sound: nothing to repair")
         return
     lost = "nothing dropped"
     if done.dropped:
         named = ", ".join(map(str, done.dropped[:MOST_NAMED]))
         more = ", ..." if done.dropped[MOST_NAMED:] else ""
         lost = f"{count(len(done.dropped), 'line')} not or not wholly ({named}{more})"
-    print(f"{folder}: {count(done.kept, 'sound line')} kept, {lost}")
-    print(f"the damaged journal is kept as {done.copy}")
+    print(f"{shown}: {count(done.kept, 'sound line')} kept, {lost}")
+    print(f"the damaged journal is kept as {visible_line(str(done.copy))}")

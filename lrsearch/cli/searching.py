@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from lrsearch.cli.foreign import check_device
 from lrsearch.duration import parse_time
 from lrsearch.errors import RunLocked, UsageError, suggest
 from lrsearch.executors.port import Executor
+from lrsearch.terminal import command_line, path_word, quote
 
 if TYPE_CHECKING:
     from lrsearch.spec import Spec
@@ -114,7 +114,7 @@ class Options:
 
     def command(self, strategy: str) -> list[str]:
         """The command line that was given, and goes on with the search."""
-        line = ["lrsearch", strategy, str(self.config)]
+        line = ["lrsearch", strategy, path_word(self.config)]
         for override in self.set_ or ():
             line += ["--set", override]
         for name in self.allow_import or ():
@@ -185,7 +185,7 @@ def _overrides(strategy: str, given: Options) -> list[str]:
             "a grid trains every one of its points",
             where="--trials",
             hint="points: in a range says how many it has (--set search.lr.points=5); "
-            f"or: lrsearch random {shlex.quote(str(given.config))} --trials {given.trials}",
+            f"or: lrsearch random {quote(path_word(given.config))} --trials {given.trials}",
         )
     return [*overrides, f"{strategy}.trials={given.trials}"]
 
@@ -254,7 +254,7 @@ def _search(strategy: str, given: Options) -> None:
     if is_locked(folder):
         raise RunLocked(
             f"another lrsearch is writing {folder}",
-            hint=f"watch it with: lrsearch report {shlex.quote(str(given.config))}",
+            hint=f"watch it with: lrsearch report {quote(path_word(given.config))}",
         )
     workplace = Workplace(given.device, str(spec.folder), allowed)
     again = given.command(strategy)
@@ -307,7 +307,7 @@ def _search(strategy: str, given: Options) -> None:
                 )
         except KeyboardInterrupt:
             progress.close()
-            say("interrupted: every finished trial is kept; go on with\n  " + shlex.join(again))
+            say("interrupted: every finished trial is kept; go on with\n  " + command_line(again))
             raise typer.Exit(130) from None
     view = read_result(folder)
     with ignore_closed_stdout():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from lrsearch.cli.closing import say
 from lrsearch.errors import UsageError, suggest
+from lrsearch.terminal import path_word, quote, visible_line
 
 
 def init(
@@ -46,14 +46,15 @@ def init(
             + path.name,
         )
     _write(files)
-    print(f"written {' and '.join(map(str, files))}: {template.doc}")
+    written = visible_line(" and ".join(map(str, files)))
+    print(f"written {written}: {template.doc}")
     if template.first:
         print(f"first: {template.first}")
     allow = f" {template.allow}" if template.allow else ""
     # Nothing of a command is run, or imported, to check it.
     checked = allow if "import" in allow else ""
-    print(f"next: lrsearch check {shlex.quote(str(path))}{checked}")
-    print(f"      lrsearch bayes {shlex.quote(str(path))}{allow}")
+    print(f"next: lrsearch check {quote(path_word(path))}{checked}")
+    print(f"      lrsearch bayes {quote(path_word(path))}{allow}")
 
 
 def _check_path(path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -33,6 +32,7 @@ from lrsearch.store import (
     read,
     read_curve,
 )
+from lrsearch.terminal import command_line, path_word, quote
 from lrsearch.trial import Plan, Record
 from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
 from lrsearch.tuner.plans import structure_key
@@ -72,7 +72,7 @@ def find_run(target: str | None, root: Path) -> Path:
             return folder
         raise RunError(
             f"nothing was searched with {path} yet: there is no {folder}",
-            hint=f"begin with: lrsearch bayes {shlex.quote(target)}\n  "
+            hint=f"begin with: lrsearch bayes {quote(path_word(target))}\n  "
             + list_runs(root, folder.name),
         )
     if path.is_dir():
@@ -231,8 +231,8 @@ def view_run(run: StoredRun) -> RunView:
     again = ""
     if failed and not searching:
         strategy = run.strategy if run.strategy in failed else min(failed)
-        again = shlex.join(retrying(_resuming(run, strategy)))
-    return replace(view, next_command=shlex.join(following), retry_command=again)
+        again = command_line(retrying(_resuming(run, strategy)))
+    return replace(view, next_command=command_line(following), retry_command=again)
 
 
 def _surplus(run: StoredRun) -> set[int]:
@@ -350,17 +350,21 @@ def _name_run(run: StoredRun) -> list[str]:
     usual = run.folder == Path("runs") / run.spec.name
     with contextlib.suppress(LrsearchError):
         if usual and spec_name(Path(run.spec.source)) == run.spec.name:
-            return [run.spec.source]
-    return [str(run.folder)]
+            return [path_word(run.spec.source)]
+    return [path_word(run.folder)]
 
 
 def _resuming(run: StoredRun, strategy: str) -> list[str]:
     """The command of the latest session of a strategy, as it was given."""
     commands = {each["strategy"]: each["spec"].get("command") for each in run.history.sessions}
-    plain = ["lrsearch", strategy, run.spec.source]
+    plain = ["lrsearch", strategy, path_word(run.spec.source)]
     if run.folder.parent != Path("runs"):
         plain += ["--runs", str(run.folder.parent)]
-    return commands.get(strategy) or plain
+    given: list[str] = commands.get(strategy) or []
+    # A journal may come from anywhere: what is shown for copying begins as what lrsearch writes.
+    return (
+        given if given[:2] == plain[:2] and all(isinstance(word, str) for word in given) else plain
+    )
 
 
 def ranges(spec: Spec) -> list[Range]:

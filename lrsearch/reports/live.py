@@ -11,16 +11,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Self, TextIO, cast
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.file_proxy import FileProxy
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from lrsearch.reports.apart import shorten, tell_apart
+from lrsearch.reports.tables import VisibleConsole
 from lrsearch.reports.text import count, format_fixed, format_params, format_seconds, one_line
+from lrsearch.terminal import VisibleStream
 from lrsearch.trial import Objective, Outcome
 
 INTERVAL = 0.25
@@ -302,7 +305,7 @@ class _Display:
 
     def __init__(self, stream: TextIO, frame: Callable[[int, int], Iterator[Text | Table]]) -> None:
         self._frame = frame
-        self._console = Console(file=stream, markup=False, emoji=False, highlight=False)
+        self._console = VisibleConsole(stream)
         self._lines: list[Text] = []
         self._live = Live(
             self,
@@ -315,6 +318,10 @@ class _Display:
         self._over = threading.Event()
         with contextlib.suppress(*_GONE):
             self._live.start()
+        if isinstance(sys.stderr, FileProxy):
+            # What is printed beside it is printed above it: as text, of which rich would take the
+            # escape sequences for styles and links.
+            sys.stderr = cast(TextIO, VisibleStream(cast(TextIO, sys.stderr)))
         self._thread = threading.Thread(target=self._redraw, name="progress", daemon=True)
         self._thread.start()
 

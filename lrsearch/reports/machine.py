@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrsearch.reports.text import (
@@ -19,6 +17,7 @@ from lrsearch.reports.text import (
     one_line,
 )
 from lrsearch.reports.view import ROWS, RunView, TrialView, describe_repeatability
+from lrsearch.terminal import visible
 from lrsearch.trial import Objective, Plan, Record
 
 FORMAT = 1
@@ -146,33 +145,60 @@ def plain(value: Any) -> Any:
     return value
 
 
-def to_csv(view: RunView) -> str:
-    """One row a point, best first.
+def to_csv(view: RunView, *, raw: bool = False) -> str:
+    r"""One row a point, best first, by RFC 4180 with line feeds between rows.
 
     Columns: point, strategy, one a parameter by its full name, outcome, objective, spread, seeds,
     trials (numbers, blanks between), epochs, seconds (sums over trials), reason. A cell is empty
     where there is no value: a parameter of another choice, the outcome of an unfinished point.
     Lists, mappings, booleans and null are written as JSON.
+
+    A text that a spreadsheet would run as a formula has a single quote before it, and control
+    characters other than line ends and tabs are written as their escapes (`\x1b`); `raw` leaves
+    texts as they are.
     """
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
     after = ("outcome", "objective", "spread", "seeds", "trials", "epochs", "seconds", "reason")
-    writer.writerow(("point", "strategy", *view.params, *after))
+    rows: list[Sequence[object]] = [("point", "strategy", *view.params, *after)]
     for point in view.points:
-        params = (_cell(point.params[n]) if n in point.params else "" for n in view.params)
+        params = (_cell(point.params[n]) if n in point.params else None for n in view.params)
         trials = " ".join(str(number) for number in point.trials)
-        writer.writerow(
+        rows.append(
             (
                 *(point.point, point.strategy, *params),
-                *(point.outcome or "", point.objective, point.spread, point.seeds),
+                *(point.outcome, point.objective, point.spread, point.seeds),
                 *(trials, point.epochs, point.seconds, point.reason),
             )
         )
-    return lines.getvalue()
+    return "".join(",".join(_field(cell, raw) for cell in row) + "\n" for row in rows)
 
 
-def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(plain(value))
+def _cell(value: Any) -> object:
+    if isinstance(value, str) or type(value) in (int, float):
+        return value if not isinstance(value, float) or math.isfinite(value) else "null"
+    return json.dumps(plain(value))
+
+
+_FORMULA = re.compile(r"[\t\r\n]|\s*[=+@\uff1d\uff0b\uff0d\uff20-]")
+"""How a text begins that a spreadsheet takes for a formula (OWASP's list): tabs and line ends, and
+=, +, - and @, of full width, too, for which it does not mind blanks before them."""
+
+_QUOTED = re.compile(r"[\",;\t\r\n]|^[\s']|\s$")
+"""In a text that stands in quotes: what separates cells, or does where a comma is a decimal point;
+line ends; and what readers strip."""
+
+
+def _field(cell: object, raw: bool) -> str:
+    """A cell of CSV. The csv module leaves a lone carriage return unquoted where rows end in line
+    feeds, and cannot tell which cells are numbers."""
+    if cell is None:
+        return ""
+    if not isinstance(cell, str):
+        return str(cell)
+    text = str(cell)
+    if not raw:
+        text = "\r".join(map(visible, text.split("\r")))
+        text = f"'{text}" if _FORMULA.match(text) else text
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
 def to_markdown(view: RunView, all_rows: bool = True) -> str:
@@ -215,4 +241,4 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([\\`*|<\[\]])", r"\\\1", one_line(text))
+    return re.sub(r"([\\`*|<\[\]&~$]|\b_|_\b)", r"\\\1", one_line(text))

@@ -13,6 +13,7 @@ from typing import TextIO
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.text import Text
 
 from lrsearch.analysis.points import PointSummary
@@ -28,6 +29,7 @@ from lrsearch.reports.text import (
     one_line,
 )
 from lrsearch.reports.view import ROWS, RunView, describe_repeatability
+from lrsearch.terminal import visible
 from lrsearch.trial import Outcome
 
 PIPED_WIDTH = 100
@@ -69,11 +71,22 @@ def open_console(stream: TextIO) -> Console:
     """A console on `stream`: as wide as its terminal, or `PIPED_WIDTH` and plain without one.
     NO_COLOR and TERM=dumb are honoured by rich."""
     width = None if stream.isatty() else PIPED_WIDTH
-    return _Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+    return VisibleConsole(stream, width)
 
 
-class _Console(Console):
-    """A console of which the caller says what becomes of a reader that has left."""
+class VisibleConsole(Console):
+    """A console that shows all text as `visible` leaves it. Of a reader that has left the caller
+    says what becomes."""
+
+    def __init__(self, stream: TextIO, width: int | None = None) -> None:
+        super().__init__(file=stream, width=width, markup=False, emoji=False, highlight=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """The segments of rich, of which those that control the terminal are its own."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else visible(text), style, control)
 
     def on_broken_pipe(self) -> None:
         """Raise the BrokenPipeError; rich's own would end the process with exit code 1."""
@@ -111,7 +124,10 @@ class _Result:
             column = max(cell_len(label) for label, _, _ in notes) + 2
             for label, text, style in notes:
                 head = Text(label.ljust(column), style=style or "bold")
-                yield from hanging(head, Text(text, style=style), console, width)
+                if label in ("retry", "next"):
+                    yield from hanging_command(head, text, style, console, width)
+                else:
+                    yield from hanging(head, Text(text, style=style), console, width)
 
 
 @dataclass(frozen=True)
@@ -133,6 +149,32 @@ def hanging(head: Text, body: Text, console: Console, width: int) -> Iterator[Te
     for line in body.wrap(console, max(16, width - indent), overflow="fold"):
         line.rstrip()
         yield Text.assemble(head, line)
+        head = Text(" " * indent)
+
+
+_WORD = re.compile(r"""(?:\$'(?:\\.|[^'\\])*'|'[^']*'|"[^"]*"|\S)+""")
+"""A word of a command line, with the blanks between its quotes."""
+
+
+def hanging_command(
+    head: Text, command: str, style: str, console: Console, width: int
+) -> Iterator[Text]:
+    """`command` behind `head`; on a terminal, from where it is copied, broken between words as a
+    shell reads on: behind a backslash."""
+    if not console.is_terminal:
+        yield from hanging(head, Text(command, style=style), console, width)
+        return
+    indent = head.cell_len
+    room = max(16, width - indent) - len(" \\")
+    lines: list[str] = []
+    for word in _WORD.findall(command):
+        if lines and cell_len(f"{lines[-1]} {word}") <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    for number, line in enumerate(lines):
+        more = " \\" if number + 1 < len(lines) else ""
+        yield from hanging(head, Text(line + more, style=style), console, width)
         head = Text(" " * indent)
 
 
@@ -281,7 +323,7 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         more = count(len(failures) - REASONS, "other reason")
         yield "", f"{signs.more} and {more}: --all", "red"
     if view.retry_command:
-        yield "retry", one_line(view.retry_command), "cyan"
+        yield "retry", view.retry_command, "cyan"
     if view.repeatability is not None:
         text = describe_repeatability(view.repeatability, view.objective.metric)
         yield "repeat", text, "" if view.repeatability.exact else "yellow"
@@ -294,7 +336,7 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         text = f"{count(view.hidden, 'stored trial')} {verb} not belong to this spec: not shown"
         yield "hidden", text, "dim"
     if view.next_command:
-        yield "next", one_line(view.next_command), "cyan"
+        yield "next", view.next_command, "cyan"
 
 
 def _counts(view: RunView) -> str:

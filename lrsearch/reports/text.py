@@ -9,16 +9,15 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lrsearch.terminal import visible
+
 _DURATION = re.compile(r"([0-9.]+(?:e[-+]?[0-9]+)?)(ep|ba|sp|dur)")
 
 
 def one_line(text: str) -> str:
-    """`text` on one line: runs of white space become a blank, what cannot be printed (an escape
-    sequence would move the cursor) its escape."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in " ".join(text.split())
-    )
+    """`text` on one line: runs of white space become a blank, what acts on a terminal or is not
+    seen its escape."""
+    return visible(" ".join(text.split()))
 
 
 def format_value(value: object, digits: int = 3) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from lrsearch.catalogue import BESIDE
 from lrsearch.reports.curves import plot
-from lrsearch.reports.tables import STYLES, hanging
+from lrsearch.reports.tables import STYLES, hanging, hanging_command
 from lrsearch.reports.text import (
     count,
     format_params,
@@ -24,6 +23,7 @@ from lrsearch.reports.text import (
 )
 from lrsearch.reports.view import TrialView
 from lrsearch.spec.commandline import as_text, fill, split_words
+from lrsearch.terminal import command_line, visible_line
 from lrsearch.trial import Outcome, Result, Trial
 
 PLOTS = 3
@@ -56,7 +56,10 @@ class _Page:
         yield Text()
         for label, text, style in _facts(view):
             head = Text(label.ljust(9), style=style or "bold")
-            yield from hanging(head, Text(text, style=style), console, width)
+            if label == "command":
+                yield from hanging_command(head, text, style, console, width)
+            else:
+                yield from hanging(head, Text(text, style=style), console, width)
         for title, drawn in _curves(view, min(width, _WIDTH), options.encoding):
             yield from (Text(), Text(title, style="bold"), Text(drawn))
         if result is not None and result.traceback:
@@ -109,7 +112,7 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
     for name, value in record.trial.config.items():
         if name == "command":
             value = _filled(record.trial)
-        shown = one_line(value) if isinstance(value, str) else _told(value)
+        shown = visible_line(value) if isinstance(value, str) else _told(value)
         if shown:
             yield "patterns" if name == "metrics" else one_line(name), shown, ""
 
@@ -119,7 +122,7 @@ def _filled(trial: Trial) -> str:
     values = {name: as_text(value) for name, value in trial.config["params"].items()}
     values |= {"seed": str(trial.seed), "trial": str(trial.number)}
     try:
-        return shlex.join(fill(split_words(trial.config["command"]), values))
+        return command_line(fill(split_words(trial.config["command"]), values))
     except ValueError:
         return str(trial.config["command"])
 

@@ -63,6 +63,8 @@ def read_text(path: Path) -> str:
         raise UsageError(f"no such file: {path}", hint=hint) from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:  # A NUL, which no command line can hold, though a journal can.
+        raise UsageError(f"cannot read {path}: {error}") from None
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -13,6 +13,7 @@ from lrsearch.spec.arithmetic import NotArithmetic, read_arithmetic
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.imports import is_free
 from lrsearch.spec.model import Spec, class_paths
+from lrsearch.terminal import visible, visible_line
 from lrsearch.trial import Config, Objective
 
 
@@ -28,7 +29,7 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
     head = ""
     if modules:
         allowed = " ".join(f"--allow-import {name}" for name in dict.fromkeys(modules))
-        folder = " ".join(str(spec.folder).split())
+        folder = visible_line(str(spec.folder))
         head = f"# Put this file into {folder}, where its code is found, and pass {allowed}\n"
     # Of the catalogue's metrics the goal goes without saying.
     goal = {} if objective.metric in catalogue.METRICS else {"goal": objective.goal}
@@ -46,7 +47,7 @@ def _export_own(spec: Spec, config: Config, objective: Objective, name: str) -> 
     own = spec.own
     assert own is not None
     needs = f"--allow-import {own.text.split('.')[0]}" if own.kind == "loop" else "--allow-command"
-    folder = " ".join(str(spec.folder).split())
+    folder = visible_line(str(spec.folder))
     document: dict[str, Any] = {"name": name, own.kind: own.text}
     params = copy.deepcopy(dict(config["params"]))
     # Under params these would be arithmetic, or a slip in it; as one of a choice a text is text.
@@ -78,16 +79,18 @@ def _is_arithmetic(value: Any, known: Collection[str]) -> bool:
 
 
 def _to_yaml(document: dict[str, Any]) -> str:
-    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return visible(text)  # Between double quotes its escapes are YAML's, too.
 
 
 class _Dumper(yaml.SafeDumper):
     """Quotes every text that would not be read back as it is: `1e-3`, which YAML 1.1 takes for
-    text, and Unicode's own line breaks."""
+    text, Unicode's own line breaks, and what acts on a terminal that shows the file."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     plain = isinstance(plain_scalar(text), str) and text.splitlines() in ([], [text])
+    plain = plain and visible(text) == text
     style = None if plain else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

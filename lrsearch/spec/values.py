@@ -13,6 +13,7 @@ from lrsearch.errors import nearest, suggest
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.foreign.ranges import is_numeric, lasting
 from lrsearch.spec.foreign.ranges import number as read_number
+from lrsearch.terminal import visible_line
 
 MAX_WHOLE = 2**53
 """Up to here every whole number is a float too."""
@@ -41,6 +42,8 @@ def write(value: object, *, block: bool = False) -> str:
     if isinstance(value, str):
         pattern = _PLAIN_BLOCK if block else _PLAIN
         plain = pattern.fullmatch(value) and plain_scalar(value) == value
+        if visible_line(value) != value:  # Only double quotes have escapes.
+            return '"' + visible_line(value.replace("\\", "\\\\").replace('"', '\\"')) + '"'
         return value if plain else "'" + value.replace("'", "''") + "'"
     if isinstance(value, float):
         if not math.isfinite(value):

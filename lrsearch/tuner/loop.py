@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from lrsearch.search import count_trials
 from lrsearch.spec.export import export_name, export_spec
 from lrsearch.spec.model import Spec, derive, flatten, settle_data
 from lrsearch.store import Run
+from lrsearch.terminal import command_line
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -577,7 +577,7 @@ class _Search:
                     f"{self.tally.failures} trials failed, more than max_failures "
                     f"({self.spec.max_failures}) allows; the last: {result.reason}",
                     hint="mend the cause, and train the failed trials again with\n  "
-                    + shlex.join(retrying(self.command)),
+                    + command_line(retrying(self.command)),
                 )
         if stuck is not None:
             raise stuck

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from lrsearch.errors import TrainingError, nearest
 from lrsearch.space import Choice, encode, parameters
 from lrsearch.spec.commandline import as_text, fill, split_words
 from lrsearch.spec.model import Spec
+from lrsearch.terminal import command_line
 from lrsearch.trial import Config, Outcome, Point, Result, Trial
 
 ALIKE = 3
@@ -248,7 +248,7 @@ def _advise_on_program(spec: Spec, config: Config, why: str) -> str:
 
 def _advise_on_options(words: list[str], result: Result) -> str:
     """Its command line, and for an option it does not know the nearest that its usage lists."""
-    advice = f"it was run as: {shlex.join(words)}"
+    advice = f"it was run as: {command_line(words)}"
     unknown = re.search(
         r"(?:unrecognized arguments|[Nn]o such option):? (--?[\w-]+)", result.reason
     )

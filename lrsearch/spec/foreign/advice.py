@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -36,6 +35,7 @@ from lrsearch.spec.foreign.words import (
     look_up,
     means,
 )
+from lrsearch.terminal import quote
 
 
 def _section(path: Path) -> str:
@@ -87,7 +87,7 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         return f"leave '{key}' out: the command says how many: {command} --workers {many}"
     if word in FOLDER_WORDS:
         folder = value if isinstance(value, str) and value else "DIR"
-        return f"leave '{key}' out: the command says where: {command} --runs {shlex.quote(folder)}"
+        return f"leave '{key}' out: the command says where: {command} --runs {quote(folder)}"
     if word in ("timeout", "time_limit", "max_time", "timeout_s") and own and len(path) == 1:
         seconds = number(value)
         counted = isinstance(seconds, int | float) and not isinstance(seconds, bool)

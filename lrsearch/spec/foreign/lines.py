@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lrsearch.spec.values import write
+from lrsearch.terminal import quote
 
 Path = tuple[str | int, ...]
 
@@ -31,7 +31,7 @@ class Line:
             text = f"{'.'.join(map(str, self.path))}={write(self.value)}"
             if len(text) > LONGEST:
                 return f"write it as --set {'.'.join(map(str, self.path))}=...{tail}"
-            return f"write --set {shlex.quote(text)}{tail}"
+            return f"write --set {quote(text)}{tail}"
         if isinstance(key, int):
             shown = write(self.value)
             return f"write {shown if len(shown) <= LONGEST else shown[:LONGEST] + '...'}{tail}"

@@ -17,7 +17,7 @@ def main() -> None:
     _leave_folder()
     # A run of many trials is millions of objects without a circle among them: looking for circles
     # after every few hundred, as Python does, takes a third of the time of reading it.
-    gc.set_threshold(100_000, 10, 10)
+    gc.set_threshold(100_000, 50, 100)
     try:
         from lrsearch.cli import app
 

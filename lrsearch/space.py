@@ -242,8 +242,14 @@ _ATOMS = (str, int, float, bool, type(None))
 
 def same(left: Any, right: Any) -> bool:
     """Equality that tells true from 1, and lists from tuples no more than JSON does."""
-    if type(left) is type(right) and type(left) in _ATOMS:
-        return bool(left == right)
+    kind = type(left)
+    if kind is type(right):  # As nearly always: the rest asks what else they may be.
+        if kind in _ATOMS:
+            return bool(left == right)
+        if kind is dict:
+            return left.keys() == right.keys() and all(
+                same(part, right[key]) for key, part in left.items()
+            )
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, Mapping) and isinstance(right, Mapping):

@@ -269,7 +269,11 @@ def _decode(line: bytes) -> tuple[int, bytes, dict[str, Any]]:
     number, crc, rest = match.groups()
     if _checksum(number, rest) != int(crc, 16):
         raise ValueError("its checksum is wrong")
-    return int(number), rest, json.loads("{" + rest.decode("ascii"))
+    text = "{" + rest.decode("ascii")
+    content, end = _SCANNER.raw_decode(text)
+    if end != len(text):
+        raise ValueError("more stands behind it")
+    return int(number), rest, content
 
 
 def _decode_start(data: bytes, start: int = 0) -> tuple[int, bytes, dict[str, Any], int]:

@@ -8,7 +8,6 @@ index where it lives only under that option: `schedule[2].pct_start`.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -173,6 +172,14 @@ def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
     tree[last] = value
 
 
+def copy_tree(value: Any) -> Any:
+    """Plain mappings and lists copied, with all that is inside them; anything else as it is."""
+    kind = type(value)
+    if kind is dict:
+        return {key: copy_tree(part) for key, part in value.items()}
+    return [copy_tree(part) for part in value] if kind is list else value
+
+
 def build(space: Space, choose: Choose, prefix: str = "") -> dict[str, Any]:
     """The point whose live parameters `choose` gives numbers for, asked in the spec's order."""
     return {path: _build(prefix + path, part, choose) for path, part in space.dimensions}
@@ -185,7 +192,7 @@ def _build(name: str, dimension: Dimension, choose: Choose) -> Any:
     option = dimension.options[int(raw)]
     if not option.space:
         return option.value
-    value = copy.deepcopy(option.value)
+    value = copy_tree(option.value)
     for path, inner in build(option.space, choose, f"{name}[{int(raw)}].").items():
         set_path(value, path, inner)
     return value
@@ -222,7 +229,7 @@ def _encode(name: str, dimension: Dimension, value: Any) -> dict[str, float] | N
         inner = encode(option.space, inner_point, f"{name}[{index}].")
         if inner is None:
             continue
-        rebuilt = copy.deepcopy(option.value)
+        rebuilt = copy_tree(option.value)
         for path, part in inner_point.items():
             set_path(rebuilt, path, part)
         if same(rebuilt, value):
@@ -230,8 +237,19 @@ def _encode(name: str, dimension: Dimension, value: Any) -> dict[str, float] | N
     return None
 
 
+_ATOMS = (str, int, float, bool, type(None))
+
+
 def same(left: Any, right: Any) -> bool:
     """Equality that tells true from 1, and lists from tuples no more than JSON does."""
+    kind = type(left)
+    if kind is type(right):  # As nearly always: the rest asks what else they may be.
+        if kind in _ATOMS:
+            return bool(left == right)
+        if kind is dict:
+            return left.keys() == right.keys() and all(
+                same(part, right[key]) for key, part in left.items()
+            )
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, Mapping) and isinstance(right, Mapping):

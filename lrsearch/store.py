@@ -27,6 +27,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
+import io
 import itertools
 import json
 import math
@@ -78,7 +80,9 @@ class History:
     were made; `passing` are all those that do not last. `notes` are the bodies of the `noted`
     lines, "kind" included. `lines` counts what
     was folded; `ended_at` and `proposed_at` (parallel to `proposals`) are the counts at those
-    lines, which say what was known when.
+    lines, which say what was known when. `end` is where the last line ends in the journal's bytes
+    (before its newline, if that is missing), `digest` their hash: of a history that was read, as
+    long as nothing is folded into it.
     """
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
@@ -101,6 +105,8 @@ class History:
     lines: int = field(default=0, repr=False, compare=False)
     ended_at: dict[int, int] = field(default_factory=dict, repr=False, compare=False)
     proposed_at: list[int] = field(default_factory=list, repr=False, compare=False)
+    end: int = field(default=0, repr=False, compare=False)
+    digest: bytes = field(default=b"", repr=False, compare=False)
 
 
 def fold(history: History, line: Mapping[str, Any]) -> None:
@@ -109,10 +115,10 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
     An event it does not know changes nothing. A line that contradicts the history (an unknown
     trial, a second end) raises ValueError and leaves the history as it was.
     """
-    event = line["event"]
-    body = {key: value for key, value in line.items() if key != "event"}
+    event, body = line["event"], line
+    history.digest = b""
     if event == "opened":
-        history.sessions.append(body)
+        history.sessions.append(_body(line))
         history.running.clear()
         history.closed = None
     elif event == "proposed":
@@ -141,11 +147,15 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
         else:
             history.passing.setdefault(place, []).append(known)
     elif event == "noted":
-        history.notes.append(body)
+        history.notes.append(_body(line))
     elif event == "closed":
         history.closed, seconds = str(body["reason"]), float(body["seconds"])
         history.seconds += seconds
     history.lines += 1
+
+
+def _body(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in line.items() if key != "event"}
 
 
 def _fold_proposed(history: History, body: Mapping[str, Any]) -> None:
@@ -259,7 +269,11 @@ def _decode(line: bytes) -> tuple[int, bytes, dict[str, Any]]:
     number, crc, rest = match.groups()
     if _checksum(number, rest) != int(crc, 16):
         raise ValueError("its checksum is wrong")
-    return int(number), rest, json.loads("{" + rest.decode("ascii"))
+    text = "{" + rest.decode("ascii")
+    content, end = _SCANNER.raw_decode(text)
+    if end != len(text):
+        raise ValueError("more stands behind it")
+    return int(number), rest, content
 
 
 def _decode_start(data: bytes, start: int = 0) -> tuple[int, bytes, dict[str, Any], int]:
@@ -273,31 +287,40 @@ def _decode_start(data: bytes, start: int = 0) -> tuple[int, bytes, dict[str, An
 _SCANNER = json.JSONDecoder()
 
 
-def _replay(folder: Path, data: bytes) -> tuple[History, int, int]:
-    """The history in a journal's bytes, its number of lines, and where the last one ends
-    (before its newline, if that is missing). Raises RunDamaged."""
+def _replay(folder: Path, data: bytes) -> History:
+    """The history in a journal's bytes. Raises RunDamaged."""
     history = History()
     text = data.rstrip(b"\0")
-    *lines, tail = text.split(b"\n")
-    end = len(text) - len(tail)
-    with contextlib.suppress(*NO_SENSE):
-        found, _, _, length = _decode_start(tail)
-        if found == len(lines) + 1:
-            lines.append(tail[:length])
-            end += length
-    for number, line in enumerate(lines, 1):
-        try:
-            found, _, content = _decode(line)
+    history.end = text.rfind(b"\n") + 1
+    number = 0
+    try:
+        # A line at a time: the text of a long run should not be held twice.
+        for number, line in enumerate(io.BytesIO(text), 1):
+            if not line.endswith(b"\n"):
+                try:
+                    found, _, content, length = _decode_start(line)
+                except NO_SENSE:
+                    break
+                if found != number:
+                    break
+                history.end += length
+            else:
+                found, _, content = _decode(line[:-1])
             if found != number:
                 raise ValueError(f"it is numbered {found}")
             fold(history, content)
-        except NO_SENSE as error:
-            raise RunDamaged(
-                f"line {number} is damaged: {error}",
-                where=str(folder / "journal.jsonl"),
-                hint=_repair_hint(folder),
-            ) from error
-    return history, len(lines), end
+    except NO_SENSE as error:
+        raise RunDamaged(
+            f"line {number} is damaged: {error}",
+            where=str(folder / "journal.jsonl"),
+            hint=_repair_hint(folder),
+        ) from error
+    history.digest = _digest(data)
+    return history
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data).digest()
 
 
 def _repair_hint(folder: Path) -> str:
@@ -513,7 +536,7 @@ def read(folder: Path) -> History:
     RunDamaged for a journal that fails its checksums.
     """
     _check(folder)
-    return _replay(folder, _journal(folder))[0]
+    return _replay(folder, _journal(folder))
 
 
 def _journal(folder: Path) -> bytes:
@@ -588,7 +611,7 @@ class Run:
     `folder` is the run's path, `history` what the journal says at this moment.
     """
 
-    def __init__(self, folder: Path, lock: int) -> None:
+    def __init__(self, folder: Path, lock: int, known: History | None = None) -> None:
         self.folder = folder
         self._lock = lock
         self._rescued: Path | None = None
@@ -599,7 +622,9 @@ class Run:
             # Whoever deletes the lock and starts again must not write over what stands here.
             _flock(self._journal, folder)
             data = _journal(folder)
-            self.history, self._lines, self._end = _replay(folder, data)
+            if known is None or known.digest != _digest(data):
+                known = _replay(folder, data)
+            self.history, self._lines, self._end = known, known.lines, known.end
             with _using(folder):
                 if self._end < len(data):
                     os.ftruncate(self._journal, self._end)
@@ -613,8 +638,18 @@ class Run:
             raise
 
     @classmethod
-    def open(cls, root: Path, name: str, *, spec_text: str | None, create: bool = True) -> Run:
-        """Lock the run `name`, made from `spec_text` if it is new, and replay its journal.
+    def open(
+        cls,
+        root: Path,
+        name: str,
+        *,
+        spec_text: str | None,
+        create: bool = True,
+        known: History | None = None,
+    ) -> Run:
+        """Lock the run `name`, made from `spec_text` if it is new, and replay its journal. A
+        history that is `known`, as `read` gave it, is taken where the journal is still the same to
+        the byte.
 
         Raises RunLocked; RunError for a folder that cannot be written, is no run (or, without
         `create`, does not exist) or is of a newer format; RunDamaged; StorageFull.
@@ -630,7 +665,7 @@ class Run:
             if create and not (folder / "run.json").exists():
                 _create(folder, spec_text)
             _check(folder)
-            return cls(folder, lock)
+            return cls(folder, lock, known)
         except BaseException:
             os.close(lock)
             raise

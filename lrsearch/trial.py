@@ -295,7 +295,9 @@ def combine(
     known = [result for result in results if result is not None]
     if not known or len(known) < len(results):
         return None, None
-    outcome = next(kind for kind in WORST_FIRST if any(part.outcome is kind for part in known))
+    outcome = known[0].outcome
+    if len(known) > 1:
+        outcome = next(kind for kind in WORST_FIRST if any(part.outcome is kind for part in known))
     values = [part.value(objective) for part in known]
     numbers = [value for value in values if value is not None and math.isfinite(value)]
     if outcome is not Outcome.COMPLETED or len(numbers) < len(values):

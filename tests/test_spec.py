@@ -1,6 +1,7 @@
 """Specs: YAML to values, every fault with its place, overrides, and what a point resolves to."""
 
 import copy
+import hashlib
 import json
 import math
 import string
@@ -16,17 +17,32 @@ from hypothesis import strategies as st
 from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED
 from lrsearch.errors import ImportRefused, LrsearchError, SpecError, UsageError
-from lrsearch.space import Float, Int, draw, draw_random, grid, parameters, round_value
+from lrsearch.space import (
+    Choice,
+    Float,
+    Int,
+    draw,
+    draw_random,
+    get_path,
+    grid,
+    parameters,
+    round_value,
+    same,
+)
 from lrsearch.spec import check_imports, needed_imports, read_spec
 from lrsearch.spec.document import Document, parse, plain_scalar
 from lrsearch.spec.export import export_name, export_spec
 from lrsearch.spec.model import (
+    TRAINING_VERSION,
+    complete_group,
+    config_path,
     differences,
     fill_config,
     flatten,
     identity,
     locate,
     resolve,
+    resolve_fixed,
     steps_of,
     trial_key,
 )
@@ -1658,3 +1674,203 @@ def test_what_older_runs_did_not_have_takes_no_measurement_away():
     assert not differences(spec, older)
     assert structure(older, None) == structure(config, None)
     assert fill_config(older) == config == fill_config(config)
+
+
+# What is computed in few steps, held against the formula it stands for ------------------------
+
+
+DRAWN = draw
+"""By another name, where `draw` is hypothesis's."""
+
+
+@st.composite
+def trained(draw):
+    """A spec, and the config of one of its points."""
+    spec = draw(specs())
+    shares = {name: draw(st.floats(0, 1)) for name, _ in parameters(spec.space)}
+    return spec, resolve(spec, DRAWN(spec.space, shares), "classification")
+
+
+@given(trained(), st.dictionaries(st.text(), st.text()), st.integers(), st.none() | st.integers(0))
+@settings(max_examples=60, deadline=None)
+def test_a_trial_key_is_the_hash_of_one_object(case, content, seed, fold):
+    _, config = case
+    whole = {
+        "version": TRAINING_VERSION,
+        "config": identity(config),
+        "content": content,
+        "seed": seed,
+        "fold": fold,
+    }
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    assert trial_key(config, content, seed, fold) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def _flattened(space, config):
+    flat = {}
+    for path, dimension in space.dimensions:
+        try:
+            value = get_path(config, config_path(path))
+        except KeyError:
+            continue
+        if not isinstance(value, dict):
+            flat[path] = value
+            continue
+        title = value.get("name", value.get("class_path"))
+        if title is not None:
+            flat[path] = title
+        options = [each.value for each in dimension.options if isinstance(each.value, dict)]
+        spaces = [each.space for each in dimension.options if isinstance(each.value, dict)]
+        alike = [
+            (option, inner)
+            for option, inner in zip(options, spaces, strict=True)
+            if option.get("name", option.get("class_path")) == title
+        ]
+        for option, inner in alike:
+            names = [name for name, _ in inner.dimensions]
+            names += [
+                name
+                for name, part in option.items()
+                if name not in ("name", "class_path")
+                and (title is None or any(not same(o.get(name), part) for o, _ in alike))
+            ]
+            for name in names:
+                if (path, name) != ("optimizer", "lr"):
+                    flat[f"{path}.{name}"] = get_path(value, name)
+        carry = [
+            "lr" in each.value or "lr" in dict(each.space.dimensions)
+            for each in (dimension.options if isinstance(dimension, Choice) else ())
+            if isinstance(each.value, dict)
+        ]
+        if path == "optimizer" and any(carry):
+            flat["lr"] = config["train"]["lr"]
+    return flat
+
+
+@given(trained())
+@settings(max_examples=150, deadline=None)
+def test_params_are_all_in_which_points_differ(case):
+    spec, config = case
+    assert flatten(spec.space, config) == _flattened(spec.space, config)
+
+
+def _filled(config):
+    train, data = config["train"], config["data"]
+    later = ("layer_decay", "groups", "weight_decay_on", "step", "metrics")
+    return {
+        **config,
+        "data": {**data, "transforms": data.get("transforms") or []},
+        "train": {
+            **train,
+            **{name: catalogue.TRAIN[name].default for name in later if name not in train},
+            **{part: complete_group(part, train[part]) for part in ("schedule", "optimizer")},
+        },
+    }
+
+
+@given(trained(), st.data())
+@settings(max_examples=100, deadline=None)
+def test_a_stored_config_is_filled_with_what_came_since(case, data):
+    _, config = case
+    stored = json.loads(json.dumps(config))
+    for part in (stored["train"], stored["data"], stored["train"]["optimizer"]):
+        later = {"layer_decay", "groups", "step", "metrics", "transforms", "nesterov", "betas"}
+        for name in data.draw(st.sets(st.sampled_from(sorted(later)))) & part.keys():
+            del part[name]
+    before = copy.deepcopy(stored)
+    filled = fill_config(stored)
+    assert json.dumps(filled) == json.dumps(_filled(stored))  # In the same order, too.
+    assert stored == before
+
+
+def _departing(stored, present, path, searched, found):
+    if path in searched:
+        return
+    if isinstance(stored, dict) and isinstance(present, dict):
+        if stored == present:
+            return
+        for name in dict.fromkeys((*present, *stored)):
+            inner = f"{path}.{name}" if path else name
+            _departing(stored.get(name), present.get(name), inner, searched, found)
+    elif not same(stored, present):
+        below = any(name.startswith(path + ".") for name in searched)
+        if not (below and (stored is None or present is None)):
+            left, right = json.dumps(stored), json.dumps(present)
+            found.append(f"{path}: {left} stored, {right} in the spec")
+
+
+VALUES = st.sampled_from([None, True, False, 0, 1, 1.0, 0.5, "a", [1], [True], {}, {"name": "x"}])
+
+
+@given(trained(), st.data())
+@settings(max_examples=200, deadline=None)
+def test_differences_are_found_wherever_they_are(case, data):
+    spec, config = case
+    for _ in range(data.draw(st.integers(0, 3))):
+        part = config[data.draw(st.sampled_from(["data", "model", "train"]))]
+        name = data.draw(st.sampled_from([*part, "other"]))
+        if name == "name":
+            continue  # Of what there is not, no more is known.
+        if name in ("schedule", "optimizer") and isinstance(part.get(name), dict):
+            part = part[name]
+            name = data.draw(st.sampled_from([*part, "other"]))
+        part[name] = data.draw(VALUES)
+    searched = {config_path(path) for path, _ in spec.space.dimensions}
+    optimizers = dict(spec.space.dimensions).get("optimizer")
+    if isinstance(optimizers, Choice) and any(
+        "lr" in dict(option.space.dimensions) or "lr" in option.value
+        for option in optimizers.options
+        if isinstance(option.value, dict)
+    ):
+        searched.add("train.lr")
+    found = []
+    fixed = identity(resolve_fixed(spec, "classification"))
+    _departing(identity(config), fixed, "", searched, found)
+    assert differences(spec, config, "classification") == found
+
+
+def _spoil(value):
+    """Change all that can be changed inside a value."""
+    for part in value.values() if isinstance(value, dict) else value:
+        if isinstance(part, dict | list):
+            _spoil(part)
+    value.clear()
+
+
+@given(specs(), st.data())
+@settings(max_examples=60, deadline=None)
+def test_a_config_shares_nothing_with_its_spec(spec, data):
+    shares = {name: data.draw(st.floats(0, 1)) for name, _ in parameters(spec.space)}
+    point = draw(spec.space, shares)
+    config = resolve(spec, point)
+    text = json.dumps(config)
+    _spoil(config)
+    assert json.dumps(resolve(spec, point)) == text
+
+
+ATOMS = st.none() | st.booleans() | st.integers(-2, 2) | st.floats(-2, 2) | st.sampled_from("ab")
+TREES = st.recursive(
+    ATOMS,
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.tuples(inner)
+        | st.dictionaries(st.sampled_from("ab"), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+
+
+def _alike(left, right):
+    if isinstance(left, bool) or isinstance(right, bool):
+        return left is right
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_alike(left[key], right[key]) for key in left)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return len(left) == len(right) and all(map(_alike, left, right))
+    return bool(left == right)
+
+
+@given(TREES, TREES)
+def test_values_are_the_same_where_json_says_so(left, right):
+    assert same(left, right) == _alike(left, right)
+    assert same(left, copy.deepcopy(left))

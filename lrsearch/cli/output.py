@@ -11,15 +11,16 @@ from lrsearch.analysis.points import last_metrics
 from lrsearch.analysis.requirement import Requirement
 from lrsearch.catalogue import METRICS, title
 from lrsearch.cli.closing import say
-from lrsearch.cli.stored import open_stored, view_run
+from lrsearch.cli.stored import see, view_run
 from lrsearch.errors import UsageError, suggest
 from lrsearch.reports.view import RunView
 from lrsearch.spec.model import Spec
+from lrsearch.store import History
 
 
-def read_result(folder: Path) -> RunView:
-    """A run's result."""
-    return view_run(open_stored(str(folder), folder.parent))
+def read_result(folder: Path, history: History) -> RunView:
+    """The result of a run that was searched: its history is what the journal says."""
+    return view_run(see(folder, history))
 
 
 def show_result(view: RunView, *, json: bool, all_rows: bool) -> None:

@@ -267,9 +267,10 @@ def _search(strategy: str, given: Options) -> None:
                 make_executor(given.executor, given.workers, given.device)
             )
             progress.start(first_words(spec, place))
-            held = {}
+            stored = None
             if not given.fresh and (folder / "run.json").exists():
-                held = find_settled(read(folder))
+                stored = read(folder)
+            held = find_settled(stored) if stored is not None else {}
             trials = count_trials(strategy, spec)
             facts = prepare(spec, place, workplace, trials=trials, held=held)
             for note in filter(None, (facts.data, *facts.notes)):
@@ -289,7 +290,7 @@ def _search(strategy: str, given: Options) -> None:
                 progress.note(f"the old run is now {old}")
             # From here on what resumes this search must not set it aside.
             again = [part for part in again if part != "--fresh"]
-            with Run.open(given.runs, spec.name, spec_text=spec.text) as run:
+            with Run.open(given.runs, spec.name, spec_text=spec.text, known=stored) as run:
                 tune(
                     spec,
                     strategy,
@@ -309,7 +310,7 @@ def _search(strategy: str, given: Options) -> None:
             progress.close()
             say("interrupted: every finished trial is kept; go on with\n  " + command_line(again))
             raise typer.Exit(130) from None
-    view = read_result(folder)
+    view = read_result(folder, run.history)
     with ignore_closed_stdout():
         show_result(view, json=given.json, all_rows=given.all_)
     meet(view, requirement)

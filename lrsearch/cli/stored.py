@@ -114,7 +114,7 @@ def _summarize(folder: Path) -> RunLine:
         history = read(folder)
         if not history.sessions:
             return replace(line, state="empty")
-        run = _see(folder, history)
+        run = see(folder, history)
         records = run.ledger.records()
         best = build_view(run.spec.name, str(folder), run.ledger.objective, records).best
         state = _STATES.get(history.closed or "interrupted", "stopped")
@@ -156,7 +156,7 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
     if not history.sessions:
         raise RunError(f"nothing was searched in {folder} yet", hint="run lrsearch grid CONFIG")
     try:
-        return _see(folder, history)
+        return see(folder, history)
     except NO_SENSE as error:
         raise RunDamaged(
             f"its journal says what no version of lrsearch has written: {type(error).__name__}",
@@ -165,7 +165,7 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
         ) from error
 
 
-def _see(folder: Path, history: History) -> StoredRun:
+def see(folder: Path, history: History) -> StoredRun:
     """A run through the spec of its latest session."""
     session = history.sessions[-1]
     stored = session["spec"]
@@ -341,8 +341,12 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
     history, trials = run.history, run.ledger.trials.values()
     plans = {place: passing[-1] for place, passing in history.passing.items()} | history.plans
     # Without a plan, as in every run of a command, nobody asks for structures.
-    shown = {structure_key(trial.config, trial.fold) for trial in trials} if plans else set()
-    return {place: plan for place, plan in plans.items() if place[0] in shown}
+    left = {structure for structure, _ in plans}
+    for trial in trials:
+        if not left:
+            break
+        left.discard(structure_key(trial.config, trial.fold))
+    return {place: plan for place, plan in plans.items() if place[0] not in left}
 
 
 def _name_run(run: StoredRun) -> list[str]:

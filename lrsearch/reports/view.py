@@ -92,7 +92,7 @@ def build_view(
         objective=objective,
         records=kept,
         points=points,
-        best=best(points, objective),
+        best=best(points[:1], objective),  # They are ranked already.
         params=_columns(kept),
         hidden=hidden,
         running=running,
@@ -165,7 +165,8 @@ def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) ->
 def _comments(
     points: Sequence[PointSummary], objective: Objective, ranges: Sequence[Range]
 ) -> list[str]:
-    winner = best(points, objective)
+    """What is to be said of ranked points."""
+    winner = best(points[:1], objective)
     if winner is None:
         return []
     comments = edges(

@@ -12,7 +12,17 @@ from typing import Any
 
 from lrsearch import catalogue, duration
 from lrsearch.catalogue import REQUIRED, Parameter
-from lrsearch.space import Choice, Dimension, Option, Space, build, encode, get_path, same, set_path
+from lrsearch.space import (
+    Choice,
+    Dimension,
+    Option,
+    Space,
+    build,
+    copy_tree,
+    encode,
+    get_path,
+    same,
+)
 from lrsearch.spec.arithmetic import Arithmetic
 from lrsearch.trial import Config, Objective, Point
 
@@ -178,22 +188,34 @@ def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]
     With `task` None the loss may stay None. Of a person's own training: {"command", "params"},
     perhaps with "metrics", or {"loop", "params"}.
     """
+    return copy_tree(_resolve(spec, point, task))  # type: ignore[no-any-return]
+
+
+def _resolve(spec: Spec, point: Point, task: str | None) -> dict[str, Any]:
+    """`resolve`, with parts that are the spec's and the point's own: to be looked at only."""
     if spec.own is not None:
-        params = copy.deepcopy(dict(spec.train))
+        params = dict(spec.train)
         for path, value in point.items():
-            params[path] = copy.deepcopy(complete_group(_own_group(spec.own, path), value))
+            params[path] = complete_group(_own_group(spec.own, path), value)
         derive(spec.own, params)
         return _own_config(spec.own, params)
     config: dict[str, Any] = {
-        "data": copy.deepcopy(dict(spec.data)),
-        "model": copy.deepcopy(dict(spec.model)),
-        "train": copy.deepcopy(dict(spec.train)),
+        "data": dict(spec.data),
+        "model": dict(spec.model),
+        "train": dict(spec.train),
     }
     for path, value in point.items():
-        set_path(config, config_path(path), copy.deepcopy(complete_group(path, value)))
+        *parents, last = config_path(path).split(".")
+        tree = config
+        for part in parents:
+            inner = tree.get(part)
+            tree[part] = dict(inner) if isinstance(inner, dict) else {}
+            tree = tree[part]
+        tree[last] = complete_group(path, value)
     train = config["train"]
     if train["warmup"] is not None:
         train["warmup"] = complete_group("warmup", train["warmup"])
+    train["optimizer"] = dict(train["optimizer"])
     own_rate = train["optimizer"].pop("lr", None)
     if own_rate is not None:
         train["lr"] = own_rate
@@ -247,7 +269,7 @@ def locate(spec: Spec, config: Config, task: str | None = None) -> dict[str, Any
     if numbers is None:
         return None
     point = build(spec.space, lambda name, _: numbers[name])
-    return point if same(identity(resolve(spec, point, task)), identity(config)) else None
+    return point if same(identity(_resolve(spec, point, task)), identity(config)) else None
 
 
 def _locate_option(path: str, dimension: Choice, value: Any, config: Config) -> tuple[Any] | None:
@@ -333,11 +355,27 @@ def fill_config(config: Config) -> Config:
     if not {"schedule", "optimizer"} <= train.keys():
         return config
     later = {name: catalogue.TRAIN[name].default for name in _LATER if name not in train}
-    groups = {part: complete_group(part, train[part]) for part in ("schedule", "optimizer")}
-    data = {**config["data"], "transforms": config["data"].get("transforms") or []}
-    if "class_path" in data:
-        data.setdefault("images", True)  # As arrays (N, H, W) of a function were taken.
+    groups = {
+        part: complete_group(part, train[part])
+        for part in ("schedule", "optimizer")
+        if not _is_complete(part, train[part])
+    }
+    data = config["data"]
+    if not isinstance(data.get("transforms"), list):
+        data = {**data, "transforms": data.get("transforms") or []}
+    if "class_path" in data and "images" not in data:
+        data = {**data, "images": True}  # As arrays (N, H, W) of a function were taken.
+    if not later and not groups and data is config["data"]:
+        return config
     return {**config, "data": data, "train": {**train, **later, **groups}}
+
+
+def _is_complete(path: str, given: Any) -> bool:
+    """Whether a group has just what the catalogue knows, in its order: nothing is to be filled."""
+    entry = (
+        catalogue.GROUPS[path].get(given.get("name", "")) if isinstance(given, Mapping) else None
+    )
+    return entry is not None and list(given) == ["name", *entry.parameters]
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -371,48 +409,55 @@ def identity(config: Config) -> dict[str, Any]:
 def trial_key(config: Config, content: Mapping[str, Any], seed: int, fold: int | None) -> str:
     """SHA-256 (hex) of everything that decides what a trial measures. `content` has the hashes of
     the data and of user code, which a config only names."""
-    whole = {
-        "version": TRAINING_VERSION,
-        "config": identity(config),
-        "content": dict(content),
-        "seed": seed,
-        "fold": fold,
-    }
-    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    return key_of_text(canonical(identity(config)), content, seed, fold)
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
+
+def canonical(whole: Config) -> str:
+    """The text of an identity, which two configs share exactly when they train the same."""
+    return _JSON.encode(whole)
+
+
+def key_of_text(config: str, content: Mapping[str, Any], seed: int, fold: int | None) -> str:
+    """The trial key of a config by its canonical text: the SHA-256 of one sorted JSON object, of
+    which "config" comes first."""
+    whole = {"content": dict(content), "fold": fold, "seed": seed, "version": TRAINING_VERSION}
+    text = f'{{"config":{config},{_JSON.encode(whole)[1:]}'
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def differences(spec: Spec, config: Config, task: str | None = None) -> list[str]:
     """Where a stored config departs from what the spec fixes: `train.budget: 20ep stored, 5ep in
     the spec`. Empty when the config belongs to the spec, inside its space or not."""
-    return make_comparison(spec, task)(config)
+    return make_comparison(spec, task)(identity(config))
 
 
 def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], list[str]]:
-    """`differences` of many configs from one spec."""
+    """`differences` of many configs from one spec, each given by its identity."""
     present = identity(resolve_fixed(spec, task))
     searched = {config_path(path) for path, _ in spec.space.dimensions}
     if spec.own is not None:
         own, names = spec.own, [name for name, _ in spec.space.dimensions]
-        return lambda config: _compare_own(config, present, names, own)
-    optimizers = dict(spec.space.dimensions).get("optimizer")
-    if isinstance(optimizers, Choice) and any(carries_rate(part) for part in optimizers.options):
+        return lambda whole: _compare_own(whole, present, names, own)
+    if _carry_rates(dict(spec.space.dimensions).get("optimizer")):
         searched.add("train.lr")
 
-    def compare(config: Config) -> list[str]:
+    def compare(whole: Config) -> list[str]:
         found: list[str] = []
-        _compare(identity(config), present, "", searched, found)
+        _compare(whole, present, "", searched, found)
         return found
 
     return compare
 
 
-def _compare_own(config: Config, present: Config, names: Sequence[str], own: Own) -> list[str]:
+def _compare_own(whole: Config, present: Config, names: Sequence[str], own: Own) -> list[str]:
     found: list[str] = []
     searched = {f"params.{name}" for name in (*names, *own.derived)}
-    _compare(identity(config), present, "", searched, found)
+    _compare(whole, present, "", searched, found)
     # No parameter of an own training has a default that would stand for it.
-    given = config.get("params", {})
+    given = whole.get("params", {})
     found += [f"params.{name}: not given, and searched now" for name in names if name not in given]
     if not found and own.derived:
         params = dict(given)
@@ -434,10 +479,19 @@ def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
     return {"data": spec.data, "model": spec.model, "train": train}
 
 
+def _carry_rates(dimension: Dimension | None) -> bool:
+    """Whether an optimizer of a choice has a learning rate of its own."""
+    return isinstance(dimension, Choice) and any(map(carries_rate, dimension.options))
+
+
 def carries_rate(option: Option) -> bool:
     """Whether an option of an optimizer has its own learning rate, or searches it."""
     own = {path for path, _ in option.space.dimensions}
     return "lr" in own or (isinstance(option.value, Mapping) and "lr" in option.value)
+
+
+_COMPARABLE = (str, int, float, bool, dict, type(None))
+"""Types of which two equal values are no difference; equal lists may hold 1 and true."""
 
 
 def _compare(stored: Any, present: Any, path: str, searched: set[str], found: list[str]) -> None:
@@ -448,8 +502,11 @@ def _compare(stored: Any, present: Any, path: str, searched: set[str], found: li
         if stored == present:
             return
         for name in dict.fromkeys((*present, *stored)):
+            left, right = stored.get(name), present.get(name)
+            if type(left) is type(right) and type(left) in _COMPARABLE and left == right:
+                continue  # As most are, whether they are searched or not.
             inner = f"{path}.{name}" if path else str(name)
-            _compare(stored.get(name), present.get(name), inner, searched, found)
+            _compare(left, right, inner, searched, found)
     elif not same(stored, present):
         if any(name.startswith(path + ".") for name in searched) and (
             stored is None or present is None
@@ -463,31 +520,51 @@ def _compare(stored: Any, present: Any, path: str, searched: set[str], found: li
 def flatten(space: Space, config: Config) -> dict[str, Any]:
     """Every value in which points of the space can differ, flat: {"lr": 0.1, "schedule":
     "one_cycle", "schedule.pct_start": 0.3}. An optimizer's own rate is `lr`."""
-    flat: dict[str, Any] = {}
-    own = "params" in config
-    for path, dimension in space.dimensions:
-        try:
-            value = get_path(config, f"params.{path}" if own else config_path(path))
-        except KeyError:
-            continue
-        if not isinstance(value, Mapping):
-            flat[path] = value
-            continue
-        title = value.get("name", value.get("class_path"))
-        if title is not None:
-            flat[path] = title
-        for name in _distinguishing(dimension, title):
-            if path == "optimizer" and name == "lr" and not own:
-                continue
+    return make_flattening(space)(config)
+
+
+def make_flattening(space: Space) -> Callable[[Config], dict[str, Any]]:
+    """`flatten` of many configs of one space."""
+    parts = [
+        # Where one option has its own rate, the rates of all may differ.
+        (path, config_path(path), dimension, path == "optimizer" and _carry_rates(dimension))
+        for path, dimension in space.dimensions
+    ]
+    known: dict[tuple[str, str | None], list[str]] = {}
+
+    def distinguishing(path: str, dimension: Dimension, title: Any) -> list[str]:
+        if title is not None and not isinstance(title, str):  # As a user's parameter may be.
+            return _distinguishing(dimension, title)
+        if (path, title) not in known:
+            known[path, title] = _distinguishing(dimension, title)
+        return known[path, title]
+
+    def flattened(config: Config) -> dict[str, Any]:
+        flat: dict[str, Any] = {}
+        own = "params" in config
+        for path, place, dimension, rates in parts:
             try:
-                flat[f"{path}.{name}"] = get_path(value, name)
+                value = get_path(config, f"params.{path}" if own else place)
             except KeyError:
                 continue
-        options = dimension.options if isinstance(dimension, Choice) else ()
-        if path == "optimizer" and any(map(carries_rate, options)) and not own:
-            # Where one option has its own rate, the rates of all may differ.
-            flat["lr"] = config["train"]["lr"]
-    return flat
+            if not isinstance(value, Mapping):
+                flat[path] = value
+                continue
+            title = value.get("name", value.get("class_path"))
+            if title is not None:
+                flat[path] = title
+            for name in distinguishing(path, dimension, title):
+                if path == "optimizer" and name == "lr" and not own:
+                    continue
+                try:
+                    flat[f"{path}.{name}"] = get_path(value, name)
+                except KeyError:
+                    continue
+            if rates and not own:
+                flat["lr"] = config["train"]["lr"]
+        return flat
+
+    return flattened
 
 
 def _distinguishing(dimension: Dimension, title: Any) -> list[str]:

@@ -13,13 +13,14 @@ from lrsearch.spec.commandline import named_files
 from lrsearch.spec.model import (
     Spec,
     argument_paths,
+    canonical,
     class_paths,
     differences,
-    flatten,
     identity,
+    key_of_text,
     locate,
     make_comparison,
-    trial_key,
+    make_flattening,
 )
 from lrsearch.store import History
 from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
@@ -39,8 +40,10 @@ class Content:
         if "params" in config:
             files = (name for name in named_files(config) if name in self.sources)
             return {"source": {name: self.sources[name] for name in files}}
-        names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
-        sources = {name: self.sources[name] for name in names if self.sources.get(name)}
+        sources = {}
+        if self.sources:
+            names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
+            sources = {name: self.sources[name] for name in names if self.sources.get(name)}
         # Behind a + stands what only standardizing sees.
         data = self.data if config["data"].get("standardize") else self.data.partition("+")[0]
         return {"data": data, "source": sources}
@@ -102,11 +105,13 @@ def _as_text(spec: Spec, params: Mapping[str, Any]) -> Spec:
 class Entry:
     """A point of the run: its config and its trials.
 
-    `number` counts the run's points from 1, in the order of their first trials.
+    `number` counts the run's points from 1, in the order of their first trials, `text` is the
+    canonical text of its config.
     """
 
     number: int
     config: Config
+    text: str
     spec: Spec
     task: str
     trials: list[int] = field(default_factory=list)
@@ -115,11 +120,6 @@ class Entry:
     def point(self) -> Point | None:
         """Its place in the spec's space, None outside. A report never asks."""
         return locate(self.spec, self.config, self.task)
-
-
-def config_key(config: Config) -> str:
-    """A text that two configs share exactly when they train the same."""
-    return json.dumps(identity(config), sort_keys=True)
 
 
 def retrying(command: Sequence[str]) -> list[str]:
@@ -152,43 +152,70 @@ class Ledger:
         self.wanted = [(seed, fold) for seed in seeds for fold in folds]
         self._asked = frozenset(self.wanted)
         self._judged: dict[int, tuple[Outcome | None, float | None]] = {}
-        belongs: dict[str, bool] = {}
+        self._judged_measured: dict[int, tuple[Outcome | None, float | None]] = {}
+        self.flatten = make_flattening(spec.space)
         compare = make_comparison(spec, content.task)
+        belongs: dict[str, bool] = {}
+        config: Config | None = None
+        text = ""
         for trial in history.trials.values():
-            key = config_key(trial.config)
-            if key not in belongs:
-                belongs[key] = not compare(trial.config)
-            if belongs[key] and trial.key == self.key(trial.config, trial.seed, trial.fold):
-                self.add(trial, key)
+            if trial.config is not config:  # As it is of the seeds and folds of one proposal.
+                config = trial.config
+                whole = identity(config)
+                text = canonical(whole)
+                if text not in belongs:
+                    belongs[text] = not compare(whole)
+            if belongs[text] and trial.key == self._hash(config, text, trial.seed, trial.fold):
+                self.add(trial, self._entry(config, text))
             elif trial.number in history.results:
                 self.hidden += 1
 
-    def key(self, config: Config, seed: int, fold: int | None) -> str:
-        """The trial key of a config under this content."""
-        return trial_key(config, self.content.of(config), seed, fold)
+    def _hash(self, config: Config, text: str, seed: int, fold: int | None) -> str:
+        return key_of_text(text, self.content.of(config), seed, fold)
 
-    def add(self, trial: Trial, key: str | None = None) -> Entry:
-        """Take a trial that belongs to the spec."""
-        key = key or config_key(trial.config)
-        entry = self.entries.get(key)
-        if entry is None:
-            entry = Entry(len(self.entries) + 1, trial.config, self.spec, self.content.task)
-            self.entries[key] = entry
+    def _entry(self, config: Config, text: str) -> Entry:
+        known = self.entries.get(text)
+        if known is not None:
+            return known
+        return Entry(len(self.entries) + 1, config, text, self.spec, self.content.task)
+
+    def find(self, config: Config) -> Entry:
+        """The point that a config is: a new one, of which the ledger knows from its first trial
+        on, where there is none yet."""
+        return self._entry(config, canonical(identity(config)))
+
+    def key(self, entry: Entry, seed: int, fold: int | None) -> str:
+        """The key of a trial at a point under this content."""
+        for number in entry.trials:
+            trial = self.trials[number]
+            if (trial.seed, trial.fold) == (seed, fold):
+                return trial.key
+        return self._hash(entry.config, entry.text, seed, fold)
+
+    def add(self, trial: Trial, entry: Entry) -> None:
+        """Take a trial that belongs to the spec, at its point."""
+        self.entries.setdefault(entry.text, entry)
         entry.trials.append(trial.number)
         self.entry_of[trial.number] = entry
         self.trials[trial.number] = trial
-        self._judged.pop(entry.number, None)
-        return entry
+        self._forget(entry)
 
     def note_result(self, number: int) -> Entry:
         """A trial of the ledger has ended; its point."""
         entry = self.entry_of[number]
-        self._judged.pop(entry.number, None)
+        self._forget(entry)
         return entry
+
+    def _forget(self, entry: Entry) -> None:
+        self._judged.pop(entry.number, None)
+        self._judged_measured.pop(entry.number, None)
 
     def latest(self, entry: Entry) -> list[int]:
         """The entry's trials that count: of those repeated after a failure only the last, of
         those without a result only what the spec's seeds and folds ask for."""
+        if len(entry.trials) == 1:
+            (number,) = entry.trials
+            return [number] if number in self.history.results or self._is_asked(number) else []
         chosen = {self.trials[number].key: number for number in entry.trials}
         return sorted(
             number
@@ -214,14 +241,18 @@ class Ledger:
 
     def judge_measured(self, entry: Entry) -> tuple[Outcome | None, float | None]:
         """The same over those of its trials that have a result."""
-        results = (self.history.results.get(number) for number in self.latest(entry))
-        return combine([result for result in results if result is not None], self.objective)
+        judged = self._judged_measured.get(entry.number)
+        if judged is None:
+            results = (self.history.results.get(number) for number in self.latest(entry))
+            known = [result for result in results if result is not None]
+            judged = self._judged_measured[entry.number] = combine(known, self.objective)
+        return judged
 
     def records(self) -> list[Record]:
         """The trials that belong, as a report takes them."""
         found = []
         for entry in self.entries.values():
-            params = flatten(self.spec.space, entry.config)
+            params = self.flatten(entry.config)
             for number in self.latest(entry):
                 found.append(
                     Record(

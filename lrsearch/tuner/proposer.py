@@ -9,10 +9,10 @@ from typing import Any
 from lrsearch.search import Request, make_strategy, trial_limit
 from lrsearch.search.strategy import point_key
 from lrsearch.spec.model import Spec, resolve
-from lrsearch.trial import Config, Outcome, Proposal, Trial
+from lrsearch.trial import Outcome, Proposal, Trial
 from lrsearch.tuner.ledger import Entry, Ledger
 
-Told = tuple[int, Outcome, float | None]
+Told = tuple[Entry, Outcome, float | None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Proposer:
 
     def _read_history(self) -> None:
         for entry in self.ledger.entries.values():
-            if entry.point is not None and not self._trials(entry.config)[1]:
+            if entry.point is not None and not self._trials(entry)[1]:
                 self._known.add(point_key(entry.point))
         seen: set[int] = set()
         for proposal, line in zip(self.history.proposals, self.history.proposed_at, strict=True):
@@ -101,7 +101,7 @@ class Proposer:
     def _measured_before(self, entry: Entry, line: int) -> bool:
         """Whether all that the spec asks of a point was measured before a line of the journal."""
         for seed, fold in self.ledger.wanted:
-            number = self.history.by_key.get(self.ledger.key(entry.config, seed, fold))
+            number = self.history.by_key.get(self.ledger.key(entry, seed, fold))
             if number is None or self.history.ended_at.get(number, line) >= line:
                 return False
         return True
@@ -117,8 +117,8 @@ class Proposer:
         for key, entry in self._mine.items():
             if entry.number in surplus:
                 continue
-            existing, missing = self._trials(entry.config)
-            self._add(missing, new)
+            existing, missing = self._trials(entry)
+            self._add(missing, entry, new)
             self._known.add(key)
             for trial in (*existing, *missing):
                 if trial.number not in self.history.results:
@@ -153,9 +153,9 @@ class Proposer:
         waiting: dict[int, Trial] = {}
         answered = 0
         for offset, point in enumerate(points):
-            config = resolve(self.spec, point, self.ledger.content.task)
-            existing, missing = self._trials(config)
-            self._add(missing, new)
+            entry = self.ledger.find(resolve(self.spec, point, self.ledger.content.task))
+            existing, missing = self._trials(entry)
+            self._add(missing, entry, new)
             trials = [*existing, *missing]
             left = [trial for trial in trials if trial.number not in self.history.results]
             waiting |= {trial.number: trial for trial in left}
@@ -167,7 +167,6 @@ class Proposer:
             key = point_key(point)
             self._known.add(key)
             if key not in self._mine:
-                entry = self.ledger.entry_of[numbers[0]]
                 self._mine[key] = entry
                 if left:
                     self._own[entry.number] = entry
@@ -181,23 +180,23 @@ class Proposer:
             answered,
         )
 
-    def _add(self, trials: Sequence[Trial], new: dict[str, Trial]) -> None:
+    def _add(self, trials: Sequence[Trial], entry: Entry, new: dict[str, Trial]) -> None:
         for trial in trials:
-            self.ledger.add(trial)
+            self.ledger.add(trial, entry)
             new[trial.key] = self._new[trial.key] = trial
         self._next_number += len(trials)
 
-    def _trials(self, config: Config) -> tuple[list[Trial], list[Trial]]:
+    def _trials(self, entry: Entry) -> tuple[list[Trial], list[Trial]]:
         """The trials of a point that exist, and those that must be made."""
         existing: list[Trial] = []
         missing: list[Trial] = []
         for seed, fold in self.ledger.wanted:
-            key = self.ledger.key(config, seed, fold)
+            key = self.ledger.key(entry, seed, fold)
             number = self.history.by_key.get(key)
             if key in self._new:
                 existing.append(self._new[key])
             elif number is None or self._given_up(number):
-                trial = Trial(self._next_number + len(missing), key, config, seed, fold)
+                trial = Trial(self._next_number + len(missing), key, entry.config, seed, fold)
                 missing.append(trial)
             else:
                 existing.append(self.history.trials[number])
@@ -217,11 +216,9 @@ class Proposer:
             # A failed trial that was repeated, say: what was told cannot be taken back.
             self.strategy = make_strategy(self.name, self.spec, self.ledger.objective)
             self._told = []
-        points = {entry.number: entry.point for entry in self.ledger.entries.values()}
-        for number, outcome, value in known[len(self._told) :]:
-            point = points[number]
-            assert point is not None
-            self.strategy.tell(point, outcome, value)
+        for entry, outcome, value in known[len(self._told) :]:
+            assert entry.point is not None
+            self.strategy.tell(entry.point, outcome, value)
         self._told = known
 
     def _canonical(self) -> list[Told]:
@@ -233,9 +230,9 @@ class Proposer:
             if entry.number not in self._own and entry.point is not None:
                 outcome, value = self.ledger.judge_measured(entry)
                 if outcome is not None:
-                    found.append((entry.number, outcome, value))
+                    found.append((entry, outcome, value))
         for entry in self._own.values():
             outcome, value = self.ledger.judge(entry)
             if outcome is not None:
-                found.append((entry.number, outcome, value))
+                found.append((entry, outcome, value))
         return found

@@ -42,7 +42,8 @@ def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterato
     generator = torch.Generator().manual_seed(seed)
     left = torch.empty(0, dtype=torch.int64, device=device)
     while True:
-        order = to_device(torch.randperm(samples, generator=generator), device)
+        # A user's code may have set another default device than the generator's.
+        order = to_device(torch.randperm(samples, generator=generator, device="cpu"), device)
         stream = torch.cat([left, order]) if len(left) else order
         whole = len(stream) // size * size
         yield from torch.split(stream[:whole], size)

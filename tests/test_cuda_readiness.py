@@ -30,7 +30,7 @@ from lrsearch.cli.searching import VISIBLE, find_gpus, make_executor, suit
 from lrsearch.errors import DeviceLost
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal
-from lrsearch.train import draws, isolation
+from lrsearch.train import draws, isolation, trying
 from lrsearch.train.device import check_alive, is_out_of_memory, numbers_on, to_device
 from lrsearch.train.draws import Noise
 from lrsearch.train.graphs import Graph
@@ -521,3 +521,10 @@ def test_indices_on_the_device(numbers: list[int]) -> None:
     found = numbers_on(torch.device("cpu"), numbers)
     assert found.dtype is torch.int64 and found.tolist() == numbers
     assert to_device(found, torch.device("cpu")) is found
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
+def test_what_is_compared_in_float64_is_where_there_is_float64(device: str) -> None:
+    with FakeTensorMode():
+        found = trying._where_wide(torch.empty(2, device=device))
+    assert found.device.type == ("cuda" if device == "cuda" else "cpu")

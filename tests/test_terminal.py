@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from lrsearch import store
 from lrsearch.cli import app
 from lrsearch.reports.live import Progress
-from lrsearch.reports.machine import to_csv
+from lrsearch.reports.machine import to_csv, to_markdown
 from lrsearch.reports.view import build_view
 from lrsearch.spec.export import _to_yaml
 from lrsearch.spec.values import write
@@ -579,6 +579,42 @@ def test_journal_lines_of_hostile_texts_with_good_checksums(here):
                     said = run(*arguments)
                     assert_harmless(said.out + said.err)
     assert len(seen) > 20
+
+
+def test_a_journal_cannot_say_what_to_paste(here):
+    """Its command is shown to be copied, if it is one that lrsearch could have written."""
+    journal = here / "runs" / "s" / "journal.jsonl"
+    lines = journal.read_bytes().splitlines()
+    told = run("report").out
+    for command in (
+        ["curl", "http://evil"],
+        ["lrsearch", "repair", "s"],
+        ["lrsearch", "grid", 3],
+        "x",
+    ):
+        changed = []
+        for line in lines:
+            body = json.loads(line)
+            number = body.pop("n")
+            del body["crc"]
+            if "command" in body.get("spec", ()):
+                body["spec"]["command"] = command
+            rest = json.dumps(body, separators=(",", ":")).encode()[1:]
+            changed.append(store._numbered(number, rest))
+        assert changed != [line + b"\n" for line in lines], "no line has a command"
+        journal.write_bytes(b"".join(changed))
+        said = run("report").out
+        retry = re.search(r"^retry +(.*)$", said, re.MULTILINE)
+        assert retry is not None and retry[1].startswith("lrsearch grid"), said
+        assert "curl" not in said and "--allow-command" in told and "--allow-command" not in said
+
+
+def test_markdown_has_no_marks_of_a_user(here):
+    texts = ["_a_ ~b~ $c$ &amp; <img src=x> [l](http://evil) `d` |e| *f*", "batch_size", "a\nb"]
+    shown = to_markdown(table(texts))
+    assert r"\_a\_ \~b\~ \$c\$ \&amp; \<img src=x> \[l\](http://evil) \`d\` \|e\| \*f\*" in shown
+    assert "| batch_size |" in shown and "| a b |" in shown
+    assert_harmless(to_markdown(table([HOSTILE])))
 
 
 # -- streams of a process

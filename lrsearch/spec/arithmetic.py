@@ -76,7 +76,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Number], int, int]] = {
     "round": (round, 1, 1),
     "log10": (_log10, 1, 1),
 }
-"""By name: the function, and how many arguments it takes, at least and at most."""
+"""Functions by name, and how many arguments it takes, at least and at most."""
 
 
 class NotArithmetic(ValueError):
@@ -89,8 +89,8 @@ class NotArithmetic(ValueError):
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What a parameter follows from others by: its `text`, as the spec has it, and their `names`.
-    A `real` one is never a whole number."""
+    """The formula that a parameter follows from others by: its `text`, as the spec has it, and
+    their `names`. A `real` one is never a whole number."""
 
     text: str
     names: tuple[str, ...]

@@ -29,9 +29,9 @@ class Use:
 
 @dataclass(frozen=True)
 class _Role:
-    """How code is called: `made` of a class, `called` of a function, are what it is given by place,
-    `filled` the arguments by name that the spec may leave out. None stands for what only the call
-    itself can tell."""
+    """The way code is called. `made` of a class, `called` of a function, are its arguments by
+    place, `filled` the arguments by name that the spec may leave out. None stands for what only the
+    call itself can tell."""
 
     made: tuple[str, ...] | None = ()
     called: tuple[str, ...] | None = ()
@@ -133,7 +133,7 @@ def _use(
 
 
 def code_faults(document: Document, folder: FilePath) -> list[Fault]:
-    """What is certainly wrong with the class paths of a document whose file stands in a folder.
+    """The certain faults of the class paths of a document whose file stands in a folder.
     Source is parsed, nothing is imported; what nobody can know without that is no fault."""
     faults: list[Fault] = []
     told: set[str] = set()
@@ -151,7 +151,7 @@ def code_faults(document: Document, folder: FilePath) -> list[Fault]:
 
 
 def _call_faults(use: Use, found: Found) -> Iterator[tuple[Path, str, str]]:
-    """Where code cannot be called as its role is: place, message, hint."""
+    """The reason why code cannot be called as its role is: place, message, hint."""
     role = _ROLES[use.role]
     node = found.node
     is_class = isinstance(node, ast.ClassDef)

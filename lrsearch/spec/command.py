@@ -95,16 +95,16 @@ _BRACED = (
     r"(?<!\$)\{ *(?:[\w]+\.)+(NAME) *\}", r"(?<!\$)\{ +(NAME) *\}|(?<!\$)\{(NAME) +\}",
     r"(?<!\$)\{(NAME)[:!][^{}]*\}", r"(?<!\$)\{\w+\[['\"]?(NAME)['\"]?\]\}",
 )  # fmt: skip
-"""How others write a placeholder in braces, which is none here."""
+"""Placeholders in braces as other tools write them, which are none here."""
 
 _VARIABLES = (r"\$\{(?:[\w]+[.:])*(NAME)\}", r"\$(NAME)\b", r"%\((NAME)\)[a-z]")
-"""How a shell and Python write what is put in."""
+"""Placeholders as a shell and Python write them."""
 
 _WORDS = (r"<(NAME)>", r"%(NAME)%", r"@(NAME)@")
-"""What may stand for a placeholder, and may be a word like any other."""
+"""Words that may stand for a placeholder, and may be words like any other."""
 
 _HIDDEN = {"{{": "\ue000", "}}": "\ue001"}
-"""What stands for doubled braces while placeholders are looked for."""
+"""Characters that stand for doubled braces while placeholders are looked for."""
 
 
 def _check_placeholders(reader: Reader, text: str, given: Sequence[str]) -> bool:
@@ -230,7 +230,7 @@ _DIGITS = re.compile(r"\[[^\]]*\\d[^\]]*\][+*]?|\\d[+*]?(?:\\\.\\d[+*]?)?|\\S[+*
 
 
 def _check_pattern(pattern: Any, example: str) -> tuple[str, str] | None:
-    """What is wrong with a pattern, and what to do; None where nothing is."""
+    """The fault of a pattern, and what to do; None where there is none."""
     if not isinstance(pattern, str):
         return f"{show(pattern)} is no pattern", example
     try:

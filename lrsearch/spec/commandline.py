@@ -69,10 +69,10 @@ def as_text(value: Any) -> str:
 
 
 def named_files(config: Config) -> list[str]:
-    """What of a resolved command may be the name of a file, as it stands there: each word, what
-    stands behind its `=`, the files that `-m package.module` may mean, and the same of the words
-    in `sh -c '...'`, but for those written to. For a loop its class path: both are what a trial
-    key takes the content of."""
+    """The parts of a resolved command that may be names of files, as they stand there: each word,
+    what stands behind its `=`, the files that `-m package.module` may mean, and the same of the
+    words in `sh -c '...'`, but for those written to. For a loop its class path: both are what a
+    trial key takes the content of."""
     if "loop" in config:
         return [config["loop"]]
     values = {name: as_text(value) for name, value in config["params"].items()}
@@ -85,9 +85,9 @@ MAX_NAMES = 1000
 
 
 def possible_files(configs: Sequence[Config], folder: str) -> list[str]:
-    """What `named_files` may give for a point of a spec whose options and ends of ranges `configs`
-    show one by one: their values in any combination, and where these are numbers, what is in the
-    folder, since a range has others between its ends."""
+    """The names that `named_files` may give for a point of a spec whose options and ends of ranges
+    `configs` show one by one: their values in any combination, and where these are numbers, what is
+    in the folder, since a range has others between its ends."""
     found = dict.fromkeys(name for config in configs for name in named_files(config))
     if "command" not in configs[0]:
         return list(found)

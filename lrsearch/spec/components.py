@@ -29,7 +29,7 @@ IMPORTABLE = ("model", "schedule", "optimizer", "transform")
 """Mappings that may name code by its class path."""
 
 ARGUED = (*IMPORTABLE, "loss", "step")
-"""Whose `init_args` may be searched."""
+"""Mappings whose `init_args` may be searched."""
 
 
 def read_component(
@@ -201,7 +201,7 @@ def settle_mode(reader: Reader, path: Path, metrics: list[Any], plateau: dict[st
 
 
 def _renamed(reader: Reader, kind: str, path: Path, raw: Any) -> list[Line]:
-    """What a schedule, an optimizer, a model or a transform of another tool is called here,
+    """Lines with the name here of a schedule, an optimizer, a model or a transform of another tool,
     with its arguments; nothing where it has no other name."""
     if kind == "schedule":
         found = translate_schedule(raw, base_rate(reader.document.data))

@@ -188,7 +188,8 @@ def check_models(reader: Reader, spec: Spec) -> None:
 def _argument_path(
     reader: Reader, space: Space, point: Mapping[str, Any], head: str, name: str
 ) -> Path:
-    """Where in the document the argument of a schedule or warmup at a point stands."""
+    """The place in the document of the argument `name` of a schedule, a warmup or a model at a
+    point."""
     ranges = dict(space.dimensions)
     chosen = ranges.get(head)
     if isinstance(chosen, Choice):
@@ -264,8 +265,8 @@ def _any_samples(train: Mapping[str, Any]) -> int | None:
 
 
 def _misfit(train: Mapping[str, Any], samples: int) -> tuple[str, str, str] | None:
-    """What of a schedule or warmup does not fit its budget: schedule or warmup, the argument, and
-    the message."""
+    """The misfit of a schedule or a warmup with its budget: which of both, the argument, the
+    message."""
     size: dict[str, Any] = {"samples": samples, "batch_size": train["batch_size"]}
     budget = budget_steps(parse_duration(train["budget"]), **size)
     schedule = train["schedule"]
@@ -293,8 +294,8 @@ def _misfit(train: Mapping[str, Any], samples: int) -> tuple[str, str, str] | No
 def task_faults(
     train: Mapping[str, Any], metric: str | None, space: Space, task: str
 ) -> list[tuple[Path, str, str]]:
-    """What of a spec belongs to another task: (path, message, hint) each. For data that only
-    loading can tell the task of, it is called again then."""
+    """Faults of a spec's metrics, losses and label smoothing against its task: (path, message,
+    hint) each. Called again after loading where only that can tell the task."""
     found: list[tuple[Path, str, str]] = []
     metrics = [name for name, (_, tasks, _) in catalogue.METRICS.items() if task in tasks]
     losses = [name for name, (tasks, _) in catalogue.LOSSES.items() if task in tasks]

@@ -117,7 +117,7 @@ def read_transform_lists(
 
 
 def _check_columns(reader: Reader, path: Path, own: Mapping[str, Any]) -> None:
-    """What a table's keys say of one column excludes what they say of another."""
+    """Faults for columns of a table that are the target, dropped and categorical at once."""
     if not reader.sound("data.target", "data.drop", "data.categorical"):
         return
     target, drop, categorical = own.get("target"), own["drop"], own["categorical"]
@@ -133,7 +133,7 @@ def _check_columns(reader: Reader, path: Path, own: Mapping[str, Any]) -> None:
 
 
 def _check_ordered(reader: Reader, path: Path, own: Mapping[str, Any]) -> None:
-    """What says nothing of data that are split where they stand."""
+    """Faults for keys that mean nothing for text, which is split where it stands."""
     if own["standardize"]:
         reader.fault((*path, "standardize"), "characters have no mean: nothing to standardize")
     if own["split_seed"]:
@@ -151,7 +151,7 @@ def _read_path(reader: Reader, path: Path, raw: str) -> str:
 def _read_open_validation(
     reader: Reader, raw: Mapping[str, Any], source: catalogue.Source | None
 ) -> Any:
-    """What validates; None where it is a part of the source's, if that brings one."""
+    """The validation part; None where it is the source's own, if that brings one."""
     if "validation" in raw:
         return _read_validation(reader, raw["validation"], source)
     return None if source is None or source.own_split else 0.2

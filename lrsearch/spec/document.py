@@ -122,7 +122,7 @@ _QUOTING = {
     "mapping values are not allowed": "text that has a colon and a blank in it stands between "
     "single quotes, such as 'loss: ([\\d.]+)'",
 }
-"""What to do about text that YAML takes for something else, by a part of its own words."""
+"""Hints for text that YAML takes for something else, by a part of its own words."""
 
 
 def _events(text: str) -> Iterator[Any]:

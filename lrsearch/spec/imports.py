@@ -16,7 +16,7 @@ def is_free(class_path: str) -> bool:
 
 
 def needed_imports(spec: Spec) -> tuple[str, ...]:
-    """The top-level modules the spec names that somebody must allow, each once."""
+    """The top-level modules the spec names that the user must allow, each once."""
     asked = [each.split(".")[0] for each in spec.imports if not is_free(each)]
     return tuple(dict.fromkeys(asked))
 

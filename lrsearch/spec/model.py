@@ -33,7 +33,7 @@ SCHEDULING = ("schedule", "warmup")
 """Parameters of a loop that have the grammar of `train`."""
 
 DEFAULTS = {"schedule": "constant", "optimizer": "sgd"}
-"""What `train` names where the spec names none."""
+"""Components of `train` where the spec names none."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class BayesSettings:
 
 @dataclass(frozen=True)
 class Own:
-    """A person's own training: a `command` line, or a `loop`, the class path of a function.
+    """A training outside lrsearch: a `command` line, or a `loop`, the class path of a function.
 
     `goal` is that of the objective's metric, `timeout` in seconds, of a trial, `metrics` the
     patterns that find metrics in what a command prints. `verify` asks for the best to be trained
@@ -78,7 +78,7 @@ class Spec:
 
     `data`, `model` and `train` are the fixed values with every default filled, except the loss
     and the metric, whose defaults follow the data. `document` is the plain YAML they came from.
-    Where the training is the person's `own`, `data` and `model` are empty and `train` holds the
+    Where the training is the user's `own`, `data` and `model` are empty and `train` holds the
     fixed parameters. `goal` is that of a metric which the catalogue does not know.
     """
 
@@ -112,7 +112,7 @@ class Spec:
 
     @property
     def data_task(self) -> str | None:
-        """That of the data, whatever a step of the person's makes of them; None as in `task`."""
+        """The task of the data, whatever a step of the user's makes of them; None as in `task`."""
         source = catalogue.DATA.get(self.data.get("name", ""))
         return (self.data.get("task") or source.task) if source else None
 
@@ -143,7 +143,7 @@ class Spec:
         )[0]
 
     def objective(self, task: str) -> Objective:
-        """What is compared, the metric's default following the task."""
+        """The objective, the metric's default following the task."""
         if self.own is not None:
             return Objective(self.metric or "", self.own.goal, self.at)
         metric = self.metric or catalogue.default_metric(task)
@@ -185,7 +185,7 @@ def config_path(path: str) -> str:
 def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]:
     """The whole training at a point: {"data", "model", "train"}, every default filled.
 
-    With `task` None the loss may stay None. Of a person's own training: {"command", "params"},
+    With `task` None the loss may stay None. Of a training of the user's own: {"command", "params"},
     perhaps with "metrics", or {"loop", "params"}.
     """
     return copy_tree(_resolve(spec, point, task))  # type: ignore[no-any-return]
@@ -296,8 +296,8 @@ def _strip(path: str, option: Option, value: Any, config: Config) -> tuple[Any] 
 
 
 OPEN: dict[str, Any] = {"validation": 0.2, "images": None}
-"""What of `data` a spec may leave open (null) until they are loaded, and what it meant in runs that
-do not say what it came to."""
+"""Keys of `data` that a spec may leave open (null) until the data are loaded, with their meaning in
+runs that do not say what they came to."""
 
 
 def settle_data(spec: Spec, settled: Mapping[str, Any]) -> Spec:
@@ -379,8 +379,8 @@ def _is_complete(path: str, given: Any) -> bool:
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """What of a config decides the measurement: a file's path does not, its content does. What
-    runs of before did not have is left out where it says nothing: no measurement is lost to it."""
+    """The part of a config that decides the measurement: a file's path does not, its content does.
+    Keys that older runs lack are left out at their defaults, so that no measurement is lost."""
     if "params" in config:
         return dict(config)
     data = dict(config["data"])
@@ -429,7 +429,7 @@ def key_of_text(config: str, content: Mapping[str, Any], seed: int, fold: int | 
 
 
 def differences(spec: Spec, config: Config, task: str | None = None) -> list[str]:
-    """Where a stored config departs from what the spec fixes: `train.budget: 20ep stored, 5ep in
+    """Departures of a stored config from what the spec fixes: `train.budget: 20ep stored, 5ep in
     the spec`. Empty when the config belongs to the spec, inside its space or not."""
     return make_comparison(spec, task)(identity(config))
 

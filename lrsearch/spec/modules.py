@@ -88,7 +88,7 @@ class Found:
 
 
 def look_up(class_path: str, folder: Path) -> Found | Problem | None:
-    """What a class path names among the modules of a folder: its definition, the reason why it
+    """The meaning of a class path among the modules of a folder: its definition, the reason why it
     names nothing, or None where only an import can tell."""
     importlib.invalidate_caches()
     return _resolve(class_path, folder, MAX_DEPTH)
@@ -135,7 +135,7 @@ _PATHS = re.compile(
     rb"\bsys\s*\.\s*(path|modules|meta_path)|\bsys\s+as\b|from\s+sys\s+import|\bsite\b"
     rb"|addsitedir|PYTHONPATH|__path__"
 )
-"""What code writes that has modules found in other places."""
+"""Names in code that has modules found in other places."""
 
 MAX_FILES = 500
 """Source files beside a spec that are looked into for that."""
@@ -183,7 +183,7 @@ def _no_module(first: str, folder: Path) -> Problem | None:
 def _descend(
     spec: ModuleSpec, name: str, rest: Sequence[str], root: Path, depth: int
 ) -> Found | Problem | None:
-    """What `rest` names in a module."""
+    """The meaning of `rest` in a module."""
     module = _read(spec, name, root)
     if not isinstance(module, Module) or not rest or depth == 0:
         return module if isinstance(module, Problem) else None
@@ -322,7 +322,7 @@ def read_names(body: Sequence[ast.stmt]) -> Names:
 
 
 _WILD = ("globals", "locals", "vars", "exec", "__path__")
-"""By these any name may be bound."""
+"""Calls that may bind any name."""
 
 _MAKING = (
     *("__init__", "__new__", "__call__", "__signature__", "__wrapped__", "__defaults__"),
@@ -369,7 +369,7 @@ def _bound_within(statement: ast.AST) -> Iterator[str]:
 
 
 def _follow(module: Module, name: str, depth: int) -> Found | None:
-    """What a name that a module binds stands for, through imports from modules beside the spec."""
+    """The meaning of a name that a module binds, through imports from modules beside the spec."""
     bound = module.names.only(name)
     if isinstance(bound, _DEFINITIONS):
         return Found(bound, module)
@@ -527,7 +527,7 @@ def is_generator(node: _Definition) -> bool:
 
 
 def names_of(parameters: Iterable[inspect.Parameter]) -> list[str]:
-    """Those that may be given by name."""
+    """Parameters that may be given by name."""
     kinds = inspect.Parameter
     allowed = (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)
     return [each.name for each in parameters if each.kind in allowed]

@@ -1,4 +1,4 @@
-"""A spec whose training is the person's own: `command` or `loop` in place of data, model, train."""
+"""Trainings outside lrsearch: a spec with `command` or `loop` in place of data, model and train."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _RESERVED = (*GIVEN, "params", "metrics", "runs")
 
 
 def is_outside(top: Mapping[str, Any]) -> bool:
-    """Whether a document describes a person's own training."""
+    """Whether a document describes a training outside lrsearch."""
     return any(kind in top for kind in KINDS)
 
 
@@ -132,8 +132,8 @@ def _read_derived(
     dimensions: Mapping[str, Dimension],
     known: Sequence[str],
 ) -> dict[str, Arithmetic]:
-    """What of the fixed parameters is arithmetic on others, taken out of them; each behind those
-    that it follows from."""
+    """Fixed parameters that are arithmetic on others, taken out of `params`; each behind those that
+    it follows from."""
     found: dict[str, Arithmetic] = {}
     for name, value in params.items() if reader.arithmetic else ():
         path: Path = ("params", name)
@@ -225,8 +225,8 @@ MAX_SAMPLE = 2000
 
 
 def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Space) -> None:
-    """What of a schedule or a warmup means nothing where only steps are known, and a loop that
-    brings its own code and its own metrics."""
+    """Faults for parts of a schedule or a warmup that mean nothing where only steps are known, and
+    for a loop that brings its own code and its own metrics."""
     if not isinstance(value, Mapping) or not reader.sound(path):
         return
     if "class_path" in value:
@@ -312,7 +312,7 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
 
 
 def _note_whole(reader: Reader, name: str, dimension: Int) -> None:
-    """Where nobody knows what a parameter is, 0 and 1 may be meant as 0.0 and 1.0."""
+    """Note that 0 and 1 may be meant as 0.0 and 1.0, of a parameter known by its name alone."""
     low, high, points = dimension.low, dimension.high, dimension.points or 0
     if high - low < 2 or points > high - low + 1:
         reader.notes.append(

@@ -15,7 +15,7 @@ from lrsearch.spec.model import DEFAULTS
 
 def apply_override(document: Document, text: str, given: str = "") -> None:
     """Put `PATH=VALUE` into the document. A path under `train`, `model`, `data` or `params` that
-    is searched becomes fixed. `given` is what the person wrote, where that is shorter. Raises
+    is searched becomes fixed. `given` is what the user wrote, where that is shorter. Raises
     UsageError for text that is no override, SpecError where the path runs through a value."""
     source = f"--set {given or text}"
     name, equals, value_text = text.partition("=")
@@ -43,7 +43,7 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
 
 
 def _absolute(name: str, value: Any) -> Any:
-    """A path on the command line is relative to where the person stands, not to the spec."""
+    """A path on the command line is relative to the working directory, not to the spec."""
     head, _, rest = name.partition(".")
     if head != "data":
         return value

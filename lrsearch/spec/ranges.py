@@ -1,4 +1,4 @@
-"""What is searched: ranges and choices of one parameter."""
+"""Ranges and choices: the values that one parameter is searched over."""
 
 from __future__ import annotations
 

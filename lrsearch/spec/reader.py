@@ -58,8 +58,8 @@ class Reader:
         return show_advice(found, path, option=option)
 
     def advice(self, path: Path, value: Any) -> str:
-        """What to write in place of a key that is a word of another tool, or of another mapping;
-        "" for a key that is neither."""
+        """The hint for a key that is a word of another tool, or of another mapping; "" for a key
+        that is neither."""
         top, source = self.document.data, self.document.source
         found = advise(path, value, top, own=self.outside, source=source)
         return self.hint(path, found)
@@ -104,7 +104,7 @@ class Reader:
         return raw
 
     def search_path(self, dotted: str) -> Path:
-        """Where in the document a search path stands, however it was nested."""
+        """The place of a searched parameter in the document, however it was nested."""
         for path in self.document.lines:
             if path and path[0] == "search" and ".".join(map(str, path[1:])) == dotted:
                 return path

@@ -103,14 +103,15 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a command runs: its folder, and whether programs and modules are found as here."""
+    """The place where a command runs: its folder, and whether programs and modules are found as
+    here."""
 
     folder: FilePath
     usual: bool = True
 
 
 def command_faults(document: Document, folder: FilePath) -> list[Fault]:
-    """What a document's command cannot start without and is not there; it runs in `folder`."""
+    """Faults for what a document's command cannot start without; it runs in `folder`."""
     top = document.data if isinstance(document.data, Mapping) else {}
     text = top.get("command")
     if not isinstance(text, str) or _OPEN in text:
@@ -145,7 +146,7 @@ def _fillings(
 
 
 def _look(words: Sequence[str], place: _Place) -> Iterator[Told]:
-    """What is missing of a command without a shell."""
+    """The missing part of a command without a shell."""
     if not words or _OPEN in words[0]:
         return
     program, rest = FilePath(words[0]).name, list(words[1:])

@@ -196,7 +196,7 @@ _GROUPED = {
     "model": "model.hidden",
     "data": "data.standardize",
 }
-"""What is searched whole by a list of options, or by its arguments, with an example."""
+"""Groups searched whole by a list of options, or by their arguments, with an example."""
 
 
 def _find_of_data(reader: Reader, searched: _Searched) -> Parameter | None:
@@ -266,7 +266,7 @@ _HEADS: dict[str, Callable[[Reader, _Searched], Parameter | None]] = {
     "step": _find_of_code,
     **dict.fromkeys(catalogue.GROUPS, _find_of_component),
 }
-"""How an argument is found, by what it is an argument of."""
+"""Functions that find an argument, by what it is an argument of."""
 
 
 def read_options(reader: Reader, path: Path, group: str, raw: list[Any]) -> Choice | None:
@@ -290,8 +290,8 @@ def read_options(reader: Reader, path: Path, group: str, raw: list[Any]) -> Choi
 
 
 def _spread_rate(reader: Reader, found: dict[str, Dimension]) -> dict[str, Dimension]:
-    """Where some options of an optimizer choice carry their own learning rate, give the
-    others the common one too, so that no point has a rate that is not used."""
+    """Give the common learning rate to those options of an optimizer that have none of their own,
+    where others have, so that no point has a rate that is not used."""
     optimizers = found.get("optimizer")
     if not isinstance(optimizers, Choice) or not any(map(carries_rate, optimizers.options)):
         return found

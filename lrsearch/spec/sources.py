@@ -25,7 +25,8 @@ MARKS = {
     b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
     b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
 }
-"""What a file that begins with these bytes is, where text is needed, and what to do about it."""
+"""The kind of a file that begins with these bytes, where text is needed, and what to do about
+it."""
 
 PACKAGES = {"parquet": ("pyarrow", "Parquet files"), "images": ("PIL", "image folders")}
 """Kinds of data that a package reads which may not be installed, and what they are called."""
@@ -38,7 +39,7 @@ ColumnNames = Callable[[str], Sequence[str] | None]
 
 
 def source_faults(document: Document, folder: FilePath, columns: ColumnNames) -> list[Fault]:
-    """What is wrong with the file or the folder that a document's `data` names, seen from the
+    """Faults of the file or the folder that a document's `data` names, seen from the
     folder of the spec."""
     top = document.data if isinstance(document.data, Mapping) else {}
     data = top.get("data")
@@ -164,7 +165,7 @@ def _folder_faults(path: FilePath) -> Iterator[tuple[str, str]]:
 
 
 def _archive_faults(path: FilePath, data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is missing of x and y, or x_train and y_train."""
+    """The missing ones of x and y, or x_train and y_train."""
     with path.open("rb") as file:
         start = file.read(6)
     if start == b"\x93NUMPY":
@@ -215,7 +216,7 @@ def read_header(path: FilePath, separator: str) -> tuple[int, list[str]] | None:
 
 
 def number_header(names: Sequence[str]) -> str:
-    """What is wrong with a header that holds numbers alone."""
+    """The fault of a header that holds numbers alone."""
     if not all(map(NUMBER.fullmatch, names)):
         return ""
     return f"the first line names the columns, but this one holds numbers: {_some(names)}"

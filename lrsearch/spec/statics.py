@@ -1,4 +1,4 @@
-"""What is wrong with all that a spec names, as far as nothing has to be run or imported to know."""
+"""Faults of all that a spec names, as far as nothing has to be run or imported to know."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def package_faults(document: Document) -> list[Fault]:
 
 
 def unlooked(spec: Spec) -> list[str]:
-    """What a spec names that only loading and importing it can tell of, in words."""
+    """Names in a spec that only loading and importing can tell of, in words."""
     found = []
     if "source" in spec.data:
         found.append(f"what is in {Path(spec.data['source']).name}")

@@ -26,7 +26,7 @@ def first_point(space: Space) -> dict[str, object]:
 
 
 def describe_dimension(dimension: Dimension) -> str:
-    """One searched parameter in words: `1e-4 to 1, log, 9 points`."""
+    """A searched parameter in words: `1e-4 to 1, log, 9 points`."""
     if isinstance(dimension, Choice):
         names = []
         for option in dimension.options:
@@ -69,7 +69,7 @@ def name_transforms(value: Sequence[Mapping[str, object]]) -> str:
 
 
 def count_steps(spec: Spec) -> str:
-    """How many steps a trial takes, over the searched batch sizes and budgets."""
+    """The steps that a trial takes, over the searched batch sizes and budgets."""
     samples = spec.train_samples
     if samples is None:
         return "the steps of a trial are known when the data load"
@@ -92,7 +92,7 @@ def count_steps(spec: Spec) -> str:
 
 
 def _describe_splits(spec: Spec) -> str:
-    """What validates and tests, as far as that is known before the data are loaded."""
+    """The validation and test parts, as far as that is known before the data are loaded."""
     validation, test = spec.data["validation"], spec.data["test"]
     if validation is None:
         usual = _describe_share(OPEN["validation"])
@@ -112,7 +112,7 @@ def _describe_share(share: float | str) -> str:
 
 
 def describe(spec: Spec) -> str:
-    """What the spec searches and what it costs, in a paragraph."""
+    """The search of a spec and its cost, in a paragraph."""
     if spec.own is not None:
         does = {"command": "runs the command", "loop": "trains by the loop"}[spec.own.kind]
         sentences = [f"Run '{spec.name}' {does}: {' '.join(spec.own.text.split())}"]

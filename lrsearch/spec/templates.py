@@ -200,4 +200,4 @@ bayes: {trials: 16, startup: 6, generation: 2}
         "--allow-command",
     ),
 }
-"""By the name that `--from` takes."""
+"""Templates by the names that `--from` takes."""

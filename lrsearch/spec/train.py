@@ -152,11 +152,11 @@ _KEYS: dict[str, Callable[[Reader, Path, Parameter, Any], Any]] = {
     "step": _read_code,
     "metrics": _read_metrics,
 }
-"""How a key of `train` is read; any other is one value of its parameter."""
+"""Functions that read a key of `train`; any other is one value of its parameter."""
 
 
 def _check_beside_step(reader: Reader, path: Path, raw: Mapping[str, Any]) -> None:
-    """What a step of the user's takes the place of."""
+    """Faults for keys that a step of the user's takes the place of."""
     for key in ("loss", "label_smoothing", "metrics"):
         if raw.get(key) not in (None, 0):
             by = "its evaluate measures" if key == "metrics" else "it has a loss of its own"

@@ -63,7 +63,7 @@ _GOES_ELSEWHERE = {
     "metrics": "metrics of your own stand under train",
     "verify": "lrsearch export --verify trains the best again",
 }
-"""What a key of a command or a loop is for built-in trainings."""
+"""Hints for keys of a command or a loop beside built-in trainings."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -86,7 +86,7 @@ _PLAIN: dict[str, Parameter] = {
 }
 
 FIRST_SEED = 1
-"""Of a command or a loop, where the spec says nothing."""
+"""The first seed of a command or a loop whose spec says nothing."""
 
 
 def validate(

@@ -1,4 +1,4 @@
-"""One value against one parameter of the catalogue."""
+"""Values against parameters of the catalogue, and values as YAML."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lrsearch.spec.foreign.ranges import number as read_number
 from lrsearch.terminal import visible_line
 
 MAX_WHOLE = 2**53
-"""Up to here every whole number is a float too."""
+"""The largest whole number up to which every one is a float, too."""
 
 MAX_LENGTH = 1e12
 """A longer duration, in any unit, is a slip."""
 
 
 def show(value: object) -> str:
-    """A value as a person would write it in YAML, cut where it is long."""
+    """A value as a user would write it in YAML, cut where it is long."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -317,4 +317,4 @@ _CHECKS: dict[str, Callable[[Parameter, Any], Any]] = {
     "columns": _check_columns,
     "groups": _check_groups,
 }
-"""How a value of a kind is checked; of all other kinds as text."""
+"""Functions that check a value of a kind; all other kinds are text."""

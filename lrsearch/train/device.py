@@ -55,7 +55,7 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 def numbers_on(device: torch.device, numbers: Sequence[int]) -> Tensor:
     """Indices on a device, int64 [numbers], as `to_device`."""
-    return to_device(torch.tensor(numbers, dtype=torch.int64), device)
+    return to_device(torch.tensor(numbers, dtype=torch.int64, device="cpu"), device)
 
 
 _NO_MEMORY = (

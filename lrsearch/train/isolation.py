@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -69,9 +70,21 @@ def _set_precisions(*precisions: str) -> None:
     """What cuDNN may round float32 to, in each of `_ROUNDED`: "ieee" for float32 itself, "tf32", or
     "none" for what holds for all of torch."""
     # The older way to say it has to agree, or torch raises where somebody asks by that.
-    cudnn.allow_tf32 = set(precisions) == {"tf32"}
+    _set_by_older_way(set(precisions) == {"tf32"})
     for each, precision in zip(_ROUNDED, precisions, strict=True):
         torch._C._set_fp32_precision_setter("cuda", each, precision)
+
+
+def _set_by_older_way(allowed: bool) -> None:
+    if not _warned:  # Of its being the older way, once a process.
+        _warned.append(True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cudnn.allow_tf32 = allowed
+    cudnn.allow_tf32 = allowed
+
+
+_warned: list[bool] = []
 
 
 def _compute_alike() -> None:

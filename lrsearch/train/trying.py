@@ -139,12 +139,19 @@ def _refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> st
     return _compare(trials, data, workplace, tolerance=ROUNDING)[0]
 
 
+def _where_wide(tensor: Tensor) -> Tensor:
+    """The tensor where there is float64: of MPS, which has none, on the CPU."""
+    return tensor.cpu() if tensor.device.type == "mps" else tensor
+
+
 def _double(data: Resident) -> Resident:
     """The same splits in float64."""
 
     def widen(each: Any) -> Any:
-        floating = isinstance(each, Tensor) and each.is_floating_point()
-        return each.double() if floating else each
+        if not isinstance(each, Tensor):
+            return each
+        each = _where_wide(each)
+        return each.double() if each.is_floating_point() else each
 
     trees = ("x_train", "y_train", "w_train", "x_validation", "y_validation", "w_validation")
     return replace(data, **{name: map_tree(widen, getattr(data, name)) for name in trees})
@@ -512,7 +519,7 @@ class _Trial:
         self._compare_states("a step on a shared batch", expected[0], program.take(0))
 
     def _agree(self, what: str, alone: Tensor, fused: Tensor, floor: float = 0.0) -> None:
-        left, right = alone.double(), fused.double()
+        left, right = _where_wide(alone).double(), _where_wide(fused).double()
         if left.shape != right.shape:
             raise _Differs(f"in lanes {what} has another shape")
         if not left.numel():

@@ -39,7 +39,7 @@ from lrsearch.terminal import quote
 
 
 def _section(path: Path) -> str:
-    """Which of `LOCAL` a key's mapping is."""
+    """The row of `LOCAL` for a key's mapping, or ""."""
     if len(path) < 2:
         return ""
     if "warmup" in path[:-1]:
@@ -49,7 +49,7 @@ def _section(path: Path) -> str:
 
 
 def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source: str) -> Advice:
-    """What to write in place of the key at `path` of the document `top`, whose value it has there.
+    """The advice on the key at `path` of the document `top`, whose value it has there.
     `own` is a spec with a command or a loop, `source` its file. None where the word is none that
     is known."""
     key = str(path[-1])
@@ -98,7 +98,7 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
 
 
 def _place(target: str, own: bool) -> str | None:
-    """Where what a word means is written, for a value of which it is not known how."""
+    """The place of a word's meaning, in words, for a value that no line is known for."""
     head, _, key = target.partition(".")
     if head == "objective":
         return "write it under objective: {metric: ..., goal: max}, or goal: min"

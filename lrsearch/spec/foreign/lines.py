@@ -23,7 +23,8 @@ class Line:
     remark: str = ""
 
     def show(self, at: Path, *, option: bool = False) -> str:
-        """What to write, for a fault at a path of the document, or of an `option` --set."""
+        """Write the line as the hint of a fault at a path of the document, or of an `option`
+        --set."""
         tail = f"; {self.remark}" if self.remark else ""
         *above, key = self.path
         within = any(isinstance(part, int) for part in self.path)

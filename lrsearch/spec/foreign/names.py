@@ -1,5 +1,5 @@
-"""What schedules, optimizers, losses, metrics, models and data are called elsewhere: torch, Keras,
-Hugging Face, timm, scikit-learn. Each function gives the value that a spec takes, or None where
+"""Optimizers, losses, metrics, transforms, models and data by their names elsewhere: torch, Keras,
+Hugging Face, scikit-learn. Each function gives the value that a spec takes, or None where
 the name is none that is known."""
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def find_objective(
 ) -> list[Line]:
     """The objective of a document by whatever words it has it, and by one that is `given`: what it
     means, the word and its value. Of a goal alone the metric is the usual one; of a training of
-    the user's nobody knows that."""
+    the user's it is unknown."""
     metric, goal, at = _objective_parts(top, own, given)
     if metric is None and own:
         return []
@@ -129,8 +129,8 @@ def _objective_parts(
 def _objective_words(
     part: Mapping[str, Any], own: bool, depth: int = 3
 ) -> Iterator[tuple[str, str, Any]]:
-    """What words of an objective mean, the words and their values, in a document and in mappings of
-    other tools; parameters of a training of the user's are none."""
+    """Meanings of words of an objective, the words and their values, in a document and in mappings
+    of other tools; parameters of a training of the user's are none."""
     for key, value in part.items():
         word = snake(str(key))
         target = means(word)

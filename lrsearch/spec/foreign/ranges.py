@@ -72,7 +72,7 @@ _ITEMS = re.compile(r"[^,()|{}\[\]]+(,[^,()|{}\[\]]+)+|[\w.+-]+(\s*\|\s*[\w.+-]+
 
 @dataclass(frozen=True)
 class Fixed:
-    """One value, in a form of searched ones: W&B's {value: 10}."""
+    """A fixed value in a form of searched ones: W&B's {value: 10}."""
 
     value: Any
 
@@ -337,7 +337,8 @@ def _range(low: Any, high: Any, words: str, points: int | None = None) -> dict[s
 
 
 def _steps(low: Any, high: Any, step: Any, *, inclusive: bool = True) -> Any:
-    """From `low` in steps up to `high`: a list, or where that is long a range of as many points."""
+    """Values from `low` in steps up to `high`: a list, or where that is long a range of as many
+    points."""
     count = math.floor((high - low) / step + 1e-9) + 1
     if not inclusive and count > 1 and math.isclose(low + (count - 1) * step, high):
         count -= 1

@@ -57,7 +57,7 @@ _KERAS = (
     "exponentialdecay", "piecewiseconstantdecay", "polynomialdecay", "inversetimedecay",
     "cosinedecay", "cosinedecayrestarts",
 )  # fmt: skip
-"""Whose lengths are steps."""
+"""Schedules whose lengths are steps."""
 
 _EVERY = ("step_size", "decay_t", "decay_steps", "decay_epochs", "every", "lr_step_size", "period")
 
@@ -242,7 +242,7 @@ def _take_rates(
 
 
 def _finish(own: str, word: str, words: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """What a conversion of single arguments does not give."""
+    """Complete what a conversion of single arguments does not give."""
     if own == "piecewise" and "points" not in found:
         bounds, values = (
             [number(part) for part in given] if isinstance(given := words.get(key), list) else []

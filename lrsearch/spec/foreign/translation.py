@@ -74,7 +74,7 @@ _SCALARS = frozenset(
         "train.optimizer.weight_decay", "train.optimizer.momentum",
     )
 )  # fmt: skip
-"""What is no list: a list of these is one to choose from."""
+"""Keys that take one value: a list of these is one to choose from."""
 
 
 def is_choice(target: str, value: Any) -> bool:
@@ -120,7 +120,7 @@ def search_lines(target: str, form: str, value: Any, top: Mapping[str, Any]) -> 
 
 
 def translate_option(name: str, value: Any, top: Mapping[str, Any]) -> Any:
-    """One of the options of a searched schedule, optimizer, loss or model, in lrsearch's words."""
+    """An option of a searched schedule, optimizer, loss or model, in lrsearch's words."""
     target = name if name == "model" else f"train.{name}"
     if target == "train.schedule":
         found = translate_schedule(value, base_rate(top))

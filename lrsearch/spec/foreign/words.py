@@ -1,5 +1,5 @@
-"""What Lightning, Keras, Hugging Face, timm, scikit-learn, W&B, Ray, Optuna and Hydra call what a
-spec has, and where lrsearch's own words belong that stand in the wrong mapping."""
+"""Words of Lightning, Keras, Hugging Face, timm, scikit-learn, W&B, Ray, Optuna and Hydra for the
+keys of a spec, and the homes of lrsearch's own words that stand in the wrong mapping."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ STRATEGY_NAMES = {
                      "bayesian_optimization", "bayesoptsearch", "skopt", "ax", "tpe_search",
                      "cmaes", "bohb", "nevergrad"), "bayes"),
 }  # fmt: skip
-"""What the strategies are called elsewhere."""
+"""Strategies by their names elsewhere."""
 
 
 def device(value: Any) -> str | None:
@@ -239,7 +239,7 @@ _NONE = ("no_cuda", "no_gpu", "cpu")
 
 
 def device_of(word: str, value: Any) -> str | None:
-    """The device that a word of other tools with its value asks for; None where nobody knows, or
+    """The device that a word of other tools with its value asks for; None where that is unknown, or
     where it asks for none."""
     value = number(value)
     if isinstance(value, Mapping | list) or value is None:

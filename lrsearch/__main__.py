@@ -14,10 +14,10 @@ def main() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     _leave_folder()
-    from lrsearch.terminal import guard_streams
-
-    guard_streams()
     try:
+        from lrsearch.terminal import guard_streams
+
+        guard_streams()
         from lrsearch.cli import app
 
         app()

@@ -15,13 +15,13 @@ def main() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
     _leave_folder()
-    from lrsearch.terminal import guard_streams
-
-    guard_streams()
     # A run of many trials is millions of objects without a circle among them: looking for circles
     # after every few hundred, as Python does, takes a third of the time of reading it.
     gc.set_threshold(100_000, 50, 100)
     try:
+        from lrsearch.terminal import guard_streams
+
+        guard_streams()
         from lrsearch.cli import app
 
         app()

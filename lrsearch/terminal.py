@@ -29,8 +29,11 @@ _SUSPECT = re.compile(rf"(?P<meant>{'|'.join(_MEANT)})|[^\n\t -~]")
 _FILLERS = frozenset("\u115f\u1160\u3164\uffa0")
 """Letters of Hangul that are blank."""
 
-_SIGNS = range(0x1F000, 0x1FB00)
-"""Where emoji are, also those that are newer than this Python."""
+_SIGNS = frozenset(
+    [*map(chr, range(0x1F000, 0x1FB00)), *"\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u08e2"]
+)
+"""Emoji, also those that are newer than this Python, and the signs of Arabic that go round numbers,
+which Python takes for unprintable."""
 
 
 def visible(text: str) -> str:
@@ -52,7 +55,7 @@ def _show(found: re.Match[str]) -> str:
     if char in _FILLERS:
         return escape(char)
     blank = unicodedata.category(char) == "Zs"
-    return char if char.isprintable() or blank or ord(char) in _SIGNS else escape(char)
+    return char if char.isprintable() or blank or char in _SIGNS else escape(char)
 
 
 def escape(char: str) -> str:

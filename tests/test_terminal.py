@@ -55,6 +55,7 @@ SPELLED = NAMED.replace("\udcff", "")
 
 LEGITIMATE = (
     "é ß ñ, Ελληνικά, русский",
+    "\u06dd١٢٣ سورة",  # A sign of the Koran, which is of a kind with what is not seen.
     "日本語 中文 한국어　ｗｉｄｅ",
     "עברית العربية فارسی اردو",
     "می‌خواهم क्‍ष ক্‌ষ ശ്രീ",  # Joiners that are spelling.
@@ -129,7 +130,7 @@ _ANY = st.text(st.characters()) | st.text(st.sampled_from(HOSTILE + "\n\t'\"\\$`
 @given(_ANY)
 def test_no_text_acts(text):
     shown = visible(text)
-    meant = re.compile("[\u200c\u200d\U000e0000-\U000e007f]")
+    meant = re.compile("[\u200c\u200d\U000e0000-\U000e007f\u0600-\u0605\u06dd\u08e2]")
     for char in meant.sub("", shown):
         assert char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Zl", "Zp")
     assert visible(shown) == shown
@@ -495,10 +496,15 @@ def test_faults_of_a_spec_are_harmless(tmp_path, monkeypatch, text):
         ("lock", f"{HOSTILE}\n"),
         ("lock", json.dumps({"pid": HOSTILE, "host": HOSTILE})),
         ("journal.jsonl", SPELLED),
-        ("curves/000001.npz", SPELLED),
+        ("curves/000001.json", SPELLED),
+        ("curves/000001.json", json.dumps({"step": [1, 2], HOSTILE: [1, 2]})),
+        (
+            "curves/000001.json",
+            json.dumps({"step": [*range(9)], "loss": [*range(9)], HOSTILE: [*range(9)]}),
+        ),
         ("spec.yaml", SPELLED),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_what_stands_in_a_run_folder_is_harmless(here, name, content):
     path = here / "runs" / "s" / name

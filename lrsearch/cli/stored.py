@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
@@ -364,11 +365,10 @@ def _resuming(run: StoredRun, strategy: str) -> list[str]:
     plain = ["lrsearch", strategy, path_word(run.spec.source)]
     if run.folder.parent != Path("runs"):
         plain += ["--runs", str(run.folder.parent)]
-    given: list[str] = commands.get(strategy) or []
+    given: Any = commands.get(strategy)
+    words = isinstance(given, list) and all(isinstance(word, str) for word in given)
     # A journal may come from anywhere: what is shown for copying begins as what lrsearch writes.
-    return (
-        given if given[:2] == plain[:2] and all(isinstance(word, str) for word in given) else plain
-    )
+    return list(given) if words and given[:2] == plain[:2] else plain
 
 
 def ranges(spec: Spec) -> list[Range]:

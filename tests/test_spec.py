@@ -1302,6 +1302,20 @@ def test_a_damaged_file_is_refused_or_works(tree):
     read_or_refuse(lambda: read(yaml.safe_dump(tree, sort_keys=False)))
 
 
+@pytest.mark.parametrize("value", [[1], [["a"]], {"a": 1}, [{"a": [1]}], True, None, "a", -1.5])
+@pytest.mark.parametrize("name", [*catalogue.DATA, None])
+def test_data_with_a_wrong_value_are_refused_or_work(name, value):
+    """Lists and mappings among them, which no table can be asked for."""
+    source = catalogue.DATA.get(name)
+    known = source.parameters if source else catalogue.IMPORTED
+    given = {"name": name} if source else {"class_path": "nets.load"}
+    given |= {key: written(part) for key, part in known.items() if part.default is REQUIRED}
+    model = "char_transformer" if source and source.task == "language" else "mlp"
+    for key in (*given, *known, *catalogue.splitting(source), "validation", "test", "transforms"):
+        text = small(data=json.dumps(given | {key: value}), model=model)
+        read_or_refuse(lambda text=text: read(text))
+
+
 PIECES = ["name: ", "- ", "{", "}", "[", "]", "\n", "  ", "x", "&a ", "*a", "!!str ", "? ", "| "]
 PIECES += ["> ", "'", '"', "\t", "---\n", "...\n", "%YAML 1.1\n", "\\U", "1e-3", ": ", ", ", "#"]
 

@@ -103,8 +103,8 @@ def check_task(
     task = data.get("task") or (source.task if source else None)
     if train.get("step") is not None:
         task = "own"
-    if task not in catalogue.TASKS:
-        return
+    if not isinstance(task, str) or task not in catalogue.TASKS:
+        return  # It is not known, or told of already.
     for path, message, hint in task_faults(train, metric, space, task):
         if reader.sound(path):
             reader.fault(path, message, hint)

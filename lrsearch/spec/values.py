@@ -95,10 +95,10 @@ def _check_text(parameter: Parameter, value: Any) -> str:
     return value
 
 
-def _check_bool(parameter: Parameter, value: Any) -> bool:
+def _check_bool(_: Parameter, value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    message = f"{show(value)} is not {parameter.allowed()}"
+    message = f"{show(value)} is not true or false"
     if str(value).lower() in _BOOLEANS:
         raise Unfit(message, _BOOLEANS[str(value).lower()])
     raise ValueError(message)

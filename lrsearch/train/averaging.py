@@ -76,10 +76,13 @@ def recalibrate(
     finally:
         for each, momentum in zip(layers, momenta, strict=True):
             each.momentum = momentum
+    counters = [each.num_batches_tracked for each in layers]
+    tracked = [each for each in counters if each is not None]
+    counts = iter(torch.stack(tracked).tolist() if tracked else ())  # One wait for all of them.
     gathered = {
         id(buffer)
-        for each in layers
-        if each.num_batches_tracked is not None and int(each.num_batches_tracked)
+        for each, counter in zip(layers, counters, strict=True)
+        if counter is not None and next(counts)
         for buffer in each.buffers(recurse=False)
     }
     for buffer, held in before:

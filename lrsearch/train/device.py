@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -88,6 +89,14 @@ def is_out_of_memory(error: BaseException) -> bool:
         seen.append(at)
         at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
     return False
+
+
+def free_memory(device: torch.device) -> None:
+    """Have the memory that torch keeps of a GPU without using it given back, for other processes
+    and for what needs it in one piece."""
+    if device.type == "cuda":
+        with suppress(RuntimeError):  # As where a capture failed, or all has: it stays where it is.
+            torch.cuda.empty_cache()
 
 
 def check_alive(

@@ -34,7 +34,7 @@ from lrsearch.train.course import (
     worth_keeping,
 )
 from lrsearch.train.criterion import Criterion, make_criterion
-from lrsearch.train.device import check_alive, is_out_of_memory, numbers_on
+from lrsearch.train.device import check_alive, free_memory, is_out_of_memory, numbers_on
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
@@ -122,8 +122,7 @@ def _try(
     check_alive(device)  # Else the rest would be blamed for it, alone.
     if not memory:
         return 1, reason
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+    free_memory(device)
     return (lanes + 1) // 2, f"{lanes} lanes ran out of memory"
 
 

@@ -14,7 +14,7 @@ from lrsearch.data.interrupts import is_interrupt
 from lrsearch.train.batches import take
 from lrsearch.train.course import Data, check_sources, open_data, release
 from lrsearch.train.criterion import make_criterion
-from lrsearch.train.device import check_alive, find_device, is_out_of_memory
+from lrsearch.train.device import check_alive, find_device, free_memory, is_out_of_memory
 from lrsearch.train.isolation import isolated
 from lrsearch.train.lanes import LaneState, Skeleton, initial_state
 from lrsearch.train.program import Program, needs_of
@@ -52,7 +52,9 @@ def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None
     for trial in payload.trials:
         check_sources(payload, trial.config)
     data = open_data(payload, payload.trials[0], device)
-    yield _plan(payload, data, device)
+    planned = _plan(payload, data, device)
+    free_memory(device)  # Of the most lanes tried: others may share the device.
+    yield planned
     check_alive(device)
 
 
@@ -146,6 +148,7 @@ class _Measurer:
                 if not is_out_of_memory(error):
                     raise
                 release(error)
+                free_memory(self.device)
                 break
             if best is None or seconds < GAIN * best[1]:
                 best, misses = (lanes, seconds), 0

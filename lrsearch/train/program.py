@@ -204,6 +204,9 @@ class Program:
         """Make a step and record it."""
         noise = Noise(self.generators)
         tape, _ = record(self._step(noise), [samples, scalars], self._static())
+        return self._recorded(tape, noise)
+
+    def _recorded(self, tape: Tape, noise: Noise) -> _Recorded:
         return _Recorded(tape, noise, Graph(tape) if self.device.type == "cuda" else None)
 
     @property
@@ -541,7 +544,7 @@ class Program:
             for each, momentum in zip(layers.values(), momenta, strict=True):
                 each.momentum = momentum
         counts = tuple(f"{prefix}num_batches_tracked" for prefix in prefixes.values())
-        return _Recalibration(_Recorded(tape, noise), generators, sums, counts)
+        return _Recalibration(self._recorded(tape, noise), generators, sums, counts)
 
     def _evaluate(self, lanes: int, parameters: Tensors, fixed: Tensors) -> Tensor:
         size = self.data.chunk(CHUNK)

@@ -39,7 +39,7 @@ from lrsearch.train.course import (
 )
 from lrsearch.train.criterion import CHUNK as OWN_CHUNK
 from lrsearch.train.criterion import Criterion, baseline_loss, make_criterion
-from lrsearch.train.device import check_alive, is_out_of_memory
+from lrsearch.train.device import check_alive, free_memory, is_out_of_memory
 from lrsearch.train.groups import divide_parameters
 from lrsearch.train.metrics import SUMS, sum_type
 from lrsearch.train.optimizers import build_optimizer
@@ -109,8 +109,7 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
     yield Ended(trial.number, result, course.curve, weights)
     if result.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY):
         check_alive(device)
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        free_memory(device)
 
 
 def _finish(

@@ -3,9 +3,10 @@
     python benchmarks/throughput.py [--mnist mnist.npz] [--workloads digits-mlp] [--quick]
 
 Every peer is a fresh process (or several), timed from start to end: imports, probes and
-compilation count. docs/benchmarks.md says what each row means. Prints tables, writes JSON and,
-where matplotlib is installed, a picture. Exit status 1 where a peer failed or the peers' metrics
-differ.
+compilation count. docs/benchmarks.md says what each row means. Prints a line and writes the JSON
+after each run, a workload's tables after its last one, and, where matplotlib is installed, draws a
+picture. Exit status 1 where a peer failed or the peers' metrics differ. This process does not use
+the GPU: where a GPU lets one process in at a time, it is the peer that is measured.
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ from lrsearch import __version__
 from lrsearch.space import grid
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import resolve
-from lrsearch.train.device import describe_device
 from lrsearch.train.resident import load_raw, place
 from lrsearch.train.timetable import evaluation_steps
 from lrsearch.trial import Workplace
@@ -67,7 +67,7 @@ Axes = tuple[list[float], list[float]]
 @dataclass(frozen=True)
 class Settings:
     """What is asked for. `peer_points` are the points of the slower peers, `minutes` is the time
-    after which nothing new is begun."""
+    after which nothing new is begun, and what runs is cut off."""
 
     device: str
     points: int
@@ -83,6 +83,12 @@ DEFAULTS = {
     "cuda": Settings("cuda", points=256, epochs=20, peer_points=8, repeats=5, minutes=8.0),
 }
 QUICK: dict[str, Any] = {"points": 16, "epochs": 4, "peer_points": 4, "repeats": 1}
+QUICK_CHOICE = {
+    "workloads": {"digits-mlp", "digits-cnn"},
+    "peers": {"auto", "fused", "solo", "hand-1", "graph"},
+}
+"""What `--quick` measures where nothing else is asked for: of peers, one by hand, and by CUDA
+graphs where there are any."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +198,10 @@ RATIOS = {
 
 class PeerFailed(Exception):
     """A peer that ended badly, or did not do what it was asked to."""
+
+
+class TimeOver(Exception):
+    """A peer that was cut off: the time for all is over."""
 
 
 # One workload ---------------------------------------------------------------------------------
@@ -314,18 +324,20 @@ class Run:
         return self.wall + (count - len(self.points)) / self.steady
 
 
-def run_peer(peer: Peer, task: Task, device: str, cores: int) -> Run:
-    """Time a peer once. Raises PeerFailed."""
+def run_peer(peer: Peer, task: Task, device: str, cores: int, deadline: float = math.inf) -> Run:
+    """Time a peer once. Raises PeerFailed, or TimeOver at the deadline, of `time.monotonic`."""
     with tempfile.TemporaryDirectory(dir=task.folder) as name:
         run = (_run_lrsearch if peer.loop == "lrsearch" else _run_loop)(
-            peer, task, device, cores, Path(name)
+            peer, task, device, cores, Path(name), deadline
         )
     if set(run.points) != set(task.points(peer.whole)):
         raise PeerFailed(f"it trained {len(run.points)} points, and not those it was given")
     return run
 
 
-def _run_lrsearch(peer: Peer, task: Task, device: str, cores: int, folder: Path) -> Run:
+def _run_lrsearch(
+    peer: Peer, task: Task, device: str, cores: int, folder: Path, deadline: float
+) -> Run:
     spec = task.folder / ("whole.yaml" if peer.whole else "part.yaml")
     command = [sys.executable, "-m", "lrsearch", "grid", str(spec), "--runs", str(folder)]
     command += ["--engine", peer.key, "--device", device, "--quiet", "--json"]
@@ -336,7 +348,7 @@ def _run_lrsearch(peer: Peer, task: Task, device: str, cores: int, folder: Path)
     watch = threading.Thread(target=_follow, args=(journal, over, seen))
     watch.start()
     try:
-        wall = _launch([command], None, folder)
+        wall = _launch([command], None, folder, deadline)
     finally:
         over.set()
         watch.join()
@@ -370,7 +382,9 @@ def _follow(path: Path, over: threading.Event, seen: list[tuple[float, bytes]]) 
             seen += [(moment, line) for line in lines]
 
 
-def _run_loop(peer: Peer, task: Task, device: str, cores: int, folder: Path) -> Run:
+def _run_loop(
+    peer: Peer, task: Task, device: str, cores: int, folder: Path, deadline: float
+) -> Run:
     points = task.points(peer.whole)
     lrs, momenta = task.whole if peer.whole else task.part
     commands = []
@@ -396,7 +410,7 @@ def _run_loop(peer: Peer, task: Task, device: str, cores: int, folder: Path) -> 
         path = folder / f"job-{number}.json"
         path.write_text(json.dumps(asdict(job)))
         commands.append([sys.executable, str(HERE / "peers.py"), str(path)])
-    wall = _launch(commands, peer.threads, folder)
+    wall = _launch(commands, peer.threads, folder, deadline)
     results = [
         json.loads((folder / f"{number}.json").read_text()) for number in range(peer.processes)
     ]
@@ -407,9 +421,11 @@ def _run_loop(peer: Peer, task: Task, device: str, cores: int, folder: Path) -> 
     return Run(wall, times, {(lr, momentum): value for lr, momentum, value in values})
 
 
-def _launch(commands: Sequence[Sequence[str]], threads: int | None, folder: Path) -> float:
+def _launch(
+    commands: Sequence[Sequence[str]], threads: int | None, folder: Path, deadline: float
+) -> float:
     """Run commands side by side; the seconds from the first start to the last end. Their outputs
-    go to 0.out, 0.err, 1.out ... Raises PeerFailed."""
+    go to 0.out, 0.err, 1.out ... Raises PeerFailed or TimeOver."""
     environment = {name: value for name, value in os.environ.items() if name not in THREADS}
     if threads is not None:
         environment |= dict.fromkeys(THREADS, str(threads))
@@ -431,13 +447,19 @@ def _launch(commands: Sequence[Sequence[str]], threads: int | None, folder: Path
     try:
         for command, (out, err) in zip(commands, outputs, strict=True):
             processes.append(subprocess.Popen(command, stdout=out, stderr=err, env=environment))
-        codes = [process.wait() for process in processes]
+        codes = [process.wait(_left(deadline)) for process in processes]
         wall = time.perf_counter() - begun
+    except subprocess.TimeoutExpired:
+        raise TimeOver from None
     finally:
         for process in processes:
             if process.poll() is None:
                 process.terminate()
-                process.wait()
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
         for pair in outputs:
             for file in pair:
                 file.close()
@@ -448,12 +470,17 @@ def _launch(commands: Sequence[Sequence[str]], threads: int | None, folder: Path
     return wall
 
 
-def best_threads(peer: Peer, task: Task, cores: int) -> int | None:
+def _left(deadline: float) -> float | None:
+    """The seconds until then, as `wait` takes them."""
+    return max(0.0, deadline - time.monotonic()) if math.isfinite(deadline) else None
+
+
+def best_threads(peer: Peer, task: Task, cores: int, deadline: float) -> int | None:
     """1 or None (torch's default), whichever trains a few short trials faster."""
     lrs, momenta = task.part
     few = replace(task, part=(lrs[:2], momenta[:1]), evaluations=task.evaluations[:2])
     rates = {
-        threads: run_peer(replace(peer, threads=threads), few, "cpu", cores).steady
+        threads: run_peer(replace(peer, threads=threads), few, "cpu", cores, deadline).steady
         for threads in (1, None)
     }
     return 1 if rates[1] > rates[None] else None
@@ -614,15 +641,15 @@ def to_document(
     rows: Mapping[str, Sequence[Row]],
     settings: Settings,
     skipped: Sequence[str],
-    cores: int,
+    machine: Machine,
 ) -> dict[str, Any]:
     """Everything measured, as JSON has it."""
     packages = ("torch", "numpy", "optuna", "ray")
     return {
         "format": 1,
         "device": settings.device,
-        "device_name": describe_device(torch.device(settings.device)),
-        "cores": cores,
+        "device_name": machine.device_name,
+        "cores": machine.cores,
         "versions": {"lrsearch": __version__, "python": platform.python_version()}
         | {name: version for name in packages if (version := _version(name))},
         "settings": {
@@ -711,7 +738,44 @@ def draw(document: Mapping[str, Any], path: Path) -> None:
 # The whole ------------------------------------------------------------------------------------
 
 
-def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, Settings]:
+@dataclass(frozen=True)
+class Machine:
+    """Its device's kind and name, and the cores that this process may use."""
+
+    device: str
+    device_name: str
+    cores: int
+
+
+ASK = """\
+import sys
+from lrsearch.errors import UsageError
+from lrsearch.train.device import describe_device, find_device
+try:
+    found = find_device(sys.argv[1])
+except UsageError as error:
+    sys.exit(str(error))
+print(found.type, describe_device(found), sep="\\n")
+"""
+
+
+def ask_machine(device: str) -> Machine:
+    """What a process of its own finds of a device: to ask takes a place on a GPU. Raises
+    ValueError where there is none."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent), *sys.path])}
+    command = [sys.executable, "-c", ASK, device]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise ValueError(done.stderr.strip())
+    kind, _, name = done.stdout.strip().partition("\n")
+    if kind not in DEFAULTS:  # Of Apple's GPUs there are no peers.
+        return ask_machine("cpu")
+    return Machine(kind, name, count_cores())
+
+
+def parse(
+    arguments: Sequence[str] | None = None,
+) -> tuple[argparse.Namespace, Settings, Machine]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--mnist", type=Path, metavar="PATH", help="an mnist.npz")
@@ -726,27 +790,34 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[argparse.Namespace, S
         defaults = ", ".join(f"{getattr(each, name)} on {key}" for key, each in DEFAULTS.items())
         option = "--" + name.replace("_", "-")
         parser.add_argument(option, type=_whole, metavar="N", help=f"{meaning} ({defaults})")
-    parser.add_argument("--minutes", type=float, help="begin nothing after so many (8 on cuda)")
-    parser.add_argument("--quick", action="store_true", help="few points, one repeat")
+    parser.add_argument("--minutes", type=float, help="stop after so many (8 on cuda)")
+    parser.add_argument(
+        "--quick", action="store_true", help="few points, peers and workloads, one repeat"
+    )
     parser.add_argument("--output", type=Path, default=HERE / "results", metavar="DIR")
     options = parser.parse_args(arguments)
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    elif device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: there is none that this torch can use")
+    try:
+        machine = ask_machine(options.device)
+    except ValueError as error:
+        parser.error(f"--device {options.device}: {error}")
+    device = machine.device
     for option, known in (
         ("workloads", list(WORKLOADS)),
         ("peers", [peer.key for peer in choose_peers(device, 1)]),
     ):
-        chosen = known if getattr(options, option) is None else getattr(options, option).split(",")
+        chosen = known
+        if getattr(options, option) is not None:
+            chosen = getattr(options, option).split(",")
+        elif options.quick:
+            chosen = [name for name in known if name in QUICK_CHOICE[option]]
         if unknown := set(chosen) - set(known):
             parser.error(f"--{option}: {', '.join(sorted(unknown))} not among {', '.join(known)}")
         setattr(options, option, [name for name in known if name in chosen])
     settings = replace(DEFAULTS[device], **(QUICK if options.quick else {}))
     given = {name: getattr(options, name) for name in vars(settings) if name != "device"}
     settings = replace(settings, **{name: each for name, each in given.items() if each is not None})
-    return options, replace(settings, peer_points=min(settings.peer_points, settings.points))
+    settings = replace(settings, peer_points=min(settings.peer_points, settings.points))
+    return options, settings, machine
 
 
 def _whole(text: str) -> int:
@@ -759,47 +830,69 @@ def measure(
     tasks: Sequence[Task],
     rows: Mapping[str, Sequence[Row]],
     settings: Settings,
-    cores: int,
-    aside: Console,
+    machine: Machine,
+    console: Console,
     path: Path,
     skipped: list[str],
+    deadline: float,
 ) -> None:
-    """Run every peer on every workload in turn, forth and back, and write `path` after each
-    workload."""
-    deadline = time.monotonic() + 60 * settings.minutes
+    """Run every peer on every workload in turn, forth and back. Tell of each run, write `path`
+    after it, and show the workload's tables when the last of its runs is over."""
 
     def write() -> None:
         for each in rows.values():
             compare(each, settings)
-        document = to_document(tasks, rows, settings, skipped, cores)
-        path.write_text(json.dumps(document, indent=1) + "\n")
+        document = to_document(tasks, rows, settings, skipped, machine)
+        fresh = path.with_suffix(".tmp")
+        fresh.write_text(json.dumps(document, indent=1) + "\n")
+        fresh.replace(path)
 
-    for repeat in range(settings.repeats):
-        for task in tasks:
-            turn = rows[task.name] if repeat % 2 == 0 else rows[task.name][::-1]
-            for row in turn:
-                if row.failure:
-                    continue
-                if time.monotonic() > deadline:
-                    skipped.append(
-                        f"all from {task.name}, {row.peer.name}, repeat {repeat + 1} on: "
-                        f"{settings.minutes:g} minutes are over"
-                    )
+    aside = Console(stderr=True, highlight=False, width=132)
+    shown: set[str] = set()
+    try:
+        for repeat in range(settings.repeats):
+            for task in tasks:
+                turn = rows[task.name] if repeat % 2 == 0 else rows[task.name][::-1]
+                for row in turn:
+                    if row.failure:
+                        continue
+                    at = f"{task.name}, {row.peer.name}, repeat {repeat + 1}"
+                    if time.monotonic() > deadline:
+                        skipped.append(f"all from {at} on: {settings.minutes:g} minutes are over")
+                        return
+                    aside.print(f"{repeat + 1}/{settings.repeats} {task.name}, {row.peer.name} ...")
+                    try:
+                        run_row(row, task, settings, machine.cores, deadline)
+                    except PeerFailed as error:
+                        row.failure = str(error)
+                        aside.print(f"  failed: {error}", markup=False)
+                    except TimeOver:
+                        skipped.append(f"{at} and on: {settings.minutes:g} minutes were over")
+                        aside.print("  cut off")
+                        return
+                    else:
+                        run = row.runs[-1]
+                        rate = row.rate(settings.points, settings.epochs)
+                        aside.print(
+                            f"  {len(run.points)} points in {run.wall:.2f} s; "
+                            f"{rate:.1f} trial-epochs per second"
+                        )
                     write()
-                    return
-                aside.print(f"{repeat + 1}/{settings.repeats} {task.name}, {row.peer.name} ...")
-                try:
-                    if row.peer.key == "loader" and settings.device == "cpu" and not row.runs:
-                        threads = best_threads(row.peer, task, cores)
-                        row.peer = replace(row.peer, threads=threads)
-                    run = run_peer(row.peer, task, settings.device, cores)
-                except PeerFailed as error:
-                    row.failure = str(error)
-                    aside.print(f"  failed: {error}", markup=False)
-                    continue
-                row.runs.append(run)
-                aside.print(f"  {len(run.points)} points in {run.wall:.2f} s")
-            write()
+                if repeat == settings.repeats - 1:
+                    shown.add(task.name)
+                    show(console, task, rows[task.name], settings)
+    finally:
+        write()
+        for task in tasks:
+            if task.name not in shown and any(row.runs for row in rows[task.name]):
+                show(console, task, rows[task.name], settings)
+
+
+def run_row(row: Row, task: Task, settings: Settings, cores: int, deadline: float) -> None:
+    """Add a run to a row. Raises PeerFailed or TimeOver."""
+    if row.peer.key == "loader" and settings.device == "cpu" and not row.runs:
+        row.peer = replace(row.peer, threads=best_threads(row.peer, task, cores, deadline))
+    row.runs.append(run_peer(row.peer, task, settings.device, cores, deadline))
 
 
 def count_cores() -> int:
@@ -810,12 +903,13 @@ def count_cores() -> int:
 
 
 def main() -> int:
-    options, settings = parse()
+    begun = time.monotonic()
+    options, settings, machine = parse()
     console = Console(width=None if sys.stdout.isatty() else 132)
-    aside = Console(stderr=True, highlight=False)
-    cores = count_cores()
     skipped = []
-    peers = [peer for peer in choose_peers(settings.device, cores) if peer.key in options.peers]
+    peers = [
+        peer for peer in choose_peers(machine.device, machine.cores) if peer.key in options.peers
+    ]
     if "ray" in options.peers and importlib.util.find_spec("ray") is None:
         peers = [peer for peer in peers if peer.key != "ray"]
         skipped.append("Ray Tune: ray is not installed (the extra `bench` has it)")
@@ -824,23 +918,21 @@ def main() -> int:
         options.workloads.remove("mnist-mlp")
         skipped.append(f"mnist-mlp: no {mnist or 'file was given (--mnist PATH)'}")
     options.output.mkdir(parents=True, exist_ok=True)
-    device_name = describe_device(torch.device(settings.device))
-    stem = f"cpu-{cores}-cores" if settings.device == "cpu" else device_name
+    stem = f"cpu-{machine.cores}-cores" if machine.device == "cpu" else machine.device_name
     stem = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
     path = options.output.absolute() / f"{stem}.json"
     # Beside the results, not in a folder that may be memory: writing is part of the cost.
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         tasks = [prepare(name, settings, mnist, Path(folder, name)) for name in options.workloads]
         rows = {task.name: [Row(peer) for peer in peers] for task in tasks}
-        measure(tasks, rows, settings, cores, aside, path, skipped)
-    for task in tasks:
-        show(console, task, rows[task.name], settings)
+        deadline = begun + 60 * settings.minutes
+        measure(tasks, rows, settings, machine, console, path, skipped, deadline)
     for line in skipped:
         console.print(f"skipped {line}", markup=False)
     console.print(f"written {path}")
     if importlib.util.find_spec("matplotlib") is None:
         console.print("skipped the picture: matplotlib is not installed (the extra `bench` has it)")
-    else:
+    elif any(row.runs for each in rows.values() for row in each):
         draw(json.loads(path.read_text()), path.with_suffix(".png"))
         console.print(f"written {path.with_suffix('.png')}")
     every = [row for each in rows.values() for row in each]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
+from types import ModuleType
 
 import devices
 import pytest
@@ -51,17 +51,35 @@ def pytest_report_header() -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On a GPU only what has another thing to say there; the engines first, then commands."""
     if devices.DEVICE.type == "cpu":
         return
-    chosen = [each for each in items if _trains(each)]
-    config.hook.pytest_deselected(items=[each for each in items if not _trains(each)])
-    items[:] = chosen
+    modules = {each.module for each in items if isinstance(each, pytest.Function)}
+    training: set[ModuleType] = set()
+    sources = {"devices"}
+    while found := {each for each in modules - training if _takes_from(each, sources)}:
+        training |= found
+        # What trains in this process is lent to other modules, as `test_train.run` is.
+        sources |= {each.__name__ for each in found if "torch" in vars(each)}
+    chosen = [
+        each
+        for each in items
+        if isinstance(each, pytest.Function)
+        and each.module in training
+        and each.get_closest_marker("cpu") is None
+    ]
+    config.hook.pytest_deselected(items=[each for each in items if each not in set(chosen)])
+    items[:] = sorted(chosen, key=lambda each: "torch" not in vars(each.module))
 
 
-def _trains(item: pytest.Item) -> bool:
-    """Whether a test has another thing to say on another device than on the CPU."""
-    module = sys.modules[item.module.__name__] if isinstance(item, pytest.Function) else None
-    return hasattr(module, "DEVICE") and item.get_closest_marker("cpu") is None
+def _takes_from(module: ModuleType, others: set[str]) -> bool:
+    """Whether a module has imported anything of these."""
+    return any(
+        each is devices.DEVICE
+        or getattr(each, "__module__", None) in others
+        or (isinstance(each, ModuleType) and each.__name__ in others)
+        for each in vars(module).values()
+    )
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,19 @@
-"""The benchmark that holds the engines against each other runs, and can fail."""
+"""The benchmarks that a GPU is judged by: they run, can fail, and keep what they have."""
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from devices import DEVICE
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "equality.py"
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SCRIPT = BENCHMARKS / "equality.py"
 
 
 def command(output: Path, *arguments: str) -> list[str]:
@@ -53,7 +56,7 @@ def test_what_was_compared_is_there_whenever_it_is_stopped(tmp_path: Path) -> No
 
 
 def test_a_difference_beyond_its_tolerance_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
     import equality
 
     nan = float("nan")
@@ -64,3 +67,64 @@ def test_a_difference_beyond_its_tolerance_is_told(monkeypatch: pytest.MonkeyPat
             assert equality.judge(row)[1] == beyond
     assert equality.judge({"raised": "KeyError: 1"}) == ("raised: KeyError: 1", ["raised"])
     assert equality.judge({"alone": "why"}) == ("alone: why", [])
+
+
+SMALL = ("--quick", "--workloads", "digits-mlp", "--points", "4", "--epochs", "1")
+
+
+def throughput(output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    own = ["--device", DEVICE.type, "--output", str(output), *arguments]
+    command = [sys.executable, str(BENCHMARKS / "throughput.py"), *own]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_throughput_tells_of_each_run(tmp_path: Path) -> None:
+    done = throughput(tmp_path, *SMALL, "--peers", "solo,hand-1", "--peer-points", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr.count(" trial-epochs per second") == 2
+    (path,) = tmp_path.glob("*.json")
+    found = json.loads(path.read_text())
+    assert (found["device"], found["skipped"]) == (DEVICE.type, [])
+    peers = {each["key"]: each for each in found["workloads"]["digits-mlp"]["peers"]}
+    assert peers.keys() == {"solo", "hand-1"}
+    assert all(len(each["runs"]) == 1 and each["rate"] > 0 for each in peers.values())
+
+
+def test_throughput_ends_when_its_minutes_are_over(tmp_path: Path) -> None:
+    """What runs then is cut off, not awaited; what there is is written."""
+    begun = time.monotonic()
+    # So many points take an hour.
+    done = throughput(tmp_path, *SMALL, "--points", "4096", "--epochs", "99", "--minutes", "0.2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert time.monotonic() - begun < 150  # Most of it to begin, on a machine with much to do.
+    (path,) = tmp_path.glob("*.json")
+    (skipped,) = json.loads(path.read_text())["skipped"]
+    assert "digits-mlp, lrsearch auto" in skipped and "0.2 minutes" in skipped
+
+
+def test_throughput_leaves_the_gpu_to_its_peers() -> None:
+    """To describe a GPU is to be on it, and it may let in one process at a time."""
+    source = (BENCHMARKS / "throughput.py").read_text()
+    calls = [each for each in ast.walk(ast.parse(source)) if isinstance(each, ast.Call)]
+    names = {ast.unparse(each.func) for each in calls}
+    assert "torch.device" in names
+    assert not {each for each in names if "cuda" in each or each == "describe_device"}
+
+
+@pytest.mark.parametrize(
+    ("given", "workloads", "peers"),
+    [
+        (["--quick"], {"digits-mlp", "digits-cnn"}, {"auto", "fused", "solo", "hand-1"}),
+        (["--quick", "--workloads", "mnist-mlp", "--peers", "ray"], {"mnist-mlp"}, {"ray"}),
+    ],
+)
+def test_quick_is_few(
+    monkeypatch: pytest.MonkeyPatch, given: list[str], workloads: set[str], peers: set[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import throughput
+
+    options, settings, machine = throughput.parse([*given, "--device", "cpu", "--minutes", "2"])
+    assert (set(options.workloads), set(options.peers)) == (workloads, peers)
+    assert (settings.points, settings.repeats, settings.minutes) == (16, 1, 2.0)
+    assert machine.device == "cpu" and machine.device_name

@@ -130,11 +130,15 @@ class Alone:
         self.model = build(trial, data, test_train.Workplace()).to(dtype)
         self.named = dict(self.model.named_parameters())
         self.training = Training(self.model, self.train)
+        # Adagrad of torch before 2.13 has its slots from the start.
+        self.begun = copy.deepcopy(dict(self.training.optimizer.state))
 
     def put(self, state):
         Skeleton(self.model).load(state)
         optimizer = self.training.optimizer
         optimizer.state.clear()
+        for parameter, slots in zip(self.named.values(), self.begun.values(), strict=False):
+            optimizer.state[parameter] = copy.deepcopy(slots)
         set_noise(state.noise)
         # Before its first step an optimizer has no slots; sgd without momentum never has.
         own = self.train["optimizer"]

@@ -6,7 +6,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from devices import DEVICE
+from devices import DEVICE, assert_same_numbers, assert_same_weights, close, noise_state
 from sklearn.datasets import load_digits
 from sklearn.metrics import f1_score
 from test_fused import both, tensors
@@ -495,18 +495,18 @@ def test_what_is_measured_is_what_the_code_computes(nets):
     data = resident.place(raw, own["data"], None, DEVICE, own["train"])
     from lrsearch.train.build import build_model
 
-    model = build_model(MLP, (1, 8, 8), 10, nets).eval()
+    model = build_model(MLP, (1, 8, 8), 10, nets).to(DEVICE).eval()
     model.load_state_dict(tensors(ended))
     with torch.no_grad():
         outputs = model(data.x_validation)
     nats = F.cross_entropy(outputs, data.y_validation, reduction="none")
     losses, weight = (1 - (-nats).exp()) * nats, data.w_validation
     last = ended.result.last
-    assert last["loss"] == pytest.approx(float((losses * weight).sum() / weight.sum()), rel=1e-5)
+    assert last["loss"] == close(float((losses * weight).sum() / weight.sum()), rel=1e-5)
     top = outputs.topk(3).indices == data.y_validation[:, None]
     assert last["top3"] == pytest.approx(top.any(1).float().mean().item())
     assert last["f1"] == pytest.approx(
-        f1_score(data.y_validation, outputs.argmax(1), average="macro")
+        f1_score(data.y_validation.cpu(), outputs.argmax(1).cpu(), average="macro")
     )
     assert ended.result.best["top3:max"] == max(ended.curve["top3"])
     assert set(last) == {"loss", "accuracy", "f1", "top3"}
@@ -516,8 +516,8 @@ def test_a_batch_s_loss_is_weighted():
     criterion = Criterion(config()["train"], "classification")
     raw = raw_of((X, Y, np.where(Y == 3, 4.0, 1.0)))
     data = resident.place(raw, own_data(), None, DEVICE)
-    batch = take(data.train, torch.arange(32))
-    outputs = torch.randn(32, 10, generator=torch.Generator().manual_seed(0))
+    batch = take(data.train, torch.arange(32, device=DEVICE))
+    outputs = torch.randn(32, 10, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     each = F.cross_entropy(outputs, batch.y, reduction="none")
     expected = (each * batch.weight).mean()
     torch.testing.assert_close(criterion.of_outputs(outputs, batch), expected)
@@ -598,7 +598,8 @@ def test_samples_that_change_are_loaded_again_and_again(nets, workers):
     first, second = (run(own, place=nets) for _ in range(2))
     assert first.result.outcome is Outcome.COMPLETED, first.result.traceback
     assert first.result.last["accuracy"] > 0.75
-    assert first.curve == second.curve and first.weights == second.weights
+    assert_same_numbers(first.curve, second.curve)
+    assert_same_weights(first.weights, second.weights)
 
 
 def test_a_validation_part_that_nobody_asks_for_is_told(nets):
@@ -628,9 +629,9 @@ def test_a_loader_s_own_order_is_its_own(nets):
     own = own_config(code("sampled"), MLP, {"validation": "source"}, budget="2ep")
     raw = resident.load_raw(own["data"], nets)
     data = resident.place(raw, own["data"], None, DEVICE)
-    noise = torch.get_rng_state()
+    noise = noise_state()
     seen = [batch.y for batch, _ in zip(data.batches(60, 1), range(40), strict=False)]
-    assert torch.equal(torch.get_rng_state(), noise)
+    assert torch.equal(noise_state(), noise)
     assert [len(each) for each in seen] == ([60] * 14 + [59]) * 2 + [60] * 10
     low = (torch.cat(seen) < 5).float().mean().item()
     assert 0.7 < low < 0.8  # Three to one, where the data have one to one.
@@ -670,7 +671,8 @@ def test_lanes_share_what_is_loaded(nets, workers):
             )
     few = both(configs[0], configs[1], place=nets, lanes=2)[0]
     for left, (_, right) in zip(pairs, few, strict=False):
-        assert left[1].curve == right.curve and left[1].weights == right.weights
+        assert_same_numbers(left[1].curve, right.curve)
+        assert_same_weights(left[1].weights, right.weights)
 
 
 def test_what_lanes_cannot_share_says_why(nets):

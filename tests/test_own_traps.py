@@ -6,7 +6,7 @@ import multiprocessing
 import numpy as np
 import pytest
 import torch
-from devices import DEVICE
+from devices import DEVICE, assert_same_numbers, assert_same_weights, noise_state
 from sklearn.datasets import load_digits
 from test_fused import both, tensors
 from test_own_code import code, own_config, own_data, raw_of, write_nets
@@ -388,16 +388,15 @@ def test_noise_is_the_trial_s_own_whoever_loads(nets):
         for key, each in tensors(alone).items():
             torch.testing.assert_close(tensors(together)[key], each, rtol=1e-3, atol=1e-4)
     seldom = own_config(code("noisy"), code("Dropping"), SOURCE, **{**SHORT, "evaluate": "30ba"})
-    assert run(seldom, place=nets).weights == run(configs[0], place=nets).weights
+    assert_same_weights(run(seldom, place=nets).weights, run(configs[0], place=nets).weights)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_loading_leaves_an_accelerator_s_noise_alone(nets):
+def test_loading_leaves_the_device_s_noise_alone(nets):
     own = own_config(code("noisy"), MLP, SOURCE)
     data = resident.place(resident.load_raw(own["data"], nets), own["data"], None, DEVICE)
-    before = torch.cuda.get_rng_state()
+    before = noise_state()
     next(data.batches(16, 0))
-    assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert torch.equal(noise_state(), before)
 
 
 def test_a_built_in_loss_is_a_mean_over_what_is_loaded(nets):
@@ -423,7 +422,7 @@ def test_an_order_of_its_own_says_how_many_samples_there_are(nets):
     found = facts(own, place=nets)
     assert (found.train_samples, found.validation_samples) == ((800,), (600,))
     first, second = (run(own, place=nets) for _ in range(2))
-    assert first.curve == second.curve  # Though its generator is one for all.
+    assert_same_numbers(first.curve, second.curve)  # Though its generator is one for all.
     held = [*torch.split(torch.arange(600), 64)]
     raw = resident.load_raw(own["data"], nets)
     data = resident.place(raw, own["data"], None, DEVICE)
@@ -446,7 +445,7 @@ def test_a_loss_is_evaluated_as_a_model_is(nets):
     data = resident.place(raw, plain["data"], None, DEVICE)
     for alone, together in pairs:
         for ended in (alone, together):
-            model = build_model(MLP, (1, 8, 8), 10, nets).eval()
+            model = build_model(MLP, (1, 8, 8), 10, nets).to(DEVICE).eval()
             model.load_state_dict(tensors(ended))
             with torch.no_grad():
                 outputs = model(data.x_validation)
@@ -523,7 +522,7 @@ def test_what_is_changed_in_place_is_not_kept(nets):
     """Neither for the next evaluation nor for the next trial; nor do metrics see it."""
     own = own_config(code("digits"), code("Shifting"), **SHORT)
     first, second = (run(own, place=nets) for _ in range(2))
-    assert first.curve == second.curve
+    assert_same_numbers(first.curve, second.curve)
     kept = resident.place(resident.load_raw(own["data"], nets), own["data"], None, DEVICE)
     assert kept.x_validation.min() == 0
     ended = run(own_config(code("digits"), MLP, **SHORT, loss=code("counting_down")), place=nets)
@@ -540,7 +539,7 @@ def test_what_a_loss_draws_to_be_made_is_every_trial_s(nets):
     """Whatever trained before it in the same process."""
     own = own_config(code("noisy"), MLP, SOURCE, **SHORT, loss=code("Projected"))
     first, second = (run(own, place=nets) for _ in range(2))  # The second finds the data read.
-    assert first.curve == second.curve
+    assert_same_numbers(first.curve, second.curve)
 
 
 def test_a_built_in_model_goes_by_the_data_beside_a_step(nets, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import test_train
+from devices import assert_same_numbers
 from test_fused import both, run_fused
 from test_schedules import named, warm
 from test_train import MLP, cohort, config, facts, net, placed_data, run
@@ -104,7 +105,7 @@ def test_a_plateau_outlasts_being_parked():
             ended[event.trial] = event
     assert ended.keys() == whole.keys()
     for number, found in ended.items():
-        assert found.curve == whole[number].curve
+        assert_same_numbers(found.curve, whole[number].curve)
 
 
 DECAY = """

@@ -93,6 +93,14 @@ CORE = (
 )
 
 
+OLDER = {
+    "checkpoint": "an autograd function that it uses has no rule for vmap",
+    "checkpoint with dropout": "an autograd function that it uses has no rule for vmap",
+    "median, quantile": "reads values back",
+}
+"""As torch 2.10 and 2.11 have them."""
+
+
 def reason(path: str, **arguments: str) -> str:
     model = {"class_path": path, "init_args": arguments}
     trials = [config(model, lr=rate, budget="2ep", batch_size=32) for rate in (0.01, 0.02)]
@@ -109,7 +117,9 @@ def test_common_layers_train_in_lanes(family: str) -> None:
 @pytest.mark.parametrize("family", sorted(layers.LAYERS.keys() - set(CORE)))
 def test_layers_train_in_lanes_or_say_why_not(family: str) -> None:
     found = reason("layers.layer", family=family)
-    if family in REFUSED_LAYERS:
+    if family in OLDER and torch.__version__ < (2, 13):
+        assert OLDER[family] in found
+    elif family in REFUSED_LAYERS:
         assert REFUSED_LAYERS[family] in found
     elif found:
         # Some kernels of some processors compute a lane by its place, and only those.

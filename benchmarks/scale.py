@@ -253,6 +253,7 @@ def _cut(folder: Path) -> None:
 def measure(folder: Path, repeats: int, only: Sequence[str]) -> dict[str, Cost]:
     """What the commands cost over the runs in a folder, the medians of some repeats."""
     found: dict[str, list[Cost]] = {}
+    copy = folder / f"copy-{os.getpid()}"
 
     def take(
         title: str,
@@ -268,13 +269,13 @@ def measure(folder: Path, repeats: int, only: Sequence[str]) -> dict[str, Cost]:
             place = folder / where
             if first is not None:
                 # A copy on which what was written before leaves no trace; curves are not read.
-                place = folder / "copy"
+                place = copy
                 shutil.rmtree(place, ignore_errors=True)
                 ignored = shutil.ignore_patterns("0*.json")
                 shutil.copytree(folder / where, place, ignore=ignored)
                 first(place / "runs" / "scale")
             found.setdefault(title, []).append(run(place, arguments, **options))
-        shutil.rmtree(folder / "copy", ignore_errors=True)
+        shutil.rmtree(copy, ignore_errors=True)
 
     take("report", ["report"])
     take("report, terminal", ["report"], terminal=True)

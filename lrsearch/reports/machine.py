@@ -137,8 +137,8 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
 
 
 def write_json(value: Any, margin: str = "\n") -> str:
-    """A value as indented JSON, null for what is not finite: what the standard library writes, which
-    of indented JSON takes it three times as long. `margin` begins a line of it."""
+    """A value as indented JSON, null for what is not finite: to the byte what the standard library
+    writes of `plain`, in a third of its time. `margin` begins a line."""
     if isinstance(value, str):
         return encode_basestring_ascii(value)
     if isinstance(value, float):

@@ -7,9 +7,9 @@ writer, with configs of a real spec, facts of real data, real keys and a curve a
 training takes no time and comes to made-up numbers, and proposals of bayes are drawn at random.
 Then runs the commands, each a process of its own, `--repeats` times, and prints the medians of the
 CPU seconds (of the process itself, and with its workers), of the seconds that passed, and its peak
-memory. Writes them to `results/scale-cpu.json` (`--output DIR`). `--folder DIR` keeps the runs
-there, and takes those that are there already. `--only` measures the commands whose titles hold one
-of some texts, divided by semicolons.
+memory. Writes them to `results/scale-cpu.json` (`--output DIR`), in the place of those of the same
+command and size. `--folder DIR` keeps the runs there, and takes those that are there already.
+`--only` measures the commands whose titles hold one of some texts, divided by semicolons.
 """
 
 from __future__ import annotations
@@ -250,9 +250,12 @@ def _cut(folder: Path) -> None:
     journal.write_bytes(b"".join(lines[: -2 * LEFT]))
 
 
-def measure(folder: Path, repeats: int, only: Sequence[str]) -> dict[str, Cost]:
-    """What the commands cost over the runs in a folder, the medians of some repeats."""
-    found: dict[str, list[Cost]] = {}
+def measure(
+    folder: Path, repeats: int, only: Sequence[str], keep: Callable[[str, Cost], None]
+) -> None:
+    """Hand to `keep` what each command costs over the runs in a folder, the medians of some
+    repeats."""
+    copy = folder / f"copy-{os.getpid()}"
 
     def take(
         title: str,
@@ -264,17 +267,20 @@ def measure(folder: Path, repeats: int, only: Sequence[str]) -> dict[str, Cost]:
     ) -> None:
         if only and not any(part in title for part in only):
             return
+        costs = []
         for _ in range(repeats):
             place = folder / where
             if first is not None:
                 # A copy on which what was written before leaves no trace; curves are not read.
-                place = folder / "copy"
+                place = copy
                 shutil.rmtree(place, ignore_errors=True)
                 ignored = shutil.ignore_patterns("0*.json")
                 shutil.copytree(folder / where, place, ignore=ignored)
                 first(place / "runs" / "scale")
-            found.setdefault(title, []).append(run(place, arguments, **options))
-        shutil.rmtree(folder / "copy", ignore_errors=True)
+            costs.append(run(place, arguments, **options))
+        shutil.rmtree(copy, ignore_errors=True)
+        names = ("own", "cpu", "wall", "memory")
+        keep(title, Cost(*(statistics.median(getattr(each, n) for each in costs) for n in names)))
 
     take("report", ["report"])
     take("report, terminal", ["report"], terminal=True)
@@ -301,15 +307,6 @@ def measure(folder: Path, repeats: int, only: Sequence[str]) -> dict[str, Cost]:
             str(len(list((folder / strategy / "runs/scale/curves").iterdir())) + LEFT),
         ]
         take(title, line, where=strategy, first=lambda _: None, **started)
-    return {
-        title: Cost(
-            *(
-                statistics.median(getattr(each, name) for each in costs)
-                for name in ("own", "cpu", "wall", "memory")
-            )
-        )
-        for title, costs in found.items()
-    }
 
 
 def main() -> None:
@@ -325,41 +322,33 @@ def main() -> None:
     sizes = [int(part) for part in given.trials.split(",")]
     if any(size % PER_RATE or size < PER_RATE for size in sizes):
         parser.error(f"--trials are multiples of {PER_RATE}")
-    costs: dict[int, dict[str, Cost]] = {}
-    built: dict[str, dict[str, float]] = {}
+    given.output.mkdir(parents=True, exist_ok=True)
+    path = given.output / "scale-cpu.json"
+    results: dict[str, Any] = {"format": 1, "built": {}, "commands": {}}
+    if path.exists():
+        results = json.loads(path.read_text())
     with tempfile.TemporaryDirectory(dir=Path(__file__).parent) as temporary:
         root = given.folder or Path(temporary)
         for size in sizes:
+
+            def keep(title: str, cost: Cost, size: int = size) -> None:
+                print(
+                    f"{title:24} {size:7,} trials: CPU {cost.own:6.2f} s, with workers "
+                    f"{cost.cpu:6.2f} s, wall {cost.wall:6.2f} s, memory {cost.memory:5.0f} MB",
+                    flush=True,
+                )
+                figures = {name: round(value, 2) for name, value in vars(cost).items() if value}
+                row = results["commands"].setdefault(title, {})
+                row[str(size)] = {"repeats": given.repeats, **figures}
+                path.write_text(json.dumps(results, indent=1) + "\n")
+
             for strategy in STRATEGIES:
                 place = root / str(size) / strategy
                 if not place.exists():
                     seconds = build(place, strategy, size)
-                    built.setdefault(strategy, {})[str(size)] = seconds
+                    results["built"].setdefault(strategy, {})[str(size)] = round(1e3 * seconds, 3)
                     print(f"{size} trials by {strategy}: {1e3 * seconds:.2f} ms each", flush=True)
-            costs[size] = measure(root / str(size), given.repeats, only)
-    for title in costs[sizes[0]]:
-        for size in sizes:
-            cost = costs[size][title]
-            print(
-                f"{title:24} {size:7,} trials: CPU {cost.own:6.2f} s, with workers "
-                f"{cost.cpu:6.2f} s, wall {cost.wall:6.2f} s, memory {cost.memory:5.0f} MB"
-            )
-    if not only:
-        rows = {
-            title: {
-                str(size): {
-                    name: round(getattr(costs[size][title], name), 3)
-                    for name in ("own", "cpu", "wall", "memory")
-                }
-                for size in sizes
-            }
-            for title in costs[sizes[0]]
-        }
-        given.output.mkdir(parents=True, exist_ok=True)
-        (given.output / "scale-cpu.json").write_text(
-            json.dumps({"format": 1, "repeats": given.repeats, "built": built, "commands": rows})
-            + "\n"
-        )
+            measure(root / str(size), given.repeats, only, keep)
 
 
 if __name__ == "__main__":

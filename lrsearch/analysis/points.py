@@ -67,8 +67,9 @@ def summarize(records: Iterable[Record], objective: Objective) -> list[PointSumm
 
 
 def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
-    results = [record.result for record in records if record.result is not None]
-    outcome, objective_value = combine([record.result for record in records], objective)
+    everything = [record.result for record in records]
+    results = [result for result in everything if result is not None]
+    outcome, objective_value = combine(everything, objective)
     values, scores = [], {}
     for record in records:
         value = record.result.value(objective) if record.result is not None else None
@@ -84,9 +85,9 @@ def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
         outcome=outcome,
         objective=objective_value,
         spread=statistics.stdev(values) if len(values) > 1 else None,
-        trials=tuple(record.trial.number for record in records),
-        epochs=math.fsum(result.epochs for result in results),
-        seconds=math.fsum(result.seconds for result in results),
+        trials=tuple([record.trial.number for record in records]),
+        epochs=math.fsum([result.epochs for result in results]),
+        seconds=math.fsum([result.seconds for result in results]),
         done=len(results),
         reason=next((result.reason for result in results if result.outcome is outcome), ""),
         seeds=len({record.trial.seed for record in records}),

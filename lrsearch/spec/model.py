@@ -311,7 +311,15 @@ def settle_data(spec: Spec, settled: Mapping[str, Any]) -> Spec:
 _LATER = ("layer_decay", "groups", "weight_decay_on", "step", "metrics")
 
 
+_SILENT = {name: catalogue.TRAIN[name].default for name in _LATER}
+
 _ABSENT = tuple(catalogue.IMPORTED)
+
+_PATHS = {
+    name: [each for each, part in source.parameters.items() if part.kind == "path"]
+    for name, source in catalogue.DATA.items()
+}
+"""By the name of data, the parameters that say where they lie."""
 
 
 def class_paths(config: Config) -> set[str]:
@@ -384,10 +392,8 @@ def identity(config: Config) -> dict[str, Any]:
     if "params" in config:
         return dict(config)
     data = dict(config["data"])
-    source = catalogue.DATA.get(data.get("name", ""))
-    for name, parameter in (source.parameters if source else {}).items():
-        if parameter.kind == "path":
-            data.pop(name, None)
+    for name in _PATHS.get(data.get("name", ""), ()):
+        data.pop(name, None)
     if "class_path" in data:
         data = {key: part for key, part in data.items() if key not in _ABSENT or part is not None}
     elif data.get("name") not in ("csv", "parquet") and data.get("task") is None:
@@ -400,7 +406,7 @@ def identity(config: Config) -> dict[str, Any]:
     train = {
         key: part
         for key, part in config["train"].items()
-        if key not in _LATER or part != catalogue.TRAIN[key].default
+        if key not in _SILENT or part != _SILENT[key]
     }
     train["schedule"] = {key: part for key, part in train["schedule"].items() if part is not None}
     return {"data": data, "model": config["model"], "train": train}
@@ -409,7 +415,7 @@ def identity(config: Config) -> dict[str, Any]:
 def trial_key(config: Config, content: Mapping[str, Any], seed: int, fold: int | None) -> str:
     """SHA-256 (hex) of everything that decides what a trial measures. `content` has the hashes of
     the data and of user code, which a config only names."""
-    return key_of_text(canonical(identity(config)), content, seed, fold)
+    return key_of_text(canonical(identity(config)), rest_of_key(content, seed, fold))
 
 
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
@@ -420,12 +426,16 @@ def canonical(whole: Config) -> str:
     return _JSON.encode(whole)
 
 
-def key_of_text(config: str, content: Mapping[str, Any], seed: int, fold: int | None) -> str:
+def rest_of_key(content: Mapping[str, Any], seed: int, fold: int | None) -> str:
+    """What a trial key holds besides the config, as text."""
+    whole = {"content": dict(content), "fold": fold, "seed": seed, "version": TRAINING_VERSION}
+    return _JSON.encode(whole)
+
+
+def key_of_text(config: str, rest: str) -> str:
     """The trial key of a config by its canonical text: the SHA-256 of one sorted JSON object, of
     which "config" comes first."""
-    whole = {"content": dict(content), "fold": fold, "seed": seed, "version": TRAINING_VERSION}
-    text = f'{{"config":{config},{_JSON.encode(whole)[1:]}'
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(f'{{"config":{config},{rest[1:]}'.encode()).hexdigest()
 
 
 def differences(spec: Spec, config: Config, task: str | None = None) -> list[str]:

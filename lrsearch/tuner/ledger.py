@@ -21,6 +21,7 @@ from lrsearch.spec.model import (
     locate,
     make_comparison,
     make_flattening,
+    rest_of_key,
 )
 from lrsearch.store import History
 from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
@@ -153,6 +154,7 @@ class Ledger:
         self._asked = frozenset(self.wanted)
         self._judged: dict[int, tuple[Outcome | None, float | None]] = {}
         self._judged_measured: dict[int, tuple[Outcome | None, float | None]] = {}
+        self._rests: dict[tuple[object, ...], str] = {}
         self.flatten = make_flattening(spec.space)
         compare = make_comparison(spec, content.task)
         belongs: dict[str, bool] = {}
@@ -171,7 +173,11 @@ class Ledger:
                 self.hidden += 1
 
     def _hash(self, config: Config, text: str, seed: int, fold: int | None) -> str:
-        return key_of_text(text, self.content.of(config), seed, fold)
+        content = self.content.of(config)
+        place = (content.get("data"), *content["source"].items(), seed, fold)
+        if place not in self._rests:  # There are few of them.
+            self._rests[place] = rest_of_key(content, seed, fold)
+        return key_of_text(text, self._rests[place])
 
     def _entry(self, config: Config, text: str) -> Entry:
         known = self.entries.get(text)

@@ -456,7 +456,7 @@ def _launch(
             if process.poll() is None:
                 process.terminate()
                 try:
-                    process.wait(10)
+                    process.wait(3)
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()

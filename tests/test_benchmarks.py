@@ -111,6 +111,7 @@ def test_throughput_leaves_the_gpu_to_its_peers() -> None:
     assert not {each for each in names if "cuda" in each or each == "describe_device"}
 
 
+@pytest.mark.cpu("the peers named are those of a CPU")
 @pytest.mark.parametrize(
     ("given", "workloads", "peers"),
     [
@@ -124,7 +125,9 @@ def test_quick_is_few(
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import throughput
 
-    options, settings, machine = throughput.parse([*given, "--device", "cpu", "--minutes", "2"])
+    options, settings, machine = throughput.parse(
+        [*given, "--device", DEVICE.type, "--minutes", "2"]
+    )
     assert (set(options.workloads), set(options.peers)) == (workloads, peers)
     assert (settings.points, settings.repeats, settings.minutes) == (16, 1, 2.0)
     assert machine.device == "cpu" and machine.device_name

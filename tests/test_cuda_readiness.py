@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from lrsearch.train.device import check_alive, is_out_of_memory, numbers_on, to_
 from lrsearch.train.draws import Noise
 from lrsearch.train.graphs import Graph
 from lrsearch.train.isolation import current, isolated
+from lrsearch.train.lanes import LaneState
 from lrsearch.train.probe import singly
 from lrsearch.train.rules import Rules, _lstm_cell
 from lrsearch.train.tape import NotRecordable, record
@@ -525,3 +526,30 @@ def test_what_is_compared_in_float64_is_where_there_is_float64(device: str) -> N
     with FakeTensorMode():
         found = trying._where_wide(torch.empty(2, device=device))
     assert found.device.type == ("cuda" if device == "cuda" else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("slot", "refused"),
+    [
+        ([[1e-3, 0.0], [2e-9, 0.0]], False),  # A bias before batch norm: rounding alone.
+        ([[1.0001e-3, 0.0], [1e-9, 0.0]], False),
+        ([[1.01e-3, 0.0], [1e-9, 0.0]], True),
+        ([[1e-3, 0.0], [1e-6, 0.0]], True),
+    ],
+)
+def test_where_sums_have_no_order_slots_of_rounding_may_differ(
+    slot: list[list[float]], refused: bool
+) -> None:
+    def state(values: list[list[float]]) -> LaneState:
+        tensors = {f"p{k}": torch.tensor(row) for k, row in enumerate(values)}
+        return LaneState({"p": torch.ones(2)}, {}, {"exp_avg": tensors}, 1, torch.empty(0))
+
+    trial = trying._Trial.__new__(trying._Trial)
+    trial.exact, trial.tolerance = False, 2e-4
+    expected = state([[1e-3, 0.0], [1e-9, 0.0]])
+    raises = pytest.raises(trying._Rounds, match="after a step") if refused else nullcontext()
+    with raises:
+        trial._compare_states("a step", expected, state(slot))
+    trial.exact = True
+    with pytest.raises(trying._Differs, match="a step differs in p"):
+        trial._compare_states("a step", expected, state(slot))

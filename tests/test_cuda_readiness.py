@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ast
-import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from typer.testing import CliRunner
 from lrsearch import train
 from lrsearch.cli import app
 from lrsearch.cli.foreign import check_device
-from lrsearch.cli.searching import VISIBLE, find_gpus, make_executor, suit
+from lrsearch.cli.searching import VISIBLE, _count_cores, find_gpus, make_executor, suit
 from lrsearch.errors import DeviceLost
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal
@@ -35,6 +34,7 @@ from lrsearch.train.device import check_alive, is_out_of_memory, numbers_on, to_
 from lrsearch.train.draws import Noise
 from lrsearch.train.graphs import Graph
 from lrsearch.train.isolation import current, isolated
+from lrsearch.train.lanes import LaneState
 from lrsearch.train.probe import singly
 from lrsearch.train.rules import Rules, _lstm_cell
 from lrsearch.train.tape import NotRecordable, record
@@ -148,15 +148,11 @@ def facts(device: str, *devices: str) -> Facts:
     return Facts("", "", {}, (), (), 0, (), 0, device, devices, "", {}, 0)
 
 
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
 @pytest.mark.parametrize(
     ("found", "gpus", "device", "seen"),
     [
         # A torch without CUDA on a machine with GPUs: a core each, and none of them finds a GPU.
-        (facts("cpu", "cpu"), ["0", "1"], "cpu", [""] * cores()),
+        (facts("cpu", "cpu"), ["0", "1"], "cpu", [""] * _count_cores()),
         # GPUs that no node told of: one worker each, not one a core.
         (facts("cuda", "cpu", "cuda:0", "cuda:1"), [], "auto", ["0", "1"]),
         (facts("mps", "cpu", "mps"), [], "auto", ["0,1,2"]),
@@ -213,7 +209,9 @@ def test_right_names_pass(name: str) -> None:
 # What a job has to itself
 
 
-def test_a_job_computes_in_float32_and_the_same_each_time() -> None:
+def test_a_job_computes_in_float32_and_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("allow_tf32", True), ("deterministic", False), ("benchmark", False)):
+        monkeypatch.setattr(cudnn, name, value)  # As torch begins.
     seen: list[tuple[bool, bool, bool]] = []
 
     def flags() -> tuple[bool, bool, bool]:
@@ -227,7 +225,7 @@ def test_a_job_computes_in_float32_and_the_same_each_time() -> None:
 
     torch.nn.LSTM(1, 1).flatten_parameters()
     before = flags()
-    assert before == (True, False, False)  # As torch begins; else what follows shows nothing.
+    assert before == (True, False, False)
     running = isolated(job(), torch.device("cpu"), Workplace())  # type: ignore[arg-type]
     for _ in running:
         assert flags() == before
@@ -528,3 +526,30 @@ def test_what_is_compared_in_float64_is_where_there_is_float64(device: str) -> N
     with FakeTensorMode():
         found = trying._where_wide(torch.empty(2, device=device))
     assert found.device.type == ("cuda" if device == "cuda" else "cpu")
+
+
+@pytest.mark.parametrize(
+    ("slot", "refused"),
+    [
+        ([[1e-3, 0.0], [2e-9, 0.0]], False),  # A bias before batch norm: rounding alone.
+        ([[1.0001e-3, 0.0], [1e-9, 0.0]], False),
+        ([[1.01e-3, 0.0], [1e-9, 0.0]], True),
+        ([[1e-3, 0.0], [1e-6, 0.0]], True),
+    ],
+)
+def test_where_sums_have_no_order_slots_of_rounding_may_differ(
+    slot: list[list[float]], refused: bool
+) -> None:
+    def state(values: list[list[float]]) -> LaneState:
+        tensors = {f"p{k}": torch.tensor(row) for k, row in enumerate(values)}
+        return LaneState({"p": torch.ones(2)}, {}, {"exp_avg": tensors}, 1, torch.empty(0))
+
+    trial = trying._Trial.__new__(trying._Trial)
+    trial.exact, trial.tolerance = False, 2e-4
+    expected = state([[1e-3, 0.0], [1e-9, 0.0]])
+    raises = pytest.raises(trying._Rounds, match="after a step") if refused else nullcontext()
+    with raises:
+        trial._compare_states("a step", expected, state(slot))
+    trial.exact = True
+    with pytest.raises(trying._Differs, match="a step differs in p"):
+        trial._compare_states("a step", expected, state(slot))

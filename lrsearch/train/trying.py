@@ -431,8 +431,7 @@ class _Trial:
             raise _Differs(f"in lanes other parameters get gradients: {', '.join(names[:3])}")
         # Sparse ones cannot be stacked, and would have been refused by name when recorded.
         dense = {name: each.to_dense() for name, each in alone.gradients.items()}
-        filled = [each for each in dense.values() if each.numel()]
-        largest = max((float(each.abs().max()) for each in filled), default=0.0)
+        largest = _largest(dense)
         for name, each in dense.items():
             self._agree(f"the gradient of {name}", each, gradients[name][lane], FLOOR * largest)
         if alone.fixed.keys() != program.fixed.keys():
@@ -443,12 +442,15 @@ class _Trial:
             self._agree(f"the parameter {name}", each, program.parameters[name][lane])
 
     def _compare_states(self, what: str, expected: LaneState, found: LaneState) -> None:
-        parts = [(expected.parameters, found.parameters), (expected.fixed, found.fixed)]
-        parts += [(each, found.slots[slot]) for slot, each in expected.slots.items()]
-        for left, right in parts:
+        parts = [(expected.parameters, found.parameters, 0.0), (expected.fixed, found.fixed, 0.0)]
+        for slot, held in expected.slots.items():
+            # Of gradients that cancel there is nothing in a slot but rounding, as in themselves.
+            floor = 0.0 if self.exact else FLOOR * _largest(held)
+            parts.append((held, found.slots[slot], floor))
+        for left, right, floor in parts:
             for name, each in left.items():
                 if not self.exact:
-                    self._agree(f"{name} after {what}", each, right[name])
+                    self._agree(f"{name} after {what}", each, right[name], floor)
                 elif not _equal(each, right[name]):
                     raise _Differs(f"{what} differs in {name}")
 
@@ -532,6 +534,12 @@ class _Trial:
             share = worst / scale if scale else math.inf
             kind = _Rounds if bool(same.all()) else _Differs
             raise kind(f"in lanes {what} differs, by {share:.1g} of its largest entry")
+
+
+def _largest(tensors: Tensors) -> float:
+    """The largest size of any entry."""
+    filled = [each for each in tensors.values() if each.numel()]
+    return max((float(each.abs().max()) for each in filled), default=0.0)
 
 
 def _equal(left: Tensor, right: Tensor) -> bool:

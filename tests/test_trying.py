@@ -93,12 +93,14 @@ CORE = (
 )
 
 
+NO_RULE = "an autograd function that it uses has no rule for vmap"
 OLDER = {
-    "checkpoint": "an autograd function that it uses has no rule for vmap",
-    "checkpoint with dropout": "an autograd function that it uses has no rule for vmap",
-    "median, quantile": "reads values back",
+    "checkpoint": ((2, 13), NO_RULE),
+    "checkpoint with dropout": ((2, 13), NO_RULE),
+    "median, quantile": ((2, 13), READS),
+    "instance norm, statistics": ((2, 11), "changes layer.running_mean in evaluation, too"),
 }
-"""As torch 2.10 and 2.11 have them."""
+"""What torch before some version is refused for."""
 
 
 def reason(path: str, **arguments: str) -> str:
@@ -117,8 +119,9 @@ def test_common_layers_train_in_lanes(family: str) -> None:
 @pytest.mark.parametrize("family", sorted(layers.LAYERS.keys() - set(CORE)))
 def test_layers_train_in_lanes_or_say_why_not(family: str) -> None:
     found = reason("layers.layer", family=family)
-    if family in OLDER and torch.__version__ < (2, 13):
-        assert OLDER[family] in found
+    before, why = OLDER.get(family, ((0,), ""))
+    if torch.__version__ < before:
+        assert why in found
     elif family in REFUSED_LAYERS:
         assert REFUSED_LAYERS[family] in found
     elif found:

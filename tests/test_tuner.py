@@ -15,7 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
-from devices import DEVICE
+from devices import DEVICE, assert_same_numbers, assert_same_weights
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -239,7 +239,7 @@ def test_a_second_search_trains_nothing(tmp_path: Path) -> None:
     assert first.ending.trained == 5
     assert second.ending.trained == 0
     assert second.log.ended_trials == []
-    assert second.objectives() == first.objectives()
+    assert_same_numbers(second.objectives(), first.objectives())
 
 
 def test_a_finer_grid_trains_only_the_new_points(tmp_path: Path) -> None:
@@ -447,7 +447,7 @@ def test_time_only_says_how_far_a_search_goes(tmp_path: Path, strategy: str) -> 
     resumed = search(tmp_path, strategy, time_limit=600.0)
     assert resumed.ending.trained == whole.ending.trained - stopped.ending.trained
     assert resumed.history.closed == "finished" and not resumed.ending.out_of_time
-    assert resumed.objectives() == whole.objectives()
+    assert_same_numbers(resumed.objectives(), whole.objectives())
     assert {number: trial.key for number, trial in resumed.history.trials.items()} == {
         number: trial.key for number, trial in whole.history.trials.items()
     }
@@ -745,7 +745,7 @@ def test_results_do_not_follow_the_order_of_events(tmp_path: Path, strategy: str
         crowd = search(tmp_path, strategy, changes, executor=Crowd(seed), runs=runs)
         orders.add(tuple(crowd.history.results))
         assert crowd.history.proposals == plain.history.proposals
-        assert crowd.objectives() == plain.objectives()
+        assert_same_numbers(crowd.objectives(), plain.objectives())
         assert [(p.point, p.params) for p in crowd.points] == [
             (p.point, p.params) for p in plain.points
         ]
@@ -787,17 +787,17 @@ def test_the_exported_best_trains_to_the_same_objective(tmp_path: Path) -> None:
     again = search(tmp_path, path=found.folder / "best" / "spec.yaml")
     assert again.spec.name == "tuned-best"
     (point,) = again.points
-    assert point.objective == best.objective
+    assert_same_numbers(point.objective, best.objective)
     weights = [
         (part.folder / "best" / f"trial-{trials[0]:06d}.safetensors").read_bytes()
         for part, trials in ((found, best.trials), (again, point.trials))
     ]
-    assert weights[0] == weights[1]
+    assert_same_weights(*weights)
     curves = [
         read_curve(part.folder, trials[0])
         for part, trials in ((found, best.trials), (again, point.trials))
     ]
-    assert curves[0] == curves[1]
+    assert_same_numbers(*curves)
 
 
 def test_the_first_of_equal_points_is_the_best(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -241,6 +242,9 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+_OPTION = re.compile(r"\[(\d+)\]")
+
+
 @dataclass(frozen=True)
 class ParameterName:
     """A parameter's id in parts: `schedule[2].gamma` is the argument `gamma` under option 2 of
@@ -274,9 +278,9 @@ def point_at(space: Space, numbers: Mapping[str, float]) -> dict[str, Any]:
     """The point at raw numbers by parameter id. All else is at its first option or lowest value,
     but for the options that the given parameters live under."""
     above: dict[str, int] = {}
-    for name in map(parse_name, numbers):
-        if name.option is not None:
-            above.setdefault(name.head, name.option)
+    for given in numbers:
+        for option in _OPTION.finditer(given):
+            above.setdefault(given[: option.start()], int(option[1]))
 
     def choose(name: str, dimension: Dimension) -> float:
         if name in numbers:

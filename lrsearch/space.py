@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -259,6 +260,9 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
+_OPTION = re.compile(r"\[(\d+)\]")
+
+
 @dataclass(frozen=True)
 class ParameterName:
     """A parameter's id in parts: `schedule[2].gamma` is the argument `gamma` under option 2 of
@@ -291,17 +295,7 @@ def ends(dimension: Dimension) -> list[float]:
 def point_at(space: Space, numbers: Mapping[str, float]) -> dict[str, Any]:
     """The point at raw numbers by parameter id. All else is at its first option or lowest value,
     but for the options that the given parameters live under."""
-    above: dict[str, int] = {}
-    for name in map(parse_name, numbers):
-        if name.option is not None:
-            above.setdefault(name.head, name.option)
-
-    def choose(name: str, dimension: Dimension) -> float:
-        if name in numbers:
-            return numbers[name]
-        return above.get(name, 0) if isinstance(dimension, Choice) else dimension.low
-
-    return build(space, choose)
+    return _build_at(space, numbers, _options_above(numbers))
 
 
 def corners(
@@ -309,8 +303,29 @@ def corners(
 ) -> Iterator[dict[str, Any]]:
     """The points at all combinations of the raw numbers in `axes`, by parameter id, up to `most`;
     the last axis changes first."""
+    above = _options_above(axes)
     for numbers in itertools.islice(itertools.product(*axes.values()), most):
-        yield point_at(space, dict(zip(axes, numbers, strict=True)))
+        yield _build_at(space, dict(zip(axes, numbers, strict=True)), above)
+
+
+def _options_above(names: Iterable[str]) -> dict[str, int]:
+    """The options that parameters live under, by the ids of the choices."""
+    above: dict[str, int] = {}
+    for name in names:
+        for option in _OPTION.finditer(name):
+            above.setdefault(name[: option.start()], int(option[1]))
+    return above
+
+
+def _build_at(
+    space: Space, numbers: Mapping[str, float], above: Mapping[str, int]
+) -> dict[str, Any]:
+    def choose(name: str, dimension: Dimension) -> float:
+        if name in numbers:
+            return numbers[name]
+        return above.get(name, 0) if isinstance(dimension, Choice) else dimension.low
+
+    return build(space, choose)
 
 
 def contains(space: Space, point: Point) -> bool:

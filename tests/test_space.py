@@ -18,15 +18,19 @@ from lrsearch.space import (
     Space,
     build,
     contains,
+    corners,
     draw,
     draw_random,
     encode,
+    ends,
     every_point,
     get_path,
     grid,
     grid_size,
     levels,
     parameters,
+    parse_name,
+    point_at,
     round_value,
     set_path,
     size,
@@ -118,6 +122,48 @@ def test_only_the_parameters_of_chosen_options_have_numbers(case):
     point = build(space, choose)
     assert sorted(encode(space, point)) == sorted(asked)
     assert set(asked) <= {name for name, _ in parameters(space)}
+
+
+@pytest.mark.parametrize(
+    ("name", "parts", "path"),
+    [
+        ("lr", ("lr", None, ""), "lr"),
+        ("schedule.gamma", ("schedule", None, "gamma"), "schedule.gamma"),
+        ("schedule[12].gamma", ("schedule", 12, "gamma"), "schedule.gamma"),
+        ("model[0].init_args.x", ("model", 0, "init_args.x"), "model.init_args.x"),
+    ],
+)
+def test_a_name_has_parts(name, parts, path):
+    found = parse_name(name)
+    assert (found.head, found.option, found.argument) == parts and found.path == path
+
+
+@given(spaces())
+def test_a_point_at_one_number_has_the_rest_at_its_beginning(space):
+    for name, part in parameters(space):
+        for raw in ends(part):
+            asked = {}
+
+            def choose(other, dimension, name=name, raw=raw, asked=asked):
+                asked[other] = raw if other == name else 0
+                if not isinstance(dimension, Choice):
+                    return raw if other == name else dimension.low
+                inside = name.startswith(f"{other}[")
+                return int(name[len(other) + 1 :].split("]")[0]) if inside else asked[other]
+
+            assert text_of(point_at(space, {name: raw})) == text_of(build(space, choose))
+            assert name in asked
+
+
+@given(spaces(), st.integers(0, 12))
+@settings(max_examples=60)
+def test_corners_are_all_combinations_of_ends_in_order(space, most):
+    axes = {name: ends(part) for name, part in space.dimensions}
+    count = math.prod(map(len, axes.values()))
+    found = list(corners(space, axes, most))
+    assert len(found) == min(most, count)
+    for point, numbers in zip(found, itertools.product(*axes.values()), strict=False):
+        assert text_of(point) == text_of(point_at(space, dict(zip(axes, numbers, strict=True))))
 
 
 @given(floats(), SHARES)

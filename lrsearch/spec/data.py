@@ -30,8 +30,8 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
     common = ("validation", "test", *catalogue.SPLITTING, "transforms")
     source: catalogue.Source | None = None
     if "class_path" in raw:
-        own = read_import(reader, path, raw, (*catalogue.IMPORTED, *common))
-        own |= read_arguments(reader, path, raw, catalogue.IMPORTED)
+        data = read_import(reader, path, raw, (*catalogue.IMPORTED, *common))
+        data |= read_arguments(reader, path, raw, catalogue.IMPORTED)
     else:
         name = raw.get("name")
         meant = foreign_names.data(given)
@@ -47,21 +47,21 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
             reader.fault((*path, "name"), f"unknown data {show(name)}", hint)
             return {}
         reader.unknown(path, raw, ("name", *source.parameters, *common))
-        own = {"name": name, **read_arguments(reader, path, raw, source.parameters)}
+        data = {"name": name, **read_arguments(reader, path, raw, source.parameters)}
         for key, parameter in source.parameters.items():
-            if parameter.kind == "path" and isinstance(own.get(key), str):
-                own[key] = _read_path(reader, (*path, key), own[key])
+            if parameter.kind == "path" and isinstance(data.get(key), str):
+                data[key] = _read_path(reader, (*path, key), data[key])
         if "target" in source.parameters:
-            _check_columns(reader, path, own)
-    own["validation"] = _read_open_validation(reader, raw, source)
-    own["test"] = _read_test(reader, raw.get("test"), source)
-    own |= read_arguments(reader, path, raw, catalogue.splitting(source))
-    own["transforms"] = read_transforms(
+            _check_columns(reader, path, data)
+    data["validation"] = _read_open_validation(reader, raw, source)
+    data["test"] = _read_test(reader, raw.get("test"), source)
+    data |= read_arguments(reader, path, raw, catalogue.splitting(source))
+    data["transforms"] = read_transforms(
         reader, (*path, "transforms"), raw.get("transforms"), source
     )
     if source is not None and source.ordered:
-        _check_ordered(reader, path, own)
-    validation, test = own["validation"], own["test"]
+        _check_ordered(reader, path, data)
+    validation, test = data["validation"], data["test"]
     if validation == "source" == test and source is not None and not source.own_test:
         reader.fault((*path, "test"), "the source's own split is the validation split already")
     if isinstance(validation, float) and isinstance(test, float) and validation + test >= 1:
@@ -69,7 +69,7 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
             (*path, "test"),
             f"validation {validation:g} and test {test:g} leave nothing to train on",
         )
-    return own
+    return data
 
 
 def read_transforms(
@@ -116,11 +116,11 @@ def read_transform_lists(
     return make_choice(reader, path, [Option(part) for part in lists])
 
 
-def _check_columns(reader: Reader, path: Path, own: Mapping[str, Any]) -> None:
+def _check_columns(reader: Reader, path: Path, data: Mapping[str, Any]) -> None:
     """Faults for columns of a table that are the target, dropped and categorical at once."""
     if not reader.sound("data.target", "data.drop", "data.categorical"):
         return
-    target, drop, categorical = own.get("target"), own["drop"], own["categorical"]
+    target, drop, categorical = data.get("target"), data["drop"], data["categorical"]
     if target in drop:
         reader.fault((*path, "drop", drop.index(target)), f"{show(target)} is the target")
     for index, name in enumerate(categorical):
@@ -132,11 +132,11 @@ def _check_columns(reader: Reader, path: Path, own: Mapping[str, Any]) -> None:
             reader.fault(place, f"{show(name)} is dropped")
 
 
-def _check_ordered(reader: Reader, path: Path, own: Mapping[str, Any]) -> None:
+def _check_ordered(reader: Reader, path: Path, data: Mapping[str, Any]) -> None:
     """Faults for keys that mean nothing for text, which is split where it stands."""
-    if own["standardize"]:
+    if data["standardize"]:
         reader.fault((*path, "standardize"), "characters have no mean: nothing to standardize")
-    if own["split_seed"]:
+    if data["split_seed"]:
         reader.fault((*path, "split_seed"), "the splits of text are not drawn: leave it out")
 
 

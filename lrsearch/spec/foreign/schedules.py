@@ -177,49 +177,49 @@ def _schedule(value: Any, lr: Any) -> tuple[Any, Any, list[str]] | None:
     word = plain(name)
     if word.startswith("get"):  # transformers: get_cosine_schedule_with_warmup
         word = word.removeprefix("get").replace("schedule", "").removesuffix("lr") or word
-    own = name if name in catalogue.SCHEDULES else _SCHEDULES.get(word)
-    if own is None:
+    meant = name if name in catalogue.SCHEDULES else _SCHEDULES.get(word)
+    if meant is None:
         return None
-    if own == "own":
+    if meant == "own":
         return {"class_path": "my_module.decay"}, None, []
     steps = word in _KERAS
     words = {snake(key): part for key, part in given.items()}
     mode = words.get("mode")
-    if own == "triangular" and mode in ("triangular2", "exp_range"):
-        own = mode
+    if meant == "triangular" and mode in ("triangular2", "exp_range"):
+        meant = mode
     if word == "exponentialdecay" and words.get("staircase") is True:
-        own = "step"
+        meant = "step"
     found: dict[str, Any] = {}
     left: list[str] = []
-    known = catalogue.SCHEDULES[own].parameters
+    known = catalogue.SCHEDULES[meant].parameters
     for key, part in given.items():
-        if key in known and own == name:
+        if key in known and meant == name:
             # lrsearch's own argument of lrsearch's own schedule.
             found[key] = _length(part, "ep") if known[key].kind == "duration" else part
             continue
-        argument, convert = _CONVERTED.get(own, {}).get(snake(key), (snake(key), _as_is))
+        argument, convert = _CONVERTED.get(meant, {}).get(snake(key), (snake(key), _as_is))
         if argument in known and argument not in found:
             found[argument] = convert(part, _unit(snake(key), steps=steps))
         elif argument not in known and snake(key) not in _SAID:
             left.append(key)
-    left = _take_rates(own, words, lr, found, left)
+    left = _take_rates(meant, words, lr, found, left)
     warmup: Any = None
     for key in _WARMUPS:
         if isinstance(words.get(key), int) and words[key] > 0:
             warmup = f"{words[key]}{_unit('epochs' if key == 'warmup_t' else key, steps=steps)}"
     if warmup is None and (word in ("sequentiallr", "chainedscheduler") or "warmup" in word):
         warmup = "0.05dur" if word != "warmupstabledecay" else None
-    found = _finish(own, word, words, found)
-    return ({"name": own, **found} if found else own), warmup, left
+    found = _finish(meant, word, words, found)
+    return ({"name": meant, **found} if found else meant), warmup, left
 
 
 def _take_rates(
-    own: str, words: Mapping[str, Any], lr: Any, found: dict[str, Any], left: list[str]
+    meant: str, words: Mapping[str, Any], lr: Any, found: dict[str, Any], left: list[str]
 ) -> list[str]:
     """Put what is told by absolute rates, or by shares of one, into the schedule that is `found`;
     what is `left` then."""
-    known = catalogue.SCHEDULES[own].parameters
-    lowest = "final" if "final" in known else "min" if own == "plateau" else ""
+    known = catalogue.SCHEDULES[meant].parameters
+    lowest = "final" if "final" in known else "min" if meant == "plateau" else ""
     for key in (*_FINAL, *_LOWEST) if lowest and lowest not in found else ():
         low = number(words.get(key))
         if not is_numeric(low):
@@ -230,7 +230,7 @@ def _take_rates(
         if share > 0 or low == 0:
             left = [each for each in left if snake(each) != key]
         break
-    if own == "linear" and number(words.get("start_factor", 1)) == 1 and "final" not in found:
+    if meant == "linear" and number(words.get("start_factor", 1)) == 1 and "final" not in found:
         end = number(words.get("end_factor"))
         if is_numeric(end) and 0 <= end <= 1:
             found["final"] = end
@@ -241,9 +241,11 @@ def _take_rates(
     return left
 
 
-def _finish(own: str, word: str, words: Mapping[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def _finish(
+    meant: str, word: str, words: Mapping[str, Any], found: dict[str, Any]
+) -> dict[str, Any]:
     """Complete what a conversion of single arguments does not give."""
-    if own == "piecewise" and "points" not in found:
+    if meant == "piecewise" and "points" not in found:
         bounds, values = (
             [number(part) for part in given] if isinstance(given := words.get(key), list) else []
             for key in ("boundaries", "values")
@@ -260,23 +262,23 @@ def _finish(own: str, word: str, words: Mapping[str, Any], found: dict[str, Any]
         elif {"factor", "total_iters"} & {*words} and is_numeric(factor) and is_numeric(total):
             points = [["0ba", float(f"{factor:.4g}")], [f"{total:g}ep", 1]]
         found = {"points": points}
-    if own == "exponential" and "gamma" in words and "every" not in found:
+    if meant == "exponential" and "gamma" in words and "every" not in found:
         found["every"] = "1ep"
-    if own == "wsd" and word == "flatcos":
+    if meant == "wsd" and word == "flatcos":
         found.setdefault("shape", "cosine")
-    if own == "wsd" and words.get("decay_type") in ("1-sqrt", "cosine", "linear"):
+    if meant == "wsd" and words.get("decay_type") in ("1-sqrt", "cosine", "linear"):
         found["shape"] = str(words["decay_type"]).removeprefix("1-")
-    if own == "plateau" and word != own:
+    if meant == "plateau" and word != meant:
         if word == "greedy":
             found["rises"] = True
         if "min_delta" in words:
             found["threshold_mode"] = "abs"
         found = {key: part for key, part in found.items() if key != "max"}
-    if own == "plateau":
+    if meant == "plateau":
         followed = words.get("metric", words.get("monitor", words.get("metric_name")))
         if followed is not None:
             found["metric"] = metric(followed) or followed
-    if own == "tanh" and word == "tanhlrscheduler":
+    if meant == "tanh" and word == "tanhlrscheduler":
         found = {key: part for key, part in found.items() if key in ("lower", "upper", "final")}
     if found.get("anneal") == "cosine":
         found["anneal"] = "cos"

@@ -19,14 +19,7 @@ from lrsearch.analysis.edges import Range
 from lrsearch.reports.apart import abbreviate, tell_apart
 from lrsearch.reports.curves import plot
 from lrsearch.reports.live import Progress
-from lrsearch.reports.machine import (
-    plain,
-    to_csv,
-    to_json,
-    to_markdown,
-    trial_json,
-    write_json,
-)
+from lrsearch.reports.machine import to_csv, to_json, to_markdown, trial_json
 from lrsearch.reports.tables import open_console, result
 from lrsearch.reports.text import (
     decimals_for,
@@ -857,25 +850,3 @@ def test_plot_labels_and_given_range():
 def test_plot_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no finite value"):
         plot([math.nan])
-
-
-JSON_VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text()
-    | st.sampled_from([*Outcome]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.tuples(inner, inner)
-        | st.dictionaries(st.text(), inner, max_size=3)
-    ),
-    max_leaves=12,
-)
-
-
-@given(JSON_VALUES)
-def test_indented_json_is_that_of_the_standard_library(value):
-    written = write_json(value)
-    assert written == json.dumps(plain(value), indent=2, allow_nan=False)

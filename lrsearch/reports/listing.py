@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from lrsearch.reports.machine import FORMAT, write_json
+from lrsearch.reports.machine import FORMAT, plain
 from lrsearch.reports.text import format_value, one_line
 from lrsearch.trial import Objective, Outcome
 
@@ -51,7 +52,7 @@ def listing_json(lines: Sequence[RunLine]) -> str:
         }
         for line in lines
     ]
-    return write_json({"format": FORMAT, "runs": runs})
+    return json.dumps(plain({"format": FORMAT, "runs": runs}), indent=2, allow_nan=False)
 
 
 def listing(lines: Sequence[RunLine]) -> object:

@@ -6,7 +6,6 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from json.encoder import encode_basestring_ascii
 from typing import Any
 
 from lrsearch.reports.text import (
@@ -77,7 +76,7 @@ def to_json(view: RunView) -> str:
             "reason": again.reason,
         },
     }
-    return write_json(document)
+    return json.dumps(plain(document), indent=2, allow_nan=False)
 
 
 def trial_json(view: TrialView) -> str:
@@ -102,7 +101,7 @@ def trial_json(view: TrialView) -> str:
         "plans": [_describe_plan(device, plan) for device, plan in view.plans.items()],
         "curve": view.curve,
     }
-    return write_json(document)
+    return json.dumps(plain(document), indent=2, allow_nan=False)
 
 
 def _describe_plan(device: str, plan: Plan) -> dict[str, Any]:
@@ -133,26 +132,6 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
         "engine_reason": result.why if result else "",
         "reason": result.reason if result else "",
     }
-
-
-def write_json(value: Any, margin: str = "\n") -> str:
-    """A value as indented JSON, null for what is not finite: to the byte what the standard library
-    writes of `plain`, in a third of its time. `margin` begins a line."""
-    if isinstance(value, str):
-        return encode_basestring_ascii(value)
-    if isinstance(value, float):
-        return float.__repr__(value) if math.isfinite(value) else "null"
-    inner = margin + "  "
-    if isinstance(value, Mapping):
-        parts = [
-            f"{encode_basestring_ascii(str(key))}: {write_json(part, inner)}"
-            for key, part in value.items()
-        ]
-        return f"{{{inner}{f',{inner}'.join(parts)}{margin}}}" if parts else "{}"
-    if isinstance(value, list | tuple):
-        parts = [write_json(part, inner) for part in value]
-        return f"[{inner}{f',{inner}'.join(parts)}{margin}]" if parts else "[]"
-    return json.dumps(value)
 
 
 def plain(value: Any) -> Any:

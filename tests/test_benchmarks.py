@@ -1,7 +1,5 @@
 """The benchmarks that a GPU is judged by: they run, can fail, and keep what they have."""
 
-"""Benchmarks that others rely on run, and can fail."""
-
 from __future__ import annotations
 
 import ast
@@ -14,6 +12,8 @@ from pathlib import Path
 import pytest
 from devices import DEVICE
 
+from lrsearch.store import read
+
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SCRIPT = BENCHMARKS / "equality.py"
 
@@ -25,11 +25,6 @@ def command(output: Path, *arguments: str) -> list[str]:
 
 def written(output: Path) -> Path:
     return output / f"equality-{DEVICE.type}.json"
-
-
-from lrsearch.store import read
-
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "equality.py"
 
 
 def test_equality(tmp_path: Path) -> None:
@@ -138,12 +133,6 @@ def test_quick_is_few(
     assert (set(options.workloads), set(options.peers)) == (workloads, peers)
     assert (settings.points, settings.repeats, settings.minutes) == (16, 1, 2.0)
     assert machine.device == "cpu" and machine.device_name
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "equality-cpu.json").read_text())
-    (row,) = found["families"].values()
-    for dtype, tolerance in found["tolerances"].items():
-        assert max(row[dtype].values()) <= tolerance
-        assert row[dtype]["loss"] > 0 or row[dtype]["parameter"] > 0  # Two computations, not one.
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")

@@ -1,6 +1,7 @@
 """What the driver and its workers say to each other over a pipe.
 
-A frame is a header and a pickle. Events travel as they are; the classes below are the rest.
+A frame is a header and a pickle. Events, and `pulse.Alive`, travel as they are; the classes below
+are the rest.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from typing import Self
 from lrsearch.executors.frames import HEADER, Job, Reply, Turn, Waiting, frame, write
 from lrsearch.executors.jobs import raised
 from lrsearch.executors.port import Died, Terminal
+from lrsearch.pulse import Alive
 from lrsearch.trial import Verdict
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -321,6 +322,8 @@ class Local:
                     worker.current = None
             elif isinstance(event, Turn):
                 worker.current = handle
+            elif isinstance(event, Alive):
+                pass
             elif handle in worker.jobs:
                 self._ready.append((handle, event))
                 if isinstance(event, Terminal):

@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Generator
 
+from lrsearch import pulse
 from lrsearch.executors.frames import HEADER, Job, Reply, Turn, Waiting, frame, write
 from lrsearch.executors.jobs import Jobs, raised, resolve
 from lrsearch.executors.port import Raised, Replies
@@ -44,10 +45,13 @@ class _Worker:
         self.inbox = inbox
         self.outbox = outbox
         self.received = 0
-        self.jobs = Jobs(on_turn=lambda handle: self.send(handle, Turn()))
+        self.pid = os.getpid()
+        self.turn = 0
+        self.jobs = Jobs(on_turn=self.begin_turn)
 
     def serve(self) -> None:
         """Take frames and step jobs; ends with the process."""
+        pulse.listen(self.tell)
         while True:
             while not self.inbox.empty():
                 self.take()
@@ -66,6 +70,19 @@ class _Worker:
             self.jobs.reply(handle, message.trial, message.verdict)
         else:
             self.jobs.add(handle, lambda: _begin(message))
+
+    def begin_turn(self, handle: int) -> None:
+        """Another job begins or resumes."""
+        self.turn = handle
+        pulse.forget()
+        self.send(handle, Turn())
+
+    def tell(self, alive: pulse.Alive) -> None:
+        """Pass on that the job under way is alive. Its threads, and what it forks, do not speak for
+        it: two frames written at once would be none."""
+        own = os.getpid() == self.pid
+        if own and threading.current_thread() is threading.main_thread():
+            self.send(self.turn, alive)
 
     def send(self, handle: int, event: object) -> None:
         """Send an event; one that cannot be pickled is the job's failure."""
@@ -91,6 +108,7 @@ def main() -> None:
     # A Ctrl-C reaches the whole terminal's process group; ending workers is the driver's part.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGCONT, lambda *_: pulse.wake())
     inward, outward = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lrsearch import pulse
 from lrsearch.errors import ModelError, TrainingError, UsageError
 from lrsearch.reporting import is_name
 from lrsearch.spec.commandline import (
@@ -235,6 +236,7 @@ def _listen(
     deadline = math.inf if cohort.timeout is None else time.monotonic() + cohort.timeout
     rungs = sorted(cohort.rungs)
     shown = -math.inf
+    pulse.enter(pulse.TRAINING)
     while True:
         over = process.over
         if not over:
@@ -450,6 +452,7 @@ class Process:
 
     def wait(self, timeout: float) -> None:
         """Take in what comes first, for at most so many seconds."""
+        pulse.beat()
         for key, _ in self._selector.select(0.0 if self._behind else timeout):
             descriptor = key.fd
             data = _read(descriptor)

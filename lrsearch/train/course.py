@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lrsearch import catalogue, divergence
+from lrsearch import catalogue, divergence, pulse
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec.model import argument_paths, class_paths
 from lrsearch.train.contents import path_hashes
@@ -88,7 +87,7 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
 @dataclass
 class Course:
     """What a trial has come to so far. `samples` and `batch` are those of an epoch and, on average,
-    of a batch. `seconds` of training it has been charged with, beyond what `clock` (a perf_counter
+    of a batch. `seconds` of training it has been charged with, beyond what `clock` (a `pulse.clock`
     reading, None while it is not training alone) still counts.
     `start` and `baseline` are `solo.start_losses`', `lowest` is the lowest loss since;
     `alike` is `Criterion.alike`; `factor` is how many times its scale a lost loss exceeds.
@@ -162,7 +161,7 @@ class Course:
                 sign = 1 if goal == "max" else -1
                 at = max(finite, key=lambda index: sign * values[index])
                 best[key], best_step[key] = values[at], int(self.curve["step"][at])
-        running = 0.0 if self.clock is None else time.perf_counter() - self.clock
+        running = 0.0 if self.clock is None else pulse.clock() - self.clock
         return Result(
             outcome=outcome,
             steps=self.steps,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import contextlib
 import itertools
-import time
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrsearch import pulse
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError
 from lrsearch.schedules import Array, Plateau
@@ -242,6 +242,7 @@ class _Session:
 
     def go(self, trials: list[Trial]) -> Turns:
         """Train the trials; what it raises leaves those that have not ended as they were."""
+        pulse.enter("loading the data")
         self.data = open_data(self.cohort, trials[0], self.device)
         size = trials[0].config["train"]["batch_size"]
         self.seen: Resident | Window = (
@@ -251,6 +252,7 @@ class _Session:
         self.criterion = self._make_criterion(trials[0])
         self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
         self.fresh.extend(trials)
+        pulse.enter(pulse.TRAINING)
         while self.fresh or self.ready or self.parked or self.stopped or any(self.places):
             yield from self._dismiss()
             yield from self._fill()
@@ -287,10 +289,10 @@ class _Session:
         for place, held in enumerate(self.places):
             if held is not None or not (self.ready or self.fresh):
                 continue
-            clock = time.perf_counter()
+            clock = pulse.clock()
             lane = self.ready.popleft() if self.ready else self._begin(self.fresh.popleft())
             self._put_in(place, lane)
-            lane.course.seconds += time.perf_counter() - clock
+            lane.course.seconds += pulse.clock() - clock
 
     def _too_empty(self, wanted: int) -> bool:
         remaining = max((lane.budget - lane.step for lane in self.places if lane), default=0)
@@ -399,7 +401,7 @@ class _Session:
     def _advance(self) -> None:
         """Train all lanes up to the first stop of any."""
         assert self.program is not None
-        clock = time.perf_counter()
+        clock = pulse.clock()
         live = [lane for lane in self.places if lane is not None]
         steps = min(SEGMENT, *(lane.next_stop() - lane.step for lane in live))
         # Who stands in no place repeats a neighbour's batches and numbers, which is harmless.
@@ -435,14 +437,14 @@ class _Session:
             self.program.advance(rows.unsqueeze(0), row)
 
     def _charge(self, live: list[_Lane], clock: float) -> None:
-        spent = time.perf_counter() - clock
+        spent = pulse.clock() - clock
         for lane in live:
             lane.course.seconds += spent / len(live)
 
     def _look(self) -> Turns:
         """Evaluate the lanes whose time it is, and end, park or keep them."""
         assert self.program is not None
-        clock = time.perf_counter()
+        clock = pulse.clock()
         live = [lane for lane in self.places if lane is not None]
         due = {
             place: lane

@@ -12,7 +12,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED, Entry, Parameter
-from lrsearch.duration import budget_steps, warmup_steps
+from lrsearch.duration import budget_steps, parse_time, warmup_steps
 from lrsearch.duration import find as find_durations
 from lrsearch.duration import parse as parse_duration
 from lrsearch.errors import Fault, SpecError, nearest, suggest
@@ -200,6 +200,7 @@ class _Reader:
             return self.own(top, text)
         if self.own_kind:  # By a foreign word: there is no training to read more of.
             read_foreign_own(self, top)
+            self.timeout(top.get("timeout"))
             return None
         for key in ONLY_OWN:
             if key in top:
@@ -262,6 +263,7 @@ class _Reader:
         }
         if parts.get("own") is not None:
             self.own_seed(top, plain)
+        timeout = self.timeout(top.get("timeout"))
         if self.faults:
             return None
         return Spec(
@@ -270,6 +272,7 @@ class _Reader:
             random=RandomSettings(**settings["random"]),
             bayes=BayesSettings(**settings["bayes"]),
             **plain,
+            timeout=timeout,
             notes=tuple(self.notes),
             imports=tuple(dict.fromkeys(self.imports)),
             folder=self.folder,
@@ -277,6 +280,18 @@ class _Reader:
             text=text,
             document=top,
         )
+
+    def timeout(self, raw: Any) -> float | None:
+        """The seconds that a trial may take."""
+        if raw is None:
+            return None
+        try:
+            return parse_time(raw)
+        except ValueError as error:
+            counted = isinstance(raw, int | float) and not isinstance(raw, bool) and raw > 0
+            hint = f"write timeout: {raw:g}s" if counted else str(error)
+            self.fault(("timeout",), f"{show(raw)} is no time", hint)
+            return None
 
     def own_seed(self, top: Mapping[str, Any], plain: dict[str, Any]) -> None:
         """The first seed of an own training, which counts them from 1: scripts take 0 for none."""

@@ -37,6 +37,7 @@ from lrsearch.trial import (
     Started,
     Trial,
     Verdict,
+    describe_timeout,
 )
 
 Event = Started | Measured | Reached | Ended | Planned | None
@@ -107,6 +108,15 @@ class Course:
     objective: str = ""
     curve: dict[str, list[float]] = field(default_factory=dict)
 
+    @property
+    def spent(self) -> float:
+        """The seconds that it has been charged with by now."""
+        return self.seconds + (0.0 if self.clock is None else pulse.clock() - self.clock)
+
+    def is_late(self, cohort: Cohort) -> bool:
+        """Whether it has used up the time that a trial may take."""
+        return cohort.timeout is not None and self.spent >= cohort.timeout
+
     def judge_by(self, criterion: Criterion) -> None:
         """Take from a criterion that has evaluated how its losses are judged."""
         self.alike = criterion.alike
@@ -161,12 +171,11 @@ class Course:
                 sign = 1 if goal == "max" else -1
                 at = max(finite, key=lambda index: sign * values[index])
                 best[key], best_step[key] = values[at], int(self.curve["step"][at])
-        running = 0.0 if self.clock is None else pulse.clock() - self.clock
         return Result(
             outcome=outcome,
             steps=self.steps,
             epochs=float(self.steps * self.batch / self.samples) if self.samples else 0.0,
-            seconds=self.seconds + running,
+            seconds=self.spent,
             engine=self.engine,
             last={name: values[-1] for name, values in validated.items()},
             best=best,
@@ -210,6 +219,12 @@ def validation_metrics(sums: Sequence[float], data: Data, criterion: Criterion) 
         metrics = regression_metrics(middle, samples, data.scale, data.spread)
     terms = data.loss_terms(built_in=criterion.stacks)
     return {**metrics, "loss": sums[0] / terms, **dict(zip(own, values, strict=True))}
+
+
+def tell_late(cohort: Cohort, step: int, budget: int) -> str:
+    """Why a trial that took too long has failed."""
+    assert cohort.timeout is not None
+    return f"{describe_timeout(cohort.timeout)}: {step} of {budget} steps"
 
 
 def await_verdict(trial: int, step: int) -> Generator[Event, Replies, Verdict]:

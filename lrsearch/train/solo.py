@@ -34,6 +34,7 @@ from lrsearch.train.course import (
     release,
     serialize,
     state_of,
+    tell_late,
     validation_metrics,
     worth_keeping,
 )
@@ -307,6 +308,8 @@ def _train(
             course.clock += pulse.clock() - waited
             if verdict is Verdict.STOP:
                 return Outcome.PRUNED, f"stopped after {step} of {budget} steps", {}
+        if step < budget and course.is_late(cohort):
+            return Outcome.FAILED, tell_late(cohort, step, budget), {}
     if cohort.objective.at == "best":
         return Outcome.COMPLETED, "", best_state
     return Outcome.COMPLETED, "", averaged or state_of(model)

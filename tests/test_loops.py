@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ from lrsearch.space import Choice, draw, grid, parameters
 from lrsearch.spec import read_spec
 from lrsearch.spec.summary import describe
 from lrsearch.store import read
-from lrsearch.train import commands
+from lrsearch.train import commands, loop_process
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -721,6 +722,7 @@ def test_a_faulty_range_does_not_make_its_name_unknown(here: Path) -> None:
 LOOP = """\
 import random
 import sys
+import tempfile
 
 import numpy
 import torch
@@ -1199,6 +1201,7 @@ SPOOFING = """\
 import os
 import subprocess
 import sys
+import tempfile
 
 GRANDCHILD = '''
 import os
@@ -1333,3 +1336,26 @@ def test_a_keeper_that_is_stopped_again_and_again_is_killed(here: Path) -> None:
     assert results(here, "odd")["a"].reason == "it was not done after its timeout of 2 seconds"
     command, keeper = map(int, (here / "pid").read_text().split())
     assert gone(command, 5.0) and gone(keeper, 5.0)
+
+
+@given(st.lists(st.binary(max_size=80) | st.just(b'["changed", "x"]\n'), max_size=4))
+def test_garbage_in_the_channel_is_no_message_and_hides_none(garbage: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        channel = commands.Channel(scratch)
+        assert list(Path(scratch).iterdir()) == [], "it has no name"
+        own = loop_process.Channel(os.dup(channel.writing), channel.token)
+        for place, each in enumerate(garbage):
+            os.write(channel.writing, each)
+            own.write(json.dumps({"step": place, "loss": 1.0}))
+        os.write(channel.writing, b'["raised", "x"]')
+        own.write(json.dumps(["raised", "ValueError: no"]))
+        found: list[object] = []
+        stream = commands.Stream(lambda line, _: found.append(channel.parse(line, "loss")))
+        stream.feed(channel.file.read())
+        stream.finish()
+        said = [each for each in found if each is not None]
+        reports = [{"step": place, "loss": 1.0} for place in range(len(garbage))]
+        assert said == [*reports, commands.Said("ValueError: no")]
+        for descriptor in (channel.writing, own._descriptor):
+            os.close(descriptor)
+        channel.file.close()

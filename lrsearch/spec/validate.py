@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lrsearch.catalogue import Parameter
+from lrsearch.duration import parse_time
 from lrsearch.errors import SpecError
 from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
@@ -136,6 +137,7 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         return _finish(reader, top, text, read_outside(reader, top))
     if reader.outside:  # By a foreign word: there is no training to read more of.
         read_foreign_outside(reader, top)
+        _read_timeout(reader, top.get("timeout"))
         return None
     spec = _finish(reader, top, text, _read_inside(reader, top))
     if spec is not None:
@@ -191,6 +193,7 @@ def _finish(
     }
     if parts.get("own") is not None:
         _settle_seed(reader, top, plain)
+    timeout = _read_timeout(reader, top.get("timeout"))
     if reader.faults:
         return None
     return Spec(
@@ -199,6 +202,7 @@ def _finish(
         random=RandomSettings(**settings["random"]),
         bayes=BayesSettings(**settings["bayes"]),
         **plain,
+        timeout=timeout,
         notes=tuple(reader.notes),
         imports=tuple(dict.fromkeys(reader.imports)),
         folder=reader.folder,
@@ -206,6 +210,19 @@ def _finish(
         text=text,
         document=top,
     )
+
+
+def _read_timeout(reader: Reader, raw: Any) -> float | None:
+    """The seconds that a trial may take."""
+    if raw is None:
+        return None
+    try:
+        return parse_time(raw)
+    except ValueError as error:
+        counted = isinstance(raw, int | float) and not isinstance(raw, bool) and raw > 0
+        hint = f"write timeout: {raw:g}s" if counted else str(error)
+        reader.fault(("timeout",), f"{show(raw)} is no time", hint)
+        return None
 
 
 def _settle_seed(reader: Reader, top: Mapping[str, Any], plain: dict[str, Any]) -> None:

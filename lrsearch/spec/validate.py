@@ -58,6 +58,7 @@ TOP_LEVEL = (
     "seeds",
     "seed",
     "max_failures",
+    "save",
 )
 
 _GOES_ELSEWHERE = {
@@ -85,6 +86,9 @@ _PLAIN: dict[str, Parameter] = {
     "seed": Parameter("int", 0, low=0, high=2**31 - 1),
     "max_failures": Parameter("int", 10, low=0),
 }
+
+SAVE = "5m"
+"""The time between two saved states of a training, where the spec says nothing."""
 
 FIRST_SEED = 1
 """The first seed of a command or a loop whose spec says nothing."""
@@ -191,6 +195,7 @@ def _finish(
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
         for key, parameter in _PLAIN.items()
     }
+    save = _read_save(reader, top)
     if parts.get("own") is not None:
         _settle_seed(reader, top, plain)
     timeout = _read_timeout(reader, top.get("timeout"))
@@ -202,6 +207,7 @@ def _finish(
         random=RandomSettings(**settings["random"]),
         bayes=BayesSettings(**settings["bayes"]),
         **plain,
+        save=save,
         timeout=timeout,
         notes=tuple(reader.notes),
         imports=tuple(dict.fromkeys(reader.imports)),
@@ -210,6 +216,24 @@ def _finish(
         text=text,
         document=top,
     )
+
+
+def _read_save(reader: Reader, top: Mapping[str, Any]) -> float | None:
+    """The seconds between two saved states of a training, None for never."""
+    given = top.get("save", SAVE)
+    if given is None:
+        return None
+    if "save" in top and is_outside(top):
+        kind = next(each for each in KINDS if each in top)
+        hint = f"what a {kind} trains only its own code can save: leave it out"
+        reader.fault(("save",), "'save' goes with data, model and train", hint)
+        return None
+    try:
+        return parse_time(given, zero=True)
+    except ValueError as error:
+        hint = f"{error}; 0s saves at every evaluation, null never"
+        reader.fault(("save",), f"{show(given)} is no time", hint)
+        return None
 
 
 def _read_timeout(reader: Reader, raw: Any) -> float | None:

@@ -9,11 +9,8 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C is taken from the first import on, and a stream that was closed
-    before the start is one that nobody reads."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    """Run the command line. Ctrl-C is taken from the first import on."""
+    _fill_descriptors()
     _leave_folder()
     # A run of many trials is millions of objects without a circle among them: looking for circles
     # after every few hundred, as Python does, takes a third of the time of reading it.
@@ -22,11 +19,24 @@ def main() -> None:
         from lrsearch.terminal import guard_streams
 
         guard_streams()
-        from lrsearch.cli import app
+        from lrsearch.cli import run
 
-        app()
+        sys.exit(run())
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fill_descriptors() -> None:
+    """Have something stand where stdin, stdout and stderr were closed before the start, which is as
+    if nobody reads them: the next file that is opened would get the number, and all that is printed
+    would go into the journal."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def _leave_folder() -> None:

@@ -93,7 +93,7 @@ class Cohort:
     `rungs` are the steps at which a trial waits for a verdict. Weights of a completed trial
     come back only when its objective is at least as good as `bar` (None: always). `data_hash` and
     `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
-    `timeout` (seconds a trial) and `run` (its name) are for a person's own training.
+    `timeout` are the seconds that a trial may take; `run` (its name) is for a user's own training.
     """
 
     trials: tuple[Trial, ...]
@@ -106,6 +106,12 @@ class Cohort:
     source_hashes: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
     run: str = ""
+
+
+def describe_timeout(seconds: float) -> str:
+    """Why a trial that took longer than these has failed."""
+    allowed = "1 second" if seconds == 1 else f"{seconds:g} seconds"
+    return f"it was not done after its timeout of {allowed}"
 
 
 @dataclass(frozen=True)

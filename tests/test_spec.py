@@ -1888,3 +1888,19 @@ def _alike(left, right):
 def test_values_are_the_same_where_json_says_so(left, right):
     assert same(left, right) == _alike(left, right)
     assert same(left, copy.deepcopy(left))
+
+
+def test_a_timeout_is_one_key_for_every_kind_of_training(tmp_path):
+    built_in = "data: iris\nmodel: mlp\ntrain: {budget: 1ep, lr: 0.1}\n"
+    for kind in (built_in, "command: python x.py\nobjective: loss\n"):
+        for written, seconds in (("90s", 90.0), ("1.5h", 5400.0), ("null", None)):
+            (tmp_path / "s.yaml").write_text(f"{kind}timeout: {written}\n")
+            assert read_spec(tmp_path / "s.yaml").timeout == seconds
+        (tmp_path / "s.yaml").write_text(f"{kind}timeout: 90\n")
+        with pytest.raises(SpecError) as error:
+            read_spec(tmp_path / "s.yaml")
+        assert "timeout: 90 is no time\n  write timeout: 90s" in str(error.value)
+        (tmp_path / "s.yaml").write_text(f"{kind}time_limit: 20m\n")
+        with pytest.raises(SpecError) as error:
+            read_spec(tmp_path / "s.yaml")
+        assert "write timeout: 20m" in str(error.value)

@@ -272,7 +272,7 @@ def _search(strategy: str, given: Options) -> None:
                 stored = read(folder)
             held = find_settled(stored) if stored is not None else {}
             trials = count_trials(strategy, spec)
-            facts = prepare(spec, place, workplace, trials=trials, held=held)
+            facts = prepare(spec, place, workplace, trials=trials, held=held, note=progress.note)
             for note in filter(None, (facts.data, *facts.notes)):
                 progress.note(note)
             if requirement is not None:
@@ -406,13 +406,15 @@ def _count_cores() -> int:
 
 
 class _Interruptible:
-    """SIGTERM is taken like Ctrl-C; after the first of either, the next one kills."""
+    """SIGTERM is taken like Ctrl-C; after the first of either, the next one kills. The end of the
+    terminal ends no search, nor does it those who are started within."""
 
     def __enter__(self) -> None:
         self._before = {
             number: signal.signal(number, self._interrupt)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):

@@ -7,6 +7,7 @@ once and in the middle of a job: it never outlives its driver.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import faulthandler
 import io
@@ -19,6 +20,7 @@ import threading
 from collections.abc import Generator
 from typing import NoReturn
 
+from lrsearch import pulse
 from lrsearch.errors import DeviceLost
 from lrsearch.executors.frames import (
     DEVICE_LOST,
@@ -38,7 +40,7 @@ def _receive(descriptor: int, inbox: queue.SimpleQueue[tuple[int, Job | Reply]])
     """The reader thread: always there, so that the driver's writes never wait for a job."""
     with open(descriptor, "rb") as pipe:
         while len(head := pipe.read(HEADER.size)) == HEADER.size:
-            handle, size = HEADER.unpack(head)
+            _, handle, size = HEADER.unpack(head)
             body = pipe.read(size)
             if len(body) < size:
                 break
@@ -55,10 +57,13 @@ class _Worker:
         self.inbox = inbox
         self.outbox = outbox
         self.received = 0
-        self.jobs = Jobs(on_turn=lambda handle: self.send(handle, Turn()))
+        self.pid = os.getpid()
+        self.turn = 0
+        self.jobs = Jobs(on_turn=self.begin_turn)
 
     def serve(self) -> None:
         """Take frames and step jobs; ends with the process."""
+        pulse.listen(self.tell)
         while True:
             while not self.inbox.empty():
                 self.take()
@@ -80,6 +85,19 @@ class _Worker:
             self.jobs.reply(handle, message.trial, message.verdict)
         else:
             self.jobs.add(handle, lambda: _begin(message))
+
+    def begin_turn(self, handle: int) -> None:
+        """Another job begins or resumes."""
+        self.turn = handle
+        pulse.forget()
+        self.send(handle, Turn())
+
+    def tell(self, alive: pulse.Alive) -> None:
+        """Pass on that the job under way is alive. Its threads, and what it forks, do not speak for
+        it: two frames written at once would be none."""
+        own = os.getpid() == self.pid
+        if own and threading.current_thread() is threading.main_thread():
+            self.send(self.turn, alive)
 
     def send(self, handle: int, event: object) -> None:
         """Send an event; one that cannot be pickled is the job's failure."""
@@ -106,11 +124,28 @@ def leave(message: str) -> NoReturn:
     os._exit(DEVICE_LOST)
 
 
+def _wake_with_driver_s_end() -> None:
+    """Where the system can, have this process go on when its driver ends: one that is stopped could
+    not see its pipe close, and would stay for ever."""
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError, AttributeError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
+
+
+_PR_SET_PDEATHSIG = 1
+
+
 def main() -> None:
     """Serve until the driver is gone."""
-    # A Ctrl-C reaches the whole terminal's process group; ending workers is the driver's part.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A Ctrl-C, and the end of the terminal, reach its whole process group; ending workers is the
+    # driver's part.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    signal.signal(signal.SIGCONT, lambda *_: pulse.wake())
+    _wake_with_driver_s_end()
     inward, outward = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

@@ -30,7 +30,7 @@ from lrsearch.trial import Point
 
 KINDS = ("command", "loop")
 
-ONLY_OUTSIDE = ("params", "metrics", "timeout", "verify")
+ONLY_OUTSIDE = ("params", "metrics", "verify")
 """Keys that a spec with data, model and train has not."""
 
 INSIDE = ("data", "model", "train")
@@ -86,12 +86,11 @@ def read_outside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     elif is_class_path(reader, ("loop",), text):
         reader.imports.append(text)
     metric, goal, at = read_outside_objective(reader, top.get("objective"))
-    timeout = _read_timeout(reader, top.get("timeout"))
     patterns = read_patterns(reader, top.get("metrics"), kind, metric)
     verify = True
     if "verify" in top:
         verify = reader.value(("verify",), Parameter("bool"), top["verify"])
-    own = Own(kind, str(text), goal, timeout, metrics=patterns, verify=verify, derived=derived)
+    own = Own(kind, str(text), goal, metrics=patterns, verify=verify, derived=derived)
     space = Space(tuple(dimensions.items()))
     fixed = {"data": {}, "model": {}, "train": params}
     return {**fixed, "own": own, "metric": metric, "at": at, "space": space}
@@ -103,7 +102,6 @@ def read_foreign_outside(reader: Reader, top: Mapping[str, Any]) -> None:
     _read_search(reader, top.get("search"), ())
     if "objective" in top or not reader.is_promised("objective"):
         read_outside_objective(reader, top.get("objective"))
-    _read_timeout(reader, top.get("timeout"))
 
 
 def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, Any]:
@@ -344,13 +342,3 @@ def _check_names(
         if other != name:
             path: Path = ("params" if name in params else "search", name)
             reader.fault(path, f"'{name}' and '{other}' differ in case alone")
-
-
-def _read_timeout(reader: Reader, raw: Any) -> float | None:
-    if raw is None:
-        return None
-    try:
-        return duration.parse_time(raw)
-    except ValueError as error:
-        reader.fault(("timeout",), f"{show(raw)} is no time", str(error))
-        return None

@@ -145,9 +145,9 @@ def describe(spec: Spec) -> str:
         parts = [f"{spec.seeds} seeds" if spec.seeds > 1 else ""]
         parts.append(f"{spec.folds} folds" if spec.folds else "")
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
+    if spec.timeout is not None:
+        sentences.append(f"A trial may take {spec.timeout:g} seconds")
     if spec.own is not None:
-        if spec.own.timeout is not None:
-            sentences.append(f"A trial may take {spec.own.timeout:g} seconds")
         if spec.own.metrics:
             names = ", ".join(spec.own.metrics)
             sentences.append(f"What it prints is read by the patterns of {names}")
@@ -167,6 +167,8 @@ def describe(spec: Spec) -> str:
     metric = spec.metric or (spec.objective(spec.task).metric if spec.task else None)
     compared = f"validation {metric}" if metric else "the task's usual metric on validation data"
     sentences.append(f"Points are compared by {compared}, {spec.at} of the training")
+    if spec.save is None:
+        sentences.append("No training is saved while it is under way")
     return ". ".join(sentences) + "."
 
 

@@ -8,6 +8,7 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from lrsearch.catalogue import Parameter
+from lrsearch.duration import parse_time
 from lrsearch.errors import SpecError
 from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
@@ -57,6 +58,7 @@ TOP_LEVEL = (
     "seeds",
     "seed",
     "max_failures",
+    "save",
 )
 
 _GOES_ELSEWHERE = {
@@ -84,6 +86,9 @@ _PLAIN: dict[str, Parameter] = {
     "seed": Parameter("int", 0, low=0, high=2**31 - 1),
     "max_failures": Parameter("int", 10, low=0),
 }
+
+SAVE = "5m"
+"""The time between two saved states of a training, where the spec says nothing."""
 
 FIRST_SEED = 1
 """The first seed of a command or a loop whose spec says nothing."""
@@ -136,6 +141,7 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         return _finish(reader, top, text, read_outside(reader, top))
     if reader.outside:  # By a foreign word: there is no training to read more of.
         read_foreign_outside(reader, top)
+        _read_timeout(reader, top.get("timeout"))
         return None
     spec = _finish(reader, top, text, _read_inside(reader, top))
     if spec is not None:
@@ -189,8 +195,10 @@ def _finish(
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
         for key, parameter in _PLAIN.items()
     }
+    save = _read_save(reader, top)
     if parts.get("own") is not None:
         _settle_seed(reader, top, plain)
+    timeout = _read_timeout(reader, top.get("timeout"))
     if reader.faults:
         return None
     return Spec(
@@ -199,6 +207,8 @@ def _finish(
         random=RandomSettings(**settings["random"]),
         bayes=BayesSettings(**settings["bayes"]),
         **plain,
+        save=save,
+        timeout=timeout,
         notes=tuple(reader.notes),
         imports=tuple(dict.fromkeys(reader.imports)),
         folder=reader.folder,
@@ -206,6 +216,37 @@ def _finish(
         text=text,
         document=top,
     )
+
+
+def _read_save(reader: Reader, top: Mapping[str, Any]) -> float | None:
+    """The seconds between two saved states of a training, None for never."""
+    given = top.get("save", SAVE)
+    if given is None:
+        return None
+    if "save" in top and is_outside(top):
+        kind = next(each for each in KINDS if each in top)
+        hint = f"what a {kind} trains only its own code can save: leave it out"
+        reader.fault(("save",), "'save' goes with data, model and train", hint)
+        return None
+    try:
+        return parse_time(given, zero=True)
+    except ValueError as error:
+        hint = f"{error}; 0s saves at every evaluation, null never"
+        reader.fault(("save",), f"{show(given)} is no time", hint)
+        return None
+
+
+def _read_timeout(reader: Reader, raw: Any) -> float | None:
+    """The seconds that a trial may take."""
+    if raw is None:
+        return None
+    try:
+        return parse_time(raw)
+    except ValueError as error:
+        counted = isinstance(raw, int | float) and not isinstance(raw, bool) and raw > 0
+        hint = f"write timeout: {raw:g}s" if counted else str(error)
+        reader.fault(("timeout",), f"{show(raw)} is no time", hint)
+        return None
 
 
 def _settle_seed(reader: Reader, top: Mapping[str, Any], plain: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lrsearch import pulse
 from lrsearch.train.batches import Batch
 from lrsearch.train.randomness import batches as draw_batches
 from lrsearch.train.randomness import get_noise, set_noise
@@ -73,6 +74,7 @@ def recalibrate(
         with _noise_put_back(device):
             for batch in batches:
                 forward(batch)
+                pulse.beat()
     finally:
         for each, momentum in zip(layers, momenta, strict=True):
             each.momentum = momentum

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 import traceback
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from lrsearch import catalogue, divergence
+from lrsearch import catalogue, divergence, pulse
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec.model import argument_paths, class_paths
 from lrsearch.train.contents import path_hashes
@@ -38,6 +37,7 @@ from lrsearch.trial import (
     Started,
     Trial,
     Verdict,
+    describe_timeout,
 )
 
 Event = Started | Measured | Reached | Ended | Planned | None
@@ -88,7 +88,7 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
 @dataclass
 class Course:
     """What a trial has come to so far. `samples` and `batch` are those of an epoch and, on average,
-    of a batch. `seconds` of training it has been charged with, beyond what `clock` (a perf_counter
+    of a batch. `seconds` of training it has been charged with, beyond what `clock` (a `pulse.clock`
     reading, None while it is not training alone) still counts.
     `start` and `baseline` are `solo.start_losses`', `lowest` is the lowest loss since;
     `alike` is `Criterion.alike`; `factor` is how many times its scale a lost loss exceeds.
@@ -107,6 +107,15 @@ class Course:
     factor: float = divergence.FACTOR
     objective: str = ""
     curve: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def spent(self) -> float:
+        """The seconds that it has been charged with by now."""
+        return self.seconds + (0.0 if self.clock is None else pulse.clock() - self.clock)
+
+    def is_late(self, cohort: Cohort) -> bool:
+        """Whether it has used up the time that a trial may take."""
+        return cohort.timeout is not None and self.spent >= cohort.timeout
 
     def judge_by(self, criterion: Criterion) -> None:
         """Take from a criterion that has evaluated how its losses are judged."""
@@ -162,12 +171,11 @@ class Course:
                 sign = 1 if goal == "max" else -1
                 at = max(finite, key=lambda index: sign * values[index])
                 best[key], best_step[key] = values[at], int(self.curve["step"][at])
-        running = 0.0 if self.clock is None else time.perf_counter() - self.clock
         return Result(
             outcome=outcome,
             steps=self.steps,
             epochs=float(self.steps * self.batch / self.samples) if self.samples else 0.0,
-            seconds=self.seconds + running,
+            seconds=self.spent,
             engine=self.engine,
             last={name: values[-1] for name, values in validated.items()},
             best=best,
@@ -211,6 +219,12 @@ def validation_metrics(sums: Sequence[float], data: Data, criterion: Criterion) 
         metrics = regression_metrics(middle, samples, data.scale, data.spread)
     terms = data.loss_terms(built_in=criterion.stacks)
     return {**metrics, "loss": sums[0] / terms, **dict(zip(own, values, strict=True))}
+
+
+def tell_late(cohort: Cohort, step: int, budget: int) -> str:
+    """Why a trial that took too long has failed."""
+    assert cohort.timeout is not None
+    return f"{describe_timeout(cohort.timeout)}: {step} of {budget} steps"
 
 
 def await_verdict(trial: int, step: int) -> Generator[Event, Replies, Verdict]:

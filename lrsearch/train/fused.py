@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 import contextlib
 import itertools
-import time
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lrsearch import pulse
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError
 from lrsearch.schedules import Array, Plateau
@@ -30,6 +30,7 @@ from lrsearch.train.course import (
     open_data,
     release,
     serialize,
+    tell_late,
     validation_metrics,
     worth_keeping,
 )
@@ -224,7 +225,7 @@ class _Lane:
 
 @dataclass(eq=False)
 class _Session:
-    """A cohort on its way through a program of so many lanes."""
+    """A cohort on its way through a program of so many lanes; `pace` are seconds per step."""
 
     cohort: Cohort
     device: torch.device
@@ -239,9 +240,11 @@ class _Session:
         default_factory=OrderedDict
     )
     skeleton: Skeleton | None = None
+    pace: float = 0.0
 
     def go(self, trials: list[Trial]) -> Turns:
         """Train the trials; what it raises leaves those that have not ended as they were."""
+        pulse.enter("loading the data")
         self.data = open_data(self.cohort, trials[0], self.device)
         size = trials[0].config["train"]["batch_size"]
         self.seen: Resident | Window = (
@@ -251,12 +254,14 @@ class _Session:
         self.criterion = self._make_criterion(trials[0])
         self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
         self.fresh.extend(trials)
+        pulse.enter(pulse.TRAINING)
         while self.fresh or self.ready or self.parked or self.stopped or any(self.places):
             yield from self._dismiss()
             yield from self._fill()
             if any(self.places):
                 self._advance()
                 yield from self._look()
+                yield from self._end_late()
             elif self.parked:
                 yield from self._tell(None)
 
@@ -287,10 +292,10 @@ class _Session:
         for place, held in enumerate(self.places):
             if held is not None or not (self.ready or self.fresh):
                 continue
-            clock = time.perf_counter()
+            clock = pulse.clock()
             lane = self.ready.popleft() if self.ready else self._begin(self.fresh.popleft())
             self._put_in(place, lane)
-            lane.course.seconds += time.perf_counter() - clock
+            lane.course.seconds += pulse.clock() - clock
 
     def _too_empty(self, wanted: int) -> bool:
         remaining = max((lane.budget - lane.step for lane in self.places if lane), default=0)
@@ -399,9 +404,9 @@ class _Session:
     def _advance(self) -> None:
         """Train all lanes up to the first stop of any."""
         assert self.program is not None
-        clock = time.perf_counter()
+        clock = pulse.clock()
         live = [lane for lane in self.places if lane is not None]
-        steps = min(SEGMENT, *(lane.next_stop() - lane.step for lane in live))
+        steps = min(self._reach(live), *(lane.next_stop() - lane.step for lane in live))
         # Who stands in no place repeats a neighbour's batches and numbers, which is harmless.
         filled = [lane or live[0] for lane in self.places]
         numbers = self.program.tabulate(
@@ -419,6 +424,26 @@ class _Session:
             lane.step += steps
             lane.course.steps = lane.step
         self._charge(live, clock)
+        self.pace = (pulse.clock() - clock) / steps
+
+    def _reach(self, live: Sequence[_Lane]) -> int:
+        """Steps until somebody looks at the clock: no more than the first whose time is over has
+        time for, by the pace so far."""
+        timeout = self.cohort.timeout
+        if timeout is None:
+            return SEGMENT
+        if not self.pace:
+            return 1
+        left = min(timeout - lane.course.seconds for lane in live) * len(live)
+        return max(1, min(SEGMENT, int(left / self.pace)))
+
+    def _end_late(self) -> Turns:
+        """End the lanes that have used up the time of a trial."""
+        for place, lane in enumerate(self.places):
+            if lane is not None and lane.course.is_late(self.cohort):
+                self.places[place] = None
+                reason = tell_late(self.cohort, lane.step, lane.budget)
+                yield from self._tell(self._end(lane, Outcome.FAILED, reason))
 
     def _step(self, filled: Sequence[_Lane], numbers: Tensor) -> None:
         """Make a program's steps with the next batches of who stands in its places."""
@@ -435,14 +460,14 @@ class _Session:
             self.program.advance(rows.unsqueeze(0), row)
 
     def _charge(self, live: list[_Lane], clock: float) -> None:
-        spent = time.perf_counter() - clock
+        spent = pulse.clock() - clock
         for lane in live:
             lane.course.seconds += spent / len(live)
 
     def _look(self) -> Turns:
         """Evaluate the lanes whose time it is, and end, park or keep them."""
         assert self.program is not None
-        clock = time.perf_counter()
+        clock = pulse.clock()
         live = [lane for lane in self.places if lane is not None]
         due = {
             place: lane

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lrsearch import catalogue, data
+from lrsearch import catalogue, data, pulse
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.precision import LOST, tell_lost_targets
 from lrsearch.data.trees import Tree, count, leaves, map_tree
@@ -82,6 +82,7 @@ def preload(payload: Preparation) -> Generator[None, Any, None]:
 
 
 def _preload(payload: Preparation) -> Generator[None, Any, None]:
+    pulse.enter("loading the data")
     with contextlib.suppress(LrsearchError):
         load_raw(payload.configs[0]["data"], payload.workplace)
     yield from ()
@@ -91,11 +92,13 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     workplace, configs = payload.workplace, payload.configs
     device = find_device(workplace.device)
     _check_optimizers(configs)
+    pulse.enter("loading the data")
     before, _ = _read_files(configs, workplace)
     settled, begun = _settle(configs, workplace, payload.held)
     configs = tuple({**each, "data": {**each["data"], **settled}} for each in configs)
     raw, sizes = _check_data(configs, workplace)
     _check_transforms(configs, raw, workplace)
+    pulse.enter("building the model")
     try:
         parameters, told = _check_models(configs, raw, workplace, payload.metric)
     except ModelError as error:
@@ -310,6 +313,7 @@ def _check_data(configs: Iterable[Config], workplace: Workplace) -> tuple[data.R
     seen: set[str] = set()
     splits: dict[str, tuple[data.Raw, _Sizes]] = {}
     for config in configs:
+        pulse.beat()
         key = json.dumps(config["data"], sort_keys=True)
         if key not in splits:
             raw = load_raw(config["data"], workplace)
@@ -440,6 +444,7 @@ def _check_models(
         if key in seen:
             continue
         seen.add(key)
+        pulse.beat()
         try:
             parameters, told = _check_model(config["model"], train, raw, workplace, metric)
             notes |= dict.fromkeys(told)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lrsearch import pulse
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.train.batches import take
 from lrsearch.train.course import Data, check_sources, open_data, release
@@ -51,7 +52,9 @@ def probe(payload: Probe) -> Generator[Planned, Any, None]:
 def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None]:
     for trial in payload.trials:
         check_sources(payload, trial.config)
+    pulse.enter("loading the data")
     data = open_data(payload, payload.trials[0], device)
+    pulse.enter(pulse.TRYING)
     planned = _plan(payload, data, device)
     free_memory(device)  # Of the most lanes tried: others may share the device.
     yield planned
@@ -211,6 +214,7 @@ class _Measurer:
 
     def _wait(self, step: Callable[[], None]) -> None:
         step()
+        pulse.beat()
         if self.device.type != "cpu":
             getattr(torch, self.device.type).synchronize()
 

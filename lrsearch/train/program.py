@@ -15,6 +15,7 @@ from torch.backends import mha
 from torch.func import vmap
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lrsearch import pulse
 from lrsearch.data.trees import Tree, leaves, map_tree, replace_leaves
 from lrsearch.schedules import Array
 from lrsearch.train.averaging import normalizing, recalibration_batches
@@ -197,6 +198,7 @@ class Program:
                 self._steps[samples.dim()] = self._record(samples, scalars)
             else:
                 recorded.replay(samples, scalars)
+            pulse.beat()
         for lane in range(self.lanes):
             self.steps[lane] += len(index)
 
@@ -496,6 +498,7 @@ class Program:
         count = 0
         for index in indices:
             known.forward.replay(index)
+            pulse.beat()
             count += 1
         for name, each in own.fixed.items():
             if name in known.sums:
@@ -561,6 +564,7 @@ class Program:
         seen: list[list[Tensor]] = []
         targets: list[Tree] = []
         for batch in self.data.validation_batches(size):
+            pulse.beat()
             form = batch
             inputs = [each for _, each in leaves(tuple(batch))]
             key = (lanes, *(tuple(each.shape) for each in inputs))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import traceback
 from collections.abc import Generator, Mapping
 from dataclasses import replace
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lrsearch import pulse
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
@@ -34,6 +34,7 @@ from lrsearch.train.course import (
     release,
     serialize,
     state_of,
+    tell_late,
     validation_metrics,
     worth_keeping,
 )
@@ -75,7 +76,7 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
     """Train one trial, to its end."""
     # The first optimizer of a process imports much of torch; no trial should be charged for it.
     torch.optim.SGD([torch.zeros(1)], lr=1.0)
-    course = Course("solo", clock=time.perf_counter(), objective=cohort.objective.metric)
+    course = Course("solo", clock=pulse.clock(), objective=cohort.objective.metric)
     replies: Any = None
     printed = Printed()
     with contextlib.closing(_finish(cohort, trial, device, course)) as training:
@@ -244,8 +245,10 @@ def _train(
     """One training; how it ended, why, and the state that gives its objective if it completed."""
     train = trial.config["train"]
     seeds = trial_seeds(trial.seed)
+    pulse.enter("loading the data")
     data = open_data(cohort, trial, device)
-    course.clock = time.perf_counter()
+    course.clock = pulse.clock()
+    pulse.enter(pulse.TRAINING)
     course.samples, course.batch = data.measure_epoch(train["batch_size"])
     timed = {**train, "batch_size": course.batch}  # What durations are counted by.
 
@@ -275,6 +278,7 @@ def _train(
         rate = rates[step - 1] * scale
         total += training.step(next(batches), rate)
         course.steps = step
+        pulse.beat(step)
 
         if step == next_evaluation:
             with evaluation_weights(
@@ -300,11 +304,13 @@ def _train(
             next_evaluation, since = next(ahead), step
             model.train()
         if step in rungs:
-            waited = time.perf_counter()
+            waited = pulse.clock()
             verdict = yield from await_verdict(trial.number, step)
-            course.clock += time.perf_counter() - waited
+            course.clock += pulse.clock() - waited
             if verdict is Verdict.STOP:
                 return Outcome.PRUNED, f"stopped after {step} of {budget} steps", {}
+        if step < budget and course.is_late(cohort):
+            return Outcome.FAILED, tell_late(cohort, step, budget), {}
     if cohort.objective.at == "best":
         return Outcome.COMPLETED, "", best_state
     return Outcome.COMPLETED, "", averaged or state_of(model)
@@ -333,6 +339,7 @@ def validation_sums(model: nn.Module, data: Data, criterion: Criterion) -> Tenso
     model.eval()
     with torch.no_grad():
         for kept in data.validation_batches(_chunk(data, criterion)):
+            pulse.beat()
             batch = copy(kept)  # A user's code may change it in place.
             found, outputs = criterion.sums(model, batch)
             sums.append(found)

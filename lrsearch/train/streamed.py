@@ -25,7 +25,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from lrsearch import data
+from lrsearch import data, pulse
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.noise import States, get_states, set_states
 from lrsearch.data.parts import Part, Stream, divide
@@ -190,6 +190,7 @@ class Streamed:
             pin_memory=self.device.type == "cuda",
         )
         for each in loader:
+            pulse.beat()
             if isinstance(each, _Failed):
                 error = ModelError(each.reason)
                 error.add_note(each.trace)
@@ -272,6 +273,7 @@ def _drawn(values: Iterable[Any], aside: _Aside) -> Iterator[Any]:
     while True:
         with aside:
             each = next(given, _END)
+        pulse.beat()
         if each is _END:
             return
         yield each
@@ -313,6 +315,7 @@ def _count_pass(stream: Stream, size: int) -> tuple[int, Fraction]:
     samples = batches = 0
     with aside:
         for each in loader.batch_sampler if by_index else loader:
+            pulse.beat()
             samples += sum(1 for _ in each) if by_index else _count_loaded(each)
             batches += 1
             if samples > most:

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 import lrsearch
+from lrsearch import pulse
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches import Batch, copy, take
@@ -318,6 +319,7 @@ class _Trial:
             self._evaluate(model, state, take(self.data.train, self.rows[0][0]))
         remembered: dict[str, object] = {}
         for step, rows in enumerate(self.rows):
+            pulse.beat()
             alone = [self._step_alone(lane, states[lane], rows[lane]) for lane in range(2)]
             if step:
                 self._compare_memory(remembered)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from lrsearch import catalogue
+from lrsearch.duration import parse_time
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Advice, Line, Path, merge
 from lrsearch.spec.foreign.names import snake
@@ -88,13 +90,22 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
     if word in FOLDER_WORDS:
         folder = value if isinstance(value, str) and value else "DIR"
         return f"leave '{key}' out: the command says where: {command} --runs {quote(folder)}"
-    if word in ("timeout", "time_limit", "max_time", "timeout_s") and own and len(path) == 1:
-        seconds = number(value)
-        counted = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        return [Line(("timeout",), f"{seconds:g}s" if counted else "10m")]
+    if word in ("timeout", "time_limit", "max_time", "timeout_s") and len(path) == 1:
+        return [Line(("timeout",), _time(value))]
     if word in LEFT_OUT:
         return f"leave '{key}' out: {LEFT_OUT[word]}"
     return _place(means(key), own)
+
+
+def _time(value: Any) -> str:
+    """A time in lrsearch's words, of seconds or of a text that is one; an example of any other."""
+    seconds = number(value)
+    if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+        return f"{seconds:g}s"
+    with contextlib.suppress(ValueError):
+        parse_time(value)
+        return str(value)
+    return "10m"
 
 
 def _place(target: str, own: bool) -> str | None:

@@ -1,0 +1,98 @@
+"""The pulse of a training: whoever trains beats at every step, and one may listen.
+
+Engines call `beat` at each step, each chunk of an evaluation and each batch that is loaded, and
+`enter` where they turn to something else. In a worker the driver is told, about once a second, that
+its worker is alive, and at once what it does now. Nobody listens in the driver's own process.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+INTERVAL = 1.0
+"""Seconds between two words to whoever listens."""
+
+TRAINING = "training"
+"""What a trial does while its time counts."""
+
+TRYING = "trying lanes"
+"""What a probe does once the data are there."""
+
+
+@dataclass(frozen=True)
+class Alive:
+    """A sign of life: what is being done, and at which step, 0 where no step counts."""
+
+    activity: str
+    step: int
+
+
+@dataclass
+class Pulse:
+    """The pulse of a process. `beats` counts, `lost` are seconds in which it was stopped."""
+
+    beats: int = 0
+    activity: str = ""
+    step: int = 0
+    lost: float = 0.0
+    _last: float = 0.0
+    _due: float = math.inf
+    _listener: Callable[[Alive], None] | None = None
+
+    def beat(self, step: int = 0) -> None:
+        """Live on. `step` is the training's where it has just made one."""
+        self.beats += 1
+        if step:
+            self.step = step
+        self._last = now = time.monotonic()
+        if now >= self._due:
+            self._tell(now)
+
+    def enter(self, activity: str) -> None:
+        """Do something else from here on: "training", "loading the data"."""
+        self.step = 0
+        if activity != self.activity:
+            self.activity = activity
+            if self._listener is not None:
+                self._tell(time.monotonic())
+        self.beat()
+
+    def clock(self) -> float:
+        """Seconds from some moment on, without those in which the process was stopped."""
+        return time.perf_counter() - self.lost
+
+    def wake(self) -> None:
+        """Leave what has passed since the last beat out of `clock`: the process was stopped, and
+        goes on."""
+        now = time.monotonic()
+        if self._last:
+            self.lost += now - self._last
+        self._last = now
+
+    def listen(self, listener: Callable[[Alive], None] | None) -> None:
+        """Have a listener told from now on, None for nobody. It is called between two steps."""
+        self._listener = listener
+        self._due = math.inf if listener is None else time.monotonic()
+
+    def forget(self) -> None:
+        """Begin anew: another job has its turn."""
+        self.activity, self.step = "", 0
+
+    def _tell(self, now: float) -> None:
+        self._due = now + INTERVAL
+        if self._listener is not None:
+            self._listener(Alive(self.activity, self.step))
+
+
+_pulse = Pulse()
+"""This process's."""
+
+beat = _pulse.beat
+enter = _pulse.enter
+clock = _pulse.clock
+wake = _pulse.wake
+listen = _pulse.listen
+forget = _pulse.forget

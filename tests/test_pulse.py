@@ -1,0 +1,101 @@
+"""The pulse: who beats, how often, and what whoever listens is told."""
+
+import itertools
+import time
+
+import pytest
+from test_fused import as_fused
+from test_train import CNN, cohort, config, placed_data
+
+from lrsearch import pulse
+from lrsearch.train.cohort import run_cohort
+from lrsearch.train.probe import probe
+from lrsearch.trial import Ended, Probe
+
+
+@pytest.fixture
+def heard():
+    """What a listener is told."""
+    told = []
+    pulse.forget()
+    pulse.listen(told.append)
+    yield told
+    pulse.listen(None)
+
+
+def count_beats(job):
+    before = pulse._pulse.beats
+    events = list(job)
+    return pulse._pulse.beats - before, events
+
+
+SMALL = {"budget": "60ba", "evaluate": "20ba"}
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_every_step_and_every_chunk_of_an_evaluation_is_a_beat(lanes, heard):
+    own = [config(lr=0.01 * (k + 1), **SMALL) for k in range(2)]
+    given = cohort(*own)
+    beats, events = count_beats(run_cohort(as_fused(given, 2) if lanes == 2 else given))
+    ended = [event for event in events if isinstance(event, Ended)]
+    assert [event.result.engine for event in ended] == ["fused" if lanes == 2 else "solo"] * 2
+    data = placed_data(own[0])
+    chunks = -(-data.validation_samples // data.chunk(1024))
+    programs = 2 if lanes == 1 else 1
+    least = programs * (60 + 3 * chunks)
+    assert least <= beats <= least + 10 * programs  # Those of what comes before the first step.
+    activities = [name for name, _ in itertools.groupby(each.activity for each in heard)]
+    assert activities == ["loading the data", "training"] * programs
+    assert all(each.step <= 60 for each in heard)
+
+
+def test_a_probe_beats_at_every_step_that_it_tries(heard):
+    given = cohort(*[config(CNN, budget="40ep", lr=0.01 * (k + 1)) for k in range(4)])
+    asked = Probe(given.trials, 4, "auto", None, given.workplace)
+    beats, _ = count_beats(probe(asked))
+    assert beats > 10 and [each.activity for each in heard][0:2] == [
+        "loading the data",
+        "trying lanes",
+    ]
+
+
+def test_a_listener_hears_at_once_what_is_new_and_about_once_a_second_that_it_goes_on(heard):
+    pulse.enter("training")
+    begun = time.monotonic()
+    for step in itertools.count(1):
+        pulse.beat(step)
+        if time.monotonic() - begun > 2.5:
+            break
+    pulse.enter("training")
+    pulse.enter("something else")
+    assert [each.activity for each in heard] == ["training"] * 3 + ["something else"]
+    assert [each.step > 0 for each in heard] == [False, True, True, False]
+
+
+def test_time_in_which_a_process_was_stopped_is_not_counted():
+    pulse.beat()
+    before = pulse.clock()
+    time.sleep(0.3)
+    pulse.wake()
+    assert pulse.clock() - before < 0.1
+    time.sleep(0.2)
+    assert pulse.clock() - before >= 0.2
+
+
+def test_a_beat_is_cheap_against_any_step():
+    pulse.listen(lambda _: None)
+    begun = time.perf_counter()
+    for _ in range(100_000):
+        pulse.beat()
+    spent = time.perf_counter() - begun
+    pulse.listen(None)
+    assert spent / 100_000 < 5e-6  # A step of the smallest model takes about 200 of these.
+
+
+def test_a_training_is_the_same_whoever_listens():
+    given = cohort(config(**SMALL))
+    (quiet,) = [event for event in run_cohort(given) if isinstance(event, Ended)]
+    pulse.listen(lambda _: None)
+    (heard,) = [event for event in run_cohort(given) if isinstance(event, Ended)]
+    pulse.listen(None)
+    assert quiet.weights == heard.weights and quiet.curve == heard.curve

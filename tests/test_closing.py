@@ -115,7 +115,7 @@ COMMANDS = {
     "--help": (0, True),
     "--version": (0, True),
     "grid --help": (0, True),
-    "init first.yaml --force": (0, True),
+    "init WAY.yaml --from mlp": (0, True),
     "check small.yaml": (0, True),
     "check none.yaml": (2, False),
     "show small.yaml --json": (0, True),
@@ -135,7 +135,7 @@ def run_with(command, way):
     """A command in a shell that has its streams as the way says; what it says where it can."""
     reading, writing = os.pipe()
     os.close(reading)
-    words = [sys.executable, "-m", "lrsearch", *command.split()]
+    words = [*COMMAND, *command.replace("WAY", way.replace(" ", "-")).split()]
     redirected = {
         "stdout full": "> /dev/full",
         "stderr full": "2> /dev/full",

@@ -62,12 +62,12 @@ TIMES = "a number above 0 and s, m or h: 90s, 10m, 1.5h"
 """The grammar of a time on the clock."""
 
 
-def parse_time(text: object) -> float:
-    """The seconds of a time such as 90s, 10m or 1.5h. Raises ValueError with the grammar for
-    anything else."""
+def parse_time(text: object, *, zero: bool = False) -> float:
+    """The seconds of a time such as 90s, 10m or 1.5h, perhaps of none at all (0s) with `zero`.
+    Raises ValueError with the grammar for anything else."""
     match = _TIME.fullmatch(text) if isinstance(text, str) and len(text) < 64 else None
-    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-    if not 0 < seconds <= _LONGEST:
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else -1.0
+    if not 0 <= seconds <= _LONGEST or (seconds == 0 and not zero):
         raise ValueError(f"it takes {TIMES}")
     return seconds
 

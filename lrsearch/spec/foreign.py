@@ -184,7 +184,8 @@ HOMES: dict[str, str] = {
     "gamma": "train.schedule.gamma", "milestones": "train.schedule.milestones",
     "pct_start": "train.schedule.pct_start", "data": "data", "model": "model",
     "final": "train.schedule.final",
-    **{key: key for key in ("seed", "seeds", "max_failures", "objective", "random", "bayes")},
+    **{key: key for key in ("seed", "seeds", "max_failures", "save")},
+    **{key: key for key in ("objective", "random", "bayes")},
 }  # fmt: skip
 """lrsearch's own words -> where they belong."""
 
@@ -212,9 +213,14 @@ _LEFT_OUT: dict[str, str] = {
         ),
         (
             "logger wandb logging verbose log_every_n_steps report_to logging_steps tensorboard "
-            "callbacks save_strategy save_steps save_top_k save_total_limit log_every mlflow "
-            "checkpoint checkpoints log_level entity tags save_every log_interval verbosity",
+            "callbacks save_top_k save_total_limit log_every mlflow "
+            "log_level entity tags log_interval verbosity",
             "every measurement is kept under runs/",
+        ),
+        (
+            "checkpoint checkpoints checkpointing save_strategy save_steps save_every "
+            "save_interval checkpoint_interval checkpoint_every",
+            "a training under way is saved by itself; save: 5m at the top level says how often",
         ),
         ("resume restore resume_from_checkpoint ckpt_path", "the same command goes on by itself"),
         ("defaults version download", "there is nothing like it to say here"),
@@ -700,7 +706,7 @@ def _fixed_lines(
         return _checked_line(rest, number(value))
     if head in ("data", "random", "bayes") and rest:
         return _inside(path, head, rest, value, top)
-    if target in ("random", "bayes", "objective", "seed", "seeds", "name", "max_failures"):
+    if target in ("random", "bayes", "objective", "seed", "seeds", "name", "max_failures", "save"):
         return [Line((target,), number(value) if target != "name" else value)]
     if head == "model" and rest:
         return _model_line(rest, value, top)

@@ -70,6 +70,7 @@ class Spec:
     and the metric, whose defaults follow the data. `document` is the plain YAML they came from.
     Where the training is the person's `own`, `data` and `model` are empty and `train` holds the
     fixed parameters. `goal` is that of a metric which the catalogue does not know.
+    `save` are the seconds between two saved states of a training, None for never.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Spec:
     document: Mapping[str, Any]
     own: Own | None = None
     goal: str | None = None
+    save: float | None = None
 
     @property
     def task(self) -> str | None:

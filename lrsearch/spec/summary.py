@@ -160,6 +160,8 @@ def describe(spec: Spec) -> str:
     metric = spec.metric or (spec.objective(spec.task).metric if spec.task else None)
     compared = f"validation {metric}" if metric else "the task's usual metric on validation data"
     sentences.append(f"Points are compared by {compared}, {spec.at} of the training")
+    if spec.save is None:
+        sentences.append("No training is saved while it is under way")
     return ". ".join(sentences) + "."
 
 

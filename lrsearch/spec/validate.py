@@ -12,7 +12,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED, Entry, Parameter
-from lrsearch.duration import budget_steps, warmup_steps
+from lrsearch.duration import budget_steps, parse_time, warmup_steps
 from lrsearch.duration import find as find_durations
 from lrsearch.duration import parse as parse_duration
 from lrsearch.errors import Fault, SpecError, nearest, suggest
@@ -63,6 +63,7 @@ TOP_LEVEL = (
     "seeds",
     "seed",
     "max_failures",
+    "save",
 )
 _GOES_ELSEWHERE = {
     "metrics": "metrics of your own stand under train",
@@ -88,6 +89,8 @@ _PLAIN: dict[str, Parameter] = {
     "seed": Parameter("int", 0, low=0, high=2**31 - 1),
     "max_failures": Parameter("int", 10, low=0),
 }
+SAVE = "5m"
+"""How often a training under way is saved, where the spec says nothing."""
 FIRST_SEED = 1
 """Of a command or a loop, where the spec says nothing."""
 _LISTS = ("ints", "durations", "points")
@@ -260,6 +263,7 @@ class _Reader:
             key: self.value((key,), parameter, top[key]) if key in top else parameter.default
             for key, parameter in _PLAIN.items()
         }
+        save = self.save(top)
         if parts.get("own") is not None:
             self.own_seed(top, plain)
         if self.faults:
@@ -270,6 +274,7 @@ class _Reader:
             random=RandomSettings(**settings["random"]),
             bayes=BayesSettings(**settings["bayes"]),
             **plain,
+            save=save,
             notes=tuple(self.notes),
             imports=tuple(dict.fromkeys(self.imports)),
             folder=self.folder,
@@ -277,6 +282,23 @@ class _Reader:
             text=text,
             document=top,
         )
+
+    def save(self, top: Mapping[str, Any]) -> float | None:
+        """The seconds between two saved states of a training, None for never."""
+        given = top.get("save", SAVE)
+        if given is None:
+            return None
+        if "save" in top and is_own(top):
+            kind = next(each for each in KINDS if each in top)
+            hint = f"what a {kind} trains only its own code can save: leave it out"
+            self.fault(("save",), "'save' goes with data, model and train", hint)
+            return None
+        try:
+            return parse_time(given, zero=True)
+        except ValueError as error:
+            hint = f"{error}; 0s saves at every evaluation, null never"
+            self.fault(("save",), f"{show(given)} is no time", hint)
+            return None
 
     def own_seed(self, top: Mapping[str, Any], plain: dict[str, Any]) -> None:
         """The first seed of an own training, which counts them from 1: scripts take 0 for none."""

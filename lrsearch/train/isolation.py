@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 from lrsearch.train.importing import importable
-from lrsearch.train.randomness import seed_everything
+from lrsearch.train.randomness import get_generators, seed_everything, set_generators
 from lrsearch.trial import Workplace
 
 
 def _state(device: torch.device) -> tuple[Any, ...]:
-    accelerator = None
-    if device.type in ("cuda", "mps"):
-        module = getattr(torch, device.type)
-        accelerator = (
-            module.get_rng_state(device) if device.type == "cuda" else (module.get_rng_state())
-        )
-    return (
-        torch.get_num_threads(),
-        random.getstate(),
-        np.random.get_state(),
-        torch.get_rng_state(),
-        accelerator,
-    )
+    return torch.get_num_threads(), get_generators(device)
 
 
 def _restore(state: tuple[Any, ...], device: torch.device) -> None:
-    threads, python, numpy, cpu, accelerator = state
+    threads, generators = state
     torch.set_num_threads(threads)
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_rng_state(cpu)
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(accelerator, device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(accelerator)
+    set_generators(generators, device)
 
 
 @contextmanager

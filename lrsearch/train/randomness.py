@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -49,6 +49,29 @@ def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterato
         whole = len(stream) // size * size
         yield from torch.split(stream[:whole], size)
         left = stream[whole:]
+
+
+def get_generators(device: torch.device) -> tuple[Any, Any, Tensor, Tensor | None]:
+    """The states of the global generators: Python's, numpy's, torch's on the CPU and on the
+    device (None where that is the CPU)."""
+    accelerator = None
+    if device.type == "cuda":
+        accelerator = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        accelerator = torch.mps.get_rng_state()
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), accelerator
+
+
+def set_generators(states: tuple[Any, Any, Tensor, Tensor | None], device: torch.device) -> None:
+    """Have the global generators as they were."""
+    python, numpy, cpu, accelerator = states
+    random.setstate(python)
+    np.random.set_state(numpy)
+    torch.set_rng_state(cpu)
+    if accelerator is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(accelerator, device)
+    elif accelerator is not None and device.type == "mps":
+        torch.mps.set_rng_state(accelerator)
 
 
 def seed_everything(seed: int) -> None:

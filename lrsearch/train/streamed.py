@@ -80,6 +80,21 @@ class Streamed:
 
     bytes = 0
 
+    @property
+    def objects(self) -> dict[str, object]:
+        """The user's that give samples, which may remember what they have given."""
+        found: dict[str, object] = {}
+        for name, part in (("training", self._train), ("validation", self._validation)):
+            found[f"the {name} dataset"] = part.stream.dataset
+            if part.stream.collate is not None:
+                found[f"the {name} collate_fn"] = part.stream.collate
+        return found
+
+    @property
+    def has_own_order(self) -> bool:
+        """Whether a loader of the user's says which samples come when."""
+        return self._train.stream.make is not None
+
     def chunk(self, most: int) -> int:
         """Samples per forward pass of an evaluation."""
         return min(most, CHUNK)

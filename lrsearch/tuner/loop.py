@@ -21,20 +21,32 @@ from lrsearch.trial import (
     Ended,
     Facts,
     Measured,
+    Noted,
     Objective,
     Outcome,
     Plan,
     Planned,
     Probe,
     Result,
+    Saved,
     Started,
     Trial,
     Workplace,
 )
 from lrsearch.tuner.ledger import Entry, Ledger, content_of, go_on, retrying, settle
-from lrsearch.tuner.plans import ALONE, Plans, by_structure, divide, split, structure, structure_key
+from lrsearch.tuner.plans import (
+    ALONE,
+    GOING_ON,
+    Plans,
+    by_structure,
+    divide,
+    split,
+    structure,
+    structure_key,
+)
 from lrsearch.tuner.proposer import Generation, Proposer
 from lrsearch.tuner.repeating import is_due, repeat
+from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.startup import Starts
 
 RUN_COHORT = "lrsearch.train.cohort:run_cohort"
@@ -218,6 +230,7 @@ class _Search:
         self.best: tuple[float, Entry] | None = None
         self.too_large: dict[str, int] = {}
         self.longest = max((each.steps for each in run.history.results.values()), default=0)
+        self.saving = Saving(run, facts, watcher)
         self.weights = run.stored_weights() & self.ledger.entry_of.keys()
         for entry in self.ledger.entries.values():
             self._compare(entry)
@@ -250,6 +263,7 @@ class _Search:
             # Another spec's best may stand there, or one that a killed session did not replace.
             self._take_best()
         self._sweep()
+        self.saving.begin(unfinished.waiting)
         self._take(unfinished)
         while True:
             while self._may_propose():
@@ -349,8 +363,15 @@ class _Search:
         cohorts: list[Cohort] = []
         probes: list[Probe] = []
         groups = by_structure(self.fresh)
-        for key, trials in groups.items():
+        for key, waiting in groups.items():
             plan = self.plans.find(key)
+            trials, alone = waiting, []
+            if self.plans.engine == "auto" and (plan is None or plan.engine != "solo"):
+                alone = [each for each in waiting if self.saving.engine(each) == "solo"]
+                trials = [each for each in waiting if each not in alone]
+                cohorts += self._cohorts(alone, self._settle(key, GOING_ON)) if alone else []
+            if not trials:
+                continue
             if plan is None and (len(trials) > 1 or self.plans.engine == "fused"):
                 self.unplanned[key] = trials
                 probes.append(self._probe(trials, len(groups)))
@@ -437,6 +458,7 @@ class _Search:
             source_hashes=self.facts.source_hashes,
             timeout=self.spec.own.timeout if self.spec.own is not None else None,
             run=self.spec.name,
+            save=self.spec.save if self.spec.own is None else None,
         )
 
     def _submit(self) -> None:
@@ -457,7 +479,8 @@ class _Search:
         if trials:
             # A point of several trials can win by its mean with one of them below the best.
             bar = self.best[0] if self.best and self.spec.trials_per_point == 1 else None
-            cohort = replace(cohort, trials=trials, bar=bar)
+            states = self.saving.find(trials, cohort.plan.engine)
+            cohort = replace(cohort, trials=trials, bar=bar, states=states)
             function = RUN_COHORT if self.spec.own is None else RUN_OWN
             handle = self.executor.submit(function, cohort, clean=clean)
             left = {trial.number: trial for trial in trials}
@@ -479,6 +502,10 @@ class _Search:
                 steps = event.steps or max(self.longest, event.measurement.step)
                 share = event.measurement.step / steps if event.steps or self.longest else 0.0
                 self.watcher.measured(event.trial, share, value)
+            elif isinstance(event, Saved):
+                self.saving.take(event)
+            elif isinstance(event, Noted):
+                self.saving.tell(event.text)
             elif isinstance(event, Ended):
                 self._end(job, event)
             elif isinstance(event, Planned):
@@ -548,6 +575,7 @@ class _Search:
         """Journal how a trial ended. Raises its `fault` where that is no point's, and what else
         ends the search with it."""
         self.run.ended(trial.number, result, curve)
+        self.saving.drop(trial.number)
         self.tally.trained += 1
         self.longest = max(self.longest, result.steps)
         value = result.value(self.objective)

@@ -14,7 +14,7 @@ ROOT = Path(lrsearch.__file__).parent
 
 LAYERS = [
     ["errors"],
-    ["duration", "trial", "divergence", "reporting", "pulse"],
+    ["duration", "trial", "divergence", "reporting", "pulse", "states"],
     ["catalogue", "schedules", "space"],
     ["spec"],
     ["search", "data"],

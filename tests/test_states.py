@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import random
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import test_train
-import torch
 from test_averaging import SCHEDULE_FREE_SGD
 from test_fused import PRODIGY, SCHEDULE_FREE, TEXT, as_fused, assert_same
 from test_train import ADAMW, CNN, MLP, cohort, config, net
@@ -26,10 +23,6 @@ from lrsearch.trial import Ended, Measured, Noted, Objective, Outcome, Saved, St
 place = test_train.place
 
 NORMED = MLP | {"batch_norm": True, "dropout": 0.3}
-PLATEAU = {
-    "name": "plateau", "metric": "loss", "factor": 0.5, "patience": "1ep", "threshold": 0.5,
-    "relative": True, "cooldown": "0ep", "least": 0.0, "rises": False, "most": None,
-}  # fmt: skip
 
 
 def optimizer(name, **given):
@@ -129,7 +122,7 @@ BUILT_IN = {
             "name": "digits",
             "transforms": [{"name": "random_crop", "padding": 1}, {"name": "mixup", "alpha": 0.4}],
         },
-    ),  # fmt: skip
+    ),
     "bfloat16": config(precision="bfloat16"),
     "regression": config(source="diabetes", lr=0.01, budget="10ep"),
 }
@@ -185,3 +178,374 @@ def test_text_goes_on(engine, tmp_path, monkeypatch):
     if engine == "fused":
         given = as_fused(given, 2)
     assert_goes_on(given, tmp_path, monkeypatch, points=(7, 50))
+
+
+# Code of the user's, which may remember
+
+ODD = """
+    import itertools
+    import random
+
+    import numpy as np
+    import torch
+    from torch import nn
+
+    SEEN = []
+
+    class Net(nn.Module):
+        def __init__(self, in_features, num_classes, kind):
+            super().__init__()
+            self.kind, self.calls, self.history = kind, 0, []
+            self.head = nn.Linear(in_features, num_classes)
+            self.register_buffer("mean", torch.zeros(in_features))
+            self.register_buffer("late", None, persistent=False)
+            self.plain = torch.ones(1)
+            self.rng = np.random.default_rng(3)
+            self.drawn = torch.Generator().manual_seed(5)
+            self.helper = Helper()
+            self.ticks = itertools.count()
+            if kind == "closure":
+                seen = [0]
+                def scale():
+                    seen[0] += 1
+                    return 1.0 + 0.01 * seen[0]
+                self.scale = scale
+
+        def forward(self, x):
+            x = x.flatten(1)
+            if not self.training:
+                return self.head(x - self.mean)
+            self.calls += 1
+            factor = 1.0
+            if self.kind == "counter":
+                factor = 1.0 + 0.01 * (self.calls % 7)
+            elif self.kind == "list":
+                self.history.append(float(x.mean()))
+                factor = 1.0 + np.mean(self.history[-3:])
+            elif self.kind == "buffer":
+                self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+                self.late = x.mean(0) if self.late is None else 0.5 * (self.late + x.mean(0))
+                x = x - self.mean - self.late
+            elif self.kind == "tensor":
+                self.plain = self.plain * 0.99
+                factor = self.plain
+            elif self.kind == "numpy":
+                factor = 1.0 + 0.1 * self.rng.standard_normal()
+            elif self.kind == "generator":
+                factor = 1.0 + 0.1 * torch.rand(1, generator=self.drawn)
+            elif self.kind == "python":
+                factor = 1.0 + 0.1 * random.random() + 0.1 * np.random.rand()
+            elif self.kind == "inner":
+                self.helper.value += 0.01
+                factor = 1.0 + self.helper.value
+            elif self.kind == "global":
+                SEEN.append(1)
+                factor = 1.0 + 0.01 * len(SEEN)
+            elif self.kind == "class":
+                Net.total = getattr(Net, "total", 0) + 1
+                factor = 1.0 + 0.01 * Net.total
+            elif self.kind == "count":
+                factor = 1.0 + 0.01 * next(self.ticks)
+            elif self.kind == "closure":
+                factor = self.scale()
+            elif self.kind == "replaced":
+                self.helper = Helper(self.helper.value + 0.01)
+                factor = 1.0 + self.helper.value
+            return self.head(x * factor)
+
+    class Helper:
+        def __init__(self, value=0.0):
+            self.value = value
+
+    class Iterating(Net):
+        def __init__(self, in_features, num_classes):
+            super().__init__(in_features, num_classes, "none")
+            self.rates = iter([1.0, 2.0] * 1000)
+
+        def forward(self, x):
+            return super().forward(x) * (next(self.rates) if self.training else 1.0)
+
+    class Loss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("scale", torch.ones(()))
+            self.steps = 0
+
+        def forward(self, outputs, targets):
+            if self.training:
+                self.steps += 1
+                self.scale.mul_(0.999)
+            return nn.functional.cross_entropy(outputs * self.scale, targets) * (
+                1.0 + 0.01 * (self.steps % 5)
+            )
+
+    class Shift:
+        def __init__(self):
+            self.steps = 0
+
+        def __call__(self, x):
+            self.steps += 1
+            return x + 0.01 * (self.steps % 3)
+
+    class Clever(torch.optim.Optimizer):
+        def __init__(self, params, lr, odd=False):
+            super().__init__(params, {"lr": lr})
+            self.made, self.odd, self.norms = 0, odd, []
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            self.made += 1
+            for group in self.param_groups:
+                group["seen"] = group.get("seen", 0) + 1
+                for each in group["params"]:
+                    state = self.state[each]
+                    if not state:
+                        state["last"] = (torch.zeros_like(each), {"steps": 0})
+                    last, numbers = state["last"]
+                    numbers["steps"] += 1
+                    last.mul_(0.9).add_(each.grad)
+                    each.add_(last, alpha=-group["lr"] / (1 + 0.01 * self.made))
+                    if self.odd:
+                        state["fun"] = lambda: 1
+            self.norms.append(self.made)
+"""
+
+REMEMBERED = ("counter", "list", "buffer", "tensor", "numpy", "generator", "python", "inner")
+UNSEEN = {
+    "global": "SEEN", "class": "total", "count": "ticks", "closure": "scale",
+    "replaced": "helper",
+}  # fmt: skip
+
+
+def one(own, where, **more):
+    return cohort(own, place=replace(where, allowed=("odd",)), seeds=[3], **more)
+
+
+@pytest.mark.parametrize("kind", REMEMBERED)
+def test_what_a_model_remembers_goes_on(kind, place, tmp_path, monkeypatch):
+    where = place(odd=ODD)
+    own = config(net("odd.Net", kind=kind), evaluate="10ba", budget="2ep")
+    assert_goes_on(one(own, where), tmp_path, monkeypatch, points=(4, 17))
+
+
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_what_cannot_be_put_back_is_not_saved(kind, place):
+    where = place(odd=ODD)
+    own = config(net("odd.Net", kind=kind), evaluate="10ba", budget="2ep")
+    events, ends = go(run_cohort(one(own, where, save=0.0)))
+    assert ends[0].result.outcome is Outcome.COMPLETED, ends[0].result.traceback
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 1 and UNSEEN[kind] in told[0], told
+    assert not [each for each in events if isinstance(each, Saved)]
+
+
+def test_an_iterator_is_not_saved(place):
+    where = place(odd=ODD)
+    own = config(net("odd.Iterating"), evaluate="10ba", budget="2ep")
+    events, ends = go(run_cohort(one(own, where, save=0.0)))
+    assert ends[0].result.outcome is Outcome.COMPLETED, ends[0].result.traceback
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 1 and "rates" in told[0], told
+    assert not [each for each in events if isinstance(each, Saved)]
+
+
+def test_losses_transforms_and_optimizers_of_the_user_s_go_on(place, tmp_path, monkeypatch):
+    where = place(odd=ODD)
+    path = {"class_path": "odd.Loss", "init_args": {}}
+    shift = {"transforms": [{"class_path": "odd.Shift", "init_args": {}}]}
+    for own in (
+        config(NORMED, loss=path, evaluate="10ba", budget="2ep"),
+        config(NORMED, {"name": "digits", **shift}, evaluate="10ba", budget="2ep"),
+        config(
+            NORMED, optimizer={"class_path": "odd.Clever", "init_args": {}},
+            evaluate="10ba", budget="2ep", schedule=plateau(),
+        ),
+        config(
+            MLP, optimizer={"class_path": "torch.optim.LBFGS", "init_args": {"max_iter": 3}},
+            evaluate="10ba", budget="1ep", lr=0.1,
+        ),
+    ):  # fmt: skip
+        assert_goes_on(one(own, where), tmp_path, monkeypatch, points=(4, 17))
+
+
+def test_an_optimizer_s_odd_objects_are_not_saved(place):
+    where = place(odd=ODD)
+    given = {"class_path": "odd.Clever", "init_args": {"odd": True}}
+    own = config(optimizer=given, evaluate="10ba", budget="2ep")
+    events, ends = go(run_cohort(one(own, where, save=0.0)))
+    assert ends[0].result.outcome is Outcome.COMPLETED, ends[0].result.traceback
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 1 and "function" in told[0], told
+
+
+STREAMED = """
+    import numpy as np
+    import torch
+    from sklearn.datasets import load_digits
+    from torch.utils.data import DataLoader, Dataset
+
+    class Digits(Dataset):
+        def __init__(self, kind):
+            x, y = load_digits(return_X_y=True)
+            self.x, self.y, self.kind = torch.tensor(x / 16).float(), torch.tensor(y), kind
+            self.reads, self.cache = 0, {}
+
+        def __len__(self):
+            return len(self.x)
+
+        def __getitem__(self, index):
+            if self.kind == "counts":
+                self.reads += 1
+            if self.kind == "caches":
+                self.cache[int(index)] = self.x[index]
+            shift = 0.001 * (self.reads % 7) + 0.01 * torch.randn(64)
+            return self.x[index] + shift, int(self.y[index])
+
+    def load(kind, workers=0):
+        return DataLoader(Digits(kind), batch_size=8, shuffle=True, num_workers=workers)
+
+    def ordered(kind):
+        def make(batch_size):
+            data = Digits(kind)
+            order = torch.utils.data.WeightedRandomSampler(torch.ones(len(data)), 400)
+            return DataLoader(data, batch_size=batch_size, sampler=order)
+        return make, Digits(kind)
+"""
+
+
+def streamed(name, kind, **arguments):
+    data = {
+        "class_path": f"streams.{name}", "init_args": {"kind": kind, **arguments},
+        **{key: each.default for key, each in catalogue.IMPORTED.items()}, "classes": 10,
+    }  # fmt: skip
+    return config(NORMED, data, {"standardize": False}, evaluate="10ba", budget="1ep")
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streamed_data_go_on(engine, workers, place, tmp_path, monkeypatch):
+    where = replace(place(streams=STREAMED), allowed=("streams",))
+    own = streamed("load", "plain", workers=workers)
+    given = cohort(own, own, place=where, seeds=[0, 1])
+    if engine == "fused":
+        given = as_fused(given, 2)
+    assert_goes_on(given, tmp_path, monkeypatch, points=(30,))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "lanes", "told"),
+    [
+        ("load", {"kind": "caches"}, 1, "cache"),
+        ("load", {"kind": "counts"}, 1, "reads"),
+        ("load", {"kind": "counts"}, 2, "reads"),
+        ("load", {"kind": "counts", "workers": 2}, 1, "reads"),
+        ("load", {"kind": "counts", "workers": 2}, 2, "reads"),
+        ("ordered", {"kind": "plain"}, 1, "order"),
+    ],
+)
+def test_data_that_remember_are_not_saved(name, given, lanes, told, place):
+    where = replace(place(streams=STREAMED), allowed=("streams",))
+    own = streamed(name, **given)
+    if name == "ordered":
+        own["data"]["validation"], own["train"]["evaluate"] = "source", "2ba"
+    trials = cohort(own, *[own][: lanes - 1], place=where, save=0.0)
+    events, ends = go(run_cohort(as_fused(trials, 2) if lanes > 1 else trials))
+    assert ends[0].result.outcome is Outcome.COMPLETED, ends[0].result.traceback
+    assert ends[0].result.engine == ("fused" if lanes > 1 else "solo")
+    notes = {each.text for each in events if isinstance(each, Noted)}
+    assert len(notes) == 1 and told in min(notes), notes
+    assert not [each for each in events if isinstance(each, Saved)]
+
+
+# What a state is
+
+
+def saved_states(given):
+    events, ends = go(run_cohort(replace(given, save=0.0)))
+    return [each for each in events if isinstance(each, Saved)], ends
+
+
+def test_every_cut_and_every_flipped_byte_is_seen():
+    (state, *_), _ = saved_states(cohort(config(budget="2ep")))
+    whole = state.content
+    states.unpack(whole)
+    ends = {*range(200), *range(0, len(whole), 97), *range(len(whole) - 200, len(whole))}
+    for end in sorted(ends):
+        with pytest.raises(Unusable):
+            states.unpack(whole[:end])
+    for at in sorted(ends):
+        with pytest.raises(Unusable):
+            states.unpack(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(Unusable):
+        states.unpack(whole + b"\0")
+
+
+def resealed(content, change):
+    """A state whose header and JSON are others, with a checksum that holds."""
+    state = states.unpack(content)
+    head = json.loads(content[len(states.MAGIC) : content.index(b"\n", len(states.MAGIC))])
+    change(head)
+    header = {key: head[key] for key in states._KINDS}
+    return states.pack(states.Header(**header), head["content"], state.tensors)
+
+
+def pairs(tree):
+    return dict(tree["dict"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda head: head.update(key="another"),
+        lambda head: head.update(engine="fused"),
+        lambda head: head.update(device="cuda"),
+        lambda head: head.update(torch="1.0"),
+        lambda head: head.update(lrsearch="0.0.1"),
+        lambda head: head.update(content=None),
+        lambda head: head.update(content={"list": []}),
+        lambda head: head.update(content={"eval": "1"}),
+        lambda head: head["content"]["dict"].pop(0),
+        lambda head: head["content"]["dict"].__setitem__(0, ["step", 10**9]),
+        lambda head: head["content"]["dict"].__setitem__(0, ["step", -1]),
+        lambda head: head["content"]["dict"].__setitem__(0, ["step", "ten"]),
+        lambda head: pairs(head["content"])["model"]["dict"].pop(),
+        lambda head: pairs(head["content"])["model"]["dict"][0].__setitem__(1, {"tensor": "1"}),
+        lambda head: pairs(head["content"])["optimizer"]["dict"].pop(),
+        lambda head: pairs(head["content"])["course"]["dict"].pop(),
+    ],
+)
+def test_a_foreign_or_hostile_state_is_not_gone_on_from(change, tmp_path):
+    given = cohort(config(budget="2ep"))
+    (state, *_), ends = saved_states(given)
+    path = tmp_path / "a.state"
+    path.write_bytes(resealed(state.content, change))
+    events, again = go(run_cohort(replace(given, states={0: str(path)}, save=0.0)))
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 1 and "begins again" in told[0], told
+    assert_same(again[0], ends[0])
+
+
+def test_a_link_is_no_state(tmp_path):
+    given = cohort(config(budget="2ep"))
+    (state, *_), ends = saved_states(given)
+    (tmp_path / "real").write_bytes(state.content)
+    (tmp_path / "a.state").symlink_to(tmp_path / "real")
+    os.mkfifo(tmp_path / "b.state")
+    for name in ("a.state", "b.state", "none.state"):
+        events, again = go(run_cohort(replace(given, states={0: str(tmp_path / name)})))
+        assert any("begins again" in each.text for each in events if isinstance(each, Noted))
+        assert_same(again[0], ends[0])
+
+
+def test_saving_takes_a_bounded_share_of_the_time(monkeypatch):
+    monkeypatch.setattr(saving, "SHARE", 50)
+    now = iter([0.0, 1.0, 3.0, 102.0, 104.0, 303.0])
+    monkeypatch.setattr(saving.time, "monotonic", lambda: next(now))
+    saver = saving.Saver(0.5)
+    assert saver.is_due()
+    saver.note(1.0)  # From 1 s to 3 s: the next after 100 s more.
+    assert not saver.is_due()
+    assert saver.is_due()
+    assert not saver.is_due(beside=4)
+    monkeypatch.undo()
+    assert not saving.Saver(None).is_due()

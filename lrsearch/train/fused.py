@@ -39,6 +39,7 @@ from lrsearch.train.course import (
 from lrsearch.train.criterion import Criterion, make_criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
+from lrsearch.train.memory import Memory
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.resident import Resident
@@ -262,6 +263,8 @@ class _Session:
         default_factory=OrderedDict
     )
     skeleton: Skeleton | None = None
+    memory: Memory | None = None
+    """What the user's data remember of having been read."""
 
     def go(self, trials: list[Trial]) -> Turns:
         """Train the trials; what it raises leaves those that have not ended as they were."""
@@ -271,6 +274,8 @@ class _Session:
         self.seen: Resident | Window = (
             self.data if isinstance(self.data, Resident) else Window(self.data, size)
         )
+        if isinstance(self.data, Streamed) and self.cohort.save is not None:
+            self.memory = Memory(self.data.objects)
         self.config = trials[0].config
         self.criterion = self._make_criterion(trials[0])
         self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
@@ -463,6 +468,8 @@ class _Session:
         }
         place = ("fused", self.device.type, lane.step, lane.budget)
         try:
+            if isinstance(self.data, Streamed) and self.memory is not None:
+                self.data.refuse_saving(self.memory)
             return save(lane.trial, place, tree, Encoder(self.device))
         except Exception as error:
             if is_out_of_memory(error):

@@ -130,27 +130,35 @@ class Unseen(Exception):
 
 
 class Memory:
-    """What code of the user's remembers of a training, by its objects' attributes. `tensors` are
-    the model's own, whose contents are no concern.
+    """What code of the user's remembers of a training, by its objects' attributes. The tensors of
+    the `model` are no concern.
 
     Made before the first step: what differs from then on is what the training has changed.
     """
 
-    def __init__(self, objects: Mapping[str, object], tensors: Iterable[Tensor]) -> None:
+    def __init__(self, objects: Mapping[str, object], model: nn.Module | None = None) -> None:
         self.roots = dict(objects)
-        self.tensors = list(tensors)
-        self._before = self._look()
+        self.modules = [] if model is None else list(model.modules())
+        self._before: dict[tuple[str, str], object] = {}
+        self._unseen: Unseen | None = None
+        self._begin()
 
     def add(self, name: str, value: object) -> None:
         """Take one more object from now on."""
         self.roots[name] = value
-        self._before |= {
-            place: seen for place, seen in self._look().items() if place not in self._before
-        }
+        self._begin()
+
+    def _begin(self) -> None:
+        try:
+            self._before = {**self._look(), **self._before}
+        except Unseen as error:  # No reason not to train: only to be saved it would matter.
+            self._unseen = error
 
     def changes(self) -> dict[tuple[str, str], Any]:
         """The attributes that the training has changed, by their object's place and their name;
         `GONE` for one that is there no more. Raises Unseen for what changes elsewhere."""
+        if self._unseen is not None:
+            raise self._unseen
         after = self._look()
         before, known = self._before, {owner for owner, _ in self._before}
         owners = self.owners()
@@ -172,14 +180,16 @@ class Memory:
         """Each attribute as `_Look` sees it, by its object's place and its name; globals and what
         functions hold have no object that could be given another."""
         walked = list(self._walk())
-        look = _Look({id(each) for each in self.tensors} | {id(each) for _, each in walked})
+        tensors = [part for each in self.modules for part in _tensors(each)]
+        aside = (*tensors, torch.default_generator, *(each for _, each in walked))
+        look = _Look({id(each) for each in aside})
         found: dict[tuple[str, str], object] = {}
         kinds: dict[type, None] = {}
         scopes: dict[str, None] = {}
         for place, each in walked:
             kinds |= dict.fromkeys(type(each).__mro__)
             found[place, ""] = type(each)  # There, whatever it holds.
-            skipped = _apart(each)
+            skipped = self._apart(each)
             for name, value in vars(each).items():
                 if name not in skipped:
                     _refuse_iterator(value, f"{place}.{name}".strip("."))
@@ -201,6 +211,13 @@ class Memory:
                     found[f"the module {scope}", name] = look.at(value)
         return found
 
+    def _apart(self, value: object) -> frozenset[str]:
+        """Attributes that a saved state has apart."""
+        if isinstance(value, torch.optim.Optimizer):
+            return frozenset({"state", "param_groups", "defaults"})
+        own = isinstance(value, nn.Module) and any(each is value for each in self.modules)
+        return frozenset({"_parameters", "_buffers"}) if own else frozenset()
+
     def _walk(self) -> Iterator[tuple[str, Any]]:
         """The objects that have attributes, each once, by its place: `layers.0`."""
         seen: set[int] = set()
@@ -221,7 +238,7 @@ class Memory:
                 inner = _held_by(value)
             elif hasattr(value, "__dict__"):
                 yield place, value
-                skipped = _apart(value)
+                skipped = self._apart(value)
                 inner = ((key, each) for key, each in vars(value).items() if key not in skipped)
                 depth = -1
             for name, each in itertools.islice(inner, LIMIT) if depth < DEEP else ():
@@ -248,11 +265,9 @@ _SHUT = (Tensor, np.ndarray, torch.Generator, random.Random, np.random.Generator
 """What is not looked into for objects."""
 
 
-def _apart(value: object) -> frozenset[str]:
-    """Attributes that a saved state has apart."""
-    if isinstance(value, torch.optim.Optimizer):
-        return frozenset({"state", "param_groups", "defaults"})
-    return frozenset({"_parameters", "_buffers"}) if isinstance(value, nn.Module) else frozenset()
+def _tensors(module: nn.Module) -> list[Tensor]:
+    held = (*module._parameters.values(), *module._buffers.values())
+    return [each for each in held if each is not None]
 
 
 def _refuse_iterator(value: object, place: str) -> None:
@@ -274,19 +289,15 @@ def _held_by(function: FunctionType | MethodType) -> list[tuple[str, Any]]:
     return [(name, cell.cell_contents) for name, cell in cells]
 
 
-_PACKAGES = tuple(
-    {
-        str(Path(path).resolve())
-        for path in (sysconfig.get_path("stdlib"), *map(sysconfig.get_path, ("purelib", "platlib")))
-    }
-)
+_STDLIB = str(Path(sysconfig.get_path("stdlib")).resolve())
+
+_PACKAGES = {"site-packages", "dist-packages"}
 
 
 def _is_users(module: str) -> bool:
     """Whether a module is neither Python's nor a package's nor lrsearch's."""
     file = getattr(sys.modules.get(module), "__file__", None)
-    return (
-        file is not None
-        and module.partition(".")[0] != "lrsearch"
-        and not str(Path(file).resolve()).startswith(_PACKAGES)
-    )
+    if file is None or module.partition(".")[0] in ("torch", "lrsearch"):
+        return False
+    path = Path(file).resolve()
+    return not _PACKAGES & {*path.parts} and not str(path).startswith(_STDLIB)

@@ -6,6 +6,7 @@ import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,14 @@ def load(cohort: Cohort, trial: Trial, engine: str, device: torch.device) -> Any
     return decode(state, device)
 
 
+@dataclass(frozen=True)
+class Named:
+    """A value whose place an error names."""
+
+    place: str
+    value: Any
+
+
 class Encoder:
     """Plain values and tensors, taken apart. `known` are tensors that stand for themselves, by
     name: those of the model, which a state has apart. Raises Unseen for anything else."""
@@ -116,6 +125,11 @@ class Encoder:
         return self._encode_parts(value, kind)
 
     def _encode_parts(self, value: Any, kind: type) -> Any:
+        if kind is Named:
+            try:
+                return self.encode(value.value)
+            except Unseen as error:
+                raise Unseen(f"{value.place} holds {error}") from None
         if id(value) in self._seen and kind not in (tuple, frozenset):
             raise Unseen(f"a {kind.__name__} that stands in several places")
         self._seen[id(value)] = value  # Kept, or its number might become another's.
@@ -291,7 +305,10 @@ def take_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
             {key: each for key, each in group.items() if key != "params"}
             for group in optimizer.param_groups
         ],
-        "state": [dict(state[each]) if each in state else None for each in parameters],
+        "state": [
+            Named("the optimizer's state", dict(state[each])) if each in state else None
+            for each in parameters
+        ],
     }
 
 
@@ -335,7 +352,7 @@ def take_memory(memory: Memory) -> list[Any]:
     """What the user's objects have come to hold: place, name and value of each attribute that has
     changed."""
     return [
-        [owner, name, None if value is GONE else [value]]
+        [owner, name, None if value is GONE else [Named(f"{owner}.{name}".strip("."), value)]]
         for (owner, name), value in memory.changes().items()
     ]
 

@@ -45,7 +45,7 @@ from lrsearch.train.criterion import CHUNK as OWN_CHUNK
 from lrsearch.train.criterion import Criterion, baseline_loss, make_criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.groups import divide_parameters
-from lrsearch.train.memory import Memory, Unseen
+from lrsearch.train.memory import Memory
 from lrsearch.train.metrics import SUMS, sum_type
 from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.printing import Printed
@@ -275,7 +275,7 @@ class _Run:
     a plateau has changed them; `total` are the losses since the evaluation at step `since`, `start`
     is `start_losses`'. `best_state` is the state of its best evaluation, `averaged` that of its
     latest where it is evaluated at other weights. `memory` is what code of the user's remembers,
-    None where there is none or nothing is saved."""
+    `read` what the user's data do; None where there are none or nothing is saved."""
 
     trial: Trial
     data: Data
@@ -289,6 +289,7 @@ class _Run:
     start: Tensor
     total: Tensor
     memory: Memory | None = None
+    read: Memory | None = None
     step: int = 0
     since: int = 0
     best_state: State = field(default_factory=dict)
@@ -377,8 +378,10 @@ def _begin(cohort: Cohort, trial: Trial, data: Data, course: Course) -> _Run:
         start,
         total=torch.zeros((), dtype=wide, device=device),
     )
+    if cohort.save is not None and isinstance(data, Streamed):
+        run.read = Memory(data.objects)
     if cohort.save is not None and (others := _users_objects(run, cohort)):
-        run.memory = Memory(others, model_tensors(model).values())
+        run.memory = Memory(others, model)
         memory = run.memory
         run.training.made = lambda optimizer: memory.add("the optimizer", optimizer)
     return run
@@ -390,8 +393,6 @@ def _users_objects(run: _Run, cohort: Cohort) -> dict[str, object]:
     found = dict(run.training.criterion.objects)
     if "class_path" in config["model"]:
         found = {"": run.model, **found}
-    if isinstance(run.data, Streamed):
-        found |= run.data.objects
     if not found and "class_path" in config["train"]["optimizer"]:
         found = {"": run.model}
     return found
@@ -429,7 +430,6 @@ def _train(
         yield begins_again(trial, reason)
     if run.step:
         yield Measured(trial.number, Measurement(run.step, course.last), run.budget)
-    own_order = isinstance(data, Streamed) and data.has_own_order
     saver = Saver(cohort.save)
     batches = data.batches(train["batch_size"], trial_seeds(trial.seed).order, run.step)
     rungs = {rung for rung in cohort.rungs if rung < run.budget}
@@ -448,7 +448,7 @@ def _train(
                 _take_in(run, measured[0])
                 if run.step < run.budget and saver.is_due():
                     begun = time.monotonic()
-                    event = _save(run, own_order)
+                    event = _save(run)
                     yield event
                     saver.note(begun)
                     if isinstance(event, Noted):
@@ -468,7 +468,7 @@ def _train(
             pulse.beat(run.step)
     except pulse.Leave:
         if saver.every is not None and run.step:
-            yield _save(run, own_order, generators)
+            yield _save(run, generators)
         raise
     if cohort.objective.at == "best":
         return Outcome.COMPLETED, "", run.best_state
@@ -508,11 +508,11 @@ def _take_in(run: _Run, measurement: Measurement) -> None:
     run.model.train()
 
 
-def _save(run: _Run, own_order: bool, generators: Any = None) -> Saved | Noted:
+def _save(run: _Run, generators: Any = None) -> Saved | Noted:
     """The event that has the training saved, or says why it cannot be."""
     try:
-        if own_order:
-            raise Unseen("its DataLoader has an order of its own, which begins anew")
+        if isinstance(run.data, Streamed) and run.read is not None:
+            run.data.refuse_saving(run.read)
         tree, tensors = run.take(generators)
         place = ("solo", run.data.device.type, run.step, run.budget)
         return save(run.trial, place, tree, tensors)

@@ -33,6 +33,7 @@ from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
 from lrsearch.train.averaging import BATCHES, recalibration_batches
 from lrsearch.train.batches import NOTHING, Batch, join
+from lrsearch.train.memory import Memory, Unseen
 from lrsearch.train.randomness import batches
 from lrsearch.train.tape import NotRecordable
 
@@ -61,6 +62,7 @@ class Streamed:
         self.outputs = raw.outputs
         self._train, self._validation = splits.train, splits.validation
         self._entries = 0
+        self._remembers = ""
         self._example = map_tree(self._to_device, raw.x)
 
     @property
@@ -90,10 +92,15 @@ class Streamed:
                 found[f"the {name} collate_fn"] = part.stream.collate
         return found
 
-    @property
-    def has_own_order(self) -> bool:
-        """Whether a loader of the user's says which samples come when."""
-        return self._train.stream.make is not None
+    def refuse_saving(self, memory: Memory) -> None:
+        """Raises Unseen where a training on these data could not go on from a saved state. `memory`
+        is of `objects` before the training: trials share them, so none may change them."""
+        if self._train.stream.make is not None:
+            raise Unseen("its DataLoader has an order of its own, which begins anew")
+        if self._remembers:
+            raise Unseen(f"{self._remembers}, in the processes that load the data")
+        for place in memory.changes():
+            raise Unseen(f"{'.'.join(place)} changes as it is read")
 
     def chunk(self, most: int) -> int:
         """Samples per forward pass of an evaluation."""
@@ -211,6 +218,8 @@ class Streamed:
                 error.add_note(each.trace)
                 raise error
             samples.check()
+            if isinstance(each, _Remembering):
+                self._remembers, each = each.what, each.loaded
             yield self._take(each)
 
     def _own_batches(self, stream: Stream, size: int, seed: int) -> Iterator[Batch]:
@@ -373,6 +382,7 @@ class _Samples(Dataset[Any]):
     def __init__(self, stream: Stream, seed: int) -> None:
         self.dataset, self.size, self.seed = stream.dataset, len(stream), seed
         self.collate = stream.collate or default_collate
+        self.looked = False
 
     def __len__(self) -> int:
         return self.size
@@ -382,6 +392,8 @@ class _Samples(Dataset[Any]):
         mixed = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)[0]
         with _Aside(int(mixed >> 1)):
             try:
+                if get_worker_info() is not None and not self.looked:
+                    return self._look([index for _, index in keys])
                 return self.collate([self.dataset[index] for _, index in keys])
             except Exception as error:
                 if get_worker_info() is None:
@@ -390,6 +402,18 @@ class _Samples(Dataset[Any]):
                 reason = f"loading a batch raised {type(error).__name__}: {error}"
                 return _Failed(reason, traceback.format_exc())
 
+    def _look(self, indices: list[int]) -> Any:
+        """The first batch of a process: it shows whether the dataset remembers being read."""
+        self.looked = True
+        memory = Memory({"the dataset": self.dataset, "the collate_fn": self.collate})
+        loaded = self.collate([self.dataset[index] for index in indices])
+        try:
+            changed = [".".join(place) for place in memory.changes()]
+            what = f"{changed[0]} changes as it is read" if changed else ""
+        except Unseen as error:
+            what = str(error)
+        return _Remembering(loaded, what) if what else loaded
+
     def check(self) -> None:
         """Raises ModelError where the length is not what it was."""
         if len(self.dataset) != self.size:
@@ -397,6 +421,15 @@ class _Samples(Dataset[Any]):
                 f"{type(self.dataset).__name__} has changed its length from {self.size} to "
                 f"{len(self.dataset)}"
             )
+
+
+@dataclass(frozen=True)
+class _Remembering:
+    """A batch, and what of its dataset has changed as it was loaded in a process that nobody sees
+    into."""
+
+    loaded: Any
+    what: str
 
 
 @dataclass(frozen=True)

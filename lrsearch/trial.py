@@ -93,9 +93,9 @@ class Cohort:
     `rungs` are the steps at which a trial waits for a verdict. Weights of a completed trial
     come back only when its objective is at least as good as `bar` (None: always). `data_hash` and
     `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
-    `timeout` (seconds a trial) and `run` (its name) are for a person's own training. `save` are
-    the seconds between two saved states of a trial, None for never; `states` has, by the number of
-    a trial, the file of the state that it goes on from.
+    `timeout` are the seconds that a trial may take; `run` (its name) is for a user's own training.
+    `save` are the seconds between two saved states of a trial, None for never; `states` has, by the
+    number of a trial, the file of the state that it goes on from.
     """
 
     trials: tuple[Trial, ...]
@@ -110,6 +110,12 @@ class Cohort:
     run: str = ""
     save: float | None = None
     states: Mapping[int, str] = field(default_factory=dict)
+
+
+def describe_timeout(seconds: float) -> str:
+    """Why a trial that took longer than these has failed."""
+    allowed = "1 second" if seconds == 1 else f"{seconds:g} seconds"
+    return f"it was not done after its timeout of {allowed}"
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,12 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
 
+from lrsearch import pulse
 from lrsearch.errors import DataError, LrsearchError
 from lrsearch.executors.port import Replies
 from lrsearch.trial import (
@@ -226,3 +228,63 @@ def play_cohort(cohort: Cohort) -> Steps:
         result = Result(outcome, 1, 1.0, 0.0, engine, last={"accuracy": rate})
         good = fits and (cohort.bar is None or rate >= cohort.bar)
         yield Ended(trial.number, result, {}, b"weights" if good else None)
+
+
+def train(steps: int) -> Steps:
+    """A training: it beats ten times a second."""
+    pulse.enter(pulse.TRAINING)
+    yield os.getpid()
+    for step in range(1, steps + 1):
+        time.sleep(0.1)
+        pulse.beat(step)
+    yield "trained"
+
+
+def scribble(payload: object) -> Steps:
+    """Write to every descriptor there may be, as careless code does."""
+    yield "begun"
+    for descriptor in range(3, 64):
+        with contextlib.suppress(OSError):
+            os.write(descriptor, b'["anything"]\n')
+    time.sleep(30)
+    yield "still here"
+
+
+def close_all(payload: object) -> Steps:
+    """Close every descriptor, as code does that means to become a daemon."""
+    yield "begun"
+    os.closerange(3, 256)
+    time.sleep(30)
+    yield "still here"
+
+
+def close_stdout(payload: object) -> Steps:
+    """Close what one prints to."""
+    os.close(1)
+    os.close(2)
+    yield "done"
+
+
+def leave_child(payload: object) -> Steps:
+    """Die and leave a child that holds all pipes open."""
+    yield "begun"
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    os._exit(3)
+
+
+def fork_beating(payload: object) -> Steps:
+    """Have a child and a thread that beat for themselves, as one would that trains in a fork."""
+    pulse.enter(pulse.TRAINING)
+    child = os.fork()
+    if child == 0:
+        for _ in range(15):
+            time.sleep(0.1)
+            pulse.beat()
+        os._exit(0)
+    thread = threading.Thread(target=lambda: [time.sleep(0.1) or pulse.beat() for _ in range(15)])
+    thread.start()
+    thread.join()
+    os.waitpid(child, 0)
+    yield "done"

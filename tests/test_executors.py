@@ -415,3 +415,145 @@ def test_an_executor_needs_a_worker_and_a_closed_one_takes_no_job() -> None:
     local.close()
     with pytest.raises(RuntimeError, match="closed"):
         local.submit("jobs:count", 1)
+
+
+# What is heard of workers
+
+
+def begin(local: Local, function: str, payload: object = None) -> tuple[int, int]:
+    """A job that has begun, by its handle, and its process."""
+    handle = local.submit(f"jobs:{function}", payload)
+    ((_, first),) = local.events(20.0)
+    return handle, first if isinstance(first, int) else 0
+
+
+def listen(local: Local, seconds: float) -> list[object]:
+    """The events of so many seconds."""
+    found: list[object] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found += [event for _, event in local.events(0.1)]
+    return found
+
+
+def test_a_worker_tells_that_it_is_alive_and_where_it_is(local: Local) -> None:
+    handle, pid = begin(local, "train", 60)
+    assert listen(local, 3.0) == []  # It is no event.
+    (heard,) = local.heard()
+    assert (heard.handle, heard.process, heard.activity) == (handle, pid, "training")
+    assert heard.silence < 2.0 and not heard.stopped
+    assert 2.0 < heard.spent < 4.0 and 10 <= heard.step <= 40
+
+
+def test_a_stopped_worker_is_silent_and_goes_on(local: Local) -> None:
+    _, pid = begin(local, "train", 20)
+    os.kill(pid, signal.SIGSTOP)
+    listen(local, 3.0)
+    (heard,) = local.heard()
+    assert heard.stopped and 2.0 < heard.silence < 4.0
+    os.kill(pid, signal.SIGCONT)
+    assert listen(local, 4.0) == ["trained", Finished()]
+    assert local.heard() == []
+
+
+def test_a_silent_worker_is_ended_and_replaced(local: Local) -> None:
+    handle, pid = begin(local, "sleep", 60)
+    os.kill(pid, signal.SIGSTOP)
+    start = time.monotonic()
+    local.end(handle, "nothing was heard")
+    assert local.events(5.0) == [(handle, Died("nothing was heard", "", running=True))]
+    assert time.monotonic() - start < 2.0 and gone(pid)
+    local.end(handle, "it is over already")
+    assert run(local, "count", 1) == [0, Finished()]
+
+
+def test_a_wait_is_no_silence(local: Local) -> None:
+    waits = local.submit("jobs:rungs", [1])
+    wait_for(local, ("reached", 1))
+    listen(local, 1.5)
+    assert local.heard() == []
+    handle, _ = begin(local, "sleep", 1.0)  # Beside the other, in a worker of its own or not.
+    (heard,) = local.heard()
+    assert heard.handle == handle and heard.silence < 1.0
+    assert listen(local, 2.0) == ["slept", Finished()]
+    local.reply(waits, 1, Verdict.GO_ON)
+    assert collect(local, 1)[waits] == [("went on", 1), Finished()]
+
+
+def test_time_in_which_the_driver_does_not_run_is_no_silence(local: Local) -> None:
+    """As when the machine sleeps, or a whole group of processes is stopped."""
+    _, pid = begin(local, "sleep", 60)
+    os.kill(pid, signal.SIGSTOP)
+    time.sleep(6.0)
+    assert local.events(0.0) == []
+    (heard,) = local.heard()
+    assert heard.silence <= 2.5
+
+
+def test_a_stopped_worker_blocks_no_driver_however_much_it_is_sent() -> None:
+    with make_local(1) as local:
+        pid = run(local, "process")[0]
+        assert isinstance(pid, int)
+        os.kill(pid, signal.SIGSTOP)
+        payload = bytes(1 << 24)
+        start = time.monotonic()
+        handle = local.submit("jobs:echo", payload)
+        assert local.events(0.5) == [] and time.monotonic() - start < 2.0
+        os.kill(pid, signal.SIGCONT)
+        assert collect(local, 1)[handle] == [payload, Finished()]
+
+
+def test_only_the_job_itself_speaks_for_it(local: Local) -> None:
+    assert run(local, "fork_beating") == ["done", Finished()]
+    assert run(local, "count", 100) == [*range(100), Finished()]
+
+
+def test_bytes_in_the_pipe_that_are_no_frame_end_the_worker(local: Local) -> None:
+    before, event = run(local, "scribble")
+    assert before == "begun" and isinstance(event, Died)
+    assert event.reason == "its code wrote to a descriptor that is not its own"
+    assert run(local, "count", 1) == [0, Finished()]
+
+
+@pytest.mark.parametrize("function", ["close_all", "leave_child"])
+def test_a_worker_whose_pipes_are_not_its_own_any_more_is_replaced(
+    local: Local, function: str
+) -> None:
+    start = time.monotonic()
+    before, event = run(local, function)
+    assert before == "begun" and isinstance(event, Died)
+    assert time.monotonic() - start < 15
+    assert run(local, "count", 1) == [0, Finished()]
+
+
+def test_a_job_may_close_what_it_prints_to(local: Local) -> None:
+    assert run(local, "close_stdout") == ["done", Finished()]
+    assert run(local, "count", 1) == [0, Finished()]
+
+
+def test_a_worker_ignores_the_end_of_the_terminal(local: Local) -> None:
+    _, pid = begin(local, "sleep", 0.5)
+    os.kill(pid, signal.SIGHUP)
+    assert listen(local, 2.0) == ["slept", Finished()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a signal at the parent's end")
+def test_stopped_workers_do_not_outlive_a_killed_driver() -> None:
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, HERE], stdout=subprocess.PIPE, text=True
+    )
+    assert driver.stdout is not None
+    pids = [int(pid) for pid in driver.stdout.readline().split()]
+    try:
+        for pid in pids[:2]:
+            os.kill(pid, signal.SIGSTOP)
+        driver.kill()
+        end = time.monotonic() + 5
+        while time.monotonic() < end and not all(map(gone, pids)):
+            time.sleep(0.02)
+        assert all(map(gone, pids))
+    finally:
+        driver.communicate()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

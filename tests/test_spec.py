@@ -1658,3 +1658,19 @@ def test_what_older_runs_did_not_have_takes_no_measurement_away():
     assert not differences(spec, older)
     assert structure(older, None) == structure(config, None)
     assert fill_config(older) == config == fill_config(config)
+
+
+def test_a_timeout_is_one_key_for_every_kind_of_training(tmp_path):
+    built_in = "data: iris\nmodel: mlp\ntrain: {budget: 1ep}\n"
+    for kind in (built_in, "command: python x.py\nobjective: loss\n"):
+        for written, seconds in (("90s", 90.0), ("1.5h", 5400.0), ("null", None)):
+            (tmp_path / "s.yaml").write_text(f"{kind}timeout: {written}\n")
+            assert read_spec(tmp_path / "s.yaml").timeout == seconds
+        (tmp_path / "s.yaml").write_text(f"{kind}timeout: 90\n")
+        with pytest.raises(SpecError) as error:
+            read_spec(tmp_path / "s.yaml")
+        assert "timeout: 90 is no time\n  write timeout: 90s" in str(error.value)
+        (tmp_path / "s.yaml").write_text(f"{kind}time_limit: 20m\n")
+        with pytest.raises(SpecError) as error:
+            read_spec(tmp_path / "s.yaml")
+        assert "write timeout: 20m" in str(error.value)

@@ -29,7 +29,7 @@ from lrsearch.errors import (
 )
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.local import Local
-from lrsearch.executors.port import Executor
+from lrsearch.executors.port import Executor, Heard
 from lrsearch.search import check_search, count_trials
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import Spec, settle_data
@@ -722,6 +722,15 @@ class Crowd:
 
     def reply(self, handle: int, trial: int, verdict: Any) -> None:
         self._parts[handle % 3].reply(handle // 3, trial, verdict)
+
+    @property
+    def busy(self) -> bool:
+        return any(part.busy for part in self._parts)
+
+    def heard(self) -> list[Heard]:
+        return []
+
+    def end(self, handle: int, reason: str) -> None: ...
 
     def close(self) -> None:
         for part in self._parts:

@@ -269,7 +269,7 @@ def _search(strategy: str, given: Options) -> None:
             if not given.fresh and (folder / "run.json").exists():
                 held = find_settled(read(folder))
             trials = count_trials(strategy, spec)
-            facts = prepare(spec, place, workplace, trials=trials, held=held)
+            facts = prepare(spec, place, workplace, trials=trials, held=held, note=progress.note)
             for note in filter(None, (facts.data, *facts.notes)):
                 progress.note(note)
             if requirement is not None:

@@ -48,8 +48,10 @@ def check_point(
             workplace=Workplace(device, str(run.spec.folder), allowed),
             objective=run.ledger.objective,
             own=run.spec.own,
+            timeout=run.spec.timeout,
             run=run.spec.name,
             first=run.history.next_number,
+            note=progress.note,
         )
     for line in describe(found, run.ledger.objective.metric):
         say(line)

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 
 from lrsearch.trial import Verdict
 
-HEADER = struct.Struct("<QQ")
-"""Of every frame: the job's handle and the number of bytes that follow, a pickle."""
+HEADER = struct.Struct("<8sQQ")
+"""Of every frame: `MARK`, the job's handle and the number of bytes that follow, a pickle."""
+
+MARK = b"\xfflrframe"
+"""What a frame begins with: anything else in the pipe was written by code that does not know it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Waiting:
 def frame(handle: int, message: object) -> bytes:
     """A message for a pipe. Raises what pickling raises."""
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
-    return HEADER.pack(handle, len(body)) + body
+    return HEADER.pack(MARK, handle, len(body)) + body
 
 
 def write(descriptor: int, data: bytes) -> None:

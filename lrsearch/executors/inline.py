@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from lrsearch.executors.jobs import Jobs, resolve
+from lrsearch.executors.port import Heard
 from lrsearch.trial import Verdict
 
 
@@ -43,6 +44,18 @@ class Inline:
     def reply(self, handle: int, trial: int, verdict: Verdict) -> None:
         """See `port.Executor`."""
         self._jobs.reply(handle, trial, verdict)
+
+    @property
+    def busy(self) -> bool:
+        """See `port.Executor`."""
+        return self._jobs.ready
+
+    def heard(self) -> list[Heard]:
+        """None: this process can tell nothing of a job while it runs."""
+        return []
+
+    def end(self, handle: int, reason: str) -> None:
+        """See `port.Executor`."""
 
     def close(self) -> None:
         """See `port.Executor`."""

@@ -87,10 +87,18 @@ class Jobs:
             self._current = None
         return None
 
+    @property
+    def ready(self) -> bool:
+        """Whether a job can go on."""
+        return self._next() is not None
+
+    def _next(self) -> int | None:
+        ready = (at for at, job in self._jobs.items() if job.replies or not job.waits)
+        return next(ready, None)
+
     def _turn(self) -> int | None:
         if self._current is None:
-            ready = (at for at, job in self._jobs.items() if job.replies or not job.waits)
-            self._current = next(ready, None)
+            self._current = self._next()
             if self._current is not None and self._on_turn is not None:
                 self._on_turn(self._current)
         return self._current

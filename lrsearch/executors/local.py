@@ -18,12 +18,13 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from lrsearch.executors.frames import HEADER, Job, Reply, Turn, Waiting, frame, write
+from lrsearch.executors.frames import HEADER, MARK, Job, Reply, Turn, Waiting, frame
 from lrsearch.executors.jobs import raised
-from lrsearch.executors.port import Died, Terminal
+from lrsearch.executors.port import Died, Heard, Terminal
 from lrsearch.pulse import Alive
 from lrsearch.trial import Verdict
 
@@ -37,6 +38,30 @@ system and paging it in again: some percent of a step of many lanes."""
 _CHUNK = 1 << 20
 _TAIL_BYTES = 16384
 _TAIL_LINES = 20
+
+TICK = 1.0
+"""Seconds between two looks at the clock while nothing comes."""
+
+_MOST = 2 * TICK
+"""Seconds that count between two looks: of more the driver did not run, and neither may have its
+workers, as when the machine slept or all of them were stopped."""
+
+_KILLED = 5.0
+"""Seconds in which what is killed has to be gone; the system keeps some for ever, as those that
+wait for a disk."""
+
+
+class _NoFrame(Exception):
+    """Something in a worker's pipe that is no frame."""
+
+
+@dataclass
+class _Life:
+    """What a job said last that it does, for how many seconds, and its last step."""
+
+    activity: str = ""
+    spent: float = 0.0
+    step: int = 0
 
 
 class _Process:
@@ -62,18 +87,21 @@ class _Process:
         assert self.process.stdin and self.process.stdout and self.process.stderr
         self.pipes = (self.process.stdin, self.process.stdout, self.process.stderr)
         self.inward, self.outward, self.errors = (pipe.fileno() for pipe in self.pipes)
-        os.set_blocking(self.outward, False)
-        os.set_blocking(self.errors, False)
+        for descriptor in (self.inward, self.outward, self.errors):
+            os.set_blocking(descriptor, False)
         # A child that a job forked may hold the pipes open when the worker is dead, so its end
         # is watched itself where the system can.
         self.watch = -1
         if sys.platform == "linux":
             with contextlib.suppress(OSError):
                 self.watch = os.pidfd_open(self.process.pid)
-        self.jobs: set[int] = set()
+        self.jobs: dict[int, _Life] = {}
         self.current: int | None = None
         self.sent = 0
         self.waiting = False
+        self.heard = 0.0
+        self.ended = ""
+        self.outgoing = bytearray()
         self.received = bytearray()
         self.printed = bytearray()
 
@@ -82,9 +110,41 @@ class _Process:
         return not self.jobs
 
     def send(self, handle: int, message: Job | Reply) -> None:
+        """Raises BrokenPipeError. What the pipe does not take stays `outgoing`: a worker that is
+        stopped must not stop its driver."""
         self.sent += 1
         self.waiting = False
-        write(self.inward, frame(handle, message))
+        self.outgoing += frame(handle, message)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what the pipe takes. Raises BrokenPipeError."""
+        while self.outgoing:
+            try:
+                count = os.write(self.inward, self.outgoing)
+            except BlockingIOError:
+                return
+            except BrokenPipeError:
+                self.outgoing.clear()
+                raise
+            del self.outgoing[:count]
+
+    @property
+    def turn(self) -> int | None:
+        """The job that goes on there, or is about to; None where all wait."""
+        if self.waiting or not self.jobs:
+            return None
+        return self.current if self.current in self.jobs else min(self.jobs)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the process is, as by SIGSTOP; False where the system does not say."""
+        if not hasattr(os, "waitid"):
+            return False
+        with contextlib.suppress(ChildProcessError):
+            flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+            return os.waitid(os.P_PID, self.process.pid, flags) is not None
+        return False
 
     def read(self) -> bool:
         """Take what is in the pipe; False at its end."""
@@ -106,10 +166,12 @@ class _Process:
         return bool(data)
 
     def frames(self) -> list[tuple[int, bytearray]]:
-        """The whole frames received so far: handles and pickles."""
+        """The whole frames received so far: handles and pickles. Raises _NoFrame."""
         found, at = [], 0
         while len(self.received) - at >= HEADER.size:
-            handle, size = HEADER.unpack_from(self.received, at)
+            mark, handle, size = HEADER.unpack_from(self.received, at)
+            if mark != MARK:
+                raise _NoFrame
             if len(self.received) - at - HEADER.size < size:
                 break
             at += HEADER.size
@@ -121,16 +183,20 @@ class _Process:
     def end_of_life(self) -> tuple[str, str]:
         """Why it died and what it printed last. The process has closed its pipe or is dead."""
         try:
-            code = self.process.wait(1.0)
+            code = self.process.wait(0.0 if self.ended else 1.0)
         except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
             reason = "it closed its pipe to the driver"
         else:
             reason = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
         self.read_errors()
         lines = self.printed.decode("utf-8", "replace").splitlines()
-        return reason, "\n".join(lines[-_TAIL_LINES:])
+        return self.ended or reason, "\n".join(lines[-_TAIL_LINES:])
+
+    def kill(self) -> None:
+        self.process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_KILLED)
 
     @property
     def descriptors(self) -> list[int]:
@@ -177,6 +243,7 @@ class Local:
         self._owners: dict[int, _Process] = {}
         self._ready: list[tuple[int, object]] = []
         self._selector = selectors.DefaultSelector()
+        self._time, self._seen = 0.0, time.monotonic()
         self._closed = False
 
     @property
@@ -205,8 +272,9 @@ class Local:
         more = True
         while more:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            busy = any(not worker.waiting for worker in self._owners.values())
-            self._poll(left if busy and not self._ready else 0.0)
+            busy = self.busy
+            wait = TICK if left is None else min(TICK, left)
+            self._poll(wait if busy and not self._ready else 0.0)
             more = busy and not self._ready and left != 0.0
         ready, self._ready = self._ready, []
         return ready
@@ -216,7 +284,32 @@ class Local:
         worker = self._owners.get(handle)
         if worker is not None:
             with contextlib.suppress(BrokenPipeError):  # its death is on its way as an event
-                worker.send(handle, Reply(trial, verdict))
+                self._send(worker, handle, Reply(trial, verdict))
+
+    @property
+    def busy(self) -> bool:
+        """See `port.Executor`."""
+        return bool(self._ready) or any(not worker.waiting for worker in self._owners.values())
+
+    def heard(self) -> list[Heard]:
+        """See `port.Executor`."""
+        found = []
+        for worker in self._workers:
+            handle = worker.turn
+            if handle is not None:
+                life, silence = worker.jobs[handle], self._time - worker.heard
+                pid, stopped = worker.process.pid, silence > TICK and worker.stopped
+                told = (life.activity, life.spent, life.step)
+                found.append(Heard(handle, silence, *told, pid, stopped))
+        return found
+
+    def end(self, handle: int, reason: str) -> None:
+        """See `port.Executor`."""
+        worker = self._owners.get(handle)
+        if worker is not None:
+            worker.current, worker.ended = handle, reason
+            worker.kill()
+            self._bury(worker)
 
     def close(self) -> None:
         """See `port.Executor`. Workers leave at once, or are killed after half a second."""
@@ -256,18 +349,26 @@ class Local:
                 return
             handle, job, clean = self._backlog.popleft()
             worker, old = self._place(clean)
-            worker.jobs.add(handle)
+            worker.jobs[handle] = _Life()
             self._owners[handle] = worker
             if len(worker.jobs) == 1:
                 worker.current = handle  # a worker that cannot even start is this job's end
             try:
-                worker.send(handle, job)
+                self._send(worker, handle, job)
             except BrokenPipeError:
                 if old:  # it died in its sleep; the job is not to blame
-                    worker.jobs.discard(handle)
+                    del worker.jobs[handle]
                     del self._owners[handle]
                     self._backlog.appendleft((handle, job, clean))
                     self._bury(worker)
+
+    def _send(self, worker: _Process, handle: int, message: Job | Reply) -> None:
+        """Send a message, the rest of it when there is room. Raises BrokenPipeError."""
+        if worker.turn is None or len(worker.jobs) == 1:
+            worker.heard = self._time  # It had nothing to say before.
+        worker.send(handle, message)
+        if worker.outgoing and worker.inward not in self._selector.get_map():
+            self._selector.register(worker.inward, selectors.EVENT_WRITE, worker)
 
     def _place(self, clean: bool) -> tuple[_Process, bool]:
         """A worker for the next job, and whether it was there before."""
@@ -288,9 +389,16 @@ class Local:
     def _poll(self, timeout: float | None) -> None:
         """Wait for something to read, and take it."""
         found = self._selector.select(timeout)
+        self._pass_time()
         ended: list[_Process] = []
         for key, _ in found:
             worker: _Process = key.data
+            if key.fd == worker.inward:
+                with contextlib.suppress(BrokenPipeError):  # Its death is on its way.
+                    worker.flush()
+                if not worker.outgoing or worker in ended:
+                    self._selector.unregister(key.fd)
+                continue
             if key.fd == worker.errors:
                 if not worker.read_errors():
                     self._selector.unregister(key.fd)
@@ -304,10 +412,28 @@ class Local:
         idle = [worker for worker in self._workers if worker.idle]
         self._retire(*idle[: max(0, len(self._workers) - self._limit)])
 
+    def _pass_time(self) -> None:
+        """Let the time since the last look pass for all jobs that go on."""
+        now = time.monotonic()
+        passed, self._seen = min(now - self._seen, _MOST), now
+        self._time += passed
+        for worker in self._workers:
+            handle = worker.turn
+            if handle is not None:
+                worker.jobs[handle].spent += passed
+
     def _take(self, worker: _Process) -> bool:
         """Take in what the worker said; False if that was the end of it."""
         sound = True
-        for handle, data in worker.frames():
+        try:
+            frames = worker.frames()
+        except _NoFrame:
+            worker.received.clear()
+            worker.ended = "its code wrote to a descriptor that is not its own"
+            worker.process.kill()
+            return False
+        for handle, data in frames:
+            worker.heard = self._time
             try:
                 event = pickle.loads(data)
             except Exception as error:
@@ -323,11 +449,14 @@ class Local:
             elif isinstance(event, Turn):
                 worker.current = handle
             elif isinstance(event, Alive):
-                pass
+                life = worker.jobs.get(handle)
+                if life is not None:
+                    life.spent = life.spent if event.activity == life.activity else 0.0
+                    life.activity, life.step = event.activity, event.step
             elif handle in worker.jobs:
                 self._ready.append((handle, event))
                 if isinstance(event, Terminal):
-                    worker.jobs.discard(handle)
+                    del worker.jobs[handle]
                     del self._owners[handle]
         return sound
 
@@ -343,7 +472,7 @@ class Local:
 
     def _forget(self, worker: _Process) -> None:
         self._workers.remove(worker)
-        for descriptor in worker.descriptors:
+        for descriptor in (worker.inward, *worker.descriptors):
             if descriptor in self._selector.get_map():
                 self._selector.unregister(descriptor)
         worker.close()
@@ -357,5 +486,4 @@ class Local:
             try:
                 worker.process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+                worker.kill()

@@ -60,6 +60,23 @@ class Died:
 Terminal = Finished | Raised | Died
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What is known of a job that runs in another process: nothing has been heard from it for
+    `silence` seconds, it said that it does `activity` ("" where it never said) and has done so for
+    `spent` seconds, `step` is the last step it told. `stopped` says that its `process`, an id, is,
+    as by SIGSTOP. Time in which the driver itself was stopped, or the machine slept, is not
+    counted."""
+
+    handle: int
+    silence: float
+    activity: str
+    spent: float
+    step: int
+    process: int
+    stopped: bool
+
+
 class Executor(Protocol):
     """Somewhere jobs run. Used by one thread; a context manager."""
 
@@ -78,6 +95,17 @@ class Executor(Protocol):
 
     def reply(self, handle: int, trial: int, verdict: Verdict) -> None:
         """Answer a job's event. A reply to a job that is over is dropped."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether events can come without a reply."""
+
+    def heard(self) -> list[Heard]:
+        """Of the jobs that have their turn in other processes, when they were heard last."""
+
+    def end(self, handle: int, reason: str) -> None:
+        """End the process of a job; it and the other jobs there are told to have `Died` of that
+        reason. Without effect on a job that is over, or has no process of its own."""
 
     def close(self) -> None:
         """End all jobs, without events. Closing twice is harmless."""

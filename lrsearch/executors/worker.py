@@ -7,6 +7,7 @@ once and in the middle of a job: it never outlives its driver.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import faulthandler
 import io
@@ -28,7 +29,7 @@ def _receive(descriptor: int, inbox: queue.SimpleQueue[tuple[int, Job | Reply]])
     """The reader thread: always there, so that the driver's writes never wait for a job."""
     with open(descriptor, "rb") as pipe:
         while len(head := pipe.read(HEADER.size)) == HEADER.size:
-            handle, size = HEADER.unpack(head)
+            _, handle, size = HEADER.unpack(head)
             body = pipe.read(size)
             if len(body) < size:
                 break
@@ -103,12 +104,28 @@ class _Worker:
             os._exit(0)
 
 
+def _wake_with_driver_s_end() -> None:
+    """Where the system can, have this process go on when its driver ends: one that is stopped could
+    not see its pipe close, and would stay for ever."""
+    if sys.platform == "linux":
+        with contextlib.suppress(ImportError, OSError, AttributeError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
+
+
+_PR_SET_PDEATHSIG = 1
+
+
 def main() -> None:
     """Serve until the driver is gone."""
-    # A Ctrl-C reaches the whole terminal's process group; ending workers is the driver's part.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A Ctrl-C, and the end of the terminal, reach its whole process group; ending workers is the
+    # driver's part.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGCONT, lambda *_: pulse.wake())
+    _wake_with_driver_s_end()
     inward, outward = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

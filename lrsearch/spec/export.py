@@ -36,6 +36,7 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
         "name": name,
         **copy.deepcopy({part: dict(config[part]) for part in ("data", "model", "train")}),
         "objective": {"metric": objective.metric, **goal, "at": objective.at},
+        **_timeout(spec),
         "seeds": spec.seeds,
         "seed": spec.seed,
     }
@@ -61,12 +62,15 @@ def _export_own(spec: Spec, config: Config, objective: Objective, name: str) -> 
         "goal": objective.goal,
         "at": objective.at,
     }
-    if own.timeout is not None:
-        document["timeout"] = f"{own.timeout:.12g}s"
+    document |= _timeout(spec)
     document |= {"search": texts} if texts else {}
     document |= {"seeds": spec.seeds, "seed": spec.seed}
     head = f"# Put this file into {folder}, where its {own.kind} runs, and pass {needs}\n"
     return head + _to_yaml(document)
+
+
+def _timeout(spec: Spec) -> dict[str, str]:
+    return {} if spec.timeout is None else {"timeout": f"{spec.timeout:.12g}s"}
 
 
 def _is_arithmetic(value: Any, known: Collection[str]) -> bool:

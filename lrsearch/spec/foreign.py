@@ -8,6 +8,7 @@ write, with the user's own value.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lrsearch import catalogue
+from lrsearch.duration import parse_time
 from lrsearch.spec import foreign_names as names
 from lrsearch.spec.foreign_names import snake
 from lrsearch.spec.foreign_ranges import (
@@ -483,10 +485,14 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
     if word in FOLDER_WORDS:
         folder = value if isinstance(value, str) and value else "DIR"
         return f"leave '{key}' out: the command says where: {command} --runs {shlex.quote(folder)}"
-    if word in ("timeout", "time_limit", "max_time", "timeout_s") and own and len(path) == 1:
+    if word in ("timeout", "time_limit", "max_time", "timeout_s") and len(path) == 1:
         seconds = number(value)
-        counted = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        return [Line(("timeout",), f"{seconds:g}s" if counted else "10m")]
+        if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+            return [Line(("timeout",), f"{seconds:g}s")]
+        with contextlib.suppress(ValueError):
+            parse_time(value)
+            return [Line(("timeout",), str(value))]
+        return [Line(("timeout",), "10m")]
     if word in _LEFT_OUT:
         return f"leave '{key}' out: {_LEFT_OUT[word]}"
     return _place(means(key), own)

@@ -47,8 +47,8 @@ class BayesSettings:
 class Own:
     """A person's own training: a `command` line, or a `loop`, the class path of a function.
 
-    `goal` is that of the objective's metric, `timeout` in seconds, of a trial, `metrics` the
-    patterns that find metrics in what a command prints. `verify` asks for the best to be trained
+    `goal` is that of the objective's metric, `metrics` the patterns that find metrics in what a
+    command prints. `verify` asks for the best to be trained
     once more at the end, where that is cheap. `derived` are the parameters that follow from others,
     each behind those that it follows from.
     """
@@ -56,7 +56,6 @@ class Own:
     kind: str
     text: str
     goal: str
-    timeout: float | None = None
     metrics: Mapping[str, str] = field(default_factory=dict)
     verify: bool = True
     derived: Mapping[str, Arithmetic] = field(default_factory=dict)
@@ -69,8 +68,9 @@ class Spec:
     `data`, `model` and `train` are the fixed values with every default filled, except the loss
     and the metric, whose defaults follow the data. `document` is the plain YAML they came from.
     Where the training is the person's `own`, `data` and `model` are empty and `train` holds the
-    fixed parameters. `goal` is that of a metric which the catalogue does not know.
-    `save` are the seconds between two saved states of a training, None for never.
+    fixed parameters. `goal` is that of a metric which the catalogue does not know,
+    `timeout` the seconds that a trial may take, `save` those between two saved states of a
+    training, None for never.
     """
 
     name: str
@@ -94,6 +94,7 @@ class Spec:
     own: Own | None = None
     goal: str | None = None
     save: float | None = None
+    timeout: float | None = None
 
     @property
     def task(self) -> str | None:

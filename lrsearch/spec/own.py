@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # It is part of that reader, which imports this module.
     from lrsearch.spec.validate import _Reader as Reader
 
 KINDS = ("command", "loop")
-ONLY_OWN = ("params", "metrics", "timeout", "verify")
+ONLY_OWN = ("params", "metrics", "verify")
 """Keys that a spec with data, model and train has not."""
 
 BUILT_IN = ("data", "model", "train")
@@ -85,13 +85,12 @@ def read_own(reader: Reader, top: Mapping[str, Any]) -> tuple[Own, dict[str, Any
     elif reader.is_class_path(("loop",), text):
         reader.imports.append(text)
     metric, goal, at = _read_objective(reader, top.get("objective"))
-    timeout = _read_timeout(reader, top.get("timeout"))
     patterns = _read_patterns(reader, top.get("metrics"), kind, metric)
     verify = True
     if "verify" in top:
         verify = reader.value(("verify",), Parameter("bool"), top["verify"])
     space = Space(tuple(dimensions.items()))
-    own = Own(kind, str(text), goal, timeout, metrics=patterns, verify=verify, derived=derived)
+    own = Own(kind, str(text), goal, metrics=patterns, verify=verify, derived=derived)
     return own, params, metric, at, space
 
 
@@ -101,7 +100,6 @@ def read_foreign_own(reader: Reader, top: Mapping[str, Any]) -> None:
     _read_search(reader, top.get("search"), ())
     if "objective" in top or not reader.is_promised("objective"):
         _read_objective(reader, top.get("objective"))
-    _read_timeout(reader, top.get("timeout"))
 
 
 def _check_command(
@@ -602,13 +600,3 @@ def _check_pattern(pattern: Any, example: str) -> tuple[str, str] | None:
     message = f"{show(pattern)} has no group to say which part is the number"
     grouped = _DIGITS.sub(lambda found: f"({found[0]})", pattern, count=1)
     return message, f"write '{grouped}'" if grouped != pattern else example
-
-
-def _read_timeout(reader: Reader, raw: Any) -> float | None:
-    if raw is None:
-        return None
-    try:
-        return duration.parse_time(raw)
-    except ValueError as error:
-        reader.fault(("timeout",), f"{show(raw)} is no time", str(error))
-        return None

@@ -138,9 +138,9 @@ def describe(spec: Spec) -> str:
         parts = [f"{spec.seeds} seeds" if spec.seeds > 1 else ""]
         parts.append(f"{spec.folds} folds" if spec.folds else "")
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
+    if spec.timeout is not None:
+        sentences.append(f"A trial may take {spec.timeout:g} seconds")
     if spec.own is not None:
-        if spec.own.timeout is not None:
-            sentences.append(f"A trial may take {spec.own.timeout:g} seconds")
         if spec.own.metrics:
             names = ", ".join(spec.own.metrics)
             sentences.append(f"What it prints is read by the patterns of {names}")

@@ -203,6 +203,7 @@ class _Reader:
             return self.own(top, text)
         if self.own_kind:  # By a foreign word: there is no training to read more of.
             read_foreign_own(self, top)
+            self.timeout(top.get("timeout"))
             return None
         for key in ONLY_OWN:
             if key in top:
@@ -266,6 +267,7 @@ class _Reader:
         save = self.save(top)
         if parts.get("own") is not None:
             self.own_seed(top, plain)
+        timeout = self.timeout(top.get("timeout"))
         if self.faults:
             return None
         return Spec(
@@ -275,6 +277,7 @@ class _Reader:
             bayes=BayesSettings(**settings["bayes"]),
             **plain,
             save=save,
+            timeout=timeout,
             notes=tuple(self.notes),
             imports=tuple(dict.fromkeys(self.imports)),
             folder=self.folder,
@@ -298,6 +301,18 @@ class _Reader:
         except ValueError as error:
             hint = f"{error}; 0s saves at every evaluation, null never"
             self.fault(("save",), f"{show(given)} is no time", hint)
+            return None
+
+    def timeout(self, raw: Any) -> float | None:
+        """The seconds that a trial may take."""
+        if raw is None:
+            return None
+        try:
+            return parse_time(raw)
+        except ValueError as error:
+            counted = isinstance(raw, int | float) and not isinstance(raw, bool) and raw > 0
+            hint = f"write timeout: {raw:g}s" if counted else str(error)
+            self.fault(("timeout",), f"{show(raw)} is no time", hint)
             return None
 
     def own_seed(self, top: Mapping[str, Any], plain: dict[str, Any]) -> None:

@@ -55,6 +55,7 @@ from lrsearch.trial import (
     Started,
     Trial,
     Verdict,
+    describe_timeout,
 )
 
 Event = Started | Measured | Reached | Ended | None
@@ -193,6 +194,7 @@ def _run_trial(cohort: Cohort, trial: Trial) -> Job:
     course = Course()
     fault: TrainingError | None = None
     begun, seconds = time.monotonic(), 0.0
+    pulse.enter(f"starting trial {trial.number}")
     ending: Ending | None
     try:
         process = Process(cohort, trial)
@@ -281,9 +283,8 @@ def _listen(
                 return Outcome.FAILED, _TOO_MANY, process.kept()
         if over:
             return _judge(process, course, cohort.objective)
-        allowed = "1 second" if cohort.timeout == 1 else f"{cohort.timeout:g} seconds"
-        reason = f"it was not done after its timeout of {allowed}"
-        return Outcome.FAILED, reason, process.kept()
+        assert cohort.timeout is not None
+        return Outcome.FAILED, describe_timeout(cohort.timeout), process.kept()
 
 
 def _await_verdict(trial: int, step: int) -> Generator[Event, Any, Verdict]:

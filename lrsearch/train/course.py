@@ -40,6 +40,7 @@ from lrsearch.trial import (
     Started,
     Trial,
     Verdict,
+    describe_timeout,
 )
 
 Event = Started | Measured | Reached | Ended | Planned | Saved | Noted | None
@@ -112,7 +113,7 @@ class Course:
 
     def take(self) -> dict[str, Any]:
         """What a saved state has of it."""
-        return {"seconds": self.spent(), **{name: getattr(self, name) for name in _SAVED}}
+        return {"seconds": self.spent, **{name: getattr(self, name) for name in _SAVED}}
 
     def put(self, saved: Mapping[str, Any]) -> None:
         """Go on from what a saved state has."""
@@ -123,14 +124,19 @@ class Course:
         for name in _SAVED:
             setattr(self, name, saved[name])
 
-    def spent(self) -> float:
-        """Seconds of training so far."""
-        return self.seconds + (0.0 if self.clock is None else pulse.clock() - self.clock)
-
     @property
     def last(self) -> dict[str, float]:
         """The metrics of the latest evaluation, empty before the first."""
         return {name: values[-1] for name, values in self.curve.items() if name != "step"}
+
+    @property
+    def spent(self) -> float:
+        """The seconds that it has been charged with by now."""
+        return self.seconds + (0.0 if self.clock is None else pulse.clock() - self.clock)
+
+    def is_late(self, cohort: Cohort) -> bool:
+        """Whether it has used up the time that a trial may take."""
+        return cohort.timeout is not None and self.spent >= cohort.timeout
 
     def judge_by(self, criterion: Criterion) -> None:
         """Take from a criterion that has evaluated how its losses are judged."""
@@ -190,7 +196,7 @@ class Course:
             outcome=outcome,
             steps=self.steps,
             epochs=float(self.steps * self.batch / self.samples) if self.samples else 0.0,
-            seconds=self.spent(),
+            seconds=self.spent,
             engine=self.engine,
             last={name: values[-1] for name, values in validated.items()},
             best=best,
@@ -237,6 +243,12 @@ def validation_metrics(sums: Sequence[float], data: Data, criterion: Criterion) 
         metrics = regression_metrics(middle, samples, data.scale, data.spread)
     terms = data.loss_terms(built_in=criterion.stacks)
     return {**metrics, "loss": sums[0] / terms, **dict(zip(own, values, strict=True))}
+
+
+def tell_late(cohort: Cohort, step: int, budget: int) -> str:
+    """Why a trial that took too long has failed."""
+    assert cohort.timeout is not None
+    return f"{describe_timeout(cohort.timeout)}: {step} of {budget} steps"
 
 
 def await_verdict(trial: int, step: int) -> Generator[Event, Replies, Verdict]:

@@ -33,6 +33,7 @@ from lrsearch.train.course import (
     open_data,
     release,
     serialize,
+    tell_late,
     validation_metrics,
     worth_keeping,
 )
@@ -248,7 +249,7 @@ class _Lane:
 
 @dataclass(eq=False)
 class _Session:
-    """A cohort on its way through a program of so many lanes."""
+    """A cohort on its way through a program of so many lanes; `pace` are seconds per step."""
 
     cohort: Cohort
     device: torch.device
@@ -265,6 +266,7 @@ class _Session:
     skeleton: Skeleton | None = None
     memory: Memory | None = None
     """What the user's data remember of having been read."""
+    pace: float = 0.0
 
     def go(self, trials: list[Trial]) -> Turns:
         """Train the trials; what it raises leaves those that have not ended as they were."""
@@ -290,6 +292,7 @@ class _Session:
                     if not any(lane is not None and lane.is_due for lane in self.places):
                         self._advance()
                     yield from self._look()
+                    yield from self._end_late()
                 elif self.parked:
                     yield from self._tell(None)
             except pulse.Leave:
@@ -539,7 +542,7 @@ class _Session:
         assert self.program is not None
         clock = pulse.clock()
         live = [lane for lane in self.places if lane is not None]
-        steps = min(SEGMENT, *(lane.next_stop() - lane.step for lane in live))
+        steps = min(self._reach(live), *(lane.next_stop() - lane.step for lane in live))
         # Who stands in no place repeats a neighbour's batches and numbers, which is harmless.
         filled = [lane or live[0] for lane in self.places]
         numbers = self.program.tabulate(
@@ -557,6 +560,26 @@ class _Session:
             lane.step += steps
             lane.course.steps = lane.step
         self._charge(live, clock)
+        self.pace = (pulse.clock() - clock) / steps
+
+    def _reach(self, live: Sequence[_Lane]) -> int:
+        """Steps until somebody looks at the clock: no more than the first whose time is over has
+        time for, by the pace so far."""
+        timeout = self.cohort.timeout
+        if timeout is None:
+            return SEGMENT
+        if not self.pace:
+            return 1
+        left = min(timeout - lane.course.seconds for lane in live) * len(live)
+        return max(1, min(SEGMENT, int(left / self.pace)))
+
+    def _end_late(self) -> Turns:
+        """End the lanes that have used up the time of a trial."""
+        for place, lane in enumerate(self.places):
+            if lane is not None and lane.course.is_late(self.cohort):
+                self.places[place] = None
+                reason = tell_late(self.cohort, lane.step, lane.budget)
+                yield from self._tell(self._end(lane, Outcome.FAILED, reason))
 
     def _step(self, filled: Sequence[_Lane], numbers: Tensor) -> None:
         """Make a program's steps with the next batches of who stands in its places."""

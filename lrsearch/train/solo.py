@@ -38,6 +38,7 @@ from lrsearch.train.course import (
     release,
     serialize,
     state_of,
+    tell_late,
     validation_metrics,
     worth_keeping,
 )
@@ -461,6 +462,8 @@ def _train(
                     return Outcome.PRUNED, f"stopped after {run.step} of {run.budget} steps", {}
             if run.step == run.budget:
                 break
+            if course.is_late(cohort):
+                return Outcome.FAILED, tell_late(cohort, run.step, run.budget), {}
             # Nothing here may wait for the device: only an evaluation reads numbers back.
             batch = next(batches)
             run.total += run.training.step(batch, run.rate(run.step + 1))

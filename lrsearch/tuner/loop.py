@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
-from lrsearch.executors.port import Died, Executor, Finished, Raised
+from lrsearch.executors.port import Died, Executor, Finished, Heard, Raised
 from lrsearch.search import count_trials
 from lrsearch.spec.export import export_name, export_spec
 from lrsearch.spec.model import Spec, derive, flatten, settle_data
@@ -47,6 +47,7 @@ from lrsearch.tuner.plans import (
 from lrsearch.tuner.proposer import Generation, Proposer
 from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.saving import Saving
+from lrsearch.tuner.silence import Cut, Subject, Watch, name_trials
 from lrsearch.tuner.startup import Starts
 
 RUN_COHORT = "lrsearch.train.cohort:run_cohort"
@@ -113,13 +114,14 @@ class Ending:
 
 @dataclass
 class _Job:
-    """What a worker has in hand: the trials it has not ended, the numbers of those begun, and the
-    plan it goes by now."""
+    """What a worker has in hand: the trials it has not ended, the numbers of those begun, their
+    latest measurements, and the plan it goes by now."""
 
     task: Cohort | Probe
     plan: Plan = field(default_factory=Plan)
     left: dict[int, Trial] = field(default_factory=dict)
     begun: set[int] = field(default_factory=set)
+    measured: dict[int, Measured] = field(default_factory=dict)
 
 
 @dataclass
@@ -223,6 +225,7 @@ class _Search:
         self.unplanned: dict[str, list[Trial]] = {}
         self.queue: deque[Cohort | Probe] = deque()
         self.jobs: dict[int, _Job] = {}
+        self.watch = Watch(executor, watcher.note, self._describe_job)
         self.tally = _Tally()
         self.starts = Starts(spec, over=self._has_begun(), device=workplace.device)
         self.total = 0
@@ -456,7 +459,7 @@ class _Search:
             self.objective,
             data_hash=self.facts.data_hash,
             source_hashes=self.facts.source_hashes,
-            timeout=self.spec.own.timeout if self.spec.own is not None else None,
+            timeout=self.spec.timeout,
             run=self.spec.name,
             save=self.spec.save if self.spec.own is None else None,
         )
@@ -487,7 +490,7 @@ class _Search:
             self.jobs[handle] = _Job(cohort, cohort.plan, left)
 
     def _listen(self) -> None:
-        events = self.executor.events()
+        events = self.watch.events()
         if not events:
             raise RuntimeError("jobs are out, and the executor has nothing more to say")
         for handle, event in events:
@@ -497,6 +500,7 @@ class _Search:
                 self.run.started(event.trial)
                 self.watcher.started(event.trial, self._params(event.trial))
             elif isinstance(event, Measured):
+                job.measured[event.trial] = event
                 value = event.measurement.metrics.get(self.objective.metric)
                 # Where nobody knows the budget, the longest trial so far tells it about.
                 steps = event.steps or max(self.longest, event.measurement.step)
@@ -527,12 +531,28 @@ class _Search:
             elif isinstance(event, Died):
                 del self.jobs[handle]
                 if isinstance(job.task, Cohort):
-                    self._bury(job.task, job, event)
+                    self._bury(job.task, job, event, self.watch.cut.pop(handle, None))
                 elif _key(job.task) in self.unplanned:
                     lost = f"the worker that tried to fuse it was lost: {event.reason}"
                     self._answer(job.task, Planned(Plan(reason=lost)))
             else:
                 raise RuntimeError(f"an event nobody expects: {event}")
+
+    def _describe_job(self, heard: Heard) -> Subject:
+        """Whom a silent job is about."""
+        job = self.jobs[heard.handle]
+        if isinstance(job.task, Probe):
+            return Subject("the worker that tries lanes")
+        numbers = sorted(job.begun or job.left)
+        place = ""
+        if len(numbers) == 1:
+            last = job.measured.get(numbers[0])
+            step = max(heard.step, last.measurement.step if last else 0)
+            of = f" of {last.steps}" if last and last.steps else ""
+            place = f"step {step}{of}" if step else "before the first step was told"
+        return Subject(
+            name_trials(numbers), place, self.spec.timeout, alone=job.plan.engine == "solo"
+        )
 
     def _end(self, job: _Job, event: Ended) -> None:
         trial = job.left.pop(event.trial)
@@ -619,22 +639,25 @@ class _Search:
                 self.weights.discard(number)
         self.run.drop_weights(self.weights)
 
-    def _bury(self, cohort: Cohort, job: _Job, death: Died) -> None:
-        """A worker died: the one trial it was training failed, the others are handed out again.
-        Of several nobody knows which it was: they go in smaller parts, until one is alone."""
+    def _bury(self, cohort: Cohort, job: _Job, death: Died, cut: Cut | None) -> None:
+        """A worker died, or was `cut` off: the one trial it was training failed, the others are
+        handed out again. Of several nobody knows which it was: they go in smaller parts, until one
+        is alone."""
+        cut = cut or Cut(f"the worker process was lost: {death.reason}", 0.0, 0)
         begun = [job.left.pop(number) for number in sorted(job.begun)] if death.running else []
         if len(begun) == 1:
-            steps_unknown = Result(
+            last = job.measured.get(begun[0].number)
+            lost_result = Result(
                 Outcome.FAILED,
-                steps=0,
+                steps=max(cut.step, last.measurement.step if last else 0),
                 epochs=0.0,
-                seconds=0.0,
+                seconds=cut.seconds,
                 engine=job.plan.engine,
-                reason=f"the worker process was lost: {death.reason}",
+                reason=cut.reason,
                 traceback=death.output,
                 why=job.plan.reason if job.plan.engine == "solo" else "",
             )
-            self._conclude(begun[0], steps_unknown, {})
+            self._conclude(begun[0], lost_result, {})
         elif not begun:
             self.tally.stillborn += 1
             if self.tally.stillborn >= STILLBORN:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lrsearch.errors import DataError, Fault, LrsearchError, SpecError
@@ -15,6 +15,7 @@ from lrsearch.spec.model import Spec, resolve
 from lrsearch.spec.validate import task_faults
 from lrsearch.train.preparation import Preparation
 from lrsearch.trial import Facts, Workplace
+from lrsearch.tuner.silence import Subject, Watch
 
 PREPARE = "lrsearch.train.prepare:prepare"
 PRELOAD = "lrsearch.train.prepare:preload"
@@ -73,10 +74,11 @@ def prepare(
     *,
     trials: int = 1,
     held: Mapping[str, Any] | None = None,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Facts:
     """Load the data and build every model the spec can ask for, in a worker; as many others as
     `trials` will keep busy load what they need meanwhile. `held` is what the run has settled
-    before, see `ledger.find_settled`.
+    before, see `ledger.find_settled`; `note` takes lines for the user meanwhile.
 
     Of a person's own training only the command, or the loop, is looked at. Raises DataError,
     ModelError, ImportRefused or UsageError for what cannot be trained at all,
@@ -91,9 +93,11 @@ def prepare(
     waiting = {handle}
     for _ in range(min(executor.capacity, trials) - 1 if own is None else 0):
         waiting.add(executor.submit(PRELOAD, payload))
+    doing = "loads the data and builds the model" if own is None else f"looks at the {own}"
+    watch = Watch(executor, note, lambda _: Subject(f"the worker that {doing}"))
     facts: Facts | None = None
     while waiting:
-        for owner, event in executor.events():
+        for owner, event in watch.events():
             if isinstance(event, Facts):
                 facts = event
             elif isinstance(event, Raised):
@@ -101,11 +105,8 @@ def prepare(
                     raise event.error
                 raise RuntimeError(f"{event.message}\n{event.traceback}")
             elif isinstance(event, Died):
-                what = (
-                    "loads the data and builds the model" if own is None else f"looks at the {own}"
-                )
                 raise DataError(
-                    f"the worker that {what} was lost: {event.reason}",
+                    f"the worker that {doing} was lost: {event.reason}",
                     where=spec.source,
                     hint=event.output,
                 )

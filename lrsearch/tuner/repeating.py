@@ -9,6 +9,7 @@ from lrsearch.errors import LrsearchError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.store import History, Run
 from lrsearch.trial import Cohort, Ended, Measured, Objective, Outcome, Result, Started, Trial
+from lrsearch.tuner.silence import Cut, Subject, Watch
 
 if TYPE_CHECKING:  # Its module imports this one.
     from lrsearch.tuner.loop import Watcher
@@ -50,9 +51,11 @@ def repeat(
         watcher.ended(trial.number, params, result.outcome, value, seconds, result.reason)
 
     executor.submit(function, cohort)
+    subject = Subject(f"trial {trial.number}", timeout=cohort.timeout)
+    watch = Watch(executor, watcher.note, lambda _: subject)
     before, over = run.history.repeated.get(of), False
     while not over:
-        for _, event in executor.events():
+        for handle, event in watch.events():
             if isinstance(event, Started):
                 watcher.started(trial.number, params)
             elif isinstance(event, Measured):
@@ -66,7 +69,15 @@ def repeat(
                     raise RuntimeError(f"a worker raised {event.message}\n{event.traceback}")
                 watcher.note(f"it was not trained again: {event.error}")
             elif isinstance(event, Died) and run.history.repeated.get(of) is before:
-                reason = f"the worker process was lost: {event.reason}"
-                lost = Result(Outcome.FAILED, 0, 0.0, 0.0, reason=reason, traceback=event.output)
-                end(lost, {})
+                lost = f"the worker process was lost: {event.reason}"
+                cut = watch.cut.get(handle, Cut(lost, 0.0, 0))
+                failed = Result(
+                    Outcome.FAILED,
+                    cut.step,
+                    0.0,
+                    cut.seconds,
+                    reason=cut.reason,
+                    traceback=event.output,
+                )
+                end(failed, {})
             over = over or isinstance(event, Finished | Raised | Died)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lrsearch.errors import LrsearchError
@@ -21,6 +21,7 @@ from lrsearch.trial import (
     Workplace,
 )
 from lrsearch.tuner.loop import RUN_COHORT, RUN_OWN
+from lrsearch.tuner.silence import Subject, Watch, name_trials
 
 SEEDS = 3
 """Seeds that a spread is taken over, at least."""
@@ -71,13 +72,16 @@ def verify(
     workplace: Workplace,
     objective: Objective,
     own: Own | None = None,
+    timeout: float | None = None,
     run: str = "",
     first: int = 1,
+    note: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Train a point's trials, and as many further seeds as a spread needs, by the solo engine.
 
-    `own` is the spec's, `run` the run's name, which an own training is told, and its number from
-    `first` on: files that trials of the run are named by should stay.
+    `own` and `timeout` are the spec's, `run` the run's name, which an own training is told, and
+    its number from `first` on: files that trials of the run are named by should stay.
+    `note` takes lines for the user meanwhile.
     Raises what a cohort raises for data or code that are not what the run began with.
     """
     wanted = {(trial.seed, trial.fold): trial for trial in trials}
@@ -98,19 +102,22 @@ def verify(
                 bar=math.inf if objective.goal == "max" else -math.inf,
                 data_hash=facts.data_hash,
                 source_hashes=facts.source_hashes,
-                timeout=own.timeout if own is not None else None,
+                timeout=timeout,
                 run=run,
             ),
-        )
+        ): trial.number
         for trial in numbered
     }
+    watch = Watch(
+        executor, note, lambda heard: Subject(name_trials([handles[heard.handle]]), timeout=timeout)
+    )
     found: dict[int, float | None] = {}
     while handles:
-        for handle, event in executor.events():
+        for handle, event in watch.events():
             if isinstance(event, Ended):
                 found[event.trial] = event.result.value(objective)
             elif isinstance(event, Finished | Died):  # What a worker takes along did not complete.
-                handles.discard(handle)
+                del handles[handle]
             elif isinstance(event, Raised):
                 if isinstance(event.error, LrsearchError):
                     raise event.error

@@ -1,0 +1,141 @@
+"""Jobs of which nothing is heard: a word to the user, and an end where a timeout is set.
+
+Trainings tell about once a second that they go on (see `pulse`). One that does not is stopped,
+hangs in a user's code or makes a very long step; which of these, nobody can tell from outside.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from lrsearch.executors.port import Executor, Heard
+from lrsearch.pulse import TRAINING
+from lrsearch.trial import describe_timeout
+
+TICK = 1.0
+"""Seconds between two looks."""
+
+QUIET = 60.0
+"""Seconds of silence until the user is told; the next word comes after twice as many."""
+
+SLACK = 10.0
+"""Seconds of silence that end no job: what is alive ends its trial itself when its time is over."""
+
+_NAMED = 4
+"""Trials that are named one by one."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whom a job is about, "trial 3", and how far it was last known to be, "step 20 of 90". The
+    `timeout` is None where it has none; a job that trains `alone` has one trial at a time."""
+
+    name: str
+    place: str = ""
+    timeout: float | None = None
+    alone: bool = True
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Why a silent job was ended, after how many seconds of its trial, and at which step, 0 where
+    it told none."""
+
+    reason: str
+    seconds: float
+    step: int
+
+
+@dataclass
+class Watch:
+    """Waits for an executor's events and looks after silent jobs meanwhile. `describe` gives the
+    subject of a job; `cut` has the jobs that were ended, by their handles."""
+
+    executor: Executor
+    note: Callable[[str], None]
+    describe: Callable[[Heard], Subject]
+    cut: dict[int, Cut] = field(default_factory=dict)
+    _told: dict[int, float] = field(default_factory=dict)
+    _looked: float = 0.0
+
+    def events(self) -> list[tuple[int, object]]:
+        """The next events; empty where none can come, see `port.Executor`."""
+        while True:
+            events = self.executor.events(TICK)
+            if time.monotonic() - self._looked >= TICK:  # Others may say much meanwhile.
+                self._looked = time.monotonic()
+                for heard in self.executor.heard():
+                    self._look(heard)
+            if events or not self.executor.busy:
+                return events
+
+    def _look(self, heard: Heard) -> None:
+        if heard.silence < self._told.get(heard.handle, 0.0) / 2:
+            del self._told[heard.handle]  # It was heard again.
+        subject = self.describe(heard)
+        if is_over(heard, subject):
+            assert subject.timeout is not None
+            reason = tell_end(heard, subject, subject.timeout)
+            training = heard.activity == TRAINING and subject.alone
+            seconds = heard.spent if training else heard.silence
+            self.cut[heard.handle] = Cut(reason, seconds, heard.step)
+            self.executor.end(heard.handle, reason)
+        elif heard.silence >= self._told.get(heard.handle, QUIET):
+            self._told[heard.handle] = 2 * self._told.get(heard.handle, QUIET)
+            self.note(tell_silence(heard, subject))
+
+
+def is_over(heard: Heard, subject: Subject) -> bool:
+    """Whether a silent job is to be ended. Of lanes nobody knows whose time is spent: their program
+    may be silent for as long as one trial may take. What is not yet training, but loading data, is
+    ended only if its process is stopped."""
+    training = heard.activity == TRAINING
+    if subject.timeout is None or heard.silence < SLACK or not (training or heard.stopped):
+        return False
+    used = heard.spent if training and subject.alone else heard.silence
+    return used >= subject.timeout
+
+
+def tell_end(heard: Heard, subject: Subject, timeout: float) -> str:
+    """Why a trial whose job was ended has failed."""
+    parts = [f"nothing heard for {heard.silence:.0f} s", _place(heard, subject)]
+    if heard.stopped:
+        parts.append(f"its process {heard.process} was stopped")
+    return f"{describe_timeout(timeout)}: {'; '.join(filter(None, parts))}"
+
+
+def tell_silence(heard: Heard, subject: Subject) -> str:
+    """What the user is told of a silent job."""
+    minutes = int(heard.silence / 60)
+    long = "a minute" if minutes < 2 else f"{minutes} minutes"
+    text = f"nothing has been heard from {subject.name} for {long}"
+    if heard.activity == TRAINING and subject.place:
+        text += f", its last {subject.place}"
+    if heard.stopped:
+        process = heard.process
+        return f"{text}: its process {process} is stopped, and kill -CONT {process} has it go on"
+    if heard.activity != TRAINING:
+        doing = heard.activity or "starting"
+        return f"{text}: it may still be {doing}; Ctrl-C ends the search, and nothing is lost"
+    if subject.timeout is not None:
+        return f"{text}: it is ended when its timeout is over"
+    return (
+        f"{text}: it may hang, or make a very long step; Ctrl-C ends the search, and nothing is "
+        "lost; a line such as timeout: 30m in the spec ends such a trial by itself"
+    )
+
+
+def name_trials(numbers: Sequence[int]) -> str:
+    """Trials by their numbers, few one by one."""
+    if len(numbers) > _NAMED:
+        return f"{len(numbers)} trials ({numbers[0]} to {numbers[-1]})"
+    *most, last = map(str, numbers)
+    return f"trials {', '.join(most)} and {last}" if most else f"trial {last}"
+
+
+def _place(heard: Heard, subject: Subject) -> str:
+    if heard.activity == TRAINING:
+        return f"last {subject.place}" if subject.place else ""
+    return f"it was {heard.activity}" if heard.activity else ""

@@ -1,0 +1,336 @@
+"""Workers of which nothing is heard, and trials that take longer than they may: real ones."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from test_executors import gone
+from typer.testing import CliRunner, Result
+
+from lrsearch.cli import app
+from lrsearch.executors.local import Local
+from lrsearch.executors.port import Heard
+from lrsearch.pulse import TRAINING
+from lrsearch.store import History, read
+from lrsearch.trial import Outcome
+from lrsearch.trial import Result as Ended
+from lrsearch.tuner import silence
+from lrsearch.tuner.silence import Subject, is_over, name_trials, tell_silence
+
+NETS = """
+import os
+import signal
+import threading
+import time
+
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, in_features, num_classes, fault="none"):
+        super().__init__()
+        self.linear = nn.Linear(in_features, num_classes)
+        self.fault, self.calls = fault, 0
+
+    def forward(self, x):
+        self.calls += self.training
+        if self.calls == 20:
+            if self.fault == "deadlock":
+                lock = threading.Lock()
+                lock.acquire()
+                lock.acquire()
+            if self.fault == "stop":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            if self.fault == "pause" and not os.path.exists("paused"):
+                open("paused", "w").write(f"{os.getpid()}\\n")
+                os.kill(os.getpid(), signal.SIGSTOP)
+        if self.training and self.fault == "slow":
+            time.sleep(0.05)
+        return self.linear(x.flatten(1))
+"""
+
+SPEC = """
+name: silent
+data: {name: digits}
+model: {class_path: nets.Net}
+train: {budget: 200ba, batch_size: 32, evaluate: 10ba, lr: 0.1}
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model that hangs, the current one."""
+    (tmp_path / "nets.py").write_text(NETS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(silence, "SLACK", 3.0)
+    return tmp_path
+
+
+def search(here: Path, changes: dict[str, object], *arguments: str) -> tuple[History, Result]:
+    (here / "silent.yaml").write_text(yaml.safe_dump({**yaml.safe_load(SPEC), **changes}))
+    command = ["grid", "silent.yaml", "--allow-import", "nets", "--workers", "2", *arguments]
+    said = CliRunner().invoke(app, command, catch_exceptions=False)
+    return read(here / "runs" / "silent"), said
+
+
+def by_parameter(history: History, name: str) -> dict[object, Ended]:
+    """Results by the value of a parameter of the model."""
+    return {
+        trial.config["model"]["init_args"].get(name): history.results[number]
+        for number, trial in history.trials.items()
+    }
+
+
+def test_what_hangs_fails_and_the_rest_is_trained(here: Path) -> None:
+    faults = ["none", "deadlock", "stop", "slow"]
+    changes: dict[str, object] = {
+        "search": {"model.init_args.fault": faults},
+        "timeout": "6s",
+    }
+    history, said = search(here, changes, "--engine", "solo")
+    assert said.exit_code == 0, said.output
+    found = by_parameter(history, "fault")
+    assert found["none"].outcome is Outcome.COMPLETED
+    for fault in ("deadlock", "stop"):
+        result = found[fault]
+        reason = "it was not done after its timeout of 6 seconds: nothing heard for "
+        assert result.outcome is Outcome.FAILED and result.reason.startswith(reason)
+        assert ("was stopped" in result.reason) is (fault == "stop")
+        assert "last step 1" in result.reason and " of 200" in result.reason
+        assert 6 <= result.seconds < 12 and 0 < result.steps < 20
+        assert result.reason in said.stderr
+    slow = found["slow"]
+    told = f"it was not done after its timeout of 6 seconds: {slow.steps} of 200 steps"
+    assert (slow.outcome, slow.reason) == (Outcome.FAILED, told)
+    assert 6 <= slow.seconds < 8 and slow.last and 50 < slow.steps < 130
+
+
+def test_lanes_that_take_too_long_fail_with_what_they_have_come_to(here: Path) -> None:
+    changes: dict[str, object] = {
+        "model": {"name": "mlp", "hidden": [512, 512]},
+        "train": {"budget": "200000ba", "batch_size": 256, "evaluate": "20ba"},
+        "search": {"lr": [0.01, 0.02, 0.03, 0.04]},
+        "timeout": "3s",
+    }
+    history, said = search(here, changes, "--engine", "fused", "--lanes", "2", "--workers", "1")
+    assert said.exit_code == 1, said.output
+    results = list(history.results.values())
+    assert len(results) == 4
+    for result in results:
+        assert result.engine == "fused" and result.outcome is Outcome.FAILED
+        told = f"it was not done after its timeout of 3 seconds: {result.steps} of 200000 steps"
+        assert result.reason == told and result.last["accuracy"] > 0.1
+        assert 3 <= result.seconds < 5
+
+
+def when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
+    """Act, in a thread, once a condition is met."""
+
+    def wait() -> None:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            if condition():
+                return act()
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[Local]:
+    """The executors that are made from now on."""
+    made: list[Local] = []
+    init = Local.__init__
+
+    def remember(self: Local, *given: object, **named: object) -> None:
+        init(self, *given, **named)  # type: ignore[arg-type]
+        made.append(self)
+
+    monkeypatch.setattr(Local, "__init__", remember)
+    return made
+
+
+def is_training(made: list[Local]) -> bool:
+    return bool(made) and any(each.activity == TRAINING and each.spent for each in made[0].heard())
+
+
+def test_lanes_of_a_stopped_worker_are_trained_by_another(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = workers(monkeypatch)
+    stopped: list[int] = []
+
+    def stop() -> None:
+        stopped.append(made[0].heard()[0].process)
+        os.kill(stopped[0], signal.SIGSTOP)
+
+    thread = when(lambda: is_training(made), stop)
+    changes: dict[str, object] = {
+        "model": "logistic",
+        "train": {"budget": "20000ba", "batch_size": 32, "evaluate": "500ba"},
+        "search": {"lr": [0.01, 0.02, 0.03, 0.04]},
+        "timeout": "12s",
+    }
+    history, said = search(here, changes, "--engine", "fused", "--lanes", "4", "--workers", "1")
+    thread.join()
+    assert said.exit_code == 0, said.output
+    assert stopped and gone(stopped[0])
+    assert {result.outcome for result in history.results.values()} == {Outcome.COMPLETED}
+    assert len(history.results) == 4
+
+
+def test_without_a_timeout_the_user_is_told_and_may_have_it_go_on(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "QUIET", 2.0)
+    paused = here / "paused"
+
+    def go_on() -> None:
+        time.sleep(7.0)
+        os.kill(int(paused.read_text()), signal.SIGCONT)
+
+    thread = when(lambda: paused.exists() and bool(paused.read_text()), go_on)
+    changes: dict[str, object] = {"search": {"model.init_args.fault": ["none", "pause"]}}
+    history, said = search(here, changes, "--engine", "solo")
+    thread.join()
+    assert said.exit_code == 0, said.output
+    told = [line for line in said.stderr.splitlines() if line.startswith("nothing has been heard")]
+    pid = int(paused.read_text())
+    number = next(
+        number
+        for number, trial in history.trials.items()
+        if trial.config["model"]["init_args"].get("fault") == "pause"
+    )
+    mine = [
+        line for line in told if f": its process {pid} is stopped, and kill -CONT {pid}" in line
+    ]
+    assert len(mine) == 2, told  # After two seconds and four; the third comes after eight.
+    assert all(f"from trial {number} for a minute, its last step 1" in line for line in mine)
+    assert {result.outcome for result in history.results.values()} == {Outcome.COMPLETED}
+    # What it was stopped for is none of its training.
+    assert history.results[number].seconds < 5
+
+
+LOADING = """
+import time
+from sklearn.datasets import load_iris
+
+
+def load():
+    time.sleep(5)
+    return load_iris(return_X_y=True)
+"""
+
+
+def test_loading_may_take_its_time_whatever_the_timeout(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "QUIET", 2.0)
+    (here / "nets.py").write_text(LOADING)
+    changes: dict[str, object] = {
+        "data": {"class_path": "nets.load", "validation": 0.2},
+        "model": "logistic",
+        "search": {"lr": [0.01, 0.1]},
+        "timeout": "1s",
+    }
+    history, said = search(here, changes, "--engine", "solo")
+    assert said.exit_code == 0, said.output
+    told = [line for line in said.stderr.splitlines() if line.startswith("nothing has been heard")]
+    assert any("it may still be loading the data; Ctrl-C" in line for line in told)
+    assert {result.outcome for result in history.results.values()} == {Outcome.COMPLETED}
+
+
+def test_a_command_whose_worker_is_stopped_fails_and_ends(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = workers(monkeypatch)
+    script = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(1000)"
+    (here / "hang.py").write_text(script)
+    (here / "well.py").write_text("print('{\"loss\": 1}')")
+
+    def stop() -> None:
+        time.sleep(0.5)
+        (busy,) = (each for each in made[0].heard() if each.activity == TRAINING)
+        os.kill(busy.process, signal.SIGSTOP)
+
+    pid = here / "pid"
+    thread = when(lambda: pid.exists() and bool(pid.read_text()), stop)
+    spec = {
+        "name": "silent",
+        "command": f"{sys.executable} {{script}}",
+        "objective": {"metric": "loss", "goal": "min"},
+        "search": {"script": ["hang.py", "well.py"]},
+        "timeout": "5s",
+        "verify": False,
+    }
+    (here / "silent.yaml").write_text(yaml.safe_dump(spec))
+    command = ["grid", "silent.yaml", "--allow-command", "--workers", "1"]
+    said = CliRunner().invoke(app, command, catch_exceptions=False)
+    thread.join()
+    assert said.exit_code == 0, said.output
+    first, second = (result for _, result in sorted(read(here / "runs/silent").results.items()))
+    assert second.outcome is Outcome.COMPLETED
+    assert first.reason.startswith("it was not done after its timeout of 5 seconds: nothing heard")
+    assert gone(int(pid.read_text()))
+
+
+# The rules
+
+
+HEARD = st.builds(
+    Heard,
+    handle=st.just(1),
+    silence=st.floats(0, 1e4),
+    activity=st.sampled_from(["", "loading the data", TRAINING]),
+    spent=st.floats(0, 1e4),
+    step=st.integers(0, 100),
+    process=st.just(4711),
+    stopped=st.booleans(),
+)
+
+
+@given(HEARD, st.none() | st.floats(1, 1e4), st.booleans())
+def test_who_is_ended(heard: Heard, timeout: float | None, alone: bool) -> None:
+    over = is_over(heard, Subject("trial 1", "", timeout, alone))
+    if timeout is None or heard.silence < silence.SLACK:
+        assert not over  # Nobody who can still be heard.
+    elif heard.activity != TRAINING:
+        assert over == (heard.stopped and heard.silence >= timeout)
+    elif alone:
+        assert over == (heard.spent >= timeout)
+    else:
+        assert over == (heard.silence >= timeout)
+
+
+@given(HEARD, st.none() | st.floats(1, 1e4))
+def test_the_user_is_told_what_to_do(heard: Heard, timeout: float | None) -> None:
+    text = tell_silence(heard, Subject("trial 3", "step 5 of 90", timeout))
+    assert text.startswith("nothing has been heard from trial 3 for ")
+    assert "Ctrl-C" in text or "kill -CONT 4711" in text or "timeout is over" in text
+    assert ("kill -CONT" in text) is heard.stopped
+
+
+@pytest.mark.parametrize(
+    ("numbers", "name"),
+    [
+        ([3], "trial 3"),
+        ([3, 5], "trials 3 and 5"),
+        ([1, 2, 3, 4], "trials 1, 2, 3 and 4"),
+        (list(range(7, 71)), "64 trials (7 to 70)"),
+    ],
+)
+def test_trials_are_named(numbers: list[int], name: str) -> None:
+    assert name_trials(numbers) == name

@@ -47,15 +47,25 @@ class Pulse:
     _due: float = math.inf
     _listener: Callable[[Alive], None] | None = None
     _asked: bool = False
+    _patient: bool = True
     _unbroken: int = 0
 
-    def ask(self) -> None:
-        """Have whoever works in this process leave at the next beat."""
-        self._asked = True
+    def ask(self, *, patient: bool = True) -> None:
+        """Have whoever works in this process leave at the next beat. Of a `patient` one who asks
+        waits longer."""
+        self._asked, self._patient = True, patient
+
+    def patient(self) -> bool:
+        """Whether who has asked this process to leave waits longer."""
+        return self._patient
 
     def asked(self) -> bool:
         """Whether this process was asked to leave."""
         return self._asked
+
+    def doing(self) -> str:
+        """What is being done, as `enter` was told."""
+        return self.activity
 
     def stay(self) -> None:
         """Forget that this process was asked to leave."""
@@ -129,5 +139,7 @@ listen = _pulse.listen
 forget = _pulse.forget
 ask = _pulse.ask
 asked = _pulse.asked
+patient = _pulse.patient
+activity = _pulse.doing
 stay = _pulse.stay
 unbroken = _pulse.unbroken

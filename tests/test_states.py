@@ -6,7 +6,14 @@ import itertools
 import json
 import os
 import random
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import test_train
@@ -15,7 +22,10 @@ from test_fused import PRODIGY, SCHEDULE_FREE, TEXT, as_fused, assert_same
 from test_train import ADAMW, CNN, MLP, cohort, config, net
 
 from lrsearch import catalogue, pulse, states
+from lrsearch.errors import SpecError
+from lrsearch.spec import read_spec
 from lrsearch.states import Unusable
+from lrsearch.store import read, saved_states
 from lrsearch.train import saving
 from lrsearch.train.cohort import run_cohort
 from lrsearch.trial import Ended, Measured, Noted, Objective, Outcome, Saved, Started
@@ -460,13 +470,13 @@ def test_data_that_remember_are_not_saved(name, given, lanes, told, place):
 # What a state is
 
 
-def saved_states(given):
+def handed_over(given):
     events, ends = go(run_cohort(replace(given, save=0.0)))
     return [each for each in events if isinstance(each, Saved)], ends
 
 
 def test_every_cut_and_every_flipped_byte_is_seen():
-    (state, *_), _ = saved_states(cohort(config(budget="2ep")))
+    (state, *_), _ = handed_over(cohort(config(budget="2ep")))
     whole = state.content
     states.unpack(whole)
     ends = {*range(200), *range(0, len(whole), 97), *range(len(whole) - 200, len(whole))}
@@ -516,7 +526,7 @@ def pairs(tree):
 )
 def test_a_foreign_or_hostile_state_is_not_gone_on_from(change, tmp_path):
     given = cohort(config(budget="2ep"))
-    (state, *_), ends = saved_states(given)
+    (state, *_), ends = handed_over(given)
     path = tmp_path / "a.state"
     path.write_bytes(resealed(state.content, change))
     events, again = go(run_cohort(replace(given, states={0: str(path)}, save=0.0)))
@@ -527,7 +537,7 @@ def test_a_foreign_or_hostile_state_is_not_gone_on_from(change, tmp_path):
 
 def test_a_link_is_no_state(tmp_path):
     given = cohort(config(budget="2ep"))
-    (state, *_), ends = saved_states(given)
+    (state, *_), ends = handed_over(given)
     (tmp_path / "real").write_bytes(state.content)
     (tmp_path / "a.state").symlink_to(tmp_path / "real")
     os.mkfifo(tmp_path / "b.state")
@@ -549,3 +559,239 @@ def test_saving_takes_a_bounded_share_of_the_time(monkeypatch):
     assert not saver.is_due(beside=4)
     monkeypatch.undo()
     assert not saving.Saver(None).is_due()
+
+
+# The whole command, killed and asked to leave
+
+SPEC = """
+name: long
+data: {name: digits, standardize: true}
+model: {name: mlp, hidden: [32], dropout: 0.2}
+train: {budget: 80ep, batch_size: 16, optimizer: adamw, evaluate: 2ep}
+search: {lr: {min: 1e-3, max: 1e-2, points: 2}}
+save: 1h
+"""
+
+
+def start(folder, engine="solo", *more, spec="long.yaml"):
+    """A search in a process group of its own, once a trial of it trains."""
+    command = [sys.executable, "-m", "lrsearch", "grid", spec, "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, "--engine", engine, *more],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    return process
+
+
+def await_text(process, path, text, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not (path.exists() and text in path.read_text("utf-8", "replace")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"no {text} in {path}"
+        time.sleep(0.05)
+
+
+def finish(process, seconds=40):
+    began = time.monotonic()
+    _, err = process.communicate(timeout=seconds)
+    return process.returncode, err, time.monotonic() - began
+
+
+def curves(folder):
+    return {path.name: path.read_text() for path in sorted((folder / "curves").glob("*.json"))}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The curves of the search, by engine."""
+    found = {}
+
+    def search(engine):
+        if engine not in found:
+            folder = tmp_path_factory.mktemp(engine)
+            (folder / "long.yaml").write_text(SPEC)
+            code, err, _ = finish(start(folder, engine), 300)
+            assert code == 0, err
+            found[engine] = curves(folder / "runs" / "long")
+        return found[engine]
+
+    return search
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+@pytest.mark.parametrize("who", ["driver", "all", "inline"])
+def test_sigterm_saves_what_is_under_way(engine, who, undisturbed, tmp_path):
+    expected = undisturbed(engine)
+    (tmp_path / "long.yaml").write_text(SPEC)
+    run = tmp_path / "runs" / "long"
+    more = ("--executor", "inline") if who == "inline" else ()
+    process = start(tmp_path, engine, *more)
+    await_text(process, run / "journal.jsonl", '"started"')
+    time.sleep(2.0)
+    send = os.killpg if who == "all" else os.kill
+    send(process.pid, signal.SIGTERM)
+    code, err, took = finish(process)
+    assert code == 130 and took < 30, err
+    assert "Traceback" not in err and "under way saved" in err, err
+    assert err.splitlines()[-2].startswith("interrupted: every finished trial is kept"), err
+    assert err.splitlines()[-1].strip().startswith("lrsearch grid long.yaml"), err
+    assert read(run).closed == "interrupted"
+    left = set(read(run).trials) - set(read(run).results)
+    assert left and sorted(saved_states(run)) == sorted(left)
+    shown = json.loads(lrsearch(tmp_path, "report", "long", "--json"))["states"]
+    assert shown["trials"] == len(left) and shown["bytes"] > 10_000
+    assert f"{len(left)} trial" in lrsearch(tmp_path, "report", "long")
+    code, err, _ = finish(start(tmp_path, engine, *more), 300)
+    assert code == 0 and "saved state" in err, err
+    assert curves(run) == expected
+    assert not list((run / "states").iterdir())
+
+
+def lrsearch(folder, *arguments):
+    command = [sys.executable, "-m", "lrsearch", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+SLOW = """
+    import time
+    from pathlib import Path
+
+    import numpy as np
+
+    def load(seconds, where):
+        Path("phase").write_text("loading")
+        time.sleep(seconds)
+        return np.eye(40, 8, dtype="float32"), np.arange(40) % 2
+"""
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("who", [os.kill, os.killpg])
+def test_sigterm_while_data_are_loaded(who, tmp_path):
+    (tmp_path / "slow.py").write_text(textwrap.dedent(SLOW))
+    (tmp_path / "slow.yaml").write_text(
+        "name: slow\ndata: {class_path: slow.load, init_args: {seconds: 300, where: x}}\n"
+        "model: mlp\ntrain: {budget: 1ep, lr: 0.1}\n"
+    )
+    process = start(tmp_path, "solo", "--allow-import", "slow", spec="slow.yaml")
+    await_text(process, tmp_path / "phase", "loading")
+    who(process.pid, signal.SIGTERM)
+    code, err, took = finish(process)
+    assert code == 130 and took < 15 and "Traceback" not in err, err
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_search_goes_on_from_the_state_before_a_damaged_one(undisturbed, tmp_path):
+    expected = undisturbed("solo")
+    (tmp_path / "long.yaml").write_text(SPEC.replace("save: 1h", "save: 0s"))
+    run = tmp_path / "runs" / "long"
+    process = start(tmp_path)
+    deadline = time.monotonic() + 120
+    while len(saved_states(run).get(1, [])) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    state, before = saved_states(run)[1]
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    (run / "states" / "000001.state.tmp").write_bytes(b"torn")
+    (run / "states" / "000077.state").write_bytes(before.read_bytes())
+    code, err, _ = finish(start(tmp_path), 300)
+    assert code == 0, err
+    assert "trial 1 goes on from the one before it" in err and "checksum" in err, err
+    assert curves(run) == expected
+    assert not list((run / "states").iterdir())
+
+
+def test_a_link_in_place_of_the_states_is_refused(tmp_path):
+    (tmp_path / "long.yaml").write_text(SPEC.replace("80ep", "1ep"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "000001.state").write_text("mine")
+    run = tmp_path / "runs" / "long"
+    run.mkdir(parents=True)
+    (run / "states").symlink_to(elsewhere)
+    code, err, _ = finish(start(tmp_path))
+    assert code == 2 and "states is a link" in err, err
+    assert (elsewhere / "000001.state").read_text() == "mine"
+
+
+@pytest.mark.timeout(300)
+def test_a_full_disk_for_states_ends_no_search(undisturbed, tmp_path):
+    """A limit on the size of files that the journal keeps to, and a state does not."""
+    (tmp_path / "long.yaml").write_text(
+        SPEC.replace("save: 1h", "save: 0s").replace("[32]", "[512]").replace("80ep", "8ep")
+    )
+    command = [sys.executable, "-m", "lrsearch", "grid", "long.yaml", "--engine", "solo"]
+    done = subprocess.run(
+        [*command, "--workers", "1", "--device", "cpu"],
+        cwd=tmp_path, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("cannot be saved, and goes on") == 1, done.stderr
+    assert len(read(tmp_path / "runs" / "long").results) == 2
+
+
+@pytest.mark.timeout(300)
+def test_null_never_saves(tmp_path):
+    (tmp_path / "long.yaml").write_text(SPEC.replace("save: 1h", "save: null"))
+    process = start(tmp_path)
+    run = tmp_path / "runs" / "long"
+    await_text(process, run / "journal.jsonl", '"started"')
+    time.sleep(2.0)
+    process.send_signal(signal.SIGTERM)
+    code, err, took = finish(process)
+    assert code == 130 and took < 10 and "saved" not in err.replace("save=null", ""), err
+    assert not saved_states(run)
+
+
+@pytest.mark.timeout(300)
+def test_a_second_ctrl_c_kills(tmp_path):
+    (tmp_path / "long.yaml").write_text(SPEC)
+    process = start(tmp_path)
+    await_text(process, tmp_path / "runs" / "long" / "journal.jsonl", '"started"')
+    # A worker that is stopped cannot answer.
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in map(int, children):
+        os.kill(child, signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.0)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    code, err, took = finish(process)
+    assert code == -signal.SIGINT and took < 3, err
+
+
+@pytest.mark.timeout(300)
+def test_workers_that_do_not_answer_are_not_waited_for(tmp_path):
+    (tmp_path / "long.yaml").write_text(SPEC)
+    process = start(tmp_path)
+    await_text(process, tmp_path / "runs" / "long" / "journal.jsonl", '"started"')
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in map(int, children):
+        os.kill(child, signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    code, err, took = finish(process, 60)
+    assert code == 130 and took < 30, err
+    assert read(tmp_path / "runs" / "long").closed == "interrupted"
+
+
+def test_save_is_a_time(tmp_path):
+    path = tmp_path / "a.yaml"
+    for given, seconds in (("5m", 300.0), ("0s", 0.0), ("null", None), ("1.5h", 5400.0)):
+        path.write_text(SPEC.replace("save: 1h", f"save: {given}"))
+        assert read_spec(path).save == seconds
+    path.write_text(SPEC.replace("save: 1h\n", ""))
+    assert read_spec(path).save == 300.0
+    for given in ("300", "often", "false", "-1s", "[5m]", "5ep"):
+        path.write_text(SPEC.replace("save: 1h", f"save: {given}"))
+        with pytest.raises(SpecError, match=r"save: .*is no time"):
+            read_spec(path)
+    path.write_text("command: train --lr {lr}\nobjective: {metric: a, goal: max}\nsave: 5m\n"
+                    "search: {lr: {min: 1e-3, max: 1}}\n")  # fmt: skip
+    with pytest.raises(SpecError, match="'save' goes with data, model and train"):
+        read_spec(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import struct
 from dataclasses import dataclass
 
@@ -18,6 +19,10 @@ HEADER = struct.Struct("<8sQQ")
 
 MARK = b"\xfflrframe"
 """What a frame begins with: anything else in the pipe was written by code that does not know it."""
+
+
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a worker that was asked to leave by SIGTERM, and by nobody else."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,11 @@ class Reply:
 
     trial: int
     verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Go:
+    """To the worker: hand over what is under way, and go."""
 
 
 @dataclass(frozen=True)

@@ -555,11 +555,13 @@ class _Session:
                 for lane in filled
             ]
         )
-        self._step(filled, numbers)
+        try:
+            self._step(filled, numbers)
+        finally:
+            self._charge(live, clock)
         for lane in live:
             lane.step += steps
             lane.course.steps = lane.step
-        self._charge(live, clock)
         self.pace = (pulse.clock() - clock) / steps
 
     def _reach(self, live: Sequence[_Lane]) -> int:

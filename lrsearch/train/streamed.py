@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import random
+import signal
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -211,7 +213,9 @@ class Streamed:
             generator=torch.Generator(),  # Else it draws its seed from the trial's noise.
             pin_memory=self.device.type == "cuda",
         )
-        for each in loader:
+        with _sparing_children():
+            loaded = iter(loader)
+        for each in loaded:
             pulse.beat()
             if isinstance(each, _Failed):
                 error = ModelError(each.reason)
@@ -272,6 +276,17 @@ class Streamed:
         else:
             kind = found.dtype if found.dtype == torch.bool else torch.int64
         return found.to(self.device, non_blocking=True).to(kind)
+
+
+@contextlib.contextmanager
+def _sparing_children() -> Iterator[None]:
+    """Have processes that start within left alone by a SIGTERM to all of a job: who waits for their
+    batches hands over what is under way, and ends them."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _make_loader(stream: Stream, size: int, epoch: int, aside: _Aside) -> Any:

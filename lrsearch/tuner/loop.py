@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+from lrsearch import pulse
 from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Executor, Finished, Heard, Raised
 from lrsearch.search import count_trials
@@ -64,6 +65,15 @@ PROBED = 8
 
 STILLBORN = 3
 """Workers that may die before they begin a trial until the search gives up."""
+
+
+PATIENCE, SHORT = 15.0, 5.0
+"""Seconds in which workers hand over what is under way: after SIGTERM, and after a Ctrl-C."""
+
+TOGETHER = 0.5
+"""Seconds between the signals that all processes of a job get."""
+
+_JUDGED = (Outcome.COMPLETED, Outcome.DIVERGED, Outcome.PRUNED)
 
 
 class Watcher(Protocol):
@@ -269,7 +279,9 @@ class _Search:
         self.saving.begin(unfinished.waiting)
         self._take(unfinished)
         while True:
-            while self._may_propose():
+            if pulse.asked() and not self.jobs:
+                raise KeyboardInterrupt
+            while self._may_propose() and not pulse.asked():
                 self._propose()
             self._hand_out()
             self._submit()
@@ -491,6 +503,11 @@ class _Search:
 
     def _listen(self) -> None:
         events = self.watch.events()
+        if not pulse.asked() and any(map(self._is_by_signal, events)):
+            # Where all processes get a signal, this one may get it a moment later.
+            time.sleep(TOGETHER)
+        if pulse.asked():
+            self._leave(events)
         if not events:
             raise RuntimeError("jobs are out, and the executor has nothing more to say")
         for handle, event in events:
@@ -537,6 +554,49 @@ class _Search:
                     self._answer(job.task, Planned(Plan(reason=lost)))
             else:
                 raise RuntimeError(f"an event nobody expects: {event}")
+
+    def _is_by_signal(self, item: tuple[int, object]) -> bool:
+        """Whether an event is the end of something that was told to leave."""
+        event = item[1]
+        reason = event.result.reason if isinstance(event, Ended) else ""
+        reason = event.reason if isinstance(event, Died) else reason
+        return "SIGTERM" in reason or "stopped from outside" in reason
+
+    def _leave(self, events: list[tuple[int, object]]) -> None:
+        """Have the workers hand over what is under way, write that down, and raise
+        KeyboardInterrupt. What has failed is no result now: it may be for the same signal."""
+        deadline = time.monotonic() + (PATIENCE if pulse.patient() else SHORT)
+        saved: set[int] = set()
+        try:
+            if self.spec.own is None and self.spec.save is not None:
+                self.executor.leave()
+            else:
+                deadline = 0.0  # There is nothing to hand over.
+            while True:
+                for handle, event in events:
+                    job = self.jobs[handle]
+                    if isinstance(event, Started):
+                        job.begun.add(event.trial)
+                    elif isinstance(event, Saved):
+                        self.saving.take(event, last=True)
+                        saved.add(event.trial)
+                    elif isinstance(event, Noted):
+                        self.saving.tell(event.text)
+                    elif isinstance(event, Ended):
+                        saved.discard(event.trial)
+                        if event.result.outcome in _JUDGED:
+                            self._end(job, event)
+                    elif isinstance(event, Finished | Raised | Died):
+                        del self.jobs[handle]
+                left = deadline - time.monotonic()
+                if left <= 0 or not self.jobs or not self.executor.busy:
+                    break
+                events = self.executor.events(min(left, 1.0))
+        finally:
+            if saved:
+                count = "1 trial" if len(saved) == 1 else f"{len(saved)} trials"
+                self.watcher.note(f"{count} under way saved as far as trained")
+        raise KeyboardInterrupt
 
     def _describe_job(self, heard: Heard) -> Subject:
         """Whom a silent job is about."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from pathlib import Path
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C is taken from the first import on, and a stream that was closed
-    before the start is one that nobody reads."""
+    """Run the command line. Ctrl-C, and SIGTERM like it, are taken from the first import on, and a
+    stream that was closed before the start is one that nobody reads."""
+    with contextlib.suppress(ValueError):  # Called in a thread, which takes no signals.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115

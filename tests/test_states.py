@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -592,6 +593,25 @@ def await_text(process, path, text, seconds=120):
         time.sleep(0.05)
 
 
+def steps_saved(run):
+    """The steps of the latest states, by trial."""
+    return {
+        number: states.read(paths[0]).header.step for number, paths in saved_states(run).items()
+    }
+
+
+def await_states(process, run, trials, seconds=200):
+    """The steps at which so many trials are saved, once they are."""
+    deadline = time.monotonic() + seconds
+    while len(saved_states(run)) < trials:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with contextlib.suppress(Unusable):  # Another takes its place now.
+        return steps_saved(run)
+    return steps_saved(run)
+
+
 def finish(process, seconds=40):
     began = time.monotonic()
     _, err = process.communicate(timeout=seconds)
@@ -624,25 +644,26 @@ def undisturbed(tmp_path_factory):
 @pytest.mark.parametrize("who", ["driver", "all", "inline"])
 def test_sigterm_saves_what_is_under_way(engine, who, undisturbed, tmp_path):
     expected = undisturbed(engine)
-    (tmp_path / "long.yaml").write_text(SPEC)
+    (tmp_path / "long.yaml").write_text(SPEC.replace("save: 1h", "save: 0s"))
     run = tmp_path / "runs" / "long"
     more = ("--executor", "inline") if who == "inline" else ()
     process = start(tmp_path, engine, *more)
-    await_text(process, run / "journal.jsonl", '"started"')
-    time.sleep(2.0)
+    before = await_states(process, run, 1 if (engine, who) == ("solo", "inline") else 2)
     send = os.killpg if who == "all" else os.kill
     send(process.pid, signal.SIGTERM)
     code, err, took = finish(process)
-    assert code == 130 and took < 30, err
+    assert code == 130 and took < 30, (took, err)
     assert "Traceback" not in err and "under way saved" in err, err
     assert err.splitlines()[-2].startswith("interrupted: every finished trial is kept"), err
     assert err.splitlines()[-1].strip().startswith("lrsearch grid long.yaml"), err
     assert read(run).closed == "interrupted"
     left = set(read(run).trials) - set(read(run).results)
-    assert left and sorted(saved_states(run)) == sorted(left)
+    assert left and sorted(saved_states(run)) == sorted(left & before.keys())
+    after = steps_saved(run)
+    assert all(after[number] > before[number] for number in after), (before, after)
     shown = json.loads(lrsearch(tmp_path, "report", "long", "--json"))["states"]
-    assert shown["trials"] == len(left) and shown["bytes"] > 10_000
-    assert f"{len(left)} trial" in lrsearch(tmp_path, "report", "long")
+    assert shown["trials"] == len(after) and shown["bytes"] > 10_000
+    assert "under way, in" in lrsearch(tmp_path, "report", "long")
     code, err, _ = finish(start(tmp_path, engine, *more), 300)
     assert code == 0 and "saved state" in err, err
     assert curves(run) == expected
@@ -688,8 +709,9 @@ def test_a_killed_search_goes_on_from_the_state_before_a_damaged_one(undisturbed
     (tmp_path / "long.yaml").write_text(SPEC.replace("save: 1h", "save: 0s"))
     run = tmp_path / "runs" / "long"
     process = start(tmp_path)
-    deadline = time.monotonic() + 120
-    while len(saved_states(run).get(1, [])) < 2 and time.monotonic() < deadline:
+    deadline = time.monotonic() + 200
+    while len(saved_states(run).get(1, [])) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
     process.kill()
     process.communicate()

@@ -105,16 +105,17 @@ class Saving:
         try:
             self._run.save_state(event.trial, event.content)
         except (StorageFull, RunError) as error:
-            self.tell(f"a training under way cannot be saved, and goes on: {error.message}")
+            text = f"a training under way cannot be saved, and goes on: {error.message}"
+            self.tell(text, about=type(error).__name__)
         else:
             path = self._run.folder / "states" / f"{event.trial:06d}.state"
             self._found[event.trial] = _Found(path, event.engine)
         self._spent += time.monotonic() - begun
 
-    def tell(self, text: str) -> None:
-        """Say something once."""
-        if text not in self._told:
-            self._told.add(text)
+    def tell(self, text: str, *, about: str = "") -> None:
+        """Say something once, or once about the same."""
+        if (about or text) not in self._told:
+            self._told.add(about or text)
             self._watcher.note(text)
 
     def drop(self, trial: int) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import signal
 import sys
 from pathlib import Path
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C is taken from the first import on."""
+    """Run the command line. Ctrl-C, and SIGTERM like it, are taken from the first import on."""
+    with contextlib.suppress(ValueError):  # Called in a thread, which takes no signals.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     _fill_descriptors()
     _leave_folder()
     # A run of many trials is millions of objects without a circle among them: looking for circles

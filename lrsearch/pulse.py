@@ -3,13 +3,17 @@
 Engines call `beat` at each step, each chunk of an evaluation and each batch that is loaded, and
 `enter` where they turn to something else. In a worker the driver is told, about once a second, that
 its worker is alive, and at once what it does now. Nobody listens in the driver's own process.
+
+A process that is asked to leave (`ask`), as by SIGTERM, does so at the next beat, which raises
+`Leave`: engines hand over the state of what they train, and go.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 INTERVAL = 1.0
@@ -30,6 +34,10 @@ class Alive:
     step: int
 
 
+class Leave(KeyboardInterrupt):
+    """This process was asked to leave: what is under way is saved, and not finished."""
+
+
 @dataclass
 class Pulse:
     """The pulse of a process. `beats` counts, `lost` are seconds in which it was stopped."""
@@ -41,9 +49,45 @@ class Pulse:
     _last: float = 0.0
     _due: float = math.inf
     _listener: Callable[[Alive], None] | None = None
+    _asked: bool = False
+    _patient: bool = True
+    _unbroken: int = 0
+
+    def ask(self, *, patient: bool = True) -> None:
+        """Have whoever works in this process leave at the next beat. Of a `patient` one who asks
+        waits longer."""
+        self._asked, self._patient = True, patient
+
+    def patient(self) -> bool:
+        """Whether who has asked this process to leave waits longer."""
+        return self._patient
+
+    def asked(self) -> bool:
+        """Whether this process was asked to leave."""
+        return self._asked
+
+    def doing(self) -> str:
+        """What is being done, as `enter` was told."""
+        return self.activity
+
+    def stay(self) -> None:
+        """Forget that this process was asked to leave."""
+        self._asked = False
+
+    @contextmanager
+    def unbroken(self) -> Iterator[None]:
+        """Have no beat within raise `Leave`: what would be torn is finished."""
+        self._unbroken += 1
+        try:
+            yield
+        finally:
+            self._unbroken -= 1
 
     def beat(self, step: int = 0) -> None:
-        """Live on. `step` is the training's where it has just made one."""
+        """Live on. `step` is the training's where it has just made one. Raises Leave where this
+        process was asked to."""
+        if self._asked and not self._unbroken:
+            raise Leave("asked to leave")
         self.beats += 1
         if step:
             self.step = step
@@ -96,3 +140,9 @@ clock = _pulse.clock
 wake = _pulse.wake
 listen = _pulse.listen
 forget = _pulse.forget
+ask = _pulse.ask
+asked = _pulse.asked
+patient = _pulse.patient
+activity = _pulse.doing
+stay = _pulse.stay
+unbroken = _pulse.unbroken

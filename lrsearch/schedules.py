@@ -446,6 +446,15 @@ class Plateau:
             self.scale = min(self.scale / self.factor, self.most)
             self.good = 0
 
+    def take(self) -> dict[str, Any]:
+        """What a saved state has of it."""
+        return {name: getattr(self, name) for name in _PLATEAU_STATE}
+
+    def put(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what a saved state has."""
+        for name in _PLATEAU_STATE:
+            setattr(self, name, saved[name])
+
     def _improves(self, value: float) -> bool:
         if self.best is None:
             return math.isfinite(value)
@@ -453,6 +462,9 @@ class Plateau:
         if self.goal == "max":
             return value > self.best + margin
         return value < self.best - margin
+
+
+_PLATEAU_STATE = ("scale", "best", "bad", "good", "waiting")
 
 
 def make_plateau(

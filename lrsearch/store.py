@@ -8,6 +8,7 @@
       journal.jsonl   the truth, one event a line
       curves/         000012.json: the curve of trial 12, written before its `ended` line
       best/           trial-000012.safetensors, spec.yaml
+  states/         000012.state: what trial 12, which is under way, is at; 000012.before: was before
       lock            held (flock) by the one writer, whose pid stands inside
 
 A line is compact JSON, `{"n":17,"crc":"0a1b2c3d","event":"ended",...}`: `n` counts from 1 and
@@ -37,7 +38,7 @@ import re
 import stat
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -346,9 +347,16 @@ def _using(path: Path) -> Iterator[None]:
         raise RunError(f"cannot use {path}: {error.strerror or error}", hint=hint) from error
 
 
-def write_whole(path: Path, content: bytes, *, sync: bool = True, mode: int = 0o666) -> None:
-    """Write a file that is either whole or as it was before, to the disk itself with `sync`.
-    Raises StorageFull or RunError."""
+def write_whole(
+    path: Path,
+    content: bytes,
+    *,
+    sync: bool = True,
+    mode: int = 0o666,
+    before: Path | None = None,
+) -> None:
+    """Write a file that is either whole or as it was before, to the disk itself with `sync`. One
+    that is there goes to `before`, where that is given. Raises StorageFull or RunError."""
     temporary = path.with_name(path.name + ".tmp")
     with _using(path):
         # One that is there already is left from a process that was killed, or is a link that leads
@@ -362,6 +370,9 @@ def write_whole(path: Path, content: bytes, *, sync: bool = True, mode: int = 0o
                 file.flush()
                 if sync:
                     os.fsync(file.fileno())
+            if before is not None:
+                with contextlib.suppress(FileNotFoundError):
+                    path.replace(before)
             temporary.replace(path)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -375,7 +386,7 @@ def _open(path: Path, flags: int, mode: int = 0o666) -> int:
 
 
 _FILES = ("run.json", "journal.jsonl", "lock")
-_FOLDERS = ("curves", "best")
+_FOLDERS = ("curves", "best", "states")
 
 
 def _refuse_links(folder: Path) -> None:
@@ -543,6 +554,23 @@ def _journal(folder: Path) -> bytes:
     path = folder / "journal.jsonl"
     with _using(path):
         return path.read_bytes()
+
+
+def saved_states(folder: Path) -> dict[int, list[Path]]:
+    """By their trial the files of a run's saved states, the latest first."""
+    found: dict[int, list[Path]] = {}
+    with _using(folder / "states"):
+        for path in sorted((folder / "states").glob("*.*"), reverse=True):
+            name = _STATE.fullmatch(path.name)
+            if name and path.is_file() and not path.is_symlink():
+                found.setdefault(int(name[1]), []).append(path)
+    return found
+
+
+_STATE = re.compile(r"([0-9]{6,15})\.(state|before)")
+
+RESERVE = 2**24
+"""Bytes that a saved state leaves on the disk: a journal's lines are worth more."""
 
 
 def read_curve(folder: Path, number: int) -> dict[str, list[float]]:
@@ -874,6 +902,35 @@ class Run:
                 if path.name not in kept:
                     path.unlink()
 
+    def save_state(self, trial: int, content: bytes) -> None:
+        """Write what a trial under way is at; the one before it is kept. On the disk when this
+        returns. Raises StorageFull, also where the journal might find no room beside it."""
+        folder = self.folder / "states"
+        path = folder / f"{trial:06d}.state"
+        with _using(path):
+            folder.mkdir(exist_ok=True)
+            _refuse_links(self.folder)
+            disk = os.statvfs(folder)
+            if disk.f_bavail * disk.f_frsize < len(content) + RESERVE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_whole(path, content, before=path.with_suffix(".before"))
+        with _using(folder):
+            _sync_folder(folder)
+
+    def saved_states(self) -> dict[int, list[Path]]:
+        """By their trial the files of saved states, the latest first."""
+        return saved_states(self.folder)
+
+    def drop_states(self, keep: Container[int]) -> None:
+        """Delete all saved states but those of the trials in `keep`, and what was left half
+        written."""
+        folder = self.folder / "states"
+        with _using(folder):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                found = _STATE.fullmatch(path.name.removesuffix(".tmp"))
+                if found and (path.suffix == ".tmp" or int(found[1]) not in keep):
+                    path.unlink()
+
     def write_best(self, text: str) -> None:
         """Write the best point's resolved spec into best/spec.yaml."""
         write_whole(self.folder / "best" / "spec.yaml", text.encode(), sync=False)
@@ -885,15 +942,15 @@ def _create(folder: Path, spec_text: str | None) -> None:
     with _using(folder):
         if journal.is_file() and journal.stat().st_size:
             return  # a run that lost its run.json, which `_check` reports
-        ours = {"lock", "curves", "best", "spec.yaml", "journal.jsonl"}
+        ours = {"lock", *_FOLDERS, "spec.yaml", "journal.jsonl"}
         for path in folder.iterdir():
             if path.name.removesuffix(".tmp") not in ours | {"run.json"}:
                 raise RunError(
                     f"{folder} is not a run and holds other files, such as {path.name}",
                     hint="give this run another name",
                 )
-        (folder / "curves").mkdir(exist_ok=True)
-        (folder / "best").mkdir(exist_ok=True)
+        for name in _FOLDERS:
+            (folder / name).mkdir(exist_ok=True)
         journal.touch()
     if spec_text is not None:
         write_whole(folder / "spec.yaml", spec_text.encode())

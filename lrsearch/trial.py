@@ -94,6 +94,8 @@ class Cohort:
     come back only when its objective is at least as good as `bar` (None: always). `data_hash` and
     `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
     `timeout` are the seconds that a trial may take; `run` (its name) is for a user's own training.
+    `save` are the seconds between two saved states of a trial, None for never; `states` has, by the
+    number of a trial, the file of the state that it goes on from.
     """
 
     trials: tuple[Trial, ...]
@@ -106,6 +108,8 @@ class Cohort:
     source_hashes: Mapping[str, str] = field(default_factory=dict)
     timeout: float | None = None
     run: str = ""
+    save: float | None = None
+    states: Mapping[int, str] = field(default_factory=dict)
 
 
 def describe_timeout(seconds: float) -> str:
@@ -208,6 +212,26 @@ class Reached:
 
     trial: int
     step: int
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a trial is after `step` of its `steps` steps, trained by `engine`: the content of a file
+    of `states`."""
+
+    trial: int
+    engine: str
+    step: int
+    steps: int
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Noted:
+    """What the user is to know of a trial under way, worth a line."""
+
+    trial: int
+    text: str
 
 
 @dataclass(frozen=True)

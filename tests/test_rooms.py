@@ -15,7 +15,7 @@ ROOT = Path(lrsearch.__file__).parent
 LAYERS = [
     ["terminal"],
     ["errors"],
-    ["duration", "trial", "divergence", "reporting", "pulse"],
+    ["duration", "trial", "divergence", "reporting", "pulse", "states"],
     ["catalogue", "schedules", "space"],
     ["spec"],
     ["search", "data"],

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
+from lrsearch import pulse
 from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
 from lrsearch.cli.foreign import check_device
@@ -261,7 +263,7 @@ def _search(strategy: str, given: Options) -> None:
     progress = Progress(quiet=given.quiet)
     for note in spec.notes:
         progress.note(note)
-    with _Interruptible(), ExitStack() as closing, progress:
+    with _Interruptible() as interruptible, ExitStack() as closing, progress:
         try:
             place = closing.enter_context(
                 make_executor(given.executor, given.workers, given.device)
@@ -290,7 +292,11 @@ def _search(strategy: str, given: Options) -> None:
                 progress.note(f"the old run is now {old}")
             # From here on what resumes this search must not set it aside.
             again = [part for part in again if part != "--fresh"]
-            with Run.open(given.runs, spec.name, spec_text=spec.text, known=stored) as run:
+            waiting = interruptible.deferred(inline=given.executor == "inline")
+            with (
+                Run.open(given.runs, spec.name, spec_text=spec.text, known=stored) as run,
+                waiting,
+            ):
                 tune(
                     spec,
                     strategy,
@@ -405,22 +411,52 @@ def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Interruptible:
-    """SIGTERM is taken like Ctrl-C; after the first of either, the next one kills. The end of the
-    terminal ends no search, nor does it those who are started within."""
+TWICE = 2.0
+"""Seconds in which a second SIGTERM is the first once more: who ends a job may signal a process,
+and then its whole group."""
 
-    def __enter__(self) -> None:
+
+class _Interruptible:
+    """SIGTERM is taken like Ctrl-C: what is under way is left at once, or handed over first, within
+    `deferred`. After the first of either, the next one kills. The end of the terminal ends no
+    search, nor does it those who are started within."""
+
+    def __init__(self) -> None:
+        self._deferred = self._inline = False
+        self._first = math.inf
+
+    def __enter__(self) -> Self:
         self._before = {
             number: signal.signal(number, self._interrupt)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
         self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return self
+
+    @contextmanager
+    def deferred(self, *, inline: bool) -> Iterator[None]:
+        """Have a signal ask for leave (`pulse.ask`) and raise nothing. A job of this process, which
+        nobody asks, is left at once where it trains nothing yet."""
+        self._deferred, self._inline = True, inline
+        try:
+            yield
+        finally:
+            self._deferred = False
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(each, signal.SIG_DFL)
-        raise KeyboardInterrupt
+        now = time.monotonic()
+        if now > self._first:
+            if number == signal.SIGTERM and now - self._first < TWICE:
+                return
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self._first = now
+        pulse.ask(patient=number == signal.SIGTERM)
+        if not self._deferred or (self._inline and pulse.activity() != pulse.TRAINING):
+            raise KeyboardInterrupt
 
     def __exit__(self, *_: object) -> None:
+        pulse.stay()
         for number, handler in self._before.items():
             signal.signal(number, handler)

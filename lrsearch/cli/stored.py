@@ -32,6 +32,7 @@ from lrsearch.store import (
     newest,
     read,
     read_curve,
+    saved_states,
 )
 from lrsearch.terminal import command_line, path_word, quote
 from lrsearch.trial import Plan, Record
@@ -212,7 +213,7 @@ def view_run(run: StoredRun) -> RunView:
         plans=_plans(run),
         data=str(history.sessions[-1]["facts"].get("data", "")),
     )
-    view = replace(view, repeatability=_repeatability(run, view))
+    view = replace(view, repeatability=_repeatability(run, view), saved=_saved(run))
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
         view = replace(view, warnings=(*view.warnings, outside))
@@ -304,6 +305,16 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         plans={device: plan for (each, device), plan in history.plans.items() if each == key},
         again=latest if latest != number else None,
     )
+
+
+def _saved(run: StoredRun) -> tuple[int, int]:
+    """How many trials under way are saved, and the bytes that their states take."""
+    found = saved_states(run.folder)
+    sizes = []
+    for path in (path for paths in found.values() for path in paths):
+        with contextlib.suppress(OSError):  # Its trial has ended meanwhile.
+            sizes.append(path.stat().st_size)
+    return len(found), sum(sizes)
 
 
 def _ignores_seeds(view: RunView) -> bool:

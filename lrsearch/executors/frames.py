@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import struct
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ MARK = b"\xfflrframe"
 
 DEVICE_LOST = 75
 """The exit code of a worker that leaves since it can use its device no more."""
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code of a worker that was asked to leave by SIGTERM, and by nobody else."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,11 @@ class Reply:
 
     trial: int
     verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Go:
+    """To the worker: hand over what is under way, and go."""
 
 
 @dataclass(frozen=True)

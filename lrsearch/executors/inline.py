@@ -8,6 +8,7 @@ import sys
 from types import TracebackType
 from typing import Self
 
+from lrsearch import pulse
 from lrsearch.executors.jobs import Jobs, resolve
 from lrsearch.executors.port import Heard
 from lrsearch.trial import Verdict
@@ -56,6 +57,10 @@ class Inline:
 
     def end(self, handle: int, reason: str) -> None:
         """See `port.Executor`."""
+
+    def leave(self) -> None:
+        """See `port.Executor`."""
+        pulse.ask()
 
     def close(self) -> None:
         """See `port.Executor`."""

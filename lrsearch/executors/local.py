@@ -22,7 +22,18 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from lrsearch.executors.frames import DEVICE_LOST, HEADER, MARK, Job, Reply, Turn, Waiting, frame
+from lrsearch.executors.frames import (
+    DEVICE_LOST,
+    HEADER,
+    MARK,
+    TERMINATED,
+    Go,
+    Job,
+    Reply,
+    Turn,
+    Waiting,
+    frame,
+)
 from lrsearch.executors.jobs import raised
 from lrsearch.executors.port import Died, Heard, Terminal
 from lrsearch.pulse import Alive
@@ -109,7 +120,7 @@ class _Process:
     def idle(self) -> bool:
         return not self.jobs
 
-    def send(self, handle: int, message: Job | Reply) -> None:
+    def send(self, handle: int, message: Go | Job | Reply) -> None:
         """Raises BrokenPipeError. What the pipe does not take stays `outgoing`: a worker that is
         stopped must not stop its driver."""
         self.sent += 1
@@ -188,6 +199,7 @@ class _Process:
             self.kill()
             reason = "it closed its pipe to the driver"
         else:
+            code = -signal.SIGTERM if code == TERMINATED else code
             reason = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
             if code == DEVICE_LOST:
                 reason = "an error on the device, which it can use no more"
@@ -313,6 +325,13 @@ class Local:
             worker.kill()
             self._bury(worker)
 
+    def leave(self) -> None:
+        """See `port.Executor`."""
+        self._backlog.clear()
+        for worker in self._workers:
+            with contextlib.suppress(BrokenPipeError):  # It is gone already.
+                self._send(worker, 0, Go())
+
     def close(self) -> None:
         """See `port.Executor`. Workers leave at once, or are killed after half a second."""
         self._closed = True
@@ -364,7 +383,7 @@ class Local:
                     self._backlog.appendleft((handle, job, clean))
                     self._bury(worker)
 
-    def _send(self, worker: _Process, handle: int, message: Job | Reply) -> None:
+    def _send(self, worker: _Process, handle: int, message: Go | Job | Reply) -> None:
         """Send a message, the rest of it when there is room. Raises BrokenPipeError."""
         if worker.turn is None or len(worker.jobs) == 1:
             worker.heard = self._time  # It had nothing to say before.

@@ -107,6 +107,11 @@ class Executor(Protocol):
         """End the process of a job; it and the other jobs there are told to have `Died` of that
         reason. Without effect on a job that is over, or has no process of its own."""
 
+    def leave(self) -> None:
+        """Ask all jobs to hand over what is under way, at their next `pulse.beat`, and to end. What
+        they hand over are events as any other; a job of another process has then `Died`, one of
+        this process raises pulse.Leave out of `events`."""
+
     def close(self) -> None:
         """End all jobs, without events. Closing twice is harmless."""
 

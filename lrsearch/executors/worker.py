@@ -17,6 +17,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Generator
 from typing import NoReturn
 
@@ -25,6 +26,8 @@ from lrsearch.errors import DeviceLost
 from lrsearch.executors.frames import (
     DEVICE_LOST,
     HEADER,
+    TERMINATED,
+    Go,
     Job,
     Reply,
     Turn,
@@ -44,8 +47,49 @@ def _receive(descriptor: int, inbox: queue.SimpleQueue[tuple[int, Job | Reply]])
             body = pipe.read(size)
             if len(body) < size:
                 break
-            inbox.put((handle, pickle.loads(body)))
+            message = pickle.loads(body)
+            if isinstance(message, Go):
+                _go()
+            else:
+                inbox.put((handle, message))
         os._exit(0)
+
+
+PATIENCE = 20.0
+"""Seconds in which a worker that got SIGTERM hands over what is under way."""
+
+ALONE = 5.0
+"""Seconds for which it then waits: the driver, told to leave as well, has it go, or has not been
+told, and is told what became of its worker."""
+
+_over = threading.Event()
+"""There is nothing left to hand over."""
+
+_told = threading.Event()
+"""The driver wants this process to go."""
+
+
+def _go() -> None:
+    """Have the job leave at its next beat, and this process with it; at once where nothing trains,
+    which may be in the middle of a user's code."""
+    _told.set()
+    pulse.ask()
+    if _over.is_set() or pulse.activity() != pulse.TRAINING:
+        os._exit(0)
+
+
+def _terminate() -> None:
+    """What SIGTERM does: it may be for this process alone, or for all of a job step."""
+
+    def wait() -> None:
+        if pulse.activity() == pulse.TRAINING:
+            _over.wait(PATIENCE)
+        time.sleep(ALONE)
+        os._exit(TERMINATED)
+
+    if not pulse.asked():
+        pulse.ask()
+        threading.Thread(target=wait, daemon=True).start()
 
 
 def _begin(job: Job) -> Generator[object, Replies, None]:
@@ -64,7 +108,18 @@ class _Worker:
     def serve(self) -> None:
         """Take frames and step jobs; ends with the process."""
         pulse.listen(self.tell)
+        try:
+            self._serve()
+        except pulse.Leave:
+            _over.set()
+            if _told.is_set():
+                os._exit(0)
+            threading.Event().wait()  # For the driver's word, or until `_terminate` is over.
+
+    def _serve(self) -> None:
         while True:
+            if pulse.asked():
+                raise pulse.Leave
             while not self.inbox.empty():
                 self.take()
             item = self.jobs.step()
@@ -145,6 +200,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     signal.signal(signal.SIGCONT, lambda *_: pulse.wake())
+    signal.signal(signal.SIGTERM, lambda *_: _terminate())
     _wake_with_driver_s_end()
     inward, outward = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)

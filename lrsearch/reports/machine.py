@@ -65,6 +65,7 @@ def to_json(view: RunView) -> str:
             for (structure, device), plan in view.plans.items()
         ],
         "data": view.data or None,
+        "states": {"trials": view.saved[0], "bytes": view.saved[1]},
         "repeatability": again
         and {
             "trial": again.trial,

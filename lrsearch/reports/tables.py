@@ -22,6 +22,7 @@ from lrsearch.reports.text import (
     count,
     decimals_for,
     enumerate_numbers,
+    format_bytes,
     format_fixed,
     format_params,
     format_seconds,
@@ -310,6 +311,10 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
     """Label, text and style of each line below the table."""
     if view.records:
         yield "trials", _counts(view), ""
+    if view.saved[0]:
+        number, size = view.saved
+        noun = count(number, "trial")
+        yield "saved", f"{noun} under way, in {format_bytes(size)} under states/", ""
     if view.data:
         yield "data", one_line(view.data), ""
     yield from _engines(view, signs, whole)

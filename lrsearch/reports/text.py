@@ -109,6 +109,15 @@ def format_seconds(seconds: float) -> str:
     return f"{hours // 24}d {hours % 24:02d}h"
 
 
+def format_bytes(size: int) -> str:
+    """812 B, 1.3 kB, 42 MB, 1.7 GB."""
+    value, units = float(size), ["B", "kB", "MB", "GB", "TB"]
+    while value >= 999.5 and len(units) > 1:
+        value, units = value / 1000, units[1:]
+    digits = 1 if value < 9.95 and units[0] != "B" else 0
+    return f"{value:.{digits}f} {units[0]}"
+
+
 def count(number: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

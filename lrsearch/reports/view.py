@@ -25,6 +25,7 @@ class RunView:
     `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sum over trials) and
     `wall_seconds` (None where not known). `plans` are those of the records' structures, by
     structure key and device; `data` says how the data were understood, "" where that is not known.
+    `saved` are the trials under way that are saved, and the bytes of their states.
     `retry_command` trains failed trials again, "" where none failed. `repeatability` is what a
     repeated training came to, None where none was repeated.
     """
@@ -44,6 +45,7 @@ class RunView:
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
     data: str = ""
     retry_command: str = ""
+    saved: tuple[int, int] = (0, 0)
     repeatability: Repeatability | None = None
 
 

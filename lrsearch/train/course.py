@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from lrsearch import catalogue, divergence, pulse
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec.model import argument_paths, class_paths
+from lrsearch.states import Unusable
 from lrsearch.train.contents import path_hashes
 from lrsearch.train.criterion import Criterion
 from lrsearch.train.importing import source_hashes
@@ -28,19 +29,21 @@ from lrsearch.trial import (
     Ended,
     Measured,
     Measurement,
+    Noted,
     Objective,
     Outcome,
     Planned,
     Probe,
     Reached,
     Result,
+    Saved,
     Started,
     Trial,
     Verdict,
     describe_timeout,
 )
 
-Event = Started | Measured | Reached | Ended | Planned | None
+Event = Started | Measured | Reached | Ended | Planned | Saved | Noted | None
 Replies = list[tuple[int, Verdict]]
 Job = Generator[Event, Replies, Any]
 State = Mapping[str, Tensor]
@@ -107,6 +110,24 @@ class Course:
     factor: float = divergence.FACTOR
     objective: str = ""
     curve: dict[str, list[float]] = field(default_factory=dict)
+
+    def take(self) -> dict[str, Any]:
+        """What a saved state has of it."""
+        return {"seconds": self.spent, **{name: getattr(self, name) for name in _SAVED}}
+
+    def put(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what a saved state has."""
+        curve = saved["curve"]
+        if len({len(values) for values in curve.values()}) > 1 or (curve and "step" not in curve):
+            raise Unusable("its curve is none")
+        self.seconds += float(saved["seconds"])
+        for name in _SAVED:
+            setattr(self, name, saved[name])
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The metrics of the latest evaluation, empty before the first."""
+        return {name: values[-1] for name, values in self.curve.items() if name != "step"}
 
     @property
     def spent(self) -> float:
@@ -183,6 +204,9 @@ class Course:
             reason=reason,
             traceback=trace,
         )
+
+
+_SAVED = ("steps", "start", "baseline", "lowest", "alike", "factor", "curve")
 
 
 @dataclass

@@ -5,12 +5,14 @@ from __future__ import annotations
 import bisect
 import contextlib
 import itertools
+import time
 from collections import OrderedDict, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from lrsearch import pulse
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError
 from lrsearch.schedules import Array, Plateau
+from lrsearch.states import Unusable
 from lrsearch.train import solo
 from lrsearch.train.batches import Batch
 from lrsearch.train.course import (
@@ -37,9 +40,19 @@ from lrsearch.train.course import (
 from lrsearch.train.criterion import Criterion, make_criterion
 from lrsearch.train.device import check_alive, free_memory, is_out_of_memory, numbers_on
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
+from lrsearch.train.memory import Memory
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.resident import Resident
+from lrsearch.train.saving import (
+    Encoder,
+    Saver,
+    begins_again,
+    cannot_save,
+    explain,
+    load,
+    save,
+)
 from lrsearch.train.stacked_optimizers import STACKED
 from lrsearch.train.streamed import Streamed, Window
 from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
@@ -48,10 +61,12 @@ from lrsearch.trial import (
     Ended,
     Measured,
     Measurement,
+    Noted,
     Outcome,
     Plan,
     Planned,
     Reached,
+    Saved,
     Started,
     Trial,
     Verdict,
@@ -213,10 +228,19 @@ class _Lane:
     best_state: tuple[Tensors, Tensors] | None = None
     curves: list[Array] = field(default_factory=list)
     plateau: Plateau | None = None
+    saver: Saver = field(default_factory=lambda: Saver(None))
+    passed: int = 0
+    """The last rung that it was let go on from."""
 
     @property
     def budget(self) -> int:
         return self.stops[-1]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be evaluated, or waits at a rung, before its next step."""
+        evaluation = self.step in self.evaluations and self.since != self.step
+        return evaluation or (self.step in self.rungs and self.passed != self.step)
 
     def next_stop(self) -> int:
         """The next step at which somebody looks at it."""
@@ -240,6 +264,8 @@ class _Session:
         default_factory=OrderedDict
     )
     skeleton: Skeleton | None = None
+    memory: Memory | None = None
+    """What the user's data remember of having been read."""
     pace: float = 0.0
 
     def go(self, trials: list[Trial]) -> Turns:
@@ -250,26 +276,35 @@ class _Session:
         self.seen: Resident | Window = (
             self.data if isinstance(self.data, Resident) else Window(self.data, size)
         )
+        if isinstance(self.data, Streamed) and self.cohort.save is not None:
+            self.memory = Memory(self.data.objects)
         self.config = trials[0].config
         self.criterion = self._make_criterion(trials[0])
         self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
         self.fresh.extend(trials)
         pulse.enter(pulse.TRAINING)
         while self.fresh or self.ready or self.parked or self.stopped or any(self.places):
-            yield from self._dismiss()
-            yield from self._fill()
-            if any(self.places):
-                self._advance()
-                yield from self._look()
-                yield from self._end_late()
-            elif self.parked:
-                yield from self._tell(None)
+            try:
+                yield from self._dismiss()
+                yield from self._fill()
+                if any(self.places):
+                    # One that goes on from its saved state may stand before an evaluation.
+                    if not any(lane is not None and lane.is_due for lane in self.places):
+                        self._advance()
+                    yield from self._look()
+                    yield from self._end_late()
+                elif self.parked:
+                    yield from self._tell(None)
+            except pulse.Leave:
+                yield from self._hand_over()
+                raise
 
     def _tell(self, turn: Turn) -> Turns:
         """Yield events, and take in what has become of the parked lanes: any may bring it."""
         for number, verdict in (yield turn) or ():
             lane = self.parked.pop(number, None)
             if lane is not None:
+                lane.passed = lane.step
                 (self.ready if verdict is Verdict.GO_ON else self.stopped).append(lane)
 
     # places
@@ -293,9 +328,16 @@ class _Session:
             if held is not None or not (self.ready or self.fresh):
                 continue
             clock = pulse.clock()
-            lane = self.ready.popleft() if self.ready else self._begin(self.fresh.popleft())
+            told: list[Event] = []
+            if self.ready:
+                lane = self.ready.popleft()
+            else:
+                lane = self._begin(self.fresh.popleft())
+                told = self._go_on(lane)
             self._put_in(place, lane)
             lane.course.seconds += pulse.clock() - clock
+            if told:
+                yield from self._tell(tuple(told))
 
     def _too_empty(self, wanted: int) -> bool:
         remaining = max((lane.budget - lane.step for lane in self.places if lane), default=0)
@@ -369,6 +411,100 @@ class _Session:
             plateau=plateau,
         )
 
+    def _go_on(self, lane: _Lane) -> list[Event]:
+        """Have a lane that begins go on from its saved state, where there is one; what to tell."""
+        trial = lane.trial
+        lane.saver = Saver(self.cohort.save)
+        if trial.number not in self.cohort.states:
+            return []
+        try:
+            self._put(lane, load(self.cohort, trial, "fused", self.device))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            fresh = self._begin(trial)  # It may have been put back in part.
+            vars(lane).update({**vars(fresh), "saver": lane.saver})
+            return [begins_again(trial, explain(error))]
+        return [Measured(trial.number, Measurement(lane.step, lane.course.last), lane.budget)]
+
+    def _put(self, lane: _Lane, saved: Mapping[str, Any]) -> None:
+        """Have a lane go on from what `_take` gave. Raises Unusable, or anything, for another
+        training's."""
+        assert lane.state is not None
+        step, since = saved["step"], saved["since"]
+        if not 0 <= since <= step <= lane.budget:
+            raise Unusable("its steps are not those of this training")
+        parts = [(lane.state.parameters, saved["parameters"]), (lane.state.fixed, saved["fixed"])]
+        parts += [(each, saved["slots"][slot]) for slot, each in lane.state.slots.items()]
+        if saved["best_state"] is not None:
+            kept = saved["best_state"]
+            parts += [(lane.state.parameters, kept[0]), (lane.state.fixed, kept[1])]
+        for own, given in parts:
+            shapes = [{key: (each.shape, each.dtype) for key, each in part.items()}
+                      for part in (own, given)]  # fmt: skip
+            if shapes[0] != shapes[1]:
+                raise Unusable("its tensors are those of another model")
+        lane.state = LaneState(
+            saved["parameters"], saved["fixed"], saved["slots"], step, saved["noise"]
+        )
+        torch.Generator(self.device).set_state(lane.state.noise)  # Raises where it is none.
+        lane.total, lane.step, lane.since = saved["total"].reshape(()), step, since
+        lane.course.put(saved["course"])
+        lane.course.steps = step
+        if lane.plateau is not None:
+            lane.plateau.put(saved["plateau"])
+            lane.rates = np.asarray(saved["rates"], np.float64).reshape(lane.base.shape)
+        lane.best.value, lane.best_state = saved["best"], saved["best_state"]
+
+    def _take(self, lane: _Lane, state: LaneState, total: Tensor) -> Saved | Noted:
+        """The event that has a lane saved."""
+        tree = {
+            **{name: getattr(state, name) for name in ("parameters", "fixed", "slots", "noise")},
+            "step": lane.step,
+            "since": lane.since,
+            "total": total,
+            "course": lane.course.take(),
+            "plateau": None if lane.plateau is None else lane.plateau.take(),
+            "rates": None if lane.plateau is None else lane.rates,
+            "best": lane.best.value,
+            "best_state": lane.best_state,
+        }
+        place = ("fused", self.device.type, lane.step, lane.budget)
+        try:
+            if isinstance(self.data, Streamed) and self.memory is not None:
+                self.data.refuse_saving(self.memory)
+            return save(lane.trial, place, tree, Encoder(self.device))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return cannot_save(lane.trial, error)
+
+    def _save_due(self) -> Turns:
+        """Save the lanes that were evaluated now and for which it is time."""
+        assert self.program is not None
+        live = sum(lane is not None for lane in self.places)
+        for place, lane in enumerate(self.places):
+            if lane is None or lane.since != lane.step or not lane.saver.is_due(beside=live):
+                continue
+            begun = time.monotonic()
+            event = self._take(lane, self.program.take(place), self.program.total[place].clone())
+            yield from self._tell(event)
+            lane.saver.note(begun)
+            if isinstance(event, Noted):
+                lane.saver.every = None
+
+    def _hand_over(self) -> Turns:
+        """Save all lanes that have begun, where they stand."""
+        for place, lane in enumerate(self.places):
+            if lane is not None and lane.saver.every is not None and self.program is not None:
+                state = self.program.take(place)
+                lane.step = lane.course.steps = state.step
+                if lane.step:
+                    yield self._take(lane, state, self.program.total[place].clone())
+        for lane in (*self.parked.values(), *self.ready):
+            if lane.saver.every is not None and lane.state is not None and lane.total is not None:
+                yield self._take(lane, lane.state, lane.total)
+
     def _initial(self, trial: Trial) -> tuple[LaneState, list[float]]:
         """The state before the first step, and `solo.start_losses` there: those of a seed, whatever
         else differs."""
@@ -419,11 +555,13 @@ class _Session:
                 for lane in filled
             ]
         )
-        self._step(filled, numbers)
+        try:
+            self._step(filled, numbers)
+        finally:
+            self._charge(live, clock)
         for lane in live:
             lane.step += steps
             lane.course.steps = lane.step
-        self._charge(live, clock)
         self.pace = (pulse.clock() - clock) / steps
 
     def _reach(self, live: Sequence[_Lane]) -> int:
@@ -465,14 +603,14 @@ class _Session:
             lane.course.seconds += spent / len(live)
 
     def _look(self) -> Turns:
-        """Evaluate the lanes whose time it is, and end, park or keep them."""
+        """Evaluate the lanes whose time it is, and end, park, save or keep them."""
         assert self.program is not None
         clock = pulse.clock()
         live = [lane for lane in self.places if lane is not None]
         due = {
             place: lane
             for place, lane in enumerate(self.places)
-            if lane is not None and lane.step in lane.evaluations
+            if lane is not None and lane.step in lane.evaluations and lane.since != lane.step
         }
         if due:
             places = numbers_on(self.device, list(due))
@@ -482,15 +620,17 @@ class _Session:
             self.program.total.index_fill_(0, places, 0.0)
             rows = sums.tolist()  # The one wait for the device.
             self._charge(live, clock)
-            measured = [
-                self._measure(lane, row) for lane, row in zip(due.values(), rows, strict=True)
-            ]
-            self._keep_best(due, measured)
-            yield from self._tell(tuple(event for event, _ in measured))
-            for place, (event, reason) in zip(due, measured, strict=True):
-                yield from self._conclude(place, event.measurement, reason)
+            with pulse.unbroken():  # Or a lane would be saved that is half evaluated.
+                measured = [
+                    self._measure(lane, row) for lane, row in zip(due.values(), rows, strict=True)
+                ]
+                self._keep_best(due, measured)
+                yield from self._tell(tuple(event for event, _ in measured))
+                for place, (event, reason) in zip(due, measured, strict=True):
+                    yield from self._conclude(place, event.measurement, reason)
+        yield from self._save_due()
         for place, waits in enumerate(self.places):
-            if waits is not None and waits.step in waits.rungs:
+            if waits is not None and waits.step in waits.rungs and waits.passed != waits.step:
                 self.parked[waits.trial.number] = self._take_out(place)
                 yield from self._tell(Reached(waits.trial.number, waits.step))
 

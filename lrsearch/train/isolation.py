@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.backends import cudnn
 
 from lrsearch.train.device import check_alive
 from lrsearch.train.importing import importable
-from lrsearch.train.randomness import get_noise, seed_everything, set_noise
+from lrsearch.train.randomness import get_generators, seed_everything, set_generators
 from lrsearch.trial import Workplace
 
 
@@ -25,26 +22,16 @@ class _State:
     """What of a process is a job's own: its threads, its generators, and how cuDNN computes."""
 
     threads: int
-    python: Any
-    numpy: Any
-    noise: tuple[Tensor, ...]
+    generators: Any
     deterministic: bool
     benchmark: bool
     precisions: tuple[str, ...]
 
 
-def _homes(device: torch.device) -> list[torch.device]:
-    """The devices whose generators a job on this one draws from."""
-    cpu = torch.device("cpu")
-    return [cpu] if device.type == "cpu" else [cpu, device]
-
-
 def _state(device: torch.device) -> _State:
     return _State(
         torch.get_num_threads(),
-        random.getstate(),
-        np.random.get_state(),
-        tuple(map(get_noise, _homes(device))),
+        get_generators(device),
         cudnn.deterministic,
         cudnn.benchmark,
         tuple(torch._C._get_fp32_precision_getter("cuda", each) for each in _ROUNDED),
@@ -53,10 +40,7 @@ def _state(device: torch.device) -> _State:
 
 def _restore(state: _State, device: torch.device) -> None:
     torch.set_num_threads(state.threads)
-    random.setstate(state.python)
-    np.random.set_state(state.numpy)
-    for noise, home in zip(state.noise, _homes(device), strict=True):
-        set_noise(noise, home)
+    set_generators(state.generators, device)
     cudnn.deterministic, cudnn.benchmark = state.deterministic, state.benchmark
     _set_precisions(*state.precisions)
 

@@ -190,7 +190,8 @@ class Program:
     def advance(self, index: Tensor, numbers: Tensor) -> None:
         """Make some steps. `index` are the samples of each, int64 [steps, batch] where all lanes
         read the same, or [steps, lanes, batch]; `numbers` what the optimizer's `tabulate` gives,
-        [steps, groups x scalars, lanes]. Never waits for the device. Raises tape.NotRecordable."""
+        [steps, groups x scalars, lanes]. Never waits for the device. Raises tape.NotRecordable, and
+        pulse.Leave between two steps, those made being counted in `steps`."""
         self._averaged.clear()
         for samples, scalars in zip(index.unbind(0), numbers.unbind(0), strict=True):
             recorded = self._steps.get(samples.dim())
@@ -198,9 +199,9 @@ class Program:
                 self._steps[samples.dim()] = self._record(samples, scalars)
             else:
                 recorded.replay(samples, scalars)
+            for lane in range(self.lanes):
+                self.steps[lane] += 1
             pulse.beat()
-        for lane in range(self.lanes):
-            self.steps[lane] += len(index)
 
     def _record(self, samples: Tensor, scalars: Tensor) -> _Recorded:
         """Make a step and record it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -73,3 +73,20 @@ def set_noise(state: Tensor, device: torch.device) -> None:
         torch.mps.set_rng_state(state)
     else:
         torch.set_rng_state(state)
+
+
+def get_generators(device: torch.device) -> tuple[Any, Any, Tensor, Tensor | None]:
+    """The states of the global generators: Python's, numpy's, torch's on the CPU and on the
+    device (None where that is the CPU)."""
+    accelerator = None if device.type == "cpu" else get_noise(device)
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), accelerator
+
+
+def set_generators(states: tuple[Any, Any, Tensor, Tensor | None], device: torch.device) -> None:
+    """Have the global generators as they were."""
+    python, numpy, cpu, accelerator = states
+    random.setstate(python)
+    np.random.set_state(numpy)
+    torch.set_rng_state(cpu)
+    if accelerator is not None and device.type != "cpu":
+        set_noise(accelerator, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
@@ -100,9 +101,11 @@ class Resident:
         """The samples of an epoch, and of a batch."""
         return self.samples, size
 
-    def batches(self, size: int, seed: int) -> Iterator[Batch]:
-        """Batches of the training split in the order of a seed, without end."""
-        return (take(self.train, index) for index in batches(self.samples, size, seed, self.device))
+    def batches(self, size: int, seed: int, first: int = 0) -> Iterator[Batch]:
+        """Batches of the training split in the order of a seed, without end, from the `first`
+        on."""
+        order = batches(self.samples, size, seed, self.device)
+        return (take(self.train, index) for index in itertools.islice(order, first, None))
 
     def calibration(self, size: int) -> Iterator[Batch]:
         """The batches that `averaging` gathers statistics from."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
+import time
 import traceback
-from collections.abc import Generator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -16,6 +18,8 @@ from lrsearch import pulse
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
+from lrsearch.schedules import Plateau
+from lrsearch.states import Unusable
 from lrsearch.train.averaging import evaluation_weights, recalibrate
 from lrsearch.train.batches import Batch, copy, join, shape_of
 from lrsearch.train.beside import find_missing
@@ -42,17 +46,41 @@ from lrsearch.train.criterion import CHUNK as OWN_CHUNK
 from lrsearch.train.criterion import Criterion, baseline_loss, make_criterion
 from lrsearch.train.device import check_alive, free_memory, is_out_of_memory
 from lrsearch.train.groups import divide_parameters
+from lrsearch.train.memory import Memory
 from lrsearch.train.metrics import SUMS, sum_type
 from lrsearch.train.optimizers import build_optimizer
 from lrsearch.train.printing import Printed
-from lrsearch.train.randomness import seed_everything, trial_seeds
+from lrsearch.train.randomness import (
+    get_generators,
+    seed_everything,
+    set_generators,
+    trial_seeds,
+)
+from lrsearch.train.saving import (
+    Encoder,
+    Saver,
+    begins_again,
+    cannot_save,
+    explain,
+    load,
+    model_tensors,
+    put_memory,
+    put_model,
+    put_optimizer,
+    save,
+    take_memory,
+    take_optimizer,
+)
+from lrsearch.train.streamed import Streamed
 from lrsearch.train.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.trial import (
     Cohort,
     Ended,
     Measured,
     Measurement,
+    Noted,
     Outcome,
+    Saved,
     Started,
     Trial,
     Verdict,
@@ -143,10 +171,12 @@ class Training:
         self.clip = train["clip_norm"]
         self.parameters = [each for each in model.parameters() if each.requires_grad]
         self.train = train
+        self.made: Callable[[torch.optim.Optimizer], None] = lambda _: None
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
-        """Made when first asked for: to be compared by its gradients a training needs none."""
+        """Made when first asked for: to be compared by its gradients a training needs none.
+        `made` is told."""
         named = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
         groups = divide_parameters(
             {name: each.dim() for name, each in named.items()},
@@ -157,9 +187,11 @@ class Training:
             {"params": [named[name] for name in group.names], **group.arguments(self.train)}
             for group in groups
         ]
-        return build_optimizer(
+        optimizer = build_optimizer(
             self.train["optimizer"], parts, float(self.train["lr"]), self.workplace
         )
+        self.made(optimizer)
+        return optimizer
 
     def compute_gradients(self, batch: Batch) -> Tensor:
         """The loss of a batch, its (clipped) gradients left in the parameters."""
@@ -239,81 +271,259 @@ def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
     return model.to(data.device)
 
 
+@dataclass(eq=False)
+class _Run:
+    """A training between two steps, `step` of its `budget` made. `rates` are its schedule's before
+    a plateau has changed them; `total` are the losses since the evaluation at step `since`, `start`
+    is `start_losses`'. `best_state` is the state of its best evaluation, `averaged` that of its
+    latest where it is evaluated at other weights. `memory` is what code of the user's remembers,
+    `read` what the user's data do; None where there are none or nothing is saved."""
+
+    trial: Trial
+    data: Data
+    model: nn.Module
+    training: Training
+    course: Course
+    rates: list[float]
+    evaluations: tuple[int, ...]
+    plateau: Plateau | None
+    best: BestSoFar
+    start: Tensor
+    total: Tensor
+    memory: Memory | None = None
+    read: Memory | None = None
+    step: int = 0
+    since: int = 0
+    best_state: State = field(default_factory=dict)
+    averaged: State = field(default_factory=dict)
+
+    @property
+    def budget(self) -> int:
+        """The steps of the whole training."""
+        return self.evaluations[-1]
+
+    @property
+    def next_evaluation(self) -> int:
+        """The step of the evaluation that comes next, 0 after the last."""
+        ahead = bisect.bisect_right(self.evaluations, self.since)
+        return self.evaluations[ahead] if ahead < len(self.evaluations) else 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, the first being 1."""
+        return self.rates[step - 1] * (1.0 if self.plateau is None else self.plateau.scale)
+
+    def take(self, generators: Any = None) -> tuple[Any, Encoder]:
+        """The training as `Encoder` takes it. `generators` are the states of the global ones, where
+        not as they are now. Raises Unseen for what cannot be saved."""
+        device = self.data.device
+        known = model_tensors(self.model)
+        memory = take_memory(self.memory) if self.memory is not None else []
+        return {
+            "step": self.step,
+            "since": self.since,
+            "total": self.total,
+            "course": self.course.take(),
+            "plateau": None if self.plateau is None else self.plateau.take(),
+            "best": self.best.value,
+            "best_state": dict(self.best_state),
+            "generators": generators or get_generators(device),
+            # Not by the names that they are known by elsewhere: these are their values.
+            "model": {name: each.detach() for name, each in known.items()},
+            "optimizer": take_optimizer(self.training.optimizer) if self.step else None,
+            "memory": memory,
+        }, Encoder(device, known)
+
+    def put(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `take` gave. Raises Unusable, or anything, for another training's."""
+        if not 0 <= saved["since"] <= saved["step"] <= self.budget:
+            raise Unusable("its steps are not those of this training")
+        self.step, self.since = saved["step"], saved["since"]
+        self.total.copy_(saved["total"])
+        self.course.put(saved["course"])
+        if self.plateau is not None:
+            self.plateau.put(saved["plateau"])
+        self.best.value, self.best_state = saved["best"], saved["best_state"]
+        if self.best_state and self.best_state.keys() != state_of(self.model).keys():
+            raise Unusable("its best weights are those of another model")
+        put_model(self.model, saved["model"])
+        known = model_tensors(self.model)
+        if self.step:
+            put_optimizer(self.training.optimizer, saved["optimizer"], known)
+        if self.memory is not None:
+            put_memory(self.memory, saved["memory"], known)
+        set_generators(saved["generators"], self.data.device)
+
+
+def _begin(cohort: Cohort, trial: Trial, data: Data, course: Course) -> _Run:
+    """A training before its first step."""
+    train, device, seeds = trial.config["train"], data.device, trial_seeds(trial.seed)
+    course.samples, course.batch = data.measure_epoch(train["batch_size"])
+    timed = {**train, "batch_size": course.batch}  # What durations are counted by.
+    criterion = make_criterion(trial.config, data.task, data.outputs, cohort.workplace, device)
+    model = build(trial, data, cohort.workplace)
+    rates = learning_rates(timed, course.samples, cohort.workplace).tolist()
+    wide = sum_type(device)
+    seed_everything(seeds.noise)
+    start = start_losses(model, data, criterion).to(wide)
+    seed_everything(seeds.noise)  # A model may draw noise in evaluation, too.
+    model.train()
+    run = _Run(
+        trial,
+        data,
+        model,
+        Training(model, train, cohort.workplace, criterion),
+        course,
+        rates,
+        evaluation_steps(timed, course.samples),
+        make_plateau(timed, course.samples),
+        BestSoFar(cohort.objective),
+        start,
+        total=torch.zeros((), dtype=wide, device=device),
+    )
+    if cohort.save is not None and isinstance(data, Streamed):
+        run.read = Memory(data.objects)
+    if cohort.save is not None and (others := _users_objects(run, cohort)):
+        run.memory = Memory(others, model)
+        memory = run.memory
+        run.training.made = lambda optimizer: memory.add("the optimizer", optimizer)
+    return run
+
+
+def _users_objects(run: _Run, cohort: Cohort) -> dict[str, object]:
+    """What is the user's of a training, by name; the optimizer comes later."""
+    config = run.trial.config
+    found = dict(run.training.criterion.objects)
+    if "class_path" in config["model"]:
+        found = {"": run.model, **found}
+    if not found and "class_path" in config["train"]["optimizer"]:
+        found = {"": run.model}
+    return found
+
+
+def _go_on(cohort: Cohort, trial: Trial, data: Data, course: Course) -> tuple[_Run, str]:
+    """A training at the state it was saved in, or before its first step; in the latter case why
+    it is not at a state that there is, else ""."""
+    before = replace(course, curve={})
+    run = _begin(cohort, trial, data, course)
+    if trial.number not in cohort.states:
+        return run, ""
+    try:
+        run.put(load(cohort, trial, "solo", data.device))
+        return run, ""
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = explain(error)
+    vars(course).update(vars(before))  # It may have been put back in part.
+    return _begin(cohort, trial, data, course), reason
+
+
 def _train(
     cohort: Cohort, trial: Trial, device: torch.device, course: Course
 ) -> Generator[Event, Replies, tuple[Outcome, str, State]]:
     """One training; how it ended, why, and the state that gives its objective if it completed."""
     train = trial.config["train"]
-    seeds = trial_seeds(trial.seed)
     pulse.enter("loading the data")
     data = open_data(cohort, trial, device)
     course.clock = pulse.clock()
     pulse.enter(pulse.TRAINING)
-    course.samples, course.batch = data.measure_epoch(train["batch_size"])
-    timed = {**train, "batch_size": course.batch}  # What durations are counted by.
-
-    criterion = make_criterion(trial.config, data.task, data.outputs, cohort.workplace, device)
-    model = build(trial, data, cohort.workplace)
-    rates = learning_rates(timed, course.samples, cohort.workplace).tolist()
-    plateau = make_plateau(timed, course.samples)
-    scale = 1.0
-    evaluations = evaluation_steps(timed, course.samples)
-    budget = evaluations[-1]
-    training = Training(model, train, cohort.workplace, criterion)
-    batches = data.batches(train["batch_size"], seeds.order)
-    total = torch.zeros((), dtype=sum_type(device), device=device)
-    best = BestSoFar(cohort.objective)
-    best_state: State = {}
-    averaged: State = {}
-    ahead = iter([*evaluations, 0])
-    next_evaluation, since = next(ahead), 0
-    rungs = {rung for rung in cohort.rungs if rung < budget}
-
-    seed_everything(seeds.noise)
-    start = start_losses(model, data, criterion).to(total)
-    seed_everything(seeds.noise)  # A model may draw noise in evaluation, too.
-    model.train()
-    for step in range(1, budget + 1):
-        # Nothing here may wait for the device: only an evaluation reads numbers back.
-        rate = rates[step - 1] * scale
-        total += training.step(next(batches), rate)
-        course.steps = step
-        pulse.beat(step)
-
-        if step == next_evaluation:
-            with evaluation_weights(
-                model, training.optimizer, partial(calibrate, model, data, train, criterion)
-            ) as elsewhere:
-                sums = torch.cat([start, total.reshape(1), validation_sums(model, data, criterion)])
-                averaged = copy_state(model) if elsewhere else {}
-            course.start, course.baseline, summed, *validated = sums.tolist()
-            course.judge_by(criterion)
-            metrics = validation_metrics(validated, data, criterion)
-            metrics |= {"train_loss": summed / (step - since), "lr": rate}
-            measurement = Measurement(step, metrics)
-            reason = course.measure(measurement, budget)
-            yield Measured(trial.number, measurement, budget)
-            if reason:
-                return Outcome.DIVERGED, reason, {}
-            if plateau is not None:
-                plateau.observe(step, metrics[train["schedule"]["metric"]])
-                scale = plateau.scale
-            if best.beaten(metrics):
-                best_state = averaged or copy_state(model)
-            total.zero_()
-            next_evaluation, since = next(ahead), step
-            model.train()
-        if step in rungs:
-            waited = pulse.clock()
-            verdict = yield from await_verdict(trial.number, step)
-            course.clock += pulse.clock() - waited
-            if verdict is Verdict.STOP:
-                return Outcome.PRUNED, f"stopped after {step} of {budget} steps", {}
-        if step < budget and course.is_late(cohort):
-            return Outcome.FAILED, tell_late(cohort, step, budget), {}
+    run, reason = _go_on(cohort, trial, data, course)
+    if reason:
+        yield begins_again(trial, reason)
+    if run.step:
+        yield Measured(trial.number, Measurement(run.step, course.last), run.budget)
+    saver = Saver(cohort.save)
+    batches = data.batches(train["batch_size"], trial_seeds(trial.seed).order, run.step)
+    rungs = {rung for rung in cohort.rungs if rung < run.budget}
+    generators: Any = None
+    try:
+        while True:
+            if run.step == run.next_evaluation:
+                generators = get_generators(device) if cohort.save is not None else None
+                # Whose code it is may remember having been called: it is finished, or not begun.
+                with pulse.unbroken() if run.memory is not None else contextlib.nullcontext():
+                    measured = _evaluate(run)
+                generators = None
+                yield Measured(trial.number, measured[0], run.budget)
+                if measured[1]:
+                    return Outcome.DIVERGED, measured[1], {}
+                _take_in(run, measured[0])
+                if run.step < run.budget and saver.is_due():
+                    begun = time.monotonic()
+                    event = _save(run)
+                    yield event
+                    saver.note(begun)
+                    if isinstance(event, Noted):
+                        saver.every = None
+            if run.step in rungs:
+                waited = pulse.clock()
+                verdict = yield from await_verdict(trial.number, run.step)
+                course.clock += pulse.clock() - waited
+                if verdict is Verdict.STOP:
+                    return Outcome.PRUNED, f"stopped after {run.step} of {run.budget} steps", {}
+            if run.step == run.budget:
+                break
+            if course.is_late(cohort):
+                return Outcome.FAILED, tell_late(cohort, run.step, run.budget), {}
+            # Nothing here may wait for the device: only an evaluation reads numbers back.
+            batch = next(batches)
+            run.total += run.training.step(batch, run.rate(run.step + 1))
+            course.steps = run.step = run.step + 1
+            pulse.beat(run.step)
+    except pulse.Leave:
+        if saver.every is not None and run.step:
+            yield _save(run, generators)
+        raise
     if cohort.objective.at == "best":
-        return Outcome.COMPLETED, "", best_state
-    return Outcome.COMPLETED, "", averaged or state_of(model)
+        return Outcome.COMPLETED, "", run.best_state
+    return Outcome.COMPLETED, "", run.averaged or state_of(run.model)
+
+
+def _evaluate(run: _Run) -> tuple[Measurement, str]:
+    """An evaluation of a training, and why it is lost with it, or ""."""
+    model, training, data = run.model, run.training, run.data
+    criterion = training.criterion
+    with evaluation_weights(
+        model, training.optimizer, partial(calibrate, model, data, training.train, criterion)
+    ) as elsewhere:
+        total = run.total.reshape(1)
+        sums = torch.cat([run.start, total, validation_sums(model, data, criterion)])
+        averaged = copy_state(model) if elsewhere else {}
+    course = run.course
+    course.start, course.baseline, summed, *validated = sums.tolist()
+    course.judge_by(criterion)
+    metrics = validation_metrics(validated, data, criterion)
+    metrics |= {"train_loss": summed / (run.step - run.since), "lr": run.rate(run.step)}
+    measurement = Measurement(run.step, metrics)
+    run.averaged = averaged
+    return measurement, course.measure(measurement, run.budget)
+
+
+def _take_in(run: _Run, measurement: Measurement) -> None:
+    """Go on from an evaluation: by what the schedule and the objective make of it."""
+    metrics = measurement.metrics
+    if run.plateau is not None:
+        followed = run.trial.config["train"]["schedule"]["metric"]
+        run.plateau.observe(run.step, metrics[followed])
+    if run.best.beaten(metrics):
+        run.best_state = run.averaged or copy_state(run.model)
+    run.total.zero_()
+    run.since = run.step
+    run.model.train()
+
+
+def _save(run: _Run, generators: Any = None) -> Saved | Noted:
+    """The event that has the training saved, or says why it cannot be."""
+    try:
+        if isinstance(run.data, Streamed) and run.read is not None:
+            run.data.refuse_saving(run.read)
+        tree, tensors = run.take(generators)
+        place = ("solo", run.data.device.type, run.step, run.budget)
+        return save(run.trial, place, tree, tensors)
+    except Exception as error:  # Of objects of the user's, too.
+        if is_out_of_memory(error):
+            raise
+        return cannot_save(run.trial, error)
 
 
 def copy_state(model: nn.Module) -> State:

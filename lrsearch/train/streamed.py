@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import random
+import signal
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +35,7 @@ from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
 from lrsearch.train.averaging import BATCHES, recalibration_batches
 from lrsearch.train.batches import NOTHING, Batch, join
+from lrsearch.train.memory import Memory, Unseen
 from lrsearch.train.randomness import batches
 from lrsearch.train.tape import NotRecordable
 
@@ -61,6 +64,7 @@ class Streamed:
         self.outputs = raw.outputs
         self._train, self._validation = splits.train, splits.validation
         self._entries = 0
+        self._remembers = ""
         self._example = map_tree(self._to_device, raw.x)
 
     @property
@@ -79,6 +83,26 @@ class Streamed:
         return self._example
 
     bytes = 0
+
+    @property
+    def objects(self) -> dict[str, object]:
+        """The user's that give samples, which may remember what they have given."""
+        found: dict[str, object] = {}
+        for name, part in (("training", self._train), ("validation", self._validation)):
+            found[f"the {name} dataset"] = part.stream.dataset
+            if part.stream.collate is not None:
+                found[f"the {name} collate_fn"] = part.stream.collate
+        return found
+
+    def refuse_saving(self, memory: Memory) -> None:
+        """Raises Unseen where a training on these data could not go on from a saved state. `memory`
+        is of `objects` before the training: trials share them, so none may change them."""
+        if self._train.stream.make is not None:
+            raise Unseen("its DataLoader has an order of its own, which begins anew")
+        if self._remembers:
+            raise Unseen(f"{self._remembers}, in the processes that load the data")
+        for place in memory.changes():
+            raise Unseen(f"{'.'.join(place)} changes as it is read")
 
     def chunk(self, most: int) -> int:
         """Samples per forward pass of an evaluation."""
@@ -189,13 +213,17 @@ class Streamed:
             generator=torch.Generator(),  # Else it draws its seed from the trial's noise.
             pin_memory=self.device.type == "cuda",
         )
-        for each in loader:
+        with _sparing_children():
+            loaded = iter(loader)
+        for each in loaded:
             pulse.beat()
             if isinstance(each, _Failed):
                 error = ModelError(each.reason)
                 error.add_note(each.trace)
                 raise error
             samples.check()
+            if isinstance(each, _Remembering):
+                self._remembers, each = each.what, each.loaded
             yield self._take(each)
 
     def _own_batches(self, stream: Stream, size: int, seed: int) -> Iterator[Batch]:
@@ -248,6 +276,17 @@ class Streamed:
         else:
             kind = found.dtype if found.dtype == torch.bool else torch.int64
         return found.to(self.device, non_blocking=True).to(kind)
+
+
+@contextlib.contextmanager
+def _sparing_children() -> Iterator[None]:
+    """Have processes that start within left alone by a SIGTERM to all of a job: who waits for their
+    batches hands over what is under way, and ends them."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def _make_loader(stream: Stream, size: int, epoch: int, aside: _Aside) -> Any:
@@ -358,6 +397,7 @@ class _Samples(Dataset[Any]):
     def __init__(self, stream: Stream, seed: int) -> None:
         self.dataset, self.size, self.seed = stream.dataset, len(stream), seed
         self.collate = stream.collate or default_collate
+        self.looked = False
 
     def __len__(self) -> int:
         return self.size
@@ -367,6 +407,8 @@ class _Samples(Dataset[Any]):
         mixed = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)[0]
         with _Aside(int(mixed >> 1)):
             try:
+                if get_worker_info() is not None and not self.looked:
+                    return self._look([index for _, index in keys])
                 return self.collate([self.dataset[index] for _, index in keys])
             except Exception as error:
                 if get_worker_info() is None:
@@ -375,6 +417,18 @@ class _Samples(Dataset[Any]):
                 reason = f"loading a batch raised {type(error).__name__}: {error}"
                 return _Failed(reason, traceback.format_exc())
 
+    def _look(self, indices: list[int]) -> Any:
+        """The first batch of a process: it shows whether the dataset remembers being read."""
+        self.looked = True
+        memory = Memory({"the dataset": self.dataset, "the collate_fn": self.collate})
+        loaded = self.collate([self.dataset[index] for index in indices])
+        try:
+            changed = [".".join(place) for place in memory.changes()]
+            what = f"{changed[0]} changes as it is read" if changed else ""
+        except Unseen as error:
+            what = str(error)
+        return _Remembering(loaded, what) if what else loaded
+
     def check(self) -> None:
         """Raises ModelError where the length is not what it was."""
         if len(self.dataset) != self.size:
@@ -382,6 +436,15 @@ class _Samples(Dataset[Any]):
                 f"{type(self.dataset).__name__} has changed its length from {self.size} to "
                 f"{len(self.dataset)}"
             )
+
+
+@dataclass(frozen=True)
+class _Remembering:
+    """A batch, and what of its dataset has changed as it was loaded in a process that nobody sees
+    into."""
+
+    loaded: Any
+    what: str
 
 
 @dataclass(frozen=True)

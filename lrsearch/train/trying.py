@@ -6,19 +6,14 @@ cannot be recorded and what remembers its steps outside of tensors trains alone.
 
 from __future__ import annotations
 
-import itertools
 import math
-import random
 import re
-import sys
 import sysconfig
 import textwrap
 import traceback
-from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -36,6 +31,7 @@ from lrsearch.train.criterion import CHUNK, Criterion, make_criterion
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.draws import Noise
 from lrsearch.train.lanes import LaneState, Skeleton, Tensors, initial_state
+from lrsearch.train.memory import recall
 from lrsearch.train.program import Program, needs_of
 from lrsearch.train.randomness import batches, set_noise, trial_seeds
 from lrsearch.train.resident import Resident
@@ -457,7 +453,7 @@ class _Trial:
                     raise _Differs(f"{what} differs in {name}")
 
     def _remember(self, criterion: Criterion | None = None) -> dict[str, object]:
-        return _memory(self.models[0], (criterion or self.criteria[0]).objects)
+        return recall(self.models[0], (criterion or self.criteria[0]).objects)
 
     def _compare_memory(
         self, before: Mapping[str, object], criterion: Criterion | None = None
@@ -546,97 +542,3 @@ def _largest(tensors: Tensors) -> float:
 
 def _equal(left: Tensor, right: Tensor) -> bool:
     return torch.allclose(left, right, rtol=0.0, atol=0.0, equal_nan=left.is_floating_point())
-
-
-_PLACES = ("_parameters", "_buffers", "_modules")
-
-LIMIT = 1000
-"""Values that are looked at in one attribute."""
-
-
-def _memory(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
-    """What can steer a module beside the contents of its tensors, by name: its attributes, those of
-    its classes, the globals of their modules, and the global generators. Of `others` (objects, or
-    functions) the same."""
-    held = {id(each) for each in (*model.parameters(), *model.buffers())}
-    look = _Look(held)
-    found: dict[str, object] = {
-        "the state of Python's random": random.getstate(),
-        "the state of numpy's random": look.at(np.random.get_state()),
-    }
-    kinds: dict[type, None] = {}
-    for prefix, module in model.named_modules():
-        kinds |= dict.fromkeys(type(module).__mro__)
-        for name, value in vars(module).items():
-            path = f"{prefix}.{name}".strip(".")
-            if name in _PLACES:
-                found |= {f"{prefix}.{key}".strip("."): id(each) for key, each in value.items()}
-            else:
-                found[path] = look.at(value)
-    for name, value in others.items():
-        owner = getattr(value, "func", value)  # Of a function with its arguments.
-        found[name] = look.at(owner)
-        scope = sys.modules.get(getattr(owner, "__module__", ""))
-        if isinstance(owner, FunctionType) and scope is not None:
-            found |= {f"{scope.__name__}.{key}": look.at(each) for key, each in _globals(scope)}
-        else:
-            kinds |= dict.fromkeys(type(owner).__mro__)
-    for kind in kinds:
-        if kind.__module__.partition(".")[0] in ("torch", "builtins", "lrsearch"):
-            continue
-        scope = sys.modules.get(kind.__module__)
-        for owner, values in ((kind.__name__, vars(kind)), (kind.__module__, vars(scope))):
-            for name, value in values.items():
-                if not name.startswith("__"):
-                    found[f"{owner}.{name}"] = look.at(value)
-    return found
-
-
-def _globals(module: ModuleType) -> list[tuple[str, object]]:
-    return [(name, value) for name, value in vars(module).items() if not name.startswith("__")]
-
-
-class _Look:
-    """Values by their content where that is plain, by identity where not. `held` are tensors
-    whose contents are no concern, by id."""
-
-    def __init__(self, held: set[int]) -> None:
-        self.held, self.left = held, LIMIT
-
-    def at(self, value: Any) -> object:
-        """Its content, to compare with what it is later."""
-        self.left = LIMIT
-        return self._at(value, 6)
-
-    def _at(self, value: Any, depth: int) -> object:
-        self.left -= 1
-        if isinstance(
-            value, bool | int | float | complex | str | bytes | None | np.generic | itertools.count
-        ):
-            return repr(value)  # NaN equals itself so.
-        if isinstance(value, Tensor):
-            return id(value), id(value) in self.held or value._version
-        if isinstance(value, np.ndarray):
-            return value.tobytes() if value.nbytes < 2**20 else id(value)
-        if isinstance(value, torch.Generator):
-            return value.get_state().numpy().tobytes()
-        if isinstance(value, random.Random):
-            return value.getstate()
-        if isinstance(value, np.random.Generator):
-            return repr(value.bit_generator.state)
-        if isinstance(value, np.random.RandomState):
-            return self._at(value.get_state(), depth)
-        parts: Iterable[Any]
-        if isinstance(value, Mapping):
-            parts = itertools.chain.from_iterable(value.items())
-        elif isinstance(value, list | tuple | set | frozenset | deque):
-            parts = value
-        elif isinstance(value, FunctionType):
-            parts = [each.cell_contents for each in value.__closure__ or ()]
-        elif not isinstance(value, type | ModuleType) and hasattr(value, "__dict__"):
-            parts = vars(value).values()
-        else:
-            return id(value)
-        if depth == 0 or self.left < 0:
-            return id(value)
-        return type(value), tuple(self._at(each, depth - 1) for each in parts)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
+from lrsearch import pulse
 from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Executor, Finished, Heard, Raised
 from lrsearch.search import count_trials
@@ -21,20 +22,32 @@ from lrsearch.trial import (
     Ended,
     Facts,
     Measured,
+    Noted,
     Objective,
     Outcome,
     Plan,
     Planned,
     Probe,
     Result,
+    Saved,
     Started,
     Trial,
     Workplace,
 )
 from lrsearch.tuner.ledger import Entry, Ledger, content_of, go_on, retrying, settle
-from lrsearch.tuner.plans import ALONE, Plans, by_structure, divide, split, structure, structure_key
+from lrsearch.tuner.plans import (
+    ALONE,
+    GOING_ON,
+    Plans,
+    by_structure,
+    divide,
+    split,
+    structure,
+    structure_key,
+)
 from lrsearch.tuner.proposer import Generation, Proposer
 from lrsearch.tuner.repeating import is_due, repeat
+from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.silence import Cut, Subject, Watch, name_trials
 from lrsearch.tuner.startup import Starts
 
@@ -52,6 +65,15 @@ PROBED = 8
 
 STILLBORN = 3
 """Workers that may die before they begin a trial until the search gives up."""
+
+
+PATIENCE, SHORT = 15.0, 5.0
+"""Seconds in which workers hand over what is under way: after SIGTERM, and after a Ctrl-C."""
+
+TOGETHER = 0.5
+"""Seconds between the signals that all processes of a job get."""
+
+_JUDGED = (Outcome.COMPLETED, Outcome.DIVERGED, Outcome.PRUNED)
 
 
 class Watcher(Protocol):
@@ -221,6 +243,7 @@ class _Search:
         self.best: tuple[float, Entry] | None = None
         self.too_large: dict[str, int] = {}
         self.longest = max((each.steps for each in run.history.results.values()), default=0)
+        self.saving = Saving(run, facts, watcher)
         self.weights = run.stored_weights() & self.ledger.entry_of.keys()
         for entry in self.ledger.entries.values():
             self._compare(entry)
@@ -253,9 +276,12 @@ class _Search:
             # Another spec's best may stand there, or one that a killed session did not replace.
             self._take_best()
         self._sweep()
+        self.saving.begin(unfinished.waiting)
         self._take(unfinished)
         while True:
-            while self._may_propose():
+            if pulse.asked() and not self.jobs:
+                raise KeyboardInterrupt
+            while self._may_propose() and not pulse.asked():
                 self._propose()
             self._hand_out()
             self._submit()
@@ -352,8 +378,15 @@ class _Search:
         cohorts: list[Cohort] = []
         probes: list[Probe] = []
         groups = by_structure(self.fresh)
-        for key, trials in groups.items():
+        for key, waiting in groups.items():
             plan = self.plans.find(key)
+            trials, alone = waiting, []
+            if self.plans.engine == "auto" and (plan is None or plan.engine != "solo"):
+                alone = [each for each in waiting if self.saving.engine(each) == "solo"]
+                trials = [each for each in waiting if each not in alone]
+                cohorts += self._cohorts(alone, self._settle(key, GOING_ON)) if alone else []
+            if not trials:
+                continue
             if plan is None and (len(trials) > 1 or self.plans.engine == "fused"):
                 self.unplanned[key] = trials
                 probes.append(self._probe(trials, len(groups)))
@@ -440,6 +473,7 @@ class _Search:
             source_hashes=self.facts.source_hashes,
             timeout=self.spec.timeout,
             run=self.spec.name,
+            save=self.spec.save if self.spec.own is None else None,
         )
 
     def _submit(self) -> None:
@@ -460,7 +494,8 @@ class _Search:
         if trials:
             # A point of several trials can win by its mean with one of them below the best.
             bar = self.best[0] if self.best and self.spec.trials_per_point == 1 else None
-            cohort = replace(cohort, trials=trials, bar=bar)
+            states = self.saving.find(trials, cohort.plan.engine)
+            cohort = replace(cohort, trials=trials, bar=bar, states=states)
             function = RUN_COHORT if self.spec.own is None else RUN_OWN
             handle = self.executor.submit(function, cohort, clean=clean)
             left = {trial.number: trial for trial in trials}
@@ -468,6 +503,11 @@ class _Search:
 
     def _listen(self) -> None:
         events = self.watch.events()
+        if not pulse.asked() and any(map(self._is_by_signal, events)):
+            # Where all processes get a signal, this one may get it a moment later.
+            time.sleep(TOGETHER)
+        if pulse.asked():
+            self._leave(events)
         if not events:
             raise RuntimeError("jobs are out, and the executor has nothing more to say")
         for handle, event in events:
@@ -483,6 +523,10 @@ class _Search:
                 steps = event.steps or max(self.longest, event.measurement.step)
                 share = event.measurement.step / steps if event.steps or self.longest else 0.0
                 self.watcher.measured(event.trial, share, value)
+            elif isinstance(event, Saved):
+                self.saving.take(event)
+            elif isinstance(event, Noted):
+                self.saving.tell(event.text)
             elif isinstance(event, Ended):
                 self._end(job, event)
             elif isinstance(event, Planned):
@@ -510,6 +554,49 @@ class _Search:
                     self._answer(job.task, Planned(Plan(reason=lost)))
             else:
                 raise RuntimeError(f"an event nobody expects: {event}")
+
+    def _is_by_signal(self, item: tuple[int, object]) -> bool:
+        """Whether an event is the end of something that was told to leave."""
+        event = item[1]
+        reason = event.result.reason if isinstance(event, Ended) else ""
+        reason = event.reason if isinstance(event, Died) else reason
+        return "SIGTERM" in reason or "stopped from outside" in reason
+
+    def _leave(self, events: list[tuple[int, object]]) -> None:
+        """Have the workers hand over what is under way, write that down, and raise
+        KeyboardInterrupt. What has failed is no result now: it may be for the same signal."""
+        deadline = time.monotonic() + (PATIENCE if pulse.patient() else SHORT)
+        saved: set[int] = set()
+        try:
+            if self.spec.own is None and self.spec.save is not None:
+                self.executor.leave()
+            else:
+                deadline = 0.0  # There is nothing to hand over.
+            while True:
+                for handle, event in events:
+                    job = self.jobs[handle]
+                    if isinstance(event, Started):
+                        job.begun.add(event.trial)
+                    elif isinstance(event, Saved):
+                        self.saving.take(event, last=True)
+                        saved.add(event.trial)
+                    elif isinstance(event, Noted):
+                        self.saving.tell(event.text)
+                    elif isinstance(event, Ended):
+                        saved.discard(event.trial)
+                        if event.result.outcome in _JUDGED:
+                            self._end(job, event)
+                    elif isinstance(event, Finished | Raised | Died):
+                        del self.jobs[handle]
+                left = deadline - time.monotonic()
+                if left <= 0 or not self.jobs or not self.executor.busy:
+                    break
+                events = self.executor.events(min(left, 1.0))
+        finally:
+            if saved:
+                count = "1 trial" if len(saved) == 1 else f"{len(saved)} trials"
+                self.watcher.note(f"{count} under way saved as far as trained")
+        raise KeyboardInterrupt
 
     def _describe_job(self, heard: Heard) -> Subject:
         """Whom a silent job is about."""
@@ -568,6 +655,7 @@ class _Search:
         """Journal how a trial ended. Raises its `fault` where that is no point's, and what else
         ends the search with it."""
         self.run.ended(trial.number, result, curve)
+        self.saving.drop(trial.number)
         self.tally.trained += 1
         self.longest = max(self.longest, result.steps)
         value = result.value(self.objective)

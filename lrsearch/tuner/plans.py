@@ -26,6 +26,7 @@ ROUNDS = 2
 ASKED = Plan(reason="--engine solo asks for it", lasting=False)
 ALONE = Plan(reason="nothing waits that could train beside it", lasting=False)
 """Of a trial whose structure has no other at the time, as most proposals of bayes."""
+GOING_ON = Plan(reason="it goes on from its saved state, where it trained solo", lasting=False)
 
 DESCRIBED = 3
 """Reasons against fusing that are told when they become known at once."""

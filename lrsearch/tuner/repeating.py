@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lrsearch import pulse
 from lrsearch.errors import LrsearchError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.store import History, Run
@@ -55,6 +56,8 @@ def repeat(
     watch = Watch(executor, watcher.note, lambda _: subject)
     before, over = run.history.repeated.get(of), False
     while not over:
+        if pulse.asked():  # It is trained again at the next search.
+            raise KeyboardInterrupt
         for handle, event in watch.events():
             if isinstance(event, Started):
                 watcher.started(trial.number, params)

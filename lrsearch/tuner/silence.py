@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from lrsearch import pulse
 from lrsearch.executors.port import Executor, Heard
 from lrsearch.pulse import TRAINING, TRYING
 from lrsearch.trial import describe_timeout
@@ -61,14 +62,15 @@ class Watch:
     _looked: float = 0.0
 
     def events(self) -> list[tuple[int, object]]:
-        """The next events; empty where none can come, see `port.Executor`."""
+        """The next events; empty where none can come, see `port.Executor`, and where this process
+        is asked to leave."""
         while True:
             events = self.executor.events(TICK)
             if time.monotonic() - self._looked >= TICK:  # Others may say much meanwhile.
                 self._looked = time.monotonic()
                 for heard in self.executor.heard():
                     self._look(heard)
-            if events or not self.executor.busy:
+            if events or pulse.asked() or not self.executor.busy:
                 return events
 
     def _look(self, heard: Heard) -> None:

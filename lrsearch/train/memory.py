@@ -1,0 +1,303 @@
+"""What code of the user's remembers beside the tensors of its model: found by looking at it."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import logging
+import random
+import sys
+import sysconfig
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+_PLACES = ("_parameters", "_buffers", "_modules")
+
+LIMIT = 1000
+"""Values that are looked at in one attribute."""
+
+
+def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
+    """What can steer a module beside the contents of its tensors, by name: its attributes, those of
+    its classes, the globals of their modules, and the global generators. Of `others` (objects, or
+    functions) the same."""
+    held = {id(each) for each in (*model.parameters(), *model.buffers())}
+    look = _Look(held)
+    found: dict[str, object] = {
+        "the state of Python's random": random.getstate(),
+        "the state of numpy's random": look.at(np.random.get_state()),
+    }
+    kinds: dict[type, None] = {}
+    for prefix, module in model.named_modules():
+        kinds |= dict.fromkeys(type(module).__mro__)
+        for name, value in vars(module).items():
+            path = f"{prefix}.{name}".strip(".")
+            if name in _PLACES:
+                found |= {f"{prefix}.{key}".strip("."): id(each) for key, each in value.items()}
+            else:
+                found[path] = look.at(value)
+    for name, value in others.items():
+        owner = getattr(value, "func", value)  # Of a function with its arguments.
+        found[name] = look.at(owner)
+        scope = sys.modules.get(getattr(owner, "__module__", ""))
+        if isinstance(owner, FunctionType) and scope is not None:
+            found |= {f"{scope.__name__}.{key}": look.at(each) for key, each in _globals(scope)}
+        else:
+            kinds |= dict.fromkeys(type(owner).__mro__)
+    for kind in kinds:
+        if kind.__module__.partition(".")[0] in ("torch", "builtins", "lrsearch"):
+            continue
+        scope = sys.modules.get(kind.__module__)
+        for owner, values in ((kind.__name__, vars(kind)), (kind.__module__, vars(scope))):
+            for name, value in values.items():
+                if not name.startswith("__"):
+                    found[f"{owner}.{name}"] = look.at(value)
+    return found
+
+
+def _globals(module: ModuleType) -> list[tuple[str, object]]:
+    return [(name, value) for name, value in vars(module).items() if not name.startswith("__")]
+
+
+class _Look:
+    """Values by their content where that is plain, by identity where not. `held` are tensors and
+    objects whose contents are no concern, by id."""
+
+    def __init__(self, held: set[int]) -> None:
+        self.held, self.left = held, LIMIT
+
+    def at(self, value: Any) -> object:
+        """Its content, to compare with what it is later."""
+        self.left = LIMIT
+        return self._at(value, 6)
+
+    def _at(self, value: Any, depth: int) -> object:
+        self.left -= 1
+        if isinstance(
+            value, bool | int | float | complex | str | bytes | None | np.generic | itertools.count
+        ):
+            return repr(value)  # NaN equals itself so.
+        if isinstance(value, Tensor):
+            return id(value), id(value) in self.held or value._version
+        if id(value) in self.held or isinstance(value, logging.Logger):
+            return id(value)
+        if isinstance(value, np.ndarray):
+            return value.tobytes() if value.nbytes < 2**20 else (id(value), _sample(value))
+        if isinstance(value, torch.Generator):
+            return value.get_state().numpy().tobytes()
+        if isinstance(value, random.Random):
+            return value.getstate()
+        if isinstance(value, np.random.Generator):
+            return repr(value.bit_generator.state)
+        if isinstance(value, np.random.RandomState):
+            return self._at(value.get_state(), depth)
+        parts: Iterable[Any]
+        if isinstance(value, Mapping):
+            parts = itertools.chain.from_iterable(value.items())
+        elif isinstance(value, list | tuple | set | frozenset | deque):
+            parts = value
+        elif isinstance(value, FunctionType):
+            parts = [each.cell_contents for each in value.__closure__ or ()]
+        elif not isinstance(value, type | ModuleType) and hasattr(value, "__dict__"):
+            parts = vars(value).values()
+        else:
+            return id(value)
+        if depth == 0 or self.left < 0:
+            return id(value)
+        whole = iter(parts)
+        near = tuple(self._at(each, depth - 1) for each in itertools.islice(whole, self.left))
+        return type(value), near, tuple(map(id, whole))
+
+
+def _sample(array: np.ndarray[Any, Any]) -> bytes:
+    """Some of a large array's entries."""
+    flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
+    return flat[:: max(1, flat.size // LIMIT)].tobytes()
+
+
+# Over a whole training
+
+
+class Unseen(Exception):
+    """What of a training is neither seen nor put back, in words for a user."""
+
+
+class Memory:
+    """What code of the user's remembers of a training, by its objects' attributes. The tensors of
+    the `model` are no concern.
+
+    Made before the first step: what differs from then on is what the training has changed.
+    """
+
+    def __init__(self, objects: Mapping[str, object], model: nn.Module | None = None) -> None:
+        self.roots = dict(objects)
+        self.modules = [] if model is None else list(model.modules())
+        self._before: dict[tuple[str, str], object] = {}
+        self._unseen: Unseen | None = None
+        self._begin()
+
+    def add(self, name: str, value: object) -> None:
+        """Take one more object from now on."""
+        self.roots[name] = value
+        self._begin()
+
+    def _begin(self) -> None:
+        try:
+            self._before = {**self._look(), **self._before}
+        except Unseen as error:  # No reason not to train: only to be saved it would matter.
+            self._unseen = error
+
+    def changes(self) -> dict[tuple[str, str], Any]:
+        """The attributes that the training has changed, by their object's place and their name;
+        `GONE` for one that is there no more. Raises Unseen for what changes elsewhere."""
+        if self._unseen is not None:
+            raise self._unseen
+        after = self._look()
+        before, known = self._before, {owner for owner, _ in self._before}
+        owners = self.owners()
+        changed: dict[tuple[str, str], Any] = {}
+        for place in {**before, **after}:
+            if place in before and place in after and before[place] == after[place]:
+                continue
+            owner, name = place
+            if owner not in owners or owner not in known:
+                raise Unseen(f"{'.'.join(filter(None, place))} changes as it trains")
+            changed[place] = owners[owner].get(name, GONE)
+        return changed
+
+    def owners(self) -> dict[str, dict[str, Any]]:
+        """The attributes of each object, by its place."""
+        return {place: vars(each) for place, each in self._walk()}
+
+    def _look(self) -> dict[tuple[str, str], object]:
+        """Each attribute as `_Look` sees it, by its object's place and its name; globals and what
+        functions hold have no object that could be given another."""
+        walked = list(self._walk())
+        tensors = [part for each in self.modules for part in _tensors(each)]
+        aside = (*tensors, torch.default_generator, *(each for _, each in walked))
+        look = _Look({id(each) for each in aside})
+        found: dict[tuple[str, str], object] = {}
+        kinds: dict[type, None] = {}
+        scopes: dict[str, None] = {}
+        for place, each in walked:
+            kinds |= dict.fromkeys(type(each).__mro__)
+            found[place, ""] = type(each)  # There, whatever it holds.
+            skipped = self._apart(each)
+            for name, value in vars(each).items():
+                if name not in skipped:
+                    _refuse_iterator(value, f"{place}.{name}".strip("."))
+                    found[place, name] = look.at(value)
+        for name, value in self.roots.items():
+            owner = _owner(value)
+            if isinstance(owner, FunctionType):
+                found[name, "()"] = look.at(owner)
+                scopes[owner.__module__] = None
+        scopes |= {each.__module__: None for each in kinds}
+        for kind in kinds:
+            if _is_users(kind.__module__):
+                for name, value in vars(kind).items():
+                    if not name.startswith("__"):
+                        found[f"the class {kind.__name__}", name] = look.at(value)
+        for scope in scopes:
+            if _is_users(scope):
+                for name, value in _globals(sys.modules[scope]):
+                    found[f"the module {scope}", name] = look.at(value)
+        return found
+
+    def _apart(self, value: object) -> frozenset[str]:
+        """Attributes that a saved state has apart."""
+        if isinstance(value, torch.optim.Optimizer):
+            return frozenset({"state", "param_groups", "defaults"})
+        own = isinstance(value, nn.Module) and any(each is value for each in self.modules)
+        return frozenset({"_parameters", "_buffers"}) if own else frozenset()
+
+    def _walk(self) -> Iterator[tuple[str, Any]]:
+        """The objects that have attributes, each once, by its place: `layers.0`."""
+        seen: set[int] = set()
+        ahead = deque((name, value, 0) for name, value in self.roots.items())
+        while ahead:
+            place, value, depth = ahead.popleft()
+            if id(value) in seen or isinstance(value, _SHUT):
+                continue
+            seen.add(id(value))
+            if len(seen) > MOST:
+                raise Unseen("there is too much to look at")
+            inner: Iterable[tuple[Any, Any]] = ()
+            if isinstance(value, Mapping):
+                inner = value.items()
+            elif isinstance(value, list | tuple | set | frozenset | deque):
+                inner = enumerate(value)
+            elif isinstance(value, FunctionType | MethodType):
+                inner = _held_by(value)
+            elif hasattr(value, "__dict__"):
+                yield place, value
+                skipped = self._apart(value)
+                inner = ((key, each) for key, each in vars(value).items() if key not in skipped)
+                depth = -1
+            for name, each in itertools.islice(inner, LIMIT) if depth < DEEP else ():
+                if isinstance(each, _PLAIN):
+                    continue
+                told = name if isinstance(name, str | int) else type(name).__name__
+                own = place if told in _PLACES else f"{place}.{told}".strip(".")
+                ahead.append((own, each, depth + 1))
+
+
+GONE = object()
+"""In place of an attribute that is there no more."""
+
+MOST = 50_000
+"""Objects that are looked at."""
+
+DEEP = 4
+"""Containers in each other that are looked into."""
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
+
+_SHUT = (Tensor, np.ndarray, torch.Generator, random.Random, np.random.Generator, type, ModuleType,
+         logging.Logger, *_PLAIN)  # fmt: skip
+"""What is not looked into for objects."""
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    held = (*module._parameters.values(), *module._buffers.values())
+    return [each for each in held if each is not None]
+
+
+def _refuse_iterator(value: object, place: str) -> None:
+    known = (itertools.count, io.IOBase)
+    if isinstance(value, Iterator) and not isinstance(value, known):
+        raise Unseen(f"{place} is a {type(value).__name__}: where it stands cannot be seen")
+
+
+def _owner(value: object) -> object:
+    """The function itself, of one with its arguments."""
+    return getattr(value, "func", value)
+
+
+def _held_by(function: FunctionType | MethodType) -> list[tuple[str, Any]]:
+    if isinstance(function, MethodType):
+        return [("", function.__self__)]
+    names = function.__code__.co_freevars
+    cells = zip(names, function.__closure__ or (), strict=True)
+    return [(name, cell.cell_contents) for name, cell in cells]
+
+
+_STDLIB = str(Path(sysconfig.get_path("stdlib")).resolve())
+
+_PACKAGES = {"site-packages", "dist-packages"}
+
+
+def _is_users(module: str) -> bool:
+    """Whether a module is neither Python's nor a package's nor lrsearch's."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or module.partition(".")[0] in ("torch", "lrsearch"):
+        return False
+    path = Path(file).resolve()
+    return not _PACKAGES & {*path.parts} and not str(path).startswith(_STDLIB)

@@ -1,0 +1,133 @@
+"""The saved states of trials under way: written as workers hand them over, found again later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lrsearch import states
+from lrsearch.errors import RunError, StorageFull
+from lrsearch.states import Header, Unusable
+from lrsearch.store import Run
+from lrsearch.trial import Facts, Saved, Trial
+
+if TYPE_CHECKING:  # Its module imports this one.
+    from lrsearch.tuner.loop import Watcher
+
+SHARE = 0.02
+"""Of a session's time, what may be spent on writing states."""
+
+FIRST = 5.0
+"""Seconds that may be spent so at once."""
+
+SHOWN = 5
+"""Trials whose progress a note names."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Where the state of a trial is, and the engine that has to go on from it."""
+
+    path: Path
+    engine: str
+
+
+class Saving:
+    """The states of a session's trials."""
+
+    def __init__(self, run: Run, facts: Facts, watcher: Watcher) -> None:
+        self._run, self._facts, self._watcher = run, facts, watcher
+        self._found: dict[int, _Found] = {}
+        self._told: set[str] = set()
+        self._begun = time.monotonic()
+        self._spent = 0.0
+
+    def begin(self, waiting: Sequence[Trial]) -> None:
+        """Drop what belongs to no trial under way, and find what those to be trained go on from."""
+        history = self._run.history
+        self._run.drop_states(history.trials.keys() - history.results.keys())
+        stored = self._run.saved_states()
+        shares: list[float] = []
+        for trial in waiting:
+            reasons: list[str] = []
+            for path in stored.get(trial.number, []):
+                try:
+                    header = self._look(path, trial)
+                except Unusable as error:
+                    reasons.append(str(error))
+                    continue
+                self._found[trial.number] = _Found(path, header.engine)
+                shares.append(header.step / max(1, header.steps))
+                break
+            if reasons:
+                then = "begins again" if len(reasons) == len(stored[trial.number]) else ""
+                then = then or "goes on from the one before it"
+                self.tell(f"trial {trial.number} {then}: its saved state cannot be used: "
+                          f"{reasons[0]}")  # fmt: skip
+        if shares:
+            self._watcher.note(_describe(shares))
+
+    def _look(self, path: Path, trial: Trial) -> Header:
+        header = states.read(path).header
+        version = self._facts.versions.get("torch", "")
+        device = self._facts.device.partition(":")[0]
+        states.check(header, key=trial.key, engine=header.engine, device=device, torch=version)
+        return header
+
+    def engine(self, trial: Trial) -> str | None:
+        """The engine that a trial has to go on by, None where it has no state."""
+        found = self._found.get(trial.number)
+        return None if found is None else found.engine
+
+    def find(self, trials: Sequence[Trial], engine: str) -> dict[int, str]:
+        """The files of states that these trials go on from by an engine."""
+        files = {}
+        for trial in trials:
+            found = self._found.get(trial.number)
+            if found is not None and found.engine == engine:
+                files[trial.number] = str(found.path.absolute())
+            elif found is not None:
+                self.tell(
+                    f"trial {trial.number} begins again: its saved state is of the {found.engine} "
+                    f"engine, and it trains by the {engine} one now"
+                )
+        return files
+
+    def take(self, event: Saved, *, last: bool = False) -> None:
+        """Write a state, unless that takes too much of the time; not even then is the `last` left
+        out. A disk that takes none is no end of the search."""
+        begun = time.monotonic()
+        if not last and self._spent > FIRST + SHARE * (begun - self._begun):
+            return
+        try:
+            self._run.save_state(event.trial, event.content)
+        except (StorageFull, RunError) as error:
+            text = f"a training under way cannot be saved, and goes on: {error.message}"
+            self.tell(text, about=type(error).__name__)
+        else:
+            path = self._run.folder / "states" / f"{event.trial:06d}.state"
+            self._found[event.trial] = _Found(path, event.engine)
+        self._spent += time.monotonic() - begun
+
+    def tell(self, text: str, *, about: str = "") -> None:
+        """Say something once, or once about the same."""
+        if (about or text) not in self._told:
+            self._told.add(about or text)
+            self._watcher.note(text)
+
+    def drop(self, trial: int) -> None:
+        """Delete the states of a trial that has ended."""
+        if self._found.pop(trial, None) is not None:
+            history = self._run.history
+            self._run.drop_states(history.trials.keys() - history.results.keys() - {trial})
+
+
+def _describe(shares: Sequence[float]) -> str:
+    shown = [f"{share:.0%}" for share in shares[:SHOWN]]
+    shown += ["..."] if len(shares) > SHOWN else []
+    if len(shares) == 1:
+        return f"1 trial goes on from its saved state (at {shown[0]})"
+    return f"{len(shares)} trials go on from their saved states (at {', '.join(shown)})"

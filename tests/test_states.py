@@ -1,0 +1,819 @@
+"""Saved states: a training goes on from one to the same numbers, bit by bit, or begins again."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import test_train
+from test_averaging import SCHEDULE_FREE_SGD
+from test_fused import PRODIGY, SCHEDULE_FREE, TEXT, as_fused, assert_same
+from test_train import ADAMW, CNN, MLP, cohort, config, net
+
+from lrsearch import catalogue, pulse, states
+from lrsearch.errors import SpecError
+from lrsearch.spec import read_spec
+from lrsearch.states import Unusable
+from lrsearch.store import read, saved_states
+from lrsearch.train import saving
+from lrsearch.train.cohort import run_cohort
+from lrsearch.trial import Ended, Measured, Noted, Objective, Outcome, Saved, Started
+
+place = test_train.place
+
+NORMED = MLP | {"batch_norm": True, "dropout": 0.3}
+
+
+def optimizer(name, **given):
+    defaults = {key: each.default for key, each in catalogue.OPTIMIZERS[name].parameters.items()}
+    return {"name": name, **defaults, **given}
+
+
+def plateau():
+    known = catalogue.SCHEDULES["plateau"].parameters
+    return {"name": "plateau", **{key: each.default for key, each in known.items()},
+            "metric": "loss", "patience": "1ep", "threshold": 0.5}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """States cost these small trainings more than they may."""
+    monkeypatch.setattr(saving, "SHARE", 0)
+
+
+def go(job):
+    """What a job says: all its events, and the ends of its trials by number."""
+    events = list(job)
+    return events, {each.trial: each for each in events if isinstance(each, Ended)}
+
+
+def stop(job, beats, monkeypatch):
+    """What a job says that is asked to leave at one of its beats; None where it ends before."""
+    seen = itertools.count(1)
+    monkeypatch.setattr(pulse, "INTERVAL", 0.0)
+    pulse.listen(lambda _: pulse.ask() if next(seen) == beats else None)
+    events = []
+    try:
+        for event in job:
+            events.append(event)
+    except pulse.Leave:
+        return events
+    finally:
+        pulse.stay()
+        pulse.listen(None)
+    return None
+
+
+def write(tmp_path, event):
+    path = tmp_path / f"{event.trial}-{event.step}.state"
+    path.write_bytes(event.content)
+    return str(path)
+
+
+def shown(end):
+    """An end without the seconds that it took."""
+    return replace(end, result=replace(end.result, seconds=0.0))
+
+
+def assert_goes_on(given, tmp_path, monkeypatch, points=(2, 9, 31), least=2):
+    """From each state that the cohort hands over, and from where it is stopped, its trials come to
+    the ends that they come to undisturbed."""
+    _, expected = go(run_cohort(given))
+    assert all(each.result.outcome is Outcome.COMPLETED for each in expected.values()), expected
+    events, ends = go(run_cohort(replace(given, save=0.0)))
+    for number, end in expected.items():
+        assert_same(ends[number], end)
+    handed = [each for each in events if isinstance(each, Saved)]
+    assert not [each for each in events if isinstance(each, Noted)]
+    assert len(handed) >= least
+    stopped = []
+    for beats in points:
+        left = stop(run_cohort(replace(given, save=3600.0)), beats, monkeypatch)
+        if left is not None:
+            assert not [each for each in left if isinstance(each, Noted)], left
+            over = {each.trial for each in left if isinstance(each, Ended)}
+            stopped += [each for each in left if isinstance(each, Saved) and each.trial not in over]
+    assert stopped
+    chosen = random.Random(0).sample(handed, min(3, len(handed))) + stopped
+    for event in chosen:
+        left = replace(
+            given,
+            trials=tuple(each for each in given.trials if each.number == event.trial),
+            states={event.trial: write(tmp_path, event)},
+            save=3600.0,
+        )
+        events, ends = go(run_cohort(left))
+        first = next(each for each in events if not isinstance(each, Started))
+        assert isinstance(first, Measured) and first.measurement.step == event.step, first
+        assert_same(ends[event.trial], expected[event.trial])
+
+
+BUILT_IN = {
+    "mlp": config(),
+    "dropout and batch norm": config(NORMED, clip_norm=1.0, label_smoothing=0.1),
+    "plateau": config(NORMED, schedule=plateau(), lr=0.2),
+    "warmup and decay": config(
+        warmup={"for": "1ep", "shape": "linear", "start": 0.0}, layer_decay=0.9
+    ),
+    "augmented": config(
+        CNN,
+        {
+            "name": "digits",
+            "transforms": [{"name": "random_crop", "padding": 1}, {"name": "mixup", "alpha": 0.4}],
+        },
+    ),
+    "bfloat16": config(precision="bfloat16"),
+    "regression": config(source="diabetes", lr=0.01, budget="10ep"),
+}
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_training_goes_on_bit_by_bit(name, engine, tmp_path, monkeypatch):
+    own = BUILT_IN[name]
+    other = {**own, "train": {**own["train"], "lr": own["train"]["lr"] / 2}}
+    metric = Objective("rmse", "min") if name == "regression" else Objective("accuracy", "max")
+    given = cohort(own, other, objective=metric, seeds=[3, 4])
+    if engine == "fused":
+        given = as_fused(given, 2)
+    assert_goes_on(given, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+@pytest.mark.parametrize("name", catalogue.OPTIMIZERS)
+def test_optimizers_go_on_bit_by_bit(name, engine, tmp_path, monkeypatch):
+    known = {"schedule_free_adamw": SCHEDULE_FREE, "schedule_free_sgd": SCHEDULE_FREE_SGD}
+    given = known.get(name, PRODIGY if name == "prodigy" else optimizer(name))
+    if "weight_decay" in given:
+        given = {**given, "weight_decay": 0.01}
+    rate = {"prodigy": 1.0, "adadelta": 1.0, "schedule_free_sgd": 0.5}.get(name, 0.01)
+    # The lowest rates of these are for few steps, and the model has a rank of one, two and four.
+    own = config(CNN | {"batch_norm": True}, optimizer=given, lr=rate, budget="2ep")
+    own["train"]["evaluate"] = "10ba"
+    trials = cohort(own, own, seeds=[3, 4])
+    if engine == "fused":
+        trials = as_fused(trials, 2)
+    assert_goes_on(trials, tmp_path, monkeypatch, points=(13,))
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+def test_the_best_weights_go_on(engine, tmp_path, monkeypatch):
+    """The best evaluation lies before the state that is gone on from, or behind it."""
+    own = config(NORMED, lr=0.5, schedule={"name": "constant"}, budget="6ep")
+    given = cohort(own, own, objective=Objective("loss", "min", "best"), seeds=[0, 1])
+    if engine == "fused":
+        given = as_fused(given, 2)
+    assert_goes_on(given, tmp_path, monkeypatch, points=(5, 120))
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+def test_text_goes_on(engine, tmp_path, monkeypatch):
+    model = {
+        "name": "char_transformer", "layers": 1, "heads": 2, "width": 16, "dropout": 0.1,
+        "tied": True, "bias": False,
+    }  # fmt: skip
+    own = config(model, TEXT, budget="60ba", evaluate="20ba", optimizer=ADAMW, lr=0.01)
+    given = cohort(own, own, objective=Objective("loss", "min"), seeds=[0, 1])
+    if engine == "fused":
+        given = as_fused(given, 2)
+    assert_goes_on(given, tmp_path, monkeypatch, points=(7, 50))
+
+
+# Code of the user's, which may remember
+
+ODD = """
+    import itertools
+    import random
+
+    import numpy as np
+    import torch
+    from torch import nn
+
+    SEEN = []
+
+    class Net(nn.Module):
+        def __init__(self, in_features, num_classes, kind):
+            super().__init__()
+            self.kind, self.calls, self.history = kind, 0, []
+            self.head = nn.Linear(in_features, num_classes)
+            self.register_buffer("mean", torch.zeros(in_features))
+            self.register_buffer("late", None, persistent=False)
+            self.plain = torch.ones(1)
+            self.rng = np.random.default_rng(3)
+            self.drawn = torch.Generator().manual_seed(5)
+            self.helper = Helper()
+            self.ticks = itertools.count()
+            if kind == "closure":
+                seen = [0]
+                def scale():
+                    seen[0] += 1
+                    return 1.0 + 0.01 * seen[0]
+                self.scale = scale
+
+        def forward(self, x):
+            x = x.flatten(1)
+            if not self.training:
+                return self.head(x - self.mean)
+            self.calls += 1
+            factor = 1.0
+            if self.kind == "counter":
+                factor = 1.0 + 0.01 * (self.calls % 7)
+            elif self.kind == "list":
+                self.history.append(float(x.mean()))
+                factor = 1.0 + np.mean(self.history[-3:])
+            elif self.kind == "buffer":
+                self.mean = 0.9 * self.mean + 0.1 * x.mean(0)
+                self.late = x.mean(0) if self.late is None else 0.5 * (self.late + x.mean(0))
+                x = x - self.mean - self.late
+            elif self.kind == "tensor":
+                self.plain = self.plain * 0.99
+                factor = self.plain
+            elif self.kind == "numpy":
+                factor = 1.0 + 0.1 * self.rng.standard_normal()
+            elif self.kind == "generator":
+                factor = 1.0 + 0.1 * torch.rand(1, generator=self.drawn)
+            elif self.kind == "python":
+                factor = 1.0 + 0.1 * random.random() + 0.1 * np.random.rand()
+            elif self.kind == "inner":
+                self.helper.value += 0.01
+                factor = 1.0 + self.helper.value
+            elif self.kind == "global":
+                SEEN.append(1)
+                factor = 1.0 + 0.01 * len(SEEN)
+            elif self.kind == "class":
+                Net.total = getattr(Net, "total", 0) + 1
+                factor = 1.0 + 0.01 * Net.total
+            elif self.kind == "count":
+                factor = 1.0 + 0.01 * next(self.ticks)
+            elif self.kind == "closure":
+                factor = self.scale()
+            elif self.kind == "replaced":
+                self.helper = Helper(self.helper.value + 0.01)
+                factor = 1.0 + self.helper.value
+            return self.head(x * factor)
+
+    class Helper:
+        def __init__(self, value=0.0):
+            self.value = value
+
+    class Iterating(Net):
+        def __init__(self, in_features, num_classes):
+            super().__init__(in_features, num_classes, "none")
+            self.rates = iter([1.0, 2.0] * 1000)
+
+        def forward(self, x):
+            return super().forward(x) * (next(self.rates) if self.training else 1.0)
+
+    class Loss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("scale", torch.ones(()))
+            self.steps = 0
+
+        def forward(self, outputs, targets):
+            if self.training:
+                self.steps += 1
+                self.scale.mul_(0.999)
+            return nn.functional.cross_entropy(outputs * self.scale, targets) * (
+                1.0 + 0.01 * (self.steps % 5)
+            )
+
+    class Shift:
+        def __init__(self):
+            self.steps = 0
+
+        def __call__(self, x):
+            self.steps += 1
+            return x + 0.01 * (self.steps % 3)
+
+    class Clever(torch.optim.Optimizer):
+        def __init__(self, params, lr, odd=False):
+            super().__init__(params, {"lr": lr})
+            self.made, self.odd, self.norms = 0, odd, []
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            self.made += 1
+            for group in self.param_groups:
+                group["seen"] = group.get("seen", 0) + 1
+                for each in group["params"]:
+                    state = self.state[each]
+                    if not state:
+                        state["last"] = (torch.zeros_like(each), {"steps": 0})
+                    last, numbers = state["last"]
+                    numbers["steps"] += 1
+                    last.mul_(0.9).add_(each.grad)
+                    each.add_(last, alpha=-group["lr"] / (1 + 0.01 * self.made))
+                    if self.odd:
+                        state["fun"] = lambda: 1
+            self.norms.append(self.made)
+"""
+
+REMEMBERED = ("counter", "list", "buffer", "tensor", "numpy", "generator", "python", "inner")
+UNSEEN = {
+    "global": "SEEN", "class": "total", "count": "ticks", "closure": "scale",
+    "replaced": "helper",
+}  # fmt: skip
+
+
+def one(own, where, **more):
+    return cohort(own, place=replace(where, allowed=("odd",)), seeds=[3], **more)
+
+
+@pytest.mark.parametrize("kind", REMEMBERED)
+def test_what_a_model_remembers_goes_on(kind, place, tmp_path, monkeypatch):
+    where = place(odd=ODD)
+    own = config(net("odd.Net", kind=kind), evaluate="10ba", budget="2ep")
+    assert_goes_on(one(own, where), tmp_path, monkeypatch, points=(4, 17))
+
+
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_what_cannot_be_put_back_is_not_saved(kind, place):
+    where = place(odd=ODD)
+    own = config(net("odd.Net", kind=kind), evaluate="10ba", budget="2ep")
+    events, ends = go(run_cohort(one(own, where, save=0.0)))
+    assert ends[0].result.outcome is Outcome.COMPLETED, ends[0].result.traceback
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 1 and UNSEEN[kind] in told[0], told
+    assert not [each for each in events if isinstance(each, Saved)]
+
+
+def test_an_iterator_is_not_saved(place):
+    where = place(odd=ODD)
+    own = config(net("odd.Iterating"), evaluate="10ba", budget="2ep")
+    events, ends = go(run_cohort(one(own, where, save=0.0)))
+    assert ends[0].result.outcome is Outcome.COMPLETED, ends[0].result.traceback
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 1 and "rates" in told[0], told
+    assert not [each for each in events if isinstance(each, Saved)]
+
+
+def test_losses_transforms_and_optimizers_of_the_user_s_go_on(place, tmp_path, monkeypatch):
+    where = place(odd=ODD)
+    path = {"class_path": "odd.Loss", "init_args": {}}
+    shift = {"transforms": [{"class_path": "odd.Shift", "init_args": {}}]}
+    for own in (
+        config(NORMED, loss=path, evaluate="10ba", budget="2ep"),
+        config(NORMED, {"name": "digits", **shift}, evaluate="10ba", budget="2ep"),
+        config(
+            NORMED, optimizer={"class_path": "odd.Clever", "init_args": {}},
+            evaluate="10ba", budget="2ep", schedule=plateau(),
+        ),
+        config(
+            MLP, optimizer={"class_path": "torch.optim.LBFGS", "init_args": {"max_iter": 3}},
+            evaluate="10ba", budget="1ep", lr=0.1,
+        ),
+    ):  # fmt: skip
+        assert_goes_on(one(own, where), tmp_path, monkeypatch, points=(4, 17))
+
+
+def test_an_optimizer_s_odd_objects_are_not_saved(place):
+    where = place(odd=ODD)
+    given = {"class_path": "odd.Clever", "init_args": {"odd": True}}
+    own = config(optimizer=given, evaluate="10ba", budget="2ep")
+    events, ends = go(run_cohort(one(own, where, save=0.0)))
+    assert ends[0].result.outcome is Outcome.COMPLETED, ends[0].result.traceback
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 1 and "function" in told[0], told
+
+
+STREAMED = """
+    import numpy as np
+    import torch
+    from sklearn.datasets import load_digits
+    from torch.utils.data import DataLoader, Dataset
+
+    class Digits(Dataset):
+        def __init__(self, kind):
+            x, y = load_digits(return_X_y=True)
+            self.x, self.y, self.kind = torch.tensor(x / 16).float(), torch.tensor(y), kind
+            self.reads, self.cache = 0, {}
+
+        def __len__(self):
+            return len(self.x)
+
+        def __getitem__(self, index):
+            if self.kind == "counts":
+                self.reads += 1
+            if self.kind == "caches":
+                self.cache[int(index)] = self.x[index]
+            shift = 0.001 * (self.reads % 7) + 0.01 * torch.randn(64)
+            return self.x[index] + shift, int(self.y[index])
+
+    def load(kind, workers=0):
+        return DataLoader(Digits(kind), batch_size=8, shuffle=True, num_workers=workers)
+
+    def ordered(kind):
+        def make(batch_size):
+            data = Digits(kind)
+            order = torch.utils.data.WeightedRandomSampler(torch.ones(len(data)), 400)
+            return DataLoader(data, batch_size=batch_size, sampler=order)
+        return make, Digits(kind)
+"""
+
+
+def streamed(name, kind, **arguments):
+    data = {
+        "class_path": f"streams.{name}", "init_args": {"kind": kind, **arguments},
+        **{key: each.default for key, each in catalogue.IMPORTED.items()}, "classes": 10,
+    }  # fmt: skip
+    return config(NORMED, data, {"standardize": False}, evaluate="10ba", budget="1ep")
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_streamed_data_go_on(engine, workers, place, tmp_path, monkeypatch):
+    where = replace(place(streams=STREAMED), allowed=("streams",))
+    own = streamed("load", "plain", workers=workers)
+    given = cohort(own, own, place=where, seeds=[0, 1])
+    if engine == "fused":
+        given = as_fused(given, 2)
+    assert_goes_on(given, tmp_path, monkeypatch, points=(30,))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "lanes", "told"),
+    [
+        ("load", {"kind": "caches"}, 1, "cache"),
+        ("load", {"kind": "counts"}, 1, "reads"),
+        ("load", {"kind": "counts"}, 2, "reads"),
+        ("load", {"kind": "counts", "workers": 2}, 1, "reads"),
+        ("load", {"kind": "counts", "workers": 2}, 2, "reads"),
+        ("ordered", {"kind": "plain"}, 1, "order"),
+    ],
+)
+def test_data_that_remember_are_not_saved(name, given, lanes, told, place):
+    where = replace(place(streams=STREAMED), allowed=("streams",))
+    own = streamed(name, **given)
+    if name == "ordered":
+        own["data"]["validation"], own["train"]["evaluate"] = "source", "2ba"
+    trials = cohort(own, *[own][: lanes - 1], place=where, save=0.0)
+    events, ends = go(run_cohort(as_fused(trials, 2) if lanes > 1 else trials))
+    assert ends[0].result.outcome is Outcome.COMPLETED, ends[0].result.traceback
+    assert ends[0].result.engine == ("fused" if lanes > 1 else "solo")
+    notes = {each.text for each in events if isinstance(each, Noted)}
+    assert len(notes) == 1 and told in min(notes), notes
+    assert not [each for each in events if isinstance(each, Saved)]
+
+
+# What a state is
+
+
+def handed_over(given):
+    events, ends = go(run_cohort(replace(given, save=0.0)))
+    return [each for each in events if isinstance(each, Saved)], ends
+
+
+def test_every_cut_and_every_flipped_byte_is_seen():
+    (state, *_), _ = handed_over(cohort(config(budget="2ep")))
+    whole = state.content
+    states.unpack(whole)
+    ends = {*range(200), *range(0, len(whole), 97), *range(len(whole) - 200, len(whole))}
+    for end in sorted(ends):
+        with pytest.raises(Unusable):
+            states.unpack(whole[:end])
+    for at in sorted(ends):
+        with pytest.raises(Unusable):
+            states.unpack(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    with pytest.raises(Unusable):
+        states.unpack(whole + b"\0")
+
+
+def resealed(content, change):
+    """A state whose header and JSON are others, with a checksum that holds."""
+    state = states.unpack(content)
+    head = json.loads(content[len(states.MAGIC) : content.index(b"\n", len(states.MAGIC))])
+    change(head)
+    header = {key: head[key] for key in states._KINDS}
+    return states.pack(states.Header(**header), head["content"], state.tensors)
+
+
+def pairs(tree):
+    return dict(tree["dict"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda head: head.update(key="another"),
+        lambda head: head.update(engine="fused"),
+        lambda head: head.update(device="cuda"),
+        lambda head: head.update(torch="1.0"),
+        lambda head: head.update(lrsearch="0.0.1"),
+        lambda head: head.update(content=None),
+        lambda head: head.update(content={"list": []}),
+        lambda head: head.update(content={"eval": "1"}),
+        lambda head: head["content"]["dict"].pop(0),
+        lambda head: head["content"]["dict"].__setitem__(0, ["step", 10**9]),
+        lambda head: head["content"]["dict"].__setitem__(0, ["step", -1]),
+        lambda head: head["content"]["dict"].__setitem__(0, ["step", "ten"]),
+        lambda head: pairs(head["content"])["model"]["dict"].pop(),
+        lambda head: pairs(head["content"])["model"]["dict"][0].__setitem__(1, {"tensor": "1"}),
+        lambda head: pairs(head["content"])["optimizer"]["dict"].pop(),
+        lambda head: pairs(head["content"])["course"]["dict"].pop(),
+    ],
+)
+def test_a_foreign_or_hostile_state_is_not_gone_on_from(change, tmp_path):
+    given = cohort(config(budget="2ep"))
+    (state, *_), ends = handed_over(given)
+    path = tmp_path / "a.state"
+    path.write_bytes(resealed(state.content, change))
+    events, again = go(run_cohort(replace(given, states={0: str(path)}, save=0.0)))
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 1 and "begins again" in told[0], told
+    assert_same(again[0], ends[0])
+
+
+def test_a_link_is_no_state(tmp_path):
+    given = cohort(config(budget="2ep"))
+    (state, *_), ends = handed_over(given)
+    (tmp_path / "real").write_bytes(state.content)
+    (tmp_path / "a.state").symlink_to(tmp_path / "real")
+    os.mkfifo(tmp_path / "b.state")
+    for name in ("a.state", "b.state", "none.state"):
+        events, again = go(run_cohort(replace(given, states={0: str(tmp_path / name)})))
+        assert any("begins again" in each.text for each in events if isinstance(each, Noted))
+        assert_same(again[0], ends[0])
+
+
+def test_saving_takes_a_bounded_share_of_the_time(monkeypatch):
+    monkeypatch.setattr(saving, "SHARE", 50)
+    now = iter([0.0, 1.0, 3.0, 102.0, 104.0, 303.0])
+    monkeypatch.setattr(saving.time, "monotonic", lambda: next(now))
+    saver = saving.Saver(0.5)
+    assert saver.is_due()
+    saver.note(1.0)  # From 1 s to 3 s: the next after 100 s more.
+    assert not saver.is_due()
+    assert saver.is_due()
+    assert not saver.is_due(beside=4)
+    monkeypatch.undo()
+    assert not saving.Saver(None).is_due()
+
+
+# The whole command, killed and asked to leave
+
+SPEC = """
+name: long
+data: {name: digits, standardize: true}
+model: {name: mlp, hidden: [32], dropout: 0.2}
+train: {budget: 80ep, batch_size: 16, optimizer: adamw, evaluate: 2ep}
+search: {lr: {min: 1e-3, max: 1e-2, points: 2}}
+save: 1h
+"""
+
+
+def start(folder, engine="solo", *more, spec="long.yaml"):
+    """A search in a process group of its own, once a trial of it trains."""
+    command = [sys.executable, "-m", "lrsearch", "grid", spec, "--device", "cpu"]
+    process = subprocess.Popen(
+        [*command, "--engine", engine, *more],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    return process
+
+
+def await_text(process, path, text, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not (path.exists() and text in path.read_text("utf-8", "replace")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"no {text} in {path}"
+        time.sleep(0.05)
+
+
+def steps_saved(run):
+    """The steps of the latest states, by trial."""
+    return {
+        number: states.read(paths[0]).header.step for number, paths in saved_states(run).items()
+    }
+
+
+def await_states(process, run, trials, seconds=200):
+    """The steps at which so many trials are saved, once they are."""
+    deadline = time.monotonic() + seconds
+    while len(saved_states(run)) < trials:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    with contextlib.suppress(Unusable):  # Another takes its place now.
+        return steps_saved(run)
+    return steps_saved(run)
+
+
+def finish(process, seconds=40):
+    began = time.monotonic()
+    _, err = process.communicate(timeout=seconds)
+    return process.returncode, err, time.monotonic() - began
+
+
+def curves(folder):
+    return {path.name: path.read_text() for path in sorted((folder / "curves").glob("*.json"))}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The curves of the search, by engine."""
+    found = {}
+
+    def search(engine):
+        if engine not in found:
+            folder = tmp_path_factory.mktemp(engine)
+            (folder / "long.yaml").write_text(SPEC)
+            code, err, _ = finish(start(folder, engine), 300)
+            assert code == 0, err
+            found[engine] = curves(folder / "runs" / "long")
+        return found[engine]
+
+    return search
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+@pytest.mark.parametrize("who", ["driver", "all", "inline"])
+def test_sigterm_saves_what_is_under_way(engine, who, undisturbed, tmp_path):
+    expected = undisturbed(engine)
+    (tmp_path / "long.yaml").write_text(SPEC.replace("save: 1h", "save: 0s"))
+    run = tmp_path / "runs" / "long"
+    more = ("--executor", "inline") if who == "inline" else ()
+    process = start(tmp_path, engine, *more)
+    before = await_states(process, run, 1 if (engine, who) == ("solo", "inline") else 2)
+    send = os.killpg if who == "all" else os.kill
+    send(process.pid, signal.SIGTERM)
+    code, err, took = finish(process)
+    assert code == 130 and took < 30, (took, err)
+    assert "Traceback" not in err and "under way saved" in err, err
+    assert err.splitlines()[-2].startswith("interrupted: every finished trial is kept"), err
+    assert err.splitlines()[-1].strip().startswith("lrsearch grid long.yaml"), err
+    assert read(run).closed == "interrupted"
+    left = set(read(run).trials) - set(read(run).results)
+    assert left and sorted(saved_states(run)) == sorted(left & before.keys())
+    after = steps_saved(run)
+    assert all(after[number] > before[number] for number in after), (before, after)
+    shown = json.loads(lrsearch(tmp_path, "report", "long", "--json"))["states"]
+    assert shown["trials"] == len(after) and shown["bytes"] > 10_000
+    assert "under way, in" in lrsearch(tmp_path, "report", "long")
+    code, err, _ = finish(start(tmp_path, engine, *more), 300)
+    assert code == 0 and "saved state" in err, err
+    assert curves(run) == expected
+    assert not list((run / "states").iterdir())
+
+
+def lrsearch(folder, *arguments):
+    command = [sys.executable, "-m", "lrsearch", *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+SLOW = """
+    import time
+    from pathlib import Path
+
+    import numpy as np
+
+    def load(seconds, where):
+        Path("phase").write_text("loading")
+        time.sleep(seconds)
+        return np.eye(40, 8, dtype="float32"), np.arange(40) % 2
+"""
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("who", [os.kill, os.killpg])
+def test_sigterm_while_data_are_loaded(who, tmp_path):
+    (tmp_path / "slow.py").write_text(textwrap.dedent(SLOW))
+    (tmp_path / "slow.yaml").write_text(
+        "name: slow\ndata: {class_path: slow.load, init_args: {seconds: 300, where: x}}\n"
+        "model: mlp\ntrain: {budget: 1ep, lr: 0.1}\n"
+    )
+    process = start(tmp_path, "solo", "--allow-import", "slow", spec="slow.yaml")
+    await_text(process, tmp_path / "phase", "loading")
+    who(process.pid, signal.SIGTERM)
+    code, err, took = finish(process)
+    assert code == 130 and took < 15 and "Traceback" not in err, err
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_search_goes_on_from_the_state_before_a_damaged_one(undisturbed, tmp_path):
+    expected = undisturbed("solo")
+    (tmp_path / "long.yaml").write_text(SPEC.replace("save: 1h", "save: 0s"))
+    run = tmp_path / "runs" / "long"
+    process = start(tmp_path)
+    deadline = time.monotonic() + 200
+    while len(saved_states(run).get(1, [])) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    state, before = saved_states(run)[1]
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 1
+    state.write_bytes(content)
+    (run / "states" / "000001.state.tmp").write_bytes(b"torn")
+    (run / "states" / "000077.state").write_bytes(before.read_bytes())
+    code, err, _ = finish(start(tmp_path), 300)
+    assert code == 0, err
+    assert "trial 1 goes on from the one before it" in err and "checksum" in err, err
+    assert curves(run) == expected
+    assert not list((run / "states").iterdir())
+
+
+def test_a_link_in_place_of_the_states_is_refused(tmp_path):
+    (tmp_path / "long.yaml").write_text(SPEC.replace("80ep", "1ep"))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "000001.state").write_text("mine")
+    run = tmp_path / "runs" / "long"
+    run.mkdir(parents=True)
+    (run / "states").symlink_to(elsewhere)
+    code, err, _ = finish(start(tmp_path))
+    assert code == 2 and "states is a link" in err, err
+    assert (elsewhere / "000001.state").read_text() == "mine"
+
+
+@pytest.mark.timeout(300)
+def test_a_full_disk_for_states_ends_no_search(undisturbed, tmp_path):
+    """A limit on the size of files that the journal keeps to, and a state does not."""
+    (tmp_path / "long.yaml").write_text(
+        SPEC.replace("save: 1h", "save: 0s").replace("[32]", "[512]").replace("80ep", "8ep")
+    )
+    command = [sys.executable, "-m", "lrsearch", "grid", "long.yaml", "--engine", "solo"]
+    done = subprocess.run(
+        [*command, "--workers", "1", "--device", "cpu"],
+        cwd=tmp_path, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("cannot be saved, and goes on") == 1, done.stderr
+    assert len(read(tmp_path / "runs" / "long").results) == 2
+
+
+@pytest.mark.timeout(300)
+def test_null_never_saves(tmp_path):
+    (tmp_path / "long.yaml").write_text(SPEC.replace("save: 1h", "save: null"))
+    process = start(tmp_path)
+    run = tmp_path / "runs" / "long"
+    await_text(process, run / "journal.jsonl", '"started"')
+    time.sleep(2.0)
+    process.send_signal(signal.SIGTERM)
+    code, err, took = finish(process)
+    assert code == 130 and took < 10 and "saved" not in err.replace("save=null", ""), err
+    assert not saved_states(run)
+
+
+@pytest.mark.timeout(300)
+def test_a_second_ctrl_c_kills(tmp_path):
+    (tmp_path / "long.yaml").write_text(SPEC)
+    process = start(tmp_path)
+    await_text(process, tmp_path / "runs" / "long" / "journal.jsonl", '"started"')
+    # A worker that is stopped cannot answer.
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in map(int, children):
+        os.kill(child, signal.SIGSTOP)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1.0)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    code, err, took = finish(process)
+    assert code == -signal.SIGINT and took < 3, err
+
+
+@pytest.mark.timeout(300)
+def test_workers_that_do_not_answer_are_not_waited_for(tmp_path):
+    (tmp_path / "long.yaml").write_text(SPEC)
+    process = start(tmp_path)
+    await_text(process, tmp_path / "runs" / "long" / "journal.jsonl", '"started"')
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for child in map(int, children):
+        os.kill(child, signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    code, err, took = finish(process, 60)
+    assert code == 130 and took < 30, err
+    assert read(tmp_path / "runs" / "long").closed == "interrupted"
+
+
+def test_save_is_a_time(tmp_path):
+    path = tmp_path / "a.yaml"
+    for given, seconds in (("5m", 300.0), ("0s", 0.0), ("null", None), ("1.5h", 5400.0)):
+        path.write_text(SPEC.replace("save: 1h", f"save: {given}"))
+        assert read_spec(path).save == seconds
+    path.write_text(SPEC.replace("save: 1h\n", ""))
+    assert read_spec(path).save == 300.0
+    for given in ("300", "often", "false", "-1s", "[5m]", "5ep"):
+        path.write_text(SPEC.replace("save: 1h", f"save: {given}"))
+        with pytest.raises(SpecError, match=r"save: .*is no time"):
+            read_spec(path)
+    path.write_text("command: train --lr {lr}\nobjective: {metric: a, goal: max}\nsave: 5m\n"
+                    "search: {lr: {min: 1e-3, max: 1}}\n")  # fmt: skip
+    with pytest.raises(SpecError, match="'save' goes with data, model and train"):
+        read_spec(path)

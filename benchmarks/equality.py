@@ -34,16 +34,16 @@ import layers  # noqa: E402 (it stands beside the tests)
 from lrsearch.catalogue import OPTIMIZERS  # noqa: E402
 from lrsearch.errors import UsageError  # noqa: E402
 from lrsearch.spec.model import complete  # noqa: E402
-from lrsearch.train.batches import take  # noqa: E402
+from lrsearch.train.batches.batch import take  # noqa: E402
+from lrsearch.train.batches.resident import Resident, load_raw, place  # noqa: E402
 from lrsearch.train.device import describe_device, find_device  # noqa: E402
-from lrsearch.train.lanes import LaneState, Skeleton, initial_state  # noqa: E402
-from lrsearch.train.program import Program, needs_of  # noqa: E402
+from lrsearch.train.engines.solo import Training, build  # noqa: E402
+from lrsearch.train.engines.timetable import learning_rates  # noqa: E402
+from lrsearch.train.engines.trying import refuse  # noqa: E402
+from lrsearch.train.lanes.program import Program, needs_of  # noqa: E402
+from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state  # noqa: E402
+from lrsearch.train.optimizers.lanes import STACKED  # noqa: E402
 from lrsearch.train.randomness import batches, trial_seeds  # noqa: E402
-from lrsearch.train.resident import Resident, load_raw, place  # noqa: E402
-from lrsearch.train.solo import Training, build  # noqa: E402
-from lrsearch.train.stacked_optimizers import STACKED  # noqa: E402
-from lrsearch.train.timetable import learning_rates  # noqa: E402
-from lrsearch.train.trying import refuse  # noqa: E402
 from lrsearch.trial import Trial, Workplace  # noqa: E402
 
 LANES = 3

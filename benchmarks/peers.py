@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lrsearch.train.build import build_model
+from lrsearch.train.models.build import build_model
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.trial import Workplace
 

@@ -43,8 +43,8 @@ from lrsearch import __version__
 from lrsearch.space import grid
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import resolve
-from lrsearch.train.resident import load_raw, place
-from lrsearch.train.timetable import evaluation_steps
+from lrsearch.train.batches.resident import load_raw, place
+from lrsearch.train.engines.timetable import evaluation_steps
 from lrsearch.trial import Workplace
 
 HERE = Path(__file__).resolve().parent

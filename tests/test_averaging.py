@@ -33,17 +33,22 @@ from torch.optim.swa_utils import update_bn
 
 from lrsearch import catalogue
 from lrsearch.errors import ModelError
-from lrsearch.train import stacked_optimizers
-from lrsearch.train.averaging import BATCHES, normalizing, recalibrate, recalibration_batches
-from lrsearch.train.batches import Batch
-from lrsearch.train.build import build_model
-from lrsearch.train.cohort import run_cohort
-from lrsearch.train.optimizers import build_optimizer
-from lrsearch.train.packaged_optimizers import PACKAGES
-from lrsearch.train.probe import probe
+from lrsearch.train.batches.averaging import (
+    BATCHES,
+    normalizing,
+    recalibrate,
+    recalibration_batches,
+)
+from lrsearch.train.batches.batch import Batch
+from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.train.engines.probe import probe
+from lrsearch.train.engines.solo import Training
+from lrsearch.train.engines.timetable import learning_rates
+from lrsearch.train.models.build import build_model
+from lrsearch.train.optimizers import lanes as stacked_optimizers
+from lrsearch.train.optimizers.alone import build_optimizer
+from lrsearch.train.optimizers.packaged import PACKAGES
 from lrsearch.train.randomness import batches, trial_seeds
-from lrsearch.train.solo import Training
-from lrsearch.train.timetable import learning_rates
 from lrsearch.trial import Objective, Outcome, Probe, Trial, Workplace
 
 place = test_train.place

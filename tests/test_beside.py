@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lrsearch.train.beside import find_imported, found_beside
+from lrsearch.train.users.beside import find_imported, found_beside
 
 SHADOWS = (
     *("sklearn", "scipy", "joblib", "pandas", "sympy", "tree", "profile", "html", "numpy", "torch"),

@@ -8,7 +8,10 @@ from lrsearch import catalogue, schedules
 from lrsearch.data import sources
 from lrsearch.spec import read_spec
 from lrsearch.spec.values import check_value
-from lrsearch.train import activations, metrics, models, optimizers, transforms
+from lrsearch.train.batches import transforms
+from lrsearch.train.models import activations, metrics
+from lrsearch.train.models import built_in as models
+from lrsearch.train.optimizers import alone as optimizers
 
 FROM_DATA = {"in_features", "in_channels", "num_classes"}
 

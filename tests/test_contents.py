@@ -16,8 +16,8 @@ from lrsearch.cli import app
 from lrsearch.errors import ModelError
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import argument_paths, resolve
-from lrsearch.train import contents
-from lrsearch.train.contents import Unread, content_hash, path_hashes
+from lrsearch.train.users import contents
+from lrsearch.train.users.contents import Unread, content_hash, path_hashes
 
 NETS = """\
 from pathlib import Path

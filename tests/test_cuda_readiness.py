@@ -29,15 +29,17 @@ from lrsearch.cli.searching import VISIBLE, _count_cores, find_gpus, make_execut
 from lrsearch.errors import DeviceLost
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal
-from lrsearch.train import draws, isolation, trying
 from lrsearch.train.device import check_alive, is_out_of_memory, numbers_on, to_device
-from lrsearch.train.draws import Noise
-from lrsearch.train.graphs import Graph
-from lrsearch.train.isolation import current, isolated
-from lrsearch.train.lanes import LaneState
-from lrsearch.train.probe import singly
-from lrsearch.train.rules import Rules, _lstm_cell
+from lrsearch.train.engines import trying
+from lrsearch.train.engines.probe import singly
+from lrsearch.train.lanes import draws
+from lrsearch.train.lanes.draws import Noise
+from lrsearch.train.lanes.graphs import Graph
+from lrsearch.train.lanes.rules import Rules, _lstm_cell
+from lrsearch.train.lanes.state import LaneState
 from lrsearch.train.tape import NotRecordable, record
+from lrsearch.train.users import isolation
+from lrsearch.train.users.isolation import current, isolated
 from lrsearch.trial import Facts, Workplace
 
 HERE = str(Path(__file__).parent)

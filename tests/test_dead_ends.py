@@ -17,9 +17,9 @@ from devices import DEVICE
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
+from lrsearch.outside.advice import missing_metric
+from lrsearch.outside.listening import Patterns
 from lrsearch.store import read
-from lrsearch.train.advice import missing_metric
-from lrsearch.train.listening import Patterns
 from lrsearch.trial import Objective, Outcome, Trial
 
 

@@ -22,12 +22,12 @@ from test_train import cohort, config
 from torch import Tensor
 from torch.func import vmap
 
-from lrsearch.train.cohort import run_cohort
-from lrsearch.train.course import open_data
-from lrsearch.train.draws import Noise
-from lrsearch.train.rules import Rules
+from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.train.engines.course import open_data
+from lrsearch.train.engines.trying import refuse
+from lrsearch.train.lanes.draws import Noise
+from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.tape import NotRecordable, record
-from lrsearch.train.trying import refuse
 from lrsearch.trial import Cohort, Ended, Outcome, Plan, Workplace
 
 pytestmark = pytest.mark.usefixtures("on_device")

@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 
 from lrsearch import Stopped
 from lrsearch.cli import app
+from lrsearch.outside import commands
 from lrsearch.store import read
-from lrsearch.train import commands
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -146,7 +146,7 @@ def test_an_example_trains_and_what_fails_says_why(example: Example, folder: Pat
 
 
 def test_a_verdict_stops_an_example(example: Example, folder: Path) -> None:
-    from lrsearch.train.importing import forget_imports, source_hashes
+    from lrsearch.train.users.importing import forget_imports, source_hashes
 
     path = f"{example.module}.train"
     workplace = Workplace(str(DEVICE), str(folder), (example.module,))
@@ -174,7 +174,7 @@ def test_a_verdict_stops_an_example(example: Example, folder: Path) -> None:
 def test_stopped_passes_through(
     example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lrsearch.train.loop_process import LoopTrial
+    from lrsearch.outside.loop_process import LoopTrial
     from lrsearch.train.randomness import seed_everything
 
     class Stopping(LoopTrial):

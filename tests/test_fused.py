@@ -48,17 +48,19 @@ from torch.backends import mha
 
 from lrsearch import catalogue
 from lrsearch.errors import DataError, ModelError
-from lrsearch.train import importing, metrics, program
-from lrsearch.train.batches import take
-from lrsearch.train.cohort import run_cohort
-from lrsearch.train.course import open_data
-from lrsearch.train.fused import Stream, gather_batches
-from lrsearch.train.lanes import LaneState, Skeleton, initial_state
-from lrsearch.train.program import Program, needs_of
+from lrsearch.train.batches.batch import take
+from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.train.engines.course import open_data
+from lrsearch.train.engines.fused import Stream, gather_batches
+from lrsearch.train.engines.solo import Training, build
+from lrsearch.train.engines.timetable import learning_rates
+from lrsearch.train.lanes import program
+from lrsearch.train.lanes.program import Program, needs_of
+from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
+from lrsearch.train.models import metrics
+from lrsearch.train.optimizers.lanes import STACKED
 from lrsearch.train.randomness import trial_seeds
-from lrsearch.train.solo import Training, build
-from lrsearch.train.stacked_optimizers import STACKED
-from lrsearch.train.timetable import learning_rates
+from lrsearch.train.users import importing
 from lrsearch.trial import (
     Ended,
     Measured,

@@ -13,9 +13,9 @@ from test_train import ADAMW, MLP, NETS, config, facts, net, run
 from torch import nn
 
 from lrsearch.errors import ModelError
-from lrsearch.train.build import build_model
-from lrsearch.train.groups import divide_parameters, find_depths
-from lrsearch.train.solo import Training
+from lrsearch.train.engines.solo import Training
+from lrsearch.train.models.build import build_model
+from lrsearch.train.optimizers.groups import divide_parameters, find_depths
 from lrsearch.trial import Outcome, Workplace
 
 place = test_train.place

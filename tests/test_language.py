@@ -26,10 +26,12 @@ from test_train import (
 from lrsearch.data import split
 from lrsearch.errors import DataError, ModelError, SpecError
 from lrsearch.spec import read_spec
-from lrsearch.train import metrics, program, solo
-from lrsearch.train.build import build_model
-from lrsearch.train.criterion import Criterion
-from lrsearch.train.trying import refuse
+from lrsearch.train.engines import solo
+from lrsearch.train.engines.trying import refuse
+from lrsearch.train.lanes import program
+from lrsearch.train.models import metrics
+from lrsearch.train.models.build import build_model
+from lrsearch.train.models.criterion import Criterion
 from lrsearch.trial import Objective, Outcome, Workplace
 
 NATS = Objective("loss", "min")

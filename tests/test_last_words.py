@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsearch.train.last_words import TRACE_LINES, find_reason, tail
+from lrsearch.train.users.last_words import TRACE_LINES, find_reason, tail
 
 TRACE = """\
 Traceback (most recent call last):

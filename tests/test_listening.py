@@ -19,10 +19,8 @@ from typer.testing import CliRunner
 
 from lrsearch.cli import app
 from lrsearch.errors import TrainingError
-from lrsearch.spec import read_spec
-from lrsearch.spec.model import resolve, trial_key
-from lrsearch.train.commands import Stream
-from lrsearch.train.listening import (
+from lrsearch.outside.commands import Stream
+from lrsearch.outside.listening import (
     LONGEST_MATCHED,
     Objects,
     Patterns,
@@ -30,6 +28,8 @@ from lrsearch.train.listening import (
     match_number,
     read_number,
 )
+from lrsearch.spec import read_spec
+from lrsearch.spec.model import resolve, trial_key
 
 # objects
 

@@ -28,11 +28,11 @@ from typer.testing import CliRunner
 
 from lrsearch.cli import app
 from lrsearch.errors import ModelError, SpecError
+from lrsearch.outside import commands, loop_process
 from lrsearch.space import Choice, draw, grid, parameters
 from lrsearch.spec import read_spec
 from lrsearch.spec.summary import describe
 from lrsearch.store import read
-from lrsearch.train import commands, loop_process
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -625,7 +625,7 @@ def test_a_verdict_stops_a_trial(here: Path, kind: str) -> None:
     trial = Trial(1, "", {kind: text, "params": {}}, seed=0)
     hashes = {}
     if kind == "loop":
-        from lrsearch.train.importing import source_hashes
+        from lrsearch.train.users.importing import source_hashes
 
         hashes = source_hashes([text], Workplace(str(DEVICE), str(here), ("my_loop",)))
     cohort = Cohort(

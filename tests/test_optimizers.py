@@ -9,10 +9,10 @@ from torch import nn
 
 from lrsearch import catalogue
 from lrsearch.spec.model import complete_group
-from lrsearch.train.batches import Batch
-from lrsearch.train.lion import Lion
-from lrsearch.train.optimizers import OPTIMIZERS, build_optimizer
-from lrsearch.train.solo import Training
+from lrsearch.train.batches.batch import Batch
+from lrsearch.train.engines.solo import Training
+from lrsearch.train.optimizers.alone import OPTIMIZERS, build_optimizer
+from lrsearch.train.optimizers.lion import Lion
 
 pytestmark = pytest.mark.usefixtures("on_device")
 

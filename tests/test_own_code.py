@@ -18,13 +18,13 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, Weighte
 from lrsearch.data import load, split
 from lrsearch.errors import DataError, ModelError
 from lrsearch.store import read as read_run
-from lrsearch.train import resident
-from lrsearch.train.batches import take
-from lrsearch.train.course import open_data
-from lrsearch.train.criterion import Criterion
-from lrsearch.train.streamed import Streamed
+from lrsearch.train.batches import resident
+from lrsearch.train.batches.batch import take
+from lrsearch.train.batches.streamed import Streamed
+from lrsearch.train.engines.course import open_data
+from lrsearch.train.engines.trying import refuse
+from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.tape import NotRecordable
-from lrsearch.train.trying import refuse
 from lrsearch.trial import Objective, Outcome, Trial, Workplace
 
 DIGITS = load_digits()
@@ -493,7 +493,7 @@ def test_what_is_measured_is_what_the_code_computes(nets):
     ended = run(own, place=nets, objective=Objective("top3", "max"))
     raw = resident.load_raw(own["data"], nets)
     data = resident.place(raw, own["data"], None, DEVICE, own["train"])
-    from lrsearch.train.build import build_model
+    from lrsearch.train.models.build import build_model
 
     model = build_model(MLP, (1, 8, 8), 10, nets).to(DEVICE).eval()
     model.load_state_dict(tensors(ended))

@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from lrsearch.data import split
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec.model import class_paths, trial_key
-from lrsearch.train import resident
-from lrsearch.train.build import build_model
-from lrsearch.train.course import open_data
-from lrsearch.train.resident import view_portion
-from lrsearch.train.trying import refuse
+from lrsearch.train.batches import resident
+from lrsearch.train.batches.resident import view_portion
+from lrsearch.train.engines.course import open_data
+from lrsearch.train.engines.trying import refuse
+from lrsearch.train.models.build import build_model
 from lrsearch.trial import Objective, Outcome, Trial
 from lrsearch.tuner.ledger import Content
 

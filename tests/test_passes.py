@@ -24,12 +24,12 @@ from torch.utils.data import (
 )
 
 from lrsearch.errors import DataError, ModelError
-from lrsearch.train import resident
-from lrsearch.train.averaging import BATCHES
-from lrsearch.train.build import build_model
+from lrsearch.train.batches import resident
+from lrsearch.train.batches.averaging import BATCHES
+from lrsearch.train.batches.streamed import measure_pass
+from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
+from lrsearch.train.models.build import build_model
 from lrsearch.train.randomness import seed_everything, trial_seeds
-from lrsearch.train.streamed import measure_pass
-from lrsearch.train.timetable import evaluation_steps, learning_rates
 from lrsearch.trial import Outcome
 
 SOURCE = {"validation": "source"}

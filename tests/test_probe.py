@@ -14,10 +14,10 @@ from test_fused import FRAIL, NORMED_CNN, frail
 from test_train import ADAMW, MLP, NETS, cohort, config, facts, net, saved
 
 from lrsearch.errors import DataError, ModelError, UsageError
-from lrsearch.train import importing
-from lrsearch.train import probe as probing
-from lrsearch.train.cohort import run_cohort
-from lrsearch.train.probe import probe
+from lrsearch.train.engines import probe as probing
+from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.train.engines.probe import probe
+from lrsearch.train.users import importing
 from lrsearch.trial import Ended, Outcome, Plan, Probe, Workplace
 
 place = test_train.place

@@ -8,8 +8,8 @@ from test_fused import as_fused
 from test_train import CNN, cohort, config, placed_data
 
 from lrsearch import pulse
-from lrsearch.train.cohort import run_cohort
-from lrsearch.train.probe import probe
+from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.train.engines.probe import probe
 from lrsearch.trial import Ended, Probe
 
 

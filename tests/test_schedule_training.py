@@ -13,8 +13,8 @@ from test_train import MLP, cohort, config, facts, net, placed_data, run
 from lrsearch import schedules
 from lrsearch.errors import DataError, ImportRefused, ModelError
 from lrsearch.schedules import Plateau
-from lrsearch.train.cohort import run_cohort
-from lrsearch.train.timetable import evaluation_steps, learning_rates
+from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
 from lrsearch.trial import Ended, Outcome, Plan, Reached, Verdict
 
 place = test_train.place

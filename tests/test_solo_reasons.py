@@ -9,8 +9,8 @@ from test_own_code import write_nets
 from test_tables import INLINE, lrsearch
 
 from lrsearch.store import read
-from lrsearch.train.probe import WORTH_STEPS
-from lrsearch.train.streamed import OWN_ORDER
+from lrsearch.train.batches.streamed import OWN_ORDER
+from lrsearch.train.engines.probe import WORTH_STEPS
 
 NETS = '''
     import torch, torch._C._functorch as functorch
@@ -224,7 +224,7 @@ def test_a_program_that_fails_midway_is_a_reason(here):
 
 
 def test_what_is_slower_in_lanes_is_a_reason(here, monkeypatch):
-    from lrsearch.train import probe
+    from lrsearch.train.engines import probe
 
     monkeypatch.setattr(probe, "GAIN", 0.0)
     said = search("auto", "--set", "train.budget=400ba", "--set", "train.evaluate=200ba")

@@ -27,8 +27,8 @@ from lrsearch.errors import SpecError
 from lrsearch.spec import read_spec
 from lrsearch.states import Unusable
 from lrsearch.store import read, saved_states
-from lrsearch.train import saving
-from lrsearch.train.cohort import run_cohort
+from lrsearch.train.engines import saving
+from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.trial import Ended, Measured, Noted, Objective, Outcome, Saved, Started
 
 place = test_train.place

@@ -34,23 +34,18 @@ from torch import nn
 
 from lrsearch import catalogue, data, schedules
 from lrsearch.errors import DataError, ImportRefused, ModelError, UsageError
-from lrsearch.train import (
-    activations,
-    device,
-    importing,
-    isolation,
-    metrics,
-    randomness,
-    resident,
-    solo,
-)
-from lrsearch.train.build import build_model
-from lrsearch.train.cohort import run_cohort
-from lrsearch.train.lion import Lion
-from lrsearch.train.optimizers import build_optimizer
-from lrsearch.train.packaged_optimizers import PACKAGES
+from lrsearch.train import device, randomness
+from lrsearch.train.batches import resident
+from lrsearch.train.engines import solo
+from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
+from lrsearch.train.models import activations, metrics
+from lrsearch.train.models.build import build_model
+from lrsearch.train.optimizers.alone import build_optimizer
+from lrsearch.train.optimizers.lion import Lion
+from lrsearch.train.optimizers.packaged import PACKAGES
 from lrsearch.train.prepare import Preparation, prepare
-from lrsearch.train.timetable import evaluation_steps, learning_rates
+from lrsearch.train.users import importing, isolation
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -1301,7 +1296,7 @@ def test_devices():
 
 def test_what_a_driver_needs_is_free_of_torch():
     code = (
-        "import sys, lrsearch.data, lrsearch.train.preparation, lrsearch.train.timetable;"
+        "import sys, lrsearch.data, lrsearch.train.preparation, lrsearch.train.engines.timetable;"
         "sys.exit(bool({'torch', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -23,12 +23,13 @@ from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.spec.export import export_spec
 from lrsearch.spec.model import fill_config, identity, resolve, trial_key
 from lrsearch.spec.summary import describe, first_point
-from lrsearch.train import solo, transforms
-from lrsearch.train.batches import Batch
-from lrsearch.train.course import open_data
-from lrsearch.train.criterion import make_criterion
-from lrsearch.train.solo import build
-from lrsearch.train.trying import refuse
+from lrsearch.train.batches import transforms
+from lrsearch.train.batches.batch import Batch
+from lrsearch.train.engines import solo
+from lrsearch.train.engines.course import open_data
+from lrsearch.train.engines.solo import build
+from lrsearch.train.engines.trying import refuse
+from lrsearch.train.models.criterion import make_criterion
 from lrsearch.trial import Cohort, Objective, Workplace
 from lrsearch.tuner.ledger import content_of
 

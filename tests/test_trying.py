@@ -15,9 +15,9 @@ from devices import DEVICE
 from test_train import ADAMW, MLP, SGD, cohort, config
 
 from lrsearch import catalogue
-from lrsearch.train import trying
-from lrsearch.train.course import open_data
-from lrsearch.train.trying import refuse
+from lrsearch.train.engines import trying
+from lrsearch.train.engines.course import open_data
+from lrsearch.train.engines.trying import refuse
 from lrsearch.trial import Workplace
 
 HERE = Workplace(str(DEVICE), str(Path(__file__).parent), ("layers",))

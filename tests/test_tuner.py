@@ -35,8 +35,8 @@ from lrsearch.search import check_search, count_trials
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import Spec, settle_data
 from lrsearch.store import History, Run, read, read_curve
-from lrsearch.train.build import build_model
-from lrsearch.train.resident import load_raw
+from lrsearch.train.batches.resident import load_raw
+from lrsearch.train.models.build import build_model
 from lrsearch.trial import Facts, Objective, Outcome, Plan, Trial, Workplace
 from lrsearch.tuner.ledger import Ledger, content_of
 from lrsearch.tuner.loop import Ending, tune

@@ -25,11 +25,11 @@ from lrsearch.schedules import Plateau
 from lrsearch.space import every_point
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import locate, resolve, trial_key
-from lrsearch.train import resident
-from lrsearch.train.batches import Batch
-from lrsearch.train.build import build_model, find_classes
-from lrsearch.train.criterion import Criterion
-from lrsearch.train.outputs import are_probabilities, find_ending
+from lrsearch.train.batches import resident
+from lrsearch.train.batches.batch import Batch
+from lrsearch.train.models.build import build_model, find_classes
+from lrsearch.train.models.criterion import Criterion
+from lrsearch.train.models.outputs import are_probabilities, find_ending
 from lrsearch.train.prepare import Preparation, prepare
 from lrsearch.trial import Objective, Outcome
 

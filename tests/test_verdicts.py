@@ -10,10 +10,10 @@ from test_train import ADAMW, CNN, MLP, RESNET, SGD, config, run
 from torch import nn
 from torch.nn import functional as F
 
-from lrsearch.train import solo
-from lrsearch.train.course import Course
-from lrsearch.train.criterion import baseline_loss, make_criterion
-from lrsearch.train.resident import load_raw, place
+from lrsearch.train.batches.resident import load_raw, place
+from lrsearch.train.engines import solo
+from lrsearch.train.engines.course import Course
+from lrsearch.train.models.criterion import baseline_loss, make_criterion
 from lrsearch.trial import Measurement, Objective, Outcome, Workplace
 
 PLAIN = {**SGD, "momentum": 0, "nesterov": False, "weight_decay": 0}

@@ -21,34 +21,34 @@ from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import DataError, LrsearchError, ModelError, suggest
 from lrsearch.schedules import ScheduleError
 from lrsearch.spec.model import argument_paths, class_paths
-from lrsearch.train.batches import Batch, call, shape_of, split
-from lrsearch.train.beside import find_missing
-from lrsearch.train.build import Classes, build_model, find_classes
-from lrsearch.train.contents import path_hashes
-from lrsearch.train.criterion import BINARY, OTHER_OUTPUTS, Criterion, check_criterion
+from lrsearch.train.batches.batch import Batch, call, shape_of, split
+from lrsearch.train.batches.resident import find_view, load_raw, view_portion
+from lrsearch.train.batches.streamed import measure_pass
+from lrsearch.train.batches.transforms import check_transforms
 from lrsearch.train.device import (
     available_devices,
     describe_device,
     find_device,
     is_out_of_memory,
 )
-from lrsearch.train.groups import check_groups
-from lrsearch.train.importing import forget_imports, source_hashes
-from lrsearch.train.isolation import isolated
-from lrsearch.train.metrics import SUMS
-from lrsearch.train.outputs import (
+from lrsearch.train.engines.solo import Training
+from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
+from lrsearch.train.models.build import Classes, build_model, find_classes
+from lrsearch.train.models.criterion import BINARY, OTHER_OUTPUTS, Criterion, check_criterion
+from lrsearch.train.models.metrics import SUMS
+from lrsearch.train.models.outputs import (
     are_probabilities,
     describe_outputs,
     find_ending,
     find_output,
 )
-from lrsearch.train.packaged_optimizers import PACKAGES, import_package
+from lrsearch.train.optimizers.groups import check_groups
+from lrsearch.train.optimizers.packaged import PACKAGES, import_package
 from lrsearch.train.preparation import Preparation
-from lrsearch.train.resident import find_view, load_raw, view_portion
-from lrsearch.train.solo import Training
-from lrsearch.train.streamed import measure_pass
-from lrsearch.train.timetable import evaluation_steps, learning_rates
-from lrsearch.train.transforms import check_transforms
+from lrsearch.train.users.beside import find_missing
+from lrsearch.train.users.contents import path_hashes
+from lrsearch.train.users.importing import forget_imports, source_hashes
+from lrsearch.train.users.isolation import isolated
 from lrsearch.trial import Config, Facts, Workplace
 
 __all__ = ["Preparation", "preload", "prepare"]

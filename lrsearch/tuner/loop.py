@@ -51,11 +51,11 @@ from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.silence import Cut, Subject, Watch, name_trials
 from lrsearch.tuner.startup import Starts
 
-RUN_COHORT = "lrsearch.train.cohort:run_cohort"
-RUN_OWN = "lrsearch.train.commands:run"
+RUN_COHORT = "lrsearch.train.engines.cohort:run_cohort"
+RUN_OWN = "lrsearch.outside.commands:run"
 """The same for a person's own training."""
 
-PROBE = "lrsearch.train.probe:probe"
+PROBE = "lrsearch.train.engines.probe:probe"
 
 AHEAD = 1024
 """Trials proposed at once where none waits for another's result: lanes are filled from these."""

@@ -18,8 +18,8 @@ from lrsearch.tuner.silence import Subject, Watch
 PREPARE = "lrsearch.train.prepare:prepare"
 PRELOAD = "lrsearch.train.prepare:preload"
 PREPARE_OWN = {
-    "command": "lrsearch.train.commands:prepare",
-    "loop": "lrsearch.train.loops:prepare",
+    "command": "lrsearch.outside.commands:prepare",
+    "loop": "lrsearch.outside.loops:prepare",
 }
 """By the kind of a person's own training."""
 

@@ -1,0 +1,1 @@
+"""Trainings that are other people's processes: commands and loops."""

@@ -1,0 +1,438 @@
+"""What to do about a training that ends well and never reports what points are compared by."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from lrsearch.errors import TrainingError, nearest
+from lrsearch.outside.listening import (
+    LONGEST_MATCHED,
+    as_number,
+    find_object,
+    match_number,
+    plain_lines,
+    read_json,
+    read_literal,
+    read_number,
+    read_text,
+    repeats_settings,
+)
+from lrsearch.spec.commandline import split_words
+from lrsearch.trial import Config, Objective, Trial
+
+SHOWN = 10
+"""Lines of each stream that are shown."""
+
+_WIDTH = 160
+
+
+def missing_metric(
+    trial: Trial, objective: Objective, reported: Sequence[str], out: bytes, errors: bytes
+) -> tuple[str, TrainingError]:
+    """The reason a trial failed for, and the error that ends a search of which nobody has reported
+    the metric. `reported` are the metrics it did report, `out` and `errors` the last of its
+    output."""
+    config = trial.config
+    kind = "loop" if "loop" in config else "command"
+    metric = objective.metric
+    streams = [_lines(out), _lines(errors)]
+    seen = [line for lines in streams for line in lines]
+    printed = _printed(seen)
+    told = ", ".join(reported) or "no metric at all"
+    if printed and not reported:
+        told += f", and printed {', '.join(printed[:SHOWN])}"
+    reason = f"it never reported '{metric}'; it reported {told}"
+    close = _closest(metric, [*reported, *printed])
+    advice = []
+    if close is not None:
+        by = f"objective: {{metric: {close}, goal: {objective.goal}}}"
+        advice.append(f"to compare by '{close}' instead, write\n  {by}")
+    clue = ""
+    if kind == "command" and close is None:
+        clue, lines = _look(config, metric, seen)
+        advice += lines
+    add = "or add" if advice else "add"
+    place = "loop" if kind == "loop" else "script"
+    advice.append(f"{add} to the {place}, where it measures:\n  {_reporting(config, metric)}")
+    for name, stream in zip(("output", "stderr"), streams, strict=True):
+        if stream:
+            shown = "\n".join(f"  {_cut(line)}" for line in stream[-SHOWN:])
+            advice.append(f"the end of its {name}:\n{shown}")
+    if not seen:
+        advice.append("it printed nothing")
+    advice.append("then give the same command again: it trains this one again")
+    error = TrainingError(
+        f"trial {trial.number} ended well and never reported '{metric}', by which points are "
+        f"compared; it reported {told}",
+        where=kind,
+        hint="\n".join(advice).replace("\n", "\n  "),
+    )
+    return f"{reason}; {clue}" if clue else reason, error
+
+
+def _lines(output: bytes) -> list[str]:
+    """The lines of an output that say something."""
+    return [line.strip() for line in plain_lines(read_text(output)) if line]
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 3]}..."
+
+
+def _printed(seen: Sequence[str]) -> list[str]:
+    """The names of the numbers in the mappings that were printed, those of the last one first."""
+    objects = filter(None, map(find_object, reversed(seen)))
+    names = (
+        path
+        for each in objects
+        for path, value in _numbers(each.content)
+        if as_number(value) is not None
+    )
+    return list(dict.fromkeys(names))
+
+
+def _closest(metric: str, names: Sequence[str]) -> str | None:
+    """The metric of those reported or printed that may be meant: never one of validation for one
+    of training, or the other way round."""
+    part = _part(metric)
+    fit = [each for each in names if each != metric and _fits(part, _part(each))]
+    meanings = (
+        lambda name: _meaning(name) == _meaning(metric),
+        lambda name: len(name) > 2 and (metric in name or name in metric),
+        lambda name: _meaning(name)[-1] == _meaning(metric)[-1],
+    )
+    for means in meanings:
+        close = sorted(filter(means, fit), key=lambda name: _order(part, _part(name)))
+        if close:
+            return close[0]
+    named = {" ".join(_meaning(each)): each for each in reversed(fit)}
+    slip = nearest(" ".join(_meaning(metric)), named)
+    return named[slip] if slip is not None else None
+
+
+def _numbers(content: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[str]]:
+    """What in a command's output looks like the metric: in a few words, and what to write."""
+    patterns: Mapping[str, str] = config.get("metrics", {})
+    clue, shown = "", seen
+    if metric in patterns:
+        given = f"metrics.{metric}, {_quote(patterns[metric])},"
+        for line in reversed(seen):
+            matched, _ = match_number(re.compile(patterns[metric]), line)
+            if matched:
+                clue = f"the group of {given} is no number in {_cut(line)!r}"
+                return clue, [clue]
+        clue = f"{given} matches no line"
+    else:
+        for line in reversed(seen):
+            words = _object_at_fault(line, metric, config["params"])
+            if words:
+                clue = f"{words}: {_cut(line)!r}"
+                shown = [line]
+                break
+    found = _find_pattern(
+        metric, [line[:LONGEST_MATCHED] for line in shown if find_object(line) is None]
+    )
+    if found is not None:
+        pattern, line = found.text, found.line
+        step = _step_pattern(line, seen)
+        also = f", step: {_quote(step)}" if step is not None else ""
+        name = metric if re.fullmatch(r"[A-Za-z_]\w*", metric) else json.dumps(metric)
+        written = f"metrics: {{{name}: {_quote(pattern)}{also}}}"
+        remarks = "".join(f"\n  ({remark})" for remark in found.remarks)
+        written += remarks
+        if clue:
+            which = repr(_cut(line)) if shown is seen else "this line"
+            return clue, [f"{clue}; for {which} write in the spec\n  {written}"]
+        words = f"what it prints, {_cut(line)!r}, is no line of JSON: write in the spec"
+        return f"'metrics' in the spec finds the number in {_cut(line)!r}", [
+            f"{words}\n  {written}"
+        ]
+    return clue, [clue] if clue else []
+
+
+def _object_at_fault(line: str, metric: str, params: Mapping[str, object]) -> str:
+    """Why an object that names the metric was not read, or ""."""
+    if not re.search(rf"""["']{re.escape(metric)}["']\s*:""", line):
+        return ""
+    found = find_object(line)
+    if found is not None and metric in found.content:
+        if as_number(found.content[metric]) is None:
+            return f"its '{metric}' is no number"
+        if repeats_settings(found.content, params, metric):
+            return (
+                f"it repeats all parameters, '{metric}' among them: it was taken for the settings"
+            )
+    if found is not None:
+        return ""
+    start = line.find("{")
+    for text in (line[start:], line[start : line.rfind("}") + 1]):
+        if start >= 0 and (read_json(text) is not None or read_literal(text) is not None):
+            return "JSON is read where it is all of its line, but for the prefix of a log"
+    return "it is neither JSON nor a Python dict"
+
+
+# parts of the data
+
+_PART = re.compile(
+    r"(?<![A-Za-z])(?i:(?P<train>train(?:ing)?)|(?P<test>test(?:ing|set)?)|(?P<val>dev|holdout|"
+    r"held(?:[ _-]?out)?|val(?:id(?:ation|ate|ating)?)?|eval(?:uat(?:ion|e|ed|ing))?))"
+    r"(?![a-z]|(?<=[A-Z])[A-Z])"
+)
+"""A word that says which part of the data a number is of."""
+
+
+def _part(text: str) -> str:
+    """The part of the data that a name or the beginning of a line speaks of last: train, test,
+    val, or "" where it says none."""
+    found = list(_PART.finditer(text))
+    return str(found[-1].lastgroup) if found else ""
+
+
+def _part_before(line: str, start: int, end: int) -> re.Match[str] | None:
+    """The word that says of which part of the data is what stands at a place of a line. What is
+    joined to another name, as in `val_loss`, speaks of that one alone."""
+    words = [
+        each
+        for each in _PART.finditer(line, 0, end)
+        if each.end() > start or not re.match(r"_|[A-Z]", line[each.end() :])
+    ]
+    return words[-1] if words else None
+
+
+def _fits(wanted: str, part: str) -> bool:
+    """Whether a number of a part may be meant by a metric that names the wanted part. One that
+    says none may be of training, and is no validation."""
+    if not wanted:
+        return True
+    return part in ("train", "") if wanted == "train" else part in ("val", "test")
+
+
+def _order(wanted: str, part: str) -> int:
+    """The place of a part among those that fit: what is named so first, training last."""
+    return 0 if part == wanted else 2 if part == "train" else 1
+
+
+# names
+
+_SAME = {
+    "acc": "accuracy", "ppl": "perplexity", "prec": "precision", "err": "error", "losses": "loss",
+}  # fmt: skip
+_WRITTEN = {
+    "accuracy": r"acc(?:uracy)?\.?", "perplexity": "(?:perplexity|ppl)", "error": "err(?:or)?",
+    "precision": r"prec(?:ision)?\.?", "loss": "loss(?:es)?",
+}  # fmt: skip
+_TOP = ("accuracy", "precision", "top")
+_JOINT = r"[\s_./@-]*"
+
+
+def _meaning(name: str) -> tuple[str, ...]:
+    """The words of a name that say what is measured, as they are the same in `val_acc`,
+    `eval/accuracy` and `Accuracy`, and in `acc1`, `top-1` and `Acc@1`."""
+    words = re.findall(r"[^\W\d_]+|\d+", _PART.sub(" ", name).lower())
+    words = [_SAME.get(word, word) for word in words] or [name.lower()]
+    if len(words) > 1 and words[0] in _TOP and words[1].isdigit():
+        rest = [word for word in words[2:] if word not in _TOP]
+        return ("top", words[1], *rest)
+    return tuple(words)
+
+
+def _spellings(metric: str) -> Iterator[tuple[int, str]]:
+    """Patterns that find a metric's name, the closest first, each with how far off it is."""
+    words = re.findall(r"[^\W\d_]+|\d+", metric)
+    if not words:
+        return
+    yield 0, _JOINT.join(map(re.escape, words))
+    meaning = _meaning(metric)
+    if meaning[0] == "top" and len(meaning) > 1:
+        accuracy = r"(?:acc(?:uracy)?|prec(?:ision)?)"
+        top = rf"(?:top|{accuracy}){_JOINT}{meaning[1]}(?:{_JOINT}{accuracy}\.?)?"
+        yield 0, _JOINT.join((top, *map(re.escape, meaning[2:])))
+        return
+    written = [_WRITTEN.get(word, re.escape(word)) for word in meaning]
+    yield 0, _JOINT.join(written) + ("(?:@1)?" if meaning == ("accuracy",) else "")
+    if len(written) > 1 and not meaning[-1].isdigit():
+        yield 1, written[-1]
+
+
+# patterns
+
+_NUMBER = r"[-+]?(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d[\d.]*|\.\d+)(?:e[-+]?\d+)?"
+_GAP = (
+    r"(?:[^\w\n]{0,60}?(?:\([^()\d\n]{1,20}\)[^\w\n]{0,20}?|(?:is|was)\s+|[\w.]{0,9}"
+    r"(?:tensor|float\d*)\()?|[^:=|,;\n]{1,60}[:=]\s*)"
+)
+"""What may stand between a name and its number: signs, or words up to a colon."""
+
+
+@dataclass(frozen=True)
+class _Pattern:
+    """A regular expression that finds a metric's number, the line it is made of, the part of the
+    data that this speaks of, and what else there is to know."""
+
+    text: str
+    line: str
+    part: str
+    remarks: tuple[str, ...] = ()
+
+
+def _find_pattern(metric: str, lines: Sequence[str]) -> _Pattern | None:
+    """A regular expression that finds the metric's number: made of the last line that names the
+    metric best, of several numbers that of a validation. None where no line does, or where
+    it could not tell the part of the data that the metric names from another."""
+    wanted = _part(metric)
+    chosen: tuple[tuple[int, ...], re.Match[str], str, str] | None = None
+    for line in reversed(lines):
+        for nearness, (tier, spelling) in enumerate(_spellings(metric)):
+            for found in re.finditer(
+                rf"(?i)((?:\b[A-Za-z]+[ _-])?(?<![A-Za-z]){spelling}(?![A-Za-z\d@]|[_-]\d)"
+                rf"{_GAP})({_NUMBER})(?!\d|[A-Za-z]{{2}})(\s?\(\s*{_NUMBER}\)|.?)",
+                line,
+            ):
+                said = _part_before(line, *found.span(1))
+                part = str(said.lastgroup) if said else ""
+                # A loss beside no word of its part is of training where it comes with a step.
+                sure = part or wanted != "train" or _steps(line) or re.search(r"\d/\d", line)
+                if not _fits(wanted, part) or not sure:
+                    continue
+                order = _order(wanted or "val", "val" if part == "test" and not wanted else part)
+                rank = (tier, _is_best(line, found.end(1)), order, nearness)
+                if chosen is not None and chosen[0] <= rank:
+                    continue
+                text = _write_pattern(found, said)
+                if text is not None:
+                    chosen = rank, found, text, part
+    return _tell_apart(wanted, *chosen[1:], lines) if chosen is not None else None
+
+
+def _is_best(line: str, end: int) -> bool:
+    """Whether a number is said to be the best so far, and no measurement."""
+    return bool(re.search(r"(?i)(?<![a-z])best(?![a-z])", line[:end]))
+
+
+def _write_pattern(found: re.Match[str], said: re.Match[str] | None) -> str | None:
+    """The regular expression for a name and its number; of `0.5 (0.4)`, a value and its average,
+    it finds the average. Behind the word that said of which part of the data it is, where it finds
+    another number without. None where it does not find it then."""
+    before, number, behind = found.groups()
+    literal = re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", before)
+    literal = re.sub(r"\s+", lambda gap: " " if gap[0] == " " else r"\s+", literal)
+    average = re.fullmatch(rf"(?i)\s?\(\s*({_NUMBER})\)", behind)
+    if average is not None:
+        name = re.sub(r"(?: |\\s\+)$", "", literal)
+        text, number = rf"{name}\s+[\d.]+\s*\(\s*([\d.]+)", average[1]
+    else:
+        text = literal + (r"(\d+)" if behind == "/" else r"([\d.]+)")
+        text += behind if behind in ("%", "/") else ""
+    written = [text]
+    if said is not None and said.end() <= found.start(1):
+        written.append(f"{said[0]}.*?{text}")
+    for each in written:
+        value = match_number(re.compile(each), found.string)[1]
+        if value is not None and value == read_number(number):
+            return each
+    return None
+
+
+def _tell_apart(
+    wanted: str, found: re.Match[str], text: str, part: str, lines: Sequence[str]
+) -> _Pattern | None:
+    """The pattern with the word of its line that tells it from lines of other parts of the data,
+    where these match, too; where nothing does, with a remark that says so."""
+    line = found.string
+    value = match_number(re.compile(text), line)[1]
+    said = _part_before(line, *found.span(1))
+    other = _other_part(text, part, lines)
+    telling = [said if part else None, re.search(r"[A-Za-z]{2,}", line)]
+    longer = [f"{word[0]}.*?{text}" for word in telling if word and word.end() <= found.start(1)]
+    if found.start() == 0:
+        longer.append(f"^{text}")
+    for each in longer if other is not None else ():
+        same = match_number(re.compile(each), line)[1] == value
+        if same and _other_part(each, part, lines) is None:
+            text, other = each, None
+            break
+    remarks = []
+    if other is not None:
+        if wanted:
+            return None
+        remarks.append(f"it also matches {_cut(other)!r}")
+    if part == "train" and not wanted:
+        remarks.append("it is a value of training")
+    if found[3] == "/":
+        remarks.append(f"the value is a count, {found[2]}, not a share")
+    return _Pattern(text, line, part, tuple(remarks))
+
+
+def _other_part(text: str, part: str, lines: Sequence[str]) -> str | None:
+    """The last line that a pattern matches and that speaks of another part of the data, or of the
+    best so far, or counts to another end, as the bars of training and of validation do; None where
+    there is none."""
+    pattern = re.compile(text)
+    ends: set[tuple[str, ...]] = set()
+    for line in reversed(lines):
+        if not match_number(pattern, line)[0]:
+            continue
+        found = pattern.search(line)
+        start, end = (found.start(), found.start(1)) if found else (0, len(line))
+        said = _part_before(line, start, end)
+        if (str(said.lastgroup) if said else "") != part or _is_best(line, end):
+            return line
+        ends.add(tuple(re.findall(r"(?<![\d/.])\d+/(\d+)(?![\d/.])", line)))
+        if not part and len(ends) > 1:
+            return line
+    return None
+
+
+_STEP = re.compile(
+    r"(?i)\b((?:epoch|(?:global[ _])?step|iter(?:ation)?)[:=# ]{0,3}\[?\s*)(\d+)"
+    r"(?!\d|\.\d|[A-Za-z%]|\s?(?:%|(?:[num]s|s|secs?|seconds|min|h|[kmg]i?b|it/s|s/it)\b))"
+)
+"""A word for a step, and its number: one with a unit behind it is a time or a speed."""
+
+
+def _steps(line: str) -> list[str]:
+    """Patterns for what may be a step in a line."""
+    found = [each[1] for each in _STEP.finditer(line)]
+    return [re.sub(r"\s{2,}", r"\\s+", each.replace("[", r"\[")) + r"(\d+)" for each in found]
+
+
+def _step_pattern(line: str, seen: Sequence[str]) -> str | None:
+    """The pattern of the step, of the line itself or another, those that grow first; none that
+    ever decreases over the lines, which counts something that begins anew."""
+    chosen: tuple[tuple[bool, bool], str] | None = None
+    for text in dict.fromkeys(step for each in (line, *seen) for step in _steps(each)):
+        numbers = [int(found[1]) for found in map(re.compile(text).search, seen) if found]
+        if not numbers or numbers != sorted(numbers):
+            continue
+        rank = numbers[0] == numbers[-1], text not in _steps(line)
+        if chosen is None or rank < chosen[0]:
+            chosen = rank, text
+    return chosen[1] if chosen is not None else None
+
+
+def _quote(pattern: str) -> str:
+    return "'" + pattern.replace("'", "''") + "'"
+
+
+def _reporting(config: Config, metric: str) -> str:
+    """The line that reports the metric, in the language of the training as far as it shows."""
+    named = re.fullmatch(r"[A-Za-z_]\w*", metric)
+    variable = re.sub(r"\W+", "_", metric).strip("_") or "value"
+    if "loop" in config:
+        given = f"{metric}={variable}" if named else f"**{{{json.dumps(metric)}: {variable}}}"
+        return f"trial.report(step, {given})"
+    words = split_words(config["command"])
+    if any(re.search(r"python|\.py\b", word) for word in words):
+        return f'print(json.dumps({{"step": step, {json.dumps(metric)}: {variable}}}))'
+    return f'a line such as {{"step": 3, {json.dumps(metric)}: 0.5}} on its stdout'

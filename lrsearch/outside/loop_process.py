@@ -1,0 +1,184 @@
+"""The process of one trial of a person's own loop: `python -m lrsearch.outside.loop_process TASK`.
+
+Started by `commands`, like a command. It reports by a descriptor that it inherits and nobody else:
+lines of a token and JSON, metrics or `["raised" or "changed", TEXT]` where it cannot go on.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import traceback
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lrsearch.errors import LrsearchError, Stopped
+from lrsearch.outside.loops import find_loop
+from lrsearch.reporting import encode
+from lrsearch.schedules import multipliers
+from lrsearch.train.device import find_device
+from lrsearch.train.randomness import seed_everything
+from lrsearch.train.users.importing import importable, source_hashes
+from lrsearch.trial import Workplace
+
+_STOP = {signal.SIGTERM}
+
+
+class Channel:
+    """The descriptor that reports are written to, by this process and what it forks."""
+
+    def __init__(self, descriptor: int, token: str) -> None:
+        os.set_inheritable(descriptor, False)  # What the loop starts has none of it.
+        self._descriptor, self._token = descriptor, token
+        self._file = self._identify()
+
+    def _identify(self) -> tuple[int, int]:
+        found = os.fstat(self._descriptor)
+        return found.st_dev, found.st_ino
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether somebody has closed it, though another file may have its number by now."""
+        try:
+            return self._identify() != self._file
+        except OSError:
+            return True
+
+    def write(self, content: str) -> None:
+        """Write a line of JSON, in one piece: others may write there, too. Raises RuntimeError
+        where it is closed."""
+        if self.is_closed:
+            raise RuntimeError(CLOSED)
+        # A line of its own, whatever somebody else has left there.
+        os.write(self._descriptor, f"\n{self._token}{content}\n".encode())
+
+
+CLOSED = (
+    "the descriptor that trial.report writes to is closed: close what is yours, and no range of "
+    "numbers, as os.closerange(3, 256) does"
+)
+
+
+class LoopTrial:
+    """What a loop is given.
+
+    `params` are the fixed and the searched parameters, `seed` what the global generators of
+    Python, numpy and torch were seeded with, `device` torch's name of one, `number` the trial's
+    place in the run, `run` its name.
+    """
+
+    def __init__(self, task: dict[str, Any], params: dict[str, Any], channel: Channel) -> None:
+        self.params = params
+        self.seed: int = task["seed"]
+        self.device = str(find_device(task["device"]))
+        self.number: int = task["number"]
+        self.run: str = task["run"]
+        self._channel = channel
+        self.stopped = False
+        signal.signal(signal.SIGTERM, self._stop)
+        # What the loop forks has to end by SIGTERM, as pools expect, and from its first moment.
+        os.register_at_fork(
+            before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _STOP),
+            after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOP),
+            after_in_child=self._forked,
+        )
+
+    def _stop(self, *_: object) -> None:
+        self.stopped = True
+
+    def _forked(self) -> None:
+        if signal.getsignal(signal.SIGTERM) == self._stop:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
+
+    def lr_at(self, step: int, total: int) -> float:
+        """The learning rate of a step (from 0) of `total`: the parameter `lr`, times the schedule
+        and the warmup where there are such parameters.
+
+        Raises ValueError for a step that is none of them, or a schedule that does not fit.
+        """
+        if not 0 <= step < total:
+            raise ValueError(f"lr_at: step {step} is none of {total}, which are 0 to {total - 1}")
+        if "lr" not in self.params:
+            raise ValueError("lr_at: there is no parameter lr")
+        multiplier = multipliers(
+            self.params.get("schedule") or {"name": "constant"},
+            self.params.get("warmup"),
+            budget=total,
+            # No duration is in their units.
+            samples=total,
+            batch_size=1,
+            steps=np.array([step], dtype=np.float64),
+        )
+        return float(self.params["lr"]) * float(multiplier[0])
+
+    def report(self, step: int, **metrics: float) -> None:
+        """Report metrics after a step (a whole number from 0): anything that `float` takes, and
+        arrays and tensors of one value.
+
+        Raises Stopped when the trial is to stop, TypeError or ValueError for what is no metric,
+        RuntimeError where somebody has closed what it is written to.
+        """
+        self._channel.write(encode(step, metrics))
+        if self.stopped:
+            raise Stopped("the trial is to stop")
+
+
+def main() -> None:
+    """Train the trial of the arguments."""
+    faulthandler.enable()
+    task = json.loads(sys.argv.pop())  # The token is no argument of the loop's.
+    channel = Channel(task["channel"], task["token"])
+    params = json.loads(Path(os.environ["LRSEARCH_PARAMS"]).read_text("utf-8"))
+    workplace = Workplace(task["device"], task["folder"], tuple(task["allowed"]))
+
+    def say(kind: str, text: str) -> None:
+        if channel.is_closed:
+            print(text, file=sys.stderr)  # The end of its output is what will be told.
+        else:
+            channel.write(json.dumps([kind, text]))
+
+    with importable(workplace):
+        try:
+            seed_everything(task["seed"])  # A module may draw when it is imported, too.
+            loop = find_loop(task["loop"], workplace)
+            found = source_hashes([task["loop"]], workplace).get(task["loop"])
+            if found != task["hash"]:
+                say("changed", task["loop"])
+                sys.exit(1)
+            trial = LoopTrial(task, params, channel)
+            seed_everything(trial.seed)
+            try:
+                loop(trial)
+            except Stopped:
+                if not trial.stopped:
+                    say("raised", _UNASKED)
+                    sys.exit(1)
+            if trial.stopped:
+                # Whoever stopped it knows how it ended. If nobody did, it has not trained.
+                say("raised", "stopped from outside, by SIGTERM")
+                sys.exit(1)
+            if channel.is_closed:  # It may not have been reported to since.
+                say("raised", f"RuntimeError: {CLOSED}")
+                sys.exit(1)
+        except LrsearchError as error:
+            say("raised", str(error))
+            sys.exit(1)
+        # A person's Ctrl-C does not reach this process: an interrupt is the loop's own.
+        except (Exception, KeyboardInterrupt) as error:
+            traceback.print_exc()
+            say("raised", f"{type(error).__name__}: {error}" if str(error) else repr(error))
+            sys.exit(1)
+
+
+_UNASKED = "it raised lrsearch.Stopped, though nobody stops it: to end earlier, return"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Batches: what a step trains on, and where it comes from."""

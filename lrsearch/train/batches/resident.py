@@ -1,0 +1,241 @@
+"""Data on the device, where they stay between trials."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrsearch import data
+from lrsearch.data.parts import Part
+from lrsearch.data.trees import Tree, count, leaves, map_tree
+from lrsearch.train.batches.averaging import recalibration_batches
+from lrsearch.train.batches.batch import NOTHING, Batch, split, take
+from lrsearch.train.batches.streamed import Streamed
+from lrsearch.train.models.metrics import sum_type
+from lrsearch.train.randomness import batches, seed_everything
+from lrsearch.train.users.importing import resolve
+from lrsearch.trial import Workplace
+
+CAPACITY = 2**30
+"""Bytes of splits kept beside the one in use."""
+
+NUMBERS = 4096
+"""What a sample is taken to become in a model's largest layer, where an evaluation follows it."""
+
+WIDE = 512
+"""What a character is taken to become, if its logits are fewer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """One fold's training and validation split as tensors: inputs float32 [samples, ...], classes
+    int64 [samples] or scaled targets float32 [samples, outputs]; of text both int64 [samples,
+    context]; of a function of the user's trees of any tensors. For a step of the user's all that a
+    sample has is in `x`, the inputs of two alone in `inputs`. Where these are but a few samples of
+    a stream, `epoch` is how many there are. `scale` and `spread` are those of
+    `metrics.regression_metrics`, empty for classes."""
+
+    x_train: Tree
+    y_train: Tree
+    x_validation: Tree
+    y_validation: Tree
+    task: str
+    outputs: int
+    scale: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+    w_train: Any = NOTHING
+    w_validation: Any = NOTHING
+    inputs: Tree | None = None
+    epoch: int | None = None
+
+    @property
+    def train(self) -> Batch:
+        """The training split."""
+        return Batch(self.x_train, self.y_train, self.w_train)
+
+    @property
+    def validation(self) -> Batch:
+        """The validation split."""
+        return Batch(self.x_validation, self.y_validation, self.w_validation)
+
+    @property
+    def samples(self) -> int:
+        """Size of the training split."""
+        return count(self.x_train)
+
+    @property
+    def epoch_samples(self) -> int:
+        """The samples that epochs are counted by."""
+        return self.samples if self.epoch is None else self.epoch
+
+    @property
+    def validation_samples(self) -> int:
+        """Size of the validation split."""
+        return count(self.x_validation)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the tensors are."""
+        return self.train.device
+
+    @property
+    def example(self) -> Tree:
+        """The inputs of two samples."""
+        return map_tree(lambda each: each[:2], self.x_train if self.inputs is None else self.inputs)
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The training split's."""
+        return [each for _, each in leaves(tuple(self.train))]
+
+    def measure_epoch(self, size: int) -> tuple[int, int]:
+        """The samples of an epoch, and of a batch."""
+        return self.samples, size
+
+    def batches(self, size: int, seed: int, first: int = 0) -> Iterator[Batch]:
+        """Batches of the training split in the order of a seed, without end, from the `first`
+        on."""
+        order = batches(self.samples, size, seed, self.device)
+        return (take(self.train, index) for index in itertools.islice(order, first, None))
+
+    def calibration(self, size: int) -> Iterator[Batch]:
+        """The batches that `averaging` gathers statistics from."""
+        indices = recalibration_batches(self.samples, size, self.device)
+        return (take(self.train, index) for index in indices)
+
+    def spread_out(self, most: int) -> Batch:
+        """At most so many samples, spread over the training split."""
+        chosen = min(most, self.samples)
+        index = torch.arange(chosen, device=self.device) * self.samples // chosen
+        return take(self.train, index)
+
+    def validation_batches(self, size: int) -> Iterator[Batch]:
+        """The validation split, so many samples at a time."""
+        return split(self.validation, size)
+
+    def loss_terms(self, *, built_in: bool) -> float:
+        """By what the summed validation loss is divided: the samples' weights, the entries that a
+        built-in loss sums over, or the samples."""
+        if isinstance(self.w_validation, Tensor):
+            return self._weights
+        if built_in and self.task != "classification":
+            return float(self.y_validation.numel())
+        return float(count(self.x_validation))
+
+    @cached_property
+    def _weights(self) -> float:
+        # Once: an accelerator is waited for.
+        return float(self.w_validation.sum(dtype=sum_type(self.device)))
+
+    def chunk(self, most: int) -> int:
+        """Samples per forward pass of an evaluation: `most`, or of text so many as make the
+        numbers of `most` samples of `NUMBERS`; what is made for each character counts."""
+        if self.task != "language":
+            return most
+        made = int(self.x_train.shape[1]) * max(self.outputs, WIDE)
+        return max(1, most * NUMBERS // made)
+
+    @property
+    def bytes(self) -> int:
+        """Memory the tensors take."""
+        return sum(each.nbytes for _, each in leaves((tuple(self.train), tuple(self.validation))))
+
+
+_kept: OrderedDict[tuple[object, ...], Resident] = OrderedDict()
+
+
+def load_raw(config: Mapping[str, Any], workplace: Workplace) -> data.Raw:
+    """The arrays of a resolved `data`, code it names being imported as the workplace allows.
+    Reseeds the global generators."""
+
+    def resolver(class_path: str) -> Callable[..., Any]:
+        return cast(Callable[..., Any], resolve(class_path, workplace))
+
+    seed_everything(0)  # A function that makes up data makes up the same in every process.
+    return data.load(config, resolver=resolver)
+
+
+def place(
+    raw: data.Raw,
+    config: Mapping[str, Any],
+    fold: int | None,
+    device: torch.device,
+    train: Mapping[str, Any] | None = None,
+) -> Resident | Streamed:
+    """The splits of a resolved `data`, whose arrays `raw` are, on the device; kept per process
+    while memory is no worry. `train` is the resolved one, where its loss, or step, may be the
+    user's."""
+    view = find_view(train)
+    # What is done to batches comes later: data without and with transforms are one.
+    own = {name: part for name, part in config.items() if name != "transforms"}
+    key = (json.dumps(own, sort_keys=True), raw.data_hash, fold, str(device), view)
+    if key in _kept:
+        _kept.move_to_end(key)
+        return _kept[key]
+    splits = data.split(raw, config, fold, own=bool(view))
+    if isinstance(splits.train, data.Loaded):
+        return Streamed(raw, splits, view, device)
+    spread: tuple[float, ...] = ()
+    assert isinstance(splits.validation, data.Portion)
+    if splits.task == "regression":
+        targets = np.asarray(splits.validation.y, np.float64)
+        spread = tuple(((targets - targets.mean(axis=0)) ** 2).sum(axis=0).tolist())
+    scale = (1.0,) * splits.outputs if splits.task == "regression" else ()
+    if splits.target_scale is not None:
+        scale = tuple(splits.target_scale.tolist())
+    parts = [
+        _to_device(view_portion(part, raw.form, view), device)
+        for part in (splits.train, splits.validation)
+    ]
+    _kept[key] = Resident(
+        parts[0].x,
+        parts[0].y,
+        parts[1].x,
+        parts[1].y,
+        "own" if view == "step" else splits.task,
+        splits.outputs,
+        scale,
+        spread,
+        parts[0].weight,
+        parts[1].weight,
+        _to_device(Batch(data.take(raw, np.arange(2)).x), device).x if view == "step" else None,
+    )
+    while len(_kept) > 1 and sum(each.bytes for each in _kept.values()) > CAPACITY:
+        _kept.popitem(last=False)
+    return _kept[key]
+
+
+def find_view(train: Mapping[str, Any] | None) -> str:
+    """How a training sees its samples: "" for inputs and targets, "given" with the targets of a
+    regression not scaled, for a loss of the user's, "step" for whole samples as they were given,
+    for a step of the user's."""
+    if train is None:
+        return ""
+    if train.get("step") is not None:
+        return "step"
+    return "given" if isinstance(train["loss"], Mapping) else ""
+
+
+def view_portion(part: data.Portion, form: Part, view: str) -> Batch:
+    """Samples as a training sees them, arrays still."""
+    if view == "step":
+        given = part.y if part.given is None else part.given
+        return Batch(replace(form, x=part.x, y=given, weight=part.weight).rejoin())
+    y, weight = (NOTHING if each is None else each for each in (part.y, part.weight))
+    return Batch(part.x, y, weight)
+
+
+def _to_device(batch: Batch, device: torch.device) -> Batch:
+    def move(array: Any) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    return Batch(*(map_tree(move, part) for part in batch))

@@ -1,0 +1,233 @@
+"""Augmentation: what is done to training batches on the device, and to them alone.
+
+Each transform is a plain function of a batch that draws by torch.rand and its like: alone from the
+global generator, in lanes (under `rules.Rules`) each lane from its own, by one definition.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lrsearch import catalogue
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.trees import Tree
+from lrsearch.errors import DataError, ModelError
+from lrsearch.train.batches.batch import NOTHING, Batch, select
+from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.randomness import seed_everything
+from lrsearch.train.tape import unrecorded
+from lrsearch.train.users.importing import resolve
+from lrsearch.trial import Workplace
+
+Parts = tuple[tuple[Tree, Any, Any], ...]
+"""Targets and weights of a batch, and their share; of a mixed one those of each part."""
+
+FORM = "a transform is a function such as: def augment(x, strength=0.1): return ..."
+
+
+def random_crop(x: Tensor, padding: int) -> Tensor:
+    """Images [batch, channels, height, width], each moved by up to so many pixels along both
+    sides, zeros coming in (He et al. 2016, section 4.2)."""
+    count, _, height, width = x.shape
+    down = torch.randint(2 * padding + 1, (count, 1, 1, 1), device=x.device)
+    right = torch.randint(2 * padding + 1, (count, 1, 1, 1), device=x.device)
+    rows = down + torch.arange(height, device=x.device).view(-1, 1)
+    columns = right + torch.arange(width, device=x.device)
+    padded = F.pad(x, [padding] * 4)
+    high = padded.gather(2, rows.expand(*x.shape[:3], padded.shape[3]))
+    return high.gather(3, columns.expand(x.shape))
+
+
+def flip(x: Tensor, p: float) -> Tensor:
+    """Images [batch, channels, height, width], each mirrored with probability `p`, left to
+    right."""
+    chosen = torch.rand(len(x), 1, 1, 1, device=x.device) < p
+    return torch.where(chosen, x.flip(-1), x)
+
+
+def noise(x: Tensor, std: float) -> Tensor:
+    """Inputs [batch, ...] and normal noise of a deviation in their units."""
+    return x + std * torch.randn(x.shape, dtype=x.dtype, device=x.device)
+
+
+def mixup(x: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs [batch, ...] mixed with those of a permutation, one share for the whole batch (Zhang
+    et al. 2018); the permutation [batch], and the share that the inputs themselves have.
+
+    The share is of Beta(alpha, alpha), by its quantiles: torch's own sampling draws a number of
+    numbers that depends on values, which lanes cannot do together.
+    """
+    place = torch.rand(1, device=x.device) * QUANTILES
+    below = place.long()
+    table = _beta_quantiles(alpha, x.device)
+    low, high = table.gather(0, below), table.gather(0, below + 1)
+    share = (low + (place - below) * (high - low)).squeeze(0).to(x.dtype)
+    order = torch.randperm(len(x), device=x.device)
+    return share * x + (1 - share) * x.index_select(0, order), order, share
+
+
+QUANTILES = 4096
+"""Intervals of the Beta distribution's quantile function; linear within each."""
+
+
+@functools.lru_cache(maxsize=32)
+def _beta_quantiles(alpha: float, device: torch.device) -> Tensor:
+    """Beta(alpha, alpha)'s, float32 [QUANTILES + 1]."""
+    from scipy.special import betaincinv
+
+    levels = np.linspace(0.0, 1.0, QUANTILES + 1)
+    with unrecorded():
+        return torch.from_numpy(betaincinv(alpha, alpha, levels).astype(np.float32)).to(device)
+
+
+TRANSFORMS: dict[str, Callable[..., Any]] = {
+    "random_crop": random_crop,
+    "flip": flip,
+    "noise": noise,
+    "mixup": mixup,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """One transform, its arguments filled in. `mixes` where it gives what `mixup` gives, else it
+    gives inputs; `own` is the person's code behind it, or None."""
+
+    name: str
+    function: Callable[[Tensor], Any]
+    mixes: bool = False
+    own: object = None
+
+
+@torch.no_grad()
+def augment(transforms: tuple[Transform, ...], batch: Batch) -> tuple[Tensor, Parts]:
+    """A training batch's inputs as the model is to see them, by each transform in turn, and what
+    it is to say."""
+    x = batch.x
+    parts: Parts = ((batch.y, batch.weight, NOTHING),)
+    for each in transforms:
+        if not each.mixes:
+            x = each.function(x)
+            continue
+        x, order, share = each.function(x)
+        known = [(y, weight, own if isinstance(own, Tensor) else 1.0) for y, weight, own in parts]
+        parts = (
+            *((y, weight, share * own) for y, weight, own in known),
+            *((select(y, order), select(w, order), (1 - share) * own) for y, w, own in known),
+        )
+    return x, parts
+
+
+def mixed_loss(loss: Callable[[Batch], Tensor], x: Tensor, parts: Parts) -> Tensor:
+    """The loss of outputs whose targets may be mixed: that of each part, by its share."""
+    found = [
+        share * loss(Batch(x, y, weight))
+        if isinstance(share, Tensor)
+        else loss(Batch(x, y, weight))
+        for y, weight, share in parts
+    ]
+    return found[0] if len(found) == 1 else torch.stack(found).sum(0)
+
+
+def build_transforms(
+    config: Mapping[str, Any], workplace: Workplace, device: torch.device
+) -> tuple[Transform, ...]:
+    """The transforms of a resolved `data`. Reseeds the global generators where it names code.
+    Raises ModelError for what cannot be made of a class path, and what `importing.resolve`
+    raises."""
+    found = []
+    for each in config.get("transforms") or ():
+        if "class_path" in each:
+            made = _make(each["class_path"], copy.deepcopy(each["init_args"]), workplace)
+            if isinstance(made, nn.Module):
+                made = made.to(device)
+            call = made if not isinstance(made, functools.partial) else made.func
+            found.append(Transform(each["class_path"], made, own=call))
+            continue
+        arguments = {key: value for key, value in each.items() if key != "name"}
+        function = functools.partial(TRANSFORMS[each["name"]], **arguments)
+        found.append(Transform(each["name"], function, mixes=each["name"] == "mixup"))
+    return tuple(found)
+
+
+def _make(path: str, arguments: dict[str, Any], workplace: Workplace) -> Callable[[Tensor], Any]:
+    found = resolve(path, workplace)
+    assert callable(found)
+    if not isinstance(found, type):
+        try:
+            inspect.signature(found).bind(None, **arguments)
+        except TypeError as error:
+            message = f"it cannot be called with a batch and its init_args: {error}"
+            raise ModelError(message, where=path, hint=FORM) from None
+        except ValueError:  # Compiled: calling it checks.
+            pass
+        return functools.partial(found, **arguments)
+    seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
+    try:
+        made = found(**arguments)
+    except BaseException as error:  # A user's code may raise anything.
+        if is_out_of_memory(error) or is_interrupt(error):
+            raise
+        raise ModelError(f"{type(error).__name__}: {error}", where=path) from error
+    if not callable(made):
+        raise ModelError(f"what {path} makes cannot be called with a batch", where=path, hint=FORM)
+    return cast(Callable[[Tensor], Any], made)
+
+
+def check_transforms(config: Mapping[str, Any], x: Tensor, what: str, workplace: Workplace) -> None:
+    """Hold the transforms of a resolved `data` against two samples `x` of it.
+
+    Raises DataError for built-in ones that do not fit the data, which `what` names, and ModelError
+    where a person's own raises, or gives another shape or type.
+    """
+    for each in config.get("transforms") or ():
+        if "name" in each:
+            _check_built_in(each, x, what)
+    shape = list(x.shape)
+    for made in build_transforms(config, workplace, x.device):
+        if made.own is None:
+            continue
+        try:
+            with torch.no_grad():
+                out = made.function(x.clone())
+        except BaseException as error:  # A user's code may raise anything.
+            if is_interrupt(error) or is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"of a batch {shape} it raised {type(error).__name__}: {error}", where=made.name
+            ) from error
+        given = f"{list(out.shape)}, {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
+        if given != f"{shape}, {x.dtype}":
+            raise ModelError(
+                f"of a batch {shape}, {x.dtype} it gives {given}",
+                where=made.name,
+                hint="a transform keeps shape and type",
+            )
+
+
+def _check_built_in(given: Mapping[str, Any], x: Tensor, what: str) -> None:
+    name, shape = given["name"], list(x.shape[1:])
+    where = "data.transforms"
+    if not x.is_floating_point():
+        raise DataError(f"{name} takes numbers, {what} holds characters", where=where)
+    if name in catalogue.IMAGE_TRANSFORMS and len(shape) != 3:
+        raise DataError(
+            f"{name} takes images [channels, height, width], a sample of {what} is {shape}",
+            where=where,
+        )
+    if name == "random_crop" and given["padding"] >= min(shape[1:]):
+        raise DataError(
+            f"a padding of {given['padding']} can move an image {shape} out of sight",
+            where=where,
+            hint=f"at most {min(shape[1:]) - 1} here",
+        )

@@ -1,0 +1,1 @@
+"""Engines: trials one after the other, or side by side, and which of both serves."""

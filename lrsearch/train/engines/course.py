@@ -1,0 +1,295 @@
+"""What a trial comes to, whichever engine trains it: its curve, its outcome, its weights."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from lrsearch import catalogue, divergence, pulse
+from lrsearch.errors import DataError, ModelError
+from lrsearch.spec.model import argument_paths, class_paths
+from lrsearch.states import Unusable
+from lrsearch.train.batches.resident import Resident, load_raw, place
+from lrsearch.train.batches.streamed import Streamed
+from lrsearch.train.models.criterion import Criterion
+from lrsearch.train.models.metrics import (
+    classification_metrics,
+    language_metrics,
+    regression_metrics,
+)
+from lrsearch.train.users.contents import path_hashes
+from lrsearch.train.users.importing import source_hashes
+from lrsearch.trial import (
+    Cohort,
+    Config,
+    Ended,
+    Measured,
+    Measurement,
+    Noted,
+    Objective,
+    Outcome,
+    Planned,
+    Probe,
+    Reached,
+    Result,
+    Saved,
+    Started,
+    Trial,
+    Verdict,
+    describe_timeout,
+)
+
+Event = Started | Measured | Reached | Ended | Planned | Saved | Noted | None
+Replies = list[tuple[int, Verdict]]
+Job = Generator[Event, Replies, Any]
+State = Mapping[str, Tensor]
+Data = Resident | Streamed
+
+
+def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Data:
+    """The splits of a trial on the device. Raises DataError for data that cannot be loaded or are
+    not those the run began with."""
+    config = trial.config["data"]
+    raw = load_raw(config, job.workplace)
+    if job.data_hash and raw.data_hash != job.data_hash:
+        raise DataError(
+            "the data are not those the run began with: the source changed meanwhile, or its "
+            "function returns others at each call",
+            where=raw.name,
+            hint="start again to measure the data as they are now",
+        )
+    return place(raw, config, trial.fold, device, trial.config["train"])
+
+
+def check_sources(job: Cohort | Probe, config: Config) -> None:
+    """Raises ModelError where a config's code, or a file this is given by its path, is not what
+    the run began with."""
+    if not job.source_hashes:
+        return
+    for path, found in source_hashes(class_paths(config), job.workplace).items():
+        if found != job.source_hashes.get(path):
+            raise ModelError(
+                "the source code is not what the run began with: it changed meanwhile",
+                where=path,
+                hint="start again to measure the code as it is now",
+            )
+    for name, found in path_hashes(argument_paths(config), job.workplace.folder)[0].items():
+        # Others were not there, or the code writes to them by itself.
+        if job.source_hashes.get(name) not in (None, "", found):
+            raise ModelError(
+                "what the init_args name is not what the run began with: it changed meanwhile",
+                where=name.removeprefix("path:"),
+                hint="start again to measure it as it is now; if your own code writes to it while "
+                "it trains, let it find the place without init_args",
+            )
+
+
+@dataclass
+class Course:
+    """What a trial has come to so far. `samples` and `batch` are those of an epoch and, on average,
+    of a batch. `seconds` of training it has been charged with, beyond what `clock` (a `pulse.clock`
+    reading, None while it is not training alone) still counts.
+    `start` and `baseline` are `solo.start_losses`', `lowest` is the lowest loss since;
+    `alike` is `Criterion.alike`; `factor` is how many times its scale a lost loss exceeds.
+    `objective` is the metric that has to be a number, as the losses have to."""
+
+    engine: str
+    steps: int = 0
+    samples: int = 0
+    batch: int | Fraction = 0
+    seconds: float = 0.0
+    clock: float | None = None
+    start: float = math.nan
+    baseline: float = math.nan
+    lowest: float = math.inf
+    alike: bool = True
+    factor: float = divergence.FACTOR
+    objective: str = ""
+    curve: dict[str, list[float]] = field(default_factory=dict)
+
+    def take(self) -> dict[str, Any]:
+        """What a saved state has of it."""
+        return {"seconds": self.spent, **{name: getattr(self, name) for name in _SAVED}}
+
+    def put(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what a saved state has."""
+        curve = saved["curve"]
+        if len({len(values) for values in curve.values()}) > 1 or (curve and "step" not in curve):
+            raise Unusable("its curve is none")
+        self.seconds += float(saved["seconds"])
+        for name in _SAVED:
+            setattr(self, name, saved[name])
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The metrics of the latest evaluation, empty before the first."""
+        return {name: values[-1] for name, values in self.curve.items() if name != "step"}
+
+    @property
+    def spent(self) -> float:
+        """The seconds that it has been charged with by now."""
+        return self.seconds + (0.0 if self.clock is None else pulse.clock() - self.clock)
+
+    def is_late(self, cohort: Cohort) -> bool:
+        """Whether it has used up the time that a trial may take."""
+        return cohort.timeout is not None and self.spent >= cohort.timeout
+
+    def judge_by(self, criterion: Criterion) -> None:
+        """Take from a criterion that has evaluated how its losses are judged."""
+        self.alike = criterion.alike
+        self.factor = divergence.FACTOR if criterion.stacks else divergence.UNKNOWN_FACTOR
+
+    def measure(self, measurement: Measurement, budget: int) -> str:
+        """Take an evaluation of a training of so many steps; why it is lost with it, or ""."""
+        for name, value in {"step": measurement.step, **measurement.metrics}.items():
+            self.curve.setdefault(name, []).append(value)
+        losses, step = self.curve["train_loss"], measurement.step
+        validation = measurement.metrics["loss"]
+        if not math.isfinite(self.start):
+            return f"training loss is {self.start} before the first step"
+        if not math.isfinite(losses[-1]):
+            return f"training loss is {losses[-1]} after {step} steps"
+        if not math.isfinite(validation):
+            return f"validation loss is {validation} after {step} steps"
+        if not math.isfinite(measurement.metrics.get(self.objective, 0.0)):
+            value = measurement.metrics[self.objective]
+            return f"{self.objective} is {value} after {step} steps"
+        judged = self.curve["loss"] if self.alike else losses
+        self.lowest = min(self.lowest, losses[-1], judged[-1])
+        scale = divergence.find_scale(self.start, self.baseline, self.lowest)
+        steps = self.curve["step"]
+        if not divergence.diverged(scale, steps, losses, judged, budget, self.factor):
+            return ""
+        mean = divergence.recent_mean(steps, losses, budget)
+        against = {
+            abs(self.start): f"its start of {self.start:.3g}",
+            self.baseline: f"the {scale:.3g} of a model that knows nothing "
+            f"(its start was {self.start:.3g})",
+        }
+        told = f" and validation loss {validation:.3g}" if self.alike else ""
+        return (
+            f"training loss is {mean:.3g}{told} after {step} steps, "
+            f"more than {self.factor:g} times "
+            + against.get(scale, f"the size of its lowest of {-scale:.3g}")
+        )
+
+    def result(self, trial: Trial, outcome: Outcome, reason: str = "", trace: str = "") -> Result:
+        """The trial's result, were it to end here."""
+        validated = {
+            name: each for name, each in self.curve.items() if name not in catalogue.BESIDE
+        }
+        best, best_step = {}, {}
+        for name, values in validated.items():
+            finite = [index for index, value in enumerate(values) if math.isfinite(value)]
+            known = catalogue.METRICS.get(name)
+            # What only the spec knows the goal of has both ends, see `Result`.
+            ends = {name: known[0]} if known else {f"{name}:min": "min", f"{name}:max": "max"}
+            for key, goal in ends.items() if finite else ():
+                sign = 1 if goal == "max" else -1
+                at = max(finite, key=lambda index: sign * values[index])
+                best[key], best_step[key] = values[at], int(self.curve["step"][at])
+        return Result(
+            outcome=outcome,
+            steps=self.steps,
+            epochs=float(self.steps * self.batch / self.samples) if self.samples else 0.0,
+            seconds=self.spent,
+            engine=self.engine,
+            last={name: values[-1] for name, values in validated.items()},
+            best=best,
+            best_step=best_step,
+            reason=reason,
+            traceback=trace,
+        )
+
+
+_SAVED = ("steps", "start", "baseline", "lowest", "alike", "factor", "curve")
+
+
+@dataclass
+class BestSoFar:
+    """Under an objective at `best`: whether an evaluation beats all before it."""
+
+    objective: Objective
+    value: float | None = None
+
+    def beaten(self, metrics: Mapping[str, float]) -> bool:
+        """Take an evaluation; whether its state is the one to keep."""
+        value = metrics.get(self.objective.metric, math.nan)
+        if self.objective.at != "best" or not math.isfinite(value):
+            return False
+        if self.value is not None and not self.objective.better(value, self.value):
+            return False
+        self.value = value
+        return True
+
+
+def validation_metrics(sums: Sequence[float], data: Data, criterion: Criterion) -> dict[str, float]:
+    """Metrics of the validation split from `solo.validation_sums`: the summed loss, the sums of
+    `metrics` or of a step's, the values of the user's metrics."""
+    samples = data.validation_samples
+    names = criterion.names or ()
+    own = list(criterion.measures)
+    middle, values = sums[1 : len(sums) - len(own)], sums[len(sums) - len(own) :]
+    metrics = {name: each / samples for name, each in zip(names, middle, strict=False)}
+    if criterion.task == "classification":
+        metrics = classification_metrics(middle)
+    elif criterion.task == "language":
+        metrics = language_metrics(middle, int(data.loss_terms(built_in=True)))
+    elif criterion.task == "regression":
+        metrics = regression_metrics(middle, samples, data.scale, data.spread)
+    terms = data.loss_terms(built_in=criterion.stacks)
+    return {**metrics, "loss": sums[0] / terms, **dict(zip(own, values, strict=True))}
+
+
+def tell_late(cohort: Cohort, step: int, budget: int) -> str:
+    """Why a trial that took too long has failed."""
+    assert cohort.timeout is not None
+    return f"{describe_timeout(cohort.timeout)}: {step} of {budget} steps"
+
+
+def await_verdict(trial: int, step: int) -> Generator[Event, Replies, Verdict]:
+    """Report that a trial has reached a rung, and wait for what becomes of it."""
+    replies = yield Reached(trial, step)
+    while True:
+        for number, verdict in replies or ():
+            if number == trial:
+                return verdict
+        replies = yield None
+
+
+def release(error: BaseException | None) -> None:
+    """Free the frames of an error and of its causes: they hold the model and its activations, and
+    the next trial needs the memory."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def worth_keeping(cohort: Cohort, result: Result) -> bool:
+    """Whether a result's weights may be the best's."""
+    value = result.value(cohort.objective)
+    if value is None or not math.isfinite(value):
+        return False
+    return cohort.bar is None or not cohort.objective.better(cohort.bar, value)
+
+
+def serialize(state: State) -> bytes:
+    """A safetensors file of a state dict. Copies, since tied tensors may not share memory there."""
+    content: bytes = safetensors.torch.save(
+        {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
+    )
+    return content
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict; extra state that is no tensor has no place in a safetensors file."""
+    return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}

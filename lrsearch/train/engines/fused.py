@@ -1,0 +1,715 @@
+"""Many trials side by side: the cohort's trials fill the lanes of one program."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import itertools
+import time
+from collections import OrderedDict, deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrsearch import pulse
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.errors import DataError
+from lrsearch.schedules import Array, Plateau
+from lrsearch.states import Unusable
+from lrsearch.train.batches.batch import Batch
+from lrsearch.train.batches.resident import Resident
+from lrsearch.train.batches.streamed import Streamed, Window
+from lrsearch.train.device import check_alive, free_memory, is_out_of_memory, numbers_on
+from lrsearch.train.engines import solo
+from lrsearch.train.engines.course import (
+    BestSoFar,
+    Course,
+    Data,
+    Event,
+    Replies,
+    check_sources,
+    open_data,
+    release,
+    serialize,
+    tell_late,
+    validation_metrics,
+    worth_keeping,
+)
+from lrsearch.train.engines.saving import (
+    Encoder,
+    Saver,
+    begins_again,
+    cannot_save,
+    explain,
+    load,
+    save,
+)
+from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
+from lrsearch.train.lanes.program import Program, needs_of
+from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
+from lrsearch.train.models.criterion import Criterion, make_criterion
+from lrsearch.train.optimizers.lanes import STACKED
+from lrsearch.train.randomness import batches, seed_everything, trial_seeds
+from lrsearch.train.users.memory import Memory
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Measured,
+    Measurement,
+    Noted,
+    Outcome,
+    Plan,
+    Planned,
+    Reached,
+    Saved,
+    Started,
+    Trial,
+    Verdict,
+)
+
+Turn = Event | tuple[Event, ...]
+Turns = Generator[Turn, Replies, Any]
+"""A job that has several events at once, see `isolation.isolated`."""
+
+SEGMENT = 512
+"""Steps prepared at once, at most."""
+
+SEEDS = 8
+"""Seeds whose initial weights are kept."""
+
+WORTH_COMPACTING = 50
+"""Steps of a program that a smaller one must save: building it costs some dozens."""
+
+
+def run(cohort: Cohort, device: torch.device) -> Turns:
+    """Train the cohort's trials side by side, see `cohort.run_cohort`.
+
+    Where the lanes run out of memory their number is halved, where the program fails otherwise
+    the rest goes on alone: `Planned` says so, and trials that had not ended begin again.
+    """
+    yield from _tell_once(_run(cohort, device))
+
+
+def _run(cohort: Cohort, device: torch.device) -> Turns:
+    left = {trial.number: trial for trial in cohort.trials}
+    for trial in cohort.trials:
+        check_sources(cohort, trial.config)
+    lanes = cohort.plan.lanes
+    while left and lanes > 1:
+        # Twenty trials in lanes of up to sixteen are two times ten, not sixteen and four.
+        even = max(2, -(-len(left) // -(-len(left) // lanes)))
+        lanes, reason = yield from _try(cohort, device, left, even)
+        if left:
+            yield Planned(Plan("fused" if lanes > 1 else "solo", lanes, reason))
+    for trial in left.values():
+        yield Started(trial.number)
+        yield from solo.run_trial(cohort, trial, device)
+
+
+def _try(
+    cohort: Cohort, device: torch.device, left: dict[int, Trial], lanes: int
+) -> Generator[Turn, Replies, tuple[int, str]]:
+    """Train what is left by so many lanes; with how many to go on where that failed, and why."""
+    replies: Replies | None = None
+    with contextlib.closing(_Session(cohort, device, lanes).go(list(left.values()))) as session:
+        while True:
+            try:
+                event = session.send(replies)  # type: ignore[arg-type]
+            except StopIteration:
+                return lanes, ""
+            except DataError:  # The run's affair, see `cohort.run_cohort`.
+                raise
+            except BaseException as error:  # A user's code may raise anything.
+                if is_interrupt(error):
+                    raise
+                memory = is_out_of_memory(error)
+                reason = f"the fused program raised {type(error).__name__}: {error}"
+                release(error)
+                break
+            if isinstance(event, Ended):
+                del left[event.trial]
+            # Outside the try: what is thrown in here, as when a job is closed, is not the lanes'.
+            replies = yield event
+    check_alive(device)  # Else the rest would be blamed for it, alone.
+    if not memory:
+        return 1, reason
+    free_memory(device)
+    return (lanes + 1) // 2, f"{lanes} lanes ran out of memory"
+
+
+def _tell_once(job: Turns) -> Turns:
+    """The job's events without those that a trial which begins again repeats: its rungs are
+    answered by the verdicts that came before."""
+    begun: dict[int, int] = {}  # Trials, and the last step each was measured at.
+    rungs: dict[int, int] = {}
+    verdicts: dict[tuple[int, int], Verdict] = {}
+    replies: Replies | None = None
+    with contextlib.closing(job):
+        while True:
+            try:
+                turn = job.send(replies)  # type: ignore[arg-type]
+            except StopIteration:
+                return
+            new: list[Event] = []
+            replies = []
+            for event in turn if isinstance(turn, tuple) else (turn,):
+                if isinstance(event, Started):
+                    if event.trial in begun:
+                        continue
+                    begun[event.trial] = 0
+                elif isinstance(event, Measured):
+                    if event.measurement.step <= begun[event.trial]:
+                        continue
+                    begun[event.trial] = event.measurement.step
+                elif isinstance(event, Reached):
+                    if event.step <= rungs.get(event.trial, 0):
+                        if (event.trial, event.step) in verdicts:
+                            replies.append((event.trial, verdicts[event.trial, event.step]))
+                        continue
+                    rungs[event.trial] = event.step
+                new.append(event)
+            if new:
+                came = (yield new[0] if len(new) == 1 else tuple(new)) or []
+                verdicts |= {(trial, rungs.get(trial, 0)): verdict for trial, verdict in came}
+                replies += came
+
+
+class Stream:
+    """The batches of one data order, from some step on: several lanes may read one."""
+
+    def __init__(self, data: Data, size: int, seed: int, first: int = 0) -> None:
+        self.data, self.size, self.seed, self.first = data, size, seed, first
+
+    @cached_property
+    def _indices(self) -> Iterator[Tensor]:
+        order = batches(self.data.samples, self.size, self.seed, self.data.device)
+        return itertools.islice(order, self.first, None)
+
+    @cached_property
+    def _loaded(self) -> Iterator[Batch]:
+        assert isinstance(self.data, Streamed)
+        return self.data.batches(self.size, self.seed, self.first)
+
+    def take(self, steps: int) -> Tensor:
+        """Indices of the next so many batches, int64 [steps, batch]."""
+        return torch.stack(list(itertools.islice(self._indices, steps)))
+
+    def load(self) -> Batch:
+        """The next batch itself."""
+        return next(self._loaded)
+
+
+@dataclass(eq=False)
+class _Lane:
+    """A trial that has begun. `stops` are its evaluations and rungs, in order. `state`, and `total`
+    (the losses since its last evaluation), are None while it stands in the program. `base` are the
+    rates of its schedule, `rates` those it trains with, a plateau's scale in them; `curves` is what
+    its optimizer makes of them, one for each of the program's groups, `best_state` what its best
+    evaluation was at: parameters and fixed tensors."""
+
+    trial: Trial
+    course: Course
+    base: Array
+    rates: Array
+    stops: tuple[int, ...]
+    evaluations: frozenset[int]
+    rungs: frozenset[int]
+    best: BestSoFar
+    state: LaneState | None
+    total: Tensor | None = None
+    stream: Stream | None = None
+    step: int = 0
+    since: int = 0
+    best_state: tuple[Tensors, Tensors] | None = None
+    curves: list[Array] = field(default_factory=list)
+    plateau: Plateau | None = None
+    saver: Saver = field(default_factory=lambda: Saver(None))
+    passed: int = 0
+    """The last rung that it was let go on from."""
+
+    @property
+    def budget(self) -> int:
+        return self.stops[-1]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be evaluated, or waits at a rung, before its next step."""
+        evaluation = self.step in self.evaluations and self.since != self.step
+        return evaluation or (self.step in self.rungs and self.passed != self.step)
+
+    def next_stop(self) -> int:
+        """The next step at which somebody looks at it."""
+        return self.stops[bisect.bisect_right(self.stops, self.step)]
+
+
+@dataclass(eq=False)
+class _Session:
+    """A cohort on its way through a program of so many lanes; `pace` are seconds per step."""
+
+    cohort: Cohort
+    device: torch.device
+    lanes: int
+    program: Program | None = None
+    places: list[_Lane | None] = field(default_factory=list)
+    fresh: deque[Trial] = field(default_factory=deque)
+    ready: deque[_Lane] = field(default_factory=deque)
+    parked: dict[int, _Lane] = field(default_factory=dict)
+    stopped: deque[_Lane] = field(default_factory=deque)
+    initial: OrderedDict[int, tuple[LaneState, dict[float, list[float]]]] = field(
+        default_factory=OrderedDict
+    )
+    skeleton: Skeleton | None = None
+    memory: Memory | None = None
+    """What the user's data remember of having been read."""
+    pace: float = 0.0
+
+    def go(self, trials: list[Trial]) -> Turns:
+        """Train the trials; what it raises leaves those that have not ended as they were."""
+        pulse.enter("loading the data")
+        self.data = open_data(self.cohort, trials[0], self.device)
+        size = trials[0].config["train"]["batch_size"]
+        self.seen: Resident | Window = (
+            self.data if isinstance(self.data, Resident) else Window(self.data, size)
+        )
+        if isinstance(self.data, Streamed) and self.cohort.save is not None:
+            self.memory = Memory(self.data.objects)
+        self.config = trials[0].config
+        self.criterion = self._make_criterion(trials[0])
+        self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
+        self.fresh.extend(trials)
+        pulse.enter(pulse.TRAINING)
+        while self.fresh or self.ready or self.parked or self.stopped or any(self.places):
+            try:
+                yield from self._dismiss()
+                yield from self._fill()
+                if any(self.places):
+                    # One that goes on from its saved state may stand before an evaluation.
+                    if not any(lane is not None and lane.is_due for lane in self.places):
+                        self._advance()
+                    yield from self._look()
+                    yield from self._end_late()
+                elif self.parked:
+                    yield from self._tell(None)
+            except pulse.Leave:
+                yield from self._hand_over()
+                raise
+
+    def _tell(self, turn: Turn) -> Turns:
+        """Yield events, and take in what has become of the parked lanes: any may bring it."""
+        for number, verdict in (yield turn) or ():
+            lane = self.parked.pop(number, None)
+            if lane is not None:
+                lane.passed = lane.step
+                (self.ready if verdict is Verdict.GO_ON else self.stopped).append(lane)
+
+    # places
+
+    def _fill(self) -> Turns:
+        """Give empty places to what waits, or build a smaller program where many stay empty."""
+        live = [place for place, lane in enumerate(self.places) if lane is not None]
+        coming = len(self.fresh) + len(self.ready) + len(self.parked)
+        wanted = max(2, min(self.lanes, len(live) + coming))
+        if self.program is None:
+            self.places = [None] * wanted
+        elif self._too_empty(wanted):
+            self.ready.extendleft(reversed([self._take_out(place) for place in live]))
+            # The old one's memory goes first.
+            self.program, self.places = None, [None] * wanted
+        room = self.places.count(None) - len(self.ready)
+        upcoming = tuple(Started(trial.number) for trial in list(self.fresh)[: max(0, room)])
+        if upcoming:  # Together: should the worker die of one of them, none has begun alone.
+            yield from self._tell(upcoming)
+        for place, held in enumerate(self.places):
+            if held is not None or not (self.ready or self.fresh):
+                continue
+            clock = pulse.clock()
+            told: list[Event] = []
+            if self.ready:
+                lane = self.ready.popleft()
+            else:
+                lane = self._begin(self.fresh.popleft())
+                told = self._go_on(lane)
+            self._put_in(place, lane)
+            lane.course.seconds += pulse.clock() - clock
+            if told:
+                yield from self._tell(tuple(told))
+
+    def _too_empty(self, wanted: int) -> bool:
+        remaining = max((lane.budget - lane.step for lane in self.places if lane), default=0)
+        empty, size = len(self.places) - wanted, len(self.places)
+        return empty * remaining > WORTH_COMPACTING * size
+
+    def _put_in(self, place: int, lane: _Lane) -> None:
+        """Have a lane go on in an empty place."""
+        self.program = self.program or Program(
+            self._skeleton,
+            self.config["train"],
+            self.needs,
+            self.seen,
+            len(self.places),
+            self.criterion,
+        )
+        assert lane.state is not None
+        self.program.put(place, lane.state, lane.trial.config["train"])
+        if lane.total is not None:
+            self.program.total[place] = lane.total
+        lane.state = lane.total = None
+        lane.curves = self.program.curves(lane.trial.config["train"], lane.rates)
+        lane.stream = self._stream(lane)
+        self.places[place] = lane
+
+    def _take_out(self, place: int) -> _Lane:
+        """Empty a place; its lane, with all it needs to go on in another."""
+        lane = self.places[place]
+        assert self.program is not None and lane is not None
+        lane.state, lane.total = self.program.take(place), self.program.total[place].clone()
+        lane.stream, self.places[place] = None, None
+        return lane
+
+    def _stream(self, lane: _Lane) -> Stream:
+        """The lane's data order; the one of a lane with the same seed at the same step."""
+        for other in self.places:
+            same = other and (other.trial.seed, other.step) == (lane.trial.seed, lane.step)
+            if other is not None and same and other.stream is not None:
+                return other.stream
+        size, seed = self.config["train"]["batch_size"], trial_seeds(lane.trial.seed).order
+        return Stream(self.data, size, seed, lane.step)
+
+    def _begin(self, trial: Trial) -> _Lane:
+        train = trial.config["train"]
+        state, (start, baseline) = self._initial(trial)
+        evaluations = evaluation_steps(train, self.data.samples)
+        rungs = frozenset(rung for rung in self.cohort.rungs if rung < evaluations[-1])
+        stops = tuple(sorted({*evaluations, *rungs}))
+        metric = self.cohort.objective.metric
+        course = Course(
+            "fused",
+            samples=self.data.samples,
+            batch=train["batch_size"],
+            start=start,
+            baseline=baseline,
+            objective=metric,
+        )
+        base = learning_rates(train, self.data.samples, self.cohort.workplace)
+        plateau = make_plateau(train, self.data.samples)
+        best = BestSoFar(self.cohort.objective)
+        return _Lane(
+            trial,
+            course,
+            base,
+            base if plateau is None else base.copy(),
+            stops,
+            frozenset(evaluations),
+            rungs,
+            best,
+            state,
+            plateau=plateau,
+        )
+
+    def _go_on(self, lane: _Lane) -> list[Event]:
+        """Have a lane that begins go on from its saved state, where there is one; what to tell."""
+        trial = lane.trial
+        lane.saver = Saver(self.cohort.save)
+        if trial.number not in self.cohort.states:
+            return []
+        try:
+            self._put(lane, load(self.cohort, trial, "fused", self.device))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            fresh = self._begin(trial)  # It may have been put back in part.
+            vars(lane).update({**vars(fresh), "saver": lane.saver})
+            return [begins_again(trial, explain(error))]
+        return [Measured(trial.number, Measurement(lane.step, lane.course.last), lane.budget)]
+
+    def _put(self, lane: _Lane, saved: Mapping[str, Any]) -> None:
+        """Have a lane go on from what `_take` gave. Raises Unusable, or anything, for another
+        training's."""
+        assert lane.state is not None
+        step, since = saved["step"], saved["since"]
+        if not 0 <= since <= step <= lane.budget:
+            raise Unusable("its steps are not those of this training")
+        parts = [(lane.state.parameters, saved["parameters"]), (lane.state.fixed, saved["fixed"])]
+        parts += [(each, saved["slots"][slot]) for slot, each in lane.state.slots.items()]
+        if saved["best_state"] is not None:
+            kept = saved["best_state"]
+            parts += [(lane.state.parameters, kept[0]), (lane.state.fixed, kept[1])]
+        for own, given in parts:
+            shapes = [{key: (each.shape, each.dtype) for key, each in part.items()}
+                      for part in (own, given)]  # fmt: skip
+            if shapes[0] != shapes[1]:
+                raise Unusable("its tensors are those of another model")
+        lane.state = LaneState(
+            saved["parameters"], saved["fixed"], saved["slots"], step, saved["noise"]
+        )
+        torch.Generator(self.device).set_state(lane.state.noise)  # Raises where it is none.
+        lane.total, lane.step, lane.since = saved["total"].reshape(()), step, since
+        lane.course.put(saved["course"])
+        lane.course.steps = step
+        if lane.plateau is not None:
+            lane.plateau.put(saved["plateau"])
+            lane.rates = np.asarray(saved["rates"], np.float64).reshape(lane.base.shape)
+        lane.best.value, lane.best_state = saved["best"], saved["best_state"]
+
+    def _take(self, lane: _Lane, state: LaneState, total: Tensor) -> Saved | Noted:
+        """The event that has a lane saved."""
+        tree = {
+            **{name: getattr(state, name) for name in ("parameters", "fixed", "slots", "noise")},
+            "step": lane.step,
+            "since": lane.since,
+            "total": total,
+            "course": lane.course.take(),
+            "plateau": None if lane.plateau is None else lane.plateau.take(),
+            "rates": None if lane.plateau is None else lane.rates,
+            "best": lane.best.value,
+            "best_state": lane.best_state,
+        }
+        place = ("fused", self.device.type, lane.step, lane.budget)
+        try:
+            if isinstance(self.data, Streamed) and self.memory is not None:
+                self.data.refuse_saving(self.memory)
+            return save(lane.trial, place, tree, Encoder(self.device))
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise
+            return cannot_save(lane.trial, error)
+
+    def _save_due(self) -> Turns:
+        """Save the lanes that were evaluated now and for which it is time."""
+        assert self.program is not None
+        live = sum(lane is not None for lane in self.places)
+        for place, lane in enumerate(self.places):
+            if lane is None or lane.since != lane.step or not lane.saver.is_due(beside=live):
+                continue
+            begun = time.monotonic()
+            event = self._take(lane, self.program.take(place), self.program.total[place].clone())
+            yield from self._tell(event)
+            lane.saver.note(begun)
+            if isinstance(event, Noted):
+                lane.saver.every = None
+
+    def _hand_over(self) -> Turns:
+        """Save all lanes that have begun, where they stand."""
+        for place, lane in enumerate(self.places):
+            if lane is not None and lane.saver.every is not None and self.program is not None:
+                state = self.program.take(place)
+                lane.step = lane.course.steps = state.step
+                if lane.step:
+                    yield self._take(lane, state, self.program.total[place].clone())
+        for lane in (*self.parked.values(), *self.ready):
+            if lane.saver.every is not None and lane.state is not None and lane.total is not None:
+                yield self._take(lane, lane.state, lane.total)
+
+    def _initial(self, trial: Trial) -> tuple[LaneState, list[float]]:
+        """The state before the first step, and `solo.start_losses` there: those of a seed, whatever
+        else differs."""
+        train = trial.config["train"]
+        smoothing = float(train["label_smoothing"])
+        if trial.seed not in self.initial:
+            model = solo.build(trial, self.data, self.cohort.workplace)
+            noise = torch.Generator(self.device).manual_seed(trial_seeds(trial.seed).noise)
+            optimizer = STACKED[train["optimizer"]["name"]]
+            self.initial[trial.seed] = initial_state(model, optimizer, noise.get_state()), {}
+            self.skeleton = self.skeleton or Skeleton(model)
+            while len(self.initial) > SEEDS:
+                self.initial.popitem(last=False)
+        state, starts = self.initial[trial.seed]
+        if smoothing not in starts:
+            model = self._skeleton.load(state)
+            criterion = self._make_criterion(trial)
+            seed_everything(trial_seeds(trial.seed).noise)
+            starts[smoothing] = solo.start_losses(model, self.data, criterion).tolist()
+        return state, starts[smoothing]
+
+    def _make_criterion(self, trial: Trial) -> Criterion:
+        place, data = self.cohort.workplace, self.data
+        return make_criterion(trial.config, data.task, data.outputs, place, self.device)
+
+    @property
+    def _skeleton(self) -> Skeleton:
+        assert self.skeleton is not None
+        return self.skeleton
+
+    # steps
+
+    def _advance(self) -> None:
+        """Train all lanes up to the first stop of any."""
+        assert self.program is not None
+        clock = pulse.clock()
+        live = [lane for lane in self.places if lane is not None]
+        steps = min(self._reach(live), *(lane.next_stop() - lane.step for lane in live))
+        # Who stands in no place repeats a neighbour's batches and numbers, which is harmless.
+        filled = [lane or live[0] for lane in self.places]
+        numbers = self.program.tabulate(
+            [
+                (
+                    lane.trial.config["train"],
+                    [each[lane.step : lane.step + steps] for each in lane.curves],
+                    lane.step,
+                )
+                for lane in filled
+            ]
+        )
+        try:
+            self._step(filled, numbers)
+        finally:
+            self._charge(live, clock)
+        for lane in live:
+            lane.step += steps
+            lane.course.steps = lane.step
+        self.pace = (pulse.clock() - clock) / steps
+
+    def _reach(self, live: Sequence[_Lane]) -> int:
+        """Steps until somebody looks at the clock: no more than the first whose time is over has
+        time for, by the pace so far."""
+        timeout = self.cohort.timeout
+        if timeout is None:
+            return SEGMENT
+        if not self.pace:
+            return 1
+        left = min(timeout - lane.course.seconds for lane in live) * len(live)
+        return max(1, min(SEGMENT, int(left / self.pace)))
+
+    def _end_late(self) -> Turns:
+        """End the lanes that have used up the time of a trial."""
+        for place, lane in enumerate(self.places):
+            if lane is not None and lane.course.is_late(self.cohort):
+                self.places[place] = None
+                reason = tell_late(self.cohort, lane.step, lane.budget)
+                yield from self._tell(self._end(lane, Outcome.FAILED, reason))
+
+    def _step(self, filled: Sequence[_Lane], numbers: Tensor) -> None:
+        """Make a program's steps with the next batches of who stands in its places."""
+        assert self.program is not None
+        streams = [lane.stream for lane in filled if lane.stream is not None]
+        if not isinstance(self.seen, Window):
+            self.program.advance(gather_batches(streams, len(numbers)), numbers)
+            return
+        distinct = list(dict.fromkeys(streams))
+        for row in torch.split(numbers, 1):
+            places = self.seen.show([each.load() for each in distinct], len(self.places))
+            index = [places[distinct.index(each)] for each in streams]
+            rows = index[0] if len(distinct) == 1 else torch.stack(index)
+            self.program.advance(rows.unsqueeze(0), row)
+
+    def _charge(self, live: list[_Lane], clock: float) -> None:
+        spent = pulse.clock() - clock
+        for lane in live:
+            lane.course.seconds += spent / len(live)
+
+    def _look(self) -> Turns:
+        """Evaluate the lanes whose time it is, and end, park, save or keep them."""
+        assert self.program is not None
+        clock = pulse.clock()
+        live = [lane for lane in self.places if lane is not None]
+        due = {
+            place: lane
+            for place, lane in enumerate(self.places)
+            if lane is not None and lane.step in lane.evaluations and lane.since != lane.step
+        }
+        if due:
+            places = numbers_on(self.device, list(due))
+            sums = torch.cat(
+                [self.program.total[places].unsqueeze(1), self.program.evaluate(list(due))], 1
+            )
+            self.program.total.index_fill_(0, places, 0.0)
+            rows = sums.tolist()  # The one wait for the device.
+            self._charge(live, clock)
+            with pulse.unbroken():  # Or a lane would be saved that is half evaluated.
+                measured = [
+                    self._measure(lane, row) for lane, row in zip(due.values(), rows, strict=True)
+                ]
+                self._keep_best(due, measured)
+                yield from self._tell(tuple(event for event, _ in measured))
+                for place, (event, reason) in zip(due, measured, strict=True):
+                    yield from self._conclude(place, event.measurement, reason)
+        yield from self._save_due()
+        for place, waits in enumerate(self.places):
+            if waits is not None and waits.step in waits.rungs and waits.passed != waits.step:
+                self.parked[waits.trial.number] = self._take_out(place)
+                yield from self._tell(Reached(waits.trial.number, waits.step))
+
+    def _keep_best(
+        self, due: Mapping[int, _Lane], measured: Sequence[tuple[Measured, str]]
+    ) -> None:
+        """Copy what lanes are evaluated at that were measured as better than ever before."""
+        better = {
+            place: lane
+            for (place, lane), (event, reason) in zip(due.items(), measured, strict=True)
+            if not reason and lane.best.beaten(event.measurement.metrics)
+        }
+        if better and self.program:
+            kept = [lane.best_state for lane in better.values()]
+            rooms = self.program.keep_evaluated(list(better), kept)
+            for lane, room in zip(better.values(), rooms, strict=True):
+                lane.best_state = room
+
+    def _measure(self, lane: _Lane, row: list[float]) -> tuple[Measured, str]:
+        """A lane's evaluation from its sums, and why the lane is lost, or ""."""
+        metrics = validation_metrics(row[1:], self.data, self.criterion)
+        rate = float(lane.rates[lane.step - 1])
+        metrics |= {"train_loss": row[0] / (lane.step - lane.since), "lr": rate}
+        lane.since = lane.step
+        measurement = Measurement(lane.step, metrics)
+        lane.course.judge_by(self.criterion)
+        reason = lane.course.measure(measurement, lane.budget)
+        return Measured(lane.trial.number, measurement, lane.budget), reason
+
+    def _conclude(self, place: int, measurement: Measurement, reason: str) -> Turns:
+        """End a lane that was measured if it is lost, for that reason, or has used its budget."""
+        lane = self.places[place]
+        assert self.program is not None and lane is not None
+        if reason:
+            self.places[place] = None
+            yield from self._tell(self._end(lane, Outcome.DIVERGED, reason))
+            return
+        if lane.plateau is not None:
+            train = lane.trial.config["train"]
+            metric, before = train["schedule"]["metric"], lane.plateau.scale
+            lane.plateau.observe(measurement.step, measurement.metrics[metric])
+            if lane.plateau.scale != before:
+                lane.rates[lane.step :] = lane.base[lane.step :] * lane.plateau.scale
+                lane.curves = self.program.curves(train, lane.rates)
+        if lane.step == lane.budget:
+            ended = self._end(lane, Outcome.COMPLETED, "", place)
+            self.places[place] = None
+            yield from self._tell(ended)
+
+    def _end(
+        self,
+        lane: _Lane,
+        outcome: Outcome,
+        reason: str,
+        place: int | None = None,
+    ) -> Ended:
+        """`place` is where it stands, if it has come to its end."""
+        result = lane.course.result(lane.trial, outcome, reason)
+        weights = state = None
+        if place is not None and self.program and worth_keeping(self.cohort, result):
+            at_best = self.cohort.objective.at == "best"
+            state = lane.best_state if at_best else self.program.evaluated(place)
+        if state is not None:
+            weights = serialize(self._skeleton.state_dict(*state))
+        return Ended(lane.trial.number, result, lane.course.curve, weights)
+
+    def _dismiss(self) -> Turns:
+        """End the lanes that a verdict stopped."""
+        while self.stopped:
+            lane = self.stopped.popleft()
+            reason = f"stopped after {lane.step} of {lane.budget} steps"
+            yield from self._tell(self._end(lane, Outcome.PRUNED, reason))
+
+
+def gather_batches(streams: Sequence[Stream], steps: int) -> Tensor:
+    """Indices of the next steps of lanes that read these streams: [steps, batch] where it is one
+    and the same, else [steps, lanes, batch]."""
+    taken = {id(each): each for each in streams}
+    found = {key: each.take(steps) for key, each in taken.items()}
+    if len(found) == 1:
+        return found[id(streams[0])]
+    return torch.stack([found[id(each)] for each in streams], 1)

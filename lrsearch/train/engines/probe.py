@@ -1,0 +1,227 @@
+"""How a structure's trials are best run: a job that tries and measures, in the worker."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Generator
+from typing import Any
+
+import torch
+
+from lrsearch import pulse
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.train.batches.batch import take
+from lrsearch.train.batches.resident import Resident
+from lrsearch.train.batches.streamed import Streamed
+from lrsearch.train.device import check_alive, find_device, free_memory, is_out_of_memory
+from lrsearch.train.engines.course import Data, check_sources, open_data, release
+from lrsearch.train.engines.solo import Training, build
+from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
+from lrsearch.train.engines.trying import refuse
+from lrsearch.train.lanes.program import Program, needs_of
+from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
+from lrsearch.train.models.criterion import make_criterion
+from lrsearch.train.optimizers.lanes import STACKED
+from lrsearch.train.randomness import batches, trial_seeds
+from lrsearch.train.tape import NotRecordable
+from lrsearch.train.users.isolation import isolated
+from lrsearch.trial import Plan, Planned, Probe
+
+WORTH_STEPS = 1000
+"""Steps a worker must have before it to be worth the probe, whose own cost is some dozens."""
+
+SHARE = 0.03
+"""Of the time the trials will take, what may be spent on measuring."""
+
+GAIN = 0.97
+"""Fused must take at most this share of solo's time, and more lanes of fewer's."""
+
+MOST_LANES = {"cpu": 64}
+"""Lanes that are tried; other devices than a CPU get more from more."""
+
+
+def probe(payload: Probe) -> Generator[Planned, Any, None]:
+    """Yields the plan for a structure's trials, once. Raises as `cohort.run_cohort`, except that
+    a model which cannot be built, or fails, is left to its trials: they train solo."""
+    device = find_device(payload.workplace.device)
+    yield from isolated(_probe(payload, device), device, payload.workplace)
+
+
+def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None]:
+    for trial in payload.trials:
+        check_sources(payload, trial.config)
+    pulse.enter("loading the data")
+    data = open_data(payload, payload.trials[0], device)
+    pulse.enter(pulse.TRYING)
+    planned = _plan(payload, data, device)
+    free_memory(device)  # Of the most lanes tried: others may share the device.
+    yield planned
+    check_alive(device)
+
+
+def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
+    train = payload.trials[0].config["train"]
+    samples, batch = data.measure_epoch(train["batch_size"])
+    budget = evaluation_steps({**train, "batch_size": batch}, samples)[-1]
+    steps = max(payload.share, payload.expected) * budget
+    if payload.engine == "auto" and steps < WORTH_STEPS:
+        reason = (
+            f"{steps} steps are too few to gain by lanes, which are tried from {WORTH_STEPS} on"
+        )
+        return Planned(Plan("solo", 1, reason, lasting=False))
+    try:
+        if isinstance(data, Streamed):
+            data = Resident(**data.sample(train["batch_size"]))
+        reason = refuse(payload.trials, data, payload.workplace)
+        if reason:
+            return Planned(Plan("solo", 1, reason))
+        return _Measurer(payload, data, device, steps).choose()
+    except NotRecordable as error:
+        return Planned(Plan("solo", 1, str(error)))
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error):
+            raise
+        text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        release(error)
+        return Planned(Plan("solo", 1, f"trying it in lanes raised {text}"))
+
+
+def singly(reason: str) -> str:
+    """What is to be said of a GPU that launches the operations of a step one by one, for that
+    reason; "" without one."""
+    return f", each operation of a step being launched by itself: {reason}" if reason else ""
+
+
+class _Measurer:
+    """Seconds per lane and step, alone and by so many lanes."""
+
+    def __init__(self, payload: Probe, data: Resident, device: torch.device, steps: int) -> None:
+        self.payload, self.data, self.device, self.steps = payload, data, device, steps
+        self.trials = payload.trials
+        self.train = self.trials[0].config["train"]
+        self.figures: dict[str, float] = {}
+        self.uncaptured = ""
+        place = payload.workplace
+        config = self.trials[0].config
+        self.criterion = make_criterion(config, data.task, data.outputs, place, device)
+        self.model = build(self.trials[0], data, payload.workplace)
+        seed = trial_seeds(self.trials[0].seed)
+        self.state: LaneState = initial_state(
+            self.model,
+            STACKED[self.train["optimizer"]["name"]],
+            torch.Generator(device).manual_seed(seed.noise).get_state(),
+        )
+        self.batch = next(batches(data.samples, self.train["batch_size"], seed.order, device))
+
+    def choose(self) -> Planned:
+        """The plan, with what was measured."""
+        gradients = self._measure_solo(update=False)
+        fused = self._choose_lanes(gradients)
+        if fused is None:
+            return Planned(Plan("solo", 1, "two lanes run out of memory"), self.figures)
+        lanes, best = fused
+        alone = gradients
+        if self.payload.engine == "auto" and best > GAIN * gradients:
+            # Only now: the first optimizer of a process imports much of torch.
+            alone = self._measure_solo(update=True)
+        self.figures["solo"] = alone
+        if self.payload.engine == "auto" and best > GAIN * alone:
+            reason = f"in lanes a step takes {best / alone:.2f} times as long"
+            return Planned(Plan("solo", 1, reason + singly(self.uncaptured)), self.figures)
+        reason = f"{alone / best:.1f} times as fast as one at a time"
+        return Planned(Plan("fused", lanes, reason + singly(self.uncaptured)), self.figures)
+
+    def _choose_lanes(self, alone: float) -> tuple[int, float] | None:
+        """How many lanes take the least time, and that time; None where two do not fit."""
+        deadline = time.perf_counter() + SHARE * self.steps * alone
+        if self.payload.lanes is not None:
+            candidates = [self.payload.lanes]
+        else:
+            most = min(max(2, self.payload.share), MOST_LANES.get(self.device.type, 512))
+            powers = [2**power for power in range(2, 10) if 2**power <= most]
+            candidates = powers or [most]
+        best: tuple[int, float] | None = None
+        misses = 0
+        for lanes in candidates:
+            try:
+                seconds = self._measure_lanes(lanes)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                release(error)
+                free_memory(self.device)
+                break
+            if best is None or seconds < GAIN * best[1]:
+                best, misses = (lanes, seconds), 0
+            else:
+                misses += 1
+            # Timings are noisy: one that gains nothing may be followed by one that does.
+            if misses > 1 or time.perf_counter() > deadline or self._memory_short(lanes):
+                break
+        if best is None and candidates[0] > 2:
+            return 2, self._measure_lanes(2)
+        return best
+
+    def _measure_solo(self, *, update: bool) -> float:
+        Skeleton(self.model).load(self.state)
+        self.model.train()
+        training = Training(self.model, self.train, self.payload.workplace, self.criterion)
+        rate = float(learning_rates(self.train, self.data.epoch_samples, self.payload.workplace)[0])
+
+        def step() -> None:
+            training.compute_gradients(take(self.data.train, self.batch))
+            if update:
+                training.update(rate)
+            for each in training.parameters:
+                each.grad = None
+
+        return self._time(step)
+
+    def _measure_lanes(self, lanes: int) -> float:
+        chosen = [self.trials[lane % len(self.trials)] for lane in range(lanes)]
+        needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in chosen))
+        skeleton = Skeleton(self.model)
+        program = Program(skeleton, self.train, needs, self.data, lanes, self.criterion)
+        for lane, trial in enumerate(chosen):
+            program.put(lane, self.state, trial.config["train"])
+        place = self.payload.workplace
+        rows = []
+        for train in (each.config["train"] for each in chosen):
+            rates = learning_rates(train, self.data.epoch_samples, place)[:1]
+            rows.append((train, program.curves(train, rates), 0))
+        numbers = program.tabulate(rows)
+        index = self.batch.unsqueeze(0)
+        seconds = self._time(lambda: program.advance(index, numbers)) / lanes
+        self.figures[f"fused.{lanes}"] = seconds
+        self.figures[f"bytes.{lanes}"] = float(program.bytes)
+        if self.device.type == "cuda":
+            self.uncaptured = program.uncaptured
+            self.figures[f"captured.{lanes}"] = float(not self.uncaptured)
+        return seconds
+
+    def _time(self, step: Callable[[], None]) -> float:
+        """The shortest time of a few steps, after one that warms up."""
+        self._wait(step)
+        shortest, begun, count = math.inf, time.perf_counter(), 0
+        while count < 3 or (count < 20 and time.perf_counter() - begun < 0.02):
+            clock = time.perf_counter()
+            self._wait(step)
+            shortest = min(shortest, time.perf_counter() - clock)
+            count += 1
+        return shortest
+
+    def _wait(self, step: Callable[[], None]) -> None:
+        step()
+        pulse.beat()
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).synchronize()
+
+    def _memory_short(self, lanes: int) -> bool:
+        """Whether twice the lanes might not fit beside what the other workers hold."""
+        if self.device.type != "cpu":
+            return False  # Trying says so: there memory that is short raises.
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        workers = os.cpu_count() or 1
+        return 2 * self.figures[f"bytes.{lanes}"] > 0.5 * free / workers

@@ -1,0 +1,372 @@
+"""The state of a training as plain JSON and tensors, and back: nothing that would run."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from lrsearch import states
+from lrsearch.states import Header, State, Unusable
+from lrsearch.train.users.memory import GONE, Memory, Unseen
+from lrsearch.trial import Cohort, Noted, Saved, Trial
+
+SHARE = 50
+"""A trial trains at least so many times as long as its last saved state took, until the next."""
+
+
+class Saver:
+    """When a trial is due to be saved: `every` seconds, None for never, and not so often that it
+    costs more than a share of the time. Begins to count when it is made."""
+
+    def __init__(self, every: float | None) -> None:
+        self.every = every
+        self._cost = 0.0
+        self._last = time.monotonic()
+
+    def is_due(self, *, beside: int = 1) -> bool:
+        """Whether it is time; `beside` are the trials that each save as often."""
+        if self.every is None:
+            return False
+        return time.monotonic() - self._last >= max(self.every, SHARE * self._cost * beside)
+
+    def note(self, begun: float) -> None:
+        """A state was saved from `begun`, a `time.monotonic()`, until now."""
+        self._last = time.monotonic()
+        self._cost = self._last - begun
+
+
+def save(trial: Trial, header: tuple[str, str, int, int], tree: Any, tensors: Encoder) -> Saved:
+    """The event for a state: `tree` is what `Encoder` takes; the header has the engine, the
+    device's kind, the step and the steps of the whole."""
+    engine, device, step, steps = header
+    content = tensors.encode(tree)
+    head = Header(trial.key, engine, device, str(torch.__version__), step, steps)
+    return Saved(trial.number, engine, step, steps, states.pack(head, content, tensors.pack()))
+
+
+def cannot_save(trial: Trial, error: Exception) -> Noted:
+    """The event that says why a training is not saved."""
+    reason = str(error).partition(chr(10))[0]
+    reason = reason if isinstance(error, Unseen) else f"{type(error).__name__}: {reason}"
+    return Noted(trial.number, f"trainings are not saved while they are under way: {reason}")
+
+
+def begins_again(trial: Trial, reason: str) -> Noted:
+    """The event that says why a training does not go on from a state that there is."""
+    text = f"trial {trial.number} begins again: its saved state cannot be used: {reason}"
+    return Noted(trial.number, text)
+
+
+def explain(error: Exception) -> str:
+    """Why a state could not be put back."""
+    return str(error) if isinstance(error, Unusable) else f"{type(error).__name__}: {error}"
+
+
+def load(cohort: Cohort, trial: Trial, engine: str, device: torch.device) -> Any:
+    """The tree of the state that a trial is to go on from. Raises Unusable for one of another
+    training, or damaged."""
+    state = states.read(cohort.states[trial.number])
+    version = str(torch.__version__)
+    states.check(state.header, key=trial.key, engine=engine, device=device.type, torch=version)
+    return decode(state, device)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A value whose place an error names."""
+
+    place: str
+    value: Any
+
+
+class Encoder:
+    """Plain values and tensors, taken apart. `known` are tensors that stand for themselves, by
+    name: those of the model, which a state has apart. Raises Unseen for anything else."""
+
+    def __init__(self, device: torch.device, known: Mapping[str, Tensor] | None = None) -> None:
+        self.device = device
+        self._known = {id(each): name for name, each in (known or {}).items()}
+        self._kept: dict[int, tuple[str, Tensor]] = {}
+        self._places: dict[int, int] = {}
+        self._seen: dict[int, Any] = {}
+
+    def pack(self) -> bytes:
+        """The tensors so far, a safetensors file's content."""
+        content: bytes = safetensors.torch.save(
+            {name: _plain(each) for name, each in self._kept.values()}
+        )
+        return content
+
+    def encode(self, value: Any) -> Any:
+        """A value as JSON; tensors by their number."""
+        kind = type(value)
+        if value is None or kind in (bool, int, float, str):
+            return value
+        if kind in (Tensor, nn.Parameter, nn.Buffer):
+            return self._encode_tensor(value)
+        if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf":
+            scalar = isinstance(value, np.generic)
+            array = np.ascontiguousarray(value).reshape(value.shape)
+            tag = "number" if scalar else "array"
+            return {tag: array.dtype.str, "shape": list(value.shape), "hex": array.tobytes().hex()}
+        if kind is complex:
+            return {"complex": [value.real, value.imag]}
+        if kind is bytes:
+            return {"bytes": value.hex()}
+        return self._encode_parts(value, kind)
+
+    def _encode_parts(self, value: Any, kind: type) -> Any:
+        if kind is Named:
+            try:
+                return self.encode(value.value)
+            except Unseen as error:
+                raise Unseen(f"{value.place} holds {error}") from None
+        if id(value) in self._seen and kind not in (tuple, frozenset):
+            raise Unseen(f"a {kind.__name__} that stands in several places")
+        self._seen[id(value)] = value  # Kept, or its number might become another's.
+        if kind is list:
+            return {"list": [self.encode(each) for each in value]}
+        if kind is tuple:
+            return {"tuple": [self.encode(each) for each in value]}
+        if kind in (set, frozenset):
+            return {kind.__name__: [self.encode(each) for each in value]}
+        if kind in (dict, OrderedDict):
+            pairs = [[self.encode(key), self.encode(each)] for key, each in value.items()]
+            return {kind.__name__: pairs}
+        if kind is deque:
+            return {"deque": [self.encode(each) for each in value], "most": value.maxlen}
+        if kind is random.Random:
+            return {"Random": self.encode(value.getstate())}
+        if kind is np.random.Generator:
+            return {"Generator": self.encode(value.bit_generator.state)}
+        if kind is np.random.RandomState:
+            return {"RandomState": self.encode(value.get_state())}
+        if kind is torch.Generator:
+            return {"torch.Generator": self.encode(value.get_state())}
+        raise Unseen(f"a {kind.__name__}")
+
+    def _encode_tensor(self, value: Tensor) -> Any:
+        if id(value) in self._known:
+            return {"known": self._known[id(value)]}
+        if value.layout is not torch.strided or value.grad_fn is not None or value.is_quantized:
+            raise Unseen("a tensor that is sparse, quantized, or part of a graph")
+        if id(value) not in self._kept:
+            start = value.untyped_storage().data_ptr()
+            if start and self._places.setdefault(start, id(value)) != id(value):
+                raise Unseen("tensors that share memory")
+            self._kept[id(value)] = f"{len(self._kept)}", value
+        found: dict[str, Any] = {"tensor": self._kept[id(value)][0]}
+        if not value.is_contiguous():
+            found["strides"] = list(value.stride())
+        if value.device.type != self.device.type:
+            found["device"] = value.device.type
+        if value.requires_grad:
+            found["grad"] = True
+        return found
+
+
+def _plain(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", copy=True).contiguous()
+
+
+def decode(state: State, device: torch.device) -> Any:
+    """What `Encoder` took apart, its tensors on the device. Raises Unusable for what is none."""
+    try:
+        return _Decoder(safetensors.torch.load(state.tensors), device).decode(state.content)
+    except Unusable:
+        raise
+    except Exception as error:
+        raise Unusable(f"it cannot be read: {type(error).__name__}") from None
+
+
+class Known(str):
+    """The name of a tensor that stands for itself."""
+
+
+class _Decoder:
+    def __init__(self, tensors: Mapping[str, Tensor], device: torch.device) -> None:
+        self.tensors, self.device = tensors, device
+        self.made: dict[str, Tensor] = {}
+
+    def decode(self, value: Any) -> Any:
+        if not isinstance(value, dict):
+            if isinstance(value, list):
+                raise Unusable("it says what no version of lrsearch writes")
+            return value
+        tag, content = next(iter(value.items()))
+        if tag == "tensor":
+            return self._tensor(value)
+        if tag == "known":
+            return Known(content)
+        if tag in ("array", "number"):
+            made = np.frombuffer(bytes.fromhex(value["hex"]), dtype=np.dtype(content))
+            if made.dtype.kind not in "biuf":
+                raise Unusable("it holds an array of objects")
+            made = made.reshape(value["shape"]).copy()
+            return made if tag == "array" else made[()]
+        if tag == "deque":
+            return deque(map(self.decode, content), value["most"])
+        if tag == "complex":
+            return complex(*content)
+        if tag == "bytes":
+            return bytes.fromhex(content)
+        if tag in ("dict", "OrderedDict"):
+            kind = dict if tag == "dict" else OrderedDict
+            return kind((self.decode(key), self.decode(each)) for key, each in content)
+        if tag in _GENERATORS:
+            return _Drawn(tag, self.decode(content))
+        return _SEQUENCES[tag](map(self.decode, content))
+
+    def _tensor(self, value: Mapping[str, Any]) -> Tensor:
+        name = value["tensor"]
+        if name not in self.made:
+            read = self.tensors[name]
+            if "strides" in value:
+                wide = torch.empty_strided(read.shape, value["strides"], dtype=read.dtype)
+                read = wide.copy_(read)
+            read = read.to(value.get("device", self.device))
+            self.made[name] = read.requires_grad_() if value.get("grad") else read
+        return self.made[name]
+
+
+_SEQUENCES: dict[str, Callable[[Any], Any]] = {
+    "list": list, "tuple": tuple, "set": set, "frozenset": frozenset,
+}  # fmt: skip
+
+
+class _Drawn:
+    """The state of a random generator of the user's, which stays the object that it is."""
+
+    def __init__(self, kind: str, state: Any) -> None:
+        self.kind, self.state = kind, state
+
+    def put(self, generator: Any) -> None:
+        """Have the generator there."""
+        if type(generator).__name__ != self.kind.rpartition(".")[2]:
+            raise Unusable("a random generator is of another kind")
+        if self.kind == "Generator":
+            generator.bit_generator.state = self.state
+        elif self.kind == "Random":
+            generator.setstate(self.state)
+        else:
+            generator.set_state(self.state)
+
+
+_GENERATORS = ("Random", "Generator", "RandomState", "torch.Generator")
+
+
+# Models, optimizers and what the user's code remembers
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name; tied ones once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+@torch.no_grad()
+def put_model(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    """Have a model's parameters and buffers as they were. Raises Unusable for another model's."""
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    if not parameters.keys() <= saved.keys():
+        raise Unusable("the model has other parameters")
+    for name, each in saved.items():
+        held = parameters.get(name, buffers.get(name))
+        if held is not None and held.shape == each.shape and held.dtype == each.dtype:
+            held.copy_(each)
+            continue
+        owner, _, own = name.rpartition(".")
+        module = model.get_submodule(owner)
+        if name in parameters or own not in module._buffers:
+            raise Unusable(f"the model has another {name}")
+        module._buffers[own] = each.clone()
+    for name in buffers.keys() - saved.keys():  # Which the training has taken away.
+        owner, _, own = name.rpartition(".")
+        model.get_submodule(owner)._buffers[own] = None
+
+
+def take_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """All that an optimizer keeps: its groups without their parameters, and the state of each
+    parameter in their order. Raises Unseen for state of anything else."""
+    parameters = _parameters(optimizer)
+    state = optimizer.state
+    if len(state) > sum(each in state for each in parameters):
+        raise Unseen("the optimizer keeps state of what is no parameter")
+    return {
+        "groups": [
+            {key: each for key, each in group.items() if key != "params"}
+            for group in optimizer.param_groups
+        ],
+        "state": [
+            Named("the optimizer's state", dict(state[each])) if each in state else None
+            for each in parameters
+        ],
+    }
+
+
+def put_optimizer(
+    optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], known: Mapping[str, Tensor]
+) -> None:
+    """Have an optimizer as it was, in place of `load_state_dict`, which would cast its state to the
+    parameters' type."""
+    parameters = _parameters(optimizer)
+    groups, state = saved["groups"], saved["state"]
+    if len(groups) != len(optimizer.param_groups) or len(state) != len(parameters):
+        raise Unusable("the optimizer has other groups of parameters")
+    for group, held in zip(optimizer.param_groups, groups, strict=True):
+        group.update(name_tensors(held, known))
+    for each, held in zip(parameters, state, strict=True):
+        if held is None:
+            optimizer.state.pop(each, None)
+        else:
+            # In place: parts of one optimizer may share the mapping.
+            optimizer.state[each] = name_tensors(held, known)
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [each for group in optimizer.param_groups for each in group["params"]]
+
+
+def name_tensors(value: Any, known: Mapping[str, Tensor]) -> Any:
+    """A decoded value with the tensors that it names."""
+    if isinstance(value, Known):
+        return known[value]
+    if isinstance(value, dict):
+        return type(value)((key, name_tensors(each, known)) for key, each in value.items())
+    if isinstance(value, deque):
+        return deque((name_tensors(each, known) for each in value), value.maxlen)
+    if isinstance(value, list | tuple | set | frozenset):
+        return type(value)(name_tensors(each, known) for each in value)
+    return value
+
+
+def take_memory(memory: Memory) -> list[Any]:
+    """What the user's objects have come to hold: place, name and value of each attribute that has
+    changed."""
+    return [
+        [owner, name, None if value is GONE else [Named(f"{owner}.{name}".strip("."), value)]]
+        for (owner, name), value in memory.changes().items()
+    ]
+
+
+def put_memory(memory: Memory, saved: Sequence[Any], known: Mapping[str, Tensor]) -> None:
+    """Have the user's objects hold what they had. Raises Unusable where they are others."""
+    owners = memory.owners()
+    for owner, name, held in saved:
+        if owner not in owners:
+            raise Unusable(f"there is no {owner}")
+        attributes = owners[owner]
+        if held is None:
+            attributes.pop(name, None)
+        elif isinstance(held[0], _Drawn):
+            held[0].put(attributes.get(name))
+        else:
+            attributes[name] = name_tensors(held[0], known)

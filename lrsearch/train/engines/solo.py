@@ -1,0 +1,563 @@
+"""One trial after the other, in plain PyTorch: the engine every other one is measured by."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import time
+import traceback
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lrsearch import pulse
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.trees import Tree
+from lrsearch.errors import DataError
+from lrsearch.schedules import Plateau
+from lrsearch.states import Unusable
+from lrsearch.train.batches.averaging import evaluation_weights, recalibrate
+from lrsearch.train.batches.batch import Batch, copy, join, shape_of
+from lrsearch.train.batches.streamed import Streamed
+from lrsearch.train.device import check_alive, free_memory, is_out_of_memory
+from lrsearch.train.engines.course import (
+    BestSoFar,
+    Course,
+    Data,
+    Event,
+    Job,
+    Replies,
+    State,
+    await_verdict,
+    check_sources,
+    open_data,
+    release,
+    serialize,
+    state_of,
+    tell_late,
+    validation_metrics,
+    worth_keeping,
+)
+from lrsearch.train.engines.saving import (
+    Encoder,
+    Saver,
+    begins_again,
+    cannot_save,
+    explain,
+    load,
+    model_tensors,
+    put_memory,
+    put_model,
+    put_optimizer,
+    save,
+    take_memory,
+    take_optimizer,
+)
+from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
+from lrsearch.train.models.build import build_model
+from lrsearch.train.models.criterion import CHUNK as OWN_CHUNK
+from lrsearch.train.models.criterion import Criterion, baseline_loss, make_criterion
+from lrsearch.train.models.metrics import SUMS, sum_type
+from lrsearch.train.optimizers.alone import build_optimizer
+from lrsearch.train.optimizers.groups import divide_parameters
+from lrsearch.train.randomness import (
+    get_generators,
+    seed_everything,
+    set_generators,
+    trial_seeds,
+)
+from lrsearch.train.users.beside import find_missing
+from lrsearch.train.users.memory import Memory
+from lrsearch.train.users.printing import Printed
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Measured,
+    Measurement,
+    Noted,
+    Outcome,
+    Saved,
+    Started,
+    Trial,
+    Verdict,
+    Workplace,
+)
+
+CHUNK = 1024
+"""Samples per forward pass of an evaluation (`Resident.chunk`); fixed, so that results do not
+follow the batch. Code of the user's sees `criterion.CHUNK`, as in lanes."""
+
+
+def run(cohort: Cohort, device: torch.device) -> Job:
+    """Train the cohort's trials in turn, see `cohort.run_cohort`."""
+    for trial in cohort.trials:
+        yield Started(trial.number)
+        check_sources(cohort, trial.config)
+        yield from run_trial(cohort, trial, device)
+
+
+def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
+    """Train one trial, to its end."""
+    # The first optimizer of a process imports much of torch; no trial should be charged for it.
+    torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    course = Course("solo", clock=pulse.clock(), objective=cohort.objective.metric)
+    replies: Any = None
+    printed = Printed()
+    with contextlib.closing(_finish(cohort, trial, device, course)) as training:
+        while True:
+            try:
+                with printed.listening():
+                    event = training.send(replies)
+            except StopIteration as end:
+                result, weights = end.value
+                break
+            except DataError:  # The run's affair, see `cohort.run_cohort`.
+                raise
+            except BaseException as error:  # A user's code may raise anything.
+                if is_interrupt(error):
+                    raise
+                if is_out_of_memory(error):
+                    outcome, trace = Outcome.OUT_OF_MEMORY, ""
+                else:
+                    outcome, trace = Outcome.FAILED, "".join(traceback.format_exception(error))
+                place = cohort.workplace
+                missing = find_missing(error, place.folder, place.allowed)
+                reason = f"{type(error).__name__}: {error}" + (f"; {missing}" if missing else "")
+                result = course.result(trial, outcome, reason, trace)
+                if outcome is Outcome.FAILED:
+                    result = replace(result, output=printed.text())
+                weights = None
+                release(error)
+                break
+            # Outside the try: what is thrown in here, as when a job is closed, is not the trial's.
+            replies = yield event
+    yield Ended(trial.number, result, course.curve, weights)
+    if result.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY):
+        check_alive(device)
+        free_memory(device)
+
+
+def _finish(
+    cohort: Cohort, trial: Trial, device: torch.device, course: Course
+) -> Generator[Event, Replies, tuple[Any, bytes | None]]:
+    """Train; the result, and the weights that are worth keeping."""
+    outcome, reason, state = yield from _train(cohort, trial, device, course)
+    result = course.result(trial, outcome, reason)
+    return result, serialize(state) if worth_keeping(cohort, result) else None
+
+
+class Training:
+    """A model under training: one optimizer step at a time, in plain PyTorch.
+
+    `train` is a resolved one. The model is on the data's device and is used, not copied. The
+    workplace says what an optimizer's class path may import; `criterion` is the loss, which one of
+    ours needs not be given.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Mapping[str, Any],
+        workplace: Workplace | None = None,
+        criterion: Criterion | None = None,
+    ) -> None:
+        self.model = model
+        self.workplace = workplace or Workplace()
+        self.criterion = criterion or Criterion(train, "", workplace=self.workplace)
+        self.clip = train["clip_norm"]
+        self.parameters = [each for each in model.parameters() if each.requires_grad]
+        self.train = train
+        self.made: Callable[[torch.optim.Optimizer], None] = lambda _: None
+
+    @cached_property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Made when first asked for: to be compared by its gradients a training needs none.
+        `made` is told."""
+        named = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
+        groups = divide_parameters(
+            {name: each.dim() for name, each in named.items()},
+            self.train,
+            layers=self.train["layer_decay"] is not None,
+        )
+        parts = [
+            {"params": [named[name] for name in group.names], **group.arguments(self.train)}
+            for group in groups
+        ]
+        optimizer = build_optimizer(
+            self.train["optimizer"], parts, float(self.train["lr"]), self.workplace
+        )
+        self.made(optimizer)
+        return optimizer
+
+    def compute_gradients(self, batch: Batch) -> Tensor:
+        """The loss of a batch, its (clipped) gradients left in the parameters."""
+        loss = self.criterion.training_loss(self.model, batch)
+        torch.autograd.backward(loss)
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        return loss.detach()
+
+    def update(self, rate: float) -> None:
+        """Step the optimizer by the gradients, and drop them."""
+        self._set_rate(rate)
+        self.optimizer.step()
+        self._drop_gradients()
+
+    def step(self, batch: Batch, rate: float) -> Tensor:
+        """A whole step on a batch: its loss, before the update."""
+        loss = self.compute_gradients(batch)
+        if "class_path" not in self.train["optimizer"]:
+            self.update(rate)
+            return loss
+        seen = False
+
+        def look() -> Tensor:
+            """The loss where the parameters are now; at the first call it is there already."""
+            nonlocal seen
+            if not seen:
+                seen = True
+                return loss
+            self._drop_gradients()
+            return self.compute_gradients(batch)
+
+        # Somebody else's may look again as often as it likes, as LBFGS does.
+        self._set_rate(rate)
+        self.optimizer.step(look)  # type: ignore[arg-type]
+        self._drop_gradients()
+        return loss
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["ratio"]
+
+    def _drop_gradients(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+
+@torch.no_grad()
+def start_losses(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
+    """What `divergence` holds losses against, [2]: the loss before the first step, and that of a
+    model that knows nothing, `criterion.baseline_loss`.
+
+    Over samples spread over the training split, since the first batch says little where batches
+    are small; without transforms and in evaluation mode, as validation losses are. They stay on
+    the device.
+    """
+    model.eval()  # Leaves the statistics of batch norm alone.
+    batch = data.spread_out(_chunk(data, criterion))
+    kept = copy(batch)  # A user's code may change it in place.
+    wide = sum_type(data.device)
+    loss = criterion.loss(model, batch).to(wide)
+    return torch.stack([loss, baseline_loss(criterion, model, kept, data.outputs).to(wide)])
+
+
+def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
+    """The model of a trial on the data's device, its weights drawn by the trial's seed."""
+    seed_everything(trial_seeds(trial.seed).weights)
+    example = data.example
+    model = build_model(
+        trial.config["model"],
+        shape_of(example),
+        data.outputs,
+        workplace,
+        example,
+        fits=data.task in SUMS,
+    )
+    return model.to(data.device)
+
+
+@dataclass(eq=False)
+class _Run:
+    """A training between two steps, `step` of its `budget` made. `rates` are its schedule's before
+    a plateau has changed them; `total` are the losses since the evaluation at step `since`, `start`
+    is `start_losses`'. `best_state` is the state of its best evaluation, `averaged` that of its
+    latest where it is evaluated at other weights. `memory` is what code of the user's remembers,
+    `read` what the user's data do; None where there are none or nothing is saved."""
+
+    trial: Trial
+    data: Data
+    model: nn.Module
+    training: Training
+    course: Course
+    rates: list[float]
+    evaluations: tuple[int, ...]
+    plateau: Plateau | None
+    best: BestSoFar
+    start: Tensor
+    total: Tensor
+    memory: Memory | None = None
+    read: Memory | None = None
+    step: int = 0
+    since: int = 0
+    best_state: State = field(default_factory=dict)
+    averaged: State = field(default_factory=dict)
+
+    @property
+    def budget(self) -> int:
+        """The steps of the whole training."""
+        return self.evaluations[-1]
+
+    @property
+    def next_evaluation(self) -> int:
+        """The step of the evaluation that comes next, 0 after the last."""
+        ahead = bisect.bisect_right(self.evaluations, self.since)
+        return self.evaluations[ahead] if ahead < len(self.evaluations) else 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, the first being 1."""
+        return self.rates[step - 1] * (1.0 if self.plateau is None else self.plateau.scale)
+
+    def take(self, generators: Any = None) -> tuple[Any, Encoder]:
+        """The training as `Encoder` takes it. `generators` are the states of the global ones, where
+        not as they are now. Raises Unseen for what cannot be saved."""
+        device = self.data.device
+        known = model_tensors(self.model)
+        memory = take_memory(self.memory) if self.memory is not None else []
+        return {
+            "step": self.step,
+            "since": self.since,
+            "total": self.total,
+            "course": self.course.take(),
+            "plateau": None if self.plateau is None else self.plateau.take(),
+            "best": self.best.value,
+            "best_state": dict(self.best_state),
+            "generators": generators or get_generators(device),
+            # Not by the names that they are known by elsewhere: these are their values.
+            "model": {name: each.detach() for name, each in known.items()},
+            "optimizer": take_optimizer(self.training.optimizer) if self.step else None,
+            "memory": memory,
+        }, Encoder(device, known)
+
+    def put(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what `take` gave. Raises Unusable, or anything, for another training's."""
+        if not 0 <= saved["since"] <= saved["step"] <= self.budget:
+            raise Unusable("its steps are not those of this training")
+        self.step, self.since = saved["step"], saved["since"]
+        self.total.copy_(saved["total"])
+        self.course.put(saved["course"])
+        if self.plateau is not None:
+            self.plateau.put(saved["plateau"])
+        self.best.value, self.best_state = saved["best"], saved["best_state"]
+        if self.best_state and self.best_state.keys() != state_of(self.model).keys():
+            raise Unusable("its best weights are those of another model")
+        put_model(self.model, saved["model"])
+        known = model_tensors(self.model)
+        if self.step:
+            put_optimizer(self.training.optimizer, saved["optimizer"], known)
+        if self.memory is not None:
+            put_memory(self.memory, saved["memory"], known)
+        set_generators(saved["generators"], self.data.device)
+
+
+def _begin(cohort: Cohort, trial: Trial, data: Data, course: Course) -> _Run:
+    """A training before its first step."""
+    train, device, seeds = trial.config["train"], data.device, trial_seeds(trial.seed)
+    course.samples, course.batch = data.measure_epoch(train["batch_size"])
+    timed = {**train, "batch_size": course.batch}  # What durations are counted by.
+    criterion = make_criterion(trial.config, data.task, data.outputs, cohort.workplace, device)
+    model = build(trial, data, cohort.workplace)
+    rates = learning_rates(timed, course.samples, cohort.workplace).tolist()
+    wide = sum_type(device)
+    seed_everything(seeds.noise)
+    start = start_losses(model, data, criterion).to(wide)
+    seed_everything(seeds.noise)  # A model may draw noise in evaluation, too.
+    model.train()
+    run = _Run(
+        trial,
+        data,
+        model,
+        Training(model, train, cohort.workplace, criterion),
+        course,
+        rates,
+        evaluation_steps(timed, course.samples),
+        make_plateau(timed, course.samples),
+        BestSoFar(cohort.objective),
+        start,
+        total=torch.zeros((), dtype=wide, device=device),
+    )
+    if cohort.save is not None and isinstance(data, Streamed):
+        run.read = Memory(data.objects)
+    if cohort.save is not None and (others := _users_objects(run, cohort)):
+        run.memory = Memory(others, model)
+        memory = run.memory
+        run.training.made = lambda optimizer: memory.add("the optimizer", optimizer)
+    return run
+
+
+def _users_objects(run: _Run, cohort: Cohort) -> dict[str, object]:
+    """What is the user's of a training, by name; the optimizer comes later."""
+    config = run.trial.config
+    found = dict(run.training.criterion.objects)
+    if "class_path" in config["model"]:
+        found = {"": run.model, **found}
+    if not found and "class_path" in config["train"]["optimizer"]:
+        found = {"": run.model}
+    return found
+
+
+def _go_on(cohort: Cohort, trial: Trial, data: Data, course: Course) -> tuple[_Run, str]:
+    """A training at the state it was saved in, or before its first step; in the latter case why
+    it is not at a state that there is, else ""."""
+    before = replace(course, curve={})
+    run = _begin(cohort, trial, data, course)
+    if trial.number not in cohort.states:
+        return run, ""
+    try:
+        run.put(load(cohort, trial, "solo", data.device))
+        return run, ""
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        reason = explain(error)
+    vars(course).update(vars(before))  # It may have been put back in part.
+    return _begin(cohort, trial, data, course), reason
+
+
+def _train(
+    cohort: Cohort, trial: Trial, device: torch.device, course: Course
+) -> Generator[Event, Replies, tuple[Outcome, str, State]]:
+    """One training; how it ended, why, and the state that gives its objective if it completed."""
+    train = trial.config["train"]
+    pulse.enter("loading the data")
+    data = open_data(cohort, trial, device)
+    course.clock = pulse.clock()
+    pulse.enter(pulse.TRAINING)
+    run, reason = _go_on(cohort, trial, data, course)
+    if reason:
+        yield begins_again(trial, reason)
+    if run.step:
+        yield Measured(trial.number, Measurement(run.step, course.last), run.budget)
+    saver = Saver(cohort.save)
+    batches = data.batches(train["batch_size"], trial_seeds(trial.seed).order, run.step)
+    rungs = {rung for rung in cohort.rungs if rung < run.budget}
+    generators: Any = None
+    try:
+        while True:
+            if run.step == run.next_evaluation:
+                generators = get_generators(device) if cohort.save is not None else None
+                # Whose code it is may remember having been called: it is finished, or not begun.
+                with pulse.unbroken() if run.memory is not None else contextlib.nullcontext():
+                    measured = _evaluate(run)
+                generators = None
+                yield Measured(trial.number, measured[0], run.budget)
+                if measured[1]:
+                    return Outcome.DIVERGED, measured[1], {}
+                _take_in(run, measured[0])
+                if run.step < run.budget and saver.is_due():
+                    begun = time.monotonic()
+                    event = _save(run)
+                    yield event
+                    saver.note(begun)
+                    if isinstance(event, Noted):
+                        saver.every = None
+            if run.step in rungs:
+                waited = pulse.clock()
+                verdict = yield from await_verdict(trial.number, run.step)
+                course.clock += pulse.clock() - waited
+                if verdict is Verdict.STOP:
+                    return Outcome.PRUNED, f"stopped after {run.step} of {run.budget} steps", {}
+            if run.step == run.budget:
+                break
+            if course.is_late(cohort):
+                return Outcome.FAILED, tell_late(cohort, run.step, run.budget), {}
+            # Nothing here may wait for the device: only an evaluation reads numbers back.
+            batch = next(batches)
+            run.total += run.training.step(batch, run.rate(run.step + 1))
+            course.steps = run.step = run.step + 1
+            pulse.beat(run.step)
+    except pulse.Leave:
+        if saver.every is not None and run.step:
+            yield _save(run, generators)
+        raise
+    if cohort.objective.at == "best":
+        return Outcome.COMPLETED, "", run.best_state
+    return Outcome.COMPLETED, "", run.averaged or state_of(run.model)
+
+
+def _evaluate(run: _Run) -> tuple[Measurement, str]:
+    """An evaluation of a training, and why it is lost with it, or ""."""
+    model, training, data = run.model, run.training, run.data
+    criterion = training.criterion
+    with evaluation_weights(
+        model, training.optimizer, partial(calibrate, model, data, training.train, criterion)
+    ) as elsewhere:
+        total = run.total.reshape(1)
+        sums = torch.cat([run.start, total, validation_sums(model, data, criterion)])
+        averaged = copy_state(model) if elsewhere else {}
+    course = run.course
+    course.start, course.baseline, summed, *validated = sums.tolist()
+    course.judge_by(criterion)
+    metrics = validation_metrics(validated, data, criterion)
+    metrics |= {"train_loss": summed / (run.step - run.since), "lr": run.rate(run.step)}
+    measurement = Measurement(run.step, metrics)
+    run.averaged = averaged
+    return measurement, course.measure(measurement, run.budget)
+
+
+def _take_in(run: _Run, measurement: Measurement) -> None:
+    """Go on from an evaluation: by what the schedule and the objective make of it."""
+    metrics = measurement.metrics
+    if run.plateau is not None:
+        followed = run.trial.config["train"]["schedule"]["metric"]
+        run.plateau.observe(run.step, metrics[followed])
+    if run.best.beaten(metrics):
+        run.best_state = run.averaged or copy_state(run.model)
+    run.total.zero_()
+    run.since = run.step
+    run.model.train()
+
+
+def _save(run: _Run, generators: Any = None) -> Saved | Noted:
+    """The event that has the training saved, or says why it cannot be."""
+    try:
+        if isinstance(run.data, Streamed) and run.read is not None:
+            run.data.refuse_saving(run.read)
+        tree, tensors = run.take(generators)
+        place = ("solo", run.data.device.type, run.step, run.budget)
+        return save(run.trial, place, tree, tensors)
+    except Exception as error:  # Of objects of the user's, too.
+        if is_out_of_memory(error):
+            raise
+        return cannot_save(run.trial, error)
+
+
+def copy_state(model: nn.Module) -> State:
+    """The state dict, as it is now."""
+    return {name: each.clone() for name, each in state_of(model).items()}
+
+
+def calibrate(model: nn.Module, data: Data, train: Mapping[str, Any], criterion: Criterion) -> None:
+    """Gather batch norm's statistics at the model's present weights, see `averaging`."""
+    recalibrate(model, data.calibration(train["batch_size"]), partial(criterion.visit, model))
+
+
+def _chunk(data: Data, criterion: Criterion) -> int:
+    return data.chunk(CHUNK if criterion.stacks else OWN_CHUNK)
+
+
+def validation_sums(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
+    """The summed loss and the sums the task's metrics are made of, over the validation split, and
+    the values of the user's metrics."""
+    sums: list[Tensor] = []
+    seen: list[Any] = []
+    targets: list[Tree] = []
+    model.eval()
+    with torch.no_grad():
+        for kept in data.validation_batches(_chunk(data, criterion)):
+            pulse.beat()
+            batch = copy(kept)  # A user's code may change it in place.
+            found, outputs = criterion.sums(model, batch)
+            sums.append(found)
+            if criterion.measures:
+                seen.append(outputs)
+                targets.append(batch.y)
+        total = torch.stack(sums).sum(0)
+        if not criterion.measures:
+            return total
+        values = criterion.measure(join(seen), join(targets))
+        return torch.cat([total, torch.stack(values).to(total)])

@@ -1,0 +1,69 @@
+"""The steps of a training: how many, where it is evaluated, at which rates. Free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from lrsearch import catalogue, duration, schedules
+from lrsearch.trial import Workplace
+
+
+def evaluation_steps(train: Mapping[str, Any], samples: int) -> tuple[int, ...]:
+    """The steps after which a resolved `train` is evaluated; the last is its whole budget.
+
+    They are round(k x interval), the interval being at least one step. `samples` is the size of
+    the training split. Raises ValueError for durations that cannot be read.
+    """
+    size = train["batch_size"]
+    budget = duration.budget_steps(
+        duration.parse(train["budget"]), samples=samples, batch_size=size
+    )
+    length = duration.parse(train["evaluate"])
+    interval = max(1.0, length.steps(samples=samples, batch_size=size, budget=budget))
+    steps = (round(k * interval) for k in range(1, int(budget / interval) + 2))
+    return (*(step for step in steps if step < budget), budget)
+
+
+def learning_rates(
+    train: Mapping[str, Any], samples: int, workplace: Workplace | None = None
+) -> schedules.Array:
+    """The rate of every step, shape [budget]; of a schedule that follows a metric, before that has
+    been measured. A schedule's own code is imported as the workplace allows. Raises ValueError
+    where the durations, the warmup or the schedule make no sense together."""
+    schedule = train["schedule"]
+    function = None
+    if "class_path" in schedule:
+        # Here alone: what names no code of its own needs neither torch nor an import.
+        from lrsearch.train.users.importing import resolve
+
+        function = cast(
+            Callable[..., float], resolve(schedule["class_path"], workplace or Workplace())
+        )
+    multipliers = schedules.multipliers(
+        schedule, train["warmup"], steps=None, function=function, **_size(train, samples)
+    )
+    return multipliers * float(train["lr"])
+
+
+def make_plateau(train: Mapping[str, Any], samples: int) -> schedules.Plateau | None:
+    """What a resolved `train` whose schedule is `plateau` has on top of `learning_rates`."""
+    schedule = train["schedule"]
+    if schedule.get("name") != "plateau":
+        return None
+    known = catalogue.METRICS.get(schedule["metric"])
+    goal = known[0] if known else schedule["mode"]  # Which a spec has to say of its own.
+    return schedules.make_plateau(
+        schedule,
+        train["warmup"],
+        goal=goal,
+        evaluate=train["evaluate"],
+        **_size(train, samples),
+    )
+
+
+def _size(train: Mapping[str, Any], samples: int) -> dict[str, int]:
+    size = train["batch_size"]
+    length = duration.parse(train["budget"])
+    budget = duration.budget_steps(length, samples=samples, batch_size=size)
+    return {"budget": budget, "samples": samples, "batch_size": size}

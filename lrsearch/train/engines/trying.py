@@ -1,0 +1,544 @@
+"""Whether a structure's trials can train in lanes: found by trying, never guessed.
+
+Two trainings take two steps side by side and alone, from the same states. What differs, what
+cannot be recorded and what remembers its steps outside of tensors trains alone.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sysconfig
+import textwrap
+import traceback
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+
+import lrsearch
+from lrsearch import pulse
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.trees import Tree, leaves, map_tree
+from lrsearch.train.batches.batch import Batch, copy, take
+from lrsearch.train.batches.resident import Resident
+from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.engines.course import release, state_of
+from lrsearch.train.engines.solo import Training, build, calibrate, validation_sums
+from lrsearch.train.engines.timetable import learning_rates
+from lrsearch.train.lanes.draws import Noise
+from lrsearch.train.lanes.program import Program, needs_of
+from lrsearch.train.lanes.rules import Rules
+from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
+from lrsearch.train.models.criterion import CHUNK, Criterion, make_criterion
+from lrsearch.train.optimizers.lanes import STACKED
+from lrsearch.train.randomness import batches, set_noise, trial_seeds
+from lrsearch.train.tape import NotRecordable, record
+from lrsearch.train.users.memory import recall
+from lrsearch.trial import Trial, Workplace
+
+STEPS = 2
+"""A flag may first matter in the second step."""
+
+GRAPH_STEPS = 3
+"""The third is the first that a CUDA graph replays, see `graphs.Graph`."""
+
+TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
+ROUNDING = 5e-2
+"""What float32 may differ by where float64 does not differ."""
+
+LOW_TOLERANCE = 0.25
+"""Largest difference over a tensor's largest entry; the second in bfloat16, where gradients of
+small layers differ by a tenth from rounding alone: float32 is tried first, and shows the rest."""
+
+FLOOR = 1e-1
+"""Gradients are compared on a scale of at least this share of the model's largest: those that
+cancel, as a bias's before batch norm, are rounding alone."""
+
+
+_PLAIN = {
+    r"\.item\(\)|data-dependent control flow|data pointer": "it reads values back from tensors, as "
+    ".item() and `if` do",
+    r"dynamic shape": "the shape of a result depends on values",
+    r"escaped": "it keeps tensors beyond its forward, as activation checkpointing does",
+    r"setup_context|generate_vmap_rule": "an autograd function that it uses has no rule for vmap",
+    r"[Ss]parse": "it has sparse tensors",
+    r"accessing `data`": "it uses the .data of a tensor",
+    r"single memory location|in extra_args|updated in place": "it changes in place what all lanes "
+    "share",
+    r"(?:rule not implemented for|not yet support) (aten::\w+)": "vmap has no rule for {}",
+}
+"""What common errors under vmap mean."""
+
+LONGEST = 160
+"""Characters of an error that are shown."""
+
+
+class _Differs(Exception):
+    """What differs between the engines, in words for a person."""
+
+
+class _Rounds(_Differs):
+    """A number that differs by more than the tolerance, both being finite."""
+
+
+def refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str:
+    """Why the trials of this structure cannot train in lanes, or "".
+
+    A model that cannot be built raises as `build_model`.
+    """
+    train = trials[0].config["train"]
+    optimizer = train["optimizer"]
+    if optimizer.get("name") not in STACKED:
+        return _refuse_optimizer(optimizer)
+    if data.epoch is not None and STACKED[optimizer["name"]].average is not None:
+        return (
+            f"{optimizer['name']} is evaluated at other weights than it trains, and what these "
+            "need of the data is not at hand where batches are loaded one by one"
+        )
+    own = train["precision"]
+    for each in dict.fromkeys(("float32", own)):
+        if reason := _refuse([_with_precision(trial, each) for trial in trials], data, workplace):
+            return reason
+    return ""
+
+
+def _refuse_optimizer(optimizer: Mapping[str, Any]) -> str:
+    path = optimizer.get("class_path")
+    if path is None:
+        return f"{optimizer['name']} has no form for lanes"
+    named = path.rpartition(".")[2].lower()
+    twin = f", {named} among them" if named in STACKED else ""
+    return (
+        f"the optimizer {path} has no form for lanes, as none has that is named by its class path; "
+        f"the built-in ones have{twin}"
+    )
+
+
+def _with_precision(trial: Trial, kind: str) -> Trial:
+    train = {**trial.config["train"], "precision": kind}
+    return replace(trial, config={**trial.config, "train": train})
+
+
+def _refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str:
+    reason, rounding = _compare(trials, data, workplace)
+    if not rounding or trials[0].config["train"]["precision"] != "float32":
+        return reason
+    # In float32 solo may be the one that is off: sums over an image's pixels before batch norm, or
+    # a relu whose input is zero but for rounding. In float64 what differs is another function.
+    if _compare(trials, _double(data), workplace, torch.float64)[0]:
+        return reason
+    return _compare(trials, data, workplace, tolerance=ROUNDING)[0]
+
+
+def _where_wide(tensor: Tensor) -> Tensor:
+    """The tensor where there is float64: of MPS, which has none, on the CPU."""
+    return tensor.cpu() if tensor.device.type == "mps" else tensor
+
+
+def _double(data: Resident) -> Resident:
+    """The same splits in float64."""
+
+    def widen(each: Any) -> Any:
+        if not isinstance(each, Tensor):
+            return each
+        each = _where_wide(each)
+        return each.double() if each.is_floating_point() else each
+
+    trees = ("x_train", "y_train", "w_train", "x_validation", "y_validation", "w_validation")
+    return replace(data, **{name: map_tree(widen, getattr(data, name)) for name in trees})
+
+
+def _compare(
+    trials: Sequence[Trial],
+    data: Resident,
+    workplace: Workplace,
+    dtype: torch.dtype | None = None,
+    tolerance: float | None = None,
+) -> tuple[str, bool]:
+    """What speaks against lanes, or "", and whether it may be rounding alone. `dtype` is that of
+    the models, where it is not their own."""
+    # Other weights in the second lane, whatever its seed: what mixes lanes up must show.
+    pair = [trials[0], replace(trials[1 % len(trials)], seed=trials[0].seed + 1)]
+    models = [build(each, data, workplace) for each in (*pair, trials[0])]
+    models = [each if dtype is None else each.to(dtype) for each in models]
+    try:
+        _check(models[0])
+        trial = _Trial(pair, models[:2], Skeleton(models[2]), data, workplace)
+        trial.tolerance = tolerance or trial.tolerance
+        trial.compare()
+    except _Differs as error:
+        return str(error), isinstance(error, _Rounds)
+    except NotRecordable as error:
+        return f"{error}{_place(error, models)}", False
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error) or isinstance(error, GeneratorExit):
+            raise
+        if is_out_of_memory(error):
+            reason = "two lanes run out of memory"
+        else:
+            reason = f"{_explain(error)}{_place(error, models)}"
+        release(error)
+        return reason, False
+    return "", False
+
+
+_OTHERS = tuple(
+    str(Path(path).resolve())
+    for path in (
+        *(str(Path(module.__file__ or "").parent) for module in (torch, lrsearch)),
+        sysconfig.get_path("stdlib"),
+    )
+)
+"""Folders whose code is not the user's. Those of packages are in that of the standard library."""
+
+
+def _place(error: BaseException, models: Iterable[nn.Module]) -> str:
+    """Where an error was raised, in brackets: the layer, and the line of the user's code. "" where
+    neither was under way, as in a backward pass."""
+    names = {id(each): name for model in models for name, each in model.named_modules() if name}
+    layer = line = ""
+    for frame, number in traceback.walk_tb(error.__traceback__):
+        held = frame.f_locals.get("self")
+        if id(held) in names:
+            layer = f"in its layer {names[id(held)]}, {type(held).__name__}"
+        file = frame.f_code.co_filename
+        if Path(file).is_file() and not str(Path(file).resolve()).startswith(_OTHERS):
+            line = f"{Path(file).name}, line {number}"
+    told = "; ".join(filter(None, (layer, line)))
+    return f" ({told})" if told else ""
+
+
+def _explain(error: BaseException) -> str:
+    text = str(error).strip()
+    for pattern, meaning in _PLAIN.items():
+        if found := re.search(pattern, text):
+            return meaning.format(*found.groups())
+    text = f"{type(error).__name__}: {text.partition(chr(10))[0]}"
+    return f"trying it in lanes raised {textwrap.shorten(text, LONGEST)}"
+
+
+def _check(model: nn.Module) -> None:
+    """Raises what can be seen without trying."""
+    for name, module in model.named_modules():
+        if _has_hooks(module):
+            raise _Differs(f"hooks are registered on its {name or 'outermost'} module")
+        if type(module).__name__ == "OptimizedModule" or module._compiled_call_impl is not None:
+            raise _Differs("it is compiled, by torch.compile")
+    skeleton = Skeleton(model)
+    types = {str(each.dtype).removeprefix("torch.") for each in skeleton.parameters.values()}
+    if not types:
+        raise _Differs("it has no parameters to train")
+    if types not in ({"float32"}, {"float64"}):
+        raise _Differs(f"its parameters are not all float32, but {' and '.join(sorted(types))}")
+    known = skeleton.state_dict(skeleton.parameters, skeleton.fixed)
+    if extra := sorted(state_of(model).keys() ^ known.keys()):
+        raise _Differs(f"its state dict has {extra[0]}, which is no parameter and no buffer")
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, kind) for kind in kinds) or any(
+        each._backward_hooks or each._post_accumulate_grad_hooks
+        for each in module.parameters(recurse=False)
+    )
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One training's step up to the update: its loss, gradients, parameters and fixed tensors."""
+
+    loss: Tensor
+    gradients: Tensors
+    parameters: Tensors
+    fixed: Tensors
+
+
+class _Trial:
+    """Two trainings, alone (a module each) and in the lanes of programs."""
+
+    def __init__(
+        self,
+        pair: Sequence[Trial],
+        models: Sequence[nn.Module],
+        skeleton: Skeleton,
+        data: Resident,
+        workplace: Workplace,
+    ) -> None:
+        self.workplace = workplace
+        self.trains = [each.config["train"] for each in pair]
+        self.data, self.skeleton, self.models = data, skeleton, models
+        self.device = data.device
+        self.criterion, *self.criteria = (
+            make_criterion(each.config, data.task, data.outputs, workplace, self.device)
+            for each in (pair[0], *pair)
+        )
+        self.exact = self.device.type == "cpu"
+        self.needs = needs_of(self.trains[0]) | needs_of(self.trains[1])
+        self.low = self.trains[0]["precision"] == "bfloat16"
+        dtype = next(iter(skeleton.parameters.values())).dtype
+        self.tolerance = LOW_TOLERANCE if self.low else TOLERANCE[dtype]
+        self.optimizer = STACKED[self.trains[0]["optimizer"]["name"]]
+        steps = GRAPH_STEPS if self.device.type == "cuda" else STEPS
+        seeds = [trial_seeds(each.seed) for each in pair]
+        self.states = [
+            initial_state(
+                model,
+                self.optimizer,
+                torch.Generator(self.device).manual_seed(seed.noise).get_state(),
+            )
+            for model, seed in zip(models, seeds, strict=True)
+        ]
+        orders = [
+            batches(data.samples, self.trains[0]["batch_size"], seed.order, self.device)
+            for seed in seeds
+        ]
+        self.rows = [torch.stack([next(each) for each in orders]) for _ in range(steps)]
+
+    def compare(self) -> None:
+        """Raises what speaks against lanes. What happens comes in the order of a real training."""
+        self._try_transforms()
+        program = self._program(2)
+        if self.optimizer.lane_slots and len(program.groups) > 1:
+            raise _Differs(
+                "its optimizer estimates one number from all parameters, which groups part"
+            )
+        states, first = self.states, list(self.states)
+        for model, state in zip(
+            (*self.models, self.skeleton.model), (*states, states[0]), strict=True
+        ):
+            self._evaluate(model, state, take(self.data.train, self.rows[0][0]))
+        remembered: dict[str, object] = {}
+        for step, rows in enumerate(self.rows):
+            pulse.beat()
+            alone = [self._step_alone(lane, states[lane], rows[lane]) for lane in range(2)]
+            if step:
+                self._compare_memory(remembered)
+            remembered = self._remember()
+            numbers = self._tabulate(program, (0, 1), step)
+            self._put(program, states, (0, 1))
+            program.advance(rows.unsqueeze(0), numbers)
+            found = [program.take(lane) for lane in range(2)]
+            self._put(program, states, (0, 1))
+            losses, gradients = program.compute_gradients(rows)
+            for lane, single in enumerate(alone):
+                self._compare_step(single, losses[lane], gradients, program, lane)
+            program.update(gradients, numbers[0])
+            states = found
+            for lane in range(2):
+                self._compare_states("a recorded step", program.take(lane), states[lane])
+            first = first if step else states
+        self._compare_outputs(program, states)
+        if self.exact:
+            self._compare_neighbours(program, first)
+
+    def _try_transforms(self) -> None:
+        """Raises what speaks against a person's own, by its name: not to be looked for in the
+        model."""
+        if not self.criterion.transforms:
+            return
+        rows = self.rows[0]
+        x: Tensor = take(self.data.train, rows.flatten()).x
+        x = x.reshape(*rows.shape, *x.shape[1:])
+        for each in self.criterion.transforms:
+            if each.own is None:
+                continue
+            noise = Noise([torch.Generator(self.device) for _ in rows])
+            change = vmap(each.function, randomness="different")
+            remembered = self._remember(self.criterion)
+            try:
+                with torch.no_grad(), Rules(noise):
+                    record(lambda x, change=change: [change(x)], [x], [])
+            except BaseException as error:  # A user's code may raise anything.
+                if is_interrupt(error) or is_out_of_memory(error):
+                    raise
+                known = isinstance(error, NotRecordable)
+                reason = str(error) if known else _explain(error)
+                release(error)
+                raise _Differs(f"the transform {each.name}: {reason}") from None
+            self._compare_memory(remembered, self.criterion)
+
+    def _program(self, lanes: int) -> Program:
+        return Program(self.skeleton, self.trains[0], self.needs, self.data, lanes, self.criterion)
+
+    def _put(self, program: Program, states: Sequence[LaneState], lanes: Sequence[int]) -> None:
+        for place, lane in enumerate(lanes):
+            program.put(place, states[lane], self.trains[lane])
+
+    def _tabulate(self, program: Program, lanes: Sequence[int], step: int) -> Tensor:
+        rows = []
+        for train in (self.trains[lane] for lane in lanes):
+            # A training may end sooner than the trying.
+            rates = learning_rates(train, self.data.epoch_samples, self.workplace)
+            curves = program.curves(train, np.pad(rates, (0, GRAPH_STEPS), mode="edge"))
+            rows.append((train, [each[step : step + 1] for each in curves], step))
+        return program.tabulate(rows)
+
+    def _step_alone(self, lane: int, state: LaneState, row: Tensor) -> _Step:
+        model = self.models[lane]
+        self._load(model, state)
+        model.train()
+        training = Training(model, self.trains[lane], self.workplace, self.criteria[lane])
+        before = {name: id(each) for name, each in model.named_buffers()}
+        loss = training.compute_gradients(take(self.data.train, row))
+        for name, each in model.named_buffers():
+            if before.get(name, id(each)) != id(each):
+                raise _Differs(
+                    f"its forward puts another tensor in the place of the buffer {name}: lanes "
+                    "keep what is changed in place"
+                )
+        named = dict(model.named_parameters())
+        gradients = {name: each.grad for name, each in named.items() if each.grad is not None}
+        for each in named.values():
+            each.grad = None
+        now = Skeleton(model)
+        parameters = {name: each.detach().clone() for name, each in now.parameters.items()}
+        fixed = {name: each.detach().clone() for name, each in now.fixed.items()}
+        return _Step(loss, gradients, parameters, fixed)
+
+    @torch.no_grad()
+    def _evaluate(self, model: nn.Module, state: LaneState, batch: Batch) -> Tree:
+        """A module's outputs, or what a step measures of it; raises where it changes its tensors
+        to give them."""
+        self._load(model, state)
+        model.eval()
+        out = self.criteria[0].evaluate_outputs(model, batch)
+        before, now = {**state.parameters, **state.fixed}, Skeleton(model)
+        for name, each in {**now.parameters, **now.fixed}.items():
+            if name not in before or not _equal(each, before[name]):
+                raise _Differs(f"its forward changes {name} in evaluation, too")
+        return out
+
+    def _load(self, model: nn.Module, state: LaneState) -> None:
+        Skeleton(model).load(state)
+        set_noise(state.noise, self.device)
+
+    # comparing
+
+    def _compare_step(
+        self, alone: _Step, loss: Tensor, gradients: Tensors, program: Program, lane: int
+    ) -> None:
+        self._agree("the loss", alone.loss, loss)
+        if alone.gradients.keys() != gradients.keys():
+            names = sorted(alone.gradients.keys() ^ gradients.keys())
+            raise _Differs(f"in lanes other parameters get gradients: {', '.join(names[:3])}")
+        # Sparse ones cannot be stacked, and would have been refused by name when recorded.
+        dense = {name: each.to_dense() for name, each in alone.gradients.items()}
+        largest = _largest(dense)
+        for name, each in dense.items():
+            self._agree(f"the gradient of {name}", each, gradients[name][lane], FLOOR * largest)
+        if alone.fixed.keys() != program.fixed.keys():
+            raise _Differs("its forward adds or removes buffers")
+        for name, each in alone.fixed.items():
+            self._agree(f"the buffer {name}", each, program.fixed[name][lane])
+        for name, each in alone.parameters.items():  # Which a forward may change, too.
+            self._agree(f"the parameter {name}", each, program.parameters[name][lane])
+
+    def _compare_states(self, what: str, expected: LaneState, found: LaneState) -> None:
+        parts = [(expected.parameters, found.parameters, 0.0), (expected.fixed, found.fixed, 0.0)]
+        for slot, held in expected.slots.items():
+            # Of gradients that cancel there is nothing in a slot but rounding, as in themselves.
+            floor = 0.0 if self.exact else FLOOR * _largest(held)
+            parts.append((held, found.slots[slot], floor))
+        for left, right, floor in parts:
+            for name, each in left.items():
+                if not self.exact:
+                    self._agree(f"{name} after {what}", each, right[name], floor)
+                elif not _equal(each, right[name]):
+                    raise _Differs(f"{what} differs in {name}")
+
+    def _remember(self, criterion: Criterion | None = None) -> dict[str, object]:
+        return recall(self.models[0], (criterion or self.criteria[0]).objects)
+
+    def _compare_memory(
+        self, before: Mapping[str, object], criterion: Criterion | None = None
+    ) -> None:
+        after = self._remember(criterion)
+        changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        if changed:
+            raise _Differs(f"its forward changes {changed[0]}, which no recording repeats")
+
+    def _compare_outputs(self, program: Program, states: Sequence[LaneState]) -> None:
+        """Of evaluations: outputs of a chunk, and the summed loss over the validation split."""
+        self._put(program, states, (0, 1))
+        recorded, replayed = program.evaluate([0, 1]), program.evaluate([0, 1])
+        places = [program.evaluated(lane) for lane in range(2)]
+        parameters, fixed = (
+            {name: torch.stack([each[name] for each in pair]) for name in pair[0]}
+            for pair in zip(*places, strict=True)
+        )
+        batch = copy(next(self.data.validation_batches(self.data.chunk(CHUNK))))
+        self.skeleton.model.eval()
+        with torch.no_grad():
+            outputs = program.evaluate_outputs(parameters, fixed, batch)
+        for lane, state in enumerate(states):
+            evaluated = self._evaluated_alone(lane, state, *places[lane])
+            alone = self._evaluate(self.models[lane], evaluated, batch)
+            for (name, left), (_, right) in zip(leaves(alone), leaves(outputs), strict=True):
+                what = f"an evaluation's output {name}".rstrip()
+                self._agree(what, left, right[lane])
+            remembered = self._remember()
+            sums = validation_sums(self.models[lane], self.data, self.criteria[lane])
+            self._compare_memory(remembered)
+            self._agree("the validation loss", sums[0], recorded[lane][0])
+            if not self.criterion.stacks or self.criterion.measures:
+                self._agree("a metric", sums[1:], recorded[lane][1:])
+            self._agree("the replayed validation loss", recorded[lane][0], replayed[lane][0])
+            self._compare_states("an evaluation", state, program.take(lane))
+
+    def _evaluated_alone(
+        self, lane: int, state: LaneState, parameters: Tensors, fixed: Tensors
+    ) -> LaneState:
+        """The state that an evaluation of a lane is at, batch norm being calibrated alone."""
+        if self.optimizer.average is None:
+            return state
+        model = self.models[lane]
+        self._load(model, replace(state, parameters=parameters))
+        calibrate(model, self.data, self.trains[lane], self.criteria[lane])
+        own = {name: each.detach().clone() for name, each in Skeleton(model).fixed.items()}
+        for name, each in own.items():
+            self._agree(f"the buffer {name}, calibrated", each, fixed[name])
+        return replace(state, parameters=parameters, fixed=own)
+
+    def _compare_neighbours(self, program: Program, expected: Sequence[LaneState]) -> None:
+        """A lane must come out the same, bit by bit, whoever trains beside it."""
+        lanes, rows = (1, 0, 0), self.rows[0]
+        three = self._program(3)
+        self._put(three, self.states, lanes)
+        three.advance(rows[list(lanes)].unsqueeze(0), self._tabulate(three, lanes, 0))
+        for place, lane in enumerate(lanes):
+            self._compare_states("a step beside other lanes", expected[lane], three.take(place))
+        numbers = self._tabulate(program, (0, 0), 0)
+        self._put(program, self.states, (0, 0))
+        program.advance(rows[:1], numbers)
+        self._compare_states("a step on a shared batch", expected[0], program.take(0))
+
+    def _agree(self, what: str, alone: Tensor, fused: Tensor, floor: float = 0.0) -> None:
+        left, right = _where_wide(alone).double(), _where_wide(fused).double()
+        if left.shape != right.shape:
+            raise _Differs(f"in lanes {what} has another shape")
+        if not left.numel():
+            return
+        scale = max(float(left.abs().nan_to_num(0.0, 0.0, 0.0).max()), floor)
+        both = torch.isfinite(left) & torch.isfinite(right)
+        same = both | (left == right) | (left.isnan() & right.isnan())
+        worst = float((left - right)[both].abs().max()) if bool(both.any()) else 0.0
+        if not bool(same.all()) or worst > self.tolerance * scale:
+            share = worst / scale if scale else math.inf
+            kind = _Rounds if bool(same.all()) else _Differs
+            raise kind(f"in lanes {what} differs, by {share:.1g} of its largest entry")
+
+
+def _largest(tensors: Tensors) -> float:
+    """The largest size of any entry."""
+    filled = [each for each in tensors.values() if each.numel()]
+    return max((float(each.abs().max()) for each in filled), default=0.0)
+
+
+def _equal(left: Tensor, right: Tensor) -> bool:
+    return torch.allclose(left, right, rtol=0.0, atol=0.0, equal_nan=left.is_floating_point())

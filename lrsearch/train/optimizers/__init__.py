@@ -1,0 +1,1 @@
+"""Optimizers: alone and in lanes."""

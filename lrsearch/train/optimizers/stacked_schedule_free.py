@@ -1,0 +1,123 @@
+"""Schedule-free SGD and AdamW of K lanes (Defazio et al. 2024, The Road Less Scheduled).
+
+As in the authors' package, a training holds y, where gradients are taken. Beside it the package
+holds z, the sequence of plain steps; here it is z - y, which is zero at the start and needs a pass
+less. The average x, where a lane is evaluated, is y + (1 - 1 / beta) (z - y).
+
+With c the new iterate's share of the average and u the step's direction, a step is::
+
+    y     <-  y + c (z - y) + rate (beta (1 - c) - 1) u
+    z - y <-  (1 - c) (z - y) - rate beta (1 - c) u
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrsearch.schedules import Array
+from lrsearch.train.optimizers.stacked import (
+    Average,
+    StackedOptimizer,
+    columns,
+    needs_decay,
+    shaper,
+)
+
+_STEP = ("share", "y_rate", "kept", "difference_rate", "decay")
+_ADAM = (*_STEP, "beta2", "square_share", "root_scale", "eps")
+
+
+def _curve(config: Mapping[str, Any], rates: Array) -> Array:
+    """Rates and the iterates' shares of the average, shape [steps, 2]."""
+    largest = np.maximum.accumulate(rates)
+    steps = np.arange(1.0, len(rates) + 1)
+    weights = steps ** float(config["r"]) * largest ** float(config["weight_lr_power"])
+    sums = np.cumsum(weights)
+    # As long as all rates were zero there is nothing to average.
+    shares = np.divide(weights, sums, out=np.zeros_like(sums), where=sums != 0)
+    return columns(rates, shares)
+
+
+def _tabulate(config: Mapping[str, Any], curve: Array, first: int, beta: str) -> Array:
+    rates, shares = curve.T
+    mix, kept = float(config[beta]), 1.0 - shares
+    return columns(
+        shares,
+        rates * (mix * kept - 1.0),
+        kept,
+        -rates * mix * kept,
+        float(config["weight_decay"]),
+    )
+
+
+def _tabulate_adamw(config: Mapping[str, Any], curve: Array, first: int) -> Array:
+    beta2 = float(config["beta2"])
+    steps = first + np.arange(len(curve))
+    own = columns(
+        beta2, math.sqrt(1.0 - beta2), 1.0 / np.sqrt(1.0 - beta2**steps), float(config["eps"])
+    )
+    return np.concatenate([_tabulate(config, curve, first, "beta1"), own], 1)
+
+
+def _update(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    state: Mapping[str, Sequence[Tensor]],
+    numbers: Sequence[Tensor],
+    needs: frozenset[str],
+    adam: bool,
+) -> None:
+    shape = shaper(_ADAM if adam else _STEP, numbers)
+    squares = state["exp_avg_sq"] if adam else [None] * len(parameters)
+    for parameter, gradient, difference, square in zip(
+        parameters, gradients, state[SLOT], squares, strict=True
+    ):
+        step = gradient
+        if square is not None:
+            step = gradient * shape("square_share", parameter)
+            square.mul_(shape("beta2", parameter)).addcmul_(step, step)
+            # On a CPU sqrt is MKL's: five times slower for zeros, thirty times for denormals.
+            torch.rsqrt(square, out=step)
+            torch.div(shape("root_scale", parameter), step, out=step)
+            step.add_(shape("eps", parameter))
+            torch.div(gradient, step, out=step)
+        if "weight_decay" in needs:
+            step = torch.addcmul(step, parameter, shape("decay", parameter))
+        parameter.addcmul_(difference, shape("share", parameter))
+        parameter.addcmul_(step, shape("y_rate", parameter))
+        difference.mul_(shape("kept", parameter))
+        difference.addcmul_(step, shape("difference_rate", parameter))
+
+
+def _weight(config: Mapping[str, Any], beta: str) -> float:
+    return 1.0 - 1.0 / float(config[beta])
+
+
+SLOT = "z_minus_y"
+
+SCHEDULE_FREE_SGD = StackedOptimizer(
+    (SLOT,),
+    _STEP,
+    partial(_tabulate, beta="momentum"),
+    needs_decay,
+    partial(_update, adam=False),
+    curve=_curve,
+    average=Average(SLOT, partial(_weight, beta="momentum")),
+)
+
+SCHEDULE_FREE_ADAMW = StackedOptimizer(
+    (SLOT, "exp_avg_sq"),
+    _ADAM,
+    _tabulate_adamw,
+    needs_decay,
+    partial(_update, adam=True),
+    curve=_curve,
+    average=Average(SLOT, partial(_weight, beta="beta1")),
+)

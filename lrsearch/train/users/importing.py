@@ -1,0 +1,249 @@
+"""Code that a spec names: what may be imported, and what it was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn, optim
+
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.errors import ImportRefused, ModelError, nearest, suggest
+from lrsearch.train.users.beside import find_imported, found_beside, imports_of, source_file
+from lrsearch.trial import Workplace
+
+_FREE: dict[str, tuple[ModuleType, type]] = {
+    "torch.nn.": (nn, nn.Module),
+    "torch.optim.": (optim, optim.Optimizer),
+}
+"""Places whose classes of a kind are free."""
+
+
+@dataclass
+class _Imported:
+    """What this process has imported for a workplace: the modules that came from its folder, and
+    the SHA-256 of the source behind each class path, taken at its import. `before` are all modules
+    there were when its turn last began; `beside` are the modules of the folder that those of the
+    allowed names import."""
+
+    folder: str = ""
+    before: frozenset[str] = frozenset()
+    modules: set[str] = field(default_factory=set)
+    hashes: dict[str, str] = field(default_factory=dict)
+    beside: dict[tuple[str, ...], set[str]] = field(default_factory=dict)
+
+
+_imported = _Imported()
+
+
+def forget_imports(folder: str = "") -> None:
+    """Have what came from a workplace's folder imported again from the files as they are now.
+    `folder` is whose modules come next."""
+    global _imported
+    for name in _imported.modules:
+        sys.modules.pop(name, None)
+    _imported = _Imported(folder)
+
+
+@contextmanager
+def importable(workplace: Workplace) -> Iterator[None]:
+    """Have the allowed modules of the workplace's folder, and what they import from there, found;
+    a user's code may import at any time it runs."""
+    folder = os.path.realpath(workplace.folder)
+    if _imported.folder != folder:
+        forget_imports(folder)  # Another folder's `nets` must not stand in for this one's.
+    if len(_imported.before) != len(sys.modules):  # A turn is short, the modules are thousands.
+        _imported.before = frozenset(sys.modules)
+    before = _imported.before
+    if workplace.allowed not in _imported.beside:
+        _imported.beside[workplace.allowed] = find_imported(folder, workplace.allowed)
+    try:
+        with found_beside(folder, workplace.allowed, _imported.beside[workplace.allowed]):
+            yield
+    finally:
+        if len(sys.modules) != len(before):
+            new = sys.modules.keys() - before
+            _imported.modules |= {name for name in new if _is_local(name, folder)}
+
+
+def _is_local(name: str, folder: str) -> bool:
+    if name.partition(".")[0] == "lrsearch":  # Run from its own checkout.
+        return False
+    module = sys.modules.get(name)
+    paths = [*getattr(module, "__path__", []), getattr(module, "__file__", None)]
+    path = next(iter(filter(None, paths)), None)
+    return path is not None and Path(path).is_relative_to(folder) and "site-packages" not in path
+
+
+def _suggest(name: str, names: Iterable[str]) -> str:
+    """The nearest name, whatever its case, or else the names there are."""
+    known = sorted(names)
+    close = nearest(name, known)
+    return f"did you mean '{close}'?" if close else suggest(name, known)
+
+
+def resolve(class_path: str, workplace: Workplace) -> object:
+    """The object a class path names.
+
+    Module classes of torch.nn and optimizers of torch.optim are free. For any other the top-level
+    module must be among `workplace.allowed` before anything is imported, and the module the object
+    is defined in after. The hash of the source is taken along, see `source_hashes`. Raises
+    ImportRefused, or ModelError for what does not exist or cannot be imported.
+    """
+    parts = class_path.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ModelError(f"'{class_path}' is no class path, such as my_package.nets.Net")
+    top = parts[0]
+    if top not in workplace.allowed:
+        if class_path.startswith(tuple(_FREE)):
+            return _resolve_free(class_path)
+        raise ImportRefused(
+            f"{class_path} needs the module '{top}', which is not allowed",
+            hint=f"if you trust it: --allow-import {top}",
+        )
+    importlib.invalidate_caches()
+    with importable(workplace):
+        found = _walk(parts, workplace)
+    home = getattr(found, "__module__", None)
+    if not callable(found) or not isinstance(home, str) or isinstance(found, nn.Module):
+        raise ModelError(f"{class_path} is neither a class nor a function")
+    if home.partition(".")[0] not in workplace.allowed and not _is_free(found):
+        raise ImportRefused(
+            f"{class_path} is defined in the module '{home}', which is not allowed",
+            hint=f"if you trust it: --allow-import {home.partition('.')[0]}",
+        )
+    if class_path not in _imported.hashes:
+        # At once: a file that changes from here on is no longer what was imported.
+        _hash_source(class_path, home)
+    return found
+
+
+def _is_free(found: object) -> bool:
+    """Whether it is a module class of torch.nn, or an optimizer of torch.optim."""
+    return isinstance(found, type) and any(
+        issubclass(found, kind) and f"{found.__module__}.".startswith(place)
+        for place, (_, kind) in _FREE.items()
+    )
+
+
+def _resolve_free(class_path: str) -> object:
+    place, (library, kind) = next(
+        (place, part) for place, part in _FREE.items() if class_path.startswith(place)
+    )
+    found: object = library
+    name = class_path.removeprefix(place)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    home = place.removesuffix(".")
+    if found is None:
+        names = [each for each in dir(library) if _is_free(getattr(library, each))]
+        raise ModelError(f"{home} has no '{name}'", hint=_suggest(name, names))
+    if not _is_free(found):
+        what = "module" if kind is nn.Module else "optimizer"
+        hint = "a schedule of your own is a function of the progress, from 0 to 1"
+        raise ImportRefused(
+            f"{class_path} is no {what} class of {home}; only those are free",
+            hint=hint if "lr_scheduler" in class_path else "",
+        )
+    return found
+
+
+def _walk(parts: list[str], workplace: Workplace) -> object:
+    """Import as far as there are modules, then take attributes."""
+    found: object = _import(parts[0], parts[0], workplace)
+    for index, part in enumerate(parts[1:], start=1):
+        path = ".".join(parts[:index])
+        if not hasattr(found, part) and hasattr(found, "__path__"):
+            found = _import(f"{path}.{part}", part, workplace, found)
+        elif not hasattr(found, part):
+            raise ModelError(f"{path} has no '{part}'", hint=_suggest(part, _public(found)))
+        else:
+            found = getattr(found, part)
+    return found
+
+
+def _public(found: object) -> set[str]:
+    """Classes and functions of a module (or attributes of a class) a person may have meant."""
+    members = getattr(found, "__dict__", {}).items()
+    return {name for name, value in members if callable(value) and not name.startswith("_")}
+
+
+def _import(name: str, part: str, workplace: Workplace, parent: object = None) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except BaseException as error:  # A user's code may raise anything.
+        if is_interrupt(error):
+            raise
+        if not (isinstance(error, ModuleNotFoundError) and error.name == name):
+            raise ModelError(
+                f"importing {name} raised {type(error).__name__}: {error}", where=name
+            ) from error
+        paths = getattr(parent, "__path__", None) or [workplace.folder]
+        names = {module.name for module in pkgutil.iter_modules(paths)} | _public(parent)
+        where = name.rpartition(".")[0] or f"the folder {workplace.folder} or the environment"
+        raise ModelError(
+            f"there is no '{part}' in {where}", hint=_suggest(part, names) if names else ""
+        ) from None
+
+
+def source_hashes(class_paths: Iterable[str], workplace: Workplace) -> dict[str, str]:
+    """SHA-256 of the source behind each class path that is user code, not torch's or lrsearch's.
+
+    It covers the module with what that imports, as written in its source, from the workplace's
+    folder or its own package; a file's place on the disk does not matter. It is of the files as
+    they were when this process imported the class path, now at the latest. Raises as `resolve`.
+    """
+    wanted = sorted(set(class_paths))
+    for class_path in wanted:
+        resolve(class_path, workplace)
+    return {each: _imported.hashes[each] for each in wanted if each in _imported.hashes}
+
+
+def _hash_source(class_path: str, home: str) -> None:
+    """Keep the hash of a class path just imported; its object is defined in the module `home`."""
+    files: dict[str, Path] = {}
+    parts = class_path.split(".")
+    prefixes = (".".join(parts[:end]) for end in range(len(parts) - 1, 0, -1))
+    for name in (next(each for each in prefixes if each in sys.modules), home):
+        _collect(name, Path(_imported.folder), files)
+    if not files:
+        return
+    digest = hashlib.sha256()
+    for name, file in sorted(files.items()):
+        content = file.read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    _imported.hashes[class_path] = digest.hexdigest()
+
+
+def _collect(start: str, folder: Path, files: dict[str, Path]) -> None:
+    """Add the source files of a module and of the local ones it imports, by dotted name."""
+    path = getattr(sys.modules.get(start), "__file__", None)
+    if path is None or start.partition(".")[0] in ("torch", "lrsearch"):
+        return
+    depth = start.count(".") + (Path(path).stem == "__init__")
+    root = Path(path).resolve().parents[depth]
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        top = name.partition(".")[0]
+        if (
+            name in files
+            or top == "lrsearch"
+            or (top != start.partition(".")[0] and root != folder)
+        ):
+            continue
+        file = source_file(root, name)
+        if file is None and name == start:
+            file = Path(path)  # Compiled, or loaded in a way of its own.
+        if file is None:
+            continue
+        files[name] = file
+        waiting += imports_of(file, name)

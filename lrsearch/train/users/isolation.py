@@ -1,0 +1,159 @@
+"""What a job has to itself while it runs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.backends import cudnn
+
+from lrsearch.train.device import check_alive
+from lrsearch.train.randomness import get_generators, seed_everything, set_generators
+from lrsearch.train.users.importing import importable
+from lrsearch.trial import Workplace
+
+
+@dataclass(frozen=True)
+class _State:
+    """What of a process is a job's own: its threads, its generators, and how cuDNN computes."""
+
+    threads: int
+    generators: Any
+    deterministic: bool
+    benchmark: bool
+    precisions: tuple[str, ...]
+
+
+def _state(device: torch.device) -> _State:
+    return _State(
+        torch.get_num_threads(),
+        get_generators(device),
+        cudnn.deterministic,
+        cudnn.benchmark,
+        tuple(torch._C._get_fp32_precision_getter("cuda", each) for each in _ROUNDED),
+    )
+
+
+def _restore(state: _State, device: torch.device) -> None:
+    torch.set_num_threads(state.threads)
+    set_generators(state.generators, device)
+    cudnn.deterministic, cudnn.benchmark = state.deterministic, state.benchmark
+    _set_precisions(*state.precisions)
+
+
+_ROUNDED = ("conv", "rnn")
+"""What cuDNN computes, as torch's own properties name it: `torch.backends.cudnn.rnn` itself is
+another module as soon as a recurrent layer was made."""
+
+
+def _set_precisions(*precisions: str) -> None:
+    """What cuDNN may round float32 to, in each of `_ROUNDED`: "ieee" for float32 itself, "tf32", or
+    "none" for what holds for all of torch."""
+    # The older way to say it has to agree, or torch raises where somebody asks by that.
+    _set_by_older_way(set(precisions) == {"tf32"})
+    for each, precision in zip(_ROUNDED, precisions, strict=True):
+        torch._C._set_fp32_precision_setter("cuda", each, precision)
+
+
+def _set_by_older_way(allowed: bool) -> None:
+    if not _warned:  # Of its being the older way, once a process.
+        _warned.append(True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cudnn.allow_tf32 = allowed
+    cudnn.allow_tf32 = allowed
+
+
+_warned: list[bool] = []
+
+
+def _compute_alike() -> None:
+    """Have cuDNN compute in float32 what is float32, and the same each time.
+
+    By default it rounds the inputs of convolutions and recurrent layers to TF32, which has ten bits
+    of a mantissa, and only of those: engines, and layers, would differ by a thousandth. Who wants
+    the speed has bfloat16.
+    """
+    cudnn.deterministic, cudnn.benchmark = True, False
+    _set_precisions("ieee", "ieee")
+
+
+def current(device: torch.device) -> AbstractContextManager[object]:
+    """Have an accelerator be the current one of its kind: streams, graphs and generators, and what
+    a user's code makes on "cuda", belong to that one."""
+    return _Current(device) if device.type == "cuda" else nullcontext()
+
+
+class _Current(torch.cuda.device):
+    """The change of the current device, which one that is lost must not keep from being told."""
+
+    def __enter__(self) -> None:
+        with suppress(RuntimeError):
+            super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *given: object) -> None:
+        with suppress(RuntimeError):
+            super().__exit__(*given)
+
+
+def _numbered(device: torch.device) -> torch.device:
+    """The device by its number: to ask for that again, a lost device would raise."""
+    if device.type != "cuda" or device.index is not None:
+        return device
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+@contextmanager
+def _aside(device: torch.device, own: list[_State]) -> Iterator[None]:
+    """Swap the process's state for `own` (a list of at most one), and back."""
+    caller = _state(device)
+    try:
+        if own:
+            _restore(own.pop(), device)
+        else:
+            torch.set_num_threads(1)  # The same sums in the same order, whatever the executor.
+            seed_everything(0)
+            _compute_alike()
+        yield
+        own.append(_state(device))
+    finally:
+        _restore(caller, device)
+
+
+def isolated(
+    job: Generator[Any, Any, None], device: torch.device, workplace: Workplace
+) -> Generator[Any, Any, None]:
+    """Run a job whose global generators, thread count and cuDNN are its own, whose device is the
+    current one, and which can import from the workplace's folder.
+
+    Between its events all that, and sys.path, are the caller's again, so jobs of one process can be
+    interleaved. Raises DeviceLost where an error has ended what the process can do with the
+    device. Changing over takes longer than a small step: a job that has several events at
+    once yields them as a tuple, and is answered with the replies to all of them.
+    """
+    own: list[_State] = []
+    replies: Any = None
+    device = _numbered(device)
+    try:
+        while True:
+            try:
+                with importable(workplace), current(device), _aside(device, own):
+                    try:
+                        event = job.send(replies)
+                    except StopIteration:
+                        return
+            except RuntimeError:
+                check_alive(device)
+                raise
+            if isinstance(event, tuple):
+                replies = []
+                for each in event:
+                    replies += (yield each) or []
+            else:
+                replies = yield event
+    finally:
+        job.close()

@@ -42,7 +42,7 @@ from lrsearch.train.engines.timetable import learning_rates  # noqa: E402
 from lrsearch.train.engines.trying import refuse  # noqa: E402
 from lrsearch.train.lanes.program import Program, needs_of  # noqa: E402
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state  # noqa: E402
-from lrsearch.train.optimizers.lanes import STACKED  # noqa: E402
+from lrsearch.train.optimizers.registry import STACKED  # noqa: E402
 from lrsearch.train.randomness import batches, trial_seeds  # noqa: E402
 from lrsearch.trial import Trial, Workplace  # noqa: E402
 

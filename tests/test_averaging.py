@@ -32,6 +32,7 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from lrsearch import catalogue
+from lrsearch.catalogue import OPTIMIZER_PACKAGES as PACKAGES
 from lrsearch.errors import ModelError
 from lrsearch.train.batches.averaging import (
     BATCHES,
@@ -45,9 +46,8 @@ from lrsearch.train.engines.probe import probe
 from lrsearch.train.engines.solo import Training
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.models.build import build_model
-from lrsearch.train.optimizers import lanes as stacked_optimizers
-from lrsearch.train.optimizers.alone import build_optimizer
-from lrsearch.train.optimizers.packaged import PACKAGES
+from lrsearch.train.optimizers import registry
+from lrsearch.train.optimizers.registry import build_optimizer
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.trial import Objective, Outcome, Probe, Trial, Workplace
 
@@ -332,7 +332,7 @@ def replace_train(own, **train):
 
 
 def test_an_optimizer_without_a_version_for_lanes_trains_alone(monkeypatch):
-    monkeypatch.delitem(stacked_optimizers.STACKED, "prodigy")
+    monkeypatch.delitem(registry.STACKED, "prodigy")
     own = averaged(optimizer=PRODIGY, lr=1.0)
     planned = ask(own, own)
     assert planned.plan.engine == "solo"

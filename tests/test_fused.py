@@ -58,7 +58,7 @@ from lrsearch.train.lanes import program
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models import metrics
-from lrsearch.train.optimizers.lanes import STACKED
+from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import trial_seeds
 from lrsearch.train.users import importing
 from lrsearch.trial import (

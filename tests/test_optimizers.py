@@ -11,8 +11,8 @@ from lrsearch import catalogue
 from lrsearch.spec.model import complete_group
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.engines.solo import Training
-from lrsearch.train.optimizers.alone import OPTIMIZERS, build_optimizer
 from lrsearch.train.optimizers.lion import Lion
+from lrsearch.train.optimizers.registry import OPTIMIZERS, build_optimizer
 
 pytestmark = pytest.mark.usefixtures("on_device")
 

@@ -15,9 +15,9 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from lrsearch import catalogue
-from lrsearch.train.optimizers.alone import OPTIMIZERS, build_optimizer
-from lrsearch.train.optimizers.lanes import STACKED, clip_gradients
-from lrsearch.train.optimizers.stacked_matrices import orthogonalize
+from lrsearch.train.optimizers.muon import orthogonalize
+from lrsearch.train.optimizers.registry import OPTIMIZERS, STACKED, build_optimizer
+from lrsearch.train.optimizers.stacked import clip_gradients
 
 pytestmark = pytest.mark.usefixtures("on_device")
 
@@ -886,7 +886,8 @@ def test_imports_no_compiler():
     code = """
 import sys, torch
 from lrsearch import catalogue
-from lrsearch.train.optimizers.lanes import STACKED, clip_gradients
+from lrsearch.train.optimizers.registry import STACKED
+from lrsearch.train.optimizers.stacked import clip_gradients
 for name, optimizer in STACKED.items():
     weights = [torch.ones(2, 3), torch.ones(2, 3, 4)]
     state = {slot: [] for slot in optimizer.slots}

@@ -33,6 +33,7 @@ from sklearn import metrics as sklearn_metrics
 from torch import nn
 
 from lrsearch import catalogue, data, schedules
+from lrsearch.catalogue import OPTIMIZER_PACKAGES as PACKAGES
 from lrsearch.errors import DataError, ImportRefused, ModelError, UsageError
 from lrsearch.train import device, randomness
 from lrsearch.train.batches import resident
@@ -41,9 +42,8 @@ from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
 from lrsearch.train.models import activations, metrics
 from lrsearch.train.models.build import build_model
-from lrsearch.train.optimizers.alone import build_optimizer
 from lrsearch.train.optimizers.lion import Lion
-from lrsearch.train.optimizers.packaged import PACKAGES
+from lrsearch.train.optimizers.registry import build_optimizer
 from lrsearch.train.prepare import Preparation, prepare
 from lrsearch.train.users import importing, isolation
 from lrsearch.trial import (

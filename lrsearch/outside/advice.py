@@ -13,14 +13,13 @@ from lrsearch.outside.listening import (
     as_number,
     find_object,
     match_number,
-    plain_lines,
     read_json,
     read_literal,
     read_number,
-    read_text,
     repeats_settings,
 )
 from lrsearch.spec.commandline import split_words
+from lrsearch.train.users.lines import plain_lines, read_text
 from lrsearch.trial import Config, Objective, Trial
 
 SHOWN = 10

@@ -30,15 +30,7 @@ from typing import Any, Self
 from lrsearch import pulse
 from lrsearch.errors import ModelError, TrainingError, UsageError
 from lrsearch.outside.advice import missing_metric
-from lrsearch.outside.listening import (
-    Message,
-    Objects,
-    Patterns,
-    decode,
-    read_json,
-    read_text,
-    widen,
-)
+from lrsearch.outside.listening import Message, Objects, Patterns, read_json, widen
 from lrsearch.reporting import is_name
 from lrsearch.spec.commandline import (
     as_text,
@@ -50,6 +42,7 @@ from lrsearch.spec.commandline import (
 from lrsearch.train.preparation import Preparation
 from lrsearch.train.users.contents import file_hash
 from lrsearch.train.users.last_words import find_reason, tail
+from lrsearch.train.users.lines import decode, read_text
 from lrsearch.trial import (
     Cohort,
     Config,

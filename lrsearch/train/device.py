@@ -118,3 +118,8 @@ def check_alive(
             where=str(device),
             hint="workers of the local executor (--executor local) are replaced after that",
         ) from error
+
+
+def sum_type(device: torch.device) -> torch.dtype:
+    """The type sums are kept in: float64 where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64

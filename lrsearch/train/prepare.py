@@ -42,8 +42,8 @@ from lrsearch.train.models.outputs import (
     find_ending,
     find_output,
 )
+from lrsearch.train.optimizers.alone import import_package
 from lrsearch.train.optimizers.groups import check_groups
-from lrsearch.train.optimizers.packaged import PACKAGES, import_package
 from lrsearch.train.preparation import Preparation
 from lrsearch.train.users.beside import find_missing
 from lrsearch.train.users.contents import path_hashes
@@ -297,7 +297,7 @@ def _check_optimizers(configs: Iterable[Config]) -> None:
     """Import the packages of optimizers that have one. Also where lanes are asked for: what fails
     there trains alone."""
     for name in dict.fromkeys(config["train"]["optimizer"].get("name", "") for config in configs):
-        if name in PACKAGES:
+        if name in catalogue.OPTIMIZER_PACKAGES:
             import_package(name)
 
 

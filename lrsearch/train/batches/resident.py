@@ -20,7 +20,7 @@ from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.train.batches.averaging import recalibration_batches
 from lrsearch.train.batches.batch import NOTHING, Batch, split, take
 from lrsearch.train.batches.streamed import Streamed
-from lrsearch.train.models.metrics import sum_type
+from lrsearch.train.device import sum_type
 from lrsearch.train.randomness import batches, seed_everything
 from lrsearch.train.users.importing import resolve
 from lrsearch.trial import Workplace

@@ -53,7 +53,7 @@ from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, m
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.models.criterion import Criterion, make_criterion
-from lrsearch.train.optimizers.lanes import STACKED
+from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.users.memory import Memory
 from lrsearch.trial import (

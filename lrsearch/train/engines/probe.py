@@ -23,7 +23,7 @@ from lrsearch.train.engines.trying import refuse
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models.criterion import make_criterion
-from lrsearch.train.optimizers.lanes import STACKED
+from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import batches, trial_seeds
 from lrsearch.train.tape import NotRecordable
 from lrsearch.train.users.isolation import isolated

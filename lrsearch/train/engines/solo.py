@@ -23,7 +23,7 @@ from lrsearch.states import Unusable
 from lrsearch.train.batches.averaging import evaluation_weights, recalibrate
 from lrsearch.train.batches.batch import Batch, copy, join, shape_of
 from lrsearch.train.batches.streamed import Streamed
-from lrsearch.train.device import check_alive, free_memory, is_out_of_memory
+from lrsearch.train.device import check_alive, free_memory, is_out_of_memory, sum_type
 from lrsearch.train.engines.course import (
     BestSoFar,
     Course,
@@ -61,9 +61,9 @@ from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, m
 from lrsearch.train.models.build import build_model
 from lrsearch.train.models.criterion import CHUNK as OWN_CHUNK
 from lrsearch.train.models.criterion import Criterion, baseline_loss, make_criterion
-from lrsearch.train.models.metrics import SUMS, sum_type
-from lrsearch.train.optimizers.alone import build_optimizer
+from lrsearch.train.models.metrics import SUMS
 from lrsearch.train.optimizers.groups import divide_parameters
+from lrsearch.train.optimizers.registry import build_optimizer
 from lrsearch.train.randomness import (
     get_generators,
     seed_everything,

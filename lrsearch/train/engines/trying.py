@@ -36,7 +36,7 @@ from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
 from lrsearch.train.models.criterion import CHUNK, Criterion, make_criterion
-from lrsearch.train.optimizers.lanes import STACKED
+from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import batches, set_noise, trial_seeds
 from lrsearch.train.tape import NotRecordable, record
 from lrsearch.train.users.memory import recall

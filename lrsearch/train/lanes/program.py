@@ -23,16 +23,16 @@ from lrsearch.train.batches.batch import NOTHING, Batch, join, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Window
 from lrsearch.train.batches.transforms import Parts, augment, mixed_loss
-from lrsearch.train.device import numbers_on, to_device
+from lrsearch.train.device import numbers_on, sum_type, to_device
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.graphs import Graph
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, stack_like
 from lrsearch.train.models.criterion import CHUNK, Criterion, lane_of
-from lrsearch.train.models.metrics import SUMS, stacked_loss, sum_type
+from lrsearch.train.models.metrics import SUMS, stacked_loss
 from lrsearch.train.optimizers.groups import divide_parameters, weight_decays
-from lrsearch.train.optimizers.lanes import STACKED, clip_gradients
-from lrsearch.train.optimizers.stacked import LANE, beside
+from lrsearch.train.optimizers.registry import STACKED
+from lrsearch.train.optimizers.stacked import LANE, beside, clip_gradients
 from lrsearch.train.tape import Tape, record
 
 

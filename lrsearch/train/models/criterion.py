@@ -20,9 +20,9 @@ from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
 from lrsearch.train.batches.batch import Batch, call, join, widen
 from lrsearch.train.batches.transforms import Transform, augment, build_transforms, mixed_loss
-from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.device import is_out_of_memory, sum_type
 from lrsearch.train.models.build import fill_arguments
-from lrsearch.train.models.metrics import LOSSES, SUMS, sum_type
+from lrsearch.train.models.metrics import LOSSES, SUMS
 from lrsearch.train.models.outputs import find_output
 from lrsearch.train.randomness import seed_everything
 from lrsearch.train.users.importing import resolve

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lrsearch.train.device import sum_type
+
 
 def _cross_entropy(outputs: Tensor, targets: Tensor, **given: Any) -> Tensor:
     """Of outputs [samples, classes], or [samples, context, classes] for targets of every place."""
@@ -61,11 +63,6 @@ def stacked_loss(
     if weight is not None:
         losses = losses.reshape(len(losses), weight.shape[-1], -1).mean(2) * weight
     return losses.mean(1) if reduction == "mean" else losses.sum(1)
-
-
-def sum_type(device: torch.device) -> torch.dtype:
-    """The type sums are kept in: float64 where the device has it."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def classification_sums(outputs: Tensor, targets: Tensor) -> Tensor:

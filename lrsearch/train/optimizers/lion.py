@@ -1,15 +1,25 @@
-"""The Lion optimizer, which torch.optim does not have."""
+"""Lion, which torch.optim does not have (Chen et al. 2023)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, optim
 
+from lrsearch.schedules import Array
 from lrsearch.train.optimizers.kernels import Parameters
+from lrsearch.train.optimizers.stacked import (
+    Needs,
+    Slots,
+    StackedOptimizer,
+    Tensors,
+    add_decay,
+    columns,
+    shaper,
+)
 
 
 class Lion(optim.Optimizer):
@@ -58,3 +68,37 @@ class Lion(optim.Optimizer):
         step = direction.sgn().masked_fill_(direction.isnan(), math.nan)
         parameter.add_(step, alpha=-rate)
         mean.lerp_(gradient, 1 - beta2)
+
+
+# in lanes
+
+_NUMBERS = ("share", "kept_share", "decoupled_decay", "rate")
+
+
+def _needs(config: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset({"decoupled_decay"} if config["weight_decay"] > 0 else ())
+
+
+def _tabulate(config: Mapping[str, Any], rates: Array, first: int) -> Array:
+    return columns(
+        1.0 - float(config["beta1"]),
+        1.0 - float(config["beta2"]),
+        -rates * float(config["weight_decay"]),
+        -rates,
+    )
+
+
+def _update(
+    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+) -> None:
+    shape = shaper(_NUMBERS, numbers)
+    for parameter, gradient, mean in zip(parameters, gradients, state["exp_avg"], strict=True):
+        add_decay(parameter, gradient, shape, needs)
+        direction = torch.lerp(mean, gradient, shape("share", parameter))
+        # Torch's sign of NaN is zero: a lost training would look as if it stood still.
+        step = direction.sign().masked_fill_(direction.isnan(), math.nan)
+        parameter.addcmul_(step, shape("rate", parameter))
+        mean.lerp_(gradient, shape("kept_share", parameter))
+
+
+LANES = StackedOptimizer(("exp_avg",), _NUMBERS, _tabulate, _needs, _update)

@@ -1,19 +1,34 @@
-"""Muon for matrices and AdamW for what has another rank, as one optimizer."""
+"""Muon for matrices and AdamW for what has another rank, as one optimizer (Jordan et al. 2024)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, optim
 
+from lrsearch.schedules import Array
+from lrsearch.train.optimizers.adam import ADAMW
 from lrsearch.train.optimizers.kernels import (
     Parameters,
     choose_kernels,
     list_groups,
     step_plainly_where_needed,
 )
+from lrsearch.train.optimizers.stacked import (
+    Needs,
+    Slots,
+    StackedOptimizer,
+    Tensors,
+    beside,
+    columns,
+    lane_norms,
+    shaper,
+)
+from lrsearch.train.products import align, multiply
 
 
 def _choose(
@@ -64,3 +79,103 @@ class MuonAdamW(optim.Optimizer):
         for part in self.parts:
             part.step()
         return loss
+
+
+def alone(parameters: Parameters, lr: float, **config: Any) -> optim.Optimizer:
+    """`MuonAdamW` by the names of the catalogue."""
+    names = ("momentum", "nesterov", "ns_steps", "adjust_lr_fn")
+    return MuonAdamW(
+        parameters,
+        lr,
+        weight_decay=config["weight_decay"],
+        muon={name: config[name] for name in names},
+        adamw={"betas": (float(config["beta1"]), float(config["beta2"])), "eps": config["eps"]},
+    )
+
+
+# in lanes
+
+_NUMBERS = ("fresh", "ahead", "original_rate", "matched_rate")
+_STEP = "newton_schulz_"
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the quintic iteration, as in torch.optim.Muon."""
+
+
+def orthogonalize(lanes: Tensor, steps: int) -> Tensor:
+    """Matrices [K, rows, columns] with singular values near one, in bfloat16.
+
+    A Newton-Schulz iteration whose every result is rounded to bfloat16, as torch.optim.Muon has
+    it. The products of rounded numbers are summed in float32: in bfloat16 a CPU may choose its way
+    of summing by the number of lanes, and they would see each other.
+    """
+    a, b, c = COEFFICIENTS
+    tall = lanes.shape[1] > lanes.shape[2]
+    x = lanes.bfloat16()
+    x = (x.transpose(1, 2) if tall else x).contiguous()
+    x = x / beside(x, lane_norms(x.float()).bfloat16().clamp(min=1e-7))
+    for _ in range(steps):
+        wide = align(x.float())
+        gram = multiply(wide, wide.transpose(1, 2)).bfloat16().float()
+        square = multiply(align(gram), align(gram))
+        change = square.mul_(c).add_(gram, alpha=b).bfloat16().float()
+        x = multiply(align(change), wide).add_(wide, alpha=a).bfloat16()
+    return x.transpose(1, 2) if tall else x
+
+
+def _make_lanes(rest: StackedOptimizer) -> StackedOptimizer:
+    """Muon for matrices; the other optimizer, whose parameters are in the same config, for what
+    has another rank."""
+
+    def start(slot: str, parameter: Tensor) -> Tensor | None:
+        if parameter.dim() == 2:
+            return torch.zeros_like(parameter) if slot == "momentum_buffer" else None
+        return rest.start(slot, parameter) if slot in rest.slots else None
+
+    def needs(config: Mapping[str, Any]) -> frozenset[str]:
+        steps = {f"{_STEP}{step}" for step in range(config["ns_steps"])}
+        return rest.needs(config) | steps
+
+    def tabulate(config: Mapping[str, Any], rates: Array, first: int) -> Array:
+        momentum = float(config["momentum"])
+        original = config["adjust_lr_fn"] == "original"
+        own = columns(
+            1.0 - momentum,
+            momentum if config["nesterov"] else 1.0,
+            -rates * original,
+            -rates * (not original),
+        )
+        return np.concatenate([rest.tabulate(config, rates, first), own], axis=1)
+
+    def update(
+        parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+    ) -> None:
+        shape = shaper((*rest.scalars, *_NUMBERS), numbers)
+        named = dict(zip(_NUMBERS, numbers[len(rest.scalars) :], strict=True))
+        steps = sum(each.startswith(_STEP) for each in needs)
+        pairs = list(zip(parameters, gradients, strict=True))
+        matrices = [pair for pair in pairs if pair[0].dim() == 3]
+        for (parameter, gradient), buffer in zip(matrices, state["momentum_buffer"], strict=True):
+            buffer.lerp_(gradient, shape("fresh", parameter))
+            ahead = torch.lerp(gradient, buffer, shape("ahead", parameter))
+            step = orthogonalize(ahead, steps).to(parameter.dtype)
+            rows, cols = parameter.shape[1:]
+            rate = named["original_rate"] * math.sqrt(max(1.0, rows / cols))
+            rate.add_(named["matched_rate"], alpha=0.2 * math.sqrt(max(rows, cols)))
+            if "weight_decay" in needs:
+                parameter.addcmul_(parameter, shape("decay", parameter))
+            parameter.addcmul_(step, beside(parameter, rate))
+        others = [pair for pair in pairs if pair[0].dim() != 3]
+        rest.update(
+            [parameter for parameter, _ in others],
+            [gradient for _, gradient in others],
+            {slot: state[slot] for slot in rest.slots},
+            numbers[: len(rest.scalars)],
+            needs,
+        )
+
+    slots = ("momentum_buffer", *rest.slots)
+    return StackedOptimizer(slots, (*rest.scalars, *_NUMBERS), tabulate, needs, update, start)
+
+
+LANES = _make_lanes(ADAMW)

@@ -1,7 +1,16 @@
-"""What an optimizer of K lanes is, and what those that follow are made with."""
+"""An optimizer of K lanes: what it is, and the parts that several are made of.
+
+Stacked optimizers compute what those `alone` do, in an order that touches memory less often.
+Whatever follows from a lane's hyperparameters and step count alone is worked out beforehand in
+float64, by `tabulate`; what is left for `update` is a fixed list of tensor operations: it reads
+nothing back, and what it does to a lane depends on no other lane, bit for bit, with two lanes or
+more. Where a lane's hyperparameters leave a term out, the term stays in and is multiplied by zero:
+the order of the sums is the same whatever the other lanes need.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +20,16 @@ import torch
 from torch import Tensor
 
 from lrsearch.schedules import Array
-from lrsearch.train.models.metrics import sum_type
+from lrsearch.train.device import sum_type
+
+Tensors = Sequence[Tensor]
+"""Parameters, gradients, or a slot's tensors, shape [K, ...] each."""
+
+Slots = Mapping[str, Tensors]
+"""A state's tensors by the slots they stand in."""
+
+Needs = frozenset[str]
+"""The terms of a step that some lane needs."""
 
 LANE = ""
 """In place of a parameter's name: state that a lane has once."""
@@ -67,17 +85,8 @@ class StackedOptimizer:
     slots: tuple[str, ...]
     scalars: tuple[str, ...]
     tabulate: Callable[[Mapping[str, Any], Array, int], Array]
-    needs: Callable[[Mapping[str, Any]], frozenset[str]]
-    update: Callable[
-        [
-            Sequence[Tensor],
-            Sequence[Tensor],
-            Mapping[str, Sequence[Tensor]],
-            Sequence[Tensor],
-            frozenset[str],
-        ],
-        None,
-    ]
+    needs: Callable[[Mapping[str, Any]], Needs]
+    update: Callable[[Tensors, Tensors, Slots, Tensors, Needs], None]
     start: Callable[[str, Tensor], Tensor | None] = zeros
     lane_slots: tuple[str, ...] = ()
     curve: Callable[[Mapping[str, Any], Array], Array] = _rates
@@ -95,7 +104,7 @@ class StackedOptimizer:
         return slots
 
 
-def needs_decay(config: Mapping[str, Any]) -> frozenset[str]:
+def needs_decay(config: Mapping[str, Any]) -> Needs:
     """`needs` of an optimizer whose weight decay is its only term that a lane may lack."""
     return frozenset({"weight_decay"} if config["weight_decay"] > 0 else ())
 
@@ -122,3 +131,55 @@ def shaper(names: Sequence[str], numbers: Sequence[Tensor]) -> Callable[[str, Te
 def columns(*values: Array | float) -> Array:
     """A table of scalars, [steps, scalars], from one value or one a step for each."""
     return np.stack(np.broadcast_arrays(*values), axis=1)
+
+
+# parts of a step that several have
+
+Shape = Callable[[str, Tensor], Tensor]
+
+
+def add_decay(parameter: Tensor, gradient: Tensor, shape: Shape, needs: Needs) -> Tensor:
+    """The gradient with weight decay, [K, ...]; a decoupled decay is applied to the parameter."""
+    if "decoupled_decay" in needs:
+        parameter.addcmul_(parameter, shape("decoupled_decay", parameter))
+    if "weight_decay" in needs:
+        return torch.addcmul(gradient, parameter, shape("decay", parameter))
+    return gradient
+
+
+def average_square(square: Tensor, gradient: Tensor, parameter: Tensor, shape: Shape) -> Tensor:
+    """Bring the average of squares [K, ...] up to date; memory of its shape to work in."""
+    work = gradient * shape("square_share", parameter)
+    # Not a lerp: where a square overflows, infinity less infinity would make it NaN.
+    square.mul_(shape("beta2", parameter)).addcmul_(work, work)
+    return work
+
+
+def root(square: Tensor, out: Tensor) -> Tensor:
+    """The square root, written to `out`. A CPU's torch.sqrt is MKL's: five times slower for zeros,
+    thirty times for denormals."""
+    return torch.rsqrt(square, out=out).reciprocal_()
+
+
+def scaled_root(square: Tensor, scale: Tensor, out: Tensor) -> Tensor:
+    """`scale` times the square root, written to `out`, as `root` without a pass over memory."""
+    torch.rsqrt(square, out=out)
+    return torch.div(scale, out, out=out)
+
+
+def lane_norms(lanes: Tensor) -> Tensor:
+    """The norm of each lane's entries, [K]."""
+    norms: Tensor = torch.linalg.vector_norm(lanes.reshape(len(lanes), -1), dim=1)
+    return norms
+
+
+def clip_gradients(gradients: Sequence[Tensor], limits: Tensor) -> list[Tensor]:
+    """Scale each lane's gradients to a norm of at most its limit, as `clip_grad_norm_` does.
+
+    Gradients have shape [K, ...] and are only read, limits [K]; the norm is over all gradients of a
+    lane. A limit of infinity leaves them as they are, even where their norm overflows or is NaN.
+    """
+    norms = [torch.linalg.vector_norm(each.reshape(len(limits), -1), dim=1) for each in gradients]
+    norm = torch.linalg.vector_norm(torch.stack(norms, dim=1), dim=1)
+    factors = (limits / (norm + 1e-6)).clamp(max=1.0).masked_fill(limits == math.inf, 1.0)
+    return [each * beside(each, factors) for each in gradients]

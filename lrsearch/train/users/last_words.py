@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lrsearch.outside.listening import plain_lines
+from lrsearch.train.users.lines import plain_lines
 
 LONGEST = 300
 """Characters of a reason."""

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from lrsearch.outside.listening import plain_lines
 from lrsearch.train.users.last_words import TRACE_LINES
+from lrsearch.train.users.lines import plain_lines
 
 KEPT = 16 * 1024
 """Characters that are kept, the last ones."""

@@ -1,22 +1,57 @@
-"""Prodigy of K lanes (Mishchenko & Defazio 2024, Prodigy).
+"""Prodigy (Mishchenko & Defazio 2024).
 
-The sums over all of a lane's parameters, and the estimate d that follows from them, stay on the
-device as a number a lane. They are summed and kept in float64; tensors see them in the order of
-operations of the authors' package, since what p0 - p is rounded to decides the first estimates.
+In lanes the sums over all of a lane's parameters, and the estimate d that follows from them, stay
+on the device as a number a lane. They are summed and kept in float64; tensors see them in the order
+of operations of the authors' package, since what p0 - p is rounded to decides the first estimates.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, optim
 
 from lrsearch.schedules import Array
-from lrsearch.train.optimizers.stacked import StackedOptimizer, beside, columns
+from lrsearch.train.optimizers.alone import from_package
+from lrsearch.train.optimizers.kernels import Parameters
+from lrsearch.train.optimizers.stacked import (
+    Needs,
+    Slots,
+    StackedOptimizer,
+    Tensors,
+    beside,
+    columns,
+    root,
+)
+
+_build = from_package(
+    "prodigy", "Prodigy", decoupled="decouple", bias_correction="use_bias_correction"
+)
+
+
+def alone(
+    parameters: Parameters,
+    lr: float,
+    *,
+    growth_rate: float | None,
+    weight_decay: float,
+    **config: Any,
+) -> optim.Optimizer:
+    """The authors' package. A `growth_rate` of None is infinite."""
+    made = _build(
+        parameters, lr, growth_rate=math.inf if growth_rate is None else growth_rate, **config
+    )
+    # Given to its constructor, a decoupled decay is announced on stdout, trial after trial.
+    for group in made.param_groups:
+        group["weight_decay"] = weight_decay
+    return made
+
+
+# in lanes
 
 _NUMBERS = (
     *("starts", "rate", "moves", "d0", "d_coef", "growth_rate", "safeguarded", "decay"),
@@ -68,11 +103,7 @@ def _needs(config: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _update(
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    state: Mapping[str, Sequence[Tensor]],
-    numbers: Sequence[Tensor],
-    needs: frozenset[str],
+    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
     (d,), (d_max,), (numerator,), (made,) = (state[slot] for slot in _LANE_SLOTS)
     own = {name: number.to(d.dtype) for name, number in zip(_NUMBERS, numbers, strict=True)}
@@ -142,8 +173,7 @@ def _update(
     for parameter, mean, square in zip(
         parameters, state["exp_avg"], state["exp_avg_sq"], strict=True
     ):
-        # On a CPU sqrt is MKL's: five times slower for zeros, thirty times for denormals.
-        work = torch.rsqrt(square).reciprocal_().add_(shape(offset, parameter))
+        work = root(square, torch.empty_like(square)).add_(shape(offset, parameter))
         if "decoupled_decay" in needs:
             parameter.addcmul_(parameter, shape(decay_rate, parameter))
         parameter.addcdiv_(mean * shape(rate, parameter), work)
@@ -157,6 +187,6 @@ def _start(slot: str, parameter: Tensor) -> Tensor:
     return parameter.clone() if slot == "p0" else torch.zeros_like(parameter)
 
 
-PRODIGY = StackedOptimizer(
+LANES = StackedOptimizer(
     _SLOTS, _NUMBERS, _tabulate, _needs, _update, start=_start, lane_slots=_LANE_SLOTS
 )

@@ -1,4 +1,4 @@
-"""Schedule-free SGD and AdamW of K lanes (Defazio et al. 2024, The Road Less Scheduled).
+"""Schedule-free SGD and AdamW (Defazio et al. 2024, The Road Less Scheduled).
 
 As in the authors' package, a training holds y, where gradients are taken. Beside it the package
 holds z, the sequence of plain steps; here it is z - y, which is zero at the start and needs a pass
@@ -13,22 +13,32 @@ With c the new iterate's share of the average and u the step's direction, a step
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lrsearch.schedules import Array
+from lrsearch.train.optimizers.alone import from_package
 from lrsearch.train.optimizers.stacked import (
     Average,
+    Needs,
+    Slots,
     StackedOptimizer,
+    Tensors,
     columns,
     needs_decay,
+    scaled_root,
     shaper,
 )
+
+sgd_alone = from_package("schedule_free_sgd", "SGDScheduleFree")
+adamw_alone = from_package("schedule_free_adamw", "AdamWScheduleFree")
+# The packages' own warmups stay 0: the rate of each step is set from outside.
+
+# in lanes
 
 _STEP = ("share", "y_rate", "kept", "difference_rate", "decay")
 _ADAM = (*_STEP, "beta2", "square_share", "root_scale", "eps")
@@ -67,11 +77,11 @@ def _tabulate_adamw(config: Mapping[str, Any], curve: Array, first: int) -> Arra
 
 
 def _update(
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    state: Mapping[str, Sequence[Tensor]],
-    numbers: Sequence[Tensor],
-    needs: frozenset[str],
+    parameters: Tensors,
+    gradients: Tensors,
+    state: Slots,
+    numbers: Tensors,
+    needs: Needs,
     adam: bool,
 ) -> None:
     shape = shaper(_ADAM if adam else _STEP, numbers)
@@ -83,10 +93,7 @@ def _update(
         if square is not None:
             step = gradient * shape("square_share", parameter)
             square.mul_(shape("beta2", parameter)).addcmul_(step, step)
-            # On a CPU sqrt is MKL's: five times slower for zeros, thirty times for denormals.
-            torch.rsqrt(square, out=step)
-            torch.div(shape("root_scale", parameter), step, out=step)
-            step.add_(shape("eps", parameter))
+            scaled_root(square, shape("root_scale", parameter), step).add_(shape("eps", parameter))
             torch.div(gradient, step, out=step)
         if "weight_decay" in needs:
             step = torch.addcmul(step, parameter, shape("decay", parameter))
@@ -102,7 +109,7 @@ def _weight(config: Mapping[str, Any], beta: str) -> float:
 
 SLOT = "z_minus_y"
 
-SCHEDULE_FREE_SGD = StackedOptimizer(
+SGD_LANES = StackedOptimizer(
     (SLOT,),
     _STEP,
     partial(_tabulate, beta="momentum"),
@@ -112,7 +119,7 @@ SCHEDULE_FREE_SGD = StackedOptimizer(
     average=Average(SLOT, partial(_weight, beta="momentum")),
 )
 
-SCHEDULE_FREE_ADAMW = StackedOptimizer(
+ADAMW_LANES = StackedOptimizer(
     (SLOT, "exp_avg_sq"),
     _ADAM,
     _tabulate_adamw,

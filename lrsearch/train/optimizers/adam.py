@@ -1,0 +1,261 @@
+"""Adam and its relatives: AdamW, AMSGrad, NAdam, RAdam and Adamax."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from lrsearch.schedules import Array
+from lrsearch.train.optimizers.stacked import (
+    Needs,
+    Slots,
+    StackedOptimizer,
+    Tensors,
+    add_decay,
+    average_square,
+    columns,
+    needs_decay,
+    root,
+    scaled_root,
+    shaper,
+)
+
+_LARGEST = 1e38
+"""Nearly the largest number of float32."""
+
+# Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), AMSGrad (Reddi et al. 2018)
+
+_ADAM = ("share", "beta2", "square_share", "decay", "root_scale", "offset")
+
+
+def _tabulate_adam(config: Mapping[str, Any], rates: Array, first: int, decoupled: bool) -> Array:
+    beta1, beta2 = float(config["beta1"]), float(config["beta2"])
+    steps = first + np.arange(len(rates))
+    # A step is mean / (root_scale * sqrt(square) + offset), the rate divided into the denominator.
+    with np.errstate(divide="ignore", over="ignore"):
+        inverse = (1.0 - beta1**steps) / rates
+        root_scale = inverse / np.sqrt(1.0 - beta2**steps)
+        offset = inverse * config["eps"]
+    # A rate of zero, or as good as: no step, and no product of zero and infinity.
+    still = root_scale > _LARGEST
+    decay = float(config["weight_decay"])
+    return columns(
+        1.0 - beta1,
+        beta2,
+        math.sqrt(1.0 - beta2),
+        -rates * decay if decoupled else decay,
+        np.where(still, 1.0, root_scale),
+        np.where(still, math.inf, offset),
+    )
+
+
+def _update_adam(
+    parameters: Tensors,
+    gradients: Tensors,
+    state: Slots,
+    numbers: Tensors,
+    needs: Needs,
+    decoupled: bool,
+) -> None:
+    shape = shaper(_ADAM, numbers)
+    for parameter, gradient, mean, square in zip(
+        parameters, gradients, state["exp_avg"], state["exp_avg_sq"], strict=True
+    ):
+        if "weight_decay" in needs:
+            decay = shape("decay", parameter)
+            if decoupled:
+                parameter.addcmul_(parameter, decay)
+            else:
+                gradient = torch.addcmul(gradient, parameter, decay)
+        mean.lerp_(gradient, shape("share", parameter))
+        work = average_square(square, gradient, parameter, shape)
+        scaled_root(square, shape("root_scale", parameter), work).add_(shape("offset", parameter))
+        parameter.addcdiv_(mean, work, value=-1)
+
+
+def _adam(*, decoupled: bool) -> StackedOptimizer:
+    return StackedOptimizer(
+        ("exp_avg", "exp_avg_sq"),
+        _ADAM,
+        partial(_tabulate_adam, decoupled=decoupled),
+        needs_decay,
+        partial(_update_adam, decoupled=decoupled),
+    )
+
+
+def _update_amsgrad(
+    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+) -> None:
+    shape = shaper(_ADAM, numbers)
+    slots = (state[slot] for slot in _AMSGRAD)
+    for parameter, gradient, mean, square, largest in zip(
+        parameters, gradients, *slots, strict=True
+    ):
+        if "weight_decay" in needs:
+            gradient = torch.addcmul(gradient, parameter, shape("decay", parameter))
+        mean.lerp_(gradient, shape("share", parameter))
+        work = average_square(square, gradient, parameter, shape)
+        torch.maximum(largest, square, out=largest)
+        scaled_root(largest, shape("root_scale", parameter), work).add_(shape("offset", parameter))
+        parameter.addcdiv_(mean, work, value=-1)
+
+
+_AMSGRAD = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
+ADAM = _adam(decoupled=False)
+ADAMW = _adam(decoupled=True)
+AMSGRAD = StackedOptimizer(
+    _AMSGRAD, _ADAM, partial(_tabulate_adam, decoupled=False), needs_decay, _update_amsgrad
+)
+
+
+def _needs_kind_of_decay(config: Mapping[str, Any]) -> frozenset[str]:
+    kind = "decoupled_decay" if config["decoupled"] else "weight_decay"
+    return frozenset({kind} if config["weight_decay"] > 0 else ())
+
+
+def _decays(config: Mapping[str, Any], rates: Array) -> tuple[float, Array | float]:
+    """What of a parameter is added to its gradient, and what to itself."""
+    decay = float(config["weight_decay"])
+    return (0.0, -rates * decay) if config["decoupled"] else (decay, 0.0)
+
+
+# NAdam (Dozat 2016)
+
+_NADAM = (
+    *("share", "beta2", "square_share", "decay", "decoupled_decay"),
+    *("root_scale", "eps", "gradient_rate", "mean_rate"),
+)
+
+
+def _tabulate_nadam(config: Mapping[str, Any], rates: Array, first: int) -> Array:
+    beta1, beta2 = float(config["beta1"]), float(config["beta2"])
+    every = np.arange(1, first + len(rates) + 1)
+    momenta = beta1 * (1.0 - 0.5 * 0.96 ** (every * float(config["momentum_decay"])))
+    # torch keeps the product of all momenta in float32, whatever the parameters' dtype.
+    products = np.multiply.accumulate(momenta[:-1].astype(np.float32))[first - 1 :].astype(float)
+    momentum, following, steps = momenta[first - 1 : -1], momenta[first:], every[first - 1 : -1]
+    return columns(
+        1.0 - beta1,
+        beta2,
+        math.sqrt(1.0 - beta2),
+        *_decays(config, rates),
+        1.0 / np.sqrt(1.0 - beta2**steps),
+        float(config["eps"]),
+        -rates * (1.0 - momentum) / (1.0 - products),
+        -rates * following / (1.0 - products * following),
+    )
+
+
+def _update_nadam(
+    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+) -> None:
+    shape = shaper(_NADAM, numbers)
+    for parameter, gradient, mean, square in zip(
+        parameters, gradients, state["exp_avg"], state["exp_avg_sq"], strict=True
+    ):
+        gradient = add_decay(parameter, gradient, shape, needs)
+        mean.lerp_(gradient, shape("share", parameter))
+        work = average_square(square, gradient, parameter, shape)
+        scaled_root(square, shape("root_scale", parameter), work).add_(shape("eps", parameter))
+        step = gradient * shape("gradient_rate", parameter)
+        step.addcmul_(mean, shape("mean_rate", parameter))
+        parameter.addcdiv_(step, work)
+
+
+NADAM = StackedOptimizer(
+    ("exp_avg", "exp_avg_sq"), _NADAM, _tabulate_nadam, _needs_kind_of_decay, _update_nadam
+)
+
+# RAdam (Liu et al. 2020)
+
+_RADAM = (
+    *("share", "beta2", "square_share", "decay", "decoupled_decay"),
+    *("rectified", "eps", "rate"),
+)
+
+
+def _tabulate_radam(config: Mapping[str, Any], rates: Array, first: int) -> Array:
+    beta1, beta2 = float(config["beta1"]), float(config["beta2"])
+    steps = first + np.arange(len(rates))
+    correction = 1.0 - beta2**steps
+    # The length of a plain average as noisy as the exponential one; over 5 its variance is finite.
+    longest = 2.0 / (1.0 - beta2) - 1.0
+    length = longest - 2.0 * steps * beta2**steps / correction
+    rectified = length > 5.0
+    known = np.where(rectified, length, longest)  # Elsewhere nobody asks.
+    square = correction * (known - 4.0) * (known - 2.0) * longest
+    if rectified.any():
+        square /= (longest - 4.0) * (longest - 2.0) * known
+    adapted = np.sqrt(np.where(rectified, square, 1.0))
+    return columns(
+        1.0 - beta1,
+        beta2,
+        math.sqrt(1.0 - beta2),
+        *_decays(config, rates),
+        rectified.astype(float),
+        float(config["eps"]),
+        -rates / (1.0 - beta1**steps) * adapted,
+    )
+
+
+def _update_radam(
+    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+) -> None:
+    shape = shaper(_RADAM, numbers)
+    for parameter, gradient, mean, square in zip(
+        parameters, gradients, state["exp_avg"], state["exp_avg_sq"], strict=True
+    ):
+        gradient = add_decay(parameter, gradient, shape, needs)
+        mean.lerp_(gradient, shape("share", parameter))
+        work = root(square, average_square(square, gradient, parameter, shape))
+        work.add_(shape("eps", parameter))
+        work.masked_fill_(shape("rectified", parameter) == 0, 1.0)
+        torch.div(mean, work, out=work)
+        parameter.addcmul_(work, shape("rate", parameter))
+
+
+RADAM = StackedOptimizer(
+    ("exp_avg", "exp_avg_sq"), _RADAM, _tabulate_radam, _needs_kind_of_decay, _update_radam
+)
+
+# Adamax (Kingma and Ba 2015)
+
+_ADAMAX = ("share", "beta2", "decay", "eps", "rate")
+
+
+def _tabulate_adamax(config: Mapping[str, Any], rates: Array, first: int) -> Array:
+    beta1 = float(config["beta1"])
+    steps = first + np.arange(len(rates))
+    return columns(
+        1.0 - beta1,
+        float(config["beta2"]),
+        float(config["weight_decay"]),
+        float(config["eps"]),
+        -rates / (1.0 - beta1**steps),
+    )
+
+
+def _update_adamax(
+    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+) -> None:
+    shape = shaper(_ADAMAX, numbers)
+    for parameter, gradient, mean, largest in zip(
+        parameters, gradients, state["exp_avg"], state["exp_inf"], strict=True
+    ):
+        gradient = add_decay(parameter, gradient, shape, needs)
+        mean.lerp_(gradient, shape("share", parameter))
+        work = gradient.abs().add_(shape("eps", parameter))
+        torch.maximum(largest.mul_(shape("beta2", parameter)), work, out=largest)
+        torch.div(mean, largest, out=work)
+        parameter.addcmul_(work, shape("rate", parameter))
+
+
+ADAMAX = StackedOptimizer(
+    ("exp_avg", "exp_inf"), _ADAMAX, _tabulate_adamax, needs_decay, _update_adamax
+)

@@ -1,0 +1,98 @@
+"""Stochastic gradient descent, with or without momentum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import optim
+
+from lrsearch.schedules import Array
+from lrsearch.train.optimizers.alone import from_torch
+from lrsearch.train.optimizers.kernels import Parameters
+from lrsearch.train.optimizers.stacked import (
+    Needs,
+    Slots,
+    StackedOptimizer,
+    Tensors,
+    columns,
+    shaper,
+)
+
+_build = from_torch(optim.SGD, fused=("cpu", "cuda"))
+
+
+def alone(parameters: Parameters, lr: float, **config: Any) -> optim.Optimizer:
+    """`torch.optim.SGD`. It refuses Nesterov's without a momentum, where that makes no difference
+    and a search may ask for it."""
+    nesterov = config["nesterov"] and config["momentum"] > 0
+    return _build(parameters, lr, **{**config, "nesterov": nesterov})
+
+
+_NUMBERS = ("momentum", "kept", "buffer_decay", "decay_rate", "gradient_rate", "buffer_rate")
+
+
+def _parts(config: Mapping[str, Any]) -> tuple[float, float]:
+    """How much of the gradient and of the momentum buffer a step is made of."""
+    momentum = float(config["momentum"])
+    if momentum == 0:
+        return 1.0, 0.0
+    return (1.0, momentum) if config["nesterov"] else (0.0, 1.0)
+
+
+def _needs(config: Mapping[str, Any]) -> frozenset[str]:
+    gradient, buffer = _parts(config)
+    terms = {
+        "gradient": gradient,
+        "momentum": buffer,
+        "dampening": buffer * config["dampening"],
+        "weight_decay": config["weight_decay"],
+    }
+    return frozenset(name for name, part in terms.items() if part > 0)
+
+
+def _tabulate(config: Mapping[str, Any], rates: Array, first: int) -> Array:
+    gradient, buffer = _parts(config)
+    if gradient and buffer and config["dampening"]:
+        raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+    decay = float(config["weight_decay"])
+    steps = first + np.arange(len(rates))
+    # The first gradient enters the buffer whole.
+    kept = np.where(steps == 1, 1.0, 1.0 - config["dampening"])
+    return columns(
+        float(config["momentum"]),
+        kept,
+        kept * decay,
+        -rates * gradient * decay,
+        -rates * gradient,
+        -rates * buffer,
+    )
+
+
+def _update(
+    parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
+) -> None:
+    # The decayed gradient is never formed: that would be a tensor more to write and read. Nor may
+    # the order of the sums follow from `needs`.
+    shape = shaper(_NUMBERS, numbers)
+    for parameter, gradient, buffer in zip(
+        parameters, gradients, state["momentum_buffer"], strict=True
+    ):
+        if "momentum" in needs:
+            kept = gradient
+            if "dampening" in needs:
+                kept = gradient * shape("kept", parameter)
+            torch.addcmul(kept, buffer, shape("momentum", parameter), out=buffer)
+            if "weight_decay" in needs:
+                buffer.addcmul_(parameter, shape("buffer_decay", parameter))
+        if "gradient" in needs:
+            if "weight_decay" in needs:
+                parameter.addcmul_(parameter, shape("decay_rate", parameter))
+            parameter.addcmul_(gradient, shape("gradient_rate", parameter))
+        if "momentum" in needs:
+            parameter.addcmul_(buffer, shape("buffer_rate", parameter))
+
+
+LANES = StackedOptimizer(("momentum_buffer",), _NUMBERS, _tabulate, _needs, _update)

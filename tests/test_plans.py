@@ -22,8 +22,9 @@ from lrsearch.executors.port import Executor
 from lrsearch.reports.live import Progress
 from lrsearch.spec import read_spec
 from lrsearch.store import History, Run, read
+from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import Cohort, Facts, Outcome, Plan, Planned, Probe, Trial, Workplace
-from lrsearch.tuner.loop import AHEAD, PROBE, PROBED, RUN_COHORT, tune
+from lrsearch.tuner.loop import AHEAD, PROBED, tune
 from lrsearch.tuner.plans import ALONE, ASKED, DESCRIBED, Plans, structure_key
 
 HERE = Path(__file__).parent
@@ -43,7 +44,7 @@ FACTS = Facts(
     versions={},
     parameters=0,
 )
-PLAYED = {RUN_COHORT: "jobs:play_cohort", PROBE: "jobs:play_probe"}
+PLAYED = {find_jobs(None).train: "jobs:play_cohort", PROBE: "jobs:play_probe"}
 
 
 class Stage(Inline):

@@ -1296,7 +1296,7 @@ def test_devices():
 
 def test_what_a_driver_needs_is_free_of_torch():
     code = (
-        "import sys, lrsearch.data, lrsearch.train.preparation, lrsearch.train.engines.timetable;"
+        "import sys, lrsearch.data, lrsearch.train.jobs, lrsearch.train.engines.timetable;"
         "sys.exit(bool({'torch', 'sklearn'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -43,6 +43,14 @@ class Raised:
     message: str
     traceback: str
 
+    @property
+    def cause(self) -> BaseException:
+        """The exception for the driver to raise: what is no LrsearchError is a bug, and tells
+        all."""
+        if self.error is not None:
+            return self.error
+        return RuntimeError(f"a worker raised {self.message}\n{self.traceback}")
+
 
 @dataclass(frozen=True)
 class Died:

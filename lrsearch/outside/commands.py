@@ -39,7 +39,7 @@ from lrsearch.spec.commandline import (
     possible_files,
     split_words,
 )
-from lrsearch.train.preparation import Preparation
+from lrsearch.train.jobs import Preparation
 from lrsearch.train.users.contents import file_hash
 from lrsearch.train.users.last_words import find_reason, tail
 from lrsearch.train.users.lines import decode, read_text

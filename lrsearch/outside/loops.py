@@ -11,7 +11,7 @@ import torch
 from lrsearch.errors import ModelError
 from lrsearch.outside.commands import make_facts
 from lrsearch.train.device import describe_device, find_device
-from lrsearch.train.preparation import Preparation
+from lrsearch.train.jobs import Preparation
 from lrsearch.train.users.importing import forget_imports, resolve, source_hashes
 from lrsearch.train.users.isolation import isolated
 from lrsearch.trial import Facts, Workplace

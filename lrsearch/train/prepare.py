@@ -33,6 +33,7 @@ from lrsearch.train.device import (
 )
 from lrsearch.train.engines.solo import Training
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
+from lrsearch.train.jobs import Preparation
 from lrsearch.train.models.build import Classes, build_model, find_classes
 from lrsearch.train.models.criterion import BINARY, OTHER_OUTPUTS, Criterion, check_criterion
 from lrsearch.train.models.metrics import SUMS
@@ -44,7 +45,6 @@ from lrsearch.train.models.outputs import (
 )
 from lrsearch.train.optimizers.alone import import_package
 from lrsearch.train.optimizers.groups import check_groups
-from lrsearch.train.preparation import Preparation
 from lrsearch.train.users.beside import find_missing
 from lrsearch.train.users.contents import path_hashes
 from lrsearch.train.users.importing import forget_imports, source_hashes

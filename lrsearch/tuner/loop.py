@@ -17,6 +17,7 @@ from lrsearch.spec.export import export_name, export_spec
 from lrsearch.spec.model import Spec, derive, flatten, settle_data
 from lrsearch.store import Run
 from lrsearch.terminal import command_line
+from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -50,12 +51,6 @@ from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.silence import Cut, Subject, Watch, name_trials
 from lrsearch.tuner.startup import Starts
-
-RUN_COHORT = "lrsearch.train.engines.cohort:run_cohort"
-RUN_OWN = "lrsearch.outside.commands:run"
-"""The same for a person's own training."""
-
-PROBE = "lrsearch.train.engines.probe:probe"
 
 AHEAD = 1024
 """Trials proposed at once where none waits for another's result: lanes are filled from these."""
@@ -496,7 +491,7 @@ class _Search:
             bar = self.best[0] if self.best and self.spec.trials_per_point == 1 else None
             states = self.saving.find(trials, cohort.plan.engine)
             cohort = replace(cohort, trials=trials, bar=bar, states=states)
-            function = RUN_COHORT if self.spec.own is None else RUN_OWN
+            function = find_jobs(self.spec.own).train
             handle = self.executor.submit(function, cohort, clean=clean)
             left = {trial.number: trial for trial in trials}
             self.jobs[handle] = _Job(cohort, cohort.plan, left)
@@ -542,9 +537,7 @@ class _Search:
                 if isinstance(job.task, Probe) and _key(job.task) in self.unplanned:
                     raise RuntimeError("a probe ended without a plan")
             elif isinstance(event, Raised):
-                if isinstance(event.error, LrsearchError):
-                    raise event.error
-                raise RuntimeError(f"a worker raised {event.message}\n{event.traceback}")
+                raise event.cause
             elif isinstance(event, Died):
                 del self.jobs[handle]
                 if isinstance(job.task, Cohort):
@@ -750,7 +743,7 @@ class _Search:
             repeat(
                 self._cohort([again], Plan()),
                 trial.number,
-                function=RUN_OWN,
+                function=find_jobs(self.spec.own).train,
                 executor=self.executor,
                 run=self.run,
                 watcher=self.watcher,

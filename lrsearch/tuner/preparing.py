@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lrsearch.errors import DataError, Fault, LrsearchError, SpecError
+from lrsearch.errors import DataError, Fault, SpecError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.space import corners, ends, parameters, parse_name, point_at
 from lrsearch.spec.commandline import check_program
 from lrsearch.spec.cross_checks import task_faults
 from lrsearch.spec.model import Spec, resolve
-from lrsearch.train.preparation import Preparation
+from lrsearch.train.jobs import PRELOAD, Preparation, find_jobs
 from lrsearch.trial import Facts, Workplace
 from lrsearch.tuner.silence import Subject, Watch
-
-PREPARE = "lrsearch.train.prepare:prepare"
-PRELOAD = "lrsearch.train.prepare:preload"
-PREPARE_OWN = {
-    "command": "lrsearch.outside.commands:prepare",
-    "loop": "lrsearch.outside.loops:prepare",
-}
-"""By the kind of a person's own training."""
-
 
 MAX_COMBINATIONS = 1000
 
@@ -64,7 +55,7 @@ def prepare(
         for config in payload.configs:
             check_program(config, workplace.folder, f"{spec.source}: command")
     own = spec.own.kind if spec.own is not None else None
-    handle = executor.submit(PREPARE if own is None else PREPARE_OWN[own], payload)
+    handle = executor.submit(find_jobs(spec.own).prepare, payload)
     waiting = {handle}
     for _ in range(min(executor.capacity, trials) - 1 if own is None else 0):
         waiting.add(executor.submit(PRELOAD, payload))
@@ -76,9 +67,7 @@ def prepare(
             if isinstance(event, Facts):
                 facts = event
             elif isinstance(event, Raised):
-                if isinstance(event.error, LrsearchError):
-                    raise event.error
-                raise RuntimeError(f"{event.message}\n{event.traceback}")
+                raise event.cause
             elif isinstance(event, Died):
                 raise DataError(
                     f"the worker that {doing} was lost: {event.reason}",

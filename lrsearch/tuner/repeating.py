@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING
 
 from lrsearch import pulse
-from lrsearch.errors import LrsearchError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.store import History, Run
 from lrsearch.trial import Cohort, Ended, Measured, Objective, Outcome, Result, Started, Trial
@@ -68,8 +67,8 @@ def repeat(
             elif isinstance(event, Ended):
                 end(event.result, dict(event.curve))
             elif isinstance(event, Raised):
-                if not isinstance(event.error, LrsearchError):
-                    raise RuntimeError(f"a worker raised {event.message}\n{event.traceback}")
+                if event.error is None:
+                    raise event.cause
                 watcher.note(f"it was not trained again: {event.error}")
             elif isinstance(event, Died) and run.history.repeated.get(of) is before:
                 lost = f"the worker process was lost: {event.reason}"

@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from lrsearch.errors import LrsearchError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.spec.model import Own
+from lrsearch.train.jobs import find_jobs
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -20,7 +20,6 @@ from lrsearch.trial import (
     Trial,
     Workplace,
 )
-from lrsearch.tuner.loop import RUN_COHORT, RUN_OWN
 from lrsearch.tuner.silence import Subject, Watch, name_trials
 
 SEEDS = 3
@@ -93,7 +92,7 @@ def verify(
     numbered = [replace(each, number=at) for at, each in enumerate(wanted.values(), first)]
     handles = {
         executor.submit(
-            RUN_COHORT if own is None else RUN_OWN,
+            find_jobs(own).train,
             Cohort(
                 (trial,),
                 Plan("solo"),
@@ -119,9 +118,7 @@ def verify(
             elif isinstance(event, Finished | Died):  # What a worker takes along did not complete.
                 del handles[handle]
             elif isinstance(event, Raised):
-                if isinstance(event.error, LrsearchError):
-                    raise event.error
-                raise RuntimeError(f"a worker raised {event.message}\n{event.traceback}")
+                raise event.cause
     alone = {key: found.get(at) for at, key in enumerate(wanted, first)}
     ended = {(each.seed, each.fold): results.get(each.number) for each in trials}
     measured = {

@@ -1,0 +1,50 @@
+"""The jobs that workers run: their names, and what `prepare` is given. Free of torch, so that who
+submits them need not load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lrsearch.spec.model import Own
+from lrsearch.trial import Config, Workplace
+
+PRELOAD = "lrsearch.train.prepare:preload"
+"""The job that loads the data ahead of a worker's first trial, given a `Preparation`."""
+
+PROBE = "lrsearch.train.engines.probe:probe"
+"""The job that tries a structure in lanes and measures: it is given a `Probe`, and yields
+`Planned`."""
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of one kind of training: `prepare` is given a `Preparation` and yields `Facts`,
+    `train` is given a `Cohort`."""
+
+    prepare: str
+    train: str
+
+
+_JOBS = {
+    None: Jobs("lrsearch.train.prepare:prepare", "lrsearch.train.engines.cohort:run_cohort"),
+    "command": Jobs("lrsearch.outside.commands:prepare", "lrsearch.outside.commands:run"),
+    "loop": Jobs("lrsearch.outside.loops:prepare", "lrsearch.outside.commands:run"),
+}
+
+
+def find_jobs(own: Own | None) -> Jobs:
+    """The jobs of a spec's trainings, by its `own`."""
+    return _JOBS[None if own is None else own.kind]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The configs a run may train (at least one), where, and the objective's metric. `held` is what
+    the run's earlier sessions have settled of what its `data` leave open."""
+
+    configs: tuple[Config, ...]
+    workplace: Workplace
+    metric: str | None = None
+    held: Mapping[str, Any] = field(default_factory=dict)

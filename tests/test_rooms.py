@@ -20,6 +20,7 @@ LAYERS = [
     ["spec"],
     ["search", "data"],
     ["train", "store", "executors"],
+    ["outside"],
     ["tuner"],
     ["diagnosis"],
     ["analysis"],
@@ -32,13 +33,32 @@ LAYERS = [
 APART = {"search", "train", "store", "executors"}
 """They never import each other, wherever they stand."""
 
+WINGS = [
+    ["prepare"],
+    ["engines"],
+    ["lanes"],
+    ["optimizers"],
+    ["models"],
+    ["batches"],
+    ["users"],
+    ["device", "jobs", "products", "randomness", "tape"],
+]
+"""The rooms within train, from the top floor down: each imports from those below it. The last are
+the ground floor, files that stand for themselves."""
+
+ARROWS = 40
+"""At most so many pairs of train's rooms of which one imports the other."""
+
+OUTSIDE_USES = {"users", "jobs", "device", "randomness"}
+"""What the trainings of the user's own need of train: the user's code and the ground floor."""
+
 VALUES_ONLY = {"diagnosis", "analysis", "reports"}
 """They take trials as values, never a store or what runs trials."""
 
 HEAVY = ["torch", "optuna", "sklearn", "scipy", "pyarrow", "PIL", "plotly", "ray"]
 
 LIBRARIES = {
-    "torch": ["train"],
+    "torch": ["train", "outside/loops.py", "outside/loop_process.py"],
     "safetensors": ["train"],
     "optuna": ["search"],
     "ray": ["executors/ray.py"],
@@ -51,7 +71,7 @@ LIBRARIES = {
 }
 """Library -> the rooms (or files) that may import it."""
 
-WITHOUT_TORCH = {"train/__init__.py", "train/preparation.py"}
+WITHOUT_TORCH = {"train/__init__.py", "train/jobs.py"}
 """Modules of `train` that the driver loads."""
 
 
@@ -71,6 +91,7 @@ def imported(path):
 
 FILES = sorted(ROOT.rglob("*.py"))
 IMPORTS = [(path.relative_to(ROOT), line, name) for path in FILES for line, name in imported(path)]
+TRAIN = sorted(set((ROOT / "train").rglob("*.py")) - {ROOT / "train" / "__init__.py"})
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
 
 
@@ -128,6 +149,55 @@ def test_a_library_stays_in_its_rooms(library):
     assert wrong == []
 
 
+FLOOR = {room: floor for floor, rooms in enumerate(WINGS) for room in rooms}
+
+
+def within_train():
+    """Every import of one of train's rooms by another."""
+    for path, line, name in IMPORTS:
+        if room_of(path) != "train" or len(path.parts) < 2 or path.name == "__init__.py":
+            continue
+        here, parts = path.parts[1].removesuffix(".py"), name.split(".")
+        if parts[:2] != ["lrsearch", "train"] or len(parts) == 2 or parts[2] not in FLOOR:
+            continue
+        if parts[2] != here:
+            yield f"{path}:{line} imports {name}", here, parts[2]
+
+
+def test_every_file_of_train_has_a_floor():
+    rooms = {path.relative_to(ROOT).parts[1].removesuffix(".py") for path in TRAIN}
+    assert rooms == set(FLOOR)
+
+
+def test_within_train_imports_run_down():
+    wrong = [text for text, here, there in within_train() if FLOOR[there] <= FLOOR[here]]
+    assert wrong == []
+    arrows = {(here, there) for _, here, there in within_train()}
+    assert 20 < len(arrows) <= ARROWS
+
+
+def test_the_trainings_of_the_users_own_need_little_of_train():
+    used = {
+        name.split(".")[2]
+        for path, _, name in IMPORTS
+        if room_of(path) == "outside" and name.startswith("lrsearch.train.")
+    }
+    assert used == OUTSIDE_USES
+
+
+def test_listening_to_a_command_needs_no_torch():
+    code = "import sys, lrsearch.outside.commands; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(ROOT.parent)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "False\n"
+
+
 def file_of(name):
     """The file of a module, or of the module that a name stands in."""
     parts = name.split(".")[1:]
@@ -143,7 +213,7 @@ def test_what_the_driver_loads_of_train_is_free_of_torch():
     driver = {
         file_of(name)
         for path, _, name in IMPORTS
-        if name.startswith("lrsearch.train") and room_of(path) != "train"
+        if name.startswith("lrsearch.train") and room_of(path) not in ("train", "outside")
     }
     assert driver and driver <= WITHOUT_TORCH
     for path, line, name in IMPORTS:

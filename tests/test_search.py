@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import qmc
 
 from lrsearch.errors import UsageError
+from lrsearch.cli import app
 from lrsearch.search import (
     STRATEGIES,
     Request,
@@ -370,5 +371,10 @@ def test_how_much_a_strategy_searches():
     spec = spec_of(FINITE, seeds=2, random={"trials": 7}, bayes={"trials": 9})
     assert [trial_limit(name, spec) for name in STRATEGIES] == [None, 7, 9]
     assert [count_trials(name, spec) for name in STRATEGIES] == [16, 14, 18]
-    with pytest.raises(ValueError):
+    with pytest.raises(KeyError):
         make_strategy("gird", spec, ACCURACY)
+
+
+def test_every_strategy_has_a_command():
+    commands = {command.name for command in app.registered_commands}
+    assert commands >= set(STRATEGIES)

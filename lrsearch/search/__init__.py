@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 from lrsearch.errors import UsageError
 from lrsearch.search.strategy import Request, Strategy
 from lrsearch.space import grid_size, without_points
 from lrsearch.spec import Spec
 from lrsearch.trial import Objective
 
-STRATEGIES = ("grid", "random", "bayes")
-
-
 MAX_GRID = 100_000
 """A larger grid is most likely a mistake, and must be asked for."""
 
 
-def check_search(name: str, spec: Spec, *, large: bool = False) -> None:
-    """Raises UsageError where the strategy of that name cannot search this space: a grid over a
-    range without points, or of more than `MAX_GRID` points unless `large`; the others over
-    nothing."""
-    if name != "grid":
-        if not spec.space:
-            raise UsageError(
-                f"{name} has nothing to search: the spec's search is empty",
-                where=spec.source,
-                hint="add a search, or train its one point with grid",
-            )
-        return
+@dataclass(frozen=True)
+class Kind:
+    """A strategy as the command of its name knows it.
+
+    `limit(spec)` is how many proposals it makes, None for as many as there are points;
+    `check(name, spec, large)` raises UsageError for a space it cannot search;
+    `make(spec, objective)` makes it, and alone imports what it needs.
+    """
+
+    limit: Callable[[Spec], int | None]
+    check: Callable[[str, Spec, bool], None]
+    make: Callable[[Spec, Objective], Strategy]
+
+
+def _check_grid(name: str, spec: Spec, large: bool) -> None:
     missing = without_points(spec.space)
     if missing:
         raise UsageError(
@@ -44,34 +47,74 @@ def check_search(name: str, spec: Spec, *, large: bool = False) -> None:
         )
 
 
-def make_strategy(name: str, spec: Spec, objective: Objective) -> Strategy:
-    """The strategy of that name over a spec's space, which `check_search` has passed. Optuna is
-    imported only for bayes."""
-    if name == "grid":
-        from lrsearch.search.grid import Grid
-
-        return Grid(spec.space)
-    if name == "random":
-        from lrsearch.search.random import Random
-
-        return Random(spec.space, spec.seed, spec.random.sampler)
-    if name == "bayes":
-        from lrsearch.search.bayes import Bayes
-
-        settings = spec.bayes
-        return Bayes(
-            spec.space,
-            spec.seed,
-            objective.goal,
-            startup=settings.startup,
-            generation=settings.generation,
+def _check_sampled(name: str, spec: Spec, large: bool) -> None:
+    if not spec.space:
+        raise UsageError(
+            f"{name} has nothing to search: the spec's search is empty",
+            where=spec.source,
+            hint="add a search, or train its one point with grid",
         )
-    raise ValueError(name)
+
+
+def _make_grid(spec: Spec, objective: Objective) -> Strategy:
+    from lrsearch.search.grid import Grid
+
+    return Grid(spec.space)
+
+
+def _make_random(spec: Spec, objective: Objective) -> Strategy:
+    from lrsearch.search.random import Random
+
+    return Random(spec.space, spec.seed, spec.random.sampler)
+
+
+def _make_bayes(spec: Spec, objective: Objective) -> Strategy:
+    from lrsearch.search.bayes import Bayes
+
+    settings = spec.bayes
+    return Bayes(
+        spec.space,
+        spec.seed,
+        objective.goal,
+        startup=settings.startup,
+        generation=settings.generation,
+    )
+
+
+STRATEGIES: Mapping[str, Kind] = {
+    "grid": Kind(
+        lambda spec: None,
+        _check_grid,
+        _make_grid,
+    ),
+    "random": Kind(
+        lambda spec: spec.random.trials,
+        _check_sampled,
+        _make_random,
+    ),
+    "bayes": Kind(
+        lambda spec: spec.bayes.trials,
+        _check_sampled,
+        _make_bayes,
+    ),
+}
+
+
+def check_search(name: str, spec: Spec, *, large: bool = False) -> None:
+    """Raises UsageError where the strategy of that name cannot search this space: a grid over a
+    range without points, or of more than `MAX_GRID` points unless `large`; the others over
+    nothing."""
+    STRATEGIES[name].check(name, spec, large)
+
+
+def make_strategy(name: str, spec: Spec, objective: Objective) -> Strategy:
+    """The strategy of that name over a spec's space, which `check_search` has passed."""
+    return STRATEGIES[name].make(spec, objective)
 
 
 def trial_limit(name: str, spec: Spec) -> int | None:
     """How many proposals the strategy makes, None for as many as there are points."""
-    return {"grid": None, "random": spec.random.trials, "bayes": spec.bayes.trials}[name]
+    return STRATEGIES[name].limit(spec)
 
 
 def count_trials(name: str, spec: Spec) -> int:

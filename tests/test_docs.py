@@ -124,3 +124,19 @@ def test_the_readme_s_data_are_data(tmp_path: Path) -> None:
             f"name: shown\ndata: {each}\nmodel: {model}\ntrain: {{budget: 1ep, lr: 0.1}}\n"
         )
         assert read_spec(tmp_path / "shown.yaml").data
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+
+
+def test_the_map_of_the_code_names_files_that_are_there():
+    named = set(re.findall(r"`([a-z_./]+(?:\.py|\.md|/))`", ARCHITECTURE)) - {"train/"}
+    places = (ROOT, ROOT / "lrsearch", ROOT / "lrsearch" / "train")
+    assert len(named) > 40
+    assert [name for name in named if not any((at / name).exists() for at in places)] == []
+
+
+@pytest.mark.parametrize("row", rows(ARCHITECTURE[ARCHITECTURE.index("## To add") :])[2:])
+def test_what_is_added_is_added_in_the_package_and_tested(row):
+    _, places, test = row
+    assert "`lrsearch/" in places and "`tests/" in test

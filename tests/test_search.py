@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from scipy.stats import qmc
 
-from lrsearch.errors import UsageError
 from lrsearch.cli import app
+from lrsearch.errors import UsageError
 from lrsearch.search import (
     STRATEGIES,
     Request,

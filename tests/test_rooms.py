@@ -35,6 +35,7 @@ APART = {"search", "train", "store", "executors"}
 
 WINGS = [
     ["prepare"],
+    ["fitting"],
     ["engines"],
     ["lanes"],
     ["optimizers"],

@@ -42,7 +42,8 @@ WINGS = [
     ["models"],
     ["batches"],
     ["users"],
-    ["device", "jobs", "products", "randomness", "tape"],
+    ["randomness"],
+    ["device", "jobs", "products", "tape"],
 ]
 """The rooms within train, from the top floor down: each imports from those below it. The last are
 the ground floor, files that stand for themselves."""

@@ -34,8 +34,7 @@ APART = {"search", "train", "store", "executors"}
 """They never import each other, wherever they stand."""
 
 WINGS = [
-    ["prepare"],
-    ["fitting"],
+    ["preparing"],
     ["engines"],
     ["lanes"],
     ["optimizers"],

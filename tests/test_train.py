@@ -44,7 +44,7 @@ from lrsearch.train.models import activations, metrics
 from lrsearch.train.models.build import build_model
 from lrsearch.train.optimizers.lion import Lion
 from lrsearch.train.optimizers.registry import build_optimizer
-from lrsearch.train.prepare import Preparation, prepare
+from lrsearch.train.preparing.prepare import Preparation, prepare
 from lrsearch.train.users import importing, isolation
 from lrsearch.trial import (
     Cohort,

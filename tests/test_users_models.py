@@ -30,7 +30,7 @@ from lrsearch.train.batches.batch import Batch
 from lrsearch.train.models.build import build_model, find_classes
 from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.models.outputs import are_probabilities, find_ending
-from lrsearch.train.prepare import Preparation, prepare
+from lrsearch.train.preparing.prepare import Preparation, prepare
 from lrsearch.trial import Objective, Outcome
 
 NETS = """

@@ -10,7 +10,7 @@ from typing import Any
 from lrsearch.spec.model import Own
 from lrsearch.trial import Config, Workplace
 
-PRELOAD = "lrsearch.train.prepare:preload"
+PRELOAD = "lrsearch.train.preparing.prepare:preload"
 """The job that loads the data ahead of a worker's first trial, given a `Preparation`."""
 
 PROBE = "lrsearch.train.engines.probe:probe"
@@ -28,7 +28,9 @@ class Jobs:
 
 
 _JOBS = {
-    None: Jobs("lrsearch.train.prepare:prepare", "lrsearch.train.engines.cohort:run_cohort"),
+    None: Jobs(
+        "lrsearch.train.preparing.prepare:prepare", "lrsearch.train.engines.cohort:run_cohort"
+    ),
     "command": Jobs("lrsearch.outside.commands:prepare", "lrsearch.outside.commands:run"),
     "loop": Jobs("lrsearch.outside.loops:prepare", "lrsearch.outside.commands:run"),
 }

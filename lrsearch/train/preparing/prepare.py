@@ -28,9 +28,9 @@ from lrsearch.train.device import (
     find_device,
 )
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
-from lrsearch.train.fitting import check_models, find_images, name_parts
 from lrsearch.train.jobs import Preparation
 from lrsearch.train.optimizers.alone import import_package
+from lrsearch.train.preparing.fitting import check_models, find_images, name_parts
 from lrsearch.train.users.beside import find_missing
 from lrsearch.train.users.contents import path_hashes
 from lrsearch.train.users.importing import forget_imports, source_hashes

@@ -1,0 +1,1 @@
+"""Preparing: what can be found wrong before anything trains."""

@@ -881,7 +881,7 @@ def test_every_metric_serves_its_tasks(name):
             assert [fault.key for fault in faults(text)] == ["objective.metric"]
 
 
-@pytest.mark.parametrize("name", [*catalogue.TRAIN.keys() - CODE, *catalogue.WARMUP])
+@pytest.mark.parametrize("name", [*sorted(catalogue.TRAIN.keys() - CODE), *catalogue.WARMUP])
 def test_every_training_value_can_be_written_and_searched(name):
     parameter = catalogue.TRAIN.get(name) or catalogue.WARMUP[name]
     value = "cross_entropy" if name == "loss" else written(parameter)

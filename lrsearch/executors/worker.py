@@ -115,14 +115,14 @@ class _Worker:
 
     def _serve(self) -> None:
         while True:
-            if pulse.asked():
-                raise pulse.Leave
             while not self.inbox.empty():
                 self.take()
             item = self.jobs.step()
             if item is not None:
                 self.send(*item)
             elif self.inbox.empty():
+                if pulse.asked():
+                    raise pulse.Leave
                 self.send(0, Waiting(self.received))
                 self.take()
 

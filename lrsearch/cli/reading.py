@@ -203,6 +203,9 @@ def repair(
 
     folder = find_run(target, runs)
     done = repair_run(folder)
+    if done.begun:
+        print(f"{folder}: the journal was missing, and an empty one is begun")
+        return
     if done.restored:
         print(f"{folder}: run.json was damaged or missing, and is written anew")
         if done.copy is None:

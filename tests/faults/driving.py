@@ -147,7 +147,8 @@ class Command:
         out, err = (path.open("wb") for path in self._files)
         with out, err:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "lrsearch", *map(str, arguments)],
+                # Like the console script, which has not the folder it is run in on its path.
+                [sys.executable, "-P", "-m", "lrsearch", *map(str, arguments)],
                 cwd=folder,
                 env=environment(**variables),
                 stdin=subprocess.DEVNULL,
@@ -228,9 +229,11 @@ class Fork(Command):
         folder: Path,
         *arguments: object,
         arm: Arm | None = None,
+        err: Path | None = None,
         **variables: str,
     ) -> None:
-        self._files = _outputs(folder)
+        out, other = _outputs(folder)
+        self._files = (out, err or other)
         asked: dict[str, Any] = {
             "folder": str(folder),
             "arguments": [str(each) for each in arguments],

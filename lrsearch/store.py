@@ -320,6 +320,8 @@ def _using(path: Path) -> Iterator[None]:
             ) from error
         gone = error.errno == errno.ENOENT and not path.parent.exists()
         hint = f"{path.parent} was removed while the run was written" if gone else ""
+        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):
+            hint = "this file system may have no locks; --runs DIR names a folder on another"
         raise RunError(f"cannot use {path}: {error.strerror or error}", hint=hint) from error
 
 
@@ -625,7 +627,8 @@ class Run:
                 raise _missing(folder) from None
         try:
             # Whoever deletes the lock and starts again must not write over what stands here.
-            _flock(self._journal, folder)
+            with _using(self._path):
+                _flock(self._journal, folder)
             data = _journal(folder)
             self.history, self._lines, self._end = _replay(folder, data)
             with _using(folder):
@@ -754,7 +757,7 @@ class Run:
     def opened(self, spec: Mapping[str, Any], strategy: str, facts: Mapping[str, Any]) -> None:
         """A session begins; run.json gets the versions and the device that its facts name."""
         named = {key: facts[key] for key in ("versions", "device", "device_name") if key in facts}
-        write_whole(self.folder / "run.json", _head(named), sync=False)
+        write_whole(self.folder / "run.json", _head(named))
         self.append("opened", {"spec": spec, "strategy": strategy, "facts": facts}, sync=True)
 
     def proposed(

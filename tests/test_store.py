@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -848,6 +849,24 @@ def test_no_space_is_storage_full(tmp_path: Path) -> None:
         assert run.history.running == set()
         run.started(1)
     assert store.read(tmp_path / "demo").running == {1}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    open_run(tmp_path).close()
+    real, calls = fcntl.flock, iter(range(1, 99))
+
+    def flock(descriptor: int, how: int) -> None:
+        if next(calls) == number:
+            raise OSError(errno.ENOLCK, "No locks available")
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(RunError, match="No locks available") as caught:
+        open_run(tmp_path)
+    assert "--runs" in caught.value.hint
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

@@ -88,6 +88,11 @@ def _become(asked: dict) -> None:
         os.dup2(file, descriptor)
         os.close(file)
     sys.argv = ["lrsearch", *asked["arguments"]]
+    if asked["often"]:
+        saving = importlib.import_module("lrsearch.train.saving")
+        saving.SHARE = 0
+        saving = importlib.import_module("lrsearch.tuner.saving")
+        saving.FIRST = float("inf")
     if arm := asked.get("arm"):
         log = -1
         if arm["log"]:

@@ -2,7 +2,7 @@
 
    Loaded by LD_PRELOAD into `nursery.py`, which arms it after each fork. Calls are counted from 0,
    all functions alike; with nothing armed nothing changes. With a log, each call on the folder
-   writes a line: its function's name and the end of its path.
+   writes a line: its function's name, the bytes it is given and the end of its path.
 */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -51,12 +51,12 @@ static void hold(int file, const char *path)
 }
 
 /* What the call that comes now is to do. */
-static int due(const char *name, const char *path)
+static int due_of(const char *name, const char *path, long size)
 {
     long call = __atomic_fetch_add(&calls, 1, __ATOMIC_SEQ_CST);
     if (log_file >= 0) {
         char line[160];
-        int length = snprintf(line, sizeof line, "%s %s\n", name, path);
+        int length = snprintf(line, sizeof line, "%s %ld %s\n", name, size, path);
         syscall(SYS_write, log_file, line, length);
     }
     if (nth < 0 || call < nth || (call > nth && action != FAIL_ON)) return NONE;
@@ -66,6 +66,8 @@ static int due(const char *name, const char *path)
     if (action == STOP) { syscall(SYS_kill, getpid(), SIGSTOP); return NONE; }
     return action;
 }
+
+static int due(const char *name, const char *path) { return due_of(name, path, 0); }
 
 #define REAL(name) static __typeof__(&name) real; if (!real) real = dlsym(RTLD_NEXT, #name)
 #define MAY_FAIL(name, path) do { int what = due(name, path); \
@@ -89,7 +91,7 @@ OPEN(open64)
     { \
         REAL(symbol); \
         if (!is_held(file)) return real all; \
-        int what = due("write", known[file]); \
+        int what = due_of("write", known[file], size); \
         if (what == FAIL || what == FAIL_ON) { errno = error_number; return -1; } \
         if (what == NONE) return real all; \
         ssize_t written = real half; \

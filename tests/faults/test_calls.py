@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -147,6 +148,57 @@ def test_killed_at_the_nth_call(
         assert said.code == -9, f"it was not killed: exit {said.code}"
 
     tries.each(tries.sample(kills(made), 4), attempt_one, lambda fault: _name(made, fault))
+
+
+@pytest.mark.kind("power cut at a system call")
+@in_lanes_too
+def test_a_power_cut_at_the_nth_call(
+    armed: Nursery, references: References, name: str, tries: Tries, tmp_path: Path
+) -> None:
+    """What was not synced is gone: the end of the journal, curves and weights. What was reported
+    is not."""
+    made = calls(armed, tmp_path / "log", name)
+    search = SEARCHES[name]
+    numbered = itertools.count()
+
+    def attempt_one(number: int) -> None:
+        folder = search.lay(tmp_path / str(next(numbered)))
+        command = (*search.line(folder), "--executor", "inline")
+        arm = Arm(folder / "runs", number, KILL, log=folder / "log")
+        said = Fork(armed, folder, *command, arm=arm).wait()
+        assert said.code == -9, f"it was not killed: exit {said.code}"
+        _cut_power(search.run(folder), folder / "log")
+        kept = _kept(search.run(folder), said)
+        after = Fork(armed, folder, *command).wait().check(0)
+        check_kept(search.run(folder), after.err, kept)
+        compare(search.run(folder), references.outcome(name), "results", "points")
+        Fork(armed, folder, "report", name, "--runs", folder / "runs").wait().check(0)
+        shutil.rmtree(folder)
+
+    tries.each(tries.sample(range(len(made)), 3), attempt_one, lambda n: f"{made[n]}, call {n}")
+
+
+def _cut_power(run: Path, log: Path) -> None:
+    """Leave of what a process has written what it had synced, by the calls it made."""
+    written = synced = 0
+    unsynced: set[str] = set()
+    # The last of them it did not live to make.
+    for line in log.read_text().splitlines()[:-1]:
+        function, size, path = line.split(" ", 2)
+        path = path.removesuffix(".tmp")
+        if path.endswith("/journal.jsonl"):
+            written += int(size)
+            synced = written if function == "fsync" else synced
+        elif function == "write":
+            unsynced.add(path)
+        elif function == "fsync":
+            unsynced.discard(path)
+    journal = run / "journal.jsonl"
+    if journal.exists():
+        os.truncate(journal, synced)
+    for path in run.rglob("*"):
+        if path.is_file() and any(str(path).endswith(each) for each in unsynced):
+            os.truncate(path, 0)
 
 
 def _name(made: Sequence[str], fault: tuple[int, int, int]) -> str:

@@ -74,9 +74,9 @@ class Net(torch.nn.Linear):
         return super().forward(x)
 """
 PHASES = ("starting", "importing", "loading", "probing", "training", "evaluating", "closing")
-SIGNALS = ("SIGINT", "SIGTERM", "SIGSTOP", "SIGPIPE")
-"""SIGSTOP is followed by SIGCONT; SIGPIPE is what whoever writes progress gets when its reader has
-left."""
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGSTOP", "SIGPIPE")
+"""SIGHUP is what a terminal sends that goes away; SIGSTOP is followed by SIGCONT; SIGPIPE is what
+whoever writes progress gets when its reader has left."""
 
 LINE = (
     *("grid", "phases.yaml", "--allow-import", "mine", "--workers", "1", "--device", "cpu"),
@@ -146,6 +146,9 @@ def _disturb(nursery: Nursery, folder: Path, phase: str, name: str, number: int)
         time.sleep(0.3)
         searching.send(signal.SIGCONT)
         said = searching.wait().check(0)
+    elif name == "SIGHUP":
+        searching.send(signal.SIGHUP)
+        said = searching.wait().check(0, *((-signal.SIGHUP,) if fresh else ()))
     else:
         searching.send(getattr(signal, name))
         said = searching.wait(SECONDS)

@@ -578,7 +578,7 @@ def _missing(folder: Path) -> RunDamaged:
         "the file is missing",
         where=str(folder / "journal.jsonl"),
         hint=f"put it back; {found}or begin an empty one with: "
-        f"lrsearch repair {shlex.quote(str(folder))}",
+        f"lrsearch repair {quote(path_word(folder))}",
     )
 
 

@@ -10,20 +10,30 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C, and SIGTERM like it, are taken from the first import on, and a
-    stream that was closed before the start is one that nobody reads."""
+    """Run the command line. Ctrl-C, and SIGTERM like it, are taken from the first import on."""
     with contextlib.suppress(ValueError):  # Called in a thread, which takes no signals.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    _fill_descriptors()
     _leave_folder()
     try:
-        from lrsearch.cli import app
+        from lrsearch.cli import run
 
-        app()
+        sys.exit(run())
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fill_descriptors() -> None:
+    """Have something stand where stdin, stdout and stderr were closed before the start, which is as
+    if nobody reads them: the next file that is opened would get the number, and all that is printed
+    would go into the journal."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = open(number, "w" if number else "r", encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def _leave_folder() -> None:

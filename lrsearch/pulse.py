@@ -22,6 +22,9 @@ INTERVAL = 1.0
 TRAINING = "training"
 """What a trial does while its time counts."""
 
+TRYING = "trying lanes"
+"""What a probe does once the data are there."""
+
 
 @dataclass(frozen=True)
 class Alive:

@@ -4,8 +4,12 @@ import json
 import os
 import pty
 import resource
+import select
+import shlex
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -105,6 +109,127 @@ def test_a_full_disk_behind_stdout_is_said(run, arguments):
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert told == "error: cannot write the result to stdout: No space left on device"
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
+COMMANDS = {
+    "--help": (0, True),
+    "--version": (0, True),
+    "grid --help": (0, True),
+    "init WAY.yaml --from mlp": (0, True),
+    "check small.yaml": (0, True),
+    "check none.yaml": (2, False),
+    "show small.yaml --json": (0, True),
+    "schedules cosine": (0, True),
+    "report small --csv": (0, True),
+    "list": (0, True),
+    "export small": (0, True),
+    "repair small": (0, True),
+    "grd small.yaml": (2, False),
+}
+"""Every command that does not train: how it ends, and whether it prints anything to stdout."""
+
+WAYS = ["stdout full", "stderr full", "stdout left", "all closed"]
+
+
+def run_with(command, way):
+    """A command in a shell that has its streams as the way says; what it says where it can."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [*COMMAND, *command.replace("WAY", way.replace(" ", "-")).split()]
+    redirected = {
+        "stdout full": "> /dev/full",
+        "stderr full": "2> /dev/full",
+        "stdout left": f">&{writing}",
+        "all closed": "<&- >&- 2>&-",
+        "stdin closed": "<&-",
+        "stdout closed": ">&-",
+        "stderr closed": "2>&-",
+    }
+    done = subprocess.run(
+        ["bash", "-c", f"{shlex.join(words)} {redirected[way]}"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        pass_fds=(writing,),
+        timeout=200,
+    )
+    os.close(writing)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@full
+def test_every_command_ends_in_order_whatever_its_streams(run, here):
+    asked = [(command, way) for command in COMMANDS for way in WAYS]
+    asked += [("report small", f"{name} closed") for name in ("stdin", "stdout", "stderr")]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda each: run_with(*each), asked))
+    told = "error: cannot write the result to stdout: No space left on device"
+    for (command, way), (code, _, errors) in zip(asked, found, strict=True):
+        expected, prints = COMMANDS.get(command, (0, True))
+        lost = way == "stdout full" and prints
+        assert code == (1 if lost else expected), (command, way, code, errors)
+        assert [line for line in errors.splitlines() if "cannot write" in line] == [told] * lost
+        assert "Traceback" not in errors and "Exception ignored" not in errors, (command, way)
+
+
+@pytest.mark.parametrize("way", ["all closed", "stderr closed"])
+def test_streams_that_are_closed_are_not_mistaken_for_files(here, way):
+    code, _, _ = run_with("grid small.yaml --executor inline --engine solo", way)
+    assert code == 0 and results(here) == 3
+    journal = (here / "runs" / "small" / "journal.jsonl").read_text()
+    assert all(line.startswith("{") or " {" in line for line in journal.splitlines())
+    assert "starting" not in journal and "trial 1  " not in journal
+
+
+# The end of the terminal
+
+LOOP = """
+import time
+
+def train(trial):
+    for step in range(1, 21):
+        time.sleep(0.05)
+        trial.report(step, loss=trial.params["lr"] / step)
+"""
+SCRIPT = """
+import json, sys, time
+for step in range(1, 21):
+    time.sleep(0.05)
+    print(json.dumps({"step": step, "loss": float(sys.argv[1]) / step}), flush=True)
+"""
+OWN = "objective: {metric: loss, goal: min}\nverify: false\nsearch: {lr: [0.01, 0.1, 1.0]}\n"
+LONG = SPEC.replace("60ba", "4000ba").replace("2ba", "400ba")
+KINDS = {
+    "solo": (LONG, ["--engine", "solo", "--workers", "2"]),
+    "lanes": (LONG, ["--engine", "fused", "--lanes", "2", "--workers", "1"]),
+    "inline": (LONG, ["--engine", "solo", "--executor", "inline"]),
+    "command": (f"command: {sys.executable} script.py {{lr}}\n{OWN}", ["--allow-command"]),
+    "loop": (f"loop: my_loop.train\n{OWN}", ["--allow-import", "my_loop"]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_end_of_the_terminal_ends_no_search(here, kind):
+    spec, options = KINDS[kind]
+    (here / "small.yaml").write_text(spec)
+    (here / "my_loop.py").write_text(LOOP)
+    (here / "script.py").write_text(SCRIPT)
+    command = [*COMMAND, "grid", "small.yaml", *options, "--require", "loss<1e9"]
+    pid, terminal = pty.fork()
+    if pid == 0:  # The leader of a session, whose terminal this is.
+        os.execv(command[0], command)
+    journal = here / "runs" / "small" / "journal.jsonl"
+    end = time.monotonic() + 120
+    while not (journal.exists() and '"started"' in journal.read_text()):
+        assert time.monotonic() < end
+        if select.select([terminal], [], [], 0.05)[0]:
+            os.read(terminal, 4096)
+    assert results(here) < 3, "there is nothing left to train"
+    os.close(terminal)  # The kernel sends SIGHUP to all that run there.
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    found = read(here / "runs" / "small")
+    assert [each.outcome for each in found.results.values()] == ["completed"] * 3
+    assert '"finished"' in journal.read_text().splitlines()[-1]
 
 
 def test_too_few_files_to_open_are_said(here):

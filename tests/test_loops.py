@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ from lrsearch.space import Choice, draw, grid, parameters
 from lrsearch.spec import read_spec
 from lrsearch.spec.summary import describe
 from lrsearch.store import read
-from lrsearch.train import commands
+from lrsearch.train import commands, loop_process
 from lrsearch.trial import (
     Cohort,
     Ended,
@@ -721,6 +722,7 @@ def test_a_faulty_range_does_not_make_its_name_unknown(here: Path) -> None:
 LOOP = """\
 import random
 import sys
+import tempfile
 
 import numpy
 import torch
@@ -1193,3 +1195,167 @@ def test_a_run_of_before_goes_on(here: Path) -> None:
     new = [trial for trial in trials.values() if trial.number not in old.values()]
     middle = [each for each in new if each.config["params"]["max_lr"] == 0.1]
     assert len(middle) == 2 and len(new) <= 2 + 5 + 3
+
+
+SPOOFING = """\
+import os
+import subprocess
+import sys
+import tempfile
+
+GRANDCHILD = '''
+import os
+for descriptor in range(3, 64):
+    try:
+        os.write(descriptor, b'["changed", "grandchild"]\\\\n{"loss": -1}\\\\n')
+        open("reached", "a").write(f"{descriptor}\\\\n")
+    except OSError:
+        pass
+'''
+
+
+def spoof(text, write):
+    for line in ('["lrsearch", "changed", "x"]', '["changed", "x"]', '["raised", "x"]', text):
+        write(line + "\\n")
+
+
+def train(trial):
+    kind = trial.params["kind"]
+    fake = '{"step": 9, "loss": -1.0}'
+    trial.report(1, loss=0.5)
+    if kind == "prints":
+        spoof(fake, sys.stdout.write)
+        spoof(fake, sys.stderr.write)
+    if kind == "file":
+        with open(os.environ["LRSEARCH_METRICS"], "a") as metrics:
+            spoof('["lrsearch", "raised", "y"]', metrics.write)
+    if kind == "descriptors":
+        for descriptor in range(3, 64):
+            for line in ('["changed", "x"]\\n', fake + "\\n", "no end"):
+                try:
+                    os.write(descriptor, line.encode())
+                except OSError:
+                    pass
+    if kind == "grandchild":
+        subprocess.run([sys.executable, "-c", GRANDCHILD], close_fds=False, check=True)
+    if kind == "arguments":
+        assert len(sys.argv) == 1, sys.argv
+    if kind in ("closes", "closes at the end", "reopens"):
+        os.closerange(3, 256)
+    if kind == "reopens":
+        mine = [open(f"user{place}", "w") for place in range(8)]
+    if kind != "closes at the end":
+        trial.report(2, loss=0.25)
+"""
+
+
+def test_nothing_but_the_trial_s_own_reports_is_taken_for_them(here: Path) -> None:
+    (here / "my_loop.py").write_text(SPOOFING)
+    kinds = re.findall(r'kind == "(\w+)"', SPOOFING)
+    kinds += ["none", "closes", "closes at the end"]
+    (here / "odd.yaml").write_text(
+        loop_spec(search={"kind": kinds}, objective={"metric": "loss", "goal": "min"}, verify=False)
+    )
+    said = lrsearch("grid", "odd.yaml", "--allow-import", "my_loop", "--workers", "2")
+    assert said.code == 0, said
+    found = results(here, "odd")
+    closed = "exit code 1: RuntimeError: the descriptor that trial.report writes to is closed"
+    for kind in kinds:
+        result = found[kind]
+        if kind in ("closes", "closes at the end", "reopens"):
+            assert result.outcome == "failed" and result.reason.startswith(closed), result.reason
+            assert "os.closerange" in result.reason
+        else:
+            assert (result.outcome, result.reason) == ("completed", ""), (kind, result.reason)
+            assert result.steps == 2 and result.last == {"loss": 0.25}, kind
+            assert result.best["loss:min"] == 0.25
+    assert not (here / "reached").exists(), "a grandchild has a descriptor of lrsearch's"
+    assert all(not file.read_bytes() for file in here.glob("user*")), "a report in a user's file"
+
+
+STUCK = """\
+import os, sys, time
+open("pids", "w").write(f"{os.getpid()} {os.getppid()}")
+print('{"loss": 2.0}')
+sys.stdout.flush()
+while not os.path.exists("go"):
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def stuck(here: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, int]]:
+    """A search whose one command waits for a file `go`, the command's process and its keeper's,
+    which is stopped."""
+    write(here, STUCK, {"search": {"kind": ["a"]}, "verify": False})
+    driver = start("grid", "odd.yaml", "--allow-command", "--workers", "1")
+    pids = here / "pids"
+    end = time.monotonic() + 30
+    while not (pids.exists() and len(pids.read_text().split()) == 2):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    command, keeper = map(int, pids.read_text().split())
+    os.kill(keeper, signal.SIGSTOP)
+    yield driver, command, keeper
+    driver.kill()
+    driver.communicate()
+
+
+def test_a_stopped_keeper_blocks_no_search(
+    here: Path, stuck: tuple[subprocess.Popen[bytes], int, int]
+) -> None:
+    driver, command, keeper = stuck
+    (here / "go").touch()
+    _, said = driver.communicate(timeout=30)
+    assert driver.returncode == 0, said
+    assert results(here, "odd")["a"].outcome == "completed"
+    assert gone(command, 1.0) and gone(keeper, 1.0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a signal at the parent's end")
+def test_a_stopped_keeper_ends_with_its_driver(
+    stuck: tuple[subprocess.Popen[bytes], int, int],
+) -> None:
+    driver, command, keeper = stuck
+    driver.kill()
+    assert gone(command, 10.0) and gone(keeper, 10.0)
+
+
+def test_a_keeper_that_is_stopped_again_and_again_is_killed(here: Path) -> None:
+    script = (
+        "import os, signal, time\n"
+        "open('pid', 'w').write(f'{os.getpid()} {os.getppid()}')\n"
+        "while True:\n"
+        "    os.kill(os.getppid(), signal.SIGSTOP)\n"
+        "    time.sleep(0.001)\n"
+    )
+    write(here, script, {"search": {"kind": ["a"]}, "timeout": "2s", "verify": False})
+    begun = time.monotonic()
+    said = lrsearch("grid", "odd.yaml", "--allow-command", "--workers", "1")
+    assert said.code == 1 and time.monotonic() - begun < 60
+    assert results(here, "odd")["a"].reason == "it was not done after its timeout of 2 seconds"
+    command, keeper = map(int, (here / "pid").read_text().split())
+    assert gone(command, 5.0) and gone(keeper, 5.0)
+
+
+@given(st.lists(st.binary(max_size=80) | st.just(b'["changed", "x"]\n'), max_size=4))
+def test_garbage_in_the_channel_is_no_message_and_hides_none(garbage: list[bytes]) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        channel = commands.Channel(scratch)
+        assert list(Path(scratch).iterdir()) == [], "it has no name"
+        own = loop_process.Channel(os.dup(channel.writing), channel.token)
+        for place, each in enumerate(garbage):
+            os.write(channel.writing, each)
+            own.write(json.dumps({"step": place, "loss": 1.0}))
+        os.write(channel.writing, b'["raised", "x"]')
+        own.write(json.dumps(["raised", "ValueError: no"]))
+        found: list[object] = []
+        stream = commands.Stream(lambda line, _: found.append(channel.parse(line, "loss")))
+        stream.feed(channel.file.read())
+        stream.finish()
+        said = [each for each in found if each is not None]
+        reports = [{"step": place, "loss": 1.0} for place in range(len(garbage))]
+        assert said == [*reports, commands.Said("ValueError: no")]
+        for descriptor in (channel.writing, own._descriptor):
+            os.close(descriptor)
+        channel.file.close()

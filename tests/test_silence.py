@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from lrsearch.cli import app
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Heard
-from lrsearch.pulse import TRAINING
+from lrsearch.pulse import TRAINING, TRYING
 from lrsearch.store import History, read
 from lrsearch.trial import Outcome
 from lrsearch.trial import Result as Ended
@@ -133,6 +133,37 @@ def test_lanes_that_take_too_long_fail_with_what_they_have_come_to(here: Path) -
         told = f"it was not done after its timeout of 3 seconds: {result.steps} of 200000 steps"
         assert result.reason == told and result.last["accuracy"] > 0.1
         assert 3 <= result.seconds < 5
+
+
+def test_a_probe_that_hangs_costs_the_lanes_and_no_trial(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(silence, "QUIET", 4.0)
+    # Mapped over lanes it waits for ever, alone it trains.
+    (here / "nets.py").write_text(
+        "import threading\nimport torch\nfrom torch import nn\n\n\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, in_features, num_classes):\n"
+        "        super().__init__()\n"
+        "        self.linear = nn.Linear(in_features, num_classes)\n\n"
+        "    def forward(self, x):\n"
+        "        if torch._C._functorch.is_batchedtensor(x):\n"
+        "            threading.Event().wait()\n"
+        "        return self.linear(x.flatten(1))\n"
+    )
+    changes: dict[str, object] = {
+        "train": {"budget": "600ba", "batch_size": 32, "evaluate": "200ba"},
+        "search": {"lr": [0.01, 0.02, 0.03, 0.04]},
+        "timeout": "5s",
+    }
+    history, said = search(here, changes)
+    assert said.exit_code == 0, said.output
+    results = history.results.values()
+    assert {result.outcome for result in results} == {Outcome.COMPLETED} and len(results) == 4
+    reason = "the worker that tried to fuse it was lost: it was not done after its timeout of"
+    assert all(each.engine == "solo" and each.why.startswith(reason) for each in results), {
+        each.why for each in results
+    }
 
 
 def when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
@@ -294,7 +325,7 @@ HEARD = st.builds(
     Heard,
     handle=st.just(1),
     silence=st.floats(0, 1e4),
-    activity=st.sampled_from(["", "loading the data", TRAINING]),
+    activity=st.sampled_from(["", "loading the data", TRAINING, TRYING]),
     spent=st.floats(0, 1e4),
     step=st.integers(0, 100),
     process=st.just(4711),
@@ -307,6 +338,9 @@ def test_who_is_ended(heard: Heard, timeout: float | None, alone: bool) -> None:
     over = is_over(heard, Subject("trial 1", "", timeout, alone))
     if timeout is None or heard.silence < silence.SLACK:
         assert not over  # Nobody who can still be heard.
+    elif heard.activity == TRYING:
+        least = silence.SLACK if heard.stopped else silence.QUIET
+        assert over == (heard.silence >= max(timeout, least))
     elif heard.activity != TRAINING:
         assert over == (heard.stopped and heard.silence >= timeout)
     elif alone:

@@ -1661,7 +1661,7 @@ def test_what_older_runs_did_not_have_takes_no_measurement_away():
 
 
 def test_a_timeout_is_one_key_for_every_kind_of_training(tmp_path):
-    built_in = "data: iris\nmodel: mlp\ntrain: {budget: 1ep}\n"
+    built_in = "data: iris\nmodel: mlp\ntrain: {budget: 1ep, lr: 0.1}\n"
     for kind in (built_in, "command: python x.py\nobjective: loss\n"):
         for written, seconds in (("90s", 90.0), ("1.5h", 5400.0), ("null", None)):
             (tmp_path / "s.yaml").write_text(f"{kind}timeout: {written}\n")

@@ -11,11 +11,11 @@ import typer
 
 from lrsearch import __version__
 from lrsearch.cli import checking, reading, searching
-from lrsearch.cli.closing import ignore_closed_stdout, say
+from lrsearch.cli.closing import guard_streams, ignore_closed_stdout, say
 from lrsearch.cli.foreign import Command, Group
 from lrsearch.cli.schedules import schedules
 from lrsearch.cli.starting import init
-from lrsearch.errors import LrsearchError
+from lrsearch.errors import LrsearchError, StorageFull
 
 app = typer.Typer(
     cls=Group,
@@ -50,6 +50,22 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(1) from None
 
     return run
+
+
+def run() -> int:
+    """The command line of this process; its exit code."""
+    guard_streams()
+    code = 0
+    try:
+        with ignore_closed_stdout():
+            try:
+                app()
+            except SystemExit as leaving:  # What is printed has yet to be written.
+                code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
+    except StorageFull as error:  # Of help, say, which is no command's.
+        say(f"error: {error}")
+        return error.exit_code
+    return code
 
 
 def _version(wanted: bool) -> None:

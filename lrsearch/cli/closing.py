@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from lrsearch.errors import StorageFull
 
@@ -22,11 +25,64 @@ def ignore_closed_stdout() -> Iterator[None]:
     except BrokenPipeError:
         _drop_stdout()
     except OSError as error:
+        if is_left(error, sys.stdout):
+            _drop_stdout()
+            return
         # Of a file that is opened or named the error has the name; a stream has none.
         if error.errno not in _REFUSED or error.filename is not None:
             raise
         _drop_stdout()
         raise StorageFull(f"cannot write the result to stdout: {error.strerror}") from error
+
+
+def is_left(error: OSError, stream: TextIO) -> bool:
+    """Whether an error says that nobody reads a stream any more: the reader of a pipe, or a
+    terminal, has gone."""
+    if error.errno == errno.EIO:
+        with contextlib.suppress(OSError, ValueError):
+            return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
+    return error.errno == errno.EPIPE
+
+
+class Stream(io.TextIOWrapper):
+    """A standard stream that says nothing once nobody reads it. With `always` no error of writing
+    is told at all: of stderr, where it would be told."""
+
+    always = False
+
+    def write(self, text: str, /) -> int:
+        """Write; what nobody reads counts as written."""
+        try:
+            return super().write(text)
+        except OSError as error:
+            self._lose(error)
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush; what nobody reads is gone."""
+        try:
+            super().flush()
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        if not self.always and not is_left(error, self):
+            raise error
+        # What is still to be written goes nowhere, but for a pipe that is only full.
+        if not isinstance(error, BlockingIOError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+
+
+def guard_streams() -> None:
+    """Have this process's stdout and stderr be such streams."""
+    for name in ("stdout", "stderr"):
+        old = getattr(sys, name)
+        if isinstance(old, io.TextIOWrapper) and not isinstance(old, Stream):
+            form = {"encoding": old.encoding, "errors": old.errors, "newline": "\n"}
+            lines, through = old.line_buffering, old.write_through
+            new = Stream(old.detach(), **form, line_buffering=lines, write_through=through)
+            new.always = name == "stderr"
+            setattr(sys, name, new)
 
 
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

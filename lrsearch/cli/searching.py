@@ -374,7 +374,8 @@ and then its whole group."""
 
 class _Interruptible:
     """SIGTERM is taken like Ctrl-C: what is under way is left at once, or handed over first, within
-    `deferred`. After the first of either, the next one kills."""
+    `deferred`. After the first of either, the next one kills. The end of the terminal ends no
+    search, nor does it those who are started within."""
 
     def __init__(self) -> None:
         self._deferred = self._inline = False
@@ -385,6 +386,7 @@ class _Interruptible:
             number: signal.signal(number, self._interrupt)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
         return self
 
     @contextmanager

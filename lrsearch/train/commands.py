@@ -13,6 +13,7 @@ import math
 import os
 import platform
 import re
+import secrets
 import selectors
 import shutil
 import signal
@@ -80,6 +81,9 @@ MOST_ROWS = 10_000
 
 _POLL = 0.2
 """Seconds between two looks at the file of metrics."""
+
+_WAKING = 1.0
+"""Seconds between two signals to the keeper to go on."""
 
 _SHOWN = 0.2
 """Seconds between two measurements that are passed on."""
@@ -345,16 +349,35 @@ class Said:
     changed: bool = False
 
 
-def _parse(line: bytes, objective: str, *, loop: bool) -> Message | Said | None:
-    """A line of the file of metrics: metrics, what a loop's process says (a command's says nothing
-    of the kind), or None for any other."""
+def _parse(line: bytes, objective: str) -> Message | None:
+    """A line of metrics, None for any other."""
     text = decode(line)
-    content = read_json(text) if text.startswith(("{", "[")) else None
-    if isinstance(content, dict):
-        return widen(content, objective)
-    if loop and isinstance(content, list) and content[:1] == ["lrsearch"] and len(content) == 3:
-        return Said(str(content[2]), content[1] == "changed")
-    return None
+    content = read_json(text) if text.startswith("{") else None
+    return widen(content, objective) if isinstance(content, dict) else None
+
+
+class Channel:
+    """The private channel of a loop's process: a file without a name, whose descriptor it inherits,
+    for lines of a `token` and metrics, or what it says. Whatever else is written there, by code
+    that writes to every descriptor, is no line."""
+
+    def __init__(self, scratch: str) -> None:
+        path = Path(scratch, "channel")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+        self.writing = os.open(path, flags, 0o600)
+        self.file = path.open("rb", buffering=0)
+        path.unlink()
+        self.token = secrets.token_hex(16)
+
+    def parse(self, line: bytes, objective: str) -> Message | Said | None:
+        """What a line tells."""
+        _, found, own = line.rpartition(self.token.encode())
+        if not found:
+            return None
+        content = read_json(decode(own)) if own.startswith(b"[") else None
+        if isinstance(content, list) and len(content) == 2:
+            return Said(str(content[1]), content[0] == "changed")
+        return _parse(own, objective)
 
 
 _ENDS = re.compile(rb"([\r\n])")
@@ -373,8 +396,10 @@ class Process:
         self.error = ""
         self.over = False
         self._behind = False
+        self._woken = 0.0
         self._messages: list[Message | Aside | Said] = []
         self._scratch = tempfile.mkdtemp(prefix="lrsearch-")
+        self._channel: Channel | None = None
         try:
             told = self._start(cohort, trial, self._scratch)
         except BaseException:
@@ -383,17 +408,17 @@ class Process:
         assert self._keeper.stdin and self._keeper.stdout and self._keeper.stderr
         self._told = told
         self._objective = cohort.objective.metric
-        self._loop = "loop" in trial.config
         self._listeners = self._listen_to(trial.config)
         self._out, self._errors = (
             Stream(each.line if each is not None else None) for each in self._listeners
         )
-        self._reported = Stream(self._take_report)
+        self._reported = [(self._metrics.open("rb", buffering=0), Stream(self._take_report))]
+        if self._channel is not None:
+            self._reported.append((self._channel.file, Stream(self._take_own)))
         self._streams = {
             self._keeper.stdout.fileno(): self._out,
             self._keeper.stderr.fileno(): self._errors,
         }
-        self._file = self._metrics.open("rb", buffering=0)
         self._selector = selectors.DefaultSelector()
         for descriptor in (*self._streams, told):
             os.set_blocking(descriptor, False)
@@ -404,14 +429,16 @@ class Process:
         self._metrics = Path(scratch, "metrics.jsonl")
         self._metrics.touch()
         Path(scratch, "params.json").write_text(json.dumps(trial.config["params"]), "utf-8")
-        words, environment = _words(cohort, trial), _environment(cohort, trial, scratch)
+        channel = self._channel = Channel(scratch) if "loop" in trial.config else None
+        words, environment = _words(cohort, trial, channel), _environment(cohort, trial, scratch)
+        passed = () if channel is None else (channel.writing,)
         told, telling = os.pipe()
         try:
             self._keeper = subprocess.Popen(
                 # -I, -S: nothing of the command's environment, nor any package, reaches it.
                 [
                     *(sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py"))),
-                    *(str(telling), scratch, f"{GRACE:g}", *words),
+                    *(str(telling), scratch, f"{GRACE:g}", *map(str, passed or (-1,)), *words),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -419,14 +446,15 @@ class Process:
                 cwd=cohort.workplace.folder,
                 env=environment,
                 bufsize=0,
-                pass_fds=(telling,),
+                pass_fds=(telling, *passed),
                 start_new_session=True,
             )
         except OSError:
             os.close(told)
             raise
         finally:
-            os.close(telling)
+            for descriptor in (telling, *passed):
+                os.close(descriptor)
         return told
 
     def _listen_to(self, config: Config) -> tuple[Objects | Patterns | None, ...]:
@@ -447,13 +475,20 @@ class Process:
         self._messages.append(Aside(message))
 
     def _take_report(self, line: bytes, _: bool) -> None:
-        message = _parse(line, self._objective, loop=self._loop)
+        message = _parse(line, self._objective)
+        if message is not None:
+            self._messages.append(message)
+
+    def _take_own(self, line: bytes, _: bool) -> None:
+        assert self._channel is not None
+        message = self._channel.parse(line, self._objective)
         if message is not None:
             self._messages.append(message)
 
     def wait(self, timeout: float) -> None:
         """Take in what comes first, for at most so many seconds."""
         pulse.beat()
+        self._wake_keeper()
         for key, _ in self._selector.select(0.0 if self._behind else timeout):
             descriptor = key.fd
             data = _read(descriptor)
@@ -467,6 +502,13 @@ class Process:
             if not data:
                 self._selector.unregister(descriptor)
 
+    def _wake_keeper(self) -> None:
+        """Have the keeper go on, should somebody have stopped it: it could neither end the command
+        nor tell of its end. About once a second; one that runs takes no notice."""
+        if time.monotonic() - self._woken >= _WAKING:
+            self._woken = time.monotonic()
+            self._keeper.send_signal(signal.SIGCONT)
+
     def messages(self, *, drain: bool = False) -> Iterator[Message | Aside | Said]:
         """The metrics that came in since; with `drain` all that there are."""
         if drain:
@@ -478,16 +520,17 @@ class Process:
                         break
                     stream.feed(data)
                 yield from self._take()
-        # What is written after its end is not the command's; before it, more may come at any time.
-        limit = os.fstat(self._file.fileno()).st_size if drain else self._file.tell() + _READ
-        while (left := limit - self._file.tell()) > 0 and (
-            data := self._file.read(min(left, _CHUNK))
-        ):
-            self._reported.feed(data)
-            yield from self._take()
-        self._behind = left <= 0
+        self._behind = False
+        for file, stream in self._reported:
+            # What is written after its end is not the command's; before it, more may come at any
+            # time.
+            limit = os.fstat(file.fileno()).st_size if drain else file.tell() + _READ
+            while (left := limit - file.tell()) > 0 and (data := file.read(min(left, _CHUNK))):
+                stream.feed(data)
+                yield from self._take()
+            self._behind |= left <= 0
         if drain:
-            for stream in (self._out, self._errors, self._reported):
+            for stream in (self._out, self._errors, *(stream for _, stream in self._reported)):
                 stream.finish()
             for listener in self._listeners:
                 if listener is not None:
@@ -538,12 +581,16 @@ class Process:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(int(process), signal.SIGKILL)
         self._selector.close()
-        self._file.close()
+        for file, _ in self._reported:
+            file.close()
         os.close(self._told)
         self._keeper.stdout.close()
         self._keeper.stderr.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        self._keeper.send_signal(signal.SIGCONT)
+        try:
             self._keeper.wait(2 * GRACE)
+        except subprocess.TimeoutExpired:  # Somebody stops it again and again.
+            self._keeper.kill()
         shutil.rmtree(self._scratch, ignore_errors=True)  # The keeper has, unless it was killed.
 
 
@@ -598,10 +645,12 @@ class Stream:
         return read_text(self.kept).strip()
 
 
-def _words(cohort: Cohort, trial: Trial) -> list[str]:
+def _words(cohort: Cohort, trial: Trial, channel: Channel | None) -> list[str]:
     config, workplace = trial.config, cohort.workplace
-    if "loop" in config:
+    if channel is not None:
         task = {
+            "channel": channel.writing,
+            "token": channel.token,
             "loop": config["loop"],
             "hash": cohort.source_hashes.get(config["loop"]),
             "folder": os.path.realpath(workplace.folder),

@@ -1,12 +1,13 @@
 """Keeps one command: runs it in a process group of its own, and ends that whatever happens.
 
-Started by `commands` as a script, `keeper.py STATUS SCRATCH GRACE WORD...`, with nothing but the
-standard library, in the command's folder and with its environment, stdout and stderr. Its stdin is
-the lifeline: when that ends, because the trial is to stop or the worker is dead, the command's
-group gets SIGTERM and, GRACE seconds later, SIGKILL. How the command ended is written to the
-descriptor STATUS behind its process id: `4711 exit 3`, `4711 signal 11`, `4711 stopped` where it
-was ended, or `0 error TEXT`. What a command leaves running goes the same way, on Linux even what
-has left its group (a daemon). Last the folder SCRATCH is deleted.
+Started by `commands` as a script, `keeper.py STATUS SCRATCH GRACE CHANNEL WORD...`, with nothing
+but the standard library, in the command's folder and with its environment, stdout and stderr. Its
+stdin is the lifeline: when that ends, because the trial is to stop or the worker is dead, the
+command's group gets SIGTERM and, GRACE seconds later, SIGKILL. How the command ended is written to
+the descriptor STATUS behind its process id: `4711 exit 3`, `4711 signal 11`, `4711 stopped` where
+it was ended, or `0 error TEXT`. The descriptor CHANNEL, -1 for none, is passed on to the command.
+What a command leaves running goes the same way, on Linux even what has left its group (a daemon).
+Last the folder SCRATCH is deleted.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _KILLED = 1.0
 
 def main() -> None:
     """Run the command of the arguments to its end."""
-    status, scratch, grace, words = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4:]
+    status, scratch, grace, channel = int(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]
+    words, passed = sys.argv[5:], (int(channel),) if channel != "-1" else ()
     waking, woken = os.pipe()
     for descriptor in (waking, woken):
         os.set_blocking(descriptor, False)
@@ -41,9 +43,15 @@ def main() -> None:
         signal.signal(number, lambda received, _: asked.append(received))
     # A worker ignores it, and what is ignored stays so in a child.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _adopt()
+    if sys.platform == "linux":
+        # Become the parent of what the command leaves without one; and go on, should somebody have
+        # stopped this process, when the worker ends.
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
     try:
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=passed
+        )
     except OSError as error:
         _tell(status, f"0 error {error.strerror}")
         os.close(status)
@@ -51,8 +59,8 @@ def main() -> None:
         _tell(status, f"{process.pid}")
         # Only the command itself holds its output open from here on.
         null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
+        for descriptor in (1, 2, *passed):
+            os.dup2(null, descriptor, inheritable=False)
         while process.poll() is None and not asked:
             ready, _, _ = select.select([0, waking], [], [])
             if waking in ready:
@@ -82,15 +90,15 @@ def _tell_end(status: int, text: str) -> None:
     os.close(status)
 
 
-def _adopt() -> None:
-    """Where the system can, become the parent of what the command leaves without one."""
-    if sys.platform == "linux":
-        with contextlib.suppress(ImportError, OSError, AttributeError):
-            import ctypes
+def _prctl(option: int, value: int) -> None:
+    """Ask Linux for something of this process, where Python can."""
+    with contextlib.suppress(ImportError, OSError, AttributeError):
+        import ctypes
 
-            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 

@@ -1,7 +1,7 @@
 """The process of one trial of a person's own loop: `python -m lrsearch.train.loop_process TASK`.
 
-Started by `commands`, like a command. It reports to the file of LRSEARCH_METRICS: JSON lines of
-metrics, and `["lrsearch", "raised" or "changed", TEXT]` where it cannot go on.
+Started by `commands`, like a command. It reports by a descriptor that it inherits and nobody else:
+lines of a token and JSON, metrics or `["raised" or "changed", TEXT]` where it cannot go on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch.errors import LrsearchError, Stopped
-from lrsearch.reporting import VARIABLE, encode, write
+from lrsearch.reporting import encode
 from lrsearch.schedules import multipliers
 from lrsearch.train.device import find_device
 from lrsearch.train.importing import importable, source_hashes
@@ -30,6 +30,41 @@ from lrsearch.trial import Workplace
 _STOP = {signal.SIGTERM}
 
 
+class Channel:
+    """The descriptor that reports are written to, by this process and what it forks."""
+
+    def __init__(self, descriptor: int, token: str) -> None:
+        os.set_inheritable(descriptor, False)  # What the loop starts has none of it.
+        self._descriptor, self._token = descriptor, token
+        self._file = self._identify()
+
+    def _identify(self) -> tuple[int, int]:
+        found = os.fstat(self._descriptor)
+        return found.st_dev, found.st_ino
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether somebody has closed it, though another file may have its number by now."""
+        try:
+            return self._identify() != self._file
+        except OSError:
+            return True
+
+    def write(self, content: str) -> None:
+        """Write a line of JSON, in one piece: others may write there, too. Raises RuntimeError
+        where it is closed."""
+        if self.is_closed:
+            raise RuntimeError(CLOSED)
+        # A line of its own, whatever somebody else has left there.
+        os.write(self._descriptor, f"\n{self._token}{content}\n".encode())
+
+
+CLOSED = (
+    "the descriptor that trial.report writes to is closed: close what is yours, and no range of "
+    "numbers, as os.closerange(3, 256) does"
+)
+
+
 class LoopTrial:
     """What a loop is given.
 
@@ -38,13 +73,13 @@ class LoopTrial:
     place in the run, `run` its name.
     """
 
-    def __init__(self, task: dict[str, Any], params: dict[str, Any], reports: int) -> None:
+    def __init__(self, task: dict[str, Any], params: dict[str, Any], channel: Channel) -> None:
         self.params = params
         self.seed: int = task["seed"]
         self.device = str(find_device(task["device"]))
         self.number: int = task["number"]
         self.run: str = task["run"]
-        self._reports = reports
+        self._channel = channel
         self.stopped = False
         signal.signal(signal.SIGTERM, self._stop)
         # What the loop forks has to end by SIGTERM, as pools expect, and from its first moment.
@@ -87,10 +122,10 @@ class LoopTrial:
         """Report metrics after a step (a whole number from 0): anything that `float` takes, and
         arrays and tensors of one value.
 
-        Raises Stopped when the trial is to stop, TypeError or ValueError for what is no metric.
+        Raises Stopped when the trial is to stop, TypeError or ValueError for what is no metric,
+        RuntimeError where somebody has closed what it is written to.
         """
-        # In one piece: threads, and processes that the loop forks, may report at the same time.
-        write(self._reports, encode(step, metrics))
+        self._channel.write(encode(step, metrics))
         if self.stopped:
             raise Stopped("the trial is to stop")
 
@@ -98,14 +133,16 @@ class LoopTrial:
 def main() -> None:
     """Train the trial of the arguments."""
     faulthandler.enable()
-    task = json.loads(sys.argv[1])
+    task = json.loads(sys.argv.pop())  # The token is no argument of the loop's.
+    channel = Channel(task["channel"], task["token"])
     params = json.loads(Path(os.environ["LRSEARCH_PARAMS"]).read_text("utf-8"))
     workplace = Workplace(task["device"], task["folder"], tuple(task["allowed"]))
-    # Open to the end of the process: a thread may outlive the function, and report.
-    reports = os.open(os.environ[VARIABLE], os.O_WRONLY | os.O_APPEND)
 
     def say(kind: str, text: str) -> None:
-        write(reports, json.dumps(["lrsearch", kind, text]))
+        if channel.is_closed:
+            print(text, file=sys.stderr)  # The end of its output is what will be told.
+        else:
+            channel.write(json.dumps([kind, text]))
 
     with importable(workplace):
         try:
@@ -115,7 +152,7 @@ def main() -> None:
             if found != task["hash"]:
                 say("changed", task["loop"])
                 sys.exit(1)
-            trial = LoopTrial(task, params, reports)
+            trial = LoopTrial(task, params, channel)
             seed_everything(trial.seed)
             try:
                 loop(trial)
@@ -126,6 +163,9 @@ def main() -> None:
             if trial.stopped:
                 # Whoever stopped it knows how it ended. If nobody did, it has not trained.
                 say("raised", "stopped from outside, by SIGTERM")
+                sys.exit(1)
+            if channel.is_closed:  # It may not have been reported to since.
+                say("raised", f"RuntimeError: {CLOSED}")
                 sys.exit(1)
         except LrsearchError as error:
             say("raised", str(error))

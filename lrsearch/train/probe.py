@@ -54,7 +54,7 @@ def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None
         check_sources(payload, trial.config)
     pulse.enter("loading the data")
     data = open_data(payload, payload.trials[0], device)
-    pulse.enter("trying lanes")
+    pulse.enter(pulse.TRYING)
     yield _plan(payload, data, device)
 
 

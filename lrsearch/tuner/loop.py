@@ -603,7 +603,7 @@ class _Search:
         """Whom a silent job is about."""
         job = self.jobs[heard.handle]
         if isinstance(job.task, Probe):
-            return Subject("the worker that tries lanes")
+            return Subject("the worker that tries lanes", timeout=self.spec.timeout)
         numbers = sorted(job.begun or job.left)
         place = ""
         if len(numbers) == 1:

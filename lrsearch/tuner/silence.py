@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from lrsearch import pulse
 from lrsearch.executors.port import Executor, Heard
-from lrsearch.pulse import TRAINING
+from lrsearch.pulse import TRAINING, TRYING
 from lrsearch.trial import describe_timeout
 
 TICK = 1.0
@@ -91,9 +91,11 @@ class Watch:
 
 def is_over(heard: Heard, subject: Subject) -> bool:
     """Whether a silent job is to be ended. Of lanes nobody knows whose time is spent: their program
-    may be silent for as long as one trial may take. What is not yet training, but loading data, is
-    ended only if its process is stopped."""
+    may be silent for as long as one trial may take, and so may a probe, but no less than until the
+    user is told. What loads data, or begins, is ended only if its process is stopped."""
     training = heard.activity == TRAINING
+    if subject.timeout is not None and heard.activity == TRYING:
+        return heard.silence >= max(subject.timeout, SLACK if heard.stopped else QUIET)
     if subject.timeout is None or heard.silence < SLACK or not (training or heard.stopped):
         return False
     used = heard.spent if training and subject.alone else heard.silence

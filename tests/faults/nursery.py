@@ -87,6 +87,9 @@ def _become(asked: dict) -> None:
         file = os.open(asked[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(file, descriptor)
         os.close(file)
+    # The nursery's own streams remember what kind of file they were opened on.
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.argv = ["lrsearch", *asked["arguments"]]
     if asked["often"]:
         saving = importlib.import_module("lrsearch.train.saving")

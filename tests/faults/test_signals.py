@@ -182,4 +182,4 @@ def _await_phase(searching: Command, folder: Path, phase: str, number: int) -> N
         if phase == "closing" and ended == 4:
             return time.sleep(0.005 * number)
         time.sleep(0.002)
-    assert phase == "closing" and searching.ended(), f"it never came to {phase}: {searching.said()}"
+    assert phase == "closing" and searching.ended(), f"it never came to {phase}"

@@ -343,7 +343,9 @@ def _using(path: Path) -> Iterator[None]:
                 hint="everything journaled before is safe; make room and run the same command",
             ) from error
         gone = error.errno == errno.ENOENT and not path.parent.exists()
-        hint = "the run folder was removed while it was written" if gone else ""
+        hint = f"{path.parent} was removed while the run was written" if gone else ""
+        if error.errno in (errno.ENOLCK, errno.EOPNOTSUPP):
+            hint = "this file system may have no locks; --runs DIR names a folder on another"
         raise RunError(f"cannot use {path}: {error.strerror or error}", hint=hint) from error
 
 
@@ -378,6 +380,15 @@ def write_whole(
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
+
+
+def _write_at(descriptor: int, content: bytes, place: int) -> None:
+    """Write all of the content at a place; what the system takes by halves is gone on with."""
+    while content:
+        written = os.pwrite(descriptor, content, place)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        content, place = content[written:], place + written
 
 
 def _open(path: Path, flags: int, mode: int = 0o666) -> int:
@@ -553,7 +564,22 @@ def read(folder: Path) -> History:
 def _journal(folder: Path) -> bytes:
     path = folder / "journal.jsonl"
     with _using(path):
-        return path.read_bytes()
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            raise _missing(folder) from None
+
+
+def _missing(folder: Path) -> RunDamaged:
+    """The error for a run without a journal."""
+    copies = sorted(folder.glob("journal.jsonl.*-*"), key=lambda path: path.stat().st_mtime_ns)
+    found = f"{copies[-1]} is the latest copy beside it: rename that; " if copies else ""
+    return RunDamaged(
+        "the file is missing",
+        where=str(folder / "journal.jsonl"),
+        hint=f"put it back; {found}or begin an empty one with: "
+        f"lrsearch repair {quote(path_word(folder))}",
+    )
 
 
 def saved_states(folder: Path) -> dict[int, list[Path]]:
@@ -643,12 +669,17 @@ class Run:
         self.folder = folder
         self._lock = lock
         self._rescued: Path | None = None
+        self._changed = False
         self._path = folder / "journal.jsonl"
         with _using(folder):
-            self._journal = _open(self._path, os.O_RDWR)
+            try:
+                self._journal = _open(self._path, os.O_RDWR)
+            except FileNotFoundError:
+                raise _missing(folder) from None
         try:
             # Whoever deletes the lock and starts again must not write over what stands here.
-            _flock(self._journal, folder)
+            with _using(self._path):
+                _flock(self._journal, folder)
             data = _journal(folder)
             if known is None or known.digest != _digest(data):
                 known = _replay(folder, data)
@@ -659,6 +690,8 @@ class Run:
                 if self._end and os.pread(self._journal, 1, self._end - 1) != b"\n":
                     os.pwrite(self._journal, b"\n", self._end)
                     self._end += 1
+                for name in _FOLDERS:  # Whoever has deleted one would stop every search to come.
+                    (folder / name).mkdir(exist_ok=True)
                 self._file = os.fstat(self._journal)
             self._size = self._file.st_size
         except BaseException:
@@ -707,13 +740,25 @@ class Run:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except RunError:
+            if error is None:
+                raise
 
     def close(self) -> None:
-        """Release the lock. Closing twice is harmless."""
-        if self._lock >= 0:
-            os.close(self._journal)
-            os.close(self._lock)
+        """Release the lock. Closing twice is harmless. Raises RunError where the journal is no
+        longer what was written and `append` has not said so."""
+        if self._lock < 0:
+            return
+        try:
+            if not self._changed:
+                self._check_journal()
+        finally:
+            for descriptor in (self._journal, self._lock):
+                # Whatever an end says of itself, all that counts was synced before.
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
             self._journal = self._lock = -1
 
     def append(self, event: str, body: Mapping[str, Any], *, sync: bool = False) -> None:
@@ -730,8 +775,7 @@ class Run:
         # is overwritten. Python itself ignores SIGXFSZ, so a file-size limit is an OSError.
         with _using(self._path):
             try:
-                if os.pwrite(self._journal, line, self._end) < len(line):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                _write_at(self._journal, line, self._end)
                 if sync:
                     os.fsync(self._journal)
                 # What was written, not what was given: the live history equals the replayed one.
@@ -757,6 +801,7 @@ class Run:
             change = "replaced"
             if os.path.samestat(found, self._file):
                 change = "cut" if found.st_size < self._size else "added to"
+        self._changed = True
         raise RunError(
             f"{self._path} was {change} by another program while it was written",
             hint=self._rescue(change) + "the same command goes on from what the journal holds now",
@@ -775,7 +820,7 @@ class Run:
     def opened(self, spec: Mapping[str, Any], strategy: str, facts: Mapping[str, Any]) -> None:
         """A session begins; run.json gets the versions and the device that its facts name."""
         named = {key: facts[key] for key in ("versions", "device", "device_name") if key in facts}
-        write_whole(self.folder / "run.json", _head(named), sync=False)
+        write_whole(self.folder / "run.json", _head(named))
         self.append("opened", {"spec": spec, "strategy": strategy, "facts": facts}, sync=True)
 
     def proposed(
@@ -944,7 +989,8 @@ def _create(folder: Path, spec_text: str | None) -> None:
             return  # a run that lost its run.json, which `_check` reports
         ours = {"lock", *_FOLDERS, "spec.yaml", "journal.jsonl"}
         for path in folder.iterdir():
-            if path.name.removesuffix(".tmp") not in ours | {"run.json"}:
+            copy = path.name.startswith("journal.jsonl.")
+            if not copy and path.name.removesuffix(".tmp") not in ours | {"run.json"}:
                 raise RunError(
                     f"{folder} is not a run and holds other files, such as {path.name}",
                     hint="give this run another name",
@@ -995,12 +1041,13 @@ def _copy(content: bytes, path: Path, why: str) -> Path:
 class Repair:
     """What `repair` did: lines kept, the numbers of the lines of the old file (from 1) of which
     something was dropped, and the copy of the old journal, None where nothing had to change.
-    `restored` says that a run.json was written anew."""
+    `restored` says that a run.json was written anew, `begun` that there was no journal."""
 
     kept: int
     dropped: tuple[int, ...]
     copy: Path | None
     restored: bool = False
+    begun: bool = False
 
 
 def repair(folder: Path) -> Repair:
@@ -1019,6 +1066,9 @@ def repair(folder: Path) -> Repair:
     lock = _lock(folder)
     try:
         path = folder / "journal.jsonl"
+        begun = not path.exists()
+        if begun:
+            write_whole(path, b"")
         data = _journal(folder)
         history = History()
         sound: list[bytes] = []
@@ -1039,7 +1089,7 @@ def repair(folder: Path) -> Repair:
             for name in _FOLDERS:
                 (folder / name).mkdir(exist_ok=True)
             _sync_folder(folder)
-        return Repair(len(sound), _dropped(data, kept), copy, headless)
+        return Repair(len(sound), _dropped(data, kept), copy, headless, begun)
     finally:
         os.close(lock)
 

@@ -26,6 +26,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what tests train on: cpu (the default), cuda or cuda:0; on a GPU only those run that "
         "take their device from devices.py",
     )
+    # Has the fault suite draw other tries (tests/faults).
+    parser.addoption(
+        "--faults-seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="which faults are drawn: 0 unless told",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -50,14 +50,12 @@ def complexity(function):
 def branches(node):
     inner = [each for each in ast.iter_child_nodes(node) if isinstance(each, BLOCKS)]
     found = sum(map(branches, inner))
-    if isinstance(node, (ast.If, ast.ExceptHandler, *FUNCTIONS)):
+    if isinstance(node, (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, *FUNCTIONS)):
         found += 1
-    elif isinstance(node, ast.For | ast.AsyncFor | ast.While):
-        found += 1 + bool(node.orelse)
     elif isinstance(node, ast.Try | ast.TryStar):
         found += bool(node.orelse)
     elif isinstance(node, ast.Match):
-        found += len(node.cases)
+        found += sum(ast.unparse(each.pattern) != "_" or bool(each.guard) for each in node.cases)
     return found
 
 
@@ -165,12 +163,13 @@ def test_what_is_too_large_is_found(tmp_path, monkeypatch):
     [
         ("pass", 1),
         ("if a:\n  pass\nelif b:\n  pass\nelse:\n  pass", 3),
-        ("for a in b:\n  if a:\n    break\nelse:\n  pass", 4),
+        ("for a in b:\n  if a:\n    break\nelse:\n  pass", 3),
         ("while a:\n  pass", 2),
         ("try:\n  pass\nexcept A:\n  pass\nexcept B:\n  pass\nfinally:\n  pass", 3),
         ("with a:\n  if b:\n    pass", 2),
         ("def f():\n  if a:\n    pass", 3),
         ("match a:\n  case 1:\n    pass\n  case 2:\n    if b:\n      pass", 4),
+        ("match a:\n  case [b]:\n    pass\n  case _:\n    pass", 2),
         ("return [a for a in b if a or c and d]", 1),
     ],
 )

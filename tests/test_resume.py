@@ -1,26 +1,18 @@
-"""Kill it anywhere: the same command goes on, and comes to the same result.
-
-LRSEARCH_KILLS sets how often the driver is killed (3 unless told).
-"""
+"""Stopped anywhere: the same command goes on, and comes to the same result. Kills are among the
+faults (tests/faults)."""
 
 from __future__ import annotations
 
 import json
-import os
-import random
 import resource
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from devices import DEVICE, exact
-
-KILLS = int(os.environ.get("LRSEARCH_KILLS", "3"))
 
 ENGINES = {"solo": ("--engine", "solo"), "fused": ("--engine", "fused", "--lanes", "4")}
 """Each with all that results depend on. What auto measures, and so decides, may differ."""
@@ -108,72 +100,6 @@ def uninterrupted(
 def shown(results: dict[int, Any]) -> dict[int, str]:
     """Results as text: a NaN is not equal to itself."""
     return {number: repr(result) for number, result in results.items()}
-
-
-def processes(marker: str) -> list[int]:
-    """Processes whose environment has the marker."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environment = (entry / "environ").read_bytes()
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-            except OSError:
-                continue
-            if marker.encode() in environment and state != "Z":
-                found.append(int(entry.name))
-    return found
-
-
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-@pytest.mark.timeout(60 + 30 * KILLS)
-def test_killed_at_random_moments(
-    spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
-) -> None:
-    marker = f"LRSEARCH_TEST_MARKER={os.getpid()}-{random.random()}"
-    name, _, value = marker.partition("=")
-    moments = random.Random(time.time_ns())
-    for _ in range(KILLS):
-        driver = subprocess.Popen(
-            command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", str(DEVICE), *engine),
-            env={**os.environ, name: value},
-            stdout=subprocess.DEVNULL,
-        )
-        delay = moments.uniform(0.3, 7.0)
-        try:
-            driver.wait(delay)
-        except subprocess.TimeoutExpired:
-            driver.send_signal(signal.SIGKILL)
-            driver.wait()
-        deadline = time.monotonic() + 3
-        while (left := processes(marker)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not left, f"still alive 3 s after the driver was killed at {delay:.2f} s"
-    search(spec, tmp_path, *engine)
-    assert_agree(measured(tmp_path), measured(uninterrupted))
-
-
-def test_journal_cut_at_every_byte(spec: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    """Readers see every earlier trial at each cut, and a writer resumes from it."""
-    from lrsearch.store import Run, read
-
-    whole = uninterrupted / "resumed"
-    journal = (whole / "journal.jsonl").read_bytes()
-    lines = journal.splitlines(keepends=True)
-    last_four = len(b"".join(lines[:-4]))
-    results = shown(read(whole).results)
-    copy = tmp_path / "resumed"
-    shutil.copytree(whole, copy)
-    for end in range(last_four, len(journal)):
-        (copy / "journal.jsonl").write_bytes(journal[:end])
-        kept = journal[:end].count(b'"event":"ended"')
-        seen = shown(read(copy).results)
-        with Run.open(tmp_path, "resumed", spec_text=None) as run:
-            assert shown(run.history.results) == seen
-            run.closed("test", 0.0)
-        assert shown(read(copy).results) == seen
-        assert kept - 1 <= len(seen) <= kept
-        assert all(results[number] == result for number, result in seen.items())
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.999])

@@ -276,6 +276,19 @@ ODD = """
         def forward(self, x):
             return super().forward(x) * (next(self.rates) if self.training else 1.0)
 
+    class Shy:
+        def __getattr__(self, name):
+            raise RuntimeError("leave me alone")
+
+        @property
+        def __class__(self):
+            raise RuntimeError("nobody's")
+
+    class Hiding(Net):
+        def __init__(self, in_features, num_classes):
+            super().__init__(in_features, num_classes, "none")
+            self.shy = [Shy()]
+
     class Loss(nn.Module):
         def __init__(self):
             super().__init__()
@@ -357,6 +370,15 @@ def test_an_iterator_is_not_saved(place):
     assert ends[0].result.outcome is Outcome.COMPLETED, ends[0].result.traceback
     told = [each.text for each in events if isinstance(each, Noted)]
     assert len(told) == 1 and "rates" in told[0], told
+    assert not [each for each in events if isinstance(each, Saved)]
+
+
+def test_what_will_not_be_looked_at_trains(place):
+    where = place(odd=ODD)
+    own = config(net("odd.Hiding"), evaluate="10ba", budget="2ep")
+    events, ends = go(run_cohort(one(own, where, save=0.0)))
+    assert ends[0].result.outcome is Outcome.COMPLETED, ends[0].result.traceback
+    assert len([each for each in events if isinstance(each, Noted)]) == 1
     assert not [each for each in events if isinstance(each, Saved)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -359,32 +360,7 @@ def test_lines_that_contradict_the_journal_are_refused(tmp_path: Path) -> None:
     assert store.read(tmp_path / "demo") == run.history
 
 
-# Torn tails and damage ------------------------------------------------------------------------
-
-
-def test_a_journal_cut_at_any_byte_goes_on(tmp_path: Path) -> None:
-    with open_run(tmp_path) as run:
-        fill(run)
-    whole = journal(tmp_path).read_bytes()
-    lines = whole.splitlines(keepends=True)
-    histories = []
-    for count in range(len(lines) + 1):
-        journal(tmp_path).write_bytes(b"".join(lines[:count]))
-        histories.append(repr(store.read(tmp_path / "demo")))
-    assert len(set(histories)) == len(histories)
-    for cut in range(len(b"".join(lines[:-4])), len(whole) + 1):
-        left = whole[:cut]
-        expected = left.count(b"\n") + (whole[cut : cut + 1] == b"\n")
-        for tail in (b"", b"\0" * 37):
-            journal(tmp_path).write_bytes(left + tail)
-            assert repr(store.read(tmp_path / "demo")) == histories[expected]
-            assert journal(tmp_path).read_bytes() == left + tail  # a reader changes nothing
-        with open_run(tmp_path) as run:
-            assert repr(run.history) == histories[expected]
-            assert journal(tmp_path).read_bytes() == b"".join(lines[:expected])
-            run.noted("goes on", {})
-        assert journal(tmp_path).read_bytes().count(b"\n") == expected + 1
-        assert store.read(tmp_path / "demo").notes[-1] == {"kind": "goes on"}
+# Damage; at every byte of a journal by the faults (tests/faults) ------------------------------
 
 
 def test_a_journal_of_nul_bytes_only_is_empty(tmp_path: Path) -> None:
@@ -431,17 +407,6 @@ def test_a_bad_last_line_with_its_newline_is_damage(tmp_path: Path) -> None:
     rewrite(tmp_path, lambda lines: [*lines[:-1], lines[-1][:-3] + b"\n"])
     with pytest.raises(RunDamaged, match="line 11"):
         store.read(tmp_path / "demo")
-
-
-def test_every_flipped_byte_is_noticed(tmp_path: Path) -> None:
-    with open_run(tmp_path) as run:
-        fill(run)
-    whole = journal(tmp_path).read_bytes()
-    for at in range(len(whole) - 1):  # without the last newline the line still counts
-        journal(tmp_path).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        if at < whole.rindex(b"\n", 0, -1) or at % 7 == 0:
-            with pytest.raises(RunDamaged):
-                store.read(tmp_path / "demo")
 
 
 def test_repair_keeps_every_sound_line(tmp_path: Path) -> None:
@@ -701,6 +666,55 @@ def test_a_journal_that_another_program_changes_ends_the_run(tmp_path: Path, cha
         assert store.read(tmp_path / "demo") == run.history
 
 
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_journal_that_changes_behind_the_last_line_is_named(tmp_path: Path, change: str) -> None:
+    with pytest.raises(RunError, match=f"was {change.split(' to')[0]}"), open_run(tmp_path) as run:
+        fill(run)
+        whole = journal(tmp_path).read_bytes()
+        CHANGES[change](journal(tmp_path))
+    if change in ("replaced", "deleted"):
+        assert (tmp_path / "demo" / "journal.jsonl.rescued-1").read_bytes() == whole
+    assert not store.is_locked(tmp_path / "demo")
+
+
+def test_a_missing_journal_is_named_with_the_way_on(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    folder = tmp_path / "demo"
+    journal(tmp_path).rename(folder / "journal.jsonl.rescued-1")
+    for use in (lambda: store.read(folder), lambda: open_run(tmp_path)):
+        with pytest.raises(RunDamaged, match=r"journal\.jsonl: the file is missing") as caught:
+            use()
+        assert f"lrsearch repair {folder}" in caught.value.hint
+        assert str(folder / "journal.jsonl.rescued-1") in caught.value.hint
+    assert not journal(tmp_path).exists()
+    assert store.repair(folder) == store.Repair(0, (), None, begun=True)
+    assert store.read(folder) == History()
+    (folder / "journal.jsonl.rescued-1").replace(journal(tmp_path))
+    assert store.read(folder) == run.history
+
+
+def test_folders_that_were_deleted_are_made_again(tmp_path: Path) -> None:
+    open_run(tmp_path).close()
+    (tmp_path / "demo" / "curves").rmdir()
+    (tmp_path / "demo" / "best").rmdir()
+    with open_run(tmp_path) as run:
+        fill(run)
+        run.write_best("best")
+        (tmp_path / "demo" / "curves").rename(tmp_path / "curves")
+        with pytest.raises(RunError, match="curves") as caught:
+            run.ended(4, make_result(), {})
+    assert "curves was removed while the run was written" in caught.value.hint
+
+
+def test_what_is_emptied_is_begun_again_beside_the_copy(tmp_path: Path) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "journal.jsonl.rescued-1").write_text("kept")
+    with open_run(tmp_path) as run:
+        fill(run)
+    assert (tmp_path / "demo" / "journal.jsonl.rescued-1").read_text() == "kept"
+
+
 def _damage(lines: list[bytes], how: str) -> bytes:
     if how == "CRLF":
         return b"".join(line[:-1] + b"\r\n" for line in lines)
@@ -835,6 +849,24 @@ def test_no_space_is_storage_full(tmp_path: Path) -> None:
         assert run.history.running == set()
         run.started(1)
     assert store.read(tmp_path / "demo").running == {1}
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    open_run(tmp_path).close()
+    real, calls = fcntl.flock, iter(range(1, 99))
+
+    def flock(descriptor: int, how: int) -> None:
+        if next(calls) == number:
+            raise OSError(errno.ENOLCK, "No locks available")
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(RunError, match="No locks available") as caught:
+        open_run(tmp_path)
+    assert "--runs" in caught.value.hint
 
 
 def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:

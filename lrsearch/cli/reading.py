@@ -230,6 +230,9 @@ def repair(
 
     folder = find_run(target, runs)
     done, shown = repair_run(folder), visible_line(str(folder))
+    if done.begun:
+        print(f"{shown}: the journal was missing, and an empty one is begun")
+        return
     if done.restored:
         print(f"{shown}: run.json was damaged or missing, and is written anew")
         if done.copy is None:

@@ -118,8 +118,6 @@ class _Worker:
 
     def _serve(self) -> None:
         while True:
-            if pulse.asked():
-                raise pulse.Leave
             while not self.inbox.empty():
                 self.take()
             item = self.jobs.step()
@@ -129,6 +127,8 @@ class _Worker:
                     leave(event.message)
                 self.send(handle, event)
             elif self.inbox.empty():
+                if pulse.asked():
+                    raise pulse.Leave
                 self.send(0, Waiting(self.received))
                 self.take()
 

@@ -562,6 +562,7 @@ class _Search:
         saved: set[int] = set()
         try:
             if self.spec.own is None and self.spec.save is not None:
+                self.watcher.note("saving what is under way; a second Ctrl-C ends it at once")
                 self.executor.leave()
             else:
                 deadline = 0.0  # There is nothing to hand over.

@@ -425,7 +425,7 @@ class _Samples(Dataset[Any]):
         try:
             changed = [".".join(place) for place in memory.changes()]
             what = f"{changed[0]} changes as it is read" if changed else ""
-        except Unseen as error:
+        except Exception as error:  # Unseen, or what the user's objects raise to be looked at.
             what = str(error)
         return _Remembering(loaded, what) if what else loaded
 

@@ -40,7 +40,8 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
         for name, value in vars(module).items():
             path = f"{prefix}.{name}".strip(".")
             if name in _PLACES:
-                found |= {f"{prefix}.{key}".strip("."): id(each) for key, each in value.items()}
+                named = {f"{prefix}.{key}".strip("."): each for key, each in value.items()}
+                found |= {key: _Same(each) for key, each in named.items()}
             else:
                 found[path] = look.at(value)
     for name, value in others.items():
@@ -66,6 +67,19 @@ def _globals(module: ModuleType) -> list[tuple[str, object]]:
     return [(name, value) for name, value in vars(module).items() if not name.startswith("__")]
 
 
+class _Same:
+    """A value by its identity. It is kept: the number of one that is gone may become another's."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
 class _Look:
     """Values by their content where that is plain, by identity where not. `held` are tensors and
     objects whose contents are no concern, by id."""
@@ -85,11 +99,11 @@ class _Look:
         ):
             return repr(value)  # NaN equals itself so.
         if isinstance(value, Tensor):
-            return id(value), id(value) in self.held or value._version
+            return _Same(value), id(value) in self.held or value._version
         if id(value) in self.held or isinstance(value, logging.Logger):
-            return id(value)
+            return _Same(value)
         if isinstance(value, np.ndarray):
-            return value.tobytes() if value.nbytes < 2**20 else (id(value), _sample(value))
+            return value.tobytes() if value.nbytes < 2**20 else (_Same(value), _sample(value))
         if isinstance(value, torch.Generator):
             return value.get_state().numpy().tobytes()
         if isinstance(value, random.Random):
@@ -108,12 +122,12 @@ class _Look:
         elif not isinstance(value, type | ModuleType) and hasattr(value, "__dict__"):
             parts = vars(value).values()
         else:
-            return id(value)
+            return _Same(value)
         if depth == 0 or self.left < 0:
-            return id(value)
+            return _Same(value)
         whole = iter(parts)
         near = tuple(self._at(each, depth - 1) for each in itertools.islice(whole, self.left))
-        return type(value), near, tuple(map(id, whole))
+        return type(value), near, tuple(map(_Same, whole))
 
 
 def _sample(array: np.ndarray[Any, Any]) -> bytes:
@@ -153,6 +167,8 @@ class Memory:
             self._before = {**self._look(), **self._before}
         except Unseen as error:  # No reason not to train: only to be saved it would matter.
             self._unseen = error
+        except Exception as error:  # Whose objects they are may raise anything to be looked at.
+            self._unseen = Unseen(f"looking at it raised {type(error).__name__}: {error}")
 
     def changes(self) -> dict[tuple[str, str], Any]:
         """The attributes that the training has changed, by their object's place and their name;

@@ -1,0 +1,84 @@
+"""The fault suite: a short form in every run of the tests, the whole by `pytest -m faults`.
+
+A test that takes `tries` has both forms: a sample of its tries, and all of them behind the marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import driving
+import pytest
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give each test that takes `tries` its two forms."""
+    if "tries" in metafunc.fixturenames:
+        # The whole may take its time; a hang of what is tested has a limit of its own.
+        long = pytest.param("whole", marks=[pytest.mark.faults, pytest.mark.timeout(7200)])
+        metafunc.parametrize("tries", ["short", long], indirect=True)
+
+
+@pytest.fixture
+def tries(request: pytest.FixtureRequest) -> Iterator[driving.Tries]:
+    """The tries of a test, by its `kind` marker; judged when the test is over."""
+    kind = request.node.get_closest_marker("kind").args[0]
+    seed = request.config.getoption("--faults-seed")
+    made = driving.Tries(kind, long=request.param == "whole", seed=seed)
+    yield made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Any:
+    """Judge the tries of a test when it has made them all."""
+    done = yield
+    made = pyfuncitem.funcargs.get("tries")
+    if isinstance(made, driving.Tries):
+        assert made.made, "no try was made"
+        made.judge()
+    return done
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what each kind of fault came to."""
+    if not driving.FIGURES:
+        return
+    seed = config.getoption("--faults-seed")
+    terminalreporter.section(f"faults (--faults-seed {seed})")
+    width = max(map(len, driving.FIGURES))
+    terminalreporter.line(f"{'kind':{width}}   tries    lost   wrong")
+    total = driving.Figures()
+    for kind, each in driving.FIGURES.items():
+        terminalreporter.line(f"{kind:{width}}  {each.tries:6}  {each.lost:6}  {each.wrong:6}")
+        total.tries += each.tries
+        total.lost += each.lost
+        total.wrong += each.wrong
+    terminalreporter.line(f"{'all':{width}}  {total.tries:6}  {total.lost:6}  {total.wrong:6}")
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path | str:
+    """The compiled shim, or why there is none."""
+    return driving.build_shim(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture(scope="session")
+def nursery(
+    tmp_path_factory: pytest.TempPathFactory, shim: Path | str
+) -> Iterator[driving.Nursery]:
+    """Forks command lines, for the whole of the tests."""
+    made = driving.Nursery(
+        tmp_path_factory.mktemp("nursery"), shim if isinstance(shim, Path) else None
+    )
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def references(
+    tmp_path_factory: pytest.TempPathFactory, nursery: driving.Nursery
+) -> driving.References:
+    """What each search comes to undisturbed."""
+    return driving.References(tmp_path_factory.mktemp("references"), nursery)

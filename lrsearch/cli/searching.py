@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import Annotated
 
 import typer
 
-from lrsearch import pulse
 from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
+from lrsearch.cli.executors import first_words, make_executor, suit
 from lrsearch.cli.foreign import check_device
+from lrsearch.cli.interruptible import Interruptible
 from lrsearch.duration import parse_time
 from lrsearch.errors import RunLocked, UsageError, suggest
-from lrsearch.executors.port import Executor
 from lrsearch.terminal import command_line, path_word, quote
-
-if TYPE_CHECKING:
-    from lrsearch.spec import Spec
-    from lrsearch.trial import Facts
 
 ExecutorName = Annotated[
     str, typer.Option("--executor", help="local (worker processes) or inline (for debugging).")
@@ -263,7 +254,7 @@ def _search(strategy: str, given: Options) -> None:
     progress = Progress(quiet=given.quiet)
     for note in spec.notes:
         progress.note(note)
-    with _Interruptible() as interruptible, ExitStack() as closing, progress:
+    with Interruptible() as interruptible, ExitStack() as closing, progress:
         try:
             place = closing.enter_context(
                 make_executor(given.executor, given.workers, given.device)
@@ -320,143 +311,3 @@ def _search(strategy: str, given: Options) -> None:
     with ignore_closed_stdout():
         show_result(view, json=given.json, all_rows=given.all_)
     meet(view, requirement)
-
-
-def first_words(spec: Spec, place: Executor) -> str:
-    """What happens before a first trial, in words."""
-    from lrsearch.reports.text import count
-
-    what = "loading the data, building the model"
-    if spec.own is not None:
-        what = f"looking at the {spec.own.kind}"
-    return f"starting {count(place.capacity, 'worker')}, {what}"
-
-
-def suit(
-    place: Executor, closing: ExitStack, facts: Facts, gpus: Sequence[str] | None = None
-) -> tuple[Executor, str]:
-    """Workers for the device that `auto` has come to, and its name for them: others than `place`
-    where torch found another device than `gpus`, those that were seen without it."""
-    from lrsearch.executors.local import Local
-
-    found, seen = facts.device.partition(":")[0], find_gpus() if gpus is None else gpus
-    if (found == "cpu") != bool(seen):
-        return place, "auto"
-    place.close()
-    if found == "cpu":  # There are GPUs that this torch cannot use: the cores do the work.
-        return closing.enter_context(Local(_count_cores(), environment=NO_GPU)), "cpu"
-    count = sum(each.partition(":")[0] == found for each in facts.devices)
-    each = [{VISIBLE: str(index)} for index in range(count if found == "cuda" else 0)]
-    return closing.enter_context(Local(max(1, count), each=each)), "auto"
-
-
-def make_executor(
-    name: str, workers: int | None, device: str, gpus: Sequence[str] | None = None
-) -> Executor:
-    """The executor of that name; `gpus` are those there are, where not `find_gpus` says it. Raises
-    UsageError for another name."""
-    if name == "inline":
-        from lrsearch.executors.inline import Inline
-
-        return Inline()
-    if name != "local":
-        raise UsageError(f"unknown executor '{name}'", where="--executor", hint="local or inline")
-    from lrsearch.executors.local import Local
-
-    if device == "cpu":
-        return Local(workers or _count_cores(), environment=NO_GPU)
-    if device not in ("auto", "cuda"):
-        return Local(workers or 1)
-    seen = find_gpus() if gpus is None else gpus
-    if not seen:
-        return Local(workers or (_count_cores() if device == "auto" else 1))
-    # One worker a GPU, which sees that one alone.
-    return Local(workers or len(seen), each=[{VISIBLE: gpu} for gpu in seen])
-
-
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""The variable that says which GPUs a process may see, by their numbers or names."""
-
-NO_GPU = {VISIBLE: ""}
-"""The environment of a worker for the CPU: no code in it finds a GPU."""
-
-
-def find_gpus(nodes: Path = Path("/dev"), environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The GPUs a worker may be given, as `VISIBLE` names them, found without torch: by that
-    variable where it is set, or by the device nodes in a folder.
-
-    Nodes are only counted. They have the numbers of the machine, while CUDA counts what a process
-    sees: in a container whose one GPU is /dev/nvidia5 that is number 0.
-    """
-    count = sum(1 for _ in nodes.glob("nvidia[0-9]*"))
-    if not count and (nodes / "dxg").exists():  # In WSL there are no others; one is sure.
-        count = 1
-    visible = environment.get(VISIBLE)
-    if visible is None:
-        return [str(index) for index in range(count)]
-
-    def exists(name: str) -> bool:
-        return (
-            bool(name)
-            and not name.startswith("-")
-            and not (count and name.isdigit() and int(name) >= count)
-        )
-
-    # As CUDA reads it: what comes behind an entry that is none is not seen.
-    names = itertools.takewhile(exists, (part.strip() for part in visible.split(",")))
-    return list(dict.fromkeys(names))
-
-
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-TWICE = 2.0
-"""Seconds in which a second SIGTERM is the first once more: who ends a job may signal a process,
-and then its whole group."""
-
-
-class _Interruptible:
-    """SIGTERM is taken like Ctrl-C: what is under way is left at once, or handed over first, within
-    `deferred`. After the first of either, the next one kills. The end of the terminal ends no
-    search, nor does it those who are started within."""
-
-    def __init__(self) -> None:
-        self._deferred = self._inline = False
-        self._first = math.inf
-
-    def __enter__(self) -> Self:
-        self._before = {
-            number: signal.signal(number, self._interrupt)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        return self
-
-    @contextmanager
-    def deferred(self, *, inline: bool) -> Iterator[None]:
-        """Have a signal ask for leave (`pulse.ask`) and raise nothing. A job of this process, which
-        nobody asks, is left at once where it trains nothing yet."""
-        self._deferred, self._inline = True, inline
-        try:
-            yield
-        finally:
-            self._deferred = False
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if now > self._first:
-            if number == signal.SIGTERM and now - self._first < TWICE:
-                return
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        self._first = now
-        pulse.ask(patient=number == signal.SIGTERM)
-        if not self._deferred or (self._inline and pulse.activity() != pulse.TRAINING):
-            raise KeyboardInterrupt
-
-    def __exit__(self, *_: object) -> None:
-        pulse.stay()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)

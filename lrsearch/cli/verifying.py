@@ -9,8 +9,8 @@ import typer
 
 from lrsearch.cli import consent
 from lrsearch.cli.closing import say
+from lrsearch.cli.executors import make_executor
 from lrsearch.cli.foreign import check_device
-from lrsearch.cli.searching import make_executor
 from lrsearch.cli.stored import StoredRun
 from lrsearch.reports.live import Progress
 from lrsearch.reports.text import count

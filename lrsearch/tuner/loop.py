@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from lrsearch import pulse
 from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
@@ -24,7 +24,6 @@ from lrsearch.trial import (
     Facts,
     Measured,
     Noted,
-    Objective,
     Outcome,
     Plan,
     Planned,
@@ -51,6 +50,7 @@ from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.silence import Cut, Subject, Watch, name_trials
 from lrsearch.tuner.startup import Starts
+from lrsearch.tuner.watcher import Watcher
 
 AHEAD = 1024
 """Trials proposed at once where none waits for another's result: lanes are filled from these."""
@@ -69,41 +69,6 @@ TOGETHER = 0.5
 """Seconds between the signals that all processes of a job get."""
 
 _JUDGED = (Outcome.COMPLETED, Outcome.DIVERGED, Outcome.PRUNED)
-
-
-class Watcher(Protocol):
-    """Someone who is shown the search while it runs."""
-
-    def begin(
-        self, total_trials: int | None, objective: Objective, workers: int, *, done: int = 0
-    ) -> None:
-        """The search starts; `done` of its trials were measured before."""
-
-    def planned(self, total: int) -> None:
-        """The number of trials, `done` included, is now another."""
-
-    def started(self, number: int, params: Mapping[str, Any]) -> None:
-        """A worker begins a trial."""
-
-    def measured(self, number: int, fraction: float, value: float | None) -> None:
-        """A trial has trained this share of its budget; `value` is its metric there."""
-
-    def ended(
-        self,
-        number: int,
-        params: Mapping[str, Any],
-        outcome: Outcome,
-        value: float | None,
-        seconds: float,
-        reason: str = "",
-    ) -> None:
-        """A trial is over."""
-
-    def best(self, params: Mapping[str, Any], value: float) -> None:
-        """A point is the best so far."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
 
 
 @dataclass(frozen=True)

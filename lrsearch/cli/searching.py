@@ -213,6 +213,7 @@ def _search(strategy: str, given: Options) -> None:
     from lrsearch.tuner.loop import tune
     from lrsearch.tuner.plans import ENGINES
     from lrsearch.tuner.preparing import prepare
+    from lrsearch.tuner.session import Asked
 
     begun = time.monotonic()
     if given.engine not in ENGINES:
@@ -296,12 +297,7 @@ def _search(strategy: str, given: Options) -> None:
                     facts=facts,
                     workplace=workplace,
                     watcher=progress,
-                    retry_failed=given.retry_failed,
-                    engine=given.engine,
-                    lanes=given.lanes,
-                    begun=begun,
-                    command=again,
-                    time_limit=limit,
+                    asked=Asked(given.engine, given.lanes, given.retry_failed, again, begun, limit),
                 )
         except KeyboardInterrupt:
             progress.close()

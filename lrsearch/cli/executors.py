@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,12 +50,20 @@ def make_executor(
 ) -> Executor:
     """The executor of that name; `gpus` are those there are, where not `find_gpus` says it. Raises
     UsageError for another name."""
-    if name == "inline":
-        from lrsearch.executors.inline import Inline
+    make = EXECUTORS.get(name)
+    if make is None:
+        hint = " or ".join(EXECUTORS)
+        raise UsageError(f"unknown executor '{name}'", where="--executor", hint=hint)
+    return make(workers, device, gpus)
 
-        return Inline()
-    if name != "local":
-        raise UsageError(f"unknown executor '{name}'", where="--executor", hint="local or inline")
+
+def _make_inline(workers: int | None, device: str, gpus: Sequence[str] | None) -> Executor:
+    from lrsearch.executors.inline import Inline
+
+    return Inline()
+
+
+def _make_local(workers: int | None, device: str, gpus: Sequence[str] | None) -> Executor:
     from lrsearch.executors.local import Local
 
     if device == "cpu":
@@ -68,6 +76,12 @@ def make_executor(
     # One worker a GPU, which sees that one alone.
     return Local(workers or len(seen), each=[{VISIBLE: gpu} for gpu in seen])
 
+
+EXECUTORS: Mapping[str, Callable[[int | None, str, Sequence[str] | None], Executor]] = {
+    "local": _make_local,
+    "inline": _make_inline,
+}
+"""Executors by name: what makes one for a number of workers, a device and the GPUs there are."""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The variable that says which GPUs a process may see, by their numbers or names."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,15 @@ from lrsearch.cli.interruptible import Interruptible
 from lrsearch.duration import parse_time
 from lrsearch.errors import RunLocked, UsageError, suggest
 from lrsearch.terminal import command_line, path_word, quote
+
+if TYPE_CHECKING:
+    from lrsearch.analysis.requirement import Requirement
+    from lrsearch.executors.port import Executor
+    from lrsearch.reports.live import Progress
+    from lrsearch.spec import Spec
+    from lrsearch.store import History
+    from lrsearch.trial import Facts, Workplace
+    from lrsearch.tuner.session import Asked
 
 ExecutorName = Annotated[
     str, typer.Option("--executor", help="local (worker processes) or inline (for debugging).")
@@ -105,42 +114,33 @@ class Options:
     json: bool
     all_: bool
 
-    def command(self, strategy: str) -> list[str]:
-        """The command line that was given, and goes on with the search."""
-        line = ["lrsearch", strategy, path_word(self.config)]
-        for override in self.set_ or ():
-            line += ["--set", override]
-        for name in self.allow_import or ():
-            line += ["--allow-import", name]
-        for option, value, usual in (
-            ("--trials", self.trials, None),
-            ("--time", self.time_, None),
-            ("--runs", self.runs, Path("runs")),
-            ("--workers", self.workers, None),
-            ("--device", self.device, "auto"),
-            ("--executor", self.executor, "local"),
-            ("--engine", self.engine, "auto"),
-            ("--lanes", self.lanes, None),
-            ("--require", self.require, None),
-        ):
-            if value != usual:
-                line += [option, str(value)]
-        flags = {
-            "--allow-command": self.allow_command,
-            "--retry-failed": self.retry_failed,
-            "--yes": self.yes,
-            "--quiet": self.quiet,
-            "--json": self.json,
-            "--all": self.all_,
-            "--fresh": self.fresh,
-        }
-        return line + [flag for flag, on in flags.items() if on]
+
+def resuming(strategy: str, given: Options, context: typer.Context) -> list[str]:
+    """The command line that was given, as far as it goes on with the search: without `--fresh`,
+    which would set it aside, and `--dry-run`."""
+    lists: list[str] = []
+    values: list[str] = []
+    flags: list[str] = []
+    for part in context.command.params:
+        name = part.name or ""
+        source = context.get_parameter_source(name)
+        if source is None or source.name == "DEFAULT" or name in ("config", "fresh", "dry_run"):
+            continue
+        option, value = part.opts[0], getattr(given, name)
+        if value is True:
+            flags.append(option)
+        elif isinstance(value, list):
+            lists += [word for each in value for word in (option, each)]
+        else:
+            values += [option, str(value)]
+    return ["lrsearch", strategy, path_word(given.config), *lists, *values, *flags]
 
 
 def make_command(strategy: str) -> Callable[..., None]:
     """The command of a strategy."""
 
     def command(
+        context: typer.Context,
         config: options.Config,
         set_: options.Set = None,
         trials: Trials = None,
@@ -162,8 +162,9 @@ def make_command(strategy: str) -> Callable[..., None]:
         json: options.Json = False,
         all_: options.All = False,
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name != "strategy"}
-        _search(strategy, Options(**arguments))
+        arguments = locals()
+        given = Options(**{each.name: arguments[each.name] for each in fields(Options)})
+        _search(strategy, given, resuming(strategy, given, context))
 
     return command
 
@@ -193,38 +194,85 @@ def _time_limit(given: Options) -> float | None:
         raise UsageError(f"'{given.time_}' is no time", where="--time", hint=str(error)) from None
 
 
-def _search(strategy: str, given: Options) -> None:
+@dataclass(frozen=True)
+class _Search:
+    """A search as it was asked for, checked as far as that can be without a worker."""
+
+    strategy: str
+    given: Options
+    asked: Asked
+    spec: Spec
+    requirement: Requirement | None
+    workplace: Workplace
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.given.runs / self.spec.name
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What a search has before its first trial: its workers, what these found out, and the run
+    that is there already."""
+
+    executor: Executor
+    workplace: Workplace
+    facts: Facts
+    stored: History | None
+
+
+def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
+    """Search, and show the result. Exits with 130 where that is interrupted."""
+    from lrsearch.cli.output import meet, read_result, show_result
+    from lrsearch.reports.live import Progress
+    from lrsearch.store import fresh as set_aside
+
+    search = _check(strategy, given, command)
+    spec, folder = search.spec, search.folder
+    again = [*command, "--fresh"] if given.fresh else command
+    progress = Progress(quiet=given.quiet)
+    for note in spec.notes:
+        progress.note(note)
+    with Interruptible() as interruptible, ExitStack() as closing, progress:
+        try:
+            begun = _begin(search, closing, progress)
+            if given.dry_run:
+                from lrsearch.cli.planning import show_plan
+
+                progress.close()
+                show_plan(spec, strategy, begun.facts, folder, retry_failed=given.retry_failed)
+                return
+            if given.fresh and (old := set_aside(given.runs, spec.name)):
+                progress.note(f"the old run is now {old}")
+            # From here on what resumes this search must not set it aside.
+            again = command
+            history = _train(search, begun, progress, interruptible)
+        except KeyboardInterrupt:
+            progress.close()
+            say("interrupted: every finished trial is kept; go on with\n  " + command_line(again))
+            raise typer.Exit(130) from None
+    view = read_result(folder, history)
+    with ignore_closed_stdout():
+        show_result(view, json=given.json, all_rows=given.all_)
+    meet(view, search.requirement)
+
+
+def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
+    """Read the spec and hold it and the options against each other. Raises what a user can have
+    got wrong in them, and RunLocked."""
     from lrsearch.analysis.requirement import parse_requirement
     from lrsearch.catalogue import METRICS
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
-    from lrsearch.cli.output import (
-        check_metric,
-        meet,
-        read_result,
-        show_result,
-    )
-    from lrsearch.reports.live import Progress
-    from lrsearch.search import check_search, count_trials
-    from lrsearch.store import Run, is_locked, read
-    from lrsearch.store import fresh as set_aside
+    from lrsearch.cli.output import check_metric
+    from lrsearch.search import check_search
+    from lrsearch.store import is_locked
     from lrsearch.trial import Workplace
-    from lrsearch.tuner.ledger import find_settled
-    from lrsearch.tuner.loop import tune
-    from lrsearch.tuner.plans import ENGINES
-    from lrsearch.tuner.preparing import prepare
     from lrsearch.tuner.session import Asked
 
     begun = time.monotonic()
-    if given.engine not in ENGINES:
-        hint = suggest(given.engine, ENGINES)
-        raise UsageError(f"unknown engine '{given.engine}'", where="--engine", hint=hint)
-    if given.engine == "solo" and given.lanes is not None:
-        raise UsageError(
-            "the solo engine has no lanes",
-            where="--lanes",
-            hint="leave it out, or use --engine fused or auto",
-        )
+    _check_engine(given)
     limit = _time_limit(given)
     check_device(given.device)
     spec = read_and_look(given.config, _overrides(strategy, given))
@@ -251,59 +299,75 @@ def _search(strategy: str, given: Options) -> None:
             hint=f"watch it with: lrsearch report {quote(path_word(given.config))}",
         )
     workplace = Workplace(given.device, str(spec.folder), allowed)
-    again = given.command(strategy)
-    progress = Progress(quiet=given.quiet)
-    for note in spec.notes:
-        progress.note(note)
-    with Interruptible() as interruptible, ExitStack() as closing, progress:
-        try:
-            place = closing.enter_context(
-                make_executor(given.executor, given.workers, given.device)
-            )
-            progress.start(first_words(spec, place))
-            stored = None
-            if not given.fresh and (folder / "run.json").exists():
-                stored = read(folder)
-            held = find_settled(stored) if stored is not None else {}
-            trials = count_trials(strategy, spec)
-            facts = prepare(spec, place, workplace, trials=trials, held=held, note=progress.note)
-            for note in filter(None, (facts.data, *facts.notes)):
-                progress.note(note)
-            if requirement is not None:
-                check_metric(requirement, spec, facts.task)
-            if given.dry_run:
-                from lrsearch.cli.planning import show_plan
+    asked = Asked(given.engine, given.lanes, given.retry_failed, command, begun, limit)
+    return _Search(strategy, given, asked, spec, requirement, workplace)
 
-                progress.close()
-                show_plan(spec, strategy, facts, folder, retry_failed=given.retry_failed)
-                return
-            if given.device == "auto" and given.executor == "local" and not given.workers:
-                place, device = suit(place, closing, facts)
-                workplace = replace(workplace, device=device)
-            if given.fresh and (old := set_aside(given.runs, spec.name)):
-                progress.note(f"the old run is now {old}")
-            # From here on what resumes this search must not set it aside.
-            again = [part for part in again if part != "--fresh"]
-            waiting = interruptible.deferred(inline=given.executor == "inline")
-            with (
-                Run.open(given.runs, spec.name, spec_text=spec.text, known=stored) as run,
-                waiting,
-            ):
-                tune(
-                    spec,
-                    strategy,
-                    run=run,
-                    executor=place,
-                    facts=facts,
-                    workplace=workplace,
-                    watcher=progress,
-                    asked=Asked(given.engine, given.lanes, given.retry_failed, again, begun, limit),
-                )
-        except KeyboardInterrupt:
-            progress.close()
-            say("interrupted: every finished trial is kept; go on with\n  " + command_line(again))
-            raise typer.Exit(130) from None
-    view = read_result(folder, run.history)
-    with ignore_closed_stdout():
-        show_result(view, json=given.json, all_rows=given.all_)
-    meet(view, requirement)
+
+def _check_engine(given: Options) -> None:
+    """Raises UsageError for an engine that is none, or has no lanes and is given some."""
+    from lrsearch.tuner.plans import ENGINES
+
+    if given.engine not in ENGINES:
+        hint = suggest(given.engine, ENGINES)
+        raise UsageError(f"unknown engine '{given.engine}'", where="--engine", hint=hint)
+    if given.engine == "solo" and given.lanes is not None:
+        raise UsageError(
+            "the solo engine has no lanes",
+            where="--lanes",
+            hint="leave it out, or use --engine fused or auto",
+        )
+
+
+def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
+    """Start the workers and have them look at the data and the models. Raises what is wrong with
+    these."""
+    from lrsearch.cli.output import check_metric
+    from lrsearch.search import count_trials
+    from lrsearch.store import read
+    from lrsearch.tuner.ledger import find_settled
+    from lrsearch.tuner.preparing import prepare
+
+    given, spec, workplace = search.given, search.spec, search.workplace
+    executor = closing.enter_context(make_executor(given.executor, given.workers, given.device))
+    progress.start(first_words(spec, executor))
+    stored = None
+    if not given.fresh and (search.folder / "run.json").exists():
+        stored = read(search.folder)
+    held = find_settled(stored) if stored is not None else {}
+    trials = count_trials(search.strategy, spec)
+    facts = prepare(spec, executor, workplace, trials=trials, held=held, note=progress.note)
+    for note in filter(None, (facts.data, *facts.notes)):
+        progress.note(note)
+    if search.requirement is not None:
+        check_metric(search.requirement, spec, facts.task)
+    left = given.device == "auto" and given.executor == "local" and not given.workers
+    if left and not given.dry_run:
+        executor, device = suit(executor, closing, facts)
+        workplace = replace(workplace, device=device)
+    return _Begun(executor, workplace, facts, stored)
+
+
+def _train(
+    search: _Search, begun: _Begun, progress: Progress, interruptible: Interruptible
+) -> History:
+    """Train what is missing of the run; its history then."""
+    from lrsearch.store import Run
+    from lrsearch.tuner.loop import tune
+
+    given, spec = search.given, search.spec
+    waiting = interruptible.deferred(inline=given.executor == "inline")
+    with (
+        Run.open(given.runs, spec.name, spec_text=spec.text, known=begun.stored) as run,
+        waiting,
+    ):
+        tune(
+            spec,
+            search.strategy,
+            run=run,
+            executor=begun.executor,
+            facts=begun.facts,
+            workplace=begun.workplace,
+            watcher=progress,
+            asked=search.asked,
+        )
+    return run.history

@@ -36,6 +36,7 @@ from lrsearch.trial import (
     Workplace,
 )
 from lrsearch.tuner.loop import tune
+from lrsearch.tuner.session import Asked
 
 SPEC = """
 name: {name}
@@ -129,7 +130,7 @@ def measure(strategy: str, trials: int, folder: Path, sampler: Clock) -> float:
                 facts=facts,
                 workplace=Workplace(),
                 watcher=Progress(stream),
-                engine="solo",
+                asked=Asked("solo"),
             )
             return time.perf_counter() - begun
     finally:

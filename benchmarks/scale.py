@@ -45,6 +45,7 @@ from lrsearch.store import Run
 from lrsearch.trial import Cohort, Ended, Measured, Measurement, Outcome, Result, Started, Workplace
 from lrsearch.tuner.loop import tune
 from lrsearch.tuner.preparing import prepare
+from lrsearch.tuner.session import Asked
 
 STRATEGIES = ("grid", "random", "bayes")
 
@@ -144,8 +145,7 @@ def build(root: Path, strategy: str, trials: int) -> float:
                     facts=facts,
                     workplace=workplace,
                     watcher=Progress(stream),
-                    engine="solo",
-                    command=["lrsearch", strategy, "scale.yaml"],
+                    asked=Asked("solo", command=["lrsearch", strategy, "scale.yaml"]),
                 )
                 return (time.perf_counter() - begun) / trials
     finally:

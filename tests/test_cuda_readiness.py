@@ -24,8 +24,8 @@ from typer.testing import CliRunner
 
 from lrsearch import train
 from lrsearch.cli import app
+from lrsearch.cli.executors import VISIBLE, _count_cores, find_gpus, make_executor, suit
 from lrsearch.cli.foreign import check_device
-from lrsearch.cli.searching import VISIBLE, _count_cores, find_gpus, make_executor, suit
 from lrsearch.errors import DeviceLost
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal

@@ -11,7 +11,7 @@ import lrsearch
 
 ROOT = Path(lrsearch.__file__).parent
 
-ROOMS = ["spec"]
+ROOMS = ["spec", "tuner"]
 """Rooms that are measured."""
 
 LONG = {"catalogue.py", "store.py"}

@@ -24,8 +24,10 @@ from lrsearch.spec import read_spec
 from lrsearch.store import History, Run, read
 from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import Cohort, Facts, Outcome, Plan, Planned, Probe, Trial, Workplace
-from lrsearch.tuner.loop import AHEAD, PROBED, tune
+from lrsearch.tuner.dispatch import PROBED
+from lrsearch.tuner.loop import AHEAD, tune
 from lrsearch.tuner.plans import ALONE, ASKED, DESCRIBED, Plans, structure_key
+from lrsearch.tuner.session import Asked
 
 HERE = Path(__file__).parent
 
@@ -145,8 +147,9 @@ def search(
     watcher = Heard()
     with stage, Run.open(folder, spec.name, spec_text=spec.text) as run:
         place = Workplace("cpu")
+        asked = Asked(**{name: more.pop(name) for name in ("engine", "lanes") if name in more})
         given: dict[str, Any] = {"executor": stage, "facts": facts, "workplace": place, **more}
-        tune(spec, strategy, run=run, watcher=watcher, **given)
+        tune(spec, strategy, run=run, watcher=watcher, asked=asked, **given)
     return Searched(folder / "planned", watcher.notes)
 
 

@@ -42,6 +42,7 @@ from lrsearch.tuner.ledger import Ledger, content_of
 from lrsearch.tuner.loop import Ending, tune
 from lrsearch.tuner.plans import COHORT, ROUNDS, by_structure, divide, structure
 from lrsearch.tuner.preparing import prepare
+from lrsearch.tuner.session import Asked
 
 SPEC = """
 name: tuned
@@ -213,9 +214,7 @@ def search(
                 facts=facts,
                 workplace=workplace,
                 watcher=log,
-                retry_failed=retry_failed,
-                engine="solo",
-                time_limit=time_limit,
+                asked=Asked("solo", retry_failed=retry_failed, time_limit=time_limit),
             )
     return Found(spec, facts, run.folder, ending, log)
 
@@ -498,7 +497,7 @@ def test_too_many_failures_name_the_command_that_trains_them_again(tmp_path: Pat
             facts=prepare(spec, place, workplace),
             workplace=workplace,
             watcher=Log(),
-            command=command,
+            asked=Asked(command=command),
         )
     assert raised.value.hint.endswith("  lrsearch grid 'a spec.yaml' --retry-failed")
 

@@ -88,7 +88,7 @@ _FACTS = (
 
 def _load(spec: Spec, device: str, allowed: tuple[str, ...], *, quiet: bool) -> Facts:
     """What a search knows before its first trial, from one worker."""
-    from lrsearch.cli.searching import first_words, make_executor
+    from lrsearch.cli.executors import first_words, make_executor
     from lrsearch.reports.live import Progress
     from lrsearch.trial import Workplace
     from lrsearch.tuner.preparing import prepare

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lrsearch import pulse
 from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
+from lrsearch.cli.executors import first_words, make_executor, suit
 from lrsearch.cli.foreign import check_device
+from lrsearch.cli.interruptible import Interruptible
 from lrsearch.duration import parse_time
 from lrsearch.errors import RunLocked, UsageError, suggest
-from lrsearch.executors.port import Executor
 from lrsearch.terminal import command_line, path_word, quote
 
 if TYPE_CHECKING:
+    from lrsearch.analysis.requirement import Requirement
+    from lrsearch.executors.port import Executor
+    from lrsearch.reports.live import Progress
     from lrsearch.spec import Spec
-    from lrsearch.trial import Facts
+    from lrsearch.store import History
+    from lrsearch.trial import Facts, Workplace
+    from lrsearch.tuner.session import Asked
 
 ExecutorName = Annotated[
     str, typer.Option("--executor", help="local (worker processes) or inline (for debugging).")
@@ -114,42 +114,33 @@ class Options:
     json: bool
     all_: bool
 
-    def command(self, strategy: str) -> list[str]:
-        """The command line that was given, and goes on with the search."""
-        line = ["lrsearch", strategy, path_word(self.config)]
-        for override in self.set_ or ():
-            line += ["--set", override]
-        for name in self.allow_import or ():
-            line += ["--allow-import", name]
-        for option, value, usual in (
-            ("--trials", self.trials, None),
-            ("--time", self.time_, None),
-            ("--runs", self.runs, Path("runs")),
-            ("--workers", self.workers, None),
-            ("--device", self.device, "auto"),
-            ("--executor", self.executor, "local"),
-            ("--engine", self.engine, "auto"),
-            ("--lanes", self.lanes, None),
-            ("--require", self.require, None),
-        ):
-            if value != usual:
-                line += [option, str(value)]
-        flags = {
-            "--allow-command": self.allow_command,
-            "--retry-failed": self.retry_failed,
-            "--yes": self.yes,
-            "--quiet": self.quiet,
-            "--json": self.json,
-            "--all": self.all_,
-            "--fresh": self.fresh,
-        }
-        return line + [flag for flag, on in flags.items() if on]
+
+def resuming(strategy: str, given: Options, context: typer.Context) -> list[str]:
+    """The command line that was given, as far as it goes on with the search: without `--fresh`,
+    which would set it aside, and `--dry-run`."""
+    lists: list[str] = []
+    values: list[str] = []
+    flags: list[str] = []
+    for part in context.command.params:
+        name = part.name or ""
+        source = context.get_parameter_source(name)
+        if source is None or source.name == "DEFAULT" or name in ("config", "fresh", "dry_run"):
+            continue
+        option, value = part.opts[0], getattr(given, name)
+        if value is True:
+            flags.append(option)
+        elif isinstance(value, list):
+            lists += [word for each in value for word in (option, each)]
+        else:
+            values += [option, str(value)]
+    return ["lrsearch", strategy, path_word(given.config), *lists, *values, *flags]
 
 
 def make_command(strategy: str) -> Callable[..., None]:
     """The command of a strategy."""
 
     def command(
+        context: typer.Context,
         config: options.Config,
         set_: options.Set = None,
         trials: Trials = None,
@@ -171,8 +162,9 @@ def make_command(strategy: str) -> Callable[..., None]:
         json: options.Json = False,
         all_: options.All = False,
     ) -> None:
-        arguments = {name: value for name, value in locals().items() if name != "strategy"}
-        _search(strategy, Options(**arguments))
+        arguments = locals()
+        given = Options(**{each.name: arguments[each.name] for each in fields(Options)})
+        _search(strategy, given, resuming(strategy, given, context))
 
     return command
 
@@ -202,37 +194,85 @@ def _time_limit(given: Options) -> float | None:
         raise UsageError(f"'{given.time_}' is no time", where="--time", hint=str(error)) from None
 
 
-def _search(strategy: str, given: Options) -> None:
+@dataclass(frozen=True)
+class _Search:
+    """A search as it was asked for, checked as far as that can be without a worker."""
+
+    strategy: str
+    given: Options
+    asked: Asked
+    spec: Spec
+    requirement: Requirement | None
+    workplace: Workplace
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.given.runs / self.spec.name
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What a search has before its first trial: its workers, what these found out, and the run
+    that is there already."""
+
+    executor: Executor
+    workplace: Workplace
+    facts: Facts
+    stored: History | None
+
+
+def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
+    """Search, and show the result. Exits with 130 where that is interrupted."""
+    from lrsearch.cli.output import meet, read_result, show_result
+    from lrsearch.reports.live import Progress
+    from lrsearch.store import fresh as set_aside
+
+    search = _check(strategy, given, command)
+    spec, folder = search.spec, search.folder
+    again = [*command, "--fresh"] if given.fresh else command
+    progress = Progress(quiet=given.quiet)
+    for note in spec.notes:
+        progress.note(note)
+    with Interruptible() as interruptible, ExitStack() as closing, progress:
+        try:
+            begun = _begin(search, closing, progress)
+            if given.dry_run:
+                from lrsearch.cli.planning import show_plan
+
+                progress.close()
+                show_plan(spec, strategy, begun.facts, folder, retry_failed=given.retry_failed)
+                return
+            if given.fresh and (old := set_aside(given.runs, spec.name)):
+                progress.note(f"the old run is now {old}")
+            # From here on what resumes this search must not set it aside.
+            again = command
+            history = _train(search, begun, progress, interruptible)
+        except KeyboardInterrupt:
+            progress.close()
+            say("interrupted: every finished trial is kept; go on with\n  " + command_line(again))
+            raise typer.Exit(130) from None
+    view = read_result(folder, history)
+    with ignore_closed_stdout():
+        show_result(view, json=given.json, all_rows=given.all_)
+    meet(view, search.requirement)
+
+
+def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
+    """Read the spec and hold it and the options against each other. Raises what a user can have
+    got wrong in them, and RunLocked."""
     from lrsearch.analysis.requirement import parse_requirement
     from lrsearch.catalogue import METRICS
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
-    from lrsearch.cli.output import (
-        check_metric,
-        meet,
-        read_result,
-        show_result,
-    )
-    from lrsearch.reports.live import Progress
-    from lrsearch.search import check_search, count_trials
-    from lrsearch.store import Run, is_locked, read
-    from lrsearch.store import fresh as set_aside
+    from lrsearch.cli.output import check_metric
+    from lrsearch.search import check_search
+    from lrsearch.store import is_locked
     from lrsearch.trial import Workplace
-    from lrsearch.tuner.ledger import find_settled
-    from lrsearch.tuner.loop import tune
-    from lrsearch.tuner.plans import ENGINES
-    from lrsearch.tuner.preparing import prepare
+    from lrsearch.tuner.session import Asked
 
     begun = time.monotonic()
-    if given.engine not in ENGINES:
-        hint = suggest(given.engine, ENGINES)
-        raise UsageError(f"unknown engine '{given.engine}'", where="--engine", hint=hint)
-    if given.engine == "solo" and given.lanes is not None:
-        raise UsageError(
-            "the solo engine has no lanes",
-            where="--lanes",
-            hint="leave it out, or use --engine fused or auto",
-        )
+    _check_engine(given)
     limit = _time_limit(given)
     check_device(given.device)
     spec = read_and_look(given.config, _overrides(strategy, given))
@@ -259,204 +299,75 @@ def _search(strategy: str, given: Options) -> None:
             hint=f"watch it with: lrsearch report {quote(path_word(given.config))}",
         )
     workplace = Workplace(given.device, str(spec.folder), allowed)
-    again = given.command(strategy)
-    progress = Progress(quiet=given.quiet)
-    for note in spec.notes:
-        progress.note(note)
-    with _Interruptible() as interruptible, ExitStack() as closing, progress:
-        try:
-            place = closing.enter_context(
-                make_executor(given.executor, given.workers, given.device)
-            )
-            progress.start(first_words(spec, place))
-            stored = None
-            if not given.fresh and (folder / "run.json").exists():
-                stored = read(folder)
-            held = find_settled(stored) if stored is not None else {}
-            trials = count_trials(strategy, spec)
-            facts = prepare(spec, place, workplace, trials=trials, held=held, note=progress.note)
-            for note in filter(None, (facts.data, *facts.notes)):
-                progress.note(note)
-            if requirement is not None:
-                check_metric(requirement, spec, facts.task)
-            if given.dry_run:
-                from lrsearch.cli.planning import show_plan
-
-                progress.close()
-                show_plan(spec, strategy, facts, folder, retry_failed=given.retry_failed)
-                return
-            if given.device == "auto" and given.executor == "local" and not given.workers:
-                place, device = suit(place, closing, facts)
-                workplace = replace(workplace, device=device)
-            if given.fresh and (old := set_aside(given.runs, spec.name)):
-                progress.note(f"the old run is now {old}")
-            # From here on what resumes this search must not set it aside.
-            again = [part for part in again if part != "--fresh"]
-            waiting = interruptible.deferred(inline=given.executor == "inline")
-            with (
-                Run.open(given.runs, spec.name, spec_text=spec.text, known=stored) as run,
-                waiting,
-            ):
-                tune(
-                    spec,
-                    strategy,
-                    run=run,
-                    executor=place,
-                    facts=facts,
-                    workplace=workplace,
-                    watcher=progress,
-                    retry_failed=given.retry_failed,
-                    engine=given.engine,
-                    lanes=given.lanes,
-                    begun=begun,
-                    command=again,
-                    time_limit=limit,
-                )
-        except KeyboardInterrupt:
-            progress.close()
-            say("interrupted: every finished trial is kept; go on with\n  " + command_line(again))
-            raise typer.Exit(130) from None
-    view = read_result(folder, run.history)
-    with ignore_closed_stdout():
-        show_result(view, json=given.json, all_rows=given.all_)
-    meet(view, requirement)
+    asked = Asked(given.engine, given.lanes, given.retry_failed, command, begun, limit)
+    return _Search(strategy, given, asked, spec, requirement, workplace)
 
 
-def first_words(spec: Spec, place: Executor) -> str:
-    """What happens before a first trial, in words."""
-    from lrsearch.reports.text import count
+def _check_engine(given: Options) -> None:
+    """Raises UsageError for an engine that is none, or has no lanes and is given some."""
+    from lrsearch.tuner.plans import ENGINES
 
-    what = "loading the data, building the model"
-    if spec.own is not None:
-        what = f"looking at the {spec.own.kind}"
-    return f"starting {count(place.capacity, 'worker')}, {what}"
-
-
-def suit(
-    place: Executor, closing: ExitStack, facts: Facts, gpus: Sequence[str] | None = None
-) -> tuple[Executor, str]:
-    """Workers for the device that `auto` has come to, and its name for them: others than `place`
-    where torch found another device than `gpus`, those that were seen without it."""
-    from lrsearch.executors.local import Local
-
-    found, seen = facts.device.partition(":")[0], find_gpus() if gpus is None else gpus
-    if (found == "cpu") != bool(seen):
-        return place, "auto"
-    place.close()
-    if found == "cpu":  # There are GPUs that this torch cannot use: the cores do the work.
-        return closing.enter_context(Local(_count_cores(), environment=NO_GPU)), "cpu"
-    count = sum(each.partition(":")[0] == found for each in facts.devices)
-    each = [{VISIBLE: str(index)} for index in range(count if found == "cuda" else 0)]
-    return closing.enter_context(Local(max(1, count), each=each)), "auto"
-
-
-def make_executor(
-    name: str, workers: int | None, device: str, gpus: Sequence[str] | None = None
-) -> Executor:
-    """The executor of that name; `gpus` are those there are, where not `find_gpus` says it. Raises
-    UsageError for another name."""
-    if name == "inline":
-        from lrsearch.executors.inline import Inline
-
-        return Inline()
-    if name != "local":
-        raise UsageError(f"unknown executor '{name}'", where="--executor", hint="local or inline")
-    from lrsearch.executors.local import Local
-
-    if device == "cpu":
-        return Local(workers or _count_cores(), environment=NO_GPU)
-    if device not in ("auto", "cuda"):
-        return Local(workers or 1)
-    seen = find_gpus() if gpus is None else gpus
-    if not seen:
-        return Local(workers or (_count_cores() if device == "auto" else 1))
-    # One worker a GPU, which sees that one alone.
-    return Local(workers or len(seen), each=[{VISIBLE: gpu} for gpu in seen])
-
-
-VISIBLE = "CUDA_VISIBLE_DEVICES"
-"""The variable that says which GPUs a process may see, by their numbers or names."""
-
-NO_GPU = {VISIBLE: ""}
-"""The environment of a worker for the CPU: no code in it finds a GPU."""
-
-
-def find_gpus(nodes: Path = Path("/dev"), environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The GPUs a worker may be given, as `VISIBLE` names them, found without torch: by that
-    variable where it is set, or by the device nodes in a folder.
-
-    Nodes are only counted. They have the numbers of the machine, while CUDA counts what a process
-    sees: in a container whose one GPU is /dev/nvidia5 that is number 0.
-    """
-    count = sum(1 for _ in nodes.glob("nvidia[0-9]*"))
-    if not count and (nodes / "dxg").exists():  # In WSL there are no others; one is sure.
-        count = 1
-    visible = environment.get(VISIBLE)
-    if visible is None:
-        return [str(index) for index in range(count)]
-
-    def exists(name: str) -> bool:
-        return (
-            bool(name)
-            and not name.startswith("-")
-            and not (count and name.isdigit() and int(name) >= count)
+    if given.engine not in ENGINES:
+        hint = suggest(given.engine, ENGINES)
+        raise UsageError(f"unknown engine '{given.engine}'", where="--engine", hint=hint)
+    if given.engine == "solo" and given.lanes is not None:
+        raise UsageError(
+            "the solo engine has no lanes",
+            where="--lanes",
+            hint="leave it out, or use --engine fused or auto",
         )
 
-    # As CUDA reads it: what comes behind an entry that is none is not seen.
-    names = itertools.takewhile(exists, (part.strip() for part in visible.split(",")))
-    return list(dict.fromkeys(names))
+
+def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
+    """Start the workers and have them look at the data and the models. Raises what is wrong with
+    these."""
+    from lrsearch.cli.output import check_metric
+    from lrsearch.search import count_trials
+    from lrsearch.store import read
+    from lrsearch.tuner.ledger import find_settled
+    from lrsearch.tuner.preparing import prepare
+
+    given, spec, workplace = search.given, search.spec, search.workplace
+    executor = closing.enter_context(make_executor(given.executor, given.workers, given.device))
+    progress.start(first_words(spec, executor))
+    stored = None
+    if not given.fresh and (search.folder / "run.json").exists():
+        stored = read(search.folder)
+    held = find_settled(stored) if stored is not None else {}
+    trials = count_trials(search.strategy, spec)
+    facts = prepare(spec, executor, workplace, trials=trials, held=held, note=progress.note)
+    for note in filter(None, (facts.data, *facts.notes)):
+        progress.note(note)
+    if search.requirement is not None:
+        check_metric(search.requirement, spec, facts.task)
+    left = given.device == "auto" and given.executor == "local" and not given.workers
+    if left and not given.dry_run:
+        executor, device = suit(executor, closing, facts)
+        workplace = replace(workplace, device=device)
+    return _Begun(executor, workplace, facts, stored)
 
 
-def _count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _train(
+    search: _Search, begun: _Begun, progress: Progress, interruptible: Interruptible
+) -> History:
+    """Train what is missing of the run; its history then."""
+    from lrsearch.store import Run
+    from lrsearch.tuner.loop import tune
 
-
-TWICE = 2.0
-"""Seconds in which a second SIGTERM is the first once more: who ends a job may signal a process,
-and then its whole group."""
-
-
-class _Interruptible:
-    """SIGTERM is taken like Ctrl-C: what is under way is left at once, or handed over first, within
-    `deferred`. After the first of either, the next one kills. The end of the terminal ends no
-    search, nor does it those who are started within."""
-
-    def __init__(self) -> None:
-        self._deferred = self._inline = False
-        self._first = math.inf
-
-    def __enter__(self) -> Self:
-        self._before = {
-            number: signal.signal(number, self._interrupt)
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        return self
-
-    @contextmanager
-    def deferred(self, *, inline: bool) -> Iterator[None]:
-        """Have a signal ask for leave (`pulse.ask`) and raise nothing. A job of this process, which
-        nobody asks, is left at once where it trains nothing yet."""
-        self._deferred, self._inline = True, inline
-        try:
-            yield
-        finally:
-            self._deferred = False
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
-        if now > self._first:
-            if number == signal.SIGTERM and now - self._first < TWICE:
-                return
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        self._first = now
-        pulse.ask(patient=number == signal.SIGTERM)
-        if not self._deferred or (self._inline and pulse.activity() != pulse.TRAINING):
-            raise KeyboardInterrupt
-
-    def __exit__(self, *_: object) -> None:
-        pulse.stay()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+    given, spec = search.given, search.spec
+    waiting = interruptible.deferred(inline=given.executor == "inline")
+    with (
+        Run.open(given.runs, spec.name, spec_text=spec.text, known=begun.stored) as run,
+        waiting,
+    ):
+        tune(
+            spec,
+            search.strategy,
+            run=run,
+            executor=begun.executor,
+            facts=begun.facts,
+            workplace=begun.workplace,
+            watcher=progress,
+            asked=search.asked,
+        )
+    return run.history

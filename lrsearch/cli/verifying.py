@@ -9,8 +9,8 @@ import typer
 
 from lrsearch.cli import consent
 from lrsearch.cli.closing import say
+from lrsearch.cli.executors import make_executor
 from lrsearch.cli.foreign import check_device
-from lrsearch.cli.searching import make_executor
 from lrsearch.cli.stored import StoredRun
 from lrsearch.reports.live import Progress
 from lrsearch.reports.text import count
@@ -42,15 +42,10 @@ def check_point(
         progress.start(f"training point {point} alone, with {count(seeds, 'seed')} ...")
         found = verify(
             trials,
-            run.history.results,
+            run.ledger,
             executor=executor,
             facts=facts,
             workplace=Workplace(device, str(run.spec.folder), allowed),
-            objective=run.ledger.objective,
-            own=run.spec.own,
-            timeout=run.spec.timeout,
-            run=run.spec.name,
-            first=run.history.next_number,
             note=progress.note,
         )
     for line in describe(found, run.ledger.objective.metric):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from lrsearch import pulse
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.store import History, Run
 from lrsearch.trial import Cohort, Ended, Measured, Objective, Outcome, Result, Started, Trial
 from lrsearch.tuner.silence import Cut, Subject, Watch
-
-if TYPE_CHECKING:  # Its module imports this one.
-    from lrsearch.tuner.loop import Watcher
+from lrsearch.tuner.watcher import Watcher
 
 CHEAP = 0.1
 """Share of the seconds trained in a run that one trial more may take."""

@@ -6,16 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lrsearch import states
 from lrsearch.errors import RunError, StorageFull
 from lrsearch.states import Header, Unusable
 from lrsearch.store import Run
 from lrsearch.trial import Facts, Saved, Trial
-
-if TYPE_CHECKING:  # Its module imports this one.
-    from lrsearch.tuner.loop import Watcher
+from lrsearch.tuner.watcher import Watcher
 
 SHARE = 0.02
 """Of a session's time, what may be spent on writing states."""

@@ -8,18 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lrsearch.executors.port import Died, Executor, Finished, Raised
-from lrsearch.spec.model import Own
 from lrsearch.train.jobs import find_jobs
 from lrsearch.trial import (
     Cohort,
     Ended,
     Facts,
-    Objective,
     Plan,
-    Result,
     Trial,
     Workplace,
 )
+from lrsearch.tuner.ledger import Ledger
 from lrsearch.tuner.silence import Subject, Watch, name_trials
 
 SEEDS = 3
@@ -64,25 +62,22 @@ class Verification:
 
 def verify(
     trials: Sequence[Trial],
-    results: Mapping[int, Result],
+    ledger: Ledger,
     *,
     executor: Executor,
     facts: Facts,
     workplace: Workplace,
-    objective: Objective,
-    own: Own | None = None,
-    timeout: float | None = None,
-    run: str = "",
-    first: int = 1,
     note: Callable[[str], None] = lambda _: None,
 ) -> Verification:
     """Train a point's trials, and as many further seeds as a spread needs, by the solo engine.
 
-    `own` and `timeout` are the spec's, `run` the run's name, which an own training is told, and
-    its number from `first` on: files that trials of the run are named by should stay.
-    `note` takes lines for the user meanwhile.
+    `ledger` is the run's, which the trials belong to. They get numbers of their own, that no trial
+    of the run has: files that those are named by should stay. `note` takes lines for the user
+    meanwhile.
     Raises what a cohort raises for data or code that are not what the run began with.
     """
+    spec, objective, first = ledger.spec, ledger.objective, ledger.history.next_number
+    timeout = spec.timeout
     wanted = {(trial.seed, trial.fold): trial for trial in trials}
     folds = {trial.fold: trial for trial in trials}
     seed = max(trial.seed for trial in trials)
@@ -92,7 +87,7 @@ def verify(
     numbered = [replace(each, number=at) for at, each in enumerate(wanted.values(), first)]
     handles = {
         executor.submit(
-            find_jobs(own).train,
+            find_jobs(spec.own).train,
             Cohort(
                 (trial,),
                 Plan("solo"),
@@ -102,13 +97,15 @@ def verify(
                 data_hash=facts.data_hash,
                 source_hashes=facts.source_hashes,
                 timeout=timeout,
-                run=run,
+                run=spec.name,
             ),
         ): trial.number
         for trial in numbered
     }
     watch = Watch(
-        executor, note, lambda heard: Subject(name_trials([handles[heard.handle]]), timeout=timeout)
+        executor,
+        note,
+        lambda heard: Subject(name_trials([handles[heard.handle]]), timeout=timeout),
     )
     found: dict[int, float | None] = {}
     while handles:
@@ -120,7 +117,7 @@ def verify(
             elif isinstance(event, Raised):
                 raise event.cause
     alone = {key: found.get(at) for at, key in enumerate(wanted, first)}
-    ended = {(each.seed, each.fold): results.get(each.number) for each in trials}
+    ended = {(each.seed, each.fold): ledger.history.results.get(each.number) for each in trials}
     measured = {
         key: result.value(objective) if result is not None else None
         for key, result in ended.items()

@@ -28,8 +28,12 @@ AHEAD = (
     "torch._dynamo",  # What torch.optim imports when it is first used.
     *("lrsearch.analysis.requirement", "lrsearch.cli.output", "lrsearch.cli.stored"),
     *("lrsearch.executors.inline", "lrsearch.reports.live", "lrsearch.reports.tables"),
-    *("lrsearch.search.bayes", "lrsearch.spec.statics", "lrsearch.train.cohort"),
-    *("lrsearch.train.commands", "lrsearch.train.prepare", "lrsearch.train.probe"),
+    *("lrsearch.search.bayes", "lrsearch.spec.statics", "lrsearch.train.engines.cohort"),
+    *(
+        "lrsearch.outside.commands",
+        "lrsearch.train.preparing.prepare",
+        "lrsearch.train.engines.probe",
+    ),
     *("lrsearch.tuner.loop", "lrsearch.tuner.preparing"),
 )
 """What is imported before the first fork."""
@@ -92,7 +96,7 @@ def _become(asked: dict) -> None:
     sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.argv = ["lrsearch", *asked["arguments"]]
     if asked["often"]:
-        saving = importlib.import_module("lrsearch.train.saving")
+        saving = importlib.import_module("lrsearch.train.engines.saving")
         saving.SHARE = 0
         saving = importlib.import_module("lrsearch.tuner.saving")
         saving.FIRST = float("inf")

@@ -63,7 +63,7 @@ class Net(torch.nn.Linear):
     def forward(self, x):
         frame, probing = sys._getframe(), False
         while frame and not probing:
-            probing = frame.f_globals.get("__name__") == "lrsearch.train.probe"
+            probing = frame.f_globals.get("__name__") == "lrsearch.train.engines.probe"
             frame = frame.f_back
         if probing:
             phase("probing")

@@ -1,0 +1,64 @@
+"""Signals while a search runs: what is under way is handed over before the command ends."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Self
+
+from lrsearch import pulse
+
+TWICE = 2.0
+"""Seconds in which a second SIGTERM is the first once more: who ends a job may signal a process,
+and then its whole group."""
+
+
+class Interruptible:
+    """SIGTERM is taken like Ctrl-C: what is under way is left at once, or handed over first, within
+    `deferred`. After the first of either, the next one kills. The end of the terminal ends no
+    search, nor does it those who are started within."""
+
+    def __init__(self) -> None:
+        self._deferred = self._inline = False
+        self._first = math.inf
+
+    def __enter__(self) -> Self:
+        self._before = {
+            number: signal.signal(number, self._interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return self
+
+    @contextmanager
+    def deferred(self, *, inline: bool) -> Iterator[None]:
+        """Have a signal ask for leave (`pulse.ask`) and raise nothing. A job of this process, which
+        nobody asks, is left at once where it trains nothing yet."""
+        self._deferred, self._inline = True, inline
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now > self._first:
+            if number == signal.SIGTERM and now - self._first < TWICE:
+                return
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self._first = now
+        pulse.ask(patient=number == signal.SIGTERM)
+        if not self._deferred or (self._inline and pulse.activity() != pulse.TRAINING):
+            raise KeyboardInterrupt
+
+    def __exit__(self, *_: object) -> None:
+        pulse.stay()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,71 @@
+"""The best point of a search: which it is, its spec and its weights."""
+
+from __future__ import annotations
+
+from lrsearch.spec.export import export_name, export_spec
+from lrsearch.spec.model import flatten
+from lrsearch.tuner.ledger import Entry
+from lrsearch.tuner.session import Session
+
+
+class Best:
+    """The best point so far. `found` is its value of the objective and the point, None while no
+    point has a value; `weights` are the trials whose weights are stored."""
+
+    def __init__(self, session: Session) -> None:
+        self.spec, self.run, self.watcher = session.spec, session.run, session.watcher
+        self.ledger, self.objective = session.ledger, session.objective
+        self.found: tuple[float, Entry] | None = None
+        self.weights = self.run.stored_weights() & self.ledger.entry_of.keys()
+        for entry in self.ledger.entries.values():
+            self._compare(entry)
+
+    def consider(self, entry: Entry) -> bool:
+        """Whether the best is now another point, or the same with another value."""
+        before = self.found
+        if before is not None and before[1] is entry:
+            # Further seeds can make the best worse than the next.
+            self.found = None
+            for other in self.ledger.entries.values():
+                self._compare(other)
+        else:
+            self._compare(entry)
+        return self.found is not None and self.found != before
+
+    def _compare(self, entry: Entry) -> None:
+        value = self.ledger.judge(entry)[1]
+        if value is None:
+            return
+        if self.found is not None:
+            best, holder = self.found
+            tied = best == value and entry.number < holder.number
+            if not tied and not self.objective.better(value, best):
+                return
+        self.found = (value, entry)
+
+    def take(self) -> None:
+        """Show the best and write its spec."""
+        assert self.found is not None
+        value, entry = self.found
+        self.watcher.best(flatten(self.spec.space, entry.config), value)
+        name = export_name(self.spec.name)
+        self.run.write_best(export_spec(self.spec, entry.config, self.objective, name))
+
+    def keep_weights(self, trial: int, content: bytes) -> None:
+        """Store a trial's weights until `sweep` finds that they are not needed."""
+        self.run.keep_weights(trial, content)
+        self.weights.add(trial)
+
+    def sweep(self) -> None:
+        """Delete the weights of points that are complete and not the best."""
+        for number in list(self.weights):
+            entry = self.ledger.entry_of[number]
+            is_best = self.found is not None and self.found[1] is entry
+            if not is_best and not self.ledger.is_open(entry):
+                self.weights.discard(number)
+        self.run.drop_weights(self.weights)
+
+    def lacks_weights(self) -> bool:
+        """Whether no weights of the best point are stored, which a training of ours leaves."""
+        weights = self.spec.own is None
+        return weights and self.found is not None and not self.weights & set(self.found[1].trials)

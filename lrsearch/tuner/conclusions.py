@@ -1,0 +1,113 @@
+"""How trials end: their result in the journal, and what follows from it for the search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lrsearch.errors import LrsearchError, TooManyFailures
+from lrsearch.spec.model import derive
+from lrsearch.terminal import command_line
+from lrsearch.trial import Outcome, Result, Trial
+from lrsearch.tuner.best import Best
+from lrsearch.tuner.ledger import retrying
+from lrsearch.tuner.memory import Memory
+from lrsearch.tuner.saving import Saving
+from lrsearch.tuner.session import Session
+from lrsearch.tuner.startup import Starts
+
+
+class Conclusions:
+    """Concludes trials, those that are not even tried among them. `trained` counts the session's
+    concluded trials, `longest` are the most steps of any of the run's."""
+
+    def __init__(self, session: Session, best: Best, memory: Memory, saving: Saving) -> None:
+        self.session, self.spec, self.run = session, session.spec, session.run
+        self.ledger, self.objective = session.ledger, session.objective
+        self.best, self.memory, self.saving = best, memory, saving
+        self.starts = Starts(self.spec, over=self._has_begun(), device=session.workplace.device)
+        self.longest = max((each.steps for each in self.run.history.results.values()), default=0)
+        self.trained = 0
+        self.failures = 0
+
+    def conclude(
+        self,
+        trial: Trial,
+        result: Result,
+        curve: Mapping[str, list[float]],
+        fault: LrsearchError | None = None,
+    ) -> None:
+        """Journal how a trial ended. Raises its `fault` where that is no point's, and what else
+        ends the search with it."""
+        self.run.ended(trial.number, result, curve)
+        self.saving.drop(trial.number)
+        self.trained += 1
+        self.longest = max(self.longest, result.steps)
+        value = result.value(self.objective)
+        self.session.watcher.ended(
+            trial.number,
+            self.session.params(trial.number),
+            result.outcome,
+            value,
+            result.seconds,
+            result.reason,
+        )
+        if result.outcome is Outcome.OUT_OF_MEMORY:
+            self.memory.remember(trial)
+        entry = self.ledger.note_result(trial.number)
+        if self.best.consider(entry):
+            self.best.take()
+        if self.best.weights and not self.ledger.is_open(entry):
+            self.best.sweep()
+        stuck = self.starts.note(trial, entry.point, result)
+        if fault is not None and not self._is_heard():
+            fault.where = f"{self.spec.source}: {fault.where}"
+            raise fault
+        if result.outcome is Outcome.FAILED:
+            self.failures += 1
+            if self.failures > self.spec.max_failures:
+                raise TooManyFailures(
+                    f"{self.failures} trials failed, more than max_failures "
+                    f"({self.spec.max_failures}) allows; the last: {result.reason}",
+                    hint="mend the cause, and train the failed trials again with\n  "
+                    + command_line(retrying(self.session.asked.command)),
+                )
+        if stuck is not None:
+            raise stuck
+
+    def _has_begun(self) -> bool:
+        """Whether a trial of the spec has ever got as far as to report something."""
+        results = (self.run.history.results.get(number) for number in self.ledger.entry_of)
+        return any(
+            each is not None and (each.outcome is not Outcome.FAILED or each.steps > 0)
+            for each in results
+        )
+
+    def _is_heard(self) -> bool:
+        """Whether a trial of the spec has ever reported the objective's metric: then another that
+        does not is to blame for it alone."""
+        results = (self.run.history.results.get(number) for number in self.ledger.entry_of)
+        return any(each is not None and self.objective.metric in each.last for each in results)
+
+    # trials that are not tried
+
+    def skip(self, trial: Trial) -> bool:
+        """Whether a trial need not be tried: then it has ended."""
+        return self._skip_undefined(trial) or self._skip_too_large(trial)
+
+    def _skip_undefined(self, trial: Trial) -> bool:
+        """Whether a parameter that follows from others has no value there: the trial has failed."""
+        own = self.spec.own
+        reason = derive(own, dict(trial.config["params"])) if own is not None else ""
+        if reason:
+            result = Result(Outcome.FAILED, steps=0, epochs=0.0, seconds=0.0, reason=reason)
+            self.conclude(trial, result, {})
+        return bool(reason)
+
+    def _skip_too_large(self, trial: Trial) -> bool:
+        if not self.memory.is_too_large(trial):
+            return False
+        limit = self.memory.limit(trial)
+        reason = f"not tried: a batch of {limit} ran out of memory"
+        result = Result(Outcome.OUT_OF_MEMORY, steps=0, epochs=0.0, seconds=0.0, reason=reason)
+        self.conclude(trial, result, {})
+        return True

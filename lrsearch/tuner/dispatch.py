@@ -1,0 +1,199 @@
+"""Handing out: which trials go to a worker together, by which plan, and what is probed first."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from lrsearch.train.jobs import PROBE, find_jobs
+from lrsearch.trial import Cohort, Measured, Plan, Planned, Probe, Trial
+from lrsearch.tuner.conclusions import Conclusions
+from lrsearch.tuner.plans import ALONE, GOING_ON, Plans, by_structure, divide, structure_key
+from lrsearch.tuner.proposer import Proposer
+from lrsearch.tuner.session import Session
+
+PROBED = 8
+"""Trials shown to a probe."""
+
+
+@dataclass
+class Job:
+    """What a worker has in hand: the trials it has not ended, the numbers of those begun, their
+    latest measurements, and the plan it goes by now."""
+
+    task: Cohort | Probe
+    plan: Plan = field(default_factory=Plan)
+    left: dict[int, Trial] = field(default_factory=dict)
+    begun: set[int] = field(default_factory=set)
+    measured: dict[int, Measured] = field(default_factory=dict)
+
+
+class Dispatch:
+    """The way of trials to the workers: `fresh` ones that nobody has looked at, `unplanned` ones,
+    by the key of their structure, that wait for a probe's plan, the `queue` of tasks, and the
+    `jobs` that workers have, by their handles."""
+
+    def __init__(self, session: Session, proposer: Proposer, conclusions: Conclusions) -> None:
+        self.session, self.spec, self.asked = session, session.spec, session.asked
+        self.executor, self.facts = session.executor, session.facts
+        self.proposer, self.conclusions, self.saving = proposer, conclusions, conclusions.saving
+        self.plans = Plans(session.run, self.facts.device, self.asked.engine, self.asked.lanes)
+        self.fresh: list[Trial] = []
+        self.unplanned: dict[str, list[Trial]] = {}
+        self.queue: deque[Cohort | Probe] = deque()
+        self.jobs: dict[int, Job] = {}
+
+    def take(self, waiting: Sequence[Trial]) -> int:
+        """Take those of the trials that nobody trains yet; how many that are."""
+        under_way = {trial.number for trial in self.fresh}
+        for task in self.queue:
+            under_way.update(trial.number for trial in task.trials)
+        for job in self.jobs.values():
+            under_way.update(job.left)
+        fresh = [trial for trial in waiting if trial.number not in under_way]
+        self.fresh += fresh
+        return len(fresh)
+
+    # planning
+
+    def hand_out(self) -> None:
+        """Queue the fresh trials by the plans of their structures, and probes for plans that are
+        missing."""
+        if not self.fresh:
+            return
+        cohorts: list[Cohort] = []
+        probes: list[Probe] = []
+        groups = by_structure(self.fresh)
+        for key, waiting in groups.items():
+            plan = self.plans.find(key)
+            trials, alone = waiting, []
+            if self.plans.engine == "auto" and (plan is None or plan.engine != "solo"):
+                alone = [each for each in waiting if self.saving.engine(each) == "solo"]
+                trials = [each for each in waiting if each not in alone]
+                cohorts += self.cohorts(alone, self._settle(key, GOING_ON)) if alone else []
+            if not trials:
+                continue
+            if plan is None and (len(trials) > 1 or self.plans.engine == "fused"):
+                self.unplanned[key] = trials
+                probes.append(self._probe(trials, len(groups)))
+            else:
+                cohorts += self.cohorts(trials, self._settle(key, plan or ALONE))
+        self.fresh = []
+        self.queue.extend(sorted(cohorts, key=lambda cohort: cohort.trials[0].number))
+        self.queue.extendleft(reversed(probes))
+        self._describe_plans()
+
+    def _settle(self, key: str, plan: Plan) -> Plan:
+        """The plan of trials that are asked nothing; written down where it does not last."""
+        if self.spec.own is not None:
+            return Plan(
+                reason=f"each trial of a {self.spec.own.kind} is a process of its own",
+                lasting=False,
+            )
+        if not plan.lasting:
+            self.plans.keep(key, Planned(plan))
+        return plan
+
+    def _probe(self, trials: Sequence[Trial], structures: int) -> Probe:
+        coming = 0
+        if self.proposer.waits:  # Later generations go by the same plan.
+            coming = self.proposer.room * self.spec.trials_per_point // structures
+        return Probe(
+            tuple(trials[:PROBED]),
+            share=-(-len(trials) // self.executor.capacity),
+            engine=self.plans.engine,
+            lanes=self.plans.lanes,
+            workplace=self.session.workplace,
+            expected=-(-(len(trials) + coming) // self.executor.capacity),
+            data_hash=self.facts.data_hash,
+            source_hashes=self.facts.source_hashes,
+        )
+
+    def cohorts(self, trials: Sequence[Trial], plan: Plan) -> list[Cohort]:
+        """The cohorts of trials of one structure."""
+        # What a worker has in hand it trains, so under a time limit it has no more than it begins.
+        limited = self.asked.time_limit is not None
+        parts = divide(trials, plan, self.executor.capacity, at_once=limited)
+        if self.spec.own is not None:
+            parts = [[trial] for trial in trials]
+        return [self.cohort(part, plan) for part in parts]
+
+    def answer(self, probe: Probe, planned: Planned) -> None:
+        """The plan that a structure's trials were waiting for."""
+        key = task_key(probe)
+        self.plans.keep(key, planned)
+        self.queue.extend(self.cohorts(self.unplanned.pop(key), planned.plan))
+        self._describe_plans()
+
+    def replan(self, cohort: Cohort, planned: Planned) -> None:
+        """The plan of a running cohort did not hold: what no worker has yet follows the new one."""
+        key = task_key(cohort)
+        before = self.plans.find(key) or cohort.plan
+        if planned.plan.lanes >= before.lanes:
+            return  # another cohort has found as much already
+        trials: list[Trial] = []
+        kept: list[Cohort | Probe] = []
+        for task in self.queue:
+            if isinstance(task, Cohort) and task.plan == before and task_key(task) == key:
+                trials += task.trials
+            else:
+                kept.append(task)
+        self.plans.keep(key, planned)
+        self.queue = deque([*self.cohorts(trials, planned.plan), *kept])
+        self._describe_plans()
+
+    def _describe_plans(self) -> None:
+        if not self.unplanned:
+            for line in self.plans.describe():
+                self.session.watcher.note(line)
+
+    # training
+
+    def cohort(self, trials: Sequence[Trial], plan: Plan) -> Cohort:
+        """Trials of one structure as a task for a worker."""
+        return Cohort(
+            tuple(trials),
+            plan,
+            self.session.workplace,
+            self.session.objective,
+            data_hash=self.facts.data_hash,
+            source_hashes=self.facts.source_hashes,
+            timeout=self.spec.timeout,
+            run=self.spec.name,
+            save=self.spec.save if self.spec.own is None else None,
+        )
+
+    def submit(self) -> None:
+        """Give the workers that are free what is queued."""
+        capacity = self.executor.capacity
+        while self.queue and len(self.jobs) < capacity and not self.asked.is_over_time():
+            self._send(self.queue.popleft())
+
+    def _send(self, task: Cohort | Probe) -> None:
+        if isinstance(task, Cohort):
+            self.send_cohort(task)
+        elif self.conclusions.memory.is_too_large(task.trials[0]):
+            # All of the structure are, and will be passed over in their turn.
+            self.queue.extend(self.cohorts(self.unplanned.pop(task_key(task)), Plan()))
+        else:
+            self.jobs[self.executor.submit(PROBE, task)] = Job(task)
+
+    def send_cohort(self, cohort: Cohort, *, clean: bool = False) -> None:
+        """Give a worker, a new one if `clean`, those of the trials that are to be tried."""
+        trials = tuple(trial for trial in cohort.trials if not self.conclusions.skip(trial))
+        if trials:
+            # A point of several trials can win by its mean with one of them below the best.
+            best = self.conclusions.best.found
+            bar = best[0] if best and self.spec.trials_per_point == 1 else None
+            states = self.saving.find(trials, cohort.plan.engine)
+            cohort = replace(cohort, trials=trials, bar=bar, states=states)
+            function = find_jobs(self.spec.own).train
+            handle = self.executor.submit(function, cohort, clean=clean)
+            left = {trial.number: trial for trial in trials}
+            self.jobs[handle] = Job(cohort, cohort.plan, left)
+
+
+def task_key(task: Cohort | Probe) -> str:
+    """The key of the structure that a task's trials share."""
+    return structure_key(task.trials[0].config, task.trials[0].fold)

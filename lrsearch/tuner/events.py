@@ -1,0 +1,224 @@
+"""What workers say of the trials they have, and what comes of it, their deaths included."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from lrsearch import pulse
+from lrsearch.errors import TooManyFailures
+from lrsearch.executors.port import Died, Finished, Heard, Raised
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Measured,
+    Noted,
+    Outcome,
+    Plan,
+    Planned,
+    Probe,
+    Result,
+    Saved,
+    Started,
+)
+from lrsearch.tuner.dispatch import Dispatch, Job, task_key
+from lrsearch.tuner.plans import split
+from lrsearch.tuner.session import Session
+from lrsearch.tuner.silence import Cut, Subject, Watch, name_trials
+
+STILLBORN = 3
+"""Workers that may die before they begin a trial until the search gives up."""
+
+PATIENCE, SHORT = 15.0, 5.0
+"""Seconds in which workers hand over what is under way: after SIGTERM, and after a Ctrl-C."""
+
+TOGETHER = 0.5
+"""Seconds between the signals that all processes of a job get."""
+
+_JUDGED = (Outcome.COMPLETED, Outcome.DIVERGED, Outcome.PRUNED)
+
+
+class Listener:
+    """Listens to the workers that have the dispatch's jobs."""
+
+    def __init__(self, session: Session, dispatch: Dispatch) -> None:
+        self.session, self.spec, self.run = session, session.spec, session.run
+        self.executor, self.watcher = session.executor, session.watcher
+        self.dispatch, self.jobs = dispatch, dispatch.jobs
+        self.conclusions, self.saving = dispatch.conclusions, dispatch.saving
+        self.best, self.memory = self.conclusions.best, self.conclusions.memory
+        self.watch = Watch(self.executor, self.watcher.note, self._describe_job)
+        self.stillborn = 0
+
+    def listen(self) -> None:
+        """Wait for events and act on them. Raises what a job raised, and KeyboardInterrupt where
+        the search is asked to leave."""
+        events = self.watch.events()
+        if not pulse.asked() and any(map(self._is_by_signal, events)):
+            # Where all processes get a signal, this one may get it a moment later.
+            time.sleep(TOGETHER)
+        if pulse.asked():
+            self._leave(events)
+        if not events:
+            raise RuntimeError("jobs are out, and the executor has nothing more to say")
+        for handle, event in events:
+            job = self.jobs[handle]
+            if isinstance(event, Started):
+                job.begun.add(event.trial)
+                self.run.started(event.trial)
+                self.watcher.started(event.trial, self.session.params(event.trial))
+            elif isinstance(event, Measured):
+                job.measured[event.trial] = event
+                value = event.measurement.metrics.get(self.session.objective.metric)
+                # Where nobody knows the budget, the longest trial so far tells it about.
+                longest = self.conclusions.longest
+                steps = event.steps or max(longest, event.measurement.step)
+                share = event.measurement.step / steps if event.steps or longest else 0.0
+                self.watcher.measured(event.trial, share, value)
+            elif isinstance(event, Saved):
+                self.saving.take(event)
+            elif isinstance(event, Noted):
+                self.saving.tell(event.text)
+            elif isinstance(event, Ended):
+                self._end(job, event)
+            elif isinstance(event, Planned):
+                if isinstance(job.task, Probe):
+                    self.dispatch.answer(job.task, event)
+                else:
+                    job.plan = event.plan
+                    self.dispatch.replan(job.task, event)
+            elif isinstance(event, Finished):
+                del self.jobs[handle]
+                if job.left:
+                    raise RuntimeError(f"a cohort ended without its trials {sorted(job.left)}")
+                if isinstance(job.task, Probe) and task_key(job.task) in self.dispatch.unplanned:
+                    raise RuntimeError("a probe ended without a plan")
+            elif isinstance(event, Raised):
+                raise event.cause
+            elif isinstance(event, Died):
+                del self.jobs[handle]
+                if isinstance(job.task, Cohort):
+                    self._bury(job.task, job, event, self.watch.cut.pop(handle, None))
+                elif task_key(job.task) in self.dispatch.unplanned:
+                    lost = f"the worker that tried to fuse it was lost: {event.reason}"
+                    self.dispatch.answer(job.task, Planned(Plan(reason=lost)))
+            else:
+                raise RuntimeError(f"an event nobody expects: {event}")
+
+    def _is_by_signal(self, item: tuple[int, object]) -> bool:
+        """Whether an event is the end of something that was told to leave."""
+        event = item[1]
+        reason = event.result.reason if isinstance(event, Ended) else ""
+        reason = event.reason if isinstance(event, Died) else reason
+        return "SIGTERM" in reason or "stopped from outside" in reason
+
+    def _leave(self, events: list[tuple[int, object]]) -> None:
+        """Have the workers hand over what is under way, write that down, and raise
+        KeyboardInterrupt. What has failed is no result now: it may be for the same signal."""
+        deadline = time.monotonic() + (PATIENCE if pulse.patient() else SHORT)
+        saved: set[int] = set()
+        try:
+            if self.spec.own is None and self.spec.save is not None:
+                self.watcher.note("saving what is under way; a second Ctrl-C ends it at once")
+                self.executor.leave()
+            else:
+                deadline = 0.0  # There is nothing to hand over.
+            while True:
+                for handle, event in events:
+                    job = self.jobs[handle]
+                    if isinstance(event, Started):
+                        job.begun.add(event.trial)
+                    elif isinstance(event, Saved):
+                        self.saving.take(event, last=True)
+                        saved.add(event.trial)
+                    elif isinstance(event, Noted):
+                        self.saving.tell(event.text)
+                    elif isinstance(event, Ended):
+                        saved.discard(event.trial)
+                        if event.result.outcome in _JUDGED:
+                            self._end(job, event)
+                    elif isinstance(event, Finished | Raised | Died):
+                        del self.jobs[handle]
+                left = deadline - time.monotonic()
+                if left <= 0 or not self.jobs or not self.executor.busy:
+                    break
+                events = self.executor.events(min(left, 1.0))
+        finally:
+            if saved:
+                count = "1 trial" if len(saved) == 1 else f"{len(saved)} trials"
+                self.watcher.note(f"{count} under way saved as far as trained")
+        raise KeyboardInterrupt
+
+    def _describe_job(self, heard: Heard) -> Subject:
+        """Whom a silent job is about."""
+        job = self.jobs[heard.handle]
+        if isinstance(job.task, Probe):
+            return Subject("the worker that tries lanes", timeout=self.spec.timeout)
+        numbers = sorted(job.begun or job.left)
+        place = ""
+        if len(numbers) == 1:
+            last = job.measured.get(numbers[0])
+            step = max(heard.step, last.measurement.step if last else 0)
+            of = f" of {last.steps}" if last and last.steps else ""
+            place = f"step {step}{of}" if step else "before the first step was told"
+        return Subject(
+            name_trials(numbers), place, self.spec.timeout, alone=job.plan.engine == "solo"
+        )
+
+    # ends
+
+    def _end(self, job: Job, event: Ended) -> None:
+        trial = job.left.pop(event.trial)
+        job.begun.discard(event.trial)
+        ran_out = event.result.outcome is Outcome.OUT_OF_MEMORY
+        if ran_out and trial.number not in self.memory.retried:
+            # Alone in a process that has nothing else in memory it may yet fit.
+            self.memory.retried.add(trial.number)
+            again = Plan(reason="it ran out of memory: tried again alone", lasting=False)
+            self.dispatch.send_cohort(self.dispatch.cohort([trial], again), clean=True)
+            return
+        if event.weights is not None:
+            self.best.keep_weights(trial.number, event.weights)
+        result = event.result
+        if result.engine == job.plan.engine == "solo":
+            result = replace(result, why=job.plan.reason)
+        self.conclusions.conclude(trial, result, event.curve, event.fault)
+
+    def _bury(self, cohort: Cohort, job: Job, death: Died, cut: Cut | None) -> None:
+        """A worker died, or was `cut` off: the one trial it was training failed, the others are
+        handed out again. Of several nobody knows which it was: they go in smaller parts, until one
+        is alone."""
+        cut = cut or Cut(f"the worker process was lost: {death.reason}", 0.0, 0)
+        begun = [job.left.pop(number) for number in sorted(job.begun)] if death.running else []
+        if len(begun) == 1:
+            last = job.measured.get(begun[0].number)
+            lost_result = Result(
+                Outcome.FAILED,
+                steps=max(cut.step, last.measurement.step if last else 0),
+                epochs=0.0,
+                seconds=cut.seconds,
+                engine=job.plan.engine,
+                reason=cut.reason,
+                traceback=death.output,
+                why=job.plan.reason if job.plan.engine == "solo" else "",
+            )
+            self.conclusions.conclude(begun[0], lost_result, {})
+        elif not begun and len(job.left) == len(cohort.trials):
+            self.stillborn += 1
+            if self.stillborn >= STILLBORN:
+                raise TooManyFailures(
+                    f"{STILLBORN} workers died before they began a trial: {death.reason}",
+                    hint=death.output,
+                )
+        again: list[Cohort] = []
+        if len(begun) > 1:
+            half = len(begun) // 2
+            lost = f"the worker that trained it in lanes was lost: {death.reason}"
+            alone = Plan(reason=lost, lasting=False)
+            plan = replace(cohort.plan, lanes=half) if half > 1 else alone
+            parts = split(begun, -(-len(begun) // half))
+            again += [self.dispatch.cohort(part, plan) for part in parts]
+        if job.left:
+            plan = self.dispatch.plans.find(task_key(cohort)) or cohort.plan
+            again += self.dispatch.cohorts(list(job.left.values()), plan)
+        self.dispatch.queue.extendleft(reversed(again))

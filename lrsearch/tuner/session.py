@@ -1,0 +1,69 @@
+"""A session of a search: how it was asked for, and what its parts share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lrsearch.executors.port import Executor
+from lrsearch.spec.model import Spec, flatten
+from lrsearch.store import Run
+from lrsearch.trial import Facts, Objective, Workplace
+from lrsearch.tuner.ledger import Ledger
+from lrsearch.tuner.watcher import Watcher
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a session was asked to search.
+
+    `engine` is one of `plans.ENGINES`, `lanes` the most trials of a fused program (None: as many
+    as a probe finds best). With `retry_failed` trials that failed before are trained again.
+    `command` is the command line that began it, and resumes it.
+    `begun` is the `time.monotonic()` from which the session's wall time counts; default now.
+    `time_limit` are the seconds since `begun` after which no more trials begin; those that train
+    are trained to their end. What is proposed does not depend on it.
+    """
+
+    engine: str = "auto"
+    lanes: int | None = None
+    retry_failed: bool = False
+    command: Sequence[str] = ()
+    begun: float = field(default_factory=time.monotonic)
+    time_limit: float | None = None
+
+    def is_over_time(self) -> bool:
+        """Whether no more trials may begin."""
+        return self.time_limit is not None and time.monotonic() >= self.begun + self.time_limit
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the parts of a search share. Spec and facts are as the run began with them."""
+
+    spec: Spec
+    strategy: str
+    run: Run
+    executor: Executor
+    facts: Facts
+    workplace: Workplace
+    watcher: Watcher
+    asked: Asked
+    ledger: Ledger
+
+    @property
+    def objective(self) -> Objective:
+        """The metric that is searched for, and its goal."""
+        return self.ledger.objective
+
+    def params(self, number: int) -> dict[str, Any]:
+        """A trial's searched parameters, and its seed and fold where there are several."""
+        trial = self.run.history.trials[number]
+        params = flatten(self.spec.space, trial.config)
+        if self.spec.seeds > 1:
+            params["seed"] = trial.seed
+        if trial.fold is not None:
+            params["fold"] = trial.fold
+        return params

@@ -1,0 +1,43 @@
+"""What is shown of a search while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from lrsearch.trial import Objective, Outcome
+
+
+class Watcher(Protocol):
+    """Someone who is shown the search while it runs."""
+
+    def begin(
+        self, total_trials: int | None, objective: Objective, workers: int, *, done: int = 0
+    ) -> None:
+        """The search starts; `done` of its trials were measured before."""
+
+    def planned(self, total: int) -> None:
+        """The number of trials, `done` included, is now another."""
+
+    def started(self, number: int, params: Mapping[str, Any]) -> None:
+        """A worker begins a trial."""
+
+    def measured(self, number: int, fraction: float, value: float | None) -> None:
+        """A trial has trained this share of its budget; `value` is its metric there."""
+
+    def ended(
+        self,
+        number: int,
+        params: Mapping[str, Any],
+        outcome: Outcome,
+        value: float | None,
+        seconds: float,
+        reason: str = "",
+    ) -> None:
+        """A trial is over."""
+
+    def best(self, params: Mapping[str, Any], value: float) -> None:
+        """A point is the best so far."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""

@@ -27,7 +27,7 @@ from lrsearch.outside.listening import (
     match_number,
     read_number,
 )
-from lrsearch.outside.process import Stream
+from lrsearch.outside.process import Lines
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import resolve, trial_key
 
@@ -44,7 +44,7 @@ def objects(
 
 
 def hear(listener: Objects | Patterns, parts: Iterable[bytes]) -> None:
-    stream = Stream(listener.line)
+    stream = Lines(listener.line)
     for part in parts:
         stream.feed(part)
     stream.finish()

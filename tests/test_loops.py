@@ -29,8 +29,8 @@ from typer.testing import CliRunner
 from lrsearch.cli import app
 from lrsearch.errors import ModelError, SpecError
 from lrsearch.outside import commands, loop_process
-from lrsearch.outside.process import GRACE, KEPT, LONGEST_LINE, Channel, Notice, Stream
-from lrsearch.outside.reported import MOST_ROWS, Course
+from lrsearch.outside.process import GRACE, KEPT, LONGEST_LINE, Channel, Lines, Notice
+from lrsearch.outside.reported import MOST_ROWS, Reported
 from lrsearch.space import Choice, draw, grid, parameters
 from lrsearch.spec import read_spec
 from lrsearch.spec.summary import describe
@@ -466,7 +466,7 @@ def test_a_parameter_that_the_command_lacks_is_told(tmp_path: Path) -> None:
 
 def test_output_is_bounded() -> None:
     lines: list[bytes] = []
-    stream = Stream(lambda line, _: lines.append(line))
+    stream = Lines(lambda line, _: lines.append(line))
     for _ in range(40):
         stream.feed(b"x" * LONGEST_LINE)
     stream.feed(b'\n{"loss": 1}\n{"lo')
@@ -477,7 +477,7 @@ def test_output_is_bounded() -> None:
 
 
 def test_a_curve_is_bounded_and_keeps_its_ends() -> None:
-    course = Course()
+    course = Reported()
     for step in range(3 * MOST_ROWS):
         assert course.take({"step": step, "loss": 1.0 / (step + 1)}) == ""
     curve = course.curve()
@@ -489,7 +489,7 @@ def test_a_curve_is_bounded_and_keeps_its_ends() -> None:
 
 
 def test_lines_of_one_step_are_one_row() -> None:
-    course = Course()
+    course = Reported()
     for line in ({"step": 2, "loss": 2.0}, {"step": 2, "accuracy": 0.5}, {"accuracy": 0.6}):
         course.take(line)
     curve = course.curve()
@@ -500,7 +500,7 @@ def test_lines_of_one_step_are_one_row() -> None:
 
 
 def test_a_part_of_a_step_is_none() -> None:
-    course = Course()
+    course = Reported()
     for line in ({"step": 0.5, "loss": 3.0}, {"step": 0.75, "loss": 2.0}, {"step": 9.0, "loss": 1}):
         course.take(line)
     assert course.curve() == {"step": [1, 2, 9], "loss": [3.0, 2.0, 1.0]}
@@ -1353,7 +1353,7 @@ def test_garbage_in_the_channel_is_no_message_and_hides_none(garbage: list[bytes
         os.write(channel.writing, b'["raised", "x"]')
         own.write(json.dumps(["raised", "ValueError: no"]))
         found: list[object] = []
-        stream = Stream(lambda line, _: found.append(channel.parse(line, "loss")))
+        stream = Lines(lambda line, _: found.append(channel.parse(line, "loss")))
         stream.feed(channel.file.read())
         stream.finish()
         said = [each for each in found if each is not None]

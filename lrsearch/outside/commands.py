@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch import pulse
-from lrsearch.errors import ModelError, TrainingError
+from lrsearch.errors import ModelError, TrainingError, signal_name
 from lrsearch.outside.advice import missing_metric
 from lrsearch.outside.process import POLL, Aside, Notice, Process, find_device
-from lrsearch.outside.reported import Course
+from lrsearch.outside.reported import Reported
 from lrsearch.spec.commandline import named_files, possible_files
-from lrsearch.train.jobs import Preparation
+from lrsearch.train.jobs import Preparation, await_verdict
 from lrsearch.train.users.contents import file_hash
 from lrsearch.trial import (
     Cohort,
@@ -137,7 +137,7 @@ def _changed(where: str, hint: str = "") -> ModelError:
 
 
 def _run_trial(cohort: Cohort, trial: Trial) -> Job:
-    course = Course()
+    course = Reported()
     fault: TrainingError | None = None
     begun, seconds = time.monotonic(), 0.0
     pulse.enter(f"starting trial {trial.number}")
@@ -171,7 +171,7 @@ def _run_trial(cohort: Cohort, trial: Trial) -> Job:
 
 
 def _listen(
-    cohort: Cohort, trial: Trial, process: Process, course: Course
+    cohort: Cohort, trial: Trial, process: Process, course: Reported
 ) -> Generator[Event, Any, Ending | None]:
     """Follow a process to its end, or to where it has to stop; None where it ended well and has
     not reported the objective's metric.
@@ -179,7 +179,7 @@ def _listen(
     What stands on stderr counts at the end alone, since which of two streams comes first nobody can
     tell: the metrics that are reported nowhere else, and of objects none, where the objective's
     is."""
-    aside = Course()
+    aside = Reported()
     metric = cohort.objective.metric
     deadline = math.inf if cohort.timeout is None else time.monotonic() + cohort.timeout
     rungs = sorted(cohort.rungs)
@@ -209,7 +209,7 @@ def _listen(
                 while rungs and course.step >= rungs[0]:
                     rung = rungs.pop(0)
                     yield course.measured(trial)
-                    if (yield from _await_verdict(trial.number, rung)) is Verdict.STOP:
+                    if (yield from await_verdict(trial.number, rung)) is Verdict.STOP:
                         process.stop()
                         return Outcome.PRUNED, f"stopped after {course.step} steps", _NOTHING
         seen = aside if aside.fresh and metric not in course.last else course
@@ -233,16 +233,7 @@ def _listen(
         return Outcome.FAILED, describe_timeout(cohort.timeout), process.kept()
 
 
-def _await_verdict(trial: int, step: int) -> Generator[Event, Any, Verdict]:
-    replies = yield Reached(trial, step)
-    while True:
-        for number, verdict in replies or ():
-            if number == trial and isinstance(verdict, Verdict):
-                return verdict
-        replies = yield None
-
-
-def _judge(process: Process, course: Course, objective: Objective) -> Ending | None:
+def _judge(process: Process, course: Reported, objective: Objective) -> Ending | None:
     """What a process that has ended by itself came to, as `_listen` says it."""
     _, kind, detail = (*process.status.split(" ", 2), "", "", "")[:3]
     if kind == "exit" and detail == "0":
@@ -252,7 +243,7 @@ def _judge(process: Process, course: Course, objective: Objective) -> Ending | N
     if process.error:
         return Outcome.FAILED, process.error, process.kept()
     if kind == "signal":
-        reason = f"killed by {_signal_name(int(detail))}"
+        reason = f"killed by {signal_name(int(detail))}"
         # Who ends by itself has said why; who is ended by others has not.
         last = process.last_words(sure=True) if int(detail) == signal.SIGABRT else ""
         reason += f": {last}" if last else ""
@@ -266,10 +257,3 @@ def _judge(process: Process, course: Course, objective: Objective) -> Ending | N
     else:
         reason = "whoever watched over it was killed"
     return Outcome.FAILED, reason, process.kept()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -29,7 +29,7 @@ from lrsearch.outside.listening import Message, Objects, Patterns, read_json, wi
 from lrsearch.spec.commandline import as_text, fill, split_words
 from lrsearch.train.users.last_words import find_reason, tail
 from lrsearch.train.users.lines import decode, read_text
-from lrsearch.trial import Cohort, Config, Trial
+from lrsearch.trial import ONE_THREAD, Cohort, Config, Trial
 
 GRACE = 3.0
 """Seconds from SIGTERM to SIGKILL."""
@@ -51,8 +51,6 @@ _CHUNK = 1 << 16
 _READ = 1 << 20
 """Bytes of the file of metrics read at once: one that is written faster than it can be read must
 not hide the timeout."""
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 # what it says
 
@@ -134,11 +132,11 @@ class Process:
         self._objective = cohort.objective.metric
         self._listeners = self._listen_to(trial.config)
         self._out, self._errors = (
-            Stream(each.line if each is not None else None) for each in self._listeners
+            Lines(each.line if each is not None else None) for each in self._listeners
         )
-        self._reported = [(self._metrics.open("rb", buffering=0), Stream(self._take_report))]
+        self._reported = [(self._metrics.open("rb", buffering=0), Lines(self._take_report))]
         if self._channel is not None:
-            self._reported.append((self._channel.file, Stream(self._take_own)))
+            self._reported.append((self._channel.file, Lines(self._take_own)))
         self._streams = {
             self._keeper.stdout.fileno(): self._out,
             self._keeper.stderr.fileno(): self._errors,
@@ -326,7 +324,7 @@ def _read(descriptor: int) -> bytes | None:
         return None
 
 
-class Stream:
+class Lines:
     """Bytes cut into lines for `take`, which is told of each whether a line feed ended it, or a
     carriage return, after which another may overwrite it; the last `KEPT` bytes are kept."""
 
@@ -413,8 +411,8 @@ def _environment(cohort: Cohort, trial: Trial, scratch: str) -> dict[str, str]:
     environment = dict(os.environ)
     # Metrics are to come when they are printed, not when some buffer is full.
     environment.setdefault("PYTHONUNBUFFERED", "1")
-    for name in _THREADS:  # As in worker processes, whatever the executor.
-        environment.setdefault(name, "1")
+    for name, count in ONE_THREAD.items():  # As in worker processes, whatever the executor.
+        environment.setdefault(name, count)
     if "PYTHONPATH" in environment:  # It runs in another folder than this process.
         paths = environment["PYTHONPATH"].split(os.pathsep)
         environment["PYTHONPATH"] = os.pathsep.join(

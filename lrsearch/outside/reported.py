@@ -15,7 +15,7 @@ MOST_ROWS = 10_000
 
 
 @dataclass
-class Course:
+class Reported:
     """What a trial has reported so far. `fresh` says that there is something not yet passed on,
     `lost` why the training is lost, by metric."""
 
@@ -62,8 +62,8 @@ class Course:
                     self.best[key], self.best_step[key] = value, self.step
         return next(iter(self.lost.values()), "")
 
-    def join(self, other: Course) -> str:
-        """Take from another course the metrics that this one has not, at their steps; why the
+    def join(self, other: Reported) -> str:
+        """Take the metrics that another has reported and this one has not, at their steps; why the
         training is lost with them, or ""."""
         names = other.last.keys() - self.last.keys()
         news = [

@@ -18,7 +18,8 @@ from lrsearch.reports.text import count
 from lrsearch.reports.view import RunView, TrialView, build_view
 from lrsearch.space import Choice, Float, parameters, parse_name
 from lrsearch.spec.document import Document, read_document
-from lrsearch.spec.model import Spec, flatten, settle_data
+from lrsearch.spec.flattening import flatten
+from lrsearch.spec.model import Spec, settle_data
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.store import (
     NO_SENSE,

@@ -14,7 +14,8 @@ from lrsearch.errors import LrsearchError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Executor, Finished, Heard, Raised
 from lrsearch.search import count_trials
 from lrsearch.spec.export import export_name, export_spec
-from lrsearch.spec.model import Spec, derive, flatten, settle_data
+from lrsearch.spec.flattening import flatten
+from lrsearch.spec.model import Spec, derive, settle_data
 from lrsearch.store import Run
 from lrsearch.terminal import command_line
 from lrsearch.train.jobs import PROBE, find_jobs

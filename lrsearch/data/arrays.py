@@ -25,7 +25,7 @@ class Named(NamedTuple):
 
 
 ENDS = ("", "_held", "_tested")
-"""Of the names that the parts' arrays are hashed by."""
+"""Endings of the names that the parts' arrays are hashed by."""
 
 
 def check_arrays(
@@ -132,7 +132,7 @@ def _check_classes(place: str, name: str, y: Array, labels: Sequence[str], cut: 
 
 
 def doubt_task(what: str, y: Array) -> list[str]:
-    """What is to be said of numbers that may be meant for another task than they look like."""
+    """Sentences on numbers that may be meant for another task than they look like."""
     if y.dtype.kind in "iu":
         return doubt_classes(what, y)
     return doubt_numbers(what, y) if y.dtype.kind == "f" else []
@@ -176,7 +176,7 @@ def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) 
 
 
 KINDS = {"b": "booleans", "i": "classes", "u": "classes", "U": "text", "S": "bytes", "f": "f"}
-"""What targets of numpy's kinds of types are."""
+"""The kinds of targets, by numpy's kinds of types."""
 
 
 def read_targets(

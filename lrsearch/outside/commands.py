@@ -234,7 +234,7 @@ def _listen(
 
 
 def _judge(process: Process, course: Reported, objective: Objective) -> Ending | None:
-    """What a process that has ended by itself came to, as `_listen` says it."""
+    """The ending of a process that has ended by itself; None as in `_listen`."""
     _, kind, detail = (*process.status.split(" ", 2), "", "", "")[:3]
     if kind == "exit" and detail == "0":
         if objective.metric in course.last:

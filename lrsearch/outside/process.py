@@ -64,7 +64,7 @@ class Aside:
 
 @dataclass(frozen=True)
 class Notice:
-    """What the process of a loop says beside metrics: the `error` that left the function, or that
+    """A word of a loop's process beside its metrics: the `error` that left the function, or that
     its source has `changed`."""
 
     error: str = ""
@@ -92,7 +92,7 @@ class Channel:
         self.token = secrets.token_hex(16)
 
     def parse(self, line: bytes, objective: str) -> Message | Notice | None:
-        """What a line tells."""
+        """The metrics or the notice of a line, None for any other."""
         _, found, own = line.rpartition(self.token.encode())
         if not found:
             return None
@@ -102,7 +102,7 @@ class Channel:
         return _parse(own, objective)
 
 
-_ENDS = re.compile(rb"([\r\n])")
+# the process
 
 
 class Process:
@@ -180,7 +180,7 @@ class Process:
         return told
 
     def _listen_to(self, config: Config) -> tuple[Objects | Patterns | None, ...]:
-        """What listens to stdout, and to stderr."""
+        """The listeners to stdout and to stderr."""
         if "loop" in config:
             # What a loop prints is output, whatever it looks like: it has a better way to report.
             return None, None
@@ -278,11 +278,11 @@ class Process:
         return self._out.kept, self._errors.kept
 
     def kept(self) -> tuple[str, str]:
-        """What is kept of its stderr and of its stdout, see `last_words.tail`."""
+        """The kept ends of its stderr and of its stdout, see `last_words.tail`."""
         return tail(self._errors.text(), self._out.text())
 
     def last_words(self, *, sure: bool = False) -> str:
-        """Why it failed, see `last_words.find_reason`."""
+        """The reason of its failure, see `last_words.find_reason`."""
         return find_reason(self._errors.text(), self._out.text(), sure=sure)
 
     def __enter__(self) -> Self:
@@ -317,11 +317,16 @@ class Process:
 
 
 def _read(descriptor: int) -> bytes | None:
-    """What is in a pipe, b"" at its end, None where there is nothing now."""
+    """Read what is in a pipe; b"" at its end, None where there is nothing now."""
     try:
         return os.read(descriptor, _CHUNK)
     except BlockingIOError:
         return None
+
+
+# its output
+
+_ENDS = re.compile(rb"([\r\n])")
 
 
 class Lines:
@@ -352,7 +357,7 @@ class Lines:
             self._skipping = True
 
     def finish(self) -> None:
-        """The last line may have no end."""
+        """Take the last line, which may have no end."""
         if self._take is not None and self._rest and not self._skipping:
             self._take(bytes(self._rest), True)
         self._rest.clear()
@@ -363,7 +368,7 @@ class Lines:
         return bytes(self._kept)
 
     def text(self) -> str:
-        """What is kept."""
+        """The last bytes as text."""
         return read_text(self.kept).strip()
 
 
@@ -422,7 +427,7 @@ def _environment(cohort: Cohort, trial: Trial, scratch: str) -> dict[str, str]:
 
 
 def find_device(name: str) -> str:
-    """What a command is told for a device. Nothing but the environment is asked: `auto` is the
+    """The device that a command is told. Nothing but the environment is asked: `auto` is the
     GPU that a worker was given, or the CPU. Raises UsageError for what names no device."""
     if name == "auto":
         given = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()

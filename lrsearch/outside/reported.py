@@ -1,4 +1,4 @@
-"""What a training of the user's own has reported: its metrics, their bests and its curve."""
+"""Reports of a training of the user's own: its metrics, their bests and its curve."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ MOST_ROWS = 10_000
 
 @dataclass
 class Reported:
-    """What a trial has reported so far. `fresh` says that there is something not yet passed on,
-    `lost` why the training is lost, by metric."""
+    """The metrics that a trial has reported so far. `fresh` says that there is something not yet
+    passed on, `lost` why the training is lost, by metric."""
 
     step: int = 0
     last: dict[str, float] = field(default_factory=dict)

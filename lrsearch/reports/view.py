@@ -18,7 +18,7 @@ ROWS = 25
 
 @dataclass(frozen=True)
 class RunView:
-    """What a report says.
+    """The content of a report.
 
     `points` are ranked best first, `params` are the names of their values in the order of columns.
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
@@ -69,7 +69,7 @@ class TrialView:
 
 @dataclass(frozen=True)
 class Context:
-    """What is known of a run besides its records, as `RunView` has it. `ranges` are the searched
+    """The facts of a run besides its records, as `RunView` has it. `ranges` are the searched
     ones; `warnings` are shown before those that follow from the records."""
 
     ranges: Sequence[Range] = ()
@@ -173,7 +173,7 @@ def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) ->
 def _comments(
     points: Sequence[PointSummary], objective: Objective, ranges: Sequence[Range]
 ) -> list[str]:
-    """What is to be said of ranked points."""
+    """Sentences on ranked points."""
     winner = best(points[:1], objective)
     if winner is None:
         return []

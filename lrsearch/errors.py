@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -194,3 +195,11 @@ def suggest(name: str, known: Iterable[str]) -> str:
     close = nearest(name, names)
     allowed = "allowed: " + ", ".join(names) if names else "it takes no arguments"
     return f"did you mean '{close}'? {allowed}" if close else allowed
+
+
+def signal_name(number: int) -> str:
+    """A signal's name, such as SIGKILL, as reasons of failures call it."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -86,6 +86,11 @@ class Workplace:
     allowed: tuple[str, ...] = ()
 
 
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""The environment of a process that trains. Processes share the cores by their number; threads
+inside each would only compete."""
+
+
 @dataclass(frozen=True)
 class Cohort:
     """Trials of one structure for one worker.

@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 
 from lrsearch.cli import app
 from lrsearch.errors import TrainingError
-from lrsearch.outside.commands import Stream
 from lrsearch.outside.listening import (
     LONGEST_MATCHED,
     Objects,
@@ -28,6 +27,7 @@ from lrsearch.outside.listening import (
     match_number,
     read_number,
 )
+from lrsearch.outside.process import Lines
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import resolve, trial_key
 
@@ -44,7 +44,7 @@ def objects(
 
 
 def hear(listener: Objects | Patterns, parts: Iterable[bytes]) -> None:
-    stream = Stream(listener.line)
+    stream = Lines(listener.line)
     for part in parts:
         stream.feed(part)
     stream.finish()

@@ -29,6 +29,8 @@ from typer.testing import CliRunner
 from lrsearch.cli import app
 from lrsearch.errors import ModelError, SpecError
 from lrsearch.outside import commands, loop_process
+from lrsearch.outside.process import GRACE, KEPT, LONGEST_LINE, Channel, Lines, Notice
+from lrsearch.outside.reported import MOST_ROWS, Reported
 from lrsearch.space import Choice, draw, grid, parameters
 from lrsearch.spec import read_spec
 from lrsearch.spec.summary import describe
@@ -464,30 +466,30 @@ def test_a_parameter_that_the_command_lacks_is_told(tmp_path: Path) -> None:
 
 def test_output_is_bounded() -> None:
     lines: list[bytes] = []
-    stream = commands.Stream(lambda line, _: lines.append(line))
+    stream = Lines(lambda line, _: lines.append(line))
     for _ in range(40):
-        stream.feed(b"x" * commands.LONGEST_LINE)
+        stream.feed(b"x" * LONGEST_LINE)
     stream.feed(b'\n{"loss": 1}\n{"lo')
     stream.feed(b'ss": 2}')
     stream.finish()
     assert lines == [b'{"loss": 1}', b'{"loss": 2}']
-    assert len(stream.text()) <= commands.KEPT
+    assert len(stream.text()) <= KEPT
 
 
 def test_a_curve_is_bounded_and_keeps_its_ends() -> None:
-    course = commands.Course()
-    for step in range(3 * commands.MOST_ROWS):
+    course = Reported()
+    for step in range(3 * MOST_ROWS):
         assert course.take({"step": step, "loss": 1.0 / (step + 1)}) == ""
     curve = course.curve()
-    assert len(curve["step"]) <= commands.MOST_ROWS
-    assert curve["step"][-1] == course.step == 3 * commands.MOST_ROWS - 1
+    assert len(curve["step"]) <= MOST_ROWS
+    assert curve["step"][-1] == course.step == 3 * MOST_ROWS - 1
     assert curve["step"][0] == 0
     gaps = {after - before for before, after in itertools.pairwise(curve["step"][:-1])}
     assert gaps == {4.0}, "as dense at the start as at the end"
 
 
 def test_lines_of_one_step_are_one_row() -> None:
-    course = commands.Course()
+    course = Reported()
     for line in ({"step": 2, "loss": 2.0}, {"step": 2, "accuracy": 0.5}, {"accuracy": 0.6}):
         course.take(line)
     curve = course.curve()
@@ -498,7 +500,7 @@ def test_lines_of_one_step_are_one_row() -> None:
 
 
 def test_a_part_of_a_step_is_none() -> None:
-    course = commands.Course()
+    course = Reported()
     for line in ({"step": 0.5, "loss": 3.0}, {"step": 0.75, "loss": 2.0}, {"step": 9.0, "loss": 1}):
         course.take(line)
     assert course.curve() == {"step": [1, 2, 9], "loss": [3.0, 2.0, 1.0]}
@@ -559,7 +561,7 @@ def test_a_command_ends_with_its_driver_and_the_search_goes_on(
     if number == signal.SIGINT:
         assert driver.returncode == 130 and b"go on with\n  lrsearch grid" in said
         assert wait_for(here / "left", 5.0) == "in order\n"
-    assert gone(process, commands.GRACE + 2.0)
+    assert gone(process, GRACE + 2.0)
     assert [result.outcome for result in results(here, "odd").values()] == ["completed"]
     (here / "go").touch()
     again = lrsearch(*arguments)
@@ -590,7 +592,7 @@ def test_a_command_ends_with_whoever_runs_it(here: Path, place: int, reason: str
     os.kill(parents[place], signal.SIGKILL)
     _, said = driver.communicate(timeout=20)
     assert driver.returncode == 0, said
-    assert gone(process, commands.GRACE + 2.0) and gone(parents[1], commands.GRACE + 2.0)
+    assert gone(process, GRACE + 2.0) and gone(parents[1], GRACE + 2.0)
     found = results(here, "odd")
     assert found["plain"].reason == reason
     assert found["quick"].outcome == "completed"
@@ -1342,7 +1344,7 @@ def test_a_keeper_that_is_stopped_again_and_again_is_killed(here: Path) -> None:
 @given(st.lists(st.binary(max_size=80) | st.just(b'["changed", "x"]\n'), max_size=4))
 def test_garbage_in_the_channel_is_no_message_and_hides_none(garbage: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        channel = commands.Channel(scratch)
+        channel = Channel(scratch)
         assert list(Path(scratch).iterdir()) == [], "it has no name"
         own = loop_process.Channel(os.dup(channel.writing), channel.token)
         for place, each in enumerate(garbage):
@@ -1351,12 +1353,12 @@ def test_garbage_in_the_channel_is_no_message_and_hides_none(garbage: list[bytes
         os.write(channel.writing, b'["raised", "x"]')
         own.write(json.dumps(["raised", "ValueError: no"]))
         found: list[object] = []
-        stream = commands.Stream(lambda line, _: found.append(channel.parse(line, "loss")))
+        stream = Lines(lambda line, _: found.append(channel.parse(line, "loss")))
         stream.feed(channel.file.read())
         stream.finish()
         said = [each for each in found if each is not None]
         reports = [{"step": place, "loss": 1.0} for place in range(len(garbage))]
-        assert said == [*reports, commands.Said("ValueError: no")]
+        assert said == [*reports, Notice("ValueError: no")]
         for descriptor in (channel.writing, own._descriptor):
             os.close(descriptor)
         channel.file.close()

@@ -31,7 +31,7 @@ from lrsearch.reports.text import (
     one_line,
 )
 from lrsearch.reports.trials import evenly, trial_page
-from lrsearch.reports.view import TrialView, build_view
+from lrsearch.reports.view import Context, TrialView, build_view
 from lrsearch.terminal import visible_line
 from lrsearch.trial import Objective, Outcome, Plan, Record, Result, Trial
 
@@ -70,7 +70,7 @@ def big_view(count=30, **more):
                 value = 0.9 + point / 1000 + (seed if point % 2 == 0 else -seed) / 100
             arguments = (number, point, params_of(point), value, outcome, seed)
             records.append(record(*arguments, reason=reason))
-    return build_view("digits", "runs/digits", ACCURACY, records, **more)
+    return build_view("digits", "runs/digits", ACCURACY, records, Context(**more))
 
 
 def rendered(view, width=80, all_rows=False):
@@ -160,7 +160,7 @@ def test_view_adds_up_and_comments():
     records.append(record(3, 3, {"lr": 0.2}, outcome=None))
     ranges = [Range("lr", 0.01, 0.2, "log")]
     view = build_view(
-        "r", "runs/r", ACCURACY, records, ranges=ranges, running=1, warnings=["first"]
+        "r", "runs/r", ACCURACY, records, Context(ranges=ranges, running=1, warnings=["first"])
     )
     assert view.cost == {"trials": 2, "trial_epochs": 40.0, "seconds": 3.0, "wall_seconds": None}
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
@@ -237,7 +237,7 @@ def test_headline_counts_reasons_cost_and_what_next():
 
 
 def engine_notes(records, plans, **more):
-    text = rendered(build_view("r", "f", ACCURACY, records, plans=plans), **more)
+    text = rendered(build_view("r", "f", ACCURACY, records, Context(plans=plans)), **more)
     return re.findall(r"^(?:engine|  ) +(?=.*(?:solo|fused|reasons))(.*)$", text, re.MULTILINE)
 
 
@@ -287,7 +287,9 @@ def test_markup_and_control_characters_stay_text():
         record(1, 1, params, 0.5),
         record(2, 2, params, outcome=Outcome.FAILED, reason="bad [red] :smile: \x1b[2J [/nothing]"),
     ]
-    text = rendered(build_view("[bold]run", "f", ACCURACY, records, warnings=["[link]w"]), 120)
+    text = rendered(
+        build_view("[bold]run", "f", ACCURACY, records, Context(warnings=["[link]w"])), 120
+    )
     assert "[bold]run: accuracy" in text
     assert text.count("[red]net[/red]") == 3  # headline and both rows
     assert "bad [red] :smile: \\x1b[2J [/nothing]" in text and "[link]w" in text
@@ -296,7 +298,9 @@ def test_markup_and_control_characters_stay_text():
 
 def test_runs_without_a_value_read_well():
     def head(records):
-        return rendered(build_view("r", "f", ACCURACY, records, next_command="go")).splitlines()
+        return rendered(
+            build_view("r", "f", ACCURACY, records, Context(next_command="go"))
+        ).splitlines()
 
     assert head([]) == ["r: no trials yet", "", "next  go"]
     waiting = head([record(1, 1, {"lr": 0.1}, outcome=None)])
@@ -342,7 +346,7 @@ def test_json_has_the_documented_shape():
         record(5, 5, {"lr": 9.0}, outcome=Outcome.FAILED, reason="no [red]"),
     ]
     plans = {("a1", "cuda"): Plan("fused", 16, "2.1x"), ("b2", "cpu"): Plan("solo", 1, "tied")}
-    view = build_view("r", "runs/r", ACCURACY, records, wall_seconds=4.5, plans=plans)
+    view = build_view("r", "runs/r", ACCURACY, records, Context(wall_seconds=4.5, plans=plans))
     text = to_json(view)
     assert "NaN" not in text and "Infinity" not in text
     found = json.loads(text)

@@ -30,15 +30,15 @@ from lrsearch.space import (
     same,
 )
 from lrsearch.spec import check_imports, needed_imports, read_spec
+from lrsearch.spec.comparison import differences
 from lrsearch.spec.document import Document, parse, plain_scalar
 from lrsearch.spec.export import export_name, export_spec
+from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import (
     TRAINING_VERSION,
     complete_group,
     config_path,
-    differences,
     fill_config,
-    flatten,
     identity,
     locate,
     resolve,

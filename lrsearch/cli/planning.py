@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lrsearch.reports.text import count, format_params
-from lrsearch.spec.model import Spec, flatten, settle_data, steps_of
+from lrsearch.spec.flattening import flatten
+from lrsearch.spec.model import Spec, settle_data, steps_of
 from lrsearch.store import History, read
 from lrsearch.terminal import visible_line
 from lrsearch.trial import Config, Facts, Trial

@@ -15,10 +15,11 @@ from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.text import count
-from lrsearch.reports.view import RunView, TrialView, build_view
+from lrsearch.reports.view import Context, RunView, TrialView, build_view
 from lrsearch.space import Choice, Float, parameters, parse_name
 from lrsearch.spec.document import Document, read_document
-from lrsearch.spec.model import Spec, flatten, settle_data
+from lrsearch.spec.flattening import flatten
+from lrsearch.spec.model import Spec, settle_data
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.store import (
     NO_SENSE,
@@ -204,14 +205,16 @@ def view_run(run: StoredRun) -> RunView:
         str(run.folder),
         ledger.objective,
         [each for each in ledger.records() if each.result or each.point not in surplus],
-        ranges=ranges(run.spec),
-        hidden=ledger.hidden,
-        running=len(history.running) if searching else 0,
-        # Of a session that is under way, or was killed, nobody knows how long it took.
-        wall_seconds=history.seconds if history.closed is not None else None,
-        warnings=warnings,
-        plans=_plans(run),
-        data=str(history.sessions[-1]["facts"].get("data", "")),
+        Context(
+            ranges=ranges(run.spec),
+            hidden=ledger.hidden,
+            running=len(history.running) if searching else 0,
+            # Of a session that is under way, or was killed, nobody knows how long it took.
+            wall_seconds=history.seconds if history.closed is not None else None,
+            warnings=warnings,
+            plans=_plans(run),
+            data=str(history.sessions[-1]["facts"].get("data", "")),
+        ),
     )
     view = replace(view, repeatability=_repeatability(run, view), saved=_saved(run))
     if view.best is not None and measured[view.best.point].point is None:

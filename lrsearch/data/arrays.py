@@ -25,7 +25,7 @@ class Named(NamedTuple):
 
 
 ENDS = ("", "_held", "_tested")
-"""Of the names that the parts' arrays are hashed by."""
+"""Endings of the names that the parts' arrays are hashed by."""
 
 
 def check_arrays(
@@ -43,22 +43,9 @@ def check_arrays(
     `read_inputs`. `samples` of the first part are
     taken, the first or, with `shuffle`, drawn. Raises DataError for what does not fit together.
     """
-    first, *others = parts
+    first = parts[0]
     inputs = [read_inputs(place, part.x_name, part.x, images=images) for part in parts]
-    for part in parts:
-        if part.y.ndim == 0 or len(part.x) != len(part.y):
-            count = len(part.y) if part.y.ndim else "no"
-            raise DataError(
-                f"{part.x_name} has {len(part.x)} samples, {part.y_name} {count} targets",
-                where=place,
-            )
-    for part, x in zip(others, inputs[1:], strict=True):
-        if x.shape[1:] != inputs[0].shape[1:]:
-            raise DataError(
-                f"samples of {first.x_name} have shape {inputs[0].shape[1:]}, "
-                f"those of {part.x_name} {x.shape[1:]}",
-                where=place,
-            )
+    _check_shapes(place, parts, inputs)
     targets, labels = read_targets(place, {part.y_name: part.y for part in parts}, task)
     hashed = {f"x{end}": each for end, each in zip(ENDS, inputs, strict=False)}
     hashed |= {f"y{end}": each for end, each in zip(ENDS, targets, strict=False)}
@@ -80,16 +67,8 @@ def check_arrays(
         taken, told = describe_choice(y, found, index, len(labels), shuffle=shuffle)
         notes += told
         inputs[0], targets[0] = inputs[0][index], y[index]
-    if labels and np.all(targets[0] == targets[0][0]):
-        cut = samples is not None and not shuffle
-        raise DataError(
-            f"{first.y_name} holds one class only ({labels[int(targets[0][0])]})"
-            + (f" in its first {samples} samples" if cut else ""),
-            where=place,
-            hint="shuffle: true under data has them drawn from all samples"
-            if cut
-            else "if they are no classes, write task: regression, or own, under data",
-        )
+    if labels:
+        _check_classes(place, first.y_name, targets[0], labels, None if shuffle else samples)
     portions = [Portion(x, y) for x, y in zip(inputs, targets, strict=True)]
     if exact:
         exact[0] = exact[0][index]
@@ -118,8 +97,42 @@ def check_arrays(
     )
 
 
+def _check_shapes(place: str, parts: Sequence[Named], inputs: Sequence[Array]) -> None:
+    """Raises DataError where a part has not a target a sample, or samples of another shape than the
+    first part's."""
+    first, *others = parts
+    for part in parts:
+        if part.y.ndim == 0 or len(part.x) != len(part.y):
+            count = len(part.y) if part.y.ndim else "no"
+            raise DataError(
+                f"{part.x_name} has {len(part.x)} samples, {part.y_name} {count} targets",
+                where=place,
+            )
+    for part, x in zip(others, inputs[1:], strict=True):
+        if x.shape[1:] != inputs[0].shape[1:]:
+            raise DataError(
+                f"samples of {first.x_name} have shape {inputs[0].shape[1:]}, "
+                f"those of {part.x_name} {x.shape[1:]}",
+                where=place,
+            )
+
+
+def _check_classes(place: str, name: str, y: Array, labels: Sequence[str], cut: int | None) -> None:
+    """Raises DataError where classes, int64 [samples], are all the same. `cut` is how many samples
+    they are the first of, None where they are all, or drawn."""
+    if np.all(y == y[0]):
+        raise DataError(
+            f"{name} holds one class only ({labels[int(y[0])]})"
+            + (f" in its first {cut} samples" if cut is not None else ""),
+            where=place,
+            hint="shuffle: true under data has them drawn from all samples"
+            if cut is not None
+            else "if they are no classes, write task: regression, or own, under data",
+        )
+
+
 def doubt_task(what: str, y: Array) -> list[str]:
-    """What is to be said of numbers that may be meant for another task than they look like."""
+    """Sentences on numbers that may be meant for another task than they look like."""
     if y.dtype.kind in "iu":
         return doubt_classes(what, y)
     return doubt_numbers(what, y) if y.dtype.kind == "f" else []
@@ -163,7 +176,7 @@ def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) 
 
 
 KINDS = {"b": "booleans", "i": "classes", "u": "classes", "U": "text", "S": "bytes", "f": "f"}
-"""What targets of numpy's kinds of types are."""
+"""The kinds of targets, by numpy's kinds of types."""
 
 
 def read_targets(

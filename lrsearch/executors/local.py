@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from lrsearch.errors import signal_name
 from lrsearch.executors.frames import (
     DEVICE_LOST,
     HEADER,
@@ -37,10 +38,7 @@ from lrsearch.executors.frames import (
 from lrsearch.executors.jobs import raised
 from lrsearch.executors.port import Died, Heard, Terminal
 from lrsearch.pulse import Alive
-from lrsearch.trial import Verdict
-
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-"""Workers share the cores by their number; threads inside each would only compete."""
+from lrsearch.trial import ONE_THREAD, Verdict
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
 """glibc's allocator keeps what a step frees for the next one, instead of returning it to the
@@ -200,7 +198,7 @@ class _Process:
             reason = "it closed its pipe to the driver"
         else:
             code = -signal.SIGTERM if code == TERMINATED else code
-            reason = f"killed by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
+            reason = f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
             if code == DEVICE_LOST:
                 reason = "an error on the device, which it can use no more"
         self.read_errors()
@@ -222,13 +220,6 @@ class _Process:
             pipe.close()
         if self.watch >= 0:
             os.close(self.watch)
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 class Local:

@@ -18,7 +18,7 @@ ROWS = 25
 
 @dataclass(frozen=True)
 class RunView:
-    """What a report says.
+    """The content of a report.
 
     `points` are ranked best first, `params` are the names of their values in the order of columns.
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
@@ -67,24 +67,30 @@ class TrialView:
     repeats: int | None = None
 
 
+@dataclass(frozen=True)
+class Context:
+    """The facts of a run besides its records, as `RunView` has it. `ranges` are the searched
+    ones; `warnings` are shown before those that follow from the records."""
+
+    ranges: Sequence[Range] = ()
+    hidden: int = 0
+    running: int = 0
+    wall_seconds: float | None = None
+    warnings: Sequence[str] = ()
+    next_command: str = ""
+    plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
+    data: str = ""
+    repeatability: Repeatability | None = None
+
+
 def build_view(
     name: str,
     folder: str,
     objective: Objective,
     records: Iterable[Record],
-    *,
-    ranges: Sequence[Range] = (),
-    hidden: int = 0,
-    running: int = 0,
-    wall_seconds: float | None = None,
-    warnings: Sequence[str] = (),
-    next_command: str = "",
-    plans: Mapping[tuple[str, str], Plan] | None = None,
-    data: str = "",
-    repeatability: Repeatability | None = None,
+    context: Context = Context(),
 ) -> RunView:
-    """Summarize, rank and comment the records of a run. `ranges` are the searched ones;
-    `warnings` are further sentences, shown first."""
+    """Summarize, rank and comment the records of a run."""
     kept = tuple(sorted(records, key=lambda record: record.trial.number))
     points = tuple(rank(summarize(kept, objective), objective))
     results = [record.result for record in kept if record.result is not None]
@@ -96,19 +102,19 @@ def build_view(
         points=points,
         best=best(points[:1], objective),  # They are ranked already.
         params=_columns(kept),
-        hidden=hidden,
-        running=running,
-        warnings=(*warnings, *_comments(points, objective, ranges)),
+        hidden=context.hidden,
+        running=context.running,
+        warnings=(*context.warnings, *_comments(points, objective, context.ranges)),
         cost={
             "trials": len(results),
             "trial_epochs": math.fsum(result.epochs for result in results),
             "seconds": math.fsum(result.seconds for result in results),
-            "wall_seconds": wall_seconds,
+            "wall_seconds": context.wall_seconds,
         },
-        next_command=next_command,
-        plans=plans or {},
-        data=data,
-        repeatability=repeatability,
+        next_command=context.next_command,
+        plans=context.plans,
+        data=context.data,
+        repeatability=context.repeatability,
     )
 
 
@@ -167,7 +173,7 @@ def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) ->
 def _comments(
     points: Sequence[PointSummary], objective: Objective, ranges: Sequence[Range]
 ) -> list[str]:
-    """What is to be said of ranked points."""
+    """Sentences on ranked points."""
     winner = best(points[:1], objective)
     if winner is None:
         return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -441,47 +441,6 @@ def key_of_text(config: str, rest: str) -> str:
     return hashlib.sha256(f'{{"config":{config},{rest[1:]}'.encode()).hexdigest()
 
 
-def differences(spec: Spec, config: Config, task: str | None = None) -> list[str]:
-    """Departures of a stored config from what the spec fixes: `train.budget: 20ep stored, 5ep in
-    the spec`. Empty when the config belongs to the spec, inside its space or not."""
-    return make_comparison(spec, task)(identity(config))
-
-
-def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], list[str]]:
-    """`differences` of many configs from one spec, each given by its identity."""
-    present = identity(resolve_fixed(spec, task))
-    searched = {config_path(path) for path, _ in spec.space.dimensions}
-    if spec.own is not None:
-        own, names = spec.own, [name for name, _ in spec.space.dimensions]
-        return lambda whole: _compare_own(whole, present, names, own)
-    if _carry_rates(dict(spec.space.dimensions).get("optimizer")):
-        searched.add("train.lr")
-
-    def compare(whole: Config) -> list[str]:
-        found: list[str] = []
-        _compare(whole, present, "", searched, found)
-        return found
-
-    return compare
-
-
-def _compare_own(whole: Config, present: Config, names: Sequence[str], own: Own) -> list[str]:
-    found: list[str] = []
-    searched = {f"params.{name}" for name in (*names, *own.derived)}
-    _compare(whole, present, "", searched, found)
-    # No parameter of an own training has a default that would stand for it.
-    given = whole.get("params", {})
-    found += [f"params.{name}: not given, and searched now" for name in names if name not in given]
-    if not found and own.derived:
-        params = dict(given)
-        derive(own, params)
-        for name, formula in own.derived.items():
-            if name not in given or not same(given[name], params[name]):
-                stored = json.dumps(given[name]) if name in given else "not given"
-                found.append(f"params.{name}: {stored} stored, {formula} in the spec")
-    return found
-
-
 def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
     """The config of the spec's fixed values alone, what is searched at any value."""
     if spec.own is not None:
@@ -492,7 +451,7 @@ def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
     return {"data": spec.data, "model": spec.model, "train": train}
 
 
-def _carry_rates(dimension: Dimension | None) -> bool:
+def carry_rates(dimension: Dimension | None) -> bool:
     """Whether an optimizer of a choice has a learning rate of its own."""
     return isinstance(dimension, Choice) and any(map(carries_rate, dimension.options))
 
@@ -501,104 +460,6 @@ def carries_rate(option: Option) -> bool:
     """Whether an option of an optimizer has its own learning rate, or searches it."""
     own = {path for path, _ in option.space.dimensions}
     return "lr" in own or (isinstance(option.value, Mapping) and "lr" in option.value)
-
-
-_COMPARABLE = (str, int, float, bool, dict, type(None))
-"""Types of which two equal values are no difference; equal lists may hold 1 and true."""
-
-
-def _compare(stored: Any, present: Any, path: str, searched: set[str], found: list[str]) -> None:
-    if path in searched:
-        return
-    if isinstance(stored, Mapping) and isinstance(present, Mapping):
-        # Values are canonical by now, so Python's equality is enough where it holds.
-        if stored == present:
-            return
-        for name in dict.fromkeys((*present, *stored)):
-            left, right = stored.get(name), present.get(name)
-            if type(left) is type(right) and type(left) in _COMPARABLE and left == right:
-                continue  # As most are, whether they are searched or not.
-            inner = f"{path}.{name}" if path else str(name)
-            _compare(left, right, inner, searched, found)
-    elif not same(stored, present):
-        if any(name.startswith(path + ".") for name in searched) and (
-            stored is None or present is None
-        ):
-            # warmup.for is searched while the fixed warmup is null: the search makes the mapping.
-            return
-        left, right = (json.dumps(value, default=str) for value in (stored, present))
-        found.append(f"{path}: {left} stored, {right} in the spec")
-
-
-def flatten(space: Space, config: Config) -> dict[str, Any]:
-    """Every value in which points of the space can differ, flat: {"lr": 0.1, "schedule":
-    "one_cycle", "schedule.pct_start": 0.3}. An optimizer's own rate is `lr`."""
-    return make_flattening(space)(config)
-
-
-def make_flattening(space: Space) -> Callable[[Config], dict[str, Any]]:
-    """`flatten` of many configs of one space."""
-    parts = [
-        # Where one option has its own rate, the rates of all may differ.
-        (path, config_path(path), dimension, path == "optimizer" and _carry_rates(dimension))
-        for path, dimension in space.dimensions
-    ]
-    known: dict[tuple[str, str | None], list[str]] = {}
-
-    def distinguishing(path: str, dimension: Dimension, title: Any) -> list[str]:
-        if title is not None and not isinstance(title, str):  # As a user's parameter may be.
-            return _distinguishing(dimension, title)
-        if (path, title) not in known:
-            known[path, title] = _distinguishing(dimension, title)
-        return known[path, title]
-
-    def flattened(config: Config) -> dict[str, Any]:
-        flat: dict[str, Any] = {}
-        own = "params" in config
-        for path, place, dimension, rates in parts:
-            try:
-                value = get_path(config, f"params.{path}" if own else place)
-            except KeyError:
-                continue
-            if not isinstance(value, Mapping):
-                flat[path] = value
-                continue
-            title = value.get("name", value.get("class_path"))
-            if title is not None:
-                flat[path] = title
-            for name in distinguishing(path, dimension, title):
-                if path == "optimizer" and name == "lr" and not own:
-                    continue
-                try:
-                    flat[f"{path}.{name}"] = get_path(value, name)
-                except KeyError:
-                    continue
-            if rates and not own:
-                flat["lr"] = config["train"]["lr"]
-        return flat
-
-    return flattened
-
-
-def _distinguishing(dimension: Dimension, title: Any) -> list[str]:
-    """The arguments in which a choice's options of one name can differ from each other."""
-    if not isinstance(dimension, Choice):
-        return []
-    alike = [
-        option
-        for option in dimension.options
-        if isinstance(option.value, Mapping)
-        and option.value.get("name", option.value.get("class_path")) == title
-    ]
-    names: dict[str, None] = {}
-    for option in alike:
-        names |= dict.fromkeys(path for path, _ in option.space.dimensions)
-        for name, value in option.value.items():
-            if name in ("name", "class_path"):
-                continue
-            if title is None or any(not same(other.value.get(name), value) for other in alike):
-                names[name] = None
-    return list(names)
 
 
 def steps_of(config: Config, samples: int) -> int:

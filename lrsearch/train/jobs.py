@@ -1,14 +1,14 @@
-"""The jobs that workers run: their names, and what `prepare` is given. Free of torch, so that who
-submits them need not load it."""
+"""The jobs that workers run: their names, what `prepare` is given, and how a trial waits at a rung.
+Free of torch, so that who submits them need not load it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from lrsearch.spec.model import Own
-from lrsearch.trial import Config, Workplace
+from lrsearch.trial import Config, Reached, Verdict, Workplace
 
 PRELOAD = "lrsearch.train.preparing.prepare:preload"
 """The job that loads the data ahead of a worker's first trial, given a `Preparation`."""
@@ -50,3 +50,15 @@ class Preparation:
     workplace: Workplace
     metric: str | None = None
     held: Mapping[str, Any] = field(default_factory=dict)
+
+
+def await_verdict(
+    trial: int, step: int
+) -> Generator[Reached | None, list[tuple[int, Verdict]], Verdict]:
+    """Report that a trial has reached a rung, and wait for what becomes of it."""
+    replies = yield Reached(trial, step)
+    while True:
+        for number, verdict in replies or ():
+            if number == trial:
+                return verdict
+        replies = yield None

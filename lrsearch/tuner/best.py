@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lrsearch.spec.export import export_name, export_spec
-from lrsearch.spec.model import flatten
+from lrsearch.spec.flattening import flatten
 from lrsearch.tuner.ledger import Entry
 from lrsearch.tuner.session import Session
 

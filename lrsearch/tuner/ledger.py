@@ -10,17 +10,16 @@ from typing import Any
 
 from lrsearch.errors import SpecRefused
 from lrsearch.spec.commandline import named_files
+from lrsearch.spec.comparison import differences, make_comparison
+from lrsearch.spec.flattening import make_flattening
 from lrsearch.spec.model import (
     Spec,
     argument_paths,
     canonical,
     class_paths,
-    differences,
     identity,
     key_of_text,
     locate,
-    make_comparison,
-    make_flattening,
     rest_of_key,
 )
 from lrsearch.store import History

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lrsearch.executors.port import Executor
-from lrsearch.spec.model import Spec, flatten
+from lrsearch.spec.flattening import flatten
+from lrsearch.spec.model import Spec
 from lrsearch.store import Run
 from lrsearch.trial import Facts, Objective, Workplace
 from lrsearch.tuner.ledger import Ledger

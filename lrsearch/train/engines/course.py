@@ -255,16 +255,6 @@ def tell_late(cohort: Cohort, step: int, budget: int) -> str:
     return f"{describe_timeout(cohort.timeout)}: {step} of {budget} steps"
 
 
-def await_verdict(trial: int, step: int) -> Generator[Event, Replies, Verdict]:
-    """Report that a trial has reached a rung, and wait for what becomes of it."""
-    replies = yield Reached(trial, step)
-    while True:
-        for number, verdict in replies or ():
-            if number == trial:
-                return verdict
-        replies = yield None
-
-
 def release(error: BaseException | None) -> None:
     """Free the frames of an error and of its causes: they hold the model and its activations, and
     the next trial needs the memory."""

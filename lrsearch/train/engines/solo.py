@@ -32,7 +32,6 @@ from lrsearch.train.engines.course import (
     Job,
     Replies,
     State,
-    await_verdict,
     check_sources,
     open_data,
     release,
@@ -58,6 +57,7 @@ from lrsearch.train.engines.saving import (
     take_optimizer,
 )
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
+from lrsearch.train.jobs import await_verdict
 from lrsearch.train.models.build import build_model
 from lrsearch.train.models.criterion import CHUNK as OWN_CHUNK
 from lrsearch.train.models.criterion import Criterion, baseline_loss, make_criterion

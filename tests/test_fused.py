@@ -51,7 +51,7 @@ from lrsearch.errors import DataError, ModelError
 from lrsearch.train.batches.batch import take
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.course import open_data
-from lrsearch.train.engines.fused import Stream, gather_batches
+from lrsearch.train.engines.orders import Stream, gather_batches
 from lrsearch.train.engines.solo import Training, build
 from lrsearch.train.engines.timetable import learning_rates
 from lrsearch.train.lanes import program

@@ -54,7 +54,7 @@ from lrsearch.train.engines.course import open_data
 from lrsearch.train.engines.orders import Stream, gather_batches
 from lrsearch.train.engines.solo import Training, build
 from lrsearch.train.engines.timetable import learning_rates
-from lrsearch.train.lanes import program
+from lrsearch.train.lanes import evaluation
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models import metrics
@@ -1266,7 +1266,7 @@ def test_nothing_is_kept_of_what_is_over(place):
 
     def watch(self, *arguments):
         build_program(self, *arguments)
-        kept.extend(weakref.ref(each) for each in self._held())
+        kept.extend(weakref.ref(each) for each in self.stack.held())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Program, "__init__", watch)
@@ -1383,7 +1383,7 @@ def test_sums_of_lanes_are_those_of_each(lanes, samples, outputs, seed):
 
 @pytest.mark.parametrize("source", ["digits", "diabetes"])
 def test_an_evaluation_is_over_all_chunks(monkeypatch, source):
-    monkeypatch.setattr(program, "CHUNK", 50)
+    monkeypatch.setattr(evaluation, "CHUNK", 50)
     model = NORMED | {"dropout": 0.5}
     loss = {} if source == "diabetes" else {"label_smoothing": 0.2}
     own = config(model, source, budget="1ep", lr=0.01, **loss)

@@ -32,7 +32,7 @@ from lrsearch.train.engines.course import (
     worth_keeping,
 )
 from lrsearch.train.engines.lane import Lane, dump, restore
-from lrsearch.train.engines.orders import Stream, gather_batches
+from lrsearch.train.engines.orders import Order, gather_batches
 from lrsearch.train.engines.saving import (
     Encoder,
     Saver,
@@ -42,7 +42,7 @@ from lrsearch.train.engines.saving import (
     load,
     save,
 )
-from lrsearch.train.engines.telling import Turn, Turns, tell_once
+from lrsearch.train.engines.telling import Events, Telling, tell_once
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
@@ -76,7 +76,7 @@ WORTH_COMPACTING = 50
 """Steps of a program that a smaller one must save: building it costs some dozens."""
 
 
-def run(cohort: Cohort, device: torch.device) -> Turns:
+def run(cohort: Cohort, device: torch.device) -> Telling:
     """Train the cohort's trials side by side, see `cohort.run_cohort`.
 
     Where the lanes run out of memory their number is halved, where the program fails otherwise
@@ -85,7 +85,7 @@ def run(cohort: Cohort, device: torch.device) -> Turns:
     yield from tell_once(_run(cohort, device))
 
 
-def _run(cohort: Cohort, device: torch.device) -> Turns:
+def _run(cohort: Cohort, device: torch.device) -> Telling:
     left = {trial.number: trial for trial in cohort.trials}
     for trial in cohort.trials:
         check_sources(cohort, trial.config)
@@ -103,7 +103,7 @@ def _run(cohort: Cohort, device: torch.device) -> Turns:
 
 def _try(
     cohort: Cohort, device: torch.device, left: dict[int, Trial], lanes: int
-) -> Generator[Turn, Replies, tuple[int, str]]:
+) -> Generator[Events, Replies, tuple[int, str]]:
     """Train what is left by so many lanes; with how many to go on where that failed, and why."""
     replies: Replies | None = None
     with contextlib.closing(_Session(cohort, device, lanes).go(list(left.values()))) as session:
@@ -153,7 +153,7 @@ class _Session:
     """What the user's data remember of having been read."""
     pace: float = 0.0
 
-    def go(self, trials: list[Trial]) -> Turns:
+    def go(self, trials: list[Trial]) -> Telling:
         """Train the trials; what it raises leaves those that have not ended as they were."""
         pulse.enter("loading the data")
         self.data = open_data(self.cohort, trials[0], self.device)
@@ -184,9 +184,9 @@ class _Session:
                 yield from self._hand_over()
                 raise
 
-    def _tell(self, turn: Turn) -> Turns:
+    def _tell(self, events: Events) -> Telling:
         """Yield events, and take in what has become of the parked lanes: any may bring it."""
-        for number, verdict in (yield turn) or ():
+        for number, verdict in (yield events) or ():
             lane = self.parked.pop(number, None)
             if lane is not None:
                 lane.passed = lane.step
@@ -194,7 +194,7 @@ class _Session:
 
     # places
 
-    def _fill(self) -> Turns:
+    def _fill(self) -> Telling:
         """Give empty places to what waits, or build a smaller program where many stay empty."""
         live = [place for place, lane in enumerate(self.places) if lane is not None]
         coming = len(self.fresh) + len(self.ready) + len(self.parked)
@@ -245,7 +245,7 @@ class _Session:
             self.program.total[place] = lane.total
         lane.state = lane.total = None
         lane.curves = self.program.curves(lane.trial.config["train"], lane.rates)
-        lane.stream = self._stream(lane)
+        lane.order = self._order(lane)
         self.places[place] = lane
 
     def _take_out(self, place: int) -> Lane:
@@ -253,17 +253,17 @@ class _Session:
         lane = self.places[place]
         assert self.program is not None and lane is not None
         lane.state, lane.total = self.program.take(place), self.program.total[place].clone()
-        lane.stream, self.places[place] = None, None
+        lane.order, self.places[place] = None, None
         return lane
 
-    def _stream(self, lane: Lane) -> Stream:
+    def _order(self, lane: Lane) -> Order:
         """The lane's data order; the one of a lane with the same seed at the same step."""
         for other in self.places:
             same = other and (other.trial.seed, other.step) == (lane.trial.seed, lane.step)
-            if other is not None and same and other.stream is not None:
-                return other.stream
+            if other is not None and same and other.order is not None:
+                return other.order
         size, seed = self.config["train"]["batch_size"], trial_seeds(lane.trial.seed).order
-        return Stream(self.data, size, seed, lane.step)
+        return Order(self.data, size, seed, lane.step)
 
     def _begin(self, trial: Trial) -> Lane:
         train = trial.config["train"]
@@ -325,7 +325,7 @@ class _Session:
                 raise
             return cannot_save(lane.trial, error)
 
-    def _save_due(self) -> Turns:
+    def _save_due(self) -> Telling:
         """Save the lanes that were evaluated now and for which it is time."""
         assert self.program is not None
         live = sum(lane is not None for lane in self.places)
@@ -339,7 +339,7 @@ class _Session:
             if isinstance(event, Noted):
                 lane.saver.every = None
 
-    def _hand_over(self) -> Turns:
+    def _hand_over(self) -> Telling:
         """Save all lanes that have begun, where they stand."""
         for place, lane in enumerate(self.places):
             if lane is not None and lane.saver.every is not None and self.program is not None:
@@ -421,7 +421,7 @@ class _Session:
         left = min(timeout - lane.course.seconds for lane in live) * len(live)
         return max(1, min(SEGMENT, int(left / self.pace)))
 
-    def _end_late(self) -> Turns:
+    def _end_late(self) -> Telling:
         """End the lanes that have used up the time of a trial."""
         for place, lane in enumerate(self.places):
             if lane is not None and lane.course.is_late(self.cohort):
@@ -432,14 +432,14 @@ class _Session:
     def _step(self, filled: Sequence[Lane], numbers: Tensor) -> None:
         """Make a program's steps with the next batches of who stands in its places."""
         assert self.program is not None
-        streams = [lane.stream for lane in filled if lane.stream is not None]
+        orders = [lane.order for lane in filled if lane.order is not None]
         if not isinstance(self.seen, Window):
-            self.program.advance(gather_batches(streams, len(numbers)), numbers)
+            self.program.advance(gather_batches(orders, len(numbers)), numbers)
             return
-        distinct = list(dict.fromkeys(streams))
+        distinct = list(dict.fromkeys(orders))
         for row in torch.split(numbers, 1):
             places = self.seen.show([each.load() for each in distinct], len(self.places))
-            index = [places[distinct.index(each)] for each in streams]
+            index = [places[distinct.index(each)] for each in orders]
             rows = index[0] if len(distinct) == 1 else torch.stack(index)
             self.program.advance(rows.unsqueeze(0), row)
 
@@ -448,7 +448,7 @@ class _Session:
         for lane in live:
             lane.course.seconds += spent / len(live)
 
-    def _look(self) -> Turns:
+    def _look(self) -> Telling:
         """Evaluate the lanes whose time it is, and end, park, save or keep them."""
         assert self.program is not None
         clock = pulse.clock()
@@ -504,7 +504,7 @@ class _Session:
         reason = lane.course.measure(measurement, lane.budget)
         return Measured(lane.trial.number, measurement, lane.budget), reason
 
-    def _conclude(self, place: int, measurement: Measurement, reason: str) -> Turns:
+    def _conclude(self, place: int, measurement: Measurement, reason: str) -> Telling:
         """End a lane that was measured if it is lost, for that reason, or has used its budget."""
         lane = self.places[place]
         assert self.program is not None and lane is not None
@@ -541,7 +541,7 @@ class _Session:
             weights = serialize(self._skeleton.state_dict(*state))
         return Ended(lane.trial.number, result, lane.course.curve, weights)
 
-    def _dismiss(self) -> Turns:
+    def _dismiss(self) -> Telling:
         """End the lanes that a verdict stopped."""
         while self.stopped:
             lane = self.stopped.popleft()

@@ -14,7 +14,7 @@ from torch import Tensor
 from lrsearch.schedules import Array, Plateau
 from lrsearch.states import Unusable
 from lrsearch.train.engines.course import BestSoFar, Course
-from lrsearch.train.engines.orders import Stream
+from lrsearch.train.engines.orders import Order
 from lrsearch.train.engines.saving import Saver
 from lrsearch.train.lanes.state import LaneState, Tensors
 from lrsearch.trial import Trial
@@ -38,7 +38,7 @@ class Lane:
     best: BestSoFar
     state: LaneState | None
     total: Tensor | None = None
-    stream: Stream | None = None
+    order: Order | None = None
     step: int = 0
     since: int = 0
     best_state: tuple[Tensors, Tensors] | None = None
@@ -60,7 +60,7 @@ class Lane:
         return evaluation or (self.step in self.rungs and self.passed != self.step)
 
     def next_stop(self) -> int:
-        """The next step at which somebody looks at it."""
+        """The next step at which it is evaluated or waits for a verdict."""
         return self.stops[bisect.bisect_right(self.stops, self.step)]
 
 

@@ -15,8 +15,8 @@ from lrsearch.train.engines.course import Data
 from lrsearch.train.randomness import batches
 
 
-class Stream:
-    """The batches of one data order, from some step on: several lanes may read one."""
+class Order:
+    """The batches a seed makes of the data, from some step on: several lanes may read one."""
 
     def __init__(self, data: Data, size: int, seed: int, first: int = 0) -> None:
         self.data, self.size, self.seed, self.first = data, size, seed, first
@@ -40,11 +40,11 @@ class Stream:
         return next(self._loaded)
 
 
-def gather_batches(streams: Sequence[Stream], steps: int) -> Tensor:
-    """Indices of the next steps of lanes that read these streams: [steps, batch] where it is one
+def gather_batches(orders: Sequence[Order], steps: int) -> Tensor:
+    """Indices of the next steps of lanes that read these orders: [steps, batch] where it is one
     and the same, else [steps, lanes, batch]."""
-    taken = {id(each): each for each in streams}
+    taken = {id(each): each for each in orders}
     found = {key: each.take(steps) for key, each in taken.items()}
     if len(found) == 1:
-        return found[id(streams[0])]
-    return torch.stack([found[id(each)] for each in streams], 1)
+        return found[id(orders[0])]
+    return torch.stack([found[id(each)] for each in orders], 1)

@@ -9,12 +9,12 @@ from typing import Any
 from lrsearch.train.engines.course import Event, Replies
 from lrsearch.trial import Measured, Reached, Started, Verdict
 
-Turn = Event | tuple[Event, ...]
-Turns = Generator[Turn, Replies, Any]
-"""A job that has several events at once, see `isolation.isolated`."""
+Events = Event | tuple[Event, ...]
+Telling = Generator[Events, Replies, Any]
+"""A job that tells several events at once, see `isolation.isolated`."""
 
 
-def tell_once(job: Turns) -> Turns:
+def tell_once(job: Telling) -> Telling:
     """The job's events without those that a trial which begins again repeats: its rungs are
     answered by the verdicts that came before."""
     begun: dict[int, int] = {}  # Trials, and the last step each was measured at.
@@ -24,12 +24,12 @@ def tell_once(job: Turns) -> Turns:
     with contextlib.closing(job):
         while True:
             try:
-                turn = job.send(replies)  # type: ignore[arg-type]
+                events = job.send(replies)  # type: ignore[arg-type]
             except StopIteration:
                 return
             new: list[Event] = []
             replies = []
-            for event in turn if isinstance(turn, tuple) else (turn,):
+            for event in events if isinstance(events, tuple) else (events,):
                 if isinstance(event, Started):
                     if event.trial in begun:
                         continue

@@ -223,7 +223,7 @@ def test_training_statistics_stay_those_of_y():
     trials = [Trial(k, "", own, k) for k, own in enumerate(configs)]
     together = Together(trials, data)
     together.put(together.initial)
-    together.program.advance(gather_batches(together.streams, 20), together.tabulate(0, 20))
+    together.program.advance(gather_batches(together.orders, 20), together.tabulate(0, 20))
     before = together.take()
     known = together.program.evaluate(range(5))
     places = [together.program.evaluated(lane) for lane in range(5)]
@@ -238,7 +238,7 @@ def test_training_statistics_stay_those_of_y():
         assert torch.equal(state.noise, other.noise)
     name = "body.1.running_mean"
     assert differ(before[0].fixed[name], places[0][1][name]) > 0.01
-    together.program.advance(gather_batches(together.streams, 1), together.tabulate(20))
+    together.program.advance(gather_batches(together.orders, 1), together.tabulate(20))
     assert not torch.equal(together.program.evaluated(0)[1][name], places[0][1][name])
 
 

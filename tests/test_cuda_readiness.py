@@ -35,7 +35,8 @@ from lrsearch.train.engines.probe import singly
 from lrsearch.train.lanes import draws
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.graphs import Graph
-from lrsearch.train.lanes.rules import Rules, _lstm_cell
+from lrsearch.train.lanes.recurrent import LAYERS, recur
+from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.lanes.state import LaneState
 from lrsearch.train.tape import NotRecordable, record
 from lrsearch.train.users import isolation
@@ -409,14 +410,15 @@ def test_dropout_in_lanes_draws_by_the_kernel_it_has_alone(name: str, device: st
 
 
 def test_dropout_that_a_gpus_kernels_draw_trains_alone() -> None:
-    rules = Rules(Noise([torch.Generator()]))
+    noise = Noise([torch.Generator()])
+    rules = Rules(noise)
     with FakeTensorMode(), torch.no_grad():
         x = torch.empty(2, 2, 8, 16, device="cuda")
         with pytest.raises(NotRecordable, match="dropout in attention"):
             rules._attention(x, x, x, dropout_p=0.1)
         given = (True, 2, 0.1, True, False, False)
         with pytest.raises(NotRecordable, match="dropout between recurrent layers"):
-            rules._recur(torch.lstm, _lstm_cell, x, (x, x), [x] * 8, *given)
+            recur(noise, torch.lstm, LAYERS[torch.lstm], x, (x, x), [x] * 8, *given)
 
 
 # Graphs: what cannot be captured is known while it is recorded. An accelerator without memory,
@@ -497,14 +499,15 @@ def test_a_step_that_needs_the_host_is_run_operation_by_operation() -> None:
 
 # What a step and an evaluation wait for
 
-ENGINE = ("averaging", "batches", "criterion", "fused", "graphs", "metrics", "program", "solo")
-ENGINE += ("randomness", "resident", "streamed", "transforms", "stacked_optimizers", "rules")
+TRAIN = Path(train.__file__).parent
+FILES = [path.relative_to(TRAIN).as_posix() for path in sorted(TRAIN.rglob("*.py"))]
+FILES.remove("device.py")  # The one way.
 
 
-@pytest.mark.parametrize("name", ENGINE)
+@pytest.mark.parametrize("name", FILES)
 def test_numbers_go_to_the_device_in_one_way_only(name: str) -> None:
     """`torch.tensor(..., device=...)` is a copy from memory that is not pinned, which waits."""
-    tree = ast.parse((Path(train.__file__).parent / f"{name}.py").read_text())
+    tree = ast.parse((TRAIN / name).read_text())
     found = [
         f"line {call.lineno}"
         for call in ast.walk(tree)

@@ -51,10 +51,10 @@ from lrsearch.errors import DataError, ModelError
 from lrsearch.train.batches.batch import take
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.course import open_data
-from lrsearch.train.engines.fused import Stream, gather_batches
+from lrsearch.train.engines.orders import Order, gather_batches
 from lrsearch.train.engines.solo import Training, build
 from lrsearch.train.engines.timetable import learning_rates
-from lrsearch.train.lanes import program
+from lrsearch.train.lanes import evaluation
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models import metrics
@@ -210,8 +210,8 @@ class Together:
         ]
         size = self.trains[0]["batch_size"]
         seeds = [trial_seeds(each.seed).order for each in trials]
-        shared = {seed: Stream(data, size, seed) for seed in seeds}
-        self.streams = [shared[seed] for seed in seeds]
+        shared = {seed: Order(data, size, seed) for seed in seeds}
+        self.orders = [shared[seed] for seed in seeds]
 
     def put(self, states):
         for lane, state in enumerate(states):
@@ -385,7 +385,7 @@ def compare_steps(configs, dtype, steps, shared):
 
     with torch.random.fork_rng():
         for step in range(steps):
-            index = gather_batches(fused_ones.streams, 1)[0]
+            index = gather_batches(fused_ones.orders, 1)[0]
             fused_ones.put(states)
             losses, gradients = fused_ones.program.compute_gradients(index)
             after_forward = fused_ones.take()
@@ -531,7 +531,7 @@ def test_what_lanes_are_evaluated_at_is_kept_together_as_one_by_one(optimizer, l
 
     for lanes in ([1, 3], [0, 1, 2, 3], [4], [3, 0]):
         others = copy.deepcopy({k: each for k, each in kept.items() if k not in lanes})
-        index = gather_batches(together.streams, 3)
+        index = gather_batches(together.orders, 3)
         program.advance(index, together.tabulate(0, 3))
         assert_kept(lanes)
         for lane, held in others.items():
@@ -744,8 +744,8 @@ def advance(together, states, step, steps):
     """States after some more steps from these, which stand at `step`."""
     together.put(states)
     if step:
-        gather_batches(together.streams, step)
-    index = gather_batches(together.streams, steps)
+        gather_batches(together.orders, step)
+    index = gather_batches(together.orders, steps)
     together.program.advance(index, together.tabulate(step, steps))
     return together.take()
 
@@ -794,13 +794,13 @@ def test_a_state_goes_on_in_the_other_engine(name):
         alone = Alone(trials[0], data, torch.float32)
         together = Together(trials, data)
         states = together.initial
-        stream = Stream(data, 64, trial_seeds(0).order)
+        order = Order(data, 64, trial_seeds(0).order)
         alone.put(states[0])
-        for index, rate in zip(stream.take(20), together.rates[0], strict=False):
+        for index, rate in zip(order.take(20), together.rates[0], strict=False):
             _, gradients = alone.compute_gradients(index)
             alone.update(dict(gradients), float(rate))
         half = alone.take(20)
-        for index, rate in zip(stream.take(20), together.rates[0][20:], strict=True):
+        for index, rate in zip(order.take(20), together.rates[0][20:], strict=True):
             _, gradients = alone.compute_gradients(index)
             alone.update(dict(gradients), float(rate))
         expected = alone.take(40)
@@ -1266,7 +1266,7 @@ def test_nothing_is_kept_of_what_is_over(place):
 
     def watch(self, *arguments):
         build_program(self, *arguments)
-        kept.extend(weakref.ref(each) for each in self._held())
+        kept.extend(weakref.ref(each) for each in self.stack.held())
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Program, "__init__", watch)
@@ -1383,7 +1383,7 @@ def test_sums_of_lanes_are_those_of_each(lanes, samples, outputs, seed):
 
 @pytest.mark.parametrize("source", ["digits", "diabetes"])
 def test_an_evaluation_is_over_all_chunks(monkeypatch, source):
-    monkeypatch.setattr(program, "CHUNK", 50)
+    monkeypatch.setattr(evaluation, "CHUNK", 50)
     model = NORMED | {"dropout": 0.5}
     loss = {} if source == "diabetes" else {"label_smoothing": 0.2}
     own = config(model, source, budget="1ep", lr=0.01, **loss)

@@ -28,7 +28,7 @@ from lrsearch.errors import DataError, ModelError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.train.engines import solo
 from lrsearch.train.engines.trying import refuse
-from lrsearch.train.lanes import program
+from lrsearch.train.lanes import evaluation
 from lrsearch.train.models import metrics
 from lrsearch.train.models.build import build_model
 from lrsearch.train.models.criterion import Criterion
@@ -423,7 +423,7 @@ def test_steps_with_dropout_are_solo_s():
 
 
 def test_evaluations_in_lanes_are_solo_s(monkeypatch):
-    monkeypatch.setattr(program, "CHUNK", 2)
+    monkeypatch.setattr(evaluation, "CHUNK", 2)
     configs = [text_config(lr=lr) for lr in (0.01, 0.003, 0.001)]
     pairs, _ = both(*configs, lanes=2, objective=NATS)
     for alone, together in pairs:

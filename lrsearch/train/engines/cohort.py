@@ -9,6 +9,7 @@ import torch
 from lrsearch.train.device import find_device
 from lrsearch.train.engines import fused, solo
 from lrsearch.train.engines.course import Event, Replies
+from lrsearch.train.engines.telling import Telling
 from lrsearch.train.users.isolation import isolated
 from lrsearch.trial import Cohort
 
@@ -28,6 +29,6 @@ def run_cohort(cohort: Cohort) -> Generator[Event, Replies, None]:
     yield from isolated(_run(cohort, device), device, cohort.workplace)
 
 
-def _run(cohort: Cohort, device: torch.device) -> fused.Turns:
+def _run(cohort: Cohort, device: torch.device) -> Telling:
     engine = {"solo": solo.run, "fused": fused.run}[cohort.plan.engine]
     yield from engine(cohort, device)

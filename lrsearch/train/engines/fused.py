@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
-import itertools
 import time
 from collections import OrderedDict, deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lrsearch import pulse
 from lrsearch.data.interrupts import is_interrupt
 from lrsearch.errors import DataError
-from lrsearch.schedules import Array, Plateau
-from lrsearch.states import Unusable
-from lrsearch.train.batches.batch import Batch
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
 from lrsearch.train.device import check_alive, free_memory, is_out_of_memory, numbers_on
@@ -29,7 +21,6 @@ from lrsearch.train.engines import solo
 from lrsearch.train.engines.course import (
     BestSoFar,
     Course,
-    Data,
     Event,
     Replies,
     check_sources,
@@ -40,6 +31,8 @@ from lrsearch.train.engines.course import (
     validation_metrics,
     worth_keeping,
 )
+from lrsearch.train.engines.lane import Lane, dump, restore
+from lrsearch.train.engines.orders import Order, gather_batches
 from lrsearch.train.engines.saving import (
     Encoder,
     Saver,
@@ -49,12 +42,13 @@ from lrsearch.train.engines.saving import (
     load,
     save,
 )
+from lrsearch.train.engines.telling import Events, Telling, tell_once
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.train.lanes.program import Program, needs_of
-from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, initial_state
+from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models.criterion import Criterion, make_criterion
 from lrsearch.train.optimizers.registry import STACKED
-from lrsearch.train.randomness import batches, seed_everything, trial_seeds
+from lrsearch.train.randomness import seed_everything, trial_seeds
 from lrsearch.train.users.memory import Memory
 from lrsearch.trial import (
     Cohort,
@@ -72,10 +66,6 @@ from lrsearch.trial import (
     Verdict,
 )
 
-Turn = Event | tuple[Event, ...]
-Turns = Generator[Turn, Replies, Any]
-"""A job that has several events at once, see `isolation.isolated`."""
-
 SEGMENT = 512
 """Steps prepared at once, at most."""
 
@@ -86,16 +76,16 @@ WORTH_COMPACTING = 50
 """Steps of a program that a smaller one must save: building it costs some dozens."""
 
 
-def run(cohort: Cohort, device: torch.device) -> Turns:
+def run(cohort: Cohort, device: torch.device) -> Telling:
     """Train the cohort's trials side by side, see `cohort.run_cohort`.
 
     Where the lanes run out of memory their number is halved, where the program fails otherwise
     the rest goes on alone: `Planned` says so, and trials that had not ended begin again.
     """
-    yield from _tell_once(_run(cohort, device))
+    yield from tell_once(_run(cohort, device))
 
 
-def _run(cohort: Cohort, device: torch.device) -> Turns:
+def _run(cohort: Cohort, device: torch.device) -> Telling:
     left = {trial.number: trial for trial in cohort.trials}
     for trial in cohort.trials:
         check_sources(cohort, trial.config)
@@ -113,7 +103,7 @@ def _run(cohort: Cohort, device: torch.device) -> Turns:
 
 def _try(
     cohort: Cohort, device: torch.device, left: dict[int, Trial], lanes: int
-) -> Generator[Turn, Replies, tuple[int, str]]:
+) -> Generator[Events, Replies, tuple[int, str]]:
     """Train what is left by so many lanes; with how many to go on where that failed, and why."""
     replies: Replies | None = None
     with contextlib.closing(_Session(cohort, device, lanes).go(list(left.values()))) as session:
@@ -142,111 +132,6 @@ def _try(
     return (lanes + 1) // 2, f"{lanes} lanes ran out of memory"
 
 
-def _tell_once(job: Turns) -> Turns:
-    """The job's events without those that a trial which begins again repeats: its rungs are
-    answered by the verdicts that came before."""
-    begun: dict[int, int] = {}  # Trials, and the last step each was measured at.
-    rungs: dict[int, int] = {}
-    verdicts: dict[tuple[int, int], Verdict] = {}
-    replies: Replies | None = None
-    with contextlib.closing(job):
-        while True:
-            try:
-                turn = job.send(replies)  # type: ignore[arg-type]
-            except StopIteration:
-                return
-            new: list[Event] = []
-            replies = []
-            for event in turn if isinstance(turn, tuple) else (turn,):
-                if isinstance(event, Started):
-                    if event.trial in begun:
-                        continue
-                    begun[event.trial] = 0
-                elif isinstance(event, Measured):
-                    if event.measurement.step <= begun[event.trial]:
-                        continue
-                    begun[event.trial] = event.measurement.step
-                elif isinstance(event, Reached):
-                    if event.step <= rungs.get(event.trial, 0):
-                        if (event.trial, event.step) in verdicts:
-                            replies.append((event.trial, verdicts[event.trial, event.step]))
-                        continue
-                    rungs[event.trial] = event.step
-                new.append(event)
-            if new:
-                came = (yield new[0] if len(new) == 1 else tuple(new)) or []
-                verdicts |= {(trial, rungs.get(trial, 0)): verdict for trial, verdict in came}
-                replies += came
-
-
-class Stream:
-    """The batches of one data order, from some step on: several lanes may read one."""
-
-    def __init__(self, data: Data, size: int, seed: int, first: int = 0) -> None:
-        self.data, self.size, self.seed, self.first = data, size, seed, first
-
-    @cached_property
-    def _indices(self) -> Iterator[Tensor]:
-        order = batches(self.data.samples, self.size, self.seed, self.data.device)
-        return itertools.islice(order, self.first, None)
-
-    @cached_property
-    def _loaded(self) -> Iterator[Batch]:
-        assert isinstance(self.data, Streamed)
-        return self.data.batches(self.size, self.seed, self.first)
-
-    def take(self, steps: int) -> Tensor:
-        """Indices of the next so many batches, int64 [steps, batch]."""
-        return torch.stack(list(itertools.islice(self._indices, steps)))
-
-    def load(self) -> Batch:
-        """The next batch itself."""
-        return next(self._loaded)
-
-
-@dataclass(eq=False)
-class _Lane:
-    """A trial that has begun. `stops` are its evaluations and rungs, in order. `state`, and `total`
-    (the losses since its last evaluation), are None while it stands in the program. `base` are the
-    rates of its schedule, `rates` those it trains with, a plateau's scale in them; `curves` is what
-    its optimizer makes of them, one for each of the program's groups, `best_state` what its best
-    evaluation was at: parameters and fixed tensors."""
-
-    trial: Trial
-    course: Course
-    base: Array
-    rates: Array
-    stops: tuple[int, ...]
-    evaluations: frozenset[int]
-    rungs: frozenset[int]
-    best: BestSoFar
-    state: LaneState | None
-    total: Tensor | None = None
-    stream: Stream | None = None
-    step: int = 0
-    since: int = 0
-    best_state: tuple[Tensors, Tensors] | None = None
-    curves: list[Array] = field(default_factory=list)
-    plateau: Plateau | None = None
-    saver: Saver = field(default_factory=lambda: Saver(None))
-    passed: int = 0
-    """The last rung that it was let go on from."""
-
-    @property
-    def budget(self) -> int:
-        return self.stops[-1]
-
-    @property
-    def is_due(self) -> bool:
-        """Whether it is to be evaluated, or waits at a rung, before its next step."""
-        evaluation = self.step in self.evaluations and self.since != self.step
-        return evaluation or (self.step in self.rungs and self.passed != self.step)
-
-    def next_stop(self) -> int:
-        """The next step at which somebody looks at it."""
-        return self.stops[bisect.bisect_right(self.stops, self.step)]
-
-
 @dataclass(eq=False)
 class _Session:
     """A cohort on its way through a program of so many lanes; `pace` are seconds per step."""
@@ -255,11 +140,11 @@ class _Session:
     device: torch.device
     lanes: int
     program: Program | None = None
-    places: list[_Lane | None] = field(default_factory=list)
+    places: list[Lane | None] = field(default_factory=list)
     fresh: deque[Trial] = field(default_factory=deque)
-    ready: deque[_Lane] = field(default_factory=deque)
-    parked: dict[int, _Lane] = field(default_factory=dict)
-    stopped: deque[_Lane] = field(default_factory=deque)
+    ready: deque[Lane] = field(default_factory=deque)
+    parked: dict[int, Lane] = field(default_factory=dict)
+    stopped: deque[Lane] = field(default_factory=deque)
     initial: OrderedDict[int, tuple[LaneState, dict[float, list[float]]]] = field(
         default_factory=OrderedDict
     )
@@ -268,7 +153,7 @@ class _Session:
     """What the user's data remember of having been read."""
     pace: float = 0.0
 
-    def go(self, trials: list[Trial]) -> Turns:
+    def go(self, trials: list[Trial]) -> Telling:
         """Train the trials; what it raises leaves those that have not ended as they were."""
         pulse.enter("loading the data")
         self.data = open_data(self.cohort, trials[0], self.device)
@@ -299,9 +184,9 @@ class _Session:
                 yield from self._hand_over()
                 raise
 
-    def _tell(self, turn: Turn) -> Turns:
+    def _tell(self, events: Events) -> Telling:
         """Yield events, and take in what has become of the parked lanes: any may bring it."""
-        for number, verdict in (yield turn) or ():
+        for number, verdict in (yield events) or ():
             lane = self.parked.pop(number, None)
             if lane is not None:
                 lane.passed = lane.step
@@ -309,7 +194,7 @@ class _Session:
 
     # places
 
-    def _fill(self) -> Turns:
+    def _fill(self) -> Telling:
         """Give empty places to what waits, or build a smaller program where many stay empty."""
         live = [place for place, lane in enumerate(self.places) if lane is not None]
         coming = len(self.fresh) + len(self.ready) + len(self.parked)
@@ -344,7 +229,7 @@ class _Session:
         empty, size = len(self.places) - wanted, len(self.places)
         return empty * remaining > WORTH_COMPACTING * size
 
-    def _put_in(self, place: int, lane: _Lane) -> None:
+    def _put_in(self, place: int, lane: Lane) -> None:
         """Have a lane go on in an empty place."""
         self.program = self.program or Program(
             self._skeleton,
@@ -360,27 +245,27 @@ class _Session:
             self.program.total[place] = lane.total
         lane.state = lane.total = None
         lane.curves = self.program.curves(lane.trial.config["train"], lane.rates)
-        lane.stream = self._stream(lane)
+        lane.order = self._order(lane)
         self.places[place] = lane
 
-    def _take_out(self, place: int) -> _Lane:
+    def _take_out(self, place: int) -> Lane:
         """Empty a place; its lane, with all it needs to go on in another."""
         lane = self.places[place]
         assert self.program is not None and lane is not None
         lane.state, lane.total = self.program.take(place), self.program.total[place].clone()
-        lane.stream, self.places[place] = None, None
+        lane.order, self.places[place] = None, None
         return lane
 
-    def _stream(self, lane: _Lane) -> Stream:
+    def _order(self, lane: Lane) -> Order:
         """The lane's data order; the one of a lane with the same seed at the same step."""
         for other in self.places:
             same = other and (other.trial.seed, other.step) == (lane.trial.seed, lane.step)
-            if other is not None and same and other.stream is not None:
-                return other.stream
+            if other is not None and same and other.order is not None:
+                return other.order
         size, seed = self.config["train"]["batch_size"], trial_seeds(lane.trial.seed).order
-        return Stream(self.data, size, seed, lane.step)
+        return Order(self.data, size, seed, lane.step)
 
-    def _begin(self, trial: Trial) -> _Lane:
+    def _begin(self, trial: Trial) -> Lane:
         train = trial.config["train"]
         state, (start, baseline) = self._initial(trial)
         evaluations = evaluation_steps(train, self.data.samples)
@@ -398,7 +283,7 @@ class _Session:
         base = learning_rates(train, self.data.samples, self.cohort.workplace)
         plateau = make_plateau(train, self.data.samples)
         best = BestSoFar(self.cohort.objective)
-        return _Lane(
+        return Lane(
             trial,
             course,
             base,
@@ -411,14 +296,14 @@ class _Session:
             plateau=plateau,
         )
 
-    def _go_on(self, lane: _Lane) -> list[Event]:
+    def _go_on(self, lane: Lane) -> list[Event]:
         """Have a lane that begins go on from its saved state, where there is one; what to tell."""
         trial = lane.trial
         lane.saver = Saver(self.cohort.save)
         if trial.number not in self.cohort.states:
             return []
         try:
-            self._put(lane, load(self.cohort, trial, "fused", self.device))
+            restore(lane, load(self.cohort, trial, "fused", self.device), self.device)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
@@ -427,48 +312,9 @@ class _Session:
             return [begins_again(trial, explain(error))]
         return [Measured(trial.number, Measurement(lane.step, lane.course.last), lane.budget)]
 
-    def _put(self, lane: _Lane, saved: Mapping[str, Any]) -> None:
-        """Have a lane go on from what `_take` gave. Raises Unusable, or anything, for another
-        training's."""
-        assert lane.state is not None
-        step, since = saved["step"], saved["since"]
-        if not 0 <= since <= step <= lane.budget:
-            raise Unusable("its steps are not those of this training")
-        parts = [(lane.state.parameters, saved["parameters"]), (lane.state.fixed, saved["fixed"])]
-        parts += [(each, saved["slots"][slot]) for slot, each in lane.state.slots.items()]
-        if saved["best_state"] is not None:
-            kept = saved["best_state"]
-            parts += [(lane.state.parameters, kept[0]), (lane.state.fixed, kept[1])]
-        for own, given in parts:
-            shapes = [{key: (each.shape, each.dtype) for key, each in part.items()}
-                      for part in (own, given)]  # fmt: skip
-            if shapes[0] != shapes[1]:
-                raise Unusable("its tensors are those of another model")
-        lane.state = LaneState(
-            saved["parameters"], saved["fixed"], saved["slots"], step, saved["noise"]
-        )
-        torch.Generator(self.device).set_state(lane.state.noise)  # Raises where it is none.
-        lane.total, lane.step, lane.since = saved["total"].reshape(()), step, since
-        lane.course.put(saved["course"])
-        lane.course.steps = step
-        if lane.plateau is not None:
-            lane.plateau.put(saved["plateau"])
-            lane.rates = np.asarray(saved["rates"], np.float64).reshape(lane.base.shape)
-        lane.best.value, lane.best_state = saved["best"], saved["best_state"]
-
-    def _take(self, lane: _Lane, state: LaneState, total: Tensor) -> Saved | Noted:
+    def _take(self, lane: Lane, state: LaneState, total: Tensor) -> Saved | Noted:
         """The event that has a lane saved."""
-        tree = {
-            **{name: getattr(state, name) for name in ("parameters", "fixed", "slots", "noise")},
-            "step": lane.step,
-            "since": lane.since,
-            "total": total,
-            "course": lane.course.take(),
-            "plateau": None if lane.plateau is None else lane.plateau.take(),
-            "rates": None if lane.plateau is None else lane.rates,
-            "best": lane.best.value,
-            "best_state": lane.best_state,
-        }
+        tree = dump(lane, state, total)
         place = ("fused", self.device.type, lane.step, lane.budget)
         try:
             if isinstance(self.data, Streamed) and self.memory is not None:
@@ -479,7 +325,7 @@ class _Session:
                 raise
             return cannot_save(lane.trial, error)
 
-    def _save_due(self) -> Turns:
+    def _save_due(self) -> Telling:
         """Save the lanes that were evaluated now and for which it is time."""
         assert self.program is not None
         live = sum(lane is not None for lane in self.places)
@@ -493,7 +339,7 @@ class _Session:
             if isinstance(event, Noted):
                 lane.saver.every = None
 
-    def _hand_over(self) -> Turns:
+    def _hand_over(self) -> Telling:
         """Save all lanes that have begun, where they stand."""
         for place, lane in enumerate(self.places):
             if lane is not None and lane.saver.every is not None and self.program is not None:
@@ -564,7 +410,7 @@ class _Session:
             lane.course.steps = lane.step
         self.pace = (pulse.clock() - clock) / steps
 
-    def _reach(self, live: Sequence[_Lane]) -> int:
+    def _reach(self, live: Sequence[Lane]) -> int:
         """Steps until somebody looks at the clock: no more than the first whose time is over has
         time for, by the pace so far."""
         timeout = self.cohort.timeout
@@ -575,7 +421,7 @@ class _Session:
         left = min(timeout - lane.course.seconds for lane in live) * len(live)
         return max(1, min(SEGMENT, int(left / self.pace)))
 
-    def _end_late(self) -> Turns:
+    def _end_late(self) -> Telling:
         """End the lanes that have used up the time of a trial."""
         for place, lane in enumerate(self.places):
             if lane is not None and lane.course.is_late(self.cohort):
@@ -583,26 +429,26 @@ class _Session:
                 reason = tell_late(self.cohort, lane.step, lane.budget)
                 yield from self._tell(self._end(lane, Outcome.FAILED, reason))
 
-    def _step(self, filled: Sequence[_Lane], numbers: Tensor) -> None:
+    def _step(self, filled: Sequence[Lane], numbers: Tensor) -> None:
         """Make a program's steps with the next batches of who stands in its places."""
         assert self.program is not None
-        streams = [lane.stream for lane in filled if lane.stream is not None]
+        orders = [lane.order for lane in filled if lane.order is not None]
         if not isinstance(self.seen, Window):
-            self.program.advance(gather_batches(streams, len(numbers)), numbers)
+            self.program.advance(gather_batches(orders, len(numbers)), numbers)
             return
-        distinct = list(dict.fromkeys(streams))
+        distinct = list(dict.fromkeys(orders))
         for row in torch.split(numbers, 1):
             places = self.seen.show([each.load() for each in distinct], len(self.places))
-            index = [places[distinct.index(each)] for each in streams]
+            index = [places[distinct.index(each)] for each in orders]
             rows = index[0] if len(distinct) == 1 else torch.stack(index)
             self.program.advance(rows.unsqueeze(0), row)
 
-    def _charge(self, live: list[_Lane], clock: float) -> None:
+    def _charge(self, live: list[Lane], clock: float) -> None:
         spent = pulse.clock() - clock
         for lane in live:
             lane.course.seconds += spent / len(live)
 
-    def _look(self) -> Turns:
+    def _look(self) -> Telling:
         """Evaluate the lanes whose time it is, and end, park, save or keep them."""
         assert self.program is not None
         clock = pulse.clock()
@@ -634,9 +480,7 @@ class _Session:
                 self.parked[waits.trial.number] = self._take_out(place)
                 yield from self._tell(Reached(waits.trial.number, waits.step))
 
-    def _keep_best(
-        self, due: Mapping[int, _Lane], measured: Sequence[tuple[Measured, str]]
-    ) -> None:
+    def _keep_best(self, due: Mapping[int, Lane], measured: Sequence[tuple[Measured, str]]) -> None:
         """Copy what lanes are evaluated at that were measured as better than ever before."""
         better = {
             place: lane
@@ -649,7 +493,7 @@ class _Session:
             for lane, room in zip(better.values(), rooms, strict=True):
                 lane.best_state = room
 
-    def _measure(self, lane: _Lane, row: list[float]) -> tuple[Measured, str]:
+    def _measure(self, lane: Lane, row: list[float]) -> tuple[Measured, str]:
         """A lane's evaluation from its sums, and why the lane is lost, or ""."""
         metrics = validation_metrics(row[1:], self.data, self.criterion)
         rate = float(lane.rates[lane.step - 1])
@@ -660,7 +504,7 @@ class _Session:
         reason = lane.course.measure(measurement, lane.budget)
         return Measured(lane.trial.number, measurement, lane.budget), reason
 
-    def _conclude(self, place: int, measurement: Measurement, reason: str) -> Turns:
+    def _conclude(self, place: int, measurement: Measurement, reason: str) -> Telling:
         """End a lane that was measured if it is lost, for that reason, or has used its budget."""
         lane = self.places[place]
         assert self.program is not None and lane is not None
@@ -682,7 +526,7 @@ class _Session:
 
     def _end(
         self,
-        lane: _Lane,
+        lane: Lane,
         outcome: Outcome,
         reason: str,
         place: int | None = None,
@@ -697,19 +541,9 @@ class _Session:
             weights = serialize(self._skeleton.state_dict(*state))
         return Ended(lane.trial.number, result, lane.course.curve, weights)
 
-    def _dismiss(self) -> Turns:
+    def _dismiss(self) -> Telling:
         """End the lanes that a verdict stopped."""
         while self.stopped:
             lane = self.stopped.popleft()
             reason = f"stopped after {lane.step} of {lane.budget} steps"
             yield from self._tell(self._end(lane, Outcome.PRUNED, reason))
-
-
-def gather_batches(streams: Sequence[Stream], steps: int) -> Tensor:
-    """Indices of the next steps of lanes that read these streams: [steps, batch] where it is one
-    and the same, else [steps, lanes, batch]."""
-    taken = {id(each): each for each in streams}
-    found = {key: each.take(steps) for key, each in taken.items()}
-    if len(found) == 1:
-        return found[id(streams[0])]
-    return torch.stack([found[id(each)] for each in streams], 1)

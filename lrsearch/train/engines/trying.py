@@ -432,12 +432,12 @@ class _Trial:
         largest = _largest(dense)
         for name, each in dense.items():
             self._agree(f"the gradient of {name}", each, gradients[name][lane], FLOOR * largest)
-        if alone.fixed.keys() != program.fixed.keys():
+        if alone.fixed.keys() != program.stack.fixed.keys():
             raise _Differs("its forward adds or removes buffers")
         for name, each in alone.fixed.items():
-            self._agree(f"the buffer {name}", each, program.fixed[name][lane])
+            self._agree(f"the buffer {name}", each, program.stack.fixed[name][lane])
         for name, each in alone.parameters.items():  # Which a forward may change, too.
-            self._agree(f"the parameter {name}", each, program.parameters[name][lane])
+            self._agree(f"the parameter {name}", each, program.stack.parameters[name][lane])
 
     def _compare_states(self, what: str, expected: LaneState, found: LaneState) -> None:
         parts = [(expected.parameters, found.parameters, 0.0), (expected.fixed, found.fixed, 0.0)]
@@ -475,7 +475,7 @@ class _Trial:
         batch = copy(next(self.data.validation_batches(self.data.chunk(CHUNK))))
         self.skeleton.model.eval()
         with torch.no_grad():
-            outputs = program.evaluate_outputs(parameters, fixed, batch)
+            outputs = program.stack.evaluate_outputs(parameters, fixed, batch)
         for lane, state in enumerate(states):
             evaluated = self._evaluated_alone(lane, state, *places[lane])
             alone = self._evaluate(self.models[lane], evaluated, batch)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.tape import Tape
 
 
@@ -147,3 +149,27 @@ def _no_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@dataclass(eq=False)
+class Recorded:
+    """A step for one layout of its inputs; `graph` where the device has graphs."""
+
+    tape: Tape
+    noise: Noise
+    graph: Graph | None = None
+
+    @property
+    def captured(self) -> torch.cuda.CUDAGraph | None:
+        """The graph of the step, once there is one."""
+        return None if self.graph is None else self.graph.captured
+
+    def replay(self, *inputs: Tensor) -> None:
+        """Draw the noise of a step, and make it on new inputs."""
+        self.noise.draw()
+        (self.graph or self.tape).replay(*inputs)
+
+
+def replayable(tape: Tape, noise: Noise, device: torch.device) -> Recorded:
+    """A tape and the noise it reads, with a graph where the device has graphs."""
+    return Recorded(tape, noise, Graph(tape) if device.type == "cuda" else None)

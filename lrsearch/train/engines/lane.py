@@ -1,0 +1,109 @@
+"""A trial of the fused engine as a value: how far it is, and what it goes on with."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrsearch.schedules import Array, Plateau
+from lrsearch.states import Unusable
+from lrsearch.train.engines.course import BestSoFar, Course
+from lrsearch.train.engines.orders import Order
+from lrsearch.train.engines.saving import Saver
+from lrsearch.train.lanes.state import LaneState, Tensors
+from lrsearch.trial import Trial
+
+
+@dataclass(eq=False)
+class Lane:
+    """A trial that has begun. `stops` are its evaluations and rungs, in order. `state`, and `total`
+    (the losses since its last evaluation), are None while it stands in the program. `base` are the
+    rates of its schedule, `rates` those it trains with, a plateau's scale in them; `curves` is what
+    its optimizer makes of them, one for each of the program's groups, `best_state` what its best
+    evaluation was at: parameters and fixed tensors."""
+
+    trial: Trial
+    course: Course
+    base: Array
+    rates: Array
+    stops: tuple[int, ...]
+    evaluations: frozenset[int]
+    rungs: frozenset[int]
+    best: BestSoFar
+    state: LaneState | None
+    total: Tensor | None = None
+    order: Order | None = None
+    step: int = 0
+    since: int = 0
+    best_state: tuple[Tensors, Tensors] | None = None
+    curves: list[Array] = field(default_factory=list)
+    plateau: Plateau | None = None
+    saver: Saver = field(default_factory=lambda: Saver(None))
+    passed: int = 0
+    """The last rung that it was let go on from."""
+
+    @property
+    def budget(self) -> int:
+        """The steps of the whole training."""
+        return self.stops[-1]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be evaluated, or waits at a rung, before its next step."""
+        evaluation = self.step in self.evaluations and self.since != self.step
+        return evaluation or (self.step in self.rungs and self.passed != self.step)
+
+    def next_stop(self) -> int:
+        """The next step at which it is evaluated or waits for a verdict."""
+        return self.stops[bisect.bisect_right(self.stops, self.step)]
+
+
+def dump(lane: Lane, state: LaneState, total: Tensor) -> dict[str, Any]:
+    """All that a lane goes on with, its state and the sum of its losses being these."""
+    return {
+        **{name: getattr(state, name) for name in ("parameters", "fixed", "slots", "noise")},
+        "step": lane.step,
+        "since": lane.since,
+        "total": total,
+        "course": lane.course.take(),
+        "plateau": None if lane.plateau is None else lane.plateau.take(),
+        "rates": None if lane.plateau is None else lane.rates,
+        "best": lane.best.value,
+        "best_state": lane.best_state,
+    }
+
+
+def restore(lane: Lane, saved: Mapping[str, Any], device: torch.device) -> None:
+    """Have a lane go on from what `dump` gave. Raises Unusable, or anything, for another
+    training's."""
+    assert lane.state is not None
+    step, since = saved["step"], saved["since"]
+    if not 0 <= since <= step <= lane.budget:
+        raise Unusable("its steps are not those of this training")
+    parts = [(lane.state.parameters, saved["parameters"]), (lane.state.fixed, saved["fixed"])]
+    parts += [(each, saved["slots"][slot]) for slot, each in lane.state.slots.items()]
+    if saved["best_state"] is not None:
+        kept = saved["best_state"]
+        parts += [(lane.state.parameters, kept[0]), (lane.state.fixed, kept[1])]
+    for own, given in parts:
+        shapes = [{key: (each.shape, each.dtype) for key, each in part.items()}
+                  for part in (own, given)]  # fmt: skip
+        if shapes[0] != shapes[1]:
+            raise Unusable("its tensors are those of another model")
+    lane.state = LaneState(
+        saved["parameters"], saved["fixed"], saved["slots"], step, saved["noise"]
+    )
+    torch.Generator(device).set_state(lane.state.noise)  # Raises where it is none.
+    lane.total, lane.step, lane.since = saved["total"].reshape(()), step, since
+    lane.course.put(saved["course"])
+    lane.course.steps = step
+    if lane.plateau is not None:
+        lane.plateau.put(saved["plateau"])
+        lane.rates = np.asarray(saved["rates"], np.float64).reshape(lane.base.shape)
+    lane.best.value, lane.best_state = saved["best"], saved["best_state"]

@@ -1,0 +1,115 @@
+"""K models of one structure as one: stacked tensors, and what a model does mapped over them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from lrsearch.data.trees import Tree, map_tree
+from lrsearch.train.batches.batch import Batch
+from lrsearch.train.lanes.draws import Noise
+from lrsearch.train.lanes.rules import Rules
+from lrsearch.train.lanes.state import LaneState, Skeleton, Tensors, stack_like
+from lrsearch.train.models.criterion import Criterion
+from lrsearch.train.optimizers.stacked import StackedOptimizer
+
+
+def copy_lane(tensors: Tensors, lane: int) -> dict[str, Tensor]:
+    """Copies of one lane of stacked tensors."""
+    return {name: each[lane].clone() for name, each in tensors.items()}
+
+
+class Stack:
+    """The tensors of `lanes` trainings, each [lanes, ...], zeros to begin with: `parameters`,
+    `fixed` and `slots` as in `LaneState`, whose `step` and `noise` the lanes have in `steps` and
+    `generators`."""
+
+    def __init__(
+        self, skeleton: Skeleton, criterion: Criterion, optimizer: StackedOptimizer, lanes: int
+    ) -> None:
+        self.skeleton, self.criterion, self.lanes = skeleton, criterion, lanes
+        self.parameters = stack_like(skeleton.parameters, lanes)
+        self.fixed = stack_like(skeleton.fixed, lanes)
+        self.slots = {
+            slot: stack_like(each, lanes)
+            for slot, each in optimizer.initial_slots(skeleton.parameters).items()
+        }
+        first = next(iter(self.parameters.values()))
+        self.device, self.dtype = first.device, first.dtype
+        self.generators = [torch.Generator(self.device) for _ in range(lanes)]
+        self.steps = [0] * lanes
+
+    # lanes as values
+
+    @torch.no_grad()
+    def put(self, lane: int, state: LaneState) -> None:
+        """Have a training go on in this place."""
+        for own, given in (
+            (self.parameters, state.parameters),
+            (self.fixed, state.fixed),
+            *((self.slots[slot], state.slots[slot]) for slot in self.slots),
+        ):
+            for name, stack in own.items():
+                stack[lane].copy_(given[name])
+        self.steps[lane] = state.step
+        self.generators[lane].set_state(state.noise)
+
+    def take(self, lane: int) -> LaneState:
+        """A copy of what stands in this place."""
+        return LaneState(
+            copy_lane(self.parameters, lane),
+            copy_lane(self.fixed, lane),
+            {slot: copy_lane(tensors, lane) for slot, tensors in self.slots.items()},
+            self.steps[lane],
+            self.generators[lane].get_state(),
+        )
+
+    # the models
+
+    def forward(self, parameters: Tensors, fixed: Tensors, x: Tree, noise: Noise) -> Any:
+        """Outputs [lanes, samples, ...], wide enough for a loss, of stacked tensors for inputs of
+        the same layout."""
+        return self.map(
+            lambda model, x: self.criterion.forward(model, Batch(x)), parameters, fixed, noise, x
+        )
+
+    def evaluate_outputs(self, parameters: Tensors, fixed: Tensors, batch: Batch) -> Any:
+        """`Criterion.evaluate_outputs` of each of two lanes."""
+        return self.map(
+            lambda model, *parts: self.criterion.evaluate_outputs(model, Batch(*parts)),
+            parameters,
+            fixed,
+            Noise(()),
+            *self.spread(batch, 2),
+        )
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        parameters: Tensors,
+        fixed: Tensors,
+        noise: Noise,
+        *given: Tree,
+    ) -> Any:
+        """`function(model, *given)` of each lane, by its tensors and entries of what is given."""
+
+        def run(parameters: Tensors, fixed: Tensors, *parts: Tree) -> Any:
+            return self.skeleton.apply(function, parameters, fixed, *parts)
+
+        with Rules(noise):
+            # "different": what draws random numbers all the same is refused by the recording.
+            return vmap(run, randomness="different")(parameters, fixed, *given)
+
+    def held(self) -> list[Tensor]:
+        """Every tensor of the lanes' states, [lanes, ...] each."""
+        parts = (self.parameters, self.fixed, *self.slots.values())
+        return [each for part in parts for each in part.values()]
+
+    def spread(self, tree: Tree, lanes: int | None = None) -> Tree:
+        """Tensors that each lane sees, none of which is copied."""
+        lanes = self.lanes if lanes is None else lanes
+        return map_tree(lambda each: each.expand(lanes, *each.shape), tree)

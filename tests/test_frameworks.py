@@ -174,7 +174,7 @@ def test_a_verdict_stops_an_example(example: Example, folder: Path) -> None:
 def test_stopped_passes_through(
     example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lrsearch.outside.loop_process import LoopTrial
+    from lrsearch.outside.loop_process import Channel, LoopTrial
     from lrsearch.train.randomness import seed_everything
 
     class Stopping(LoopTrial):
@@ -191,7 +191,7 @@ def test_stopped_passes_through(
     before = signal.getsignal(signal.SIGTERM)
     try:
         task = {"seed": 0, "device": "cpu", "number": 1, "run": example.name}
-        trial = Stopping(task, example.params | example.longer, descriptor)
+        trial = Stopping(task, example.params | example.longer, Channel(descriptor, ""))
         seed_everything(trial.seed)
         with pytest.raises(Stopped):
             train(trial)
@@ -199,7 +199,7 @@ def test_stopped_passes_through(
         signal.signal(signal.SIGTERM, before)
         os.close(descriptor)
         del sys.modules[example.module]
-    told = [json.loads(line) for line in reports.read_text().splitlines()]
+    told = [json.loads(line) for line in reports.read_text().splitlines() if line]
     assert [report["step"] for report in told] == example.steps[:1], "at its first evaluation"
 
 

@@ -697,6 +697,60 @@ def lrsearch(folder, *arguments):
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("who", [os.kill, os.killpg])
+def test_sigterm_saves_every_lane(who, tmp_path):
+    (tmp_path / "long.yaml").write_text(
+        SPEC.replace("80ep", "5000ep").replace("points: 2", "points: 4")
+    )
+    run = tmp_path / "runs" / "long"
+    process = start(tmp_path, "fused", "--lanes", "4", "--workers", "1")
+    await_text(process, run / "journal.jsonl", '"event":"started","trial":4')
+    time.sleep(5.0)  # Until all have made a step.
+    assert not saved_states(run)
+    who(process.pid, signal.SIGTERM)
+    code, err, _ = finish(process)
+    assert code == 130 and "4 trials under way saved" in err, err
+    assert sorted(steps_saved(run)) == [1, 2, 3, 4]
+
+
+LINGERING = """
+    import time
+    from pathlib import Path
+
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self, in_features, num_classes):
+            super().__init__()
+            self.head = nn.Linear(in_features, num_classes)
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if not self.training and self.calls > 30:
+                Path("phase").write_text("evaluating")
+                time.sleep(3.0)
+            return self.head(x.flatten(1))
+"""
+
+
+@pytest.mark.timeout(200)
+def test_sigterm_within_an_evaluation_that_is_finished_saves(tmp_path):
+    """The model counts its calls: an evaluation is not left in its midst."""
+    (tmp_path / "slow.py").write_text(textwrap.dedent(LINGERING))
+    (tmp_path / "slow.yaml").write_text(
+        "name: slow\ndata: digits\nmodel: {class_path: slow.Net}\nsave: 1h\n"
+        "train: {budget: 50ep, lr: 0.1, evaluate: 1ep}\n"
+    )
+    process = start(tmp_path, "solo", "--allow-import", "slow", spec="slow.yaml")
+    await_text(process, tmp_path / "phase", "evaluating")
+    process.send_signal(signal.SIGTERM)
+    code, err, _ = finish(process)
+    assert code == 130 and "1 trial under way saved" in err, err
+    assert list(steps_saved(tmp_path / "runs" / "slow")) == [1]
+
+
 SLOW = """
     import time
     from pathlib import Path

@@ -558,6 +558,107 @@ def test_a_foreign_or_hostile_state_is_not_gone_on_from(change, tmp_path):
     assert_same(again[0], ends[0])
 
 
+ODD_VALUES = {
+    "a text in the curve": lambda tree: inner(tree, "course", "curve", "accuracy")[
+        "list"
+    ].__setitem__(-1, "x"),
+    "a list in the curve": lambda tree: inner(tree, "course", "curve", "loss")["list"].__setitem__(
+        0, {"list": [1]}
+    ),
+    "a truth in the curve": lambda tree: inner(tree, "course", "curve", "lr")["list"].__setitem__(
+        0, True
+    ),
+    "a huge number in the curve": lambda tree: inner(tree, "course", "curve", "loss")[
+        "list"
+    ].__setitem__(0, 10**400),
+    "a text for a metric's values": lambda tree: put(inner(tree, "course", "curve"), "lr", "12"),
+    "a curve without losses": lambda tree: inner(tree, "course", "curve")["dict"].pop(1),
+    "a curve without the objective": lambda tree: drop(inner(tree, "course", "curve"), "accuracy"),
+    "steps that go back": lambda tree: inner(tree, "course", "curve", "step")["list"].__setitem__(
+        0, 10**6
+    ),
+    "half a step in the curve": lambda tree: inner(tree, "course", "curve", "step")[
+        "list"
+    ].__setitem__(0, 0.5),
+    "a curve of other steps": lambda tree: put(tree, "since", 0),
+    "a step as a float": lambda tree: put(tree, "step", float(pairs(tree)["step"])),
+    "an evaluation as a float": lambda tree: put(tree, "since", float(pairs(tree)["since"])),
+    "other steps of the course": lambda tree: put(inner(tree, "course"), "steps", 1),
+    "the lowest loss as a text": lambda tree: put(inner(tree, "course"), "lowest", "x"),
+    "no baseline": lambda tree: put(inner(tree, "course"), "baseline", None),
+    "alike as a number": lambda tree: put(inner(tree, "course"), "alike", 1),
+    "seconds that are none": lambda tree: put(inner(tree, "course"), "seconds", float("nan")),
+    "seconds before the start": lambda tree: put(inner(tree, "course"), "seconds", -1e9),
+    "a factor that is none": lambda tree: put(inner(tree, "course"), "factor", float("inf")),
+    "the best as a text": lambda tree: put(tree, "best", "x"),
+    "a best value without weights": lambda tree: put(tree, "best_state", {"dict": []}),
+    "best weights that are none": lambda tree: [
+        pair.__setitem__(1, 1.0)
+        for part in inner(tree, "best_state").get("tuple", [inner(tree, "best_state")])
+        for pair in part["dict"]
+    ],
+    "a plateau's scale as a text": lambda tree: put(inner(tree, "plateau"), "scale", "x"),
+    "a plateau's best as a text": lambda tree: put(inner(tree, "plateau"), "best", "x"),
+    "a plateau that waits half": lambda tree: put(inner(tree, "plateau"), "waiting", 0.5),
+    "a plateau without": lambda tree: drop(inner(tree, "plateau"), "bad"),
+}
+
+
+def inner(tree, *names):
+    """What a state's JSON has below these names."""
+    for name in names:
+        tree = pairs(tree)[name]
+    return tree
+
+
+def put(tree, name, value):
+    assert name in pairs(tree)
+    tree["dict"][:] = [[key, value if key == name else each] for key, each in tree["dict"]]
+
+
+def drop(tree, name):
+    tree["dict"][:] = [[key, each] for key, each in tree["dict"] if key != name]
+
+
+@pytest.fixture(scope="module")
+def with_plateau():
+    """By engine a cohort whose state has all that a state may have, the state, and its ends."""
+    found = {}
+
+    def train(engine):
+        if engine not in found:
+            own = config(NORMED, schedule=plateau(), lr=0.2, budget="4ep")
+            given = cohort(own, own, objective=Objective("accuracy", "max", "best"))
+            given = as_fused(given, 2) if engine == "fused" else given
+            handed, ends = handed_over(given)
+            found[engine] = given, [each for each in handed if each.trial == 0][-1], ends
+        return found[engine]
+
+    return train
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+@pytest.mark.parametrize("name", ODD_VALUES)
+def test_values_that_no_training_has_are_not_gone_on_from(name, engine, with_plateau, tmp_path):
+    """Their checksum holds: whoever wrote them reckoned it anew."""
+    given, state, ends = with_plateau(engine)
+    path = tmp_path / "a.state"
+    before = states.unpack(state.content).content
+
+    def change(head):
+        ODD_VALUES[name](head["content"])
+        assert repr(head["content"]) != repr(before)
+
+    path.write_bytes(resealed(state.content, change))
+    events, again = go(run_cohort(replace(given, states={0: str(path)})))
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 1 and "begins again" in told[0], told
+    assert_same(again[0], ends[0])
+    path.write_bytes(resealed(state.content, lambda head: None))
+    events, again = go(run_cohort(replace(given, states={0: str(path)})))
+    assert not [each for each in events if isinstance(each, Noted)]
+
+
 def test_a_link_is_no_state(tmp_path):
     given = cohort(config(budget="2ep"))
     (state, *_), ends = handed_over(given)

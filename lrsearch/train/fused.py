@@ -49,8 +49,10 @@ from lrsearch.train.saving import (
     Saver,
     begins_again,
     cannot_save,
+    check_steps,
     explain,
     load,
+    put_plateau,
     save,
 )
 from lrsearch.train.stacked_optimizers import STACKED
@@ -431,9 +433,8 @@ class _Session:
         """Have a lane go on from what `_take` gave. Raises Unusable, or anything, for another
         training's."""
         assert lane.state is not None
+        check_steps(saved, lane.budget)
         step, since = saved["step"], saved["since"]
-        if not 0 <= since <= step <= lane.budget:
-            raise Unusable("its steps are not those of this training")
         parts = [(lane.state.parameters, saved["parameters"]), (lane.state.fixed, saved["fixed"])]
         parts += [(each, saved["slots"][slot]) for slot, each in lane.state.slots.items()]
         if saved["best_state"] is not None:
@@ -452,9 +453,10 @@ class _Session:
         lane.course.put(saved["course"])
         lane.course.steps = step
         if lane.plateau is not None:
-            lane.plateau.put(saved["plateau"])
+            put_plateau(lane.plateau, saved["plateau"])
             lane.rates = np.asarray(saved["rates"], np.float64).reshape(lane.base.shape)
-        lane.best.value, lane.best_state = saved["best"], saved["best_state"]
+        lane.best_state = saved["best_state"]
+        lane.best.put(saved["best"], state=lane.best_state is not None)
 
     def _take(self, lane: _Lane, state: LaneState, total: Tensor) -> Saved | Noted:
         """The event that has a lane saved."""

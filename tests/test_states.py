@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import test_train
+import torch
 from test_averaging import SCHEDULE_FREE_SGD
 from test_fused import PRODIGY, SCHEDULE_FREE, TEXT, as_fused, assert_same
 from test_train import ADAMW, CNN, MLP, cohort, config, net
@@ -29,7 +30,7 @@ from lrsearch.states import Unusable
 from lrsearch.store import read, saved_states
 from lrsearch.train import saving
 from lrsearch.train.cohort import run_cohort
-from lrsearch.trial import Ended, Measured, Noted, Objective, Outcome, Saved, Started
+from lrsearch.trial import Ended, Measured, Noted, Objective, Outcome, Planned, Saved, Started
 
 place = test_train.place
 
@@ -488,6 +489,27 @@ def test_data_that_remember_are_not_saved(name, given, lanes, told, place):
     notes = {each.text for each in events if isinstance(each, Noted)}
     assert len(notes) == 1 and told in min(notes), notes
     assert not [each for each in events if isinstance(each, Saved)]
+
+
+@pytest.mark.parametrize("raised", [MemoryError, torch.OutOfMemoryError])
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+@pytest.mark.parametrize("where", ["encode", "pack"])
+def test_a_state_that_finds_no_memory_ends_no_training(where, engine, raised, monkeypatch):
+    given = cohort(config(budget="4ep"), config(budget="4ep", lr=0.02), seeds=[3, 4])
+    given = as_fused(given, 2) if engine == "fused" else given
+    _, expected = go(run_cohort(given))
+
+    def full(*_):
+        raise raised("no room for a copy")
+
+    monkeypatch.setattr(saving.Encoder, where, full)
+    events, ends = go(run_cohort(replace(given, save=0.0)))
+    for number, end in expected.items():
+        assert_same(ends[number], end)
+        assert ends[number].result.engine == engine
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 2 and all("no room for a copy" in each for each in told), told
+    assert not [each for each in events if isinstance(each, Planned)]
 
 
 # What a state is

@@ -53,7 +53,11 @@ def needs_of(train: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _copy(tensors: Tensors, lane: int) -> dict[str, Tensor]:
-    return {name: each[lane].clone() for name, each in tensors.items()}
+    return {name: each.clone() for name, each in _view(tensors, lane).items()}
+
+
+def _view(tensors: Tensors, lane: int) -> dict[str, Tensor]:
+    return {name: each[lane] for name, each in tensors.items()}
 
 
 @contextlib.contextmanager
@@ -175,12 +179,13 @@ class Program:
             self.weights[lane].fill_(self.optimizer.average.weight(train["optimizer"]))
         self._averaged.clear()
 
-    def take(self, lane: int) -> LaneState:
-        """A copy of what stands in this place."""
+    def take(self, lane: int, *, copied: bool = True) -> LaneState:
+        """What stands in this place: a copy, or else what the next step changes."""
+        take = _copy if copied else _view
         return LaneState(
-            _copy(self.parameters, lane),
-            _copy(self.fixed, lane),
-            {slot: _copy(tensors, lane) for slot, tensors in self.slots.items()},
+            take(self.parameters, lane),
+            take(self.fixed, lane),
+            {slot: take(tensors, lane) for slot, tensors in self.slots.items()},
             self.steps[lane],
             self.generators[lane].get_state(),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from lrsearch import states
 from lrsearch.schedules import Plateau
 from lrsearch.states import Header, State, Unusable
+from lrsearch.train.device import free_memory, is_out_of_memory
 from lrsearch.train.memory import GONE, Memory, Unseen
 from lrsearch.trial import Cohort, Noted, Saved, Trial
 
@@ -54,9 +56,13 @@ def save(trial: Trial, header: tuple[str, str, int, int], tree: Any, tensors: En
     return Saved(trial.number, engine, step, steps, states.pack(head, content, tensors.pack()))
 
 
-def cannot_save(trial: Trial, error: Exception) -> Noted:
-    """The event that says why a training is not saved."""
+def cannot_save(trial: Trial, error: Exception, device: torch.device) -> Noted:
+    """The event that says why a training is not saved. What the attempt took of the memory is
+    freed: the training goes on."""
     reason = str(error).partition(chr(10))[0]
+    if is_out_of_memory(error):
+        traceback.clear_frames(error.__traceback__)
+        free_memory(device)
     reason = reason if isinstance(error, Unseen) else f"{type(error).__name__}: {reason}"
     return Noted(trial.number, f"trainings are not saved while they are under way: {reason}")
 

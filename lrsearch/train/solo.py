@@ -526,9 +526,7 @@ def _save(run: _Run, generators: Any = None) -> Saved | Noted:
         place = ("solo", run.data.device.type, run.step, run.budget)
         return save(run.trial, place, tree, tensors)
     except Exception as error:  # Of objects of the user's, too.
-        if is_out_of_memory(error):
-            raise
-        return cannot_save(run.trial, error)
+        return cannot_save(run.trial, error, run.data.device)
 
 
 def copy_state(model: nn.Module) -> State:

@@ -1016,3 +1016,41 @@ def test_save_is_a_time(tmp_path):
                     "search: {lr: {min: 1e-3, max: 1}}\n")  # fmt: skip
     with pytest.raises(SpecError, match="'save' goes with data, model and train"):
         read_spec(path)
+STUCK = """
+    import time
+    from pathlib import Path
+
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self, in_features, num_classes):
+            super().__init__()
+            self.head = nn.Linear(in_features, num_classes)
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += self.training
+            if self.calls > 20:
+                Path("phase").write_text("stuck")
+                time.sleep(300)
+            return self.head(x.flatten(1))
+"""
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_step_that_does_not_end_is_not_waited_for_inline(number, tmp_path):
+    (tmp_path / "stuck.py").write_text(textwrap.dedent(STUCK))
+    (tmp_path / "stuck.yaml").write_text(
+        "name: stuck\ndata: digits\nmodel: {class_path: stuck.Net}\ntrain: {budget: 1ep, lr: 0.1}\n"
+    )
+    more = ("--executor", "inline", "--allow-import", "stuck")
+    process = start(tmp_path, "solo", *more, spec="stuck.yaml")
+    await_text(process, tmp_path / "phase", "stuck")
+    process.send_signal(number)
+    code, err, took = finish(process, 60)
+    assert code == 130 and took < (25 if number == signal.SIGTERM else 15), (took, err)
+    assert "Traceback" not in err and "go on with" in err, err
+    assert read(tmp_path / "runs" / "stuck").closed == "interrupted"
+
+

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import typer
 
-from lrsearch import pulse
+from lrsearch import forks, pulse
 from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
 from lrsearch.cli.foreign import check_device
@@ -428,7 +428,7 @@ class _Interruptible:
 
     def __enter__(self) -> Self:
         self._before = {
-            number: signal.signal(number, self._interrupt)
+            number: forks.handle(number, self._interrupt)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
         self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)

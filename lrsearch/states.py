@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import stat
 from collections.abc import Mapping
@@ -101,6 +102,24 @@ def read(path: Path | str) -> State:
             return unpack(file.read())
     except OSError as error:
         raise Unusable(f"it cannot be read: {error.strerror}") from None
+
+
+def check_counts(*values: object) -> None:
+    """Raise Unusable for what counts no steps: a checksum holds whatever was written."""
+    if not all(type(each) is int and 0 <= each < _MOST for each in values):
+        raise Unusable("it counts steps by what is no whole number")
+
+
+def check_numbers(*values: object, finite: bool = False) -> None:
+    """Raise Unusable for what is no number, or not the `finite` one that it has to be."""
+    for each in values:
+        if type(each) is not float and not (type(each) is int and abs(each) < _MOST):
+            raise Unusable("it has something else where a number belongs")
+        if finite and not math.isfinite(each):
+            raise Unusable(f"it has {each} where a finite number belongs")
+
+
+_MOST = 2**63
 
 
 def check(header: Header, *, key: str, engine: str, device: str, torch: str) -> None:

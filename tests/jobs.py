@@ -288,6 +288,19 @@ def leave_child(payload: object) -> Steps:
     os._exit(3)
 
 
+def fork_many(payload: int) -> Steps:
+    """Fork so many that are ended as soon as they are there; how they ended."""
+    found = set()
+    for _ in range(payload):
+        child = os.fork()
+        if child == 0:
+            time.sleep(5)
+            os._exit(0)
+        os.kill(child, signal.SIGTERM)
+        found.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    yield found
+
+
 def fork_beating(payload: object) -> Steps:
     """Have a child and a thread that beat for themselves, as one would that trains in a fork."""
     pulse.enter(pulse.TRAINING)

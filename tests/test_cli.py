@@ -607,6 +607,7 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "repeatability",
     ]
     assert report["format"] == 1
+    assert report["states"] == {"trials": 0, "bytes": 0}
     assert report["run"] == "small"
     assert report["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}
     point_types: dict[str, Any] = {

@@ -34,6 +34,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     monkeypatch.delenv("LRSEARCH_RUNS", raising=False)
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     return tmp_path
 
 
@@ -54,6 +55,15 @@ full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/ful
 def test_progress_that_cannot_be_written_costs_no_trial(here):
     with Path("/dev/full").open("w") as stream:
         done = subprocess.run(GRID, stdout=subprocess.PIPE, stderr=stream, timeout=200)
+    assert done.returncode == 0 and b"3 completed" in done.stdout
+    assert results(here) == 3
+
+
+def test_progress_whose_reader_has_left_costs_no_trial_and_no_exit_code(here):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(GRID, stdout=subprocess.PIPE, stderr=writing, timeout=200)
+    os.close(writing)
     assert done.returncode == 0 and b"3 completed" in done.stdout
     assert results(here) == 3
 

@@ -526,6 +526,70 @@ def test_a_stopped_worker_blocks_no_driver_however_much_it_is_sent() -> None:
         assert collect(local, 1)[handle] == [payload, Finished()]
 
 
+FORKING = """
+import multiprocessing
+import time
+
+import numpy as np
+from torch import nn
+
+CONTEXT = multiprocessing.get_context("fork")
+
+
+def end_a_child(where):
+    child = CONTEXT.Process(target=time.sleep, args=(600,))
+    begun = time.monotonic()
+    child.start()
+    time.sleep(0.05)
+    child.terminate()
+    child.join(20)
+    with open("told", "a") as told:
+        print(where, child.exitcode, time.monotonic() - begun < 4.0, file=told)
+    child.kill()
+
+
+def load():
+    with CONTEXT.Pool(2) as pool:
+        pool.map(abs, range(3))
+    end_a_child("data")
+    return np.eye(40, 8, dtype="float32"), np.arange(40) % 2
+
+
+class Net(nn.Linear):
+    def __init__(self):
+        super().__init__(8, 2)
+        self.calls = 0
+        end_a_child("building")
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 20:
+            end_a_child("training")
+        return super().forward(x)
+"""
+
+
+@pytest.mark.parametrize("place", ["local", "inline"])
+def test_what_user_code_forks_ends_by_sigterm(place: str, tmp_path: Path) -> None:
+    (tmp_path / "forking.py").write_text(FORKING)
+    (tmp_path / "forking.yaml").write_text(
+        "data: {class_path: forking.load}\nmodel: {class_path: forking.Net}\n"
+        "train: {budget: 60ba, batch_size: 8}\nsearch: {lr: [0.1]}\n"
+    )
+    command = [sys.executable, "-P", "-m", "lrsearch", "grid", "forking.yaml", "--device", "cpu"]
+    more = ["--allow-import", "forking", "--executor", place, "--engine", "solo"]
+    done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = [line.split() for line in (tmp_path / "told").read_text().splitlines()]
+    assert {where for where, *_ in told} == {"data", "building", "training"}
+    assert {(code, soon) for _, code, soon in told} == {("-15", "True")}, told
+
+
+def test_a_signal_while_a_process_forks_ends_the_child(local: Local) -> None:
+    """Thrice as many as it takes where the child handles it as its parent."""
+    assert run(local, "fork_many", 200) == [{-signal.SIGTERM}, Finished()]
+
+
 def test_only_the_job_itself_speaks_for_it(local: Local) -> None:
     assert run(local, "fork_beating") == ["done", Finished()]
     assert run(local, "count", 100) == [*range(100), Finished()]

@@ -1,13 +1,21 @@
 """The pulse: who beats, how often, and what whoever listens is told."""
 
 import itertools
+import os
+import select
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from test_fused import as_fused
 from test_train import CNN, cohort, config, placed_data
+from torch.utils.data import DataLoader, Dataset
 
 from lrsearch import pulse
+from lrsearch.train.batches import streamed
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.probe import probe
 from lrsearch.trial import Ended, Probe
@@ -99,3 +107,54 @@ def test_a_training_is_the_same_whoever_listens():
     (heard,) = [event for event in run_cohort(given) if isinstance(event, Ended)]
     pulse.listen(None)
     assert quiet.weights == heard.weights and quiet.curve == heard.curve
+
+
+class Stuck(Dataset):
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        time.sleep(600)
+
+
+def test_a_loader_s_process_ends_by_its_parent_s_sigterm_alone():
+    """What is sent to all of a job leaves it; a loader ends the one that is stuck."""
+    loader = DataLoader(Stuck(), num_workers=1, worker_init_fn=streamed._obey_parent)
+    with streamed._sparing_children():
+        loaded = iter(loader)
+    (child,) = loaded._workers
+    time.sleep(0.3)
+    subprocess.run(["sh", "-c", f"kill -TERM {child.pid}"], check=True)
+    child.join(1.0)
+    assert child.is_alive()
+    child.terminate()
+    child.join(5.0)
+    assert child.exitcode == 0
+
+
+def test_a_loader_s_process_that_is_stuck_ends_after_its_parent(tmp_path):
+    """As where the worker is killed."""
+    (tmp_path / "parent.py").write_text(
+        "import os, sys\n"
+        "from test_pulse import DataLoader, Stuck, streamed\n"
+        "loader = DataLoader(Stuck(), num_workers=1, worker_init_fn=streamed._obey_parent)\n"
+        "with streamed._sparing_children():\n"
+        "    loaded = iter(loader)\n"
+        "print(loaded._workers[0].pid, flush=True)\n"
+        "sys.stdin.read()\n"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    parent = subprocess.Popen(
+        [sys.executable, "parent.py"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    child = int(parent.stdout.readline())
+    time.sleep(0.5)
+    parent.kill()
+    parent.wait()
+    # The child holds the pipe open as long as it lives.
+    ended, _, _ = select.select([parent.stdout], [], [], 20.0)
+    if not ended:
+        os.kill(child, signal.SIGKILL)
+    assert ended
+    parent.communicate()

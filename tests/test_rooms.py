@@ -15,7 +15,7 @@ ROOT = Path(lrsearch.__file__).parent
 LAYERS = [
     ["terminal"],
     ["errors"],
-    ["duration", "trial", "divergence", "reporting", "pulse", "states"],
+    ["duration", "trial", "divergence", "reporting", "pulse", "forks", "states"],
     ["catalogue", "schedules", "space"],
     ["spec"],
     ["search", "data"],
@@ -226,7 +226,7 @@ def test_what_the_driver_loads_of_train_is_free_of_torch():
 
 def test_an_executor_knows_trials_and_errors_alone():
     known = {there for _, here, there in between_rooms() if here == "executors"}
-    assert known == {"errors", "trial", "pulse"}
+    assert known == {"errors", "trial", "pulse", "forks"}
 
 
 def test_the_walk_sees_imports_inside_functions(tmp_path):

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import test_train
+import torch
 from test_averaging import SCHEDULE_FREE_SGD
 from test_fused import PRODIGY, SCHEDULE_FREE, TEXT, as_fused, assert_same
 from test_train import ADAMW, CNN, MLP, cohort, config, net
@@ -29,7 +30,7 @@ from lrsearch.states import Unusable
 from lrsearch.store import read, saved_states
 from lrsearch.train.engines import saving
 from lrsearch.train.engines.cohort import run_cohort
-from lrsearch.trial import Ended, Measured, Noted, Objective, Outcome, Saved, Started
+from lrsearch.trial import Ended, Measured, Noted, Objective, Outcome, Planned, Saved, Started
 
 place = test_train.place
 
@@ -490,6 +491,27 @@ def test_data_that_remember_are_not_saved(name, given, lanes, told, place):
     assert not [each for each in events if isinstance(each, Saved)]
 
 
+@pytest.mark.parametrize("raised", [MemoryError, torch.OutOfMemoryError])
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+@pytest.mark.parametrize("where", ["encode", "pack"])
+def test_a_state_that_finds_no_memory_ends_no_training(where, engine, raised, monkeypatch):
+    given = cohort(config(budget="4ep"), config(budget="4ep", lr=0.02), seeds=[3, 4])
+    given = as_fused(given, 2) if engine == "fused" else given
+    _, expected = go(run_cohort(given))
+
+    def full(*_):
+        raise raised("no room for a copy")
+
+    monkeypatch.setattr(saving.Encoder, where, full)
+    events, ends = go(run_cohort(replace(given, save=0.0)))
+    for number, end in expected.items():
+        assert_same(ends[number], end)
+        assert ends[number].result.engine == engine
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 2 and all("no room for a copy" in each for each in told), told
+    assert not [each for each in events if isinstance(each, Planned)]
+
+
 # What a state is
 
 
@@ -556,6 +578,107 @@ def test_a_foreign_or_hostile_state_is_not_gone_on_from(change, tmp_path):
     told = [each.text for each in events if isinstance(each, Noted)]
     assert len(told) == 1 and "begins again" in told[0], told
     assert_same(again[0], ends[0])
+
+
+ODD_VALUES = {
+    "a text in the curve": lambda tree: inner(tree, "course", "curve", "accuracy")[
+        "list"
+    ].__setitem__(-1, "x"),
+    "a list in the curve": lambda tree: inner(tree, "course", "curve", "loss")["list"].__setitem__(
+        0, {"list": [1]}
+    ),
+    "a truth in the curve": lambda tree: inner(tree, "course", "curve", "lr")["list"].__setitem__(
+        0, True
+    ),
+    "a huge number in the curve": lambda tree: inner(tree, "course", "curve", "loss")[
+        "list"
+    ].__setitem__(0, 10**400),
+    "a text for a metric's values": lambda tree: put(inner(tree, "course", "curve"), "lr", "12"),
+    "a curve without losses": lambda tree: inner(tree, "course", "curve")["dict"].pop(1),
+    "a curve without the objective": lambda tree: drop(inner(tree, "course", "curve"), "accuracy"),
+    "steps that go back": lambda tree: inner(tree, "course", "curve", "step")["list"].__setitem__(
+        0, 10**6
+    ),
+    "half a step in the curve": lambda tree: inner(tree, "course", "curve", "step")[
+        "list"
+    ].__setitem__(0, 0.5),
+    "a curve of other steps": lambda tree: put(tree, "since", 0),
+    "a step as a float": lambda tree: put(tree, "step", float(pairs(tree)["step"])),
+    "an evaluation as a float": lambda tree: put(tree, "since", float(pairs(tree)["since"])),
+    "other steps of the course": lambda tree: put(inner(tree, "course"), "steps", 1),
+    "the lowest loss as a text": lambda tree: put(inner(tree, "course"), "lowest", "x"),
+    "no baseline": lambda tree: put(inner(tree, "course"), "baseline", None),
+    "alike as a number": lambda tree: put(inner(tree, "course"), "alike", 1),
+    "seconds that are none": lambda tree: put(inner(tree, "course"), "seconds", float("nan")),
+    "seconds before the start": lambda tree: put(inner(tree, "course"), "seconds", -1e9),
+    "a factor that is none": lambda tree: put(inner(tree, "course"), "factor", float("inf")),
+    "the best as a text": lambda tree: put(tree, "best", "x"),
+    "a best value without weights": lambda tree: put(tree, "best_state", {"dict": []}),
+    "best weights that are none": lambda tree: [
+        pair.__setitem__(1, 1.0)
+        for part in inner(tree, "best_state").get("tuple", [inner(tree, "best_state")])
+        for pair in part["dict"]
+    ],
+    "a plateau's scale as a text": lambda tree: put(inner(tree, "plateau"), "scale", "x"),
+    "a plateau's best as a text": lambda tree: put(inner(tree, "plateau"), "best", "x"),
+    "a plateau that waits half": lambda tree: put(inner(tree, "plateau"), "waiting", 0.5),
+    "a plateau without": lambda tree: drop(inner(tree, "plateau"), "bad"),
+}
+
+
+def inner(tree, *names):
+    """What a state's JSON has below these names."""
+    for name in names:
+        tree = pairs(tree)[name]
+    return tree
+
+
+def put(tree, name, value):
+    assert name in pairs(tree)
+    tree["dict"][:] = [[key, value if key == name else each] for key, each in tree["dict"]]
+
+
+def drop(tree, name):
+    tree["dict"][:] = [[key, each] for key, each in tree["dict"] if key != name]
+
+
+@pytest.fixture(scope="module")
+def with_plateau():
+    """By engine a cohort whose state has all that a state may have, the state, and its ends."""
+    found = {}
+
+    def train(engine):
+        if engine not in found:
+            own = config(NORMED, schedule=plateau(), lr=0.2, budget="4ep")
+            given = cohort(own, own, objective=Objective("accuracy", "max", "best"))
+            given = as_fused(given, 2) if engine == "fused" else given
+            handed, ends = handed_over(given)
+            found[engine] = given, [each for each in handed if each.trial == 0][-1], ends
+        return found[engine]
+
+    return train
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+@pytest.mark.parametrize("name", ODD_VALUES)
+def test_values_that_no_training_has_are_not_gone_on_from(name, engine, with_plateau, tmp_path):
+    """Their checksum holds: whoever wrote them reckoned it anew."""
+    given, state, ends = with_plateau(engine)
+    path = tmp_path / "a.state"
+    before = states.unpack(state.content).content
+
+    def change(head):
+        ODD_VALUES[name](head["content"])
+        assert repr(head["content"]) != repr(before)
+
+    path.write_bytes(resealed(state.content, change))
+    events, again = go(run_cohort(replace(given, states={0: str(path)})))
+    told = [each.text for each in events if isinstance(each, Noted)]
+    assert len(told) == 1 and "begins again" in told[0], told
+    assert_same(again[0], ends[0])
+    path.write_bytes(resealed(state.content, lambda head: None))
+    events, again = go(run_cohort(replace(given, states={0: str(path)})))
+    assert not [each for each in events if isinstance(each, Noted)]
 
 
 def test_a_link_is_no_state(tmp_path):
@@ -695,6 +818,60 @@ def test_sigterm_saves_what_is_under_way(engine, who, undisturbed, tmp_path):
 def lrsearch(folder, *arguments):
     command = [sys.executable, "-m", "lrsearch", *arguments]
     return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("who", [os.kill, os.killpg])
+def test_sigterm_saves_every_lane(who, tmp_path):
+    (tmp_path / "long.yaml").write_text(
+        SPEC.replace("80ep", "5000ep").replace("points: 2", "points: 4")
+    )
+    run = tmp_path / "runs" / "long"
+    process = start(tmp_path, "fused", "--lanes", "4", "--workers", "1")
+    await_text(process, run / "journal.jsonl", '"event":"started","trial":4')
+    time.sleep(5.0)  # Until all have made a step.
+    assert not saved_states(run)
+    who(process.pid, signal.SIGTERM)
+    code, err, _ = finish(process)
+    assert code == 130 and "4 trials under way saved" in err, err
+    assert sorted(steps_saved(run)) == [1, 2, 3, 4]
+
+
+LINGERING = """
+    import time
+    from pathlib import Path
+
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self, in_features, num_classes):
+            super().__init__()
+            self.head = nn.Linear(in_features, num_classes)
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            if not self.training and self.calls > 30:
+                Path("phase").write_text("evaluating")
+                time.sleep(3.0)
+            return self.head(x.flatten(1))
+"""
+
+
+@pytest.mark.timeout(200)
+def test_sigterm_within_an_evaluation_that_is_finished_saves(tmp_path):
+    """The model counts its calls: an evaluation is not left in its midst."""
+    (tmp_path / "slow.py").write_text(textwrap.dedent(LINGERING))
+    (tmp_path / "slow.yaml").write_text(
+        "name: slow\ndata: digits\nmodel: {class_path: slow.Net}\nsave: 1h\n"
+        "train: {budget: 50ep, lr: 0.1, evaluate: 1ep}\n"
+    )
+    process = start(tmp_path, "solo", "--allow-import", "slow", spec="slow.yaml")
+    await_text(process, tmp_path / "phase", "evaluating")
+    process.send_signal(signal.SIGTERM)
+    code, err, _ = finish(process)
+    assert code == 130 and "1 trial under way saved" in err, err
+    assert list(steps_saved(tmp_path / "runs" / "slow")) == [1]
 
 
 SLOW = """
@@ -839,3 +1016,41 @@ def test_save_is_a_time(tmp_path):
                     "search: {lr: {min: 1e-3, max: 1}}\n")  # fmt: skip
     with pytest.raises(SpecError, match="'save' goes with data, model and train"):
         read_spec(path)
+
+
+STUCK = """
+    import time
+    from pathlib import Path
+
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self, in_features, num_classes):
+            super().__init__()
+            self.head = nn.Linear(in_features, num_classes)
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += self.training
+            if self.calls > 20:
+                Path("phase").write_text("stuck")
+                time.sleep(300)
+            return self.head(x.flatten(1))
+"""
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_step_that_does_not_end_is_not_waited_for_inline(number, tmp_path):
+    (tmp_path / "stuck.py").write_text(textwrap.dedent(STUCK))
+    (tmp_path / "stuck.yaml").write_text(
+        "name: stuck\ndata: digits\nmodel: {class_path: stuck.Net}\ntrain: {budget: 1ep, lr: 0.1}\n"
+    )
+    more = ("--executor", "inline", "--allow-import", "stuck")
+    process = start(tmp_path, "solo", *more, spec="stuck.yaml")
+    await_text(process, tmp_path / "phase", "stuck")
+    process.send_signal(number)
+    code, err, took = finish(process, 60)
+    assert code == 130 and took < (25 if number == signal.SIGTERM else 15), (took, err)
+    assert "Traceback" not in err and "go on with" in err, err
+    assert read(tmp_path / "runs" / "stuck").closed == "interrupted"

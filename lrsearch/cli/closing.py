@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from lrsearch.errors import StorageFull, UsageError
+from lrsearch.terminal import VisibleStream
 
 
 @contextmanager
@@ -74,15 +75,19 @@ class Stream(io.TextIOWrapper):
 
 
 def guard_streams() -> None:
-    """Have this process's stdout and stderr be such streams."""
+    """Have this process's stdout and stderr be such streams, within those that make visible."""
     for name in ("stdout", "stderr"):
-        old = getattr(sys, name)
+        outer = getattr(sys, name)
+        old = outer.rich_proxied_file if isinstance(outer, VisibleStream) else outer
         if isinstance(old, io.TextIOWrapper) and not isinstance(old, Stream):
             form = {"encoding": old.encoding, "errors": old.errors, "newline": "\n"}
             lines, through = old.line_buffering, old.write_through
             new = Stream(old.detach(), **form, line_buffering=lines, write_through=through)
             new.always = name == "stderr"
-            setattr(sys, name, new)
+            if isinstance(outer, VisibleStream):
+                outer.rich_proxied_file = new
+            else:
+                setattr(sys, name, new)
 
 
 _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Self
 
-from lrsearch import pulse
+from lrsearch import forks, pulse
 
 TWICE = 2.0
 """Seconds in which a second SIGTERM is the first once more: who ends a job may signal a process,
@@ -25,11 +25,12 @@ class Interruptible:
 
     def __init__(self) -> None:
         self._deferred = self._inline = False
+        self._waits: dict[int, float] = {}
         self._first = math.inf
 
     def __enter__(self) -> Self:
         self._before = {
-            number: signal.signal(number, self._interrupt)
+            number: forks.handle(number, self._interrupt)
             for number in (signal.SIGINT, signal.SIGTERM)
         }
         self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -38,12 +39,20 @@ class Interruptible:
     @contextmanager
     def deferred(self, *, inline: bool) -> Iterator[None]:
         """Have a signal ask for leave (`pulse.ask`) and raise nothing. A job of this process, which
-        nobody asks, is left at once where it trains nothing yet."""
+        nobody asks, is left at once where it trains nothing yet, and within a step that takes
+        longer than workers are waited for."""
+        from lrsearch.tuner.events import PATIENCE, SHORT
+
+        self._waits = {signal.SIGTERM: PATIENCE, signal.SIGINT: SHORT}
         self._deferred, self._inline = True, inline
+        before = signal.getsignal(signal.SIGALRM)
         try:
             yield
         finally:
             self._deferred = False
+            if inline and self._first < math.inf:
+                signal.setitimer(signal.ITIMER_REAL, 0.0)
+                signal.signal(signal.SIGALRM, before)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
@@ -57,6 +66,9 @@ class Interruptible:
         pulse.ask(patient=number == signal.SIGTERM)
         if not self._deferred or (self._inline and pulse.activity() != pulse.TRAINING):
             raise KeyboardInterrupt
+        if self._inline:
+            signal.signal(signal.SIGALRM, signal.default_int_handler)
+            signal.setitimer(signal.ITIMER_REAL, self._waits[number])
 
     def __exit__(self, *_: object) -> None:
         pulse.stay()

@@ -21,7 +21,7 @@ import time
 from collections.abc import Generator
 from typing import NoReturn
 
-from lrsearch import pulse
+from lrsearch import forks, pulse
 from lrsearch.errors import DeviceLost
 from lrsearch.executors.frames import (
     DEVICE_LOST,
@@ -199,8 +199,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    signal.signal(signal.SIGCONT, lambda *_: pulse.wake())
-    signal.signal(signal.SIGTERM, lambda *_: _terminate())
+    forks.handle(signal.SIGCONT, lambda *_: pulse.wake())
+    forks.handle(signal.SIGTERM, lambda *_: _terminate())
     _wake_with_driver_s_end()
     inward, outward = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)

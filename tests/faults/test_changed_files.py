@@ -142,8 +142,10 @@ def _disturb(
         store.read(run)
     except RunDamaged:
         store.repair(run)
-    except RunError:
-        assert not store.holds_run(run) or not changed or part in (".", "journal.jsonl")
+    except RunError:  # No run, or none yet: nothing stands in its journal.
+        journal = run / "journal.jsonl"
+        kept = journal.exists() and journal.stat().st_size
+        assert not kept or not changed or part in (".", "journal.jsonl")
     Fork(nursery, folder, *command).wait().check(0)
     if results(run) != there:
         raise Lost("the same command comes to another result")
@@ -154,13 +156,13 @@ def _check_rescued(run: Path, ended: set[int]) -> None:
     kept = set()
     for path in (run / "journal.jsonl", *run.glob("journal.jsonl.*")):
         if path.exists():
-            kept |= store._replay(run, path.read_bytes())[0].results.keys()
+            kept |= store._replay(run, path.read_bytes()).results.keys()
     if gone := ended - kept:
         raise Lost(f"trials {sorted(gone)} were reported, and are not kept")
 
 
 def _check_journal(run: Path, ended: set[int]) -> None:
-    kept = store._replay(run, (run / "journal.jsonl").read_bytes())[0].results.keys()
+    kept = store._replay(run, (run / "journal.jsonl").read_bytes()).results.keys()
     if gone := ended - kept:
         raise Lost(f"trials {sorted(gone)} were reported, and are not kept")
 

@@ -6,8 +6,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import multiprocessing
+import os
 import random
 import signal
+import threading
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -211,6 +214,7 @@ class Streamed:
             collate_fn=_as_it_is,
             num_workers=stream.workers,
             generator=torch.Generator(),  # Else it draws its seed from the trial's noise.
+            worker_init_fn=_obey_parent,
             pin_memory=self.device.type == "cuda",
         )
         with _sparing_children():
@@ -287,6 +291,23 @@ def _sparing_children() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def _obey_parent(_: int) -> None:
+    """Have this process, in which SIGTERM is blocked, end by its parent's, as a loader ends one
+    that is stuck, and after its parent."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        while parent.is_alive():
+            sent = signal.sigtimedwait({signal.SIGTERM}, 2.0)
+            if sent is not None and sent.si_pid == parent.pid:
+                break
+        os._exit(0)
+
+    if hasattr(signal, "sigtimedwait"):  # Not on macOS.
+        threading.Thread(target=wait, daemon=True).start()
 
 
 def _make_loader(stream: Stream, size: int, epoch: int, aside: _Aside) -> Any:

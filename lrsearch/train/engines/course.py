@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import traceback
 from collections.abc import Generator, Mapping, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from lrsearch import catalogue, divergence, pulse
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec.model import argument_paths, class_paths
-from lrsearch.states import Unusable
+from lrsearch.states import Unusable, check_counts, check_numbers
 from lrsearch.train.batches.resident import Resident, load_raw, place
 from lrsearch.train.batches.streamed import Streamed
 from lrsearch.train.models.criterion import Criterion
@@ -120,9 +121,13 @@ class Course:
         return {"seconds": self.spent, **{name: getattr(self, name) for name in _SAVED}}
 
     def put(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what a saved state has."""
-        curve = saved["curve"]
-        if len({len(values) for values in curve.values()}) > 1 or (curve and "step" not in curve):
+        """Go on from what a saved state has. Raises Unusable, or what is missing, for values that
+        no training has."""
+        curve, seconds = saved["curve"], saved["seconds"]
+        check_counts(saved["steps"])
+        check_numbers(*(saved[name] for name in ("start", "baseline", "lowest")))
+        check_numbers(seconds, saved["factor"], finite=True)
+        if type(saved["alike"]) is not bool or seconds < 0 or not _is_curve(curve, self.objective):
             raise Unusable("its curve is none")
         self.seconds += float(saved["seconds"])
         for name in _SAVED:
@@ -210,6 +215,24 @@ class Course:
         )
 
 
+def _is_curve(curve: Any, objective: str) -> bool:
+    """Whether a saved curve is one, as many values for each metric. Raises Unusable for what is no
+    number in it."""
+    if not isinstance(curve, dict) or not all(
+        isinstance(name, str) and isinstance(values, list) for name, values in curve.items()
+    ):
+        return False
+    for values in curve.values():
+        check_numbers(*values)
+    check_counts(*curve.get("step", ()))
+    steps = [0, *curve.get("step", ())]
+    return not curve or (
+        {"step", "train_loss", "loss", "lr", objective or "loss"} <= curve.keys()
+        and {len(values) + 1 for values in curve.values()} == {len(steps)}
+        and all(before < after for before, after in itertools.pairwise(steps))
+    )
+
+
 _SAVED = ("steps", "start", "baseline", "lowest", "alike", "factor", "curve")
 
 
@@ -219,6 +242,15 @@ class BestSoFar:
 
     objective: Objective
     value: float | None = None
+
+    def put(self, saved: Any, *, state: bool) -> None:
+        """Go on from the value of a saved state, which has the best `state` or has none. Raises
+        Unusable."""
+        if (saved is not None) != state:
+            raise Unusable("its best evaluation is not that of its best weights")
+        if saved is not None:
+            check_numbers(saved, finite=True)
+        self.value = saved
 
     def beaten(self, metrics: Mapping[str, float]) -> bool:
         """Take an evaluation; whether its state is the one to keep."""

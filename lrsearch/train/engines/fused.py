@@ -321,9 +321,7 @@ class _Session:
                 self.data.refuse_saving(self.memory)
             return save(lane.trial, place, tree, Encoder(self.device))
         except Exception as error:
-            if is_out_of_memory(error):
-                raise
-            return cannot_save(lane.trial, error)
+            return cannot_save(lane.trial, error, self.device)
 
     def _save_due(self) -> Telling:
         """Save the lanes that were evaluated now and for which it is time."""
@@ -333,7 +331,9 @@ class _Session:
             if lane is None or lane.since != lane.step or not lane.saver.is_due(beside=live):
                 continue
             begun = time.monotonic()
-            event = self._take(lane, self.program.take(place), self.program.total[place].clone())
+            # Copied to the host at once: the device may have no room for another.
+            state = self.program.take(place, copied=False)
+            event = self._take(lane, state, self.program.total[place])
             yield from self._tell(event)
             lane.saver.note(begun)
             if isinstance(event, Noted):
@@ -343,10 +343,10 @@ class _Session:
         """Save all lanes that have begun, where they stand."""
         for place, lane in enumerate(self.places):
             if lane is not None and lane.saver.every is not None and self.program is not None:
-                state = self.program.take(place)
+                state = self.program.take(place, copied=False)
                 lane.step = lane.course.steps = state.step
                 if lane.step:
-                    yield self._take(lane, state, self.program.total[place].clone())
+                    yield self._take(lane, state, self.program.total[place])
         for lane in (*self.parked.values(), *self.ready):
             if lane.saver.every is not None and lane.state is not None and lane.total is not None:
                 yield self._take(lane, lane.state, lane.total)

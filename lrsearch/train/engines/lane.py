@@ -15,7 +15,7 @@ from lrsearch.schedules import Array, Plateau
 from lrsearch.states import Unusable
 from lrsearch.train.engines.course import BestSoFar, Course
 from lrsearch.train.engines.orders import Order
-from lrsearch.train.engines.saving import Saver
+from lrsearch.train.engines.saving import Saver, check_steps, put_plateau
 from lrsearch.train.lanes.state import LaneState, Tensors
 from lrsearch.trial import Trial
 
@@ -83,9 +83,8 @@ def restore(lane: Lane, saved: Mapping[str, Any], device: torch.device) -> None:
     """Have a lane go on from what `dump` gave. Raises Unusable, or anything, for another
     training's."""
     assert lane.state is not None
+    check_steps(saved, lane.budget)
     step, since = saved["step"], saved["since"]
-    if not 0 <= since <= step <= lane.budget:
-        raise Unusable("its steps are not those of this training")
     parts = [(lane.state.parameters, saved["parameters"]), (lane.state.fixed, saved["fixed"])]
     parts += [(each, saved["slots"][slot]) for slot, each in lane.state.slots.items()]
     if saved["best_state"] is not None:
@@ -104,6 +103,7 @@ def restore(lane: Lane, saved: Mapping[str, Any], device: torch.device) -> None:
     lane.course.put(saved["course"])
     lane.course.steps = step
     if lane.plateau is not None:
-        lane.plateau.put(saved["plateau"])
+        put_plateau(lane.plateau, saved["plateau"])
         lane.rates = np.asarray(saved["rates"], np.float64).reshape(lane.base.shape)
-    lane.best.value, lane.best_state = saved["best"], saved["best_state"]
+    lane.best_state = saved["best_state"]
+    lane.best.put(saved["best"], state=lane.best_state is not None)

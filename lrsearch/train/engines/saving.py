@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch import states
+from lrsearch.schedules import Plateau
 from lrsearch.states import Header, State, Unusable
+from lrsearch.train.device import free_memory, is_out_of_memory
 from lrsearch.train.users.memory import GONE, Memory, Unseen
 from lrsearch.trial import Cohort, Noted, Saved, Trial
 
@@ -53,9 +56,13 @@ def save(trial: Trial, header: tuple[str, str, int, int], tree: Any, tensors: En
     return Saved(trial.number, engine, step, steps, states.pack(head, content, tensors.pack()))
 
 
-def cannot_save(trial: Trial, error: Exception) -> Noted:
-    """The event that says why a training is not saved."""
+def cannot_save(trial: Trial, error: Exception, device: torch.device) -> Noted:
+    """The event that says why a training is not saved. What the attempt took of the memory is
+    freed: the training goes on."""
     reason = str(error).partition(chr(10))[0]
+    if is_out_of_memory(error):
+        traceback.clear_frames(error.__traceback__)
+        free_memory(device)
     reason = reason if isinstance(error, Unseen) else f"{type(error).__name__}: {reason}"
     return Noted(trial.number, f"trainings are not saved while they are under way: {reason}")
 
@@ -78,6 +85,24 @@ def load(cohort: Cohort, trial: Trial, engine: str, device: torch.device) -> Any
     version = str(torch.__version__)
     states.check(state.header, key=trial.key, engine=engine, device=device.type, torch=version)
     return decode(state, device)
+
+
+def check_steps(saved: Mapping[str, Any], budget: int) -> None:
+    """Raise Unusable where a state, the tree of which this is, was not saved within a training of
+    so many steps and after its latest evaluation."""
+    step, since, course = saved["step"], saved["since"], saved["course"]
+    states.check_counts(step, since)
+    evaluated = course["curve"].get("step") or [0]
+    if not since <= step <= budget or course["steps"] != step or evaluated[-1] != since:
+        raise Unusable("its steps are not those of this training")
+
+
+def put_plateau(plateau: Plateau, saved: Mapping[str, Any]) -> None:
+    """Have a plateau go on from what a state has. Raises Unusable for what no plateau has."""
+    states.check_counts(*(saved[name] for name in ("bad", "good", "waiting")))
+    best = () if saved["best"] is None else (saved["best"],)
+    states.check_numbers(saved["scale"], *best, finite=True)
+    plateau.put(saved)
 
 
 @dataclass(frozen=True)
@@ -322,6 +347,10 @@ def put_optimizer(
     if len(groups) != len(optimizer.param_groups) or len(state) != len(parameters):
         raise Unusable("the optimizer has other groups of parameters")
     for group, held in zip(optimizer.param_groups, groups, strict=True):
+        if "params" in held or any(
+            not _is_alike(group[key], held[key]) for key in group.keys() & held.keys()
+        ):
+            raise Unusable("the optimizer has other settings")
         group.update(name_tensors(held, known))
     for each, held in zip(parameters, state, strict=True):
         if held is None:
@@ -329,6 +358,13 @@ def put_optimizer(
         else:
             # In place: parts of one optimizer may share the mapping.
             optimizer.state[each] = name_tensors(held, known)
+
+
+def _is_alike(own: Any, saved: Any) -> bool:
+    """Whether a setting of an optimizer may have come to be the other."""
+    numbers = (int, float, Tensor, Known)
+    both = isinstance(own, numbers) and isinstance(saved, numbers)
+    return both or own is None or saved is None or type(own) is type(saved)
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:

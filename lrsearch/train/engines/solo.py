@@ -46,12 +46,14 @@ from lrsearch.train.engines.saving import (
     Saver,
     begins_again,
     cannot_save,
+    check_steps,
     explain,
     load,
     model_tensors,
     put_memory,
     put_model,
     put_optimizer,
+    put_plateau,
     save,
     take_memory,
     take_optimizer,
@@ -335,15 +337,18 @@ class _Run:
 
     def put(self, saved: Mapping[str, Any]) -> None:
         """Go on from what `take` gave. Raises Unusable, or anything, for another training's."""
-        if not 0 <= saved["since"] <= saved["step"] <= self.budget:
-            raise Unusable("its steps are not those of this training")
+        check_steps(saved, self.budget)
         self.step, self.since = saved["step"], saved["since"]
         self.total.copy_(saved["total"])
         self.course.put(saved["course"])
         if self.plateau is not None:
-            self.plateau.put(saved["plateau"])
-        self.best.value, self.best_state = saved["best"], saved["best_state"]
-        if self.best_state and self.best_state.keys() != state_of(self.model).keys():
+            put_plateau(self.plateau, saved["plateau"])
+        self.best_state = saved["best_state"]
+        self.best.put(saved["best"], state=bool(self.best_state))
+        if self.best_state and (
+            self.best_state.keys() != state_of(self.model).keys()
+            or not all(isinstance(each, Tensor) for each in self.best_state.values())
+        ):
             raise Unusable("its best weights are those of another model")
         put_model(self.model, saved["model"])
         known = model_tensors(self.model)
@@ -521,9 +526,7 @@ def _save(run: _Run, generators: Any = None) -> Saved | Noted:
         place = ("solo", run.data.device.type, run.step, run.budget)
         return save(run.trial, place, tree, tensors)
     except Exception as error:  # Of objects of the user's, too.
-        if is_out_of_memory(error):
-            raise
-        return cannot_save(run.trial, error)
+        return cannot_save(run.trial, error, run.data.device)
 
 
 def copy_state(model: nn.Module) -> State:

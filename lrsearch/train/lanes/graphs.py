@@ -116,9 +116,9 @@ def _abandon(graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
         graph.pool()
     except RuntimeError:  # It never came to its end, where it would have let its pool go.
         device = torch.cuda.current_device()
-        for end in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
-            with suppress(RuntimeError):
-                end(device, pool)
+        for name in ("_cuda_endAllocateToPool", "_cuda_releasePool"):
+            with suppress(RuntimeError, AttributeError):  # Not every version of torch has both.
+                getattr(torch._C, name)(device, pool)
 
 
 def _recover() -> None:

@@ -95,9 +95,9 @@ class Program:
         self.total[lane].fill_(0.0)
         self.evaluation.put(lane, train)
 
-    def take(self, lane: int) -> LaneState:
-        """A copy of what stands in this place."""
-        return self.stack.take(lane)
+    def take(self, lane: int, *, copied: bool = True) -> LaneState:
+        """What stands in this place: a copy, or else what the next step changes."""
+        return self.stack.take(lane, copied=copied)
 
     # training
 

@@ -20,7 +20,12 @@ from lrsearch.train.optimizers.stacked import StackedOptimizer
 
 def copy_lane(tensors: Tensors, lane: int) -> dict[str, Tensor]:
     """Copies of one lane of stacked tensors."""
-    return {name: each[lane].clone() for name, each in tensors.items()}
+    return {name: each.clone() for name, each in view_lane(tensors, lane).items()}
+
+
+def view_lane(tensors: Tensors, lane: int) -> dict[str, Tensor]:
+    """One lane of stacked tensors, in their memory."""
+    return {name: each[lane] for name, each in tensors.items()}
 
 
 class Stack:
@@ -58,12 +63,13 @@ class Stack:
         self.steps[lane] = state.step
         self.generators[lane].set_state(state.noise)
 
-    def take(self, lane: int) -> LaneState:
-        """A copy of what stands in this place."""
+    def take(self, lane: int, *, copied: bool = True) -> LaneState:
+        """What stands in this place: a copy, or else what the next step changes."""
+        take = copy_lane if copied else view_lane
         return LaneState(
-            copy_lane(self.parameters, lane),
-            copy_lane(self.fixed, lane),
-            {slot: copy_lane(tensors, lane) for slot, tensors in self.slots.items()},
+            take(self.parameters, lane),
+            take(self.fixed, lane),
+            {slot: take(tensors, lane) for slot, tensors in self.slots.items()},
             self.steps[lane],
             self.generators[lane].get_state(),
         )

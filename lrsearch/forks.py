@@ -1,0 +1,49 @@
+"""Signals that lrsearch handles, and what is forked from a process that does.
+
+A model, a dataset or a pool may fork. The child is no search and no worker: signals have to end it
+as Python's own processes, which `Process.terminate` and pools rely on. Ctrl-C alone reaches a whole
+process group, and what is to become of it is the parent's part.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+Handler = Callable[[int, FrameType | None], Any] | int | None
+"""What `signal.signal` takes and returns."""
+
+_own: dict[int, Handler] = {}
+"""By signal lrsearch's handler."""
+
+_mask = threading.local()
+"""The signals that were blocked as a thread began to fork."""
+
+
+def handle(number: int, handler: Handler) -> Handler:
+    """Have a signal handled in this process, and not in those that it forks. The handler before."""
+    _own[number] = handler
+    return signal.signal(number, handler)
+
+
+def _before() -> None:
+    # A signal that comes before `_forked` would be handled as the parent's, and be lost.
+    _mask.blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _own.keys())
+
+
+def _behind() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.blocked)
+
+
+def _forked() -> None:
+    for number, handler in _own.items():
+        if signal.getsignal(number) == handler:
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL)
+    _behind()
+
+
+os.register_at_fork(before=_before, after_in_parent=_behind, after_in_child=_forked)

@@ -857,6 +857,27 @@ def test_a_full_disk_for_states_ends_no_search(undisturbed, tmp_path):
 
 
 @pytest.mark.timeout(300)
+def test_weights_that_do_not_fit_lose_no_result(tmp_path):
+    """Those of 512 units take 150 kB."""
+    (tmp_path / "long.yaml").write_text(SPEC.replace("[32]", "[512]").replace("80ep", "2ep"))
+    command = [sys.executable, "-m", "lrsearch", "grid", "long.yaml", "--engine", "solo"]
+    command += ["--workers", "1", "--device", "cpu"]
+    run = tmp_path / "runs" / "long"
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )  # fmt: skip
+    assert done.returncode == 1 and "cannot write" in done.stderr, done.stderr
+    assert "weights of trial 1 are lost, what it measured is in the journal" in done.stderr
+    kept = read(run)
+    assert kept.closed == "StorageFull" and kept.results[1].outcome is Outcome.COMPLETED
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert len(read(run).results) == 2 and read(run).results[1] == kept.results[1]
+    assert not list((run / "best").glob("trial-000001.*"))
+
+
+@pytest.mark.timeout(300)
 def test_null_never_saves(tmp_path):
     (tmp_path / "long.yaml").write_text(SPEC.replace("save: 1h", "save: null"))
     process = start(tmp_path)

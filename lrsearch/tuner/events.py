@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lrsearch import pulse
-from lrsearch.errors import TooManyFailures
+from lrsearch.errors import RunError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Finished, Heard, Raised
 from lrsearch.trial import (
     Cohort,
@@ -53,6 +53,7 @@ class Listener:
         self.watch = Watch(self.executor, self.watcher.note, self._describe_job)
         self.stillborn = 0
         self.spent: dict[int, float] = {}
+        self.unkept: dict[int, StorageFull | RunError] = {}
 
     def listen(self) -> None:
         """Wait for events and act on them. Raises what a job raised, and KeyboardInterrupt where
@@ -109,6 +110,8 @@ class Listener:
                     self.dispatch.answer(job.task, Planned(Plan(reason=lost)))
             else:
                 raise RuntimeError(f"an event nobody expects: {event}")
+        if (unkept := self._find_unkept()) is not None:
+            raise unkept
 
     def _is_by_signal(self, item: tuple[int, object]) -> bool:
         """Whether an event is the end of something that was told to leave."""
@@ -152,6 +155,8 @@ class Listener:
             if saved:
                 count = "1 trial" if len(saved) == 1 else f"{len(saved)} trials"
                 self.watcher.note(f"{count} under way saved as far as trained")
+            if (unkept := self._find_unkept()) is not None:
+                self.watcher.note(f"{unkept.message}: {unkept.hint}")
         raise KeyboardInterrupt
 
     def _describe_job(self, heard: Heard) -> Subject:
@@ -184,11 +189,26 @@ class Listener:
             self.dispatch.send_cohort(self.dispatch.cohort([trial], again), clean=True)
             return
         if event.weights is not None:
-            self.best.keep_weights(trial.number, event.weights)
+            try:
+                self.best.keep_weights(trial.number, event.weights)
+            except (StorageFull, RunError) as error:
+                self.unkept[trial.number] = error
         result = event.result
         if result.engine == job.plan.engine == "solo":
             result = replace(result, why=job.plan.reason)
         self.conclusions.conclude(trial, result, event.curve, event.fault)
+
+    def _find_unkept(self) -> StorageFull | RunError | None:
+        """What kept weights from being written; what was measured is in the journal by then."""
+        if not self.unkept:
+            return None
+        numbers, error = list(self.unkept), next(iter(self.unkept.values()))
+        measured = "what it measured is" if len(numbers) == 1 else "what they measured is"
+        error.hint = (
+            f"the weights of {name_trials(numbers)} are lost, {measured} in the journal; mend "
+            "that, and the same command goes on with what is not trained"
+        )
+        return error
 
     def _bury(self, cohort: Cohort, job: Job, death: Died, cut: Cut | None) -> None:
         """A worker died, or was `cut` off: what it was training goes on from saved states that are

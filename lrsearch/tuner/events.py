@@ -53,6 +53,7 @@ class Listener:
         self.watch = Watch(self.executor, self.watcher.note, self._describe_job)
         self.stillborn = 0
         self.spent: dict[int, float] = {}
+        self.probed_again: list[Probe] = []
         self.unkept: dict[int, StorageFull | RunError] = {}
 
     def listen(self) -> None:
@@ -103,9 +104,20 @@ class Listener:
                 raise event.cause
             elif isinstance(event, Died):
                 del self.jobs[handle]
+                cut = self.watch.cut.pop(handle, None)
                 if isinstance(job.task, Cohort):
-                    self._bury(job.task, job, event, self.watch.cut.pop(handle, None))
-                elif task_key(job.task) in self.dispatch.unplanned:
+                    self._bury(job.task, job, event, cut)
+                elif task_key(job.task) not in self.dispatch.unplanned:
+                    pass
+                elif cut is None and job.task not in self.probed_again:
+                    # It may have been killed from outside, and the plan is for a whole run.
+                    self.probed_again.append(job.task)
+                    self.dispatch.queue.appendleft(job.task)
+                    self.watcher.note(
+                        f"the worker that tried lanes was lost: {event.reason}: they are tried "
+                        "once more"
+                    )
+                else:
                     lost = f"the worker that tried to fuse it was lost: {event.reason}"
                     self.dispatch.answer(job.task, Planned(Plan(reason=lost)))
             else:

@@ -182,9 +182,10 @@ def descriptors(payload: object) -> Steps:
 # A probe and an engine whose trials take no time. What becomes of them is written in the config:
 # of a structure in the width of its hidden layer, of a trial in its learning rate.
 
-REFUSED, LOST, UNSOUND, TIGHT, LARGE, SHORT = 2, 3, 4, 5, 6, 7
+REFUSED, LOST, UNSOUND, TIGHT, LARGE, SHORT, LOST_ONCE = 2, 3, 4, 5, 6, 7, 8
 """Widths: what does not fuse, what kills its probe, what makes it raise, what fits by twos at
-most, what fits alone in a clean process at most, what is not worth a try below ten trials."""
+most, what fits alone in a clean process at most, what is not worth a try below ten trials, what
+kills its first probe alone, which leaves a file "lost" in the spec's folder."""
 
 DEADLY = 100.0
 """The rate from which a trial kills the process it runs in."""
@@ -204,7 +205,11 @@ def width(trial: Trial) -> int:
 
 def play_probe(probe: Probe) -> Steps:
     kind = width(probe.trials[0])
-    if kind == LOST:
+    seen = Path(probe.workplace.folder) / "lost"
+    first = kind == LOST_ONCE and not seen.exists()
+    if first:
+        seen.touch()
+    if kind == LOST or first:
         os.kill(os.getpid(), signal.SIGKILL)
     if kind == UNSOUND:
         raise DataError("the data changed meanwhile")

@@ -294,6 +294,17 @@ def test_a_lost_probe_leaves_its_structure_to_solo(tmp_path: Path) -> None:
     assert f"1 of 2 structures trains solo: {reason}" in found.notes
 
 
+def test_a_probe_that_is_lost_once_is_tried_again(tmp_path: Path) -> None:
+    space = {"lr": rates(4), "model.hidden": [[jobs.LOST_ONCE], [64]]}
+    found = search(tmp_path, Processes(2), space, workplace=Workplace("cpu", str(tmp_path)))
+    assert (tmp_path / "lost").exists()
+    assert found.engines == {"fused": 8}
+    assert {plan.engine for plan in found.history.plans.values()} == {"fused"}
+    assert [note for note in found.notes if "SIGKILL" in note] == [
+        "the worker that tried lanes was lost: killed by SIGKILL: they are tried once more"
+    ]
+
+
 def hidden(width: int) -> dict[str, Any]:
     return {"name": "mlp", "hidden": [width]}
 

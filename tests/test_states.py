@@ -927,6 +927,82 @@ def test_a_killed_search_goes_on_from_the_state_before_a_damaged_one(undisturbed
     assert not list((run / "states").iterdir())
 
 
+def workers_of(process):
+    """The processes that train, of a search that runs."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(child) for child in children]
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+def test_a_killed_worker_s_trials_go_on_from_their_states(engine, undisturbed, tmp_path):
+    expected = undisturbed(engine)
+    (tmp_path / "long.yaml").write_text(SPEC.replace("save: 1h", "save: 0s"))
+    run = tmp_path / "runs" / "long"
+    process = start(tmp_path, engine, "--workers", "1")
+    kills, last = 0, 0
+    while kills < 2:
+        found = await_states(process, run, 1)
+        if max(found.values()) > last + 200 and (left := set(found) - set(read(run).results)):
+            (worker,) = workers_of(process)
+            last = max(found[number] for number in left)
+            os.kill(worker, signal.SIGKILL)
+            kills += 1
+            time.sleep(1.0)
+    code, err, _ = finish(process, 300)
+    assert code == 0, err
+    assert err.count("in another worker (at step") == 2 and "SIGKILL" in err, err
+    assert curves(run) == expected
+    assert not list((run / "states").iterdir())
+
+
+DEADLY = """
+    import os
+    import signal
+    from pathlib import Path
+
+    import torch
+
+
+    class Net(torch.nn.Module):
+        def __init__(self, in_features, num_classes, last):
+            super().__init__()
+            self.linear = torch.nn.Linear(in_features, num_classes)
+            self.made, self.last = 0, last
+
+        def forward(self, x):
+            if self.training:
+                self.made += 1
+                if self.made > self.last:
+                    with Path("deaths").open("a") as file:
+                        file.write("x")
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return self.linear(x.flatten(1))
+"""
+
+
+@pytest.mark.timeout(300)
+def test_what_kills_its_worker_at_one_step_has_failed(tmp_path):
+    """It goes on while that gets it further, and the seconds of all tries are counted."""
+    (tmp_path / "deadly.py").write_text(textwrap.dedent(DEADLY))
+    (tmp_path / "long.yaml").write_text(
+        SPEC.replace("save: 1h", "save: 0s").replace(
+            "{name: mlp, hidden: [32], dropout: 0.2}",
+            "{class_path: deadly.Net, init_args: {last: 1000}}",
+        )
+    )
+    run = tmp_path / "runs" / "long"
+    more = ("--workers", "1", "--allow-import", "deadly")
+    code, err, _ = finish(start(tmp_path, "solo", *more), 200)
+    assert code == 1, err
+    deaths = len((tmp_path / "deaths").read_text())
+    assert 4 <= deaths < 20 and err.count("in another worker") == deaths - 2, err
+    for result in read(run).results.values():
+        assert result.outcome is Outcome.FAILED and "killed by SIGKILL" in result.reason
+        assert result.steps > 500 and result.seconds > 0.1
+    assert not list((run / "states").iterdir())
+
+
 def test_a_link_in_place_of_the_states_is_refused(tmp_path):
     (tmp_path / "long.yaml").write_text(SPEC.replace("80ep", "1ep"))
     elsewhere = tmp_path / "elsewhere"
@@ -955,6 +1031,27 @@ def test_a_full_disk_for_states_ends_no_search(undisturbed, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("cannot be saved, and goes on") == 1, done.stderr
     assert len(read(tmp_path / "runs" / "long").results) == 2
+
+
+@pytest.mark.timeout(300)
+def test_weights_that_do_not_fit_lose_no_result(tmp_path):
+    """Those of 512 units take 150 kB."""
+    (tmp_path / "long.yaml").write_text(SPEC.replace("[32]", "[512]").replace("80ep", "2ep"))
+    command = [sys.executable, "-m", "lrsearch", "grid", "long.yaml", "--engine", "solo"]
+    command += ["--workers", "1", "--device", "cpu"]
+    run = tmp_path / "runs" / "long"
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+    )  # fmt: skip
+    assert done.returncode == 1 and "cannot write" in done.stderr, done.stderr
+    assert "weights of trial 1 are lost, what it measured is in the journal" in done.stderr
+    kept = read(run)
+    assert kept.closed == "StorageFull" and kept.results[1].outcome is Outcome.COMPLETED
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert len(read(run).results) == 2 and read(run).results[1] == kept.results[1]
+    assert not list((run / "best").glob("trial-000001.*"))
 
 
 @pytest.mark.timeout(300)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,13 +21,23 @@ PROBED = 8
 @dataclass
 class Job:
     """What a worker has in hand: the trials it has not ended, the numbers of those begun, their
-    latest measurements, and the plan it goes by now."""
+    latest measurements, the seconds that they have trained, and the plan it goes by now."""
 
     task: Cohort | Probe
     plan: Plan = field(default_factory=Plan)
     left: dict[int, Trial] = field(default_factory=dict)
     begun: set[int] = field(default_factory=set)
     measured: dict[int, Measured] = field(default_factory=dict)
+    spent: dict[int, float] = field(default_factory=dict)
+    _clock: float = 0.0
+
+    def charge(self) -> None:
+        """Share the time since the last call among the trials that are begun."""
+        now = time.monotonic()
+        for number in self.begun:
+            share = (now - self._clock) / len(self.begun)
+            self.spent[number] = self.spent.get(number, 0.0) + share
+        self._clock = now
 
 
 class Dispatch:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lrsearch import pulse
-from lrsearch.errors import TooManyFailures
+from lrsearch.errors import RunError, StorageFull, TooManyFailures
 from lrsearch.executors.port import Died, Finished, Heard, Raised
 from lrsearch.trial import (
     Cohort,
@@ -20,9 +21,11 @@ from lrsearch.trial import (
     Result,
     Saved,
     Started,
+    Trial,
 )
 from lrsearch.tuner.dispatch import Dispatch, Job, task_key
 from lrsearch.tuner.plans import split
+from lrsearch.tuner.saving import SHOWN
 from lrsearch.tuner.session import Session
 from lrsearch.tuner.silence import Cut, Subject, Watch, name_trials
 
@@ -49,6 +52,9 @@ class Listener:
         self.best, self.memory = self.conclusions.best, self.conclusions.memory
         self.watch = Watch(self.executor, self.watcher.note, self._describe_job)
         self.stillborn = 0
+        self.spent: dict[int, float] = {}
+        self.probed_again: list[Probe] = []
+        self.unkept: dict[int, StorageFull | RunError] = {}
 
     def listen(self) -> None:
         """Wait for events and act on them. Raises what a job raised, and KeyboardInterrupt where
@@ -64,6 +70,7 @@ class Listener:
         for handle, event in events:
             job = self.jobs[handle]
             if isinstance(event, Started):
+                job.charge()
                 job.begun.add(event.trial)
                 self.run.started(event.trial)
                 self.watcher.started(event.trial, self.session.params(event.trial))
@@ -97,13 +104,26 @@ class Listener:
                 raise event.cause
             elif isinstance(event, Died):
                 del self.jobs[handle]
+                cut = self.watch.cut.pop(handle, None)
                 if isinstance(job.task, Cohort):
-                    self._bury(job.task, job, event, self.watch.cut.pop(handle, None))
-                elif task_key(job.task) in self.dispatch.unplanned:
+                    self._bury(job.task, job, event, cut)
+                elif task_key(job.task) not in self.dispatch.unplanned:
+                    pass
+                elif cut is None and job.task not in self.probed_again:
+                    # It may have been killed from outside, and the plan is for a whole run.
+                    self.probed_again.append(job.task)
+                    self.dispatch.queue.appendleft(job.task)
+                    self.watcher.note(
+                        f"the worker that tried lanes was lost: {event.reason}: they are tried "
+                        "once more"
+                    )
+                else:
                     lost = f"the worker that tried to fuse it was lost: {event.reason}"
                     self.dispatch.answer(job.task, Planned(Plan(reason=lost)))
             else:
                 raise RuntimeError(f"an event nobody expects: {event}")
+        if (unkept := self._find_unkept()) is not None:
+            raise unkept
 
     def _is_by_signal(self, item: tuple[int, object]) -> bool:
         """Whether an event is the end of something that was told to leave."""
@@ -147,6 +167,8 @@ class Listener:
             if saved:
                 count = "1 trial" if len(saved) == 1 else f"{len(saved)} trials"
                 self.watcher.note(f"{count} under way saved as far as trained")
+            if (unkept := self._find_unkept()) is not None:
+                self.watcher.note(f"{unkept.message}: {unkept.hint}")
         raise KeyboardInterrupt
 
     def _describe_job(self, heard: Heard) -> Subject:
@@ -169,6 +191,7 @@ class Listener:
 
     def _end(self, job: Job, event: Ended) -> None:
         trial = job.left.pop(event.trial)
+        job.charge()
         job.begun.discard(event.trial)
         ran_out = event.result.outcome is Outcome.OUT_OF_MEMORY
         if ran_out and trial.number not in self.memory.retried:
@@ -178,47 +201,94 @@ class Listener:
             self.dispatch.send_cohort(self.dispatch.cohort([trial], again), clean=True)
             return
         if event.weights is not None:
-            self.best.keep_weights(trial.number, event.weights)
+            try:
+                self.best.keep_weights(trial.number, event.weights)
+            except (StorageFull, RunError) as error:
+                self.unkept[trial.number] = error
         result = event.result
         if result.engine == job.plan.engine == "solo":
             result = replace(result, why=job.plan.reason)
         self.conclusions.conclude(trial, result, event.curve, event.fault)
 
+    def _find_unkept(self) -> StorageFull | RunError | None:
+        """What kept weights from being written; what was measured is in the journal by then."""
+        if not self.unkept:
+            return None
+        numbers, error = list(self.unkept), next(iter(self.unkept.values()))
+        measured = "what it measured is" if len(numbers) == 1 else "what they measured is"
+        error.hint = (
+            f"the weights of {name_trials(numbers)} are lost, {measured} in the journal; mend "
+            "that, and the same command goes on with what is not trained"
+        )
+        return error
+
     def _bury(self, cohort: Cohort, job: Job, death: Died, cut: Cut | None) -> None:
-        """A worker died, or was `cut` off: the one trial it was training failed, the others are
-        handed out again. Of several nobody knows which it was: they go in smaller parts, until one
-        is alone."""
-        cut = cut or Cut(f"the worker process was lost: {death.reason}", 0.0, 0)
+        """A worker died, or was `cut` off: what it was training goes on from saved states that are
+        newer than when it lost a worker before. Of the rest one that was alone has failed; of
+        several nobody knows which it was: they go in smaller parts, until one is alone."""
+        job.charge()
         begun = [job.left.pop(number) for number in sorted(job.begun)] if death.running else []
-        if len(begun) == 1:
-            last = job.measured.get(begun[0].number)
-            lost_result = Result(
-                Outcome.FAILED,
-                steps=max(cut.step, last.measurement.step if last else 0),
-                epochs=0.0,
-                seconds=cut.seconds,
-                engine=job.plan.engine,
-                reason=cut.reason,
-                traceback=death.output,
-                why=job.plan.reason if job.plan.engine == "solo" else "",
+        for trial in begun:
+            number = trial.number
+            self.spent[number] = self.spent.get(number, 0.0) + job.spent[number]
+        engine = job.plan.engine
+        further = [each for each in begun
+                   if cut is None and self.saving.advanced(each.number, engine)]  # fmt: skip
+        rest = [each for each in begun if each not in further]
+        again: list[Cohort] = []
+        if further:
+            self._tell_further(further, death)
+            again.append(self.dispatch.cohort(further, job.plan))
+        if rest and len(begun) == 1:
+            self._fail(
+                rest[0], job, death, cut or Cut(f"the worker process was lost: {death.reason}")
             )
-            self.conclusions.conclude(begun[0], lost_result, {})
-        elif not begun and len(job.left) == len(cohort.trials):
+        elif rest:
+            half = max(1, len(rest) // 2)
+            lost = f"the worker that trained it in lanes was lost: {death.reason}"
+            alone = Plan(reason=lost, lasting=False)
+            for part in split(rest, -(-len(rest) // half)):
+                # One alone with a state of the lanes goes on in lanes.
+                fused = half > 1 or self.saving.engine(part[0]) == "fused"
+                plan = replace(cohort.plan, lanes=max(2, half)) if fused else alone
+                again.append(self.dispatch.cohort(part, plan))
+        if not begun and len(job.left) == len(cohort.trials):
             self.stillborn += 1
             if self.stillborn >= STILLBORN:
                 raise TooManyFailures(
                     f"{STILLBORN} workers died before they began a trial: {death.reason}",
                     hint=death.output,
                 )
-        again: list[Cohort] = []
-        if len(begun) > 1:
-            half = len(begun) // 2
-            lost = f"the worker that trained it in lanes was lost: {death.reason}"
-            alone = Plan(reason=lost, lasting=False)
-            plan = replace(cohort.plan, lanes=half) if half > 1 else alone
-            parts = split(begun, -(-len(begun) // half))
-            again += [self.dispatch.cohort(part, plan) for part in parts]
         if job.left:
-            plan = self.dispatch.plans.find(task_key(cohort)) or cohort.plan
+            # What was given for these alone, such as to go on solo, still holds.
+            plan = cohort.plan
+            if plan.lasting:
+                plan = self.dispatch.plans.find(task_key(cohort)) or plan
             again += self.dispatch.cohorts(list(job.left.values()), plan)
         self.dispatch.queue.extendleft(reversed(again))
+
+    def _tell_further(self, trials: Sequence[Trial], death: Died) -> None:
+        numbers = [each.number for each in trials]
+        whose = "goes on from its saved state" if len(numbers) == 1 else "go on from their states"
+        places = ", ".join(f"{self.saving.step(number)}" for number in numbers[:SHOWN])
+        places += ", ..." if len(numbers) > SHOWN else ""
+        self.watcher.note(
+            f"{name_trials(numbers)} {whose} in another worker (at step {places}): the worker "
+            f"process was lost: {death.reason}"
+        )
+
+    def _fail(self, trial: Trial, job: Job, death: Died, cut: Cut) -> None:
+        number = trial.number
+        last = job.measured.get(number)
+        measured = last.measurement.step if last else 0
+        result = Result(
+            Outcome.FAILED,
+            steps=max(cut.step, measured, self.saving.step(number)),
+            epochs=0.0,
+            seconds=cut.seconds or self.spent[number],
+            engine=job.plan.engine,
+            reason=cut.reason,
+            traceback=death.output,
+            why=job.plan.reason if job.plan.engine == "solo" else "",
+        )
+        self.conclusions.conclude(trial, result, {})

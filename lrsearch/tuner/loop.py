@@ -152,8 +152,8 @@ class _Search:
             self._repeat_best()
         if self.best.lacks_weights():
             self.watcher.note(
-                "best/ has no weights: the best point was trained when it was not the best; "
-                "train it again with export and grid"
+                "best/ has no weights: the best point was trained when it was not the best, or the "
+                "disk had no room; train it again with export and grid"
             )
         if out_of_time:
             self.note = "the time is over: the start took all of it, and no trial began"

@@ -26,10 +26,11 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class _Found:
-    """Where the state of a trial is, and the engine that has to go on from it."""
+    """Where the state of a trial is, the engine that has to go on from it, and its step."""
 
     path: Path
     engine: str
+    step: int
 
 
 class Saving:
@@ -38,6 +39,7 @@ class Saving:
     def __init__(self, run: Run, facts: Facts, watcher: Watcher) -> None:
         self._run, self._facts, self._watcher = run, facts, watcher
         self._found: dict[int, _Found] = {}
+        self._lost: dict[int, int] = {}
         self._told: set[str] = set()
         self._begun = time.monotonic()
         self._spent = 0.0
@@ -56,7 +58,7 @@ class Saving:
                 except Unusable as error:
                     reasons.append(str(error))
                     continue
-                self._found[trial.number] = _Found(path, header.engine)
+                self._found[trial.number] = _Found(path, header.engine, header.step)
                 shares.append(header.step / max(1, header.steps))
                 break
             if reasons:
@@ -78,6 +80,20 @@ class Saving:
         """The engine that a trial has to go on by, None where it has no state."""
         found = self._found.get(trial.number)
         return None if found is None else found.engine
+
+    def step(self, trial: int) -> int:
+        """The step at which a trial is saved, 0 where it is not."""
+        found = self._found.get(trial)
+        return 0 if found is None else found.step
+
+    def advanced(self, trial: int, engine: str) -> bool:
+        """Whether a trial that lost its worker can go on by an engine from a state that is newer
+        than when it lost one before. Counts as such a loss."""
+        found = self._found.get(trial)
+        if found is None or found.engine != engine or found.step <= self._lost.get(trial, 0):
+            return False
+        self._lost[trial] = found.step
+        return True
 
     def find(self, trials: Sequence[Trial], engine: str) -> dict[int, str]:
         """The files of states that these trials go on from by an engine."""
@@ -106,7 +122,7 @@ class Saving:
             self.tell(text, about=type(error).__name__)
         else:
             path = self._run.folder / "states" / f"{event.trial:06d}.state"
-            self._found[event.trial] = _Found(path, event.engine)
+            self._found[event.trial] = _Found(path, event.engine, event.step)
         self._spent += time.monotonic() - begun
 
     def tell(self, text: str, *, about: str = "") -> None:

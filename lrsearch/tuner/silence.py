@@ -45,8 +45,8 @@ class Cut:
     it told none."""
 
     reason: str
-    seconds: float
-    step: int
+    seconds: float = 0.0
+    step: int = 0
 
 
 @dataclass

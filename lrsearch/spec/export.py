@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lrsearch import catalogue
+from lrsearch.duration import write_time
 from lrsearch.spec.arithmetic import NotArithmetic, read_arithmetic
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.imports import is_free
@@ -71,7 +72,7 @@ def _export_own(spec: Spec, config: Config, objective: Objective, name: str) -> 
 
 
 def _timeout(spec: Spec) -> dict[str, str]:
-    return {} if spec.timeout is None else {"timeout": f"{spec.timeout:.12g}s"}
+    return {} if spec.timeout is None else {"timeout": write_time(spec.timeout)}
 
 
 def _is_arithmetic(value: Any, known: Collection[str]) -> bool:

@@ -99,28 +99,29 @@ def find_time(value: object) -> str:
     if isinstance(value, bool) or len(text) >= 64:
         raise unknown
     with contextlib.suppress(ValueError):
-        return write_time(float(text))
+        return write_time(float(text), "s")
     if _TIME.fullmatch(text):
         parse_time(text, zero=True)
         return text
     if re.fullmatch(r"[0-9]{1,6}(:[0-9]{1,2}){1,3}", text):
         parts = [int(part) for part in reversed(text.split(":"))]
         units = (1, 60, 3600, 86400)
-        return write_time(sum(part * unit for part, unit in zip(parts, units, strict=False)))
+        return write_time(sum(part * unit for part, unit in zip(parts, units, strict=False)), "s")
     parts_found = [match.groups() for match in _FOREIGN.finditer(text)]
     whole = re.fullmatch(f"({_FOREIGN.pattern})+", text)
     if whole is None or not all(unit in _NAMES for _, unit in parts_found):
         raise unknown
     seconds = sum(float(number) * _NAMES[unit] for number, unit in parts_found)
-    long = next((unit for unit in "hm" if seconds and seconds % _SECONDS[unit] == 0), "s")
-    return write_time(seconds, long)
+    return write_time(seconds)
 
 
-def write_time(seconds: float, unit: str = "s") -> str:
-    """The text of a time in a unit, which `parse_time` reads as that time again. Raises ValueError
-    where it is negative, or too long for one."""
+def write_time(seconds: float, unit: str = "") -> str:
+    """The text of a time, which `parse_time` reads as that time again: in a unit, or the longest
+    of which it is a whole number. Raises ValueError where it is negative, or too long for one."""
     if not 0 <= seconds <= _LONGEST:
         raise ValueError(f"it takes {TIMES}")
+    whole = (unit for unit in "hm" if seconds and seconds % _SECONDS[unit] == 0)
+    unit = unit or next(whole, "s")
     number = format(Decimal(repr(seconds / _SECONDS[unit])), "f")
     return f"{number.removesuffix('.0')}{unit}"
 

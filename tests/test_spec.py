@@ -1194,6 +1194,16 @@ def test_an_exported_file_keeps_the_data_it_names():
     assert back.data == spec.data
 
 
+@pytest.mark.parametrize("save", ["1.5s", "0s", "90m", "null", "5m"])
+def test_an_exported_spec_is_saved_as_often(save):
+    spec = read(BASE, f"save={save}")
+    text = export_spec(
+        spec, resolve(spec, {}, "classification"), spec.objective("classification"), "x"
+    )
+    assert validate(parse(text, "x.yaml"), FOLDER, text).save == spec.save
+    assert ("save:" in text) == (save != "5m")
+
+
 def test_an_exported_name_has_at_most_64_characters():
     assert export_name("digits") == "digits-best"
     assert export_name("x" * 64) == "x" * 59 + "-best"

@@ -254,9 +254,10 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
             # From here on what resumes this search must not set it aside.
             again = command
             history = _train(search, begun, progress, interruptible)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             progress.close()
-            say("interrupted: every finished trial is kept; go on with\n  " + command_line(again))
+            kept = ", ".join(filter(None, ("every finished trial is kept", str(interrupt))))
+            say(f"interrupted: {kept}; go on with\n  {command_line(again)}")
             raise typer.Exit(130) from None
     view = read_result(folder, history)
     with ignore_closed_stdout():

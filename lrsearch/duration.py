@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 _PATTERN = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*(ep|ba|sp|dur)\s*")
@@ -70,6 +71,59 @@ def parse_time(text: object, *, zero: bool = False) -> float:
     if not 0 <= seconds <= _LONGEST or (seconds == 0 and not zero):
         raise ValueError(f"it takes {TIMES}")
     return seconds
+
+
+_FOREIGN = re.compile(r"([0-9]*\.?[0-9]+) ?([a-z]+)[ ,]*")
+_NAMES = {
+    **dict.fromkeys(("ms", "msec", "milliseconds"), 0.001),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+    **dict.fromkeys(("w", "wk", "week", "weeks"), 604800.0),
+}
+_NEVER = {"never", "none", "no", "off", "false", "disabled", "disable", "inf", "infinity"}
+_NEVER |= {"infinite", "unlimited", "forever"}
+
+
+def is_never(value: object) -> bool:
+    """Whether a value, in words or as infinity, means no time at all: never, off, False."""
+    return value is None or str(value).strip().lower() in _NEVER
+
+
+def find_time(value: object) -> str:
+    """The time that a number of seconds means, or a text such as 10 minutes, 1h30m, 1d or 01:30:00
+    (that is hours, minutes, seconds; days before). Raises ValueError where none is known."""
+    text = str(value).strip().lower()
+    unknown = ValueError(f"it takes {TIMES}")
+    if isinstance(value, bool) or len(text) >= 64:
+        raise unknown
+    with contextlib.suppress(ValueError):
+        return write_time(float(text), "s")
+    if _TIME.fullmatch(text):
+        parse_time(text, zero=True)
+        return text
+    if re.fullmatch(r"[0-9]{1,6}(:[0-9]{1,2}){1,3}", text):
+        parts = [int(part) for part in reversed(text.split(":"))]
+        units = (1, 60, 3600, 86400)
+        return write_time(sum(part * unit for part, unit in zip(parts, units, strict=False)), "s")
+    parts_found = [match.groups() for match in _FOREIGN.finditer(text)]
+    whole = re.fullmatch(f"({_FOREIGN.pattern})+", text)
+    if whole is None or not all(unit in _NAMES for _, unit in parts_found):
+        raise unknown
+    seconds = sum(float(number) * _NAMES[unit] for number, unit in parts_found)
+    return write_time(seconds)
+
+
+def write_time(seconds: float, unit: str = "") -> str:
+    """The text of a time, which `parse_time` reads as that time again: in a unit, or the longest
+    of which it is a whole number. Raises ValueError where it is negative, or too long for one."""
+    if not 0 <= seconds <= _LONGEST:
+        raise ValueError(f"it takes {TIMES}")
+    whole = (unit for unit in "hm" if seconds and seconds % _SECONDS[unit] == 0)
+    unit = unit or next(whole, "s")
+    number = format(Decimal(repr(seconds / _SECONDS[unit])), "f")
+    return f"{number.removesuffix('.0')}{unit}"
 
 
 def find(value: object) -> Iterator[Duration]:

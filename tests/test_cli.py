@@ -291,9 +291,32 @@ def test_show_draws_each_schedule(empty: Path) -> None:
     final = {part["title"].split("  (")[0]: part["multipliers"][-1] for part in data["schedules"]}
     assert final["constant"] == 1.0
     assert sorted(final.values())[0] == pytest.approx(0.01)
+    assert (data["timeout"], data["save"]) == (None, 300.0)
     narrow = lrsearch("show", "small.yaml", "--width", "30").out
     drawn = [line for line in narrow.splitlines() if "┤" in line]
     assert drawn and max(map(len, drawn)) <= 30
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ((), ["A training under way is saved every 5m."]),
+        (("timeout=3s", "save=1s"), ["A trial may take 3s: one", "is saved every 1s."]),
+        (("timeout=5400s", "save=0s"), ["may take 90m: one", "saved at every evaluation."]),
+        (("save=null",), ["No training is saved while it is under way."]),
+    ],
+)
+def test_how_long_and_how_often_is_told(
+    empty: Path, given: tuple[str, ...], told: list[str]
+) -> None:
+    overrides = [word for each in given for word in ("--set", each)]
+    for command in ("check", "show"):
+        said = lrsearch(command, "small.yaml", *overrides)
+        out = " ".join(said.out.split())
+        assert said.code == 0 and all(part in out for part in told), said
+        assert ("A trial may take" in out) == any("timeout" in each for each in given)
+    (empty / "own.yaml").write_text("command: echo {lr}\nobjective: loss\nsearch: {lr: [1, 2]}\n")
+    assert "saved" not in lrsearch("check", "own.yaml").out + lrsearch("show", "own.yaml").out
 
 
 # Searching ----------------------------------------------------------------------------------

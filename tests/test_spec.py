@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import math
+import re
 import string
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from lrsearch import catalogue
 from lrsearch.catalogue import REQUIRED
+from lrsearch.duration import find_time, parse_time, write_time
 from lrsearch.errors import ImportRefused, LrsearchError, SpecError, UsageError
 from lrsearch.space import (
     Choice,
@@ -1192,6 +1194,16 @@ def test_an_exported_file_keeps_the_data_it_names():
     assert back.data == spec.data
 
 
+@pytest.mark.parametrize("save", ["1.5s", "0s", "90m", "null", "5m"])
+def test_an_exported_spec_is_saved_as_often(save):
+    spec = read(BASE, f"save={save}")
+    text = export_spec(
+        spec, resolve(spec, {}, "classification"), spec.objective("classification"), "x"
+    )
+    assert validate(parse(text, "x.yaml"), FOLDER, text).save == spec.save
+    assert ("save:" in text) == (save != "5m")
+
+
 def test_an_exported_name_has_at_most_64_characters():
     assert export_name("digits") == "digits-best"
     assert export_name("x" * 64) == "x" * 59 + "-best"
@@ -1888,6 +1900,64 @@ def _alike(left, right):
 def test_values_are_the_same_where_json_says_so(left, right):
     assert same(left, right) == _alike(left, right)
     assert same(left, copy.deepcopy(left))
+
+
+@pytest.mark.parametrize(
+    ("key", "line", "hint"),
+    [
+        *(("both", f": {word}", "write {key}: null") for word in ("never", "no", "off", "false")),
+        *(("both", f": {word}", "write {key}: null") for word in ("None", "unlimited", ".inf")),
+        ("both", ": 5", "write {key}: 5s"),
+        ("both", ": 1e6", "write {key}: 1000000s"),
+        ("both", ": '5'", "write {key}: 5s"),
+        ("both", ": 5min", "write {key}: 5m"),
+        ("both", ": 10 minutes", "write {key}: 10m"),
+        ("both", ": 1d", "write {key}: 24h"),
+        ("both", ": 1h 30 min", "write {key}: 90m"),
+        ("both", ": 500ms", "write {key}: 0.5s"),
+        ("both", ": '00:05:30'", "write {key}: 330s"),
+        ("both", ": 5M", "write {key}: 5m"),
+        ("both", ":", "'{key}' is empty\n  write {key}: null; that is "),
+        ("both", ": # soon", "'{key}' is empty"),
+        ("both", ": ''", "'{key}' is empty"),
+        ("both", ": -5", "it takes a number above 0 and s, m or h: 90s, 10m, 1.5h"),
+        ("both", ": 3ep", "it takes a number above 0 and s, m or h"),
+        ("both", ": 999999d", "it takes a number above 0 and s, m or h"),
+        ("save", ": 0", "write save: 0s; that is at every evaluation; null is never"),
+        ("save", ": true", "write save: 5m; which is the default"),
+        ("timeout", ": 0", "it takes a number above 0 and s, m or h"),
+    ],
+)
+def test_a_slip_in_a_time_gets_the_line_to_write(tmp_path, key, line, hint):
+    for name in ("save", "timeout") if key == "both" else (key,):
+        text = f"data: iris\nmodel: mlp\ntrain: {{budget: 1ep, lr: 0.1}}\n{name}{line}\n"
+        (tmp_path / "s.yaml").write_text(text)
+        with pytest.raises(SpecError) as error:
+            read_spec(tmp_path / "s.yaml")
+        assert hint.format(key=name) in str(error.value)
+        assert "s.yaml:4" in str(error.value)
+        written = re.search(rf"write ({name}: [^;\n]+)", str(error.value))
+        if written:  # And that line is one.
+            (tmp_path / "s.yaml").write_text(text.replace(f"{name}{line}", written[1]))
+            read_spec(tmp_path / "s.yaml")
+
+
+def test_an_empty_time_of_the_command_line_is_no_null(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("data: iris\nmodel: mlp\ntrain: {budget: 1ep, lr: 0.1}\nsave:\n")
+    for key in ("save", "timeout"):
+        with pytest.raises(
+            SpecError, match=rf"'{key}' is empty\n  write --set {key}=null; that is"
+        ):
+            read_spec(path, ["save=1s", f"{key}="])
+        assert getattr(read_spec(path, ["save=1s", f"{key}=null"]), key) is None
+
+
+@given(st.floats(0.01, 1e6), st.sampled_from("smh"))
+def test_a_written_time_is_read_as_itself(seconds, unit):
+    read = parse_time(write_time(seconds, unit))
+    assert read == pytest.approx(seconds, rel=1e-6)
+    assert parse_time(find_time(str(seconds))) == pytest.approx(seconds, rel=1e-6)
 
 
 def test_a_timeout_is_one_key_for_every_kind_of_training(tmp_path):

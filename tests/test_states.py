@@ -874,6 +874,34 @@ def test_sigterm_within_an_evaluation_that_is_finished_saves(tmp_path):
     assert list(steps_saved(tmp_path / "runs" / "slow")) == [1]
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("save", "told"),
+    [
+        ("null", "1 trial under way begins again"),
+        ("1h", "1 trial under way begins again"),
+        ("0s", "1 trial under way goes on from its last saved state"),
+    ],
+)
+def test_what_becomes_of_what_was_not_saved_is_told(save, told, tmp_path):
+    (tmp_path / "long.yaml").write_text(SPEC.replace("save: 1h", f"save: {save}"))
+    run = tmp_path / "runs" / "long"
+    process = start(tmp_path, "solo", "--workers", "1", "--quiet")
+    await_text(process, run / "journal.jsonl", '"started"')
+    if save == "0s":
+        await_states(process, run, 1)
+    os.kill(process.pid, signal.SIGSTOP)  # Its worker is lost at the same time.
+    os.kill(process.pid, signal.SIGTERM)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for worker in children:
+        os.kill(int(worker), signal.SIGKILL)
+    time.sleep(0.2)
+    os.kill(process.pid, signal.SIGCONT)
+    code, err, _ = finish(process)
+    assert code == 130 and children, err
+    assert f"interrupted: every finished trial is kept, {told}; go on with" in err, err
+
+
 SLOW = """
     import time
     from pathlib import Path

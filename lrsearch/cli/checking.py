@@ -128,7 +128,7 @@ def show(
     from lrsearch.reports.tables import open_console
     from lrsearch.reports.text import one_line
     from lrsearch.space import Choice, parameters
-    from lrsearch.spec.summary import describe_dimension
+    from lrsearch.spec.summary import describe_dimension, describe_times
 
     console = open_console(sys.stdout)
     table = Table(box=None, pad_edge=False)
@@ -142,6 +142,8 @@ def show(
         console.print(table)
     else:
         console.print("nothing is searched: one point")
+    for sentence in describe_times(spec):
+        print(f"{sentence}.")
     columns = width or min(console.width - 12, 72)
     for title, values in curves:
         print()
@@ -224,4 +226,6 @@ def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
             }
         listed.append({"name": name, **values})
     drawn = [{"title": title, "multipliers": values or None} for title, values in curves]
-    print(dumps({"format": 1, "name": spec.name, "parameters": listed, "schedules": drawn}))
+    times = {"timeout": spec.timeout, "save": spec.save if spec.own is None else None}
+    shown = {"name": spec.name, "parameters": listed, "schedules": drawn, **times}
+    print(dumps({"format": 1, **shown}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -186,16 +185,10 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
 
 
 def _time(text: str | None) -> str:
-    """A time as Optuna and Ray give it, in seconds, or Lightning, as DD:HH:MM:SS; an example where
-    it is none."""
-    found = text or ""
-    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", found):
-        found += "s"
-    if re.fullmatch(r"[0-9]{1,6}(:[0-9]{1,2}){1,3}", found):
-        parts = [int(part) for part in reversed(found.split(":"))]
-        seconds = sum(part * unit for part, unit in zip(parts, (1, 60, 3600, 86400), strict=False))
-        found = f"{seconds}s"
+    """A time as Optuna and Ray give it, in seconds, or Lightning, as DD:HH:MM:SS, or in words; an
+    example where it is none."""
     try:
+        found = duration.find_time(text)
         duration.parse_time(found)
     except ValueError:
         return "30m, or another time"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,7 +17,7 @@ from lrsearch.cli.closing import ignore_closed_stdout, say
 from lrsearch.cli.executors import first_words, make_executor, suit
 from lrsearch.cli.foreign import check_device
 from lrsearch.cli.interruptible import Interruptible
-from lrsearch.duration import parse_time
+from lrsearch.duration import find_time, parse_time
 from lrsearch.errors import RunLocked, UsageError, suggest
 from lrsearch.terminal import command_line, path_word, quote
 
@@ -191,7 +192,12 @@ def _time_limit(given: Options) -> float | None:
     try:
         return parse_time(given.time_)
     except ValueError as error:
-        raise UsageError(f"'{given.time_}' is no time", where="--time", hint=str(error)) from None
+        hint = str(error)
+    with contextlib.suppress(ValueError):
+        meant = find_time(given.time_)
+        parse_time(meant)
+        hint = f"write --time {meant}; {hint}"
+    raise UsageError(f"'{given.time_}' is no time", where="--time", hint=hint)
 
 
 @dataclass(frozen=True)
@@ -248,9 +254,10 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
             # From here on what resumes this search must not set it aside.
             again = command
             history = _train(search, begun, progress, interruptible)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             progress.close()
-            say("interrupted: every finished trial is kept; go on with\n  " + command_line(again))
+            kept = ", ".join(filter(None, ("every finished trial is kept", str(interrupt))))
+            say(f"interrupted: {kept}; go on with\n  {command_line(again)}")
             raise typer.Exit(130) from None
     view = read_result(folder, history)
     with ignore_closed_stdout():

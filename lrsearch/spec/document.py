@@ -42,7 +42,7 @@ class Document:
 
     `lines` has the line (from 1) of every path; `origins` names the `--set` a path came from;
     `faults` are what is wrong with it as YAML that plain values do not show: keys given twice,
-    aliases, tags.
+    aliases, tags. `empty` are the paths with no value, which plain values show as null.
     """
 
     source: str
@@ -50,6 +50,7 @@ class Document:
     lines: dict[Path, int] = field(default_factory=dict)
     origins: dict[Path, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
+    empty: set[Path] = field(default_factory=set)
 
     def fault(self, path: Path, message: str, hint: str = "") -> Fault:
         """A fault at a path, or at the nearest of its ancestors that stands in the text."""
@@ -181,6 +182,8 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             if _HALVES.search(event.value):
                 self._fault(event, key, "an escape names half a character")
+            if event.value == "":
+                self.document.empty.add(path)
             return plain_scalar(event.value) if event.style is None else event.value
         if isinstance(event, yaml.SequenceStartEvent):
             items: list[Any] = []

@@ -9,10 +9,12 @@ from typing import Any
 import yaml
 
 from lrsearch import catalogue
+from lrsearch.duration import parse_time, write_time
 from lrsearch.spec.arithmetic import NotArithmetic, read_arithmetic
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.imports import is_free
 from lrsearch.spec.model import Spec, class_paths
+from lrsearch.spec.validate import SAVE
 from lrsearch.terminal import visible, visible_line
 from lrsearch.trial import Config, Objective
 
@@ -38,6 +40,7 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
         **copy.deepcopy({part: dict(config[part]) for part in ("data", "model", "train")}),
         "objective": {"metric": objective.metric, **goal, "at": objective.at},
         **_timeout(spec),
+        **_save(spec),
         "seeds": spec.seeds,
         "seed": spec.seed,
     }
@@ -71,7 +74,13 @@ def _export_own(spec: Spec, config: Config, objective: Objective, name: str) -> 
 
 
 def _timeout(spec: Spec) -> dict[str, str]:
-    return {} if spec.timeout is None else {"timeout": f"{spec.timeout:.12g}s"}
+    return {} if spec.timeout is None else {"timeout": write_time(spec.timeout)}
+
+
+def _save(spec: Spec) -> dict[str, str | None]:
+    if spec.save == parse_time(SAVE):
+        return {}
+    return {"save": None if spec.save is None else write_time(spec.save)}
 
 
 def _is_arithmetic(value: Any, known: Collection[str]) -> bool:

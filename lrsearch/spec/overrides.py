@@ -37,6 +37,9 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
     for known in [known for known in document.lines if known[: len(path)] == path]:
         del document.lines[known]
     document.origins[path] = source
+    document.empty.discard(path)
+    if not value_text.strip():
+        document.empty.add(path)
     if parts[0] in ("train", "model", "data", "params"):
         fixed = parts[1:] if parts[0] in ("train", "params") else parts
         _stop_searching(document, ".".join(fixed), source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lrsearch import catalogue
+from lrsearch.duration import write_time
 from lrsearch.space import (
     Choice,
     Dimension,
@@ -145,8 +146,6 @@ def describe(spec: Spec) -> str:
         parts = [f"{spec.seeds} seeds" if spec.seeds > 1 else ""]
         parts.append(f"{spec.folds} folds" if spec.folds else "")
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
-    if spec.timeout is not None:
-        sentences.append(f"A trial may take {spec.timeout:g} seconds")
     if spec.own is not None:
         if spec.own.metrics:
             names = ", ".join(spec.own.metrics)
@@ -161,15 +160,28 @@ def describe(spec: Spec) -> str:
                 "The best is trained once more at the end, where that is cheap, to see whether the "
                 "training repeats itself"
             )
-        return ". ".join(sentences) + "."
+        return ". ".join([*sentences, *describe_times(spec)]) + "."
     steps = count_steps(spec)
     sentences.append(steps[0].upper() + steps[1:])
     metric = spec.metric or (spec.objective(spec.task).metric if spec.task else None)
     compared = f"validation {metric}" if metric else "the task's usual metric on validation data"
     sentences.append(f"Points are compared by {compared}, {spec.at} of the training")
-    if spec.save is None:
-        sentences.append("No training is saved while it is under way")
-    return ". ".join(sentences) + "."
+    return ". ".join([*sentences, *describe_times(spec)]) + "."
+
+
+def describe_times(spec: Spec) -> list[str]:
+    """Sentences on how long a trial may take, and how often a training under way is saved."""
+    found = []
+    if spec.timeout is not None:
+        found.append(
+            f"A trial may take {write_time(spec.timeout)}: one that takes longer has failed"
+        )
+    if spec.own is None and spec.save is None:
+        found.append("No training is saved while it is under way")
+    elif spec.own is None:
+        often = f"every {write_time(spec.save)}" if spec.save else "at every evaluation"
+        found.append(f"A training under way is saved {often}")
+    return found
 
 
 def schedule_points(space: Space, base: dict[str, object]) -> list[dict[str, object]]:

@@ -37,6 +37,10 @@ train:
   optimizer: {name: sgd, momentum: 0.9, weight_decay: 5e-4}       # or adamw, lion, muon ...
 """
 
+_SAVE = """\
+save: 5m                  # how often a training under way is saved: it goes on from there
+"""
+
 _MODEL = '''\
 """A model of your own: any torch.nn.Module."""
 
@@ -133,6 +137,7 @@ model: {name: mlp, hidden: [128]}     # or logistic, cnn
 """
         + _TRAIN
         + "objective: {metric: accuracy, at: last}   # of the validation split\n"
+        + _SAVE
         + _SEARCH,
     ),
     "csv": Template(
@@ -147,6 +152,7 @@ data:
 model: {name: mlp, hidden: [128]}
 """
         + _TRAIN
+        + _SAVE
         + _SEARCH,
         first="name your file and its target in it, under data",
     ),
@@ -158,6 +164,7 @@ data: {name: digits, validation: 0.2, standardize: true}
 model: {class_path: my_model.Net, init_args: {width: 64}}
 """
         + _TRAIN
+        + _SAVE
         + _SEARCH,
         {"my_model.py": _MODEL},
         "--allow-import my_model",

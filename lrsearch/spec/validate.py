@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
 from lrsearch.catalogue import Parameter
-from lrsearch.duration import parse_time
+from lrsearch.duration import find_time, is_never, parse_time
 from lrsearch.errors import SpecError
 from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
@@ -22,6 +23,7 @@ from lrsearch.spec.cross_checks import (
 )
 from lrsearch.spec.data import read_data
 from lrsearch.spec.document import Document
+from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
 from lrsearch.spec.model import BayesSettings, RandomSettings, Spec, complete
@@ -220,33 +222,50 @@ def _finish(
 
 def _read_save(reader: Reader, top: Mapping[str, Any]) -> float | None:
     """The seconds between two saved states of a training, None for never."""
-    given = top.get("save", SAVE)
-    if given is None:
-        return None
-    if "save" in top and is_outside(top):
+    if top.get("save", SAVE) is not None and "save" in top and is_outside(top):
         kind = next(each for each in KINDS if each in top)
         hint = f"what a {kind} trains only its own code can save: leave it out"
         reader.fault(("save",), "'save' goes with data, model and train", hint)
         return None
-    try:
-        return parse_time(given, zero=True)
-    except ValueError as error:
-        hint = f"{error}; 0s saves at every evaluation, null never"
-        reader.fault(("save",), f"{show(given)} is no time", hint)
+    if top.get("save") is True:
+        hint = reader.hint(("save",), [Line(("save",), SAVE, "which is the default")])
+        reader.fault(("save",), "true is no time", hint)
         return None
+    return _read_time(reader, "save", top.get("save", SAVE), zero=True)
 
 
 def _read_timeout(reader: Reader, raw: Any) -> float | None:
     """The seconds that a trial may take."""
+    return _read_time(reader, "timeout", raw)
+
+
+def _read_time(reader: Reader, key: str, raw: Any, *, zero: bool = False) -> float | None:
+    """The seconds of a key that is a time or null, perhaps none at all with `zero`."""
+    path = (key,)
+    if path in reader.document.empty:
+        remark = f"that is {_NULL[key]}, or a time such as {key}: {SAVE}"
+        reader.fault(path, f"'{key}' is empty", reader.hint(path, [Line(path, None, remark)]))
+        return None
     if raw is None:
         return None
     try:
-        return parse_time(raw)
+        return parse_time(raw, zero=zero)
     except ValueError as error:
-        counted = isinstance(raw, int | float) and not isinstance(raw, bool) and raw > 0
-        hint = f"write timeout: {raw:g}s" if counted else str(error)
-        reader.fault(("timeout",), f"{show(raw)} is no time", hint)
-        return None
+        hint = str(error)
+    if is_never(raw):
+        hint = reader.hint(path, [Line(path, None)])
+    else:
+        with contextlib.suppress(ValueError):
+            meant = find_time(raw)
+            seconds = parse_time(meant, zero=zero)
+            remark = "" if seconds else "that is at every evaluation; null is never"
+            hint = reader.hint(path, [Line(path, meant, remark)])
+    reader.fault(path, f"{show(raw)} is no time", hint)
+    return None
+
+
+_NULL = {"save": "never", "timeout": "as long as it takes"}
+"""What null means for a key that is a time."""
 
 
 def _settle_seed(reader: Reader, top: Mapping[str, Any], plain: dict[str, Any]) -> None:

@@ -134,42 +134,44 @@ class Listener:
 
     def _leave(self, events: list[tuple[int, object]]) -> None:
         """Have the workers hand over what is under way, write that down, and raise
-        KeyboardInterrupt. What has failed is no result now: it may be for the same signal."""
+        KeyboardInterrupt, which says what becomes of it. What has failed is no result now: it may
+        be for the same signal."""
         deadline = time.monotonic() + (PATIENCE if pulse.patient() else SHORT)
+        under_way = {number for job in self.jobs.values() for number in job.begun}
         saved: set[int] = set()
-        try:
-            if self.spec.own is None and self.spec.save is not None:
-                self.watcher.note("saving what is under way; a second Ctrl-C ends it at once")
-                self.executor.leave()
-            else:
-                deadline = 0.0  # There is nothing to hand over.
-            while True:
-                for handle, event in events:
-                    job = self.jobs[handle]
-                    if isinstance(event, Started):
-                        job.begun.add(event.trial)
-                    elif isinstance(event, Saved):
-                        self.saving.take(event, last=True)
+        if self.spec.own is None and self.spec.save is not None:
+            self.watcher.note("saving what is under way; a second Ctrl-C ends it at once")
+            self.executor.leave()
+        else:
+            deadline = 0.0  # There is nothing to hand over.
+        while True:
+            for handle, event in events:
+                job = self.jobs[handle]
+                if isinstance(event, Started):
+                    job.begun.add(event.trial)
+                    under_way.add(event.trial)
+                elif isinstance(event, Saved):
+                    if self.saving.take(event, last=True):
                         saved.add(event.trial)
-                    elif isinstance(event, Noted):
-                        self.saving.tell(event.text)
-                    elif isinstance(event, Ended):
-                        saved.discard(event.trial)
-                        if event.result.outcome in _JUDGED:
-                            self._end(job, event)
-                    elif isinstance(event, Finished | Raised | Died):
-                        del self.jobs[handle]
-                left = deadline - time.monotonic()
-                if left <= 0 or not self.jobs or not self.executor.busy:
-                    break
-                events = self.executor.events(min(left, 1.0))
-        finally:
-            if saved:
-                count = "1 trial" if len(saved) == 1 else f"{len(saved)} trials"
-                self.watcher.note(f"{count} under way saved as far as trained")
-            if (unkept := self._find_unkept()) is not None:
-                self.watcher.note(f"{unkept.message}: {unkept.hint}")
-        raise KeyboardInterrupt
+                elif isinstance(event, Noted):
+                    self.saving.tell(event.text)
+                elif isinstance(event, Ended):
+                    saved.discard(event.trial)
+                    if event.result.outcome in _JUDGED:
+                        under_way.discard(event.trial)
+                        self._end(job, event)
+                elif isinstance(event, Finished | Raised | Died):
+                    del self.jobs[handle]
+            left = deadline - time.monotonic()
+            if left <= 0 or not self.jobs or not self.executor.busy:
+                break
+            events = self.executor.events(min(left, 1.0))
+        before = {each for each in under_way - saved if self.saving.holds(each)}
+        if (unkept := self._find_unkept()) is not None:
+            self.watcher.note(f"{unkept.message}: {unkept.hint}")
+        raise KeyboardInterrupt(
+            describe_left(len(saved), len(before), len(under_way - saved - before))
+        )
 
     def _describe_job(self, heard: Heard) -> Subject:
         """Whom a silent job is about."""
@@ -292,3 +294,18 @@ class Listener:
             why=job.plan.reason if job.plan.engine == "solo" else "",
         )
         self.conclusions.conclude(trial, result, {})
+
+
+def describe_left(saved: int, before: int, again: int) -> str:
+    """What becomes of the trials that were under way: so many `saved` now, so many that were
+    `before`, and those that begin `again`; "" of none."""
+    parts = []
+    for number, text, several in (
+        (saved, "saved as far as trained", "saved as far as trained"),
+        (before, "goes on from its last saved state", "go on from their last saved states"),
+        (again, "begins again", "begin again"),
+    ):
+        if number:
+            noun = "" if parts else " trial under way" if number == 1 else " trials under way"
+            parts.append(f"{number}{noun} {text if number == 1 else several}")
+    return ", ".join(parts)

@@ -95,6 +95,10 @@ class Saving:
         self._lost[trial] = found.step
         return True
 
+    def holds(self, trial: int) -> bool:
+        """Whether a trial of this number has a state that it can go on from."""
+        return trial in self._found
+
     def find(self, trials: Sequence[Trial], engine: str) -> dict[int, str]:
         """The files of states that these trials go on from by an engine."""
         files = {}
@@ -109,12 +113,13 @@ class Saving:
                 )
         return files
 
-    def take(self, event: Saved, *, last: bool = False) -> None:
+    def take(self, event: Saved, *, last: bool = False) -> bool:
         """Write a state, unless that takes too much of the time; not even then is the `last` left
-        out. A disk that takes none is no end of the search."""
+        out. A disk that takes none is no end of the search. Returns whether it was written."""
         begun = time.monotonic()
         if not last and self._spent > FIRST + SHARE * (begun - self._begun):
-            return
+            return False
+        written = False
         try:
             self._run.save_state(event.trial, event.content)
         except (StorageFull, RunError) as error:
@@ -123,7 +128,9 @@ class Saving:
         else:
             path = self._run.folder / "states" / f"{event.trial:06d}.state"
             self._found[event.trial] = _Found(path, event.engine, event.step)
+            written = True
         self._spent += time.monotonic() - begun
+        return written
 
     def tell(self, text: str, *, about: str = "") -> None:
         """Say something once, or once about the same."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lrsearch import catalogue
-from lrsearch.duration import parse_time
+from lrsearch.duration import find_time, is_never, parse_time
 from lrsearch.spec.foreign import names
 from lrsearch.spec.foreign.lines import Advice, Line, Path, merge
 from lrsearch.spec.foreign.names import snake
@@ -28,9 +28,12 @@ from lrsearch.spec.foreign.words import (
     FOLDER_WORDS,
     LEFT_OUT,
     LOCAL,
+    SAVE_WORDS,
     STOPPING_WORDS,
     STRATEGY_NAMES,
     STRATEGY_WORDS,
+    TIME_LIMIT_WORDS,
+    TIMEOUT_WORDS,
     WORKER_WORDS,
     device_of,
     is_device,
@@ -90,21 +93,31 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
     if word in FOLDER_WORDS:
         folder = value if isinstance(value, str) and value else "DIR"
         return f"leave '{key}' out: the command says where: {command} --runs {quote(folder)}"
-    if word in ("timeout", "time_limit", "max_time", "timeout_s") and len(path) == 1:
+    if word in TIMEOUT_WORDS and (len(path) == 1 or path[0] == "train"):
         return [Line(("timeout",), _time(value))]
+    if word in TIME_LIMIT_WORDS and len(path) == 1:
+        return f"leave '{key}' out: the command says it: {command} --time {_time(value) or '30m'}"
+    if word in SAVE_WORDS and not own and (len(path) == 1 or path[0] == "train"):
+        if is_never(value):
+            return [Line(("save",), None)]
+        with contextlib.suppress(ValueError):
+            # A bare number elsewhere counts steps or epochs.
+            if word == "save" or (isinstance(value, str) and isinstance(number(value), str)):
+                return [Line(("save",), find_time(value))]
     if word in LEFT_OUT:
         return f"leave '{key}' out: {LEFT_OUT[word]}"
     return _place(means(key), own)
 
 
-def _time(value: Any) -> str:
-    """A time in lrsearch's words, of seconds or of a text that is one; an example of any other."""
-    seconds = number(value)
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool):
-        return f"{seconds:g}s"
+def _time(value: Any) -> str | None:
+    """A time in lrsearch's words, of whatever value means one, None for none at all; an example
+    where nothing is known."""
+    if is_never(value):
+        return None
     with contextlib.suppress(ValueError):
-        parse_time(value)
-        return str(value)
+        meant = find_time(value)
+        parse_time(meant)
+        return meant
     return "10m"
 
 

@@ -208,7 +208,7 @@ def fixed_lines(
         return _checked_line(rest, number(value))
     if head in ("data", "random", "bayes") and rest:
         return _inside(path, head, rest, value, top)
-    if target in ("random", "bayes", "objective", "seed", "seeds", "name", "max_failures", "save"):
+    if target in ("random", "bayes", "objective", "seed", "seeds", "name", "max_failures"):
         return [Line((target,), number(value) if target != "name" else value)]
     if head == "model" and rest:
         return _model_line(rest, value, top)

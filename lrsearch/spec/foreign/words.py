@@ -122,7 +122,7 @@ HOMES: dict[str, str] = {
     "gamma": "train.schedule.gamma", "milestones": "train.schedule.milestones",
     "pct_start": "train.schedule.pct_start", "data": "data", "model": "model",
     "final": "train.schedule.final",
-    **{key: key for key in ("seed", "seeds", "max_failures", "save")},
+    **{key: key for key in ("seed", "seeds", "max_failures")},
     **{key: key for key in ("objective", "random", "bayes")},
 }  # fmt: skip
 """lrsearch's own words -> where they belong."""
@@ -156,8 +156,10 @@ LEFT_OUT: dict[str, str] = {
             "every measurement is kept under runs/",
         ),
         (
-            "checkpoint checkpoints checkpointing save_strategy save_steps save_every "
-            "save_interval checkpoint_interval checkpoint_every",
+            "checkpoint checkpoints checkpointing save_strategy save_steps save_every save_freq "
+            "save_interval checkpoint_interval checkpoint_every checkpoint_frequency autosave "
+            "save_period save snapshot snapshot_interval enable_checkpointing save_checkpoint "
+            "save_checkpoints every_n_epochs",
             "a training under way is saved by itself; save: 5m at the top level says how often",
         ),
         ("resume restore resume_from_checkpoint ckpt_path", "the same command goes on by itself"),
@@ -191,6 +193,28 @@ WORKER_WORDS = _words(
     concurrency parallelism dataloader_num_workers nproc num_cpus processes
     """
 )
+
+TIMEOUT_WORDS = _words(
+    """
+    timeout time_limit max_time timeout_s timeout_sec timeout_seconds trial_timeout walltime
+    wall_time wall_clock_time deadline max_runtime max_duration max_seconds max_wall_time
+    time_limit_s job_timeout timelimit
+    """
+)
+"""Words for how long a trial may take."""
+
+TIME_LIMIT_WORDS = _words("time_budget time_budget_s total_time budget_time search_time")
+"""Words for how long a search may take."""
+
+SAVE_WORDS = _words(
+    """
+    save autosave save_every save_interval checkpoint checkpoints checkpointing
+    checkpoint_interval checkpoint_every checkpoint_frequency save_freq save_strategy
+    save_period snapshot snapshot_interval enable_checkpointing save_checkpoint
+    save_checkpoints
+    """
+)
+"""Words for how often a training under way is saved."""
 
 FOLDER_WORDS = _words(
     """

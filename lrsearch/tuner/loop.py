@@ -293,6 +293,8 @@ class _Search:
         out_of_time = self._is_over_time() and left > 0
         if not self._is_over_time():
             self._repeat_best()
+        if not out_of_time:
+            self.saving.finish()
         weights = self.spec.own is None
         if weights and self.best is not None and not self.weights & set(self.best[1].trials):
             self.watcher.note(

@@ -1020,13 +1020,11 @@ def test_a_damaged_state_never_takes_the_place_of_a_good_one(killed, tmp_path):
     while (run / "journal.jsonl").read_text().count('"event":"started","trial":1') < 2:
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.02)
-    time.sleep(1.0)
+    time.sleep(3.0)  # So that it has trained, and is saved again, most likely.
     process.send_signal(signal.SIGTERM)
     code, err, _ = finish(process)
     assert code == 130 and "goes on from the one before it" in err, err
-    assert [states.read(path).header.step for path in saved_states(run)[1]][1:] == [
-        states.unpack(good).header.step
-    ]
+    assert good in [path.read_bytes() for path in saved_states(run)[1]]
 
 
 def test_a_link_in_place_of_the_states_is_refused(tmp_path):

@@ -13,6 +13,7 @@ The header says what the state belongs to (`Header`) and holds, as `content`, al
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 import os
@@ -20,7 +21,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lrsearch import __version__
 
@@ -28,6 +29,12 @@ MAGIC = b"lrsearch state 1\n"
 """The format's name and number."""
 
 _DIGEST = hashlib.sha256().digest_size
+
+_CHUNK = 2**20
+"""Bytes read at once."""
+
+_LONGEST = 2**30
+"""Bytes that the header may have, and the safetensors file's."""
 
 
 class Unusable(Exception):
@@ -58,8 +65,11 @@ class State:
 
 
 def pack(header: Header, content: Any, tensors: bytes) -> bytes:
-    """The file of a state. Raises what JSON raises for content that is none."""
+    """The file of a state. Raises what JSON raises for content that is none, and ValueError for
+    more of it than is read again."""
     head = json.dumps({**asdict(header), "content": content}, separators=(",", ":")).encode()
+    if len(head) >= _LONGEST:
+        raise ValueError("it holds too much beside its tensors")
     digest = hashlib.sha256()
     parts = (MAGIC, head, b"\n", tensors)
     for part in parts:
@@ -69,21 +79,57 @@ def pack(header: Header, content: Any, tensors: bytes) -> bytes:
 
 def unpack(data: bytes) -> State:
     """The state in a file's bytes. Raises Unusable for what is cut, damaged or of another form."""
-    if not data.startswith(MAGIC):
+    return _unpack(io.BytesIO(data), len(data))
+
+
+def _unpack(file: BinaryIO, size: int, *, tensors: bool = True) -> State:
+    """`unpack` of an open file of so many bytes, of which no more is held than has to be; without
+    its `tensors` they are read, and left out."""
+    if file.read(len(MAGIC)) != MAGIC:
         raise Unusable("it is damaged, or of another version of lrsearch")
-    digest = hashlib.sha256(memoryview(data)[:-_DIGEST]).digest()
-    if digest != data[-_DIGEST:]:
+    line = file.readline(_LONGEST + 1)
+    digest = hashlib.sha256(MAGIC + line)
+    left = size - len(MAGIC) - len(line) - _DIGEST
+    # A sparse file may be larger than all memory: what it is to hold is told by its beginning.
+    first = file.read(_measure_first(file, left)) if line.endswith(b"\n") else b""
+    if not first or left != _measure(first):
+        raise Unusable("it is damaged: its checksum is wrong, or its end is missing")
+    parts, left = [first], left - len(first)
+    digest.update(first)
+    while left and (part := file.read(min(left, _CHUNK))):
+        digest.update(part)
+        left -= len(part)
+        if tensors:
+            parts.append(part)
+    if left or file.read() != digest.digest():
         raise Unusable("it is damaged: its checksum is wrong")
-    end = data.find(b"\n", len(MAGIC))
     try:
-        head = json.loads(data[len(MAGIC) : end])
+        head = json.loads(line)
         content = head.pop("content")
         header = Header(**{name: kind(head.pop(name)) for name, kind in _KINDS.items()})
         if head or not 0 <= header.step <= header.steps:
             raise ValueError(str(head))
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         raise Unusable("it says what no version of lrsearch writes") from None
-    return State(header, content, data[end + 1 : -_DIGEST])
+    return State(header, content, b"".join(parts) if tensors else b"")
+
+
+def _measure_first(file: BinaryIO, room: int) -> int:
+    """The bytes of a safetensors file's beginning that say how long it is; 0 where there is no room
+    for it."""
+    length = int.from_bytes(file.read(8), "little")
+    file.seek(-8, os.SEEK_CUR)
+    return 8 + length if 8 + length <= min(room, _LONGEST) else 0
+
+
+def _measure(first: bytes) -> int:
+    """The bytes of a safetensors file that begins so; -1 where it says nothing of the kind."""
+    try:
+        entries = json.loads(first[8:])
+        entries.pop("__metadata__", None)
+        return len(first) + max((each["data_offsets"][1] for each in entries.values()), default=0)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return -1
 
 
 _KINDS: Mapping[str, Any] = {
@@ -92,14 +138,18 @@ _KINDS: Mapping[str, Any] = {
 }
 
 
-def read(path: Path | str) -> State:
-    """The state in a file; a link is never followed. Raises Unusable."""
+def read(path: Path | str, *, tensors: bool = True) -> State:
+    """The state in a file, perhaps without its `tensors`; a link is never followed. Raises
+    Unusable."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
                 raise Unusable("it is no file")
-            return unpack(file.read())
+            return _unpack(file, found.st_size, tensors=tensors)
+    except MemoryError:
+        raise Unusable("there is no memory to read it") from None
     except OSError as error:
         raise Unusable(f"it cannot be read: {error.strerror}") from None
 

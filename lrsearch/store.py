@@ -971,6 +971,11 @@ class Run:
         """By their trial the files of saved states, the latest first."""
         return saved_states(self.folder)
 
+    def drop_state(self, path: Path) -> None:
+        """Delete a file of `saved_states`."""
+        with _using(path):
+            path.unlink(missing_ok=True)
+
     def drop_states(self, keep: Container[int]) -> None:
         """Delete all saved states but those of the trials in `keep`, and what was left half
         written."""

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -681,6 +682,43 @@ def test_values_that_no_training_has_are_not_gone_on_from(name, engine, with_pla
     assert not [each for each in events if isinstance(each, Noted)]
 
 
+def test_a_state_larger_than_memory_is_damaged(tmp_path):
+    """Sparse files, which anyone may make as large as they like: none of their zeros are read."""
+    (state, *_), _ = handed_over(cohort(config(budget="2ep")))
+    content = state.content
+    line = content.index(b"\n", len(states.MAGIC)) + 1
+    for number, first in enumerate(
+        (b"", states.MAGIC, content[: line - 1], content[:line], content[: line + 100], content)
+    ):
+        path = tmp_path / f"{number}.state"
+        path.write_bytes(first)
+        os.truncate(path, 2**36)
+        check = (
+            "import resource, sys\n"
+            "from lrsearch import states\n"
+            "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))\n"
+            "try: states.read(sys.argv[1], tensors=False)\n"
+            "except states.Unusable as error: print(error)\n"
+        )
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", check, str(path)], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.startswith(("it is damaged", "there is no memory")), done.stdout
+        assert time.monotonic() - began < 20
+
+
+def test_a_state_is_looked_at_without_its_tensors(tmp_path):
+    (state, *_), _ = handed_over(cohort(config(budget="2ep")))
+    path = tmp_path / "a.state"
+    path.write_bytes(state.content)
+    whole, seen = states.read(path), states.read(path, tensors=False)
+    assert seen == replace(whole, tensors=b"") and whole == states.unpack(state.content)
+    damage(path)
+    with pytest.raises(Unusable, match="checksum"):
+        states.read(path, tensors=False)
+
+
 def test_a_link_is_no_state(tmp_path):
     given = cohort(config(budget="2ep"))
     (state, *_), ends = handed_over(given)
@@ -1029,6 +1067,68 @@ def test_what_kills_its_worker_at_one_step_has_failed(tmp_path):
         assert result.outcome is Outcome.FAILED and "killed by SIGKILL" in result.reason
         assert result.steps > 500 and result.seconds > 0.1
     assert not list((run / "states").iterdir())
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """The folder of a search that was killed when its first trial had two states."""
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "long.yaml").write_text(SPEC.replace("save: 1h", "save: 0s"))
+    process = start(folder, "solo", "--workers", "1")
+    deadline = time.monotonic() + 200
+    while len(saved_states(folder / "runs" / "long").get(1, [])) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    return folder
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("left", ["damaged", "of another spec"])
+def test_a_complete_search_leaves_no_states(left, killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    run = tmp_path / "runs" / "long"
+    spec = SPEC.replace("80ep", "4ep")
+    if left == "damaged":
+        spec = SPEC
+        for path in saved_states(run)[1]:
+            damage(path)
+    (tmp_path / "long.yaml").write_text(spec)
+    code, err, _ = finish(start(tmp_path, "solo"), 300)
+    assert code == 0 and ("checksum" in err) == (left == "damaged"), err
+    assert not list((run / "states").iterdir())
+    shown = json.loads(lrsearch(tmp_path, "report", "long", "--json"))["states"]
+    assert shown == {"trials": 0, "bytes": 0}
+
+
+@pytest.mark.timeout(300)
+def test_a_damaged_state_never_takes_the_place_of_a_good_one(killed, tmp_path):
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    run = tmp_path / "runs" / "long"
+    state, before = saved_states(run)[1]
+    good = before.read_bytes()
+    damage(state)
+    process = start(tmp_path, "solo", "--workers", "1", "--set", "save=1h")
+    deadline = time.monotonic() + 100
+    while state.exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    assert before.read_bytes() == good
+    while (run / "journal.jsonl").read_text().count('"event":"started","trial":1') < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    time.sleep(3.0)  # So that it has trained, and is saved again, most likely.
+    process.send_signal(signal.SIGTERM)
+    code, err, _ = finish(process)
+    assert code == 130 and "goes on from the one before it" in err, err
+    assert good in [path.read_bytes() for path in saved_states(run)[1]]
 
 
 def test_a_link_in_place_of_the_states_is_refused(tmp_path):

@@ -299,7 +299,7 @@ class Listener:
 def describe_left(saved: int, before: int, again: int) -> str:
     """What becomes of the trials that were under way: so many `saved` now, so many that were
     `before`, and those that begin `again`; "" of none."""
-    parts = []
+    parts: list[str] = []
     for number, text, several in (
         (saved, "saved as far as trained", "saved as far as trained"),
         (before, "goes on from its last saved state", "go on from their last saved states"),

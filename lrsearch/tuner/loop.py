@@ -150,6 +150,8 @@ class _Search:
         out_of_time = self.asked.is_over_time() and left > 0
         if not self.asked.is_over_time():
             self._repeat_best()
+        if not out_of_time:
+            self.saving.finish()
         if self.best.lacks_weights():
             self.watcher.note(
                 "best/ has no weights: the best point was trained when it was not the best, or the "

@@ -40,6 +40,7 @@ class Saving:
         self._run, self._facts, self._watcher = run, facts, watcher
         self._found: dict[int, _Found] = {}
         self._lost: dict[int, int] = {}
+        self._stored: set[int] = set()
         self._told: set[str] = set()
         self._begun = time.monotonic()
         self._spent = 0.0
@@ -49,6 +50,7 @@ class Saving:
         history = self._run.history
         self._run.drop_states(history.trials.keys() - history.results.keys())
         stored = self._run.saved_states()
+        self._stored = set(stored)
         shares: list[float] = []
         for trial in waiting:
             reasons: list[str] = []
@@ -59,6 +61,8 @@ class Saving:
                     reasons.append(str(error))
                     continue
                 self._found[trial.number] = _Found(path, header.engine, header.step)
+                if reasons:  # The next would have that take the place of the one that is good.
+                    self._run.drop_state(stored[trial.number][0])
                 shares.append(header.step / max(1, header.steps))
                 break
             if reasons:
@@ -70,7 +74,7 @@ class Saving:
             self._watcher.note(_describe(shares))
 
     def _look(self, path: Path, trial: Trial) -> Header:
-        header = states.read(path).header
+        header = states.read(path, tensors=False).header
         version = self._facts.versions.get("torch", "")
         device = self._facts.device.partition(":")[0]
         states.check(header, key=trial.key, engine=header.engine, device=device, torch=version)
@@ -119,6 +123,7 @@ class Saving:
         begun = time.monotonic()
         if not last and self._spent > FIRST + SHARE * (begun - self._begun):
             return False
+        self._stored.add(event.trial)
         written = False
         try:
             self._run.save_state(event.trial, event.content)
@@ -140,9 +145,15 @@ class Saving:
 
     def drop(self, trial: int) -> None:
         """Delete the states of a trial that has ended."""
-        if self._found.pop(trial, None) is not None:
+        self._found.pop(trial, None)
+        if trial in self._stored:
+            self._stored.discard(trial)
             history = self._run.history
             self._run.drop_states(history.trials.keys() - history.results.keys() - {trial})
+
+    def finish(self) -> None:
+        """Delete what is left where all is trained: states of trials of another spec."""
+        self._run.drop_states(())
 
 
 def _describe(shares: Sequence[float]) -> str:

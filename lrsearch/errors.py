@@ -132,6 +132,12 @@ class DeviceLost(LrsearchError):
     exit_code = 1
 
 
+class WorkerLost(LrsearchError):
+    """A worker that was lost, and so was the one that took its place, before any trial began."""
+
+    exit_code = 1
+
+
 class ImportRefused(LrsearchError):
     """A spec names code outside lrsearch and torch.nn, and nobody allowed it."""
 

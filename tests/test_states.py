@@ -968,6 +968,50 @@ def test_sigterm_while_data_are_loaded(who, tmp_path):
     assert code == 130 and took < 15 and "Traceback" not in err, err
 
 
+MORTAL = """
+    import os
+    import signal
+    from pathlib import Path
+
+    import numpy as np
+
+    def load(lives):
+        with Path("deaths").open("a") as file:
+            file.write("x")
+        if Path("deaths").stat().st_size <= lives:
+            print("the loader is about to die")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.eye(40, 8, dtype="float32"), np.arange(40) % 2
+"""
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("lives", [1, 9])
+@pytest.mark.parametrize("command", ["grid", "check"])
+def test_a_worker_that_is_lost_while_it_loads_is_replaced_once(command, lives, tmp_path):
+    (tmp_path / "mortal.py").write_text(textwrap.dedent(MORTAL))
+    (tmp_path / "mortal.yaml").write_text(
+        f"name: mortal\ndata: {{class_path: mortal.load, init_args: {{lives: {lives}}}}}\n"
+        "model: mlp\ntrain: {budget: 1ep, lr: 0.1}\n"
+    )
+    more = ("--workers", "1") if command == "grid" else ("--deep",)
+    done = subprocess.run(
+        [sys.executable, "-m", "lrsearch", command, "mortal.yaml", "--device", "cpu", *more,
+         "--allow-import", "mortal"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    told = "loads the data and builds the model was lost: killed by SIGKILL: another one begins"
+    assert command == "check" or told in done.stderr
+    assert "Traceback" not in done.stderr
+    if lives == 1:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode == 1, done.stderr
+        assert "and so was the one after it: killed by SIGKILL" in done.stderr
+        assert "about to die" in done.stderr and "the same command tries again" in done.stderr
+        assert (tmp_path / "deaths").read_text() == "xx"
+
+
 @pytest.mark.timeout(300)
 def test_a_killed_search_goes_on_from_the_state_before_a_damaged_one(undisturbed, tmp_path):
     expected = undisturbed("solo")

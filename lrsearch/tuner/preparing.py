@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lrsearch.errors import DataError, Fault, SpecError
+from lrsearch.errors import Fault, SpecError, WorkerLost
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.space import corners, ends, parameters, parse_name, point_at
 from lrsearch.spec.commandline import check_program
@@ -46,19 +46,20 @@ def prepare(
     `trials` will keep busy load what they need meanwhile. `held` is what the run has settled
     before, see `ledger.find_settled`; `note` takes lines for the user meanwhile.
 
-    Of a person's own training only the command, or the loop, is looked at. Raises DataError,
-    ModelError, ImportRefused or UsageError for what cannot be trained at all,
-    SpecError where the spec asks for what the data's task has not.
+    What a lost worker had is given to another, once. Of a person's own training only the command,
+    or the loop, is looked at. Raises WorkerLost where that is lost, too, DataError, ModelError,
+    ImportRefused or UsageError for what cannot be trained at all, SpecError where the spec asks
+    for what the data's task has not.
     """
     payload = Preparation(tuple(representatives(spec)), workplace, spec.metric, held or {})
     if spec.own is not None and spec.own.kind == "command":
         for config in payload.configs:
             check_program(config, workplace.folder, f"{spec.source}: command")
     own = spec.own.kind if spec.own is not None else None
-    handle = executor.submit(find_jobs(spec.own).prepare, payload)
-    waiting = {handle}
-    for _ in range(min(executor.capacity, trials) - 1 if own is None else 0):
-        waiting.add(executor.submit(PRELOAD, payload))
+    jobs = [find_jobs(spec.own).prepare]
+    jobs += [PRELOAD] * (min(executor.capacity, trials) - 1 if own is None else 0)
+    waiting = {executor.submit(job, payload): job for job in jobs}
+    again: set[int] = set()
     doing = "loads the data and builds the model" if own is None else f"looks at the {own}"
     watch = Watch(executor, note, lambda _: Subject(f"the worker that {doing}"))
     facts: Facts | None = None
@@ -69,13 +70,21 @@ def prepare(
             elif isinstance(event, Raised):
                 raise event.cause
             elif isinstance(event, Died):
-                raise DataError(
-                    f"the worker that {doing} was lost: {event.reason}",
-                    where=spec.source,
-                    hint=event.output,
-                )
+                job = waiting.pop(owner)
+                if owner in again:
+                    following = "the same command tries again, and nothing is lost"
+                    raise WorkerLost(
+                        f"the worker that {doing} was lost, and so was the one after it: "
+                        f"{event.reason}",
+                        where=spec.source,
+                        hint="\n".join(filter(None, (event.output, following))),
+                    )
+                note(f"the worker that {doing} was lost: {event.reason}: another one begins again")
+                another = executor.submit(job, payload)
+                waiting[another] = job
+                again.add(another)
             elif isinstance(event, Finished):
-                waiting.discard(owner)
+                del waiting[owner]
     if facts is None:
         raise RuntimeError("prepare ended without facts")
     if own is None:

@@ -107,23 +107,26 @@ class Listener:
                 cut = self.watch.cut.pop(handle, None)
                 if isinstance(job.task, Cohort):
                     self._bury(job.task, job, event, cut)
-                elif task_key(job.task) not in self.dispatch.unplanned:
-                    pass
-                elif cut is None and job.task not in self.probed_again:
-                    # It may have been killed from outside, and the plan is for a whole run.
-                    self.probed_again.append(job.task)
-                    self.dispatch.queue.appendleft(job.task)
-                    self.watcher.note(
-                        f"the worker that tried lanes was lost: {event.reason}: they are tried "
-                        "once more"
-                    )
-                else:
-                    lost = f"the worker that tried to fuse it was lost: {event.reason}"
-                    self.dispatch.answer(job.task, Planned(Plan(reason=lost)))
+                elif task_key(job.task) in self.dispatch.unplanned:
+                    self._probe_again(job.task, event, cut)
             else:
                 raise RuntimeError(f"an event nobody expects: {event}")
         if (unkept := self._find_unkept()) is not None:
             raise unkept
+
+    def _probe_again(self, probe: Probe, death: Died, cut: Cut | None) -> None:
+        """Have lanes tried once more, or have the structure's trials train solo: the worker that
+        tried them died, or was `cut` off."""
+        if cut is None and probe not in self.probed_again:
+            # It may have been killed from outside, and the plan is for a whole run.
+            self.probed_again.append(probe)
+            self.dispatch.queue.appendleft(probe)
+            self.watcher.note(
+                f"the worker that tried lanes was lost: {death.reason}: they are tried once more"
+            )
+        else:
+            lost = f"the worker that tried to fuse it was lost: {death.reason}"
+            self.dispatch.answer(probe, Planned(Plan(reason=lost)))
 
     def _is_by_signal(self, item: tuple[int, object]) -> bool:
         """Whether an event is the end of something that was told to leave."""

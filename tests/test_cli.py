@@ -626,6 +626,7 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "cost",
         "plans",
         "data",
+        "states",
         "repeatability",
     ]
     assert report["format"] == 1

@@ -46,10 +46,11 @@ class Saving:
         """Drop what belongs to no trial under way, and find what those to be trained go on from."""
         history = self._run.history
         self._run.drop_states(history.trials.keys() - history.results.keys())
-        stored = self._run.saved_states()
+        stored, odd = self._run.saved_states(), self._run.odd_states()
         shares: list[float] = []
         for trial in waiting:
-            reasons: list[str] = []
+            reasons = odd.get(trial.number, [])
+            found = len(reasons) + len(stored.get(trial.number, ()))
             for path in stored.get(trial.number, []):
                 try:
                     header = self._look(path, trial)
@@ -60,7 +61,7 @@ class Saving:
                 shares.append(header.step / max(1, header.steps))
                 break
             if reasons:
-                then = "begins again" if len(reasons) == len(stored[trial.number]) else ""
+                then = "begins again" if len(reasons) == found else ""
                 then = then or "goes on from the one before it"
                 self.tell(f"trial {trial.number} {then}: its saved state cannot be used: "
                           f"{reasons[0]}")  # fmt: skip

@@ -12,19 +12,30 @@ from pathlib import Path
 
 def main() -> None:
     """Run the command line. Ctrl-C, and SIGTERM like it, are taken from the first import on."""
-    with contextlib.suppress(ValueError):  # Called in a thread, which takes no signals.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _fill_descriptors()
-    _leave_folder()
-    # A run of many trials is millions of objects without a circle among them: looking for circles
-    # after every few hundred, as Python does, takes a third of the time of reading it.
-    gc.set_threshold(100_000, 50, 100)
     try:
+        with contextlib.suppress(ValueError):  # Called in a thread, which takes no signals.
+            # An exception in the midst of an import may come out as another, or end the process.
+            taken = [signal.SIGTERM]
+            if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                taken.append(signal.SIGINT)
+            for number in taken:
+                signal.signal(number, lambda *_: os._exit(130))
+            if sys.argv[1:2] in (["grid"], ["random"], ["bayes"]):
+                # The end of the terminal ends no search, nor its start.
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        _fill_descriptors()
+        _leave_folder()
+        # A run of many trials is millions of objects without a circle among them: looking for
+        # circles after every few hundred, as Python does, takes a third of the time of reading it.
+        gc.set_threshold(100_000, 50, 100)
         from lrsearch.terminal import guard_streams
 
         guard_streams()
         from lrsearch.cli import run
 
+        with contextlib.suppress(ValueError):
+            for number in taken:
+                signal.signal(number, signal.default_int_handler)
         sys.exit(run())
     except KeyboardInterrupt:
         sys.exit(130)

@@ -976,6 +976,19 @@ class Run:
         with _using(path):
             path.unlink(missing_ok=True)
 
+    def odd_states(self) -> dict[int, list[str]]:
+        """By their trial, what stands where a saved state belongs and is no file: such as a link,
+        which nobody follows."""
+        found: dict[int, list[str]] = {}
+        with _using(self.folder / "states"):
+            for path in sorted((self.folder / "states").glob("*.*"), reverse=True):
+                name = _STATE.fullmatch(path.name)
+                if name and (path.is_symlink() or not path.is_file()):
+                    kind = "link" if path.is_symlink() else "folder" if path.is_dir() else "pipe"
+                    text = f"states/{path.name} is a {kind}, not a file"
+                    found.setdefault(int(name[1]), []).append(text)
+        return found
+
     def drop_states(self, keep: Container[int]) -> None:
         """Delete all saved states but those of the trials in `keep`, and what was left half
         written."""
@@ -984,6 +997,8 @@ class Run:
             for path in folder.iterdir() if folder.is_dir() else ():
                 found = _STATE.fullmatch(path.name.removesuffix(".tmp"))
                 if found and (path.suffix == ".tmp" or int(found[1]) not in keep):
+                    if path.is_dir() and not path.is_symlink():
+                        continue  # It is not ours.
                     path.unlink()
 
     def write_best(self, text: str) -> None:

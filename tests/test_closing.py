@@ -6,6 +6,7 @@ import pty
 import resource
 import select
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -305,3 +306,16 @@ def test_an_odd_file_of_consents_is_named(here, monkeypatch, text):
     assert said.exit_code == 2 and "allowed.json" in said.stderr, said.output
     (home / "allowed.json").write_text(json.dumps({str(here): ["nets"]}))
     assert CliRunner().invoke(app, ["check", "small.yaml"]).exit_code == 0
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_the_start_ends_as_one_later(number, tmp_path):
+    for delay in (0.1, 0.2, 0.3, 0.4):
+        command = [sys.executable, "-m", "lrsearch", "check", "none.yaml"]
+        process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.send_signal(number)
+        # Before Python has started its own default holds; after its end it has ended.
+        early = {-number} if delay < 0.2 else set()
+        assert process.wait(30) in {130, 2} | early, delay

@@ -847,6 +847,17 @@ def test_sigterm_saves_what_is_under_way(engine, who, undisturbed, tmp_path):
     shown = json.loads(lrsearch(tmp_path, "report", "long", "--json"))["states"]
     assert shown["trials"] == len(after) and shown["bytes"] > 10_000
     assert "under way, in" in lrsearch(tmp_path, "report", "long")
+    for number, step in after.items():
+        told = f"saved    at step {step:,} of "
+        assert told in lrsearch(tmp_path, "report", "long", "--trial", str(number))
+        page = json.loads(lrsearch(tmp_path, "report", "long", "--trial", str(number), "--json"))
+        assert page["trial"]["saved"]["step"] == step < page["trial"]["saved"]["steps"]
+    emptied = tmp_path / "emptied"
+    shutil.copytree(run, emptied)
+    for path in (emptied / "states").iterdir():
+        path.write_bytes(b"")
+    assert "under way, in" not in lrsearch(tmp_path, "report", "emptied")
+    assert "saved  " not in lrsearch(tmp_path, "report", "emptied", "--trial", str(min(after)))
     code, err, _ = finish(start(tmp_path, engine, *more), 300)
     assert code == 0 and "saved state" in err, err
     assert curves(run) == expected
@@ -1173,6 +1184,34 @@ def test_a_damaged_state_never_takes_the_place_of_a_good_one(killed, tmp_path):
     code, err, _ = finish(process)
     assert code == 130 and "goes on from the one before it" in err, err
     assert good in [path.read_bytes() for path in saved_states(run)[1]]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_what_stands_in_place_of_a_state_is_told(kind, tmp_path):
+    text = SPEC.replace("save: 1h", "save: 0s").replace("points: 2", "points: 1")
+    (tmp_path / "long.yaml").write_text(text.replace("80ep", "24ep"))
+    run = tmp_path / "runs" / "long"
+    process = start(tmp_path)
+    deadline = time.monotonic() + 200
+    while len(saved_states(run).get(1, [])) < 2:
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    for path in saved_states(run)[1][:1]:
+        path.rename(tmp_path / path.name)
+        if kind == "link":
+            path.symlink_to(tmp_path / path.name)
+        else:
+            (path.mkdir if kind == "folder" else lambda path=path: os.mkfifo(path))()
+    code, err, _ = finish(start(tmp_path), 300)
+    then = "goes on from the one before it"
+    assert code == 0 and f"trial 1 {then}: its saved state cannot be used" in " ".join(err.split())
+    assert f"states/000001.state is a {kind}, not a file" in " ".join(err.split()), err
+    assert "from its saved state (at" in err
+    left = list((run / "states").iterdir())
+    assert (kind == "folder" or not left) and "Traceback" not in err
 
 
 def test_a_link_in_place_of_the_states_is_refused(tmp_path):

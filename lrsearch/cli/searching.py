@@ -233,6 +233,7 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
     from lrsearch.cli.output import meet, read_result, show_result
     from lrsearch.reports.live import Progress
     from lrsearch.store import fresh as set_aside
+    from lrsearch.tuner.events import Left
 
     search = _check(strategy, given, command)
     spec, folder = search.spec, search.folder
@@ -256,7 +257,8 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
             history = _train(search, begun, progress, interruptible)
         except KeyboardInterrupt as interrupt:
             progress.close()
-            kept = ", ".join(filter(None, ("every finished trial is kept", str(interrupt))))
+            told = str(interrupt) if isinstance(interrupt, Left) else ""
+            kept = ", ".join(filter(None, ("every finished trial is kept", told)))
             say(f"interrupted: {kept}; go on with\n  {command_line(again)}")
             raise typer.Exit(130) from None
     view = read_result(folder, history)

@@ -21,6 +21,8 @@ from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data
 from lrsearch.spec.validate import NAME, validate
+from lrsearch.states import Unusable
+from lrsearch.states import read as read_state
 from lrsearch.store import (
     NO_SENSE,
     History,
@@ -307,17 +309,33 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         curve=read_curve(run.folder, number) if result else {},
         plans={device: plan for (each, device), plan in history.plans.items() if each == key},
         again=latest if latest != number else None,
+        saved=_position(run, number) if result is None else None,
     )
 
 
 def _saved(run: StoredRun) -> tuple[int, int]:
     """How many trials under way are saved, and the bytes that their states take."""
-    found = saved_states(run.folder)
-    sizes = []
-    for path in (path for paths in found.values() for path in paths):
-        with contextlib.suppress(OSError):  # Its trial has ended meanwhile.
-            sizes.append(path.stat().st_size)
-    return len(found), sum(sizes)
+    saved, size = set(), 0
+    for number, paths in saved_states(run.folder).items():
+        if number in run.history.results:
+            continue  # It is deleted when the search goes on.
+        for path in paths:
+            with contextlib.suppress(OSError):  # Its trial has ended meanwhile.
+                held = path.stat().st_size
+                size += held
+                if held:  # One that is empty is none.
+                    saved.add(number)
+    return len(saved), size
+
+
+def _position(run: StoredRun, number: int) -> tuple[int, int] | None:
+    """The step of its latest usable state that a trial is saved at, and its steps."""
+    for path in saved_states(run.folder).get(number, ()):
+        with contextlib.suppress(Unusable):
+            header = read_state(path).header
+            if header.key == run.history.trials[number].key:
+                return header.step, header.steps
+    return None
 
 
 def _ignores_seeds(view: RunView) -> bool:

@@ -92,6 +92,7 @@ def trial_json(view: TrialView) -> str:
             **describe_trial(view.record, view.objective),
             "point": view.record.point if view.belongs else None,
             "repeats": view.repeats,
+            "saved": {"step": view.saved[0], "steps": view.saved[1]} if view.saved else None,
             "config": trial.config,
             "last": result.last if result else {},
             "best": result.best if result else {},

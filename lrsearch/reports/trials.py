@@ -103,6 +103,10 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
         trained = count(result.steps, "step")
         trained += f", {format_value(result.epochs, 4)} epochs" if result.epochs else ""
         yield "trained", f"{trained}, in {format_seconds(result.seconds)}, {result.engine}", ""
+    if view.saved is not None:
+        step, steps = view.saved
+        share = f" ({step / steps:.0%})" if steps else ""
+        yield "saved", f"at step {step:,} of {steps:,}{share}: it goes on from there", ""
     fold = "" if record.trial.fold is None else f", fold {record.trial.fold}"
     yield "seed", f"{record.trial.seed}{fold}, proposed by {record.strategy}", ""
     for device, plan in view.plans.items():

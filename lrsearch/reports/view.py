@@ -54,7 +54,8 @@ class TrialView:
     """A trial as it is shown. `record.point` counts where `belongs` says that the trial is one of
     the spec as it is now. `running` says that it trains. `curve` has a list per metric, as long as
     its `step`. `plans` are those of the trial's structure, by device. `again` is the trial that was
-    trained in its place, after a failure, `repeats` the trial that it is a repetition of."""
+    trained in its place, after a failure, `repeats` the trial that it is a repetition of. `saved`
+    is the step that one under way is saved at, and how many it has."""
 
     run: str
     objective: Objective
@@ -65,6 +66,7 @@ class TrialView:
     plans: Mapping[str, Plan]
     again: int | None = None
     repeats: int | None = None
+    saved: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

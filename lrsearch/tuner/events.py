@@ -41,6 +41,11 @@ TOGETHER = 0.5
 _JUDGED = (Outcome.COMPLETED, Outcome.DIVERGED, Outcome.PRUNED)
 
 
+class Left(KeyboardInterrupt):
+    """The end of a search that was asked to leave; its text says what becomes of what was under
+    way."""
+
+
 class Listener:
     """Listens to the workers that have the dispatch's jobs."""
 
@@ -168,13 +173,14 @@ class Listener:
             left = deadline - time.monotonic()
             if left <= 0 or not self.jobs or not self.executor.busy:
                 break
-            events = self.executor.events(min(left, 1.0))
+            try:
+                events = self.executor.events(min(left, 1.0))
+            except KeyboardInterrupt:  # A job of this process has left.
+                break
         before = {each for each in under_way - saved if self.saving.holds(each)}
         if (unkept := self._find_unkept()) is not None:
             self.watcher.note(f"{unkept.message}: {unkept.hint}")
-        raise KeyboardInterrupt(
-            describe_left(len(saved), len(before), len(under_way - saved - before))
-        )
+        raise Left(describe_left(len(saved), len(before), len(under_way - saved - before)))
 
     def _describe_job(self, heard: Heard) -> Subject:
         """Whom a silent job is about."""

@@ -49,24 +49,27 @@ class Saving:
         """Drop what belongs to no trial under way, and find what those to be trained go on from."""
         history = self._run.history
         self._run.drop_states(history.trials.keys() - history.results.keys())
-        stored = self._run.saved_states()
+        stored, odd = self._run.saved_states(), self._run.odd_states()
         self._stored = set(stored)
         shares: list[float] = []
         for trial in waiting:
-            reasons: list[str] = []
-            for path in stored.get(trial.number, []):
+            reasons, files = list(odd.get(trial.number, ())), stored.get(trial.number, [])
+            found = len(reasons) + len(files)
+            bad: list[Path] = []
+            for path in files:
                 try:
                     header = self._look(path, trial)
                 except Unusable as error:
                     reasons.append(str(error))
+                    bad.append(path)
                     continue
                 self._found[trial.number] = _Found(path, header.engine, header.step)
-                if reasons:  # The next would have that take the place of the one that is good.
-                    self._run.drop_state(stored[trial.number][0])
+                for each in bad:  # The next would have that take the place of the one that is good.
+                    self._run.drop_state(each)
                 shares.append(header.step / max(1, header.steps))
                 break
             if reasons:
-                then = "begins again" if len(reasons) == len(stored[trial.number]) else ""
+                then = "begins again" if len(reasons) == found else ""
                 then = then or "goes on from the one before it"
                 self.tell(f"trial {trial.number} {then}: its saved state cannot be used: "
                           f"{reasons[0]}")  # fmt: skip

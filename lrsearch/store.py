@@ -883,8 +883,7 @@ class Run:
 
     def ended(self, trial: int, result: Result, curve: Mapping[str, list[float]]) -> None:
         """A trial is over: its curve is written, and then its line, which is synced. Once per
-        trial; a second end, or one of an unknown trial, is a ValueError. Raises StorageFull, where
-        only the curve finds no room after the line is written."""
+        trial; a second end, or one of an unknown trial, is a ValueError."""
         if trial not in self.history.trials or trial in self.history.results:
             raise ValueError(f"trial {trial} is unknown or has ended already")
         self._write_end("ended", trial, trial, result, curve)
@@ -917,12 +916,8 @@ class Run:
         }
         # A second fsync would double what a trial costs, and nothing but a power cut could make
         # the line outlive its curve.
-        try:
-            write_whole(_curve(self.folder, number), _dump(numbers).encode("ascii"), sync=False)
-        finally:
-            # Where the disk has no room for a curve, it may have some for a line, which is all
-            # that a search needs.
-            self.append(event, {"trial": trial, "result": body}, sync=True)
+        write_whole(_curve(self.folder, number), _dump(numbers).encode("ascii"), sync=False)
+        self.append(event, {"trial": trial, "result": body}, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
         """Anything else worth keeping, found again in `history.notes` with its "kind"."""

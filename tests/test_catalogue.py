@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+import torch
 
 from lrsearch import catalogue, schedules
 from lrsearch.data import sources
@@ -11,7 +12,7 @@ from lrsearch.spec.values import check_value
 from lrsearch.train.batches import transforms
 from lrsearch.train.models import activations, metrics
 from lrsearch.train.models import built_in as models
-from lrsearch.train.optimizers import alone as optimizers
+from lrsearch.train.optimizers import registry as optimizers
 
 FROM_DATA = {"in_features", "in_channels", "num_classes"}
 
@@ -46,8 +47,38 @@ def test_models_take_the_parameters(name):
 
 @pytest.mark.parametrize("name", catalogue.OPTIMIZERS)
 def test_optimizers_take_the_parameters(name):
-    build = optimizers.OPTIMIZERS[name]
-    assert arguments(build, ("parameters", "lr")) == set(catalogue.OPTIMIZERS[name].parameters)
+    """No more and no less: each of them reaches the optimizer, and no other is taken."""
+    parameters = catalogue.OPTIMIZERS[name].parameters
+    defaults = {key: part.default for key, part in parameters.items()}
+
+    def build(**given):
+        weights = [torch.nn.Parameter(torch.ones(3, 3)), torch.nn.Parameter(torch.ones(3))]
+        made = optimizers.OPTIMIZERS[name].alone(weights, 0.1, **given)
+        groups = [{**each, "params": len(each["params"])} for each in made.param_groups]
+        return str((groups, made.defaults))
+
+    for key, part in parameters.items():
+        rest = defaults | ({"momentum": 0.5} if (name, key) == ("sgd", "nesterov") else {})
+        if part.kind == "bool":
+            other = not part.default
+        elif part.choices:
+            other = next(each for each in part.choices if each != part.default)
+        else:
+            other = next(each for each in OTHERS if fits(part, each) and each != part.default)
+        assert build(**rest | {key: other}) != build(**rest), key
+    with pytest.raises(TypeError):
+        build(**defaults, other=1)
+
+
+OTHERS = (7, 0.25, 1.5, -0.5)
+
+
+def fits(part, value):
+    try:
+        check_value(part, value)
+    except ValueError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("name", catalogue.TRANSFORMS)

@@ -7,7 +7,6 @@ import fcntl
 import json
 import math
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -850,21 +849,6 @@ def test_no_space_is_storage_full(tmp_path: Path) -> None:
         assert run.history.running == set()
         run.started(1)
     assert store.read(tmp_path / "demo").running == {1}
-
-
-def test_a_curve_that_does_not_fit_loses_no_result(tmp_path: Path) -> None:
-    steps: list[float] = list(range(20_000))
-    result = Result(Outcome.COMPLETED, 1, 1.0, 1.0)
-    with open_run(tmp_path) as run:
-        propose(run, 1)
-        before = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
-        try:
-            with pytest.raises(StorageFull, match="curves"):
-                run.ended(1, result, {"step": steps, "loss": steps})
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert store.read(tmp_path / "demo").results == {1: result}
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

@@ -81,15 +81,23 @@ class MuonAdamW(optim.Optimizer):
         return loss
 
 
-def alone(parameters: Parameters, lr: float, **config: Any) -> optim.Optimizer:
+def alone(
+    parameters: Parameters,
+    lr: float,
+    *,
+    weight_decay: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    **muon: Any,
+) -> optim.Optimizer:
     """`MuonAdamW` by the names of the catalogue."""
-    names = ("momentum", "nesterov", "ns_steps", "adjust_lr_fn")
     return MuonAdamW(
         parameters,
         lr,
-        weight_decay=config["weight_decay"],
-        muon={name: config[name] for name in names},
-        adamw={"betas": (float(config["beta1"]), float(config["beta2"])), "eps": config["eps"]},
+        weight_decay=weight_decay,
+        muon=muon,
+        adamw={"betas": (float(beta1), float(beta2)), "eps": eps},
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from devices import DEVICE
 
 from lrsearch.errors import DataError, DeviceLost
 from lrsearch.executors.inline import Inline
@@ -576,7 +577,8 @@ def test_what_user_code_forks_ends_by_sigterm(place: str, tmp_path: Path) -> Non
         "data: {class_path: forking.load}\nmodel: {class_path: forking.Net}\n"
         "train: {budget: 60ba, batch_size: 8}\nsearch: {lr: [0.1]}\n"
     )
-    command = [sys.executable, "-P", "-m", "lrsearch", "grid", "forking.yaml", "--device", "cpu"]
+    command = [sys.executable, "-P", "-m", "lrsearch", "grid", "forking.yaml"]
+    command += ["--device", str(DEVICE)]
     more = ["--allow-import", "forking", "--executor", place, "--engine", "solo"]
     done = subprocess.run([*command, *more], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -1103,7 +1103,8 @@ def test_a_spec_is_read_back_in_words():
         "schedule (constant, cosine (with its final)). "
         "The grid has 18 points. A point is 2 trials (2 seeds). "
         "A trial takes 112 to 225 steps. "
-        "Points are compared by validation accuracy, last of the training."
+        "Points are compared by validation accuracy, last of the training. "
+        "A training under way is saved every 5m."
     )
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import test_train
 import torch
+from devices import DEVICE
 from test_averaging import SCHEDULE_FREE_SGD
 from test_fused import PRODIGY, SCHEDULE_FREE, TEXT, as_fused, assert_same
 from test_train import ADAMW, CNN, MLP, cohort, config, net
@@ -554,7 +555,7 @@ def pairs(tree):
     [
         lambda head: head.update(key="another"),
         lambda head: head.update(engine="fused"),
-        lambda head: head.update(device="cuda"),
+        lambda head: head.update(device="xpu"),
         lambda head: head.update(torch="1.0"),
         lambda head: head.update(lrsearch="0.0.1"),
         lambda head: head.update(content=None),
@@ -759,7 +760,7 @@ save: 1h
 
 def start(folder, engine="solo", *more, spec="long.yaml"):
     """A search in a process group of its own, once a trial of it trains."""
-    command = [sys.executable, "-m", "lrsearch", "grid", spec, "--device", "cpu"]
+    command = [sys.executable, "-m", "lrsearch", "grid", spec, "--device", str(DEVICE)]
     process = subprocess.Popen(
         [*command, "--engine", engine, *more],
         cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -1007,7 +1008,7 @@ def test_a_worker_that_is_lost_while_it_loads_is_replaced_once(command, lives, t
     )
     more = ("--workers", "1") if command == "grid" else ("--deep",)
     done = subprocess.run(
-        [sys.executable, "-m", "lrsearch", command, "mortal.yaml", "--device", "cpu", *more,
+        [sys.executable, "-m", "lrsearch", command, "mortal.yaml", "--device", str(DEVICE), *more,
          "--allow-import", "mortal"],
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
@@ -1235,7 +1236,7 @@ def test_a_full_disk_for_states_ends_no_search(undisturbed, tmp_path):
     )
     command = [sys.executable, "-m", "lrsearch", "grid", "long.yaml", "--engine", "solo"]
     done = subprocess.run(
-        [*command, "--workers", "1", "--device", "cpu"],
+        [*command, "--workers", "1", "--device", str(DEVICE)],
         cwd=tmp_path, capture_output=True, text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)),
     )  # fmt: skip
@@ -1249,7 +1250,7 @@ def test_weights_that_do_not_fit_lose_no_result(tmp_path):
     """Those of 512 units take 150 kB."""
     (tmp_path / "long.yaml").write_text(SPEC.replace("[32]", "[512]").replace("80ep", "2ep"))
     command = [sys.executable, "-m", "lrsearch", "grid", "long.yaml", "--engine", "solo"]
-    command += ["--workers", "1", "--device", "cpu"]
+    command += ["--workers", "1", "--device", str(DEVICE)]
     run = tmp_path / "runs" / "long"
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True,

@@ -316,6 +316,7 @@ def test_a_signal_during_the_start_ends_as_one_later(number, tmp_path):
         process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
         time.sleep(delay)
         process.send_signal(number)
-        # Before Python has started its own default holds; after its end it has ended.
-        early = {-number} if delay < 0.2 else set()
+        # Before Python has started, which takes a busy machine longer, its own default holds; after
+        # the command's end it has ended.
+        early = {-number, -signal.SIGINT}
         assert process.wait(30) in {130, 2} | early, delay

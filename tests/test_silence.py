@@ -213,7 +213,7 @@ def test_lanes_of_a_stopped_worker_are_trained_by_another(
         "model": "logistic",
         "train": {"budget": "20000ba", "batch_size": 32, "evaluate": "500ba"},
         "search": {"lr": [0.01, 0.02, 0.03, 0.04]},
-        "timeout": "12s",
+        "timeout": "30s",
     }
     history, said = search(here, changes, "--engine", "fused", "--lanes", "4", "--workers", "1")
     thread.join()

@@ -257,9 +257,9 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
             history = _train(search, begun, progress, interruptible)
         except KeyboardInterrupt as interrupt:
             progress.close()
-            told = str(interrupt) if isinstance(interrupt, Left) else ""
-            kept = ", ".join(filter(None, ("every finished trial is kept", told)))
-            say(f"interrupted: {kept}; go on with\n  {command_line(again)}")
+            if isinstance(interrupt, Left) and str(interrupt):
+                say(str(interrupt))
+            say(f"interrupted: every finished trial is kept; go on with\n  {command_line(again)}")
             raise typer.Exit(130) from None
     view = read_result(folder, history)
     with ignore_closed_stdout():

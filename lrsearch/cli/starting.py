@@ -11,7 +11,7 @@ import typer
 
 from lrsearch.cli.closing import say
 from lrsearch.errors import UsageError, suggest
-from lrsearch.terminal import path_word, quote, visible_line
+from lrsearch.terminal import command_line, path_word, quote, visible_line
 
 
 def init(
@@ -30,7 +30,7 @@ def init(
     from lrsearch.spec.templates import TEMPLATES
 
     _check_path(path)
-    kind = from_ if from_ is not None else _ask()
+    kind = from_ if from_ is not None else _ask(path)
     if kind not in TEMPLATES:
         raise UsageError(
             f"'{kind}' is no kind of spec", where="--from", hint=suggest(kind, TEMPLATES)
@@ -91,13 +91,16 @@ def _write(files: Mapping[Path, str]) -> None:
         raise UsageError(f"cannot write {path}: {reason}") from None
 
 
-def _ask() -> str:
-    """The kind a person chooses. Raises UsageError where there is nobody to ask."""
+def _ask(path: Path) -> str:
+    """The kind that the user chooses. Raises UsageError where there is nobody to ask."""
     from lrsearch.spec.templates import TEMPLATES
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(
-            "which kind of spec?", where="--from", hint=f"allowed: {', '.join(TEMPLATES)}"
+            "which kind of spec?",
+            where="--from",
+            hint=f"allowed: {', '.join(TEMPLATES)}; such as: "
+            + command_line(["lrsearch", "init", path_word(path), "--from", "mlp"]),
         )
     for name, template in TEMPLATES.items():
         say(f"  {name:8} {template.doc}")

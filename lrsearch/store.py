@@ -8,7 +8,7 @@
       journal.jsonl   the truth, one event a line
       curves/         000012.json: the curve of trial 12, written before its `ended` line
       best/           trial-000012.safetensors, spec.yaml
-  states/         000012.state: what trial 12, which is under way, is at; 000012.before: was before
+      states/         000012.state: what trial 12, under way, is at; 000012.before: was at
       lock            held (flock) by the one writer, whose pid stands inside
 
 A line is compact JSON, `{"n":17,"crc":"0a1b2c3d","event":"ended",...}`: `n` counts from 1 and
@@ -78,9 +78,9 @@ class History:
     `repeated` its result, once there is one; neither is among the trials and results.
     `plans` are the latest by structure key and device, `asked` the engines asked for when they
     were made; `passing` are all those that do not last. `notes` are the bodies of the `noted`
-    lines, "kind" included. `lines` counts what
-    was folded; `ended_at` and `proposed_at` (parallel to `proposals`) are the counts at those
-    lines, which say what was known when. `end` is where the last line ends in the journal's bytes
+    lines, "kind" included. `lines` counts what was folded; `ended_at` and `proposed_at` (parallel
+    to `proposals`) are the counts at those lines, which say what was known when. `end` is where the
+    last line ends in the journal's bytes
     (before its newline, if that is missing), `digest` their hash: of a history that was read, as
     long as nothing is folded into it.
     """
@@ -947,9 +947,10 @@ class Run:
                 if path.name not in kept:
                     path.unlink()
 
-    def save_state(self, trial: int, content: bytes) -> None:
-        """Write what a trial under way is at; the one before it is kept. On the disk when this
-        returns. Raises StorageFull, also where the journal might find no room beside it."""
+    def save_state(self, trial: int, content: bytes) -> Path:
+        """Write what a trial under way is at, and return the file; the one before it is kept. On
+        the disk when this returns. Raises StorageFull, also where the journal might find no room
+        beside it."""
         folder = self.folder / "states"
         path = folder / f"{trial:06d}.state"
         with _using(path):
@@ -961,15 +962,19 @@ class Run:
         write_whole(path, content, before=path.with_suffix(".before"))
         with _using(folder):
             _sync_folder(folder)
+        return path
 
     def saved_states(self) -> dict[int, list[Path]]:
         """By their trial the files of saved states, the latest first."""
         return saved_states(self.folder)
 
-    def drop_state(self, path: Path) -> None:
-        """Delete a file of `saved_states`."""
+    def drop_state(self, trial: int, *, only: Path | None = None) -> None:
+        """Delete a trial's saved states, or `only` one of them."""
+        path = self.folder / "states" / f"{trial:06d}.state"
         with _using(path):
-            path.unlink(missing_ok=True)
+            for each in (path, path.with_suffix(".before")) if only is None else (only,):
+                if not each.is_dir() or each.is_symlink():  # A folder is not ours.
+                    each.unlink(missing_ok=True)
 
     def odd_states(self) -> dict[int, list[str]]:
         """By their trial, what stands where a saved state belongs and is no file: such as a link,

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lrsearch.train.users.beside import find_imported, found_beside
+from lrsearch.errors import causes
+from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.engines.course import release
+from lrsearch.train.users.beside import find_imported, find_missing, found_beside
 
 SHADOWS = (
     *("sklearn", "scipy", "joblib", "pandas", "sympy", "tree", "profile", "html", "numpy", "torch"),
@@ -185,3 +188,14 @@ def test_what_modules_import_is_read_from_their_source(tmp_path):
         (tmp_path / name).write_text(textwrap.dedent(source))
     found = find_imported(str(tmp_path), ["a", "nowhere"])
     assert found - {"a"} == {"b", "c", "d", "g", "h", "os"}
+
+
+def test_errors_that_are_each_other_s_cause_are_looked_at_once():
+    first, second = RuntimeError("first"), MemoryError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert list(causes(first)) == [first, second] and list(causes(second)) == [second, first]
+    assert find_missing(first, ".", ()) == "" and is_out_of_memory(first)
+    release(first)
+    hidden = ValueError("hidden")
+    hidden.__context__, hidden.__suppress_context__ = first, True
+    assert list(causes(hidden)) == [hidden] and not is_out_of_memory(hidden)

@@ -366,6 +366,15 @@ def test_dry_run_knows_what_is_measured(here: Path) -> None:
     }
 
 
+def test_a_dry_run_that_begins_anew_knows_nothing_of_the_old_run(here: Path) -> None:
+    said = lrsearch("grid", "small.yaml", "--fresh", "--dry-run", *TRAIN)
+    assert said.code == 0 and "0 points measured" in said.out and count_trials(here) == 9
+    changed = ("--dry-run", "--set", "model.hidden=[3]", *TRAIN)
+    assert lrsearch("grid", "small.yaml", *changed).code == 2, "nothing stored belongs to it"
+    other = lrsearch("grid", "small.yaml", "--fresh", *changed)
+    assert other.code == 0, other.err
+
+
 def test_trials_takes_the_place_of_the_spec_s(empty: Path) -> None:
     for strategy in ("random", "bayes"):
         run = (strategy, "small.yaml", "--runs", strategy, *TRAIN)

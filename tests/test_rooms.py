@@ -22,7 +22,6 @@ LAYERS = [
     ["train", "store", "executors"],
     ["outside"],
     ["tuner"],
-    ["diagnosis"],
     ["analysis"],
     ["reports"],
     ["cli"],
@@ -53,16 +52,15 @@ ARROWS = 40
 OUTSIDE_USES = {"users", "jobs", "device", "randomness"}
 """What the trainings of the user's own need of train: the user's code and the ground floor."""
 
-VALUES_ONLY = {"diagnosis", "analysis", "reports"}
+VALUES_ONLY = {"analysis", "reports"}
 """They take trials as values, never a store or what runs trials."""
 
-HEAVY = ["torch", "optuna", "sklearn", "scipy", "pyarrow", "PIL", "plotly", "ray"]
+HEAVY = ["torch", "optuna", "sklearn", "scipy", "pyarrow", "PIL"]
 
 LIBRARIES = {
     "torch": ["train", "outside/loops.py", "outside/loop_process.py"],
     "safetensors": ["train"],
     "optuna": ["search"],
-    "ray": ["executors/ray.py"],
     "sklearn": ["data"],
     "pyarrow": ["data"],
     "PIL": ["data"],
@@ -111,7 +109,7 @@ def between_rooms():
 
 def test_every_module_has_a_room():
     rooms = {room_of(path.relative_to(ROOT)) for path in FILES} - {"__init__"}
-    assert rooms <= set(RANK)
+    assert rooms == set(RANK)
     assert len(list(between_rooms())) > 50
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lrsearch.errors import UsageError
-from lrsearch.executors.port import Executor
 
 if TYPE_CHECKING:
+    from lrsearch.executors.port import Executor
     from lrsearch.spec import Spec
     from lrsearch.trial import Facts
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from lrsearch.reports.text import count, format_params
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data, steps_of
-from lrsearch.store import History, read
+from lrsearch.store import History
 from lrsearch.terminal import visible_line
 from lrsearch.trial import Config, Facts, Trial
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
@@ -20,11 +20,17 @@ SHOWN = 25
 
 
 def show_plan(
-    spec: Spec, strategy: str, facts: Facts, folder: Path, *, retry_failed: bool = False
+    spec: Spec,
+    strategy: str,
+    facts: Facts,
+    folder: Path,
+    *,
+    history: History,
+    retry_failed: bool = False,
 ) -> None:
-    """Print the points the strategy would train next, and how long a trial is."""
+    """Print the points the strategy would train next, and how long a trial is. `history` is what
+    the run in the folder has, an empty one for a new run."""
     spec = settle_data(spec, facts.settled)
-    history = read(folder) if (folder / "run.json").exists() else History()
     spec = go_on(spec, history)
     ledger = Ledger(spec, content_of(settle(facts, history)), history)
     ledger.refuse_stranger()

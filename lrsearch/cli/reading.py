@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +12,10 @@ from lrsearch.cli import options
 from lrsearch.cli.closing import print_exactly, say
 from lrsearch.cli.foreign import Command
 from lrsearch.errors import UsageError
-from lrsearch.reports.view import TrialView
 from lrsearch.terminal import command_line, path_word, visible_line
+
+if TYPE_CHECKING:
+    from lrsearch.reports.view import TrialView
 
 RAW = "--csv-raw"
 """`--csv raw`, as one word."""

@@ -246,9 +246,17 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
             begun = _begin(search, closing, progress)
             if given.dry_run:
                 from lrsearch.cli.planning import show_plan
+                from lrsearch.store import History
 
                 progress.close()
-                show_plan(spec, strategy, begun.facts, folder, retry_failed=given.retry_failed)
+                show_plan(
+                    spec,
+                    strategy,
+                    begun.facts,
+                    folder,
+                    history=begun.stored or History(),
+                    retry_failed=given.retry_failed,
+                )
                 return
             if given.fresh and (old := set_aside(given.runs, spec.name)):
                 progress.note(f"the old run is now {old}")

@@ -332,7 +332,7 @@ def _position(run: StoredRun, number: int) -> tuple[int, int] | None:
     """The step of its latest usable state that a trial is saved at, and its steps."""
     for path in saved_states(run.folder).get(number, ()):
         with contextlib.suppress(Unusable):
-            header = read_state(path).header
+            header = read_state(path, tensors=False).header
             if header.key == run.history.trials[number].key:
                 return header.step, header.steps
     return None

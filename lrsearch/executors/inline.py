@@ -60,7 +60,8 @@ class Inline:
 
     def leave(self) -> None:
         """See `port.Executor`."""
-        pulse.ask()
+        if not pulse.asked():  # A signal has said how patient to be.
+            pulse.ask()
 
     def close(self) -> None:
         """See `port.Executor`."""

@@ -398,7 +398,7 @@ class Local:
         waiting = [worker for worker in self._workers if worker.waiting]
         return min(waiting, key=lambda worker: len(worker.jobs)), True
 
-    def _poll(self, timeout: float | None) -> None:
+    def _poll(self, timeout: float) -> None:
         """Wait for something to read, and take it."""
         found = self._selector.select(timeout)
         self._pass_time()

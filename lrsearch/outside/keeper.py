@@ -1,6 +1,6 @@
 """Keeps one command: runs it in a process group of its own, and ends that whatever happens.
 
-Started by `commands` as a script, `keeper.py STATUS SCRATCH GRACE CHANNEL WORD...`, with nothing
+Started by `process` as a script, `keeper.py STATUS SCRATCH GRACE CHANNEL WORD...`, with nothing
 but the standard library, in the command's folder and with its environment, stdout and stderr. Its
 stdin is the lifeline: when that ends, because the trial is to stop or the worker is dead, the
 command's group gets SIGTERM and, GRACE seconds later, SIGKILL. How the command ended is written to

@@ -1,6 +1,6 @@
 """The process of one trial of a person's own loop: `python -m lrsearch.outside.loop_process TASK`.
 
-Started by `commands`, like a command. It reports by a descriptor that it inherits and nobody else:
+Started by `process`, like a command. It reports by a descriptor that it inherits and nobody else:
 lines of a token and JSON, metrics or `["raised" or "changed", TEXT]` where it cannot go on.
 """
 
@@ -12,12 +12,12 @@ import os
 import signal
 import sys
 import traceback
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lrsearch import forks
 from lrsearch.errors import LrsearchError, Stopped
 from lrsearch.outside.loops import find_loop
 from lrsearch.reporting import encode
@@ -26,8 +26,6 @@ from lrsearch.train.device import find_device
 from lrsearch.train.randomness import seed_everything
 from lrsearch.train.users.importing import importable, source_hashes
 from lrsearch.trial import Workplace
-
-_STOP = {signal.SIGTERM}
 
 
 class Channel:
@@ -81,21 +79,10 @@ class LoopTrial:
         self.run: str = task["run"]
         self._channel = channel
         self.stopped = False
-        signal.signal(signal.SIGTERM, self._stop)
-        # What the loop forks has to end by SIGTERM, as pools expect, and from its first moment.
-        os.register_at_fork(
-            before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _STOP),
-            after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, _STOP),
-            after_in_child=self._forked,
-        )
+        forks.handle(signal.SIGTERM, self._stop)
 
     def _stop(self, *_: object) -> None:
         self.stopped = True
-
-    def _forked(self) -> None:
-        if signal.getsignal(signal.SIGTERM) == self._stop:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP)
 
     def lr_at(self, step: int, total: int) -> float:
         """The learning rate of a step (from 0) of `total`: the parameter `lr`, times the schedule

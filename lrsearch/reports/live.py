@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lrsearch.reports.apart import shorten, tell_apart
-from lrsearch.reports.tables import VisibleConsole
+from lrsearch.reports.tables import STYLES, VisibleConsole
 from lrsearch.reports.text import count, format_fixed, format_params, format_seconds, one_line
 from lrsearch.terminal import VisibleStream
 from lrsearch.trial import Objective, Outcome
@@ -31,13 +31,6 @@ INTERVAL = 0.25
 
 BARS = 12
 """Running trials with a line of their own."""
-
-_STYLES: dict[Outcome, str] = {
-    Outcome.PRUNED: "dim",
-    Outcome.DIVERGED: "yellow",
-    Outcome.OUT_OF_MEMORY: "red",
-    Outcome.FAILED: "red",
-}
 
 
 def animates(stream: TextIO) -> bool:
@@ -83,7 +76,7 @@ class Progress:
         self._objective: Objective | None = None
         self._total: int | None = None
         self._workers = 0
-        self._done = self._ahead = 0
+        self._done = 0
         self._begun = clock()
         self._starting = ""
         self._running: dict[int, _Running] = {}
@@ -113,13 +106,10 @@ class Progress:
         if self._display is None:
             self._display = _Display(self._stream, self._frame)
 
-    def begin(
-        self, total_trials: int | None, objective: Objective, workers: int, *, done: int = 0
-    ) -> None:
-        """Start the display. `total_trials` is None where it is not known yet; `done` of them were
-        measured before and count as done, but not for the time left."""
+    def begin(self, total_trials: int | None, objective: Objective, workers: int) -> None:
+        """Start the display. `total_trials` is None where it is not known yet."""
         self._total, self._objective, self._workers = total_trials, objective, workers
-        self._done = self._ahead = done
+        self._done = 0
         with self._lock:
             self._begun, self._starting = self._clock(), ""
         if not self._quiet and self._display is None and animates(self._stream):
@@ -171,7 +161,7 @@ class Progress:
             parts.append(format_params(params))
         parts += ["" if completed else one_line(reason)]
         line = "  ".join(part for part in parts if part)
-        self._print(line, _STYLES.get(outcome, ""))
+        self._print(line, STYLES.get(outcome, ""))
 
     def best(self, params: Mapping[str, Any], value: float) -> None:
         """The best so far, which a terminal shows below the running trials."""
@@ -182,10 +172,6 @@ class Progress:
         """A line that stays, unless quiet."""
         if not self._quiet:
             self._print(one_line(text), "dim")
-
-    def warn(self, text: str) -> None:
-        """A line that stays, even when quiet."""
-        self._print(f"warning: {one_line(text)}", "yellow")
 
     def close(self) -> None:
         """Take the moving part of the display away; what was printed stays. Needed once."""
@@ -290,10 +276,9 @@ class Progress:
     def _left(self, done: int, total: int | None, training: float, elapsed: float) -> float | None:
         """Seconds to the end at the rate so far, in trials a second; the running ones count by
         their fractions. None before the first has ended."""
-        fresh = done - self._ahead
-        if total is None or fresh < 1:
+        if total is None or not done:
             return None
-        return max(0.0, total - done - training) * elapsed / (fresh + training)
+        return max(0.0, total - done - training) * elapsed / (done + training)
 
 
 _GONE = (OSError, ValueError, SystemExit)

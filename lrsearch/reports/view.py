@@ -82,7 +82,6 @@ class Context:
     next_command: str = ""
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
     data: str = ""
-    repeatability: Repeatability | None = None
 
 
 def build_view(
@@ -116,7 +115,6 @@ def build_view(
         next_command=context.next_command,
         plans=context.plans,
         data=context.data,
-        repeatability=context.repeatability,
     )
 
 

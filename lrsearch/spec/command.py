@@ -18,7 +18,7 @@ from lrsearch.spec.foreign.advice import searched_names
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.words import means
 from lrsearch.spec.reader import Reader
-from lrsearch.spec.values import show
+from lrsearch.spec.values import show, write
 
 PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -244,4 +244,4 @@ def _check_pattern(pattern: Any, example: str) -> tuple[str, str] | None:
         return message, "a group that is not the number is written (?:...)"
     message = f"{show(pattern)} has no group to say which part is the number"
     grouped = _DIGITS.sub(lambda found: f"({found[0]})", pattern, count=1)
-    return message, f"write '{grouped}'" if grouped != pattern else example
+    return message, f"write {write(grouped)}" if grouped != pattern else example

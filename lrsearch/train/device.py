@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from lrsearch.errors import DeviceLost, UsageError, suggest
+from lrsearch.errors import DeviceLost, UsageError, causes, suggest
 
 
 def available_devices() -> tuple[str, ...]:
@@ -78,16 +78,11 @@ _NO_MEMORY = (
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the device or the machine has no memory left: says the error, or one that it was
     raised from or while handling."""
-    seen: list[BaseException] = []
-    at: BaseException | None = error
-    while at is not None and at not in seen:
-        if isinstance(at, MemoryError | torch.OutOfMemoryError):
+    for each in causes(error):
+        if isinstance(each, MemoryError | torch.OutOfMemoryError):
             return True
-        text = str(at)
-        if isinstance(at, RuntimeError) and any(each in text for each in _NO_MEMORY):
+        if isinstance(each, RuntimeError) and any(text in str(each) for text in _NO_MEMORY):
             return True
-        seen.append(at)
-        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
     return False
 
 

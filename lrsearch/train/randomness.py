@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrsearch.data.noise import States, get_states, set_states
 from lrsearch.train.device import to_device
 
 
@@ -79,14 +80,12 @@ def get_generators(device: torch.device) -> tuple[Any, Any, Tensor, Tensor | Non
     """The states of the global generators: Python's, numpy's, torch's on the CPU and on the
     device (None where that is the CPU)."""
     accelerator = None if device.type == "cpu" else get_noise(device)
-    return random.getstate(), np.random.get_state(), torch.get_rng_state(), accelerator
+    return (*get_states(), accelerator)
 
 
 def set_generators(states: tuple[Any, Any, Tensor, Tensor | None], device: torch.device) -> None:
     """Have the global generators as they were."""
-    python, numpy, cpu, accelerator = states
-    random.setstate(python)
-    np.random.set_state(numpy)
-    torch.set_rng_state(cpu)
+    *plain, accelerator = states
+    set_states(States(*plain))
     if accelerator is not None and device.type != "cpu":
         set_noise(accelerator, device)

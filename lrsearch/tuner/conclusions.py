@@ -24,7 +24,7 @@ class Conclusions:
         self.session, self.spec, self.run = session, session.spec, session.run
         self.ledger, self.objective = session.ledger, session.objective
         self.best, self.memory, self.saving = best, memory, saving
-        self.starts = Starts(self.spec, over=self._has_begun(), device=session.workplace.device)
+        self.starts = Starts(self.spec, over=self._has_begun(), device=session.facts.device)
         self.longest = max((each.steps for each in self.run.history.results.values()), default=0)
         self.trained = 0
         self.failures = 0

@@ -81,7 +81,7 @@ class Dispatch:
             trials, alone = waiting, []
             if self.plans.engine == "auto" and (plan is None or plan.engine != "solo"):
                 alone = [each for each in waiting if self.saving.engine(each) == "solo"]
-                trials = [each for each in waiting if each not in alone]
+                trials = [each for each in waiting if self.saving.engine(each) != "solo"]
                 cohorts += self.cohorts(alone, self._settle(key, GOING_ON)) if alone else []
             if not trials:
                 continue
@@ -125,9 +125,9 @@ class Dispatch:
         """The cohorts of trials of one structure."""
         # What a worker has in hand it trains, so under a time limit it has no more than it begins.
         limited = self.asked.time_limit is not None
-        parts = divide(trials, plan, self.executor.capacity, at_once=limited)
         if self.spec.own is not None:
-            parts = [[trial] for trial in trials]
+            return [self.cohort([trial], plan) for trial in trials]
+        parts = divide(trials, plan, self.executor.capacity, at_once=limited)
         return [self.cohort(part, plan) for part in parts]
 
     def answer(self, probe: Probe, planned: Planned) -> None:

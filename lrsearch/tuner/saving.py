@@ -65,7 +65,7 @@ class Saving:
                     continue
                 self._found[trial.number] = _Found(path, header.engine, header.step)
                 for each in bad:  # The next would have that take the place of the one that is good.
-                    self._run.drop_state(each)
+                    self._run.drop_state(trial.number, only=each)
                 shares.append(header.step / max(1, header.steps))
                 break
             if reasons:
@@ -129,12 +129,11 @@ class Saving:
         self._stored.add(event.trial)
         written = False
         try:
-            self._run.save_state(event.trial, event.content)
+            path = self._run.save_state(event.trial, event.content)
         except (StorageFull, RunError) as error:
             text = f"a training under way cannot be saved, and goes on: {error.message}"
             self.tell(text, about=type(error).__name__)
         else:
-            path = self._run.folder / "states" / f"{event.trial:06d}.state"
             self._found[event.trial] = _Found(path, event.engine, event.step)
             written = True
         self._spent += time.monotonic() - begun
@@ -151,8 +150,7 @@ class Saving:
         self._found.pop(trial, None)
         if trial in self._stored:
             self._stored.discard(trial)
-            history = self._run.history
-            self._run.drop_states(history.trials.keys() - history.results.keys() - {trial})
+            self._run.drop_state(trial)
 
     def finish(self) -> None:
         """Delete what is left where all is trained: states of trials of another spec."""

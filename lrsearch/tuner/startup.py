@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
@@ -54,11 +53,12 @@ class _Failure:
 @dataclass
 class Starts:
     """What trials fail for while none has got anywhere: `alike` has, by cause, those that did.
-    `over` says that one has, or that an earlier session's did; `device` is the one asked for."""
+    `over` says that one has, or that an earlier session's did; `device` is the one that trials
+    are given."""
 
     spec: Spec
     over: bool = False
-    device: str = "auto"
+    device: str = "cpu"
     alike: dict[str, list[_Failure]] = field(default_factory=dict)
 
     def note(self, trial: Trial, point: Point | None, result: Result) -> TrainingError | None:
@@ -103,11 +103,9 @@ class Starts:
 
     def _given(self, trial: Trial) -> dict[str, str]:
         """The placeholders that are no parameters, see `commandline.GIVEN`."""
-        shown = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
-        auto = "cuda" if shown not in ("", "-1") else "cpu"
         return {
             "seed": str(trial.seed),
-            "device": auto if self.device == "auto" else self.device,
+            "device": self.device,
             "run": self.spec.name,
             "trial": str(trial.number),
         }

@@ -11,13 +11,11 @@ from lrsearch.trial import Objective, Outcome
 class Watcher(Protocol):
     """Someone who is shown the search while it runs."""
 
-    def begin(
-        self, total_trials: int | None, objective: Objective, workers: int, *, done: int = 0
-    ) -> None:
-        """The search starts; `done` of its trials were measured before."""
+    def begin(self, total_trials: int | None, objective: Objective, workers: int) -> None:
+        """The search starts."""
 
     def planned(self, total: int) -> None:
-        """The number of trials, `done` included, is now another."""
+        """The number of trials is now another."""
 
     def started(self, number: int, params: Mapping[str, Any]) -> None:
         """A worker begins a trial."""

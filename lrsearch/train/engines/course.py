@@ -186,7 +186,7 @@ class Course:
             + against.get(scale, f"the size of its lowest of {-scale:.3g}")
         )
 
-    def result(self, trial: Trial, outcome: Outcome, reason: str = "", trace: str = "") -> Result:
+    def result(self, outcome: Outcome, reason: str = "", trace: str = "") -> Result:
         """The trial's result, were it to end here."""
         validated = {
             name: each for name, each in self.curve.items() if name not in catalogue.BESIDE
@@ -290,10 +290,12 @@ def tell_late(cohort: Cohort, step: int, budget: int) -> str:
 def release(error: BaseException | None) -> None:
     """Free the frames of an error and of its causes: they hold the model and its activations, and
     the next trial needs the memory."""
-    while error is not None:
+    released: set[int] = set()
+    while error is not None and id(error) not in released:
+        released.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or error.__context__  # Those that are not shown hold it as well.
 
 
 def worth_keeping(cohort: Cohort, result: Result) -> bool:

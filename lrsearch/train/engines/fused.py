@@ -532,7 +532,7 @@ class _Session:
         place: int | None = None,
     ) -> Ended:
         """`place` is where it stands, if it has come to its end."""
-        result = lane.course.result(lane.trial, outcome, reason)
+        result = lane.course.result(outcome, reason)
         weights = state = None
         if place is not None and self.program and worth_keeping(self.cohort, result):
             at_best = self.cohort.objective.at == "best"

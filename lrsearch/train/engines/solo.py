@@ -129,7 +129,7 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
                 place = cohort.workplace
                 missing = find_missing(error, place.folder, place.allowed)
                 reason = f"{type(error).__name__}: {error}" + (f"; {missing}" if missing else "")
-                result = course.result(trial, outcome, reason, trace)
+                result = course.result(outcome, reason, trace)
                 if outcome is Outcome.FAILED:
                     result = replace(result, output=printed.text())
                 weights = None
@@ -148,7 +148,7 @@ def _finish(
 ) -> Generator[Event, Replies, tuple[Any, bytes | None]]:
     """Train; the result, and the weights that are worth keeping."""
     outcome, reason, state = yield from _train(cohort, trial, device, course)
-    result = course.result(trial, outcome, reason)
+    result = course.result(outcome, reason)
     return result, serialize(state) if worth_keeping(cohort, result) else None
 
 
@@ -369,7 +369,7 @@ def _begin(cohort: Cohort, trial: Trial, data: Data, course: Course) -> _Run:
     rates = learning_rates(timed, course.samples, cohort.workplace).tolist()
     wide = sum_type(device)
     seed_everything(seeds.noise)
-    start = start_losses(model, data, criterion).to(wide)
+    start = start_losses(model, data, criterion)
     seed_everything(seeds.noise)  # A model may draw noise in evaluation, too.
     model.train()
     run = _Run(
@@ -387,14 +387,14 @@ def _begin(cohort: Cohort, trial: Trial, data: Data, course: Course) -> _Run:
     )
     if cohort.save is not None and isinstance(data, Streamed):
         run.read = Memory(data.objects)
-    if cohort.save is not None and (others := _users_objects(run, cohort)):
+    if cohort.save is not None and (others := _users_objects(run)):
         run.memory = Memory(others, model)
         memory = run.memory
         run.training.made = lambda optimizer: memory.add("the optimizer", optimizer)
     return run
 
 
-def _users_objects(run: _Run, cohort: Cohort) -> dict[str, object]:
+def _users_objects(run: _Run) -> dict[str, object]:
     """What is the user's of a training, by name; the optimizer comes later."""
     config = run.trial.config
     found = dict(run.training.criterion.objects)

@@ -19,6 +19,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
+from lrsearch.errors import causes
+
 
 @dataclass(frozen=True)
 class Finder:
@@ -80,8 +82,7 @@ def found_beside(folder: str, allowed: Iterable[str], imported: Iterable[str]) -
 def find_missing(error: BaseException, folder: str, allowed: Iterable[str]) -> str:
     """What to allow where an error, or one that it came of, is that of a module which lies in the
     folder and is not found, such as one imported by its name at run time; else ""."""
-    link: BaseException | None = error
-    while link is not None:
+    for link in causes(error):
         # One that a worker of a loader has raised has its text alone.
         named = re.search(r"No module named '(\w+)", str(link))
         if isinstance(link, ModuleNotFoundError) and named and named[1] not in allowed:
@@ -92,7 +93,6 @@ def find_missing(error: BaseException, folder: str, allowed: Iterable[str]) -> s
                     "are found, with those that their source imports by name; if you trust it: "
                     f"--allow-import {named[1]}"
                 )
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return ""
 
 

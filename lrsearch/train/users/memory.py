@@ -153,6 +153,7 @@ class Memory:
     def __init__(self, objects: Mapping[str, object], model: nn.Module | None = None) -> None:
         self.roots = dict(objects)
         self.modules = [] if model is None else list(model.modules())
+        self._modules = {id(each) for each in self.modules}
         self._before: dict[tuple[str, str], object] = {}
         self._unseen: Unseen | None = None
         self._begin()
@@ -231,7 +232,7 @@ class Memory:
         """Attributes that a saved state has apart."""
         if isinstance(value, torch.optim.Optimizer):
             return frozenset({"state", "param_groups", "defaults"})
-        own = isinstance(value, nn.Module) and any(each is value for each in self.modules)
+        own = isinstance(value, nn.Module) and id(value) in self._modules
         return frozenset({"_parameters", "_buffers"}) if own else frozenset()
 
     def _walk(self) -> Iterator[tuple[str, Any]]:

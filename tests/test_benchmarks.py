@@ -35,6 +35,7 @@ def test_equality(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(written(tmp_path).read_text())
     assert list(found["families"]) == ["linear", "gru"] and found["of"] == 2
+    assert len(done.stdout.splitlines()) >= 2
     for line, (name, row) in zip(done.stdout.splitlines(), found["families"].items(), strict=False):
         assert name in line
         for dtype, tolerance in found["tolerances"].items():

@@ -509,11 +509,13 @@ def test_what_was_asked_of_the_engine_is_asked_again(here: Path) -> None:
     report = json.loads(lrsearch("report", "--json").out)
     assert {trial["engine"] for trial in report["trials"]} == {"solo", "fused"}
     (plan,) = report["plans"]
-    assert (plan["device"], plan["engine"], plan["lanes"]) == ("cpu", "fused", 3)
+    assert (plan["device"], plan["engine"], plan["lanes"]) == (DEVICE.type, "fused", 3)
     assert plan["reason"] and re.fullmatch("[0-9a-f]{16}", plan["structure"])
     cut_last_results(here, 1)
     said = lrsearch("report", "small.yaml")
-    assert "--device cpu --executor inline --engine fused --lanes 3" in " ".join(said.out.split())
+    assert f"--device {DEVICE} --executor inline --engine fused --lanes 3" in " ".join(
+        said.out.split()
+    )
 
 
 def test_the_plans_of_hidden_trials_are_hidden(here: Path) -> None:
@@ -1172,7 +1174,7 @@ def test_ctrl_c_before_the_old_run_is_set_aside_keeps_fresh(here: Path) -> None:
     said = finish(searching)
     assert said.code == 130
     assert said.err.splitlines()[-1].endswith(
-        "lrsearch grid small.yaml --workers 1 --device cpu --fresh"
+        f"lrsearch grid small.yaml --workers 1 --device {DEVICE} --fresh"
     )
     assert sorted(path.name for path in (here / "runs").iterdir()) == ["small"]
 

@@ -230,7 +230,7 @@ def test_without_a_timeout_the_user_is_told_and_may_have_it_go_on(
     paused = here / "paused"
 
     def go_on() -> None:
-        time.sleep(7.0)
+        time.sleep(6.0)
         os.kill(int(paused.read_text()), signal.SIGCONT)
 
     thread = when(lambda: paused.exists() and bool(paused.read_text()), go_on)

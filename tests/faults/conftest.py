@@ -26,7 +26,7 @@ def tries(request: pytest.FixtureRequest) -> Iterator[driving.Tries]:
     """The tries of a test, by its `kind` marker; judged when the test is over."""
     kind = request.node.get_closest_marker("kind").args[0]
     seed = request.config.getoption("--faults-seed")
-    made = driving.Tries(kind, long=request.param == "whole", seed=seed)
+    made = driving.Tries(kind, long=request.param == "whole", seed=seed, test=request.node.name)
     yield made
 
 

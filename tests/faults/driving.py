@@ -58,9 +58,9 @@ class Tries:
     `judge` then fails with the first of them.
     """
 
-    def __init__(self, kind: str, *, long: bool, seed: int) -> None:
+    def __init__(self, kind: str, *, long: bool, seed: int, test: str) -> None:
         self.kind, self.long, self.seed = kind, long, seed
-        self.draw = random.Random(f"{seed} {kind}")
+        self.draw = random.Random(f"{seed} {kind} {test}")  # Each test draws tries of its own.
         self.made = 0
         self.failures: list[str] = []
         self.figures = FIGURES.setdefault(kind, Figures())

@@ -47,15 +47,19 @@ def _command(pid: int) -> bytes:
 
 
 def disturb(search: Search, folder: Path, whom: str, moment: float, many: int) -> None:
-    """Run a search, kill it so often, and go on with it until it is done. Raises where anything
-    that was kept is lost, and where a process outlives its driver."""
+    """Run a search, kill it so often, and go on with it until it is done: one that ends before
+    the moment is begun anew, and killed earlier. Raises where nothing could be killed, where
+    anything that was kept is lost, and where a process outlives its driver."""
     marker = f"LRSEARCH_FAULTS_MARKER={folder}"
     name, _, value = marker.partition("=")
     kept: dict[str, str] = {}
     command = (*search.line(folder), "--workers", "2" if many > 1 else "1")
-    for _ in range(many):
+    kills = 0
+    while kills < many:
         running = Command(folder, *command, **{name: value})
-        if not running.ended(moment):
+        found: list[int] = []
+        over = running.ended(moment)
+        if not over:
             found = workers(marker)
             if whom in ("driver", "both"):
                 running.send(signal.SIGKILL)
@@ -64,9 +68,19 @@ def disturb(search: Search, folder: Path, whom: str, moment: float, many: int) -
                     os.kill(pid, signal.SIGKILL)
         said = running.wait()
         await_none(marker)
-        # A worker that is lost while it loads the data ends the search by name; later it costs the
-        # trial that it had alone in hand, which has failed, by name, too.
-        said.check(*((0, 1, 2) if "worker" in whom else (0, -signal.SIGKILL)))
+        if over or ("worker" in whom and not found):
+            if kills:  # What was left took no longer.
+                break
+            assert moment > 0.01, "nothing could be killed"
+            said.check(0)
+            shutil.rmtree(search.run(folder))
+            # Later where no worker had started, earlier where all was over.
+            moment = moment / 2 if over else moment * 1.3
+            continue
+        kills += 1
+        # A worker that is lost costs the trial that it had alone in hand, which has failed, by
+        # name; one that is lost twice while it loads the data ends the search, by name.
+        said.check(*((0, 1) if "worker" in whom else (-signal.SIGKILL,)))
         if (search.run(folder) / "run.json").exists():
             kept = check_kept(search.run(folder), said.err, _ended_well(kept))
         moment *= 0.6

@@ -399,15 +399,15 @@ def test_a_search_that_its_time_stops_goes_on_by_the_same_command(empty: Path) -
     # The first trial is still training when the time is over, however slow the start was.
     wait = "import os, time\n\ntime.sleep(max(0.0, float(os.environ['END']) - time.time()))\n"
     (empty / "train.py").write_text(wait + SCRIPT)
-    run = ("grid", "mine.yaml", "--allow-command", "--workers", "1", "--time", "6s")
-    done = lrsearch(*run, END=str(time.time() + 6.5))
+    run = ("grid", "mine.yaml", "--allow-command", "--workers", "1", "--time", "12s")
+    done = lrsearch(*run, END=str(time.time() + 12.5))
     assert done.code == 0, done
     trained = count_trials(empty, "mine")
     assert trained == 1
     assert f"the time is over: {trained} of 4 trials are trained" in done.err
     said = f"was stopped by its time limit: {trained} of 4 trials are trained"
     assert said in " ".join(done.out.split()), done
-    assert "\nnext    lrsearch grid mine.yaml --time 6s --workers 1 --allow-command\n" in done.out
+    assert "\nnext    lrsearch grid mine.yaml --time 12s --workers 1 --allow-command\n" in done.out
     assert lrsearch("report", "mine").out == done.out
     assert json.loads(lrsearch("list", "--json").out)["runs"][0]["state"] == "stopped"
     assert lrsearch(*run, END="0").code == 0

@@ -1312,7 +1312,7 @@ def test_a_stopped_keeper_blocks_no_search(
     _, said = driver.communicate(timeout=30)
     assert driver.returncode == 0, said
     assert results(here, "odd")["a"].outcome == "completed"
-    assert gone(command, 1.0) and gone(keeper, 1.0)
+    assert gone(command, 10.0) and gone(keeper, 10.0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a signal at the parent's end")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,13 +68,15 @@ def test_a_probe_beats_at_every_step_that_it_tries(heard):
     ]
 
 
-def test_a_listener_hears_at_once_what_is_new_and_about_once_a_second_that_it_goes_on(heard):
+def test_a_listener_hears_at_once_what_is_new_and_about_once_a_second_that_it_goes_on(
+    heard, monkeypatch
+):
+    now = time.monotonic()
+    monkeypatch.setattr(pulse.time, "monotonic", lambda: now)
     pulse.enter("training")
-    begun = time.monotonic()
-    for step in itertools.count(1):
+    for step in range(1, 251):
+        now += 0.01
         pulse.beat(step)
-        if time.monotonic() - begun > 2.5:
-            break
     pulse.enter("training")
     pulse.enter("something else")
     assert [each.activity for each in heard] == ["training"] * 3 + ["something else"]
@@ -88,16 +91,6 @@ def test_time_in_which_a_process_was_stopped_is_not_counted():
     assert pulse.clock() - before < 0.8
     time.sleep(0.2)
     assert pulse.clock() - before >= 0.2
-
-
-def test_a_beat_is_cheap_against_any_step():
-    pulse.listen(lambda _: None)
-    begun = time.perf_counter()
-    for _ in range(100_000):
-        pulse.beat()
-    spent = time.perf_counter() - begun
-    pulse.listen(None)
-    assert spent / 100_000 < 5e-6  # A step of the smallest model takes about 200 of these.
 
 
 def test_a_training_is_the_same_whoever_listens():
@@ -117,13 +110,22 @@ class Stuck(Dataset):
         time.sleep(600)
 
 
-def test_a_loader_s_process_ends_by_its_parent_s_sigterm_alone():
+def obey(begun, worker):
+    streamed._obey_parent(worker)
+    begun.touch()
+
+
+def test_a_loader_s_process_ends_by_its_parent_s_sigterm_alone(tmp_path):
     """What is sent to all of a job leaves it; a loader ends the one that is stuck."""
-    loader = DataLoader(Stuck(), num_workers=1, worker_init_fn=streamed._obey_parent)
+    begun = tmp_path / "begun"
+    loader = DataLoader(Stuck(), num_workers=1, worker_init_fn=partial(obey, begun))
     with streamed._sparing_children():
         loaded = iter(loader)
     (child,) = loaded._workers
-    time.sleep(0.3)
+    deadline = time.monotonic() + 30.0
+    while not begun.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     subprocess.run(["sh", "-c", f"kill -TERM {child.pid}"], check=True)
     child.join(1.0)
     assert child.is_alive()

@@ -428,7 +428,7 @@ class Slow(Log):
 
     def ended(self, *args: Any, **more: Any) -> None:
         super().ended(*args, **more)
-        time.sleep(0.2)
+        time.sleep(0.6)
 
 
 @pytest.mark.parametrize("strategy", ["grid", "random", "bayes"])
@@ -436,7 +436,7 @@ def test_time_only_says_how_far_a_search_goes(tmp_path: Path, strategy: str) -> 
     (tmp_path / "whole").mkdir()
     whole = search(tmp_path / "whole", strategy)
     assert not whole.ending.out_of_time
-    stopped = search(tmp_path, strategy, time_limit=0.5, log=Slow())
+    stopped = search(tmp_path, strategy, time_limit=1.5, log=Slow())
     assert stopped.ending.out_of_time and stopped.history.closed == "time"
     assert 1 <= stopped.ending.trained < whole.ending.trained
     assert not stopped.history.running
@@ -454,7 +454,7 @@ def test_time_only_says_how_far_a_search_goes(tmp_path: Path, strategy: str) -> 
 
 def test_what_trains_when_the_time_is_over_is_finished(tmp_path: Path) -> None:
     with Local(2) as local:
-        found = search(tmp_path, executor=local, time_limit=0.5, log=Slow())
+        found = search(tmp_path, executor=local, time_limit=1.5, log=Slow())
     assert found.ending.out_of_time
     started = set(found.log.progress)
     assert started == set(found.history.results) and len(started) == found.ending.trained < 5

@@ -259,13 +259,13 @@ def train(steps: int) -> Steps:
     yield "trained"
 
 
-def scribble(payload: object) -> Steps:
-    """Write to every descriptor there may be, as careless code does."""
+def scribble(payload: float) -> Steps:
+    """Write to every descriptor there may be, as careless code does, and go on for a while."""
     yield "begun"
     for descriptor in range(3, 64):
         with contextlib.suppress(OSError):
             os.write(descriptor, b'["anything"]\n')
-    time.sleep(30)
+    time.sleep(payload)
     yield "still here"
 
 

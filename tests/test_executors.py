@@ -597,8 +597,9 @@ def test_only_the_job_itself_speaks_for_it(local: Local) -> None:
     assert run(local, "count", 100) == [*range(100), Finished()]
 
 
-def test_bytes_in_the_pipe_that_are_no_frame_end_the_worker(local: Local) -> None:
-    before, event = run(local, "scribble")
+@pytest.mark.parametrize("seconds", [0.0, 600.0], ids=["whole frames follow", "nothing follows"])
+def test_bytes_in_the_pipe_that_are_no_frame_end_the_worker(local: Local, seconds: float) -> None:
+    before, event = run(local, "scribble", seconds)
     assert before == "begun" and isinstance(event, Died)
     assert event.reason == "its code wrote to a descriptor that is not its own"
     assert run(local, "count", 1) == [0, Finished()]

@@ -60,10 +60,6 @@ _KILLED = 5.0
 wait for a disk."""
 
 
-class _NoFrame(Exception):
-    """Something in a worker's pipe that is no frame."""
-
-
 @dataclass
 class _Life:
     """What a job said last that it does, for how many seconds, and its last step."""
@@ -110,6 +106,7 @@ class _Process:
         self.waiting = False
         self.heard = 0.0
         self.ended = ""
+        self.foreign = False  # Other code has written to its pipe: nothing there is a frame.
         self.outgoing = bytearray()
         self.received = bytearray()
         self.printed = bytearray()
@@ -175,12 +172,16 @@ class _Process:
         return bool(data)
 
     def frames(self) -> list[tuple[int, bytearray]]:
-        """The whole frames received so far: handles and pickles. Raises _NoFrame."""
+        """The whole frames received so far: handles and pickles. None of what follows bytes that
+        begin no frame, which make the process `foreign`."""
         found, at = [], 0
-        while len(self.received) - at >= HEADER.size:
-            mark, handle, size = HEADER.unpack_from(self.received, at)
-            if mark != MARK:
-                raise _NoFrame
+        while begun := bytes(self.received[at : at + len(MARK)]):
+            if not MARK.startswith(begun):
+                self.foreign = True
+                break
+            if len(self.received) - at < HEADER.size:
+                break
+            _, handle, size = HEADER.unpack_from(self.received, at)
             if len(self.received) - at - HEADER.size < size:
                 break
             at += HEADER.size
@@ -437,14 +438,7 @@ class Local:
     def _take(self, worker: _Process) -> bool:
         """Take in what the worker said; False if that was the end of it."""
         sound = True
-        try:
-            frames = worker.frames()
-        except _NoFrame:
-            worker.received.clear()
-            worker.ended = "its code wrote to a descriptor that is not its own"
-            worker.process.kill()
-            return False
-        for handle, data in frames:
+        for handle, data in worker.frames():
             worker.heard = self._time
             try:
                 event = pickle.loads(data)
@@ -470,13 +464,18 @@ class Local:
                 if isinstance(event, Terminal):
                     del worker.jobs[handle]
                     del self._owners[handle]
+        if worker.foreign:
+            worker.ended = "its code wrote to a descriptor that is not its own"
+            worker.process.kill()
+            sound = False
         return sound
 
     def _bury(self, worker: _Process) -> None:
         """Take a dead worker's last events, and end the jobs it had."""
         reason, output = worker.end_of_life()
-        worker.read()  # one chunk is more than a pipe holds
-        self._take(worker)
+        if not worker.foreign:
+            worker.read()  # one chunk is more than a pipe holds
+            self._take(worker)
         for handle in sorted(worker.jobs):
             self._ready.append((handle, Died(reason, output, worker.current == handle)))
             del self._owners[handle]

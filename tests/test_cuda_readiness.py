@@ -30,7 +30,7 @@ from lrsearch.errors import DeviceLost
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor, Terminal
 from lrsearch.train.device import check_alive, is_out_of_memory, numbers_on, to_device
-from lrsearch.train.engines import trying
+from lrsearch.train.engines import comparison
 from lrsearch.train.engines.probe import singly
 from lrsearch.train.lanes import draws
 from lrsearch.train.lanes.draws import Noise
@@ -529,7 +529,7 @@ def test_indices_on_the_device(numbers: list[int]) -> None:
 @pytest.mark.parametrize("device", ["cpu", "cuda", "mps"])
 def test_what_is_compared_in_float64_is_where_there_is_float64(device: str) -> None:
     with FakeTensorMode():
-        found = trying._where_wide(torch.empty(2, device=device))
+        found = comparison._where_wide(torch.empty(2, device=device))
     assert found.device.type == ("cuda" if device == "cuda" else "cpu")
 
 
@@ -549,12 +549,12 @@ def test_where_sums_have_no_order_slots_of_rounding_may_differ(
         tensors = {f"p{k}": torch.tensor(row) for k, row in enumerate(values)}
         return LaneState({"p": torch.ones(2)}, {}, {"exp_avg": tensors}, 1, torch.empty(0))
 
-    trial = trying._Trial.__new__(trying._Trial)
+    trial = comparison._Trial.__new__(comparison._Trial)
     trial.exact, trial.tolerance = False, 2e-4
     expected = state([[1e-3, 0.0], [1e-9, 0.0]])
-    raises = pytest.raises(trying._Rounds, match="after a step") if refused else nullcontext()
+    raises = pytest.raises(comparison._Rounds, match="after a step") if refused else nullcontext()
     with raises:
         trial._compare_states("a step", expected, state(slot))
     trial.exact = True
-    with pytest.raises(trying._Differs, match="a step differs in p"):
+    with pytest.raises(comparison._Differs, match="a step differs in p"):
         trial._compare_states("a step", expected, state(slot))

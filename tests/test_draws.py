@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
-from lrsearch.train.engines.trying import refuse
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.rules import Rules
 from lrsearch.train.tape import NotRecordable, record

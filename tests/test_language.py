@@ -27,7 +27,7 @@ from lrsearch.data import split
 from lrsearch.errors import DataError, ModelError, SpecError
 from lrsearch.spec import read_spec
 from lrsearch.train.engines import solo
-from lrsearch.train.engines.trying import refuse
+from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.lanes import evaluation
 from lrsearch.train.models import metrics
 from lrsearch.train.models.build import build_model

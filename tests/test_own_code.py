@@ -21,8 +21,8 @@ from lrsearch.store import read as read_run
 from lrsearch.train.batches import resident
 from lrsearch.train.batches.batch import take
 from lrsearch.train.batches.streamed import Streamed
+from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
-from lrsearch.train.engines.trying import refuse
 from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.tape import NotRecordable
 from lrsearch.trial import Objective, Outcome, Trial, Workplace

@@ -19,8 +19,8 @@ from lrsearch.errors import DataError, ModelError
 from lrsearch.spec.model import class_paths, trial_key
 from lrsearch.train.batches import resident
 from lrsearch.train.batches.resident import view_portion
+from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
-from lrsearch.train.engines.trying import refuse
 from lrsearch.train.models.build import build_model
 from lrsearch.trial import Objective, Outcome, Trial
 from lrsearch.tuner.ledger import Content

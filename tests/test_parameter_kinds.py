@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from lrsearch.spec.model import complete_group
 from lrsearch.train.batches.resident import load_raw, place
+from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.solo import run_trial
-from lrsearch.train.engines.trying import refuse
 from lrsearch.train.randomness import batches, seed_everything, trial_seeds
 from lrsearch.train.users.importing import resolve
 from lrsearch.trial import Cohort, Objective, Outcome, Plan, Trial

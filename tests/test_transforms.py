@@ -26,9 +26,9 @@ from lrsearch.spec.summary import describe, first_point
 from lrsearch.train.batches import transforms
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.engines import solo
+from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
 from lrsearch.train.engines.solo import build
-from lrsearch.train.engines.trying import refuse
 from lrsearch.train.models.criterion import make_criterion
 from lrsearch.trial import Cohort, Objective, Workplace
 from lrsearch.tuner.ledger import content_of

@@ -15,9 +15,9 @@ from devices import DEVICE
 from test_train import ADAMW, MLP, SGD, cohort, config
 
 from lrsearch import catalogue
-from lrsearch.train.engines import trying
+from lrsearch.train.engines import comparison
+from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
-from lrsearch.train.engines.trying import refuse
 from lrsearch.trial import Workplace
 
 HERE = Workplace(str(DEVICE), str(Path(__file__).parent), ("layers",))
@@ -178,9 +178,12 @@ def test_what_solo_rounds_is_no_reason_against_lanes(monkeypatch: pytest.MonkeyP
     trials = [config(model, lr=rate, budget="2ep", batch_size=64) for rate in (0.01, 0.02)]
     job = cohort(*trials, place=HERE)
     data = open_data(job, job.trials[0], DEVICE)
-    reason, rounding = trying._compare(job.trials, data, HERE)
+    reason, rounding = comparison._compare(job.trials, data, HERE)
     assert reason.startswith("in lanes the gradient of convolution") and rounding
-    assert trying._compare(job.trials, trying._double(data), HERE, torch.float64) == ("", False)
+    assert comparison._compare(job.trials, comparison._double(data), HERE, torch.float64) == (
+        "",
+        False,
+    )
     assert refuse(job.trials, data, HERE) == ""
-    monkeypatch.setattr(trying, "ROUNDING", trying.TOLERANCE[torch.float32])
+    monkeypatch.setattr(comparison, "ROUNDING", comparison.TOLERANCE[torch.float32])
     assert refuse(job.trials, data, HERE) == reason

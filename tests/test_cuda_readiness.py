@@ -549,7 +549,7 @@ def test_where_sums_have_no_order_slots_of_rounding_may_differ(
         tensors = {f"p{k}": torch.tensor(row) for k, row in enumerate(values)}
         return LaneState({"p": torch.ones(2)}, {}, {"exp_avg": tensors}, 1, torch.empty(0))
 
-    trial = comparison._Trial.__new__(comparison._Trial)
+    trial = comparison._Comparison.__new__(comparison._Comparison)
     trial.exact, trial.tolerance = False, 2e-4
     expected = state([[1e-3, 0.0], [1e-9, 0.0]])
     raises = pytest.raises(comparison._Rounds, match="after a step") if refused else nullcontext()

@@ -360,7 +360,7 @@ def test_a_model_that_knows_nothing_needs_log_of_the_vocabulary():
 
 @pytest.mark.parametrize("smoothing", [0, 0.1])
 def test_the_loss_is_a_cross_entropy_by_hand(monkeypatch, smoothing):
-    monkeypatch.setattr(solo, "CHUNK", 2)  # Of text eight samples.
+    monkeypatch.setattr(solo, "ALONE_CHUNK", 2)  # Of text eight samples.
     own = text_config(label_smoothing=smoothing)
     ended = run(own, objective=NATS)
     assert ended.result.outcome is Outcome.COMPLETED

@@ -486,7 +486,7 @@ def test_a_lucky_first_batch_is_no_start():
 
 
 def test_the_start_is_the_loss_over_samples_of_the_training_split(monkeypatch):
-    monkeypatch.setattr(solo, "CHUNK", 100)
+    monkeypatch.setattr(solo, "ALONE_CHUNK", 100)
     own = config({"name": "logistic"}, lr=1e3, label_smoothing=0.1, evaluate="10ba")
     reason = run(own).result.reason
     placed = placed_data(own)
@@ -846,7 +846,7 @@ def test_r2_of_a_constant_target_is_scikit_learn_s():
 
 
 def test_a_model_s_metrics_over_several_chunks(monkeypatch):
-    monkeypatch.setattr(solo, "CHUNK", 100)
+    monkeypatch.setattr(solo, "ALONE_CHUNK", 100)
     noisy = MLP | {"dropout": 0.5, "batch_norm": True}
     own = config(noisy, budget="1ep", label_smoothing=0.2)
     ended = run(own)

@@ -45,7 +45,7 @@ def is_left(error: OSError, stream: TextIO) -> bool:
     return error.errno == errno.EPIPE
 
 
-class Stream(io.TextIOWrapper):
+class GuardedStream(io.TextIOWrapper):
     """A standard stream that says nothing once nobody reads it. With `always` no error of writing
     is told at all: of stderr, where it would be told."""
 
@@ -79,10 +79,10 @@ def guard_streams() -> None:
     for name in ("stdout", "stderr"):
         outer = getattr(sys, name)
         old = outer.rich_proxied_file if isinstance(outer, VisibleStream) else outer
-        if isinstance(old, io.TextIOWrapper) and not isinstance(old, Stream):
+        if isinstance(old, io.TextIOWrapper) and not isinstance(old, GuardedStream):
             form = {"encoding": old.encoding, "errors": old.errors, "newline": "\n"}
             lines, through = old.line_buffering, old.write_through
-            new = Stream(old.detach(), **form, line_buffering=lines, write_through=through)
+            new = GuardedStream(old.detach(), **form, line_buffering=lines, write_through=through)
             new.always = name == "stderr"
             if isinstance(outer, VisibleStream):
                 outer.rich_proxied_file = new

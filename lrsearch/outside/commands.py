@@ -40,7 +40,7 @@ from lrsearch.trial import (
 )
 
 Event = Started | Measured | Reached | Ended | None
-Job = Generator[Event, Any, Any]
+EventGenerator = Generator[Event, Any, Any]
 
 MOST_METRICS = 200
 """Different metrics a trial may report."""
@@ -111,7 +111,7 @@ def hash_files(names: Sequence[str], folder: str) -> dict[str, str]:
 # running
 
 
-def run(cohort: Cohort) -> Job:
+def run(cohort: Cohort) -> EventGenerator:
     """Run the cohort's trials in turn; yields their events, as `cohort.run_cohort` does.
 
     Raises ModelError for files, or a loop, that are not what the run began with.
@@ -136,7 +136,7 @@ def _changed(where: str, hint: str = "") -> ModelError:
     )
 
 
-def _run_trial(cohort: Cohort, trial: Trial) -> Job:
+def _run_trial(cohort: Cohort, trial: Trial) -> EventGenerator:
     course = Reported()
     fault: TrainingError | None = None
     begun, seconds = time.monotonic(), 0.0

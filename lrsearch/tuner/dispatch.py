@@ -19,7 +19,7 @@ PROBED = 8
 
 
 @dataclass
-class Job:
+class Assignment:
     """What a worker has in hand: the trials it has not ended, the numbers of those begun, their
     latest measurements, the seconds that they have trained, and the plan it goes by now."""
 
@@ -53,7 +53,7 @@ class Dispatch:
         self.fresh: list[Trial] = []
         self.unplanned: dict[str, list[Trial]] = {}
         self.queue: deque[Cohort | Probe] = deque()
-        self.jobs: dict[int, Job] = {}
+        self.jobs: dict[int, Assignment] = {}
 
     def take(self, waiting: Sequence[Trial]) -> int:
         """Take those of the trials that nobody trains yet; how many that are."""
@@ -188,7 +188,7 @@ class Dispatch:
             # All of the structure are, and will be passed over in their turn.
             self.queue.extend(self.cohorts(self.unplanned.pop(task_key(task)), Plan()))
         else:
-            self.jobs[self.executor.submit(PROBE, task)] = Job(task)
+            self.jobs[self.executor.submit(PROBE, task)] = Assignment(task)
 
     def send_cohort(self, cohort: Cohort, *, clean: bool = False) -> None:
         """Give a worker, a new one if `clean`, those of the trials that are to be tried."""
@@ -202,7 +202,7 @@ class Dispatch:
             function = find_jobs(self.spec.own).train
             handle = self.executor.submit(function, cohort, clean=clean)
             left = {trial.number: trial for trial in trials}
-            self.jobs[handle] = Job(cohort, cohort.plan, left)
+            self.jobs[handle] = Assignment(cohort, cohort.plan, left)
 
 
 def task_key(task: Cohort | Probe) -> str:

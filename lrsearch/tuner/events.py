@@ -23,7 +23,7 @@ from lrsearch.trial import (
     Started,
     Trial,
 )
-from lrsearch.tuner.dispatch import Dispatch, Job, task_key
+from lrsearch.tuner.dispatch import Assignment, Dispatch, task_key
 from lrsearch.tuner.plans import split
 from lrsearch.tuner.saving import SHOWN
 from lrsearch.tuner.session import Session
@@ -200,7 +200,7 @@ class Listener:
 
     # ends
 
-    def _end(self, job: Job, event: Ended) -> None:
+    def _end(self, job: Assignment, event: Ended) -> None:
         trial = job.left.pop(event.trial)
         job.charge()
         job.begun.discard(event.trial)
@@ -233,7 +233,7 @@ class Listener:
         )
         return error
 
-    def _bury(self, cohort: Cohort, job: Job, death: Died, cut: Cut | None) -> None:
+    def _bury(self, cohort: Cohort, job: Assignment, death: Died, cut: Cut | None) -> None:
         """A worker died, or was `cut` off: what it was training goes on from saved states that are
         newer than when it lost a worker before. Of the rest one that was alone has failed; of
         several nobody knows which it was: they go in smaller parts, until one is alone."""
@@ -288,7 +288,7 @@ class Listener:
             f"process was lost: {death.reason}"
         )
 
-    def _fail(self, trial: Trial, job: Job, death: Died, cut: Cut) -> None:
+    def _fail(self, trial: Trial, job: Assignment, death: Died, cut: Cut) -> None:
         number = trial.number
         last = job.measured.get(number)
         measured = last.measurement.step if last else 0

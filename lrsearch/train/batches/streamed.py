@@ -45,7 +45,7 @@ from lrsearch.train.users.memory import Memory, Unseen
 SAMPLED = 4
 """Batches that lanes are tried on."""
 
-CHUNK = 64
+LOADED_CHUNK = 64
 """Samples per forward pass of an evaluation."""
 
 OWN_ORDER = "its DataLoader has an order of its own"
@@ -109,7 +109,7 @@ class Streamed:
 
     def chunk(self, most: int) -> int:
         """Samples per forward pass of an evaluation."""
-        return min(most, CHUNK)
+        return min(most, LOADED_CHUNK)
 
     def measure_epoch(self, size: int) -> tuple[int, int | Fraction]:
         """The samples of an epoch, and of a batch on average: a loader with its own order may give
@@ -183,7 +183,7 @@ class Streamed:
         if self._train.stream.make is not None:
             raise NotRecordable(OWN_ORDER)
         parts = list(itertools.islice(self.batches(size, 0), SAMPLED))
-        held = next(self.validation_batches(self.chunk(CHUNK)))
+        held = next(self.validation_batches(self.chunk(LOADED_CHUNK)))
         if len({str([each.shape for _, each in leaves(tuple(part))]) for part in parts}) > 1:
             raise NotRecordable(SHAPES)
         x, y, weight = (join([part[place] for part in parts]) for place in range(3))

@@ -169,7 +169,7 @@ def _compare(
     models = [each if dtype is None else each.to(dtype) for each in models]
     try:
         _check(models[0])
-        trial = _Trial(pair, models[:2], Skeleton(models[2]), data, workplace)
+        trial = _Comparison(pair, models[:2], Skeleton(models[2]), data, workplace)
         trial.tolerance = tolerance or trial.tolerance
         trial.compare()
     except _Differs as error:
@@ -259,7 +259,7 @@ class _Step:
     fixed: Tensors
 
 
-class _Trial:
+class _Comparison:
     """Two trainings, alone (a module each) and in the lanes of programs."""
 
     def __init__(

@@ -50,7 +50,7 @@ from lrsearch.trial import (
 
 Event = Started | Measured | Reached | Ended | Planned | Saved | Noted | None
 Replies = list[tuple[int, Verdict]]
-Job = Generator[Event, Replies, Any]
+EventGenerator = Generator[Event, Replies, Any]
 State = Mapping[str, Tensor]
 Data = Resident | Streamed
 

@@ -29,7 +29,7 @@ from lrsearch.train.engines.course import (
     Course,
     Data,
     Event,
-    Job,
+    EventGenerator,
     Replies,
     State,
     check_sources,
@@ -61,8 +61,7 @@ from lrsearch.train.engines.saving import (
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.train.jobs import await_verdict
 from lrsearch.train.models.build import build_model
-from lrsearch.train.models.criterion import CHUNK as OWN_CHUNK
-from lrsearch.train.models.criterion import Criterion, baseline_loss, make_criterion
+from lrsearch.train.models.criterion import CHUNK, Criterion, baseline_loss, make_criterion
 from lrsearch.train.models.metrics import SUMS
 from lrsearch.train.optimizers.groups import divide_parameters
 from lrsearch.train.optimizers.registry import build_optimizer
@@ -89,12 +88,12 @@ from lrsearch.trial import (
     Workplace,
 )
 
-CHUNK = 1024
+ALONE_CHUNK = 1024
 """Samples per forward pass of an evaluation (`Resident.chunk`); fixed, so that results do not
 follow the batch. Code of the user's sees `criterion.CHUNK`, as in lanes."""
 
 
-def run(cohort: Cohort, device: torch.device) -> Job:
+def run(cohort: Cohort, device: torch.device) -> EventGenerator:
     """Train the cohort's trials in turn, see `cohort.run_cohort`."""
     for trial in cohort.trials:
         yield Started(trial.number)
@@ -102,7 +101,7 @@ def run(cohort: Cohort, device: torch.device) -> Job:
         yield from run_trial(cohort, trial, device)
 
 
-def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
+def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> EventGenerator:
     """Train one trial, to its end."""
     # The first optimizer of a process imports much of torch; no trial should be charged for it.
     torch.optim.SGD([torch.zeros(1)], lr=1.0)
@@ -540,7 +539,7 @@ def calibrate(model: nn.Module, data: Data, train: Mapping[str, Any], criterion:
 
 
 def _chunk(data: Data, criterion: Criterion) -> int:
-    return data.chunk(CHUNK if criterion.stacks else OWN_CHUNK)
+    return data.chunk(ALONE_CHUNK if criterion.stacks else CHUNK)
 
 
 def validation_sums(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:

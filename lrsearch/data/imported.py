@@ -19,7 +19,7 @@ from lrsearch.data.arrays import (
     read_inputs,
     read_targets,
 )
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import get_states, set_states
 from lrsearch.data.parts import Part, Stream, Typed, divide, map_part, plain, read_at, stack
 from lrsearch.data.precision import keep_exact, tell_lost_targets
@@ -455,9 +455,7 @@ def _first_batch(place: str, stream: Stream) -> Part:
         return read_at(stream, 0, place)
     try:
         return map_part(divide(next(iter(stream.make(2)))), place)
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error) or isinstance(error, DataError):
-            raise
+    except any_but_interrupts(DataError) as error:
         message = f"its DataLoader raised {type(error).__name__}: {error}"
         raise DataError(message, where=place) from error
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import get_states, same_states
 from lrsearch.data.tables import Array
 from lrsearch.data.trees import Tree, leaves, map_tree, replace_leaves
@@ -161,9 +161,7 @@ def map_part(part: Part, place: str) -> Part:
         y, weight = (
             None if each is None else map_tree(as_array, each) for each in (part.y, part.weight)
         )
-    except BaseException as error:  # Objects of the user's turn themselves into arrays.
-        if is_interrupt(error):
-            raise
+    except any_but_interrupts() as error:  # Objects of the user's turn themselves into arrays.
         raise DataError(f"its values make no arrays: {error}", where=place) from error
     return Part(x, y, weight, part.names, part.bare)
 
@@ -207,9 +205,7 @@ def _call(function: Callable[..., Any], batch_size: int, place: str) -> Any:
     """The DataLoader that a function makes for a batch size."""
     try:
         made = function(batch_size)
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error):
-            raise
+    except any_but_interrupts() as error:
         message = f"making a DataLoader raised {type(error).__name__}: {error}"
         raise DataError(message, where=place) from error
     if not _is_loader(made):
@@ -276,9 +272,7 @@ def _name_order(loader: Any) -> str:
 def _check_length(dataset: Any, place: str) -> int:
     try:
         size = len(dataset)
-    except BaseException as error:
-        if is_interrupt(error):
-            raise
+    except any_but_interrupts() as error:
         raise DataError(
             f"the length of {type(dataset).__name__} is unknown ({type(error).__name__}: {error})",
             where=place,
@@ -339,9 +333,7 @@ def sample_at(dataset: Any, index: int, place: str) -> Part:
     """One sample, as arrays. Raises DataError for what reading it raises."""
     try:
         return map_part(divide(dataset[index]), place)
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error) or isinstance(error, DataError):
-            raise
+    except any_but_interrupts(DataError) as error:
         raise DataError(
             f"reading sample {index} of {type(dataset).__name__} raised "
             f"{type(error).__name__}: {error}",
@@ -360,9 +352,7 @@ def read_at(stream: Stream, index: int, place: str) -> Part:
         samples = [dataset[each % len(dataset)] for each in (index, index + 1)]
         what = "its collate_fn"
         return map_part(divide(collate(samples)), place)
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error) or isinstance(error, DataError):
-            raise
+    except any_but_interrupts(DataError) as error:
         message = f"{what} raised {type(error).__name__}: {error}"
         raise DataError(message, where=place) from error
 

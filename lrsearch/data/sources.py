@@ -20,7 +20,7 @@ from lrsearch.data.delimited import read_csv
 from lrsearch.data.encoding import encode
 from lrsearch.data.images import Images, folder_stamp, read_images, scale
 from lrsearch.data.imported import check_parts
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.parquet import read_parquet
 from lrsearch.data.parts import Part, Stream, read_parts
 from lrsearch.data.precision import VERY_FAR, find_far
@@ -304,8 +304,6 @@ def _call(
     """The parts of what a function of the user's returns."""
     try:
         result = function(**arguments)
-    except BaseException as error:  # A user's code may raise anything.
-        if isinstance(error, LrsearchError) or is_interrupt(error):
-            raise
+    except any_but_interrupts(LrsearchError) as error:
         raise DataError(f"{type(error).__name__}: {error}", where=name) from error
     return read_parts(result, name)

@@ -31,7 +31,7 @@ from torch.utils.data import (
 )
 
 from lrsearch import data, pulse
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import States, get_states, set_states
 from lrsearch.data.parts import Part, Stream, divide
 from lrsearch.data.trees import Tree, count, leaves, map_tree
@@ -359,9 +359,7 @@ def measure_pass(stream: Stream, size: int) -> tuple[int, Fraction]:
     if size not in known:
         try:
             known[size] = _count_pass(stream, size)
-        except BaseException as error:  # A user's code may raise anything.
-            if is_interrupt(error) or isinstance(error, LrsearchError):
-                raise
+        except any_but_interrupts(LrsearchError) as error:
             raise ModelError(f"its DataLoader raised {type(error).__name__}: {error}") from error
     return known[size]
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lrsearch import catalogue
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError, ModelError
 from lrsearch.train.batches.batch import NOTHING, Batch, select
@@ -175,9 +175,7 @@ def _make(path: str, arguments: dict[str, Any], workplace: Workplace) -> Callabl
     seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
     try:
         made = found(**arguments)
-    except BaseException as error:  # A user's code may raise anything.
-        if is_out_of_memory(error) or is_interrupt(error):
-            raise
+    except any_but_interrupts(is_out_of_memory) as error:
         raise ModelError(f"{type(error).__name__}: {error}", where=path) from error
     if not callable(made):
         raise ModelError(f"what {path} makes cannot be called with a batch", where=path, hint=FORM)
@@ -200,9 +198,7 @@ def check_transforms(config: Mapping[str, Any], x: Tensor, what: str, workplace:
         try:
             with torch.no_grad():
                 out = made.function(x.clone())
-        except BaseException as error:  # A user's code may raise anything.
-            if is_interrupt(error) or is_out_of_memory(error):
-                raise
+        except any_but_interrupts(is_out_of_memory) as error:
             raise ModelError(
                 f"of a batch {shape} it raised {type(error).__name__}: {error}", where=made.name
             ) from error

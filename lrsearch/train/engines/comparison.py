@@ -23,7 +23,7 @@ from torch.func import vmap
 
 import lrsearch
 from lrsearch import pulse
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch, copy, take
 from lrsearch.train.batches.resident import Resident
@@ -176,9 +176,7 @@ def _compare(
         return str(error), isinstance(error, _Rounds)
     except NotRecordable as error:
         return f"{error}{_place(error, models)}", False
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error) or isinstance(error, GeneratorExit):
-            raise
+    except any_but_interrupts(GeneratorExit) as error:
         if is_out_of_memory(error):
             reason = "two lanes run out of memory"
         else:
@@ -354,9 +352,7 @@ class _Comparison:
             try:
                 with torch.no_grad(), Rules(noise):
                     record(lambda x, change=change: [change(x)], [x], [])
-            except BaseException as error:  # A user's code may raise anything.
-                if is_interrupt(error) or is_out_of_memory(error):
-                    raise
+            except any_but_interrupts(is_out_of_memory) as error:
                 known = isinstance(error, NotRecordable)
                 reason = str(error) if known else _explain(error)
                 release(error)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lrsearch import pulse
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import DataError
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
@@ -112,11 +112,7 @@ def _try(
                 event = session.send(replies)  # type: ignore[arg-type]
             except StopIteration:
                 return lanes, ""
-            except DataError:  # The run's affair, see `cohort.run_cohort`.
-                raise
-            except BaseException as error:  # A user's code may raise anything.
-                if is_interrupt(error):
-                    raise
+            except any_but_interrupts(DataError) as error:  # Data are the run's affair.
                 memory = is_out_of_memory(error)
                 reason = f"the fused program raised {type(error).__name__}: {error}"
                 release(error)

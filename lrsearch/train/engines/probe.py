@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lrsearch import pulse
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.train.batches.batch import take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed
@@ -80,9 +80,7 @@ def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
         return _Measurer(payload, data, device, steps).choose()
     except NotRecordable as error:
         return Planned(Plan("solo", 1, str(error)))
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error):
-            raise
+    except any_but_interrupts() as error:
         text = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         release(error)
         return Planned(Plan("solo", 1, f"trying it in lanes raised {text}"))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch import pulse
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
 from lrsearch.schedules import Plateau
@@ -116,11 +116,7 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> EventGenera
             except StopIteration as end:
                 result, weights = end.value
                 break
-            except DataError:  # The run's affair, see `cohort.run_cohort`.
-                raise
-            except BaseException as error:  # A user's code may raise anything.
-                if is_interrupt(error):
-                    raise
+            except any_but_interrupts(DataError) as error:  # Data are the run's affair.
                 if is_out_of_memory(error):
                     outcome, trace = Outcome.OUT_OF_MEMORY, ""
                 else:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from lrsearch import catalogue
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree, map_tree
 from lrsearch.errors import LrsearchError, ModelError, suggest
 from lrsearch.train.batches.batch import call
@@ -97,9 +97,7 @@ def _construct(
 ) -> nn.Module:
     try:
         model = constructor(**arguments)
-    except BaseException as error:  # A user's code may raise anything.
-        if isinstance(error, LrsearchError) or is_out_of_memory(error) or is_interrupt(error):
-            raise
+    except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
         missing = ", ".join(f"{name}: ..." for name in _required(constructor, arguments))
         hint = f"write init_args: {{{missing}}}" if missing else ""
         raise ModelError(f"{type(error).__name__}: {error}", where=path, hint=hint) from error
@@ -168,18 +166,14 @@ def _try_classes(
     with _generators_kept():
         try:
             without = _look(build(arguments), example)
-        except BaseException as error:  # What is wrong with it is said where it is built.
-            if is_out_of_memory(error) or is_interrupt(error):
-                raise
+        except any_but_interrupts(is_out_of_memory):  # It is said where the model is built.
             return Classes()
         if _gives(without, outputs):
             return Classes()
         told = describe_outputs(without)
         try:
             found = _look(build({**arguments, "num_classes": outputs}), example)
-        except BaseException as error:  # A user's code may raise anything.
-            if is_out_of_memory(error) or is_interrupt(error):
-                raise
+        except any_but_interrupts(is_out_of_memory) as error:
             text = (
                 error.args[0]
                 if isinstance(error, ModelError)
@@ -228,9 +222,7 @@ def _materialize(path: str, model: nn.Module, zeros: Tree) -> None:
     try:
         with torch.no_grad():
             call(model.eval(), zeros)
-    except BaseException as error:
-        if is_out_of_memory(error) or is_interrupt(error):
-            raise
+    except any_but_interrupts(is_out_of_memory) as error:
         raise ModelError(
             "its lazy modules get their sizes in a forward pass, which raised "
             f"{type(error).__name__}: {error}",

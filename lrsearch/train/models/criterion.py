@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch import catalogue
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.parts import divide
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
@@ -365,9 +365,7 @@ def _make(
     seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
     try:
         made = found(**fill_arguments(path, found, arguments, sizes))
-    except BaseException as error:  # A user's code may raise anything.
-        if isinstance(error, LrsearchError) or is_out_of_memory(error) or is_interrupt(error):
-            raise
+    except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
         raise ModelError(f"{path}: {type(error).__name__}: {error}", where=where) from error
     if isinstance(made, nn.Module):
         if any(each.requires_grad for each in made.parameters()):
@@ -453,9 +451,7 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
             for name in criterion.measures:
                 what = f"train.metrics.{name}"
                 criterion.measure_by(name, outputs, batch.y)
-    except BaseException as error:  # A user's code may raise anything.
-        if isinstance(error, LrsearchError) or is_out_of_memory(error) or is_interrupt(error):
-            raise
+    except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
         raise ModelError(
             f"tried on {batch.samples} samples it raised {type(error).__name__}: {error}",
             where=what,
@@ -489,9 +485,7 @@ def _loss_of_others(criterion: Criterion, model: nn.Module, batch: Batch) -> Ten
         aside = copy.copy(criterion)
         aside.step, aside.own = copy.deepcopy((criterion.step, criterion.own))
         return aside.loss(model, shifted)
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error) or is_out_of_memory(error):
-            raise
+    except any_but_interrupts(is_out_of_memory):
         return torch.ones((), device=batch.device)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import optim
 
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import ModelError
 from lrsearch.train.batches.averaging import Averaging
 from lrsearch.train.device import is_out_of_memory
@@ -78,9 +78,7 @@ def _import(
     assert callable(constructor)
     try:
         made = constructor(parameters, lr=lr, **config["init_args"])
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error) or is_out_of_memory(error):
-            raise
+    except any_but_interrupts(is_out_of_memory) as error:
         raise ModelError(
             f"it cannot be made: {type(error).__name__}: {error}", where=path
         ) from error

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch import catalogue, data, pulse
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import ModelError, suggest
 from lrsearch.train.batches.batch import Batch, call, shape_of, split
@@ -138,9 +138,7 @@ def _check_model(
                 where=name,
                 hint=_hint_images(raw),
             ) from error
-        except BaseException as error:  # A user's code may raise anything.
-            if is_interrupt(error):
-                raise
+        except any_but_interrupts() as error:
             if find_missing(error, workplace.folder, workplace.allowed):  # No trial would find it.
                 message = f"its forward raised {type(error).__name__}: {error}"
                 raise ModelError(message, where=name) from error
@@ -317,9 +315,7 @@ def _tell_outputs(
             ending = find_ending(criterion.forward(model.eval(), pair))
         if crossed and not ending and are_probabilities(model, pair.x, _forward_main):
             ending = "softmax"
-    except BaseException as error:  # A user's code may raise anything; its trials say so.
-        if is_interrupt(error) or is_out_of_memory(error):
-            raise
+    except any_but_interrupts(is_out_of_memory):  # Its trials say so.
         return notes
     if ending == "sigmoid" and (logistic or (crossed and single)):
         message = f"{name} ends in a sigmoid, and the loss {loss} takes what goes into one"
@@ -398,9 +394,7 @@ def _fits(config: Config, raw: data.Raw, workplace: Workplace) -> bool:
                 criterion.loss(model.eval(), _some(raw, train, 2))
             return True
         outputs = find_output(_forward(model, x))
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error):
-            raise
+    except any_but_interrupts():
         return False
     alone = raw.task == "classification" and raw.outputs == 2  # A logit serves two classes.
     shapes = [[2, raw.outputs], *([[2], [2, 1]] if alone else [])]

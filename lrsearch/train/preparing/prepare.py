@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lrsearch import catalogue, data, pulse
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.precision import LOST, tell_lost_targets
 from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.schedules import ScheduleError
@@ -353,8 +353,8 @@ def _check_training(
         raise DataError(str(error), where=f"train.{key}") from error
     except ValueError as error:
         raise DataError(str(error)) from error
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error) or isinstance(error, LrsearchError) or "class_path" not in schedule:
+    except any_but_interrupts(LrsearchError) as error:
+        if "class_path" not in schedule:
             raise
         raise ModelError(f"it raised {type(error).__name__}: {error}", where=name) from error
     if not np.isfinite(rates).all():

@@ -15,7 +15,7 @@ from types import ModuleType
 
 from torch import nn, optim
 
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import ImportRefused, ModelError, nearest, suggest
 from lrsearch.train.users.beside import find_imported, found_beside, imports_of, source_file
 from lrsearch.trial import Workplace
@@ -179,9 +179,7 @@ def _public(found: object) -> set[str]:
 def _import(name: str, part: str, workplace: Workplace, parent: object = None) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except BaseException as error:  # A user's code may raise anything.
-        if is_interrupt(error):
-            raise
+    except any_but_interrupts() as error:
         if not (isinstance(error, ModuleNotFoundError) and error.name == name):
             raise ModelError(
                 f"importing {name} raised {type(error).__name__}: {error}", where=name

@@ -6,7 +6,8 @@
       run.json        {"format": 1, "lrsearch": version, ...}; its presence makes this a run
       spec.yaml       the spec as first given
       journal.jsonl   the truth, one event a line
-      curves/         000012.json: the curve of trial 12, written before its `ended` line
+      curves/         000012.json: the curve and records of trial 12, written before its `ended`
+                      line
       best/           trial-000012.safetensors, spec.yaml
       states/         000012.state: what trial 12, under way, is at; 000012.before: was at
       lock            held (flock) by the one writer, whose pid stands inside
@@ -48,7 +49,7 @@ from lrsearch import __version__
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, by_likeness, nearest
 from lrsearch.spec.model import fill_config
 from lrsearch.terminal import path_word, quote
-from lrsearch.trial import Outcome, Plan, Planned, Proposal, Result, Trial
+from lrsearch.trial import Outcome, Plan, Planned, Proposal, Records, Result, Trial
 
 FORMAT = 1
 """The newest format of a run folder this version reads, and the one it writes."""
@@ -608,9 +609,43 @@ def read_curve(folder: Path, number: int) -> dict[str, list[float]]:
         return {
             name: [float(value) if isinstance(value, str) else value for value in values]
             for name, values in json.loads(text).items()
+            if name != _RECORDS
         }
     except NO_SENSE as error:
         raise RunDamaged("the curve cannot be read", where=str(path)) from error
+
+
+_RECORDS = "records\n"
+"""The key that a trial's records have beside its curve. No metric has such a name: it cannot be
+printed, see `reporting.is_name`."""
+
+
+def read_records(folder: Path, number: int) -> Records:
+    """The records of an ended trial; none where it has none, as in runs of older versions."""
+    path = _curve(folder, number)
+    with _using(path):
+        text = path.read_bytes()
+    try:
+        held = dict(json.loads(text)).get(_RECORDS)
+        if held is None:
+            return Records()
+        lists = {name: tuple(map(_number, held[name])) for name in _LISTS}
+        steps = (0, *lists["step"])
+        if {len(each) + 1 for each in lists.values()} != {len(steps)} or not all(
+            type(step) is int and before < step for before, step in itertools.pairwise(steps)
+        ):
+            raise ValueError("they are not one a step")
+        return Records(**lists, start=float(held["start"]), baseline=float(held["baseline"]))
+    except NO_SENSE as error:
+        raise RunDamaged("the records cannot be read", where=str(path)) from error
+
+
+_LISTS = tuple(name for name, value in vars(Records()).items() if isinstance(value, tuple))
+
+
+def _number(value: Any) -> Any:
+    """A number as it was written."""
+    return value if type(value) is int else float(value)
 
 
 def _curve(folder: Path, number: int) -> Path:
@@ -881,12 +916,18 @@ class Run:
         """A worker begins a trial."""
         self.append("started", {"trial": trial})
 
-    def ended(self, trial: int, result: Result, curve: Mapping[str, list[float]]) -> None:
-        """A trial is over: its curve is written, and then its line, which is synced. Once per
-        trial; a second end, or one of an unknown trial, is a ValueError."""
+    def ended(
+        self,
+        trial: int,
+        result: Result,
+        curve: Mapping[str, list[float]],
+        records: Records | None = None,
+    ) -> None:
+        """A trial is over: its curve and records are written, and then its line, which is synced.
+        Once per trial; a second end, or one of an unknown trial, is a ValueError."""
         if trial not in self.history.trials or trial in self.history.results:
             raise ValueError(f"trial {trial} is unknown or has ended already")
-        self._write_end("ended", trial, trial, result, curve)
+        self._write_end("ended", (trial, trial), result, curve, records)
 
     def repeating(self, trial: int) -> int:
         """An ended trial is about to be trained once more: the number this has, of no other trial
@@ -899,16 +940,25 @@ class Run:
 
     def repeated(self, trial: int, result: Result, curve: Mapping[str, list[float]]) -> None:
         """What the repetition of a trial came to, its curve by the number that `repeating` gave."""
-        self._write_end("repeated", trial, self.history.repeating[trial], result, curve)
+        self._write_end("repeated", (trial, self.history.repeating[trial]), result, curve)
 
     def _write_end(
-        self, event: str, trial: int, number: int, result: Result, curve: Mapping[str, list[float]]
+        self,
+        event: str,
+        numbers: tuple[int, int],
+        result: Result,
+        curve: Mapping[str, list[float]],
+        records: Records | None = None,
     ) -> None:
+        """The numbers are the trial's, and the one that its curve goes by."""
+        trial, number = numbers
         # Anything float() takes, numpy's float32 among it, is a number here.
-        numbers = {
+        content: dict[str, Any] = {
             name: [value if isinstance(value, int) else float(value) for value in values]
             for name, values in curve.items()
         }
+        if records is not None and records.step:
+            content[_RECORDS] = vars(records)
         body = vars(result) | {
             "last": {name: float(value) for name, value in result.last.items()},
             "best": {name: float(value) for name, value in result.best.items()},
@@ -916,7 +966,7 @@ class Run:
         }
         # A second fsync would double what a trial costs, and nothing but a power cut could make
         # the line outlive its curve.
-        write_whole(_curve(self.folder, number), _dump(numbers).encode("ascii"), sync=False)
+        write_whole(_curve(self.folder, number), _dump(content).encode("ascii"), sync=False)
         self.append(event, {"trial": trial, "result": body}, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:

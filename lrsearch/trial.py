@@ -201,6 +201,27 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Records:
+    """Single steps of a training, in order: equally long tuples, one entry a step.
+
+    `step` is 1 for the first update; `loss` the training loss of its batch, before the update;
+    `gradient_norm` the norm of its gradients, over all trained parameters and before any clipping;
+    `update_ratio` the root mean square of what the update changed over that of the weights before
+    it; `lr` its learning rate. Any of them but `step` and `lr` may be nan, where there is no such
+    number, or not finite. `start` and `baseline` are the losses of `solo.start_losses`, which
+    `divergence.find_scale` takes; nan where nobody knows.
+    """
+
+    step: tuple[int, ...] = ()
+    loss: tuple[float, ...] = ()
+    gradient_norm: tuple[float, ...] = ()
+    update_ratio: tuple[float, ...] = ()
+    lr: tuple[float, ...] = ()
+    start: float = math.nan
+    baseline: float = math.nan
+
+
+@dataclass(frozen=True)
 class Result:
     """What a trial came to. `last` and `best` hold validation metrics, `best` each metric's own
     best over the evaluations, the step it was reached at in `best_step`. Of a metric that only the
@@ -241,11 +262,13 @@ class Started:
 @dataclass(frozen=True)
 class Measured:
     """An evaluation of a trial. `steps` is the whole budget in steps, for progress; 0 where nobody
-    knows it."""
+    knows it. `records` are those since the evaluation before; of a trial that goes on from a saved
+    state all so far, among which may be some that were told before."""
 
     trial: int
     measurement: Measurement
     steps: int
+    records: Records = Records()
 
 
 @dataclass(frozen=True)
@@ -280,13 +303,15 @@ class Noted:
 class Ended:
     """A trial is over. `curve` has a list per metric, all as long as `curve["step"]`; `weights`
     is a safetensors file's content, or None. `fault` is what ends the search with a failed trial,
-    unless another has shown that its point was to blame."""
+    unless another has shown that its point was to blame. `records` are all of the training; those
+    of a training of the user's own are empty: what it reports of its steps is in its curve."""
 
     trial: int
     result: Result
     curve: Mapping[str, list[float]]
     weights: bytes | None = None
     fault: LrsearchError | None = None
+    records: Records = Records()
 
 
 @dataclass(frozen=True)

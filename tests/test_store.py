@@ -24,10 +24,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrsearch import store
+from lrsearch import reporting, store
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull
 from lrsearch.store import History, Run
-from lrsearch.trial import Outcome, Plan, Planned, Proposal, Result, Trial
+from lrsearch.trial import Outcome, Plan, Planned, Proposal, Records, Result, Trial
 
 CONFIG = {
     "data": {"name": "digits"},
@@ -292,6 +292,53 @@ def test_any_result_reads_back_bit_for_bit(
     # repr tells -0.0 from 0.0 and finds nan equal to nan.
     assert repr(store.read(root / "demo").results[1]) == repr(result)
     assert repr(store.read_curve(root / "demo", 1)) == repr(curve)
+
+
+@st.composite
+def make_records(draw: st.DrawFn) -> Records:
+    steps = tuple(sorted(draw(st.sets(st.integers(1, 10**9), max_size=5))))
+    lists = [draw(st.tuples(*[numbers] * len(steps))) for _ in range(4)]
+    return Records(steps, *lists, *(draw(numbers) if steps else math.nan for _ in range(2)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(records=make_records(), named=st.sampled_from(["records", "step", "start", "a"]))
+def test_any_records_read_back_bit_for_bit_beside_any_curve(
+    tmp_path_factory: pytest.TempPathFactory, records: Records, named: str
+) -> None:
+    root, curve = tmp_path_factory.mktemp("runs"), {"step": [1, 2], named: [0.5, -0.0]}
+    with open_run(root) as run:
+        propose(run, 1, 2)
+        run.ended(1, make_result(), curve, records)
+        run.ended(2, make_result(), curve)
+    assert repr(store.read_records(root / "demo", 1)) == repr(records)
+    assert repr(store.read_records(root / "demo", 2)) == repr(Records())
+    assert repr(store.read_curve(root / "demo", 1)) == repr(curve)
+
+
+def test_the_key_of_records_is_the_name_of_no_metric() -> None:
+    assert not reporting.is_name(store._RECORDS) and not store._RECORDS.isidentifier()
+
+
+def test_curves_of_before_have_no_records_and_damaged_ones_are_said_to_be(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        propose(run, 1)
+        run.ended(1, make_result(), {"step": [1]}, Records((1,), (0.5,), (1.0,), (0.1,), (0.01,)))
+    path = tmp_path / "demo" / "curves" / "000001.json"
+    written = json.loads(path.read_text())
+    key = store._RECORDS
+    path.write_text('{"step":[1],"loss":["nan"]}')
+    assert store.read_records(tmp_path / "demo", 1).step == ()
+    path.write_text(json.dumps(written | {key: written[key] | {"curvature": [0.5]}}))
+    assert store.read_records(tmp_path / "demo", 1).loss == (0.5,)  # A newer version's have more.
+    for damage in ({"loss": []}, {"step": [True]}, {"step": [0]}, {"lr": 1}, {"start": [1]}):
+        path.write_text(json.dumps(written | {key: written[key] | damage}))
+        with pytest.raises(RunDamaged, match=r"000001\.json: the records cannot be read"):
+            store.read_records(tmp_path / "demo", 1)
+    for text in ("", "[1]", '{"records\\n":[1]}', "{"):
+        path.write_text(text)
+        with pytest.raises(RunDamaged, match="records cannot be read"):
+            store.read_records(tmp_path / "demo", 1)
 
 
 def test_numpy_metrics_become_plain_numbers(tmp_path: Path) -> None:

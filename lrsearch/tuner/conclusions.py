@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from lrsearch.errors import LrsearchError, TooManyFailures
 from lrsearch.spec.model import derive
 from lrsearch.terminal import command_line
-from lrsearch.trial import Outcome, Result, Trial
+from lrsearch.trial import Outcome, Records, Result, Trial
 from lrsearch.tuner.best import Best
 from lrsearch.tuner.ledger import retrying
 from lrsearch.tuner.memory import Memory
@@ -35,10 +35,11 @@ class Conclusions:
         result: Result,
         curve: Mapping[str, list[float]],
         fault: LrsearchError | None = None,
+        records: Records | None = None,
     ) -> None:
         """Journal how a trial ended. Raises its `fault` where that is no point's, and what else
         ends the search with it."""
-        self.run.ended(trial.number, result, curve)
+        self.run.ended(trial.number, result, curve, records)
         self.saving.drop(trial.number)
         self.trained += 1
         self.longest = max(self.longest, result.steps)

@@ -219,7 +219,7 @@ class Listener:
         result = event.result
         if result.engine == job.plan.engine == "solo":
             result = replace(result, why=job.plan.reason)
-        self.conclusions.conclude(trial, result, event.curve, event.fault)
+        self.conclusions.conclude(trial, result, event.curve, event.fault, event.records)
 
     def _find_unkept(self) -> StorageFull | RunError | None:
         """What kept weights from being written; what was measured is in the journal by then."""

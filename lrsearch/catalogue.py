@@ -787,6 +787,9 @@ LOSSES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 """Loss -> (tasks, what it is). The first of a task is its default."""
 
+SWEPT = (1e-7, 100.0)
+"""The least and the greatest rate that a range test tries."""
+
 TRAIN: dict[str, Parameter] = {
     "budget": Parameter(
         "duration", low=0.0, open_low=True, units=("ep", "ba", "sp"), doc="the whole training"

@@ -144,6 +144,43 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """A range test for a worker: trainings whose rate rises from the first of `rates` to the last,
+    `steps` steps at each.
+
+    `trials` are one a seed, all of one structure; their own rates, schedules and budgets play no
+    part. `engine` is auto or fused, to train them side by side, at most `lanes` (None: all) in a
+    program, where that can be done, or solo. The hashes are as in `Cohort`.
+    """
+
+    trials: tuple[Trial, ...]
+    rates: tuple[float, ...]
+    steps: int
+    engine: str
+    lanes: int | None
+    workplace: Workplace
+    data_hash: str = ""
+    source_hashes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A worker's answer to a `Sweep`: the rates that were tried, and for each seed the mean
+    training loss of the steps at each of them, not finite from where it was lost on. `reason` says
+    why it trained solo, "" where it did not; `fault` what the training raised, the losses being
+    empty. `steps` and `epochs` are those of all seeds together."""
+
+    lr: tuple[float, ...]
+    losses: tuple[tuple[float, ...], ...]
+    engine: str
+    reason: str
+    steps: int
+    epochs: float
+    seconds: float
+    fault: str = ""
+
+
+@dataclass(frozen=True)
 class Planned:
     """A worker's answer to a `Probe`. From a cohort: its plan did not hold (the lanes ran out of
     memory, say), and what is left of it goes on by this one. `figures` are what was measured:

@@ -15,7 +15,7 @@ ROOT = Path(lrsearch.__file__).parent
 LAYERS = [
     ["terminal"],
     ["errors"],
-    ["duration", "trial", "divergence", "reporting", "pulse", "forks", "states"],
+    ["duration", "trial", "divergence", "sweeps", "reporting", "pulse", "forks", "states"],
     ["catalogue", "schedules", "space"],
     ["spec"],
     ["search", "data"],

@@ -17,6 +17,9 @@ PROBE = "lrsearch.train.engines.probe:probe"
 """The job that tries a structure in lanes and measures: it is given a `Probe`, and yields
 `Planned`."""
 
+SWEEP = "lrsearch.train.engines.sweep:sweep"
+"""The job that makes a range test: it is given a `Sweep`, and yields `Swept`."""
+
 
 @dataclass(frozen=True)
 class Jobs:

@@ -43,6 +43,7 @@ from lrsearch.trial import (
     Result,
     Saved,
     Started,
+    Sweep,
     Trial,
     Verdict,
     describe_timeout,
@@ -55,7 +56,7 @@ State = Mapping[str, Tensor]
 Data = Resident | Streamed
 
 
-def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Data:
+def open_data(job: Cohort | Probe | Sweep, trial: Trial, device: torch.device) -> Data:
     """The splits of a trial on the device. Raises DataError for data that cannot be loaded or are
     not those the run began with."""
     config = trial.config["data"]
@@ -70,7 +71,7 @@ def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Data:
     return place(raw, config, trial.fold, device, trial.config["train"])
 
 
-def check_sources(job: Cohort | Probe, config: Config) -> None:
+def check_sources(job: Cohort | Probe | Sweep, config: Config) -> None:
     """Raises ModelError where a config's code, or a file this is given by its path, is not what
     the run began with."""
     if not job.source_hashes:

@@ -32,7 +32,7 @@ from lrsearch.train.engines.course import (
     worth_keeping,
 )
 from lrsearch.train.engines.lane import Lane, dump, restore
-from lrsearch.train.engines.orders import Order, gather_batches
+from lrsearch.train.engines.orders import Order, advance
 from lrsearch.train.engines.saving import (
     Encoder,
     Saver,
@@ -402,7 +402,8 @@ class _Session:
             ]
         )
         try:
-            self._step(filled, numbers)
+            orders = [lane.order for lane in filled if lane.order is not None]
+            advance(self.program, orders, numbers)
         finally:
             self._charge(live, clock)
         for lane in live:
@@ -428,20 +429,6 @@ class _Session:
                 self.places[place] = None
                 reason = tell_late(self.cohort, lane.step, lane.budget)
                 yield from self._tell(self._end(lane, Outcome.FAILED, reason))
-
-    def _step(self, filled: Sequence[Lane], numbers: Tensor) -> None:
-        """Make a program's steps with the next batches of who stands in its places."""
-        assert self.program is not None
-        orders = [lane.order for lane in filled if lane.order is not None]
-        if not isinstance(self.seen, Window):
-            self.program.advance(gather_batches(orders, len(numbers)), numbers)
-            return
-        distinct = list(dict.fromkeys(orders))
-        for row in torch.split(numbers, 1):
-            places = self.seen.show([each.load() for each in distinct], len(self.places))
-            index = [places[distinct.index(each)] for each in orders]
-            rows = index[0] if len(distinct) == 1 else torch.stack(index)
-            self.program.advance(rows.unsqueeze(0), row)
 
     def _charge(self, live: list[Lane], clock: float) -> None:
         spent = pulse.clock() - clock

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from lrsearch.train.batches.batch import Batch
-from lrsearch.train.batches.streamed import Streamed
+from lrsearch.train.batches.streamed import Streamed, Window
 from lrsearch.train.engines.course import Data
+from lrsearch.train.lanes.program import Program
 from lrsearch.train.randomness import batches
 
 
@@ -48,3 +49,18 @@ def gather_batches(orders: Sequence[Order], steps: int) -> Tensor:
     if len(found) == 1:
         return found[id(orders[0])]
     return torch.stack([found[id(each)] for each in orders], 1)
+
+
+def advance(program: Program, orders: Sequence[Order], numbers: Tensor) -> None:
+    """Make a program's steps with the next batches of the orders that its lanes read, one a lane;
+    `numbers` as in `Program.advance`."""
+    seen = program.data
+    if not isinstance(seen, Window):
+        program.advance(gather_batches(orders, len(numbers)), numbers)
+        return
+    distinct = list(dict.fromkeys(orders))
+    for row in torch.split(numbers, 1):
+        places = seen.show([each.load() for each in distinct], len(orders))
+        index = [places[distinct.index(each)] for each in orders]
+        rows = index[0] if len(distinct) == 1 else torch.stack(index)
+        program.advance(rows.unsqueeze(0), row)

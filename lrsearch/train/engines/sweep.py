@@ -1,0 +1,229 @@
+"""The range test: short trainings whose rate rises, one a seed, side by side where they can be."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lrsearch import divergence, pulse
+from lrsearch.data.interrupts import is_interrupt
+from lrsearch.errors import DataError
+from lrsearch.train.batches.resident import Resident
+from lrsearch.train.batches.streamed import Streamed, Window
+from lrsearch.train.device import check_alive, find_device, free_memory, sum_type
+from lrsearch.train.engines.course import Data, check_sources, open_data, release
+from lrsearch.train.engines.orders import Order, advance
+from lrsearch.train.engines.solo import Training, build
+from lrsearch.train.engines.trying import refuse
+from lrsearch.train.lanes.program import Program, needs_of
+from lrsearch.train.lanes.state import Skeleton, initial_state
+from lrsearch.train.models.criterion import Criterion, make_criterion
+from lrsearch.train.optimizers.registry import STACKED
+from lrsearch.train.randomness import seed_everything, trial_seeds
+from lrsearch.train.tape import NotRecordable
+from lrsearch.train.users.isolation import isolated
+from lrsearch.trial import Sweep, Swept, Trial
+
+LOOK = 8
+"""Rates between two looks at the losses: each waits for the device, and what is lost ends there."""
+
+LOST = 4
+"""Rates in a row whose losses are far above the start, with which a sweep ends: the early rise of
+a model that recovers is shorter."""
+
+ASKED = "--engine solo asks for it"
+ONE = "of one lane there is nothing to train side by side"
+
+
+def sweep(payload: Sweep) -> Generator[Swept, Any, None]:
+    """Yields the losses at the sweep's rates, once. Raises as `cohort.run_cohort`; what the
+    training itself raises is the answer's `fault`."""
+    device = find_device(payload.workplace.device)
+    yield from isolated(_sweep(payload, device), device, payload.workplace)
+
+
+def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
+    for trial in payload.trials:
+        check_sources(payload, trial.config)
+    pulse.enter("loading the data")
+    data = open_data(payload, payload.trials[0], device)
+    clock = pulse.clock()
+    losses: list[list[float]] = []
+    fault = ""
+    reason = _refuse_lanes(payload, data)
+    if not reason:
+        pulse.enter(pulse.TRAINING)
+        try:
+            losses = _train_lanes(payload, data)
+        except DataError:
+            raise
+        except BaseException as error:  # A user's code may raise anything.
+            if is_interrupt(error):
+                raise
+            reason = f"the fused program raised {_tell(error)}"
+            release(error)
+            check_alive(device)
+            free_memory(device)
+    if reason:
+        pulse.enter(pulse.TRAINING)
+        try:
+            losses = [_train_alone(payload, trial, data) for trial in payload.trials]
+        except DataError:
+            raise
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            losses, fault = [], _tell(error)
+            release(error)
+    tried = max(map(len, losses), default=0)
+    made = payload.steps * sum(map(len, losses))
+    samples, batch = data.measure_epoch(payload.trials[0].config["train"]["batch_size"])
+    yield Swept(
+        payload.rates[:tried],
+        tuple((*each, *[math.inf] * (tried - len(each))) for each in losses),
+        "solo" if reason else "fused",
+        reason,
+        made,
+        float(made * batch / samples),
+        pulse.clock() - clock,
+        fault,
+    )
+    check_alive(device)
+
+
+def _tell(error: BaseException) -> str:
+    """An error in one line: its own words, of a bug in the user's code where it was raised."""
+    text = str(error).strip().partition("\n")[0]
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({last[0].filename.rpartition('/')[2]}, line {last[0].lineno})" if last else ""
+    return f"{type(error).__name__}: {text}{where}"
+
+
+def _refuse_lanes(payload: Sweep, data: Data) -> str:
+    """Why the sweep trains one seed after the other, or ""."""
+    if payload.engine == "solo":
+        return ASKED
+    if len(payload.trials) < 2 or payload.lanes == 1:
+        return ONE
+    pulse.enter(pulse.TRYING)
+    try:
+        if isinstance(data, Streamed):
+            size = payload.trials[0].config["train"]["batch_size"]
+            data = Resident(**data.sample(size))
+        return refuse(payload.trials, data, payload.workplace)
+    except NotRecordable as error:
+        return str(error)
+    except BaseException as error:  # A model that cannot be built is told of when it trains.
+        if is_interrupt(error):
+            raise
+        reason = f"trying it in lanes raised {_tell(error)}"
+        release(error)
+        return reason
+
+
+@dataclass
+class _Curve:
+    """A seed's losses so far, and whether it is lost. `factor` as in `divergence`."""
+
+    factor: float
+    losses: list[float] = field(default_factory=list)
+    lost: bool = False
+
+    def take(self, losses: Sequence[float]) -> None:
+        """Take the losses of the next rates; what comes once the seed is lost plays no part."""
+        for loss in losses:
+            if self.lost:
+                return
+            self.losses.append(loss)
+            scale = divergence.find_scale(self.losses[0], 0.0, min(self.losses))
+            recent = self.losses[-LOST:]
+            far = len(recent) == LOST and min(recent) > self.factor * scale
+            self.lost = far or not math.isfinite(loss)
+
+
+def _make_curve(criterion: Criterion) -> _Curve:
+    return _Curve(divergence.FACTOR if criterion.stacks else divergence.UNKNOWN_FACTOR)
+
+
+def _portions(payload: Sweep) -> Iterator[tuple[int, int]]:
+    """The rates between two looks, as the first and the one after the last."""
+    for first in range(0, len(payload.rates), LOOK):
+        yield first, min(first + LOOK, len(payload.rates))
+
+
+def _train_alone(payload: Sweep, trial: Trial, data: Data) -> list[float]:
+    """One seed's mean loss at each rate, up to the one it is lost at."""
+    train, seeds = trial.config["train"], trial_seeds(trial.seed)
+    model = build(trial, data, payload.workplace)
+    criterion = make_criterion(
+        trial.config, data.task, data.outputs, payload.workplace, data.device
+    )
+    seed_everything(seeds.noise)
+    model.train()
+    training = Training(model, train, payload.workplace, criterion)
+    batches = data.batches(train["batch_size"], seeds.order)
+    curve = _make_curve(criterion)
+    for first, last in _portions(payload):
+        totals = torch.zeros(last - first, dtype=sum_type(data.device), device=data.device)
+        for place, rate in enumerate(payload.rates[first:last]):
+            for _ in range(payload.steps):
+                totals[place] += training.step(next(batches), rate)
+                pulse.beat()
+        curve.take((totals / payload.steps).tolist())
+        if curve.lost:
+            break
+    return curve.losses
+
+
+def _train_lanes(payload: Sweep, data: Data) -> list[list[float]]:
+    """`_train_alone` of all seeds, as many at once as there are lanes."""
+    lanes = min(payload.lanes or len(payload.trials), len(payload.trials))
+    losses = []
+    for first in range(0, len(payload.trials), lanes):
+        losses += _train_program(payload, payload.trials[first : first + lanes], data)
+    return losses
+
+
+def _train_program(payload: Sweep, trials: Sequence[Trial], data: Data) -> list[list[float]]:
+    """`_train_alone` of some seeds, side by side."""
+    config = trials[0].config
+    train, size = config["train"], config["train"]["batch_size"]
+    criterion = make_criterion(config, data.task, data.outputs, payload.workplace, data.device)
+    optimizer = STACKED[train["optimizer"]["name"]]
+    states = []
+    for trial in trials:
+        model = build(trial, data, payload.workplace)
+        noise = torch.Generator(data.device).manual_seed(trial_seeds(trial.seed).noise)
+        states.append(initial_state(model, optimizer, noise.get_state()))
+    seen = data if isinstance(data, Resident) else Window(data, size)
+    # A program has two lanes at least: the second trains along where there is but one seed.
+    filled = [*range(len(trials)), *[0] * (2 - len(trials))]
+    program = Program(Skeleton(model), train, needs_of(train), seen, len(filled), criterion)
+    for lane, place in enumerate(filled):
+        program.put(lane, states[place], train)
+    own = [Order(data, size, trial_seeds(trial.seed).order) for trial in trials]
+    orders = [own[place] for place in filled]
+    rates = np.repeat(np.asarray(payload.rates), payload.steps)
+    curves = program.curves(train, rates)
+    found = [_make_curve(criterion) for _ in trials]
+    for first, last in _portions(payload):
+        totals: list[Tensor] = []
+        for place in range(first, last):
+            begin, end = place * payload.steps, (place + 1) * payload.steps
+            row = (train, [each[begin:end] for each in curves], begin)
+            advance(program, orders, program.tabulate([row] * len(filled)))
+            totals.append(program.total / payload.steps)
+            program.total.zero_()
+        rows = torch.stack(totals, 1).tolist()
+        for curve, losses in zip(found, rows, strict=False):
+            curve.take(losses)
+        if all(curve.lost for curve in found):
+            break
+    return [curve.losses for curve in found]

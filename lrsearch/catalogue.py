@@ -787,6 +787,16 @@ LOSSES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 """Loss -> (tasks, what it is). The first of a task is its default."""
 
+SWEPT = (1e-7, 100.0)
+"""The least and the greatest rate that a range test tries."""
+
+USUAL_RATES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("sgd", "adagrad"), (1e-3, 1.0)),
+    **dict.fromkeys(("adadelta", "prodigy"), (1e-2, 10.0)),
+    "": (1e-5, 0.1),
+}
+"""Rates that are searched, usually, of an optimizer by its name; "" stands for any other."""
+
 TRAIN: dict[str, Parameter] = {
     "budget": Parameter(
         "duration", low=0.0, open_low=True, units=("ep", "ba", "sp"), doc="the whole training"

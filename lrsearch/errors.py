@@ -125,6 +125,10 @@ class TrainingError(LrsearchError):
     compared by, or never gets as far as its first step."""
 
 
+class RangeRefused(LrsearchError):
+    """A range of rates that was left to a range test, and that the test does not tell."""
+
+
 class DeviceLost(LrsearchError):
     """A process that can use its GPU no more, after an error there: a worker leaves with it, and
     another takes its place."""

@@ -12,7 +12,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.trial import Point
@@ -31,13 +31,15 @@ def round_value(value: float) -> float:
 
 @dataclass(frozen=True)
 class Float:
-    """A range of real numbers, or of durations of one unit."""
+    """A range of real numbers, or of durations of one unit. One that is `auto` has its ends from a
+    range test: until that was run they are as far as it may look."""
 
     low: float
     high: float
     log: bool = False
     points: int | None = None
     unit: str = ""
+    auto: bool = False
 
     def value(self, raw: float) -> float | str:
         """The value of a raw number: rounded, inside the range, with its unit."""
@@ -292,6 +294,15 @@ def ends(dimension: Dimension) -> list[float]:
     return [dimension.low, dimension.high]
 
 
+def extremes(dimension: Dimension) -> list[float]:
+    """The raw numbers of a dimension's ends, of a choice among numbers the lowest and highest."""
+    found = ends(dimension)
+    if isinstance(dimension, Choice) and dimension.ordered:
+        by_value = sorted(found, key=lambda index: dimension.options[int(index)].value)
+        found = [by_value[0], by_value[-1]]
+    return list(dict.fromkeys(found))
+
+
 def point_at(space: Space, numbers: Mapping[str, float]) -> dict[str, Any]:
     """The point at raw numbers by parameter id. All else is at its first option or lowest value,
     but for the options that the given parameters live under."""
@@ -358,6 +369,36 @@ def draw(space: Space, shares: Mapping[str, float]) -> dict[str, Any]:
 def draw_random(space: Space, generator: np.random.Generator) -> dict[str, Any]:
     """A point drawn uniformly, log-uniformly where the scale is log."""
     return draw(space, {name: float(generator.random()) for name, _ in parameters(space)})
+
+
+def automatic(space: Space) -> list[str]:
+    """The ids of the ranges whose ends a range test is still to find."""
+    return [name for name, part in parameters(space) if isinstance(part, Float) and part.auto]
+
+
+def settle_ends(
+    space: Space, found: Mapping[str, tuple[float, float]], prefix: str = ""
+) -> Space:
+    """The space with the ends that range tests have `found`, by the ids of their ranges."""
+    return Space(
+        tuple((path, _settle(prefix + path, part, found)) for path, part in space.dimensions)
+    )
+
+
+def _settle(
+    name: str, dimension: Dimension, found: Mapping[str, tuple[float, float]]
+) -> Dimension:
+    if isinstance(dimension, Choice):
+        return Choice(
+            tuple(
+                Option(option.value, settle_ends(option.space, found, f"{name}[{index}]."))
+                for index, option in enumerate(dimension.options)
+            )
+        )
+    if name not in found or not isinstance(dimension, Float):
+        return dimension
+    low, high = found[name]
+    return replace(dimension, low=low, high=high, auto=False)
 
 
 def size(space: Space) -> int | None:

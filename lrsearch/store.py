@@ -49,7 +49,18 @@ from lrsearch import __version__
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, by_likeness, nearest
 from lrsearch.spec.model import fill_config
 from lrsearch.terminal import path_word, quote
-from lrsearch.trial import Outcome, Plan, Planned, Proposal, Records, Result, Trial
+from lrsearch.trial import (
+    Outcome,
+    Plan,
+    Planned,
+    Proposal,
+    Ranged,
+    Records,
+    Result,
+    Swept,
+    Tested,
+    Trial,
+)
 
 FORMAT = 1
 """The newest format of a run folder this version reads, and the one it writes."""
@@ -78,7 +89,8 @@ class History:
     `repeating` has the number that the repetition of a trial was given, by the trial's, and
     `repeated` its result, once there is one; neither is among the trials and results.
     `plans` are the latest by structure key and device, `asked` the engines asked for when they
-    were made; `passing` are all those that do not last. `notes` are the bodies of the `noted`
+    were made; `passing` are all those that do not last. `sweeps` are the range tests, and `ranges`
+    what was found by them, by their keys, each once. `notes` are the bodies of the `noted`
     lines, "kind" included. `lines` counts what was folded; `ended_at` and `proposed_at` (parallel
     to `proposals`) are the counts at those lines, which say what was known when. `end` is where the
     last line ends in the journal's bytes
@@ -100,6 +112,8 @@ class History:
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
     asked: dict[tuple[str, str], str] = field(default_factory=dict)
     passing: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
+    sweeps: dict[str, Swept] = field(default_factory=dict)
+    ranges: dict[str, Ranged] = field(default_factory=dict)
     closed: str | None = None
     next_number: int = 1
     """The number of the next new trial; the first is 1."""
@@ -138,6 +152,10 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.running.discard(number)
     elif event in ("repeating", "repeated"):
         _fold_repetition(history, event, body)
+    elif event == "swept":
+        _fold_once(history.sweeps, str(body["key"]), _swept(body))
+    elif event == "ranged":
+        _fold_once(history.ranges, str(body["key"]), _ranged(body))
     elif event == "planned":
         place, plan = (body["structure"], body["device"]), body["plan"]
         lasting = bool(plan.get("lasting", True))
@@ -199,6 +217,46 @@ def _fold_repetition(history: History, event: str, body: Mapping[str, Any]) -> N
         history.next_number = max(history.next_number, again + 1)
     else:
         history.repeated[number] = _result(body["result"])
+
+
+def _fold_once(kept: dict[str, Any], key: str, found: Swept | Ranged) -> None:
+    if key in kept:
+        raise ValueError(f"{key} was found before")
+    kept[key] = found
+
+
+def _swept(body: Mapping[str, Any]) -> Swept:
+    return Swept(
+        tuple(map(float, body["lr"])),
+        tuple(tuple(map(float, each)) for each in body["losses"]),
+        str(body["engine"]),
+        str(body["reason"]),
+        int(body["steps"]),
+        float(body["epochs"]),
+        float(body["seconds"]),
+        str(body["fault"]),
+    )
+
+
+def _ranged(body: Mapping[str, Any]) -> Ranged:
+    low, high = float(body["low"]), float(body["high"])
+    if not 0 < low <= high < math.inf:
+        raise ValueError(f"{low:g} to {high:g} is no range of rates")
+    return Ranged(
+        str(body["name"]), low, high, float(body["margin"]), tuple(map(_tested, body["tests"]))
+    )
+
+
+def _tested(body: Mapping[str, Any]) -> Tested:
+    ends = body["interval"]
+    return Tested(
+        dict(body["params"]),
+        None if ends is None else (float(ends[0]), float(ends[1])),
+        str(body["refused"]),
+        str(body["key"]),
+        float(body["epochs"]),
+        float(body["seconds"]),
+    )
 
 
 def _result(body: Mapping[str, Any]) -> Result:
@@ -968,6 +1026,16 @@ class Run:
         # the line outlive its curve.
         write_whole(_curve(self.folder, number), _dump(content).encode("ascii"), sync=False)
         self.append(event, {"trial": trial, "result": body}, sync=True)
+
+    def swept(self, key: str, swept: Swept) -> None:
+        """What a range test came to, by the key of its sweep; once."""
+        self.append("swept", {"key": key, **vars(swept)}, sync=True)
+
+    def ranged(self, key: str, ranged: Ranged) -> None:
+        """The range that range tests have found, by the key of what they were made of; once. On the
+        disk before a rate is proposed from it."""
+        tests = [vars(each) for each in ranged.tests]
+        self.append("ranged", {"key": key, **vars(ranged), "tests": tests}, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
         """Anything else worth keeping, found again in `history.notes` with its "kind"."""

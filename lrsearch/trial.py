@@ -181,6 +181,32 @@ class Swept:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """A range test as reports see it: the searched values of its structure, flat, and its interval
+    of rates, None where it gave none, for the reason in `refused`. Of the sweep behind it `key`
+    stands in the journal; `epochs` and `seconds` are its cost."""
+
+    params: Mapping[str, Any]
+    interval: tuple[float, float] | None
+    refused: str
+    key: str
+    epochs: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ranged:
+    """A range of rates that range tests have found, from `low` to `high`: what they say together,
+    widened by a factor of `margin` at either end. `name` says whose it is, in words."""
+
+    name: str
+    low: float
+    high: float
+    margin: float
+    tests: tuple[Tested, ...]
+
+
+@dataclass(frozen=True)
 class Planned:
     """A worker's answer to a `Probe`. From a cohort: its plan did not hold (the lanes ran out of
     memory, say), and what is left of it goes on by this one. `figures` are what was measured:

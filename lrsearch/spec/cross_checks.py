@@ -14,12 +14,12 @@ from lrsearch.duration import parse as parse_duration
 from lrsearch.errors import suggest
 from lrsearch.space import (
     Choice,
-    Dimension,
     Option,
     Space,
     corners,
     encode,
     ends,
+    extremes,
     parameters,
     parse_name,
 )
@@ -225,17 +225,8 @@ def _extreme_points(space: Space) -> Iterator[Point]:
             if parts.head not in heads or name in options:
                 continue
             if parts.option is None or parts.option == chosen.get(parts.head):
-                axes[name] = _extremes(part)
+                axes[name] = extremes(part)
         yield from corners(space, axes, most)
-
-
-def _extremes(dimension: Dimension) -> list[float]:
-    """The raw numbers of a dimension's ends, of a choice among numbers the lowest and highest."""
-    found = ends(dimension)
-    if isinstance(dimension, Choice) and dimension.ordered:
-        by_value = sorted(found, key=lambda index: dimension.options[int(index)].value)
-        found = [by_value[0], by_value[-1]]
-    return list(dict.fromkeys(found))
 
 
 MAX_MODELS = 1000

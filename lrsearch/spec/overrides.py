@@ -11,6 +11,7 @@ from lrsearch import catalogue
 from lrsearch.errors import Fault, SpecError, UsageError
 from lrsearch.spec.document import Document, Path, parse
 from lrsearch.spec.model import DEFAULTS
+from lrsearch.spec.values import AUTO, is_auto
 
 
 def apply_override(document: Document, text: str, given: str = "") -> None:
@@ -83,6 +84,8 @@ def _put(document: Document, parts: list[str], value: Any, source: str) -> Path:
         elif inner is None:
             named = path[0] == "train" and key in DEFAULTS
             inner = {"name": DEFAULTS[key]} if named else {}
+        elif isinstance(inner, str) and is_auto(inner):
+            inner = {AUTO: True}
         elif isinstance(inner, str) and path[0] != "search":
             inner = {"for" if key == "warmup" else "name": inner}
         elif not isinstance(inner, dict):
@@ -130,7 +133,7 @@ def _dotted(tree: dict[str, Any], prefix: str) -> list[str]:
     found = []
     for key, value in tree.items():
         dotted = f"{prefix}{key}"
-        if isinstance(value, dict) and not ("min" in value or "max" in value):
+        if isinstance(value, dict) and not ({"min", "max", AUTO} & value.keys()):
             found += _dotted(value, f"{dotted}.")
         else:
             found.append(dotted)

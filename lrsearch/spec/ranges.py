@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.space import Choice, Dimension, Float, Int, Option, same
 from lrsearch.spec.document import Path
@@ -12,7 +13,7 @@ from lrsearch.spec.foreign.lines import LONGEST, Line
 from lrsearch.spec.foreign.ranges import Fixed, each, lasting, read_foreign
 from lrsearch.spec.model import complete_group
 from lrsearch.spec.reader import Reader
-from lrsearch.spec.values import Unfit, check_duration, check_value, show, write
+from lrsearch.spec.values import AUTO, Unfit, check_duration, check_value, is_auto, show, write
 
 _COUNT = Parameter("int", low=1, high=100_000)
 
@@ -21,12 +22,17 @@ _LISTS = ("ints", "durations", "points")
 
 RANGE = ("min", "max", "points", "scale")
 
+EXAMPLE = {"min": 1e-4, "max": 1.0, "points": 9}
+"""A range of rates, as one is written."""
+
 WIDE = 100
 """The ratio of a range's ends from which on a linear scale is worth a note."""
 
 
 def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:
     """A range or a list of values of a parameter; a fault, and None, where it is neither."""
+    if is_auto(raw):
+        return _read_auto(reader, path, parameter, raw)
     meant = read_foreign(raw)
     if parameter.kind == "any" and isinstance(raw, list) and parameter.scale != "log":
         # Of one's own parameter a text such as 1-3 may be what it says.
@@ -39,6 +45,10 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
             reader.fault(path, "an empty list leaves nothing to choose from")
             return None
         before = len(reader.faults)
+        if any(map(is_auto, raw)) and parameter.kind == "float":
+            hint = reader.hint(path, [Line(path, AUTO)])
+            reader.fault(path, f"'{AUTO}' is a whole range, and no value of a list", hint)
+            return None
         values = [reader.value((*path, index), parameter, part) for index, part in enumerate(raw)]
         if len(reader.faults) > before:
             return None
@@ -140,6 +150,51 @@ def _read_range(
     return Float(low, high, log, points, unit)
 
 
+def _read_auto(
+    reader: Reader, path: Path, parameter: Parameter, raw: Any
+) -> Dimension | None:
+    """A range of rates whose ends a range test finds: `auto`, or {auto: true, points: 9}."""
+    if reader.outside:
+        kind = "loop" if "loop" in reader.document.data else "command"
+        hint = reader.hint(path, [Line(path, EXAMPLE, "or another range, or a list")])
+        message = f"the range test behind '{AUTO}' trains the model itself, and only the {kind} can"
+        reader.fault(path, message, hint)
+        return None
+    if parameter is not catalogue.TRAIN["lr"]:
+        hint = f"give {path[-1]} a list of values, or a range with min and max"
+        reader.fault(path, f"'{AUTO}' is for the learning rate, lr: a range test finds it", hint)
+        return None
+    before = len(reader.faults)
+    if raw == AUTO:
+        raw = {AUTO: True}
+    raw = raw if isinstance(raw, Mapping) else {AUTO: raw}
+    points = raw.get("points")
+    meant = {AUTO: True, "points": points} if type(points) is int else AUTO
+    ends = [key for key in ("min", "max") if key in raw]
+    if ends:
+        message = f"'{ends[0]}' beside {AUTO}: the range test finds both ends"
+        reader.fault((*path, ends[0]), message, reader.hint(path, [Line(path, meant)]))
+        return None
+    reader.unknown(path, raw, (AUTO, "points", "scale"))
+    wanted = raw[AUTO]
+    if wanted is not True:
+        if type(wanted) is int and wanted > 1:
+            meant = {AUTO: True, "points": wanted}
+        told = f"{show(wanted)} is no range"
+        if wanted is False:
+            told, meant = f"without {AUTO} a range has min and max", EXAMPLE
+        reader.fault(path, told, reader.hint(path, [Line(path, meant)]))
+    if raw.get("scale", "log") != "log":
+        message = f"the range of {AUTO} is searched on a log scale: leave it out"
+        reader.fault((*path, "scale"), message, reader.hint(path, [Line(path, meant)]))
+    if points is not None:
+        points = reader.value((*path, "points"), _COUNT, points)
+    if len(reader.faults) > before:
+        return None
+    low, high = catalogue.SWEPT
+    return Float(low, high, True, points, auto=True)
+
+
 def _read_ends(
     reader: Reader, path: Path, parameter: Parameter, raw: Mapping[str, Any]
 ) -> tuple[Any, Any, str] | None:
@@ -184,6 +239,8 @@ def searched(parameter: Parameter, raw: Any) -> bool:
     """Whether an option's argument is a range or a choice rather than one value."""
     if is_range(raw):
         return True
+    if is_auto(raw):
+        return parameter is catalogue.TRAIN["lr"] or isinstance(raw, Mapping)
     if not isinstance(raw, list):
         return False
     if parameter.kind not in _LISTS:

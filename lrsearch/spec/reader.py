@@ -13,7 +13,7 @@ from lrsearch.spec.document import Document, Path
 from lrsearch.spec.foreign.advice import advise
 from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.translation import is_choice
-from lrsearch.spec.values import Unfit, check_value
+from lrsearch.spec.values import Unfit, check_value, is_auto
 
 
 @dataclass
@@ -99,6 +99,7 @@ class Reader:
             self.fault(path, str(error), self.hint(path, [Line(path, error.meant, error.remark)]))
         except ValueError as error:
             searched = path[0] == "train" and is_choice(".".join(map(str, path)), raw)
+            searched = searched or (path == ("train", "lr") and is_auto(raw))
             line = Line(("search", str(path[-1])), raw)
             self.fault(path, str(error), self.hint(path, [line]) if searched else "")
         return raw

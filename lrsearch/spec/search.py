@@ -10,7 +10,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.errors import suggest
-from lrsearch.space import Choice, Dimension, Option, Space, get_path
+from lrsearch.space import Choice, Dimension, Float, Option, Space, get_path
 from lrsearch.spec.components import ARGUED, parameters_of, read_component, settle_mode
 from lrsearch.spec.data import read_transform_lists
 from lrsearch.spec.document import Path
@@ -255,6 +255,8 @@ def _find_argument(
         return known[searched.rest]
     message = f"{owner} has no argument '{searched.rest}'"
     hint = reader.advice(searched.path, searched.value) or suggest(searched.rest, tuple(known))
+    if searched.head == "optimizer" and searched.rest == "lr":
+        hint = reader.hint(searched.path, [Line(("search", "lr"), searched.value)])
     reader.fault(searched.path, message, hint)
     return None
 
@@ -291,15 +293,16 @@ def read_options(reader: Reader, path: Path, group: str, raw: list[Any]) -> Choi
 
 def _spread_rate(reader: Reader, found: dict[str, Dimension]) -> dict[str, Dimension]:
     """Give the common learning rate to those options of an optimizer that have none of their own,
-    where others have, so that no point has a rate that is not used."""
-    optimizers = found.get("optimizer")
-    if not isinstance(optimizers, Choice) or not any(map(carries_rate, optimizers.options)):
+    where others have, so that no point has a rate that is not used; and where it is to be found,
+    since the rates of one optimizer are none of another's."""
+    optimizers, common = found.get("optimizer"), found.get("lr")
+    if not isinstance(optimizers, Choice) or common is None:
         return found
-    if "lr" not in found:
+    found_apart = isinstance(common, Float) and common.auto
+    if not found_apart and not any(map(carries_rate, optimizers.options)):
         return found
     if all(map(carries_rate, optimizers.options)):
         reader.notes.append("lr is not searched apart: every optimizer option has its own")
-    common = found["lr"]
     options = tuple(
         option
         if carries_rate(option)

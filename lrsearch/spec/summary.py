@@ -9,6 +9,7 @@ from lrsearch.duration import write_time
 from lrsearch.space import (
     Choice,
     Dimension,
+    Float,
     Space,
     ends,
     grid_size,
@@ -43,6 +44,9 @@ def describe_dimension(dimension: Dimension) -> str:
                 names.append(show(value).strip("'"))
         return ", ".join(names)
     unit = getattr(dimension, "unit", "")
+    if isinstance(dimension, Float) and dimension.auto:
+        points = f", {dimension.points} points" if dimension.points else ""
+        return f"found by a range test, log{points}"
     text = f"{dimension.low:g}{unit} to {dimension.high:g}{unit}"
     text += ", log" if dimension.log else ", linear"
     return text + (f", {dimension.points} points" if dimension.points else "")

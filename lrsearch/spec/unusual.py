@@ -67,4 +67,6 @@ def _ends(rate: object) -> list[float]:
         return [float(each) for each in values if isinstance(each, int | float)]
     if isinstance(rate, int | float):
         return [float(rate)]
+    if isinstance(rate, Float) and rate.auto:
+        return []  # Nobody knows them yet.
     return [rate.low, rate.high] if isinstance(rate, Float | Int) else []

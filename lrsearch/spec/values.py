@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lrsearch import duration
@@ -20,6 +20,18 @@ MAX_WHOLE = 2**53
 
 MAX_LENGTH = 1e12
 """A longer duration, in any unit, is a slip."""
+
+
+AUTO = "auto"
+"""What stands in the place of a range of rates that a range test is to find."""
+
+
+def is_auto(raw: Any) -> bool:
+    """Whether a value asks for a range to be found, rightly written or not."""
+    if isinstance(raw, Mapping):
+        ends = (raw.get("min"), raw.get("max"))
+        return AUTO in raw or any(isinstance(end, str) and is_auto(end) for end in ends)
+    return isinstance(raw, str) and raw.strip().lower() == AUTO
 
 
 def show(value: object) -> str:

@@ -10,6 +10,7 @@ from lrsearch import pulse
 from lrsearch.errors import LrsearchError, StorageFull
 from lrsearch.executors.port import Executor
 from lrsearch.search import count_trials
+from lrsearch.space import automatic
 from lrsearch.spec.model import Spec, settle_data
 from lrsearch.store import Run
 from lrsearch.train.jobs import find_jobs
@@ -18,6 +19,7 @@ from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
+from lrsearch.tuner.finding import find_ranges
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.proposer import Generation, Proposer
@@ -73,11 +75,31 @@ def tune(
             watcher.note(f"params.{name} was text when this run began, and is text here still")
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
-    session = Session(spec, strategy, run, executor, facts, workplace, watcher, asked, ledger)
-    search = _Search(session)
     reason = "interrupted"
     try:
-        ending = search.go()
+        run.opened(
+            {
+                "document": spec.document,
+                "source": spec.source,
+                "folder": str(spec.folder),
+                "command": list(asked.command),
+                "seed": spec.seed,
+            },
+            strategy,
+            asdict(facts),
+        )
+        if automatic(spec.space):
+            spec = find_ranges(
+                spec,
+                run=run,
+                executor=executor,
+                facts=facts,
+                workplace=workplace,
+                watcher=watcher,
+            )
+            ledger = Ledger(spec, content_of(facts), run.history)
+        session = Session(spec, strategy, run, executor, facts, workplace, watcher, asked, ledger)
+        ending = _Search(session).go()
         reason = "time" if ending.out_of_time else "finished"
         return ending
     except LrsearchError as error:
@@ -112,17 +134,6 @@ class _Search:
     def go(self) -> Ending:
         """Everything from the first line in the journal to the last trial."""
         self._describe_failures()
-        self.run.opened(
-            {
-                "document": self.spec.document,
-                "source": self.spec.source,
-                "folder": str(self.spec.folder),
-                "command": list(self.asked.command),
-                "seed": self.spec.seed,
-            },
-            self.name,
-            asdict(self.session.facts),
-        )
         per_point = self.spec.trials_per_point
         points = count_trials(self.name, self.spec) // per_point
         coming = max(0, points - self.proposer.made) * per_point

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lrsearch import sweeps
+from lrsearch import pulse, sweeps
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.spec.model import Spec
 from lrsearch.train.jobs import SWEEP
@@ -60,6 +60,8 @@ def sweep_configs(
     watch = Watch(executor, note, lambda heard: Subject(f"range test {places[heard.handle] + 1}"))
     answered: set[int] = set()
     while places:
+        if pulse.asked():  # What has not ended is made again.
+            raise KeyboardInterrupt
         for handle, event in watch.events():
             if isinstance(event, Swept):
                 answered.add(handle)

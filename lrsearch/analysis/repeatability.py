@@ -56,6 +56,6 @@ def compare(
 
 
 def _course(curve: Curve, metric: str) -> list[tuple[float, float | None]]:
-    """Steps and values, None for what is not a number, which never equals itself."""
+    """Steps and values, None for a value that is not a number: NaN never equals itself."""
     pairs = zip(curve.get("step", ()), curve.get(metric, ()), strict=False)
     return [(step, None if math.isnan(value) else value) for step, value in pairs]

@@ -1,4 +1,4 @@
-"""Telling a person's Ctrl-C from what a user's code raises."""
+"""The user's Ctrl-C, told from errors that user code raises."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from lrsearch.pulse import Leave
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Whether an error caught around a user's code is the user's Ctrl-C, or says that this process
-    was asked to leave: it must go on up.
+    """Whether an error caught around user code is the user's Ctrl-C, or the request that this
+    process leave: either must go on up.
 
-    Where SIGINT is ignored, as in workers, any other KeyboardInterrupt is the code's own.
+    Where SIGINT is ignored, as in workers, any other KeyboardInterrupt is raised by the code
+    itself.
     """
     if isinstance(error, Leave):
         return True

@@ -133,7 +133,7 @@ class DeviceLost(LrsearchError):
 
 
 class WorkerLost(LrsearchError):
-    """A worker that was lost, and so was the one that took its place, before any trial began."""
+    """A worker that was lost, as was the worker that took its place, before any trial began."""
 
     exit_code = 1
 

@@ -84,7 +84,8 @@ def _save(spec: Spec) -> dict[str, str | None]:
 
 
 def _is_arithmetic(value: Any, known: Collection[str]) -> bool:
-    """Whether a parameter's text would be read back as arithmetic on others, or as a slip in it."""
+    """Whether a parameter's text would be read back as arithmetic on others, or as a slip in
+    one."""
     try:
         return isinstance(value, str) and read_arithmetic(value, known) is not None
     except NotArithmetic:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C, and SIGTERM like it, are taken from the first import on."""
+    """Run the command line. Ctrl-C and SIGTERM are handled from the first import on."""
     try:
         with contextlib.suppress(ValueError):  # Called in a thread, which takes no signals.
             # An exception in the midst of an import may come out as another, or end the process.
@@ -42,9 +42,9 @@ def main() -> None:
 
 
 def _fill_descriptors() -> None:
-    """Have something stand where stdin, stdout and stderr were closed before the start, which is as
-    if nobody reads them: the next file that is opened would get the number, and all that is printed
-    would go into the journal."""
+    """Open something in place of a stdin, stdout or stderr that was closed before the start.
+    Otherwise the next file that is opened would get its number, and all that is printed would go
+    into the journal."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -55,7 +55,7 @@ def _fill_descriptors() -> None:
 
 
 def _leave_folder() -> None:
-    """Import nothing from where `python -m lrsearch` is run, such as a spec's folder, unless
+    """Import nothing from the folder in which `python -m lrsearch` is run, such as a spec's, unless
     lrsearch itself is there."""
     here = os.getcwd()  # noqa: PTH109 (as Python puts it there)
     if sys.path and sys.path[0] == here and not Path(__file__).is_relative_to(here):

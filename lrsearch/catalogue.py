@@ -1,8 +1,8 @@
-"""What a spec can name: every built-in, its parameters, their kinds, ranges and defaults.
+"""The names a spec can use: every built-in, its parameters, their kinds, ranges and defaults.
 
-One table serves the fixed values of a spec, its searched ranges, `--set`, the documentation and
-the models' constructors, so that a value means the same wherever it stands. Free of torch; a
-test holds it equal to the registries of `train` and `data`.
+One table serves the fixed values of a spec, its searched ranges, `--set`, the documentation and the
+models' constructors, so that a value means the same wherever it stands. Free of torch; a test holds
+it equal to the registries of `train` and `data`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
 """Metric -> (goal, tasks, what it is)."""
 
 BESIDE = ("step", "train_loss", "lr")
-"""What an evaluation notes beside metrics: no metric has such a name."""
+"""Names of an evaluation's values beside its metrics; no metric may have such a name."""
 
 TASKS = {"classification": "accuracy", "regression": "loss", "language": "loss", "own": "loss"}
 """Task -> the metric of its default objective. `own` are targets that the user's code knows."""
@@ -907,7 +907,7 @@ MODELS: dict[str, Entry] = {
 
 
 def model_fault(model: Mapping[str, Any]) -> tuple[str, str, str] | None:
-    """What of a built-in model's arguments does not go together: (argument, message, hint)."""
+    """The arguments of a built-in model that do not go together: (argument, message, hint)."""
     width, heads = model.get("width"), model.get("heads")
     if width is None or heads is None or width % heads == 0:
         return None
@@ -917,7 +917,7 @@ def model_fault(model: Mapping[str, Any]) -> tuple[str, str, str] | None:
 
 
 def model_refusal(name: str, task: str) -> tuple[str, str] | None:
-    """Why a built-in model does not take data of a task: (message, hint)."""
+    """The reason why a built-in model does not take data of a task: (message, hint)."""
     if task in MODELS[name].tasks:
         return None
     if task == "own":
@@ -966,10 +966,10 @@ TRANSFORMS: dict[str, Entry] = {
         },
     ),
 }
-"""What is done to training batches."""
+"""Transforms of training batches."""
 
 IMAGE_TRANSFORMS = ("random_crop", "flip")
-"""Those that take images alone."""
+"""Transforms that take images alone."""
 
 GROUPS: dict[str, Mapping[str, Entry]] = {
     "schedule": SCHEDULES,
@@ -981,10 +981,10 @@ GROUPS: dict[str, Mapping[str, Entry]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """A built-in data source. `samples`, `task` and `outputs` are None where only the file
-    knows; `own_split` says whether it can bring a split of its own, `own_test` one for the test
-    beside that for the validation; `standardize` is that key's default. What is `ordered` is split
-    where it stands, not shuffled."""
+    """A built-in data source. `samples`, `task` and `outputs` are None where only the file knows;
+    `own_split` says whether it can bring a split of its own, `own_test` one for the test beside
+    that for the validation; `standardize` is that key's default. `ordered` data are cut in their
+    order, not shuffled."""
 
     doc: str
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
@@ -1107,18 +1107,18 @@ IMPORTED: dict[str, Parameter] = {
         doc="how many, of what is loaded batch by batch and does not say so itself",
     ),
 }
-"""What data by a class path take beside its arguments."""
+"""The plain values that data by a class path take beside their arguments."""
 
 
 def splitting(source: Source | None) -> dict[str, Parameter]:
-    """`SPLITTING` with the defaults of a source; None is an import."""
+    """`SPLITTING` with the defaults of a source; None is data by a class path."""
     if source is None or not source.standardize:
         return SPLITTING
     return {**SPLITTING, "standardize": replace(SPLITTING["standardize"], default=True)}
 
 
 def title(task: str) -> str:
-    """How a task is called where a person reads it."""
+    """A task's name as messages show it to the user."""
     return "targets of your own kind" if task == "own" else task
 
 
@@ -1128,7 +1128,7 @@ def default_metric(task: str) -> str:
 
 
 def default_loss(task: str) -> str | None:
-    """The training loss where the spec names none; None where nobody can know it."""
+    """The training loss where the spec names none; None where it depends on the user's code."""
     if task == "own":
         return None
     return next(name for name, (tasks, _) in LOSSES.items() if task in tasks)
@@ -1139,8 +1139,8 @@ _LOG_NAMES = re.compile(r"(lr|learning_?rate|weight_?decay|(^|_)(wd|eps))$|batch
 
 def usual_scale(name: str) -> str:
     """The scale of a range of a number that is known by its name alone, as in a training of the
-    user's: log for rates (max_lr, learningRate), weight decays (wd), eps and batch sizes. Nothing
-    else counts: num_steps ends in eps, and is none."""
+    user's: log for rates (max_lr, learningRate), weight decays (wd), eps and batch sizes; linear
+    for all others, such as num_steps, which merely ends in eps."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.rpartition(".")[2])
     return "log" if _LOG_NAMES.search(words.lower()) else "linear"
 

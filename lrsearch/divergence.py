@@ -1,4 +1,4 @@
-"""When a training is lost: losses in, yes or no out.
+"""Divergence: whether a training is lost, from its losses.
 
 A loss that is not finite is lost at once. A finite one is lost when training and validation have
 both stood far above the scale of the loss for a share of the budget, and are not on their way back:
@@ -17,35 +17,36 @@ import math
 from collections.abc import Sequence
 
 FACTOR = 10.0
-"""How many times its scale a loss must exceed."""
+"""The factor by which a loss must exceed its scale."""
 
 UNKNOWN_FACTOR = 1000.0
 """The same for a loss of the user's: it may be a sum over a batch, or of numbers of any size, and
-swing far above its start in a training that is only coarse."""
+may swing far above its start in a training that is only coarse."""
 
 PATIENCE = 0.1
-"""Share of the budget for which it must stand there."""
+"""Share of the budget for which a loss must stay there."""
 
 SHORTEST = 10
-"""Steps of a patience, at least: some spikes of a short training last as long as of any other."""
+"""Steps of the patience, at least: spikes of a short training last as long as those of any
+other."""
 
 SHARE = 0.5
-"""Of the evaluations within the patience that must be far above: sign-like steps of a huge size
-leave and return."""
+"""Share of the evaluations within the patience that must be far above: sign-like steps of a huge
+size leave and return."""
 
 RECOVERY = 0.5
 """A validation loss under this share of its highest within the patience is on its way back."""
 
 
 def find_scale(start: float, baseline: float, lowest: float) -> float:
-    """What a loss is large or small against: the largest of the size of the loss before the first
-    update, of `baseline`, the loss of a model that knows nothing (pretrained weights start with
-    next to none), and of how far below zero the losses have come, as those of likelihoods do."""
+    """The scale of a loss: the largest of the loss before the first update, of `baseline`, the loss
+    of a model that knows nothing (pretrained weights start with next to none), and of how far below
+    zero the losses have come, as losses that are likelihoods do; each by its size."""
     return max(abs(start), baseline, -lowest)
 
 
 def find_patience(budget: int) -> float:
-    """For how many steps of so many a loss must stand far above its scale."""
+    """The steps, of so many in all, for which a loss must stand far above its scale."""
     return max(PATIENCE * budget, SHORTEST)
 
 
@@ -71,9 +72,9 @@ def diverged(
 ) -> bool:
     """Whether a training is lost, as of its last evaluation.
 
-    `scale` is `find_scale`'s. `steps` are the steps of the evaluations so far, `training` the mean
-    training losses up to each, `validation` the validation losses there; `budget` is the whole
-    training in steps; `factor` is how many times the scale is far above it.
+    `scale` comes from `find_scale`. `steps` are the steps of the evaluations so far, `training` the
+    mean training losses up to each, `validation` the validation losses there; `budget` is the whole
+    training in steps; `factor` times the scale is far above it.
     """
     if not all(map(math.isfinite, (scale, training[-1], validation[-1]))):
         return True

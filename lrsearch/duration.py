@@ -64,8 +64,8 @@ TIMES = "a number above 0 and s, m or h: 90s, 10m, 1.5h"
 
 
 def parse_time(text: object, *, zero: bool = False) -> float:
-    """The seconds of a time such as 90s, 10m or 1.5h, perhaps of none at all (0s) with `zero`.
-    Raises ValueError with the grammar for anything else."""
+    """The seconds of a time such as 90s, 10m or 1.5h; with `zero` also of 0s. Raises ValueError
+    with the grammar for any other text."""
     match = _TIME.fullmatch(text) if isinstance(text, str) and len(text) < 64 else None
     seconds = float(match[1]) * _SECONDS[match[2]] if match else -1.0
     if not 0 <= seconds <= _LONGEST or (seconds == 0 and not zero):
@@ -87,13 +87,13 @@ _NEVER |= {"infinite", "unlimited", "forever"}
 
 
 def is_never(value: object) -> bool:
-    """Whether a value, in words or as infinity, means no time at all: never, off, False."""
+    """Whether a value, in words or as infinity, means no limit of time: never, off, False."""
     return value is None or str(value).strip().lower() in _NEVER
 
 
 def find_time(value: object) -> str:
     """The time that a number of seconds means, or a text such as 10 minutes, 1h30m, 1d or 01:30:00
-    (that is hours, minutes, seconds; days before). Raises ValueError where none is known."""
+    (hours, minutes, seconds; days before). Raises ValueError for an unknown form."""
     text = str(value).strip().lower()
     unknown = ValueError(f"it takes {TIMES}")
     if isinstance(value, bool) or len(text) >= 64:
@@ -116,8 +116,9 @@ def find_time(value: object) -> str:
 
 
 def write_time(seconds: float, unit: str = "") -> str:
-    """The text of a time, which `parse_time` reads as that time again: in a unit, or the longest
-    of which it is a whole number. Raises ValueError where it is negative, or too long for one."""
+    """The text of a time, which `parse_time` reads back exactly: in a unit, or in the longest unit
+    of which it is a whole number. Raises ValueError where it is negative, or too long for the
+    grammar."""
     if not 0 <= seconds <= _LONGEST:
         raise ValueError(f"it takes {TIMES}")
     whole = (unit for unit in "hm" if seconds and seconds % _SECONDS[unit] == 0)

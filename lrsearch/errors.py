@@ -1,4 +1,4 @@
-"""Everything that can go wrong in a way a person should read.
+"""Errors that a user can cause, or should read.
 
 ::
 
@@ -18,7 +18,7 @@
     ├── StorageFull          the disk is full (exit 1)
     └── TooManyFailures      more trials failed than `max_failures` allows (exit 1)
 
-`Stopped` is no error: it ends a person's own training loop that is to stop.
+`Stopped` is no error: it ends a training loop of the user's that is to stop.
 
 Anything else that escapes is a bug: it shows its traceback and exits 1.
 """
@@ -35,7 +35,7 @@ from lrsearch.terminal import visible_line
 
 
 class LrsearchError(Exception):
-    """A message for a person: what is wrong, where, and what to do about it.
+    """A message for the user: what is wrong, where, and what to do about it.
 
     `message` is one sentence, `where` the place (file, line, key), `hint` the way out.
     """
@@ -62,8 +62,8 @@ class LrsearchError(Exception):
 
 
 def _indented(text: str) -> str:
-    """`text` with its further lines indented: what a user's text says on a line of its own must
-    not pass for another message."""
+    """The text with its further lines indented: a line of a user's text must not pass for another
+    message."""
     return re.sub(r"\n(?!  )", "\n  ", text)
 
 
@@ -73,7 +73,7 @@ def _rebuild(kind: type[LrsearchError], message: str, where: str, hint: str) -> 
 
 @dataclass(frozen=True, order=True)
 class Fault:
-    """One thing wrong in a spec. `line` is 1-based, 0 where a line makes no sense."""
+    """A fault of a spec. `line` is 1-based, 0 where a line makes no sense."""
 
     line: int
     key: str
@@ -109,7 +109,7 @@ class SpecError(LrsearchError):
 
 
 class UsageError(LrsearchError):
-    """Arguments that make no sense together, or name something that is not there."""
+    """Arguments that make no sense together, or name a thing that does not exist."""
 
 
 class DataError(LrsearchError):
@@ -121,8 +121,8 @@ class ModelError(LrsearchError):
 
 
 class TrainingError(LrsearchError):
-    """A training of the user's that fails whatever the point: it does not report what points are
-    compared by, or never gets as far as its first step."""
+    """A training outside lrsearch that fails whatever the point: it does not report the objective's
+    metric, or never gets as far as its first step."""
 
 
 class RangeRefused(LrsearchError):
@@ -130,28 +130,28 @@ class RangeRefused(LrsearchError):
 
 
 class DeviceLost(LrsearchError):
-    """A process that can use its GPU no more, after an error there: a worker leaves with it, and
+    """A process that can no longer use its GPU, after an error there: a worker ends with this, and
     another takes its place."""
 
     exit_code = 1
 
 
 class WorkerLost(LrsearchError):
-    """A worker that was lost, and so was the one that took its place, before any trial began."""
+    """A worker that was lost, as was the worker that took its place, before any trial began."""
 
     exit_code = 1
 
 
 class ImportRefused(LrsearchError):
-    """A spec names code outside lrsearch and torch.nn, and nobody allowed it."""
+    """A spec that names code outside lrsearch and torch.nn which the user has not allowed."""
 
 
 class CommandRefused(LrsearchError):
-    """A spec runs a command, and nobody allowed it."""
+    """A spec that runs a command which the user has not allowed."""
 
 
 class Stopped(Exception):
-    """Raised by `trial.report` in a person's own training loop when the trial is to stop. To let
+    """Raised by `trial.report` in a training loop of the user's when the trial is to stop. Letting
     it pass is enough."""
 
 
@@ -160,19 +160,19 @@ class RunError(LrsearchError):
 
 
 class RunLocked(RunError):
-    """Another process is writing this run."""
+    """A run that another process is writing."""
 
 
 class RunDamaged(RunError):
-    """A line of the journal, other than a torn last one, fails its checksum."""
+    """A line of the journal, other than a torn last one, whose checksum does not hold."""
 
 
 class SpecRefused(RunError):
-    """A folder holds trials, and none of them belongs to the spec."""
+    """A folder with trials none of which belongs to the spec."""
 
 
 class StorageFull(LrsearchError):
-    """No space left for the journal; everything journaled before stays."""
+    """A disk without space for the journal; all that was journaled before stays."""
 
     exit_code = 1
 
@@ -200,7 +200,7 @@ def by_likeness(name: str, known: Iterable[str]) -> list[str]:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'? allowed: ...` for an unknown name."""
+    """A hint for an unknown name: `did you mean 'x'? allowed: ...`."""
     names = list(known)
     close = nearest(name, names)
     allowed = "allowed: " + ", ".join(names) if names else "it takes no arguments"
@@ -216,8 +216,8 @@ def signal_name(number: int) -> str:
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error, and those that it was raised from or while handling, each once: a user's code may
-    have raised one from another in a circle."""
+    """An error and all those that it was raised from, or while handling, each once: user code may
+    have linked them in a circle."""
     seen: set[int] = set()
     at: BaseException | None = error
     while at is not None and id(at) not in seen:

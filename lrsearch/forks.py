@@ -1,8 +1,8 @@
-"""Signals that lrsearch handles, and what is forked from a process that does.
+"""Signal handlers of lrsearch, and processes forked from one that has them.
 
 A model, a dataset or a pool may fork. The child is no search and no worker: signals have to end it
 as Python's own processes, which `Process.terminate` and pools rely on. Ctrl-C alone reaches a whole
-process group, and what is to become of it is the parent's part.
+process group, and the parent decides what follows from it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from types import FrameType
 from typing import Any
 
 Handler = Callable[[int, FrameType | None], Any] | int | None
-"""What `signal.signal` takes and returns."""
+"""A handler as `signal.signal` takes and returns it."""
 
 _own: dict[int, Handler] = {}
-"""By signal lrsearch's handler."""
+"""lrsearch's handler by signal."""
 
 _mask = threading.local()
-"""The signals that were blocked as a thread began to fork."""
+"""The signals that were blocked when a thread began to fork."""
 
 
 def handle(number: int, handler: Handler) -> Handler:
-    """Have a signal handled in this process, and not in those that it forks. The handler before."""
+    """Handle a signal in this process, but not in those that it forks. Returns the handler
+    before."""
     _own[number] = handler
     return signal.signal(number, handler)
 

@@ -1,11 +1,11 @@
-"""The pulse of a training: whoever trains beats at every step, and one may listen.
+"""The pulse of a training: the training process beats at every step, and one listener may hear it.
 
 Engines call `beat` at each step, each chunk of an evaluation and each batch that is loaded, and
-`enter` where they turn to something else. In a worker the driver is told, about once a second, that
-its worker is alive, and at once what it does now. Nobody listens in the driver's own process.
+`enter` where they turn to another activity. A worker tells its driver about once a second that it
+is alive, and at once when its activity changes. The driver's own process has no listener.
 
 A process that is asked to leave (`ask`), as by SIGTERM, does so at the next beat, which raises
-`Leave`: engines hand over the state of what they train, and go.
+`Leave`: engines save the state of their trainings, and end.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 INTERVAL = 1.0
-"""Seconds between two words to whoever listens."""
+"""Seconds between two messages to the listener."""
 
 TRAINING = "training"
-"""What a trial does while its time counts."""
+"""The activity of a trial while its time counts."""
 
 TRYING = "trying lanes"
-"""What a probe does once the data are there."""
+"""The activity of a probe once the data are there."""
 
 
 @dataclass(frozen=True)
 class Alive:
-    """A sign of life: what is being done, and at which step, 0 where no step counts."""
+    """A sign of life: the activity, and its step, 0 where steps do not count."""
 
     activity: str
     step: int
 
 
 class Leave(KeyboardInterrupt):
-    """This process was asked to leave: what is under way is saved, and not finished."""
+    """Raised in a process that was asked to leave: trainings under way are saved, and not
+    finished."""
 
 
 @dataclass
 class Pulse:
-    """The pulse of a process. `beats` counts, `lost` are seconds in which it was stopped."""
+    """The pulse of a process. `beats` counts them, `lost` are seconds in which the process was
+    stopped."""
 
     beats: int = 0
     activity: str = ""
@@ -54,12 +56,12 @@ class Pulse:
     _unbroken: int = 0
 
     def ask(self, *, patient: bool = True) -> None:
-        """Have whoever works in this process leave at the next beat. Of a `patient` one who asks
+        """Ask the jobs of this process to leave at the next beat. With `patient` the asking process
         waits longer."""
         self._asked, self._patient = True, patient
 
     def patient(self) -> bool:
-        """Whether who has asked this process to leave waits longer."""
+        """Whether the process that asked this one to leave waits longer."""
         return self._patient
 
     def asked(self) -> bool:
@@ -67,16 +69,16 @@ class Pulse:
         return self._asked
 
     def doing(self) -> str:
-        """What is being done, as `enter` was told."""
+        """The present activity, as `enter` was told."""
         return self.activity
 
     def stay(self) -> None:
-        """Forget that this process was asked to leave."""
+        """Withdraw the request to leave."""
         self._asked = False
 
     @contextmanager
     def unbroken(self) -> Iterator[None]:
-        """Have no beat within raise `Leave`: what would be torn is finished."""
+        """Raise `Leave` at no beat within: work that must not be torn is finished."""
         self._unbroken += 1
         try:
             yield
@@ -84,8 +86,8 @@ class Pulse:
             self._unbroken -= 1
 
     def beat(self, step: int = 0) -> None:
-        """Live on. `step` is the training's where it has just made one. Raises Leave where this
-        process was asked to."""
+        """Beat. `step` is the training's, after a step. Raises Leave where this process was asked
+        to leave."""
         if self._asked and not self._unbroken:
             raise Leave("asked to leave")
         self.beats += 1
@@ -96,7 +98,7 @@ class Pulse:
             self._tell(now)
 
     def enter(self, activity: str) -> None:
-        """Do something else from here on: "training", "loading the data"."""
+        """Turn to another activity: "training", "loading the data"."""
         self.step = 0
         if activity != self.activity:
             self.activity = activity
@@ -109,15 +111,15 @@ class Pulse:
         return time.perf_counter() - self.lost
 
     def wake(self) -> None:
-        """Leave what has passed since the last beat out of `clock`: the process was stopped, and
-        goes on."""
+        """Leave the time since the last beat out of `clock`: the process was stopped, and goes
+        on."""
         now = time.monotonic()
         if self._last:
             self.lost += now - self._last
         self._last = now
 
     def listen(self, listener: Callable[[Alive], None] | None) -> None:
-        """Have a listener told from now on, None for nobody. It is called between two steps."""
+        """Call a listener from now on, None for no listener. It is called between two steps."""
         self._listener = listener
         self._due = math.inf if listener is None else time.monotonic()
 
@@ -132,7 +134,7 @@ class Pulse:
 
 
 _pulse = Pulse()
-"""This process's."""
+"""The pulse of this process."""
 
 beat = _pulse.beat
 enter = _pulse.enter

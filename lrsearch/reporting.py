@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 LONGEST_NAME = 100
-"""Characters of a metric's name; what has a longer one is none."""
+"""The most characters of a metric's name; longer names are no metrics."""
 
 VARIABLE = "LRSEARCH_METRICS"
 """The environment variable that names the file of metrics, inside a search alone."""
@@ -24,8 +24,8 @@ def report(step: int | None = None, **metrics: float) -> None:
     """Report metrics of a trial after a step (a whole number from 0; left out, it is the next):
     Python's numbers, NumPy's scalars, and tensors of one value on any device.
 
-    Outside a search it does nothing, not even look at them. Several processes and threads may
-    report. Raises TypeError or ValueError for what is no metric.
+    Outside a search it does nothing, and does not even check them. Several processes and threads
+    may report. Raises TypeError or ValueError for a value that is no metric.
     """
     path = os.environ.get(VARIABLE)
     if not path:
@@ -41,13 +41,14 @@ def report(step: int | None = None, **metrics: float) -> None:
 
 
 def write(descriptor: int, line: str) -> None:
-    """Append a line to a file opened for appending, in one piece: others may write there, too."""
+    """Append a line to a file opened for appending, in one piece: other processes may write there,
+    too."""
     os.write(descriptor, f"{line}\n".encode())
 
 
 def encode(step: Any, metrics: Mapping[str, Any]) -> str:
     """The line of JSON for metrics after a step, None for the next. Raises TypeError or ValueError
-    for what is no metric."""
+    for a value that is no metric."""
     if not metrics:
         raise ValueError("report: no metric is given, such as report(step, loss=0.5)")
     content: dict[str, float] = {} if step is None else {"step": _whole(step)}
@@ -71,7 +72,7 @@ def _whole(step: Any) -> int:
 
 
 def number(name: str, value: Any) -> float:
-    """A metric's value as a float. Raises TypeError where it is none, or several."""
+    """A metric's value as a float. Raises TypeError where it is no number, or several."""
     size = getattr(value, "size", None)  # NumPy's is a number, torch's a method.
     count = value.numel() if hasattr(value, "numel") else size
     if isinstance(count, int) and count != 1:
@@ -87,5 +88,5 @@ def number(name: str, value: Any) -> float:
 
 
 def is_name(name: str) -> bool:
-    """Whether a metric may be called that."""
+    """Whether a text may be the name of a metric."""
     return name.isprintable() and 0 < len(name) <= LONGEST_NAME

@@ -24,12 +24,12 @@ from lrsearch import duration
 Array = NDArray[np.float64]
 
 _SLACK = 1e-9
-"""Of a step: keeps what falls on a whole step there, though it was computed as 0.1 * total."""
+"""Slack of a step: keeps a whole step whole, though it was computed as 0.1 * total."""
 
 
 class ScheduleError(ValueError):
-    """Arguments that make no sense together or within the budget. `argument` is the one at fault,
-    `warmup.for` the warmup's length."""
+    """Raised for arguments that make no sense together or within the budget. `argument` is the one
+    at fault, `warmup.for` the warmup's length."""
 
     def __init__(self, argument: str, message: str) -> None:
         super().__init__(message)
@@ -37,7 +37,7 @@ class ScheduleError(ValueError):
 
 
 def constant(step: Array, total: int) -> Array:
-    """1 throughout."""
+    """The constant 1."""
     return np.ones_like(step)
 
 
@@ -47,8 +47,8 @@ def linear(step: Array, total: int, final: float) -> Array:
 
 
 def polynomial(step: Array, total: int, power: float, final: float) -> Array:
-    """From 1 to `final` as the part that is left, to a power (torch PolynomialLR for `final` 0;
-    Keras and optax PolynomialDecay; Hugging Face gives the last rate itself, not a ratio)."""
+    """A fall from 1 to `final` as the remaining share, to a power (torch PolynomialLR for `final`
+    0; Keras and optax PolynomialDecay; Hugging Face gives the last rate itself, not a ratio)."""
     left = 1.0 - np.minimum(step / total, 1.0)
     return final + (1.0 - final) * left**power
 
@@ -108,18 +108,20 @@ def cosine_restarts(
 
 
 def _next_start(starts: Sequence[float], first: float, mult: float, length: float) -> float:
-    """Where the cycle after those ends; without adding up where all are equal."""
+    """The start of the cycle after those given, in one multiplication where all are equally
+    long."""
     return len(starts) * first if mult == 1 else starts[-1] + length
 
 
 def step_decay(step: Array, total: int, every: float, gamma: float) -> Array:
-    """Times `gamma` after each `every` steps (torch StepLR; Keras ExponentialDecay, staircase)."""
+    """A factor of `gamma` after each `every` steps (torch StepLR; Keras ExponentialDecay,
+    staircase)."""
     return np.asarray(gamma ** np.floor(step / every + _SLACK), dtype=np.float64)
 
 
 def multistep(step: Array, total: int, milestones: Sequence[float], gamma: float) -> Array:
-    """Times `gamma` at each milestone (torch MultiStepLR; He et al. 2016 drop tenfold at 50 % and
-    75 % of the training). Raises ScheduleError for milestones that do not rise or lie past the
+    """A factor of `gamma` at each milestone (torch MultiStepLR; He et al. 2016 drop tenfold at 50 %
+    and 75 % of the training). Raises ScheduleError for milestones that do not rise or lie past the
     end."""
     _check_rising("milestones", milestones, total)
     passed = np.searchsorted(np.array(milestones), step + _SLACK, side="right")
@@ -158,8 +160,8 @@ def one_cycle(
     anneal: str,
     three_phase: bool,
 ) -> Array:
-    """Up from 1 / `div` to 1 over `pct_start`, then down to 1 / (`div` x `final_div`) at the last
-    step (Smith & Topin 2018; torch OneCycleLR: `final_div` divides the initial rate, as there,
+    """A rise from 1 / `div` to 1 over `pct_start`, then a fall to 1 / (`div` x `final_div`) at the
+    last step (Smith & Topin 2018; torch OneCycleLR: `final_div` divides the initial rate, as there,
     where fastai divides the maximum)."""
     low, bottom = 1.0 / div, 1.0 / (div * final_div)
     last = total - 1.0
@@ -185,9 +187,9 @@ def one_cycle(
 
 
 def triangular(step: Array, total: int, base: float, half: float) -> Array:
-    """Up from `base` to 1 in `half` steps, down in as many, again and again (Smith 2017; torch
-    CyclicLR, mode triangular). Its peak is 1 where `half` is a whole number of steps, as those of
-    the next two."""
+    """A rise from `base` to 1 in `half` steps, a fall in as many, again and again (Smith 2017;
+    torch CyclicLR, mode triangular). Its peak is 1 where `half` is a whole number of steps, as for
+    the next two schedules."""
     _, height = _triangle(step, total, half)
     return base + (1.0 - base) * height
 
@@ -219,9 +221,9 @@ def _triangle(step: Array, total: int, half: float) -> tuple[Array, Array]:
 
 def wsd(step: Array, total: int, decay: float, shape: str, final: float) -> Array:
     """1, then down to `final` over the last `decay` steps (warmup-stable-decay, Hu et al. 2024;
-    `sqrt` is Hägele et al. 2024's 1 - sqrt). As Hugging Face's, whose warmup begins at the ratio
-    it ends with: here the warmup has a start of its own. Raises ScheduleError for a decay longer
-    than the training."""
+    `sqrt` is Hägele et al. 2024's 1 - sqrt). Equal to Hugging Face's, but that their warmup begins
+    at the ratio the decay ends with; here the warmup has a start of its own. Raises ScheduleError
+    for a decay longer than the training."""
     if decay > total:
         raise ScheduleError(
             "decay", f"a decay of {decay:g} steps is longer than the training ({total} steps)"
@@ -230,7 +232,7 @@ def wsd(step: Array, total: int, decay: float, shape: str, final: float) -> Arra
 
 
 def _fall(share: Array, shape: str, final: float) -> Array:
-    """From 1 to `final` as `share` goes from 0 to 1."""
+    """The multiplier of a fall from 1 to `final`, while `share` goes from 0 to 1."""
     left = {
         "linear": lambda: 1.0 - share,
         "cosine": lambda: 0.5 * (1.0 + np.cos(np.pi * share)),
@@ -240,9 +242,10 @@ def _fall(share: Array, shape: str, final: float) -> Array:
 
 
 def tanh(step: Array, total: int, lower: float, upper: float, final: float) -> Array:
-    """From 1 to `final` along a hyperbolic tangent from `lower` to `upper` (HTD, Hsueh et al.
-    2019). Theirs, and timm's, is not scaled, and with -6 and 3 goes from 0.999997 to 0.0025: this
-    begins at 1 and ends at `final` exactly. Raises ScheduleError where `lower` is not below."""
+    """A fall from 1 to `final` along a hyperbolic tangent from `lower` to `upper` (HTD, Hsueh et
+    al. 2019). The paper's, and timm's, is not scaled, and with -6 and 3 goes from 0.999997 to
+    0.0025: this one begins at 1 and ends at `final` exactly. Raises ScheduleError where `lower` is
+    not below."""
     if lower >= upper:
         raise ScheduleError("lower", f"lower {lower:g} is not below upper {upper:g}")
     share = np.minimum(step / total, 1.0)
@@ -254,8 +257,8 @@ def tanh(step: Array, total: int, lower: float, upper: float, final: float) -> A
 def piecewise(step: Array, total: int, points: Sequence[tuple[float, float]], join: str) -> Array:
     """Values from moments on (`stepped`: 1 before the first; torch has it as LambdaLR, Keras as
     PiecewiseConstantDecay, whose boundaries still have the value before), or joined by lines
-    (`linear`: the first value before the first point, the last after the last). Its peak is what
-    is given. Raises ScheduleError for moments that do not rise or lie past the end."""
+    (`linear`: the first value before the first point, the last after the last). Its peak is the
+    largest given value. Raises ScheduleError for moments that do not rise or lie past the end."""
     moments = [moment for moment, _ in points]
     _check_rising("points", moments, total)
     values = np.array([value for _, value in points])
@@ -279,8 +282,8 @@ def _check_rising(argument: str, moments: Sequence[float], total: int) -> None:
 
 
 def plateau(step: Array, total: int, **arguments: Any) -> Array:
-    """1 until a metric no longer improves: what follows is not a function of the step. `Plateau`
-    has the factor that comes on top of this."""
+    """The constant 1 until a metric no longer improves: later multipliers are no function of the
+    step. `Plateau` has the factor that is multiplied in."""
     return np.ones_like(step)
 
 
@@ -319,14 +322,14 @@ LENGTHS: dict[str, tuple[str, ...]] = {
     "piecewise": ("points",),
     "plateau": ("patience", "cooldown"),
 }
-"""The arguments that are durations, or hold them."""
+"""The arguments that are durations, or contain some."""
 
 WARMUPS: dict[str, Callable[[Array, float], Array]] = {
     "linear": lambda share, start: start + (1.0 - start) * share,
     "exponential": lambda share, start: np.asarray(start ** (1.0 - share), dtype=np.float64),
     "cosine": lambda share, start: start + (1.0 - start) * 0.5 * (1.0 - np.cos(np.pi * share)),
 }
-"""How a warmup rises from `start`, as `share` of it goes from 0 to 1."""
+"""Shapes of a warmup: its multiplier, rising from `start` while `share` goes from 0 to 1."""
 
 
 def multipliers(
@@ -400,10 +403,10 @@ def table(lanes: Sequence[Array]) -> Array:
 
 @dataclass
 class Plateau:
-    """The rates' factor of `plateau`, which follows a metric: the one schedule with a state.
+    """The factor on the rates of `plateau`, which follows a metric: the one schedule with a state.
 
-    `observe` is told each evaluation after the warmup; `scale` is the factor of the steps that
-    follow. When the metric has not improved for more than `patience` evaluations the factor is
+    `observe` is called with each evaluation after the warmup; `scale` is the factor of the steps
+    that follow. When the metric has not improved for more than `patience` evaluations the factor is
     multiplied by `factor`, down to `least`, and the next `cooldown` evaluations do not count (torch
     ReduceLROnPlateau). With `rises` it is divided by `factor`, up to `most`, when the metric has
     improved more than `patience` times in a row (GreedyLR, Subramanian et al. 2025).
@@ -447,11 +450,11 @@ class Plateau:
             self.good = 0
 
     def take(self) -> dict[str, Any]:
-        """What a saved state has of it."""
+        """The state as a saved training keeps it."""
         return {name: getattr(self, name) for name in _PLATEAU_STATE}
 
     def put(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what a saved state has."""
+        """Go on from a saved state."""
         for name in _PLATEAU_STATE:
             setattr(self, name, saved[name])
 

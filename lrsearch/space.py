@@ -119,8 +119,8 @@ class Int:
 
 @dataclass(frozen=True)
 class Option:
-    """One of a choice: a value, and for a mapping the space that lives only under it, its paths
-    relative to the mapping."""
+    """An option of a choice: a value, and for a mapping the space that exists only under it, its
+    paths relative to the mapping."""
 
     value: Any
     space: Space = field(default_factory=lambda: Space(()))
@@ -176,7 +176,7 @@ def set_path(tree: dict[str, Any], path: str, value: Any) -> None:
 
 
 def copy_tree(value: Any) -> Any:
-    """Plain mappings and lists copied, with all that is inside them; anything else as it is."""
+    """A copy of plain mappings and lists, with all that is inside them; anything else as it is."""
     kind = type(value)
     if kind is dict:
         return {key: copy_tree(part) for key, part in value.items()}
@@ -268,7 +268,8 @@ _OPTION = re.compile(r"\[(\d+)\]")
 @dataclass(frozen=True)
 class ParameterName:
     """A parameter's id in parts: `schedule[2].gamma` is the argument `gamma` under option 2 of
-    `schedule`. What is not under an option has None there, what is no argument has ""."""
+    `schedule`. The option is None for a parameter under none, the argument "" for one that is no
+    argument."""
 
     head: str
     option: int | None
@@ -304,8 +305,8 @@ def extremes(dimension: Dimension) -> list[float]:
 
 
 def point_at(space: Space, numbers: Mapping[str, float]) -> dict[str, Any]:
-    """The point at raw numbers by parameter id. All else is at its first option or lowest value,
-    but for the options that the given parameters live under."""
+    """The point at raw numbers by parameter id. All other parameters are at their first option or
+    lowest value, except that choices take the options that the given parameters live under."""
     return _build_at(space, numbers, _options_above(numbers))
 
 
@@ -402,7 +403,7 @@ def _settle(
 
 
 def size(space: Space) -> int | None:
-    """How many points it has, None for infinitely many."""
+    """The number of points, None for infinitely many."""
     total = 1
     for _, dimension in space.dimensions:
         count = _size(dimension)
@@ -452,7 +453,7 @@ def without_points(space: Space) -> list[str]:
 
 
 def grid_size(space: Space) -> int:
-    """How many points its grid has, without making them."""
+    """The number of points of the grid, computed without making them."""
     total = 1
     for _, dimension in space.dimensions:
         if isinstance(dimension, Choice):
@@ -463,8 +464,8 @@ def grid_size(space: Space) -> int:
 
 
 def levels(count: int) -> list[int]:
-    """How fine each of `count` evenly spaced values is: 0 for both ends and the middle, then one
-    more for each halving."""
+    """The fineness of each of `count` evenly spaced values: 0 for both ends and the middle, then
+    one more for each halving."""
     result = [0] * count
 
     def halve(left: int, right: int, level: int) -> None:

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 from lrsearch import __version__
 
 MAGIC = b"lrsearch state 1\n"
-"""The format's name and number."""
+"""The format's name and version."""
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -34,17 +34,17 @@ _CHUNK = 2**20
 """Bytes read at once."""
 
 _LONGEST = 2**30
-"""Bytes that the header may have, and the safetensors file's."""
+"""The most bytes of the header, and of the safetensors file's."""
 
 
 class Unusable(Exception):
-    """Why a state cannot be gone on from, in words for a user."""
+    """Raised for a state that training cannot go on from; the reason, in words for a user."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a state belongs to: the trial's `key`, the `engine` and kind of `device` it trained on,
-    the versions of lrsearch and torch. `step` of its `steps` steps are made."""
+    """The training that a state belongs to: the trial's `key`, the `engine` and kind of `device` it
+    trained on, the versions of lrsearch and torch. `step` of its `steps` steps are made."""
 
     key: str
     engine: str
@@ -57,7 +57,8 @@ class Header:
 
 @dataclass(frozen=True)
 class State:
-    """A saved state as it is read: `content` is plain JSON, `tensors` a safetensors file's."""
+    """A saved state that was read: `content` is plain JSON, `tensors` a safetensors file's
+    bytes."""
 
     header: Header
     content: Any
@@ -65,8 +66,8 @@ class State:
 
 
 def pack(header: Header, content: Any, tensors: bytes) -> bytes:
-    """The file of a state. Raises what JSON raises for content that is none, and ValueError for
-    more of it than is read again."""
+    """The file of a state. Raises JSON's errors for content that JSON cannot hold, and ValueError
+    for more content than is read again."""
     head = json.dumps({**asdict(header), "content": content}, separators=(",", ":")).encode()
     if len(head) >= _LONGEST:
         raise ValueError("it holds too much beside its tensors")
@@ -78,13 +79,14 @@ def pack(header: Header, content: Any, tensors: bytes) -> bytes:
 
 
 def unpack(data: bytes) -> State:
-    """The state in a file's bytes. Raises Unusable for what is cut, damaged or of another form."""
+    """The state in a file's bytes. Raises Unusable for a file that is cut, damaged or of another
+    form."""
     return _unpack(io.BytesIO(data), len(data))
 
 
 def _unpack(file: BinaryIO, size: int, *, tensors: bool = True) -> State:
-    """`unpack` of an open file of so many bytes, of which no more is held than has to be; without
-    its `tensors` they are read, and left out."""
+    """`unpack` of an open file of so many bytes, which keeps no more of it in memory than needed;
+    tensors are checked and left out unless `tensors`."""
     if file.read(len(MAGIC)) != MAGIC:
         raise Unusable("it is damaged, or of another version of lrsearch")
     line = file.readline(_LONGEST + 1)
@@ -115,15 +117,16 @@ def _unpack(file: BinaryIO, size: int, *, tensors: bool = True) -> State:
 
 
 def _measure_first(file: BinaryIO, room: int) -> int:
-    """The bytes of a safetensors file's beginning that say how long it is; 0 where there is no room
-    for it."""
+    """The first bytes of a safetensors file, from which its length follows; 0 where the file is too
+    short."""
     length = int.from_bytes(file.read(8), "little")
     file.seek(-8, os.SEEK_CUR)
     return 8 + length if 8 + length <= min(room, _LONGEST) else 0
 
 
 def _measure(first: bytes) -> int:
-    """The bytes of a safetensors file that begins so; -1 where it says nothing of the kind."""
+    """The length of a safetensors file, from its first bytes; -1 where they are no beginning of
+    one."""
     try:
         entries = json.loads(first[8:])
         entries.pop("__metadata__", None)
@@ -139,7 +142,7 @@ _KINDS: Mapping[str, Any] = {
 
 
 def read(path: Path | str, *, tensors: bool = True) -> State:
-    """The state in a file, perhaps without its `tensors`; a link is never followed. Raises
+    """The state in a file, with its `tensors` or without; a link is never followed. Raises
     Unusable."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -155,13 +158,13 @@ def read(path: Path | str, *, tensors: bool = True) -> State:
 
 
 def check_counts(*values: object) -> None:
-    """Raise Unusable for what counts no steps: a checksum holds whatever was written."""
+    """Raise Unusable for a count of steps that is none: a checksum holds whatever was written."""
     if not all(type(each) is int and 0 <= each < _MOST for each in values):
         raise Unusable("it counts steps by what is no whole number")
 
 
 def check_numbers(*values: object, finite: bool = False) -> None:
-    """Raise Unusable for what is no number, or not the `finite` one that it has to be."""
+    """Raise Unusable for a value that is no number, or not a `finite` one where it has to be."""
     for each in values:
         if type(each) is not float and not (type(each) is int and abs(each) < _MOST):
             raise Unusable("it has something else where a number belongs")
@@ -173,7 +176,7 @@ _MOST = 2**63
 
 
 def check(header: Header, *, key: str, engine: str, device: str, torch: str) -> None:
-    """Raise Unusable, with the difference, for the state of another training than this."""
+    """Raise Unusable, with the difference, where the state is of another training."""
     for what, found, wanted in (
         ("another trial", header.key, key),
         (f"lrsearch {header.lrsearch}", header.lrsearch, __version__),

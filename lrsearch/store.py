@@ -1,4 +1,4 @@
-"""The run folder: what was proposed, started and measured, safe against every kind of end.
+"""The run folder: proposals, starts and measurements of trials, safe against every kind of end.
 
 ::
 
@@ -12,16 +12,16 @@
       states/         000012.state: what trial 12, under way, is at; 000012.before: was at
       lock            held (flock) by the one writer, whose pid stands inside
 
-A line is compact JSON, `{"n":17,"crc":"0a1b2c3d","event":"ended",...}`: `n` counts from 1 and
-`crc` is the CRC-32 of `17,` and all the text behind the checksum. Numbers that are not finite
-are written as the strings "nan", "inf" and "-inf"; metrics and curves are read back as floats.
+A line is compact JSON, `{"n":17,"crc":"0a1b2c3d","event":"ended",...}`: `n` counts from 1 and `crc`
+is the CRC-32 of `17,` and all the text behind the checksum. Numbers that are not finite are written
+as the strings "nan", "inf" and "-inf"; metrics and curves are read back as floats.
 
-A process that dies while it writes leaves a torn tail: bytes behind the last newline, or the
-NUL bytes that some file systems leave. Readers ignore it and the next writer cuts it, unless it
-begins with a whole line, which counts. Any other bad line is `RunDamaged`.
+A process that dies while it writes leaves a torn tail: bytes behind the last newline, or the NUL
+bytes that some file systems leave. Readers ignore it and the next writer cuts it, unless it begins
+with a whole line, which counts. Any other bad line is `RunDamaged`.
 
-No link inside a run folder is followed: a folder may come from anybody, and a link would lead
-what is written here to any other file of the user's. The folder itself may be one.
+No link inside a run folder is followed: a folder may come from anyone, and a link could make
+lrsearch write to any file of the user's. The folder itself may be a link.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ FORMAT = 1
 """The newest format of a run folder this version reads, and the one it writes."""
 
 LISTED = 10
-"""Runs that an error names."""
+"""The most runs that an error names."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _START = re.compile(rb'\{"n":([1-9][0-9]{0,14}),"crc":"([0-9a-f]{8})",(?="event":")')
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_SENSE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What is raised by content that is sound JSON, or nearly, and says what was never written here."""
+"""Errors raised by content that is valid JSON, or nearly, and was never written by lrsearch."""
 
 
 # What a run knows ---------------------------------------------------------------------------
@@ -80,22 +80,23 @@ NO_SENSE = (ValueError, LookupError, TypeError, AttributeError, OverflowError, R
 
 @dataclass
 class History:
-    """All that a journal says, folded line by line.
+    """The content of a journal, folded line by line.
 
     `sessions` are the bodies of the `opened` lines. `trials`, `results` and `strategy` (of the
     first proposer) go by trial number, `by_key` from a trial's key to the latest number with it.
-    `running` are the trials started and not ended in the latest session. `seconds` is the wall
-    time of the sessions that were closed, `closed` the reason the latest one gave, if it did.
+    `running` are the trials started and not ended in the latest session. `seconds` is the wall time
+    of the sessions that were closed, `closed` the reason the latest one gave, if it did.
     `repeating` has the number that the repetition of a trial was given, by the trial's, and
-    `repeated` its result, once there is one; neither is among the trials and results.
-    `plans` are the latest by structure key and device, `asked` the engines asked for when they
-    were made; `passing` are all those that do not last. `sweeps` are the range tests, and `ranges`
-    what was found by them, by their keys, each once. `notes` are the bodies of the `noted`
-    lines, "kind" included. `lines` counts what was folded; `ended_at` and `proposed_at` (parallel
-    to `proposals`) are the counts at those lines, which say what was known when. `end` is where the
-    last line ends in the journal's bytes
-    (before its newline, if that is missing), `digest` their hash: of a history that was read, as
-    long as nothing is folded into it.
+    `repeated` its result, once there is one; neither is among the trials and results. `plans` are
+    the latest by structure key and device, `asked` the engines asked for when they were made;
+    `passing` are all those that do not last. `sweeps` are the range tests, and `ranges` the ranges
+    found by them, by their keys, each once. `notes` are the bodies of the `noted` lines, "kind"
+    included.
+
+    `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
+    counts at those lines, which date results and proposals. `end` is the end of the last line in
+    the journal's bytes (before its newline, if that is missing), `digest` their hash, in a history
+    that was read and has no line folded in since.
     """
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
@@ -321,7 +322,8 @@ def _numbered(number: int, rest: bytes) -> bytes:
 
 
 def _decode(line: bytes) -> tuple[int, bytes, dict[str, Any]]:
-    """The number of a line (without newline), its text behind the checksum, and its content."""
+    """Decode a line (without newline): its number, its text behind the checksum, and its
+    content."""
     match = _START.match(line)
     if match is None or not line.endswith(b"}"):
         raise ValueError("it is not a journal line")
@@ -337,8 +339,8 @@ def _decode(line: bytes) -> tuple[int, bytes, dict[str, Any]]:
 
 
 def _decode_start(data: bytes, start: int = 0) -> tuple[int, bytes, dict[str, Any], int]:
-    """The line that begins at `start`, as `_decode` gives it, and where it ends, whatever stands
-    behind it."""
+    """Decode the line that begins at `start`, as `_decode` does, and find its end, whatever follows
+    it."""
     text = data[start:].decode("latin-1")  # What is no ASCII was not written here.
     end = start + _SCANNER.raw_decode(text)[1]
     return *_decode(data[start:end]), end
@@ -392,7 +394,7 @@ def _repair_hint(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _using(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into StorageFull or RunError."""
+    """Turn errors of the operating system into StorageFull or RunError."""
     try:
         yield
     except OSError as error:
@@ -416,8 +418,8 @@ def write_whole(
     mode: int = 0o666,
     before: Path | None = None,
 ) -> None:
-    """Write a file that is either whole or as it was before, to the disk itself with `sync`. One
-    that is there goes to `before`, where that is given. Raises StorageFull or RunError."""
+    """Write a file that is either whole or as it was before, with `sync` to the disk itself. An
+    existing file is moved to `before`, if that is given. Raises StorageFull or RunError."""
     temporary = path.with_name(path.name + ".tmp")
     with _using(path):
         # One that is there already is left from a process that was killed, or is a link that leads
@@ -442,7 +444,7 @@ def write_whole(
 
 
 def _write_at(descriptor: int, content: bytes, place: int) -> None:
-    """Write all of the content at a place; what the system takes by halves is gone on with."""
+    """Write all of the content at an offset, in several calls where the system takes a part."""
     while content:
         written = os.pwrite(descriptor, content, place)
         if not written:
@@ -460,7 +462,7 @@ _FOLDERS = ("curves", "best", "states")
 
 
 def _refuse_links(folder: Path) -> None:
-    """Raise RunError where a part of a run folder is a link, or no file or folder as it should."""
+    """Raise RunError where a part of a run folder is a link, or of a wrong kind of file."""
     with _using(folder):
         for name in (*_FILES, *_FOLDERS):
             path = folder / name
@@ -488,9 +490,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _lock(folder: Path) -> int:
-    """Take the folder's lock: a descriptor, which holds it until it is closed or the process
-    dies. Raises RunLocked, also where the lock is free since somebody deleted it while the journal
-    is still written."""
+    """Take the folder's lock: a descriptor, which holds it until it is closed or the process dies.
+    Raises RunLocked, also where the lock file was deleted while another process still writes the
+    journal."""
     path = folder / "lock"
     _refuse_links(folder)
     with _using(folder):
@@ -584,7 +586,7 @@ def _absent(folder: Path) -> RunError:
 
 
 def list_runs(root: Path, name: str) -> str:
-    """Which runs there are in a folder, for someone who looked for `name`: the nearest first."""
+    """Names of the runs in a folder, the nearest to `name` first, for an error."""
     known = by_likeness(name, names(root))
     if not known:
         return f"there are no runs in {root}"
@@ -642,7 +644,7 @@ def _missing(folder: Path) -> RunDamaged:
 
 
 def saved_states(folder: Path) -> dict[int, list[Path]]:
-    """By their trial the files of a run's saved states, the latest first."""
+    """The files of a run's saved states, by their trial, the latest first."""
     found: dict[int, list[Path]] = {}
     with _using(folder / "states"):
         for path in sorted((folder / "states").glob("*.*"), reverse=True):
@@ -655,7 +657,7 @@ def saved_states(folder: Path) -> dict[int, list[Path]]:
 _STATE = re.compile(r"([0-9]{6,15})\.(state|before)")
 
 RESERVE = 2**24
-"""Bytes that a saved state leaves on the disk: a journal's lines are worth more."""
+"""Bytes that a saved state leaves free on the disk, for the journal's lines."""
 
 
 def read_curve(folder: Path, number: int) -> dict[str, list[float]]:
@@ -717,8 +719,8 @@ def names(root: Path) -> list[str]:
 
 
 def folders(root: Path) -> list[Path]:
-    """The folders in a folder of runs, whether they hold one or not; hidden ones left out. Raises
-    RunError where there is no such folder."""
+    """The folders in a folder of runs, runs or not; hidden ones are left out. Raises RunError where
+    there is no such folder."""
     with _using(root):
         found = [path for path in root.iterdir() if path.is_dir()]
     return sorted(path for path in found if not path.name.startswith("."))
@@ -730,7 +732,8 @@ def holds_run(folder: Path) -> bool:
 
 
 def last_written(folder: Path) -> float:
-    """When a run's journal was last written, or a folder without one: seconds since 1970."""
+    """The time when a run's journal, or a folder without one, was last written: seconds since
+    1970."""
     with _using(folder):
         journal = folder / "journal.jsonl"
         return (journal if journal.is_file() else folder).stat().st_mtime
@@ -840,8 +843,8 @@ class Run:
                 raise
 
     def close(self) -> None:
-        """Release the lock. Closing twice is harmless. Raises RunError where the journal is no
-        longer what was written and `append` has not said so."""
+        """Release the lock. Closing twice is harmless. Raises RunError where another process has
+        changed the journal and `append` has not raised for it."""
         if self._lock < 0:
             return
         try:
@@ -857,9 +860,9 @@ class Run:
     def append(self, event: str, body: Mapping[str, Any], *, sync: bool = False) -> None:
         """Write one line, to the disk itself with `sync`, and fold it into the history.
 
-        Raises StorageFull, and ValueError for a line that contradicts the history; the journal
-        then ends where it did before. Raises RunError where something else has replaced, cut,
-        changed or deleted the journal meanwhile.
+        Raises StorageFull, and ValueError for a line that contradicts the history; the journal then
+        ends where it did before. Raises RunError where another process has replaced, cut, changed
+        or deleted the journal.
         """
         line = _encode(self._lines + 1, event, body)
         end = self._end + len(line)
@@ -883,7 +886,7 @@ class Run:
                 raise
 
     def _check_journal(self) -> None:
-        """Raise RunError unless the journal is the file that was opened, as long as it was left."""
+        """Raise RunError unless the journal is the file that was opened, with the length it had."""
         try:
             found = self._path.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -901,7 +904,8 @@ class Run:
         )
 
     def _rescue(self, change: str) -> str:
-        """Keep what a journal held that is no longer at its path; a sentence for the user."""
+        """Keep the content of a journal that was moved or deleted; returns a sentence for the
+        user."""
         if change not in ("deleted", "replaced") or not self.folder.is_dir():
             return ""
         if self._rescued is None:
@@ -956,7 +960,7 @@ class Run:
         self.append("proposed", body, sync=True)
 
     def planned(self, structure: str, device: str, planned: Planned, asked: str) -> None:
-        """How the trials of a structure (by its key) are run on a device from now on, and the
+        """Write how the trials of a structure (by its key) are run on a device from now on, and the
         engine that was asked for: on the disk before any of them is trained."""
         plan = vars(planned.plan)
         if planned.plan.lasting:  # What all were, once: older readers know no other.
@@ -988,8 +992,8 @@ class Run:
         self._write_end("ended", (trial, trial), result, curve, records)
 
     def repeating(self, trial: int) -> int:
-        """An ended trial is about to be trained once more: the number this has, of no other trial
-        and the same where it was begun before. On the disk before it is used."""
+        """Begin to train an ended trial once more: returns the repetition's number, which no trial
+        has, and which is the same where it was begun before. On the disk before it is used."""
         number = self.history.repeating.get(trial)
         if number is None or number in self.history.trials:
             number = self.history.next_number
@@ -997,7 +1001,8 @@ class Run:
         return number
 
     def repeated(self, trial: int, result: Result, curve: Mapping[str, list[float]]) -> None:
-        """What the repetition of a trial came to, its curve by the number that `repeating` gave."""
+        """Write the result of a trial's repetition, its curve under the number that `repeating`
+        gave."""
         self._write_end("repeated", (trial, self.history.repeating[trial]), result, curve)
 
     def _write_end(
@@ -1038,7 +1043,7 @@ class Run:
         self.append("ranged", {"key": key, **vars(ranged), "tests": tests}, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Anything else worth keeping, found again in `history.notes` with its "kind"."""
+        """Write a note, found again in `history.notes` by its "kind"."""
         if "kind" in body:
             raise ValueError("a note's kind is given apart from its body")
         self.append("noted", {"kind": kind, **body})
@@ -1066,9 +1071,9 @@ class Run:
                     path.unlink()
 
     def save_state(self, trial: int, content: bytes) -> Path:
-        """Write what a trial under way is at, and return the file; the one before it is kept. On
-        the disk when this returns. Raises StorageFull, also where the journal might find no room
-        beside it."""
+        """Write the state of a trial under way, and return the file; the one before it is kept. On
+        the disk when this returns. Raises StorageFull, also where the state would leave no room for
+        the journal."""
         folder = self.folder / "states"
         path = folder / f"{trial:06d}.state"
         with _using(path):
@@ -1083,7 +1088,7 @@ class Run:
         return path
 
     def saved_states(self) -> dict[int, list[Path]]:
-        """By their trial the files of saved states, the latest first."""
+        """The files of saved states, by their trial, the latest first."""
         return saved_states(self.folder)
 
     def drop_state(self, trial: int, *, only: Path | None = None) -> None:
@@ -1095,8 +1100,7 @@ class Run:
                     each.unlink(missing_ok=True)
 
     def odd_states(self) -> dict[int, list[str]]:
-        """By their trial, what stands where a saved state belongs and is no file: such as a link,
-        which nobody follows."""
+        """Entries in place of saved states that are no files, such as a link, by their trial."""
         found: dict[int, list[str]] = {}
         with _using(self.folder / "states"):
             for path in sorted((self.folder / "states").glob("*.*"), reverse=True):
@@ -1108,8 +1112,7 @@ class Run:
         return found
 
     def drop_states(self, keep: Container[int]) -> None:
-        """Delete all saved states but those of the trials in `keep`, and what was left half
-        written."""
+        """Delete all saved states but those of the trials in `keep`, and states written in part."""
         folder = self.folder / "states"
         with _using(folder):
             for path in folder.iterdir() if folder.is_dir() else ():
@@ -1125,7 +1128,8 @@ class Run:
 
 
 def _create(folder: Path, spec_text: str | None) -> None:
-    """Fill a new folder; run.json comes last, so that what dies here is begun again."""
+    """Fill a new folder; run.json comes last, so that a folder whose creation was cut short is made
+    again."""
     journal = folder / "journal.jsonl"
     with _using(folder):
         if journal.is_file() and journal.stat().st_size:
@@ -1182,9 +1186,9 @@ def _copy(content: bytes, path: Path, why: str) -> Path:
 
 @dataclass(frozen=True)
 class Repair:
-    """What `repair` did: lines kept, the numbers of the lines of the old file (from 1) of which
-    something was dropped, and the copy of the old journal, None where nothing had to change.
-    `restored` says that a run.json was written anew, `begun` that there was no journal."""
+    """The report of `repair`: lines kept, the numbers (from 1) of lines of the old file of which a
+    part was dropped, and the copy of the old journal, None where nothing had to change. `restored`
+    says that a run.json was written anew, `begun` that there was no journal."""
 
     kept: int
     dropped: tuple[int, ...]
@@ -1238,8 +1242,8 @@ def repair(folder: Path) -> Repair:
 
 
 def _find_lines(data: bytes) -> Iterator[tuple[int, int, bytes, dict[str, Any]]]:
-    """The lines whose checksum holds: where each begins and ends, its text behind the checksum and
-    its content."""
+    """The lines whose checksum holds: the beginning and end of each, its text behind the checksum
+    and its content."""
     behind = 0
     for match in _START.finditer(data):
         if match.start() < behind:
@@ -1254,11 +1258,11 @@ def _find_lines(data: bytes) -> Iterator[tuple[int, int, bytes, dict[str, Any]]]
 
 
 _FILLING = b"\0\r\n\t \xef\xbb\xbf"
-"""What editors, version control and file systems put around lines."""
+"""Bytes that editors, version control and file systems put around lines."""
 
 
 def _dropped(data: bytes, kept: Sequence[tuple[int, int]]) -> tuple[int, ...]:
-    """The numbers of the lines that hold more than filling outside what was kept."""
+    """The numbers of lines with more than filling in the parts that were dropped."""
     gaps = zip(
         [0, *(end for _, end in kept)], [*(start for start, _ in kept), len(data)], strict=True
     )

@@ -1,7 +1,7 @@
-r"""Texts that a terminal can be shown without obeying them, and a shell given as they are.
+r"""Texts that are safe to show on a terminal, and words that a shell reads unchanged.
 
-What moves the cursor, sets a title, makes a link, turns the direction of reading or is not seen at
-all stands there as its escape: `\x1b`, `\u202e`, `\udcff` for a byte that is no UTF-8.
+Characters that move the cursor, set a title, make a link, turn the direction of reading or are
+invisible become escapes: `\x1b`, `\u202e`, `\udcff` for a byte that is no UTF-8.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, TextIO, cast
 
 _EMOJI = "\u2190-\u2bff\U0001f000-\U0001faff"
 _JOINING = "\u0600-\u08ff\u0900-\u0dff\u1000-\u109f\u1780-\u18af"
-"""Arabic and Syriac, the scripts of India and Sri Lanka, Burmese, Khmer and Mongolian: a joiner, or
-a non-joiner, between two of their letters is spelling."""
+"""Characters of Arabic and Syriac, the scripts of India and Sri Lanka, Burmese, Khmer and
+Mongolian: a joiner, or a non-joiner, between two of their letters is spelling."""
 
 _MEANT = (
     rf"(?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])",  # A family, a woman who is an astronaut.
@@ -37,14 +37,14 @@ which Python takes for unprintable."""
 
 
 def visible(text: str) -> str:
-    """`text` with an escape for each character that acts on a terminal or is not seen; line feeds
-    and tabs stay. Joiners stay where writing needs them: in emoji, and between letters that join.
-    """
+    """The text with an escape for each character that acts on a terminal or is invisible; line
+    feeds and tabs stay. Joiners stay where writing needs them: in emoji, and between letters that
+    join."""
     return _SUSPECT.sub(_show, text)
 
 
 def visible_line(text: str) -> str:
-    """As `visible`, on one line: of line feeds and tabs, too, the escapes."""
+    """The text as by `visible`, on one line: line feeds and tabs become escapes, too."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
@@ -64,8 +64,8 @@ def escape(char: str) -> str:
 
 
 class VisibleStream:
-    """A text stream that is given texts as `visible` leaves them. A console of rich, which makes
-    escape sequences of its own, writes to the stream itself: rich asks for `rich_proxied_file`."""
+    """A text stream that writes texts as `visible` leaves them. A console of rich, which makes
+    escape sequences of its own, writes to the stream inside: rich asks for `rich_proxied_file`."""
 
     def __init__(self, stream: TextIO) -> None:
         self.rich_proxied_file = stream
@@ -87,7 +87,7 @@ class VisibleStream:
 
 
 def guard_streams() -> None:
-    """Have all that this process prints pass through `visible`, from now on."""
+    """Make all that this process prints pass through `visible`, from now on."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if isinstance(stream, VisibleStream):
@@ -100,7 +100,7 @@ def guard_streams() -> None:
 
 @contextmanager
 def guarded_streams() -> Iterator[None]:
-    """As `guard_streams`, within the block."""
+    """Apply `guard_streams` within the block."""
     before = sys.stdout, sys.stderr
     guard_streams()
     try:
@@ -111,8 +111,8 @@ def guarded_streams() -> Iterator[None]:
 
 
 def quote(word: str) -> str:
-    r"""A word of a command line as a shell reads it: plain, in quotes, or, where it could not be
-    shown or would not outlive being copied, as $'\033', by the octal numbers of its bytes (bash,
+    r"""Quote a word of a command line for a shell: plain, in quotes, or, where it could not be
+    shown or would not survive being copied, as $'\033', by the octal numbers of its bytes (bash,
     zsh, ksh, POSIX of 2024)."""
     inner = word.replace("\\", "\\\\").replace("'", "\\'")
     shown = _SUSPECT.sub(_show_in_quotes, inner).replace("\n", "\\012").replace("\t", "\\011")

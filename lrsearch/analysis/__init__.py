@@ -1,1 +1,1 @@
-"""What the trials say: pure functions over values."""
+"""Analyses of trials: pure functions over values."""

@@ -14,8 +14,8 @@ NEAR = 0.01
 @dataclass(frozen=True)
 class Range:
     """A searched range. `name` is the flat parameter, `scale` is log or linear. `least` and `most`
-    are the values the parameter can take at all, where it has such: no best lies beyond those.
-    `listed` values have nothing between them: only an end itself is one."""
+    are the bounds of the parameter itself, if it has any: no best lies beyond those. Between
+    `listed` values there are no others: only an end itself counts as one."""
 
     name: str
     low: float

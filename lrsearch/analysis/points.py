@@ -1,4 +1,4 @@
-"""Points from trials: their means, their order, and which of them cannot be told from the best."""
+"""Points from trials: their means, their order, and the points that tie with the best."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ORDER = (
     Outcome.FAILED,
     None,
 )
-"""How points without a value follow those with one; None is an unfinished point."""
+"""The order of points without a value, which follow those with one; None is an unfinished point."""
 
 # Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom: NIST/SEMATECH e-Handbook
 # of Statistical Methods, section 1.3.6.7.2, column 0.975.
@@ -97,8 +97,8 @@ def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
 
 
 def rank(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
-    """Best first, equal ones by number; then those without a value: diverged, pruned, out of
-    memory, failed, unfinished."""
+    """Points ranked: best first, equal ones by number; then those without a value: diverged,
+    pruned, out of memory, failed, unfinished."""
     sign = -1.0 if objective.goal == "max" else 1.0
 
     def place(point: PointSummary) -> tuple[bool, float, int]:

@@ -13,9 +13,9 @@ Curve = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True)
 class Repeatability:
-    """A trial (its number) trained twice, with one seed: its objective, and `again` that of the
-    repetition, None where this did not complete. `exact` says whether the objective's metric was
-    the same at every step, and not at its end alone; None where a curve was lost."""
+    """A trial (its number) trained twice with one seed: its objective, and the repetition's,
+    `again`, None where the repetition did not complete. `exact` says whether the objective's metric
+    was equal at every step, not only at the end; None where a curve was lost."""
 
     trial: int
     objective: float
@@ -26,7 +26,7 @@ class Repeatability:
 
     @property
     def difference(self) -> float | None:
-        """By how much the two objectives differ, None where there is only one."""
+        """The difference of the two objectives, None where there is only one."""
         return None if self.again is None else abs(self.again - self.objective)
 
 
@@ -36,8 +36,8 @@ def compare(
     results: tuple[Result, Result],
     curves: tuple[Curve, Curve],
 ) -> Repeatability | None:
-    """What a trial's result and its repetition's say, with the curve of each (empty where it is
-    not known); None where the trial has no value of this objective."""
+    """Compare a trial's result and its repetition's, with the curve of each (empty where it is
+    lost); None where the trial has no value of this objective."""
     value, again = (result.value(objective) for result in results)
     if value is None or not math.isfinite(value):
         return None
@@ -56,6 +56,6 @@ def compare(
 
 
 def _course(curve: Curve, metric: str) -> list[tuple[float, float | None]]:
-    """Steps and values, None for what is not a number, which never equals itself."""
+    """Steps and values, None for a value that is not a number: NaN never equals itself."""
     pairs = zip(curve.get("step", ()), curve.get(metric, ()), strict=False)
     return [(step, None if math.isnan(value) else value) for step, value in pairs]

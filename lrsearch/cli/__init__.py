@@ -28,7 +28,8 @@ app = typer.Typer(
 
 
 def _guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with its user's errors printed as one message and its exit code."""
+    """Call the command; an error the user caused is printed as one message and sets the exit
+    code."""
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
@@ -53,7 +54,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def run() -> int:
-    """The command line of this process; its exit code."""
+    """Run the command line of this process; returns its exit code."""
     guard_streams()
     code = 0
     try:

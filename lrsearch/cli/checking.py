@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lrsearch.trial import Facts
 
 MOST_STEPS = 2000
-"""Far more than a terminal has columns."""
+"""Steps a curve is drawn from at most: far more than a terminal has columns."""
 
 
 def check(
@@ -87,7 +87,7 @@ _FACTS = (
 
 
 def _load(spec: Spec, device: str, allowed: tuple[str, ...], *, quiet: bool) -> Facts:
-    """What a search knows before its first trial, from one worker."""
+    """Facts a search knows before its first trial, from one worker."""
     from lrsearch.cli.executors import first_words, make_executor
     from lrsearch.reports.live import Progress
     from lrsearch.trial import Workplace

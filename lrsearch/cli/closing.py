@@ -1,4 +1,4 @@
-"""When nobody reads any more, or nothing can be written."""
+"""Closed pipes and full disks: output that nobody reads, or that cannot be written."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from lrsearch.terminal import VisibleStream
 
 @contextmanager
 def ignore_closed_stdout() -> Iterator[None]:
-    """When the reader of a pipe (head, less) has left there is nothing more to say, and nothing
-    to complain of. Raises StorageFull where stdout is a file, or a terminal, that takes no more."""
+    """Print nothing more, and no complaint, once the reader of a pipe (head, less) has left. Raises
+    StorageFull where stdout is a file or a terminal that takes no more."""
     try:
         yield
         sys.stdout.flush()
@@ -37,7 +37,7 @@ def ignore_closed_stdout() -> Iterator[None]:
 
 
 def is_left(error: OSError, stream: TextIO) -> bool:
-    """Whether an error says that nobody reads a stream any more: the reader of a pipe, or a
+    """Whether an error says that a stream has no reader any more: the reader of a pipe, or a
     terminal, has gone."""
     if error.errno == errno.EIO:
         with contextlib.suppress(OSError, ValueError):
@@ -46,13 +46,13 @@ def is_left(error: OSError, stream: TextIO) -> bool:
 
 
 class GuardedStream(io.TextIOWrapper):
-    """A standard stream that says nothing once nobody reads it. With `always` no error of writing
-    is told at all: of stderr, where it would be told."""
+    """A standard stream that stays silent once its reader has gone. With `always`, as for stderr,
+    no error of writing is raised at all: errors are shown there."""
 
     always = False
 
     def write(self, text: str, /) -> int:
-        """Write; what nobody reads counts as written."""
+        """Write the text; text that has no reader counts as written."""
         try:
             return super().write(text)
         except OSError as error:
@@ -60,7 +60,7 @@ class GuardedStream(io.TextIOWrapper):
             return len(text)
 
     def flush(self) -> None:
-        """Flush; what nobody reads is gone."""
+        """Flush the stream; text that has no reader is dropped."""
         try:
             super().flush()
         except OSError as error:
@@ -75,7 +75,7 @@ class GuardedStream(io.TextIOWrapper):
 
 
 def guard_streams() -> None:
-    """Have this process's stdout and stderr be such streams, within those that make visible."""
+    """Replace this process's stdout and stderr by guarded streams, inside the visible ones."""
     for name in ("stdout", "stderr"):
         outer = getattr(sys, name)
         old = outer.rich_proxied_file if isinstance(outer, VisibleStream) else outer
@@ -94,19 +94,19 @@ _REFUSED = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def _drop_stdout() -> None:
-    """Have what is still to be written go nowhere: Python tries again when it ends."""
+    """Send the rest of stdout nowhere: Python tries to write it again when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(text: str) -> None:
-    """Print to stderr; an exit code must not depend on anybody reading it."""
+    """Print to stderr; an exit code must not depend on whether stderr has a reader."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
 
 def print_exactly(text: str, hint: str = "PYTHONIOENCODING=utf-8 has them") -> None:
-    """Print what another program reads: as it is, unless to a terminal. Raises UsageError where
-    stdout is in an encoding without some of its letters."""
+    """Print data for another program: unchanged, unless to a terminal. Raises UsageError where
+    stdout's encoding lacks some of the letters."""
     stream = sys.stdout
     if not stream.isatty():
         stream = getattr(stream, "rich_proxied_file", stream)

@@ -1,4 +1,4 @@
-"""What of a spec may run: `--allow-import`, `--allow-command`, or a question asked once and
+"""Consent to run the user's code: `--allow-import`, `--allow-command`, or a question asked once and
 remembered."""
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from lrsearch.terminal import visible_line
 
 
 def allowed_imports(spec: Spec, given: Sequence[str] | None) -> tuple[str, ...]:
-    """The top-level modules this spec may import. Raises ImportRefused for one it names and
-    nobody allows; on a terminal the person is asked, and a yes is kept for the spec's folder."""
+    """The top-level modules this spec may import. Raises ImportRefused for a module that the spec
+    names and the user has not allowed; on a terminal the user is asked, and a yes is kept for the
+    spec's folder."""
     allowed = tuple(given or ())
     for name in allowed:
         if not name.isidentifier():
@@ -46,8 +47,8 @@ def allowed_imports(spec: Spec, given: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def allow_command(spec: Spec, given: bool) -> None:
-    """Raises CommandRefused for a spec with a command that nobody allowed; on a terminal the
-    person is asked, and a yes to this very command is kept for the spec's folder."""
+    """Raises CommandRefused for a spec with a command that the user has not allowed; on a terminal
+    the user is asked, and a yes to this very command is kept for the spec's folder."""
     if spec.own is None or spec.own.kind != "command":
         if given:
             raise UsageError("the spec has no command to allow", where="--allow-command")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def first_words(spec: Spec, place: Executor) -> str:
-    """What happens before a first trial, in words."""
+    """Words for what happens before a first trial."""
     from lrsearch.reports.text import count
 
     what = "loading the data, building the model"
@@ -30,8 +30,8 @@ def first_words(spec: Spec, place: Executor) -> str:
 def suit(
     place: Executor, closing: ExitStack, facts: Facts, gpus: Sequence[str] | None = None
 ) -> tuple[Executor, str]:
-    """Workers for the device that `auto` has come to, and its name for them: others than `place`
-    where torch found another device than `gpus`, those that were seen without it."""
+    """Workers for the device that `auto` has come to, and its name for them. They replace `place`
+    where torch found another device than `gpus`, the GPUs that were found without torch."""
     from lrsearch.executors.local import Local
 
     found, seen = facts.device.partition(":")[0], find_gpus() if gpus is None else gpus
@@ -48,8 +48,8 @@ def suit(
 def make_executor(
     name: str, workers: int | None, device: str, gpus: Sequence[str] | None = None
 ) -> Executor:
-    """The executor of that name; `gpus` are those there are, where not `find_gpus` says it. Raises
-    UsageError for another name."""
+    """The executor of that name; `gpus` are the GPUs to use, by default those of `find_gpus`.
+    Raises UsageError for another name."""
     make = EXECUTORS.get(name)
     if make is None:
         hint = " or ".join(EXECUTORS)
@@ -81,7 +81,8 @@ EXECUTORS: Mapping[str, Callable[[int | None, str, Sequence[str] | None], Execut
     "local": _make_local,
     "inline": _make_inline,
 }
-"""Executors by name: what makes one for a number of workers, a device and the GPUs there are."""
+"""Executors by name: the function that makes one for a number of workers, a device and the GPUs
+there are."""
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 """The variable that says which GPUs a process may see, by their numbers or names."""

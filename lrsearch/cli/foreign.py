@@ -1,4 +1,4 @@
-"""Commands and options as other tools call them: told what to write, in the words of specs."""
+"""Commands and options by the names that other tools give them: answered with lrsearch's own."""
 
 from __future__ import annotations
 
@@ -47,26 +47,26 @@ _ALONE = ("resume", "continue", "restore", "verbose", "v", "debug", "progress", 
 
 
 class Group(TyperGroup):
-    """The commands; one by a foreign name is told what it is called here. All that they print
-    passes through `lrsearch.terminal.visible`."""
+    """The group of commands; a command by another tool's name is answered with its name here. All
+    that commands print passes through `lrsearch.terminal.visible`."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Click's own."""
+        """Run the command line, as in Click."""
         with guarded_streams():
             return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Click's own."""
+        """Make Click's context."""
         with _visible_errors():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        """Click's own."""
+        """Call the command, as in Click."""
         with _visible_errors():
             return super().invoke(ctx)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Click's own, with an error of lrsearch's for a foreign name."""
+        """Find the command, as in Click, with an error of lrsearch's for another tool's name."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             hint = command_hint(name, args[1:], self.list_commands(ctx))
@@ -76,10 +76,10 @@ class Group(TyperGroup):
 
 
 class Command(TyperCommand):
-    """A command; an option by a foreign name is told what it is called here."""
+    """A command; an option by another tool's name is answered with its name here."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Click's own, with an error of lrsearch's for a foreign name."""
+        """Read the arguments, as in Click, with an error of lrsearch's for another tool's name."""
         given = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -97,7 +97,7 @@ class Command(TyperCommand):
 
 @contextlib.contextmanager
 def _visible_errors() -> Iterator[None]:
-    """Have an error of Click's, which Typer shows in a box, quote in `visible` words."""
+    """Make an error of Click's, which Typer shows in a box, quote in `visible` words."""
     try:
         yield
     except Exception as error:  # Typer brings its own copy of Click, or not.
@@ -113,7 +113,7 @@ def _refuse(message: str, hint: str) -> None:
 
 
 def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
-    """What to write in place of a command of another tool, "" where it is none that is known."""
+    """The command to write in place of another tool's, "" where the name is unknown."""
     from lrsearch.spec.foreign.names import snake
     from lrsearch.spec.foreign.words import STRATEGY_NAMES
 
@@ -139,7 +139,7 @@ def _line(command: str, rest: Sequence[str]) -> str:
 
 
 def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -> str:
-    """What to write in place of an option of another tool, "" where it is none that is known."""
+    """The option to write in place of another tool's, "" where the name is unknown."""
     from lrsearch.spec.document import plain_scalar
     from lrsearch.spec.foreign import words
     from lrsearch.spec.foreign.advice import advise
@@ -186,7 +186,7 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
 
 def _time(text: str | None) -> str:
     """A time as Optuna and Ray give it, in seconds, or Lightning, as DD:HH:MM:SS, or in words; an
-    example where it is none."""
+    example of one for any other text."""
     try:
         found = duration.find_time(text)
         duration.parse_time(found)
@@ -196,7 +196,7 @@ def _time(text: str | None) -> str:
 
 
 def _value(name: str, args: Sequence[str]) -> str | None:
-    """What follows an option: `--lr=0.1`, `--lr 0.1`, `-j4`; None where nothing does."""
+    """The value that follows an option: `--lr=0.1`, `--lr 0.1`, `-j4`; None where there is none."""
     for index, each in enumerate(args):
         if each.startswith(f"{name}="):
             return each.partition("=")[2]
@@ -220,7 +220,7 @@ def _document(config: str | None) -> Mapping[str, Any]:
 
 
 def check_device(name: str) -> None:
-    """Raises UsageError for what is no name of a device, such as a word of another tool."""
+    """Raises UsageError for a text that names no device, such as a word of another tool."""
     from lrsearch.spec.foreign.words import device, is_device
 
     lower = name.lower().strip()

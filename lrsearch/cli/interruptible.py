@@ -1,4 +1,4 @@
-"""Signals while a search runs: what is under way is handed over before the command ends."""
+"""Signals while a search runs: trials under way are saved before the command ends."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Self
 from lrsearch import forks, pulse
 
 TWICE = 2.0
-"""Seconds in which a second SIGTERM is the first once more: who ends a job may signal a process,
-and then its whole group."""
+"""Seconds within which a second SIGTERM is taken for a copy of the first: a scheduler may signal a
+process and then its whole group."""
 
 
 class Interruptible:
-    """SIGTERM is taken like Ctrl-C: what is under way is left at once, or handed over first, within
-    `deferred`. After the first of either, the next one kills. The end of the terminal ends no
-    search, nor does it those who are started within."""
+    """Context in which SIGTERM acts like Ctrl-C: the search ends at once or, within `deferred`,
+    saves its trials under way first. After the first signal the next one kills. The end of the
+    terminal ends neither the search nor processes started within."""
 
     def __init__(self) -> None:
         self._deferred = self._inline = False
@@ -38,8 +38,8 @@ class Interruptible:
 
     @contextmanager
     def deferred(self, *, inline: bool) -> Iterator[None]:
-        """Have a signal ask for leave (`pulse.ask`) and raise nothing. A job of this process, which
-        nobody asks, is left at once where it trains nothing yet, and within a step that takes
+        """Make a signal ask the workers to leave (`pulse.ask`) in place of raising. A job of this
+        process is interrupted at once while it trains nothing yet, and within a step that takes
         longer than workers are waited for."""
         from lrsearch.tuner.events import PATIENCE, SHORT
 

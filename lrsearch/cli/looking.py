@@ -1,4 +1,5 @@
-"""A spec for the commands that check it or train: read, and what it names looked at."""
+"""A spec for the commands that check it or train: read, and the files and code that it names looked
+at."""
 
 from __future__ import annotations
 
@@ -9,8 +10,8 @@ from lrsearch.spec import Spec, read_spec
 
 
 def read_and_look(config: Path, overrides: Sequence[str]) -> Spec:
-    """The spec. Raises as `read_spec` does, for what it names, too: missing files, code that is
-    not there or takes other arguments. Nothing of it is run or imported."""
+    """Read a spec. Raises as `read_spec` does, also for missing files, and code that is missing or
+    takes other arguments. No user code is run or imported."""
     return read_spec(config, overrides, columns=_columns)
 
 

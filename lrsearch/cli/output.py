@@ -1,4 +1,4 @@
-"""Results on stdout, in the form that was asked for."""
+"""Results on stdout, in the form that the user asked for."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lrsearch.store import History
 
 
 def read_result(folder: Path, history: History) -> RunView:
-    """The result of a run that was searched: its history is what the journal says."""
+    """Read the result of a run that was searched: its history is the journal's."""
     return view_run(see(folder, history))
 
 
@@ -52,8 +52,8 @@ def meet(view: RunView, requirement: Requirement | None) -> None:
 
 
 def check_metric(requirement: Requirement, spec: Spec, task: str | None = None) -> None:
-    """Raises UsageError for a required metric that data of this task do not have; of an own
-    training only the objective's is known to be measured."""
+    """Raises UsageError for a required metric that data of this task do not have; of a training
+    outside lrsearch only the objective's metric is known."""
     if spec.own is not None:
         if requirement.metric != spec.metric:
             raise UsageError(

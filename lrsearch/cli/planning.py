@@ -28,8 +28,8 @@ def show_plan(
     history: History,
     retry_failed: bool = False,
 ) -> None:
-    """Print the points the strategy would train next, and how long a trial is. `history` is what
-    the run in the folder has, an empty one for a new run."""
+    """Print the points the strategy would train next, and how long a trial is. `history` is that of
+    the run in the folder, empty for a new run."""
     spec = settle_data(spec, facts.settled)
     spec = go_on(spec, history)
     ledger = Ledger(spec, content_of(settle(facts, history)), history)
@@ -65,8 +65,8 @@ def show_plan(
 
 
 def describe_facts(spec: Spec, facts: Facts, configs: Sequence[Config] | None = None) -> list[str]:
-    """What is known before the first trial, a line each: the device, the data, the model, and the
-    steps of a training by any of `configs`, which is the spec's own by default."""
+    """Facts known before the first trial, a line each: the device, the data, the model, and the
+    steps of a training by any of `configs`, by default the spec's own."""
     lines = [f"on {facts.device_name}"]
     if spec.own is not None:
         return lines
@@ -81,8 +81,8 @@ def describe_facts(spec: Spec, facts: Facts, configs: Sequence[Config] | None = 
 
 
 def _count_steps(config: Config, facts: Facts) -> int:
-    """The steps of a training, 0 where no pass of a loader's own order was counted for its batch
-    size."""
+    """The steps of a training; 0 where the batches of a loader with an order of its own were not
+    counted for this batch size."""
     if not facts.passes:
         return steps_of(config, max(facts.train_samples))
     samples, mean = facts.passes.get(str(config["train"]["batch_size"]), (0, 1.0))

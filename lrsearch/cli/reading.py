@@ -22,11 +22,11 @@ RAW = "--csv-raw"
 
 
 class Report(Command):
-    """A command of which `--csv raw` is an option: an option of Click's that has a value now and
-    then would take the run behind `--csv` for it."""
+    """A command with the option `--csv raw`. An option of Click's with an optional value would take
+    the run that follows `--csv` for it."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Click's own."""
+        """Read the arguments, as in Click."""
         end = args.index("--") if "--" in args else len(args)
         for place, word in reversed(list(enumerate(args[:end]))):
             if word == "--csv=raw":
@@ -225,7 +225,8 @@ def repair(
     target: Annotated[str, typer.Argument(help="A run's folder, its name, or its spec.")],
     runs: options.Runs = Path("runs"),
 ) -> None:
-    """Make a run with damaged journal lines usable again; the damaged journal is kept beside it."""
+    """Make a run with damaged journal lines usable again; the damaged journal is kept beside the
+    new one."""
     from lrsearch.cli.stored import find_run
     from lrsearch.reports.text import count
     from lrsearch.store import repair as repair_run

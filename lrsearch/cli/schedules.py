@@ -1,4 +1,4 @@
-"""`lrsearch schedules`: what schedules there are, and what they look like."""
+"""`lrsearch schedules`: a list of the schedules, and their curves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lrsearch.cli import options
 from lrsearch.errors import Fault, SpecError
 
 SHORT = 10_000_000
-"""More steps than anybody prints."""
+"""Most steps that are printed."""
 
 
 def schedules(

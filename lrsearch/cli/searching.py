@@ -1,4 +1,4 @@
-"""The commands that train: grid, random and bayes share all but the strategy."""
+"""The commands that train: grid, random and bayes differ in their strategy alone."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ RetryFailed = Annotated[
 
 @dataclass(frozen=True)
 class Options:
-    """What a command that trains was given."""
+    """The options given to a command that trains."""
 
     config: Path
     set_: Sequence[str] | None
@@ -117,8 +117,8 @@ class Options:
 
 
 def resuming(strategy: str, given: Options, context: typer.Context) -> list[str]:
-    """The command line that was given, as far as it goes on with the search: without `--fresh`,
-    which would set it aside, and `--dry-run`."""
+    """The command line that goes on with the search: as given, but without `--fresh`, which would
+    set the run aside, and `--dry-run`."""
     lists: list[str] = []
     values: list[str] = []
     flags: list[str] = []
@@ -171,7 +171,7 @@ def make_command(strategy: str) -> Callable[..., None]:
 
 
 def _overrides(strategy: str, given: Options) -> list[str]:
-    """The spec's overrides, `--trials` among them. Raises UsageError where it makes no sense."""
+    """The spec's overrides, `--trials` among them. Raises UsageError for `--trials` of a grid."""
     overrides = list(given.set_ or ())
     if given.trials is None:
         return overrides
@@ -186,7 +186,7 @@ def _overrides(strategy: str, given: Options) -> list[str]:
 
 
 def _time_limit(given: Options) -> float | None:
-    """The seconds of `--time`. Raises UsageError for what is no time."""
+    """The seconds of `--time`. Raises UsageError for text that is no time."""
     if given.time_ is None:
         return None
     try:
@@ -202,7 +202,7 @@ def _time_limit(given: Options) -> float | None:
 
 @dataclass(frozen=True)
 class _Search:
-    """A search as it was asked for, checked as far as that can be without a worker."""
+    """A search as the user asked for it, checked as far as is possible without a worker."""
 
     strategy: str
     given: Options
@@ -219,8 +219,8 @@ class _Search:
 
 @dataclass(frozen=True)
 class _Begun:
-    """What a search has before its first trial: its workers, what these found out, and the run
-    that is there already."""
+    """The state of a search before its first trial: its workers, the facts that these found, and
+    the run that exists already."""
 
     executor: Executor
     workplace: Workplace
@@ -229,7 +229,7 @@ class _Begun:
 
 
 def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
-    """Search, and show the result. Exits with 130 where that is interrupted."""
+    """Search, and show the result. Exits with 130 after an interruption."""
     from lrsearch.cli.output import meet, read_result, show_result
     from lrsearch.reports.live import Progress
     from lrsearch.store import fresh as set_aside
@@ -276,8 +276,8 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
 
 
 def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
-    """Read the spec and hold it and the options against each other. Raises what a user can have
-    got wrong in them, and RunLocked."""
+    """Read the spec, and check it and the options against each other. Raises the user's errors in
+    them, and RunLocked."""
     from lrsearch.analysis.requirement import parse_requirement
     from lrsearch.catalogue import METRICS
     from lrsearch.cli import consent
@@ -321,7 +321,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
 
 
 def _check_engine(given: Options) -> None:
-    """Raises UsageError for an engine that is none, or has no lanes and is given some."""
+    """Raises UsageError for an unknown engine, and for `--lanes` with an engine without lanes."""
     from lrsearch.tuner.plans import ENGINES
 
     if given.engine not in ENGINES:
@@ -336,8 +336,7 @@ def _check_engine(given: Options) -> None:
 
 
 def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
-    """Start the workers and have them look at the data and the models. Raises what is wrong with
-    these."""
+    """Start the workers and let them check the data and the models. Raises the errors of these."""
     from lrsearch.cli.output import check_metric
     from lrsearch.search import count_trials
     from lrsearch.store import read
@@ -367,7 +366,7 @@ def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
 def _train(
     search: _Search, begun: _Begun, progress: Progress, interruptible: Interruptible
 ) -> History:
-    """Train what is missing of the run; its history then."""
+    """Train the trials that the run lacks; returns its history then."""
     from lrsearch.store import Run
     from lrsearch.tuner.loop import tune
 

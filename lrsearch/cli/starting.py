@@ -1,4 +1,4 @@
-"""`lrsearch init`: a first spec, with what it needs beside it."""
+"""`lrsearch init`: a first spec, with the files it needs beside it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def init(
 
 
 def _check_path(path: Path) -> None:
-    """Raises UsageError for what is no file of a spec, or would give its run no name."""
+    """Raises UsageError for a path that is no spec's file, or gives its run no name."""
     from lrsearch.spec.validate import NAME
 
     if path.is_dir():
@@ -92,7 +92,7 @@ def _write(files: Mapping[Path, str]) -> None:
 
 
 def _ask(path: Path) -> str:
-    """The kind that the user chooses. Raises UsageError where there is nobody to ask."""
+    """Ask the user for the kind of spec. Raises UsageError where stdin is no terminal."""
     from lrsearch.spec.templates import TEMPLATES
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

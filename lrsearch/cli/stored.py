@@ -46,12 +46,13 @@ _ENDINGS = {
     **dict.fromkeys((None, "interrupted", "finished"), "was interrupted"),
     "TooManyFailures": "stopped, since too many trials failed",
 }
-"""By why it was closed: how a search that is not done has ended, if not by another error."""
+"""Words for the end of a search that is not done, by the reason it was closed for, if no other
+error ended it."""
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run, the spec it was last searched with, and what belongs to that."""
+    """A run, the spec it was last searched with, and the values that follow from both."""
 
     folder: Path
     spec: Spec
@@ -93,7 +94,7 @@ def find_run(target: str | None, root: Path) -> Path:
 
 
 def _missing_spec(path: Path, root: Path) -> LrsearchError:
-    """Why there is no such spec, and which specs and runs there are."""
+    """The error for a spec that does not exist: it names the specs and runs there are."""
     from lrsearch.spec import read_text
 
     try:
@@ -106,8 +107,8 @@ def _missing_spec(path: Path, root: Path) -> LrsearchError:
 
 
 def list_folder(root: Path) -> list[RunLine]:
-    """A line for each folder under `root`, the one written last first; what cannot be read says
-    why. Raises RunError where `root` is no folder that can be looked at."""
+    """A line for each folder under `root`, the one written last first; a folder that cannot be read
+    has the reason in its line. Raises RunError where `root` is no folder that can be looked at."""
     if not root.is_dir():
         raise RunError(f"there are no runs in {root}: there is no such folder")
     return sorted(map(_summarize, folders(root)), key=lambda line: line.written, reverse=True)
@@ -140,11 +141,11 @@ def _summarize(folder: Path) -> RunLine:
 
 
 _STATES = {"finished": "done", "interrupted": "interrupted", "time": "stopped"}
-"""By why it was closed: how the latest search of a run stands."""
+"""Words for the state of a run, by the reason its latest search was closed for."""
 
 
 def spec_name(path: Path) -> str:
-    """The run's name in a spec, whatever else stands in it."""
+    """The run's name in a spec, even if the rest of it is faulty."""
     from lrsearch.spec import read_text
 
     data = read_document(read_text(path), str(path)).data
@@ -155,7 +156,8 @@ def spec_name(path: Path) -> str:
 
 
 def open_stored(target: str | None, root: Path) -> StoredRun:
-    """Read a run without locking it. Raises RunError for what is no run, or was never begun."""
+    """Read a run without locking it. Raises RunError for a folder that is no run, or a run without
+    a session."""
     folder = find_run(target, root)
     history = read(folder)
     if not history.sessions:
@@ -171,7 +173,7 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
 
 
 def see(folder: Path, history: History) -> StoredRun:
-    """A run through the spec of its latest session."""
+    """View a run through the spec of its latest session."""
     session = history.sessions[-1]
     stored = session["spec"]
     document = Document(stored["source"], stored["document"])
@@ -243,7 +245,7 @@ def view_run(run: StoredRun) -> RunView:
 
 
 def _surplus(run: StoredRun) -> set[int]:
-    """Points that were proposed when the spec asked for more of them, and are not measured."""
+    """Points that were proposed when the spec asked for more points, and are not measured."""
     from lrsearch.search import STRATEGIES, trial_limit
 
     found: set[int] = set()
@@ -253,7 +255,7 @@ def _surplus(run: StoredRun) -> set[int]:
 
 
 def _progress(run: StoredRun) -> str:
-    """How many of its trials the latest strategy has: 12 of 40 trials are trained."""
+    """The progress of the latest strategy: 12 of 40 trials are trained."""
     from lrsearch.search import count_trials
 
     proposals = (each for each in run.history.proposals if each.strategy == run.strategy)
@@ -314,7 +316,7 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
 
 
 def _saved(run: StoredRun) -> tuple[int, int]:
-    """How many trials under way are saved, and the bytes that their states take."""
+    """The number of trials under way that are saved, and the bytes of their states."""
     saved, size = set(), 0
     for number, paths in saved_states(run.folder).items():
         if number in run.history.results:
@@ -347,7 +349,8 @@ def _ignores_seeds(view: RunView) -> bool:
 
 
 def _repeatability(run: StoredRun, view: RunView) -> Repeatability | None:
-    """What the repeated trial of the best point says, or else the latest repeated one."""
+    """The repeatability that the repeated trial of the best point shows, or else the latest
+    repeated one."""
     history, best = run.history, view.best.trials if view.best is not None else ()
     repeated = [number for number in history.repeated if number in run.ledger.trials]
     if not repeated:
@@ -362,15 +365,15 @@ def _repeatability(run: StoredRun, view: RunView) -> Repeatability | None:
 
 
 def _curve(run: StoredRun, number: int | None) -> Curve:
-    """A curve, empty where it was lost: it is no part of the journal."""
+    """Read a curve; it is empty where its file was lost, since the journal has none."""
     with contextlib.suppress(LrsearchError):
         return read_curve(run.folder, number) if number is not None else {}
     return {}
 
 
 def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
-    """The plans of the structures that the shown trials are of: those that last, or else the
-    latest that did not."""
+    """The plans of the shown trials' structures: the lasting ones, or else the latest of the
+    others."""
     history, trials = run.history, run.ledger.trials.values()
     plans = {place: passing[-1] for place, passing in history.passing.items()} | history.plans
     # Without a plan, as in every run of a command, nobody asks for structures.
@@ -383,7 +386,8 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
 
 
 def _name_run(run: StoredRun) -> list[str]:
-    """What names the run to a reading command: its spec where that leads there, else its folder."""
+    """The run's name for a reading command: its spec where that leads to the run, else its
+    folder."""
     usual = run.folder == Path("runs") / run.spec.name
     with contextlib.suppress(LrsearchError):
         if usual and spec_name(Path(run.spec.source)) == run.spec.name:
@@ -392,7 +396,7 @@ def _name_run(run: StoredRun) -> list[str]:
 
 
 def _resuming(run: StoredRun, strategy: str) -> list[str]:
-    """The command of the latest session of a strategy, as it was given."""
+    """The command of the latest session of a strategy, as the user gave it."""
     commands = {each["strategy"]: each["spec"].get("command") for each in run.history.sessions}
     plain = ["lrsearch", strategy, path_word(run.spec.source)]
     if run.folder.parent != Path("runs"):
@@ -404,8 +408,8 @@ def _resuming(run: StoredRun, strategy: str) -> list[str]:
 
 
 def ranges(spec: Spec) -> list[Range]:
-    """The searched ranges, and lists of numbers, whose ends the best may lie on, with the values
-    that the parameter can take at all."""
+    """The searched ranges and lists of numbers, with the bounds of each parameter: the best may lie
+    on their ends."""
     found = []
     for name, dimension in parameters(spec.space):
         flat = parse_name(name).path

@@ -29,7 +29,7 @@ def check_point(
     allow_import: Sequence[str] | None,
     allow_command: bool = False,
 ) -> None:
-    """Train a point's trials by the solo engine and say on stderr how the objective compares;
+    """Train a point's trials by the solo engine and print on stderr how the objective compares;
     exits with 3 where it differs by more than seeds explain."""
     check_device(device)
     entry = next(each for each in run.ledger.entries.values() if each.number == point)
@@ -55,7 +55,7 @@ def check_point(
 
 
 def describe(found: Verification, metric: str) -> list[str]:
-    """What a person is told."""
+    """Describe the comparison for the user."""
     lines = []
     for (seed, fold), alone in found.alone.items():
         where = f"seed {seed}" + ("" if fold is None else f", fold {fold}")

@@ -25,7 +25,7 @@ class Named(NamedTuple):
 
 
 ENDS = ("", "_held", "_tested")
-"""Endings of the names that the parts' arrays are hashed by."""
+"""Endings of the names under which the parts' arrays are hashed."""
 
 
 def check_arrays(
@@ -37,11 +37,12 @@ def check_arrays(
     shuffle: bool = False,
     images: bool | None = None,
 ) -> Raw:
-    """The Raw of parts: training, held out, test, as far as there are.
+    """Check the arrays of parts (training, held out, test, as far as there are) and make the Raw of
+    them.
 
-    `task` is what the spec says the targets are (None: what they look like), `images` as in
-    `read_inputs`. `samples` of the first part are
-    taken, the first or, with `shuffle`, drawn. Raises DataError for what does not fit together.
+    `task` is the spec's name for the kind of targets (None: decided by their type), `images` is as
+    in `read_inputs`. `samples` of the first part are taken, the first or, with `shuffle`, drawn.
+    Raises DataError for arrays that do not fit together.
     """
     first = parts[0]
     inputs = [read_inputs(place, part.x_name, part.x, images=images) for part in parts]
@@ -98,8 +99,8 @@ def check_arrays(
 
 
 def _check_shapes(place: str, parts: Sequence[Named], inputs: Sequence[Array]) -> None:
-    """Raises DataError where a part has not a target a sample, or samples of another shape than the
-    first part's."""
+    """Raises DataError where a part has not one target a sample, or samples of another shape than
+    the first part's."""
     first, *others = parts
     for part in parts:
         if part.y.ndim == 0 or len(part.x) != len(part.y):
@@ -118,8 +119,8 @@ def _check_shapes(place: str, parts: Sequence[Named], inputs: Sequence[Array]) -
 
 
 def _check_classes(place: str, name: str, y: Array, labels: Sequence[str], cut: int | None) -> None:
-    """Raises DataError where classes, int64 [samples], are all the same. `cut` is how many samples
-    they are the first of, None where they are all, or drawn."""
+    """Raises DataError where classes, int64 [samples], are all the same. `cut` is their number
+    where they are only the first samples of the data; None where they are all, or drawn."""
     if np.all(y == y[0]):
         raise DataError(
             f"{name} holds one class only ({labels[int(y[0])]})"
@@ -132,23 +133,24 @@ def _check_classes(place: str, name: str, y: Array, labels: Sequence[str], cut: 
 
 
 def doubt_task(what: str, y: Array) -> list[str]:
-    """Sentences on numbers that may be meant for another task than they look like."""
+    """Sentences on targets that may be meant for another task than their type says."""
     if y.dtype.kind in "iu":
         return doubt_classes(what, y)
     return doubt_numbers(what, y) if y.dtype.kind == "f" else []
 
 
 def became_images(given: Array, x: Array) -> bool | None:
-    """Whether numbers of two dimensions a sample became images; None for all else, bytes, too."""
+    """Whether numbers of two dimensions a sample became images; None for all other arrays, bytes
+    too."""
     return x.ndim == 4 if given.ndim == 3 and given.dtype != np.uint8 else None
 
 
 def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) -> Array:
     """Inputs in float32; bytes of images between 0 and 1, channels first.
 
-    Images are bytes of two dimensions a sample, or more, other numbers with `images`, and nothing
-    where that is False; those of [height, width] get a channel axis. Raises DataError for what is
-    no array of finite numbers, a sample an entry.
+    Bytes of two dimensions a sample, or more, are images, and with `images` other numbers, too;
+    with `images` False no array is. Images of [height, width] get a channel axis. Raises DataError
+    for what is no array of finite numbers, a sample an entry.
     """
     if x.dtype.kind not in "fiub":
         raise DataError(f"{name} holds {x.dtype}, not numbers", where=place)
@@ -184,10 +186,10 @@ def read_targets(
 ) -> tuple[list[Array], tuple[str, ...]]:
     """The targets in their final form, and the names of the classes (none for numbers).
 
-    Of a classification int64 [samples], numbered in their order over all arrays; of a regression
-    float64 [samples, targets]. Where `task` is own numbers stay what they are, in float32, int64
-    or bool, and text is numbered. Raises DataError for targets that are not of the task, of
-    several kinds, or that such a type cannot hold.
+    Targets of a classification become int64 [samples], numbered in their order over all arrays; of
+    a regression float64 [samples, targets]. With the task `own` numbers keep their values, in
+    float32, int64 or bool, and text is numbered. Raises DataError for targets of another task, of
+    several kinds, or beyond such a type's range.
     """
     for name, y in arrays.items():
         if y.dtype.kind not in KINDS:
@@ -225,7 +227,7 @@ def read_targets(
 
 
 def _check_task(place: str, task: str | None, y: Array) -> None:
-    """Raises DataError where targets are not of the kind that the spec says."""
+    """Raises DataError where targets are not of the spec's task."""
     if task == "classification" and not (y.dtype.kind != "f" or _is_whole(y)):
         needed = "classes are whole numbers or text"
     elif task == "regression" and y.dtype.kind not in "iubf":
@@ -237,12 +239,12 @@ def _check_task(place: str, task: str | None, y: Array) -> None:
 
 
 def _is_whole(y: Array) -> bool:
-    """Whether numbers are whole, and told apart exactly."""
+    """Whether numbers are whole, and small enough that float64 tells them apart."""
     return bool((np.abs(y) < MOST_EXACT).all() and (y == np.round(y)).all())
 
 
 def _concatenate(flat: Sequence[Array]) -> Array:
-    """Classes of several arrays in one, none of which becomes another's on the way."""
+    """Join the classes of several arrays; no class becomes another's on the way."""
     flat = [y.astype(np.int64) if y.dtype.kind == "f" else y for y in flat]
     joined = np.concatenate(flat)
     if joined.dtype.kind == "f":  # As numpy makes of int64 beside uint64.
@@ -251,8 +253,8 @@ def _concatenate(flat: Sequence[Array]) -> Array:
 
 
 def plain_type(place: str, name: str, array: Array) -> Array:
-    """Numbers in float32, int64 or bool, of any shape. Raises DataError for numbers that such a
-    type cannot hold."""
+    """Numbers in float32, int64 or bool, of any shape. Raises DataError for numbers beyond such a
+    type's range."""
     kinds: dict[str, Any] = {"f": np.float32, "b": np.bool_}
     if array.dtype.kind == "u" and array.size and int(array.max()) > np.iinfo(np.int64).max:
         raise DataError(f"{name} holds {array.max()}, which is too large for int64", where=place)
@@ -281,7 +283,7 @@ def _continuous(place: str, name: str, y: Array) -> Array:
 
 
 def join_digests(data_hash: str, exact: Sequence[Array]) -> str:
-    """The hash of data, and behind a + that of their inputs' digits that float32 has not."""
+    """The hash of data; behind a + follows the hash of the digits of inputs that float32 lacks."""
     if not exact:
         return data_hash
     return (

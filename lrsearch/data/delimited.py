@@ -1,4 +1,4 @@
-"""Tables in text files: one line a row, the first of them the columns' names."""
+"""Tables in text files: a row a line, the first line being the columns' names."""
 
 from __future__ import annotations
 
@@ -37,12 +37,14 @@ _WHOLE = re.compile(r"[+-]?[0-9]+")
 _INFINITE = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _CHUNK = 20_000
 _SLIP = 0.9
-"""A column with a larger share of numbers is one of numbers, and what else is in it a slip."""
+"""The share of numbers above which a column is one of numbers, and any other cell in it a
+mistake."""
 
 
 @dataclass
 class _Survey:
-    """What the cells of one column are; rows are the first of their kind, with what they read."""
+    """A survey of one column's cells: counts, and of each unusual kind the first row with its
+    text."""
 
     name: str
     numbers: int = 0
@@ -74,7 +76,7 @@ class _Survey:
 
 
 class _File:
-    """A text file's rows, read as often as asked for; `lines` has the line each begins on."""
+    """A text file's rows, read as often as needed; `lines` has the line each begins on."""
 
     def __init__(self, source: str, separator: str) -> None:
         self.source = source
@@ -83,7 +85,7 @@ class _File:
         self.lines = array("q")
 
     def place(self, row: int) -> str:
-        """`data.csv:7`."""
+        """The place of a row for messages: `data.csv:7`."""
         return f"{self.source}:{self.lines[row]}"
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
@@ -116,8 +118,8 @@ class _File:
             line = reader.line_num + 1
 
     def chunks(self, width: int) -> Iterator[list[tuple[str, ...]]]:
-        """The columns of so many rows at a time, the header left out. Raises DataError for a row
-        of another length than the header."""
+        """Blocks of rows as columns, without the header. Raises DataError for a row of another
+        length than the header."""
         rows = islice(self.rows(), 1, None)
         self.lines = array("q")
         while chunk := list(islice(rows, _CHUNK)):
@@ -148,8 +150,8 @@ def read_csv(
 ) -> Table:
     """The table of a UTF-8 text file (RFC 4180, any separator; a byte order mark is taken).
 
-    A column in which every cell is a number is one of numbers, any other one of categories, of
-    which text is. Raises DataError with file and line for what is no table, for missing values,
+    A column in which every cell is a number is one of numbers; any other, such as text, is one of
+    categories. Raises DataError with file and line for a file that is no table, for missing values,
     numbers that are not finite, text among numbers, and too many categories.
     """
     file = _File(source, separator)
@@ -193,7 +195,8 @@ def read_csv(
 
 
 def _is_numeric(survey: _Survey, rows: int, target: str, task: str | None, file: _File) -> bool:
-    """Whether a column is one of numbers. Raises DataError where most of it is."""
+    """Whether a column is one of numbers. Raises DataError where most of its cells are, but not
+    all."""
     here = survey.name == target
     if survey.text is None:
         # Infinite targets are classes as little as they are numbers.
@@ -270,8 +273,8 @@ def _convert(
 
 
 def _header(file: _File) -> tuple[int, list[str]]:
-    """The line of the columns' names, and these. Raises DataError for an empty file, and one
-    that begins with numbers."""
+    """The line of the columns' names, and the names. Raises DataError for an empty file, and for a
+    file that begins with numbers."""
     first = next(file.rows(), None)
     if first is None:
         raise DataError("the file is empty", where=file.source)

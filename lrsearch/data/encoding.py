@@ -9,13 +9,13 @@ from lrsearch.data.tables import Array, Table
 
 
 def encode(table: Table, rows: Array, *, standardize: bool) -> Array:
-    """All rows of a table as float32 [samples, features], by what the training rows know.
+    """Encode all rows of a table as float32 [samples, features], by the training rows' statistics.
 
-    `rows` are the indices of the training split. First come the columns of numbers, standardized
-    by the training rows' mean and deviation where asked for (scikit-learn's StandardScaler: what
-    does not vary is only centred), then one feature for each category of each other column
-    (OneHotEncoder, unknown categories ignored). The width is that of the whole table, so that
-    every fold trains the same model; a category that no training row has is all zeros.
+    `rows` are the indices of the training split. First come the columns of numbers, standardized by
+    the training rows' mean and deviation where asked for (scikit-learn's StandardScaler: a constant
+    column is only centred), then one feature for each category of each other column (OneHotEncoder,
+    unknown categories ignored). The width is that of the whole table, so that every fold trains the
+    same model; a category that no training row has is all zeros.
     """
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 

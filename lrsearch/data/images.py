@@ -1,4 +1,4 @@
-"""Folders of images, one folder a class, by way of Pillow."""
+"""Folders of images, one folder a class, read with Pillow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Pair = tuple[Array, Array]
 SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"))
 """Endings of files that are taken for images, in lower case."""
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-"""What Pillow may find in them: nothing that would start another program, as EPS does."""
+"""Formats Pillow may read: none of them starts another program, as EPS does."""
 VALIDATION = ("val", "validation", "valid", "dev")
 SPLITS = ("train", *VALIDATION, "test")
 """Names of folders that hold the class folders of a split."""
@@ -39,9 +39,9 @@ _EXPECTED = "one folder per class is expected, such as photos/cat/1.png and phot
 class Images:
     """Decoded images. `train`, and `held` and `tested` where the folder brings them, are uint8
     [samples, channels, height, width] and int64 [samples] into `labels`, the sorted names of the
-    class folders. `held` is the validation split, or the only other one there is; `names` are
-    those of these two, `taken` says which of the training images they are, where not all. `notes`
-    are for the user."""
+    class folders. `held` is the validation split, or the only other one there is; `names` are the
+    folders of `held` and `tested`, `taken` the indices of the training images, where not all are
+    taken. `notes` are for the user."""
 
     train: Pair
     held: Pair | None
@@ -52,7 +52,7 @@ class Images:
     taken: str = ""
 
     def parts(self) -> list[Pair]:
-        """What there is of train, held and tested, in this order."""
+        """The parts there are of train, held and tested, in this order."""
         return [part for part in (self.train, self.held, self.tested) if part is not None]
 
 
@@ -61,13 +61,13 @@ def read_images(
 ) -> Images:
     """The images of a folder of class folders, or of `train` and `val` or `test` folders of such.
 
-    `size` is (height, width) in pixels, None for images that have one size; `resize` says how they
-    come to it: "crop" cuts the largest centred part of its shape, "stretch" distorts. `samples`
-    images are taken for training, as many of each class as there are, spread over its files. The
-    order is that of the files' paths. Only these images are read. Raises DataError for
-    a folder of another kind, classes that are empty or differ between splits, images that cannot
-    be read or differ in size, and more of them than fit half the machine's memory as float32; and
-    where Pillow is not installed.
+    `size` is (height, width) in pixels, None for images that have one size; `resize` says how
+    images are brought to it: "crop" cuts the largest centred part of its shape, "stretch" distorts.
+    `samples` images are taken for training, as many of each class as there are, spread over its
+    files. Images are in the order of their files' paths. Only these images are read. Raises
+    DataError for a folder of another kind, classes that are empty or differ between splits, images
+    that cannot be read or differ in size, and more of them than fit half the machine's memory as
+    float32; also where Pillow is not installed.
     """
     try:
         import PIL.Image
@@ -114,7 +114,7 @@ def scale(pixels: Array) -> Array:
 
 
 def folder_stamp(source: str) -> str:
-    """What changes when an image of the folder does: times and sizes of all files in it."""
+    """A stamp that changes with any image of the folder: times and sizes of all files in it."""
     found = []
 
     def look(folder: str, depth: int) -> None:
@@ -142,7 +142,7 @@ def folder_stamp(source: str) -> str:
 
 @dataclass(frozen=True)
 class _Folder:
-    """One folder's entries by name, hidden ones left out."""
+    """One folder's entries by name, without hidden ones."""
 
     path: str
     folders: tuple[str, ...]
@@ -152,7 +152,7 @@ class _Folder:
 
 @dataclass(frozen=True)
 class _Split:
-    """Class folders and the names of their images; what else was there, as relative paths."""
+    """Class folders and the names of their images; `ignored` are other files, as relative paths."""
 
     name: str
     folder: str
@@ -183,13 +183,13 @@ def _scan(path: str) -> _Folder:
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:
-    """Whether there is a file to open, or a link that leads nowhere, which opening it says. A
-    pipe would wait for ever."""
+    """Whether there is a file to open. A link that leads nowhere counts: opening it gives the
+    error. A pipe does not: opening it would wait for ever."""
     return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
 
 
 def _find_splits(source: str) -> list[_Split]:
-    """The training part first, then validation, then test, as far as they are there."""
+    """The parts that a folder has: training first, then validation, then test."""
     path = Path(source)
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
@@ -335,7 +335,8 @@ def _order(split: _Split, labels: Sequence[str]) -> list[tuple[str, int]]:
 def _spread(
     part: list[tuple[str, int]], samples: int, labels: Sequence[str], source: str
 ) -> list[tuple[str, int]]:
-    """So many of them: equally many of each class that has as many, evenly over its files."""
+    """The indices of so many images: equally many of each class as far as it has them, evenly over
+    its files."""
     if samples > len(part):
         raise DataError(f"samples is {samples}, there are {len(part):,} images", where=source)
     if samples < len(labels):
@@ -406,8 +407,8 @@ def _decode_all(
 def _in_order(
     decode: Callable[[str], Array | str], paths: Sequence[str]
 ) -> Iterator[tuple[str, Array | str]]:
-    """Each path and what became of it, a few decoded at a time: two threads are up to twice
-    as fast as one for JPEGs, and no slower for others."""
+    """Each path and its decoded image or error, a few decoded at a time: two threads are up to
+    twice as fast as one for JPEGs, and no slower for other formats."""
     threads = min(_THREADS, len(os.sched_getaffinity(0)) if _CAN_ASK else os.cpu_count() or 1)
     # Pillow warns of odd metadata and of large images; what cannot be read is an error here.
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
@@ -421,7 +422,7 @@ _CAN_ASK = hasattr(os, "sched_getaffinity")
 
 
 def _try_decode(path: str, size: Sequence[int] | None, resize: str, channels: int) -> Array | str:
-    """uint8 [channels, height, width], or why not."""
+    """The image as uint8 [channels, height, width], or the error."""
     import PIL
 
     try:
@@ -473,7 +474,8 @@ def _plain(image: Any, channels: int, kind: str | None) -> Any:
 
 
 def _allocate(shape: tuple[int, ...], *, sized: bool, source: str) -> Array:
-    """Raises DataError where as float32 it would take more than half of the memory."""
+    """Allocate the images' array. Raises DataError where it would take more than half of the memory
+    as float32."""
     needed, memory = 4 * math.prod(shape), _memory()
     if needed > memory / 2:
         count, channels, height, width = shape
@@ -489,7 +491,7 @@ def _allocate(shape: tuple[int, ...], *, sized: bool, source: str) -> Array:
 
 
 def _memory() -> int:
-    """Bytes of memory of the machine, or of the container where that has less."""
+    """Bytes of memory of the machine, or of its container where that has less."""
     found = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):  # Not Linux, or "max".
@@ -528,6 +530,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _shown(name: str) -> str:
-    """A file's name as text that can be printed, whatever its bytes are."""
+    """A file's name as text that can be printed, even where its bytes are no UTF-8."""
     text = os.fsencode(name).decode(errors="replace")
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)

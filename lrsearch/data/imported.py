@@ -1,4 +1,5 @@
-"""What a function of the user's gives as data, checked: arrays as of a file, else as it is."""
+"""Data that a function of the user's returns, checked: arrays as those of a file, all else as it
+is."""
 
 from __future__ import annotations
 
@@ -31,10 +32,10 @@ from lrsearch.errors import DataError
 NAMES = ("train", "validation", "test")
 
 RETURNED = ("the second returned", "the third returned")
-"""What the parts behind the first are called."""
+"""Names of the parts behind the first."""
 
 FINGERPRINTS = 64
-"""Samples of a stream that its hash is made of, spread over the whole."""
+"""Samples of a stream that its hash is made from, spread over the whole."""
 
 
 def check_parts(
@@ -45,10 +46,11 @@ def check_parts(
     *,
     images: bool | None = None,
 ) -> Raw:
-    """The Raw of parts: training, validation and test, as far as there are.
+    """Check parts (training, validation and test, as far as there are) and make the Raw of them.
 
-    `task` is what the spec says the targets are (None: what they look like), `classes` how many it
-    says there are, `images` as in `read_inputs`. Raises DataError for what does not fit together.
+    `task` is the spec's name for the kind of targets (None: decided by their type), `classes` the
+    number of classes it names, `images` is as in `read_inputs`. Raises DataError for parts that do
+    not fit together.
     """
     names = NAMES if len(parts) > 1 else ("",)
     for name, part in zip(names, parts, strict=False):
@@ -84,8 +86,8 @@ def _check(
 
 
 def _check_third(place: str, name: str, part: Part) -> None:
-    """Raises DataError for the third of a tuple that is taken for weights and reads as an index,
-    or as anything else that whole numbers say of samples."""
+    """Raises DataError for the third entry of a tuple, which is taken for weights, where it is more
+    likely an index or another whole number of each sample."""
     if part.weight is None or part.names is not None:
         return
     third = plain(part.weight)
@@ -130,14 +132,14 @@ def _as_stream(part: Part | Stream) -> Stream:
 
 
 def _given_of(y: Array | None, numbered: Any) -> Array | None:
-    """Targets that numbering the classes has changed, as they were."""
+    """Targets as they were given, where numbering the classes has changed them."""
     if y is None or y.dtype.kind not in "iub" or numbered.dtype.kind != "i":
         return None
     return None if np.array_equal(y, numbered) else y.astype(bool if y.dtype == bool else np.int64)
 
 
 def _keep_given(raw: Raw, ys: Sequence[Array]) -> Raw:
-    """With the targets as they were given, which a step sees. They count as data."""
+    """The Raw with its targets as they were given, for a step of the user's. They count as data."""
     portions = [raw.whole, *([raw.held] if raw.held is not None else [])]
     given = [_given_of(y, part.y) for y, part in zip(ys, portions, strict=True)]
     if all(each is None for each in given):
@@ -150,7 +152,7 @@ def _keep_given(raw: Raw, ys: Sequence[Array]) -> Raw:
 
 
 def _is_regular(part: Part) -> bool:
-    """Whether it is as what a file holds: numbers of numpy, or of tensors without integers."""
+    """Whether inputs are such as a file holds: numbers of numpy, or of tensors without integers."""
     x, y = part.x, plain(part.y)
     if not isinstance(x, np.ndarray | Typed) or not isinstance(y, np.ndarray) or part.bare:
         return False
@@ -163,7 +165,7 @@ def _is_image(x: Array) -> bool:
 
 
 def _is_own(y: Array) -> bool:
-    """Whether targets are neither a class a sample nor some numbers a sample."""
+    """Whether targets are neither one class nor some numbers a sample."""
     return y.ndim > 2 or (y.ndim == 2 and y.dtype.kind in "iub" and y.shape[1] > 1)
 
 
@@ -246,8 +248,8 @@ def _check_trees(place: str, parts: Sequence[Part], task: str | None, images: bo
 
 
 def _keep_exact(given: Sequence[Tree], xs: Sequence[Tree]) -> tuple[list[str], list[Array]]:
-    """As `precision.keep_exact`, of inputs that may be several arrays: of these, which are not
-    standardized, the names of those alone that lose digits."""
+    """`precision.keep_exact` for inputs that may be several arrays. Those are not standardized: of
+    them only the names of arrays that lose digits are returned."""
     if isinstance(xs[0], np.ndarray):
         lost, exact = keep_exact([plain(each) for each in given], xs)
         return ([f"x{each}" for each in lost], exact) if xs[0].dtype == np.float32 else ([], [])
@@ -265,7 +267,8 @@ def _outline(tree: Tree) -> list[tuple[str, tuple[int, ...], str]]:
 
 
 def _form(tree: Tree, *, loose: bool) -> list[tuple[str, Any, str]]:
-    """The outline; of batches that a collate_fn makes, which may differ in shape, without it."""
+    """The outline of a part; without shapes for batches that a collate_fn makes, which may differ
+    in shape."""
     return [(name, len(shape) if loose else shape, kind) for name, shape, kind in _outline(tree)]
 
 
@@ -274,7 +277,7 @@ def _told(tree: Tree) -> str:
 
 
 def _read_x(place: str, name: str, part: Part, images: bool | None) -> Tree:
-    """Inputs: of a lone array of numpy as `read_inputs`, else with the types they have."""
+    """Inputs: a lone array of numpy as by `read_inputs`, others with the types they have."""
     if isinstance(part.x, np.ndarray):
         return read_inputs(place, name, part.x, images=images)
     found = []
@@ -365,8 +368,8 @@ def _own_targets(place: str, name: str, y: Tree) -> Tree:
 def _check_streams(
     place: str, streams: Sequence[Stream], task: str | None, classes: int | None
 ) -> Raw:
-    """A Raw of streams: its task and number of classes come from two samples and what the dataset
-    or the spec says, its hash from some of the samples."""
+    """Check streams and make the Raw of them: the task and the number of classes come from two
+    samples and from the dataset or the spec, the hash from some of the samples."""
     first = streams[0]
     batch = _first_batch(place, first)
     _check_third(place, "", batch)
@@ -461,7 +464,7 @@ def _first_batch(place: str, stream: Stream) -> Part:
 
 
 def _count_classes(dataset: Any) -> int:
-    """The number of classes a dataset says it has, 0 where it does not."""
+    """The number of classes that a dataset gives as its own, 0 where it gives none."""
     names: Any = getattr(dataset, "classes", None)
     if hasattr(names, "__len__"):
         return len(names)
@@ -470,8 +473,8 @@ def _count_classes(dataset: Any) -> int:
 
 
 def _fingerprint(place: str, name: str, stream: Stream) -> dict[str, Array]:
-    """A few of a stream's samples; where those differ even if the generators are the same, or
-    cannot be read one by one, their types."""
+    """A few of a stream's samples; only their types where samples differ between readings with
+    equal generators, or cannot be read one by one."""
     length = {f"{name} length": np.array(len(stream))}
     before = get_states()
     try:

@@ -1,4 +1,4 @@
-"""Guarding the user's code: what it raises is caught, the user's Ctrl-C is not."""
+"""Guarding the user's code: its errors are caught, the user's Ctrl-C is not."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from lrsearch.pulse import Leave
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Whether an error caught around a user's code is the user's Ctrl-C, or says that this process
-    was asked to leave: it must go on up.
+    """Whether an error caught around user code is the user's Ctrl-C, or the request that this
+    process leave: either must go on up.
 
-    Where SIGINT is ignored, as in workers, any other KeyboardInterrupt is the code's own.
+    Where SIGINT is ignored, as in workers, any other KeyboardInterrupt is raised by the code
+    itself.
     """
     if isinstance(error, Leave):
         return True

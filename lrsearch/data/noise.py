@@ -1,4 +1,4 @@
-"""The global random generators that a user's code may draw from while it gives data."""
+"""The global random generators, from which user code may draw while it gives data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 
 
 class States(NamedTuple):
-    """Those of Python, of numpy, and of torch on the CPU (None where it is not imported)."""
+    """States of the generators of Python, of numpy, and of torch on the CPU (None where it is not
+    imported)."""
 
     python: Any
     numpy: Any
@@ -18,14 +19,14 @@ class States(NamedTuple):
 
 
 def get_states() -> States:
-    """The generators as they are."""
+    """Read the states of the generators."""
     torch = sys.modules.get("torch")
     drawn = None if torch is None else torch.get_rng_state()
     return States(random.getstate(), np.random.get_state(), drawn)
 
 
 def set_states(states: States) -> None:
-    """Have the generators as they were."""
+    """Set the generators to earlier states."""
     random.setstate(states.python)
     np.random.set_state(states.numpy)
     torch = sys.modules.get("torch")
@@ -34,7 +35,7 @@ def set_states(states: States) -> None:
 
 
 def same_states(left: States, right: States) -> bool:
-    """Whether nothing was drawn between the two."""
+    """Whether no number was drawn between the two states."""
     return left.python == right.python and all(
         np.array_equal(one, other)
         for one, other in zip(

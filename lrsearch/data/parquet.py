@@ -1,4 +1,4 @@
-"""Tables in Parquet files, by way of pyarrow."""
+"""Tables in Parquet files, read with pyarrow."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def read_names(source: str) -> list[str] | None:
 def read_parquet(
     source: str, target: str, task: str | None, drop: Sequence[str], categorical: Sequence[str]
 ) -> Table:
-    """The table of a Parquet file: the columns' types say which are numbers, and which are text
-    or booleans and so categories. Raises DataError as `read_csv` does, with rows counted from 1,
-    for columns of any other type, and where pyarrow is not installed."""
+    """The table of a Parquet file: the columns' types say which are numbers and which, being text
+    or booleans, are categories. Raises DataError as `read_csv` does, with rows counted from 1, for
+    columns of any other type, and where pyarrow is not installed."""
     try:
         import pyarrow.parquet
     except ImportError as error:
@@ -112,7 +112,8 @@ def read_parquet(
 
 
 def _kind(name: str, cells: Any, source: str) -> str:
-    """whole, number or text. Raises DataError for a column of anything else."""
+    """The kind of a column: whole, number or text. Raises DataError for a column of any other
+    type."""
     from pyarrow import types
 
     kind = cells.type

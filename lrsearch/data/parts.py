@@ -1,8 +1,8 @@
-"""What a function of the user's returns as data, in one form: parts of inputs, targets, weights.
+"""Data that a function of the user's returns, in one form: parts of inputs, targets, weights.
 
 A part is `(x, y)`, `(x, y, weight)`, one array (inputs alone), a mapping (its `labels` are the
 targets, its `weight` the weights), a Dataset of such samples, or a DataLoader. torch is not
-imported: its classes are told by what they have.
+imported: its classes are recognized by their attributes.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Part:
     bare: bool = False
 
     def rejoin(self) -> Tree:
-        """The samples as they were given."""
+        """The samples in the form they were given in."""
         if self.names is not None:
             both = zip(self.names, (self.y, self.weight), strict=True)
             return {**self.x, **{name: each for name, each in both if each is not None}}
@@ -60,8 +60,8 @@ class Stream:
     """Samples that are loaded batch by batch. `dataset` has `__len__` and `__getitem__`; `collate`
     makes a batch of a list of samples (None: each array is stacked), `workers` processes load.
     `make` is there where a DataLoader has an order of its own: it makes one for a batch size, and
-    the loader's batches are taken as they come, of any size, about `drawn` samples a pass (None:
-    as many as the dataset has). `reason` says why it is no part in memory, `fixed` whether a
+    the loader's batches are taken as they come, of any size, about `drawn` samples a pass (None: as
+    many as the dataset has). `reason` says why the samples are no part in memory, `fixed` whether a
     sample is the same at each reading."""
 
     dataset: Any
@@ -92,7 +92,7 @@ def divide(sample: Any) -> Part:
 
 def read_parts(result: Any, place: str) -> list[Part | Stream]:
     """The parts a function returned: one, or training, validation and perhaps test. Raises
-    DataError for what is no data."""
+    DataError for values that are no data."""
     parts = [result]
     if isinstance(result, tuple) and len(result) in (2, 3) and all(map(_is_part, result)):
         parts = list(result)
@@ -104,7 +104,7 @@ def read_parts(result: Any, place: str) -> list[Part | Stream]:
 
 
 def _is_part(value: Any) -> bool:
-    """Whether it can be nothing but a part: an array may be one of `(x, y)`."""
+    """Whether a value is certainly a part: an array may also be one of `(x, y)`."""
     if isinstance(value, tuple | list):
         return isinstance(value, tuple) and len(value) in (2, 3)
     return isinstance(value, Mapping) or not _is_array(value)
@@ -136,7 +136,7 @@ def _read_part(value: Any, place: str) -> Part | Stream:
 
 
 def _unlist(part: Part) -> Part:
-    """The part with an array in place of a list of them, an entry a sample: several inputs are a
+    """The part with an array in place of a list of them, an entry a sample; several inputs become a
     tuple. Only batches of a DataLoader have them in lists."""
 
     def walk(tree: Any) -> Any:
@@ -155,7 +155,7 @@ def _unlist(part: Part) -> Part:
 
 
 def map_part(part: Part, place: str) -> Part:
-    """The part with arrays of numpy in place of what can be turned into such."""
+    """The part with arrays of numpy in place of all that can be made into arrays."""
     try:
         x = map_tree(as_array, part.x)
         y, weight = (
@@ -168,8 +168,8 @@ def map_part(part: Part, place: str) -> Part:
 
 @dataclass(frozen=True, eq=False)
 class Typed:
-    """Marks an array that was a tensor, or in a Dataset: its type was chosen, its integers are no
-    measurements."""
+    """Marks an array that was a tensor, or came from a Dataset: its type was chosen by the user, so
+    its integers are no measurements."""
 
     array: Array
 
@@ -215,8 +215,8 @@ def _call(function: Callable[..., Any], batch_size: int, place: str) -> Any:
 
 
 def _take_apart(loader: Any, make: Callable[[int], Any] | None, place: str) -> Part | Stream:
-    """A DataLoader's dataset and how it collates. The order is the trial's own, unless the loader
-    has one that is neither shuffled nor the dataset's."""
+    """Take a DataLoader apart into its dataset and its way to collate. The order is the trial's
+    own, unless the loader has one that is neither shuffled nor the dataset's."""
     dataset, workers = loader.dataset, int(loader.num_workers)
     kind = _name_order(loader)
     ordered = kind in ("RandomSampler", "SequentialSampler")
@@ -253,8 +253,8 @@ def _take_apart(loader: Any, make: Callable[[int], Any] | None, place: str) -> P
 
 
 def _name_order(loader: Any) -> str:
-    """What a DataLoader's order comes from: its sampler, that of its batches where this is no
-    plain one, or one which draws another number of samples, or some of them twice."""
+    """The source of a DataLoader's order: its sampler; its batch sampler where this is no plain
+    one; or a sampler which draws another number of samples, or some of them twice."""
     batches = getattr(loader, "batch_sampler", None)
     if type(batches).__name__ not in ("BatchSampler", "NoneType"):
         return type(batches).__name__
@@ -293,7 +293,7 @@ def memory() -> int:
 
 
 SHARE = 0.25
-"""Of the machine's memory that samples may take and still be kept in it."""
+"""Share of the machine's memory up to which samples are kept in memory."""
 
 
 def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
@@ -358,12 +358,13 @@ def read_at(stream: Stream, index: int, place: str) -> Part:
 
 
 TWICE = 64
-"""Samples that are read twice, to see whether they change: an augmentation may spare most. Of one
-that changes a tenth of them, by a generator of its own, that is missed three times in a million."""
+"""Samples that are read twice, to see whether they change: an augmentation may leave most as they
+are. One that changes a tenth of them, by a generator of its own, is missed three times in a
+million."""
 
 
 def _is_fixed(stream: Stream, size: int, place: str) -> bool:
-    """Whether samples are the same at each reading, and nothing is drawn for them."""
+    """Whether samples are the same at each reading, and draw no random numbers."""
     before = get_states()
     same = all(
         same_part(*(read_at(stream, index, place) for _ in range(2)))

@@ -1,4 +1,4 @@
-"""Digits of inputs that float32 does not hold, and that standardizing in float64 saves."""
+"""Digits of inputs that float32 does not hold, and that standardizing in float64 keeps."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ FAR = 2.0**12
 """Deviations that numbers may lie from zero: float32 then still divides each into this many."""
 
 VERY_FAR = 2.0**29
-"""The same of float64: their mean is still exact to what float32 has of a deviation."""
+"""The same limit for float64: the mean is still exact to the digits float32 has of a deviation."""
 
 
 LOST = "float32, in which data are trained on, loses the digits in which samples differ"
 
 
 def tell_lost_targets(name: str, y: Array | None) -> list[str]:
-    """What is to be said of targets that a loss of the user's is given in float32."""
+    """A sentence on targets that lose digits where a loss of the user's gets them in float32."""
     if y is None or y.dtype != np.float64 or not find_far(y.reshape(len(y), -1)).any():
         return []
     return [f"{LOST}: {name}; take an offset off them"]
 
 
 def feature_axes(dimensions: int) -> tuple[int, ...]:
-    """The axes over which numbers are of one feature: of flat samples all samples; of sequences
-    [samples, time, features] the time, too; of images [samples, channels, ...] their pixels."""
+    """The axes over which numbers belong to one feature: all samples of flat ones; the time, too,
+    of sequences [samples, time, features]; the pixels, too, of images [samples, channels, ...]."""
     return (0, 1) if dimensions == 3 else (0, *range(2, dimensions))
 
 
 def find_far(x: Array, most: float = FAR) -> Array:
-    """Which features lie more than so many deviations from zero, bool [features].
+    """Features that lie more than so many deviations from zero, bool [features].
 
-    Float32 has 24 binary digits: of numbers that lie `FAR` deviations or more from zero, such as
-    times in seconds since 1970, at most 12 say how they differ.
+    Float32 has 24 binary digits: for numbers that lie `FAR` deviations or more from zero, such as
+    times in seconds since 1970, at most 12 are left to say how they differ.
     """
     axes = feature_axes(x.ndim)
     low, high = x.min(axis=axes), x.max(axis=axes)
@@ -45,8 +45,8 @@ def find_far(x: Array, most: float = FAR) -> Array:
 
 
 def keep_exact(given: Sequence[Array], inputs: Sequence[Array]) -> tuple[list[str], list[Array]]:
-    """What of inputs becoming float32 takes their digits from: the indices of such features of the
-    first part, `[:, 2]`, and all parts in float64; nothing where float32 holds them.
+    """Features that lose digits in float32: their indices, as `[:, 2]`, and all parts in float64;
+    empty where float32 holds the digits.
 
     `given` are the parts' arrays as they came, `inputs` these in float32. Whole numbers from 2**53
     on, which float64 does not hold, are counted from the first of their feature.
@@ -65,7 +65,7 @@ def keep_exact(given: Sequence[Array], inputs: Sequence[Array]) -> tuple[list[st
 
 
 def _from_first(x: Array, parts: Sequence[Array]) -> Array:
-    """In float64, whole numbers that are too large for it from the first sample's on."""
+    """Numbers in float64; whole numbers too large for it are counted from the first sample's."""
     if any(each.dtype.kind == "f" for each in parts):
         return x.astype(np.float64)
     low, high = min(int(each.min()) for each in parts), max(int(each.max()) for each in parts)

@@ -38,25 +38,24 @@ class Raw:
     """A source's arrays, checked and of one form, before any split.
 
     `x` is float32 [samples, features], [samples, time, features] or [samples, channels, height,
-    width]; of a function that says so by tensors, mappings or Datasets, a tree of arrays of any
-    type. `y` is int64
-    [samples] with classes 0..outputs-1, or float64 [samples, outputs] for regression. Of text
-    both are int64 [samples, context], and `labels` the characters. Targets that are neither make
-    the task `own`: they are as they were given. `held` is the source's own validation (or only
+    width]; a tree of arrays of any type where a function returns tensors, mappings or Datasets. `y`
+    is int64 [samples] with classes 0..outputs-1, or float64 [samples, outputs] for regression. Text
+    has both as int64 [samples, context], and the characters as `labels`. Any other targets make the
+    task `own` and are left as they were given. `held` is the source's own validation (or only
     held-out) part and `tested` its test part, None where it has none; `names` are what the source
     calls these two, and `validates` says that the first is a validation part by its name, or its
     place, so that it validates where the spec does not say what does; `unread` are inputs of parts
-    that it holds and that nobody asked for. `labels` are the classes'
-    names in the source. `data_hash` is a SHA-256 over the whole arrays (names, dtypes, shapes,
-    bytes), taken before `samples` cuts them: the same content in another file has the same hash;
-    behind a + follows that of `exact`, which is as in `Portion`. `lost` names the inputs that lose
-    digits in float32. `taken` says which of the source's samples these are, where not all are;
-    `images` whether samples of two dimensions became images, None for any others and for bytes,
-    which are images unless the spec says not; `channelled` that they got a channel axis. `table` is
-    there for a source of columns, whose `x` is not scaled yet: a split encodes it anew. `form` is
-    a part without samples, by which a batch becomes what was given again. Samples that are loaded
-    batch by batch are in `streams`: training, validation, test, as far as there are; `x` and `y`
-    are the first two then. `notes` are for the person.
+    that it holds and the spec does not use. `labels` are the classes' names in the source.
+    `data_hash` is a SHA-256 over the whole arrays (names, dtypes, shapes, bytes), taken before
+    `samples` cuts them: the same content in another file has the same hash; behind a + follows that
+    of `exact`, which is as in `Portion`. `lost` names the inputs that lose digits in float32.
+    `taken` says which of the source's samples these are, where not all are; `images` whether
+    samples of two dimensions became images, None for any others and for bytes, which are images
+    unless the spec says not; `channelled` that they got a channel axis. `table` is there for a
+    source of columns, whose `x` is not scaled yet: a split encodes it anew. `form` is a part
+    without samples, by which a batch becomes what was given again. Samples that are loaded batch by
+    batch are in `streams`: training, validation, test, as far as there are; `x` and `y` are the
+    first two then. `notes` are for the user.
     """
 
     name: str

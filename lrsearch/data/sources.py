@@ -34,17 +34,17 @@ _Asked = tuple[bool, bool | None]
 """Whether a validation part is wanted, and whether numbers of two dimensions are images."""
 
 Resolver = Callable[[str], Callable[..., Any]]
-"""Gives the function a class path names; importing is the caller's business."""
+"""A resolver gives the function that a class path names; importing is left to the caller."""
 
 
 def load(config: Mapping[str, Any], *, resolver: Resolver) -> Raw:
     """The arrays of a resolved config's `data`, loaded once per process.
 
-    Unsigned bytes with at least two dimensions per sample are images and scaled to 0..1; images
-    of [height, width] get a channel axis; channels come first. Integer, boolean or text targets
-    are classes (numbered in sorted order), floating ones regression targets, unless `task` says
-    otherwise. A validation part that a NumPy archive holds beside its others is read where
-    `validation` may be it. Raises DataError naming the source and what is wrong with it.
+    Unsigned bytes with at least two dimensions per sample are images and scaled to 0..1; images of
+    [height, width] get a channel axis; channels come first. Integer, boolean or text targets are
+    classes (numbered in sorted order), floating ones regression targets, unless `task` says
+    otherwise. A validation part that a NumPy archive holds is read where the spec's `validation`
+    may use it. Raises DataError naming the source and what is wrong with it.
     """
     global _last
     own = {name: config[name] for name in sorted(config) if name not in _SPLITTING}
@@ -60,8 +60,8 @@ def load(config: Mapping[str, Any], *, resolver: Resolver) -> Raw:
 
 
 def _serves(raw: Raw, before: _Asked, asked: _Asked) -> bool:
-    """Whether what was read when this was asked for before is what would be read now: there may be
-    no such part, and what was left open may have come to the same."""
+    """Whether the data read earlier are those that this request would read: an optional validation
+    part may not exist, and an open choice may have come to the same."""
     part = before[0] == asked[0] or not (asked[0] or raw.validates)
     return part and (before[1] == asked[1] or raw.images == asked[1])
 
@@ -71,7 +71,7 @@ _last: tuple[object, _Asked, Raw] | None = None
 
 
 def _stamp(path: Path) -> str:
-    """What changes when the file, or the folder of images, does."""
+    """A stamp that changes with the file, or the folder of images."""
     try:
         status = path.stat()
         if path.is_dir():
@@ -114,7 +114,7 @@ def _read(own: Mapping[str, Any], function: Callable[..., Any] | None, validated
 
 
 def _find_unread(source: str) -> tuple[str, ...]:
-    """The inputs of validation parts in an archive, none of which was read."""
+    """The inputs of validation parts in an archive that were not read."""
     with np.load(source, allow_pickle=False) as archive:
         return tuple(name for end in VALIDATION if (name := f"x{end}") in archive.files)
 
@@ -171,7 +171,7 @@ def _tabular(
 
 
 def _windowed(place: str, text: Windows, samples: int | None) -> Raw:
-    """A text's samples and their targets, one character on."""
+    """A text's samples; their targets are the same text one character on."""
     data_hash = digest(
         {"windows": text.windows, "vocabulary": np.array(list(map(ord, text.vocabulary)))}
     )
@@ -183,7 +183,8 @@ def _windowed(place: str, text: Windows, samples: int | None) -> Raw:
 
 
 def _pictured(place: str, images: Images, task: str | None) -> Raw:
-    """A folder's images, scaled. Only what was read has a hash: `samples` is before it here."""
+    """A folder's images, scaled. The hash is of the images that were read: `samples` is applied
+    before it."""
     arrays = [array for part in images.parts() for array in part]
     data_hash = digest({f"{index}": array for index, array in enumerate(arrays)})
     train, *others = (Portion(scale(x), y) for x, y in images.parts())
@@ -234,7 +235,8 @@ _UNREADABLE = (
 
 
 def _npz(source: str, validated: bool) -> dict[str, Array]:
-    """The arrays that make data; those of a validation part where it may be `validated` with."""
+    """The arrays of an archive that are data, those of a validation part where it may be
+    `validated` with."""
     try:
         archive = np.load(source, allow_pickle=False)
     except FileNotFoundError:
@@ -261,7 +263,8 @@ VALIDATION = ("_val", "_valid", "_validation", "_dev")
 
 
 def _choose_members(found: Sequence[str], source: str, validated: bool) -> list[str]:
-    """The names of the arrays that make data. Raises DataError where one of a pair is missing."""
+    """The names of an archive's arrays that are data. Raises DataError where one of a pair is
+    missing."""
     split = "x_train" in found or "y_train" in found
     ends = ["_train" if split else ""]
     named = [end for end in VALIDATION if {f"x{end}", f"y{end}"} & set(found)]
@@ -301,7 +304,7 @@ SOURCES: dict[str, Callable[..., dict[str, Array] | Table | Windows | Images]] =
 def _call(
     name: str, function: Callable[..., Any], arguments: Mapping[str, Any]
 ) -> list[Part | Stream]:
-    """The parts of what a function of the user's returns."""
+    """The parts that a function of the user's returns."""
     try:
         result = function(**arguments)
     except any_but_interrupts(LrsearchError) as error:

@@ -23,8 +23,8 @@ _WHOLE = re.compile(r"-?[0-9]+")
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """Samples of a stream, by their indices; all of them, in the loader's order, where that is its
-    own."""
+    """Samples of a stream, by their indices; all of them, in the loader's order, where the loader
+    has an order of its own."""
 
     stream: Stream
     index: Array
@@ -37,8 +37,8 @@ class Loaded:
 class Splits:
     """Samples ready to train on.
 
-    Inputs are float32 [samples, ...], of text int64 [samples, context], and so are its targets;
-    of a function of the user's a tree of arrays. Classes are int64 [samples]; regression targets
+    Inputs are float32 [samples, ...]; text has inputs and targets int64 [samples, context]; a
+    function of the user's gives a tree of arrays. Classes are int64 [samples]; regression targets
     float32 [samples, outputs], of zero mean and unit deviation over the training split, so that a
     learning rate means the same whatever the unit. `target_scale` [outputs] (float64, None for
     classes) turns a difference back into the target's own units. Weights are float32 [samples],
@@ -64,13 +64,13 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = 
 
     The test split is taken out first, then the fold or the validation split, each shuffled by
     `split_seed` and stratified for classes; sizes are those of `catalogue.split_sizes`. A source's
-    own held-out part is used only where `validation` or `test` is "source". Standardizing
-    subtracts the mean and divides by the deviation of the training split, per feature of flat
-    samples and of sequences [time, features], per channel of images; what does not vary is only
-    centred. Of a table it scales the numbers alone, and a category that the training split lacks
-    is all zeros. Text is cut in its order: training, validation, test, each in one piece. `own`
-    leaves the targets of a regression as they were given, for a loss or a step of the user's.
-    Raises DataError where the samples do not suffice.
+    own held-out part is used only where `validation` or `test` is "source". Standardizing subtracts
+    the mean and divides by the deviation of the training split, per feature of flat samples and of
+    sequences [time, features], per channel of images; constant features are only centred. A table
+    has its numbers scaled alone, and a category that the training split lacks is all zeros. Text is
+    cut in its order: training, validation, test, each in one piece. `own` leaves the targets of a
+    regression as they were given, for a loss or a step of the user's. Raises DataError where the
+    samples do not suffice.
     """
     if fold not in folds(config):
         raise ValueError(f"fold {fold} is not among {folds(config)}")
@@ -118,7 +118,7 @@ def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = 
 
 
 def _check_source(raw: Raw, validation: Any, test: Any) -> None:
-    """Raises DataError where the splits that are asked for are not there."""
+    """Raises DataError where a split that the spec asks for is not there."""
     if raw.held is None and len(raw.streams) < 2:
         raise DataError(
             "the data bring no split of their own",
@@ -140,7 +140,7 @@ def take(raw: Raw, index: Array, *, own: bool = False) -> Portion:
 
 
 def _as_given(part: Portion) -> Portion:
-    """Targets in the types that a model's outputs have, not scaled."""
+    """Targets in the types of a model's outputs, not scaled."""
 
     def single(each: Array) -> Array:
         return each.astype(np.float32) if each.dtype == np.float64 else each
@@ -236,8 +236,8 @@ def _take_fold(
 def _stratify(
     raw: Raw, rest: Array, needed: int, name: str, config: Mapping[str, Any]
 ) -> Array | None:
-    """The classes to stratify by, each with at least `needed` samples; None where there are none,
-    or nobody knows them before they are loaded."""
+    """The classes to stratify by, each with at least `needed` samples; None where there are no
+    classes, or they are not known before loading."""
     if raw.task != "classification" or raw.streams:
         return None
     assert raw.y is not None
@@ -277,8 +277,8 @@ def _standardize(raw: Raw, parts: list[Portion]) -> list[Portion]:
 
 
 def _standardize_exact(parts: list[Portion], exact: Array, axes: tuple[int, ...]) -> list[Portion]:
-    """By float64, from the inputs as they came. Each feature is counted from its first number on,
-    so that none is too far from zero for its mean and deviation."""
+    """Standardize in float64, from the inputs as they came. Each feature is counted from its first
+    number on, so that none is too far from zero for its mean and deviation."""
     first = exact[tuple(slice(0, 1) if axis in axes else slice(None) for axis in range(exact.ndim))]
     x = exact - first
     mean, deviation = x.mean(axis=axes, keepdims=True), x.std(axis=axes, keepdims=True)
@@ -300,8 +300,8 @@ def _scale_targets(parts: list[Portion]) -> tuple[list[Portion], Array]:
 
 
 def _scale_weights(name: str, parts: list[Portion]) -> list[Portion]:
-    """The training split's weights with a mean of one, so that a rate means the same whatever
-    their unit; those of the others in the same unit."""
+    """The training split's weights with a mean of one, so that a rate means the same whatever their
+    unit; the other splits' in the same unit."""
     weight = parts[0].weight
     if weight is None:
         return parts

@@ -7,7 +7,8 @@ import numpy as np
 from lrsearch.data.tables import Array
 
 SEED = 0
-"""Of what is drawn: fixed, so that `samples` means the same ones whatever else is changed."""
+"""The seed of drawn samples: fixed, so that `samples` means the same ones whatever else is
+changed."""
 
 
 def choose(y: Array, task: str, count: int, *, shuffle: bool) -> Array:
@@ -29,8 +30,8 @@ def choose(y: Array, task: str, count: int, *, shuffle: bool) -> Array:
 def describe_choice(
     y: Array, task: str, index: Array, classes: int, *, shuffle: bool
 ) -> tuple[str, list[str]]:
-    """What was taken, in words, and what has to be said of it. `y` are all targets, `classes` how
-    many of them there are."""
+    """A sentence on the samples that were taken, and notes on them. `y` are all targets, `classes`
+    the number of classes."""
     count, whole = len(index), len(y)
     if count == whole:
         return "", []

@@ -1,4 +1,4 @@
-"""A table of named columns, what a person can have wrong in one, and how a target is understood."""
+"""A table of named columns, the user's errors in one, and the kind of its target."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from lrsearch.spec.sources import suggest_column
 
 Array = NDArray[Any]
 Place = Callable[[int], str]
-"""Says where a row stands, from its index: `data.csv:7`, or `data.parquet, row 6`."""
+"""A function that names a row's place from its index: `data.csv:7`, or `data.parquet, row 6`."""
 
 MAX_CATEGORIES = 1000
 MAX_NUMBER = float(np.finfo(np.float32).max)
 MOST_EXACT = 2.0**53
-"""From here on not every whole number has a float64 of its own."""
+"""The bound from which on not every whole number has a float64 of its own."""
 MANY_CLASSES = 20
-"""More classes than these in whole numbers may well be a quantity."""
+"""The number of classes above which whole numbers may well be a quantity."""
 SHOWN_CLASSES = 8
 """Classes that are listed one by one."""
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "<na>", "+nan", "-nan"))
-"""What stands for no value, in lower case."""
+"""Cells that stand for a missing value, in lower case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +45,9 @@ class Table:
     """A table's used columns, every value there.
 
     `numbers` is float64 [rows, columns], `codes` int32 [rows, columns] into the `categories` of
-    each column. `y` is int64 [rows] into `labels`, float64 [rows, 1] for regression, where there
-    are no labels, or, where the task is `own`, the target's numbers as they are, int64 or float32
-    [rows]. `names` are those of the number columns, of the others, and the target's.
+    each column. `y` is int64 [rows] into `labels`; float64 [rows, 1] for regression, without
+    labels; for the task `own` the target's numbers as they are, int64 or float32 [rows]. `names`
+    are the names of the number columns, of the others, and of the target.
     """
 
     names: tuple[tuple[str, ...], tuple[str, ...], str]
@@ -87,9 +87,8 @@ def _check_varied(
 
 
 def doubt_classes(what: str, values: Array) -> list[str]:
-    """What is to be said where whole numbers became classes and may be a quantity: there are many,
-    or they do not count on from each other. `values` are the targets, `what` is such as
-    `y holds`."""
+    """A sentence for whole numbers that became classes and may be a quantity: there are many, or
+    they do not count on from each other. `values` are the targets, `what` is such as `y holds`."""
     numbers = np.unique(values)
     count = len(numbers)
     gaps = count > 2 and int(numbers[-1]) - int(numbers[0]) >= count
@@ -100,7 +99,7 @@ def doubt_classes(what: str, values: Array) -> list[str]:
 
 
 def doubt_numbers(what: str, y: Array) -> list[str]:
-    """What is to be said where floating-point numbers that may be classes became a regression."""
+    """A sentence for floating-point numbers that may be classes and became a regression."""
     if y.size != len(y) or not (y == np.round(y)).all():
         return []
     count = len(np.unique(y))
@@ -216,7 +215,7 @@ def check_numbers(name: str, numbers: Array, place: Place) -> None:
 
 
 def check_categories(name: str, count: int, where: str) -> None:
-    """Raises DataError for more categories than make sense."""
+    """Raises DataError for more categories than make sense in one column."""
     if count > MAX_CATEGORIES:
         raise DataError(
             f"column '{name}' is text with more than {MAX_CATEGORIES:,} different values: "
@@ -250,9 +249,9 @@ def assemble(
     columns: Sequence[Column], target: Column, whole: bool, task: str | None, place: Place
 ) -> Table:
     """The table of checked columns. `whole` says that a target of numbers is written as whole
-    numbers, which are classes unless `task` says otherwise. Raises DataError for a target that
-    is the same everywhere, for a class with one row, and for classes that are too large numbers
-    to be told apart."""
+    numbers, which are classes unless `task` says otherwise. Raises DataError for a target that is
+    the same everywhere, for a class with one row, and for classes that are numbers beyond the exact
+    ones."""
     notes = []
     for column in columns:
         values = column.numbers if column.numbers is not None else column.codes

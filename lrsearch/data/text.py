@@ -11,7 +11,7 @@ from lrsearch.data.utf8 import read_utf8
 from lrsearch.errors import DataError
 
 MAX_VOCABULARY = 10_000
-"""Characters of an alphabet; a file with more is hardly text, or needs another model."""
+"""The most characters of an alphabet; a file with more is hardly text, or needs another model."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +25,7 @@ class Windows:
 
 
 def read_text(source: str, context: int) -> Windows:
-    """The windows of a UTF-8 file (a byte order mark is none of its characters); what is left at
-    its end is dropped.
+    """The windows of a UTF-8 file (without its byte order mark); a rest at its end is dropped.
 
     Raises DataError for a file that cannot be read, is no UTF-8 or no text, or is shorter than two
     windows, one to train on and one to validate with.

@@ -7,7 +7,7 @@ from typing import Any
 
 Tree = Any
 """An array (or a tensor), or a mapping or tuple of trees (or a list of arrays, as loaders make of a
-tuple), whose arrays all have one sample an entry. An empty tuple is nothing at all."""
+tuple), whose arrays all have one entry a sample. An empty tuple stands for no arrays."""
 
 
 def _is_sequence(tree: Tree) -> bool:
@@ -17,8 +17,7 @@ def _is_sequence(tree: Tree) -> bool:
 
 
 def map_tree(function: Callable[[Any], Any], tree: Tree) -> Tree:
-    """The tree with each array in turn replaced by what the function makes of it. Mappings become
-    dicts, lists tuples."""
+    """Apply a function to each array of the tree. Mappings become dicts, lists tuples."""
     if isinstance(tree, Mapping):
         return {key: map_tree(function, each) for key, each in tree.items()}
     if _is_sequence(tree):
@@ -39,7 +38,7 @@ def leaves(tree: Tree, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def replace_leaves(tree: Tree, values: Iterable[Any]) -> Tree:
-    """The tree with these in place of its arrays, in the order of `leaves`."""
+    """The tree with these arrays in place of its own, in the order of `leaves`."""
     rest = iter(values)
     return map_tree(lambda _: next(rest), tree)
 
@@ -50,5 +49,5 @@ def select(tree: Tree, index: Any) -> Tree:
 
 
 def count(tree: Tree) -> int:
-    """How many samples there are."""
+    """The number of samples."""
     return len(next(leaves(tree))[1])

@@ -1,4 +1,4 @@
-"""What a source was taken for, in words that are the same for all of them."""
+"""Sentences on how a source was understood, in the same words for all sources."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lrsearch.data.tables import show_labels
 from lrsearch.data.trees import leaves
 
 USUAL_SHARE = 0.2
-"""Of the samples that validate where neither the spec nor the source says which do."""
+"""Share of the samples that validate where neither the spec nor the source names any."""
 
 
 def find_validation(raw: Raw, config: Mapping[str, Any]) -> Any:
-    """What validates: as a resolved `data` says, or where it leaves that open the source's own
-    part, if it brings one and the test is not to be it, else a share."""
+    """The validation part: as a resolved `data` says, or where it leaves that open the source's own
+    part, if it has one and the test is not to be it, else a share."""
     if config["validation"] is not None:
         return config["validation"]
     tested = config.get("test") == "source" and len(raw.names) == 1
@@ -25,7 +25,7 @@ def find_validation(raw: Raw, config: Mapping[str, Any]) -> Any:
 
 
 def describe(raw: Raw, config: Mapping[str, Any], validated: Sequence[int], tested: int) -> str:
-    """One sentence: samples, their shape, targets, and what validates and tests.
+    """Describe the data in one sentence: samples, their shape, targets, validation and test.
 
     `config` is a resolved `data`, `validated` the validation samples of each fold, `tested` those
     of the test.

@@ -1,4 +1,4 @@
-"""Text files, and what else a file may be that is taken for one."""
+"""Text files, and the other kinds of file that users take for one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lrsearch.spec.sources import MARKS
 
 
 def read_utf8(source: str) -> str:
-    """The text of a UTF-8 file, a byte order mark taken off and line ends as they are.
+    """The text of a UTF-8 file, without its byte order mark, line ends as they are.
 
     Raises DataError for a file that is not there, empty, or no such text.
     """

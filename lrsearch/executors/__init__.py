@@ -1,1 +1,1 @@
-"""Where jobs run: in this process, or in warm worker processes."""
+"""Executors: jobs run in this process, or in warm worker processes."""

@@ -1,4 +1,4 @@
-"""What the driver and its workers say to each other over a pipe.
+"""Messages between the driver and its workers over a pipe.
 
 A frame is a header and a pickle. Events, and `pulse.Alive`, travel as they are; the classes below
 are the rest.
@@ -15,21 +15,24 @@ from dataclasses import dataclass
 from lrsearch.trial import Verdict
 
 HEADER = struct.Struct("<8sQQ")
-"""Of every frame: `MARK`, the job's handle and the number of bytes that follow, a pickle."""
+"""The header of every frame: `MARK`, the job's handle and the number of bytes that follow, a
+pickle."""
 
 MARK = b"\xfflrframe"
-"""What a frame begins with: anything else in the pipe was written by code that does not know it."""
+"""The beginning of every frame: other bytes in the pipe were written by code that does not know
+it."""
 
 
 DEVICE_LOST = 75
-"""The exit code of a worker that leaves since it can use its device no more."""
+"""The exit code of a worker that ends since it can no longer use its device."""
 TERMINATED = 128 + signal.SIGTERM
-"""Exit code of a worker that was asked to leave by SIGTERM, and by nobody else."""
+"""The exit code of a worker that SIGTERM, and no message of the driver, asked to leave."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """To the worker: run a job. The payload stays pickled until its turn, where it may fail."""
+    """A message to the worker: run a job. The payload stays pickled until the job's turn, where
+    unpickling may fail."""
 
     function: str
     payload: bytes
@@ -37,7 +40,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Reply:
-    """To the worker: a reply for a job."""
+    """A message to the worker: a reply for a job."""
 
     trial: int
     verdict: Verdict
@@ -45,23 +48,23 @@ class Reply:
 
 @dataclass(frozen=True)
 class Go:
-    """To the worker: hand over what is under way, and go."""
+    """A message to the worker: save the trials under way, and leave."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """From the worker: the frame's job begins or resumes."""
+    """A message from the worker: the frame's job begins or resumes."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """From the worker: no job can go on, `received` frames having come in by now."""
+    """A message from the worker: no job can go on; `received` frames had come in by then."""
 
     received: int
 
 
 def frame(handle: int, message: object) -> bytes:
-    """A message for a pipe. Raises what pickling raises."""
+    """A message as bytes for a pipe. Raises the errors of pickling."""
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
     return HEADER.pack(MARK, handle, len(body)) + body
 

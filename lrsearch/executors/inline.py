@@ -17,8 +17,8 @@ from lrsearch.trial import Verdict
 class Inline:
     """An executor that steps its jobs inside `events`, one event a call.
 
-    `clean` is without effect, there being one process only. What jobs print goes to stderr:
-    stdout belongs to the program's data.
+    `clean` has no effect: there is one process only. What jobs print goes to stderr: stdout belongs
+    to the program's data.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Inline:
 
     @property
     def capacity(self) -> int:
-        """One."""
+        """The number of jobs at once, one."""
         return 1
 
     def submit(self, function: str, payload: object, *, clean: bool = False) -> int:
@@ -37,7 +37,7 @@ class Inline:
         return handle
 
     def events(self, timeout: float | None = None) -> list[tuple[int, object]]:
-        """See `port.Executor`. Takes until the next event, whatever the timeout."""
+        """Step jobs until the next event, whatever the timeout. See `port.Executor`."""
         with contextlib.redirect_stdout(sys.stderr):
             item = self._jobs.step()
         return [] if item is None else [item]
@@ -52,7 +52,7 @@ class Inline:
         return self._jobs.ready
 
     def heard(self) -> list[Heard]:
-        """None: this process can tell nothing of a job while it runs."""
+        """Tell None for every job: this process cannot watch a job while it runs."""
         return []
 
     def end(self, handle: int, reason: str) -> None:

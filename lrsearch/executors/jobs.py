@@ -1,4 +1,4 @@
-"""Jobs that take turns in one process: what the inline executor and a worker have in common."""
+"""Jobs that take turns in one process, for the inline executor and for workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lrsearch.trial import Verdict
 
 
 def resolve(function: str) -> JobFunction:
-    """The function behind "package.module:name". Raises what its import raises."""
+    """The function behind "package.module:name". Raises the errors of its import."""
     module, _, name = function.partition(":")
     return cast(JobFunction, getattr(importlib.import_module(module), name))
 
@@ -36,7 +36,7 @@ class _Job:
         self.waits = False
 
     def advance(self) -> object:
-        """The next event, or None where the job waits. Raises what leaves the generator."""
+        """The next event, or None where the job waits. Raises the job's own errors."""
         self.waits = False
         if self.generator is None:
             self.generator = self.begin()

@@ -41,28 +41,28 @@ from lrsearch.pulse import Alive
 from lrsearch.trial import ONE_THREAD, Verdict
 
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**27)}
-"""glibc's allocator keeps what a step frees for the next one, instead of returning it to the
-system and paging it in again: some percent of a step of many lanes."""
+"""Environment in which glibc's allocator keeps the memory a step frees for the next one, instead of
+returning it to the system and paging it in again: some percent of a step of many lanes."""
 
 _CHUNK = 1 << 20
 _TAIL_BYTES = 16384
 _TAIL_LINES = 20
 
 TICK = 1.0
-"""Seconds between two looks at the clock while nothing comes."""
+"""Seconds between two looks at the clock while no message comes."""
 
 _MOST = 2 * TICK
-"""Seconds that count between two looks: of more the driver did not run, and neither may have its
-workers, as when the machine slept or all of them were stopped."""
+"""The most seconds counted between two looks: after more the driver was not running, and its
+workers may not have been either, as when the machine slept or all were stopped."""
 
 _KILLED = 5.0
-"""Seconds in which what is killed has to be gone; the system keeps some for ever, as those that
-wait for a disk."""
+"""Seconds in which a killed process has to be gone; the system keeps some for ever, such as those
+that wait for a disk."""
 
 
 @dataclass
 class _Life:
-    """What a job said last that it does, for how many seconds, and its last step."""
+    """The last activity a job told, the seconds spent on it, and the job's last step."""
 
     activity: str = ""
     spent: float = 0.0
@@ -116,15 +116,15 @@ class _Process:
         return not self.jobs
 
     def send(self, handle: int, message: Go | Job | Reply) -> None:
-        """Raises BrokenPipeError. What the pipe does not take stays `outgoing`: a worker that is
-        stopped must not stop its driver."""
+        """Send a message. A part that the pipe does not take stays in `outgoing`: a stopped worker
+        must not stop its driver. Raises BrokenPipeError."""
         self.sent += 1
         self.waiting = False
         self.outgoing += frame(handle, message)
         self.flush()
 
     def flush(self) -> None:
-        """Write what the pipe takes. Raises BrokenPipeError."""
+        """Write as much as the pipe takes. Raises BrokenPipeError."""
         while self.outgoing:
             try:
                 count = os.write(self.inward, self.outgoing)
@@ -137,14 +137,14 @@ class _Process:
 
     @property
     def turn(self) -> int | None:
-        """The job that goes on there, or is about to; None where all wait."""
+        """The handle of the job that runs there, or is about to; None where all wait."""
         if self.waiting or not self.jobs:
             return None
         return self.current if self.current in self.jobs else min(self.jobs)
 
     @property
     def stopped(self) -> bool:
-        """Whether the process is, as by SIGSTOP; False where the system does not say."""
+        """Whether the process is stopped, as by SIGSTOP; False where the system does not tell."""
         if not hasattr(os, "waitid"):
             return False
         with contextlib.suppress(ChildProcessError):
@@ -153,7 +153,7 @@ class _Process:
         return False
 
     def read(self) -> bool:
-        """Take what is in the pipe; False at its end."""
+        """Read the bytes in the pipe; False at its end."""
         try:
             data = os.read(self.outward, _CHUNK)
         except BlockingIOError:
@@ -162,7 +162,7 @@ class _Process:
         return bool(data)
 
     def read_errors(self) -> bool:
-        """Take what was printed, keeping the end of it; False when there is no more to come."""
+        """Read the worker's printed output and keep the end of it; False once it is closed."""
         try:
             data = os.read(self.errors, _CHUNK)
         except BlockingIOError:
@@ -172,8 +172,8 @@ class _Process:
         return bool(data)
 
     def frames(self) -> list[tuple[int, bytearray]]:
-        """The whole frames received so far: handles and pickles. None of what follows bytes that
-        begin no frame, which make the process `foreign`."""
+        """The whole frames received so far: handles and pickles. Bytes that begin no frame make the
+        process `foreign`; no frame behind them counts."""
         found, at = [], 0
         while begun := bytes(self.received[at : at + len(MARK)]):
             if not MARK.startswith(begun):
@@ -191,7 +191,8 @@ class _Process:
         return found
 
     def end_of_life(self) -> tuple[str, str]:
-        """Why it died and what it printed last. The process has closed its pipe or is dead."""
+        """The reason of the worker's death and its last output. The process has closed its pipe or
+        is dead."""
         try:
             code = self.process.wait(0.0 if self.ended else 1.0)
         except subprocess.TimeoutExpired:
@@ -213,7 +214,7 @@ class _Process:
 
     @property
     def descriptors(self) -> list[int]:
-        """All that there is to watch."""
+        """All descriptors to watch."""
         return [at for at in (self.outward, self.errors, self.watch) if at >= 0]
 
     def close(self) -> None:
@@ -263,7 +264,7 @@ class Local:
             self._start()
 
     def submit(self, function: str, payload: object, *, clean: bool = False) -> int:
-        """See `port.Executor`. Raises what pickling the payload raises."""
+        """Hand in a job, see `port.Executor`. Raises the errors of pickling the payload."""
         if self._closed:
             raise RuntimeError("the executor is closed")
         job = Job(function, pickle.dumps(payload, protocol=pickle.HIGHEST_PROTOCOL))
@@ -325,7 +326,8 @@ class Local:
                 self._send(worker, 0, Go())
 
     def close(self) -> None:
-        """See `port.Executor`. Workers leave at once, or are killed after half a second."""
+        """End all jobs, see `port.Executor`. Workers leave at once, or are killed after half a
+        second."""
         self._closed = True
         self._backlog.clear()
         self._owners.clear()
@@ -376,7 +378,8 @@ class Local:
                     self._bury(worker)
 
     def _send(self, worker: _Process, handle: int, message: Go | Job | Reply) -> None:
-        """Send a message, the rest of it when there is room. Raises BrokenPipeError."""
+        """Send a message; a part that the pipe does not take is sent when there is room. Raises
+        BrokenPipeError."""
         if worker.turn is None or len(worker.jobs) == 1:
             worker.heard = self._time  # It had nothing to say before.
         worker.send(handle, message)
@@ -400,7 +403,7 @@ class Local:
         return min(waiting, key=lambda worker: len(worker.jobs)), True
 
     def _poll(self, timeout: float) -> None:
-        """Wait for something to read, and take it."""
+        """Wait for readable descriptors, and read them."""
         found = self._selector.select(timeout)
         self._pass_time()
         ended: list[_Process] = []
@@ -426,7 +429,7 @@ class Local:
         self._retire(*idle[: max(0, len(self._workers) - self._limit)])
 
     def _pass_time(self) -> None:
-        """Let the time since the last look pass for all jobs that go on."""
+        """Count the time since the last look for all jobs that go on."""
         now = time.monotonic()
         passed, self._seen = min(now - self._seen, _MOST), now
         self._time += passed
@@ -436,7 +439,7 @@ class Local:
                 worker.jobs[handle].spent += passed
 
     def _take(self, worker: _Process) -> bool:
-        """Take in what the worker said; False if that was the end of it."""
+        """Read a worker's messages; False at the end of its pipe."""
         sound = True
         for handle, data in worker.frames():
             worker.heard = self._time

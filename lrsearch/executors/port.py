@@ -1,8 +1,8 @@
-"""What every executor is: jobs in, events out, replies in between.
+"""The interface of executors: jobs in, events out, replies in between.
 
 A job is a generator function, named "package.module:name", and one picklable payload. What it
-yields are its events, in order; what `yield` returns are the replies that came in since, as
-(trial, verdict) pairs. Yielding None suspends the job until a reply comes in:
+yields are its events, in order; what `yield` returns are the replies that came in since, as (trial,
+verdict) pairs. Yielding None suspends the job until a reply comes in:
 
     def job(payload: Payload) -> Generator[object, Replies, None]:
         yield Started(1)
@@ -11,9 +11,9 @@ yields are its events, in order; what `yield` returns are the replies that came 
             replies = yield None                # [(1, Verdict.GO_ON)]
 
 After its own events a job has exactly one more: Finished, Raised or Died. A job is only ever
-interrupted where it yields None: its place is then another's until it is replied to and that
-one has ended or waits in turn. Hence jobs that wait for each other cannot block an executor,
-however small.
+interrupted where it yields None: its place is then another's until it is replied to and that one
+has ended or waits in turn. Hence jobs that wait for each other cannot block an executor, however
+small.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ JobFunction = Callable[[Any], Generator[object, Replies, None]]
 
 @dataclass(frozen=True)
 class Finished:
-    """The job returned."""
+    """An event: the job returned."""
 
 
 @dataclass(frozen=True)
 class Raised:
-    """An exception left the job, or an event of it could not be sent. `error` is the exception
-    itself if it is an LrsearchError, `message` its type and text."""
+    """An event: an exception left the job, or an event of it could not be sent. `error` is the
+    exception itself if it is an LrsearchError, `message` its type and text."""
 
     error: BaseException | None
     message: str
@@ -45,8 +45,8 @@ class Raised:
 
     @property
     def cause(self) -> BaseException:
-        """The exception for the driver to raise: what is no LrsearchError is a bug, and tells
-        all."""
+        """The exception for the driver to raise: an error that is no LrsearchError is a bug, with
+        its traceback in the text."""
         if self.error is not None:
             return self.error
         return RuntimeError(f"a worker raised {self.message}\n{self.traceback}")
@@ -54,11 +54,9 @@ class Raised:
 
 @dataclass(frozen=True)
 class Died:
-    """The job's process ended under it: `reason` is "killed by SIGKILL" or "exit code 3".
-
-    `output` are the last lines the process printed. `running` is False for a job that was
-    suspended, or had not begun, while another one ran in the same process.
-    """
+    """An event: the job's process ended. `reason` is "killed by SIGKILL" or "exit code 3". `output`
+    are the last lines the process printed. `running` is False for a job that was suspended, or had
+    not begun, while another one ran in the same process."""
 
     reason: str
     output: str = ""
@@ -70,11 +68,10 @@ Terminal = Finished | Raised | Died
 
 @dataclass(frozen=True)
 class Heard:
-    """What is known of a job that runs in another process: nothing has been heard from it for
-    `silence` seconds, it said that it does `activity` ("" where it never said) and has done so for
-    `spent` seconds, `step` is the last step it told. `stopped` says that its `process`, an id, is,
-    as by SIGSTOP. Time in which the driver itself was stopped, or the machine slept, is not
-    counted."""
+    """The state of a job that runs in another process: it was silent for `silence` seconds, told
+    its `activity` last ("" where it never did) and has been at it for `spent` seconds; `step` is
+    its last step. `stopped` says whether its `process`, an id, is stopped, as by SIGSTOP. Time in
+    which the driver itself was stopped, or the machine slept, is not counted."""
 
     handle: int
     silence: float
@@ -86,11 +83,11 @@ class Heard:
 
 
 class Executor(Protocol):
-    """Somewhere jobs run. Used by one thread; a context manager."""
+    """A place where jobs run. Used by one thread; a context manager."""
 
     @property
     def capacity(self) -> int:
-        """Jobs that run at once; more may be submitted and wait for their turn."""
+        """The number of jobs that run at once; more may be submitted and wait for their turn."""
 
     def submit(self, function: str, payload: object, *, clean: bool = False) -> int:
         """Hand in a job and return its handle, at once. `clean` asks for a process that has run
@@ -109,15 +106,15 @@ class Executor(Protocol):
         """Whether events can come without a reply."""
 
     def heard(self) -> list[Heard]:
-        """Of the jobs that have their turn in other processes, when they were heard last."""
+        """The state of each job that has its turn in another process, by its handle."""
 
     def end(self, handle: int, reason: str) -> None:
         """End the process of a job; it and the other jobs there are told to have `Died` of that
         reason. Without effect on a job that is over, or has no process of its own."""
 
     def leave(self) -> None:
-        """Ask all jobs to hand over what is under way, at their next `pulse.beat`, and to end. What
-        they hand over are events as any other; a job of another process has then `Died`, one of
+        """Ask all jobs to save the trials under way, at their next `pulse.beat`, and to end. The
+        saved states are events like any other; then a job of another process has `Died`, one of
         this process raises pulse.Leave out of `events`."""
 
     def close(self) -> None:

@@ -56,22 +56,22 @@ def _receive(descriptor: int, inbox: queue.SimpleQueue[tuple[int, Job | Reply]])
 
 
 PATIENCE = 20.0
-"""Seconds in which a worker that got SIGTERM hands over what is under way."""
+"""Seconds in which a worker that got SIGTERM saves its trials under way."""
 
 ALONE = 5.0
-"""Seconds for which it then waits: the driver, told to leave as well, has it go, or has not been
-told, and is told what became of its worker."""
+"""Seconds for which it then waits for the driver's word: a driver that got the signal, too, sends
+`Go`; any other is told why its worker ended."""
 
 _over = threading.Event()
-"""There is nothing left to hand over."""
+"""Set once there is no trial left to save."""
 
 _told = threading.Event()
-"""The driver wants this process to go."""
+"""Set once the driver wants this process to go."""
 
 
 def _go() -> None:
-    """Have the job leave at its next beat, and this process with it; at once where nothing trains,
-    which may be in the middle of a user's code."""
+    """Make the job leave at its next beat, and this process with it; at once where nothing trains,
+    even in the middle of user code."""
     _told.set()
     pulse.ask()
     if _over.is_set() or pulse.activity() != pulse.TRAINING:
@@ -79,7 +79,7 @@ def _go() -> None:
 
 
 def _terminate() -> None:
-    """What SIGTERM does: it may be for this process alone, or for all of a job step."""
+    """Handle SIGTERM: it may be for this process alone, or for all of a cluster's job step."""
 
     def wait() -> None:
         if pulse.activity() == pulse.TRAINING:
@@ -142,14 +142,14 @@ class _Worker:
             self.jobs.add(handle, lambda: _begin(message))
 
     def begin_turn(self, handle: int) -> None:
-        """Another job begins or resumes."""
+        """Tell the driver that another job begins or resumes."""
         self.turn = handle
         pulse.forget()
         self.send(handle, Turn())
 
     def tell(self, alive: pulse.Alive) -> None:
-        """Pass on that the job under way is alive. Its threads, and what it forks, do not speak for
-        it: two frames written at once would be none."""
+        """Tell the driver that the running job is alive. Its threads and forks tell nothing: two
+        frames written at once would be none."""
         own = os.getpid() == self.pid
         if own and threading.current_thread() is threading.main_thread():
             self.send(self.turn, alive)
@@ -174,14 +174,14 @@ class _Worker:
 
 
 def leave(message: str) -> NoReturn:
-    """End the process at once: what is left of a device that was lost may not even be closed."""
+    """End the process at once: even closing the rest of a lost device may hang."""
     print(message, file=sys.stderr, flush=True)
     os._exit(DEVICE_LOST)
 
 
 def _wake_with_driver_s_end() -> None:
-    """Where the system can, have this process go on when its driver ends: one that is stopped could
-    not see its pipe close, and would stay for ever."""
+    """Where the system can, have this process continued when its driver ends: a stopped process
+    would not see its pipe close, and would stay for ever."""
     if sys.platform == "linux":
         with contextlib.suppress(ImportError, OSError, AttributeError):
             import ctypes

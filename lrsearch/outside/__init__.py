@@ -1,1 +1,1 @@
-"""Trainings that are other people's processes: commands and loops."""
+"""Trainings outside lrsearch: commands and loops, in processes of their own."""

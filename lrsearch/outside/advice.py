@@ -1,4 +1,4 @@
-"""What to do about a training that ends well and never reports what points are compared by."""
+"""Advice on a training that ends well but never reports the objective's metric."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _WIDTH = 160
 def missing_metric(
     trial: Trial, objective: Objective, reported: Sequence[str], out: bytes, errors: bytes
 ) -> tuple[str, TrainingError]:
-    """The reason a trial failed for, and the error that ends a search of which nobody has reported
-    the metric. `reported` are the metrics it did report, `out` and `errors` the last of its
-    output."""
+    """The reason that a trial failed for, and the error that ends a search in which no trial has
+    reported the objective's metric. `reported` are the metrics it did report, `out` and `errors`
+    the end of its output."""
     config = trial.config
     kind = "loop" if "loop" in config else "command"
     metric = objective.metric
@@ -73,7 +73,7 @@ def missing_metric(
 
 
 def _lines(output: bytes) -> list[str]:
-    """The lines of an output that say something."""
+    """The lines of an output, without blank ones."""
     return [line.strip() for line in plain_lines(read_text(output)) if line]
 
 
@@ -94,8 +94,8 @@ def _printed(seen: Sequence[str]) -> list[str]:
 
 
 def _closest(metric: str, names: Sequence[str]) -> str | None:
-    """The metric of those reported or printed that may be meant: never one of validation for one
-    of training, or the other way round."""
+    """The metric, of those reported or printed, that the user may mean: never a metric of
+    validation for one of training, or the other way round."""
     part = _part(metric)
     fit = [each for each in names if each != metric and _fits(part, _part(each))]
     meanings = (
@@ -121,7 +121,8 @@ def _numbers(content: Mapping[str, object], prefix: str = "") -> Iterator[tuple[
 
 
 def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[str]]:
-    """What in a command's output looks like the metric: in a few words, and what to write."""
+    """Text in a command's output that looks like the metric: described in a few words, and the line
+    to write."""
     patterns: Mapping[str, str] = config.get("metrics", {})
     clue, shown = "", seen
     if metric in patterns:
@@ -161,7 +162,7 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
 
 
 def _object_at_fault(line: str, metric: str, params: Mapping[str, object]) -> str:
-    """Why an object that names the metric was not read, or ""."""
+    """The reason why an object that names the metric was not read, or ""."""
     if not re.search(rf"""["']{re.escape(metric)}["']\s*:""", line):
         return ""
     found = find_object(line)
@@ -188,19 +189,19 @@ _PART = re.compile(
     r"held(?:[ _-]?out)?|val(?:id(?:ation|ate|ating)?)?|eval(?:uat(?:ion|e|ed|ing))?))"
     r"(?![a-z]|(?<=[A-Z])[A-Z])"
 )
-"""A word that says which part of the data a number is of."""
+"""A word that names the part of the data a number belongs to."""
 
 
 def _part(text: str) -> str:
-    """The part of the data that a name or the beginning of a line speaks of last: train, test,
-    val, or "" where it says none."""
+    """The part of the data that a name or the beginning of a line names last: train, test, val, or
+    "" for none."""
     found = list(_PART.finditer(text))
     return str(found[-1].lastgroup) if found else ""
 
 
 def _part_before(line: str, start: int, end: int) -> re.Match[str] | None:
-    """The word that says of which part of the data is what stands at a place of a line. What is
-    joined to another name, as in `val_loss`, speaks of that one alone."""
+    """The word that says which part of the data the text at a place of a line belongs to. A word
+    joined to another name, as in `val_loss`, is about that name alone."""
     words = [
         each
         for each in _PART.finditer(line, 0, end)
@@ -210,15 +211,15 @@ def _part_before(line: str, start: int, end: int) -> re.Match[str] | None:
 
 
 def _fits(wanted: str, part: str) -> bool:
-    """Whether a number of a part may be meant by a metric that names the wanted part. One that
-    says none may be of training, and is no validation."""
+    """Whether a number of a part may be meant by a metric that names the wanted part. A number
+    without a part may be of training, and is not one of validation."""
     if not wanted:
         return True
     return part in ("train", "") if wanted == "train" else part in ("val", "test")
 
 
 def _order(wanted: str, part: str) -> int:
-    """The place of a part among those that fit: what is named so first, training last."""
+    """The place of a part among those that fit: the wanted part first, training last."""
     return 0 if part == wanted else 2 if part == "train" else 1
 
 
@@ -236,8 +237,8 @@ _JOINT = r"[\s_./@-]*"
 
 
 def _meaning(name: str) -> tuple[str, ...]:
-    """The words of a name that say what is measured, as they are the same in `val_acc`,
-    `eval/accuracy` and `Accuracy`, and in `acc1`, `top-1` and `Acc@1`."""
+    """The words of a name that tell the quantity, equal in `val_acc`, `eval/accuracy` and
+    `Accuracy`, and in `acc1`, `top-1` and `Acc@1`."""
     words = re.findall(r"[^\W\d_]+|\d+", _PART.sub(" ", name).lower())
     words = [_SAME.get(word, word) for word in words] or [name.lower()]
     if len(words) > 1 and words[0] in _TOP and words[1].isdigit():
@@ -247,7 +248,7 @@ def _meaning(name: str) -> tuple[str, ...]:
 
 
 def _spellings(metric: str) -> Iterator[tuple[int, str]]:
-    """Patterns that find a metric's name, the closest first, each with how far off it is."""
+    """Patterns that find a metric's name, the closest first, each with its distance."""
     words = re.findall(r"[^\W\d_]+|\d+", metric)
     if not words:
         return
@@ -271,13 +272,13 @@ _GAP = (
     r"(?:[^\w\n]{0,60}?(?:\([^()\d\n]{1,20}\)[^\w\n]{0,20}?|(?:is|was)\s+|[\w.]{0,9}"
     r"(?:tensor|float\d*)\()?|[^:=|,;\n]{1,60}[:=]\s*)"
 )
-"""What may stand between a name and its number: signs, or words up to a colon."""
+"""Text that may stand between a name and its number: signs, or words up to a colon."""
 
 
 @dataclass(frozen=True)
 class _Pattern:
-    """A regular expression that finds a metric's number, the line it is made of, the part of the
-    data that this speaks of, and what else there is to know."""
+    """A regular expression that finds a metric's number, the line it is made from, the part of the
+    data that the line names, and a remark."""
 
     text: str
     line: str
@@ -286,9 +287,9 @@ class _Pattern:
 
 
 def _find_pattern(metric: str, lines: Sequence[str]) -> _Pattern | None:
-    """A regular expression that finds the metric's number: made of the last line that names the
-    metric best, of several numbers that of a validation. None where no line does, or where
-    it could not tell the part of the data that the metric names from another."""
+    """A regular expression that finds the metric's number, made from the last line that names the
+    metric best; of several numbers a validation's. None where no line names the metric, or where
+    the pattern could not tell the metric's part of the data from another."""
     wanted = _part(metric)
     chosen: tuple[tuple[int, ...], re.Match[str], str, str] | None = None
     for line in reversed(lines):
@@ -315,14 +316,14 @@ def _find_pattern(metric: str, lines: Sequence[str]) -> _Pattern | None:
 
 
 def _is_best(line: str, end: int) -> bool:
-    """Whether a number is said to be the best so far, and no measurement."""
+    """Whether a number is announced as the best so far, which is no new measurement."""
     return bool(re.search(r"(?i)(?<![a-z])best(?![a-z])", line[:end]))
 
 
 def _write_pattern(found: re.Match[str], said: re.Match[str] | None) -> str | None:
-    """The regular expression for a name and its number; of `0.5 (0.4)`, a value and its average,
-    it finds the average. Behind the word that said of which part of the data it is, where it finds
-    another number without. None where it does not find it then."""
+    """The regular expression for a name and its number; of `0.5 (0.4)`, a value and its average, it
+    finds the average. It begins with the word for the part of the data where without the word it
+    would find another number. None where it does not find the number even then."""
     before, number, behind = found.groups()
     literal = re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", before)
     literal = re.sub(r"\s+", lambda gap: " " if gap[0] == " " else r"\s+", literal)
@@ -346,8 +347,8 @@ def _write_pattern(found: re.Match[str], said: re.Match[str] | None) -> str | No
 def _tell_apart(
     wanted: str, found: re.Match[str], text: str, part: str, lines: Sequence[str]
 ) -> _Pattern | None:
-    """The pattern with the word of its line that tells it from lines of other parts of the data,
-    where these match, too; where nothing does, with a remark that says so."""
+    """The pattern together with a word of its line that excludes lines of other parts of the data,
+    where these match, too; with a remark that says so where there is no such word."""
     line = found.string
     value = match_number(re.compile(text), line)[1]
     said = _part_before(line, *found.span(1))
@@ -374,9 +375,9 @@ def _tell_apart(
 
 
 def _other_part(text: str, part: str, lines: Sequence[str]) -> str | None:
-    """The last line that a pattern matches and that speaks of another part of the data, or of the
-    best so far, or counts to another end, as the bars of training and of validation do; None where
-    there is none."""
+    """The last line that a pattern matches and that is about another part of the data, or the best
+    so far, or counts to another end, as the bars of training and of validation do; None where there
+    is none."""
     pattern = re.compile(text)
     ends: set[tuple[str, ...]] = set()
     for line in reversed(lines):
@@ -397,18 +398,18 @@ _STEP = re.compile(
     r"(?i)\b((?:epoch|(?:global[ _])?step|iter(?:ation)?)[:=# ]{0,3}\[?\s*)(\d+)"
     r"(?!\d|\.\d|[A-Za-z%]|\s?(?:%|(?:[num]s|s|secs?|seconds|min|h|[kmg]i?b|it/s|s/it)\b))"
 )
-"""A word for a step, and its number: one with a unit behind it is a time or a speed."""
+"""A word for a step, and its number; a number with a unit is a time or a speed instead."""
 
 
 def _steps(line: str) -> list[str]:
-    """Patterns for what may be a step in a line."""
+    """Patterns for numbers in a line that may be steps."""
     found = [each[1] for each in _STEP.finditer(line)]
     return [re.sub(r"\s{2,}", r"\\s+", each.replace("[", r"\[")) + r"(\d+)" for each in found]
 
 
 def _step_pattern(line: str, seen: Sequence[str]) -> str | None:
-    """The pattern of the step, of the line itself or another, those that grow first; none that
-    ever decreases over the lines, which counts something that begins anew."""
+    """The pattern of the step, in the line itself or another, patterns whose numbers grow first;
+    never one whose number decreases over the lines: that counts within an epoch."""
     chosen: tuple[tuple[bool, bool], str] | None = None
     for text in dict.fromkeys(step for each in (line, *seen) for step in _steps(each)):
         numbers = [int(found[1]) for found in map(re.compile(text).search, seen) if found]
@@ -425,7 +426,8 @@ def _quote(pattern: str) -> str:
 
 
 def _reporting(config: Config, metric: str) -> str:
-    """The line that reports the metric, in the language of the training as far as it shows."""
+    """The line that reports the metric, in the training's own language as far as its command shows
+    it."""
     named = re.fullmatch(r"[A-Za-z_]\w*", metric)
     variable = re.sub(r"\W+", "_", metric).strip("_") or "value"
     if "loop" in config:

@@ -1,8 +1,8 @@
-"""The jobs of a command's or a loop's trainings: what a run needs to know, and a cohort's trials in
-turn, each a process that is listened to.
+"""Jobs of trainings by a command or a loop: the run's facts, and a cohort's trials in turn, each a
+process whose output is read.
 
-Its metrics are what `listening` finds in its output, and JSON lines in the file of
-LRSEARCH_METRICS. Free of torch, and so is whoever runs a command.
+Metrics are found in its output by `listening`, and as JSON lines in the file of LRSEARCH_METRICS.
+Free of torch, as is the process that runs a command.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Event = Started | Measured | Reached | Ended | None
 EventGenerator = Generator[Event, Any, Any]
 
 MOST_METRICS = 200
-"""Different metrics a trial may report."""
+"""The most different metrics a trial may report."""
 
 _TOO_MANY = f"it reports more than {MOST_METRICS} different metrics"
 
@@ -51,7 +51,7 @@ _SHOWN = 0.2
 """Seconds between two measurements that are passed on."""
 
 Ending = tuple[Outcome, str, tuple[str, str]]
-"""How a process ended: the outcome, the reason, and what is kept of its stderr and stdout."""
+"""The end of a process: the outcome, the reason, and the kept ends of its stderr and stdout."""
 
 _NOTHING = ("", "")
 
@@ -59,7 +59,7 @@ _NOTHING = ("", "")
 
 
 def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
-    """Look at the files that the commands name; yields the run's Facts once.
+    """Hash the files that the commands name; yields the run's Facts once.
 
     Raises UsageError for a device that makes no sense.
     """
@@ -89,12 +89,13 @@ def make_facts(task: str, hashes: Mapping[str, str], device: str, device_name: s
 
 
 def file_hashes(config: Config, folder: str) -> dict[str, str]:
-    """SHA-256 of each file under the folder that a resolved command names, by how it names it."""
+    """SHA-256 of each file under the folder that a resolved command names, by the name in the
+    command."""
     return hash_files(named_files(config), folder)
 
 
 def hash_files(names: Sequence[str], folder: str) -> dict[str, str]:
-    """SHA-256 of each of the names that is a file under the folder."""
+    """SHA-256 of each name that is a file under the folder."""
     root = Path(folder).resolve()
     found = {}
     for name in names:
@@ -173,12 +174,12 @@ def _run_trial(cohort: Cohort, trial: Trial) -> EventGenerator:
 def _listen(
     cohort: Cohort, trial: Trial, process: Process, course: Reported
 ) -> Generator[Event, Any, Ending | None]:
-    """Follow a process to its end, or to where it has to stop; None where it ended well and has
-    not reported the objective's metric.
+    """Follow a process until it ends or has to stop; None where it ended well without reporting the
+    objective's metric.
 
-    What stands on stderr counts at the end alone, since which of two streams comes first nobody can
-    tell: the metrics that are reported nowhere else, and of objects none, where the objective's
-    is."""
+    Metrics on stderr count at the end alone, since the order of two streams cannot be known:
+    metrics that stdout lacks, and objects only where stdout lacks the objective's metric.
+    """
     aside = Reported()
     metric = cohort.objective.metric
     deadline = math.inf if cohort.timeout is None else time.monotonic() + cohort.timeout

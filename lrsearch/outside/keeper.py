@@ -1,13 +1,13 @@
-"""Keeps one command: runs it in a process group of its own, and ends that whatever happens.
+"""Run one command in a process group of its own, and end the group whatever happens.
 
-Started by `process` as a script, `keeper.py STATUS SCRATCH GRACE CHANNEL WORD...`, with nothing
-but the standard library, in the command's folder and with its environment, stdout and stderr. Its
-stdin is the lifeline: when that ends, because the trial is to stop or the worker is dead, the
-command's group gets SIGTERM and, GRACE seconds later, SIGKILL. How the command ended is written to
-the descriptor STATUS behind its process id: `4711 exit 3`, `4711 signal 11`, `4711 stopped` where
-it was ended, or `0 error TEXT`. The descriptor CHANNEL, -1 for none, is passed on to the command.
-What a command leaves running goes the same way, on Linux even what has left its group (a daemon).
-Last the folder SCRATCH is deleted.
+Started by `process` as a script, `keeper.py STATUS SCRATCH GRACE CHANNEL WORD...`, with nothing but
+the standard library, in the command's folder and with its environment, stdout and stderr. Its stdin
+is the lifeline: when that ends, because the trial is to stop or the worker is dead, the command's
+group gets SIGTERM and, GRACE seconds later, SIGKILL. How the command ended is written to the
+descriptor STATUS behind its process id: `4711 exit 3`, `4711 signal 11`, `4711 stopped` where it
+was ended, or `0 error TEXT`. The descriptor CHANNEL, -1 for none, is passed on to the command.
+Processes that a command leaves running end the same way, on Linux even those that have left its
+group (daemons). Last the folder SCRATCH is deleted.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 _POLL = 0.02
 
 _KILLED = 1.0
-"""Seconds in which what is killed has to be gone."""
+"""Seconds in which killed processes have to be gone."""
 
 
 def main() -> None:
@@ -91,7 +91,7 @@ def _tell_end(status: int, text: str) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    """Ask Linux for something of this process, where Python can."""
+    """Set an option of this process by Linux's prctl, where Python can."""
     with contextlib.suppress(ImportError, OSError, AttributeError):
         import ctypes
 
@@ -103,7 +103,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def _orphans(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes left to this one that still run; those that do not are buried."""
+    """The running processes that have become this one's children; ended ones are reaped."""
     try:
         listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii")
     except OSError:  # Another system, or one that keeps no such file.
@@ -118,8 +118,8 @@ def _orphans(process: subprocess.Popen[bytes]) -> list[int]:
 
 
 def _end_all(process: subprocess.Popen[bytes], grace: float) -> None:
-    """Have the whole group leave, with all that has been left to this process, and end what has
-    not left after `grace` seconds."""
+    """End the whole group, and all processes that became this one's children: SIGTERM, then SIGKILL
+    after `grace` seconds."""
     deadline = time.monotonic() + grace
     told: set[int] = set()
     while time.monotonic() < deadline + _KILLED:
@@ -148,7 +148,7 @@ def _ask(send: Callable[[int, int], None], whom: int) -> None:
 
 
 def _signal(send: Callable[[int, int], None], whom: int, number: int) -> bool:
-    """Signal a group (os.killpg) or a process (os.kill); False where there is nobody."""
+    """Signal a group (os.killpg) or a process (os.kill); False where it does not exist."""
     try:
         send(whom, number)
     except (ProcessLookupError, PermissionError):  # The latter where all are dead, on macOS.

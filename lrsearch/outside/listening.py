@@ -1,7 +1,7 @@
-"""Listening to a command: which of what it prints are metrics. Free of torch.
+"""Listening to a command: the metrics in its output. Free of torch.
 
-Without `metrics` in the spec they are objects of JSON, or Python's dicts, that are the rest of
-their line; with them, what the patterns find. A message is a mapping of names to numbers, with
+Without `metrics` in the spec they are objects of JSON, or Python's dicts, that end their line; with
+`metrics` they are the matches of the patterns. A message is a mapping of names to numbers, with
 perhaps a `step`.
 """
 
@@ -26,10 +26,10 @@ from lrsearch.train.users.lines import decode
 Message = dict[str, Any]
 
 LONGEST_LITERAL = 1 << 14
-"""Characters a Python dict may have to be looked at."""
+"""The most characters of a Python dict that is read."""
 
 LONGEST_MATCHED = 4096
-"""Characters of a line, the first ones, that patterns are held against."""
+"""Characters of a line, the first ones, that patterns are matched with."""
 
 PATIENCE = 2.0
 """Seconds of computing that the patterns may take for one line."""
@@ -38,7 +38,7 @@ PATIENCE = 2.0
 
 
 def read_json(text: str) -> Any:
-    """The JSON that a text consists of, None where it is none."""
+    """The JSON that a whole text is, None for any other text."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -46,7 +46,7 @@ def read_json(text: str) -> Any:
 
 
 def read_literal(text: str) -> Any:
-    """The Python dict that a text consists of, None where it is none."""
+    """The Python dict that a whole text is, None for any other text."""
     if len(text) > LONGEST_LITERAL:
         return None
     try:
@@ -58,14 +58,14 @@ def read_literal(text: str) -> Any:
 
 
 _HISTORY = re.compile(r", grad_fn=<\w+>")
-"""What torch shows of a tensor that Python cannot read."""
+"""torch's note of a tensor's gradient, which Python cannot read."""
 
 _WRAPPED = re.compile(r"(?:\w+\.)*(?:tensor|array|Array|b?float\d*|u?int\d*|Decimal)")
-"""What numbers are shown in: `tensor(0.5)`, `np.float64(0.5)`."""
+"""Wrappers in which numbers are shown: `tensor(0.5)`, `np.float64(0.5)`."""
 
 
 def _evaluate(node: ast.expr) -> Any:
-    """The value of an expression that is nothing but data, None for any other."""
+    """The value of an expression that is a literal, None for any other."""
     match node:
         case ast.Dict():
             keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
@@ -100,13 +100,13 @@ _MARK = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""A part of what stands before a line of a log, or of a bar."""
+"""A part of the prefix of a log's line, or of a bar's."""
 
 _LONGEST_PREFIX = 400
 
 
 def _is_prefix(text: str) -> bool:
-    """Whether a text is what logs and bars put before a line, and no words that say something."""
+    """Whether a text is a prefix such as logs and bars write, without words of a message."""
     at = 0
     while at < len(text):
         found = _MARK.match(text, at)
@@ -118,16 +118,16 @@ def _is_prefix(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """An object that ends a line: its `content`, and whether it is `plain`, JSON and nothing
-    before it."""
+    """An object that ends a line: its `content`, and whether it is `plain`, JSON without a
+    prefix."""
 
     content: Message
     plain: bool
 
 
 def find_object(text: str, *, after: bool = False) -> Found | None:
-    """The object that ends a line. Before it may stand what logs and bars put there; anything,
-    where it comes `after` what it overwrites."""
+    """The object that ends a line. Before it may stand a prefix of a log or a bar; any text, where
+    the line comes `after` one that it overwrites."""
     before, brace, rest = text.partition("{")
     if not brace or not rest.endswith("}") or not (after or _is_prefix(before)):
         return None
@@ -139,8 +139,9 @@ def find_object(text: str, *, after: bool = False) -> Found | None:
 
 
 def widen(content: Message, objective: str) -> Message:
-    """The content with the objective's metric as a number where that is plain: text that reads as
-    one, a list of one, or in a mapping inside (`eval.loss`). Beside it text counts, too."""
+    """The content with the objective's metric as a number where its value is plainly one: text that
+    reads as a number, a list of one number, or a number in an inner mapping (`eval.loss`). With it,
+    text counts as a number elsewhere in the content, too."""
     number = as_number(_dig(content, objective))
     if number is None:
         return content
@@ -166,7 +167,7 @@ def _dig(content: Mapping[str, Any], name: str) -> Any:
 
 
 def as_number(value: Any) -> float | int | None:
-    """A number, also as text or as the only one of a list; None for anything else."""
+    """A number, also from text or from a list of one; None for any other value."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, str):
@@ -185,12 +186,12 @@ _UNUSUAL = re.compile(
     r"|(?:\d+\.?\d*|\.\d+)e[-+]?\d+|[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d*)?)",
     re.IGNORECASE,
 )
-"""Numbers that `[\\d.]+` finds a part of, or nothing: signed, with an exponent, not finite."""
+"""Numbers of which `[\\d.]+` finds a part, or nothing: signed, with an exponent, not finite."""
 
 
 def read_number(text: str) -> float | None:
-    """The number a text is, None for none: `1,234.5` has thousands, `0,5` a decimal comma, 91% is
-    0.91, `nan` and `inf` are what they are."""
+    """The number a text is, or None: `1,234.5` has thousands, `0,5` a decimal comma, 91% is 0.91,
+    `nan` and `inf` are themselves."""
     body = text.strip().strip("'\"").replace("\u2212", "-").rstrip(".,;: ")
     share = body.endswith("%")
     body = body.rstrip("% ")
@@ -206,9 +207,9 @@ def read_number(text: str) -> float | None:
 
 
 def match_number(pattern: re.Pattern[str], text: str) -> tuple[bool, float | None]:
-    """Whether a pattern is found, and the number in its group. Where the group holds a part of a
-    number alone, such as 1.2 of 1.2e-05 or 0 of 0.91, the whole number counts; where it finds
-    none since the number has a sign, an exponent, or is `nan`, that number counts."""
+    """Whether a pattern matches, and the number in its group. Where the group holds a part of a
+    number alone, such as 1.2 of 1.2e-05 or 0 of 0.91, the whole number counts; where the pattern
+    fails since the number has a sign, an exponent, or is `nan`, that number counts."""
     if _UNUSUAL.search(text):
         for missing in ("0.0000", "0"):
             plain, places = _write_plainly(text, missing)
@@ -235,8 +236,8 @@ def _group(found: re.Match[str]) -> float | None:
 
 
 def _write_plainly(text: str, missing: str) -> tuple[str, list[tuple[int, int, float]]]:
-    """The text with unusual numbers written as plain decimals, without their sign, and where these
-    stand; for one that is not finite stands `missing`."""
+    """The text with unusual numbers written as plain decimals, without their sign, and their
+    places; `missing` stands for a number that is not finite."""
     parts: list[str] = []
     places: list[tuple[int, int, float]] = []
     at = length = 0
@@ -254,8 +255,8 @@ def _write_plainly(text: str, missing: str) -> tuple[str, list[tuple[int, int, f
 
 
 class Objects:
-    """The objects on the lines of one stream. Any JSON object on a line of its own of stdout
-    counts, as it always did; all else has to hold the objective's metric, or a step."""
+    """Reader of the objects on the lines of one stream. Any JSON object alone on a line of stdout
+    counts; all others must hold the objective's metric, or a step."""
 
     def __init__(
         self,
@@ -273,7 +274,7 @@ class Objects:
         self._first = True
 
     def line(self, line: bytes, ended: bool) -> None:
-        """A line, `ended` or to be overwritten."""
+        """Read a line, `ended` or to be overwritten."""
         after, self._after = self._after, not ended
         if b"{" not in line or b"}" not in line:
             return
@@ -291,16 +292,16 @@ class Objects:
         self._take(content)
 
     def finish(self) -> None:
-        """There is no more."""
+        """Read to the end: there are no more lines."""
 
 
 _STEPS = ("step", "epoch", "iter", "iteration", "global_step")
 
 
 def repeats_settings(content: Message, params: Mapping[str, Any], objective: str) -> bool:
-    """Whether an object without a step is the trial's parameters printed back: all of them, among
-    other things that are no numbers. One that has the objective's metric, which is no parameter, is
-    a report that repeats them."""
+    """Whether an object without a step only prints the trial's parameters: all of them, beside
+    another value that is no number. An object with the objective's metric, which is no parameter,
+    is a report that repeats them."""
     if not params or any(key in content for key in _STEPS):
         return False
     if objective not in params and as_number(content.get(objective)) is not None:
@@ -311,7 +312,7 @@ def repeats_settings(content: Message, params: Mapping[str, Any], objective: str
 
 
 class Patterns:
-    """What the patterns of `metrics` find on the lines of one stream.
+    """Reader of the numbers that the patterns of `metrics` find on the lines of one stream.
 
     Metrics belong to the last step found; where there is none, one that comes again begins the
     next. Of lines that overwrite each other the last counts.
@@ -326,8 +327,8 @@ class Patterns:
         self._held: dict[str, float] = {}
 
     def line(self, line: bytes, ended: bool) -> None:
-        """A line, `ended` or to be overwritten. Raises TrainingError where the patterns take too
-        long."""
+        """Read a line, `ended` or to be overwritten. Raises TrainingError where the patterns take
+        too long."""
         found = self._find(decode(line[: 4 * LONGEST_MATCHED])[:LONGEST_MATCHED])
         step = found.pop("step", None)
         if step is not None:
@@ -361,7 +362,7 @@ class Patterns:
         return found
 
     def finish(self) -> None:
-        """Pass on what was found and not overwritten."""
+        """Pass on the numbers found that no line overwrote."""
         held, self._held = self._held, {}
         if not held:
             return
@@ -379,8 +380,9 @@ class _TooSlow(Exception):
 
 @contextlib.contextmanager
 def _limited(seconds: float) -> Iterator[None]:
-    """Raises _TooSlow inside when it computes for longer. Matching looks for signals as it goes,
-    and these reach the main thread alone: in any other there is no limit."""
+    """Limit the seconds of computing within: raises _TooSlow after them. Matching checks for
+    signals as it goes, and these reach the main thread alone: in any other thread there is no
+    limit."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,7 +1,7 @@
-"""The process of one trial of a person's own loop: `python -m lrsearch.outside.loop_process TASK`.
+"""The process of one trial of a user's loop: `python -m lrsearch.outside.loop_process TASK`.
 
-Started by `process`, like a command. It reports by a descriptor that it inherits and nobody else:
-lines of a token and JSON, metrics or `["raised" or "changed", TEXT]` where it cannot go on.
+Started by `process`, like a command. It reports through a descriptor that only it inherits: lines
+of a token and JSON, metrics or `["raised" or "changed", TEXT]` where it cannot go on.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lrsearch.trial import Workplace
 
 
 class Channel:
-    """The descriptor that reports are written to, by this process and what it forks."""
+    """The descriptor that reports are written to, by this process and its forks."""
 
     def __init__(self, descriptor: int, token: str) -> None:
         os.set_inheritable(descriptor, False)  # What the loop starts has none of it.
@@ -42,15 +42,16 @@ class Channel:
 
     @property
     def is_closed(self) -> bool:
-        """Whether somebody has closed it, though another file may have its number by now."""
+        """Whether user code has closed the descriptor, though another file may have its number by
+        now."""
         try:
             return self._identify() != self._file
         except OSError:
             return True
 
     def write(self, content: str) -> None:
-        """Write a line of JSON, in one piece: others may write there, too. Raises RuntimeError
-        where it is closed."""
+        """Write a line of JSON, in one piece: forks may write there, too. Raises RuntimeError where
+        the descriptor is closed."""
         if self.is_closed:
             raise RuntimeError(CLOSED)
         # A line of its own, whatever somebody else has left there.
@@ -64,11 +65,11 @@ CLOSED = (
 
 
 class LoopTrial:
-    """What a loop is given.
+    """The trial that a loop is called with.
 
-    `params` are the fixed and the searched parameters, `seed` what the global generators of
-    Python, numpy and torch were seeded with, `device` torch's name of one, `number` the trial's
-    place in the run, `run` its name.
+    `params` are the fixed and the searched parameters, `seed` is the seed that Python's, numpy's
+    and torch's global generators were given, `device` torch's name of the device, `number` the
+    trial's place in the run, `run` its name.
     """
 
     def __init__(self, task: dict[str, Any], params: dict[str, Any], channel: Channel) -> None:
@@ -88,7 +89,7 @@ class LoopTrial:
         """The learning rate of a step (from 0) of `total`: the parameter `lr`, times the schedule
         and the warmup where there are such parameters.
 
-        Raises ValueError for a step that is none of them, or a schedule that does not fit.
+        Raises ValueError for a step outside 0..total - 1, or a schedule that does not fit.
         """
         if not 0 <= step < total:
             raise ValueError(f"lr_at: step {step} is none of {total}, which are 0 to {total - 1}")
@@ -109,8 +110,8 @@ class LoopTrial:
         """Report metrics after a step (a whole number from 0): anything that `float` takes, and
         arrays and tensors of one value.
 
-        Raises Stopped when the trial is to stop, TypeError or ValueError for what is no metric,
-        RuntimeError where somebody has closed what it is written to.
+        Raises Stopped when the trial is to stop, TypeError or ValueError for a value that is no
+        metric, RuntimeError where user code has closed the channel.
         """
         self._channel.write(encode(step, metrics))
         if self.stopped:

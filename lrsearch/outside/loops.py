@@ -1,4 +1,5 @@
-"""A person's own training loop: a function that is given the trial, and found before it trains."""
+"""A training loop of the user's: a function that is called with the trial, checked before it
+trains."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ from lrsearch.trial import Facts, Workplace
 def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     """Import the loop and look at it; yields the run's Facts once.
 
-    Raises ModelError for what cannot be imported or is no function of one argument, ImportRefused,
-    or UsageError (the device).
+    Raises ModelError for a class path that cannot be imported or is no function of one argument,
+    ImportRefused, or UsageError (the device).
     """
     forget_imports()  # A process may have seen the files as they were before.
     yield from isolated(_prepare(payload), torch.device("cpu"), payload.workplace)
@@ -36,8 +37,8 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
 
 
 def find_loop(path: str, workplace: Workplace) -> Any:
-    """The function a class path names. Raises ModelError where it cannot be called with a trial
-    and train it, and what `importing.resolve` raises."""
+    """Import the function a class path names. Raises ModelError where it cannot be called with a
+    trial alone, and the errors of `importing.resolve`."""
     found = resolve(path, workplace)
     form = "a loop is a function such as: def train(trial): ..."
     if isinstance(found, type):

@@ -1,4 +1,4 @@
-"""The process of a trial of the user's own: starting it, what it writes, and its end.
+"""The process of a trial outside lrsearch: its start, its output, and its end.
 
 Each trial is a process group of its own under a keeper (see `keeper`).
 """
@@ -35,10 +35,10 @@ GRACE = 3.0
 """Seconds from SIGTERM to SIGKILL."""
 
 KEPT = 64 * 1024
-"""Bytes of output that are kept, of each stream the last."""
+"""Bytes of output that are kept, the last of each stream."""
 
 LONGEST_LINE = 1 << 20
-"""Bytes a line of metrics may have."""
+"""The most bytes of a line of metrics."""
 
 POLL = 0.2
 """Seconds between two looks at the file of metrics."""
@@ -49,22 +49,22 @@ _WAKING = 1.0
 _CHUNK = 1 << 16
 
 _READ = 1 << 20
-"""Bytes of the file of metrics read at once: one that is written faster than it can be read must
-not hide the timeout."""
+"""Bytes of the file of metrics read at once: a file written faster than it is read must not hide
+the timeout."""
 
 # what it says
 
 
 @dataclass(frozen=True)
 class Aside:
-    """Metrics that stand on stderr."""
+    """Metrics found on stderr."""
 
     content: Message
 
 
 @dataclass(frozen=True)
 class Notice:
-    """A word of a loop's process beside its metrics: the `error` that left the function, or that
+    """A message of a loop's process beside its metrics: the `error` that left the function, or that
     its source has `changed`."""
 
     error: str = ""
@@ -79,9 +79,9 @@ def _parse(line: bytes, objective: str) -> Message | None:
 
 
 class Channel:
-    """The private channel of a loop's process: a file without a name, whose descriptor it inherits,
-    for lines of a `token` and metrics, or what it says. Whatever else is written there, by code
-    that writes to every descriptor, is no line."""
+    """The private channel of a loop's process: a file without a name, whose descriptor the process
+    inherits, for lines of a `token` and metrics or notices. Text that other code writes there, such
+    as code that writes to every descriptor, lacks the token and is no line."""
 
     def __init__(self, scratch: str) -> None:
         path = Path(scratch, "channel")
@@ -106,11 +106,11 @@ class Channel:
 
 
 class Process:
-    """A trial's process as its worker sees it, a keeper between them. A context manager: leaving
-    it ends what still runs.
+    """A trial's process as its worker sees it, with a keeper between them. A context manager:
+    leaving it ends the process.
 
-    `status` is the keeper's word: the process, and how it ended. `error` is what a loop raised.
-    Raises OSError where nothing can be started.
+    `status` is the keeper's report: the process id, and how it ended. `error` is the error that a
+    loop raised. Raises OSError where no process can be started.
     """
 
     def __init__(self, cohort: Cohort, trial: Trial) -> None:
@@ -147,7 +147,7 @@ class Process:
             self._selector.register(descriptor, selectors.EVENT_READ)
 
     def _start(self, cohort: Cohort, trial: Trial, scratch: str) -> int:
-        """Start the keeper; the descriptor that it tells its status by."""
+        """Start the keeper; returns the descriptor on which it reports its status."""
         self._metrics = Path(scratch, "metrics.jsonl")
         self._metrics.touch()
         Path(scratch, "params.json").write_text(json.dumps(trial.config["params"]), "utf-8")
@@ -180,7 +180,7 @@ class Process:
         return told
 
     def _listen_to(self, config: Config) -> tuple[Objects | Patterns | None, ...]:
-        """The listeners to stdout and to stderr."""
+        """The readers of stdout and of stderr."""
         if "loop" in config:
             # What a loop prints is output, whatever it looks like: it has a better way to report.
             return None, None
@@ -208,7 +208,7 @@ class Process:
             self._messages.append(message)
 
     def wait(self, timeout: float) -> None:
-        """Take in what comes first, for at most so many seconds."""
+        """Read the next output, waiting for at most so many seconds."""
         pulse.beat()
         self._wake_keeper()
         for key, _ in self._selector.select(0.0 if self._behind else timeout):
@@ -225,14 +225,14 @@ class Process:
                 self._selector.unregister(descriptor)
 
     def _wake_keeper(self) -> None:
-        """Have the keeper go on, should somebody have stopped it: it could neither end the command
-        nor tell of its end. About once a second; one that runs takes no notice."""
+        """Wake the keeper, should it have been stopped: it could neither end the command nor report
+        its end. About once a second; a running keeper is not affected."""
         if time.monotonic() - self._woken >= _WAKING:
             self._woken = time.monotonic()
             self._keeper.send_signal(signal.SIGCONT)
 
     def messages(self, *, drain: bool = False) -> Iterator[Message | Aside | Notice]:
-        """The metrics that came in since; with `drain` all that there are."""
+        """The metrics that came in since the last call; with `drain` all that there are."""
         if drain:
             for descriptor, stream in self._streams.items():
                 # A pipe holds less than that; somebody left behind may go on writing.
@@ -274,7 +274,7 @@ class Process:
             self._messages.clear()
 
     def output(self) -> tuple[bytes, bytes]:
-        """The last of its stdout and of its stderr."""
+        """The ends of its stdout and of its stderr."""
         return self._out.kept, self._errors.kept
 
     def kept(self) -> tuple[str, str]:
@@ -317,7 +317,7 @@ class Process:
 
 
 def _read(descriptor: int) -> bytes | None:
-    """Read what is in a pipe; b"" at its end, None where there is nothing now."""
+    """Read the bytes in a pipe; b"" at its end, None where there are none now."""
     try:
         return os.read(descriptor, _CHUNK)
     except BlockingIOError:
@@ -330,7 +330,7 @@ _ENDS = re.compile(rb"([\r\n])")
 
 
 class Lines:
-    """Bytes cut into lines for `take`, which is told of each whether a line feed ended it, or a
+    """Bytes cut into lines for `take`, which gets each line and whether a line feed ended it, or a
     carriage return, after which another may overwrite it; the last `KEPT` bytes are kept."""
 
     def __init__(self, take: Callable[[bytes, bool], object] | None) -> None:
@@ -397,7 +397,7 @@ def _words(cohort: Cohort, trial: Trial, channel: Channel | None) -> list[str]:
 
 
 def _given(cohort: Cohort, trial: Trial) -> dict[str, str]:
-    """The placeholders that are no parameters, see `commandline.GIVEN`."""
+    """The values of the placeholders that are no parameters, see `commandline.GIVEN`."""
     return {
         "seed": str(trial.seed),
         "device": find_device(cohort.workplace.device),
@@ -427,8 +427,8 @@ def _environment(cohort: Cohort, trial: Trial, scratch: str) -> dict[str, str]:
 
 
 def find_device(name: str) -> str:
-    """The device that a command is told. Nothing but the environment is asked: `auto` is the
-    GPU that a worker was given, or the CPU. Raises UsageError for what names no device."""
+    """The device that a command is given, found from the environment alone: `auto` is the GPU that
+    a worker was given, or the CPU. Raises UsageError for text that names no device."""
     if name == "auto":
         given = os.environ.get("CUDA_VISIBLE_DEVICES", "").strip()
         return "cuda" if given not in ("", "-1") else "cpu"

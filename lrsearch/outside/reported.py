@@ -1,4 +1,4 @@
-"""Reports of a training of the user's own: its metrics, their bests and its curve."""
+"""Reports of a training outside lrsearch: its metrics, their bests and its curve."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from lrsearch.reporting import is_name
 from lrsearch.trial import Measured, Measurement, Trial
 
 MOST_ROWS = 10_000
-"""Rows of a curve; of more every second, fourth, ... one is kept, and the last."""
+"""The most rows of a curve; from longer ones every second, fourth, ... row is kept, and the
+last."""
 
 
 @dataclass
 class Reported:
-    """The metrics that a trial has reported so far. `fresh` says that there is something not yet
-    passed on, `lost` why the training is lost, by metric."""
+    """The metrics that a trial has reported so far. `fresh` says whether there are some not yet
+    passed on; `lost` has, by metric, the reason why the training is lost."""
 
     step: int = 0
     last: dict[str, float] = field(default_factory=dict)
@@ -30,8 +31,8 @@ class Reported:
     _begun: int = 0
 
     def take(self, message: Mapping[str, Any]) -> str:
-        """Take a line of metrics: its numbers, at its `step` (a whole number from 0) or the next;
-        why the training is lost with it, or ""."""
+        """Take a line of metrics: its numbers, at its `step` (a whole number from 0) or the next
+        one. Returns why the training is lost with it, or ""."""
         numbers = {
             name: _number(value)
             for name, value in message.items()
@@ -63,8 +64,8 @@ class Reported:
         return next(iter(self.lost.values()), "")
 
     def join(self, other: Reported) -> str:
-        """Take the metrics that another has reported and this one has not, at their steps; why the
-        training is lost with them, or ""."""
+        """Take the metrics that another report has and this one lacks, at their steps. Returns why
+        the training is lost with them, or ""."""
         names = other.last.keys() - self.last.keys()
         news = [
             (step, {name: value for name, value in metrics.items() if name in names})
@@ -103,7 +104,7 @@ class Reported:
         return Measured(trial.number, Measurement(self.step, dict(self.last)), 0)
 
     def curve(self) -> dict[str, list[float]]:
-        """A list a metric, as long as `step`; not a number where a line had it not."""
+        """The curve: a list a metric, as long as `step`; NaN where a line lacked it."""
         if not self._rows:
             return {}
         curve: dict[str, list[float]] = {"step": [float(step) for step, _ in self._rows]}

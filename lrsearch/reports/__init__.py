@@ -1,1 +1,1 @@
-"""Plain rows, and their renderings as tables, JSON, CSV and Markdown."""
+"""Reports: plain rows, and their renderings as tables, JSON, CSV and Markdown."""

@@ -1,4 +1,4 @@
-"""Parameters of several trials in little room, so that what differs between them is seen."""
+"""Parameters of several trials in little space, so that their differences are seen."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lrsearch.reports.text import format_value, one_line
 _MISSING = object()
 
 _ROOMS = (24, 12, 8, 5)
-"""Characters of a value, of long ones."""
+"""Characters of a long value, tried from most to fewest."""
 
 
 def tell_apart(params: Sequence[Mapping[str, Any]], width: int, more: str = "…") -> list[str]:
     """A text for each of some trials' parameters, none wider than `width`: all of them as
-    `name=value` where they fit, else only what differs, under shorter and shorter names, and at
-    last what divides most of them first. `more` marks what was cut. Texts of different parameters
-    differ unless the room is too small for any one that divides them."""
+    `name=value` where they fit, else only those that differ, under shorter and shorter names, and
+    at last those that tell most trials apart first. `more` marks a cut. Texts of different
+    parameters differ unless `width` is too small for any parameter that tells them apart."""
     names = list(dict.fromkeys(name for each in params for name in each))
     values = {name: _texts([each.get(name, _MISSING) for each in params]) for name in names}
     kept = [name for name in names if len(set(values[name])) > 1] if len(params) > 1 else names
@@ -96,7 +96,7 @@ def _join(
 
 
 def _most_dividing(names: Sequence[str], values: Mapping[str, Sequence[str]]) -> list[str]:
-    """The names, each time the one next that divides most of the trials not yet divided."""
+    """Order the names: each time the one that tells most trials apart among those still alike."""
     rest, order = list(names), []
     rows: list[tuple[str, ...]] = [() for _ in (values[names[0]] if names else ())]
     while rest:

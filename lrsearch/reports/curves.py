@@ -100,7 +100,8 @@ def _raster(
 
 
 def _covered(values: Sequence[float], column: int, columns: int) -> Sequence[float]:
-    """The values a column stands for; between two of few values the point on their line."""
+    """The values that a column covers; where a column lies between two values, the point on the
+    line that joins them."""
     count = len(values)
     if count > columns:
         return values[column * count // columns : (column + 1) * count // columns]

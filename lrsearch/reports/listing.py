@@ -13,15 +13,15 @@ from lrsearch.reports.text import format_value, one_line
 from lrsearch.trial import Objective, Outcome
 
 UNREADABLE = ("damaged", "foreign", "unreadable")
-"""States of folders of which nothing but the name is known."""
+"""States of folders of which only the name is known."""
 
 
 @dataclass(frozen=True)
 class RunLine:
-    """What a list says of a run. `state` is running, done, interrupted, stopped (by its time, or
-    an error) or empty (never searched); or one of `UNREADABLE`, for the `reason`. `outcomes`
-    counts the ended trials of the spec as it is now, `unfinished` the others; `best` is the
-    objective of the best point. `written` is in seconds since 1970."""
+    """A run's row in a list. `state` is running, done, interrupted, stopped (by its time, or an
+    error) or empty (never searched); or one of `UNREADABLE`, for the `reason`. `outcomes` counts
+    the ended trials of the spec as it is now, `unfinished` the others; `best` is the objective of
+    the best point. `written` is in seconds since 1970."""
 
     name: str
     folder: str

@@ -1,4 +1,4 @@
-"""What a search is doing: a live display on a terminal, plain lines elsewhere; on stderr."""
+"""Progress of a search: a live display on a terminal, plain lines elsewhere; on stderr."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ def animates(stream: TextIO) -> bool:
 
 
 _SPINNER = ("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", "|/-\\")
-"""What turns while a search starts, and where the encoding has no such dots."""
+"""Frames of the spinner while a search starts; the second one for encodings without Braille."""
 
 _NAME = 14
-"""Characters of a metric's name beside each running trial; of a longer one the number is all."""
+"""Characters of a metric's name beside each running trial; a longer name is left out, and the
+number stays."""
 
 
 @dataclass
@@ -57,8 +58,8 @@ class Progress:
     """The progress of a search on `stream` (stderr by default), as a context manager or closed by
     `close`. `quiet` leaves nothing but warnings.
 
-    A call only notes what is new, in a few microseconds; on a terminal a thread redraws at most
-    four times a second. `clock` gives seconds.
+    A call only stores its news, in a few microseconds; on a terminal a thread redraws at most four
+    times a second. `clock` gives seconds.
     """
 
     def __init__(
@@ -94,8 +95,8 @@ class Progress:
         self.close()
 
     def start(self, text: str) -> None:
-        """Say what is done before the search begins: on a terminal a line that moves until then,
-        elsewhere one like any other."""
+        """Show the activity before the search begins: on a terminal a line that moves until then,
+        elsewhere a plain line."""
         if self._quiet:
             return
         if not animates(self._stream):
@@ -116,7 +117,7 @@ class Progress:
             self._display = _Display(self._stream, self._frame)
 
     def planned(self, total: int) -> None:
-        """The number of trials is now known, or another."""
+        """Take the number of trials, once it is known or has changed."""
         with self._lock:
             self._total = total
 
@@ -126,8 +127,8 @@ class Progress:
             self._running[number] = _Running(params)
 
     def measured(self, number: int, fraction: float, value: float | None) -> None:
-        """A started trial has trained this fraction of its budget; `value` is its objective's
-        metric there."""
+        """Take the progress of a trial: the fraction of its budget that it has trained; `value` is
+        its objective's metric there."""
         with self._lock:
             running = self._running[number]
             running.fraction, running.value = fraction, value
@@ -164,17 +165,17 @@ class Progress:
         self._print(line, STYLES.get(outcome, ""))
 
     def best(self, params: Mapping[str, Any], value: float) -> None:
-        """The best so far, which a terminal shows below the running trials."""
+        """Show the best so far, on a terminal below the running trials."""
         with self._lock:
             self._best = self._valued(value), params
 
     def note(self, text: str) -> None:
-        """A line that stays, unless quiet."""
+        """Print a line that stays, unless quiet."""
         if not self._quiet:
             self._print(one_line(text), "dim")
 
     def close(self) -> None:
-        """Take the moving part of the display away; what was printed stays. Needed once."""
+        """Remove the moving part of the display; printed lines stay. Needed once."""
         if self._display is not None:
             self._display.close()
             self._display = None
@@ -198,8 +199,8 @@ class Progress:
                 self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
     def _frame(self, height: int, width: int) -> Iterator[Text | Table]:
-        """The moving part: running trials, the best, and how far all is; at most `height` lines.
-        Before it begins, what it is waiting for."""
+        """The moving part: running trials, the best, and the whole progress; at most `height`
+        lines. Before the search begins, the activity it waits for."""
         with self._lock:
             running = [
                 (number, entry.params, entry.fraction, entry.value)
@@ -224,7 +225,7 @@ class Progress:
     def _bars(
         self, running: Sequence[tuple[int, Mapping[str, Any], float, float | None]], width: int
     ) -> Table:
-        """A line a running trial, none of which looks like another."""
+        """A line for each running trial, all different."""
         bar = 12 if width >= 100 else 8
         values = ["" if value is None else self._brief(value) for *_, value in running]
         room = width - len(f"trial {running[-1][0]}") - bar - len("100%") - 8
@@ -282,7 +283,7 @@ class Progress:
 
 
 _GONE = (OSError, ValueError, SystemExit)
-"""What is raised where a terminal has gone away; SystemExit is rich's word for a broken pipe."""
+"""Errors of a terminal that has gone away; SystemExit is rich's for a broken pipe."""
 
 
 class _Display:

@@ -81,8 +81,8 @@ def to_json(view: RunView) -> str:
 
 
 def trial_json(view: TrialView) -> str:
-    """The trial as JSON, format 1: what `report --json` says of it, and the whole config, the
-    metrics, the traceback, the end of its output and its curve. What is not finite is null."""
+    """The trial as JSON, format 1: its entry of `report --json`, and the whole config, the metrics,
+    the traceback, the end of its output and its curve. Numbers that are not finite are null."""
     trial, result = view.record.trial, view.record.result
     document = {
         "format": FORMAT,
@@ -137,7 +137,7 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON takes it, None for what is not finite."""
+    """A value as JSON takes it, None for numbers that are not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -181,12 +181,12 @@ def _cell(value: Any) -> object:
 
 
 _FORMULA = re.compile(r"[\t\r\n]|\s*[=+@\uff1d\uff0b\uff0d\uff20-]")
-"""How a text begins that a spreadsheet takes for a formula (OWASP's list): tabs and line ends, and
-=, +, - and @, of full width, too, for which it does not mind blanks before them."""
+"""The beginning of a text that a spreadsheet takes for a formula (OWASP's list): tabs and line
+ends, and =, +, - and @, also of full width, with blanks before them or without."""
 
 _QUOTED = re.compile(r"[\",;\t\r\n]|^[\s']|\s$")
-"""In a text that stands in quotes: what separates cells, or does where a comma is a decimal point;
-line ends; and what readers strip."""
+"""Text of a cell that needs quotes: separators, also those where a comma is a decimal point; line
+ends; and characters that readers strip."""
 
 
 def _field(cell: object, raw: bool) -> str:

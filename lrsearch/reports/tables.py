@@ -1,4 +1,4 @@
-"""The result of a run for a person, as rich renderables.
+"""The result of a run for the user, as rich renderables.
 
 User text enters as `Text`, never as markup, so that brackets in a name or a reason stay.
 """
@@ -37,16 +37,16 @@ PIPED_WIDTH = 100
 """Characters a line may have where the output is no terminal."""
 
 AROUND = 14
-"""Lines a result takes on a terminal besides the rows of its table, about."""
+"""Lines of a result on a terminal besides the rows of its table, about."""
 
 CELL = 24
-"""Characters of a parameter's value in a table; of a longer one the end is shown."""
+"""Characters of a parameter's value in a table; a longer value is cut to its end."""
 
 REASON = 300
 """Characters shown of a failure's reason."""
 
 REASONS = 3
-"""Different reasons of failures, and against fusing, that are shown."""
+"""The most reasons of failures, and of plans without lanes, that are shown."""
 
 STYLES: dict[Outcome | None, str] = {
     Outcome.COMPLETED: "",
@@ -55,7 +55,7 @@ STYLES: dict[Outcome | None, str] = {
     Outcome.OUT_OF_MEMORY: "red",
     Outcome.FAILED: "red",
 }
-"""The colour of what came of a trial."""
+"""The colour of an outcome."""
 
 # What stands in the place of a value.
 _ENDINGS: dict[Outcome | None, str] = {
@@ -76,8 +76,8 @@ def open_console(stream: TextIO) -> Console:
 
 
 class VisibleConsole(Console):
-    """A console that shows all text as `visible` leaves it. Of a reader that has left the caller
-    says what becomes."""
+    """A console that shows all text as `visible` leaves it. An error of a reader that has left is
+    raised to the caller."""
 
     def __init__(self, stream: TextIO, width: int | None = None) -> None:
         super().__init__(file=stream, width=width, markup=False, emoji=False, highlight=False)
@@ -85,7 +85,7 @@ class VisibleConsole(Console):
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
-        """The segments of rich, of which those that control the terminal are its own."""
+        """Render to rich's segments; those that control the terminal are only rich's own."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else visible(text), style, control)
 
@@ -145,7 +145,7 @@ class _Column:
 
 
 def hanging(head: Text, body: Text, console: Console, width: int) -> Iterator[Text]:
-    """`body` behind `head`, what wraps indented as far."""
+    """Lay out `body` behind `head`, its further lines indented as far."""
     indent = head.cell_len
     for line in body.wrap(console, max(16, width - indent), overflow="fold"):
         line.rstrip()
@@ -160,8 +160,8 @@ _WORD = re.compile(r"""(?:\$'(?:\\.|[^'\\])*'|'[^']*'|"[^"]*"|\S)+""")
 def hanging_command(
     head: Text, command: str, style: str, console: Console, width: int
 ) -> Iterator[Text]:
-    """`command` behind `head`; on a terminal, from where it is copied, broken between words as a
-    shell reads on: behind a backslash."""
+    """Lay out `command` behind `head`; on a terminal, from where it is copied, it is broken between
+    words by backslashes, as a shell reads on."""
     if not console.is_terminal:
         yield from hanging(head, Text(command, style=style), console, width)
         return
@@ -208,7 +208,7 @@ def _table(
     view: RunView, points: Sequence[PointSummary], signs: _Signs, console: Console, width: int
 ) -> Iterator[Text]:
     """One line a point: with whole headers, else headers broken at _ and ., else closer columns.
-    Where none of these fits, the parameters follow the values as text that wraps."""
+    Where no layout fits, the parameters follow the values as text that wraps."""
     values = _value_columns(view, points, signs)
     styles = [
         "green" if point is view.best else STYLES.get(point.outcome, "dim") for point in points
@@ -292,7 +292,7 @@ def _param_columns(
 
 
 def _broken(head: str, width: int) -> str:
-    """`head` over several lines, broken behind _ and ., none wider than need be."""
+    """Break `head` into lines behind _ and ., none wider than need be."""
     lines = [""]
     parts = re.findall(r"[^_.]*[_.]|[^_.]+", head)
     width = max([width, *(cell_len(part) for part in parts)])
@@ -358,7 +358,7 @@ def _counts(view: RunView) -> str:
 
 
 def _engines(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str, str]]:
-    """Which engine trained the trials, where not all trained solo, and why some are left to it."""
+    """The engines that trained the trials, where not all trained solo, and the reasons for solo."""
     trained = Counter(record.result.engine for record in view.records if record.result)
     if trained["fused"]:
         text = f"{count(trained['fused'], 'trial')} fused"

@@ -15,8 +15,8 @@ _DURATION = re.compile(r"([0-9.]+(?:e[-+]?[0-9]+)?)(ep|ba|sp|dur)")
 
 
 def one_line(text: str) -> str:
-    """`text` on one line: runs of white space become a blank, what acts on a terminal or is not
-    seen its escape."""
+    """The text on one line: runs of white space become a blank, invisible and control characters
+    their escapes."""
     return visible(" ".join(text.split()))
 
 
@@ -24,7 +24,7 @@ def format_value(value: object, digits: int = 3) -> str:
     """A value in few characters: 0.0316, 1e-5, 64, true, null, [64,128], {name: cosine}, 0.05dur,
     [random_crop 1,mixup 0.2].
 
-    A float of up to five significant digits is shown as it is (somebody chose it), others with
+    A float of up to five significant digits is shown as it is (a user chose it), others with
     `digits`, and with two more just below one, where 0.9996 must not read 1.
     """
     if value is None:
@@ -45,7 +45,8 @@ def format_value(value: object, digits: int = 3) -> str:
 
 
 def _format_part(value: object) -> str:
-    """An entry of a list; one that has a name is that and its arguments' values: mixup 0.2."""
+    """An entry of a list; one with a name is shown as the name and its arguments' values: mixup
+    0.2."""
     if not isinstance(value, Mapping) or not {"name", "class_path"} & value.keys():
         return format_value(value)
     name = str(value.get("name") or value["class_path"].rpartition(".")[2])
@@ -74,8 +75,8 @@ def _number(value: float, digits: int) -> str:
 
 
 def decimals_for(best: float, digits: int = 4) -> int | None:
-    """Decimals that show `best` with so many significant digits, for a column of its like; None
-    where fixed decimals do not suit its size."""
+    """Decimals that show `best` with so many significant digits, for its whole column; None where
+    fixed decimals do not suit its size."""
     if not 1e-3 <= abs(best) < 1e6:
         return None
     return max(0, digits - 1 - math.floor(math.log10(abs(best))))

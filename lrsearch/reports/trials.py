@@ -1,4 +1,4 @@
-"""One trial of a run, for reading: everything that is known of it."""
+"""One trial of a run in full, for reading."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ PLOTS = 3
 """Metrics that are drawn, the objective's and losses first."""
 
 FEW = 4
-"""Evaluations that are shown as a table instead."""
+"""Evaluations up to which a table is shown instead."""
 
 _HEIGHT = 7
 _WIDTH = 78
 
 
 def trial_page(view: TrialView) -> RenderableType:
-    """The trial for reading: what it trained, what came of it, its curve, and of a failed one the
-    traceback and the end of its output. Fits any width from 60 characters up."""
+    """The trial for reading: its config, its outcome, its curve, and of a failed one the traceback
+    and the end of its output. Fits any width from 60 characters up."""
     return _Page(view)
 
 
@@ -122,7 +122,7 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
 
 
 def _filled(trial: Trial) -> str:
-    """The command of a trial as it was run, where its words can be told."""
+    """The command of a trial with its values filled in, where its words can be split."""
     values = {name: as_text(value) for name, value in trial.config["params"].items()}
     values |= {"seed": str(trial.seed), "trial": str(trial.number)}
     try:
@@ -132,7 +132,7 @@ def _filled(trial: Trial) -> str:
 
 
 def _told(values: Mapping[str, Any]) -> str:
-    """A part of a config without what it leaves empty."""
+    """A part of a config without its empty entries."""
     return format_params({name: each for name, each in values.items() if each not in (None, [])})
 
 
@@ -147,7 +147,7 @@ def _metrics(result: Result) -> Iterator[str]:
 
 
 def _curves(view: TrialView, width: int, encoding: str) -> Iterator[tuple[str, str]]:
-    """Title and drawing of the metrics that say most, or one table of few evaluations."""
+    """Title and drawing of the most telling metrics, or one table of few evaluations."""
     steps = view.curve.get("step", ())
     names = _ranked([name for name in view.curve if name != "step"], view.objective.metric)
     if not steps or not names:
@@ -170,7 +170,7 @@ def _curves(view: TrialView, width: int, encoding: str) -> Iterator[tuple[str, s
 
 
 def _ranked(names: Sequence[str], objective: str) -> list[str]:
-    """The objective's metric, losses, other metrics, the rate."""
+    """The metrics in order: the objective's, losses, others, the rate."""
 
     def rank(name: str) -> int:
         if name == objective:
@@ -184,7 +184,7 @@ def _ranked(names: Sequence[str], objective: str) -> list[str]:
 
 def evenly(pairs: Sequence[tuple[float, float]], number: int) -> list[float]:
     """The values at `number` steps evenly apart, as `plot` takes them: on straight lines between
-    those that were measured, and not finite beside one that is not."""
+    measured ones, and not finite beside one that is not."""
     steps = [step for step, _ in pairs]
     first, last = steps[0], steps[-1]
     found = []

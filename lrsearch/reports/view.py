@@ -23,11 +23,11 @@ class RunView:
     `points` are ranked best first, `params` are the names of their values in the order of columns.
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
     `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sum over trials) and
-    `wall_seconds` (None where not known). `plans` are those of the records' structures, by
+    `wall_seconds` (None where not known). `plans` are the plans of the records' structures, by
     structure key and device; `data` says how the data were understood, "" where that is not known.
-    `saved` are the trials under way that are saved, and the bytes of their states.
-    `retry_command` trains failed trials again, "" where none failed. `repeatability` is what a
-    repeated training came to, None where none was repeated.
+    `saved` are the trials under way that are saved, and the bytes of their states. `retry_command`
+    trains failed trials again, "" where none failed. `repeatability` is the comparison with a
+    repeated training, None where none was repeated.
     """
 
     name: str
@@ -53,9 +53,9 @@ class RunView:
 class TrialView:
     """A trial as it is shown. `record.point` counts where `belongs` says that the trial is one of
     the spec as it is now. `running` says that it trains. `curve` has a list per metric, as long as
-    its `step`. `plans` are those of the trial's structure, by device. `again` is the trial that was
-    trained in its place, after a failure, `repeats` the trial that it is a repetition of. `saved`
-    is the step that one under way is saved at, and how many it has."""
+    its `step`. `plans` are the plans of the trial's structure, by device. `again` is the trial that
+    was trained in its place after a failure, `repeats` the trial that it repeats. `saved` is the
+    step of its saved state and the number of its steps, while it is under way."""
 
     run: str
     objective: Objective
@@ -119,11 +119,11 @@ def build_view(
 
 
 COARSE = 3
-"""Decimals of a value that has no more of them by rounding alone."""
+"""Decimals up to which a value may be short by rounding alone."""
 
 
 def describe_repeatability(found: Repeatability, metric: str) -> str:
-    """In a sentence whether the training repeats itself."""
+    """Say in a sentence whether the training repeats itself."""
     metric = one_line(metric)
     if found.difference is None:
         reason = f": {one_line(found.reason)}" if found.reason else ""
@@ -147,7 +147,7 @@ def describe_repeatability(found: Repeatability, metric: str) -> str:
 
 
 def _columns(records: Iterable[Record]) -> tuple[str, ...]:
-    """Names in the order they first appear, those of a choice (`schedule.pct_start`) behind it."""
+    """Names in the order they first appear; those of a choice (`schedule.pct_start`) follow it."""
     names = list(dict.fromkeys(name for record in records for name in record.params))
     order = {name: index for index, name in enumerate(names)}
 
@@ -160,8 +160,8 @@ def _columns(records: Iterable[Record]) -> tuple[str, ...]:
 
 
 def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) -> bool:
-    """Whether another value of a parameter was measured, and came to something else: of one that
-    makes no difference, or was not varied yet, an end says nothing."""
+    """Whether another value of a parameter was measured, and gave another result: where a parameter
+    makes no difference, or was not varied yet, its best value at an end means nothing."""
     others = (
         point.objective
         for point in points

@@ -1,4 +1,4 @@
-"""Strategies: they propose points and are told what came of them."""
+"""Strategies: they propose points and learn the points' results."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ STRATEGIES: Mapping[str, Kind] = {
 
 def check_search(name: str, spec: Spec, *, large: bool = False) -> None:
     """Raises UsageError where the strategy of that name cannot search this space: a grid over a
-    range without points, or of more than `MAX_GRID` points unless `large`; the others over
-    nothing."""
+    range without points, or of more than `MAX_GRID` points unless `large`; any other over an empty
+    space."""
     STRATEGIES[name].check(name, spec, large)
 
 
@@ -113,12 +113,12 @@ def make_strategy(name: str, spec: Spec, objective: Objective) -> Strategy:
 
 
 def trial_limit(name: str, spec: Spec) -> int | None:
-    """How many proposals the strategy makes, None for as many as there are points."""
+    """The number of proposals that the strategy makes, None for as many as there are points."""
     return STRATEGIES[name].limit(spec)
 
 
 def count_trials(name: str, spec: Spec) -> int:
-    """How many trials the strategy's points are, were none of them measured."""
+    """The number of trials of the strategy's points, if none of them were measured."""
     limit = trial_limit(name, spec)
     return (grid_size(spec.space) if limit is None else limit) * spec.trials_per_point
 

@@ -19,10 +19,10 @@ class Grid:
         self._levels = grid(space)
 
     def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
-        """A grid learns nothing."""
+        """Learn nothing: a grid follows no results."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
-        """What is left of the coarsest level that has anything left."""
+        """Propose the rest of the coarsest level that is not used up."""
         for level in self._levels:
             left = [point for point in level if not request.proposed(point)]
             if left:

@@ -11,7 +11,7 @@ from lrsearch.space import Space, draw, draw_random, parameters
 from lrsearch.trial import Outcome, Point
 
 GENERATION = 64
-"""Points proposed at once: nothing is learned between them."""
+"""Points proposed at once: their number changes none of them."""
 
 
 class Random:
@@ -29,10 +29,10 @@ class Random:
         self._position = 0
 
     def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
-        """Random draws learn nothing."""
+        """Learn nothing: random draws follow no results."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
-        """Up to `GENERATION` draws."""
+        """Propose up to `GENERATION` draws."""
         draw_one = self._draw_sobol if self.sampler == "sobol" else self._draw
         return self._repeats.fill(request, GENERATION, draw_one)
 

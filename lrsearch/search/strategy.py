@@ -1,7 +1,7 @@
-"""What every strategy is: something that proposes points and is told what came of points.
+"""The interface of strategies: they propose points and learn the points' results.
 
-A strategy keeps nothing that the journal does not have: told the same points in the same order
-and asked at the same index, it proposes the same.
+A strategy keeps nothing that the journal does not have: told the same points in the same order and
+asked at the same index, it proposes the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_REPEATS = 20
 """Known proposals in a row after which a random unknown point is drawn instead."""
 
 SMALL = 10_000
-"""Spaces up to this many points are watched for having none left."""
+"""The size of a space up to which its being used up is noticed."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,14 @@ class Request:
 
 
 class Strategy(Protocol):
-    """Proposes points. `waits` says that a generation needs the results of the one before."""
+    """The interface of a strategy. `waits` says that a generation needs the results of the one
+    before."""
 
     name: str
     waits: bool
 
     def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
-        """Learn what came of a point; `value` is the objective of a completed one."""
+        """Learn a point's outcome; `value` is the objective of a completed one."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """The points of the next generation, at most `request.room`; none when it has no more."""
@@ -76,7 +77,7 @@ class Repeats:
     def fill(
         self, request: Request, count: int, draw: Callable[[int], dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Up to `count` proposals; `draw` gives the proposal of an index."""
+        """Make up to `count` proposals; `draw` gives the proposal of an index."""
         points: list[dict[str, Any]] = []
         pending: set[str] = set()
         repeats = request.repeats

@@ -1,4 +1,4 @@
-"""A YAML file with its line numbers becomes a frozen `Spec`."""
+"""Specs: a YAML file with its line numbers becomes a frozen `Spec`."""
 
 from __future__ import annotations
 
@@ -23,9 +23,8 @@ def read_spec(
     """Read and check a spec. Raises UsageError where there is no such file, SpecError with every
     fault of the file and the overrides.
 
-    Where `columns` is given, which reads the names of a Parquet file's columns, also the files,
-    programs and code that the spec names are looked at, without running or importing anything;
-    their faults come along.
+    With `columns`, which reads the names of a Parquet file's columns, the faults of the files,
+    programs and code that the spec names are raised, too; none of them is run or imported.
     """
     text = read_text(path)
     document = read_document(text, str(path))
@@ -49,8 +48,8 @@ def read_spec(
 
 
 def read_text(path: Path) -> str:
-    """A spec's text. Raises UsageError where there is no such file, SpecError for one that is
-    not text."""
+    """Read a spec's text. Raises UsageError where there is no such file, SpecError for a file that
+    is not text."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

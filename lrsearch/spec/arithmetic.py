@@ -43,7 +43,7 @@ def _power(base: Number, exponent: Number) -> Number:
 
 
 def _extreme(choose: Callable[..., Number]) -> Callable[..., Number]:
-    """`min` or `max`, of whole numbers a whole one, else real whichever it is."""
+    """The function `min` or `max`: of whole numbers a whole one, else a real one."""
 
     def function(*values: Number) -> Number:
         found = choose(values)
@@ -76,11 +76,11 @@ FUNCTIONS: dict[str, tuple[Callable[..., Number], int, int]] = {
     "round": (round, 1, 1),
     "log10": (_log10, 1, 1),
 }
-"""Functions by name, and how many arguments it takes, at least and at most."""
+"""Functions by name, with the fewest and the most arguments."""
 
 
 class NotArithmetic(ValueError):
-    """A text that is meant as arithmetic and is none; `hint` says what to write."""
+    """Raised for a text that is meant as arithmetic and is none; `hint` says what to write."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -89,7 +89,7 @@ class NotArithmetic(ValueError):
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """The formula that a parameter follows from others by: its `text`, as the spec has it, and
+    """The formula by which a parameter follows from others: its `text`, as the spec has it, and
     their `names`. A `real` one is never a whole number."""
 
     text: str
@@ -102,7 +102,7 @@ class Arithmetic:
     def compute(self, params: Mapping[str, Any]) -> Number:
         """Its value where the parameters have these: a whole number where `+`, `-`, `*`, `//`, `%`,
         `**` and the functions give one, else a real one of 12 significant digits. Raises
-        ArithmeticError, saying why there is none."""
+        ArithmeticError, saying why there is no value."""
         given: list[Number] = []
         for name in self.names:
             value = params.get(name)
@@ -124,12 +124,11 @@ def placed_names(text: str) -> list[str]:
 
 
 def read_arithmetic(text: str, known: Collection[str]) -> Arithmetic | None:
-    """The arithmetic on parameters that a parameter's text is, None for any other text: it holds a
-    `{name}`, and beside such nothing but numbers, signs, brackets and functions. `known` are the
-    names of the parameters. Where it names none of them, it is text unless a number or a function
-    in it tells what it is meant for.
+    """The arithmetic that a parameter's text is, None for any other text. Arithmetic has a
+    `{name}`, and otherwise only numbers, signs, brackets and functions. `known` are the names of
+    the parameters. Text without a known name is arithmetic only if it has a number or a function.
 
-    Raises NotArithmetic for an unknown name or function, and for what cannot be computed.
+    Raises NotArithmetic for an unknown name or function, and for a formula that cannot be computed.
     """
     names = tuple(placed_names(text))
     rest = _PLACE.sub(" ", text)
@@ -224,7 +223,8 @@ def _compute(node: ast.expr, given: list[Number]) -> Number:
 
 
 def _bounded(value: Number) -> Number:
-    """The value. Raises OverflowError where it is not finite, or no float is that whole number."""
+    """The value within bounds. Raises OverflowError where it is not finite, or a whole number too
+    large for floats."""
     if abs(value) > MAX_WHOLE if type(value) is int else not math.isfinite(value):
         raise OverflowError
     return value

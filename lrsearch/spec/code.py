@@ -18,8 +18,8 @@ from lrsearch.spec.ranges import is_range
 
 @dataclass(frozen=True)
 class Use:
-    """A class path in a spec: what it is for, where it stands, and the places of its `init_args`,
-    searched ones among them."""
+    """A class path in a spec: its purpose, its place, and the places of its `init_args`, searched
+    ones included."""
 
     role: str
     place: Path
@@ -29,9 +29,9 @@ class Use:
 
 @dataclass(frozen=True)
 class _Role:
-    """The way code is called. `made` of a class, `called` of a function, are its arguments by
-    place, `filled` the arguments by name that the spec may leave out. None stands for what only the
-    call itself can tell."""
+    """A way in which code is called: `made` are the arguments by place of a class, `called` those
+    of a function, `filled` the arguments by name that the spec may leave out. None stands for
+    arguments that only the call itself can tell."""
 
     made: tuple[str, ...] | None = ()
     called: tuple[str, ...] | None = ()
@@ -54,7 +54,7 @@ _PLAIN = ("loss", "step")
 
 
 def find_uses(document: Document) -> list[Use]:
-    """The class paths of a document, as far as they have the form of one."""
+    """The class paths of a document, where their form is right."""
     top = _mapping(document.data)
     if "loop" in top:
         return [each for each in [_use("loop", ("loop",), top["loop"])] if each is not None]
@@ -134,7 +134,9 @@ def _use(
 
 def code_faults(document: Document, folder: FilePath) -> list[Fault]:
     """The certain faults of the class paths of a document whose file stands in a folder.
-    Source is parsed, nothing is imported; what nobody can know without that is no fault."""
+
+    Source is parsed, nothing is imported; a doubt that only importing can resolve is no fault.
+    """
     faults: list[Fault] = []
     told: set[str] = set()
     for use in find_uses(document):
@@ -151,7 +153,7 @@ def code_faults(document: Document, folder: FilePath) -> list[Fault]:
 
 
 def _call_faults(use: Use, found: Found) -> Iterator[tuple[Path, str, str]]:
-    """The reason why code cannot be called as its role is: place, message, hint."""
+    """The reason why code cannot be called in its role: place, message, hint."""
     role = _ROLES[use.role]
     node = found.node
     is_class = isinstance(node, ast.ClassDef)

@@ -1,4 +1,5 @@
-"""`command` of a spec: its words and placeholders, and the metrics in what it prints."""
+"""`command` of a spec: its words and placeholders, and the patterns of the metrics that it
+prints."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ def check_command(
     dimensions: Mapping[str, Dimension],
     derived: Mapping[str, Arithmetic],
 ) -> None:
-    """Faults and notes of a command line, `text`, whose parameters are `given`; of these
-    `dimensions` are searched, and `derived` follow from others."""
+    """Faults and notes of a command line, `text`, whose parameters are `given`; `dimensions` are
+    the searched ones, `derived` those that follow from others."""
     path: Path = ("command",)
     if isinstance(text, list) and text and all(isinstance(word, str | int) for word in text):
         joined = [_join_words(str(word), given, reader.document.data) for word in text]
@@ -95,20 +96,20 @@ _BRACED = (
     r"(?<!\$)\{ *(?:[\w]+\.)+(NAME) *\}", r"(?<!\$)\{ +(NAME) *\}|(?<!\$)\{(NAME) +\}",
     r"(?<!\$)\{(NAME)[:!][^{}]*\}", r"(?<!\$)\{\w+\[['\"]?(NAME)['\"]?\]\}",
 )  # fmt: skip
-"""Placeholders in braces as other tools write them, which are none here."""
+"""Placeholders in braces as other tools write them; lrsearch's are plain `{name}`."""
 
 _VARIABLES = (r"\$\{(?:[\w]+[.:])*(NAME)\}", r"\$(NAME)\b", r"%\((NAME)\)[a-z]")
 """Placeholders as a shell and Python write them."""
 
 _WORDS = (r"<(NAME)>", r"%(NAME)%", r"@(NAME)@")
-"""Words that may stand for a placeholder, and may be words like any other."""
+"""Words that may be placeholders of other tools, and may be plain words."""
 
 _HIDDEN = {"{{": "\ue000", "}}": "\ue001"}
 """Characters that stand for doubled braces while placeholders are looked for."""
 
 
 def _check_placeholders(reader: Reader, text: str, given: Sequence[str]) -> bool:
-    """Whether parameters stand in the command in a form of another tool; faults where they do. A
+    """Whether parameters stand in the command in a form of another tool; such places are faults. A
     stored command has run as it is."""
     if reader.stored:
         return False
@@ -128,9 +129,9 @@ def _check_placeholders(reader: Reader, text: str, given: Sequence[str]) -> bool
 def _read_placeholders(
     text: str, given: Sequence[str]
 ) -> tuple[str, list[str], list[tuple[str, str]]]:
-    """A command with lrsearch's placeholders for those in forms of other tools, these, and what
-    may be one or not, with the name of its parameter. Doubled braces are braces, and a variable
-    in a script is the script's."""
+    """A command with lrsearch's placeholders for those in other tools' forms; these placeholders;
+    and texts that may be placeholders, with the name of the parameter. Doubled braces are braces,
+    and a variable in a script is the script's."""
     try:
         words = split_words(text)
     except ValueError:
@@ -166,7 +167,7 @@ def _name_in(match: re.Match[str]) -> str:
 
 
 def _is_scripted(text: str, words: Sequence[str]) -> bool:
-    """Whether a text stands in scripts alone: behind `-c`, or in words of several words."""
+    """Whether a text stands in scripts alone: behind `-c`, or in a word that holds several."""
     holding = [
         re.fullmatch(r"-[a-z]*c", before) or re.search(r"\s", word)
         for before, word in itertools.pairwise(["", *words])
@@ -176,8 +177,8 @@ def _is_scripted(text: str, words: Sequence[str]) -> bool:
 
 
 def _join_words(word: str, given: Sequence[str], top: Mapping[str, Any]) -> str | None:
-    """A word of a command that is a list, those of W&B's sweeps included; None for one of these
-    that no command line says."""
+    """Join the words of a command that is a list, as in W&B's sweeps, too; None where an entry
+    cannot be a word of a command line."""
     if word in ("${args}", "${args_no_boolean_flags}", "${args_no_hyphens}"):
         dashes = "" if word == "${args_no_hyphens}" else "--"
         names = dict.fromkeys([*given, *searched_names(top)])
@@ -230,7 +231,7 @@ _DIGITS = re.compile(r"\[[^\]]*\\d[^\]]*\][+*]?|\\d[+*]?(?:\\\.\\d[+*]?)?|\\S[+*
 
 
 def _check_pattern(pattern: Any, example: str) -> tuple[str, str] | None:
-    """The fault of a pattern, and what to do; None where there is none."""
+    """The fault of a pattern, and the hint; None for a sound one."""
     if not isinstance(pattern, str):
         return f"{show(pattern)} is no pattern", example
     try:

@@ -52,7 +52,8 @@ def placeholders(words: Sequence[str]) -> list[str]:
 
 
 def fill(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
-    """The words with every placeholder of `values` filled, others left, `{{` and `}}` as braces."""
+    """Fill every placeholder of `values` into the words; others stay, and `{{` and `}}` become
+    braces."""
 
     def put(match: re.Match[str]) -> str:
         if match[1] is None:
@@ -63,16 +64,16 @@ def fill(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
 
 
 def as_text(value: Any) -> str:
-    """A parameter's value for a command line or the environment: text as it is, all else as in
+    """A parameter's value for a command line or the environment: text as it is, other values as
     JSON (`0.001`, `true`, `[1, 2]`)."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def named_files(config: Config) -> list[str]:
     """The parts of a resolved command that may be names of files, as they stand there: each word,
-    what stands behind its `=`, the files that `-m package.module` may mean, and the same of the
-    words in `sh -c '...'`, but for those written to. For a loop its class path: both are what a
-    trial key takes the content of."""
+    the text behind its `=`, the files that `-m package.module` may mean, and the same parts of the
+    words in `sh -c '...'`, except for files written to. A loop has its class path instead. Trial
+    keys include the content of these files."""
     if "loop" in config:
         return [config["loop"]]
     values = {name: as_text(value) for name, value in config["params"].items()}
@@ -81,13 +82,13 @@ def named_files(config: Config) -> list[str]:
 
 
 MAX_NAMES = 1000
-"""Combinations of values that are looked for in one word."""
+"""The most combinations of values that are looked for in one word."""
 
 
 def possible_files(configs: Sequence[Config], folder: str) -> list[str]:
-    """The names that `named_files` may give for a point of a spec whose options and ends of ranges
-    `configs` show one by one: their values in any combination, and where these are numbers, what is
-    in the folder, since a range has others between its ends."""
+    """The names that `named_files` may give for a point of a spec, where `configs` show each option
+    and each end of a range once: combinations of their values, and for numbers, since a range has
+    others between its ends, matching files in the folder."""
     found = dict.fromkeys(name for config in configs for name in named_files(config))
     if "command" not in configs[0]:
         return list(found)
@@ -131,8 +132,8 @@ _REDIRECTION = re.compile(r"[<>&|]*>[<>&|]*|tee")
 
 
 def _read_words(script: str) -> list[str]:
-    """The words of a shell's script without those that it is told to write to; none where it is no
-    such script."""
+    """The words of a shell's script without the files it writes to; none where it is no such
+    script."""
     lexer = shlex.shlex(script, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     try:
@@ -145,7 +146,7 @@ def _read_words(script: str) -> list[str]:
 
 def check_program(config: Config, folder: str, where: str) -> None:
     """Raises UsageError where a resolved command's program is not there or cannot be run; nothing
-    is run to see. `where` is the place in the spec."""
+    is run to find out. `where` is the place in the spec."""
     values = {name: as_text(value) for name, value in config["params"].items()}
     fault = program_fault(fill(split_words(config["command"]), values)[0], folder)
     if fault is not None:

@@ -1,4 +1,5 @@
-"""Stored configs held against a spec: which of them belong to it, and what the others differ in."""
+"""Stored configs compared with a spec: those that belong to it, and the differences of the
+others."""
 
 from __future__ import annotations
 

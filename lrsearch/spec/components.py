@@ -61,8 +61,8 @@ def read_arguments(
     known: Mapping[str, Parameter],
     dimensions: list[Any] | None = None,
 ) -> dict[str, Any]:
-    """The given arguments, checked; those that are ranges or choices go to `dimensions`,
-    where that is a list. Without it the defaults of those not given are filled."""
+    """The given arguments, checked; those that are ranges or choices go to `dimensions`, if it is a
+    list. If it is None, missing arguments get their defaults."""
     given: dict[str, Any] = {}
     for key, parameter in known.items():
         if key not in raw:
@@ -131,13 +131,13 @@ def read_named(
 
 
 _BUILT_IN: dict[str, Mapping[str, Entry]] = {**catalogue.GROUPS, "transform": catalogue.TRANSFORMS}
-"""The built-ins of a kind, by name."""
+"""The built-in components of a kind, by name."""
 
 
 def _check_arguments(
     reader: Reader, kind: str, path: Path, raw: Mapping[str, Any], known: Mapping[str, Parameter]
 ) -> None:
-    """Faults for arguments that a built-in has not; which ones it has is told once."""
+    """Faults for arguments that a built-in lacks; its own are listed once."""
     name = raw["name"]
     bare = [key for key in raw if key != "name" and key not in known]
     for key in list(bare):
@@ -178,8 +178,8 @@ def _users_metrics(reader: Reader) -> tuple[tuple[str, ...], bool]:
 
 
 def settle_mode(reader: Reader, path: Path, metrics: list[Any], plateau: dict[str, Any]) -> None:
-    """Whether up or down is good of the metrics that a plateau follows: the catalogue says it
-    of its own, `mode`, or the objective's goal, of the user's. It is put into `plateau`."""
+    """Put into `plateau` the direction, `mode`, in which the metric it follows is better: the
+    catalogue's, or the objective's goal for a metric of the user's."""
     mode = plateau.get("mode")
     objective = reader.document.data.get("objective")
     aim = objective if isinstance(objective, Mapping) else {}
@@ -202,7 +202,7 @@ def settle_mode(reader: Reader, path: Path, metrics: list[Any], plateau: dict[st
 
 def _renamed(reader: Reader, kind: str, path: Path, raw: Any) -> list[Line]:
     """Lines with the name here of a schedule, an optimizer, a model or a transform of another tool,
-    with its arguments; nothing where it has no other name."""
+    with its arguments; empty where there is none."""
     if kind == "schedule":
         found = translate_schedule(raw, base_rate(reader.document.data))
         if found is None:
@@ -237,8 +237,8 @@ def read_import(
     others: tuple[str, ...],
     dimensions: list[Any] | None = None,
 ) -> dict[str, Any]:
-    """Code by its class path, with its `init_args`; `others` are further keys it may have.
-    Ranges among the arguments go to `dimensions`, where that is a list."""
+    """Read code by its class path, with its `init_args`; `others` are further keys it may have.
+    Ranges among the arguments go to `dimensions`, if it is a list."""
     reader.unknown(path, raw, ("class_path", "init_args", *others))
     class_path = raw["class_path"]
     if is_class_path(reader, (*path, "class_path"), class_path):
@@ -263,7 +263,7 @@ def read_import(
 
 
 def is_class_path(reader: Reader, path: Path, raw: Any) -> bool:
-    """Whether it has the form of a class path; a fault where it has not."""
+    """Whether a text has the form of a class path; a fault where it has not."""
     if isinstance(raw, str) and CLASS_PATH.fullmatch(raw):
         return True
     reader.fault(path, f"{show(raw)} is no dotted path such as my_package.nets.Net")

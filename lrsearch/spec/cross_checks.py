@@ -1,4 +1,4 @@
-"""Parts of a spec against each other: metric, losses, lengths and models against the data."""
+"""Checks between parts of a spec: metric, losses, lengths and models against the data."""
 
 from __future__ import annotations
 
@@ -201,8 +201,8 @@ def _argument_path(
 
 
 MOST_CORNERS = 4096
-"""Combinations of extremes that are looked at, shared out over the schedules and warmups; of each
-at least `FEWEST_CORNERS`, as far as there are."""
+"""The most combinations of extremes that are checked, shared out over the schedules and warmups;
+each gets at least `FEWEST_CORNERS`, as far as it has as many."""
 
 FEWEST_CORNERS = 16
 
@@ -245,8 +245,8 @@ def _model_points(space: Space) -> Iterator[Point]:
 
 
 def _any_samples(train: Mapping[str, Any]) -> int | None:
-    """A number of samples to measure lengths by where nobody knows it: it does not matter while
-    all are in the budget's unit or shares of it. None where some are not."""
+    """A number of samples to measure lengths by where the data's is unknown: any will do while all
+    lengths are in the budget's unit or shares of it. None where some are not."""
     units = {each.unit for each in find_durations((train["schedule"], train["warmup"]))}
     return (
         10_000 * train["batch_size"]

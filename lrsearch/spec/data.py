@@ -1,4 +1,4 @@
-"""`data` of a spec."""
+"""`data` of a spec: its name or class path, arguments, splits and transforms."""
 
 from __future__ import annotations
 
@@ -151,7 +151,8 @@ def _read_path(reader: Reader, path: Path, raw: str) -> str:
 def _read_open_validation(
     reader: Reader, raw: Mapping[str, Any], source: catalogue.Source | None
 ) -> Any:
-    """The validation part; None where it is the source's own, if that brings one."""
+    """Read the validation part; None leaves it to the source, whose own part is used if it brings
+    one."""
     if "validation" in raw:
         return _read_validation(reader, raw["validation"], source)
     return None if source is None or source.own_split else 0.2

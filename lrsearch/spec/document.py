@@ -30,7 +30,7 @@ _WORDS: dict[str, Any] = {
 }
 
 _PLACED = re.compile(r"(^|[:,{\[])\s*\{\s*[A-Za-z_]\w*\s*\}\s*[^\s,}\]]")
-"""`{lr} / 10`, which YAML takes for a mapping, and then something else."""
+"""The text `{lr} / 10`, which YAML takes for a mapping followed by something else."""
 _HALVES = re.compile("[\ud800-\udfff]")
 
 Path = tuple[str | int, ...]
@@ -41,8 +41,8 @@ class Document:
     """A file's plain values and where each stands.
 
     `lines` has the line (from 1) of every path; `origins` names the `--set` a path came from;
-    `faults` are what is wrong with it as YAML that plain values do not show: keys given twice,
-    aliases, tags. `empty` are the paths with no value, which plain values show as null.
+    `faults` are its faults as YAML that plain values do not show: keys given twice, aliases, tags.
+    `empty` are the paths with no value, which plain values show as null.
     """
 
     source: str
@@ -123,7 +123,7 @@ _QUOTING = {
     "mapping values are not allowed": "text that has a colon and a blank in it stands between "
     "single quotes, such as 'loss: ([\\d.]+)'",
 }
-"""Hints for text that YAML takes for something else, by a part of its own words."""
+"""Hints for text that YAML takes for another construct, by a part of YAML's own message."""
 
 
 def _events(text: str) -> Iterator[Any]:

@@ -22,7 +22,7 @@ from lrsearch.trial import Config, Objective
 def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> str:
     """YAML of a spec that trains `config` alone, with the seeds of `spec`, under another name.
 
-    Code it names is found from the folder of the file, so a line says where that was.
+    Code is found from the folder of the file, so a comment names the folder of the run's spec.
     """
     if spec.own is not None:
         return _export_own(spec, config, objective, name)
@@ -84,7 +84,8 @@ def _save(spec: Spec) -> dict[str, str | None]:
 
 
 def _is_arithmetic(value: Any, known: Collection[str]) -> bool:
-    """Whether a parameter's text would be read back as arithmetic on others, or as a slip in it."""
+    """Whether a parameter's text would be read back as arithmetic on others, or as a slip in
+    one."""
     try:
         return isinstance(value, str) and read_arithmetic(value, known) is not None
     except NotArithmetic:
@@ -97,8 +98,9 @@ def _to_yaml(document: dict[str, Any]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes every text that would not be read back as it is: `1e-3`, which YAML 1.1 takes for
-    text, Unicode's own line breaks, and what acts on a terminal that shows the file."""
+    """A dumper that quotes every text that would not be read back as it is: `1e-3`, which YAML 1.1
+    takes for text, Unicode's own line breaks, and characters that act on a terminal that shows the
+    file."""
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:

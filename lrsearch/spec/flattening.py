@@ -1,4 +1,4 @@
-"""Flat values of configs, by which the points of a space are told apart in tables."""
+"""Flat values of configs, which tell the points of a space apart in tables."""
 
 from __future__ import annotations
 

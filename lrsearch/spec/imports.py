@@ -1,4 +1,4 @@
-"""Code that a spec names: what may be imported without anybody's leave."""
+"""Code that a spec names: the class paths that may be imported without the user's consent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FREE_IMPORTS = ("lrsearch", "torch.nn", "torch.optim")
 
 
 def is_free(class_path: str) -> bool:
-    """Whether a class path may be imported without anybody's leave."""
+    """Whether a class path may be imported without the user's consent."""
     return class_path.startswith(tuple(f"{free}." for free in FREE_IMPORTS))
 
 

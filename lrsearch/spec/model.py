@@ -59,8 +59,8 @@ class Own:
 
     `goal` is that of the objective's metric, `metrics` the patterns that find metrics in what a
     command prints. `verify` asks for the best to be trained once more at the end, where that is
-    cheap. `derived` are the parameters that follow from others, each behind those that it follows
-    from.
+    cheap. `derived` are the parameters that follow from others, in an order in which they can be
+    computed.
     """
 
     kind: str
@@ -75,12 +75,11 @@ class Own:
 class Spec:
     """A spec as one file (and its overrides) gives it, checked.
 
-    `data`, `model` and `train` are the fixed values with every default filled, except the loss
-    and the metric, whose defaults follow the data. `document` is the plain YAML they came from.
-    Where the training is the user's `own`, `data` and `model` are empty and `train` holds the
-    fixed parameters. `goal` is that of a metric which the catalogue does not know, `timeout` the
-    seconds that a trial may take, `save` those between two saved states of a training, None for
-    never.
+    `data`, `model` and `train` are the fixed values with every default filled, except the loss and
+    the metric, whose defaults follow the data. `document` is the plain YAML they came from. Where
+    the training is the user's `own`, `data` and `model` are empty and `train` holds the fixed
+    parameters. `goal` is the goal of a metric that the catalogue lacks, `timeout` the seconds that
+    a trial may take, `save` the seconds between two saved states of a training, None for never.
     """
 
     name: str
@@ -108,14 +107,16 @@ class Spec:
 
     @property
     def task(self) -> str | None:
-        """The data's task, None where only loading them can tell; the kind of an own training."""
+        """The data's task, None where only loading them can tell; the kind of a training outside
+        lrsearch."""
         if self.own is not None:
             return self.own.kind
         return "own" if self.train.get("step") is not None else self.data_task
 
     @property
     def data_task(self) -> str | None:
-        """The task of the data, whatever a step of the user's makes of them; None as in `task`."""
+        """The task of the data themselves, even where a step of the user's defines its own; None as
+        in `task`."""
         source = catalogue.DATA.get(self.data.get("name", ""))
         return (self.data.get("task") or source.task) if source else None
 
@@ -167,7 +168,7 @@ def complete(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> d
 
 def complete_group(path: str, given: Any) -> Any:
     """The mapping at `schedule`, `optimizer`, `warmup` or `model` with its defaults filled; any
-    other value as it is."""
+    other value unchanged."""
     if not isinstance(given, Mapping):
         return given
     if path == "warmup":
@@ -188,14 +189,14 @@ def config_path(path: str) -> str:
 def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]:
     """The whole training at a point: {"data", "model", "train"}, every default filled.
 
-    With `task` None the loss may stay None. Of a training of the user's own: {"command", "params"},
-    perhaps with "metrics", or {"loop", "params"}.
+    With `task` None the loss may stay None. A training outside lrsearch resolves to {"command",
+    "params"}, perhaps with "metrics", or {"loop", "params"}.
     """
     return copy_tree(_resolve(spec, point, task))  # type: ignore[no-any-return]
 
 
 def _resolve(spec: Spec, point: Point, task: str | None) -> dict[str, Any]:
-    """`resolve`, with parts that are the spec's and the point's own: to be looked at only."""
+    """`resolve`, sharing parts with the spec and the point: the result must not be changed."""
     if spec.own is not None:
         params = dict(spec.train)
         for path, value in point.items():
@@ -229,14 +230,15 @@ def _resolve(spec: Spec, point: Point, task: str | None) -> dict[str, Any]:
 
 
 def _own_config(own: Own, params: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole training of the user's own. Patterns are part of what it measures, where any are."""
+    """A whole training outside lrsearch. Patterns, if any, decide what it measures and so are part
+    of it."""
     metrics = {"metrics": dict(own.metrics)} if own.metrics else {}
     return {own.kind: own.text, "params": params, **metrics}
 
 
 def derive(own: Own, params: dict[str, Any]) -> str:
-    """Put in what follows from other parameters, null where it has no value; why the first of
-    these has none, or ""."""
+    """Compute the parameters that follow from others, null where one has no value. Returns why the
+    first of these has none, or ""."""
     reason = ""
     for name, formula in own.derived.items():
         try:
@@ -248,8 +250,8 @@ def derive(own: Own, params: dict[str, Any]) -> str:
 
 
 def _own_group(own: Own, path: str) -> str:
-    """The group of the catalogue that a parameter of an own training is of: a loop's schedule and
-    warmup are those that `trial.lr_at` follows. "" for all others."""
+    """The catalogue's group of a parameter of a training outside lrsearch: a loop's schedule and
+    warmup, which `trial.lr_at` follows. "" for all others."""
     return path if own.kind == "loop" and path in SCHEDULING else ""
 
 
@@ -276,7 +278,7 @@ def locate(spec: Spec, config: Config, task: str | None = None) -> dict[str, Any
 
 
 def _locate_option(path: str, dimension: Choice, value: Any, config: Config) -> tuple[Any] | None:
-    """The option that `value` is once its defaults are left out again, in a 1-tuple."""
+    """The option that equals `value` but for its defaults, in a 1-tuple."""
     for option in dimension.options:
         candidate = _strip(path, option, value, config)
         if candidate is None:
@@ -300,12 +302,12 @@ def _strip(path: str, option: Option, value: Any, config: Config) -> tuple[Any] 
 
 OPEN: dict[str, Any] = {"validation": 0.2, "images": None}
 """Keys of `data` that a spec may leave open (null) until the data are loaded, with their meaning in
-runs that do not say what they came to."""
+runs of versions that did not record the outcome."""
 
 
 def settle_data(spec: Spec, settled: Mapping[str, Any]) -> Spec:
-    """The spec with what its data were found to be, in place of what it leaves open. `settled` is
-    that of the run's facts, empty of a run that has none."""
+    """The spec with its open keys of `data` settled. `settled` comes from the run's facts, empty
+    for a run that has none."""
     left = [key for key in OPEN if key in spec.data and spec.data[key] is None]
     found = {key: settled.get(key, OPEN[key]) for key in left}
     return replace(spec, data={**spec.data, **found}) if found else spec
@@ -322,7 +324,7 @@ _PATHS = {
     name: [each for each, part in source.parameters.items() if part.kind == "path"]
     for name, source in catalogue.DATA.items()
 }
-"""By the name of data, the parameters that say where they lie."""
+"""The parameters that are paths, by the name of the data."""
 
 
 def class_paths(config: Config) -> set[str]:
@@ -331,7 +333,7 @@ def class_paths(config: Config) -> set[str]:
 
 
 def _code(config: Config) -> list[Any]:
-    """All but the data that a config may name the user's code for."""
+    """The parts of a config that may name the user's code, the data left out."""
     train = config["train"]
     parts = [train.get(name) for name in ("schedule", "optimizer", "loss", "step")]
     parts += [*(train.get("metrics") or {}).values(), *(config["data"].get("transforms") or ())]
@@ -343,8 +345,8 @@ def _is_code(part: Any) -> bool:
 
 
 def argument_paths(config: Config) -> set[str]:
-    """Texts that may be the path of a file or a folder, such as pretrained weights: those in the
-    `init_args` of a config's code. What a function of data reads is known by what it returns."""
+    """Texts that may be the path of a file or a folder, such as pretrained weights: texts in the
+    `init_args` of a config's code. Data read by a function count by what it returns instead."""
     return {
         text for part in _code(config) if _is_code(part) for text in _texts(part.get("init_args"))
     }
@@ -361,7 +363,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def fill_config(config: Config) -> Config:
-    """A resolved config as an older version stored it, with the defaults of what came since."""
+    """A resolved config as an older version stored it, with the defaults of newer keys."""
     train = config.get("train", {})
     if not {"schedule", "optimizer"} <= train.keys():
         return config
@@ -382,7 +384,8 @@ def fill_config(config: Config) -> Config:
 
 
 def _is_complete(path: str, given: Any) -> bool:
-    """Whether a group has just what the catalogue knows, in its order: nothing is to be filled."""
+    """Whether a group has exactly the catalogue's arguments, in its order, so that none is to be
+    filled."""
     entry = (
         catalogue.GROUPS[path].get(given.get("name", "")) if isinstance(given, Mapping) else None
     )
@@ -390,8 +393,9 @@ def _is_complete(path: str, given: Any) -> bool:
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """The part of a config that decides the measurement: a file's path does not, its content does.
-    Keys that older runs lack are left out at their defaults, so that no measurement is lost."""
+    """The part of a config that decides the measurement: a file's content belongs to it, its path
+    does not. Keys that older runs lack are left out at their defaults, so that no measurement is
+    lost."""
     if "params" in config:
         return dict(config)
     data = dict(config["data"])
@@ -417,7 +421,7 @@ def identity(config: Config) -> dict[str, Any]:
 
 def trial_key(config: Config, content: Mapping[str, Any], seed: int, fold: int | None) -> str:
     """SHA-256 (hex) of everything that decides what a trial measures. `content` has the hashes of
-    the data and of user code, which a config only names."""
+    the data and of user code, of which a config has only names."""
     return key_of_text(canonical(identity(config)), rest_of_key(content, seed, fold))
 
 
@@ -430,7 +434,7 @@ def canonical(whole: Config) -> str:
 
 
 def rest_of_key(content: Mapping[str, Any], seed: int, fold: int | None) -> str:
-    """What a trial key holds besides the config, as text."""
+    """The text of all that a trial key holds besides the config."""
     whole = {"content": dict(content), "fold": fold, "seed": seed, "version": TRAINING_VERSION}
     return _JSON.encode(whole)
 
@@ -442,7 +446,7 @@ def key_of_text(config: str, rest: str) -> str:
 
 
 def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
-    """The config of the spec's fixed values alone, what is searched at any value."""
+    """The config of the spec's fixed values alone; searched ones are at any of their values."""
     if spec.own is not None:
         return _own_config(spec.own, spec.train)
     train = dict(spec.train)

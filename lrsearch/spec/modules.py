@@ -1,8 +1,8 @@
-"""Modules beside a spec, read and never run: the names they bind, and what these take.
+"""Modules beside a spec, read and never run: the names they bind, and the arguments these take.
 
-Only what is certain is said. A name that is bound twice, under a condition, by a star import or
-by `globals()` may be anything; so may what a decorator, a metaclass or a base from elsewhere makes
-of a definition. None stands for all of these.
+Only what is certain counts. A name that is bound twice, under a condition, by a star import or by
+`globals()` may be anything; so may a definition with a decorator, a metaclass or a base from
+elsewhere. None stands for all of these.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pathlib import Path
 from lrsearch.errors import nearest
 
 MAX_SOURCE = 2**20
-"""Bytes of a source file; longer ones are left to their import."""
+"""The most bytes of a source file; longer ones are left to their import."""
 
 MAX_DEPTH = 20
-"""Imports or bases that are followed in a row."""
+"""The most imports or bases that are followed in a row."""
 
 MAX_SHOWN = 20
-"""Names that a message lists."""
+"""The most names that a message lists."""
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -38,12 +38,12 @@ _Bound = _Definition | ast.Import | ast.ImportFrom | None
 
 _SAFE_BASES = ("torch.", "torchvision.", "torchmetrics.", "lightning.", "pytorch_lightning.")
 _SAFE_NAMES = ("abc.ABC", "typing.Generic", "typing.Protocol")
-"""Bases from elsewhere whose subclasses are made by their own `__init__`."""
+"""Bases from elsewhere that leave their subclasses' `__init__` in force."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a class path names nothing: the message, and the way out."""
+    """The reason why a class path names nothing: the message, and the hint."""
 
     message: str
     hint: str = ""
@@ -51,9 +51,10 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Names:
-    """The names a module, or the body of a class, binds, and how. `touched` are those whose objects
-    may be changed afterwards, `stars` the lines of star imports; `open` ones may have names that
-    their source does not show, in `wild` ones any name may be bound anew."""
+    """The names a module, or the body of a class, binds, and the statements that bind them. The
+    objects of `touched` names may be changed afterwards, `stars` are the lines of star imports;
+    `open` ones may have names that their source does not show, in `wild` ones any name may be bound
+    anew."""
 
     bound: Mapping[str, Sequence[_Bound]] = field(default_factory=dict)
     touched: Set[str] = frozenset()
@@ -62,7 +63,7 @@ class Names:
     wild: bool = False
 
     def only(self, name: str) -> _Bound:
-        """The one statement that binds a name and leaves its object as it is, or None."""
+        """The one statement that binds a name and leaves its object unchanged, or None."""
         found = self.bound.get(name, [])
         if len(found) != 1 or found[0] is None or name in self.touched or self.wild:
             return None
@@ -135,16 +136,17 @@ _PATHS = re.compile(
     rb"\bsys\s*\.\s*(path|modules|meta_path)|\bsys\s+as\b|from\s+sys\s+import|\bsite\b"
     rb"|addsitedir|PYTHONPATH|__path__"
 )
-"""Names in code that has modules found in other places."""
+"""Code that makes Python find modules in other places."""
 
 MAX_FILES = 500
-"""Source files beside a spec that are looked into for that."""
+"""The most source files beside a spec that are searched for such code."""
 
 _ELSEWHERE = frozenset(("node_modules", "site-packages", "__pycache__"))
 
 
 def may_alter_path(folder: Path) -> bool:
-    """Whether code in a folder may have modules found that stand neither there nor installed."""
+    """Whether code in a folder may make Python find modules that are neither there nor
+    installed."""
     count = 0
     for above, inner, files in os.walk(folder):
         inner[:] = [each for each in inner if each not in _ELSEWHERE and not each.startswith(".")]
@@ -226,7 +228,7 @@ def _suggest(part: str, further: Sequence[str], module: Module) -> str:
 
 
 def _public(module: Module) -> list[str]:
-    """The classes, functions and modules in a module that may be meant."""
+    """The public classes, functions and modules of a module, as suggestions."""
     defined = {
         name
         for name, bound in module.names.bound.items()
@@ -237,7 +239,8 @@ def _public(module: Module) -> list[str]:
 
 
 def _read(spec: ModuleSpec, name: str, root: Path) -> Module | Problem | None:
-    """A module's names; a Problem for a syntax error, None for what has no source to read."""
+    """Read a module's names; a Problem for a syntax error, None for a module without readable
+    source."""
     folders = tuple(map(str, spec.submodule_search_locations or ()))
     if spec.origin is None:  # A package without __init__.py.
         return Module(name, Names(), folders, root)
@@ -252,7 +255,7 @@ def _read(spec: ModuleSpec, name: str, root: Path) -> Module | Problem | None:
 
 @functools.lru_cache(maxsize=32)
 def _parse(path: Path, changed: int, size: int) -> Names | Problem | None:
-    """The names of a source file, parsed once for as long as it does not change."""
+    """Parse the names of a source file, once until the file changes."""
     if path.suffix != ".py" or size > MAX_SOURCE:
         return None
     try:
@@ -328,7 +331,7 @@ _MAKING = (
     *("__init__", "__new__", "__call__", "__signature__", "__wrapped__", "__defaults__"),
     *("__kwdefaults__", "__code__", "__class__", "__dict__"),
 )
-"""Attributes that change what a definition takes, of whichever name they are set."""
+"""Attributes that change the arguments a definition takes, whichever object they are set on."""
 
 
 def _name(node: ast.AST | None) -> str:
@@ -395,7 +398,7 @@ def _base(module: Module, statement: ast.ImportFrom) -> str:
 
 def signature(found: Found) -> inspect.Signature | None:
     """The signature of a function, or of the class's constructor; None where decorators, bases,
-    metaclasses or the like may have another say."""
+    metaclasses or the like may change it."""
     node = found.node
     if not isinstance(node, ast.ClassDef):
         return None if node.decorator_list else _read_signature(node.args, 0)
@@ -418,8 +421,8 @@ _SPECIAL = ("__new__", "__signature__", "__init_subclass__", "__class__", "__get
 
 def _lineage(node: ast.ClassDef, module: Module, depth: int) -> list[tuple[Names, bool]] | None:
     """The bodies of a class and of the bases after it, in the order in which an `__init__` is
-    looked for, each with whether another base may come before the next; None where one of them
-    may be made in a way of its own."""
+    looked for, each with whether another base may come before the next; None where one of them may
+    be constructed in another way."""
     if node.decorator_list or node.keywords or depth == 0:
         return None
     body = read_names(node.body)
@@ -449,7 +452,7 @@ def _base_class(
     node: ast.expr, module: Module, depth: int
 ) -> tuple[ast.ClassDef, Module] | str | None:
     """A base that stands beside the spec, the dotted name of one that is known to leave its
-    subclasses to their `__init__` ("object" where it has none to give), or None."""
+    subclasses' `__init__` in force ("object" where it has none to give), or None."""
     parts: list[str] = []
     while isinstance(node, ast.Attribute):
         parts.insert(0, node.attr)
@@ -486,7 +489,7 @@ def _imported_as(alias: ast.alias) -> tuple[str, ...]:
 
 
 def _read_signature(arguments: ast.arguments, skipped: int) -> inspect.Signature | None:
-    """A signature without the first so many parameters, every default being None."""
+    """Read a signature without the first so many parameters; every default becomes None."""
     kinds = inspect.Parameter
     positional = [
         *((each.arg, kinds.POSITIONAL_ONLY) for each in arguments.posonlyargs),

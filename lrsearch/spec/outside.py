@@ -31,7 +31,7 @@ from lrsearch.trial import Point
 KINDS = ("command", "loop")
 
 ONLY_OUTSIDE = ("params", "metrics", "verify")
-"""Keys that a spec with data, model and train has not."""
+"""Keys that only a spec with a command or a loop has."""
 
 INSIDE = ("data", "model", "train")
 
@@ -49,8 +49,7 @@ def is_outside(top: Mapping[str, Any]) -> bool:
 
 
 def read_outside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `Spec` of such a training, by name. What is wrong goes to the reader's
-    faults."""
+    """Read the fields of a `Spec` of such a training, by name. Faults go to the reader."""
     reader.fixed_under = "params"
     kind = next(each for each in KINDS if each in top)
     if all(each in top for each in KINDS):
@@ -130,8 +129,8 @@ def _read_derived(
     dimensions: Mapping[str, Dimension],
     known: Sequence[str],
 ) -> dict[str, Arithmetic]:
-    """Fixed parameters that are arithmetic on others, taken out of `params`; each behind those that
-    it follows from."""
+    """Fixed parameters that are arithmetic on others, taken out of `params`, in an order in which
+    they can be computed."""
     found: dict[str, Arithmetic] = {}
     for name, value in params.items() if reader.arithmetic else ():
         path: Path = ("params", name)
@@ -189,8 +188,8 @@ def _is_unquoted(value: Any, known: Sequence[str]) -> bool:
 def _check_values(
     reader: Reader, params: Mapping[str, Any], space: Space, derived: Mapping[str, Arithmetic]
 ) -> None:
-    """Compute what is derived where the space can be expected to have no value for it: at every
-    corner, then over the grid."""
+    """Compute derived parameters where the space may have no value for one: at every corner, then
+    over the grid."""
     names = {name for formula in derived.values() for name in formula.names}
     searched = Space(tuple(each for each in space.dimensions if each[0] in names))
     faulty: set[str] = set()
@@ -210,7 +209,7 @@ def _check_values(
 
 
 def _sample(space: Space, *, grid: bool) -> Iterator[Point]:
-    """Points of all its ends and options, or of its grid, too, up to `MAX_SAMPLE` of them."""
+    """Points of all ends and options of a space, and of its grid, up to `MAX_SAMPLE` of them."""
     axes = {
         name: [*ends(part), *(part.grid() if grid and not isinstance(part, Choice) else ())]
         for name, part in space.dimensions
@@ -219,12 +218,12 @@ def _sample(space: Space, *, grid: bool) -> Iterator[Point]:
 
 
 MAX_SAMPLE = 2000
-"""Points at which a derived parameter is computed to see that it has a value."""
+"""The most points at which a derived parameter is computed to see that it has a value."""
 
 
 def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Space) -> None:
-    """Faults for parts of a schedule or a warmup that mean nothing where only steps are known, and
-    for a loop that brings its own code and its own metrics."""
+    """Faults for parts of a schedule or a warmup that need more than a number of steps, and for a
+    loop that names code or metrics of its own."""
     if not isinstance(value, Mapping) or not reader.sound(path):
         return
     if "class_path" in value:
@@ -310,7 +309,7 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
 
 
 def _note_whole(reader: Reader, name: str, dimension: Int) -> None:
-    """Note that 0 and 1 may be meant as 0.0 and 1.0, of a parameter known by its name alone."""
+    """Note that 0 and 1 may be meant as 0.0 and 1.0, for a parameter known by its name alone."""
     low, high, points = dimension.low, dimension.high, dimension.points or 0
     if high - low < 2 or points > high - low + 1:
         reader.notes.append(
@@ -335,7 +334,7 @@ def _check_name(reader: Reader, path: Path, name: str) -> bool:
 def _check_names(
     reader: Reader, params: Mapping[str, Any], dimensions: Mapping[str, Dimension]
 ) -> None:
-    """Two names that differ in case alone would share an environment variable."""
+    """Faults for two names that differ in case alone: they would share an environment variable."""
     seen: dict[str, str] = {}
     for name in dict.fromkeys((*params, *dimensions)):
         other = seen.setdefault(name.upper(), name)

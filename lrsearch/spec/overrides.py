@@ -47,7 +47,8 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
 
 
 def _absolute(name: str, value: Any) -> Any:
-    """A path on the command line is relative to the working directory, not to the spec."""
+    """Make a path relative to the working directory, as on the command line, relative to the
+    spec."""
     head, _, rest = name.partition(".")
     if head != "data":
         return value
@@ -61,7 +62,8 @@ def _absolute(name: str, value: Any) -> Any:
 
 
 def _put(document: Document, parts: list[str], value: Any, source: str) -> Path:
-    """Set the value, taking dotted keys of the document as they stand; the path it came to."""
+    """Set the value, at a dotted key of the document if there is one; returns the path of the
+    value."""
     tree = document.data
     path: list[str] = []
     while True:

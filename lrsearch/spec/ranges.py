@@ -26,7 +26,7 @@ EXAMPLE = {"min": 1e-4, "max": 1.0, "points": 9}
 """A range of rates, as one is written."""
 
 WIDE = 100
-"""The ratio of a range's ends from which on a linear scale is worth a note."""
+"""The ratio of a range's ends from which on a linear scale gets a note."""
 
 
 def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:
@@ -89,7 +89,8 @@ def _fault_foreign(reader: Reader, path: Path, parameter: Parameter, raw: Any, m
 
 
 def make_choice(reader: Reader, path: Path, options: list[Option], group: str = "") -> Choice:
-    """A choice of options; a fault where one is listed twice, defaults of its `group` filled."""
+    """Make a choice of options, the defaults of its `group` filled; a fault where one is listed
+    twice."""
     whole = [complete_group(group, option.value) for option in options]
     for index, option in enumerate(options):
         for number, earlier in enumerate(options[:index]):
@@ -101,8 +102,8 @@ def make_choice(reader: Reader, path: Path, options: list[Option], group: str = 
 def _read_range(
     reader: Reader, path: Path, parameter: Parameter, raw: Mapping[str, Any]
 ) -> Dimension | None:
-    """A range of numbers or durations; of what may be any value, of whole numbers where both of
-    its ends are."""
+    """A range of numbers or durations. A parameter of any kind gets a range of whole numbers where
+    both ends are whole."""
     before = len(reader.faults)
     reader.unknown(path, raw, RANGE)
     for end in ("min", "max"):

@@ -20,10 +20,10 @@ from lrsearch.spec.values import Unfit, check_value, is_auto
 class Reader:
     """A document that is read part by part, its faults collected instead of stopping at the first.
 
-    Without `arithmetic` all text of a command's parameters is text. A `stored` spec has run: what
-    may be a slip in its command is none. `outside` is a spec with a command or a loop,
-    `fixed_under` names the keys that fixed values stand under. `promised` are the dotted paths
-    that lines fill which a fault says to write.
+    Without `arithmetic` all text of a command's parameters is text. A `stored` spec has run: its
+    command is not checked for slips. `outside` is a spec with a command or a loop, `fixed_under`
+    names the keys that fixed values stand under. `promised` are the dotted paths that the hints of
+    earlier faults fill.
     """
 
     document: Document
@@ -58,20 +58,20 @@ class Reader:
         return show_advice(found, path, option=option)
 
     def advice(self, path: Path, value: Any) -> str:
-        """The hint for a key that is a word of another tool, or of another mapping; "" for a key
-        that is neither."""
+        """The hint for a key that is a word of another tool, or of another mapping; "" for any
+        other key."""
         top, source = self.document.data, self.document.source
         found = advise(path, value, top, own=self.outside, source=source)
         return self.hint(path, found)
 
     def is_promised(self, *keys: str) -> bool:
-        """Whether a line that is to be written fills one of these, or a part of it."""
+        """Whether a line of an earlier hint fills one of these paths, or a part of it."""
         return any(
             path == key or path.startswith(f"{key}.") for path in self.promised for key in keys
         )
 
     def unknown(self, path: Path, raw: Mapping[str, Any], allowed: tuple[str, ...]) -> None:
-        """Faults for keys that are not allowed; which ones are is told once."""
+        """Faults for keys that are not allowed; the allowed ones are listed once."""
         bare = []
         for key in raw:
             if key in allowed:
@@ -92,7 +92,8 @@ class Reader:
             self.fault((*path, key), "unknown key", hint)
 
     def value(self, path: Path, parameter: Parameter, raw: Any) -> Any:
-        """A value in its canonical form; as it is, and a fault, where it does not fit."""
+        """A value in its canonical form; a fault, and the value unchanged, where it is not
+        valid."""
         try:
             return check_value(parameter, raw)
         except Unfit as error:
@@ -105,14 +106,14 @@ class Reader:
         return raw
 
     def search_path(self, dotted: str) -> Path:
-        """The place of a searched parameter in the document, however it was nested."""
+        """The place of a searched parameter in the document, nested or dotted."""
         for path in self.document.lines:
             if path and path[0] == "search" and ".".join(map(str, path[1:])) == dotted:
                 return path
         return ("search", dotted)
 
     def sound(self, *places: str | Path) -> bool:
-        """Whether no fault was found at these places, paths or dotted, or below them."""
+        """Whether there is no fault at these places, paths or dotted, or below them."""
         keys = [each if isinstance(each, str) else ".".join(map(str, each)) for each in places]
         return not any(
             fault.key == key or fault.key.startswith(key + ".")

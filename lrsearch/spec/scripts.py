@@ -26,7 +26,7 @@ from lrsearch.spec.modules import find_installed, find_module
 from lrsearch.spec.ranges import is_range
 
 MAX_FILLED = 100
-"""Combinations of values that are put into a command."""
+"""The most combinations of values that are put into a command."""
 
 _OPEN = "\0"
 """Stands in a word for a value that only a trial knows; no command holds this character."""
@@ -37,9 +37,9 @@ Told = tuple[str, str]
 
 @dataclass(frozen=True)
 class _Options:
-    """Options of a program: those that stand alone, those that a value follows as a word of its
-    own, and those that `_operands` hands back. At any other the reading ends, but for
-    `--name=value` where `loose`."""
+    """Options of a program: options without a value, options whose value is the next word, and
+    options that `_operands` returns. Any other option ends the reading, except `--name=value` where
+    `loose`."""
 
     alone: frozenset[str]
     valued: frozenset[str] = frozenset()
@@ -90,7 +90,7 @@ _SCRIPTED = {
     "ruby": _PLAIN,
     "php": _PLAIN,
 }
-"""Programs whose first operand is a script, beside those that have a function of their own."""
+"""Programs whose first operand is a script, except those with a function of their own."""
 
 _LAUNCHERS = {"torch.distributed.run": _TORCHRUN, "accelerate.commands.launch": _ACCELERATE}
 """Modules that `python -m` runs like a program that takes a script."""
@@ -103,15 +103,15 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=")
 
 @dataclass(frozen=True)
 class _Place:
-    """The place where a command runs: its folder, and whether programs and modules are found as
-    here."""
+    """The place where a command runs: its folder, and whether its programs and modules are found as
+    in this process."""
 
     folder: FilePath
     usual: bool = True
 
 
 def command_faults(document: Document, folder: FilePath) -> list[Fault]:
-    """Faults for what a document's command cannot start without; it runs in `folder`."""
+    """Faults for files that a document's command cannot start without; it runs in `folder`."""
     top = document.data if isinstance(document.data, Mapping) else {}
     text = top.get("command")
     if not isinstance(text, str) or _OPEN in text:
@@ -146,7 +146,7 @@ def _fillings(
 
 
 def _look(words: Sequence[str], place: _Place) -> Iterator[Told]:
-    """The missing part of a command without a shell."""
+    """The missing file of a command without a shell."""
     if not words or _OPEN in words[0]:
         return
     program, rest = FilePath(words[0]).name, list(words[1:])
@@ -287,7 +287,7 @@ def _node(words: Sequence[str], place: _Place) -> Iterator[Told]:
 
 
 def _script(words: Sequence[str], place: _Place) -> Iterator[Told]:
-    """The first word as a file that has to be there."""
+    """Check that the first word is an existing file."""
     word = words[0] if words else ""
     if not word or _OPEN in word or word == "-" or "://" in word:
         return
@@ -301,7 +301,7 @@ def _script(words: Sequence[str], place: _Place) -> Iterator[Told]:
 
 
 def _near(word: str, place: _Place) -> str:
-    """The way out where a script is not there."""
+    """The hint where a script is not there."""
     if word.startswith("~"):
         return "no shell runs the command: write out what ~ stands for"
     path = place.folder / word
@@ -320,7 +320,7 @@ def _near(word: str, place: _Place) -> str:
 
 
 def _module(program: str, words: Sequence[str], place: _Place) -> Iterator[Told]:
-    """The first word as the module that `python -m` is to run."""
+    """Check the first word as the module that `python -m` runs."""
     module, *rest = words
     parts = module.split(".")
     if not all(map(str.isidentifier, parts)) or parts[0] in sys.stdlib_module_names:
@@ -371,7 +371,7 @@ def _alters_path(spec: ModuleSpec) -> bool:
 
 
 def _is_ours(program: str, folder: FilePath) -> bool:
-    """Whether a program is the Python that runs here, and so finds the same modules."""
+    """Whether a program is the Python of this process, which finds the same modules."""
     found = str(folder / program) if "/" in program else shutil.which(program)
     if found is None:
         return False
@@ -383,7 +383,8 @@ def _is_ours(program: str, folder: FilePath) -> bool:
 
 
 _STARTING = frozenset("lins")
-"""Options of shells: start-up files are run, standard input, or nothing at all."""
+"""Options of shells that change the start: start-up files, standard input, or no commands at
+all."""
 
 
 def _shell(words: Sequence[str], place: _Place) -> Iterator[Told]:
@@ -416,7 +417,7 @@ _EXPANDED = re.compile(r"[$*?\[~`{]")
 
 def _shell_script(script: str, place: _Place) -> Iterator[Told]:
     """The first command of a script that is nothing but commands joined by `&&`: should it fail,
-    nothing follows. What stands before may change to another folder, or set variables."""
+    the others do not run. Commands before it may change the folder, or set variables."""
     script = _OUTPUT.sub(" ", script.replace("\\\n", " ").strip())
     if _OTHER.search(script):
         return

@@ -55,7 +55,8 @@ def read_search(
 def _check_missing(
     reader: Reader, found: Mapping[str, Dimension], train: Mapping[str, Any]
 ) -> None:
-    """Faults for what is neither fixed nor searched. A faulty range is not a missing one."""
+    """Faults for required values that are neither fixed nor searched. A faulty range counts as
+    searched."""
     sound = reader.sound("search.lr", "search.optimizer")
     sound = sound and not reader.is_promised("train.lr", "search.lr", "search")
     if "lr" not in found and "lr" not in train and sound:
@@ -84,7 +85,7 @@ def _descend(
     found: dict[str, Dimension],
 ) -> None:
     """Read the searched parameters of a mapping into `found`, by their dotted paths; `prefix` is
-    that of the mapping, `fixed` what they may be arguments of."""
+    the mapping's path, `fixed` has the components whose arguments they may be."""
     for key, value in rejoin(raw).items():
         name = f"{prefix}{key}"
         inner = (*path, key)
@@ -128,7 +129,8 @@ def _descend(
 
 
 def _fault_under_train(reader: Reader, path: Path, name: str, value: Any) -> None:
-    """`search: {train: {lr: ...}}`, or `train.lr` there: search names them without `train`."""
+    """Fault `search: {train: {lr: ...}}`, or `train.lr` there: search names them without
+    `train`."""
     inner = value if name == "train" and isinstance(value, Mapping) else {}
     if name != "train":
         inner, path = {name.removeprefix("train."): value}, path[:-1]
@@ -147,7 +149,7 @@ def _fault_under_train(reader: Reader, path: Path, name: str, value: Any) -> Non
 @dataclass(frozen=True)
 class _Searched:
     """A searched argument, `rest` under `head`, such as `final` under `schedule`: its `path` in the
-    document, what it is searched by, and what is `fixed` at the head."""
+    document, its range or list, and the value that is `fixed` at the head."""
 
     path: Path
     head: str
@@ -200,7 +202,8 @@ _GROUPED = {
 
 
 def _find_of_data(reader: Reader, searched: _Searched) -> Parameter | None:
-    """An argument of the data. Their splits, and text, which is split where it stands, are none."""
+    """Find an argument of the data. Splits are not searched, nor is text, which is cut in its
+    order."""
     source = catalogue.DATA.get((searched.fixed or {}).get("name", ""))
     ordered = source is not None and source.ordered
     if ordered or searched.rest.split(".")[0] in ("validation", "test", "split_seed", "name"):
@@ -217,12 +220,12 @@ def _find_of_data(reader: Reader, searched: _Searched) -> Parameter | None:
 
 
 def _find_of_warmup(reader: Reader, searched: _Searched) -> Parameter | None:
-    """An argument of the warmup."""
+    """Find an argument of the warmup."""
     return _find_argument(reader, searched, catalogue.WARMUP, "warmup")
 
 
 def _find_of_code(reader: Reader, searched: _Searched) -> Parameter | None:
-    """An argument of the user's loss or step."""
+    """Find an argument of the user's loss or step."""
     head, rest, coded = searched.head, searched.rest, isinstance(searched.fixed, Mapping)
     if coded and rest.startswith("init_args."):
         return Parameter("any", scale=catalogue.usual_scale(rest))
@@ -234,7 +237,7 @@ def _find_of_code(reader: Reader, searched: _Searched) -> Parameter | None:
 
 
 def _find_of_component(reader: Reader, searched: _Searched) -> Parameter | None:
-    """An argument of the schedule, the optimizer or the model, built-in or the user's."""
+    """Find an argument of the schedule, the optimizer or the model, built-in or the user's."""
     head, rest, fixed = searched.head, searched.rest, searched.fixed or {}
     if "class_path" in fixed and rest.startswith("init_args."):
         return Parameter("any", scale=catalogue.usual_scale(rest))
@@ -250,7 +253,7 @@ def _find_of_component(reader: Reader, searched: _Searched) -> Parameter | None:
 def _find_argument(
     reader: Reader, searched: _Searched, known: Mapping[str, Parameter], owner: str
 ) -> Parameter | None:
-    """The argument among those that are `known` of its `owner`; a fault where it is none."""
+    """Find the argument among the `known` ones of its `owner`; a fault where there is none."""
     if searched.rest in known:
         return known[searched.rest]
     message = f"{owner} has no argument '{searched.rest}'"
@@ -292,9 +295,9 @@ def read_options(reader: Reader, path: Path, group: str, raw: list[Any]) -> Choi
 
 
 def _spread_rate(reader: Reader, found: dict[str, Dimension]) -> dict[str, Dimension]:
-    """Give the common learning rate to those options of an optimizer that have none of their own,
-    where others have, so that no point has a rate that is not used; and where it is to be found,
-    since the rates of one optimizer are none of another's."""
+    """Give the common learning rate to the options of an optimizer that have none of their own,
+    where others have, so that no point has an unused rate; and where it is to be found, since the
+    rates of one optimizer are none of another's."""
     optimizers, common = found.get("optimizer"), found.get("lr")
     if not isinstance(optimizers, Choice) or common is None:
         return found
@@ -314,7 +317,8 @@ def _spread_rate(reader: Reader, found: dict[str, Dimension]) -> dict[str, Dimen
 
 
 def _note_both(reader: Reader, found: Mapping[str, Dimension]) -> None:
-    """Notes on what is both fixed and searched; searched models are no change of a fixed one."""
+    """Notes on parameters that are both fixed and searched; searched models are no change of a
+    fixed one."""
     for path in found:
         with contextlib.suppress(KeyError):
             get_path(reader.document.data, config_path(path))

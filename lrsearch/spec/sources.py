@@ -1,4 +1,4 @@
-"""Files that `data` names: whether they are there, of the right kind, and hold what is asked for.
+"""Files that `data` names: whether they are there, of the right kind, and hold the named parts.
 
 Of a file only its beginning is read, or the list of what an archive holds.
 """
@@ -25,17 +25,16 @@ MARKS = {
     b"\xff\xfe": ("UTF-16", "save it as UTF-8"),
     b"\xfe\xff": ("UTF-16", "save it as UTF-8"),
 }
-"""The kind of a file that begins with these bytes, where text is needed, and what to do about
-it."""
+"""Files that begin with these bytes where text is needed: their kind, and what to do about it."""
 
 PACKAGES = {"parquet": ("pyarrow", "Parquet files"), "images": ("PIL", "image folders")}
-"""Kinds of data that a package reads which may not be installed, and what they are called."""
+"""Kinds of data that need an optional package, with the package and a name of the data."""
 
 MAX_SHOWN = 20
-"""Names that a message lists."""
+"""The most names that a message lists."""
 
 ColumnNames = Callable[[str], Sequence[str] | None]
-"""Gives the columns of a Parquet file; None where it cannot be read."""
+"""A function that gives the columns of a Parquet file; None where it cannot be read."""
 
 
 def source_faults(document: Document, folder: FilePath, columns: ColumnNames) -> list[Fault]:
@@ -128,7 +127,7 @@ _ENDINGS: dict[str, tuple[str, ...]] = {
 
 
 def _near(path: FilePath, raw: str, folder: FilePath, noun: str) -> str:
-    """The way out where a file or a folder is not there."""
+    """The hint where a file or a folder is not there."""
     here = FilePath(raw).absolute()
     if here.exists() and here.resolve() != path:
         return (
@@ -197,8 +196,8 @@ NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 def read_header(path: FilePath, separator: str) -> tuple[int, list[str]] | None:
-    """The line on which a table in a text file names its columns, and these; None for a file that
-    is not readable as such."""
+    """The line on which a table in a text file names its columns, and the names; None for a file
+    that cannot be read as a table."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             blanks = separator != " "
@@ -229,7 +228,7 @@ def _some(names: Sequence[str]) -> str:
 def _column_faults(
     where: str, names: Sequence[str], data: Mapping[str, Any], hint: str
 ) -> Iterator[tuple[Path, str, str]]:
-    """The target, and what else `data` names, against the columns there are."""
+    """Faults for the target, and other names in `data`, that are no columns."""
     target = data.get("target")
     told = "names a column '{}' that is not there"
     if isinstance(target, str) and target and target not in names:
@@ -252,8 +251,8 @@ def suggest_column(name: str, names: Sequence[str]) -> str:
 
 
 def misread(names: Sequence[str], target: object, separator: str) -> str:
-    """The way out where the target is not in a header, as far as the header shows it: another
-    separator, or a first line of values."""
+    """The hint where the target is not in a header and the header shows why: another separator, or
+    values in the first line."""
     if target in names:
         return ""
     for mark, written in _SEPARATORS if len(names) == 1 else ():

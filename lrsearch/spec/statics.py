@@ -1,4 +1,4 @@
-"""Faults of all that a spec names, as far as nothing has to be run or imported to know."""
+"""Faults of all that a spec names, found without running or importing anything."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from lrsearch.spec.sources import ColumnNames, source_faults
 
 
 def find_faults(document: Document, folder: Path, columns: ColumnNames) -> list[Fault]:
-    """The faults of the files, programs and code that a document names, of which the rest may be
-    faulty, too. `folder` is the spec's; `columns` reads those of a Parquet file. What cannot be
-    known is no fault: what trains has none."""
+    """Faults of the files, programs and code that a document names, even if other parts are faulty.
+    `folder` is the spec's; `columns` reads the columns of a Parquet file. Doubts are no faults: a
+    spec that trains has none."""
     return [
         *source_faults(document, folder, columns),
         *code_faults(document, folder),

@@ -53,7 +53,7 @@ def describe_dimension(dimension: Dimension) -> str:
 
 
 def _is_transforms(value: object) -> bool:
-    """Whether a searched value is a list of transforms; that of no `groups` has these keys."""
+    """Whether a searched value is a list of transforms; an entry of `groups` has neither key."""
     return isinstance(value, list) and all(
         isinstance(each, dict) and ("name" in each or "class_path" in each) for each in value
     )
@@ -97,7 +97,7 @@ def count_steps(spec: Spec) -> str:
 
 
 def _describe_splits(spec: Spec) -> str:
-    """The validation and test parts, as far as that is known before the data are loaded."""
+    """The validation and test parts, as far as they are known before the data are loaded."""
     validation, test = spec.data["validation"], spec.data["test"]
     if validation is None:
         usual = _describe_share(OPEN["validation"])

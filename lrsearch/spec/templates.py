@@ -1,4 +1,4 @@
-"""First specs, commented, for `lrsearch init`: what each is for, and the files it comes with."""
+"""First specs, commented, for `lrsearch init`: their purposes, and the files they come with."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Template:
-    """A spec to begin with. `files` stand beside it, by name; `allow` is what a command that trains
-    has to be told, `first` what its user has to do before."""
+    """A spec to begin with. `files` stand beside it, by name; `allow` has the options that a
+    command to train needs, `first` the user's preparations."""
 
     doc: str
     spec: str

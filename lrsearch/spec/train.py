@@ -54,7 +54,7 @@ def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
 
 
 def _read_precision(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Any:
-    """A precision; a fault for one by a word of another tool, such as bf16-mixed."""
+    """Read a precision; a fault for another tool's word, such as bf16-mixed."""
     meant = precision(raw)
     if not meant:
         return reader.value(path, parameter, raw)
@@ -64,7 +64,7 @@ def _read_precision(reader: Reader, path: Path, parameter: Parameter, raw: Any) 
 
 
 def _read_loss(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Any:
-    """A built-in by its name, or code."""
+    """Read a loss: a built-in by its name, or code."""
     if isinstance(raw, Mapping):
         built_in = isinstance(raw.get("name"), str) and raw["name"] in catalogue.LOSSES
         if built_in:
@@ -90,7 +90,7 @@ def _read_loss(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> An
 
 
 def _read_named_loss(reader: Reader, path: Path, raw: Mapping[str, Any]) -> Any:
-    """A built-in that is written as a mapping: it has no arguments."""
+    """Read a built-in loss that is written as a mapping: it has no arguments."""
     name = str(raw["name"])
     for key in raw:
         if key == "name":
@@ -109,7 +109,7 @@ def _read_named_loss(reader: Reader, path: Path, raw: Mapping[str, Any]) -> Any:
 
 
 def _read_code(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> dict[str, Any] | None:
-    """Code by its class path, with or without arguments."""
+    """Read code by its class path, with or without arguments."""
     if raw is None:
         return None
     raw = {"class_path": raw} if isinstance(raw, str) else raw
@@ -124,7 +124,7 @@ def _read_code(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> di
 def _read_metrics(
     reader: Reader, path: Path, parameter: Parameter, raw: Any
 ) -> dict[str, Any] | None:
-    """Metrics of the user's by their names, each code."""
+    """Read metrics of the user's by their names, each code."""
     if raw is None:
         return None
     example = "write {top3: {class_path: my_package.top3}}"
@@ -152,11 +152,11 @@ _KEYS: dict[str, Callable[[Reader, Path, Parameter, Any], Any]] = {
     "step": _read_code,
     "metrics": _read_metrics,
 }
-"""Functions that read a key of `train`; any other is one value of its parameter."""
+"""Functions that read a key of `train`; any other key is one value of its parameter."""
 
 
 def _check_beside_step(reader: Reader, path: Path, raw: Mapping[str, Any]) -> None:
-    """Faults for keys that a step of the user's takes the place of."""
+    """Faults for keys that a step of the user's replaces."""
     for key in ("loss", "label_smoothing", "metrics"):
         if raw.get(key) not in (None, 0):
             by = "its evaluate measures" if key == "metrics" else "it has a loss of its own"

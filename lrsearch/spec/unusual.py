@@ -12,7 +12,7 @@ AROUND_ONE = (0.1, 10.0)
 
 
 def unusual_rates(train: Mapping[str, Any], space: Space) -> list[str]:
-    """A sentence for each optimizer that the spec trains at rates it is not made for."""
+    """A sentence for each optimizer that the spec trains at unusual rates."""
     ranges = dict(space.dimensions)
     lr = ranges.get("lr", train.get("lr"))
     falling = list(dict.fromkeys(_falling(train, ranges)))

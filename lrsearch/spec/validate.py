@@ -90,10 +90,10 @@ _PLAIN: dict[str, Parameter] = {
 }
 
 SAVE = "5m"
-"""The time between two saved states of a training, where the spec says nothing."""
+"""The time between two saved states of a training, if the spec names none."""
 
 FIRST_SEED = 1
-"""The first seed of a command or a loop whose spec says nothing."""
+"""The first seed of a command or a loop, if the spec names none."""
 
 
 def validate(
@@ -105,7 +105,7 @@ def validate(
     stored: bool = False,
 ) -> Spec:
     """The spec a document describes; without `arithmetic` all text of its parameters is text. A
-    `stored` one has run: what may be a slip in its command is none. Raises SpecError with all its
+    `stored` one has run: its command is not checked for slips. Raises SpecError with all its
     faults."""
     reader = Reader(document, folder, arithmetic, stored)
     spec = _read_spec(reader, text)
@@ -190,7 +190,7 @@ def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
 def _finish(
     reader: Reader, top: Mapping[str, Any], text: str, parts: Mapping[str, Any]
 ) -> Spec | None:
-    """The spec, with what every kind has; None where anything is at fault."""
+    """The spec, with the fields common to all kinds; None where anything is at fault."""
     name = _read_name(reader, top)
     settings = {key: read_settings(reader, key, top.get(key)) for key in _SETTINGS}
     plain = {
@@ -240,7 +240,7 @@ def _read_timeout(reader: Reader, raw: Any) -> float | None:
 
 
 def _read_time(reader: Reader, key: str, raw: Any, *, zero: bool = False) -> float | None:
-    """The seconds of a key that is a time or null, perhaps none at all with `zero`."""
+    """The seconds of a key that is a time or null; with `zero` also none at all."""
     path = (key,)
     if path in reader.document.empty:
         remark = f"that is {_NULL[key]}, or a time such as {key}: {SAVE}"
@@ -265,11 +265,12 @@ def _read_time(reader: Reader, key: str, raw: Any, *, zero: bool = False) -> flo
 
 
 _NULL = {"save": "never", "timeout": "as long as it takes"}
-"""What null means for a key that is a time."""
+"""The meaning of null for a key that is a time."""
 
 
 def _settle_seed(reader: Reader, top: Mapping[str, Any], plain: dict[str, Any]) -> None:
-    """The first seed of an own training, which counts them from 1: scripts take 0 for none."""
+    """The first seed of a training outside lrsearch. Seeds begin at 1 there: scripts take 0 for
+    none."""
     if "seed" not in top:
         plain["seed"] = FIRST_SEED
     elif plain["seed"] == 0:

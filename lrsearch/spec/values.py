@@ -19,7 +19,7 @@ MAX_WHOLE = 2**53
 """The largest whole number up to which every one is a float, too."""
 
 MAX_LENGTH = 1e12
-"""A longer duration, in any unit, is a slip."""
+"""The longest duration, in any unit; a longer one is a slip."""
 
 
 AUTO = "auto"
@@ -73,8 +73,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./~$-]([A-Za-z0-9_./~$()*+%= -]*[A-Za-z0-9_./~$
 
 
 class Unfit(ValueError):
-    """A value of the wrong kind of which it is known what was meant: `meant`, and in `remark` what
-    else could be."""
+    """Raised for a value of the wrong kind whose meaning is known: `meant`, and in `remark` another
+    possible meaning."""
 
     def __init__(self, message: str, meant: Any, remark: str = "") -> None:
         super().__init__(message)
@@ -83,8 +83,8 @@ class Unfit(ValueError):
 
 
 def check_value(parameter: Parameter, value: Any) -> Any:
-    """The value in its one canonical form. Raises ValueError saying what was given and what is
-    allowed, Unfit where it is known what was meant."""
+    """The value in its one canonical form. Raises ValueError naming the given and the allowed
+    values, Unfit where the meaning is known."""
     if value is None and parameter.optional:
         return None
     check: Callable[[Parameter, Any], Any] = _CHECKS.get(parameter.kind, _check_text)
@@ -137,7 +137,8 @@ _WORDED = re.compile(r"([0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)([kKM]?) *([A-Za-z%]+
 
 
 def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
-    """The duration that a number without a unit, or with one in words, may mean, and what else."""
+    """The duration that a number without a unit, or with one in words, may mean, and other
+    meanings."""
     if isinstance(value, str):
         match = _WORDED.fullmatch(value.strip())
         unit = _UNITS.get(match[3].lower()) if match else None

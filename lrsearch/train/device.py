@@ -1,4 +1,4 @@
-"""Devices: which there are, and the one that is meant."""
+"""Devices: the available ones, and the one that a name means."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def available_devices() -> tuple[str, ...]:
 def find_device(name: str) -> torch.device:
     """The device of that name; "auto" takes cuda, mps or cpu, in this order.
 
-    Raises UsageError, naming those there are, for any other or an absent one.
+    Raises UsageError, naming the available ones, for any other or an absent one.
     """
     names = available_devices()
     has_cuda = any(each.startswith("cuda") for each in names)
@@ -47,8 +47,8 @@ def describe_device(device: torch.device) -> str:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on a device, which is not waited for: from pinned memory CUDA copies beside what
-    it computes."""
+    """Copy the tensor to a device without waiting: from pinned memory CUDA copies beside its
+    computing."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
@@ -72,12 +72,12 @@ _NO_MEMORY = (
     "can't allocate memory",  # A CPU's allocator.
     "not enough memory: you tried to allocate",
 )
-"""What is said in errors that torch raises as plain RuntimeErrors."""
+"""Messages of out-of-memory errors that torch raises as plain RuntimeErrors."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device or the machine has no memory left: says the error, or one that it was
-    raised from or while handling."""
+    """Whether the device or the machine is out of memory, by an error or one that it was raised
+    from or while handling."""
     for each in causes(error):
         if isinstance(each, MemoryError | torch.OutOfMemoryError):
             return True
@@ -87,8 +87,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory(device: torch.device) -> None:
-    """Have the memory that torch keeps of a GPU without using it given back, for other processes
-    and for what needs it in one piece."""
+    """Give back the GPU memory that torch keeps unused, for other processes and for large
+    tensors."""
     if device.type == "cuda":
         with suppress(RuntimeError):  # As where a capture failed, or all has: it stays where it is.
             torch.cuda.empty_cache()
@@ -97,10 +97,10 @@ def free_memory(device: torch.device) -> None:
 def check_alive(
     device: torch.device, wait: Callable[[torch.device], object] = torch.cuda.synchronize
 ) -> None:
-    """Raises DeviceLost where nothing can be computed on the device any more, whatever it is.
+    """Raises DeviceLost where the device can compute no more, for any reason.
 
-    An error on a GPU, such as an index out of range, ends what this process can do with it: all
-    that comes after raises the same. To be called after an error, since it waits for the device.
+    An error on a GPU, such as an index out of range, ends this process's use of it: all later
+    operations raise the same. To be called after an error, since it waits for the device.
     """
     if device.type != "cuda":
         return

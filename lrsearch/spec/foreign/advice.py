@@ -54,9 +54,8 @@ def _section(path: Path) -> str:
 
 
 def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source: str) -> Advice:
-    """The advice on the key at `path` of the document `top`, whose value it has there.
-    `own` is a spec with a command or a loop, `source` its file. None where the word is none that
-    is known."""
+    """The advice on the key at `path` of the document `top`, and on its value there. `own` is a
+    spec with a command or a loop, `source` its file. None where the word is unknown."""
     key = str(path[-1])
     word = snake(key)
     command = f"lrsearch bayes {source}"
@@ -110,8 +109,8 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
 
 
 def _time(value: Any) -> str | None:
-    """A time in lrsearch's words, of whatever value means one, None for none at all; an example
-    where nothing is known."""
+    """A time in lrsearch's words, from any value that means one, None for no limit; an example for
+    an unknown value."""
     if is_never(value):
         return None
     with contextlib.suppress(ValueError):
@@ -122,7 +121,7 @@ def _time(value: Any) -> str | None:
 
 
 def _place(target: str, own: bool) -> str | None:
-    """The place of a word's meaning, in words, for a value that no line is known for."""
+    """The place of a word's meaning, in words, for a value without a known line."""
     head, _, key = target.partition(".")
     if head == "objective":
         return "write it under objective: {metric: ..., goal: max}, or goal: min"
@@ -178,7 +177,7 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
 
 
 def _budget_unit(top: Mapping[str, Any]) -> str:
-    """Steps where a document gives its budget in these, by whatever word; epochs otherwise."""
+    """The unit of a document's budget: steps where any word gives it in these, else epochs."""
     train = top.get("train")
     for part in (train, top):
         for key, value in part.items() if isinstance(part, Mapping) else ():
@@ -196,7 +195,7 @@ def _unwrap(value: Any) -> Any:
 
 
 def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Line]:
-    """The lines of a mapping of searched parameters by another name; Hydra's own, too."""
+    """The lines of a mapping of searched parameters by another name, Hydra's own included."""
     for key in ("sweeper", "params"):
         if isinstance(value, Mapping) and isinstance(value.get(key), Mapping):
             value = value[key]
@@ -252,7 +251,7 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
 
 
 def _unwrap_all(value: Any) -> Any:
-    """A searched parameter's value in lrsearch's form, of any foreign one."""
+    """A searched parameter's value in lrsearch's form, from any other tool's."""
     found = read_foreign(value)
     return value if found is None else found
 

@@ -16,7 +16,7 @@ LONGEST = 300
 
 @dataclass(frozen=True)
 class Line:
-    """A line of a spec: `value` at `path`; `remark` is what else there is to know."""
+    """A line of a spec: `value` at `path`; `remark` is a further note."""
 
     path: Path
     value: Any
@@ -47,7 +47,7 @@ class Line:
 
 
 Advice = list[Line] | str | None
-"""Lines to write, or in words what to do where no line says it."""
+"""Lines to write, or a sentence where no line says it."""
 
 
 def merge(lines: list[Line]) -> list[Line]:

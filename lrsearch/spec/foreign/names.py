@@ -1,6 +1,6 @@
 """Optimizers, losses, metrics, transforms, models and data by their names elsewhere: torch, Keras,
-Hugging Face, scikit-learn. Each function gives the value that a spec takes, or None where
-the name is none that is known."""
+Hugging Face, scikit-learn. Each function gives the value that a spec takes, or None for an unknown
+name."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _CLASS_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def plain(name: Any) -> str:
-    """A name without what writers differ in: `torch.optim.AdamW` and `adam_w` are adamw."""
+    """A name without the differences of writing: `torch.optim.AdamW` and `adam_w` are adamw."""
     return re.sub(r"[^a-z0-9]", "", str(name).rpartition(".")[2].lower())
 
 
 def snake(word: str) -> str:
-    """A key as one would write it here: `maxEpochs`, `max-epochs` and `trainer.max_epochs` are
+    """A key in lrsearch's way of writing: `maxEpochs`, `max-epochs` and `trainer.max_epochs` are
     max_epochs."""
     word = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", word.rpartition(".")[2])
     return word.lower().replace("-", "_").replace("/", "_").replace(" ", "_")
@@ -107,7 +107,7 @@ _BESIDE = (
 
 
 def without_place(value: Any) -> list[str]:
-    """The arguments of an optimizer's mapping that the optimizer does not take here."""
+    """The arguments of an optimizer's mapping that the optimizer lacks here."""
     name, given = split(value)
     own = name if name in catalogue.OPTIMIZERS else _OPTIMIZERS.get(plain(name))
     known = catalogue.OPTIMIZERS[own].parameters if own else {}
@@ -240,7 +240,7 @@ MODEL_WORDS: dict[str, str] = {
     **dict.fromkeys(("num_heads", "n_heads", "n_head", "nhead"), "heads"),
     **dict.fromkeys(("d_model", "n_embd", "embed_dim", "embedding_dim"), "width"),
 }  # fmt: skip
-"""Arguments of the built-in models by other words."""
+"""Arguments of the built-in models, by other tools' words."""
 
 
 def model(value: Any) -> Any:
@@ -300,7 +300,7 @@ COLUMN = "column_to_predict"
 
 def data(value: Any) -> Any:
     """The data of a file's or a folder's name, of a class path, or of another word for built-in
-    ones. A table's target is whatever the user's file calls it."""
+    ones. A table's target is the column that the user names so."""
     if isinstance(value, Mapping):
         words = {snake(str(key)): part for key, part in value.items()}
         path = next((words[key] for key in (*SOURCES, "source") if key in words), None)

@@ -1,4 +1,4 @@
-"""The objective of a document, by whatever words it has it."""
+"""The objective of a document, in any tool's words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lrsearch.spec.foreign.words import CONTAINERS, look_up, means
 def objective_lines(
     path: Path, target: str, value: Any, top: Mapping[str, Any], own: bool
 ) -> list[Line]:
-    """The objective whole, or in its own mapping the one key."""
+    """Lines of the whole objective, or of the one key in its own mapping."""
     if target == "objective.at":
         at = "best" if str(value).lower() in ("best", "min", "max") else "last"
         return [into("objective", "at", at, top)]
@@ -33,7 +33,7 @@ def objective_lines(
 
 
 def _is_said(target: str, word: str, value: Any) -> bool:
-    """Whether a value of a word says a metric or a goal."""
+    """Whether a word's value names a metric or a goal."""
     if isinstance(value, Mapping):
         return bool(value)
     if target == "objective.metric":
@@ -46,9 +46,9 @@ def _is_said(target: str, word: str, value: Any) -> bool:
 def find_objective(
     top: Mapping[str, Any], *, own: bool, given: tuple[str, str, Any] | None = None
 ) -> list[Line]:
-    """The objective of a document by whatever words it has it, and by one that is `given`: what it
-    means, the word and its value. Of a goal alone the metric is the usual one; of a training of
-    the user's it is unknown."""
+    """The objective of a document by any word for it, and by the one that is `given`: its meaning,
+    the word and its value. A goal alone leaves the usual metric, which is unknown for a training
+    outside lrsearch."""
     metric, goal, at = _objective_parts(top, own, given)
     if metric is None and own:
         return []
@@ -94,7 +94,7 @@ def _task(top: Mapping[str, Any]) -> str | None:
 def _objective_parts(
     top: Mapping[str, Any], own: bool, given: tuple[str, str, Any] | None
 ) -> tuple[str | None, str | None, str | None]:
-    """Metric, goal and `at` of a document, by whatever words it has them."""
+    """Metric, goal and `at` of a document, by any word for them."""
     metric = goal = at = None
     objective = top.get("objective")
     found: list[tuple[str, Any]] = []
@@ -130,7 +130,7 @@ def _objective_words(
     part: Mapping[str, Any], own: bool, depth: int = 3
 ) -> Iterator[tuple[str, str, Any]]:
     """Meanings of words of an objective, the words and their values, in a document and in mappings
-    of other tools; parameters of a training of the user's are none."""
+    of other tools. Parameters of a training outside lrsearch are none."""
     for key, value in part.items():
         word = snake(str(key))
         target = means(word)

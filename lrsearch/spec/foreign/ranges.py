@@ -14,7 +14,7 @@ from typing import Any
 from lrsearch.spec.document import plain_scalar
 
 LISTED = 12
-"""A range in steps of a given size is written as a list up to so many values."""
+"""The most values of a range in steps of a given size that is written as a list."""
 
 LOW = (
     "min",
@@ -72,14 +72,14 @@ _ITEMS = re.compile(r"[^,()|{}\[\]]+(,[^,()|{}\[\]]+)+|[\w.+-]+(\s*\|\s*[\w.+-]+
 
 @dataclass(frozen=True)
 class Fixed:
-    """A fixed value in a form of searched ones: W&B's {value: 10}."""
+    """A fixed value in the form of a searched one: W&B's {value: 10}."""
 
     value: Any
 
 
 def read_foreign(value: Any) -> Any:
-    """The range {min, max, ...} or list that a foreign form means, `Fixed` for one value, None
-    for what is no foreign form, such as lrsearch's own."""
+    """The range {min, max, ...} or list that another tool's form means, `Fixed` for one value, None
+    for any other value, such as lrsearch's own form."""
     if isinstance(value, str):
         return _read_text(value)
     if isinstance(value, list):
@@ -110,7 +110,7 @@ def rejoin(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def number(text: Any) -> Any:
     """The number that a text is, `1_000`, `10^-3`, `1/128`, `5%` or `0,1` included; anything else
-    as it is."""
+    unchanged."""
     if not isinstance(text, str):
         return text
     plain = plain_scalar(text.strip())
@@ -134,7 +134,7 @@ def number(text: Any) -> Any:
 
 
 def lasting(value: Any, unit: str) -> str | None:
-    """A length of training in a unit, of a number alone; None of others."""
+    """A length of training, with a unit added to a plain number; None for other values."""
     value = number(value)
     return f"{value:.12g}{unit}" if is_numeric(value) and value >= 0 else None
 
@@ -191,7 +191,8 @@ _OPERATORS = {
 
 
 def _evaluate(node: ast.expr) -> Any:
-    """A literal, arithmetic of numbers, or a name, which is text. Raises ValueError."""
+    """The value of a literal, of arithmetic on numbers, or of a name, which is text. Raises
+    ValueError."""
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.Name | ast.Attribute):
@@ -337,7 +338,7 @@ def _range(low: Any, high: Any, words: str, points: int | None = None) -> dict[s
 
 
 def _steps(low: Any, high: Any, step: Any, *, inclusive: bool = True) -> Any:
-    """Values from `low` in steps up to `high`: a list, or where that is long a range of as many
+    """Values from `low` in steps up to `high`: a list, or if that is long a range of as many
     points."""
     count = math.floor((high - low) / step + 1e-9) + 1
     if not inclusive and count > 1 and math.isclose(low + (count - 1) * step, high):
@@ -351,8 +352,8 @@ def _steps(low: Any, high: Any, step: Any, *, inclusive: bool = True) -> Any:
 
 
 def _normal(mean: Any, deviation: Any, *_: Any, log: bool = False) -> dict[str, Any] | None:
-    """There is no normal distribution here: two deviations to both sides, of the logarithm where
-    it is that which is normal."""
+    """A range for a normal distribution, which a spec cannot have: two deviations to both sides, of
+    the logarithm for a log-normal one."""
     if not (is_numeric(mean) and is_numeric(deviation)):
         return None
     ends = mean - 2 * deviation, mean + 2 * deviation
@@ -363,18 +364,18 @@ def _normal(mean: Any, deviation: Any, *_: Any, log: bool = False) -> dict[str, 
 
 
 def is_numeric(value: Any) -> bool:
-    """Whether a value is a finite number, and no truth value."""
+    """Whether a value is a finite number, and not true or false."""
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return plain and math.isfinite(value)
 
 
 def _tidy(value: Any) -> Any:
-    """A computed number without the digits that computing left."""
+    """A computed number without the digits of its rounding error."""
     return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
 def each(convert: Any, value: Any) -> Any:
-    """`convert` of one value, of every value of a list, or of both ends of a range."""
+    """Apply `convert` to one value, to every value of a list, or to both ends of a range."""
     if isinstance(value, list):
         return [convert(part) for part in value]
     if isinstance(value, Mapping):

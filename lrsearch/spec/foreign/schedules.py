@@ -64,7 +64,7 @@ _EVERY = ("step_size", "decay_t", "decay_steps", "decay_epochs", "every", "lr_st
 _FINAL = ("alpha", "min_lr_rate", "min_lr_ratio", "final_ratio", "lr_min_ratio", "final_lr_ratio")
 
 _LOWEST = ("eta_min", "min_lr", "lr_min", "lr_end", "end_learning_rate", "final_lr", "end_lr")
-"""Absolute rates, which `final` is the share of the base rate of."""
+"""Arguments that are absolute rates: `final` is their share of the base rate."""
 
 Convert = Callable[[Any, str], Any]
 
@@ -79,8 +79,8 @@ def _lengths(value: Any, unit: str) -> Any:
 
 
 def _unit(key: str, *, steps: bool) -> str:
-    """The unit of a length of a schedule: the word's own, or that of the tool, which counts
-    `steps`, or calls of its scheduler, of which there is one an epoch."""
+    """The unit of a length of a schedule: the word's own, or the tool's, which counts `steps`, or
+    calls of its scheduler, of which there is one an epoch."""
     if "epoch" in key:
         return "ep"
     # CyclicLR is stepped by batches, and what is named by steps or updates counts these.
@@ -148,7 +148,7 @@ _SAID = (
     "monitor", "metric_name", "interval", "frequency",
     *_WARMUPS,
 )  # fmt: skip
-"""Arguments that are said elsewhere, follow from the budget, or have nothing to say here."""
+"""Arguments without a place here: given elsewhere, following from the budget, or meaningless."""
 
 
 def left_out(value: Any, lr: Any = None) -> str:
@@ -165,8 +165,8 @@ def left_out(value: Any, lr: Any = None) -> str:
 
 def translate_schedule(value: Any, lr: Any = None) -> tuple[Any, Any] | None:
     """The schedule of a name, or of a mapping with arguments, and the warmup that came with it,
-    None where there was none. `lr` is the base rate, where it is one number: what is absolute
-    elsewhere is a ratio of it here."""
+    None where there was none. `lr` is the base rate, where it is one number: rates that are
+    absolute elsewhere are ratios of it here."""
     found = _schedule(value, lr)
     return None if found is None else found[:2]
 
@@ -216,8 +216,8 @@ def _schedule(value: Any, lr: Any) -> tuple[Any, Any, list[str]] | None:
 def _take_rates(
     meant: str, words: Mapping[str, Any], lr: Any, found: dict[str, Any], left: list[str]
 ) -> list[str]:
-    """Put what is told by absolute rates, or by shares of one, into the schedule that is `found`;
-    what is `left` then."""
+    """Put absolute rates, or shares of one, into the schedule that is `found`; returns the rest of
+    `left`."""
     known = catalogue.SCHEDULES[meant].parameters
     lowest = "final" if "final" in known else "min" if meant == "plateau" else ""
     for key in (*_FINAL, *_LOWEST) if lowest and lowest not in found else ():
@@ -244,7 +244,7 @@ def _take_rates(
 def _finish(
     meant: str, word: str, words: Mapping[str, Any], found: dict[str, Any]
 ) -> dict[str, Any]:
-    """Complete what a conversion of single arguments does not give."""
+    """Complete a schedule where converting single arguments is not enough."""
     if meant == "piecewise" and "points" not in found:
         bounds, values = (
             [number(part) for part in given] if isinstance(given := words.get(key), list) else []

@@ -52,7 +52,7 @@ def _share(value: Any) -> bool:
 
 
 def _named(target: str, value: Any) -> Any:
-    """The value of a mapping that names something, in lrsearch's words; as it is otherwise."""
+    """The value of a mapping that names a component, in lrsearch's words; unchanged otherwise."""
     found: Any = None
     if target == "train.optimizer":
         found = names.optimizer(value)
@@ -74,11 +74,11 @@ _SCALARS = frozenset(
         "train.optimizer.weight_decay", "train.optimizer.momentum",
     )
 )  # fmt: skip
-"""Keys that take one value: a list of these is one to choose from."""
+"""Keys that take one value: a list for one of them is a choice."""
 
 
 def is_choice(target: str, value: Any) -> bool:
-    """Whether a value of a word that takes one value is a list or a range of these."""
+    """Whether a word's value is a list or a range, where the word takes one value."""
     return target in _SCALARS and (is_range(value) or (isinstance(value, list) and bool(value)))
 
 
@@ -88,7 +88,7 @@ def is_range(value: Any) -> bool:
 
 
 def search_lines(target: str, form: str, value: Any, top: Mapping[str, Any]) -> list[Line]:
-    """Lines under `search` of a word that is searched; of one value, its fixed line."""
+    """Lines under `search` for a word that is searched; its fixed line for one value."""
     if not is_searched(value):
         return fixed_lines(("search",), target, form, value, top)
     if target in ("seed", "seeds"):
@@ -148,7 +148,7 @@ def _takes(top: Mapping[str, Any], argument: str) -> bool:
 
 
 def _optimizer(top: Mapping[str, Any]) -> dict[str, Any]:
-    """The fixed optimizer of a document, in lrsearch's words, by whatever word it has one."""
+    """The fixed optimizer of a document, in lrsearch's words, by any word for it."""
     found = names.optimizer(_given_optimizer(top))
     if found is None:
         return {}
@@ -167,7 +167,7 @@ def _given_optimizer(top: Mapping[str, Any]) -> Any:
 def fixed_lines(
     path: Path, target: str, form: str, value: Any, top: Mapping[str, Any]
 ) -> list[Line]:
-    """Lines of a word that has one value."""
+    """Lines for a word that has one value."""
     if form in _FORMS:
         value = _FORMS[form](value)
         if value is None:
@@ -216,7 +216,7 @@ def fixed_lines(
 
 
 def _checked_line(key: str, value: Any) -> list[Line]:
-    """A line under `train` as far as its value is one, or is known to mean one."""
+    """A line under `train`, if its value is valid there, or its meaning is known."""
     parameter = catalogue.WARMUP["for"] if key == "warmup" else catalogue.TRAIN[key]
     if isinstance(value, Mapping):
         return [Line(("train", key), value)]
@@ -263,7 +263,7 @@ def _inside(path: Path, head: str, key: str, value: Any, top: Mapping[str, Any])
 
 
 def into(section: str, key: str, value: Any, top: Mapping[str, Any]) -> Line:
-    """A key of a mapping at the top level, which is there, is a bare name, or is to be made."""
+    """A line for a key under a top-level mapping, which may be there, a bare name, or missing."""
     there = top.get(section)
     if isinstance(there, Mapping):
         return Line((section, key), value)
@@ -276,8 +276,8 @@ def into(section: str, key: str, value: Any, top: Mapping[str, Any]) -> Line:
 def optimizer_lines(
     top: Mapping[str, Any], argument: str = "", value: Any = None, given: Any = None
 ) -> list[Line]:
-    """The optimizer of a document, by whatever words it has it, with those of its arguments that
-    stand outside of it, and the rate that stands inside. `given` takes the place of its own."""
+    """The optimizer of a document, by any word for it, with its arguments that stand outside of its
+    mapping, and the rate that stands inside. `given` takes the place of the document's own."""
     base = _optimizer(top if given is None else {"optimizer": given})
     name = base.get("name")
     if name not in catalogue.OPTIMIZERS:
@@ -325,7 +325,8 @@ def _loose_arguments(top: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _schedule_lines(top: Mapping[str, Any], argument: str, value: Any) -> list[Line]:
-    """The schedule, with what of it stands outside: `step_size`, `gamma`, `milestones`."""
+    """The schedule, with its arguments that stand outside of its mapping: `step_size`, `gamma`,
+    `milestones`."""
     loose: dict[str, Any] = {}
     given: Any = None
     for part in (top, top.get("train")):

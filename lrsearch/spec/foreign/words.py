@@ -102,7 +102,7 @@ WORDS: dict[str, tuple[str, str]] = {
     for target, listed in _WORDS.items()
     for word in listed.split()
 }
-"""Word -> (dotted path of a spec, how a value is converted)."""
+"""Word -> (dotted path of a spec, name of the conversion of its value)."""
 
 HOMES: dict[str, str] = {
     **{
@@ -125,7 +125,7 @@ HOMES: dict[str, str] = {
     **{key: key for key in ("seed", "seeds", "max_failures")},
     **{key: key for key in ("objective", "random", "bayes")},
 }  # fmt: skip
-"""lrsearch's own words -> where they belong."""
+"""lrsearch's own words -> their places."""
 
 CONTAINERS = _words(
     """
@@ -269,8 +269,8 @@ _NONE = ("no_cuda", "no_gpu", "cpu")
 
 
 def device_of(word: str, value: Any) -> str | None:
-    """The device that a word of other tools with its value asks for; None where that is unknown, or
-    where it asks for none."""
+    """The device that a word of other tools with its value asks for; None where it asks for none,
+    or it is unknown."""
     value = number(value)
     if isinstance(value, Mapping | list) or value is None:
         return None

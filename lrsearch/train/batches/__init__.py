@@ -1,1 +1,1 @@
-"""Batches: what a step trains on, and where it comes from."""
+"""Batches: the samples a step trains on, and their sources."""

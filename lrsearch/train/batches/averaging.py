@@ -2,8 +2,8 @@
 
 Batch norm's running statistics belong to the weights they were gathered at. Before an evaluation
 elsewhere they are gathered anew, as `torch.optim.swa_utils.update_bn` does: from batches in a fixed
-order, the same for every trial, as the plain mean over the batches. What training goes on with is
-put back afterwards, bit by bit, so that an evaluation has no part in it.
+order, the same for every trial, as the plain mean over the batches. The training's own statistics
+are put back afterwards, bit by bit, so that an evaluation does not change the training.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lrsearch.train.randomness import batches as draw_batches
 from lrsearch.train.randomness import get_noise, set_noise
 
 BATCHES = 50
-"""Batches that statistics are gathered from, at most; never more than one epoch has."""
+"""The most batches that statistics are gathered from; never more than one epoch has."""
 
 
 @runtime_checkable
@@ -45,7 +45,7 @@ def recalibration_batches(samples: int, size: int, device: torch.device) -> Iter
 
 
 def normalizing(model: nn.Module) -> dict[str, _BatchNorm]:
-    """By their names the layers whose running statistics a forward pass would change now: a model
+    """The layers whose running statistics a forward pass would change now, by their names: a model
     may keep some in evaluation mode."""
     return {
         name: module
@@ -59,7 +59,7 @@ def recalibrate(
     model: nn.Module, batches: Iterable[Batch], forward: Callable[[Batch], object]
 ) -> None:
     """Gather batch norm's running statistics at the model's present weights, passing batches
-    forward; other buffers stay, and layers the model does not use."""
+    forward; other buffers stay as they are, and so do layers that the model does not use."""
     model.train()
     layers = normalizing(model).values()
     if not layers:
@@ -98,8 +98,8 @@ def evaluation_weights(
     optimizer: torch.optim.Optimizer,
     calibrate: Callable[[], None],
 ) -> Iterator[bool]:
-    """Have the model at the weights its optimizer would be evaluated at, and `calibrate` it there;
-    afterwards as it was. Whether they are others than those it trains at."""
+    """Put the model at the weights its optimizer is evaluated at, and `calibrate` it there;
+    afterwards put it back. Gives whether these weights differ from the ones it trains at."""
     if not isinstance(optimizer, Averaging):
         yield False
         return
@@ -121,7 +121,7 @@ def _copies(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
 
 @contextlib.contextmanager
 def _noise_put_back(device: torch.device) -> Iterator[None]:
-    """Leave the generators a model may draw from (as dropout does) as they were."""
+    """Put the generators that a model may draw from (as dropout does) back afterwards."""
     homes = {each.type: each for each in (torch.device("cpu"), device)}.values()
     python, numpy = random.getstate(), np.random.get_state()
     states = [get_noise(each) for each in homes]

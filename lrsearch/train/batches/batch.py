@@ -12,12 +12,12 @@ from lrsearch.data.trees import Tree, count, leaves, map_tree, replace_leaves
 from lrsearch.errors import ModelError
 
 NOTHING: tuple[()] = ()
-"""In place of targets, or weights, that there are none of."""
+"""The value of targets, or weights, where there are none."""
 
 
 class Batch(NamedTuple):
     """Inputs and targets [samples, ...], each a tensor or a tree of them, and weights [samples];
-    `NOTHING` where there are none. For a step of the user's `x` is all that a sample has."""
+    `NOTHING` where there are none. For a step of the user's `x` holds the whole samples."""
 
     x: Tree
     y: Tree = NOTHING
@@ -25,12 +25,12 @@ class Batch(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """How many there are."""
+        """The number of samples."""
         return count(self.x)
 
     @property
     def device(self) -> torch.device:
-        """Where they are."""
+        """The device of the tensors."""
         found: torch.device = next(leaves(self.x))[1].device
         return found
 
@@ -53,7 +53,7 @@ def select(tree: Tree, index: Tensor) -> Tree:
 
 
 def split(batch: Batch, size: int) -> Iterator[Batch]:
-    """Views of so many samples at a time, the last perhaps of fewer."""
+    """Views of the batch, so many samples each, the last perhaps fewer."""
     for start in range(0, batch.samples, size):
         yield Batch(*(_view(part, start, start + size) for part in batch))
 
@@ -68,8 +68,8 @@ def shape_of(x: Tree) -> tuple[int, ...] | None:
 
 
 def join(trees: Sequence[Tree]) -> Tree:
-    """The samples of trees of one form, one after the other. Raises ModelError for what is no
-    tensor, or differs in shape."""
+    """Join the samples of trees of one form, one after the other. Raises ModelError for leaves that
+    are no tensors, or differ in shape."""
     for name, each in (pair for tree in trees for pair in leaves(tree, "outputs")):
         if not isinstance(each, Tensor):
             raise ModelError(f"{name} is {type(each).__name__}: metrics take tensors")
@@ -84,8 +84,8 @@ def join(trees: Sequence[Tree]) -> Tree:
 
 
 def call(model: nn.Module, x: Tree) -> Any:
-    """The model's outputs: a mapping's entries are its arguments by name, a tuple's by place. Of
-    outputs with `logits`, as Hugging Face's models give, these."""
+    """Call the model: a mapping's entries are its arguments by name, a tuple's by place. Of outputs
+    with an attribute `logits`, as Hugging Face's models give, these are returned."""
     if isinstance(x, Mapping):
         out = model(**x)
     elif isinstance(x, tuple):

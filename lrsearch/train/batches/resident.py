@@ -29,20 +29,22 @@ CAPACITY = 2**30
 """Bytes of splits kept beside the one in use."""
 
 NUMBERS = 4096
-"""What a sample is taken to become in a model's largest layer, where an evaluation follows it."""
+"""Numbers per sample in a model's largest layer, as an evaluation assumes them."""
 
 WIDE = 512
-"""What a character is taken to become, if its logits are fewer."""
+"""Numbers per character of text, as an evaluation assumes them, if its logits are fewer."""
 
 
 @dataclass(frozen=True, eq=False)
 class Resident:
-    """One fold's training and validation split as tensors: inputs float32 [samples, ...], classes
-    int64 [samples] or scaled targets float32 [samples, outputs]; of text both int64 [samples,
-    context]; of a function of the user's trees of any tensors. For a step of the user's all that a
-    sample has is in `x`, the inputs of two alone in `inputs`. Where these are but a few samples of
-    a stream, `epoch` is how many there are. `scale` and `spread` are those of
-    `metrics.regression_metrics`, empty for classes."""
+    """One fold's training and validation split as tensors.
+
+    Inputs are float32 [samples, ...], classes int64 [samples], scaled targets float32 [samples,
+    outputs]; text has both int64 [samples, context]; a function of the user's gives trees of any
+    tensors. For a step of the user's `x` holds whole samples, and `inputs` the inputs of two of
+    them. Where the samples are only a few of a stream, `epoch` is the number of all. `scale` and
+    `spread` are those of `metrics.regression_metrics`, empty for classes.
+    """
 
     x_train: Tree
     y_train: Tree
@@ -94,7 +96,7 @@ class Resident:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """The training split's."""
+        """The tensors of the training split."""
         return [each for _, each in leaves(tuple(self.train))]
 
     def measure_epoch(self, size: int) -> tuple[int, int]:
@@ -123,8 +125,8 @@ class Resident:
         return split(self.validation, size)
 
     def loss_terms(self, *, built_in: bool) -> float:
-        """By what the summed validation loss is divided: the samples' weights, the entries that a
-        built-in loss sums over, or the samples."""
+        """The divisor of the summed validation loss: the samples' weights, the entries that a
+        built-in loss sums over, or the number of samples."""
         if isinstance(self.w_validation, Tensor):
             return self._weights
         if built_in and self.task != "classification":
@@ -137,8 +139,8 @@ class Resident:
         return float(self.w_validation.sum(dtype=sum_type(self.device)))
 
     def chunk(self, most: int) -> int:
-        """Samples per forward pass of an evaluation: `most`, or of text so many as make the
-        numbers of `most` samples of `NUMBERS`; what is made for each character counts."""
+        """Samples per forward pass of an evaluation: `most`, or fewer of text, so that its
+        characters make the numbers of `most` samples of `NUMBERS`."""
         if self.task != "language":
             return most
         made = int(self.x_train.shape[1]) * max(self.outputs, WIDE)
@@ -154,7 +156,7 @@ _kept: OrderedDict[tuple[object, ...], Resident] = OrderedDict()
 
 
 def load_raw(config: Mapping[str, Any], workplace: Workplace) -> data.Raw:
-    """The arrays of a resolved `data`, code it names being imported as the workplace allows.
+    """The arrays of a resolved `data`; code that it names is imported as the workplace allows.
     Reseeds the global generators."""
 
     def resolver(class_path: str) -> Callable[..., Any]:
@@ -171,8 +173,8 @@ def place(
     device: torch.device,
     train: Mapping[str, Any] | None = None,
 ) -> Resident | Streamed:
-    """The splits of a resolved `data`, whose arrays `raw` are, on the device; kept per process
-    while memory is no worry. `train` is the resolved one, where its loss, or step, may be the
+    """Put the splits of a resolved `data`, whose arrays are `raw`, on the device; they are kept for
+    the process while memory allows. `train` is the resolved one: its loss, or step, may be the
     user's."""
     view = find_view(train)
     # What is done to batches comes later: data without and with transforms are one.
@@ -215,9 +217,9 @@ def place(
 
 
 def find_view(train: Mapping[str, Any] | None) -> str:
-    """How a training sees its samples: "" for inputs and targets, "given" with the targets of a
-    regression not scaled, for a loss of the user's, "step" for whole samples as they were given,
-    for a step of the user's."""
+    """The form in which a training gets its samples: "" for inputs and targets; "given" with
+    unscaled targets of a regression, for a loss of the user's; "step" for whole samples as they
+    were given, for a step of the user's."""
     if train is None:
         return ""
     if train.get("step") is not None:
@@ -226,7 +228,7 @@ def find_view(train: Mapping[str, Any] | None) -> str:
 
 
 def view_portion(part: data.Portion, form: Part, view: str) -> Batch:
-    """Samples as a training sees them, arrays still."""
+    """Samples in the form a training gets them, still arrays."""
     if view == "step":
         given = part.y if part.given is None else part.given
         return Batch(replace(form, x=part.x, y=given, weight=part.weight).rejoin())

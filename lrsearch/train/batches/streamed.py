@@ -1,5 +1,5 @@
-"""Data that are loaded batch by batch: what does not fit, changes at each reading, or has a
-`collate_fn` or an order of its own."""
+"""Data that are loaded batch by batch: they do not fit in memory, change at each reading, or have a
+`collate_fn` or an order of their own."""
 
 from __future__ import annotations
 
@@ -50,12 +50,13 @@ LOADED_CHUNK = 64
 
 OWN_ORDER = "its DataLoader has an order of its own"
 SHAPES = "its batches differ in shape"
-"""Why such data train alone."""
+"""The reason why such data train alone."""
 
 
 class Streamed:
     """One fold's training and validation split, loaded by `torch.utils.data.DataLoader`, in the
-    order of a trial's seed. Of the interface of `resident.Resident` what the solo engine uses."""
+    order of a trial's seed. It has the part of the interface of `resident.Resident` that the solo
+    engine uses."""
 
     scale: tuple[float, ...] = ()
     spread: tuple[float, ...] = ()
@@ -89,7 +90,7 @@ class Streamed:
 
     @property
     def objects(self) -> dict[str, object]:
-        """The user's that give samples, which may remember what they have given."""
+        """The user's objects that give samples, which may remember those they have given."""
         found: dict[str, object] = {}
         for name, part in (("training", self._train), ("validation", self._validation)):
             found[f"the {name} dataset"] = part.stream.dataset
@@ -119,8 +120,8 @@ class Streamed:
         return measure_pass(self._train.stream, size)
 
     def batches(self, size: int, seed: int, first: int = 0) -> Iterator[Batch]:
-        """Batches of the training split in the order of a seed, without end, from the `first` on;
-        of a loader with its own order those it gives, pass after pass."""
+        """Batches of the training split in the order of a seed, without end, from the `first` on; a
+        loader with its own order gives its batches, pass after pass."""
         stream, index = self._train.stream, self._train.index
         if stream.make is not None:
             return itertools.islice(self._own_batches(stream, size, seed), first, None)
@@ -171,15 +172,15 @@ class Streamed:
         self._entries = entries
 
     def loss_terms(self, *, built_in: bool) -> float:
-        """By what the summed loss of the last validation is divided: the entries of its targets,
-        which a built-in loss sums over, or the samples."""
+        """The divisor of the summed loss of the last validation: the entries of its targets, which
+        a built-in loss sums over, or the number of samples."""
         if built_in and self.task != "classification":
             return float(self._entries)
         return float(len(self._validation))
 
     def sample(self, size: int) -> dict[str, Any]:
         """Some batches, as the fields of a `Resident`, to try lanes on. Raises NotRecordable for
-        data that no lanes can share."""
+        data that lanes cannot share."""
         if self._train.stream.make is not None:
             raise NotRecordable(OWN_ORDER)
         parts = list(itertools.islice(self.batches(size, 0), SAMPLED))
@@ -205,8 +206,8 @@ class Streamed:
     def _load(
         self, stream: Stream, indices: Iterable[Any], seed: int, first: int = 0
     ) -> Iterator[Batch]:
-        """Batches of these samples each, by the stream's workers. What is drawn at random on the
-        way follows from the seed and the batch's number, whoever loads it."""
+        """Load batches of these samples, by the stream's workers. Random draws on the way follow
+        from the seed and the batch's number, whichever worker loads it."""
         samples = _Samples(stream, seed)
         loader: DataLoader[Any] = DataLoader(
             samples,
@@ -246,7 +247,7 @@ class Streamed:
         return (self._take(each) for each in _drawn(loader, aside))
 
     def _take(self, loaded: Any) -> Batch:
-        """A loaded batch as a training sees it, on the device."""
+        """Take a loaded batch in the form a training gets it, on the device."""
         return self._see(divide(loaded))
 
     def _see(self, part: Part) -> Batch:
@@ -273,7 +274,7 @@ class Streamed:
         return self._as_given(found)
 
     def _as_given(self, value: Any) -> Tensor:
-        """A tensor of float32, int64 or bool."""
+        """Make a tensor of float32, int64 or bool, values unchanged."""
         found = torch.as_tensor(value)
         if found.is_floating_point():
             kind = torch.float32
@@ -284,8 +285,8 @@ class Streamed:
 
 @contextlib.contextmanager
 def _sparing_children() -> Iterator[None]:
-    """Have processes that start within left alone by a SIGTERM to all of a job: who waits for their
-    batches hands over what is under way, and ends them."""
+    """Keep a SIGTERM to a whole process group from processes that start within: their parent waits
+    for their batches, saves the trial under way, and ends them."""
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
@@ -294,8 +295,8 @@ def _sparing_children() -> Iterator[None]:
 
 
 def _obey_parent(_: int) -> None:
-    """Have this process, in which SIGTERM is blocked, end by its parent's, as a loader ends one
-    that is stuck, and after its parent."""
+    """End this process, in which SIGTERM is blocked, by its parent's SIGTERM, as a loader ends a
+    stuck one, and after its parent's end."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -311,7 +312,7 @@ def _obey_parent(_: int) -> None:
 
 
 def _make_loader(stream: Stream, size: int, epoch: int, aside: _Aside) -> Any:
-    """A loader with its own order, whose generators follow those of `aside`."""
+    """Make a loader with its own order, whose generators follow those of `aside`."""
     assert stream.make is not None
     with aside:
         loader = stream.make(size)
@@ -327,7 +328,7 @@ def _make_loader(stream: Stream, size: int, epoch: int, aside: _Aside) -> Any:
 
 
 def _drawn(values: Iterable[Any], aside: _Aside) -> Iterator[Any]:
-    """What there is to go through, the noise of a trial being left alone."""
+    """Draw from an iterable, leaving a trial's noise alone."""
     with aside:
         given = iter(values)
     while True:
@@ -344,15 +345,15 @@ _END = object()
 _passes: WeakKeyDictionary[Stream, dict[int, tuple[int, Fraction]]] = WeakKeyDictionary()
 
 ENDLESS = 16
-"""Times its length that a sampler may give and still come to an end."""
+"""The multiple of its length up to which a sampler's indices are awaited."""
 
 
 def measure_pass(stream: Stream, size: int) -> tuple[int, Fraction]:
     """The samples of one pass over a loader with its own order, and of a batch on average, both
-    counted. Of one that comes to no end they are as many as its length says.
+    counted. A pass without end has as many samples as the loader's length says.
 
-    What batches the samples of a dataset are in, its sampler tells; where nothing but the loader
-    can (an IterableDataset, whose workers may give all of it each), one pass is loaded. Raises
+    The batches of a dataset's samples are known from its sampler; where only the loader can tell
+    (an IterableDataset, whose workers may give all of it each), one pass is loaded. Raises
     ModelError for a loader that raises, or gives nothing.
     """
     known = _passes.setdefault(stream, {})
@@ -405,13 +406,13 @@ def _check_classes(loaded: Any, classes: int) -> None:
 
 
 def _as_it_is(loaded: Any) -> Any:
-    """A batch that is collated already."""
+    """Pass on a batch that is collated already."""
     return loaded
 
 
 class _Samples(Dataset[Any]):
-    """A stream's dataset, whose length must stay what it was. It is asked for whole batches, by
-    their number and their samples' indices."""
+    """A stream's dataset, whose length must not change. It is indexed by whole batches: their
+    number and their samples' indices."""
 
     def __init__(self, stream: Stream, seed: int) -> None:
         self.dataset, self.size, self.seed = stream.dataset, len(stream), seed
@@ -437,7 +438,7 @@ class _Samples(Dataset[Any]):
                 return _Failed(reason, traceback.format_exc())
 
     def _look(self, indices: list[int]) -> Any:
-        """The first batch of a process: it shows whether the dataset remembers being read."""
+        """Load the first batch of a process and see whether the dataset remembers being read."""
         self.looked = True
         memory = Memory({"the dataset": self.dataset, "the collate_fn": self.collate})
         loaded = self.collate([self.dataset[index] for index in indices])
@@ -449,7 +450,7 @@ class _Samples(Dataset[Any]):
         return _Remembering(loaded, what) if what else loaded
 
     def check(self) -> None:
-        """Raises ModelError where the length is not what it was."""
+        """Raises ModelError where the dataset's length has changed."""
         if len(self.dataset) != self.size:
             raise ModelError(
                 f"{type(self.dataset).__name__} has changed its length from {self.size} to "
@@ -459,8 +460,8 @@ class _Samples(Dataset[Any]):
 
 @dataclass(frozen=True)
 class _Remembering:
-    """A batch, and what of its dataset has changed as it was loaded in a process that nobody sees
-    into."""
+    """A batch, with the changes that loading it made to its dataset, in a process of the
+    loader's."""
 
     loaded: Any
     what: str
@@ -468,14 +469,14 @@ class _Remembering:
 
 @dataclass(frozen=True)
 class _Failed:
-    """In place of a batch that a worker could not load."""
+    """The error of a batch that a worker could not load."""
 
     reason: str
     trace: str
 
 
 class _Order(Sampler[list[Any]]):
-    """Which samples make each batch, for a DataLoader's `batch_sampler`."""
+    """The indices of each batch, for a DataLoader's `batch_sampler`."""
 
     def __init__(self, indices: Iterable[Any], first: int) -> None:
         self.indices, self.first = indices, first
@@ -486,8 +487,8 @@ class _Order(Sampler[list[Any]]):
 
 
 class Window:
-    """The batches of a step in the lanes of a program, in memory that stays where it is. Of the
-    interface of `resident.Resident` what a program uses."""
+    """The batches of a step in the lanes of a program, in memory that stays in place. It has the
+    part of the interface of `resident.Resident` that a program uses."""
 
     def __init__(self, data: Streamed, size: int) -> None:
         self.data, self.size = data, size
@@ -499,7 +500,7 @@ class Window:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Those that stay."""
+        """The tensors that stay in place."""
         return [each for _, each in leaves(tuple(self.train))]
 
     def chunk(self, most: int) -> int:
@@ -511,8 +512,8 @@ class Window:
         return self.data.validation_batches(size)
 
     def show(self, loaded: Sequence[Batch], lanes: int) -> list[Tensor]:
-        """Have the batches of a step in the window, of at most so many; where each is in it, int64
-        [batch]. Raises NotRecordable for batches of several shapes."""
+        """Put the batches of a step, at most `lanes` of them, in the window; returns the rows of
+        each in it, int64 [batch]. Raises NotRecordable for batches of several shapes."""
         if not self._slots:
             self._slots = lanes
             self.train = Batch(*(map_tree(self._make_room, part) for part in loaded[0]))
@@ -532,7 +533,7 @@ class Window:
 
 
 class _Aside:
-    """The global generators at a state of their own within, whose draws are no trial's noise."""
+    """Context with the global generators at a state of its own: its draws are no trial's noise."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

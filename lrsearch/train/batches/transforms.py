@@ -1,4 +1,4 @@
-"""Augmentation: what is done to training batches on the device, and to them alone.
+"""Augmentation: transforms of training batches, on the device, and of no others.
 
 Each transform is a plain function of a batch that draws by torch.rand and its like: alone from the
 global generator, in lanes (under `rules.Rules`) each lane from its own, by one definition.
@@ -30,13 +30,13 @@ from lrsearch.train.users.importing import resolve
 from lrsearch.trial import Workplace
 
 Parts = tuple[tuple[Tree, Any, Any], ...]
-"""Targets and weights of a batch, and their share; of a mixed one those of each part."""
+"""Targets and weights of a batch, and their share; a mixed batch has several parts."""
 
 FORM = "a transform is a function such as: def augment(x, strength=0.1): return ..."
 
 
 def random_crop(x: Tensor, padding: int) -> Tensor:
-    """Images [batch, channels, height, width], each moved by up to so many pixels along both
+    """Images [batch, channels, height, width], each moved by up to `padding` pixels along both
     sides, zeros coming in (He et al. 2016, section 4.2)."""
     count, _, height, width = x.shape
     down = torch.randint(2 * padding + 1, (count, 1, 1, 1), device=x.device)
@@ -56,7 +56,7 @@ def flip(x: Tensor, p: float) -> Tensor:
 
 
 def noise(x: Tensor, std: float) -> Tensor:
-    """Inputs [batch, ...] and normal noise of a deviation in their units."""
+    """Inputs [batch, ...] plus normal noise with a standard deviation in their units."""
     return x + std * torch.randn(x.shape, dtype=x.dtype, device=x.device)
 
 
@@ -64,8 +64,8 @@ def mixup(x: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs [batch, ...] mixed with those of a permutation, one share for the whole batch (Zhang
     et al. 2018); the permutation [batch], and the share that the inputs themselves have.
 
-    The share is of Beta(alpha, alpha), by its quantiles: torch's own sampling draws a number of
-    numbers that depends on values, which lanes cannot do together.
+    The share has the distribution Beta(alpha, alpha), by its quantiles: torch's own sampling draws
+    a count of numbers that depends on values, which lanes cannot do together.
     """
     place = torch.rand(1, device=x.device) * QUANTILES
     below = place.long()
@@ -82,7 +82,7 @@ QUANTILES = 4096
 
 @functools.lru_cache(maxsize=32)
 def _beta_quantiles(alpha: float, device: torch.device) -> Tensor:
-    """Beta(alpha, alpha)'s, float32 [QUANTILES + 1]."""
+    """Quantiles of Beta(alpha, alpha), float32 [QUANTILES + 1]."""
     from scipy.special import betaincinv
 
     levels = np.linspace(0.0, 1.0, QUANTILES + 1)
@@ -100,8 +100,8 @@ TRANSFORMS: dict[str, Callable[..., Any]] = {
 
 @dataclass(frozen=True, eq=False)
 class Transform:
-    """One transform, its arguments filled in. `mixes` where it gives what `mixup` gives, else it
-    gives inputs; `own` is the person's code behind it, or None."""
+    """A transform with its arguments. `mixes` where it returns what `mixup` does, else it returns
+    inputs; `own` is the user's code behind it, or None."""
 
     name: str
     function: Callable[[Tensor], Any]
@@ -111,8 +111,8 @@ class Transform:
 
 @torch.no_grad()
 def augment(transforms: tuple[Transform, ...], batch: Batch) -> tuple[Tensor, Parts]:
-    """A training batch's inputs as the model is to see them, by each transform in turn, and what
-    it is to say."""
+    """Apply each transform in turn to a training batch; returns the inputs for the model, and the
+    parts of its targets."""
     x = batch.x
     parts: Parts = ((batch.y, batch.weight, NOTHING),)
     for each in transforms:
@@ -129,7 +129,8 @@ def augment(transforms: tuple[Transform, ...], batch: Batch) -> tuple[Tensor, Pa
 
 
 def mixed_loss(loss: Callable[[Batch], Tensor], x: Tensor, parts: Parts) -> Tensor:
-    """The loss of outputs whose targets may be mixed: that of each part, by its share."""
+    """The loss of outputs whose targets may be mixed: the losses of the parts, each by its
+    share."""
     found = [
         share * loss(Batch(x, y, weight))
         if isinstance(share, Tensor)
@@ -143,8 +144,8 @@ def build_transforms(
     config: Mapping[str, Any], workplace: Workplace, device: torch.device
 ) -> tuple[Transform, ...]:
     """The transforms of a resolved `data`. Reseeds the global generators where it names code.
-    Raises ModelError for what cannot be made of a class path, and what `importing.resolve`
-    raises."""
+    Raises ModelError for a class path that gives no transform, and the errors of
+    `importing.resolve`."""
     found = []
     for each in config.get("transforms") or ():
         if "class_path" in each:
@@ -183,10 +184,10 @@ def _make(path: str, arguments: dict[str, Any], workplace: Workplace) -> Callabl
 
 
 def check_transforms(config: Mapping[str, Any], x: Tensor, what: str, workplace: Workplace) -> None:
-    """Hold the transforms of a resolved `data` against two samples `x` of it.
+    """Check the transforms of a resolved `data` on two samples `x` of it.
 
-    Raises DataError for built-in ones that do not fit the data, which `what` names, and ModelError
-    where a person's own raises, or gives another shape or type.
+    Raises DataError for built-in ones that do not fit the data, named by `what`, and ModelError
+    where one of the user's raises, or gives another shape or type.
     """
     for each in config.get("transforms") or ():
         if "name" in each:

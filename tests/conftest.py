@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import devices
@@ -13,6 +15,9 @@ import torch
 
 from lrsearch.errors import UsageError
 from lrsearch.train.device import find_device
+
+# What tests of one room lend to another's is imported by its file's name alone, which no two share.
+sys.path[:0] = sorted({str(path.parent) for path in Path(__file__).parent.rglob("*.py")})
 
 # As workers run: several threads gain nothing on models this small, and fight over a busy machine.
 torch.set_num_threads(1)

@@ -28,7 +28,7 @@ from lrsearch.catalogue import SCHEDULES
 from lrsearch.cli import app
 from lrsearch.store import Run, read
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COMMANDS = (
     "init",
     "check",

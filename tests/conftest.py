@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import devices
 import pytest
@@ -13,6 +18,9 @@ import torch
 
 from lrsearch.errors import UsageError
 from lrsearch.train.device import find_device
+
+# What tests of one room lend to another's is imported by its file's name alone, which no two share.
+sys.path[:0] = sorted({str(path.parent) for path in Path(__file__).parent.rglob("*.py")})
 
 # As workers run: several threads gain nothing on models this small, and fight over a busy machine.
 torch.set_num_threads(1)
@@ -90,6 +98,24 @@ def _takes_from(module: ModuleType, others: set[str]) -> bool:
     )
 
 
+@pytest.fixture(autouse=True)
+def own_imports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a test has imported from a temporary folder is no module of the next one's, and in no
+    way of a module of its name: tests come in any order."""
+    before, paths = set(sys.modules), list(sys.path)
+    yield
+    folders = (str(tmp_path_factory.getbasetemp()), tempfile.gettempdir())
+    for name in sys.modules.keys() - before:
+        if str(_place_of(sys.modules[name])).startswith(folders):
+            del sys.modules[name]
+    sys.path[:] = paths
+
+
+def _place_of(module: ModuleType) -> object:
+    """The file of a module, or the first folder of one that is folders alone."""
+    return getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", [])), None)
+
+
 @pytest.fixture(scope="module")
 def on_device() -> Iterator[None]:
     """For modules that make tensors by the dozen: what is told no device is on `DEVICE`."""
@@ -98,3 +124,32 @@ def on_device() -> Iterator[None]:
         return
     with devices.DEVICE:
         yield
+
+
+# What processes of the tests hand over to the one that prints, which loads no other conftest.py
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add the figures of a process to those of the others."""
+    import driving
+
+    for kind, each in getattr(node, "workeroutput", {}).get("faults", {}).items():
+        driving.FIGURES.setdefault(kind, driving.Figures()).add(**each)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print what each kind of fault came to."""
+    import driving
+
+    if not driving.FIGURES:
+        return
+    seed = config.getoption("--faults-seed")
+    terminalreporter.section(f"faults (--faults-seed {seed})")
+    width = max(map(len, driving.FIGURES))
+    terminalreporter.line(f"{'kind':{width}}   tries    lost   wrong")
+    total = driving.Figures()
+    for kind, each in driving.FIGURES.items():
+        terminalreporter.line(f"{kind:{width}}  {each.tries:6}  {each.lost:6}  {each.wrong:6}")
+        total.add(**asdict(each))
+    terminalreporter.line(f"{'all':{width}}  {total.tries:6}  {total.lost:6}  {total.wrong:6}")

@@ -13,6 +13,11 @@ from lrsearch.cli import app
 
 ROOT = Path(lrsearch.__file__).parent
 
+TESTS = Path(__file__).parent
+
+WHOLE = {"benchmarks", "devices", "docs", "house", "rooms"}
+"""Tests of no one room."""
+
 ROOMS = sorted({path.relative_to(ROOT).parts[0].removesuffix(".py") for path in ROOT.rglob("*.py")})
 
 LONG = {"catalogue.py", "store.py"}
@@ -234,3 +239,17 @@ def test_an_import_inside_a_function_closes_a_circle(tmp_path, monkeypatch):
     ):
         (root / "room" / "c.py").write_text(text)
         assert len(find_cycle(imports_between(files("room")))) > 3
+
+
+def test_tests_mirror_the_rooms():
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("*.py")}
+    rooms = {path.parent.relative_to(ROOT) for path in ROOT.rglob("*.py")}
+    assert len(folders) > 10 and folders - rooms == {Path("faults")}
+    # What stands in no folder is about a room that is one file.
+    alone = {path.stem.removeprefix("test_") for path in TESTS.glob("test_*.py")} - WHOLE
+    assert alone <= {path.stem for path in ROOT.glob("*.py")}
+
+
+def test_no_two_files_of_tests_share_a_name():
+    names = [path.name for path in TESTS.rglob("*.py") if path.name != "conftest.py"]
+    assert len(names) > 50 and len(set(names)) == len(names)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from functools import partial
-from pathlib import Path
 
 import pytest
 from test_fused import as_fused
@@ -145,10 +144,9 @@ def test_a_loader_s_process_that_is_stuck_ends_after_its_parent(tmp_path):
         "print(loaded._workers[0].pid, flush=True)\n"
         "sys.stdin.read()\n"
     )
-    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
     parent = subprocess.Popen(
         [sys.executable, "parent.py"], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": paths},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     child = int(parent.stdout.readline())
     time.sleep(0.5)

@@ -6,6 +6,7 @@ A test that takes `tries` has both forms: a sample of its tries, and all of them
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +42,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Any:
     return done
 
 
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Print what each kind of fault came to."""
-    if not driving.FIGURES:
-        return
-    seed = config.getoption("--faults-seed")
-    terminalreporter.section(f"faults (--faults-seed {seed})")
-    width = max(map(len, driving.FIGURES))
-    terminalreporter.line(f"{'kind':{width}}   tries    lost   wrong")
-    total = driving.Figures()
-    for kind, each in driving.FIGURES.items():
-        terminalreporter.line(f"{kind:{width}}  {each.tries:6}  {each.lost:6}  {each.wrong:6}")
-        total.tries += each.tries
-        total.lost += each.lost
-        total.wrong += each.wrong
-    terminalreporter.line(f"{'all':{width}}  {total.tries:6}  {total.lost:6}  {total.wrong:6}")
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand the figures of a process that runs a part of the tests to the one that prints them."""
+    if hasattr(session.config, "workeroutput"):
+        figures = {kind: asdict(each) for kind, each in driving.FIGURES.items()}
+        session.config.workeroutput["faults"] = figures
 
 
 @pytest.fixture(scope="session")

@@ -43,6 +43,11 @@ class Figures:
     lost: int = 0
     wrong: int = 0
 
+    def add(self, tries: int, lost: int, wrong: int) -> None:
+        self.tries += tries
+        self.lost += lost
+        self.wrong += wrong
+
 
 FIGURES: dict[str, Figures] = {}
 """By kind, of all that this test run has tried."""

@@ -33,7 +33,7 @@ from lrsearch.trial import (
     Workplace,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)

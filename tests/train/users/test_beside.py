@@ -68,7 +68,7 @@ def folder(tmp_path, monkeypatch):
 
 def run(*arguments):
     environment = {**os.environ, "LRSEARCH_RUNS": "runs"}
-    here = str(Path(__file__).parents[1])
+    here = str(Path(__file__).parents[3])
     environment["PYTHONPATH"] = here
     return subprocess.run(
         [sys.executable, "-m", "lrsearch", *arguments],

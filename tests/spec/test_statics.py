@@ -31,7 +31,7 @@ from lrsearch.spec.modules import Found, look_up, signature
 from lrsearch.spec.scripts import command_faults
 from lrsearch.spec.statics import find_faults
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TORCH = "import torch\nfrom torch import nn\n"
 NET = (
     TORCH

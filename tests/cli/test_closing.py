@@ -34,7 +34,7 @@ GRID = [*COMMAND, "grid", "small.yaml", "--executor", "inline", "--engine", "sol
 def here(tmp_path, monkeypatch):
     (tmp_path / "small.yaml").write_text(SPEC)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.delenv("LRSEARCH_RUNS", raising=False)
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     return tmp_path

@@ -21,7 +21,7 @@ transformers: Any = pytest.importorskip("transformers", reason="transformers is 
 tokenizers: Any = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
 safetensors: Any = pytest.importorskip("safetensors.torch")
 
-CONFIG = Path(__file__).parent.parent / "configs" / "finetune_text.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "finetune_text.yaml"
 NUMBERS = ("decimal", "fractions", "statistics")
 WAITING = (
     *(f"asyncio.{name}" for name in ("base_events", "tasks", "locks", "queues", "streams")),

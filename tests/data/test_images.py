@@ -537,7 +537,7 @@ def test_without_pillow_it_says_so(here):
     write(here / "digits", range(40))
     (here / "blocked" / "PIL").mkdir(parents=True)
     (here / "blocked" / "PIL" / "__init__.py").write_text("raise ImportError('none here')")
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-m", "lrsearch", "grid", "pictures.yaml", *INLINE],
         capture_output=True,

@@ -794,7 +794,7 @@ def test_a_number_in_other_words(text: str, value: Any) -> None:
     assert number(text) == value
 
 
-COMING = (Path(__file__).parent.parent / "docs" / "coming-from.md").read_text()
+COMING = (Path(__file__).parents[2] / "docs" / "coming-from.md").read_text()
 
 
 @pytest.mark.parametrize(

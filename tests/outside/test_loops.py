@@ -49,7 +49,7 @@ from lrsearch.trial import (
     Workplace,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 SCRIPT = """\
 import argparse, json, os, sys

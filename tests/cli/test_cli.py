@@ -28,7 +28,7 @@ from lrsearch.catalogue import SCHEDULES
 from lrsearch.cli import app
 from lrsearch.store import Run, read
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COMMANDS = (
     "init",
     "check",
@@ -369,7 +369,7 @@ def test_dry_run_knows_what_is_measured(here: Path) -> None:
 def test_a_dry_run_that_begins_anew_knows_nothing_of_the_old_run(here: Path) -> None:
     said = lrsearch("grid", "small.yaml", "--fresh", "--dry-run", *TRAIN)
     assert said.code == 0 and "0 points measured" in said.out and count_trials(here) == 9
-    changed = ("--dry-run", "--set", "model.hidden=[3]", *TRAIN)
+    changed = ("--dry-run", "--set", "train.budget=3ep", *TRAIN)
     assert lrsearch("grid", "small.yaml", *changed).code == 2, "nothing stored belongs to it"
     other = lrsearch("grid", "small.yaml", "--fresh", *changed)
     assert other.code == 0, other.err

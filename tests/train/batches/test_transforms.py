@@ -312,7 +312,7 @@ def test_what_does_not_fit_is_said_before_training(
 
 
 def test_characters_take_one_s_own_alone(place: Any) -> None:
-    license = Path(__file__).parent.parent / "LICENSE"
+    license = Path(__file__).parents[3] / "LICENSE"
     text = {"name": "text", "source": str(license), "context": 16, "samples": None}
     model = {"name": "char_transformer", "layers": 1, "heads": 1, "width": 8, "dropout": 0.0}
     model |= {"tied": True, "bias": False}

@@ -20,7 +20,7 @@ from lrsearch.trial import Outcome, Workplace
 
 place = test_train.place
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 
 
 def depths(model):

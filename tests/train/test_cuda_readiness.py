@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jobs
 import pytest
 import torch
 import torch.nn.functional as F
@@ -43,7 +44,7 @@ from lrsearch.train.users import isolation
 from lrsearch.train.users.isolation import current, isolated
 from lrsearch.trial import Facts, Workplace
 
-HERE = str(Path(__file__).parent)
+HERE = str(Path(jobs.__file__).parent)
 
 
 def make_nodes(folder: Path, *names: str) -> Path:

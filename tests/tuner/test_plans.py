@@ -29,7 +29,7 @@ from lrsearch.tuner.loop import AHEAD, tune
 from lrsearch.tuner.plans import ALONE, ASKED, DESCRIBED, Plans, structure_key
 from lrsearch.tuner.session import Asked
 
-HERE = Path(__file__).parent
+HERE = Path(jobs.__file__).parent
 
 FACTS = Facts(
     task="classification",

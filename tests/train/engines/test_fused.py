@@ -102,7 +102,7 @@ CHARS = {
     "tied": True,
     "bias": False,
 }
-LICENSE = Path(__file__).parent.parent / "LICENSE"
+LICENSE = Path(__file__).parents[3] / "LICENSE"
 TEXT = {"name": "text", "source": str(LICENSE), "context": 16, "samples": None}
 
 

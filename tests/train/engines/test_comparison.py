@@ -20,7 +20,7 @@ from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import open_data
 from lrsearch.trial import Workplace
 
-HERE = Workplace(str(DEVICE), str(Path(__file__).parent), ("layers",))
+HERE = Workplace(str(DEVICE), str(Path(layers.__file__).parent), ("layers",))
 
 READS = "reads values back from tensors"
 DRAWS = "draws random numbers in evaluation, too"

@@ -25,7 +25,8 @@ the whole mapping, the values of its own searched parameters filled in."""
 
 
 class Outcome(StrEnum):
-    """How a trial ended. An interrupted trial has none and is trained again."""
+    """The end of a trial, as its result tells it. An interrupted trial has none and is trained
+    again."""
 
     COMPLETED = "completed"
     PRUNED = "pruned"

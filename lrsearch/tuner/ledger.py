@@ -119,7 +119,7 @@ class Entry:
 
     @cached_property
     def point(self) -> Point | None:
-        """Its place in the spec's space, None outside. Reports never need it."""
+        """The point's place in the spec's space, None outside. Reports never need it."""
         return locate(self.spec, self.config, self.task)
 
 

@@ -17,7 +17,7 @@ from lrsearch.terminal import command_line
 from lrsearch.trial import Config, Outcome, Point, Result, Trial
 
 ALIKE = 3
-"""Failures for one cause that end a search of which nothing was ever reported."""
+"""Failures for one cause that end a search without a report from any trial."""
 
 _SHOWN = 10
 """Lines of the last failed trial's output that are shown."""

@@ -342,7 +342,7 @@ class _Session:
                 lane.saver.every = None
 
     def _hand_over(self) -> Telling:
-        """Save all lanes that have begun, where they stand."""
+        """Save all lanes that have begun, at their present steps."""
         for place, lane in enumerate(self.places):
             if lane is not None and lane.saver.every is not None and self.program is not None:
                 state = self.program.take(place, copied=False)

@@ -127,7 +127,7 @@ class Criterion:
     def as_classes(self, outputs: Any, *, lanes: bool = False) -> Any:
         """Logits [samples, classes] of outputs, behind a first axis of lanes where they have one.
 
-        Of two classes a model may give a logit alone, [samples] or [samples, 1], which is the
+        For two classes a model may give a logit alone, [samples] or [samples, 1], which is the
         second's over the first's: with 0 for the first, cross entropy is binary cross entropy.
         """
         alone = self.task == "classification" and self.outputs == 2

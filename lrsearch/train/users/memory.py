@@ -197,8 +197,9 @@ class Memory:
         return {place: vars(each) for place, each in self._walk()}
 
     def _look(self) -> dict[tuple[str, str], object]:
-        """Each attribute as `_Look` sees it, by its object's place and its name; globals and what
-        functions hold have no object that could be given another."""
+        """Each attribute as `_Look` sees it, by its object's place and its name. Globals and values
+        that functions hold are compared, too, but have no object to which they could be
+        restored."""
         walked = list(self._walk())
         tensors = [part for each in self.modules for part in _tensors(each)]
         aside = (*tensors, torch.default_generator, *(each for _, each in walked))

@@ -112,7 +112,7 @@ METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
 """Metric -> (goal, tasks, what it is)."""
 
 BESIDE = ("step", "train_loss", "lr")
-"""Names of an evaluation's values beside its metrics; no metric may have such a name."""
+"""Names of an evaluation's values beside its metrics, which no metric may take."""
 
 TASKS = {"classification": "accuracy", "regression": "loss", "language": "loss", "own": "loss"}
 """Task -> the metric of its default objective. `own` are targets that the user's code knows."""

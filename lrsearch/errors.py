@@ -9,8 +9,8 @@
     ├── ModelError           a model (or other named code) that cannot be built
     ├── TrainingError        a training of the user's that tells nothing, or never starts
     ├── DeviceLost           a process that can use its GPU no more (exit 1)
-    ├── ImportRefused        a spec names code nobody allowed
-    ├── CommandRefused       a spec runs a command nobody allowed
+    ├── ImportRefused        a spec names code that is not allowed
+    ├── CommandRefused       a spec runs a command that is not allowed
     ├── RunError             a run folder that cannot be used as asked
     │   ├── RunLocked        another process is writing it
     │   ├── RunDamaged       a journal line that fails its checksum
@@ -178,7 +178,7 @@ class StorageFull(LrsearchError):
 
 
 class TooManyFailures(LrsearchError):
-    """More trials failed than the spec's `max_failures`."""
+    """Raised when more trials have failed than the spec's `max_failures`."""
 
     exit_code = 1
 

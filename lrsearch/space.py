@@ -67,8 +67,8 @@ class Float:
         return self.low + share * (self.high - self.low)
 
     def grid(self) -> list[float]:
-        """Its `points` numbers, evenly spaced on its scale, ends included; one is the middle.
-        Those that round to one value are kept once."""
+        """The `points` numbers of its grid, evenly spaced on its scale, ends included; one is the
+        middle. Those that round to one value are kept once."""
         values = (min(max(round_value(raw), self.low), self.high) for raw in self.spread())
         return list(dict.fromkeys(values))
 
@@ -112,7 +112,8 @@ class Int:
         return low + share * (high - low)
 
     def grid(self) -> list[float]:
-        """Its `points` numbers on its scale, ends included, those that round to one kept once."""
+        """The `points` numbers of its grid on its scale, ends included, those that round to one
+        kept once."""
         exact = Float(self.low, self.high, self.log, self.points).spread()
         return list(dict.fromkeys(float(self.value(raw)) for raw in exact))
 

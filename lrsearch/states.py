@@ -1,4 +1,4 @@
-"""The file of a trial's saved state: data that run nothing, whoever wrote them.
+"""The file of a trial's saved state: data that run no code, even in a file from elsewhere.
 
 ::
 

@@ -1,7 +1,7 @@
-"""What is trained and what came of it: frozen values that every room passes on.
+"""Trials and their results: frozen values that every room passes on.
 
-A `Trial` is one point trained with one seed (and fold). A worker is given a `Cohort` of them
-and answers with events: `Started`, `Measured`, `Reached` and `Ended`.
+A `Trial` is one point trained with one seed (and fold). A worker is given a `Cohort` of them and
+answers with events: `Started`, `Measured`, `Reached` and `Ended`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from lrsearch.errors import LrsearchError
 
 Config = Mapping[str, Any]
-"""A resolved training: {"data": {...}, "model": {...}, "train": {...}}, every default filled; of a
-user's own {"command": text, "params": {...}}, with the patterns of its "metrics" where it has any,
-or {"loop": class path, "params": {...}}."""
+"""A resolved training: {"data": {...}, "model": {...}, "train": {...}}, every default filled; a
+training outside lrsearch is {"command": text, "params": {...}}, with the patterns of its "metrics"
+where it has any, or {"loop": class path, "params": {...}}."""
 
 Point = Mapping[str, Any]
 """One value for every searched parameter, by its dotted path; a choice between mappings holds
@@ -25,7 +25,8 @@ the whole mapping, the values of its own searched parameters filled in."""
 
 
 class Outcome(StrEnum):
-    """How a trial ended. An interrupted trial has none and is trained again."""
+    """The end of a trial, as its result tells it. An interrupted trial has none and is trained
+    again."""
 
     COMPLETED = "completed"
     PRUNED = "pruned"
@@ -43,7 +44,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Objective:
-    """What is compared: a validation metric, its goal (`max` or `min`), at `last` or `best`."""
+    """The objective: a validation metric, its goal (`max` or `min`), at `last` or `best`."""
 
     metric: str
     goal: str
@@ -67,9 +68,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a structure's trials are run: by `solo`, one after the other, or by `fused`, up to
-    `lanes` of them side by side in one program. `reason` says why, in words for the user. One that
-    is not `lasting` holds for the trials at hand alone: those that come later are asked anew."""
+    """A plan for a structure's trials: by `solo`, one after the other, or by `fused`, up to `lanes`
+    of them side by side in one program. `reason` says why, in words for the user. A plan that is
+    not `lasting` holds for the trials at hand alone: later ones get a new one."""
 
     engine: str = "solo"
     lanes: int = 1
@@ -79,7 +80,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where trials run: the device, the spec's folder, the top-level modules a spec may import."""
+    """A place where trials run: the device, the spec's folder, the top-level modules a spec may
+    import."""
 
     device: str = "auto"
     folder: str = "."
@@ -95,12 +97,12 @@ inside each would only compete."""
 class Cohort:
     """Trials of one structure for one worker.
 
-    `rungs` are the steps at which a trial waits for a verdict. Weights of a completed trial
-    come back only when its objective is at least as good as `bar` (None: always). `data_hash` and
+    `rungs` are the steps at which a trial waits for a verdict. Weights of a completed trial come
+    back only when its objective is at least as good as `bar` (None: always). `data_hash` and
     `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
-    `timeout` are the seconds that a trial may take; `run` (its name) is for a user's own training.
-    `save` are the seconds between two saved states of a trial, None for never; `states` has, by the
-    number of a trial, the file of the state that it goes on from.
+    `timeout` is the seconds that a trial may take; `run` (its name) is for trainings outside
+    lrsearch. `save` is the seconds between two saved states of a trial, None for never; `states`
+    has, by the number of a trial, the file of the state that it goes on from.
     """
 
     trials: tuple[Trial, ...]
@@ -118,7 +120,7 @@ class Cohort:
 
 
 def describe_timeout(seconds: float) -> str:
-    """Why a trial that took longer than these has failed."""
+    """The reason for the failure of a trial that took longer than this."""
     allowed = "1 second" if seconds == 1 else f"{seconds:g} seconds"
     return f"it was not done after its timeout of {allowed}"
 
@@ -127,10 +129,10 @@ def describe_timeout(seconds: float) -> str:
 class Probe:
     """A question for a worker: how are the trials of this structure best run?
 
-    `trials` are the first of them (at least one), `share` how many one worker has to train at
-    once, `expected` how many, about, in the whole search (at least `share`).
-    `engine` is auto, or fused: then speed does not decide, only whether it can be done. `lanes`
-    fixes their number. The hashes are as in `Cohort`.
+    `trials` are the first of them (at least one), `share` the number that one worker has to train
+    at once, `expected` the number, about, in the whole search (at least `share`). `engine` is auto,
+    or fused: then speed does not decide, only whether it can be done. `lanes` fixes their number.
+    The hashes are as in `Cohort`.
     """
 
     trials: tuple[Trial, ...]
@@ -208,9 +210,9 @@ class Ranged:
 
 @dataclass(frozen=True)
 class Planned:
-    """A worker's answer to a `Probe`. From a cohort: its plan did not hold (the lanes ran out of
-    memory, say), and what is left of it goes on by this one. `figures` are what was measured:
-    "solo" and "fused.<lanes>" in seconds per lane and step, "bytes.<lanes>" of memory, on CUDA
+    """A worker's answer to a `Probe`. A cohort sends one when its plan did not hold (the lanes ran
+    out of memory, say): the rest of it goes on by this plan. `figures` are the measurements: "solo"
+    and "fused.<lanes>" in seconds per lane and step, "bytes.<lanes>" of memory, on CUDA
     "captured.<lanes>", 1 where a step is one launch."""
 
     plan: Plan
@@ -249,11 +251,11 @@ class Records:
 
 @dataclass(frozen=True)
 class Result:
-    """What a trial came to. `last` and `best` hold validation metrics, `best` each metric's own
-    best over the evaluations, the step it was reached at in `best_step`. Of a metric that only the
-    spec knows the direction of, `best` has both ends: `cost:min` and `cost:max`. `why` is why it
-    trained solo, "" where it did not. Of a failed trial `traceback` is the traceback of its
-    exception, of a command the end of its stderr; `output` is the end of what else it printed."""
+    """The result of a trial. `last` and `best` hold validation metrics, `best` each metric's own
+    best over the evaluations, `best_step` the step of each. A metric whose goal only the spec knows
+    has both ends in `best`: `cost:min` and `cost:max`. `why` is why it trained solo, "" where it
+    did not. A failed trial has in `traceback` the traceback of its exception, or the end of a
+    command's stderr; in `output` the end of its other output."""
 
     outcome: Outcome
     steps: int
@@ -280,16 +282,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Started:
-    """A worker begins a trial; what dies from here on is this trial's doing."""
+    """A worker begins a trial: a death from here on is this trial's doing."""
 
     trial: int
 
 
 @dataclass(frozen=True)
 class Measured:
-    """An evaluation of a trial. `steps` is the whole budget in steps, for progress; 0 where nobody
-    knows it. `records` are those since the evaluation before; of a trial that goes on from a saved
-    state all so far, among which may be some that were told before."""
+    """An evaluation of a trial. `steps` is the whole budget in steps, for progress; 0 where it is
+    not known. `records` are those since the evaluation before; a trial that goes on from a saved
+    state sends all so far, some of which may have been told before."""
 
     trial: int
     measurement: Measurement
@@ -307,8 +309,8 @@ class Reached:
 
 @dataclass(frozen=True)
 class Saved:
-    """What a trial is after `step` of its `steps` steps, trained by `engine`: the content of a file
-    of `states`."""
+    """A saved state of a trial after `step` of its `steps` steps, trained by `engine`: the content
+    of a file of `states`."""
 
     trial: int
     engine: str
@@ -319,7 +321,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Noted:
-    """What the user is to know of a trial under way, worth a line."""
+    """A note for the user on a trial under way, worth a line."""
 
     trial: int
     text: str
@@ -327,10 +329,10 @@ class Noted:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial is over. `curve` has a list per metric, all as long as `curve["step"]`; `weights`
-    is a safetensors file's content, or None. `fault` is what ends the search with a failed trial,
-    unless another has shown that its point was to blame. `records` are all of the training; those
-    of a training of the user's own are empty: what it reports of its steps is in its curve."""
+    """A trial is over. `curve` has a list per metric, all as long as `curve["step"]`; `weights` is
+    a safetensors file's content, or None. `fault` is the error that ends the search with a failed
+    trial, unless another trial has shown that its point was to blame. `records` are all of the
+    training; a training of the user's own has none: it reports its steps in its curve."""
 
     trial: int
     result: Result
@@ -342,16 +344,17 @@ class Ended:
 
 @dataclass(frozen=True)
 class Facts:
-    """What only loading the data and building the models can tell.
+    """Facts that only loading the data and building the models can tell.
 
-    `source_hashes` has the SHA-256 of the user code behind each class path the configs name, and
-    by `path:` and its path of each file or folder that this code's `init_args` name, "" for none.
+    `source_hashes` has the SHA-256 of the user code behind each class path the configs name, and by
+    `path:` and its path of each file or folder that this code's `init_args` name, "" for none.
     `train_samples` and `validation_samples` have one entry a fold (one without folds);
     `input_shape` is one sample's; `outputs` is the number of classes, or of regression targets.
-    `data` says in a sentence how the data were understood, `notes` are what else a user is to
-    know of them. `passes` has the samples of a pass, and of a batch on average, of a loader with an
-    order of its own, by the batch sizes looked at. `settled` has what the spec's `data` leave open
-    until they are loaded (`spec.model.OPEN`). Of an own training these are empty.
+    `data` says in a sentence how the data were understood, `notes` are further sentences for the
+    user. `passes` has the samples of a pass, and of a batch on average, of a loader with an order
+    of its own, by the batch sizes looked at. `settled` has the values of what the spec's `data`
+    leave open until they are loaded (`spec.model.OPEN`). For a training outside lrsearch these are
+    empty.
     """
 
     task: str
@@ -375,7 +378,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Record:
-    """A trial as a report sees it. `point` numbers the point it belongs to, `params` holds every
+    """A trial as a report shows it. `point` numbers the point it belongs to, `params` holds every
     value in which points of the run can differ, flat; `result` is None while it waits or runs."""
 
     trial: Trial
@@ -406,8 +409,8 @@ WORST_FIRST = (
     Outcome.PRUNED,
     Outcome.COMPLETED,
 )
-"""A point's outcome is the worst of its trials': a setting that diverges for one seed of three
-is not one to recommend."""
+"""Outcomes, the worst first. A point's outcome is its trials' worst: a setting that diverges for
+one seed of three is not one to recommend."""
 
 
 def combine(

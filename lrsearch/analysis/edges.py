@@ -1,4 +1,4 @@
-"""Whether the best lies at the edge of what was searched."""
+"""Edges: whether the best lies at the end of a searched range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Closed pipes and full disks: output that nobody reads, or that cannot be written."""
+"""Closed pipes and full disks: output without a reader, or that cannot be written."""
 
 from __future__ import annotations
 

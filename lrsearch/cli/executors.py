@@ -95,8 +95,8 @@ def find_gpus(nodes: Path = Path("/dev"), environment: Mapping[str, str] = os.en
     """The GPUs a worker may be given, as `VISIBLE` names them, found without torch: by that
     variable where it is set, or by the device nodes in a folder.
 
-    Nodes are only counted. They have the numbers of the machine, while CUDA counts what a process
-    sees: in a container whose one GPU is /dev/nvidia5 that is number 0.
+    Nodes are only counted. They have the numbers of the machine, while CUDA counts the GPUs that a
+    process sees: in a container whose one GPU is /dev/nvidia5 that is number 0.
     """
     count = sum(1 for _ in nodes.glob("nvidia[0-9]*"))
     if not count and (nodes / "dxg").exists():  # In WSL there are no others; one is sure.

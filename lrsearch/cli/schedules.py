@@ -12,7 +12,7 @@ from lrsearch.cli import options
 from lrsearch.errors import Fault, SpecError
 
 SHORT = 10_000_000
-"""Most steps that are printed."""
+"""The most steps that can be printed."""
 
 
 def schedules(

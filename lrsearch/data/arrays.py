@@ -150,7 +150,7 @@ def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) 
 
     Bytes of two dimensions a sample, or more, are images, and with `images` other numbers, too;
     with `images` False no array is. Images of [height, width] get a channel axis. Raises DataError
-    for what is no array of finite numbers, a sample an entry.
+    for values that are no array of finite numbers, a sample an entry.
     """
     if x.dtype.kind not in "fiub":
         raise DataError(f"{name} holds {x.dtype}, not numbers", where=place)

@@ -1,4 +1,4 @@
-"""Where the arrays come from: built-in sources, NumPy archives and imported functions."""
+"""Sources of arrays: built-in ones, NumPy archives and imported functions."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def check_rows(rows: int, where: str) -> None:
 
 @dataclass(frozen=True)
 class Gap:
-    """Missing values of a column: how many, the first's row, and what stands there."""
+    """Missing values of a column: their number, and the row and text of the first."""
 
     name: str
     count: int

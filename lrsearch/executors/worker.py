@@ -180,8 +180,8 @@ def leave(message: str) -> NoReturn:
 
 
 def _wake_with_driver_s_end() -> None:
-    """Where the system can, have this process continued when its driver ends: a stopped process
-    would not see its pipe close, and would stay for ever."""
+    """Continue this process, where the system can, when its driver ends: a stopped process would
+    not see its pipe close, and would stay for ever."""
     if sys.platform == "linux":
         with contextlib.suppress(ImportError, OSError, AttributeError):
             import ctypes

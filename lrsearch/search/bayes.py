@@ -80,7 +80,7 @@ class Bayes:
         )
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
-        """The next generation; every earlier proposal must have been told."""
+        """Propose the next generation; every earlier proposal must have been told."""
         points = self._repeats.fill(request, self.generation, self._ask)
         for trial in self._asked:
             # FAIL takes a placeholder out of TPE's sight.

@@ -100,7 +100,7 @@ class Arithmetic:
         return " ".join(_PLACE.sub(r"\1", self.text).split())
 
     def compute(self, params: Mapping[str, Any]) -> Number:
-        """Its value where the parameters have these: a whole number where `+`, `-`, `*`, `//`, `%`,
+        """The value at these parameters: a whole number where `+`, `-`, `*`, `//`, `%`,
         `**` and the functions give one, else a real one of 12 significant digits. Raises
         ArithmeticError, saying why there is no value."""
         given: list[Number] = []

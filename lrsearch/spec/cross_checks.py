@@ -233,8 +233,8 @@ MAX_MODELS = 1000
 
 
 def _model_points(space: Space) -> Iterator[Point]:
-    """Points with every combination of what is searched of the model, up to `MAX_MODELS`; of a
-    range its ends, and one of the many between."""
+    """Points with every combination of the model's searched arguments, up to `MAX_MODELS`; for a
+    range its ends, and one value between."""
     axes: dict[str, list[float]] = {}
     for name, part in parameters(space):
         if parse_name(name).head == "model":

@@ -199,7 +199,7 @@ def _read_auto(
 def _read_ends(
     reader: Reader, path: Path, parameter: Parameter, raw: Mapping[str, Any]
 ) -> tuple[Any, Any, str] | None:
-    """Both ends of a range as numbers, and their unit; a fault, and None, where they are none."""
+    """The ends of a range as numbers, and their unit; a fault, and None, where they are none."""
     unit = ""
     ends: list[Any] = []
     for end in ("min", "max"):

@@ -1,7 +1,7 @@
 """Files that a command cannot start without: its program, and the script that it is to run.
 
-Nothing is run to see. Only what is certain is said: where a script stands among the words of a
-command is known of a few programs, and of these as far as their options are known.
+Nothing is run to find out, and only certain faults are told: the place of a script among the words
+of a command is known for a few programs, and for these as far as their options are known.
 """
 
 from __future__ import annotations

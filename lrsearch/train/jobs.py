@@ -1,5 +1,7 @@
-"""The jobs that workers run: their names, what `prepare` is given, and how a trial waits at a rung.
-Free of torch, so that who submits them need not load it."""
+"""The jobs that workers run: their names, the payload of `prepare`, and the wait at a rung.
+
+Free of torch, so that the driver need not load it.
+"""
 
 from __future__ import annotations
 
@@ -40,14 +42,14 @@ _JOBS = {
 
 
 def find_jobs(own: Own | None) -> Jobs:
-    """The jobs of a spec's trainings, by its `own`."""
+    """The jobs of a spec's trainings; `own` is its training outside lrsearch, or None."""
     return _JOBS[None if own is None else own.kind]
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The configs a run may train (at least one), where, and the objective's metric. `held` is what
-    the run's earlier sessions have settled of what its `data` leave open."""
+    """The payload of `prepare`: the configs a run may train (at least one), the workplace, and the
+    objective's metric. `held` has the run's earlier settings of what its `data` leave open."""
 
     configs: tuple[Config, ...]
     workplace: Workplace
@@ -58,7 +60,7 @@ class Preparation:
 def await_verdict(
     trial: int, step: int
 ) -> Generator[Reached | None, list[tuple[int, Verdict]], Verdict]:
-    """Report that a trial has reached a rung, and wait for what becomes of it."""
+    """Report that a trial has reached a rung, and wait for its verdict."""
     replies = yield Reached(trial, step)
     while True:
         for number, verdict in replies or ():

@@ -1,4 +1,4 @@
-"""Products of the lanes' matrices, each lane's as if it were alone."""
+"""Products of the lanes' matrices, each lane's equal to the product alone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 ALIGNMENT = 16
-"""Bytes. On a CPU the last bits of a small product depend on where its matrices begin within so
-many: those of each lane must begin alike, or lanes would depend on their place."""
+"""Bytes by which matrices are aligned. On a CPU the last bits of a small product depend on where
+its matrices begin within so many bytes: each lane's must begin alike, or lanes would depend on
+their place."""
 
 
 def multiply(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
-    """[K, n, m] times [K, m, p], which are aligned, plus the lanes' bias [K, p]."""
+    """Multiply [K, n, m] by [K, m, p], both aligned, and add the lanes' bias [K, p]: [K, n, p]."""
     rows, columns = left.shape[1], right.shape[2]
     if _is_aligned(left, rows * columns):
         if bias is None:
@@ -30,7 +31,7 @@ def align(lanes: Tensor) -> Tensor:
 
 
 def _is_aligned(like: Tensor, stride: int) -> bool:
-    """Whether lanes so many elements apart are."""
+    """Whether lanes that are so many elements apart are aligned alike."""
     return like.device.type != "cpu" or stride * like.element_size() % ALIGNMENT == 0
 
 

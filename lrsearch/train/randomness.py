@@ -26,7 +26,7 @@ class Seeds(NamedTuple):
 def trial_seeds(seed: int) -> Seeds:
     """Mix a trial's seed by numpy's SeedSequence, one spawn key a stream.
 
-    Neither the point nor the fold goes in: trials with one seed share initial weights and order.
+    The point and the fold are left out: trials with one seed share initial weights and order.
     """
     mixed = (np.random.SeedSequence(seed, spawn_key=(stream,)) for stream in range(3))
     # 63 bits: what every torch generator takes as a non-negative seed.
@@ -66,8 +66,8 @@ def get_noise(device: torch.device) -> Tensor:
 
 
 def set_noise(state: Tensor, device: torch.device) -> None:
-    """Have torch's global generator for a device at a state, which a `torch.Generator` of the
-    device may have had."""
+    """Set torch's global generator for a device to a state, which may come from a `torch.Generator`
+    of that device."""
     if device.type == "cuda":
         torch.cuda.set_rng_state(state, device)
     elif device.type == "mps":
@@ -77,14 +77,14 @@ def set_noise(state: Tensor, device: torch.device) -> None:
 
 
 def get_generators(device: torch.device) -> tuple[Any, Any, Tensor, Tensor | None]:
-    """The states of the global generators: Python's, numpy's, torch's on the CPU and on the
-    device (None where that is the CPU)."""
+    """The states of the global generators: Python's, numpy's, torch's on the CPU and on the device
+    (None where it is the CPU)."""
     accelerator = None if device.type == "cpu" else get_noise(device)
     return (*get_states(), accelerator)
 
 
 def set_generators(states: tuple[Any, Any, Tensor, Tensor | None], device: torch.device) -> None:
-    """Have the global generators as they were."""
+    """Set the global generators to earlier states."""
     *plain, accelerator = states
     set_states(States(*plain))
     if accelerator is not None and device.type != "cpu":

@@ -1,10 +1,10 @@
-"""A program recorded once as a flat list of tensor operations, and run again without Python's
+"""A program recorded once as a flat list of tensor operations, and replayed without Python's
 modules, without autograd and without functorch, whose bookkeeping is most of a small step.
 
 Recording runs the function for real and notes every ATen operation below autograd and vmap.
 Replaying calls the same operations in the same order: on the tensors that stay (`static`:
-parameters, optimizer state, data), on new inputs, and on what it makes on the way. What could
-make a replay differ from running the function again is refused while recording.
+parameters, optimizer state, data), on new inputs, and on intermediate results. A function whose
+replay could differ from running it again is refused while recording.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ Function = Callable[..., Sequence[Tensor]]
 
 
 class NotRecordable(Exception):
-    """What a replay would get wrong, in words for a person."""
+    """Raised for a function whose replay would be wrong; the reason, in words for the user."""
 
 
 @dataclass(frozen=True, eq=False)
 class Tape:
-    """A recorded program. `operations` counts what a replay calls, `bytes` is the memory of all
-    it makes on the way, though not at once. `host` says why an accelerator cannot run it by itself:
-    what of it uses the CPU, "" where nothing does."""
+    """A recorded program. `operations` is the number of operations of a replay, `bytes` the memory
+    of all its intermediate results, though not at once. `host` says why an accelerator cannot run
+    it by itself: which operation uses the CPU, "" for none."""
 
     run: Callable[..., list[Tensor]]
     source: str
@@ -50,12 +50,12 @@ class Tape:
 def record(
     function: Function, inputs: Sequence[Tensor], static: Sequence[Tensor]
 ) -> tuple[Tape, list[Tensor]]:
-    """Run `function(*inputs)` and record it; the tape, and the outputs of this first run.
+    """Run `function(*inputs)` and record it; returns the tape, and the outputs of this first run.
 
     `static` are the tensors it reads or changes in place that stay the same objects in memory.
     Raises NotRecordable where the function reads values on the host, has shapes that depend on
-    values, draws random numbers, or changes a tensor in place that is neither its own nor static,
-    or one's shape.
+    values, draws random numbers, changes a tensor in place that is neither its own nor static, or
+    changes a static one's shape.
     """
     recorder = _Recorder(inputs, static)
     with recorder:
@@ -65,7 +65,7 @@ def record(
 
 @contextlib.contextmanager
 def unrecorded() -> Iterator[None]:
-    """What is done in here while recording is done now, and not again by a replay."""
+    """Run the block now, without recording it: a replay leaves it out."""
     before, _Recorder.paused = _Recorder.paused, True
     try:
         yield
@@ -74,8 +74,8 @@ def unrecorded() -> Iterator[None]:
 
 
 def renewed(tensor: Tensor) -> None:
-    """Tell what records at present that a tensor is filled anew before each replay: it may be
-    changed in place, as one that stays."""
+    """Tell the running recording that a tensor is filled anew before each replay: it may be changed
+    in place, like a static one."""
     for mode in _get_current_dispatch_mode_stack():
         if isinstance(mode, _Recorder):
             mode.seen.append(tensor)
@@ -239,7 +239,7 @@ class _Recorder(TorchDispatchMode):
 
 def _touches_host(func: OpOverload, reads: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
     """Whether the host takes part in an operation of a step on an accelerator. A number on the CPU
-    is an argument of a kernel, unless it is copied; numbers in a row are copied."""
+    is an argument of a kernel, unless it is copied; an array of numbers is copied."""
     if func in _CHECKED:
         return True
     here = [each for each in (*reads, *outputs) if each.device.type == "cpu"]
@@ -260,7 +260,8 @@ _COPYING = (
 
 
 def _picks_by_number(func: OpOverload, args: Any) -> bool:
-    """Whether it is an indexing without a mask, whose shape follows from the indices' shapes."""
+    """Whether an operation is an indexing without a mask: its result's shape then follows from the
+    indices' shapes."""
     masks = (torch.bool, torch.uint8)
     return func is torch.ops.aten.index.Tensor and all(
         each is None or each.dtype not in masks for each in args[1]
@@ -268,13 +269,13 @@ def _picks_by_number(func: OpOverload, args: Any) -> bool:
 
 
 def _drops_nothing(func: OpOverload, args: Any) -> bool:
-    """Whether it is an attention without dropout, which then draws nothing."""
+    """Whether an operation is an attention without dropout, which draws no random numbers."""
     flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
     return func is flash and (len(args) < 4 or args[3] == 0.0)
 
 
 def _is_view(func: OpOverload) -> bool:
-    """Whether its results share an argument's memory and nothing is written."""
+    """Whether an operation's results share an argument's memory and nothing is written."""
     returns = func._schema.returns
     return bool(returns) and all(
         each.alias_info is not None and not each.alias_info.is_write for each in returns

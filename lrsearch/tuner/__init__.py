@@ -1,1 +1,1 @@
-"""The one loop: propose, skip what is measured, train, journal, tell."""
+"""The loop of a search: propose, skip measured points, train, journal, tell."""

@@ -1,4 +1,4 @@
-"""The best point of a search: which it is, its spec and its weights."""
+"""The best point of a search: its trials, its spec and its weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Best:
             self._compare(entry)
 
     def consider(self, entry: Entry) -> bool:
-        """Whether the best is now another point, or the same with another value."""
+        """Consider a point; returns whether the best is now another point, or has another value."""
         before = self.found
         if before is not None and before[1] is entry:
             # Further seeds can make the best worse than the next.
@@ -66,6 +66,6 @@ class Best:
         self.run.drop_weights(self.weights)
 
     def lacks_weights(self) -> bool:
-        """Whether no weights of the best point are stored, which a training of ours leaves."""
+        """Whether weights of the best point are missing; a training outside lrsearch has none."""
         weights = self.spec.own is None
         return weights and self.found is not None and not self.weights & set(self.found[1].trials)

@@ -1,4 +1,4 @@
-"""How trials end: their result in the journal, and what follows from it for the search."""
+"""Conclusions of trials: their result in the journal, and what follows from it for the search."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lrsearch.tuner.startup import Starts
 
 
 class Conclusions:
-    """Concludes trials, those that are not even tried among them. `trained` counts the session's
-    concluded trials, `longest` are the most steps of any of the run's."""
+    """Concludes trials, also those that are skipped. `trained` counts the session's concluded
+    trials, `longest` is the most steps of any of the run's."""
 
     def __init__(self, session: Session, best: Best, memory: Memory, saving: Saving) -> None:
         self.session, self.spec, self.run = session, session.spec, session.run
@@ -37,8 +37,8 @@ class Conclusions:
         fault: LrsearchError | None = None,
         records: Records | None = None,
     ) -> None:
-        """Journal how a trial ended. Raises its `fault` where that is no point's, and what else
-        ends the search with it."""
+        """Journal how a trial ended. Raises its `fault` where no point is to blame for it, and
+        other errors that end the search."""
         self.run.ended(trial.number, result, curve, records)
         self.saving.drop(trial.number)
         self.trained += 1
@@ -76,7 +76,7 @@ class Conclusions:
             raise stuck
 
     def _has_begun(self) -> bool:
-        """Whether a trial of the spec has ever got as far as to report something."""
+        """Whether a trial of the spec has ever reported anything."""
         results = (self.run.history.results.get(number) for number in self.ledger.entry_of)
         return any(
             each is not None and (each.outcome is not Outcome.FAILED or each.steps > 0)
@@ -84,19 +84,20 @@ class Conclusions:
         )
 
     def _is_heard(self) -> bool:
-        """Whether a trial of the spec has ever reported the objective's metric: then another that
-        does not is to blame for it alone."""
+        """Whether a trial of the spec has ever reported the objective's metric: then a trial that
+        does not is alone to blame."""
         results = (self.run.history.results.get(number) for number in self.ledger.entry_of)
         return any(each is not None and self.objective.metric in each.last for each in results)
 
     # trials that are not tried
 
     def skip(self, trial: Trial) -> bool:
-        """Whether a trial need not be tried: then it has ended."""
+        """Whether a trial need not be trained: then it is concluded here."""
         return self._skip_undefined(trial) or self._skip_too_large(trial)
 
     def _skip_undefined(self, trial: Trial) -> bool:
-        """Whether a parameter that follows from others has no value there: the trial has failed."""
+        """Whether a parameter that follows from others has no value at the trial's point: the trial
+        has failed."""
         own = self.spec.own
         reason = derive(own, dict(trial.config["params"])) if own is not None else ""
         if reason:

@@ -1,4 +1,4 @@
-"""Handing out: which trials go to a worker together, by which plan, and what is probed first."""
+"""Dispatch: the trials that a worker gets together, their plan, and the probes before them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PROBED = 8
 
 @dataclass
 class Assignment:
-    """What a worker has in hand: the trials it has not ended, the numbers of those begun, their
-    latest measurements, the seconds that they have trained, and the plan it goes by now."""
+    """The work that a worker has: its trials that have not ended, the numbers of those begun, their
+    latest measurements, the seconds that they have trained, and its plan."""
 
     task: Cohort | Probe
     plan: Plan = field(default_factory=Plan)
@@ -41,9 +41,9 @@ class Assignment:
 
 
 class Dispatch:
-    """The way of trials to the workers: `fresh` ones that nobody has looked at, `unplanned` ones,
-    by the key of their structure, that wait for a probe's plan, the `queue` of tasks, and the
-    `jobs` that workers have, by their handles."""
+    """The way of trials to the workers: `fresh` trials without a plan yet, `unplanned` ones, by the
+    key of their structure, that wait for a probe's plan, the `queue` of tasks, and the `jobs` that
+    workers have, by their handles."""
 
     def __init__(self, session: Session, proposer: Proposer, conclusions: Conclusions) -> None:
         self.session, self.spec, self.asked = session, session.spec, session.asked
@@ -56,7 +56,7 @@ class Dispatch:
         self.jobs: dict[int, Assignment] = {}
 
     def take(self, waiting: Sequence[Trial]) -> int:
-        """Take those of the trials that nobody trains yet; how many that are."""
+        """Take those of the trials that are not under way; returns their number."""
         under_way = {trial.number for trial in self.fresh}
         for task in self.queue:
             under_way.update(trial.number for trial in task.trials)
@@ -96,7 +96,7 @@ class Dispatch:
         self._describe_plans()
 
     def _settle(self, key: str, plan: Plan) -> Plan:
-        """The plan of trials that are asked nothing; written down where it does not last."""
+        """The plan of trials that need no probe; written down where it does not last."""
         if self.spec.own is not None:
             return Plan(
                 reason=f"each trial of a {self.spec.own.kind} is a process of its own",
@@ -131,14 +131,15 @@ class Dispatch:
         return [self.cohort(part, plan) for part in parts]
 
     def answer(self, probe: Probe, planned: Planned) -> None:
-        """The plan that a structure's trials were waiting for."""
+        """Queue the trials of a structure that waited for this plan."""
         key = task_key(probe)
         self.plans.keep(key, planned)
         self.queue.extend(self.cohorts(self.unplanned.pop(key), planned.plan))
         self._describe_plans()
 
     def replan(self, cohort: Cohort, planned: Planned) -> None:
-        """The plan of a running cohort did not hold: what no worker has yet follows the new one."""
+        """Replace a running cohort's plan, which did not hold: trials without a worker follow the
+        new one."""
         key = task_key(cohort)
         before = self.plans.find(key) or cohort.plan
         if planned.plan.lanes >= before.lanes:
@@ -176,7 +177,7 @@ class Dispatch:
         )
 
     def submit(self) -> None:
-        """Give the workers that are free what is queued."""
+        """Give queued tasks to the workers that are free."""
         capacity = self.executor.capacity
         while self.queue and len(self.jobs) < capacity and not self.asked.is_over_time():
             self._send(self.queue.popleft())
@@ -191,7 +192,7 @@ class Dispatch:
             self.jobs[self.executor.submit(PROBE, task)] = Assignment(task)
 
     def send_cohort(self, cohort: Cohort, *, clean: bool = False) -> None:
-        """Give a worker, a new one if `clean`, those of the trials that are to be tried."""
+        """Give a worker, a new one if `clean`, the cohort's trials that need training."""
         trials = tuple(trial for trial in cohort.trials if not self.conclusions.skip(trial))
         if trials:
             # A point of several trials can win by its mean with one of them below the best.

@@ -1,4 +1,4 @@
-"""What workers say of the trials they have, and what comes of it, their deaths included."""
+"""Events of workers, their deaths included, and what follows from them for trials."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from lrsearch.tuner.session import Session
 from lrsearch.tuner.silence import Cut, Subject, Watch, name_trials
 
 STILLBORN = 3
-"""Workers that may die before they begin a trial until the search gives up."""
+"""The most workers that may die before they begin a trial until the search gives up."""
 
 PATIENCE, SHORT = 15.0, 5.0
-"""Seconds in which workers hand over what is under way: after SIGTERM, and after a Ctrl-C."""
+"""Seconds in which workers save their trials under way: after SIGTERM, and after a Ctrl-C."""
 
 TOGETHER = 0.5
-"""Seconds between the signals that all processes of a job get."""
+"""Seconds between the signals that all processes of a cluster's job get."""
 
 _JUDGED = (Outcome.COMPLETED, Outcome.DIVERGED, Outcome.PRUNED)
 
 
 class Left(KeyboardInterrupt):
-    """The end of a search that was asked to leave; its text says what becomes of what was under
+    """The end of a search that was asked to leave; its text says what becomes of the trials under
     way."""
 
 
@@ -120,8 +120,8 @@ class Listener:
             raise unkept
 
     def _probe_again(self, probe: Probe, death: Died, cut: Cut | None) -> None:
-        """Have lanes tried once more, or have the structure's trials train solo: the worker that
-        tried them died, or was `cut` off."""
+        """Try lanes once more, or train the structure's trials solo: the worker that tried them
+        died, or was `cut` off."""
         if cut is None and probe not in self.probed_again:
             # It may have been killed from outside, and the plan is for a whole run.
             self.probed_again.append(probe)
@@ -134,16 +134,16 @@ class Listener:
             self.dispatch.answer(probe, Planned(Plan(reason=lost)))
 
     def _is_by_signal(self, item: tuple[int, object]) -> bool:
-        """Whether an event is the end of something that was told to leave."""
+        """Whether an event follows from a signal to leave."""
         event = item[1]
         reason = event.result.reason if isinstance(event, Ended) else ""
         reason = event.reason if isinstance(event, Died) else reason
         return "SIGTERM" in reason or "stopped from outside" in reason
 
     def _leave(self, events: list[tuple[int, object]]) -> None:
-        """Have the workers hand over what is under way, write that down, and raise
-        KeyboardInterrupt, which says what becomes of it. What has failed is no result now: it may
-        be for the same signal."""
+        """Make the workers save the trials under way, write that down, and raise KeyboardInterrupt,
+        which says what becomes of them. A failure is no result now: its cause may be the same
+        signal."""
         deadline = time.monotonic() + (PATIENCE if pulse.patient() else SHORT)
         under_way = {number for job in self.jobs.values() for number in job.begun}
         saved: set[int] = set()
@@ -183,7 +183,7 @@ class Listener:
         raise Left(describe_left(len(saved), len(before), len(under_way - saved - before)))
 
     def _describe_job(self, heard: Heard) -> Subject:
-        """Whom a silent job is about."""
+        """The subject of a silent job."""
         job = self.jobs[heard.handle]
         if isinstance(job.task, Probe):
             return Subject("the worker that tries lanes", timeout=self.spec.timeout)
@@ -222,7 +222,8 @@ class Listener:
         self.conclusions.conclude(trial, result, event.curve, event.fault, event.records)
 
     def _find_unkept(self) -> StorageFull | RunError | None:
-        """What kept weights from being written; what was measured is in the journal by then."""
+        """The reason why kept weights were not written; the trial's result is in the journal by
+        then."""
         if not self.unkept:
             return None
         numbers, error = list(self.unkept), next(iter(self.unkept.values()))
@@ -234,9 +235,9 @@ class Listener:
         return error
 
     def _bury(self, cohort: Cohort, job: Assignment, death: Died, cut: Cut | None) -> None:
-        """A worker died, or was `cut` off: what it was training goes on from saved states that are
-        newer than when it lost a worker before. Of the rest one that was alone has failed; of
-        several nobody knows which it was: they go in smaller parts, until one is alone."""
+        """Deal with a worker that died, or was `cut` off: trials go on from saved states that are
+        newer than when they lost a worker before. Of the rest, a trial that was alone has failed;
+        several go out again in smaller parts, until one that kills its worker is alone."""
         job.charge()
         begun = [job.left.pop(number) for number in sorted(job.begun)] if death.running else []
         for trial in begun:
@@ -306,8 +307,8 @@ class Listener:
 
 
 def describe_left(saved: int, before: int, again: int) -> str:
-    """What becomes of the trials that were under way: so many `saved` now, so many that were
-    `before`, and those that begin `again`; "" of none."""
+    """A sentence on the trials that were under way: so many `saved` now, so many saved `before`,
+    and those that begin `again`; "" for none."""
     parts: list[str] = []
     for number, text, several in (
         (saved, "saved as far as trained", "saved as far as trained"),

@@ -1,4 +1,4 @@
-"""Which stored trials belong to a spec, and what is measured at each of its points."""
+"""The ledger: stored trials that belong to a spec, and the results at each of its points."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
 
 @dataclass(frozen=True)
 class Content:
-    """What a config only names: the task, and the SHA-256 of the data, of the user code behind
-    each class path, and of what lies at each `path:` that this code is given, "" for nothing."""
+    """Content that a config only names: the task, and the SHA-256 of the data, of the user code
+    behind each class path, and of files at each `path:` that this code is given, "" for none."""
 
     task: str
     data: str
     sources: Mapping[str, str]
 
     def of(self, config: Config) -> dict[str, Any]:
-        """The hashes of what this config names, as trial keys take them."""
+        """The hashes of all that this config names, as trial keys take them."""
         if "params" in config:
             files = (name for name in named_files(config) if name in self.sources)
             return {"source": {name: self.sources[name] for name in files}}
@@ -50,21 +50,21 @@ class Content:
 
 
 def content_of(facts: Facts) -> Content:
-    """What trial keys need of the facts."""
+    """The part of the facts that trial keys need."""
     return Content(facts.task, facts.data_hash, facts.source_hashes)
 
 
 def settle(facts: Facts, history: History) -> Facts:
     """The facts without the content of paths that led nowhere, or were not read, when an earlier
-    session of the run began: what lies there now is what the code itself has written."""
+    session of the run began: files there now were written by the code itself."""
     earlier = [session["facts"]["source_hashes"] for session in history.sessions]
     void = {name for each in earlier for name in each if not each[name]} & {*facts.source_hashes}
     return replace(facts, source_hashes={**facts.source_hashes, **dict.fromkeys(void, "")})
 
 
 def find_settled(history: History) -> dict[str, Any]:
-    """What a run has measured its points by of what its spec's `data` leave open: later sessions go
-    on with it, whatever they search besides. Empty of a run that has measured nothing."""
+    """The settings of a run's spec that its `data` leave open: later sessions go on with them,
+    whatever else they search. Empty for a run without measurements."""
     found: dict[str, Any] = {}
     if _measured(history, history.results):
         for session in history.sessions:
@@ -73,8 +73,9 @@ def find_settled(history: History) -> dict[str, Any]:
 
 
 def go_on(spec: Spec, history: History) -> Spec:
-    """The spec as its run began. To versions whose sessions do not tell a seed, all text of a
-    parameter was text, and where the spec was silent commands and loops counted seeds from 0."""
+    """The spec as its run began. In versions whose sessions do not record a seed, all text of a
+    parameter was text, and commands and loops counted seeds from 0 unless the spec said
+    otherwise."""
     failed = history.results and not _measured(history, history.results)
     if spec.own is None or failed:  # A run of failures has nothing to go on with.
         return spec
@@ -92,7 +93,7 @@ def go_on(spec: Spec, history: History) -> Spec:
 
 
 def _as_text(spec: Spec, params: Mapping[str, Any]) -> Spec:
-    """The spec with what these parameters have as the same text taken for that."""
+    """The spec with these parameters taken for text, where it has the same text."""
     assert spec.own is not None
     derived = dict(spec.own.derived)
     texts = {name: each.text for name, each in derived.items() if params.get(name) == each.text}
@@ -118,18 +119,18 @@ class Entry:
 
     @cached_property
     def point(self) -> Point | None:
-        """Its place in the spec's space, None outside. A report never asks."""
+        """The point's place in the spec's space, None outside. Reports never need it."""
         return locate(self.spec, self.config, self.task)
 
 
 def retrying(command: Sequence[str]) -> list[str]:
-    """The command that trains again what failed under a search's command."""
+    """The command that trains failed trials again, from a search's command."""
     given = [part for part in command if part not in ("--retry-failed", "--fresh")]
     return [*given, "--retry-failed"]
 
 
 def _measured(history: History, numbers: Iterable[int]) -> bool:
-    """Whether any of these trials has told something of its point."""
+    """Whether any of these trials has ended other than by failing or running out of memory."""
     ended = (history.results[number] for number in numbers if number in history.results)
     return any(result.outcome not in (Outcome.FAILED, Outcome.OUT_OF_MEMORY) for result in ended)
 
@@ -185,8 +186,8 @@ class Ledger:
         return Entry(len(self.entries) + 1, config, text, self.spec, self.content.task)
 
     def find(self, config: Config) -> Entry:
-        """The point that a config is: a new one, of which the ledger knows from its first trial
-        on, where there is none yet."""
+        """Find the point of a config; a new one where there is none, which the ledger keeps from
+        its first trial on."""
         return self._entry(config, canonical(identity(config)))
 
     def key(self, entry: Entry, seed: int, fold: int | None) -> str:
@@ -216,8 +217,8 @@ class Ledger:
         self._judged_measured.pop(entry.number, None)
 
     def latest(self, entry: Entry) -> list[int]:
-        """The entry's trials that count: of those repeated after a failure only the last, of
-        those without a result only what the spec's seeds and folds ask for."""
+        """The entry's trials that count: the last of those repeated after a failure; of trials
+        without a result only those with the spec's seeds and folds."""
         if len(entry.trials) == 1:
             (number,) = entry.trials
             return [number] if number in self.history.results or self._is_asked(number) else []
@@ -245,7 +246,7 @@ class Ledger:
         return judged
 
     def judge_measured(self, entry: Entry) -> tuple[Outcome | None, float | None]:
-        """The same over those of its trials that have a result."""
+        """Judge a point as `judge`, by those of its trials that have a result."""
         judged = self._judged_measured.get(entry.number)
         if judged is None:
             results = (self.history.results.get(number) for number in self.latest(entry))
@@ -254,7 +255,7 @@ class Ledger:
         return judged
 
     def records(self) -> list[Record]:
-        """The trials that belong, as a report takes them."""
+        """The trials that belong to the spec, as a report takes them."""
         found = []
         for entry in self.entries.values():
             params = self.flatten(entry.config)
@@ -271,7 +272,7 @@ class Ledger:
         return sorted(found, key=lambda record: record.trial.number)
 
     def _changed_files(self) -> list[str]:
-        """What `init_args` name by its path and is not what it was in the last session."""
+        """The files that `init_args` name by path and that have changed since the last session."""
         stored: Mapping[str, str] = self.history.sessions[-1]["facts"]["source_hashes"]
         names = {*stored, *self.content.sources}
         changed = (name for name in names if stored.get(name) != self.content.sources.get(name))
@@ -288,8 +289,8 @@ class Ledger:
         )
 
     def surplus(self, strategy: str, limit: int | None) -> set[int]:
-        """The points, by number, that a strategy proposed beyond the number of proposals it may
-        make now, and that nobody else has proposed."""
+        """The points, by number, that a strategy proposed beyond its present limit of proposals,
+        and no other strategy has proposed."""
         proposals = self.history.proposals
         mine = sum(proposal.strategy == strategy for proposal in proposals)
         if limit is None or mine <= limit:
@@ -308,12 +309,12 @@ class Ledger:
 
     @property
     def only_failures(self) -> bool:
-        """Whether trials that belong have failed and none has measured anything."""
+        """Whether trials that belong to the spec have failed, and none has ended in another way."""
         return bool(self.failed()) and not _measured(self.history, self.entry_of)
 
     def refuse_stranger(self) -> None:
-        """Raises SpecRefused where the folder holds measurements and no trial belongs to the
-        spec. Of trials that all failed there is nothing to protect."""
+        """Raises SpecRefused where the folder holds measurements and no trial belongs to the spec.
+        Where all trials failed there is nothing to protect."""
         if self.entries or not _measured(self.history, self.history.results):
             return
         last = self.history.trials[max(self.history.results)]
@@ -341,7 +342,7 @@ class Ledger:
         )
 
     def _way_back(self, last: Trial) -> str:
-        """What to write for a stored trial that other defaults have parted from the spec."""
+        """Lines to write so that a stored trial of other defaults belongs to the spec again."""
         data, stored = self.spec.data, last.config.get("data", {})
         if data.get("validation") == "source" and isinstance(stored["validation"], float):
             line = f"validation: {stored['validation']:g}"

@@ -1,4 +1,5 @@
-"""Propose, skip what is measured, hand out cohorts, journal, tell: until nothing is left."""
+"""The loop of a search: propose, skip measured points, hand out cohorts, journal, tell, until
+nothing is left."""
 
 from __future__ import annotations
 
@@ -29,12 +30,12 @@ from lrsearch.tuner.session import Asked, Session
 from lrsearch.tuner.watcher import Watcher
 
 AHEAD = 1024
-"""Trials proposed at once where none waits for another's result: lanes are filled from these."""
+"""Trials proposed at once by strategies that need no results: lanes are filled from these."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """How a search ended: `trained` trials now, `answered` proposals from the journal; whether
+    """The end of a search: `trained` trials now, `answered` proposals from the journal, and whether
     its time was over before all was trained."""
 
     trained: int
@@ -54,10 +55,10 @@ def tune(
     watcher: Watcher,
     asked: Asked | None = None,
 ) -> Ending:
-    """Run a strategy to its end over a run folder, training only what is missing.
+    """Run a strategy to its end over a run folder, training only missing trials.
 
-    `check_search` has passed. Raises SpecRefused where nothing stored belongs to the spec,
-    TooManyFailures, StorageFull. However it ends, what was measured is in the journal.
+    `check_search` has passed. Raises SpecRefused where no stored trial belongs to the spec,
+    TooManyFailures, StorageFull. However it ends, all measurements are in the journal.
     """
     asked = asked or Asked()
     if spec.own is not None:
@@ -132,7 +133,7 @@ class _Search:
         self.note = ""
 
     def go(self) -> Ending:
-        """Everything from the first line in the journal to the last trial."""
+        """Run everything from the first line in the journal to the last trial."""
         self._describe_failures()
         per_point = self.spec.trials_per_point
         points = count_trials(self.name, self.spec) // per_point
@@ -197,7 +198,8 @@ class _Search:
         return not self.dispatch.unplanned and len(self.dispatch.queue) < self.executor.capacity
 
     def _propose(self) -> None:
-        """Take a generation, or as many as it takes to have enough where none waits."""
+        """Take a generation, or as many as are needed for enough trials where the strategy need not
+        wait."""
         many = AHEAD if self.asked.engine != "solo" and not self.proposer.waits else 1
         while not self.proposer.exhausted and len(self.dispatch.fresh) < many:
             self._propose_generation()
@@ -222,7 +224,8 @@ class _Search:
             self.watcher.planned(self.total)
 
     def _take(self, generation: Generation) -> int:
-        """Write a generation down and take what of it nobody trains yet; how many that are."""
+        """Write a generation down and take those of its trials that are not under way; returns
+        their number."""
         if generation.new or generation.proposals:
             self.run.proposed(generation.number, self.name, generation.proposals, generation.new)
         return self.dispatch.take(generation.waiting)
@@ -230,8 +233,8 @@ class _Search:
     # the end
 
     def _repeat_best(self) -> None:
-        """Train a trial of the best point once more, where that tells something and is cheap. It
-        has a number of its own, since files may be named by it."""
+        """Train a trial of the best point once more, where that is useful and cheap. It has a
+        number of its own, since user code may name files by it."""
         best = self.best.found
         if best is None or self.spec.own is None or not self.spec.own.verify:
             return

@@ -8,9 +8,9 @@ from lrsearch.tuner.session import Session
 
 
 class Memory:
-    """What ran out of memory in a run: `too_large` has, by the structure without its batch size,
-    the least batch size that did. `retried` are the session's trials that were tried once more,
-    alone, for that reason."""
+    """Batch sizes that ran out of memory in a run: `too_large` has, by the structure without its
+    batch size, the least one. `retried` are the session's trials that were tried once more, alone,
+    for that reason."""
 
     def __init__(self, session: Session) -> None:
         self.too_large: dict[str, int] = {}
@@ -21,7 +21,7 @@ class Memory:
                 self.remember(history.trials[number])
 
     def remember(self, trial: Trial) -> None:
-        """A trial ran out of memory."""
+        """Remember a trial that ran out of memory."""
         key, batch = self._split(trial)
         self.too_large[key] = min(batch, self.too_large.get(key, batch))
 
@@ -32,7 +32,8 @@ class Memory:
         return structure({**trial.config, "train": {**train, "batch_size": 0}}, None), batch
 
     def is_too_large(self, trial: Trial) -> bool:
-        """Whether a trial's batch is no smaller than one of its like that ran out of memory."""
+        """Whether a trial's batch is at least as large as one that ran out of memory in its
+        structure."""
         if not self.too_large or trial.number in self.retried:
             return False
         key, batch = self._split(trial)

@@ -1,4 +1,5 @@
-"""Which engine trains which trials: what is asked for, what the journal knows, who gets what."""
+"""Plans: the engine of each structure's trials, as asked for or known from the journal, and the
+cohorts."""
 
 from __future__ import annotations
 
@@ -15,26 +16,27 @@ from lrsearch.store import Run
 from lrsearch.trial import Config, Plan, Planned, Trial
 
 ENGINES = ("auto", "solo", "fused")
-"""What may be asked for: the faster of both, or one of them where it can be done."""
+"""The engines a user may ask for: the faster of both, or one of them where it is possible."""
 
 COHORT = 8
-"""Trials handed out at once to train one by one: more would delay what others could take."""
+"""Trials handed out at once to train one by one: more would keep other workers waiting."""
 
 ROUNDS = 2
 """Trials handed out at once for each lane: places are refilled from the cohort's own."""
 
 ASKED = Plan(reason="--engine solo asks for it", lasting=False)
 ALONE = Plan(reason="nothing waits that could train beside it", lasting=False)
-"""Of a trial whose structure has no other at the time, as most proposals of bayes."""
+"""The plan of a trial whose structure has no other trial at the time, as most proposals of
+bayes."""
 GOING_ON = Plan(reason="it goes on from its saved state, where it trained solo", lasting=False)
 
 DESCRIBED = 3
-"""Reasons against fusing that are told when they become known at once."""
+"""The most reasons against fusing that are told at once."""
 
 
 def structure(config: Config, fold: int | None) -> str:
-    """A text shared by exactly the trials that may train side by side: all that is not numeric
-    in the catalogue, and the fold, which has data of its own."""
+    """The text shared by exactly the trials that may train side by side: all values that are not
+    numeric in the catalogue, and the fold, which has data of its own."""
     whole = identity(config)
     if "params" in config:  # Nobody's but its owner's code could train two of them at once.
         return json.dumps([whole, fold], sort_keys=True)
@@ -60,7 +62,7 @@ def structure(config: Config, fold: int | None) -> str:
 
 
 def structure_key(config: Config, fold: int | None) -> str:
-    """What stands for a structure in the journal: 16 hex digits of its SHA-256."""
+    """The key of a structure in the journal: 16 hex digits of its SHA-256."""
     return hashlib.sha256(structure(config, fold).encode()).hexdigest()[:16]
 
 
@@ -75,11 +77,11 @@ def by_structure(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
 def divide(
     trials: Sequence[Trial], plan: Plan, workers: int, *, at_once: bool = False
 ) -> list[list[Trial]]:
-    """The cohorts of one structure's trials: every worker gets a share; with `at_once` no more
-    than it begins together, so that none begins late.
+    """The cohorts of one structure's trials: every worker gets a share; with `at_once` no more than
+    it begins together, so that none begins late.
 
-    Of fused ones each fills its lanes up to `ROUNDS` times and has two trials at least where
-    there are two; trials of one seed, which share their batches, stay together.
+    Cohorts for lanes fill these up to `ROUNDS` times and have at least two trials where there are
+    two; trials of one seed, which share their batches, stay together.
     """
     if not trials:
         return []
@@ -100,9 +102,9 @@ def split(trials: Sequence[Trial], number: int) -> list[list[Trial]]:
 
 
 class Plans:
-    """The plans of a session's structures, on its device: those the journal has, as far as they
-    answer what is asked for, and those made since. `engine` is one of `ENGINES`; `lanes`, where
-    given, takes the place of the lanes that were found before."""
+    """The plans of a session's structures on its device: those from the journal that answer the
+    user's request, and those made since. `engine` is one of `ENGINES`; `lanes`, if given, replaces
+    the number that probes found best."""
 
     def __init__(self, run: Run, device: str, engine: str, lanes: int | None) -> None:
         self.engine = engine
@@ -133,8 +135,8 @@ class Plans:
         return plan if self._run.history.asked[place] == "fused" else None
 
     def keep(self, key: str, planned: Planned) -> None:
-        """A structure's plan from now on, or for the trials at hand where it does not last; it is
-        on the disk when this returns."""
+        """Keep a structure's plan from now on, or for the trials at hand where it does not last; it
+        is on the disk when this returns."""
         place, plan = (key, self._device), planned.plan
         history = self._run.history
         if not plan.lasting:
@@ -149,7 +151,7 @@ class Plans:
             self._known[key] = plan
 
     def describe(self) -> list[str]:
-        """For a person: the plans that have a reason and were not described before."""
+        """Describe for the user the plans that have a reason and were not described before."""
         counts = Counter(self._known.values())
         new = [plan for plan in counts if plan.reason and plan not in self._described]
         self._described.update(new)

@@ -1,4 +1,5 @@
-"""What must be known, and can go wrong, before the first trial."""
+"""Preparing a search: facts that must be known, and errors that can be found, before the first
+trial."""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ MAX_COMBINATIONS = 1000
 
 
 def representatives(spec: Spec) -> list[dict[str, Any]]:
-    """Configs that show every option and both ends of every range once, the rest at its first
-    or lowest value: their number is the sum of the options, not the product. What decides the
-    length of a training is combined, up to `MAX_COMBINATIONS`: a warmup that fits one budget may
-    not fit another."""
+    """Configs that show every option and both ends of every range once, the rest at its first or
+    lowest value: their number is the sum of the options, not the product. Parameters that decide
+    the length of a training are combined, up to `MAX_COMBINATIONS`: a warmup that fits one budget
+    may not fit another."""
     axes = {name: ends(part) for name, part in parameters(spec.space)}
     points = [point_at(spec.space, {name: raw}) for name, axis in axes.items() for raw in axis]
     timing = {name: axis for name, axis in axes.items() if parse_name(name).head in _TIMING}
@@ -42,14 +43,14 @@ def prepare(
     held: Mapping[str, Any] | None = None,
     note: Callable[[str], None] = lambda _: None,
 ) -> Facts:
-    """Load the data and build every model the spec can ask for, in a worker; as many others as
-    `trials` will keep busy load what they need meanwhile. `held` is what the run has settled
-    before, see `ledger.find_settled`; `note` takes lines for the user meanwhile.
+    """Load the data and build every model of the spec, in a worker; as many other workers as
+    `trials` will keep busy load their modules and data meanwhile. `held` are the run's earlier
+    settings, see `ledger.find_settled`; `note` takes lines for the user meanwhile.
 
-    What a lost worker had is given to another, once. Of a person's own training only the command,
-    or the loop, is looked at. Raises WorkerLost where that is lost, too, DataError, ModelError,
-    ImportRefused or UsageError for what cannot be trained at all, SpecError where the spec asks
-    for what the data's task has not.
+    The job of a lost worker is given to another, once. Of a training outside lrsearch only the
+    command, or the loop, is looked at. Raises WorkerLost where the second worker is lost, too;
+    DataError, ModelError, ImportRefused or UsageError for a spec that cannot be trained at all;
+    SpecError where the spec asks for metrics or losses that the data's task lacks.
     """
     payload = Preparation(tuple(representatives(spec)), workplace, spec.metric, held or {})
     if spec.own is not None and spec.own.kind == "command":
@@ -93,7 +94,7 @@ def prepare(
 
 
 def check_task(spec: Spec, task: str) -> None:
-    """Raises SpecError for what of the spec belongs to another task than the data's."""
+    """Raises SpecError for parts of the spec that belong to another task than the data's."""
     faults = [
         Fault(0, ".".join(map(str, path)), message, spec.source, hint)
         for path, message, hint in task_faults(spec.train, spec.metric, spec.space, task)

@@ -1,4 +1,4 @@
-"""Which points come next: a strategy, the ledger, and what the journal says of both."""
+"""The proposer: the next points, from a strategy, the ledger and the journal."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Told = tuple[Entry, Outcome, float | None]
 
 @dataclass(frozen=True)
 class Generation:
-    """Points proposed at once. `new` trials are to be journaled; `waiting` ones, new or older,
-    have no result yet; `answered` counts the proposals that have all theirs."""
+    """Points proposed at once. `new` trials are to be journaled; `waiting` ones, new or older, have
+    no result yet; `answered` counts the proposals whose trials all have one."""
 
     number: int
     proposals: tuple[Proposal, ...]
@@ -28,13 +28,12 @@ class Generation:
 
 
 class Proposer:
-    """One strategy over one run. It reads the history and never writes: what it returns is for
-    its caller to journal, or only to show.
+    """One strategy over one run. It reads the history and never writes: its caller journals what it
+    returns, or only shows it.
 
-    With `retry_failed`, or where trials have only failed so far, these are trained again.
-
-    `made` counts the strategy's proposals in the present space, `limit` how many it may make
-    (None: as many as it has), `exhausted` says that it has no more.
+    With `retry_failed`, or where trials have only failed so far, these are trained again. `made`
+    counts the strategy's proposals in the present space, `limit` is the most it may make (None: as
+    many as it has), `exhausted` says that it has no more.
     """
 
     def __init__(
@@ -67,7 +66,7 @@ class Proposer:
 
     @property
     def room(self) -> int:
-        """How many more proposals it may make."""
+        """The number of proposals that it may still make."""
         return 10**9 if self.limit is None else max(0, self.limit - self.made)
 
     def _read_history(self) -> None:
@@ -90,7 +89,8 @@ class Proposer:
             self._take(found, self._measured_before(found, line))
 
     def _take(self, entry: Entry, measured: bool) -> None:
-        """Note a proposal of this strategy. A point that was not `measured` yet is its own."""
+        """Note a proposal of this strategy. A point without a measurement by then counts as its
+        own."""
         assert entry.point is not None
         key = point_key(entry.point)
         if key not in self._mine:
@@ -99,7 +99,8 @@ class Proposer:
                 self._own[entry.number] = entry
 
     def _measured_before(self, entry: Entry, line: int) -> bool:
-        """Whether all that the spec asks of a point was measured before a line of the journal."""
+        """Whether a point had all of the spec's seeds and folds measured before a line of the
+        journal."""
         for seed, fold in self.ledger.wanted:
             number = self.history.by_key.get(self.ledger.key(entry, seed, fold))
             if number is None or self.history.ended_at.get(number, line) >= line:
@@ -109,8 +110,8 @@ class Proposer:
     # proposing
 
     def unfinished(self) -> Generation:
-        """What this strategy proposed earlier and nobody has measured, or not with the seeds and
-        folds the spec has now; as far as its limit goes, which may have been higher."""
+        """Points that this strategy proposed earlier and that lack a result, or one with the spec's
+        present seeds and folds; up to its present limit, which may have been higher."""
         new: dict[str, Trial] = {}
         waiting: dict[int, Trial] = {}
         surplus = self.ledger.surplus(self.name, self.limit)
@@ -126,8 +127,8 @@ class Proposer:
         return Generation(0, (), tuple(new.values()), tuple(waiting.values()), 0)
 
     def propose(self) -> Generation | None:
-        """The next generation, None when there is none. Of a strategy that waits, every earlier
-        proposal must have its result."""
+        """The next generation, None when there is none. A strategy that waits must have the result
+        of every earlier proposal."""
         points: list[dict[str, Any]] = []
         if self.room:
             if self.waits:
@@ -210,7 +211,7 @@ class Proposer:
     # telling
 
     def _tell(self) -> None:
-        """Bring the strategy to what the journal knows."""
+        """Tell the strategy what the journal knows."""
         known = self._canonical()
         if known[: len(self._told)] != self._told:
             # A failed trial that was repeated, say: what was told cannot be taken back.
@@ -222,9 +223,9 @@ class Proposer:
         self._told = known
 
     def _canonical(self) -> list[Told]:
-        """What there is to tell, in an order that timing, interruptions and the moment of asking
-        do not change: first the points this strategy found measured, with what was measured of
-        them, then its own in the order it proposed them."""
+        """The points to tell, in an order that timing, interruptions and the moment of asking do
+        not change: first those that were measured when this strategy proposed them, with their
+        results then; then the others in the order it proposed them."""
         found: list[Told] = []
         for entry in self.ledger.entries.values():
             if entry.number not in self._own and entry.point is not None:

@@ -1,4 +1,4 @@
-"""A user's own training once more: does the same trial come to the same result?"""
+"""A training outside lrsearch once more: whether the same trial comes to the same result."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lrsearch.tuner.silence import Cut, Subject, Watch
 from lrsearch.tuner.watcher import Watcher
 
 CHEAP = 0.1
-"""Share of the seconds trained in a run that one trial more may take."""
+"""Share of the seconds trained in a run that one more trial may take."""
 
 
 def is_due(history: History, trial: Trial, *, retry_failed: bool = False) -> bool:
-    """Whether a completed trial is to be trained again: it has not been, or with `retry_failed`
-    failed at that, and it is cheap."""
+    """Whether a completed trial is to be trained again: it has not been, or failed at that and
+    `retry_failed` is set; and it is cheap."""
     spent = math.fsum(each.seconds for each in history.results.values())
     done = history.repeated.get(trial.number)
     again = done is None or (retry_failed and done.outcome is Outcome.FAILED)
@@ -36,8 +36,8 @@ def repeat(
     params: dict[str, object],
 ) -> None:
     """Train the one trial of `cohort` by the job `function` and journal it as a repetition of the
-    trial numbered `of`. Where it cannot be trained, files having changed meanwhile, say, that is
-    a note: the search is over, and loses nothing by it."""
+    trial numbered `of`. A repetition that cannot be trained, since files have changed, say, is only
+    noted: the search is over, and loses nothing by it."""
     (trial,) = cohort.trials
     watcher.note(f"trial {trial.number} is trial {of} again: does the training repeat itself?")
     length = max(1, run.history.results[of].steps)

@@ -15,10 +15,10 @@ from lrsearch.trial import Facts, Saved, Trial
 from lrsearch.tuner.watcher import Watcher
 
 SHARE = 0.02
-"""Of a session's time, what may be spent on writing states."""
+"""Share of a session's time that may be spent on writing states."""
 
 FIRST = 5.0
-"""Seconds that may be spent so at once."""
+"""Seconds that may be spent on writing at once."""
 
 SHOWN = 5
 """Trials whose progress a note names."""
@@ -26,7 +26,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class _Found:
-    """Where the state of a trial is, the engine that has to go on from it, and its step."""
+    """The saved state of a trial: its file, the engine that must go on from it, and its step."""
 
     path: Path
     engine: str
@@ -46,7 +46,8 @@ class Saving:
         self._spent = 0.0
 
     def begin(self, waiting: Sequence[Trial]) -> None:
-        """Drop what belongs to no trial under way, and find what those to be trained go on from."""
+        """Drop states of trials that are not under way, and find those that the trials to be
+        trained go on from."""
         history = self._run.history
         self._run.drop_states(history.trials.keys() - history.results.keys())
         stored, odd = self._run.saved_states(), self._run.odd_states()
@@ -95,7 +96,7 @@ class Saving:
 
     def advanced(self, trial: int, engine: str) -> bool:
         """Whether a trial that lost its worker can go on by an engine from a state that is newer
-        than when it lost one before. Counts as such a loss."""
+        than at its last loss. The call counts as a loss."""
         found = self._found.get(trial)
         if found is None or found.engine != engine or found.step <= self._lost.get(trial, 0):
             return False
@@ -107,7 +108,7 @@ class Saving:
         return trial in self._found
 
     def find(self, trials: Sequence[Trial], engine: str) -> dict[int, str]:
-        """The files of states that these trials go on from by an engine."""
+        """The files of the states from which these trials go on, by one engine."""
         files = {}
         for trial in trials:
             found = self._found.get(trial.number)
@@ -121,8 +122,8 @@ class Saving:
         return files
 
     def take(self, event: Saved, *, last: bool = False) -> bool:
-        """Write a state, unless that takes too much of the time; not even then is the `last` left
-        out. A disk that takes none is no end of the search. Returns whether it was written."""
+        """Write a state, unless that takes too much of the time; the `last` one is written even
+        then. A full disk does not end the search. Returns whether the state was written."""
         begun = time.monotonic()
         if not last and self._spent > FIRST + SHARE * (begun - self._begun):
             return False
@@ -140,7 +141,7 @@ class Saving:
         return written
 
     def tell(self, text: str, *, about: str = "") -> None:
-        """Say something once, or once about the same."""
+        """Tell the user something once; with a subject once about it."""
         if (about or text) not in self._told:
             self._told.add(about or text)
             self._watcher.note(text)
@@ -153,7 +154,7 @@ class Saving:
             self._run.drop_state(trial)
 
     def finish(self) -> None:
-        """Delete what is left where all is trained: states of trials of another spec."""
+        """Delete the remaining states once all is trained: those of another spec's trials."""
         self._run.drop_states(())
 
 

@@ -1,4 +1,4 @@
-"""A session of a search: how it was asked for, and what its parts share."""
+"""A session of a search: the user's request, and the objects its parts share."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lrsearch.tuner.watcher import Watcher
 
 @dataclass(frozen=True)
 class Asked:
-    """How a session was asked to search.
+    """The user's request for a session.
 
-    `engine` is one of `plans.ENGINES`, `lanes` the most trials of a fused program (None: as many
-    as a probe finds best). With `retry_failed` trials that failed before are trained again.
-    `command` is the command line that began it, and resumes it.
-    `begun` is the `time.monotonic()` from which the session's wall time counts; default now.
-    `time_limit` are the seconds since `begun` after which no more trials begin; those that train
-    are trained to their end. What is proposed does not depend on it.
+    `engine` is one of `plans.ENGINES`, `lanes` the most trials of a fused program (None: as many as
+    a probe finds best). With `retry_failed` trials that failed before are trained again. `command`
+    is the command line that began it, and resumes it. `begun` is the `time.monotonic()` from which
+    the session's wall time counts; default now. `time_limit` is the seconds since `begun` after
+    which no more trials begin; those under way are trained to their end. Proposals do not depend on
+    it.
     """
 
     engine: str = "auto"
@@ -42,7 +42,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Session:
-    """What the parts of a search share. Spec and facts are as the run began with them."""
+    """Objects that the parts of a search share. Spec and facts are as the run began with them."""
 
     spec: Spec
     strategy: str
@@ -56,7 +56,7 @@ class Session:
 
     @property
     def objective(self) -> Objective:
-        """The metric that is searched for, and its goal."""
+        """The metric that the search compares, and its goal."""
         return self.ledger.objective
 
     def params(self, number: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Jobs of which nothing is heard: a word to the user, and an end where a timeout is set.
+"""Silent jobs: a word to the user, and an end where a timeout is set.
 
 Trainings tell about once a second that they go on (see `pulse`). One that does not is stopped,
-hangs in a user's code or makes a very long step; which of these, nobody can tell from outside.
+hangs in a user's code or makes a very long step; which of these cannot be seen from outside.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ QUIET = 60.0
 """Seconds of silence until the user is told; the next word comes after twice as many."""
 
 SLACK = 10.0
-"""Seconds of silence that end no job: what is alive ends its trial itself when its time is over."""
+"""Seconds of silence up to which no job is ended: a live one ends its trial itself when its time is
+over."""
 
 _NAMED = 4
 """Trials that are named one by one."""
@@ -30,8 +31,8 @@ _NAMED = 4
 
 @dataclass(frozen=True)
 class Subject:
-    """Whom a job is about, "trial 3", and how far it was last known to be, "step 20 of 90". The
-    `timeout` is None where it has none; a job that trains `alone` has one trial at a time."""
+    """The subject of a job, "trial 3", and its last known progress, "step 20 of 90". The `timeout`
+    is None where it has none; a job that trains `alone` has one trial at a time."""
 
     name: str
     place: str = ""
@@ -41,8 +42,8 @@ class Subject:
 
 @dataclass(frozen=True)
 class Cut:
-    """Why a silent job was ended, after how many seconds of its trial, and at which step, 0 where
-    it told none."""
+    """The end of a silent job by the search: the reason, the seconds of its trial, and its step, 0
+    where it told none."""
 
     reason: str
     seconds: float = 0.0
@@ -51,7 +52,7 @@ class Cut:
 
 @dataclass
 class Watch:
-    """Waits for an executor's events and looks after silent jobs meanwhile. `describe` gives the
+    """Waits for an executor's events and watches silent jobs meanwhile. `describe` gives the
     subject of a job; `cut` has the jobs that were ended, by their handles."""
 
     executor: Executor
@@ -62,8 +63,8 @@ class Watch:
     _looked: float = 0.0
 
     def events(self) -> list[tuple[int, object]]:
-        """The next events; empty where none can come, see `port.Executor`, and where this process
-        is asked to leave."""
+        """The next events; empty where none can come, see `port.Executor`, or this process is asked
+        to leave."""
         while True:
             events = self.executor.events(TICK)
             if time.monotonic() - self._looked >= TICK:  # Others may say much meanwhile.
@@ -90,9 +91,10 @@ class Watch:
 
 
 def is_over(heard: Heard, subject: Subject) -> bool:
-    """Whether a silent job is to be ended. Of lanes nobody knows whose time is spent: their program
-    may be silent for as long as one trial may take, and so may a probe, but no less than until the
-    user is told. What loads data, or begins, is ended only if its process is stopped."""
+    """Whether a silent job is to be ended. In lanes it is unknown whose time is spent: their
+    program may be silent for as long as one trial may take, and so may a probe, but no less than
+    until the user is told. A job that loads data, or begins, is ended only if its process is
+    stopped."""
     training = heard.activity == TRAINING
     if subject.timeout is not None and heard.activity == TRYING:
         return heard.silence >= max(subject.timeout, SLACK if heard.stopped else QUIET)
@@ -103,7 +105,7 @@ def is_over(heard: Heard, subject: Subject) -> bool:
 
 
 def tell_end(heard: Heard, subject: Subject, timeout: float) -> str:
-    """Why a trial whose job was ended has failed."""
+    """The reason for the failure of a trial whose job was ended."""
     parts = [f"nothing heard for {heard.silence:.0f} s", _place(heard, subject)]
     if heard.stopped:
         parts.append(f"its process {heard.process} was stopped")
@@ -111,7 +113,7 @@ def tell_end(heard: Heard, subject: Subject, timeout: float) -> str:
 
 
 def tell_silence(heard: Heard, subject: Subject) -> str:
-    """What the user is told of a silent job."""
+    """A sentence to the user on a silent job."""
     minutes = int(heard.silence / 60)
     long = "a minute" if minutes < 2 else f"{minutes} minutes"
     text = f"nothing has been heard from {subject.name} for {long}"

@@ -17,10 +17,10 @@ from lrsearch.terminal import command_line
 from lrsearch.trial import Config, Outcome, Point, Result, Trial
 
 ALIKE = 3
-"""Failures for one cause that end a search of which nothing was ever reported."""
+"""Failures for one cause that end a search without a report from any trial."""
 
 _SHOWN = 10
-"""Lines of the last one's output that are shown."""
+"""Lines of the last failed trial's output that are shown."""
 
 _PYTHON = re.compile(
     r"(?:[\w.]+\.)?(?:ModuleNotFoundError|ImportError|FileNotFoundError|PermissionError|"
@@ -35,7 +35,7 @@ _EVERY_VALUE = re.compile(
     r"|invalid (?:int|float) value|not a valid (?:int|float)",
     re.IGNORECASE,
 )
-"""Complaints that show a value and are about its option, or about the kind of number it is."""
+"""Messages that show a value but complain of its option, or of the kind of number it is."""
 
 _EXIT = re.compile(r"exit code (\d+):? ?")
 
@@ -52,9 +52,9 @@ class _Failure:
 
 @dataclass
 class Starts:
-    """What trials fail for while none has got anywhere: `alike` has, by cause, those that did.
-    `over` says that one has, or that an earlier session's did; `device` is the one that trials
-    are given."""
+    """Failures of trials while none has reported anything: `alike` has, by cause, those that failed
+    for it. `over` says that a trial has reported, now or in an earlier session; `device` is the one
+    that trials are given."""
 
     spec: Spec
     over: bool = False
@@ -62,8 +62,8 @@ class Starts:
     alike: dict[str, list[_Failure]] = field(default_factory=dict)
 
     def note(self, trial: Trial, point: Point | None, result: Result) -> TrainingError | None:
-        """Take an ended trial of a point of the space; what ends the search with it, if it is the
-        last of at least `ALIKE` that no value of theirs can be to blame for."""
+        """Take an ended trial of a point of the space; returns the error that ends the search with
+        it, if it is the last of at least `ALIKE` failures for which no value can be to blame."""
         if result.outcome is not Outcome.FAILED or result.steps or result.last:
             self.over = True
         why = "" if self.over else self._cause(trial.config, result)
@@ -86,7 +86,7 @@ class Starts:
         )
 
     def _cause(self, config: Config, result: Result) -> str:
-        """What a trial failed for, where it may be what all would fail for; else ""."""
+        """The cause of a trial's failure, where all trials may fail for it; else ""."""
         found = _EXIT.match(result.reason)
         code = int(found[1]) if found else 0
         text = result.reason[found.end() :] if found else result.reason
@@ -102,7 +102,7 @@ class Starts:
         return ""
 
     def _given(self, trial: Trial) -> dict[str, str]:
-        """The placeholders that are no parameters, see `commandline.GIVEN`."""
+        """The values of the placeholders that are no parameters, see `commandline.GIVEN`."""
         return {
             "seed": str(trial.seed),
             "device": self.device,
@@ -111,8 +111,9 @@ class Starts:
         }
 
     def _may_blame_a_value(self, failures: list[_Failure]) -> bool:
-        """Whether a parameter's values may be to blame: of an option that the message names, until
-        all options have failed; of a number that it names; of what too few of them differ in."""
+        """Whether a parameter's values may be to blame: those of an option that the message names,
+        until all options have failed; those equal to a number that it names; and those in which too
+        few of the trials differ."""
         for name, dimension in parameters(self.spec.space):
             tried = {each.values[name] for each in failures if name in each.values}
             if not tried or any(name not in each.values for each in failures):
@@ -215,7 +216,7 @@ def _advise_on_import(spec: Spec, config: Config, why: str) -> str:
 
 
 def _advise_on_version(module: str, path: str, spec: Spec) -> str:
-    """What to do about a module that was found, and has not what is asked of it."""
+    """Advice on a module that was found, and lacks a name asked of it."""
     if path and Path(path).resolve().is_relative_to(spec.folder.resolve()):
         return (
             f"{path} has no such name: write it there, or rename the file where another {module} "
@@ -245,7 +246,7 @@ def _advise_on_program(spec: Spec, config: Config, why: str) -> str:
 
 
 def _advise_on_options(words: list[str], result: Result) -> str:
-    """Its command line, and for an option it does not know the nearest that its usage lists."""
+    """Advice on the command line, and for an unknown option the nearest that its usage lists."""
     advice = f"it was run as: {command_line(words)}"
     unknown = re.search(
         r"(?:unrecognized arguments|[Nn]o such option):? (--?[\w-]+)", result.reason
@@ -287,4 +288,4 @@ _HINTS: dict[str, Callable[[Spec, Config, str], str]] = {
     "exit code 127": _advise_on_program,
     "not found": _advise_on_program,
 }
-"""What to do about a cause, by a part of it."""
+"""Hints on a cause, by a part of its text."""

@@ -1,4 +1,5 @@
-"""Train a measured point again, alone, to see that the way it was trained did not matter."""
+"""Verifying: a measured point is trained again, alone, to see that the way it was trained did not
+matter."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from lrsearch.tuner.ledger import Ledger
 from lrsearch.tuner.silence import Subject, Watch, name_trials
 
 SEEDS = 3
-"""Seeds that a spread is taken over, at least."""
+"""The fewest seeds that a spread is taken over."""
 
 LIMIT = 2.0
 """Spreads by which the two means may differ."""
@@ -37,7 +38,8 @@ class Verification:
 
     @property
     def difference(self) -> float:
-        """Between the means over what the run measured; NaN where a training did not complete."""
+        """The difference of the means over all that the run measured; NaN where a training did not
+        complete."""
         pairs = [(self.alone[key], value) for key, value in self.measured.items()]
         known = [left - right for left, right in pairs if left is not None and right is not None]
         return math.fsum(known) / len(pairs) if pairs and len(known) == len(pairs) else math.nan
@@ -55,7 +57,7 @@ class Verification:
 
     @property
     def agrees(self) -> bool:
-        """Whether the way of training made no more difference than seeds do."""
+        """Whether the way of training makes no more difference than seeds do."""
         # Equal seeds may give equal values, and rounding is no difference.
         return abs(self.difference) <= max(LIMIT * self.spread, 1e-6)
 
@@ -72,9 +74,9 @@ def verify(
     """Train a point's trials, and as many further seeds as a spread needs, by the solo engine.
 
     `ledger` is the run's, which the trials belong to. They get numbers of their own, that no trial
-    of the run has: files that those are named by should stay. `note` takes lines for the user
-    meanwhile.
-    Raises what a cohort raises for data or code that are not what the run began with.
+    of the run has, so that user code that names files by them overwrites none. `note` takes lines
+    for the user meanwhile. Raises the errors of a cohort for data or code that have changed since
+    the run began.
     """
     spec, objective, first = ledger.spec, ledger.objective, ledger.history.next_number
     timeout = spec.timeout

@@ -1,4 +1,4 @@
-"""What is shown of a search while it runs."""
+"""The watcher of a search: the interface of displays."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from lrsearch.trial import Objective, Outcome
 
 
 class Watcher(Protocol):
-    """Someone who is shown the search while it runs."""
+    """Shows the search while it runs."""
 
     def begin(self, total_trials: int | None, objective: Objective, workers: int) -> None:
         """The search starts."""
 
     def planned(self, total: int) -> None:
-        """The number of trials is now another."""
+        """The number of trials has changed."""
 
     def started(self, number: int, params: Mapping[str, Any]) -> None:
         """A worker begins a trial."""
@@ -38,4 +38,4 @@ class Watcher(Protocol):
         """A point is the best so far."""
 
     def note(self, text: str) -> None:
-        """Something worth a line."""
+        """A note worth a line."""

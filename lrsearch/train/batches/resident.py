@@ -86,7 +86,7 @@ class Resident:
 
     @property
     def device(self) -> torch.device:
-        """Where the tensors are."""
+        """The device of the tensors."""
         return self.train.device
 
     @property
@@ -115,7 +115,7 @@ class Resident:
         return (take(self.train, index) for index in indices)
 
     def spread_out(self, most: int) -> Batch:
-        """At most so many samples, spread over the training split."""
+        """A batch of samples, at most `most`, spread over the training split."""
         chosen = min(most, self.samples)
         index = torch.arange(chosen, device=self.device) * self.samples // chosen
         return take(self.train, index)

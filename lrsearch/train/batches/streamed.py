@@ -141,7 +141,7 @@ class Streamed:
         return self._load(stream, (index[each.numpy()] for each in order), 0)
 
     def spread_out(self, most: int) -> Batch:
-        """At most so many samples, spread over the training split."""
+        """A batch of samples, at most `most`, spread over the training split."""
         stream, index = self._train.stream, self._train.index
         if stream.make is not None:
             return next(self._own_batches(stream, min(most, len(index)), 0))

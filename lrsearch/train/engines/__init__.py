@@ -1,1 +1,1 @@
-"""Engines: trials one after the other, or side by side, and which of both serves."""
+"""Engines: trials trained one after the other, or side by side, and the choice between both."""

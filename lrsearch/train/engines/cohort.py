@@ -20,10 +20,10 @@ def run_cohort(cohort: Cohort) -> Generator[Event, Replies, None]:
     `replies = yield event` gives the (trial, verdict) pairs that have arrived. A trial that has
     `Reached` a rung waits for its own verdict; None is yielded while all wait. Results depend on
     the trial alone: global generators and the thread count are the job's own while it runs, the
-    caller's between events. What a trial's own code raises ends that trial only. Raises UsageError
-    for an absent device, DataError for data that cannot be loaded or are not those of
-    `data_hash`, ModelError or ImportRefused for code that cannot be imported or is not that of
-    `source_hashes`: since the run has begun with them, none of its trials can be measured any more.
+    caller's between events. An error of a trial's own code ends that trial only. Raises UsageError
+    for an absent device, DataError for data that cannot be loaded or are not those of `data_hash`,
+    ModelError or ImportRefused for code that cannot be imported or is not that of `source_hashes`:
+    since the run has begun with them, none of its trials can be measured any more.
     """
     device = find_device(cohort.workplace.device)
     yield from isolated(_run(cohort, device), device, cohort.workplace)

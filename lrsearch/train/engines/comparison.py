@@ -1,7 +1,8 @@
-"""Whether a structure's trials can train in lanes: found by trying, never guessed.
+"""Comparison of lanes with training alone: whether a structure's trials can train in lanes is
+tried, never guessed.
 
-Two trainings take two steps side by side and alone, from the same states. What differs, what
-cannot be recorded and what remembers its steps outside of tensors trains alone.
+Two trainings take two steps side by side and alone, from the same states. A structure whose results
+differ, whose step cannot be recorded, or which remembers its steps outside of tensors trains alone.
 """
 
 from __future__ import annotations
@@ -43,22 +44,23 @@ from lrsearch.train.users.memory import recall
 from lrsearch.trial import Trial, Workplace
 
 STEPS = 2
-"""A flag may first matter in the second step."""
+"""Steps that are compared: a flag may first matter in the second step."""
 
 GRAPH_STEPS = 3
-"""The third is the first that a CUDA graph replays, see `graphs.Graph`."""
+"""Steps compared on a device with graphs: the third is the first that a CUDA graph replays, see
+`graphs.Graph`."""
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 ROUNDING = 5e-2
-"""What float32 may differ by where float64 does not differ."""
+"""The largest difference in float32 that is taken for rounding, where float64 shows none."""
 
 LOW_TOLERANCE = 0.25
 """Largest difference over a tensor's largest entry; the second in bfloat16, where gradients of
 small layers differ by a tenth from rounding alone: float32 is tried first, and shows the rest."""
 
 FLOOR = 1e-1
-"""Gradients are compared on a scale of at least this share of the model's largest: those that
-cancel, as a bias's before batch norm, are rounding alone."""
+"""The least scale on which gradients are compared, as a share of the model's largest: gradients
+that cancel, as a bias's before batch norm, are rounding alone."""
 
 
 _PLAIN = {
@@ -73,22 +75,22 @@ _PLAIN = {
     "share",
     r"(?:rule not implemented for|not yet support) (aten::\w+)": "vmap has no rule for {}",
 }
-"""What common errors under vmap mean."""
+"""Plain words for common errors under vmap."""
 
 LONGEST = 160
 """Characters of an error that are shown."""
 
 
 class _Differs(Exception):
-    """What differs between the engines, in words for a person."""
+    """Raised for a difference between the engines, in words for the user."""
 
 
 class _Rounds(_Differs):
-    """A number that differs by more than the tolerance, both being finite."""
+    """Raised for a number that differs by more than the tolerance, both values being finite."""
 
 
 def refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> str:
-    """Why the trials of this structure cannot train in lanes, or "".
+    """The reason why the trials of this structure cannot train in lanes, or "".
 
     A model that cannot be built raises as `build_model`.
     """
@@ -137,7 +139,7 @@ def _refuse(trials: Sequence[Trial], data: Resident, workplace: Workplace) -> st
 
 
 def _where_wide(tensor: Tensor) -> Tensor:
-    """The tensor where there is float64: of MPS, which has none, on the CPU."""
+    """The device itself where it has float64, else the CPU (MPS has none)."""
     return tensor.cpu() if tensor.device.type == "mps" else tensor
 
 
@@ -161,8 +163,8 @@ def _compare(
     dtype: torch.dtype | None = None,
     tolerance: float | None = None,
 ) -> tuple[str, bool]:
-    """What speaks against lanes, or "", and whether it may be rounding alone. `dtype` is that of
-    the models, where it is not their own."""
+    """The reason against lanes, or "", and whether rounding alone may cause it. `dtype` is the type
+    for the models, where it is not their own."""
     # Other weights in the second lane, whatever its seed: what mixes lanes up must show.
     pair = [trials[0], replace(trials[1 % len(trials)], seed=trials[0].seed + 1)]
     models = [build(each, data, workplace) for each in (*pair, trials[0])]
@@ -193,12 +195,12 @@ _OTHERS = tuple(
         sysconfig.get_path("stdlib"),
     )
 )
-"""Folders whose code is not the user's. Those of packages are in that of the standard library."""
+"""Folders whose code is not the user's. Packages lie in the folder of the standard library."""
 
 
 def _place(error: BaseException, models: Iterable[nn.Module]) -> str:
-    """Where an error was raised, in brackets: the layer, and the line of the user's code. "" where
-    neither was under way, as in a backward pass."""
+    """The place where an error was raised, in brackets: the layer, and the line of the user's code.
+    "" outside of both, as in a backward pass."""
     names = {id(each): name for model in models for name, each in model.named_modules() if name}
     layer = line = ""
     for frame, number in traceback.walk_tb(error.__traceback__):
@@ -222,7 +224,7 @@ def _explain(error: BaseException) -> str:
 
 
 def _check(model: nn.Module) -> None:
-    """Raises what can be seen without trying."""
+    """Raises the reasons against lanes that can be seen without a trial step."""
     for name, module in model.named_modules():
         if _has_hooks(module):
             raise _Differs(f"hooks are registered on its {name or 'outermost'} module")
@@ -299,7 +301,7 @@ class _Comparison:
         self.rows = [torch.stack([next(each) for each in orders]) for _ in range(steps)]
 
     def compare(self) -> None:
-        """Raises what speaks against lanes. What happens comes in the order of a real training."""
+        """Raises the reasons against lanes. Operations come in the order of a real training."""
         self._try_transforms()
         program = self._program(2)
         if self.optimizer.lane_slots and len(program.groups) > 1:
@@ -336,8 +338,8 @@ class _Comparison:
             self._compare_neighbours(program, first)
 
     def _try_transforms(self) -> None:
-        """Raises what speaks against a person's own, by its name: not to be looked for in the
-        model."""
+        """Raises the reasons against a transform of the user's, by its name, so that it is not
+        looked for in the model."""
         if not self.criterion.transforms:
             return
         rows = self.rows[0]
@@ -399,8 +401,8 @@ class _Comparison:
 
     @torch.no_grad()
     def _evaluate(self, model: nn.Module, state: LaneState, batch: Batch) -> Tree:
-        """A module's outputs, or what a step measures of it; raises where it changes its tensors
-        to give them."""
+        """A module's outputs, or the values that a step measures with it; raises where that changes
+        the module's tensors."""
         self._load(model, state)
         model.eval()
         out = self.criteria[0].evaluate_outputs(model, batch)
@@ -460,7 +462,8 @@ class _Comparison:
             raise _Differs(f"its forward changes {changed[0]}, which no recording repeats")
 
     def _compare_outputs(self, program: Program, states: Sequence[LaneState]) -> None:
-        """Of evaluations: outputs of a chunk, and the summed loss over the validation split."""
+        """Compare evaluations: outputs of a chunk, and the summed loss over the validation
+        split."""
         self._put(program, states, (0, 1))
         recorded, replayed = program.evaluate([0, 1]), program.evaluate([0, 1])
         places = [program.evaluated(lane) for lane in range(2)]
@@ -490,7 +493,8 @@ class _Comparison:
     def _evaluated_alone(
         self, lane: int, state: LaneState, parameters: Tensors, fixed: Tensors
     ) -> LaneState:
-        """The state that an evaluation of a lane is at, batch norm being calibrated alone."""
+        """The state at which a lane's evaluation takes place; its batch norm is calibrated
+        alone."""
         if self.optimizer.average is None:
             return state
         model = self.models[lane]
@@ -502,7 +506,7 @@ class _Comparison:
         return replace(state, parameters=parameters, fixed=own)
 
     def _compare_neighbours(self, program: Program, expected: Sequence[LaneState]) -> None:
-        """A lane must come out the same, bit by bit, whoever trains beside it."""
+        """Compare a lane's results beside different neighbours: they must be equal, bit by bit."""
         lanes, rows = (1, 0, 0), self.rows[0]
         three = self._program(3)
         self._put(three, self.states, lanes)

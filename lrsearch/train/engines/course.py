@@ -1,4 +1,4 @@
-"""What a trial comes to, whichever engine trains it: its curve, its outcome, its weights."""
+"""The course of a trial, by either engine: its curve, its outcome, its weights."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ Data = Resident | Streamed
 
 
 def open_data(job: Cohort | Probe | Sweep, trial: Trial, device: torch.device) -> Data:
-    """The splits of a trial on the device. Raises DataError for data that cannot be loaded or are
-    not those the run began with."""
+    """The splits of a trial on the device. Raises DataError for data that cannot be loaded or have
+    changed since the run began."""
     config = trial.config["data"]
     raw = load_raw(config, job.workplace)
     if job.data_hash and raw.data_hash != job.data_hash:
@@ -72,8 +72,8 @@ def open_data(job: Cohort | Probe | Sweep, trial: Trial, device: torch.device) -
 
 
 def check_sources(job: Cohort | Probe | Sweep, config: Config) -> None:
-    """Raises ModelError where a config's code, or a file this is given by its path, is not what
-    the run began with."""
+    """Raises ModelError where a config's code, or a file that this code is given by its path, has
+    changed since the run began."""
     if not job.source_hashes:
         return
     for path, found in source_hashes(class_paths(config), job.workplace).items():
@@ -96,12 +96,14 @@ def check_sources(job: Cohort | Probe | Sweep, config: Config) -> None:
 
 @dataclass
 class Course:
-    """What a trial has come to so far. `samples` and `batch` are those of an epoch and, on average,
-    of a batch. `seconds` of training it has been charged with, beyond what `clock` (a `pulse.clock`
-    reading, None while it is not training alone) still counts.
-    `start` and `baseline` are `solo.start_losses`', `lowest` is the lowest loss since;
-    `alike` is `Criterion.alike`; `factor` is how many times its scale a lost loss exceeds.
-    `objective` is the metric that has to be a number, as the losses have to."""
+    """The course of a trial so far. `samples` is the size of an epoch, `batch` that of a batch, on
+    average. `seconds` of training have been charged to it, and more while `clock` (a `pulse.clock`
+    reading; None while it is not training alone) counts.
+
+    `start` and `baseline` come from `solo.start_losses`, `lowest` is the lowest loss since; `alike`
+    is `Criterion.alike`; a lost loss exceeds its scale `factor` times. `objective` is the metric
+    that has to be a number, as the losses have to.
+    """
 
     engine: str
     steps: int = 0
@@ -118,12 +120,12 @@ class Course:
     curve: dict[str, list[float]] = field(default_factory=dict)
 
     def take(self) -> dict[str, Any]:
-        """What a saved state has of it."""
+        """The course as a saved state keeps it."""
         return {"seconds": self.spent, **{name: getattr(self, name) for name in _SAVED}}
 
     def put(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what a saved state has. Raises Unusable, or what is missing, for values that
-        no training has."""
+        """Go on from a saved course. Raises Unusable, or KeyError for a missing value, where no
+        training can have saved it."""
         curve, seconds = saved["curve"], saved["seconds"]
         check_counts(saved["steps"])
         check_numbers(*(saved[name] for name in ("start", "baseline", "lowest")))
@@ -141,20 +143,22 @@ class Course:
 
     @property
     def spent(self) -> float:
-        """The seconds that it has been charged with by now."""
+        """The seconds charged to it by now."""
         return self.seconds + (0.0 if self.clock is None else pulse.clock() - self.clock)
 
     def is_late(self, cohort: Cohort) -> bool:
-        """Whether it has used up the time that a trial may take."""
+        """Whether it has used up a trial's time limit."""
         return cohort.timeout is not None and self.spent >= cohort.timeout
 
     def judge_by(self, criterion: Criterion) -> None:
-        """Take from a criterion that has evaluated how its losses are judged."""
+        """Take from a criterion that has evaluated how its losses are judged: whether validation
+        losses are like training losses, and the factor of a lost one."""
         self.alike = criterion.alike
         self.factor = divergence.FACTOR if criterion.stacks else divergence.UNKNOWN_FACTOR
 
     def measure(self, measurement: Measurement, budget: int) -> str:
-        """Take an evaluation of a training of so many steps; why it is lost with it, or ""."""
+        """Take an evaluation after so many steps; returns why the training is lost with it, or
+        ""."""
         for name, value in {"step": measurement.step, **measurement.metrics}.items():
             self.curve.setdefault(name, []).append(value)
         losses, step = self.curve["train_loss"], measurement.step
@@ -188,7 +192,7 @@ class Course:
         )
 
     def result(self, outcome: Outcome, reason: str = "", trace: str = "") -> Result:
-        """The trial's result, were it to end here."""
+        """The trial's result, if it ended now."""
         validated = {
             name: each for name, each in self.curve.items() if name not in catalogue.BESIDE
         }
@@ -217,8 +221,8 @@ class Course:
 
 
 def _is_curve(curve: Any, objective: str) -> bool:
-    """Whether a saved curve is one, as many values for each metric. Raises Unusable for what is no
-    number in it."""
+    """Whether a saved curve has as many values for each metric. Raises Unusable for a value that is
+    no number."""
     if not isinstance(curve, dict) or not all(
         isinstance(name, str) and isinstance(values, list) for name, values in curve.items()
     ):
@@ -239,13 +243,14 @@ _SAVED = ("steps", "start", "baseline", "lowest", "alike", "factor", "curve")
 
 @dataclass
 class BestSoFar:
-    """Under an objective at `best`: whether an evaluation beats all before it."""
+    """The best evaluation so far, for an objective at `best`: tells whether an evaluation beats all
+    before it."""
 
     objective: Objective
     value: float | None = None
 
     def put(self, saved: Any, *, state: bool) -> None:
-        """Go on from the value of a saved state, which has the best `state` or has none. Raises
+        """Go on from the value of a saved state, and the best `state` in it, if any. Raises
         Unusable."""
         if (saved is not None) != state:
             raise Unusable("its best evaluation is not that of its best weights")
@@ -254,7 +259,7 @@ class BestSoFar:
         self.value = saved
 
     def beaten(self, metrics: Mapping[str, float]) -> bool:
-        """Take an evaluation; whether its state is the one to keep."""
+        """Take an evaluation; returns whether its state is the new best."""
         value = metrics.get(self.objective.metric, math.nan)
         if self.objective.at != "best" or not math.isfinite(value):
             return False
@@ -265,8 +270,8 @@ class BestSoFar:
 
 
 def validation_metrics(sums: Sequence[float], data: Data, criterion: Criterion) -> dict[str, float]:
-    """Metrics of the validation split from `solo.validation_sums`: the summed loss, the sums of
-    `metrics` or of a step's, the values of the user's metrics."""
+    """Metrics of the validation split from `solo.validation_sums`: the summed loss, the sums that
+    metrics or a step's are computed from, the values of the user's metrics."""
     samples = data.validation_samples
     names = criterion.names or ()
     own = list(criterion.measures)
@@ -283,7 +288,7 @@ def validation_metrics(sums: Sequence[float], data: Data, criterion: Criterion) 
 
 
 def tell_late(cohort: Cohort, step: int, budget: int) -> str:
-    """Why a trial that took too long has failed."""
+    """The reason for the failure of a trial that took too long."""
     assert cohort.timeout is not None
     return f"{describe_timeout(cohort.timeout)}: {step} of {budget} steps"
 
@@ -300,7 +305,7 @@ def release(error: BaseException | None) -> None:
 
 
 def worth_keeping(cohort: Cohort, result: Result) -> bool:
-    """Whether a result's weights may be the best's."""
+    """Whether a result's weights may be the best point's."""
     value = result.value(cohort.objective)
     if value is None or not math.isfinite(value):
         return False
@@ -308,7 +313,8 @@ def worth_keeping(cohort: Cohort, result: Result) -> bool:
 
 
 def serialize(state: State) -> bytes:
-    """A safetensors file of a state dict. Copies, since tied tensors may not share memory there."""
+    """A state dict as a safetensors file. Its tensors are copied, since tied ones may not share
+    memory there."""
     content: bytes = safetensors.torch.save(
         {name: value.detach().to("cpu", copy=True).contiguous() for name, value in state.items()}
     )
@@ -316,5 +322,6 @@ def serialize(state: State) -> bytes:
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict; extra state that is no tensor has no place in a safetensors file."""
+    """The state dict without extra state that is no tensor: a safetensors file has no place for
+    it."""
     return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}

@@ -73,14 +73,14 @@ SEEDS = 8
 """Seeds whose initial weights are kept."""
 
 WORTH_COMPACTING = 50
-"""Steps of a program that a smaller one must save: building it costs some dozens."""
+"""Steps of a program that a smaller one must save: building one costs some dozens."""
 
 
 def run(cohort: Cohort, device: torch.device) -> Telling:
     """Train the cohort's trials side by side, see `cohort.run_cohort`.
 
-    Where the lanes run out of memory their number is halved, where the program fails otherwise
-    the rest goes on alone: `Planned` says so, and trials that had not ended begin again.
+    Where the lanes run out of memory their number is halved; where the program fails otherwise the
+    rest goes on alone. `Planned` says so, and trials that had not ended begin again.
     """
     yield from tell_once(_run(cohort, device))
 
@@ -104,7 +104,8 @@ def _run(cohort: Cohort, device: torch.device) -> Telling:
 def _try(
     cohort: Cohort, device: torch.device, left: dict[int, Trial], lanes: int
 ) -> Generator[Events, Replies, tuple[int, str]]:
-    """Train what is left by so many lanes; with how many to go on where that failed, and why."""
+    """Train the rest of the cohort in so many lanes; returns the number of lanes to go on with
+    after a failure, and why."""
     replies: Replies | None = None
     with contextlib.closing(_Session(cohort, device, lanes).go(list(left.values()))) as session:
         while True:
@@ -130,7 +131,7 @@ def _try(
 
 @dataclass(eq=False)
 class _Session:
-    """A cohort on its way through a program of so many lanes; `pace` are seconds per step."""
+    """A cohort in a program of so many lanes; `pace` is the seconds per step."""
 
     cohort: Cohort
     device: torch.device
@@ -146,11 +147,11 @@ class _Session:
     )
     skeleton: Skeleton | None = None
     memory: Memory | None = None
-    """What the user's data remember of having been read."""
+    """The memory of the user's data of having been read."""
     pace: float = 0.0
 
     def go(self, trials: list[Trial]) -> Telling:
-        """Train the trials; what it raises leaves those that have not ended as they were."""
+        """Train the trials; an error leaves those that have not ended as they were."""
         pulse.enter("loading the data")
         self.data = open_data(self.cohort, trials[0], self.device)
         size = trials[0].config["train"]["batch_size"]
@@ -181,7 +182,7 @@ class _Session:
                 raise
 
     def _tell(self, events: Events) -> Telling:
-        """Yield events, and take in what has become of the parked lanes: any may bring it."""
+        """Yield events, and take the verdicts on parked lanes, which may come with any event."""
         for number, verdict in (yield events) or ():
             lane = self.parked.pop(number, None)
             if lane is not None:
@@ -191,7 +192,8 @@ class _Session:
     # places
 
     def _fill(self) -> Telling:
-        """Give empty places to what waits, or build a smaller program where many stay empty."""
+        """Fill empty places with waiting lanes, or build a smaller program where many stay
+        empty."""
         live = [place for place, lane in enumerate(self.places) if lane is not None]
         coming = len(self.fresh) + len(self.ready) + len(self.parked)
         wanted = max(2, min(self.lanes, len(live) + coming))
@@ -226,7 +228,7 @@ class _Session:
         return empty * remaining > WORTH_COMPACTING * size
 
     def _put_in(self, place: int, lane: Lane) -> None:
-        """Have a lane go on in an empty place."""
+        """Put a lane into an empty place, to go on there."""
         self.program = self.program or Program(
             self._skeleton,
             self.config["train"],
@@ -245,7 +247,7 @@ class _Session:
         self.places[place] = lane
 
     def _take_out(self, place: int) -> Lane:
-        """Empty a place; its lane, with all it needs to go on in another."""
+        """Take a lane out of its place, with all that it needs to go on in another."""
         lane = self.places[place]
         assert self.program is not None and lane is not None
         lane.state, lane.total = self.program.take(place), self.program.total[place].clone()
@@ -293,7 +295,7 @@ class _Session:
         )
 
     def _go_on(self, lane: Lane) -> list[Event]:
-        """Have a lane that begins go on from its saved state, where there is one; what to tell."""
+        """Put a beginning lane at its saved state, if there is one; returns the events to tell."""
         trial = lane.trial
         lane.saver = Saver(self.cohort.save)
         if trial.number not in self.cohort.states:
@@ -309,7 +311,7 @@ class _Session:
         return [Measured(trial.number, Measurement(lane.step, lane.course.last), lane.budget)]
 
     def _take(self, lane: Lane, state: LaneState, total: Tensor) -> Saved | Noted:
-        """The event that has a lane saved."""
+        """The event with a lane's saved state."""
         tree = dump(lane, state, total)
         place = ("fused", self.device.type, lane.step, lane.budget)
         try:
@@ -320,7 +322,7 @@ class _Session:
             return cannot_save(lane.trial, error, self.device)
 
     def _save_due(self) -> Telling:
-        """Save the lanes that were evaluated now and for which it is time."""
+        """Save the lanes that were evaluated now and are due to be saved."""
         assert self.program is not None
         live = sum(lane is not None for lane in self.places)
         for place, lane in enumerate(self.places):
@@ -336,7 +338,7 @@ class _Session:
                 lane.saver.every = None
 
     def _hand_over(self) -> Telling:
-        """Save all lanes that have begun, where they stand."""
+        """Save all lanes that have begun, at their present steps."""
         for place, lane in enumerate(self.places):
             if lane is not None and lane.saver.every is not None and self.program is not None:
                 state = self.program.take(place, copied=False)
@@ -348,8 +350,8 @@ class _Session:
                 yield self._take(lane, lane.state, lane.total)
 
     def _initial(self, trial: Trial) -> tuple[LaneState, list[float]]:
-        """The state before the first step, and `solo.start_losses` there: those of a seed, whatever
-        else differs."""
+        """The state before the first step, and `solo.start_losses` there: both follow from the seed
+        alone."""
         train = trial.config["train"]
         smoothing = float(train["label_smoothing"])
         if trial.seed not in self.initial:
@@ -408,8 +410,8 @@ class _Session:
         self.pace = (pulse.clock() - clock) / steps
 
     def _reach(self, live: Sequence[Lane]) -> int:
-        """Steps until somebody looks at the clock: no more than the first whose time is over has
-        time for, by the pace so far."""
+        """Steps until the clock is looked at next: at most those that fit, by the pace so far,
+        before the first lane's time is over."""
         timeout = self.cohort.timeout
         if timeout is None:
             return SEGMENT
@@ -419,7 +421,7 @@ class _Session:
         return max(1, min(SEGMENT, int(left / self.pace)))
 
     def _end_late(self) -> Telling:
-        """End the lanes that have used up the time of a trial."""
+        """End the lanes that have used up a trial's time limit."""
         for place, lane in enumerate(self.places):
             if lane is not None and lane.course.is_late(self.cohort):
                 self.places[place] = None
@@ -432,7 +434,7 @@ class _Session:
             lane.course.seconds += spent / len(live)
 
     def _look(self) -> Telling:
-        """Evaluate the lanes whose time it is, and end, park, save or keep them."""
+        """Evaluate the lanes that are due, and end, park, save or keep them."""
         assert self.program is not None
         clock = pulse.clock()
         live = [lane for lane in self.places if lane is not None]
@@ -464,7 +466,7 @@ class _Session:
                 yield from self._tell(Reached(waits.trial.number, waits.step))
 
     def _keep_best(self, due: Mapping[int, Lane], measured: Sequence[tuple[Measured, str]]) -> None:
-        """Copy what lanes are evaluated at that were measured as better than ever before."""
+        """Copy the evaluated tensors of lanes that were measured as their best so far."""
         better = {
             place: lane
             for (place, lane), (event, reason) in zip(due.items(), measured, strict=True)
@@ -488,7 +490,7 @@ class _Session:
         return Measured(lane.trial.number, measurement, lane.budget), reason
 
     def _conclude(self, place: int, measurement: Measurement, reason: str) -> Telling:
-        """End a lane that was measured if it is lost, for that reason, or has used its budget."""
+        """End a measured lane if it is lost, for that reason, or has used its budget."""
         lane = self.places[place]
         assert self.program is not None and lane is not None
         if reason:
@@ -514,7 +516,7 @@ class _Session:
         reason: str,
         place: int | None = None,
     ) -> Ended:
-        """`place` is where it stands, if it has come to its end."""
+        """End a lane; `place` is its place, if it has come to its end."""
         result = lane.course.result(outcome, reason)
         weights = state = None
         if place is not None and self.program and worth_keeping(self.cohort, result):

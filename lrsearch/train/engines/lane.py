@@ -1,4 +1,4 @@
-"""A trial of the fused engine as a value: how far it is, and what it goes on with."""
+"""A trial of the fused engine as a value: its progress, and the state it goes on with."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from lrsearch.trial import Trial
 class Lane:
     """A trial that has begun. `stops` are its evaluations and rungs, in order. `state`, and `total`
     (the losses since its last evaluation), are None while it stands in the program. `base` are the
-    rates of its schedule, `rates` those it trains with, a plateau's scale in them; `curves` is what
-    its optimizer makes of them, one for each of the program's groups, `best_state` what its best
-    evaluation was at: parameters and fixed tensors."""
+    rates of its schedule, `rates` these times a plateau's scale; `curves` are the optimizer's
+    values of them, one for each of the program's groups; `best_state` are the parameters and fixed
+    tensors of its best evaluation."""
 
     trial: Trial
     course: Course
@@ -46,7 +46,7 @@ class Lane:
     plateau: Plateau | None = None
     saver: Saver = field(default_factory=lambda: Saver(None))
     passed: int = 0
-    """The last rung that it was let go on from."""
+    """The last rung that a verdict let it pass."""
 
     @property
     def budget(self) -> int:
@@ -65,7 +65,7 @@ class Lane:
 
 
 def dump(lane: Lane, state: LaneState, total: Tensor) -> dict[str, Any]:
-    """All that a lane goes on with, its state and the sum of its losses being these."""
+    """The lane as a saved state keeps it, with the given state and sum of losses."""
     return {
         **{name: getattr(state, name) for name in ("parameters", "fixed", "slots", "noise")},
         "step": lane.step,
@@ -80,7 +80,7 @@ def dump(lane: Lane, state: LaneState, total: Tensor) -> dict[str, Any]:
 
 
 def restore(lane: Lane, saved: Mapping[str, Any], device: torch.device) -> None:
-    """Have a lane go on from what `dump` gave. Raises Unusable, or anything, for another
+    """Put a lane at the state from `dump`. Raises Unusable, or any error, for another
     training's."""
     assert lane.state is not None
     check_steps(saved, lane.budget)

@@ -1,4 +1,4 @@
-"""The orders that data are read in: the batches of a seed, for the lanes that read the same."""
+"""Orders of data: the batches of a seed, for all lanes that read the same."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lrsearch.train.randomness import batches
 
 
 class Order:
-    """The batches a seed makes of the data, from some step on: several lanes may read one."""
+    """The batches a seed makes of the data, from some step on; several lanes may read one order."""
 
     def __init__(self, data: Data, size: int, seed: int, first: int = 0) -> None:
         self.data, self.size, self.seed, self.first = data, size, seed, first
@@ -42,8 +42,8 @@ class Order:
 
 
 def gather_batches(orders: Sequence[Order], steps: int) -> Tensor:
-    """Indices of the next steps of lanes that read these orders: [steps, batch] where it is one
-    and the same, else [steps, lanes, batch]."""
+    """Indices of the next steps of lanes that read these orders: int64 [steps, batch] where it is
+    one order for all, else [steps, lanes, batch]."""
     taken = {id(each): each for each in orders}
     found = {key: each.take(steps) for key, each in taken.items()}
     if len(found) == 1:

@@ -1,4 +1,5 @@
-"""How a structure's trials are best run: a job that tries and measures, in the worker."""
+"""The probe: a job that tries how a structure's trials are best run, and measures, in the
+worker."""
 
 from __future__ import annotations
 
@@ -30,21 +31,21 @@ from lrsearch.train.users.isolation import isolated
 from lrsearch.trial import Plan, Planned, Probe
 
 WORTH_STEPS = 1000
-"""Steps a worker must have before it to be worth the probe, whose own cost is some dozens."""
+"""Steps a worker must have ahead to make a probe worth its own cost, some dozens."""
 
 SHARE = 0.03
-"""Of the time the trials will take, what may be spent on measuring."""
+"""Share of the trials' training time that may be spent on measuring."""
 
 GAIN = 0.97
-"""Fused must take at most this share of solo's time, and more lanes of fewer's."""
+"""The most of solo's time that fused may take, and of fewer lanes' time that more lanes may."""
 
 MOST_LANES = {"cpu": 64}
-"""Lanes that are tried; other devices than a CPU get more from more."""
+"""The most lanes that are tried, by kind of device."""
 
 
 def probe(payload: Probe) -> Generator[Planned, Any, None]:
-    """Yields the plan for a structure's trials, once. Raises as `cohort.run_cohort`, except that
-    a model which cannot be built, or fails, is left to its trials: they train solo."""
+    """Yields the plan for a structure's trials, once. Raises as `cohort.run_cohort`, except that a
+    model which cannot be built, or fails, is left to its trials: they train solo."""
     device = find_device(payload.workplace.device)
     yield from isolated(_probe(payload, device), device, payload.workplace)
 
@@ -87,8 +88,8 @@ def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
 
 
 def singly(reason: str) -> str:
-    """What is to be said of a GPU that launches the operations of a step one by one, for that
-    reason; "" without one."""
+    """A note on a GPU that launches the operations of a step one by one, for that reason; ""
+    without one."""
     return f", each operation of a step being launched by itself: {reason}" if reason else ""
 
 
@@ -114,7 +115,7 @@ class _Measurer:
         self.batch = next(batches(data.samples, self.train["batch_size"], seed.order, device))
 
     def choose(self) -> Planned:
-        """The plan, with what was measured."""
+        """Choose the plan; returns it with the measurements."""
         gradients = self._measure_solo(update=False)
         fused = self._choose_lanes(gradients)
         if fused is None:
@@ -132,7 +133,8 @@ class _Measurer:
         return Planned(Plan("fused", lanes, reason + singly(self.uncaptured)), self.figures)
 
     def _choose_lanes(self, alone: float) -> tuple[int, float] | None:
-        """How many lanes take the least time, and that time; None where two do not fit."""
+        """The number of lanes that takes the least time, and that time; None where two do not
+        fit."""
         deadline = time.perf_counter() + SHARE * self.steps * alone
         if self.payload.lanes is not None:
             candidates = [self.payload.lanes]
@@ -217,7 +219,7 @@ class _Measurer:
             getattr(torch, self.device.type).synchronize()
 
     def _memory_short(self, lanes: int) -> bool:
-        """Whether twice the lanes might not fit beside what the other workers hold."""
+        """Whether twice the lanes might not fit in memory beside the other workers."""
         if self.device.type != "cpu":
             return False  # Trying says so: there memory that is short raises.
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -23,12 +23,13 @@ from lrsearch.train.users.memory import GONE, Memory, Unseen
 from lrsearch.trial import Cohort, Noted, Saved, Trial
 
 SHARE = 50
-"""A trial trains at least so many times as long as its last saved state took, until the next."""
+"""Least ratio of a trial's training time between two saved states to the time that the last one
+took."""
 
 
 class Saver:
-    """When a trial is due to be saved: `every` seconds, None for never, and not so often that it
-    costs more than a share of the time. Begins to count when it is made."""
+    """The times at which a trial is saved: after `every` seconds, None for never, and not so often
+    that it costs more than a share of the time. The first count begins with its making."""
 
     def __init__(self, every: float | None) -> None:
         self.every = every
@@ -36,19 +37,20 @@ class Saver:
         self._last = time.monotonic()
 
     def is_due(self, *, beside: int = 1) -> bool:
-        """Whether it is time; `beside` are the trials that each save as often."""
+        """Whether it is time to save; `beside` is the number of trials that save as often on this
+        device."""
         if self.every is None:
             return False
         return time.monotonic() - self._last >= max(self.every, SHARE * self._cost * beside)
 
     def note(self, begun: float) -> None:
-        """A state was saved from `begun`, a `time.monotonic()`, until now."""
+        """Take the time of a saving, from `begun`, a `time.monotonic()`, until now."""
         self._last = time.monotonic()
         self._cost = self._last - begun
 
 
 def save(trial: Trial, header: tuple[str, str, int, int], tree: Any, tensors: Encoder) -> Saved:
-    """The event for a state: `tree` is what `Encoder` takes; the header has the engine, the
+    """The event with a saved state: `tree` is a value for `Encoder`; the header has the engine, the
     device's kind, the step and the steps of the whole."""
     engine, device, step, steps = header
     content = tensors.encode(tree)
@@ -57,8 +59,8 @@ def save(trial: Trial, header: tuple[str, str, int, int], tree: Any, tensors: En
 
 
 def cannot_save(trial: Trial, error: Exception, device: torch.device) -> Noted:
-    """The event that says why a training is not saved. What the attempt took of the memory is
-    freed: the training goes on."""
+    """The event with the reason why a training is not saved. Memory that the attempt took is freed,
+    since the training goes on."""
     reason = str(error).partition(chr(10))[0]
     if is_out_of_memory(error):
         traceback.clear_frames(error.__traceback__)
@@ -68,19 +70,19 @@ def cannot_save(trial: Trial, error: Exception, device: torch.device) -> Noted:
 
 
 def begins_again(trial: Trial, reason: str) -> Noted:
-    """The event that says why a training does not go on from a state that there is."""
+    """The event with the reason why a training does not go on from an existing state."""
     text = f"trial {trial.number} begins again: its saved state cannot be used: {reason}"
     return Noted(trial.number, text)
 
 
 def explain(error: Exception) -> str:
-    """Why a state could not be put back."""
+    """The reason why a state could not be restored."""
     return str(error) if isinstance(error, Unusable) else f"{type(error).__name__}: {error}"
 
 
 def load(cohort: Cohort, trial: Trial, engine: str, device: torch.device) -> Any:
-    """The tree of the state that a trial is to go on from. Raises Unusable for one of another
-    training, or damaged."""
+    """The tree of the saved state of a trial. Raises Unusable for a state of another training, or a
+    damaged one."""
     state = states.read(cohort.states[trial.number])
     version = str(torch.__version__)
     states.check(state.header, key=trial.key, engine=engine, device=device.type, torch=version)
@@ -88,8 +90,8 @@ def load(cohort: Cohort, trial: Trial, engine: str, device: torch.device) -> Any
 
 
 def check_steps(saved: Mapping[str, Any], budget: int) -> None:
-    """Raise Unusable where a state, the tree of which this is, was not saved within a training of
-    so many steps and after its latest evaluation."""
+    """Raise Unusable for a tree of a state that was not saved within a training of so many steps,
+    after its latest evaluation."""
     step, since, course = saved["step"], saved["since"], saved["course"]
     states.check_counts(step, since)
     evaluated = course["curve"].get("step") or [0]
@@ -98,7 +100,7 @@ def check_steps(saved: Mapping[str, Any], budget: int) -> None:
 
 
 def put_plateau(plateau: Plateau, saved: Mapping[str, Any]) -> None:
-    """Have a plateau go on from what a state has. Raises Unusable for what no plateau has."""
+    """Restore a plateau from a saved state. Raises Unusable for a state that no plateau has."""
     states.check_counts(*(saved[name] for name in ("bad", "good", "waiting")))
     best = () if saved["best"] is None else (saved["best"],)
     states.check_numbers(saved["scale"], *best, finite=True)
@@ -114,8 +116,8 @@ class Named:
 
 
 class Encoder:
-    """Plain values and tensors, taken apart. `known` are tensors that stand for themselves, by
-    name: those of the model, which a state has apart. Raises Unseen for anything else."""
+    """Encoder of plain values and tensors. `known` are tensors that are encoded by name: those of
+    the model, which a state has apart. Raises Unseen for any other value."""
 
     def __init__(self, device: torch.device, known: Mapping[str, Tensor] | None = None) -> None:
         self.device = device
@@ -132,7 +134,7 @@ class Encoder:
         return content
 
     def encode(self, value: Any) -> Any:
-        """A value as JSON; tensors by their number."""
+        """Encode a value as JSON; tensors by their number."""
         kind = type(value)
         if value is None or kind in (bool, int, float, str):
             return value
@@ -204,7 +206,8 @@ def _plain(value: Tensor) -> Tensor:
 
 
 def decode(state: State, device: torch.device) -> Any:
-    """What `Encoder` took apart, its tensors on the device. Raises Unusable for what is none."""
+    """Restore a value that `Encoder` took apart, its tensors on the device. Raises Unusable for any
+    other."""
     try:
         return _Decoder(safetensors.torch.load(state.tensors), device).decode(state.content)
     except Unusable:
@@ -214,7 +217,7 @@ def decode(state: State, device: torch.device) -> Any:
 
 
 class Known(str):
-    """The name of a tensor that stands for itself."""
+    """The name of a tensor that is encoded by it."""
 
 
 class _Decoder:
@@ -269,13 +272,13 @@ _SEQUENCES: dict[str, Callable[[Any], Any]] = {
 
 
 class _Drawn:
-    """The state of a random generator of the user's, which stays the object that it is."""
+    """The state of a random generator of the user's; the generator object itself is kept."""
 
     def __init__(self, kind: str, state: Any) -> None:
         self.kind, self.state = kind, state
 
     def put(self, generator: Any) -> None:
-        """Have the generator there."""
+        """Restore the generator's state."""
         if type(generator).__name__ != self.kind.rpartition(".")[2]:
             raise Unusable("a random generator is of another kind")
         if self.kind == "Generator":
@@ -299,7 +302,7 @@ def model_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def put_model(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Have a model's parameters and buffers as they were. Raises Unusable for another model's."""
+    """Restore a model's parameters and buffers. Raises Unusable for another model's."""
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     if not parameters.keys() <= saved.keys():
         raise Unusable("the model has other parameters")
@@ -319,8 +322,8 @@ def put_model(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
 
 
 def take_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """All that an optimizer keeps: its groups without their parameters, and the state of each
-    parameter in their order. Raises Unseen for state of anything else."""
+    """The state of an optimizer: its groups without their parameters, and the state of each
+    parameter in their order. Raises Unseen for state of other objects."""
     parameters = _parameters(optimizer)
     state = optimizer.state
     if len(state) > sum(each in state for each in parameters):
@@ -340,7 +343,7 @@ def take_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 def put_optimizer(
     optimizer: torch.optim.Optimizer, saved: Mapping[str, Any], known: Mapping[str, Tensor]
 ) -> None:
-    """Have an optimizer as it was, in place of `load_state_dict`, which would cast its state to the
+    """Restore an optimizer, in place of `load_state_dict`, which would cast its state to the
     parameters' type."""
     parameters = _parameters(optimizer)
     groups, state = saved["groups"], saved["state"]
@@ -361,7 +364,7 @@ def put_optimizer(
 
 
 def _is_alike(own: Any, saved: Any) -> bool:
-    """Whether a setting of an optimizer may have come to be the other."""
+    """Whether a setting of an optimizer may have become the other one."""
     numbers = (int, float, Tensor, Known)
     both = isinstance(own, numbers) and isinstance(saved, numbers)
     return both or own is None or saved is None or type(own) is type(saved)
@@ -372,7 +375,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def name_tensors(value: Any, known: Mapping[str, Tensor]) -> Any:
-    """A decoded value with the tensors that it names."""
+    """A decoded value with tensors in place of their names."""
     if isinstance(value, Known):
         return known[value]
     if isinstance(value, dict):
@@ -385,8 +388,7 @@ def name_tensors(value: Any, known: Mapping[str, Tensor]) -> Any:
 
 
 def take_memory(memory: Memory) -> list[Any]:
-    """What the user's objects have come to hold: place, name and value of each attribute that has
-    changed."""
+    """Attributes of the user's objects that have changed: place, name and value of each."""
     return [
         [owner, name, None if value is GONE else [Named(f"{owner}.{name}".strip("."), value)]]
         for (owner, name), value in memory.changes().items()
@@ -394,7 +396,8 @@ def take_memory(memory: Memory) -> list[Any]:
 
 
 def put_memory(memory: Memory, saved: Sequence[Any], known: Mapping[str, Tensor]) -> None:
-    """Have the user's objects hold what they had. Raises Unusable where they are others."""
+    """Restore the attributes of the user's objects. Raises Unusable where the objects are
+    others."""
     owners = memory.owners()
     for owner, name, held in saved:
         if owner not in owners:

@@ -1,4 +1,5 @@
-"""One trial after the other, in plain PyTorch: the engine every other one is measured by."""
+"""The solo engine: one trial after the other, in plain PyTorch. Every other engine is compared with
+it."""
 
 from __future__ import annotations
 
@@ -89,8 +90,8 @@ from lrsearch.trial import (
 )
 
 ALONE_CHUNK = 1024
-"""Samples per forward pass of an evaluation (`Resident.chunk`); fixed, so that results do not
-follow the batch. Code of the user's sees `criterion.CHUNK`, as in lanes."""
+"""Samples per forward pass of an evaluation (`Resident.chunk`) by a built-in loss; fixed, so that
+results do not follow the batch. Code of the user's gets `criterion.CHUNK`, as in lanes."""
 
 
 def run(cohort: Cohort, device: torch.device) -> EventGenerator:
@@ -141,7 +142,7 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> EventGenera
 def _finish(
     cohort: Cohort, trial: Trial, device: torch.device, course: Course
 ) -> Generator[Event, Replies, tuple[Any, bytes | None]]:
-    """Train; the result, and the weights that are worth keeping."""
+    """Train; returns the result, and the weights if they are worth keeping."""
     outcome, reason, state = yield from _train(cohort, trial, device, course)
     result = course.result(outcome, reason)
     return result, serialize(state) if worth_keeping(cohort, result) else None
@@ -151,8 +152,8 @@ class Training:
     """A model under training: one optimizer step at a time, in plain PyTorch.
 
     `train` is a resolved one. The model is on the data's device and is used, not copied. The
-    workplace says what an optimizer's class path may import; `criterion` is the loss, which one of
-    ours needs not be given.
+    workplace says what an optimizer's class path may import; `criterion` is the loss, by default
+    the built-in one of `train`.
     """
 
     def __init__(
@@ -172,8 +173,8 @@ class Training:
 
     @cached_property
     def optimizer(self) -> torch.optim.Optimizer:
-        """Made when first asked for: to be compared by its gradients a training needs none.
-        `made` is told."""
+        """The optimizer, made at its first use: a comparison of gradients needs none. `made` is
+        called with it."""
         named = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
         groups = divide_parameters(
             {name: each.dim() for name, each in named.items()},
@@ -191,7 +192,7 @@ class Training:
         return optimizer
 
     def compute_gradients(self, batch: Batch) -> Tensor:
-        """The loss of a batch, its (clipped) gradients left in the parameters."""
+        """Compute a batch's loss, a scalar, and leave its (clipped) gradients in the parameters."""
         loss = self.criterion.training_loss(self.model, batch)
         torch.autograd.backward(loss)
         if self.clip is not None:
@@ -205,7 +206,7 @@ class Training:
         self._drop_gradients()
 
     def step(self, batch: Batch, rate: float) -> Tensor:
-        """A whole step on a batch: its loss, before the update."""
+        """Make a whole step on a batch; returns its loss, a scalar, before the update."""
         loss = self.compute_gradients(batch)
         if "class_path" not in self.train["optimizer"]:
             self.update(rate)
@@ -213,7 +214,7 @@ class Training:
         seen = False
 
         def look() -> Tensor:
-            """The loss where the parameters are now; at the first call it is there already."""
+            """The loss at the present parameters; at the first call it is computed already."""
             nonlocal seen
             if not seen:
                 seen = True
@@ -238,12 +239,12 @@ class Training:
 
 @torch.no_grad()
 def start_losses(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
-    """What `divergence` holds losses against, [2]: the loss before the first step, and that of a
-    model that knows nothing, `criterion.baseline_loss`.
+    """The losses that `divergence` compares later ones with, [2]: the loss before the first step,
+    and that of a model that knows nothing, `criterion.baseline_loss`.
 
-    Over samples spread over the training split, since the first batch says little where batches
-    are small; without transforms and in evaluation mode, as validation losses are. They stay on
-    the device.
+    They are over samples spread over the training split, since the first batch says little where
+    batches are small; without transforms and in evaluation mode, as validation losses are. They
+    stay on the device.
     """
     model.eval()  # Leaves the statistics of batch norm alone.
     batch = data.spread_out(_chunk(data, criterion))
@@ -271,10 +272,11 @@ def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
 @dataclass(eq=False)
 class _Run:
     """A training between two steps, `step` of its `budget` made. `rates` are its schedule's before
-    a plateau has changed them; `total` are the losses since the evaluation at step `since`, `start`
-    is `start_losses`'. `best_state` is the state of its best evaluation, `averaged` that of its
-    latest where it is evaluated at other weights. `memory` is what code of the user's remembers,
-    `read` what the user's data do; None where there are none or nothing is saved."""
+    a plateau has changed them; `total` is the sum of losses since the evaluation at step `since`,
+    `start` comes from `start_losses`. `best_state` is the state of its best evaluation, `averaged`
+    that of its latest where it is evaluated at other weights. `memory` has the changes in objects
+    of the user's, `read` those in the user's data; None where there are none or nothing is
+    saved."""
 
     trial: Trial
     data: Data
@@ -301,7 +303,7 @@ class _Run:
 
     @property
     def next_evaluation(self) -> int:
-        """The step of the evaluation that comes next, 0 after the last."""
+        """The step of the next evaluation, 0 after the last."""
         ahead = bisect.bisect_right(self.evaluations, self.since)
         return self.evaluations[ahead] if ahead < len(self.evaluations) else 0
 
@@ -310,8 +312,8 @@ class _Run:
         return self.rates[step - 1] * (1.0 if self.plateau is None else self.plateau.scale)
 
     def take(self, generators: Any = None) -> tuple[Any, Encoder]:
-        """The training as `Encoder` takes it. `generators` are the states of the global ones, where
-        not as they are now. Raises Unseen for what cannot be saved."""
+        """The training as a value for `Encoder`. `generators` are the states of the global ones, by
+        default the present ones. Raises Unseen for state that cannot be saved."""
         device = self.data.device
         known = model_tensors(self.model)
         memory = take_memory(self.memory) if self.memory is not None else []
@@ -331,7 +333,8 @@ class _Run:
         }, Encoder(device, known)
 
     def put(self, saved: Mapping[str, Any]) -> None:
-        """Go on from what `take` gave. Raises Unusable, or anything, for another training's."""
+        """Go on from the value that `take` gave. Raises Unusable, or any error, for another
+        training's."""
         check_steps(saved, self.budget)
         self.step, self.since = saved["step"], saved["since"]
         self.total.copy_(saved["total"])
@@ -390,7 +393,7 @@ def _begin(cohort: Cohort, trial: Trial, data: Data, course: Course) -> _Run:
 
 
 def _users_objects(run: _Run) -> dict[str, object]:
-    """What is the user's of a training, by name; the optimizer comes later."""
+    """The user's objects in a training, by name; the optimizer is added later."""
     config = run.trial.config
     found = dict(run.training.criterion.objects)
     if "class_path" in config["model"]:
@@ -401,8 +404,8 @@ def _users_objects(run: _Run) -> dict[str, object]:
 
 
 def _go_on(cohort: Cohort, trial: Trial, data: Data, course: Course) -> tuple[_Run, str]:
-    """A training at the state it was saved in, or before its first step; in the latter case why
-    it is not at a state that there is, else ""."""
+    """A training at its saved state, or before its first step; then also why it is not at an
+    existing state, else ""."""
     before = replace(course, curve={})
     run = _begin(cohort, trial, data, course)
     if trial.number not in cohort.states:
@@ -421,7 +424,8 @@ def _go_on(cohort: Cohort, trial: Trial, data: Data, course: Course) -> tuple[_R
 def _train(
     cohort: Cohort, trial: Trial, device: torch.device, course: Course
 ) -> Generator[Event, Replies, tuple[Outcome, str, State]]:
-    """One training; how it ended, why, and the state that gives its objective if it completed."""
+    """Train to the end; yields its events and returns the outcome, its reason, and the state that
+    gives the objective if it completed."""
     train = trial.config["train"]
     pulse.enter("loading the data")
     data = open_data(cohort, trial, device)
@@ -480,7 +484,7 @@ def _train(
 
 
 def _evaluate(run: _Run) -> tuple[Measurement, str]:
-    """An evaluation of a training, and why it is lost with it, or ""."""
+    """Evaluate a training; returns the metrics, and why it is lost with them, or ""."""
     model, training, data = run.model, run.training, run.data
     criterion = training.criterion
     with evaluation_weights(
@@ -500,7 +504,7 @@ def _evaluate(run: _Run) -> tuple[Measurement, str]:
 
 
 def _take_in(run: _Run, measurement: Measurement) -> None:
-    """Go on from an evaluation: by what the schedule and the objective make of it."""
+    """Apply an evaluation to the schedule and to the best state."""
     metrics = measurement.metrics
     if run.plateau is not None:
         followed = run.trial.config["train"]["schedule"]["metric"]
@@ -513,7 +517,7 @@ def _take_in(run: _Run, measurement: Measurement) -> None:
 
 
 def _save(run: _Run, generators: Any = None) -> Saved | Noted:
-    """The event that has the training saved, or says why it cannot be."""
+    """The event with the saved training, or the reason why it cannot be saved."""
     try:
         if isinstance(run.data, Streamed) and run.read is not None:
             run.data.refuse_saving(run.read)
@@ -525,7 +529,7 @@ def _save(run: _Run, generators: Any = None) -> Saved | Noted:
 
 
 def copy_state(model: nn.Module) -> State:
-    """The state dict, as it is now."""
+    """A copy of the state dict."""
     return {name: each.clone() for name, each in state_of(model).items()}
 
 
@@ -539,8 +543,8 @@ def _chunk(data: Data, criterion: Criterion) -> int:
 
 
 def validation_sums(model: nn.Module, data: Data, criterion: Criterion) -> Tensor:
-    """The summed loss and the sums the task's metrics are made of, over the validation split, and
-    the values of the user's metrics."""
+    """The summed loss and the sums for the task's metrics over the validation split, and the values
+    of the user's metrics, [sums + metrics]."""
     sums: list[Tensor] = []
     seen: list[Any] = []
     targets: list[Tree] = []

@@ -1,4 +1,4 @@
-"""What a job tells: its events, several of which may come at once, each of them told once."""
+"""Telling: the events of a job, of which several may come at once and each is told once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Telling = Generator[Events, Replies, Any]
 
 
 def tell_once(job: Telling) -> Telling:
-    """The job's events without those that a trial which begins again repeats: its rungs are
-    answered by the verdicts that came before."""
+    """Pass on the job's events without those that a trial which begins again repeats: its rungs are
+    answered by the earlier verdicts."""
     begun: dict[int, int] = {}  # Trials, and the last step each was measured at.
     rungs: dict[int, int] = {}
     verdicts: dict[tuple[int, int], Verdict] = {}

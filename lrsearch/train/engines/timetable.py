@@ -1,4 +1,4 @@
-"""The steps of a training: how many, where it is evaluated, at which rates. Free of torch."""
+"""The timetable of a training: its steps, its evaluations and its rates. Free of torch."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def learning_rates(
 
 
 def make_plateau(train: Mapping[str, Any], samples: int) -> schedules.Plateau | None:
-    """What a resolved `train` whose schedule is `plateau` has on top of `learning_rates`."""
+    """The plateau of a resolved `train` whose schedule is `plateau`: a factor on
+    `learning_rates`."""
     schedule = train["schedule"]
     if schedule.get("name") != "plateau":
         return None

@@ -21,12 +21,13 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from lrsearch.train.tape import NotRecordable, renewed, unrecorded
 
 Fill = Callable[[Tensor, torch.Generator], object]
-"""Draws the numbers of one lane into a tensor."""
+"""A function that draws the numbers of one lane into a tensor."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Draw:
-    """One call's numbers [lanes, ...], and what fills a lane's; then all are divided."""
+    """The numbers of one call, [lanes, ...], and the function that draws a lane's; then all are
+    divided."""
 
     numbers: Tensor
     fill: Fill
@@ -37,9 +38,9 @@ class _Draw:
 class Noise:
     """The random numbers of a step, a generator a lane, so that lanes do not see each other.
 
-    Drawn as the solo engine draws them from its one global generator: of equal state they are the
-    same. `draws` are in the order of the calls of one step; `draw` fills them anew before a step is
-    replayed. Without generators (in evaluation) nothing may be drawn.
+    They are drawn as the solo engine draws them from its one global generator, and equal at equal
+    states. `draws` are in the order of the calls of one step; `draw` fills them anew before a step
+    is replayed. Without generators (in evaluation) nothing may be drawn.
     """
 
     generators: Sequence[torch.Generator]
@@ -48,8 +49,8 @@ class Noise:
     def add(
         self, lane: Tensor, fill: Fill, divisor: float = 1.0, what: str = "draws random numbers"
     ) -> Tensor:
-        """The numbers of one more call, [lanes, ...], each lane's laid out as `lane` is, which is
-        dense: drawing fills memory in order. Raises NotRecordable, by `what` the model does."""
+        """Add one more call: its numbers, [lanes, ...], each lane's laid out as `lane` is, which is
+        dense: drawing fills memory in order. Raises NotRecordable, naming `what` the model does."""
         if not self.generators:
             raise NotRecordable(f"it {what} in evaluation, too")
         if lane.device.type != self.generators[0].device.type:
@@ -66,7 +67,7 @@ class Noise:
 
     @property
     def bytes(self) -> int:
-        """Memory of the numbers, which is kept."""
+        """Bytes of the numbers, which are kept."""
         return sum(each.numbers.nbytes for each in self.draws)
 
     def draw(self) -> None:
@@ -82,7 +83,7 @@ class Noise:
 
 
 def draw_rules(noise: Noise) -> dict[Callable[..., Any], Callable[..., Any]]:
-    """What stands for torch's functions that draw random numbers, inside one vmap over lanes."""
+    """Replacements for torch's functions that draw random numbers, within one vmap over lanes."""
     rules: dict[Callable[..., Any], Callable[..., Any]] = {
         torch.rand: functools.partial(_fresh, "uniform_"),
         torch.randn: functools.partial(_fresh, "normal_"),
@@ -123,7 +124,7 @@ def _call(
     *args: Any,
     **kwargs: Any,
 ) -> Tensor:
-    """Apply a rule to what all of them take alike."""
+    """Call a rule with the arguments that all rules share."""
     if kwargs.pop("generator", None) is not None:
         raise NotRecordable("it draws random numbers from a generator of its own")
     if kwargs.pop("out", None) is not None or kwargs.pop("requires_grad", False):
@@ -139,7 +140,7 @@ def _call(
 def _draw(
     noise: Noise, lane: Tensor, fill: Fill, divisor: float = 1.0, what: str = "draws random numbers"
 ) -> Tensor:
-    """Numbers as `Noise.add` makes them, a tensor of each lane's own to what runs under vmap."""
+    """Numbers from `Noise.add`, to code under vmap a tensor of each lane."""
     level = _level()
     if level is None:
         raise NotRecordable(f"it {what} inside a transform of torch.func")
@@ -153,7 +154,7 @@ def _draw(
 
 
 def _level() -> int | None:
-    """That of the lanes' vmap, where nothing else is in force."""
+    """The level of the lanes' vmap, where no other transform is in force."""
     stack = torch._C._functorch.get_interpreter_stack() or []
     only = stack[0] if len(stack) == 1 else None
     if only is None or only.key() != torch._C._functorch.TransformType.Vmap:
@@ -162,7 +163,7 @@ def _level() -> int | None:
 
 
 def _lane(tensor: Tensor) -> Tensor:
-    """How it lies in one lane: to be read for its layout only."""
+    """A tensor's view in one lane, to be read for its layout only."""
     with unrecorded(), torch.no_grad():
         if torch._C._functorch.maybe_get_level(tensor) < 0:
             return tensor.detach()
@@ -171,7 +172,7 @@ def _lane(tensor: Tensor) -> Tensor:
 
 
 def _empty(*size: Any, **kwargs: Any) -> Tensor:
-    """torch.empty, of each lane's own: what is drawn into it is."""
+    """torch.empty, a tensor of each lane's own, since the numbers drawn into it are."""
     level = _level()
     if level is None or kwargs.get("out") is not None:
         return torch.empty(*size, **kwargs)
@@ -212,7 +213,7 @@ def _alike(name: str, noise: Noise, input: Tensor, **kwargs: Any) -> Tensor:
 
 
 def _bounds(given: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, int]:
-    """Of randint: high, or low and high, by place or by name; taken out of `kwargs`."""
+    """The bounds of randint: high, or low and high, by place or by name; taken out of `kwargs`."""
     named = [kwargs.pop(name) for name in ("low", "high") if name in kwargs]
     both = [*given, *named]
     return (0, both[0]) if len(both) == 1 else (both[0], both[1])
@@ -257,7 +258,7 @@ def _bernoulli(noise: Noise, input: Tensor, p: float | None = None) -> Tensor:
 
 
 def _uniform(noise: Noise, lane: Tensor, probabilities: Tensor) -> Tensor:
-    """What bernoulli_ compares probabilities with, on a CPU: in their precision."""
+    """Uniform numbers that bernoulli_ compares probabilities with, on a CPU: in their precision."""
     if lane.device.type != "cpu":
         raise NotRecordable("it draws random numbers by bernoulli, of a tensor of probabilities")
     wide = torch.float64 if probabilities.dtype is torch.float64 else torch.float32
@@ -329,7 +330,7 @@ def drop(
 
 
 def _dropping(lane: Tensor, p: float, *, fused: bool) -> tuple[Fill, float]:
-    """What draws the noise of dropout, and what it is divided by.
+    """The function that draws the noise of dropout, and the divisor of its numbers.
 
     On CUDA plain dropout is one kernel (`native_dropout`), that assigns its numbers to entries in
     another order than `bernoulli_`. `_fused_dropout` is the same kernel, and takes a generator.

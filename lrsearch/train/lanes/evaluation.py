@@ -31,7 +31,7 @@ from lrsearch.train.tape import Tape, record
 
 @contextlib.contextmanager
 def _no_fastpath() -> Iterator[None]:
-    """Attention's fast path, which evaluation may take, has no rule for lanes."""
+    """Turn off attention's fast path, which evaluation may take and which has no rule for lanes."""
     fast = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
     try:
@@ -42,7 +42,7 @@ def _no_fastpath() -> Iterator[None]:
 
 @dataclass(eq=False)
 class _Evaluator:
-    """Copies of some lanes' tensors, to evaluate those alone."""
+    """Copies of some lanes' tensors, to evaluate these lanes alone."""
 
     parameters: Tensors
     fixed: Tensors
@@ -51,8 +51,8 @@ class _Evaluator:
 
 @dataclass(eq=False)
 class _Recalibration:
-    """A forward pass in training mode by an evaluator's lanes. `sums` are those of batch norm's
-    statistics over the batches so far, `counts` the names of the numbers of batches."""
+    """A forward pass in training mode by an evaluator's lanes. `sums` are sums of batch norm's
+    statistics over the batches so far, `counts` the names of the buffers that count batches."""
 
     forward: Recorded
     generators: list[torch.Generator]
@@ -81,21 +81,21 @@ class Evaluation:
         self._evaluators: dict[int, _Evaluator] = {}
         self._forwards: dict[tuple[object, ...], tuple[Tape, Tree]] = {}
         self._averaged: dict[int, tuple[_Evaluator, int]] = {}
-        """The copies and the place in them where a lane's average is, until the lane goes on."""
+        """The copies with a lane's average, and its place in them, until the lane goes on."""
 
     @torch.no_grad()
     def put(self, lane: int, train: Mapping[str, Any]) -> None:
-        """Have a lane evaluated as its `train` says from now on."""
+        """Take from a lane's `train` the weight of its average."""
         if self.optimizer.average is not None:
             self.weights[lane].fill_(self.optimizer.average.weight(train["optimizer"]))
         self.forget()
 
     def forget(self) -> None:
-        """Forget the averages that were made: a lane has gone on."""
+        """Forget the computed averages, since a lane has gone on."""
         self._averaged.clear()
 
     def evaluate(self, lanes: Sequence[int]) -> Tensor:
-        """The summed loss and the sums the task's metrics are made of over the validation split,
+        """The summed loss and the sums for the task's metrics over the validation split, float64
         [len(lanes), sums]. Never waits for the device. Raises tape.NotRecordable."""
         if self.optimizer.average is not None:
             average, size = self._average(lanes)
@@ -108,12 +108,13 @@ class Evaluation:
         return self._evaluate(size, own.parameters, own.fixed)[: len(lanes)]
 
     def evaluated(self, lane: int) -> tuple[Tensors, Tensors]:
-        """Copies of the parameters and fixed tensors that `evaluate` evaluates a place at."""
+        """Copies of the parameters and fixed tensors that `evaluate` uses for a place, [...]
+        each."""
         parameters, fixed, place = self._evaluated_at(lane)
         return copy_lane(parameters, place), copy_lane(fixed, place)
 
     def _evaluated_at(self, lane: int) -> tuple[Tensors, Tensors, int]:
-        """Stacked parameters and fixed tensors, and the place of a lane in them."""
+        """Stacked parameters and fixed tensors [lanes, ...], and the place of a lane in them."""
         if self.optimizer.average is None:
             return self.stack.parameters, self.stack.fixed, lane
         if lane not in self._averaged:
@@ -125,8 +126,8 @@ class Evaluation:
     def keep_evaluated(
         self, lanes: Sequence[int], kept: Sequence[tuple[Tensors, Tensors] | None]
     ) -> list[tuple[Tensors, Tensors]]:
-        """`evaluated` of several places, in few operations however many they are. Each is copied
-        into what it has `kept` before, where it has."""
+        """`evaluated` of several places, in few operations for any number of them. A place with
+        earlier copies in `kept` gets its new ones there."""
         if self.optimizer.average is not None and not self._averaged.keys() >= set(lanes):
             self._average(lanes)  # All at once: the next takes the place of those before.
         new = iter(self._make_room(sum(each is None for each in kept)))
@@ -160,7 +161,7 @@ class Evaluation:
         return [(parameters, fixed) for parameters, fixed in rooms]
 
     def _choose(self, lanes: Sequence[int], size: int) -> tuple[_Evaluator, Tensor]:
-        """Copies of so many lanes, the last one repeated, and their numbers."""
+        """Copies of so many lanes, the last one repeated, and their numbers, int64 [size]."""
         chosen = numbers_on(self.device, [*lanes, *[lanes[-1]] * (size - len(lanes))])
         if size not in self._evaluators:
             self._evaluators[size] = _Evaluator(
@@ -264,7 +265,7 @@ class Evaluation:
         return _Recalibration(replayable(tape, noise, self.device), generators, sums, counts)
 
     def _evaluate(self, lanes: int, parameters: Tensors, fixed: Tensors) -> Tensor:
-        """The sums of so many lanes at stacked tensors, [lanes, sums]."""
+        """The sums of so many lanes at stacked tensors [lanes, ...]: [lanes, sums]."""
         size = self.data.chunk(CHUNK)
         outline: list[Tree] = []  # Of the outputs, which a recording gives one after the other.
 

@@ -1,6 +1,7 @@
 """CUDA graphs: a recorded step that is launched as one.
 
-What cannot be captured runs operation by operation: slower, and the same. Why is kept, and told.
+A step that cannot be captured runs operation by operation: slower, with the same results. The
+reason is kept, and told.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Graph:
     The first replay runs the operations, on the stream that is captured next: libraries make their
     handles, plans and workspaces, and load their kernels, at the first use in a thread and on a
     stream, which no capture allows. From the second replay on it is one launch. `reason` says why
-    it is not, "" where it is or nobody knows yet.
+    it is not, "" where it is or this is not known yet.
     """
 
     def __init__(self, tape: Tape) -> None:
@@ -34,7 +35,7 @@ class Graph:
         self.inputs: list[Tensor] = []
 
     def replay(self, *inputs: Tensor) -> None:
-        """Run the tape on new inputs. What memory that is short raises."""
+        """Run the tape on new inputs. Raises out-of-memory errors."""
         if self.captured is not None:
             for own, given in zip(self.inputs, inputs, strict=True):
                 own.copy_(given)
@@ -46,7 +47,7 @@ class Graph:
             self._capture(inputs)
 
     def _warm_up(self, inputs: Sequence[Tensor]) -> None:
-        """A replay like any other, on the side stream."""
+        """Replay without a graph, on the side stream."""
         side, usual = _side_stream(), torch.cuda.current_stream()
         side.wait_stream(usual)
         with torch.cuda.stream(side):
@@ -67,13 +68,15 @@ class Graph:
 
 
 _streams: dict[int, torch.cuda.Stream] = {}
-"""Of each device the stream that graphs are captured on: one, since each has its workspaces."""
+"""The stream that graphs are captured on, by device: one, since each stream has workspaces of its
+own."""
 
 _failed: list[torch.cuda.CUDAGraph] = []
-"""Graphs whose capture failed: allocators may go on asking them what belongs to it."""
+"""Graphs whose capture failed, kept since allocators may go on asking them which memory is
+theirs."""
 
 _spoilt: dict[str, str] = {}
-"""Under "reason" why this process captures no more."""
+"""The reason why this process captures no more, under "reason"."""
 
 
 def _side_stream() -> torch.cuda.Stream:
@@ -84,8 +87,8 @@ def _side_stream() -> torch.cuda.Stream:
 
 
 def _capture(tape: Tape, inputs: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
-    """A graph of a tape. Raises what raised first: `torch.cuda.graph` raises that the capture has
-    failed, and leaves its stream and its pool of memory in force."""
+    """Capture a graph of a tape. Raises the first error: `torch.cuda.graph` would raise that the
+    capture has failed, and leave its stream and its pool of memory in force."""
     graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
     torch.cuda.synchronize()
     # While something is captured the allocator gives nothing back, and its pool takes no other's.
@@ -107,7 +110,7 @@ def _capture(tape: Tape, inputs: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
 
 
 def _abandon(graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
-    """End what failed within a capture, or at its end."""
+    """End a capture that failed, within it or at its end."""
     with suppress(RuntimeError):
         graph.capture_end()
         return
@@ -122,8 +125,8 @@ def _abandon(graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
 
 
 def _recover() -> None:
-    """Capture something plain after a failure: some versions of torch hold the global generator
-    for captured until a capture has succeeded. Where this fails, too, nothing is captured again."""
+    """Capture a plain operation after a failure: some versions of torch keep the global generator
+    in capture until one has succeeded. Where this fails, too, no more is captured."""
     try:
         number = torch.zeros(1, device="cuda")
         plain = Tape(lambda each: [each.add_(1.0)], "", 1, 0)
@@ -141,7 +144,8 @@ def _recover() -> None:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Have no garbage collected within: what is freed then might be of the device."""
+    """Turn garbage collection off within a capture: collected objects might free memory of the
+    device."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -161,11 +165,11 @@ class Recorded:
 
     @property
     def captured(self) -> torch.cuda.CUDAGraph | None:
-        """The graph of the step, once there is one."""
+        """The captured graph of the step, or None before its capture."""
         return None if self.graph is None else self.graph.captured
 
     def replay(self, *inputs: Tensor) -> None:
-        """Draw the noise of a step, and make it on new inputs."""
+        """Draw the noise of a step, and make the step on new inputs, shaped as at its recording."""
         self.noise.draw()
         (self.graph or self.tape).replay(*inputs)
 

@@ -13,15 +13,15 @@ from lrsearch.train.products import align, multiply
 
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """torch.nn.functional.linear, by the rule below where the weight is one of lanes."""
+    """torch.nn.functional.linear, by the rule below where each lane has a weight of its own."""
     if input.dim() < 1 or torch._C._functorch.maybe_get_level(weight) < 0:
         return F.linear(input, weight, bias)
     return apply(_Linear, input, weight, bias)
 
 
 def lower(*given: Any) -> tuple[Any, ...]:
-    """Tensors in the type autocast gives a product, where it is in force; other things as they
-    are."""
+    """Cast tensors to the type that autocast, if in force, gives a product; other values are
+    unchanged."""
     return tuple(
         each.to(torch.get_autocast_dtype(each.device.type))
         if isinstance(each, Tensor) and torch.is_autocast_enabled(each.device.type)
@@ -39,7 +39,7 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing: only the rule below is ever differentiated."""
+        """Keep nothing: only the rule below is ever differentiated."""
 
     @staticmethod
     def vmap(
@@ -78,7 +78,8 @@ class _Products(torch.autograd.Function):
 
 
 def move(tensor: Tensor, dim: int | None, lanes: int) -> Tensor:
-    """A tensor with its lanes first; one that all share is seen by each, without a copy."""
+    """A tensor with its lanes first; one that all lanes share is expanded to them, without a
+    copy."""
     return tensor.expand(lanes, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 

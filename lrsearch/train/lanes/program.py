@@ -34,7 +34,7 @@ from lrsearch.train.tape import record
 
 
 def needs_of(train: Mapping[str, Any]) -> frozenset[str]:
-    """The terms of a step that a resolved `train` needs. A lane computes the same, bit by bit,
+    """The terms of a step that a resolved `train` needs. A lane's results are equal, bit by bit,
     when its neighbours need more."""
     optimizer = train["optimizer"]
     own = frozenset[str]().union(
@@ -50,11 +50,11 @@ def needs_of(train: Mapping[str, Any]) -> frozenset[str]:
 
 
 class Program:
-    """`lanes` (at least two) places for trainings that differ in numbers only.
+    """A program of `lanes` places (at least two) for trainings that differ in numbers only.
 
     `train` is the resolved one of any of them, `needs` the union of `needs_of`; `criterion` is the
-    loss, by default the one that `train` names. A place that no state was put into trains along
-    and changes nothing for the others.
+    loss, by default the one of `train`. An empty place is stepped along and changes nothing for the
+    others.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Program:
 
     @torch.no_grad()
     def put(self, lane: int, state: LaneState, train: Mapping[str, Any]) -> None:
-        """Have a training go on in this place; `train` gives its numbers."""
+        """Put a training in this place, to go on there; `train` gives its numbers."""
         self.stack.put(lane, state)
         # Filled, not assigned, which copies a number from the host and waits.
         self.smoothing[lane].fill_(train["label_smoothing"])
@@ -96,16 +96,16 @@ class Program:
         self.evaluation.put(lane, train)
 
     def take(self, lane: int, *, copied: bool = True) -> LaneState:
-        """What stands in this place: a copy, or else what the next step changes."""
+        """The training in this place: a copy, or else views that the next step changes."""
         return self.stack.take(lane, copied=copied)
 
     # training
 
     def advance(self, index: Tensor, numbers: Tensor) -> None:
-        """Make some steps. `index` are the samples of each, int64 [steps, batch] where all lanes
-        read the same, or [steps, lanes, batch]; `numbers` what the optimizer's `tabulate` gives,
-        [steps, groups x scalars, lanes]. Never waits for the device. Raises tape.NotRecordable, and
-        pulse.Leave between two steps, those made being counted in `stack.steps`."""
+        """Make some steps. `index` has the samples of each, int64 [steps, batch] where all lanes
+        read the same, or [steps, lanes, batch]; `numbers` come from `tabulate`, [steps, groups x
+        scalars, lanes]. Never waits for the device. Raises tape.NotRecordable, and pulse.Leave
+        between two steps; `stack.steps` then counts those made."""
         self.evaluation.forget()
         for samples, scalars in zip(index.unbind(0), numbers.unbind(0), strict=True):
             recorded = self._steps.get(samples.dim())
@@ -118,20 +118,21 @@ class Program:
             pulse.beat()
 
     def _record(self, samples: Tensor, scalars: Tensor) -> Recorded:
-        """Make a step and record it."""
+        """Make a step on samples, int64 [batch] or [lanes, batch], with scalars [groups x scalars,
+        lanes], and record it."""
         noise = Noise(self.stack.generators)
         tape, _ = record(self._step(noise), [samples, scalars], self._static())
         return replayable(tape, noise, self.stack.device)
 
     @property
     def uncaptured(self) -> str:
-        """Why a step of those made so far is not launched as one on a device that can, or ""."""
+        """The reason why a step made so far is not one launch on a device with graphs, or ""."""
         graphs = (each.graph for each in self._steps.values())
         return next((each.reason for each in graphs if each is not None and each.reason), "")
 
     def curves(self, train: Mapping[str, Any], rates: Array) -> list[Array]:
-        """What the optimizer makes of the rates of a whole training, for each group of parameters;
-        `tabulate` takes slices of it."""
+        """The optimizer's values of the rates of a whole training, [steps, ...] for each group of
+        parameters; `tabulate` takes slices of them."""
         return [
             self.optimizer.curve(
                 group.optimizer(train),
@@ -141,8 +142,9 @@ class Program:
         ]
 
     def tabulate(self, lanes: Sequence[tuple[Mapping[str, Any], Sequence[Array], int]]) -> Tensor:
-        """`advance`'s numbers for lanes given by their resolved `train`, the next steps (as many
-        of each) of their `curves`, and the steps already made."""
+        """The numbers for `advance`, [steps, groups x scalars, lanes], for lanes given by their
+        resolved `train`, the next steps (as many of each) of their `curves`, and the steps already
+        made."""
         tables = [
             np.concatenate(
                 [
@@ -159,15 +161,16 @@ class Program:
 
     @property
     def bytes(self) -> int:
-        """Memory of the lanes and of all that a step makes, which is not all there at once."""
+        """Bytes of the lanes and of all that a step allocates, not all at once."""
         made = [each.tape.bytes + each.noise.bytes for each in self._steps.values()]
         return sum(each.nbytes for each in self.stack.held()) + max(made, default=0)
 
     def compute_gradients(
         self, index: Tensor, noise: Noise | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Losses [lanes] and (clipped) gradients of one batch; those of parameters that the model
-        does not use are missing. Batch norm's statistics are brought up to date."""
+        """Losses [lanes] and (clipped) gradients [lanes, ...], by parameter name, of a batch:
+        `index` is int64 [batch] or [lanes, batch]. Parameters that the model does not use have
+        none. Updates batch norm's statistics."""
         noise = noise or Noise(self.stack.generators)
         batch = take(self.data.train, index.flatten())
         if index.dim() > 1:
@@ -193,7 +196,8 @@ class Program:
         return losses.detach(), gradients
 
     def _losses(self, parameters: Tensors, batch: Batch, noise: Noise, *, shared: bool) -> Tensor:
-        """Each lane's training loss of its batch, or of the one that all share."""
+        """Each lane's training loss [lanes] of its own batch [lanes, samples, ...], or of one that
+        all share, [samples, ...]."""
         transforms = self.criterion.transforms
         if shared and (transforms or not self.criterion.stacks):
             batch, shared = Batch(*self.stack.spread(batch)), False
@@ -226,7 +230,8 @@ class Program:
         )
 
     def _step(self, noise: Noise) -> Any:
-        """The function of a step's samples and scalars that is recorded."""
+        """The function of a step that is recorded: samples int64 [batch] or [lanes, batch], scalars
+        [groups x scalars, lanes]."""
 
         def step(samples: Tensor, scalars: Tensor) -> list[Tensor]:
             losses, gradients = self.compute_gradients(samples, noise)
@@ -238,7 +243,7 @@ class Program:
 
     @torch.no_grad()
     def update(self, gradients: Tensors, scalars: Tensor) -> None:
-        """Step the optimizer by gradients, [lanes, ...] by parameter names; `scalars` is a row of
+        """Step the optimizer by gradients [lanes, ...], by parameter name; `scalars` is a row of
         `advance`'s numbers, [groups x scalars, lanes]."""
         each = len(self.optimizer.scalars)
         numbers = scalars.unbind(0)
@@ -257,21 +262,22 @@ class Program:
             )
 
     def _static(self) -> list[Tensor]:
-        """The tensors that a recording refers to, whose memory stays."""
+        """The tensors that a recording refers to: their memory must stay in place."""
         return [*self.stack.held(), *self.data.tensors, self.smoothing, self.limits, self.total]
 
     # evaluation
 
     def evaluate(self, lanes: Sequence[int]) -> Tensor:
-        """See `Evaluation.evaluate`."""
+        """The validation sums of these lanes, [len(lanes), sums], see
+        `Evaluation.evaluate`."""
         return self.evaluation.evaluate(lanes)
 
     def evaluated(self, lane: int) -> tuple[Tensors, Tensors]:
-        """See `Evaluation.evaluated`."""
+        """Copies of the tensors a lane is evaluated at, [...] each, see `Evaluation.evaluated`."""
         return self.evaluation.evaluated(lane)
 
     def keep_evaluated(
         self, lanes: Sequence[int], kept: Sequence[tuple[Tensors, Tensors] | None]
     ) -> list[tuple[Tensors, Tensors]]:
-        """See `Evaluation.keep_evaluated`."""
+        """Copies of the tensors these lanes are evaluated at, see `Evaluation.keep_evaluated`."""
         return self.evaluation.keep_evaluated(lanes, kept)

@@ -25,8 +25,9 @@ def recur(
     params: Any,
     *given: Any,
 ) -> Any:
-    """Run a recurrent layer cell by cell, in the layout of torch.lstm and its like: torch has no
-    rule for them at all."""
+    """Run a recurrent layer cell by cell, with the arguments of torch.lstm and its like, for which
+    torch has no rule. In one lane the input is [time, batch, features], or [batch, time,
+    features]."""
     states = hx if isinstance(hx, tuple | list) else (hx,)
     if len(given) != 6 or not isinstance(params, tuple | list):
         return func(input, hx, params, *given)  # Packed sequences.
@@ -107,7 +108,8 @@ def step(
     b_input: Tensor | None = None,
     b_hidden: Tensor | None = None,
 ) -> Any:
-    """Run one cell, as torch.lstm_cell and its like."""
+    """Run one cell, as torch.lstm_cell and its like: in one lane input [batch, features] and states
+    [batch, hidden] to states [batch, hidden]."""
     state = hx if isinstance(hx, tuple | list) else (hx,)
     x, hidden = linear(input, w_input, b_input), linear(state[0], w_hidden, b_hidden)
     out = cell(x, hidden, state)
@@ -116,8 +118,8 @@ def step(
 
 @dataclass(eq=False)
 class _Past:
-    """What the steps of a recurrence leave to the first: gradients and hidden states [K, n, ...].
-    No bare list: torch would copy that."""
+    """Gradients and hidden states [K, n, ...] that the steps of a recurrence leave to the first
+    one's backward. Not a bare list: torch would copy it."""
 
     gradients: list[Tensor] = field(default_factory=list)
     states: list[Tensor] = field(default_factory=list)
@@ -162,7 +164,7 @@ class _Hidden(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing: only the rule below is ever differentiated."""
+        """Keep nothing: only the rule below is ever differentiated."""
 
     @staticmethod
     def vmap(

@@ -1,5 +1,5 @@
-"""How some layers run under vmap: where torch's own rule is slow, missing, or draws random numbers
-that would tie the lanes together (`draws`). Every other operation keeps torch's rule."""
+"""Rules for layers under vmap where torch's own rule is slow, missing, or draws random numbers that
+would tie the lanes together (`draws`). Every other operation keeps torch's rule."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[at
 
 
 def _fits_one_batch(*given: Tensor) -> bool:
-    """Whether query, key and value are of the layout that the CPU's kernel takes. CUDA's say of
-    themselves that they draw random numbers, and cannot be recorded."""
+    """Whether query, key and value have the layout that the CPU's kernel takes. CUDA's kernels are
+    said by torch to draw random numbers, and cannot be recorded."""
     first = given[0]
     fits = {each.shape[:-2] for each in given} == {first.shape[:2]}
     return fits and first.device.type == "cpu" and torch._C._functorch.maybe_get_level(first) >= 0
@@ -33,7 +33,7 @@ def _fits_one_batch(*given: Tensor) -> bool:
 
 class _Attention(torch.autograd.Function):
     """Attention [batch, heads, places, width] without mask and dropout: the samples of all lanes
-    are one batch, of the kernel that solo takes. The formula takes a quarter longer."""
+    are one batch for the kernel that solo uses. The formula takes a quarter longer."""
 
     @staticmethod
     def forward(
@@ -43,7 +43,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing: only the rule below is ever differentiated."""
+        """Keep nothing: only the rule below is ever differentiated."""
 
     @staticmethod
     def vmap(
@@ -65,7 +65,7 @@ class _Attention(torch.autograd.Function):
 
 
 class Rules(TorchFunctionMode):
-    """Puts the rules in force for what is called within."""
+    """Context in which the rules are in force."""
 
     def __init__(self, noise: Noise) -> None:
         super().__init__()
@@ -102,11 +102,12 @@ class Rules(TorchFunctionMode):
         scale: float | None = None,
         enable_gqa: bool = False,
     ) -> Tensor:
-        """One batch of all lanes, or the formula itself: the flash kernel has no rule and runs
-        lane after lane.
+        """One batch of all lanes, or the formula itself: the flash kernel has no rule and runs lane
+        after lane.
 
-        As in the reference code of torch.nn.functional.scaled_dot_product_attention; a query that
-        may look at nothing gets zeros, as from the kernels.
+        The formula is that of the reference code of
+        torch.nn.functional.scaled_dot_product_attention; a query that may look at nothing gets
+        zeros, as from the kernels.
         """
         if dropout_p > 0.0 and query.device.type == "cuda":
             raise NotRecordable(
@@ -142,7 +143,8 @@ def _embedding(
     scale_grad_by_freq: bool = False,
     sparse: bool = False,
 ) -> Tensor:
-    """Under torch's rule the padding's row gets a gradient in all lanes but the first."""
+    """Embedding by a rule of its own: under torch's the padding's row gets a gradient in all lanes
+    but the first."""
     if sparse:
         raise NotRecordable("it has sparse gradients, of an embedding")
     out = torch.embedding(weight, indices, -1, scale_grad_by_freq)
@@ -177,14 +179,14 @@ def _normalize(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs:
 
 def _sums_by_place(matrix: Tensor) -> bool:
     """Whether the sums over its rows depend, in their last bits, on a column's place, and so on the
-    lane's: on a CPU columns are summed in fours of vectors, and those left over in another order.
-    The pixels of an image are not: there a channel is summed for itself."""
+    lane's: on a CPU columns are summed in fours of vectors, and the remaining ones in another
+    order. An image's pixels are not: each of its channels is summed by itself."""
     whole = 256  # Bytes: four of the longest vectors.
     return matrix.device.type == "cpu" and matrix.shape[1] * matrix.element_size() % whole != 0
 
 
 _QUESTIONS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-"""By one of these a function of torch.nn.functional asks whether a mode wants to see the call."""
+"""Names of the functions by which torch.nn.functional asks whether a mode wants to see a call."""
 
 
 def _asks(function: FunctionType) -> bool:
@@ -193,7 +195,7 @@ def _asks(function: FunctionType) -> bool:
 
 @functools.cache
 def _unwrap(function: FunctionType) -> Callable[..., Any]:
-    """The same function, not asking."""
+    """The same function, without that question."""
     scope = {**function.__globals__, **dict.fromkeys(_QUESTIONS, lambda *_: False)}
     body = FunctionType(
         function.__code__, scope, function.__name__, function.__defaults__, function.__closure__

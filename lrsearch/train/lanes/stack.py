@@ -1,4 +1,4 @@
-"""K models of one structure as one: stacked tensors, and what a model does mapped over them."""
+"""K models of one structure as one: stacked tensors, and a model's functions mapped over them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def view_lane(tensors: Tensors, lane: int) -> dict[str, Tensor]:
 
 class Stack:
     """The tensors of `lanes` trainings, each [lanes, ...], zeros to begin with: `parameters`,
-    `fixed` and `slots` as in `LaneState`, whose `step` and `noise` the lanes have in `steps` and
+    `fixed` and `slots` as in `LaneState`; each lane's `step` and `noise` are in `steps` and
     `generators`."""
 
     def __init__(
@@ -52,7 +52,7 @@ class Stack:
 
     @torch.no_grad()
     def put(self, lane: int, state: LaneState) -> None:
-        """Have a training go on in this place."""
+        """Put a training in this place, to go on there."""
         for own, given in (
             (self.parameters, state.parameters),
             (self.fixed, state.fixed),
@@ -64,7 +64,7 @@ class Stack:
         self.generators[lane].set_state(state.noise)
 
     def take(self, lane: int, *, copied: bool = True) -> LaneState:
-        """What stands in this place: a copy, or else what the next step changes."""
+        """The training in this place: a copy, or else views that the next step changes."""
         take = copy_lane if copied else view_lane
         return LaneState(
             take(self.parameters, lane),
@@ -77,14 +77,15 @@ class Stack:
     # the models
 
     def forward(self, parameters: Tensors, fixed: Tensors, x: Tree, noise: Noise) -> Any:
-        """Outputs [lanes, samples, ...], wide enough for a loss, of stacked tensors for inputs of
-        the same layout."""
+        """Outputs [lanes, samples, ...], in a type wide enough for a loss, of inputs [lanes,
+        samples, ...] at stacked tensors [lanes, ...]."""
         return self.map(
             lambda model, x: self.criterion.forward(model, Batch(x)), parameters, fixed, noise, x
         )
 
     def evaluate_outputs(self, parameters: Tensors, fixed: Tensors, batch: Batch) -> Any:
-        """`Criterion.evaluate_outputs` of each of two lanes."""
+        """`Criterion.evaluate_outputs` of two lanes, for parameters and fixed tensors [2, ...] and
+        one batch [samples, ...]; outputs [2, samples, ...]."""
         return self.map(
             lambda model, *parts: self.criterion.evaluate_outputs(model, Batch(*parts)),
             parameters,
@@ -101,7 +102,8 @@ class Stack:
         noise: Noise,
         *given: Tree,
     ) -> Any:
-        """`function(model, *given)` of each lane, by its tensors and entries of what is given."""
+        """Apply `function(model, *given)` to each lane's tensors and its entries of `given`, all
+        [lanes, ...]."""
 
         def run(parameters: Tensors, fixed: Tensors, *parts: Tree) -> Any:
             return self.skeleton.apply(function, parameters, fixed, *parts)
@@ -116,6 +118,6 @@ class Stack:
         return [each for part in parts for each in part.values()]
 
     def spread(self, tree: Tree, lanes: int | None = None) -> Tree:
-        """Tensors that each lane sees, none of which is copied."""
+        """Tensors expanded to [lanes, ...], without a copy."""
         lanes = self.lanes if lanes is None else lanes
         return map_tree(lambda each: each.expand(lanes, *each.shape), tree)

@@ -34,7 +34,7 @@ class LaneState:
 
 
 class _Within(nn.Module):
-    """A module whose forward calls a function with another, whatever of it that uses."""
+    """A module whose forward calls a function with another module and any arguments."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def initial_state(model: nn.Module, optimizer: StackedOptimizer, noise: Tensor) 
 
 
 def stack_like(tensors: Tensors, lanes: int) -> dict[str, Tensor]:
-    """Zeros for so many of each, [lanes, ...], contiguous."""
+    """Zeros, [lanes, ...] for each tensor, contiguous."""
     return {
         name: torch.zeros((lanes, *each.shape), dtype=each.dtype, device=each.device)
         for name, each in tensors.items()

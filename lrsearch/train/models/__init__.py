@@ -1,1 +1,1 @@
-"""Models, and what their outputs are judged by."""
+"""Models, losses and metrics."""

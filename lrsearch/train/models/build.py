@@ -40,14 +40,15 @@ def build_model(
 ) -> nn.Module:
     """The model of a resolved `model`, on the CPU, its weights drawn from the global generator.
 
-    `in_features`, `in_channels` and `num_classes` (the targets of a regression) come from the
-    data where the constructor takes them and the config does not give them; only the last where a
+    `in_features`, `in_channels` and `num_classes` (the targets of a regression) come from the data
+    where the constructor takes them and the config does not give them; only the last where a
     sample's inputs are several tensors, and `input_shape` is None. Lazy modules get their sizes,
     and draw their weights, in a forward pass of zeros, like `example` where that is given.
+
     `fits` says that the model must give `outputs` numbers a sample: a constructor that passes on
-    what it does not name is then given `num_classes`, too, where its model gives another number
-    without it and as many with it (`Classes`). Raises ModelError for what cannot be found or
-    constructed; running out of memory is passed on as it is.
+    arguments it does not name is then given `num_classes`, too, where its model gives another
+    number without it and as many with it (`Classes`). Raises ModelError for a class path or
+    arguments that give no model; out-of-memory errors are passed on.
     """
     path, constructor, arguments = _find(config, input_shape, outputs, workplace)
     if example is None:
@@ -68,7 +69,8 @@ def _find(
     outputs: int,
     workplace: Workplace,
 ) -> tuple[str, Callable[..., Any], dict[str, Any]]:
-    """The name of a resolved `model`, its constructor, and the arguments this is called with."""
+    """Find the constructor of a resolved `model`; returns the name, the constructor and the
+    arguments to call it with."""
     if "class_path" in config:
         path = config["class_path"]
         found = resolve(path, workplace)
@@ -110,8 +112,8 @@ def _construct(
 
 @dataclass(frozen=True)
 class Classes:
-    """What came of trying a constructor that takes any argument with `num_classes`: whether it is
-    given, what its model's outputs are without it, and why it is not, where it is not."""
+    """The result of trying a constructor that takes any argument with `num_classes`: whether it is
+    given, the model's outputs without it, and the reason where it is not given."""
 
     taken: bool = False
     without: str = ""
@@ -119,8 +121,8 @@ class Classes:
 
 
 _tried: dict[tuple[int, str], tuple[object, Classes]] = {}
-"""What this process has tried, and of which constructor. It follows from the model and the data
-alone: every process finds the same."""
+"""Results of trying in this process, with the constructor each belongs to. They follow from the
+model and the data alone, and so are the same in every process."""
 
 
 def _key(
@@ -139,8 +141,8 @@ def find_classes(
     outputs: int,
     workplace: Workplace,
 ) -> tuple[Classes, tuple[str, ...]]:
-    """What `build_model` found by trying, and the names of the arguments that the constructor of
-    a resolved `model` has."""
+    """The `Classes` that `build_model` found, and the names of the arguments that the constructor
+    of a resolved `model` has."""
     _, constructor, arguments = _find(config, input_shape, outputs, workplace)
     known = _tried.get(_key(constructor, arguments, outputs, input_shape))
     return known[1] if known else Classes(), tuple(_names(constructor))
@@ -161,8 +163,8 @@ def takes_any(constructor: Callable[..., Any]) -> bool:
 def _try_classes(
     build: Callable[..., nn.Module], arguments: Mapping[str, Any], outputs: int, example: Tree
 ) -> Classes:
-    """Build a model with and without `num_classes`, to be thrown away: the global generators are
-    left as they were, so that the one that trains is built as it always was."""
+    """Build a model with and without `num_classes`, for its outputs only: the global generators are
+    left as they were, so that trying changes no training."""
     with _generators_kept():
         try:
             without = _look(build(arguments), example)
@@ -193,7 +195,7 @@ def _look(model: nn.Module, example: Tree) -> Any:
 
 
 def _gives(outputs: Any, number: int) -> bool:
-    """Whether outputs have so many numbers a sample, or for two classes a logit alone."""
+    """Whether outputs have so many numbers a sample, or one logit for two classes."""
     if not isinstance(outputs, Tensor):
         return False
     shape = list(outputs.shape[1:]) or [1]
@@ -213,7 +215,7 @@ def _generators_kept() -> Iterator[None]:
 
 
 def _lazy(model: nn.Module) -> list[str]:
-    """Parameters and buffers that have no size yet, as those of torch.nn.LazyLinear."""
+    """Parameters and buffers without a size yet, as those of torch.nn.LazyLinear."""
     named = (*model.named_parameters(), *model.named_buffers())
     return [name for name, each in named if is_lazy(each)]
 
@@ -241,8 +243,8 @@ def fill_arguments(
     arguments: dict[str, Any],
     from_data: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The arguments of a constructor, with the sizes it takes from the data. Raises ModelError
-    for one that it does not take."""
+    """Fill in the arguments of a constructor that are sizes of the data. Raises ModelError for an
+    argument that it does not take."""
     try:
         parameters = inspect.signature(constructor).parameters
     except ValueError:  # Some compiled callables have no signature; calling them checks.
@@ -267,7 +269,7 @@ def _names(constructor: Callable[..., Any]) -> list[str]:
 
 
 def _required(constructor: Callable[..., Any], given: Mapping[str, Any]) -> list[str]:
-    """The arguments that a constructor needs and is not given."""
+    """The required arguments of a constructor that are not given."""
     names = _names(constructor)
     parameters = inspect.signature(constructor).parameters if names else {}
     return [

@@ -1,4 +1,5 @@
-"""What a training minimizes and what an evaluation measures: built in, or the user's code."""
+"""Criteria: the loss that a training minimizes and the values that an evaluation measures, built in
+or the user's code."""
 
 from __future__ import annotations
 
@@ -30,13 +31,13 @@ from lrsearch.trial import Config, Workplace
 
 CHUNK = 512
 """Samples per forward pass of an evaluation (`Resident.chunk`), in every lane; fixed, so that
-results do not follow the number of lanes. Of the user's code alone, too: a loss may compare a
-batch's samples."""
+results do not follow the number of lanes. Alone, too, for the user's code, since a loss may compare
+a batch's samples."""
 
 OTHER_OUTPUTS = "for a loss that takes other outputs write task: own under data"
 
 BINARY = (nn.BCEWithLogitsLoss, nn.BCELoss)
-"""Losses of torch of a logit, or a probability, alone."""
+"""Losses of torch that take a logit, or a probability, alone."""
 
 _BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 """Losses of torch whose `weight` has a number for each class."""
@@ -45,12 +46,12 @@ _BY_CLASS = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
 class Criterion:
     """The loss and the metrics of a resolved `train`, for data of a task with so many outputs.
 
-    `stacks` says whether the loss is one of ours, which is computed for all lanes at once; `own`
-    is the user's loss in its place;
-    `transforms` are for training batches. `step` is the user's object that takes a loss' place,
-    `measures` are the user's metrics by name, and `names` what the step's evaluate measures beside
-    the loss, once it has been called; `alike` says that a validation loss is of the kind of a
-    training loss, not one that this evaluate gives.
+    `stacks` says whether the loss is a built-in one, which is computed for all lanes at once; `own`
+    is the user's loss in its place; `transforms` are for training batches. `step` is the user's
+    object that takes a loss' place, `measures` are the user's metrics by name, and `names` the
+    values of the step's evaluate beside the loss, once it has been called; `alike` says that a
+    validation loss is comparable to a training loss, which is not so where this evaluate gives
+    another one.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Criterion:
 
     @property
     def objects(self) -> dict[str, object]:
-        """Those of the user's that are called, which may remember what they have seen."""
+        """The user's objects that are called, which may remember earlier calls."""
         step = self.step.function if isinstance(self.step, _Function) else self.step
         named = {"train.step": step, "train.loss": self.own}
         named |= {f"the transform {each.name}": each.own for each in self.transforms}
@@ -100,7 +101,8 @@ class Criterion:
     # training
 
     def training_loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The mean loss of what transforms make of a training batch, to be differentiated."""
+        """The mean loss, a scalar, of a training batch after its transforms, to be
+        differentiated."""
         if not self.transforms:
             return self.loss(model, batch)
         x, parts = augment(self.transforms, batch)
@@ -108,14 +110,14 @@ class Criterion:
         return mixed_loss(partial(self.of_outputs, outputs), x, parts)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The mean loss of a batch as it is."""
+        """The mean loss, a scalar, of a batch without transforms."""
         if self.step is not None:
             with self.precision(batch):
                 return _scalar(self.step.loss(model, batch.x), batch, "train.step: loss")
         return self.of_outputs(self.forward(model, batch), batch)
 
     def forward(self, model: nn.Module, batch: Batch) -> Any:
-        """The model's outputs, wide enough for a loss."""
+        """The model's outputs, in a type wide enough for a loss."""
         if isinstance(self.own, nn.Module) and self.own.training != model.training:
             self.own.train(model.training)  # It may drop or gather something, as a model does.
         with self.precision(batch):
@@ -125,7 +127,7 @@ class Criterion:
     def as_classes(self, outputs: Any, *, lanes: bool = False) -> Any:
         """Logits [samples, classes] of outputs, behind a first axis of lanes where they have one.
 
-        Of two classes a model may give a logit alone, [samples] or [samples, 1], which is the
+        For two classes a model may give a logit alone, [samples] or [samples, 1], which is the
         second's over the first's: with 0 for the first, cross entropy is binary cross entropy.
         """
         alone = self.task == "classification" and self.outputs == 2
@@ -140,7 +142,7 @@ class Criterion:
         return torch.cat([torch.zeros_like(logit), logit], -1)
 
     def visit(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Pass a batch forward, for what the model gathers on the way; what comes of it is
+        """Pass a batch forward, for the statistics that the model gathers on the way; the result is
         nothing but a tensor."""
         if self.step is not None:
             return self.loss(model, batch)
@@ -148,7 +150,7 @@ class Criterion:
         return cast(Tensor, out)
 
     def of_outputs(self, outputs: Any, batch: Batch) -> Tensor:
-        """The mean loss of outputs."""
+        """The mean loss, a scalar, of outputs."""
         if not self.stacks:
             each = self._call_own(outputs, batch)
             return each.mean() if each.dim() else each
@@ -159,7 +161,7 @@ class Criterion:
         return (_per_sample(function(outputs, batch.y, reduction="none")) * batch.weight).mean()
 
     def _call_own(self, outputs: Any, batch: Batch) -> Tensor:
-        """The user's loss: one value, or one a sample, weighted."""
+        """Call the user's loss: one value, or one a sample, weighted."""
         assert self.own is not None
         value = self.own(*self._for_torch(outputs, batch.y))
         count = batch.samples
@@ -180,9 +182,9 @@ class Criterion:
         return _per_sample(value) * batch.weight
 
     def _for_torch(self, outputs: Any, targets: Any) -> tuple[Any, Any]:
-        """Outputs and targets as a loss of torch takes them: a logit alone beside the other
-        class's, or classes as numbers of the logits' type and shape. Any other sees them as they
-        are."""
+        """Outputs and targets in the form that a loss of torch takes: a logit alone beside the
+        other class's, or classes as numbers of the logits' type and shape. Any other loss gets them
+        unchanged."""
         if isinstance(self.own, nn.CrossEntropyLoss):
             return self.as_classes(outputs), targets
         pair = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
@@ -193,7 +195,7 @@ class Criterion:
         return outputs, targets
 
     def precision(self, batch: Batch) -> contextlib.AbstractContextManager[object]:
-        """The context of a forward pass: bfloat16 where that is asked for."""
+        """The context of a forward pass: bfloat16 where the config asks for it."""
         if not self.low:
             return contextlib.nullcontext()
         return torch.autocast(batch.device.type, torch.bfloat16)
@@ -201,8 +203,8 @@ class Criterion:
     # evaluation
 
     def sums(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Any]:
-        """The summed loss and the sums the task's metrics are made of, [sums]; and the outputs,
-        where metrics of the user's need them (`()` else)."""
+        """The summed loss and the sums for the task's metrics, [sums]; and the outputs, where
+        metrics of the user's need them (`()` else)."""
         wide = sum_type(batch.device)
         if self.step is not None:
             return self._step_sums(model, batch).to(wide) * batch.samples, ()
@@ -228,7 +230,7 @@ class Criterion:
         return torch.cat(parts), outputs if self.measures else ()
 
     def evaluate_outputs(self, model: nn.Module, batch: Batch) -> Any:
-        """What an evaluation looks at: the outputs, or what a step measures."""
+        """The values that an evaluation compares: the outputs, or those a step measures."""
         if self.step is not None:
             return self._step_sums(model, batch)
         return self.forward(model, batch)
@@ -283,13 +285,13 @@ def make_criterion(
     config: Config, task: str, outputs: int, workplace: Workplace, device: torch.device
 ) -> Criterion:
     """The criterion of a resolved config. Raises ModelError for code of the user's that cannot be
-    used, and what `importing.resolve` raises."""
+    used, and the errors of `importing.resolve`."""
     transforms = build_transforms(config["data"], workplace, device)
     return Criterion(config["train"], task, outputs, workplace, device, transforms)
 
 
 def _per_sample(losses: Tensor) -> Tensor:
-    """The mean of each sample's losses [samples, ...]."""
+    """The mean of each sample's losses, [samples, ...] to [samples]."""
     return losses.flatten(1).mean(1) if losses.dim() > 1 else losses
 
 
@@ -320,7 +322,7 @@ def _check_values(values: Any) -> dict[str, Any]:
 
 
 def _make_step(code: Mapping[str, Any] | None, workplace: Workplace) -> Any:
-    """The user's step: an object of a class, or a function in its place."""
+    """Make the user's step: an object of a class, or a function in its place."""
     if code is None:
         return None
     found = _make(code, "train.step", workplace, {}, None)
@@ -349,8 +351,8 @@ def _make(
     sizes: Mapping[str, int],
     device: torch.device | None,
 ) -> Any:
-    """What a class path names: an object of a class, a function with its arguments. Reseeds the
-    global generators."""
+    """Make the object of a class path: an instance of a class, a function with its arguments.
+    Reseeds the global generators."""
     path, arguments = code["class_path"], copy.deepcopy(dict(code.get("init_args") or {}))
     try:
         found = resolve(path, workplace)
@@ -383,8 +385,9 @@ def _make_weights(
     where: str,
     sizes: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The arguments of a loss of torch, numbers made into tensors where its constructor takes one:
-    `weight`, `pos_weight`. Raises ModelError for what are no numbers, or not one a class."""
+    """The arguments of a loss of torch, with tensors for numbers where its constructor takes
+    tensors: `weight`, `pos_weight`. Raises ModelError for values that are no numbers, or not one a
+    class."""
     made = dict(arguments)
     for name, parameter in inspect.signature(loss).parameters.items():
         given = arguments.get(name)
@@ -425,7 +428,7 @@ def _check_positive_weights(criterion: Criterion, outputs: Any) -> None:
 
 def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> None:
     """Raises ModelError where the user's loss, step or metrics cannot be used with the model on
-    these samples; the model's own errors are for its trials to say."""
+    these samples; the model's own errors are left to its trials."""
     if criterion.stacks and not criterion.measures:
         return
     model.eval()
@@ -462,10 +465,10 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
 def baseline_loss(criterion: Criterion, model: nn.Module, batch: Batch, classes: int) -> Tensor:
     """The loss of a batch for a model that knows nothing of its samples, above zero.
 
-    For a loss of ours that of all classes alike, or of the mean target. The user's is that of the
-    model's answers to other samples of the batch: of pretrained weights it is large, however small
-    their own loss. It is at least 1, as where there are no targets: of a loss that nothing is known
-    of what is below counts as small.
+    For a built-in loss it is the loss of equal logits, or of the mean target. For the user's it is
+    the loss of the model's answers to other samples of the batch: with pretrained weights it is
+    large, however small the loss itself. It is at least 1, also where there are no targets: a
+    smaller number would make an unknown loss seem large.
     """
     if not criterion.stacks:
         return _loss_of_others(criterion, model, batch).nan_to_num(1.0, 1.0, 1.0).clamp(min=1.0)
@@ -478,8 +481,9 @@ def baseline_loss(criterion: Criterion, model: nn.Module, batch: Batch, classes:
 
 
 def _loss_of_others(criterion: Criterion, model: nn.Module, batch: Batch) -> Tensor:
-    """The user's loss of a batch in which each sample has another's targets; 1 where it has none or
-    cannot be called so. By a copy, since what it remembers belongs to the training."""
+    """The user's loss of a batch in which each sample has another's targets, a scalar; 1 where it
+    has none or cannot be called so. Computed by a copy, since the loss' memory belongs to the
+    training."""
     try:
         shifted = _shift_targets(batch) if criterion.step is None else _shift_parts(batch)
         aside = copy.copy(criterion)
@@ -494,11 +498,11 @@ def _shift_targets(batch: Batch) -> Batch:
 
 
 def _shift_parts(batch: Batch) -> Batch:
-    """As `_shift_targets`, of samples as a step sees them."""
+    """Shift targets as `_shift_targets`, in samples as a step gets them."""
     part = divide(batch.x)
     return Batch(replace(part, y=_shift_targets(Batch(part.x, part.y)).y).rejoin())
 
 
 def lane_of(tree: Tree, lane: int) -> Tree:
-    """One lane's entries of stacked tensors."""
+    """One lane's entries of stacked tensors [lanes, ...], [...] each."""
     return map_tree(lambda each: each[lane], tree)

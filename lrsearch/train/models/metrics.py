@@ -18,7 +18,8 @@ from lrsearch.train.device import sum_type
 
 
 def _cross_entropy(outputs: Tensor, targets: Tensor, **given: Any) -> Tensor:
-    """Of outputs [samples, classes], or [samples, context, classes] for targets of every place."""
+    """Cross entropy of outputs [samples, classes], or [samples, context, classes] for targets of
+    every place."""
     if outputs.dim() > 2:
         outputs, targets = outputs.flatten(0, -2), targets.flatten()
     return F.cross_entropy(outputs, targets, **given)
@@ -101,7 +102,7 @@ SUMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "regression": regression_sums,
     "language": language_sums,
 }
-"""Task -> what its metrics are made of, from outputs and targets."""
+"""Task -> function of outputs and targets that gives the sums for its metrics."""
 
 
 def language_metrics(sums: Sequence[float], characters: int) -> dict[str, float]:
@@ -127,8 +128,8 @@ def regression_metrics(
     """RMSE and MAE in the targets' units, and R², each averaged over the targets.
 
     `scale` is the unit of the scaled targets in their own units, `spread` the sum of the scaled
-    targets' squared distances from their mean. Where that is zero R² is 1 for no error and 0 else
-    (scikit-learn's r2_score).
+    targets' squared distances from their mean. Where `spread` is zero R² is 1 for no error and 0
+    else (scikit-learn's r2_score).
     """
     targets = len(scale)
     squared, absolute = sums[:targets], sums[targets:]

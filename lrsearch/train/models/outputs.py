@@ -1,5 +1,4 @@
-"""A model's outputs as a loss of classes, or of targets, sees them: what of them counts, and what
-is known to go wrong."""
+"""A model's outputs for its loss: the part of them that counts, and known errors in them."""
 
 from __future__ import annotations
 
@@ -26,8 +25,8 @@ _ENDINGS = {
 
 
 def find_output(outputs: Any) -> Any:
-    """What of a model's outputs its loss and its metrics take: a tensor as it is, the first of a
-    tuple or a list, the `logits` of a mapping. Anything else comes back as it is."""
+    """The part of a model's outputs that its loss and metrics take: a tensor as it is, the first of
+    a tuple or a list, the `logits` of a mapping. Anything else is returned unchanged."""
     if isinstance(outputs, Mapping):
         return outputs.get("logits", outputs)
     if isinstance(outputs, tuple | list) and outputs and isinstance(outputs[0], Tensor):
@@ -49,8 +48,8 @@ def describe_outputs(outputs: Any) -> str:
 
 
 def find_ending(outputs: Any) -> str:
-    """The function that outputs, computed with gradients, come from: `softmax`, `log_softmax` or
-    `sigmoid`; "" for any other."""
+    """The last function that outputs, computed with gradients, come from: `softmax`, `log_softmax`
+    or `sigmoid`; "" for any other."""
     node: Any = getattr(outputs, "grad_fn", None)
     while node is not None and _PASSES.fullmatch(node.name()):
         node = node.next_functions[0][0]
@@ -58,8 +57,8 @@ def find_ending(outputs: Any) -> str:
 
 
 def are_probabilities(model: nn.Module, x: Tree, forward: Any) -> bool:
-    """Whether outputs are probabilities of classes, whatever the inputs: not negative, and one in
-    all, of these samples and, where they are numbers, of random ones of several sizes.
+    """Whether outputs are probabilities of classes, whatever the inputs: not negative, with a sum
+    of one, for these samples and, where they are numbers, for random ones of several sizes.
     `forward(model, x)` gives them, [samples, ..., classes]."""
     with torch.no_grad():
         return all(_sums_to_one(forward(model, each)) for each in _inputs(x))

@@ -1,4 +1,4 @@
-"""A small GPT on characters, as the model of karpathy/nanoGPT (model.py)."""
+"""A small GPT on characters, like the model of karpathy/nanoGPT (model.py)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 DEVIATION = 0.02
-"""Of the initial weights, as in GPT-2."""
+"""The standard deviation of the initial weights, as in GPT-2."""
 
 
 class Attention(nn.Module):
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
 
 class CharTransformer(nn.Module):
-    """Characters to the logits of those that follow.
+    """A model from characters to the logits of the next ones.
 
     `in_features` is the context, the most characters it sees, `num_classes` the vocabulary's size.
     """

@@ -35,7 +35,8 @@ _NUMBERS = ("share", "most", "decay", "eps1", "eps1_square", "precise", "eps2", 
 
 
 def _start(slot: str, parameter: Tensor) -> Tensor | None:
-    """Averages over rows and columns of the last two dimensions, of fewer over nothing."""
+    """Zeros for a slot: `row_var` [..., rows, 1] and `col_var` [..., 1, columns] of a parameter
+    with two dimensions or more, `variance` [...] of any other."""
     if (slot == "variance") == (parameter.dim() > 1):
         return None
     shape = list(parameter.shape)
@@ -62,8 +63,9 @@ def _tabulate(config: Mapping[str, Any], rates: Array, first: int) -> Array:
 def _estimate_squares(
     gradient: Tensor, share: Tensor, least: Tensor, rows: Iterator[Tensor], cols: Iterator[Tensor]
 ) -> Tensor:
-    """From the factors, brought up to date: the mean square of each row times that of each
-    column, over that of all."""
+    """An estimate of the squares, [K, ..., rows, columns], from the factors brought up to date: the
+    mean square of each row times that of each column, over that of all. `share` and `least` are [K,
+    1, ...]."""
     row, col = next(rows), next(cols)
     for factor, dim in ((row, -1), (col, -2)):
         mean = torch.linalg.vector_norm(gradient, dim=dim, keepdim=True).square_()
@@ -75,6 +77,9 @@ def _estimate_squares(
 def _update(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...]. Parameters of two dimensions or more have
+    `row_var` [K, ..., rows, 1] and `col_var` [K, ..., 1, columns], others `variance` [K, ...]; each
+    of `numbers` is [K]."""
     named = dict(zip(_NUMBERS, numbers, strict=True))
     # Where none is given it is the precision of the parameters' type.
     eps = torch.finfo(numbers[0].dtype).eps

@@ -26,7 +26,7 @@ from lrsearch.train.optimizers.stacked import (
 )
 
 _LARGEST = 1e38
-"""Nearly the largest number of float32."""
+"""A number near float32's largest."""
 
 # Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019), AMSGrad (Reddi et al. 2018)
 
@@ -62,6 +62,8 @@ def _update_adam(
     needs: Needs,
     decoupled: bool,
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...], `exp_avg` and `exp_avg_sq` [K, ...]; each of
+    `numbers` is [K]."""
     shape = shaper(_ADAM, numbers)
     for parameter, gradient, mean, square in zip(
         parameters, gradients, state["exp_avg"], state["exp_avg_sq"], strict=True
@@ -91,6 +93,7 @@ def _adam(*, decoupled: bool) -> StackedOptimizer:
 def _update_amsgrad(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step as `_update_adam`, with `max_exp_avg_sq` [K, ...], the largest `exp_avg_sq` so far."""
     shape = shaper(_ADAM, numbers)
     slots = (state[slot] for slot in _AMSGRAD)
     for parameter, gradient, mean, square, largest in zip(
@@ -120,7 +123,7 @@ def _needs_kind_of_decay(config: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _decays(config: Mapping[str, Any], rates: Array) -> tuple[float, Array | float]:
-    """What of a parameter is added to its gradient, and what to itself."""
+    """The weight decays added to the gradient and to the parameter itself, one of which is 0."""
     decay = float(config["weight_decay"])
     return (0.0, -rates * decay) if config["decoupled"] else (decay, 0.0)
 
@@ -155,6 +158,8 @@ def _tabulate_nadam(config: Mapping[str, Any], rates: Array, first: int) -> Arra
 def _update_nadam(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...], `exp_avg` and `exp_avg_sq` [K, ...]; each of
+    `numbers` is [K]."""
     shape = shaper(_NADAM, numbers)
     for parameter, gradient, mean, square in zip(
         parameters, gradients, state["exp_avg"], state["exp_avg_sq"], strict=True
@@ -207,6 +212,8 @@ def _tabulate_radam(config: Mapping[str, Any], rates: Array, first: int) -> Arra
 def _update_radam(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...], `exp_avg` and `exp_avg_sq` [K, ...]; each of
+    `numbers` is [K]."""
     shape = shaper(_RADAM, numbers)
     for parameter, gradient, mean, square in zip(
         parameters, gradients, state["exp_avg"], state["exp_avg_sq"], strict=True
@@ -244,6 +251,8 @@ def _tabulate_adamax(config: Mapping[str, Any], rates: Array, first: int) -> Arr
 def _update_adamax(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...], `exp_avg` and `exp_inf` [K, ...]; each of
+    `numbers` is [K]."""
     shape = shaper(_ADAMAX, numbers)
     for parameter, gradient, mean, largest in zip(
         parameters, gradients, state["exp_avg"], state["exp_inf"], strict=True

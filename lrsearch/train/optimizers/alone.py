@@ -14,12 +14,12 @@ from lrsearch.errors import ModelError
 from lrsearch.train.optimizers.kernels import Parameters, choose_kernels, step_plainly_where_needed
 
 Build = Callable[..., optim.Optimizer]
-"""Parameters (or groups of them as torch.optim takes them), a rate, and by keyword what the
-catalogue names."""
+"""A function of parameters (or groups of them as torch.optim takes them), a rate, and the
+catalogue's arguments by keyword."""
 
 
 def _rename(config: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """Arguments as torch and those who follow it name them: `betas` are a pair."""
+    """Arguments by torch's names, which other packages follow: `betas` are a pair."""
     arguments = {names.get(name, name): value for name, value in config.items()}
     if "beta1" in arguments:
         arguments["betas"] = (float(arguments.pop("beta1")), float(arguments.pop("beta2")))
@@ -27,8 +27,8 @@ def _rename(config: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
 
 
 def from_torch(kind: Build, fused: tuple[str, ...] = (), **fixed: Any) -> Build:
-    """How an optimizer of torch's shape is made, with `fixed` beside what the spec says; `fused`
-    are the devices that it has a fused kernel for."""
+    """A function that makes an optimizer of torch's shape, with `fixed` beside the spec's
+    arguments; `fused` are the devices that it has a fused kernel for."""
 
     def build(parameters: Parameters, lr: float, **config: Any) -> optim.Optimizer:
         arguments = _rename(config, {"decoupled": "decoupled_weight_decay"}) | fixed
@@ -42,8 +42,8 @@ def from_torch(kind: Build, fused: tuple[str, ...] = (), **fixed: Any) -> Build:
 
 
 def from_package(name: str, kind: str, **names: str) -> Build:
-    """How the optimizer `name` is made by its authors' package, an optional extra that is imported
-    when asked for: by its class `kind`, which has other `names` for some arguments."""
+    """A function that makes the optimizer `name` by its authors' package, an optional extra that is
+    imported at its first use: by its class `kind`, which has other `names` for some arguments."""
 
     def build(parameters: Parameters, lr: float, **config: Any) -> optim.Optimizer:
         made: optim.Optimizer = getattr(import_package(name), kind)(

@@ -14,8 +14,8 @@ Config = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters, by name, that have their numbers in common: how many layers are above theirs,
-    the ratio of their rate, and their weight decay, None for the optimizer's own."""
+    """Parameters, by name, with equal numbers: how many layers are above theirs, the ratio of their
+    rate, and their weight decay, None for the optimizer's own."""
 
     names: tuple[str, ...]
     depth: int = 0
@@ -23,12 +23,12 @@ class Group:
     weight_decay: float | None = None
 
     def ratio(self, train: Config) -> float:
-        """Their rate over that of a training whose resolved `train` this is."""
+        """The ratio of their rate to that of a training with this resolved `train`."""
         decay = train["layer_decay"]
         return self.lr * (1.0 if decay is None else float(decay) ** self.depth)
 
     def arguments(self, train: Config) -> dict[str, Any]:
-        """What an optimizer's parameter group has beside its parameters: the ratio of its rate
+        """Entries of an optimizer's parameter group beside its parameters: the ratio of its rate
         and, where it is not the optimizer's own, the weight decay."""
         decay = {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
         return {"ratio": self.ratio(train), **decay}
@@ -59,7 +59,7 @@ def divide_parameters(ranks: Mapping[str, int], train: Config, *, layers: bool) 
 
 
 def weight_decays(train: Config) -> set[float]:
-    """All that a training's parameters may decay by."""
+    """All values of weight decay in a training."""
     groups = train["groups"] or ()
     return {
         float(train["optimizer"]["weight_decay"]),
@@ -69,7 +69,7 @@ def weight_decays(train: Config) -> set[float]:
 
 def check_groups(names: Iterable[str], train: Config, where: str) -> None:
     """Raises ModelError for a pattern of `groups` that matches none of a model's parameters, or
-    none that earlier ones have left."""
+    only some that earlier patterns have taken."""
     known = left = list(names)
     for pattern in (part["match"] for part in train["groups"] or ()):
         rest = [name for name in left if not fnmatchcase(name, pattern)]
@@ -90,13 +90,13 @@ def check_groups(names: Iterable[str], train: Config, where: str) -> None:
 
 
 def find_depths(ranks: Mapping[str, int]) -> dict[str, int]:
-    """How many layers are above that of each parameter, from its name and number of dimensions.
+    """The number of layers above that of each parameter, from its name and number of dimensions.
 
     A numbered module (`encoder.layer.3`, `body.2`) is a layer, and so is any other that holds
     parameters. In a model of repeated blocks (with two matrices or more) all before the first is
     one layer, and all behind the last: as BERT's fine-tuning has it, embeddings, blocks, head
     (Clark et al. 2020, ELECTRA; Howard & Ruder 2018). A layer of vectors alone, such as a norm,
-    belongs to the one of its number in the list before, or else to the one before it.
+    belongs to the layer of its number in the list before, or else to the one before it.
     """
     layers: dict[str, list[str]] = {}
     for name in ranks:
@@ -115,7 +115,7 @@ def _layer_of(name: str) -> str:
 
 
 def _merge_ends(layers: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """Layers with one for all before the first of repeated blocks, and one for all behind."""
+    """Merge the layers before the first of repeated blocks into one, and those behind the last."""
     keys = list(layers)
     shapes = {key: {name.removeprefix(key) for name in layers[key]} for key in keys}
     blocks = [
@@ -141,7 +141,7 @@ def _merge_ends(layers: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def _merge_vectors(layers: Mapping[str, list[str]], ranks: Mapping[str, int]) -> list[list[str]]:
-    """Layers in their order, those of vectors alone within others."""
+    """Merge layers of vectors alone into others; the order stays."""
     merged: dict[str, list[str]] = {}
     early: list[str] = []
     for key, names in layers.items():

@@ -1,4 +1,4 @@
-"""Torch's fused optimizer kernels, used where they compute what its plain loops do.
+"""Torch's fused optimizer kernels, used where their results are those of its plain loops.
 
 On a CPU the fused ones are the fastest of torch's variants, for small models by 6 to 20 % of a
 step. Torch 2.13 takes them for any parameter of floating point, and is wrong for some:
@@ -33,7 +33,7 @@ def list_groups(parameters: Parameters) -> list[dict[str, Any]]:
 def choose_kernels(
     parameters: Parameters, devices: tuple[str, ...] = ("cpu", "cuda")
 ) -> list[dict[str, Any]]:
-    """The parameters as groups, each with the `fused` that suits all that is in it; None leaves
+    """The parameters as groups, each with the `fused` that suits all its parameters; None leaves
     the choice between plain kernels to torch. `devices` are those that have the fused one."""
 
     def suits(parameter: Tensor) -> bool:
@@ -54,8 +54,8 @@ def _is_plain(parameter: Tensor) -> bool:
 
 
 def step_plainly_where_needed(optimizer: optim.Optimizer) -> None:
-    """Have an optimizer leave fused kernels for good once a gradient is sparse, or lies otherwise
-    in memory than its parameter: that is known no sooner than the gradient is there."""
+    """Make an optimizer leave fused kernels for good once a gradient is sparse, or lies otherwise
+    in memory than its parameter: that is known only when the gradient is there."""
     if any(group["fused"] for group in optimizer.param_groups):
         optimizer.register_step_pre_hook(_leave_fused)
 

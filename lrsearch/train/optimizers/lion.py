@@ -43,7 +43,7 @@ class Lion(optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make a step by the gradients."""
+        """Step all parameters by their gradients, in place."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -55,6 +55,7 @@ class Lion(optim.Optimizer):
         return loss
 
     def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        """Step one parameter [...] by its gradient [...] and its `exp_avg` [...]."""
         assert parameter.grad is not None
         rate, (beta1, beta2), state = group["lr"], group["betas"], self.state[parameter]
         if not state:
@@ -91,6 +92,8 @@ def _tabulate(config: Mapping[str, Any], rates: Array, first: int) -> Array:
 def _update(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...] and `exp_avg` [K, ...]; each of `numbers` is
+    [K]."""
     shape = shaper(_NUMBERS, numbers)
     for parameter, gradient, mean in zip(parameters, gradients, state["exp_avg"], strict=True):
         add_decay(parameter, gradient, shape, needs)

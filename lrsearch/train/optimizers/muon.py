@@ -1,4 +1,4 @@
-"""Muon for matrices and AdamW for what has another rank, as one optimizer (Jordan et al. 2024)."""
+"""Muon for matrices and AdamW for all other parameters, as one optimizer (Jordan et al. 2024)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lrsearch.train.products import align, multiply
 def _choose(
     groups: Iterable[dict[str, Any]], wanted: Callable[[Tensor], bool]
 ) -> list[dict[str, Any]]:
-    """The groups with those of their parameters that are wanted."""
+    """The groups with only the wanted ones of their parameters."""
     chosen = [{**each, "params": list(filter(wanted, each["params"]))} for each in groups]
     return [each for each in chosen if each["params"]]
 
@@ -71,7 +71,7 @@ class MuonAdamW(optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make a step by the gradients."""
+        """Step all parameters by their gradients, in place."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -107,15 +107,15 @@ _NUMBERS = ("fresh", "ahead", "original_rate", "matched_rate")
 _STEP = "newton_schulz_"
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration, as in torch.optim.Muon."""
+"""Coefficients of the quintic iteration, as in torch.optim.Muon."""
 
 
 def orthogonalize(lanes: Tensor, steps: int) -> Tensor:
     """Matrices [K, rows, columns] with singular values near one, in bfloat16.
 
-    A Newton-Schulz iteration whose every result is rounded to bfloat16, as torch.optim.Muon has
-    it. The products of rounded numbers are summed in float32: in bfloat16 a CPU may choose its way
-    of summing by the number of lanes, and they would see each other.
+    A Newton-Schulz iteration whose every result is rounded to bfloat16, as torch.optim.Muon has it.
+    The products of rounded numbers are summed in float32: in bfloat16 a CPU may choose its way of
+    summing by the number of lanes, and lanes would depend on each other.
     """
     a, b, c = COEFFICIENTS
     tall = lanes.shape[1] > lanes.shape[2]
@@ -132,8 +132,8 @@ def orthogonalize(lanes: Tensor, steps: int) -> Tensor:
 
 
 def _make_lanes(rest: StackedOptimizer) -> StackedOptimizer:
-    """Muon for matrices; the other optimizer, whose parameters are in the same config, for what
-    has another rank."""
+    """Muon for matrices; the other optimizer, with its arguments in the same config, for all other
+    parameters."""
 
     def start(slot: str, parameter: Tensor) -> Tensor | None:
         if parameter.dim() == 2:
@@ -158,6 +158,8 @@ def _make_lanes(rest: StackedOptimizer) -> StackedOptimizer:
     def update(
         parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
     ) -> None:
+        """Step matrices [K, rows, columns] by gradients and `momentum_buffer` of the same shapes,
+        and all other parameters [K, ...] as `rest`; each of `numbers` is [K]."""
         shape = shaper((*rest.scalars, *_NUMBERS), numbers)
         named = dict(zip(_NUMBERS, numbers[len(rest.scalars) :], strict=True))
         steps = sum(each.startswith(_STEP) for each in needs)

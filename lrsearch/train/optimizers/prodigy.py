@@ -1,8 +1,8 @@
 """Prodigy (Mishchenko & Defazio 2024).
 
 In lanes the sums over all of a lane's parameters, and the estimate d that follows from them, stay
-on the device as a number a lane. They are summed and kept in float64; tensors see them in the order
-of operations of the authors' package, since what p0 - p is rounded to decides the first estimates.
+on the device as a number a lane. They are summed and kept in float64; tensors use them in the order
+of operations of the authors' package, since the rounding of p0 - p decides the first estimates.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def alone(
     weight_decay: float,
     **config: Any,
 ) -> optim.Optimizer:
-    """The authors' package. A `growth_rate` of None is infinite."""
+    """`prodigyopt.Prodigy` of the authors' package. A `growth_rate` of None is infinite."""
     made = _build(
         parameters, lr, growth_rate=math.inf if growth_rate is None else growth_rate, **config
     )
@@ -105,6 +105,9 @@ def _needs(config: Mapping[str, Any]) -> frozenset[str]:
 def _update(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...] and `p0`, `s`, `exp_avg`, `exp_avg_sq` [K,
+    ...]; each of `numbers` is [K], and so is each of the lanes' `d`, `d_max`, `d_numerator` and
+    `k`, in float64 where the device has it."""
     (d,), (d_max,), (numerator,), (made,) = (state[slot] for slot in _LANE_SLOTS)
     own = {name: number.to(d.dtype) for name, number in zip(_NUMBERS, numbers, strict=True)}
     start = own["starts"] * own["d0"]

@@ -1,4 +1,4 @@
-"""Every optimizer: how it is made alone and in lanes, by its name in the catalogue."""
+"""Every optimizer, alone and in lanes, by its name in the catalogue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from lrsearch.trial import Workplace
 
 @dataclass(frozen=True)
 class Optimizer:
-    """An optimizer of the catalogue: made for one training, and for K lanes."""
+    """An optimizer of the catalogue: the function that makes it for one training, and its form for
+    K lanes."""
 
     alone: Build
     lanes: StackedOptimizer
@@ -51,15 +52,15 @@ OPTIMIZERS: dict[str, Optimizer] = {
 }
 
 STACKED: dict[str, StackedOptimizer] = {name: each.lanes for name, each in OPTIMIZERS.items()}
-"""Those that can train in lanes."""
+"""The optimizers in lanes, by name."""
 
 
 def build_optimizer(
     config: Mapping[str, Any], parameters: Parameters, lr: float, workplace: Workplace | None = None
 ) -> optim.Optimizer:
     """The optimizer of a resolved `train.optimizer`, over parameters or groups of them, as
-    torch.optim takes them. Raises ModelError or ImportRefused for one whose class path cannot be
-    imported, or that cannot be made."""
+    torch.optim takes them. Raises ModelError or ImportRefused for a class path that cannot be
+    imported, or makes no optimizer."""
     if "class_path" in config:
         made = _import(config, parameters, lr, workplace or Workplace())
     else:

@@ -53,6 +53,8 @@ def _tabulate_rmsprop(config: Mapping[str, Any], rates: Array, first: int) -> Ar
 def _update_rmsprop(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...], `square_avg`, `momentum_buffer` and
+    `grad_avg` [K, ...]; each of `numbers` is [K]."""
     shape = shaper(_RMSPROP, numbers)
     slots = (state[slot] for slot in RMSPROP.slots)
     for parameter, gradient, square, buffer, mean in zip(
@@ -95,6 +97,8 @@ def _tabulate_adagrad(config: Mapping[str, Any], rates: Array, first: int) -> Ar
 def _update_adagrad(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...] and their squares' `sum` [K, ...]; each of
+    `numbers` is [K]."""
     shape = shaper(_ADAGRAD, numbers)
     for parameter, gradient, total in zip(parameters, gradients, state["sum"], strict=True):
         gradient = add_decay(parameter, gradient, shape, needs)
@@ -120,6 +124,8 @@ def _tabulate_adadelta(config: Mapping[str, Any], rates: Array, first: int) -> A
 def _update_adadelta(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...], `square_avg` and `acc_delta` [K, ...]; each
+    of `numbers` is [K]."""
     shape = shaper(_ADADELTA, numbers)
     for parameter, gradient, square, moved in zip(
         parameters, gradients, state["square_avg"], state["acc_delta"], strict=True

@@ -45,7 +45,7 @@ _ADAM = (*_STEP, "beta2", "square_share", "root_scale", "eps")
 
 
 def _curve(config: Mapping[str, Any], rates: Array) -> Array:
-    """Rates and the iterates' shares of the average, shape [steps, 2]."""
+    """Rates and each new iterate's share of the average, shape [steps, 2]."""
     largest = np.maximum.accumulate(rates)
     steps = np.arange(1.0, len(rates) + 1)
     weights = steps ** float(config["r"]) * largest ** float(config["weight_lr_power"])
@@ -84,6 +84,8 @@ def _update(
     needs: Needs,
     adam: bool,
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...], `z_minus_y` and, with `adam`, `exp_avg_sq`
+    [K, ...]; each of `numbers` is [K]."""
     shape = shaper(_ADAM if adam else _STEP, numbers)
     squares = state["exp_avg_sq"] if adam else [None] * len(parameters)
     for parameter, gradient, difference, square in zip(

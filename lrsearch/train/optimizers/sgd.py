@@ -25,8 +25,8 @@ _build = from_torch(optim.SGD, fused=("cpu", "cuda"))
 
 
 def alone(parameters: Parameters, lr: float, **config: Any) -> optim.Optimizer:
-    """`torch.optim.SGD`. It refuses Nesterov's without a momentum, where that makes no difference
-    and a search may ask for it."""
+    """`torch.optim.SGD`. It refuses Nesterov's momentum without a momentum; a search may ask for
+    that, and it makes no difference."""
     nesterov = config["nesterov"] and config["momentum"] > 0
     return _build(parameters, lr, **{**config, "nesterov": nesterov})
 
@@ -35,7 +35,7 @@ _NUMBERS = ("momentum", "kept", "buffer_decay", "decay_rate", "gradient_rate", "
 
 
 def _parts(config: Mapping[str, Any]) -> tuple[float, float]:
-    """How much of the gradient and of the momentum buffer a step is made of."""
+    """The shares of the gradient and of the momentum buffer in a step."""
     momentum = float(config["momentum"])
     if momentum == 0:
         return 1.0, 0.0
@@ -74,6 +74,8 @@ def _tabulate(config: Mapping[str, Any], rates: Array, first: int) -> Array:
 def _update(
     parameters: Tensors, gradients: Tensors, state: Slots, numbers: Tensors, needs: Needs
 ) -> None:
+    """Step parameters [K, ...] by gradients [K, ...] and `momentum_buffer` [K, ...]; each of
+    `numbers` is [K]."""
     # The decayed gradient is never formed: that would be a tensor more to write and read. Nor may
     # the order of the sums follow from `needs`.
     shape = shaper(_NUMBERS, numbers)

@@ -1,11 +1,11 @@
-"""An optimizer of K lanes: what it is, and the parts that several are made of.
+"""An optimizer of K lanes: its interface, and parts that several share.
 
-Stacked optimizers compute what those `alone` do, in an order that touches memory less often.
-Whatever follows from a lane's hyperparameters and step count alone is worked out beforehand in
-float64, by `tabulate`; what is left for `update` is a fixed list of tensor operations: it reads
-nothing back, and what it does to a lane depends on no other lane, bit for bit, with two lanes or
-more. Where a lane's hyperparameters leave a term out, the term stays in and is multiplied by zero:
-the order of the sums is the same whatever the other lanes need.
+Stacked optimizers compute the same as those `alone`, in an order that touches memory less often.
+All that follows from a lane's hyperparameters and step count alone is computed beforehand in
+float64, by `tabulate`; `update` is a fixed list of tensor operations: it reads nothing back, and
+its effect on a lane depends on no other lane, bit for bit, with two lanes or more. Where a lane's
+hyperparameters leave a term out, the term stays in and is multiplied by zero: the order of the sums
+is the same whatever the other lanes need.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Tensors = Sequence[Tensor]
 """Parameters, gradients, or a slot's tensors, shape [K, ...] each."""
 
 Slots = Mapping[str, Tensors]
-"""A state's tensors by the slots they stand in."""
+"""A state's tensors by slot."""
 
 Needs = frozenset[str]
 """The terms of a step that some lane needs."""
 
 LANE = ""
-"""In place of a parameter's name: state that a lane has once."""
+"""The name under which state that a lane has once stands, in place of a parameter's."""
 
 
 def zeros(slot: str, parameter: Tensor) -> Tensor | None:
@@ -56,7 +56,7 @@ class Average:
 class StackedOptimizer:
     """An optimizer of K lanes.
 
-    `slots` names its state tensors, as torch.optim does; `start(slot, parameter)` is what stands in
+    `slots` names its state tensors, as torch.optim does; `start(slot, parameter)` is the tensor of
     one before a lane's first step, for a parameter of one lane, or None where it has no such slot.
     `scalars` names the numbers of a lane and step that `update` takes.
 
@@ -70,14 +70,15 @@ class StackedOptimizer:
     `update(parameters, gradients, state, numbers, needs)` makes a step: parameters, gradients and
     state tensors have shape [K, ...], `numbers` has a tensor [K] per scalar, of the parameters'
     dtype, and `needs` is the union over the lanes. A slot's tensors are those of the parameters
-    that have it, in their order. Parameters and state change in place, gradients are only read:
-    two may be one tensor, as those of `a` and `b` in `a + b` are.
+    that have it, in their order. Parameters and state change in place, gradients are only read: two
+    may be one tensor, as those of `a` and `b` in `a + b` are.
 
     `lane_slots` names state that is one number a lane, in float64 where the device has it, zero at
     the start; `update` gets each as a list of one tensor [K].
 
-    `curve(config, rates)` gives, from the rates of a whole training, what `tabulate` takes a slice
-    of in their place, shape [steps, ...]: for numbers that follow from all the rates before.
+    `curve(config, rates)` gives, from the rates of a whole training, the values that `tabulate`
+    gets a slice of in their place, shape [steps, ...]: for numbers that follow from all earlier
+    rates.
 
     `average` says where a lane is evaluated, if not at its parameters.
     """
@@ -105,7 +106,7 @@ class StackedOptimizer:
 
 
 def needs_decay(config: Mapping[str, Any]) -> Needs:
-    """`needs` of an optimizer whose weight decay is its only term that a lane may lack."""
+    """The `needs` of an optimizer whose weight decay is the only term that a lane may lack."""
     return frozenset({"weight_decay"} if config["weight_decay"] > 0 else ())
 
 
@@ -115,7 +116,8 @@ def beside(parameter: Tensor, number: Tensor) -> Tensor:
 
 
 def shaper(names: Sequence[str], numbers: Sequence[Tensor]) -> Callable[[str, Tensor], Tensor]:
-    """A function (name of a scalar, parameter) -> the lanes' numbers beside that parameter."""
+    """A function of a scalar's name and a parameter: the lanes' numbers [K] as [K, 1, ...] beside
+    it."""
     named = dict(zip(names, numbers, strict=True))
     shaped: dict[tuple[str, int], Tensor] = {}
 
@@ -129,7 +131,7 @@ def shaper(names: Sequence[str], numbers: Sequence[Tensor]) -> Callable[[str, Te
 
 
 def columns(*values: Array | float) -> Array:
-    """A table of scalars, [steps, scalars], from one value or one a step for each."""
+    """A table of scalars, [steps, scalars], from a value, or one a step, for each."""
     return np.stack(np.broadcast_arrays(*values), axis=1)
 
 
@@ -139,7 +141,8 @@ Shape = Callable[[str, Tensor], Tensor]
 
 
 def add_decay(parameter: Tensor, gradient: Tensor, shape: Shape, needs: Needs) -> Tensor:
-    """The gradient with weight decay, [K, ...]; a decoupled decay is applied to the parameter."""
+    """The gradient with weight decay, [K, ...]; a decoupled decay is applied to the parameter [K,
+    ...]."""
     if "decoupled_decay" in needs:
         parameter.addcmul_(parameter, shape("decoupled_decay", parameter))
     if "weight_decay" in needs:
@@ -148,7 +151,7 @@ def add_decay(parameter: Tensor, gradient: Tensor, shape: Shape, needs: Needs) -
 
 
 def average_square(square: Tensor, gradient: Tensor, parameter: Tensor, shape: Shape) -> Tensor:
-    """Bring the average of squares [K, ...] up to date; memory of its shape to work in."""
+    """Bring the average of squares [K, ...] up to date; returns a tensor [K, ...] to work in."""
     work = gradient * shape("square_share", parameter)
     # Not a lerp: where a square overflows, infinity less infinity would make it NaN.
     square.mul_(shape("beta2", parameter)).addcmul_(work, work)
@@ -156,13 +159,14 @@ def average_square(square: Tensor, gradient: Tensor, parameter: Tensor, shape: S
 
 
 def root(square: Tensor, out: Tensor) -> Tensor:
-    """The square root, written to `out`. A CPU's torch.sqrt is MKL's: five times slower for zeros,
-    thirty times for denormals."""
+    """The square root [K, ...], written to `out`. A CPU's torch.sqrt is MKL's: five times slower
+    for zeros, thirty times for denormals."""
     return torch.rsqrt(square, out=out).reciprocal_()
 
 
 def scaled_root(square: Tensor, scale: Tensor, out: Tensor) -> Tensor:
-    """`scale` times the square root, written to `out`, as `root` without a pass over memory."""
+    """The square root [K, ...] times `scale` [K, 1, ...], written to `out`, as `root` without a
+    pass over memory."""
     torch.rsqrt(square, out=out)
     return torch.div(scale, out, out=out)
 

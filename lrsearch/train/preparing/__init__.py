@@ -1,1 +1,1 @@
-"""Preparing: what can be found wrong before anything trains."""
+"""Preparing: checks of data and models before anything trains."""

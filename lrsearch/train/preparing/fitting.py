@@ -1,4 +1,4 @@
-"""Models held against the data: a first batch goes through each before anything trains."""
+"""Models checked against the data: a first batch goes through each before anything trains."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ from lrsearch.trial import Config, Workplace
 def check_models(
     configs: Iterable[Config], raw: data.Raw, workplace: Workplace, metric: str | None
 ) -> tuple[int, list[str]]:
-    """Build each distinct model once; the trainable parameters of the first, and what the user
-    should know of any. Raises ModelError for one that does not fit the data, or whose loss, step or
-    metrics do not."""
+    """Build each distinct model once; returns the trainable parameters of the first, and notes for
+    the user on any. Raises ModelError for a model that does not fit the data, or whose loss, step
+    or metrics do not."""
     count: int | None = None
     notes: dict[str, None] = {}
     seen: set[str] = set()
@@ -77,7 +77,8 @@ _MISFIT = re.compile(
 
 
 def _hint_images(raw: data.Raw) -> str:
-    """How samples of two dimensions are taken the other way, "" where they have not two."""
+    """A hint on taking samples of two dimensions the other way, as images or not; "" for other
+    samples."""
     if raw.images is not None:
         return _IMAGES_HINTS[raw.images]
     return _IMAGES_HINTS[True] if raw.channelled else ""
@@ -170,7 +171,7 @@ def _check_model(
 
 
 def name_parts(x: Tree) -> str:
-    """The names of a sample's arrays, x in place of that of a lone one."""
+    """The names of a sample's arrays; a lone one is called x."""
     return ", ".join(key for key, _ in leaves(x, "x"))
 
 
@@ -179,11 +180,11 @@ def _outline(x: Tree) -> str:
 
 
 TRIED = 256
-"""Samples that a loss, a step and metrics of the user's are tried on."""
+"""Samples on which a loss, a step and metrics of the user's are tried."""
 
 
 def _some(raw: data.Raw, train: Mapping[str, Any], most: int = TRIED) -> Batch:
-    """Samples spread over the whole, as a training sees them."""
+    """Samples spread over the whole, in the form a training gets them."""
     size = count(raw.x)
     index = np.arange(min(most, size)) * size // min(most, size)
     view = find_view(train)
@@ -211,7 +212,7 @@ def _check_outputs(
     classes: tuple[Classes, tuple[str, ...]],
 ) -> None:
     """Raises ModelError for outputs of another shape than the task's metrics, or its loss, take.
-    `classes` is what `find_classes` says of the model."""
+    `classes` comes from `find_classes`."""
     outputs = find_output(given) if criterion.task in SUMS else given
     found = list(outputs.shape) if isinstance(outputs, Tensor) else describe_outputs(outputs)
     if raw.task == "own" and not criterion.stacks:
@@ -274,11 +275,11 @@ _CLASSES = re.compile(
     r"(num|n|nb|no)_?(class|label|output|target|categor|cls)\w*|(out|output)_(features|dim|size|"
     r"channels|width)|(class|label|output|target)e?s|(dim|d|c|n)_out|nclass\w*|vocab_size"
 )
-"""Arguments by other names than num_classes that may say how many outputs a model has."""
+"""Names other than num_classes of arguments that may set a model's number of outputs."""
 
 
 def _hint_classes(outputs: int, what: str, classes: Classes, names: tuple[str, ...]) -> str:
-    """How a model may be told how many outputs it needs."""
+    """A hint on telling a model how many outputs it needs."""
     if classes.reason:
         return (
             f"{classes.reason}; write a function that builds the model and replaces its last "
@@ -296,8 +297,8 @@ def _hint_classes(outputs: int, what: str, classes: Classes, names: tuple[str, .
 def _tell_outputs(
     given: Any, model: nn.Module, pair: Batch, criterion: Criterion, name: str
 ) -> list[str]:
-    """What of a user's model is known to go wrong with its loss, or not to be used. `given` is
-    what it gives for two samples; more would take long."""
+    """Notes on a user's model: outputs that go wrong with its loss, or are not used. `given` are
+    its outputs for two samples, since more would take long."""
     notes = []
     outputs = find_output(given) if criterion.task in SUMS else given
     if outputs is not given and isinstance(outputs, Tensor):
@@ -350,8 +351,8 @@ def _forward(model: nn.Module, x: Tree) -> object:
 
 def find_images(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) -> bool:
     """Whether the models, and steps, of a search take samples of two dimensions as images: as the
-    source has them, unless one takes them the other way alone. Raises ModelError where others do
-    not."""
+    source has them, unless one works the other way alone. Raises ModelError where others then
+    fail."""
     assert raw.images is not None
     distinct = {
         json.dumps([each["model"], each["train"].get("step")], sort_keys=True): each
@@ -382,8 +383,8 @@ def _name_of(config: Config) -> str:
 
 
 def _fits(config: Config, raw: data.Raw, workplace: Workplace) -> bool:
-    """Whether a model can be built for the data, takes two samples, and gives outputs of the shape
-    that the task asks for; or whether a step takes them with it."""
+    """Whether a model can be built for the data, takes two samples, and gives outputs of the task's
+    shape; or whether a step takes them with it."""
     train = config["train"]
     try:
         x = map_tree(torch.from_numpy, data.take(raw, np.arange(2)).x)

@@ -1,4 +1,5 @@
-"""What only loading the data and building the models can tell, found before anything trains."""
+"""Facts that only loading the data and building the models can tell, found before anything
+trains."""
 
 from __future__ import annotations
 
@@ -43,10 +44,10 @@ __all__ = ["Preparation", "preload", "prepare"]
 def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     """Check every config against its data and model; yields the run's Facts once.
 
-    Raises DataError (data, batch sizes, durations or a loss that do not fit them), ModelError
-    (a model that cannot be built or does not fit the data, an optimizer whose package is not
-    installed), ImportRefused, or UsageError (the
-    device). Other errors of a model's forward are left to the trials.
+    Raises DataError (data, batch sizes, durations or a loss that do not fit them), ModelError (a
+    model that cannot be built or does not fit the data, an optimizer whose package is not
+    installed), ImportRefused, or UsageError (the device). Other errors of a model's forward are
+    left to the trials.
     """
     forget_imports()  # A process may have seen another run, and the files as they were then.
     workplace = payload.workplace
@@ -59,10 +60,9 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
 
 
 def preload(payload: Preparation) -> Generator[None, Any, None]:
-    """Have this process import and load what its first trial will need; yields nothing.
+    """Import and load all that this process's first trial will need; yields nothing.
 
-    The workers do it while one of them prepares. What is wrong with the data is for `prepare`
-    to say.
+    The workers do so while one of them prepares. Errors in the data are left to `prepare`.
     """
     yield from isolated(_preload(payload), torch.device("cpu"), payload.workplace)
 
@@ -142,9 +142,9 @@ def _measure_passes(raw: data.Raw, configs: Iterable[Config]) -> dict[str, tuple
 def _settle(
     configs: Sequence[Config], workplace: Workplace, held: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """What the configs' `data` leave open: what validates, and whether numbers of two dimensions a
-    sample are images of one channel; and where that is not what would be found now, but what the
-    run has `held` since it began."""
+    """Settle what the configs' `data` leave open: the part that validates, and whether numbers of
+    two dimensions a sample are images of one channel. Settings that the run has `held` since it
+    began win, with a note where they differ from those that would be found now."""
     given = configs[0]["data"]
     raw = load_raw(given, workplace)
     found: dict[str, Any] = {}
@@ -173,7 +173,7 @@ def _written(value: Any) -> str:
 
 
 def _tell_lost(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
-    """Inputs that lose digits as they become float32, where nothing takes their mean off first."""
+    """Inputs that lose digits as they become float32, where their mean is not subtracted first."""
     plain = any(not each["data"]["standardize"] for each in configs)
     notes = []
     if raw.lost and plain:
@@ -190,7 +190,8 @@ def _tell_lost(raw: data.Raw, configs: Iterable[Config]) -> list[str]:
 def _read_files(
     configs: Iterable[Config], workplace: Workplace
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The hashes of what `init_args` name by its path, and why others are not read."""
+    """The hashes of files that `init_args` name by path, and the reasons why others are not
+    read."""
     texts = {text for config in configs for text in argument_paths(config)}
     return path_hashes(texts, workplace.folder)
 
@@ -204,14 +205,14 @@ def _tell_unread(item: tuple[str, str]) -> str:
 
 
 FEW = 100
-"""Validation samples below which an accuracy is told to be coarse."""
+"""The number of validation samples below which a note says that an accuracy is coarse."""
 
 
 def _tell_few(
     raw: data.Raw, config: Config, validation: Sequence[int], metric: str | None
 ) -> list[str]:
-    """What differences mean where accuracy is a share of few samples. Its standard error is
-    sqrt(p (1 - p) / n), at most 0.5 / sqrt(n); the folds of a point count together."""
+    """A note on differences where accuracy is a share of few samples. Its standard error is sqrt(p
+    (1 - p) / n), at most 0.5 / sqrt(n); the folds of a point count together."""
     count = sum(validation)
     counted = raw.task == "classification" and config["train"].get("step") is None
     if not counted or metric not in (None, "accuracy", "f1") or count >= FEW:
@@ -226,8 +227,8 @@ def _tell_few(
 
 
 def _check_optimizers(configs: Iterable[Config]) -> None:
-    """Import the packages of optimizers that have one. Also where lanes are asked for: what fails
-    there trains alone."""
+    """Import the packages of optimizers that have one, even for trials in lanes: trials that fail
+    there train alone."""
     for name in dict.fromkeys(config["train"]["optimizer"].get("name", "") for config in configs):
         if name in catalogue.OPTIMIZER_PACKAGES:
             import_package(name)

@@ -1,1 +1,2 @@
-"""The user's code: what of it may run, and what it has to itself while it does."""
+"""The user's code: the parts of it that may run, and the state of the process that it has to
+itself."""

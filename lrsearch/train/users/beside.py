@@ -1,9 +1,9 @@
-"""Modules beside a spec: which names are imported from its folder, and which are not.
+"""Modules beside a spec: the names that are imported from its folder, and those that are not.
 
-A file there must not run, nor stand in for a module that torch or scikit-learn want, because of
-its name alone. A user allows names; of the folder come these, before all other modules of their
-name, and what their own source imports, where no other module has that name. Everything else is
-as if it were not there.
+A file there must not run, nor stand in for a module that torch or scikit-learn import, because of
+its name alone. A user allows names; these are imported from the folder, before all other modules of
+their name, and so is what their own source imports, where no other module has that name. All other
+files are as if they were not there.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class _Nothing:
 
 @contextmanager
 def found_beside(folder: str, allowed: Iterable[str], imported: Iterable[str]) -> Iterator[None]:
-    """Have the allowed names found in the folder before anywhere else, and the imported ones after
-    everywhere else."""
+    """Make the allowed names importable from the folder before anywhere else, and the imported ones
+    after everywhere else."""
     first = Finder(folder, frozenset(allowed))
     last = Finder(folder, frozenset((*allowed, *imported)), last=True)
     if not first.names:
@@ -80,8 +80,8 @@ def found_beside(folder: str, allowed: Iterable[str], imported: Iterable[str]) -
 
 
 def find_missing(error: BaseException, folder: str, allowed: Iterable[str]) -> str:
-    """What to allow where an error, or one that it came of, is that of a module which lies in the
-    folder and is not found, such as one imported by its name at run time; else ""."""
+    """The module to allow where an error, or one that it came from, says that a module is missing
+    which lies in the folder, such as one imported by its name at run time; else ""."""
     for link in causes(error):
         # One that a worker of a loader has raised has its text alone.
         named = re.search(r"No module named '(\w+)", str(link))

@@ -1,6 +1,6 @@
-"""Files and folders that a config's code is given by their path: what is in them.
+"""Files and folders that a config's code is given by their path: hashes of their content.
 
-Free of torch, as whoever runs a command is.
+Free of torch, as is the process that runs a command.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from pathlib import Path
 from lrsearch.errors import ModelError
 
 MOST_FILES = 10_000
-"""In a folder, for its content to be read."""
+"""The most files in a folder whose content is read."""
 
 
 _EMPTY = hashlib.sha256().hexdigest()
-"""Of a file, or a folder, with nothing in it: a place to write to."""
+"""The hash of a file, or a folder, with nothing in it: a place to write to."""
 
 
 class Unread(Exception):
-    """Why the content of a folder is not read."""
+    """Raised for a folder whose content is not read; the reason."""
 
 
 def path_hashes(texts: Iterable[str], folder: str) -> tuple[dict[str, str], dict[str, str]]:
     """SHA-256 of the content of each file or folder that texts of `init_args` lead to, by `path:`
-    and the text, "" for those that lead nowhere, to what is empty or is not read; and why not.
+    and the text, "" for texts that lead nowhere, to an empty file or folder, or to content that is
+    not read; and the reasons for the latter.
 
     A relative path is looked for in `folder`, the spec's, and in the working directory: user code
-    may mean either, and what is found in both counts twice. Raises ModelError for what cannot be
+    may mean either, and both count where both exist. Raises ModelError for files that cannot be
     read.
     """
     found: dict[str, str] = {}
@@ -53,7 +54,7 @@ def path_hashes(texts: Iterable[str], folder: str) -> tuple[dict[str, str], dict
 
 
 def _places(name: str, folder: str) -> list[Path]:
-    """Where a text leads to, each place once; nowhere where it is no path."""
+    """The places a text leads to, each once; none where it is no path."""
     if not name.strip("/") or "\0" in name:
         return []
     found: dict[Path, None] = {}
@@ -70,10 +71,10 @@ def _places(name: str, folder: str) -> list[Path]:
 
 def content_hash(path: Path, keep_out: Path | None = None) -> str:
     """SHA-256 (hex) of a file's content; or of a folder's files, by their names in it, without
-    hidden ones and what Python compiled. Where it lies and when it was written do not matter.
+    hidden ones and Python's compiled ones. Its place and its times do not count.
 
-    Raises Unread for a folder that holds the folder `keep_out` or the working directory, where
-    runs are written, or more than `MOST_FILES` files; OSError for what cannot be read.
+    Raises Unread for a folder that holds the folder `keep_out` or the working directory, where runs
+    are written, or more than `MOST_FILES` files; OSError for files that cannot be read.
     """
     if path.is_file():
         return file_hash(path)
@@ -105,7 +106,8 @@ def _files(folder: Path) -> Mapping[str, Path]:
 
 
 _seen: dict[tuple[str, int, int, int], str] = {}
-"""Hashes by path, inode, size and time of the last change: no file is read twice for nothing."""
+"""Hashes by path, inode, size and time of the last change, so that unchanged files are read
+once."""
 
 
 def file_hash(path: Path) -> str:

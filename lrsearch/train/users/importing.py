@@ -1,4 +1,4 @@
-"""Code that a spec names: what may be imported, and what it was made of."""
+"""Code that a spec names: imports of it, and the hashes of its source."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ _FREE: dict[str, tuple[ModuleType, type]] = {
     "torch.nn.": (nn, nn.Module),
     "torch.optim.": (optim, optim.Optimizer),
 }
-"""Places whose classes of a kind are free."""
+"""Prefixes of class paths that are free, with the classes they must name."""
 
 
 @dataclass
 class _Imported:
-    """What this process has imported for a workplace: the modules that came from its folder, and
-    the SHA-256 of the source behind each class path, taken at its import. `before` are all modules
-    there were when its turn last began; `beside` are the modules of the folder that those of the
-    allowed names import."""
+    """The imports of this process for a workplace: the modules that came from its folder, and the
+    SHA-256 of the source behind each class path, taken at its import. `before` are all modules
+    there were when its turn last began; `beside` are the modules of the folder that the allowed
+    ones import."""
 
     folder: str = ""
     before: frozenset[str] = frozenset()
@@ -45,8 +45,8 @@ _imported = _Imported()
 
 
 def forget_imports(folder: str = "") -> None:
-    """Have what came from a workplace's folder imported again from the files as they are now.
-    `folder` is whose modules come next."""
+    """Forget the modules of a workplace's folder, so that they are imported again from the files as
+    they are now. `folder` is the one whose modules come next."""
     global _imported
     for name in _imported.modules:
         sys.modules.pop(name, None)
@@ -55,8 +55,8 @@ def forget_imports(folder: str = "") -> None:
 
 @contextmanager
 def importable(workplace: Workplace) -> Iterator[None]:
-    """Have the allowed modules of the workplace's folder, and what they import from there, found;
-    a user's code may import at any time it runs."""
+    """Make the allowed modules of the workplace's folder, and those they import from there,
+    importable; a user's code may import at any time it runs."""
     folder = os.path.realpath(workplace.folder)
     if _imported.folder != folder:
         forget_imports(folder)  # Another folder's `nets` must not stand in for this one's.
@@ -84,19 +84,19 @@ def _is_local(name: str, folder: str) -> bool:
 
 
 def _suggest(name: str, names: Iterable[str]) -> str:
-    """The nearest name, whatever its case, or else the names there are."""
+    """The nearest name, in any case, or else the names there are."""
     known = sorted(names)
     close = nearest(name, known)
     return f"did you mean '{close}'?" if close else suggest(name, known)
 
 
 def resolve(class_path: str, workplace: Workplace) -> object:
-    """The object a class path names.
+    """Import the object a class path names.
 
     Module classes of torch.nn and optimizers of torch.optim are free. For any other the top-level
     module must be among `workplace.allowed` before anything is imported, and the module the object
-    is defined in after. The hash of the source is taken along, see `source_hashes`. Raises
-    ImportRefused, or ModelError for what does not exist or cannot be imported.
+    is defined in after. The hash of the source is taken, too, see `source_hashes`. Raises
+    ImportRefused, or ModelError for a path that names nothing or cannot be imported.
     """
     parts = class_path.split(".")
     if len(parts) < 2 or not all(part.isidentifier() for part in parts):
@@ -157,7 +157,7 @@ def _resolve_free(class_path: str) -> object:
 
 
 def _walk(parts: list[str], workplace: Workplace) -> object:
-    """Import as far as there are modules, then take attributes."""
+    """Import the longest module path, then take attributes."""
     found: object = _import(parts[0], parts[0], workplace)
     for index, part in enumerate(parts[1:], start=1):
         path = ".".join(parts[:index])
@@ -171,7 +171,8 @@ def _walk(parts: list[str], workplace: Workplace) -> object:
 
 
 def _public(found: object) -> set[str]:
-    """Classes and functions of a module (or attributes of a class) a person may have meant."""
+    """Public classes and functions of a module (or attributes of a class), for suggestions to the
+    user."""
     members = getattr(found, "__dict__", {}).items()
     return {name for name, value in members if callable(value) and not name.startswith("_")}
 

@@ -1,4 +1,4 @@
-"""What a job has to itself while it runs."""
+"""Isolation: the state of the process that a job has to itself while it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from lrsearch.trial import Workplace
 
 @dataclass(frozen=True)
 class _State:
-    """What of a process is a job's own: its threads, its generators, and how cuDNN computes."""
+    """A job's own part of a process's state: its threads, its generators, and the settings of
+    cuDNN."""
 
     threads: int
     generators: Any
@@ -46,13 +47,13 @@ def _restore(state: _State, device: torch.device) -> None:
 
 
 _ROUNDED = ("conv", "rnn")
-"""What cuDNN computes, as torch's own properties name it: `torch.backends.cudnn.rnn` itself is
-another module as soon as a recurrent layer was made."""
+"""Parts of cuDNN, by torch's names for their properties; `torch.backends.cudnn.rnn` itself becomes
+another module once a recurrent layer was made."""
 
 
 def _set_precisions(*precisions: str) -> None:
-    """What cuDNN may round float32 to, in each of `_ROUNDED`: "ieee" for float32 itself, "tf32", or
-    "none" for what holds for all of torch."""
+    """Set the precision to which cuDNN may round float32, for each of `_ROUNDED`: "ieee" for
+    float32 itself, "tf32", or "none" for the setting of all torch."""
     # The older way to say it has to agree, or torch raises where somebody asks by that.
     _set_by_older_way(set(precisions) == {"tf32"})
     for each, precision in zip(_ROUNDED, precisions, strict=True):
@@ -72,24 +73,24 @@ _warned: list[bool] = []
 
 
 def _compute_alike() -> None:
-    """Have cuDNN compute in float32 what is float32, and the same each time.
+    """Make cuDNN compute in full float32, and the same each time.
 
-    By default it rounds the inputs of convolutions and recurrent layers to TF32, which has ten bits
-    of a mantissa, and only of those: engines, and layers, would differ by a thousandth. Who wants
-    the speed has bfloat16.
+    By default it rounds the inputs of convolutions and recurrent layers, and of no others, to TF32,
+    whose mantissa has ten bits: engines, and layers, would differ by a thousandth. For speed there
+    is bfloat16.
     """
     cudnn.deterministic, cudnn.benchmark = True, False
     _set_precisions("ieee", "ieee")
 
 
 def current(device: torch.device) -> AbstractContextManager[object]:
-    """Have an accelerator be the current one of its kind: streams, graphs and generators, and what
-    a user's code makes on "cuda", belong to that one."""
+    """Make an accelerator the current one of its kind: streams, graphs and generators, and tensors
+    that a user's code makes on "cuda", belong to that one."""
     return _Current(device) if device.type == "cuda" else nullcontext()
 
 
 class _Current(torch.cuda.device):
-    """The change of the current device, which one that is lost must not keep from being told."""
+    """A change of the current device; an error of a lost device must not hide the first error."""
 
     def __enter__(self) -> None:
         with suppress(RuntimeError):
@@ -101,7 +102,8 @@ class _Current(torch.cuda.device):
 
 
 def _numbered(device: torch.device) -> torch.device:
-    """The device by its number: to ask for that again, a lost device would raise."""
+    """The device with its number, found in advance: after the device is lost, asking for it would
+    raise."""
     if device.type != "cuda" or device.index is not None:
         return device
     return torch.device("cuda", torch.cuda.current_device())
@@ -109,7 +111,7 @@ def _numbered(device: torch.device) -> torch.device:
 
 @contextmanager
 def _aside(device: torch.device, own: list[_State]) -> Iterator[None]:
-    """Swap the process's state for `own` (a list of at most one), and back."""
+    """Swap the process's state for `own` (a list of at most one), and back afterwards."""
     caller = _state(device)
     try:
         if own:

@@ -1,5 +1,5 @@
-"""Why a process failed, by what it printed: the line that says it, among advice and the noise of
-launchers, loggers and progress bars."""
+"""The reason why a process failed, in its output: the line that says it, among advice and the noise
+of launchers, loggers and progress bars."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ LONGEST = 300
 """Characters of a reason."""
 
 TRACE_LINES = 40
-"""Lines of output that a failed trial keeps, of each stream."""
+"""Lines of output that are kept of a failed trial, from each stream."""
 
 _HEADER = re.compile(r"Traceback \(most recent call last\)")
 _FRAME = "│┃║|╭╰╮╯─━+-"
-"""What rich draws around a traceback."""
+"""Characters that rich draws around a traceback."""
 
 # `torch.cuda.OutOfMemoryError: ...`, `KeyError`: what Python prints of an exception.
 _EXCEPTION = re.compile(
@@ -72,9 +72,9 @@ class Traceback:
 
 
 def find_reason(errors: str, output: str, *, sure: bool = False) -> str:
-    """The line that says why a process failed, of what it printed to stderr and to stdout: the
-    exception of its last traceback, else the last line in the form of an error, else the last
-    that is no aside (with `sure`, none); "" where there is none."""
+    """Find the line that says why a process failed, in its stderr and stdout: the exception of its
+    last traceback, else the last line in the form of an error, else the last that is no aside (with
+    `sure`, none); "" where there is none."""
     streams = [plain_lines(errors), plain_lines(output)]
     found = [find_tracebacks(lines) for lines in streams]
     if cause := _last_of("cause", found):
@@ -99,7 +99,7 @@ def find_reason(errors: str, output: str, *, sure: bool = False) -> str:
 
 
 def _last_of(kind: str, found: Sequence[Sequence[Traceback]]) -> str:
-    """The exception of the last traceback of a kind, of the first stream that has one."""
+    """The exception of the last traceback of a kind, in the first stream that has one."""
     chosen = (
         trace.exception for traces in found for trace in reversed(traces) if trace.kind == kind
     )
@@ -132,8 +132,8 @@ def find_tracebacks(lines: Sequence[str]) -> list[Traceback]:
 
 
 def _read_exception(lines: Sequence[str], boxed: bool) -> tuple[int, str]:
-    """How many lines belong to a traceback, and its exception: the first line that is neither
-    indented nor framed. An exception that ends with a colon says more on the next line."""
+    """The number of lines of a traceback, and its exception: the first line that is neither
+    indented nor framed. An exception that ends with a colon continues on the next line."""
     for index, line in enumerate(lines):
         if not line.strip() or line[0].isspace() or (boxed and line[0] in _FRAME):
             continue
@@ -176,9 +176,9 @@ def _shortened(line: str) -> str:
 
 
 def tail(errors: str, output: str) -> tuple[str, str]:
-    """What a failed trial keeps: of stderr, where anything is there, the last lines, and before
-    them the traceback that says why if it stands further up; and the last lines of stdout. Where
-    only stdout has lines these are the first."""
+    """The kept output of a failed trial: of stderr, if it has any, the last lines, preceded by the
+    traceback with the reason if it stands further up; and the last lines of stdout. If only stdout
+    has lines they come first."""
     lines = plain_lines((errors.strip() or output).strip())
     start = max(0, len(lines) - TRACE_LINES)
     kept = list(range(start, len(lines)))

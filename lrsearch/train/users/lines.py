@@ -15,13 +15,14 @@ def read_text(output: bytes) -> str:
 
 
 def show(text: str) -> str:
-    """What a terminal shows of a line: no colours, no byte order marks, nothing rubbed out."""
+    """A line as a terminal shows it: without colours, byte order marks, or text that was rubbed
+    out."""
     return _ESCAPE.sub("", text).lstrip(_MARKS).rpartition("\b")[2]
 
 
 def plain_lines(text: str) -> list[str]:
-    """The lines of a text as a terminal would show them, trailing blanks left out: of those that
-    overwrite each other the last."""
+    """The lines of a text as a terminal would show them, without trailing blanks: where lines
+    overwrite each other, the last."""
     lines = []
     for line in text.split("\n"):
         shown = [part for part in map(show, line.split("\r")) if part.strip()]

@@ -1,4 +1,5 @@
-"""What code of the user's remembers beside the tensors of its model: found by looking at it."""
+"""Memory of the user's code beside the tensors of its model: found by comparing objects'
+attributes."""
 
 from __future__ import annotations
 
@@ -21,13 +22,13 @@ from torch import Tensor, nn
 _PLACES = ("_parameters", "_buffers", "_modules")
 
 LIMIT = 1000
-"""Values that are looked at in one attribute."""
+"""The most values that are looked at in one attribute."""
 
 
 def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
-    """What can steer a module beside the contents of its tensors, by name: its attributes, those of
-    its classes, the globals of their modules, and the global generators. Of `others` (objects, or
-    functions) the same."""
+    """The state that can steer a module beside the contents of its tensors, by name: its
+    attributes, those of its classes, the globals of their modules, and the global generators.
+    `others` (objects, or functions) are included in the same way."""
     held = {id(each) for each in (*model.parameters(), *model.buffers())}
     look = _Look(held)
     found: dict[str, object] = {
@@ -68,7 +69,8 @@ def _globals(module: ModuleType) -> list[tuple[str, object]]:
 
 
 class _Same:
-    """A value by its identity. It is kept: the number of one that is gone may become another's."""
+    """A value compared by identity. It is kept alive: the id of a deleted one may become
+    another's."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -81,14 +83,14 @@ class _Same:
 
 
 class _Look:
-    """Values by their content where that is plain, by identity where not. `held` are tensors and
-    objects whose contents are no concern, by id."""
+    """Values by their content where that is plain, by identity where not. Contents of tensors and
+    objects in `held`, by id, are left out."""
 
     def __init__(self, held: set[int]) -> None:
         self.held, self.left = held, LIMIT
 
     def at(self, value: Any) -> object:
-        """Its content, to compare with what it is later."""
+        """An object's content, to compare with its later one."""
         self.left = LIMIT
         return self._at(value, 6)
 
@@ -140,14 +142,15 @@ def _sample(array: np.ndarray[Any, Any]) -> bytes:
 
 
 class Unseen(Exception):
-    """What of a training is neither seen nor put back, in words for a user."""
+    """Raised for a change in a training that can be neither seen nor restored, in words for a
+    user."""
 
 
 class Memory:
-    """What code of the user's remembers of a training, by its objects' attributes. The tensors of
-    the `model` are no concern.
+    """The memory of the user's code in a training, by its objects' attributes; tensors of the
+    `model` are left out.
 
-    Made before the first step: what differs from then on is what the training has changed.
+    Made before the first step: later differences are changes by the training.
     """
 
     def __init__(self, objects: Mapping[str, object], model: nn.Module | None = None) -> None:
@@ -159,7 +162,7 @@ class Memory:
         self._begin()
 
     def add(self, name: str, value: object) -> None:
-        """Take one more object from now on."""
+        """Add one more object from now on."""
         self.roots[name] = value
         self._begin()
 
@@ -194,8 +197,9 @@ class Memory:
         return {place: vars(each) for place, each in self._walk()}
 
     def _look(self) -> dict[tuple[str, str], object]:
-        """Each attribute as `_Look` sees it, by its object's place and its name; globals and what
-        functions hold have no object that could be given another."""
+        """Each attribute as `_Look` sees it, by its object's place and its name. Globals and values
+        that functions hold are compared, too, but have no object to which they could be
+        restored."""
         walked = list(self._walk())
         tensors = [part for each in self.modules for part in _tensors(each)]
         aside = (*tensors, torch.default_generator, *(each for _, each in walked))
@@ -229,7 +233,7 @@ class Memory:
         return found
 
     def _apart(self, value: object) -> frozenset[str]:
-        """Attributes that a saved state has apart."""
+        """The names of attributes that a saved state has apart."""
         if isinstance(value, torch.optim.Optimizer):
             return frozenset({"state", "param_groups", "defaults"})
         own = isinstance(value, nn.Module) and id(value) in self._modules
@@ -267,19 +271,19 @@ class Memory:
 
 
 GONE = object()
-"""In place of an attribute that is there no more."""
+"""The value of an attribute that was deleted."""
 
 MOST = 50_000
-"""Objects that are looked at."""
+"""The most objects that are looked at."""
 
 DEEP = 4
-"""Containers in each other that are looked into."""
+"""The deepest nesting of containers that are looked into."""
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), np.generic)
 
 _SHUT = (Tensor, np.ndarray, torch.Generator, random.Random, np.random.Generator, type, ModuleType,
          logging.Logger, *_PLAIN)  # fmt: skip
-"""What is not looked into for objects."""
+"""Types whose values are not searched for further objects."""
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:
@@ -294,7 +298,7 @@ def _refuse_iterator(value: object, place: str) -> None:
 
 
 def _owner(value: object) -> object:
-    """The function itself, of one with its arguments."""
+    """The function itself, inside one with arguments bound."""
     return getattr(value, "func", value)
 
 
@@ -312,7 +316,7 @@ _PACKAGES = {"site-packages", "dist-packages"}
 
 
 def _is_users(module: str) -> bool:
-    """Whether a module is neither Python's nor a package's nor lrsearch's."""
+    """Whether a module is the user's: neither Python's nor a package's nor lrsearch's."""
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None or module.partition(".")[0] in ("torch", "lrsearch"):
         return False

@@ -1,4 +1,4 @@
-"""What a trial's own code prints, kept for the case that it fails."""
+"""Output of a trial's own code, kept in case it fails."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ KEPT = 16 * 1024
 
 
 class Printed:
-    """The end of what is printed through `sys.stdout` and `sys.stderr` while it listens; where
-    they led before it still goes."""
+    """The end of the text printed through `sys.stdout` and `sys.stderr` while it listens; the text
+    still goes where it went before."""
 
     def __init__(self) -> None:
         self._kept = ""
@@ -35,7 +35,7 @@ class Printed:
         return stream if stream is None else _Copied(stream, self)
 
     def keep(self, text: str) -> None:
-        """Take in what was printed."""
+        """Add printed text."""
         self._kept = (self._kept + text)[-KEPT:]
 
     def text(self) -> str:
@@ -44,7 +44,7 @@ class Printed:
 
 
 class _Copied:
-    """A stream whose text somebody else is given, too."""
+    """A stream whose text is also passed to a listener."""
 
     def __init__(self, stream: TextIO, printed: Printed) -> None:
         self._stream, self._printed = stream, printed

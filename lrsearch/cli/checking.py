@@ -117,7 +117,7 @@ def show(
     from lrsearch.spec import read_spec
 
     spec = read_spec(config, set_ or ())
-    curves = _curves(spec) if spec.own is None else []
+    curves = _curves(spec) if spec.kind is None else []
     if json:
         _print_json(spec, curves)
         return
@@ -226,6 +226,6 @@ def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
             }
         listed.append({"name": name, **values})
     drawn = [{"title": title, "multipliers": values or None} for title, values in curves]
-    times = {"timeout": spec.timeout, "save": spec.save if spec.own is None else None}
+    times = {"timeout": spec.timeout, "save": spec.save}
     shown = {"name": spec.name, "parameters": listed, "schedules": drawn, **times}
     print(dumps({"format": 1, **shown}))

@@ -7,7 +7,6 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrsearch.spec.model import Own
 from lrsearch.trial import Config, Reached, Verdict, Workplace
 
 PRELOAD = "lrsearch.train.preparing.prepare:preload"
@@ -36,9 +35,9 @@ _JOBS = {
 }
 
 
-def find_jobs(own: Own | None) -> Jobs:
-    """The jobs of a spec's trainings, by its `own`."""
-    return _JOBS[None if own is None else own.kind]
+def find_jobs(kind: str | None) -> Jobs:
+    """The jobs of a spec's trainings, by its `kind`."""
+    return _JOBS[kind]
 
 
 @dataclass(frozen=True)

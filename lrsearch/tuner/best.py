@@ -67,5 +67,5 @@ class Best:
 
     def lacks_weights(self) -> bool:
         """Whether no weights of the best point are stored, which a training of ours leaves."""
-        weights = self.spec.own is None
-        return weights and self.found is not None and not self.weights & set(self.found[1].trials)
+        ours = self.spec.kind is None
+        return ours and self.found is not None and not self.weights & set(self.found[1].trials)

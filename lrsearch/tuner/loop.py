@@ -58,7 +58,7 @@ def tune(
     TooManyFailures, StorageFull. However it ends, what was measured is in the journal.
     """
     asked = asked or Asked()
-    if spec.own is not None:
+    if spec.kind is not None:
         asked = replace(asked, engine="solo")  # Each of its trials is a process of its own.
     facts = settle(facts, run.history)
     given = settle_data(spec, facts.settled)
@@ -68,9 +68,8 @@ def tune(
             f"this run began with seed {spec.seed} and goes on with it; a new one, such as by "
             f"--fresh, begins with {given.seed}"
         )
-    if spec.own is not None and given.own is not None:
-        for name in sorted(given.own.derived.keys() - spec.own.derived.keys()):
-            watcher.note(f"params.{name} was text when this run began, and is text here still")
+    for name in sorted(given.derived.keys() - spec.derived.keys()):
+        watcher.note(f"params.{name} was text when this run began, and is text here still")
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
     session = Session(spec, strategy, run, executor, facts, workplace, watcher, asked, ledger)
@@ -222,7 +221,7 @@ class _Search:
         """Train a trial of the best point once more, where that tells something and is cheap. It
         has a number of its own, since files may be named by it."""
         best = self.best.found
-        if best is None or self.spec.own is None or not self.spec.own.verify:
+        if best is None or not self.spec.verifies:
             return
         trial = self.ledger.trials[self.ledger.latest(best[1])[0]]
         if is_due(self.run.history, trial, retry_failed=self.asked.retry_failed):
@@ -231,7 +230,7 @@ class _Search:
             repeat(
                 self.dispatch.cohort([again], Plan()),
                 trial.number,
-                function=find_jobs(self.spec.own).train,
+                function=find_jobs(self.spec.kind).train,
                 executor=self.executor,
                 run=self.run,
                 watcher=self.watcher,

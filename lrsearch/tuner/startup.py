@@ -72,7 +72,7 @@ class Starts:
         values = encode(self.spec.space, point) if point is not None else None
         if point is None or values is None:
             return None
-        named = frozenset() if self.spec.own is None else _named(point, result.reason)
+        named = frozenset() if self.spec.kind is None else _named(point, result.reason)
         self.alike.setdefault(why, []).append(_Failure(trial.number, values, named))
         failures = self.alike[why]
         if len(failures) < ALIKE or self._may_blame_a_value(failures):
@@ -81,7 +81,7 @@ class Starts:
         return TrainingError(
             f"trials {numbers} failed alike before they reported anything, so it is no point's "
             f"fault: {why}",
-            where=f"{self.spec.source}: {self.spec.own.kind}" if self.spec.own else "",
+            where=f"{self.spec.source}: {self.spec.kind}" if self.spec.kind else "",
             hint="\n  ".join(self._advise(trial, result, why)),
         )
 
@@ -92,7 +92,7 @@ class Starts:
         text = result.reason[found.end() :] if found else result.reason
         if _PYTHON.fullmatch(text):
             return text
-        if self.spec.own is None:  # It has started: any other exception may be the point's.
+        if self.spec.kind is None:  # It has started: any other exception may be the point's.
             return ""
         if code in (126, 127) or _SYSTEM.fullmatch(text):
             return result.reason

@@ -101,12 +101,12 @@ TRANSFORMS: dict[str, Callable[..., Any]] = {
 @dataclass(frozen=True, eq=False)
 class Transform:
     """One transform, its arguments filled in. `mixes` where it gives what `mixup` gives, else it
-    gives inputs; `own` is the person's code behind it, or None."""
+    gives inputs; `code` is the user's code behind it, or None."""
 
     name: str
     function: Callable[[Tensor], Any]
     mixes: bool = False
-    own: object = None
+    code: object = None
 
 
 @torch.no_grad()
@@ -152,7 +152,7 @@ def build_transforms(
             if isinstance(made, nn.Module):
                 made = made.to(device)
             call = made if not isinstance(made, functools.partial) else made.func
-            found.append(Transform(each["class_path"], made, own=call))
+            found.append(Transform(each["class_path"], made, code=call))
             continue
         arguments = {key: value for key, value in each.items() if key != "name"}
         function = functools.partial(TRANSFORMS[each["name"]], **arguments)
@@ -193,7 +193,7 @@ def check_transforms(config: Mapping[str, Any], x: Tensor, what: str, workplace:
             _check_built_in(each, x, what)
     shape = list(x.shape)
     for made in build_transforms(config, workplace, x.device):
-        if made.own is None:
+        if made.code is None:
             continue
         try:
             with torch.no_grad():

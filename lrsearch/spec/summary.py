@@ -33,8 +33,7 @@ def describe_dimension(dimension: Dimension) -> str:
         for option in dimension.options:
             value = option.value
             if isinstance(value, dict):
-                value = value.get("name", value.get("class_path", value))
-                name = str(value)
+                name = str(catalogue.name_of(value) or value)
                 inner = [path for path, _ in option.space.dimensions]
                 names.append(f"{name} (with its {', '.join(inner)})" if inner else name)
             elif _is_transforms(value):
@@ -59,12 +58,9 @@ def name_transforms(value: Sequence[Mapping[str, object]]) -> str:
     """`data.transforms` in a few words: `random_crop (padding 1) + flip (p 0.5)`."""
     parts = []
     for each in value:
-        arguments = each.get("init_args") or {
-            key: part for key, part in each.items() if key not in ("name", "class_path")
-        }
-        assert isinstance(arguments, Mapping)
+        arguments = catalogue.arguments_of(each)
         inner = ", ".join(f"{key} {show(part)}" for key, part in arguments.items())
-        name = str(each.get("name", each.get("class_path")))
+        name = str(catalogue.name_of(each))
         parts.append(f"{name} ({inner})" if inner and "init_args" not in each else name)
     return " + ".join(parts) or "none"
 
@@ -141,8 +137,7 @@ def describe(spec: Spec) -> str:
 
 def _describe_training(spec: Spec) -> list[str]:
     """What is trained on what, and how the data are divided."""
-    data = spec.data.get("name", spec.data.get("class_path"))
-    model = spec.model.get("name", spec.model.get("class_path"))
+    data, model = catalogue.name_of(spec.data), catalogue.name_of(spec.model)
     budget = "searched" if "budget" in dict(spec.space.dimensions) else spec.train["budget"]
     sentences = [f"Run '{spec.name}' trains {model} on {data}, budget {budget} a trial"]
     sentences.append(_describe_splits(spec))

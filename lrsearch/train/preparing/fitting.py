@@ -98,7 +98,7 @@ def _check_model(
     workplace: Workplace,
     metric: str | None,
 ) -> tuple[int, list[str]]:
-    name = config.get("class_path") or config["name"]
+    name = catalogue.name_of(config)
     refusal = catalogue.model_refusal(name, raw.task) if name in catalogue.MODELS else None
     if refusal is not None:
         raise ModelError(refusal[0], hint=refusal[1])
@@ -366,7 +366,7 @@ def find_images(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) 
     need = [key for key in distinct if fitting[key] and not natural[key]]
     refuse = [key for key in distinct if natural[key] and not fitting[key]]
     if need and refuse:
-        one, two = (_name_of(distinct[keys[0]]) for keys in (need, refuse))
+        one, two = (catalogue.name_of(distinct[keys[0]]["model"]) for keys in (need, refuse))
         with_channel, without = (two, one) if raw.images else (one, two)
         raise ModelError(
             f"{with_channel} takes samples of two dimensions with a channel axis alone, {without} "
@@ -375,10 +375,6 @@ def find_images(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) 
             "false",
         )
     return raw.images ^ bool(need)
-
-
-def _name_of(config: Config) -> str:
-    return str(config["model"].get("class_path") or config["model"]["name"])
 
 
 def _fits(config: Config, raw: data.Raw, workplace: Workplace) -> bool:

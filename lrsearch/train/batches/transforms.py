@@ -26,7 +26,7 @@ from lrsearch.train.batches.batch import NOTHING, Batch, select
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.randomness import seed_everything
 from lrsearch.train.tape import unrecorded
-from lrsearch.train.users.importing import resolve
+from lrsearch.train.users.importing import construct, resolve
 from lrsearch.trial import Workplace
 
 Parts = tuple[tuple[Tree, Any, Any], ...]
@@ -162,7 +162,6 @@ def build_transforms(
 
 def _make(path: str, arguments: dict[str, Any], workplace: Workplace) -> Callable[[Tensor], Any]:
     found = resolve(path, workplace)
-    assert callable(found)
     if not isinstance(found, type):
         try:
             inspect.signature(found).bind(None, **arguments)
@@ -173,10 +172,7 @@ def _make(path: str, arguments: dict[str, Any], workplace: Workplace) -> Callabl
             pass
         return functools.partial(found, **arguments)
     seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
-    try:
-        made = found(**arguments)
-    except any_but_interrupts(is_out_of_memory) as error:
-        raise ModelError(f"{type(error).__name__}: {error}", where=path) from error
+    made = construct(found, arguments=arguments, where=path)
     if not callable(made):
         raise ModelError(f"what {path} makes cannot be called with a batch", where=path, hint=FORM)
     return cast(Callable[[Tensor], Any], made)

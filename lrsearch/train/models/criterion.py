@@ -25,7 +25,7 @@ from lrsearch.train.models.build import fill_arguments
 from lrsearch.train.models.metrics import LOSSES, SUMS
 from lrsearch.train.models.outputs import find_output
 from lrsearch.train.randomness import seed_everything
-from lrsearch.train.users.importing import resolve
+from lrsearch.train.users.importing import construct, resolve
 from lrsearch.trial import Config, Workplace
 
 CHUNK = 512
@@ -358,16 +358,13 @@ def _make(
     except ModelError as error:
         error.where = error.where or where
         raise
-    assert callable(found)
     if not isinstance(found, type):
         return partial(found, **arguments) if arguments else found
     if issubclass(found, nn.modules.loss._Loss):
         arguments = _make_weights(path, found, arguments, where, sizes)
     seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
-    try:
-        made = found(**fill_arguments(path, found, arguments, sizes))
-    except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
-        raise ModelError(f"{path}: {type(error).__name__}: {error}", where=where) from error
+    filled = fill_arguments(path, found, arguments, sizes)
+    made = construct(found, arguments=filled, where=where, told=f"{path}: ")
     if isinstance(made, nn.Module):
         if any(each.requires_grad for each in made.parameters()):
             message = f"{path} has parameters, which nobody would train"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrsearch.errors import TrainingError, nearest
 from lrsearch.space import Choice, encode, parameters
-from lrsearch.spec.commandline import as_text, fill, split_words
+from lrsearch.spec.commandline import as_text, fill_command, give
 from lrsearch.spec.model import Spec
 from lrsearch.terminal import command_line
 from lrsearch.trial import Config, Outcome, Point, Result, Trial
@@ -101,15 +101,6 @@ class Starts:
             return _without_values(result.reason, config)
         return ""
 
-    def _given(self, trial: Trial) -> dict[str, str]:
-        """The placeholders that are no parameters, see `commandline.GIVEN`."""
-        return {
-            "seed": str(trial.seed),
-            "device": self.device,
-            "run": self.spec.name,
-            "trial": str(trial.number),
-        }
-
     def _may_blame_a_value(self, failures: list[_Failure]) -> bool:
         """Whether a parameter's values may be to blame: of an option that the message names, until
         all options have failed; of a number that it names; of what too few of them differ in."""
@@ -131,7 +122,8 @@ class Starts:
         found = [hint for part, hint in _HINTS.items() if part in why][:1]
         advice = [each(self.spec, trial.config, why) for each in found]
         if not found and "command" in trial.config:
-            advice.append(_advise_on_options(_words(trial.config, self._given(trial)), result))
+            words = fill_command(trial.config, give(trial, self.spec.name, self.device))
+            advice.append(_advise_on_options(words, result))
         tail = [line for line in _printed(result).splitlines() if line.strip()][-_SHOWN:]
         if tail:
             advice += ["the end of its output:", *(f"  {line[:200]}" for line in tail)]
@@ -167,15 +159,10 @@ def _without_values(text: str, config: Config) -> str:
     return text
 
 
-def _words(config: Config, given: Mapping[str, str]) -> list[str]:
-    values = {name: as_text(value) for name, value in config["params"].items()}
-    return fill(split_words(config["command"]), {**values, **given})
-
-
 def _python(config: Config) -> str:
     if "command" not in config:
         return sys.executable
-    program = _words(config, {})[0]
+    program = fill_command(config)[0]
     return shutil.which(program) or program
 
 

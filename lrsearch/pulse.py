@@ -40,9 +40,8 @@ class Leave(KeyboardInterrupt):
 
 @dataclass
 class Pulse:
-    """The pulse of a process. `beats` counts, `lost` are seconds in which it was stopped."""
+    """The pulse of a process. `lost` are seconds in which it was stopped."""
 
-    beats: int = 0
     activity: str = ""
     step: int = 0
     lost: float = 0.0
@@ -88,7 +87,6 @@ class Pulse:
         process was asked to."""
         if self._asked and not self._unbroken:
             raise Leave("asked to leave")
-        self.beats += 1
         if step:
             self.step = step
         self._last = now = time.monotonic()

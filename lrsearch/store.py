@@ -77,12 +77,11 @@ class History:
     `repeating` has the number that the repetition of a trial was given, by the trial's, and
     `repeated` its result, once there is one; neither is among the trials and results.
     `plans` are the latest by structure key and device, `asked` the engines asked for when they
-    were made; `passing` are all those that do not last. `notes` are the bodies of the `noted`
-    lines, "kind" included. `lines` counts what was folded; `ended_at` and `proposed_at` (parallel
-    to `proposals`) are the counts at those lines, which say what was known when. `end` is where the
-    last line ends in the journal's bytes
-    (before its newline, if that is missing), `digest` their hash: of a history that was read, as
-    long as nothing is folded into it.
+    were made; `passing` are all those that do not last. `lines` counts what was folded; `ended_at`
+    and `proposed_at` (parallel to `proposals`) are the counts at those lines, which say what was
+    known when. `end` is where the last line ends in the journal's bytes (before its newline, if
+    that is missing), `digest` their hash: of a history that was read, as long as nothing is folded
+    into it.
     """
 
     sessions: list[dict[str, Any]] = field(default_factory=list)
@@ -95,7 +94,6 @@ class History:
     repeated: dict[int, Result] = field(default_factory=dict)
     by_key: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
-    notes: list[dict[str, Any]] = field(default_factory=list)
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
     asked: dict[tuple[str, str], str] = field(default_factory=dict)
     passing: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
@@ -146,8 +144,6 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.plans[place] = known
         else:
             history.passing.setdefault(place, []).append(known)
-    elif event == "noted":
-        history.notes.append(_body(line))
     elif event == "closed":
         history.closed, seconds = str(body["reason"]), float(body["seconds"])
         history.seconds += seconds
@@ -585,12 +581,20 @@ def _missing(folder: Path) -> RunDamaged:
 def saved_states(folder: Path) -> dict[int, list[Path]]:
     """By their trial the files of a run's saved states, the latest first."""
     found: dict[int, list[Path]] = {}
+    for number, path, kind in _find_states(folder):
+        if kind == "file":
+            found.setdefault(number, []).append(path)
+    return found
+
+
+def _find_states(folder: Path) -> Iterator[tuple[int, Path, str]]:
+    """What stands in a run's folder where saved states belong, the latest first, by its trial: a
+    "file", or a "link", which nobody follows, a "folder", a "pipe"."""
     with _using(folder / "states"):
         for path in sorted((folder / "states").glob("*.*"), reverse=True):
-            name = _STATE.fullmatch(path.name)
-            if name and path.is_file() and not path.is_symlink():
-                found.setdefault(int(name[1]), []).append(path)
-    return found
+            if name := _STATE.fullmatch(path.name):
+                file = "file" if path.is_file() else "folder" if path.is_dir() else "pipe"
+                yield int(name[1]), path, "link" if path.is_symlink() else file
 
 
 _STATE = re.compile(r"([0-9]{6,15})\.(state|before)")
@@ -919,12 +923,6 @@ class Run:
         write_whole(_curve(self.folder, number), _dump(numbers).encode("ascii"), sync=False)
         self.append(event, {"trial": trial, "result": body}, sync=True)
 
-    def noted(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Anything else worth keeping, found again in `history.notes` with its "kind"."""
-        if "kind" in body:
-            raise ValueError("a note's kind is given apart from its body")
-        self.append("noted", {"kind": kind, **body})
-
     def closed(self, reason: str, seconds: float) -> None:
         """The session ends, after `seconds` of wall time."""
         self.append("closed", {"reason": reason, "seconds": seconds}, sync=True)
@@ -977,16 +975,12 @@ class Run:
                     each.unlink(missing_ok=True)
 
     def odd_states(self) -> dict[int, list[str]]:
-        """By their trial, what stands where a saved state belongs and is no file: such as a link,
-        which nobody follows."""
+        """By their trial, what stands where a saved state belongs and is no file, in words."""
         found: dict[int, list[str]] = {}
-        with _using(self.folder / "states"):
-            for path in sorted((self.folder / "states").glob("*.*"), reverse=True):
-                name = _STATE.fullmatch(path.name)
-                if name and (path.is_symlink() or not path.is_file()):
-                    kind = "link" if path.is_symlink() else "folder" if path.is_dir() else "pipe"
-                    text = f"states/{path.name} is a {kind}, not a file"
-                    found.setdefault(int(name[1]), []).append(text)
+        for number, path, kind in _find_states(self.folder):
+            if kind != "file":
+                text = f"states/{path.name} is a {kind}, not a file"
+                found.setdefault(number, []).append(text)
         return found
 
     def drop_states(self, keep: Container[int]) -> None:

@@ -32,12 +32,10 @@ AHEAD = 1024
 
 @dataclass(frozen=True)
 class Ending:
-    """How a search ended: `trained` trials now, `answered` proposals from the journal; whether
-    its time was over before all was trained."""
+    """How a search ended: so many trials `trained` now; whether its time was over before all
+    was."""
 
     trained: int
-    answered: int
-    note: str = ""
     out_of_time: bool = False
 
 
@@ -104,9 +102,7 @@ class _Search:
         self.conclusions = Conclusions(session, self.best, Memory(session), self.saving)
         self.dispatch = Dispatch(session, self.proposer, self.conclusions)
         self.listener = Listener(session, self.dispatch)
-        self.answered = 0
         self.total = 0
-        self.note = ""
 
     def go(self) -> Ending:
         """Everything from the first line in the journal to the last trial."""
@@ -157,12 +153,11 @@ class _Search:
                 "disk had no room; train it again with export and grid"
             )
         if out_of_time:
-            self.note = "the time is over: the start took all of it, and no trial began"
+            over = "the start took all of it, and no trial began"
             if self.conclusions.trained:
-                trained = f"{self.conclusions.trained} of {self.total} trials are trained"
-                self.note = f"the time is over: {trained}"
-            self.watcher.note(self.note)
-        return Ending(self.conclusions.trained, self.answered, self.note, out_of_time)
+                over = f"{self.conclusions.trained} of {self.total} trials are trained"
+            self.watcher.note(f"the time is over: {over}")
+        return Ending(self.conclusions.trained, out_of_time)
 
     def _describe_failures(self) -> None:
         """Say what becomes of trials that failed in an earlier session."""
@@ -196,16 +191,14 @@ class _Search:
         generation = self.proposer.propose()
         per_point = self.spec.trials_per_point
         if generation is not None:
-            self.answered += generation.answered
             fresh = self._take(generation)
             self.total -= len(generation.proposals) * per_point - fresh
             self.watcher.planned(self.total)
         elif room and self.proposer.limit is not None:
-            self.note = (
+            self.watcher.note(
                 f"every point of the space is measured: {self.name} ends after "
                 f"{self.proposer.made} of its {self.proposer.limit} proposals"
             )
-            self.watcher.note(self.note)
             self.total -= room * per_point
             self.watcher.planned(self.total)
 

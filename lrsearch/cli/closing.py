@@ -74,7 +74,7 @@ class Stream(io.TextIOWrapper):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
 
 
-def guard_streams() -> None:
+def outlive_readers() -> None:
     """Have this process's stdout and stderr be such streams, within those that make visible."""
     for name in ("stdout", "stderr"):
         outer = getattr(sys, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -364,18 +364,11 @@ def argument_paths(config: Config) -> set[str]:
     """Texts that may be the path of a file or a folder, such as pretrained weights: those in the
     `init_args` of a config's code. What a function of data reads is known by what it returns."""
     return {
-        text for part in _code(config) if _is_code(part) for text in _texts(part.get("init_args"))
+        text
+        for part in _code(config)
+        if _is_code(part)
+        for text in duration.texts(part.get("init_args"))
     }
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from _texts(part)
-    elif isinstance(value, str):
-        yield value
 
 
 def fill_config(config: Config) -> Config:

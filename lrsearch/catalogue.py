@@ -1117,6 +1117,19 @@ def splitting(source: Source | None) -> dict[str, Parameter]:
     return {**SPLITTING, "standardize": replace(SPLITTING["standardize"], default=True)}
 
 
+def name_of(component: Mapping[str, Any]) -> Any:
+    """The name of a component, built-in or its class path; None where it has neither."""
+    return component.get("name", component.get("class_path"))
+
+
+def arguments_of(component: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of a component, those of code under `init_args`, without its name."""
+    given = component.get("init_args")
+    if isinstance(given, Mapping):
+        return given
+    return {key: part for key, part in component.items() if key not in ("name", "class_path")}
+
+
 def title(task: str) -> str:
     """A task's name as messages show it to the user."""
     return "targets of your own kind" if task == "own" else task

@@ -129,14 +129,20 @@ def write_time(seconds: float, unit: str = "") -> str:
 
 def find(value: object) -> Iterator[Duration]:
     """Every duration in a value, in the values of mappings and in lists."""
+    for text in texts(value):
+        with contextlib.suppress(ValueError):
+            yield parse(text)
+
+
+def texts(value: object) -> Iterator[str]:
+    """Every text in a value, in the values of mappings and in lists."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
         for part in value:
-            yield from find(part)
+            yield from texts(part)
     elif isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            yield parse(value)
+        yield value
 
 
 def budget_steps(budget: Duration, *, samples: int, batch_size: int) -> int:

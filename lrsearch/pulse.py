@@ -41,10 +41,8 @@ class Leave(KeyboardInterrupt):
 
 @dataclass
 class Pulse:
-    """The pulse of a process. `beats` counts them, `lost` are seconds in which the process was
-    stopped."""
+    """The pulse of a process. `lost` are seconds in which it was stopped."""
 
-    beats: int = 0
     activity: str = ""
     step: int = 0
     lost: float = 0.0
@@ -90,7 +88,6 @@ class Pulse:
         to leave."""
         if self._asked and not self._unbroken:
             raise Leave("asked to leave")
-        self.beats += 1
         if step:
             self.step = step
         self._last = now = time.monotonic()

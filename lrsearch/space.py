@@ -341,11 +341,6 @@ def _build_at(
     return build(space, choose)
 
 
-def contains(space: Space, point: Point) -> bool:
-    """Whether `build` could make this point."""
-    return encode(space, point) is not None
-
-
 def parameters(space: Space, prefix: str = "") -> Iterator[tuple[str, Dimension]]:
     """Every parameter with its id, those under options included, in a fixed order."""
     for path, dimension in space.dimensions:

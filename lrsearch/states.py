@@ -13,7 +13,6 @@ The header says what the state belongs to (`Header`) and holds, as `content`, al
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -78,15 +77,10 @@ def pack(header: Header, content: Any, tensors: bytes) -> bytes:
     return b"".join((*parts, digest.digest()))
 
 
-def unpack(data: bytes) -> State:
-    """The state in a file's bytes. Raises Unusable for a file that is cut, damaged or of another
-    form."""
-    return _unpack(io.BytesIO(data), len(data))
-
-
 def _unpack(file: BinaryIO, size: int, *, tensors: bool = True) -> State:
-    """`unpack` of an open file of so many bytes, which keeps no more of it in memory than needed;
-    tensors are checked and left out unless `tensors`."""
+    """The state in an open file of so many bytes, which keeps no more of it in memory than needed;
+    tensors are checked and left out unless `tensors`. Raises Unusable for a file that is cut,
+    damaged or of another form."""
     if file.read(len(MAGIC)) != MAGIC:
         raise Unusable("it is damaged, or of another version of lrsearch")
     line = file.readline(_LONGEST + 1)

@@ -90,8 +90,7 @@ class History:
     `repeated` its result, once there is one; neither is among the trials and results. `plans` are
     the latest by structure key and device, `asked` the engines asked for when they were made;
     `passing` are all those that do not last. `sweeps` are the range tests, and `ranges` the ranges
-    found by them, by their keys, each once. `notes` are the bodies of the `noted` lines, "kind"
-    included.
+    found by them, by their keys, each once.
 
     `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
     counts at those lines, which date results and proposals. `end` is the end of the last line in
@@ -109,7 +108,6 @@ class History:
     repeated: dict[int, Result] = field(default_factory=dict)
     by_key: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
-    notes: list[dict[str, Any]] = field(default_factory=list)
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
     asked: dict[tuple[str, str], str] = field(default_factory=dict)
     passing: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
@@ -166,8 +164,6 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.plans[place] = known
         else:
             history.passing.setdefault(place, []).append(known)
-    elif event == "noted":
-        history.notes.append(_body(line))
     elif event == "closed":
         history.closed, seconds = str(body["reason"]), float(body["seconds"])
         history.seconds += seconds
@@ -646,12 +642,20 @@ def _missing(folder: Path) -> RunDamaged:
 def saved_states(folder: Path) -> dict[int, list[Path]]:
     """The files of a run's saved states, by their trial, the latest first."""
     found: dict[int, list[Path]] = {}
+    for number, path, kind in _find_states(folder):
+        if kind == "file":
+            found.setdefault(number, []).append(path)
+    return found
+
+
+def _find_states(folder: Path) -> Iterator[tuple[int, Path, str]]:
+    """What stands in a run's folder where saved states belong, the latest first, by its trial: a
+    "file", or a "link", which nobody follows, a "folder", a "pipe"."""
     with _using(folder / "states"):
         for path in sorted((folder / "states").glob("*.*"), reverse=True):
-            name = _STATE.fullmatch(path.name)
-            if name and path.is_file() and not path.is_symlink():
-                found.setdefault(int(name[1]), []).append(path)
-    return found
+            if name := _STATE.fullmatch(path.name):
+                file = "file" if path.is_file() else "folder" if path.is_dir() else "pipe"
+                yield int(name[1]), path, "link" if path.is_symlink() else file
 
 
 _STATE = re.compile(r"([0-9]{6,15})\.(state|before)")
@@ -1033,20 +1037,14 @@ class Run:
         self.append(event, {"trial": trial, "result": body}, sync=True)
 
     def swept(self, key: str, swept: Swept) -> None:
-        """What a range test came to, by the key of its sweep; once."""
+        """Write the result of a range test, by the key of its sweep; once."""
         self.append("swept", {"key": key, **vars(swept)}, sync=True)
 
     def ranged(self, key: str, ranged: Ranged) -> None:
-        """The range that range tests have found, by the key of what they were made of; once. On the
-        disk before a rate is proposed from it."""
+        """Write the range that range tests have found, by the key of what they were made of; once.
+        On the disk before a rate is proposed from it."""
         tests = [vars(each) for each in ranged.tests]
         self.append("ranged", {"key": key, **vars(ranged), "tests": tests}, sync=True)
-
-    def noted(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Write a note, found again in `history.notes` by its "kind"."""
-        if "kind" in body:
-            raise ValueError("a note's kind is given apart from its body")
-        self.append("noted", {"kind": kind, **body})
 
     def closed(self, reason: str, seconds: float) -> None:
         """The session ends, after `seconds` of wall time."""
@@ -1102,13 +1100,10 @@ class Run:
     def odd_states(self) -> dict[int, list[str]]:
         """Entries in place of saved states that are no files, such as a link, by their trial."""
         found: dict[int, list[str]] = {}
-        with _using(self.folder / "states"):
-            for path in sorted((self.folder / "states").glob("*.*"), reverse=True):
-                name = _STATE.fullmatch(path.name)
-                if name and (path.is_symlink() or not path.is_file()):
-                    kind = "link" if path.is_symlink() else "folder" if path.is_dir() else "pipe"
-                    text = f"states/{path.name} is a {kind}, not a file"
-                    found.setdefault(int(name[1]), []).append(text)
+        for number, path, kind in _find_states(self.folder):
+            if kind != "file":
+                text = f"states/{path.name} is a {kind}, not a file"
+                found.setdefault(number, []).append(text)
         return found
 
     def drop_states(self, keep: Container[int]) -> None:

@@ -17,7 +17,6 @@ from lrsearch.space import (
     Option,
     Space,
     build,
-    contains,
     corners,
     draw,
     draw_random,
@@ -104,7 +103,7 @@ def test_a_drawn_point_is_inside_and_is_rebuilt_from_its_numbers(case):
     space, shares = case
     point = draw(space, shares)
     numbers = encode(space, point)
-    assert numbers is not None and contains(space, point)
+    assert numbers is not None
     assert text_of(build(space, lambda name, _: numbers[name])) == text_of(point)
 
 
@@ -203,11 +202,11 @@ def test_rounding_keeps_twelve_significant_digits():
     ],
 )
 def test_what_no_point_holds_is_outside(dimension, value):
-    assert not contains(Space((("p", dimension),)), {"p": value})
+    assert encode(Space((("p", dimension),)), {"p": value}) is None
 
 
 def test_a_point_without_a_parameter_is_outside():
-    assert not contains(Space((("lr", Float(0, 1)),)), {})
+    assert encode(Space((("lr", Float(0, 1)),)), {}) is None
 
 
 def test_an_option_is_told_by_all_its_values():
@@ -304,7 +303,7 @@ def test_a_grid_has_every_point_once(space):
     points = [point for level in grid(space) for point in level]
     assert len(points) == grid_size(space)
     assert len({text_of(point) for point in points}) == len(points)
-    assert all(contains(space, point) for point in points)
+    assert all(encode(space, point) is not None for point in points)
 
 
 @given(st.integers(1, 70))

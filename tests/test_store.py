@@ -69,7 +69,7 @@ def fill(run: Run) -> None:
     propose(run, 1, 2)
     train(run, 1, 0.25)
     train(run, 2, 0.75)
-    run.noted("plan", {"lanes": 4})
+    run.append("noted", {"lanes": 4})  # No event of this version.
     propose(run, 3, 4, generation=1)
     train(run, 3, 0.5)
     run.started(4)
@@ -107,7 +107,7 @@ def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
     }
     assert found.running == {4}
     assert found.by_key[f"{3:064x}"] == 3
-    assert found.notes == [{"kind": "plan", "lanes": 4}]
+    assert found.lines == 12
     assert (found.closed, found.seconds, found.next_number) == ("done", 12.5, 5)
     assert store.read_curve(tmp_path / "demo", 2) == {"step": [50, 100], "loss": [2.0, 0.25]}
     assert (tmp_path / "demo" / "spec.yaml").read_text() == SPEC
@@ -196,8 +196,8 @@ def test_a_plan_without_its_parts_is_refused(tmp_path: Path) -> None:
 
 def test_lines_are_as_documented(tmp_path: Path) -> None:
     with open_run(tmp_path) as run:
-        run.noted("kind", {"text": "tab\t, umlaut ü, newline\n"})
-        run.noted("kind", {"value": math.nan})
+        run.append("noted", {"text": "tab\t, umlaut ü, newline\n"})
+        run.append("noted", {"value": math.nan})
     for number, line in enumerate(journal(tmp_path).read_bytes().splitlines(), 1):
         parsed = json.loads(line)
         start = b'{"n":%d,"crc":"%s",' % (number, parsed["crc"].encode())
@@ -396,10 +396,8 @@ def test_lines_that_contradict_the_journal_are_refused(tmp_path: Path) -> None:
             run.proposed(0, "bayes", [Proposal("grid", 0, 0, {}, (1,))], [])
         with pytest.raises(ValueError, match="crc"):
             run.append("noted", {"crc": 1})
-        with pytest.raises(ValueError, match="kind"):
-            run.noted("a", {"kind": "b"})
         with pytest.raises(TypeError, match="set"):
-            run.noted("a", {"b": {1}})
+            run.append("noted", {"b": {1}})
         assert journal(tmp_path).read_bytes() == before
         assert repr(run.history) == history
         assert store.read_curve(tmp_path / "demo", 1) == curve
@@ -460,8 +458,7 @@ def test_repair_keeps_every_sound_line(tmp_path: Path) -> None:
     with open_run(tmp_path) as run:
         fill(run)
     expected = store.read(tmp_path / "demo")
-    expected.notes.clear()
-    rewrite(tmp_path, lambda lines: lines.__setitem__(6, b"rubbish\n"))  # the note
+    rewrite(tmp_path, lambda lines: lines.__setitem__(6, b"rubbish\n"))  # what was noted
     damaged = journal(tmp_path).read_bytes()
     done = store.repair(tmp_path / "demo")
     assert (done.kept, done.dropped) == (10, (7,))
@@ -469,7 +466,7 @@ def test_repair_keeps_every_sound_line(tmp_path: Path) -> None:
     assert done.copy.read_bytes() == damaged
     assert store.read(tmp_path / "demo") == expected
     with open_run(tmp_path) as run:
-        run.noted("goes on", {})
+        run.append("noted", {})
     assert store.repair(tmp_path / "demo") == store.Repair(11, (), None)
 
 
@@ -578,18 +575,18 @@ def test_readers_see_whole_lines_while_a_writer_writes(tmp_path: Path) -> None:
 
         def look() -> None:
             while not stop.is_set():
-                seen.append(len(store.read(tmp_path / "demo").notes))
+                seen.append(store.read(tmp_path / "demo").lines)
 
         thread = threading.Thread(target=look)
         thread.start()
         try:
             for number in range(400):
-                run.noted("n", {"text": "x" * (number * 37 % 5000)})
+                run.append("noted", {"text": "x" * (number * 37 % 5000)})
         finally:
             stop.set()
             thread.join()
     assert seen == sorted(seen)
-    assert len(store.read(tmp_path / "demo").notes) == 400
+    assert store.read(tmp_path / "demo").lines == 400
 
 
 # Links and other programs ----------------------------------------------------------------------
@@ -698,7 +695,7 @@ def test_a_journal_that_another_program_changes_ends_the_run(tmp_path: Path, cha
         whole = journal(tmp_path).read_bytes()
         CHANGES[change](journal(tmp_path))
         left = journal(tmp_path).read_bytes() if journal(tmp_path).exists() else None
-        for write in (lambda: run.noted("late", {}), lambda: run.closed("done", 1.0)):
+        for write in (lambda: run.append("noted", {}), lambda: run.closed("done", 1.0)):
             with pytest.raises(RunError, match=f"was {change.split(' to')[0]}") as caught:
                 write()
         assert caught.value.exit_code == 2
@@ -995,7 +992,7 @@ def test_the_newest_run_is_the_one_last_written(tmp_path: Path) -> None:
     open_run(tmp_path, "c").close()  # opening changes nothing
     assert store.newest(tmp_path) == tmp_path / "b"
     with open_run(tmp_path, "a") as run:
-        run.noted("n", {})
+        run.append("noted", {})
     assert store.newest(tmp_path) == tmp_path / "a"
 
 
@@ -1003,11 +1000,11 @@ def test_fresh_moves_runs_aside_and_deletes_nothing(tmp_path: Path) -> None:
     assert store.fresh(tmp_path, "demo") is None
     for count in (1, 2):
         with open_run(tmp_path) as run:
-            run.noted("n", {"count": count})
+            run.closed("done", count)
         assert store.fresh(tmp_path, "demo") == tmp_path / f"demo.{count}"
         assert not (tmp_path / "demo").exists()
     for count in (1, 2):
-        assert store.read(tmp_path / f"demo.{count}").notes == [{"kind": "n", "count": count}]
+        assert store.read(tmp_path / f"demo.{count}").seconds == count
     with open_run(tmp_path) as run:
         assert run.history == History()
 

@@ -11,7 +11,7 @@ import typer
 
 from lrsearch import __version__
 from lrsearch.cli import checking, reading, searching
-from lrsearch.cli.closing import guard_streams, ignore_closed_stdout, say
+from lrsearch.cli.closing import ignore_closed_stdout, outlive_readers, say
 from lrsearch.cli.foreign import Command, Group
 from lrsearch.cli.schedules import schedules
 from lrsearch.cli.starting import init
@@ -55,7 +55,7 @@ def _guarded(command: Callable[..., None]) -> Callable[..., None]:
 
 def run() -> int:
     """Run the command line of this process; returns its exit code."""
-    guard_streams()
+    outlive_readers()
     code = 0
     try:
         with ignore_closed_stdout():

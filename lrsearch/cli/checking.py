@@ -117,7 +117,7 @@ def show(
     from lrsearch.spec import read_spec
 
     spec = read_spec(config, set_ or ())
-    curves = _curves(spec) if spec.own is None else []
+    curves = _curves(spec) if spec.kind is None else []
     if json:
         _print_json(spec, curves)
         return
@@ -157,7 +157,7 @@ def show(
 def _curves(spec: Any) -> list[tuple[str, list[float]]]:
     """Title and multipliers of the spec's schedules: the fixed one, or each option at the lowest
     and highest of its ranges."""
-    from lrsearch import schedules
+    from lrsearch import catalogue, schedules
     from lrsearch.reports.text import format_params
     from lrsearch.spec.model import resolve, steps_of
     from lrsearch.spec.summary import first_point, schedule_points
@@ -170,11 +170,9 @@ def _curves(spec: Any) -> list[tuple[str, list[float]]]:
         train = config["train"]
         steps = steps_of(config, samples)
         schedule, warmup = train["schedule"], train["warmup"]
-        arguments = schedule.get("init_args") or {
-            key: part for key, part in schedule.items() if key not in ("name", "class_path")
-        }
-        arguments = {key: part for key, part in arguments.items() if part is not None}
-        title = schedule.get("class_path") or schedule["name"]
+        given = catalogue.arguments_of(schedule)
+        arguments = {key: part for key, part in given.items() if part is not None}
+        title = catalogue.name_of(schedule)
         title += "  " + format_params(arguments) if arguments else ""
         title += f"  after a warmup of {warmup['for']}" if warmup else ""
         title += f"  ({steps:,} steps of batch {train['batch_size']}{batch_note})"
@@ -226,6 +224,6 @@ def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
             }
         listed.append({"name": name, **values})
     drawn = [{"title": title, "multipliers": values or None} for title, values in curves]
-    times = {"timeout": spec.timeout, "save": spec.save if spec.own is None else None}
+    times = {"timeout": spec.timeout, "save": spec.save}
     shown = {"name": spec.name, "parameters": listed, "schedules": drawn, **times}
     print(dumps({"format": 1, **shown}))

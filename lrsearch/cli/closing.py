@@ -74,7 +74,7 @@ class GuardedStream(io.TextIOWrapper):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
 
 
-def guard_streams() -> None:
+def outlive_readers() -> None:
     """Replace this process's stdout and stderr by guarded streams, inside the visible ones."""
     for name in ("stdout", "stderr"):
         outer = getattr(sys, name)

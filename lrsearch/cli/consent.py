@@ -49,15 +49,15 @@ def allowed_imports(spec: Spec, given: Sequence[str] | None) -> tuple[str, ...]:
 def allow_command(spec: Spec, given: bool) -> None:
     """Raises CommandRefused for a spec with a command that the user has not allowed; on a terminal
     the user is asked, and a yes to this very command is kept for the spec's folder."""
-    if spec.own is None or spec.own.kind != "command":
+    if spec.outside is None or spec.kind != "command":
         if given:
             raise UsageError("the spec has no command to allow", where="--allow-command")
         return
     remembered = _remembered()
     folder = str(spec.folder.resolve())
-    shown = one_line(spec.own.text)  # No escape sequence may hide a part of it.
+    shown = one_line(spec.outside.text)  # No escape sequence may hide a part of it.
     # No module is called that: one file remembers both.
-    entry = f"$ {spec.own.text}"
+    entry = f"$ {spec.outside.text}"
     if given or entry in remembered.get(folder, ()):
         return
     if sys.stdin.isatty() and sys.stderr.isatty():

@@ -21,9 +21,7 @@ def first_words(spec: Spec, place: Executor) -> str:
     """Words for what happens before a first trial."""
     from lrsearch.reports.text import count
 
-    what = "loading the data, building the model"
-    if spec.own is not None:
-        what = f"looking at the {spec.own.kind}"
+    what = f"looking at the {spec.kind}" if spec.kind else "loading the data, building the model"
     return f"starting {count(place.capacity, 'worker')}, {what}"
 
 

@@ -145,6 +145,7 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     from lrsearch.spec.foreign.advice import advise
     from lrsearch.spec.foreign.lines import show_advice
     from lrsearch.spec.foreign.names import snake
+    from lrsearch.spec.outside import is_outside
 
     word = snake(name.lstrip("-"))
     text = _value(name, args)
@@ -179,8 +180,8 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     if word in _ALONE:
         return "leave it out: the same command goes on from where it was, and shows its progress"
     top = _document(config)
-    own = any(kind in top for kind in ("command", "loop"))
-    found = advise((word,), value, top, own=own, source=file)
+    outside = is_outside(top)
+    found = advise((word,), value, top, outside=outside, source=file)
     return show_advice(found, (word,), option=True)
 
 

@@ -54,11 +54,11 @@ def meet(view: RunView, requirement: Requirement | None) -> None:
 def check_metric(requirement: Requirement, spec: Spec, task: str | None = None) -> None:
     """Raises UsageError for a required metric that data of this task do not have; of a training
     outside lrsearch only the objective's metric is known."""
-    if spec.own is not None:
+    if spec.kind is not None:
         if requirement.metric != spec.metric:
             raise UsageError(
                 f"'{requirement.metric}' is not the objective's metric, and no other is sure to be "
-                f"reported by a {spec.own.kind}",
+                f"reported by a {spec.kind}",
                 where=f"--require {requirement}",
                 hint=suggest(requirement.metric, [spec.metric or ""]),
             )

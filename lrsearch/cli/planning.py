@@ -60,7 +60,7 @@ def show_plan(
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
-    if spec.own is not None and spec.own.verify and trials:
+    if spec.verifies and trials:
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
 
 
@@ -68,7 +68,7 @@ def describe_facts(spec: Spec, facts: Facts, configs: Sequence[Config] | None = 
     """Facts known before the first trial, a line each: the device, the data, the model, and the
     steps of a training by any of `configs`, by default the spec's own."""
     lines = [f"on {facts.device_name}"]
-    if spec.own is not None:
+    if spec.kind is not None:
         return lines
     searched = any(path.split(".")[0] == "model" for path, _ in spec.space.dimensions)
     parameters = f"{facts.parameters:,} parameters of the {'first ' if searched else ''}model"

@@ -212,7 +212,7 @@ def _write(text: str, output: Path, force: bool) -> None:
     spec = read_spec(output)
     for module in needed_imports(spec):
         following += ["--allow-import", module]
-    if spec.own is not None and spec.own.kind == "command":
+    if spec.kind == "command":
         following += ["--allow-command"]
     say(f"wrote {visible_line(str(output))}; train it with: {command_line(following)}")
 

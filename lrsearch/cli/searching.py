@@ -293,15 +293,15 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     limit = _time_limit(given)
     check_device(given.device)
     spec = read_and_look(given.config, _overrides(strategy, given))
-    metrics = (*METRICS, *(spec.train["metrics"] or ())) if spec.own is None else None
-    if spec.own is None and spec.train["step"] is not None:
-        metrics = None  # Its evaluate says which.
+    metrics = None  # A step's evaluate says which, or a command, or a loop.
+    if spec.kind is None and spec.train["step"] is None:
+        metrics = (*METRICS, *(spec.train["metrics"] or ()))
     requirement = parse_requirement(given.require, metrics) if given.require is not None else None
     if requirement is not None and spec.task is not None:
         check_metric(requirement, spec)
-    if spec.own is not None and (given.engine == "fused" or given.lanes is not None):
+    if spec.kind is not None and (given.engine == "fused" or given.lanes is not None):
         raise UsageError(
-            f"the trials of a {spec.own.kind} train one by one, each in a process of its own",
+            f"the trials of a {spec.kind} train one by one, each in a process of its own",
             where="--lanes" if given.lanes is not None else "--engine",
             hint="leave it out; --workers says how many train at once",
         )

@@ -224,7 +224,7 @@ def view_run(run: StoredRun) -> RunView:
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
         view = replace(view, warnings=(*view.warnings, outside))
-    if run.spec.own is not None and _ignores_seeds(view):
+    if run.spec.kind is not None and _ignores_seeds(view):
         unused = "no seed made a difference: the training may not use the one that it is given"
         view = replace(view, warnings=(*view.warnings, unused))
     resumed = run.strategy if latest else min(strategies, default="")
@@ -431,7 +431,7 @@ def ranges(spec: Spec) -> list[Range]:
 
 def _limits(spec: Spec, name: str) -> tuple[float | None, float | None]:
     """The catalogue's bounds of a parameter by its id in the space."""
-    if spec.own is not None:
+    if spec.kind is not None:
         return (None, None)
     parts = parse_name(name)
     if parts.head not in catalogue.GROUPS:

@@ -19,7 +19,6 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from lrsearch.errors import signal_name
@@ -258,11 +257,6 @@ class Local:
         """The number of workers."""
         return self._limit
 
-    def warm(self, count: int) -> None:
-        """Have `count` workers (at most all) started before the first job."""
-        while len(self._workers) < min(count, self._limit):
-            self._start()
-
     def submit(self, function: str, payload: object, *, clean: bool = False) -> int:
         """Hand in a job, see `port.Executor`. Raises the errors of pickling the payload."""
         if self._closed:
@@ -338,12 +332,7 @@ class Local:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _start(self) -> _Process:

@@ -46,7 +46,6 @@ def find_loop(path: str, workplace: Workplace) -> Any:
     if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):
         kind = "a coroutine" if inspect.iscoroutinefunction(found) else "a generator"
         raise ModelError(f"{path} is {kind}: calling it trains nothing", where="loop", hint=form)
-    assert callable(found)
     try:
         signature = inspect.signature(found)
     except (TypeError, ValueError):  # Compiled: nobody knows.

@@ -20,13 +20,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from lrsearch import pulse
 from lrsearch.errors import UsageError
 from lrsearch.outside.listening import Message, Objects, Patterns, read_json, widen
-from lrsearch.spec.commandline import as_text, fill, split_words
+from lrsearch.spec.commandline import as_text, fill_command, give
 from lrsearch.train.users.last_words import find_reason, tail
 from lrsearch.train.users.lines import decode, read_text
 from lrsearch.trial import ONE_THREAD, Cohort, Config, Trial
@@ -288,12 +287,7 @@ class Process:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *given: object) -> None:
         assert self._keeper.stdin and self._keeper.stdout and self._keeper.stderr
         self._keeper.stdin.close()
         if not self.over:
@@ -392,18 +386,12 @@ def _words(cohort: Cohort, trial: Trial, channel: Channel | None) -> list[str]:
         }
         module = "lrsearch.outside.loop_process"
         return [sys.executable, "-P", "-m", module, json.dumps(task)]
-    values = {name: as_text(value) for name, value in config["params"].items()}
-    return fill(split_words(config["command"]), {**values, **_given(cohort, trial)})
+    return fill_command(config, _given(cohort, trial))
 
 
 def _given(cohort: Cohort, trial: Trial) -> dict[str, str]:
     """The values of the placeholders that are no parameters, see `commandline.GIVEN`."""
-    return {
-        "seed": str(trial.seed),
-        "device": find_device(cohort.workplace.device),
-        "run": cohort.run,
-        "trial": str(trial.number),
-    }
+    return give(trial, cohort.run, find_device(cohort.workplace.device))
 
 
 def _environment(cohort: Cohort, trial: Trial, scratch: str) -> dict[str, str]:

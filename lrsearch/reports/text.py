@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lrsearch.catalogue import arguments_of
 from lrsearch.terminal import visible
 
 _DURATION = re.compile(r"([0-9.]+(?:e[-+]?[0-9]+)?)(ep|ba|sp|dur)")
@@ -49,10 +50,8 @@ def _format_part(value: object) -> str:
     0.2."""
     if not isinstance(value, Mapping) or not {"name", "class_path"} & value.keys():
         return format_value(value)
-    name = str(value.get("name") or value["class_path"].rpartition(".")[2])
-    arguments = value.get("init_args", value)
-    given = [part for key, part in arguments.items() if key not in ("name", "class_path")]
-    return " ".join([one_line(name), *map(format_value, given)])
+    name = str(value.get("name") or str(value.get("class_path")).rpartition(".")[2])
+    return " ".join([one_line(name), *map(format_value, arguments_of(value).values())])
 
 
 def _number(value: float, digits: int) -> str:

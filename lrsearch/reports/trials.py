@@ -22,7 +22,7 @@ from lrsearch.reports.text import (
     one_line,
 )
 from lrsearch.reports.view import TrialView
-from lrsearch.spec.commandline import as_text, fill, split_words
+from lrsearch.spec.commandline import fill_command
 from lrsearch.terminal import command_line, visible_line
 from lrsearch.trial import Outcome, Result, Trial
 
@@ -123,10 +123,9 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
 
 def _filled(trial: Trial) -> str:
     """The command of a trial with its values filled in, where its words can be split."""
-    values = {name: as_text(value) for name, value in trial.config["params"].items()}
-    values |= {"seed": str(trial.seed), "trial": str(trial.number)}
+    given = {"seed": str(trial.seed), "trial": str(trial.number)}
     try:
-        return command_line(fill(split_words(trial.config["command"]), values))
+        return command_line(fill_command(trial.config, given))
     except ValueError:
         return str(trial.config["command"])
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.errors import UsageError, nearest
-from lrsearch.trial import Config
+from lrsearch.trial import Config, Trial
 
 GIVEN = ("seed", "device", "run", "trial")
 """Placeholders that are no parameters."""
@@ -63,6 +63,18 @@ def fill(words: Sequence[str], values: Mapping[str, str]) -> list[str]:
     return [BRACES.sub(put, word) for word in words]
 
 
+def fill_command(config: Config, given: Mapping[str, str] | None = None) -> list[str]:
+    """The words of a resolved command, its parameters filled in, and what else is `given`, see
+    `give`; a name that is a parameter's, too, is what is given."""
+    values = {name: as_text(value) for name, value in config["params"].items()}
+    return fill(split_words(config["command"]), {**values, **(given or {})})
+
+
+def give(trial: Trial, run: str, device: str) -> dict[str, str]:
+    """The placeholders of `GIVEN` for a trial."""
+    return {"seed": str(trial.seed), "device": device, "run": run, "trial": str(trial.number)}
+
+
 def as_text(value: Any) -> str:
     """A parameter's value for a command line or the environment: text as it is, other values as
     JSON (`0.001`, `true`, `[1, 2]`)."""
@@ -76,9 +88,7 @@ def named_files(config: Config) -> list[str]:
     keys include the content of these files."""
     if "loop" in config:
         return [config["loop"]]
-    values = {name: as_text(value) for name, value in config["params"].items()}
-    words = fill(split_words(config["command"]), values)
-    return list(dict.fromkeys(_candidates(words)))
+    return list(dict.fromkeys(_candidates(fill_command(config))))
 
 
 MAX_NAMES = 1000
@@ -147,8 +157,7 @@ def _read_words(script: str) -> list[str]:
 def check_program(config: Config, folder: str, where: str) -> None:
     """Raises UsageError where a resolved command's program is not there or cannot be run; nothing
     is run to find out. `where` is the place in the spec."""
-    values = {name: as_text(value) for name, value in config["params"].items()}
-    fault = program_fault(fill(split_words(config["command"]), values)[0], folder)
+    fault = program_fault(fill_command(config)[0], folder)
     if fault is not None:
         raise UsageError(fault[0], where=where, hint=fault[1])
 

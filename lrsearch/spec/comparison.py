@@ -8,15 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lrsearch.space import same
-from lrsearch.spec.model import (
-    Own,
-    Spec,
-    carry_rates,
-    config_path,
-    derive,
-    identity,
-    resolve_fixed,
-)
+from lrsearch.spec.arithmetic import Arithmetic
+from lrsearch.spec.model import Spec, carry_rates, derive, identity, resolve_fixed
 from lrsearch.trial import Config
 
 
@@ -29,10 +22,10 @@ def differences(spec: Spec, config: Config, task: str | None = None) -> list[str
 def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], list[str]]:
     """`differences` of many configs from one spec, each given by its identity."""
     present = identity(resolve_fixed(spec, task))
-    searched = {config_path(path) for path, _ in spec.space.dimensions}
-    if spec.own is not None:
-        own, names = spec.own, [name for name, _ in spec.space.dimensions]
-        return lambda whole: _compare_own(whole, present, names, own)
+    names = [name for name, _ in spec.space.dimensions]
+    searched = {spec.config_path(path) for path in (*names, *spec.derived)}
+    if spec.outside is not None:
+        return lambda whole: _compare_outside(whole, present, names, searched, spec.derived)
     if carry_rates(dict(spec.space.dimensions).get("optimizer")):
         searched.add("train.lr")
 
@@ -44,17 +37,22 @@ def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], l
     return compare
 
 
-def _compare_own(whole: Config, present: Config, names: Sequence[str], own: Own) -> list[str]:
+def _compare_outside(
+    whole: Config,
+    present: Config,
+    names: Sequence[str],
+    searched: set[str],
+    derived: Mapping[str, Arithmetic],
+) -> list[str]:
     found: list[str] = []
-    searched = {f"params.{name}" for name in (*names, *own.derived)}
     _compare(whole, present, "", searched, found)
-    # No parameter of an own training has a default that would stand for it.
+    # No parameter of a training outside has a default that would stand for it.
     given = whole.get("params", {})
     found += [f"params.{name}: not given, and searched now" for name in names if name not in given]
-    if not found and own.derived:
+    if not found and derived:
         params = dict(given)
-        derive(own, params)
-        for name, formula in own.derived.items():
+        derive(derived, params)
+        for name, formula in derived.items():
             if name not in given or not same(given[name], params[name]):
                 stored = json.dumps(given[name]) if name in given else "not given"
                 found.append(f"params.{name}: {stored} stored, {formula} in the spec")

@@ -13,7 +13,7 @@ from lrsearch.duration import parse_time, write_time
 from lrsearch.spec.arithmetic import NotArithmetic, read_arithmetic
 from lrsearch.spec.document import plain_scalar
 from lrsearch.spec.imports import is_free
-from lrsearch.spec.model import Spec, class_paths
+from lrsearch.spec.model import Outside, Spec, class_paths
 from lrsearch.spec.validate import SAVE
 from lrsearch.terminal import visible, visible_line
 from lrsearch.trial import Config, Objective
@@ -24,8 +24,8 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
 
     Code is found from the folder of the file, so a comment names the folder of the run's spec.
     """
-    if spec.own is not None:
-        return _export_own(spec, config, objective, name)
+    if spec.outside is not None:
+        return _export_outside(spec, spec.outside, config, objective, name)
     paths = sorted(class_paths(config))
     modules = [path.split(".")[0] for path in paths if not is_free(path)]
     head = ""
@@ -47,20 +47,21 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
     return head + _to_yaml(document)
 
 
-def _export_own(spec: Spec, config: Config, objective: Objective, name: str) -> str:
-    own = spec.own
-    assert own is not None
-    needs = f"--allow-import {own.text.split('.')[0]}" if own.kind == "loop" else "--allow-command"
+def _export_outside(
+    spec: Spec, outside: Outside, config: Config, objective: Objective, name: str
+) -> str:
+    kind, module = outside.kind, outside.text.partition(".")[0]
+    needs = f"--allow-import {module}" if kind == "loop" else "--allow-command"
     folder = visible_line(str(spec.folder))
-    document: dict[str, Any] = {"name": name, own.kind: own.text}
+    document: dict[str, Any] = {"name": name, kind: outside.text}
     params = copy.deepcopy(dict(config["params"]))
     # Under params these would be arithmetic, or a slip in it; as one of a choice a text is text.
     read = [key for key, value in params.items() if _is_arithmetic(value, config["params"])]
     texts = {key: [params.pop(key)] for key in read}
     if params:
         document["params"] = params
-    if own.metrics:
-        document["metrics"] = dict(own.metrics)
+    if outside.metrics:
+        document["metrics"] = dict(outside.metrics)
     document["objective"] = {
         "metric": objective.metric,
         "goal": objective.goal,
@@ -69,7 +70,7 @@ def _export_own(spec: Spec, config: Config, objective: Objective, name: str) -> 
     document |= _timeout(spec)
     document |= {"search": texts} if texts else {}
     document |= {"seeds": spec.seeds, "seed": spec.seed}
-    head = f"# Put this file into {folder}, where its {own.kind} runs, and pass {needs}\n"
+    head = f"# Put this file into {folder}, where its {kind} runs, and pass {needs}\n"
     return head + _to_yaml(document)
 
 

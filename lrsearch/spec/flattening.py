@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lrsearch import catalogue
 from lrsearch.space import Choice, Dimension, Space, get_path, same
 from lrsearch.spec.model import carry_rates, config_path
 from lrsearch.trial import Config
@@ -43,7 +44,7 @@ def make_flattening(space: Space) -> Callable[[Config], dict[str, Any]]:
             if not isinstance(value, Mapping):
                 flat[path] = value
                 continue
-            title = value.get("name", value.get("class_path"))
+            title = catalogue.name_of(value)
             if title is not None:
                 flat[path] = title
             for name in distinguishing(path, dimension, title):
@@ -67,8 +68,7 @@ def _distinguishing(dimension: Dimension, title: Any) -> list[str]:
     alike = [
         option
         for option in dimension.options
-        if isinstance(option.value, Mapping)
-        and option.value.get("name", option.value.get("class_path")) == title
+        if isinstance(option.value, Mapping) and catalogue.name_of(option.value) == title
     ]
     names: dict[str, None] = {}
     for option in alike:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class BayesSettings:
 
 
 @dataclass(frozen=True)
-class Own:
+class Outside:
     """A training outside lrsearch: a `command` line, or a `loop`, the class path of a function.
 
     `goal` is that of the objective's metric, `metrics` the patterns that find metrics in what a
@@ -77,9 +77,10 @@ class Spec:
 
     `data`, `model` and `train` are the fixed values with every default filled, except the loss and
     the metric, whose defaults follow the data. `document` is the plain YAML they came from. Where
-    the training is the user's `own`, `data` and `model` are empty and `train` holds the fixed
-    parameters. `goal` is the goal of a metric that the catalogue lacks, `timeout` the seconds that
-    a trial may take, `save` the seconds between two saved states of a training, None for never.
+    the training is the user's own, `outside` lrsearch, `data` and `model` are empty and `train`
+    holds the fixed parameters. `goal` is the goal of a metric that the catalogue lacks, `timeout`
+    the seconds that a trial may take, `save` the seconds between two saved states of a training,
+    None for never, and outside.
     """
 
     name: str
@@ -100,17 +101,31 @@ class Spec:
     source: str
     text: str
     document: Mapping[str, Any]
-    own: Own | None = None
+    outside: Outside | None = None
     goal: str | None = None
     save: float | None = None
     timeout: float | None = None
 
     @property
+    def kind(self) -> str | None:
+        """The kind of a training outside lrsearch, "command" or "loop", None of one of ours."""
+        return self.outside.kind if self.outside is not None else None
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the best is trained once more at the end, where that is cheap."""
+        return self.outside is not None and self.outside.verify
+
+    @property
+    def derived(self) -> Mapping[str, Arithmetic]:
+        """The parameters that follow from others, each behind those that it follows from."""
+        return self.outside.derived if self.outside is not None else {}
+
+    @property
     def task(self) -> str | None:
-        """The data's task, None where only loading them can tell; the kind of a training outside
-        lrsearch."""
-        if self.own is not None:
-            return self.own.kind
+        """The data's task, None where only loading them can tell; the kind of one outside."""
+        if self.kind is not None:
+            return self.kind
         return "own" if self.train.get("step") is not None else self.data_task
 
     @property
@@ -148,11 +163,21 @@ class Spec:
 
     def objective(self, task: str) -> Objective:
         """The objective, the metric's default following the task."""
-        if self.own is not None:
-            return Objective(self.metric or "", self.own.goal, self.at)
+        if self.outside is not None:
+            return Objective(self.metric or "", self.outside.goal, self.at)
         metric = self.metric or catalogue.default_metric(task)
         known = catalogue.METRICS.get(metric)
         return Objective(metric, known[0] if known else self.goal or "min", self.at)
+
+    def config_path(self, path: str) -> str:
+        """The dotted path in a resolved config of a path in `search`."""
+        return config_path(path) if self.outside is None else f"params.{path}"
+
+    def group(self, path: str) -> str:
+        """The group of the catalogue that a path in `search` is of. Outside, a loop's schedule and
+        warmup are those that `trial.lr_at` follows, and all others are of none, ""."""
+        grouped = self.kind is None or (self.kind == "loop" and path in SCHEDULING)
+        return path if grouped else ""
 
 
 def complete(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,12 +222,12 @@ def resolve(spec: Spec, point: Point, task: str | None = None) -> dict[str, Any]
 
 def _resolve(spec: Spec, point: Point, task: str | None) -> dict[str, Any]:
     """`resolve`, sharing parts with the spec and the point: the result must not be changed."""
-    if spec.own is not None:
+    if spec.outside is not None:
         params = dict(spec.train)
         for path, value in point.items():
-            params[path] = complete_group(_own_group(spec.own, path), value)
-        derive(spec.own, params)
-        return _own_config(spec.own, params)
+            params[path] = complete_group(spec.group(path), value)
+        derive(spec.derived, params)
+        return _outside_config(spec.outside, params)
     config: dict[str, Any] = {
         "data": dict(spec.data),
         "model": dict(spec.model),
@@ -229,18 +254,18 @@ def _resolve(spec: Spec, point: Point, task: str | None) -> dict[str, Any]:
     return config
 
 
-def _own_config(own: Own, params: Mapping[str, Any]) -> dict[str, Any]:
+def _outside_config(outside: Outside, params: Mapping[str, Any]) -> dict[str, Any]:
     """A whole training outside lrsearch. Patterns, if any, decide what it measures and so are part
     of it."""
-    metrics = {"metrics": dict(own.metrics)} if own.metrics else {}
-    return {own.kind: own.text, "params": params, **metrics}
+    metrics = {"metrics": dict(outside.metrics)} if outside.metrics else {}
+    return {outside.kind: outside.text, "params": params, **metrics}
 
 
-def derive(own: Own, params: dict[str, Any]) -> str:
+def derive(derived: Mapping[str, Arithmetic], params: dict[str, Any]) -> str:
     """Compute the parameters that follow from others, null where one has no value. Returns why the
     first of these has none, or ""."""
     reason = ""
-    for name, formula in own.derived.items():
+    for name, formula in derived.items():
         try:
             params[name] = formula.compute(params)
         except ArithmeticError as error:
@@ -249,23 +274,16 @@ def derive(own: Own, params: dict[str, Any]) -> str:
     return reason
 
 
-def _own_group(own: Own, path: str) -> str:
-    """The catalogue's group of a parameter of a training outside lrsearch: a loop's schedule and
-    warmup, which `trial.lr_at` follows. "" for all others."""
-    return path if own.kind == "loop" and path in SCHEDULING else ""
-
-
 def locate(spec: Spec, config: Config, task: str | None = None) -> dict[str, Any] | None:
     """The point of the spec's space that resolves to `config`, None where there is none."""
     point: dict[str, Any] = {}
     for path, dimension in spec.space.dimensions:
         try:
-            value = get_path(config, config_path(path) if spec.own is None else f"params.{path}")
+            value = get_path(config, spec.config_path(path))
         except KeyError:
             return None
         if isinstance(dimension, Choice):
-            group = path if spec.own is None else _own_group(spec.own, path)
-            found = _locate_option(group, dimension, value, config)
+            found = _locate_option(spec.group(path), dimension, value, config)
             if found is None:
                 return None
             value = found[0]
@@ -348,18 +366,11 @@ def argument_paths(config: Config) -> set[str]:
     """Texts that may be the path of a file or a folder, such as pretrained weights: texts in the
     `init_args` of a config's code. Data read by a function count by what it returns instead."""
     return {
-        text for part in _code(config) if _is_code(part) for text in _texts(part.get("init_args"))
+        text
+        for part in _code(config)
+        if _is_code(part)
+        for text in duration.texts(part.get("init_args"))
     }
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for part in value:
-            yield from _texts(part)
-    elif isinstance(value, str):
-        yield value
 
 
 def fill_config(config: Config) -> Config:
@@ -447,8 +458,8 @@ def key_of_text(config: str, rest: str) -> str:
 
 def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:
     """The config of the spec's fixed values alone; searched ones are at any of their values."""
-    if spec.own is not None:
-        return _own_config(spec.own, spec.train)
+    if spec.outside is not None:
+        return _outside_config(spec.outside, spec.train)
     train = dict(spec.train)
     if train["loss"] is None and task is not None and train["step"] is None:
         train["loss"] = catalogue.default_loss(task)

@@ -35,7 +35,7 @@ def read_objective(
         known = (*catalogue.METRICS, *own)
         meant = foreign_names.metric(metric)
         if metric not in known and (meant or foreign_names.goal(metric)):
-            lines = find_objective(reader.document.data, own=False)
+            lines = find_objective(reader.document.data, outside=False)
             reader.fault(
                 (*path, "metric"), f"unknown metric {show(metric)}", reader.hint(path, lines)
             )

@@ -19,7 +19,7 @@ from lrsearch.spec.components import is_class_path, read_component
 from lrsearch.spec.document import Path, plain_scalar
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.ranges import is_searched, read_foreign, rejoin
-from lrsearch.spec.model import SCHEDULING, Own, complete_group
+from lrsearch.spec.model import SCHEDULING, Outside, complete_group
 from lrsearch.spec.objective import read_outside_objective
 from lrsearch.spec.ranges import read_dimension
 from lrsearch.spec.reader import Reader
@@ -89,10 +89,10 @@ def read_outside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     verify = True
     if "verify" in top:
         verify = reader.value(("verify",), Parameter("bool"), top["verify"])
-    own = Own(kind, str(text), goal, metrics=patterns, verify=verify, derived=derived)
+    outside = Outside(kind, str(text), goal, metrics=patterns, verify=verify, derived=derived)
     space = Space(tuple(dimensions.items()))
     fixed = {"data": {}, "model": {}, "train": params}
-    return {**fixed, "own": own, "metric": metric, "at": at, "space": space}
+    return {**fixed, "outside": outside, "metric": metric, "at": at, "space": space}
 
 
 def read_foreign_outside(reader: Reader, top: Mapping[str, Any]) -> None:

@@ -61,7 +61,7 @@ class Reader:
         """The hint for a key that is a word of another tool, or of another mapping; "" for any
         other key."""
         top, source = self.document.data, self.document.source
-        found = advise(path, value, top, own=self.outside, source=source)
+        found = advise(path, value, top, outside=self.outside, source=source)
         return self.hint(path, found)
 
     def is_promised(self, *keys: str) -> bool:

@@ -18,7 +18,7 @@ from lrsearch.space import (
     point_at,
     without_points,
 )
-from lrsearch.spec.model import OPEN, Spec, resolve, steps_of
+from lrsearch.spec.model import OPEN, Outside, Spec, resolve, steps_of
 from lrsearch.spec.values import show
 
 
@@ -34,8 +34,7 @@ def describe_dimension(dimension: Dimension) -> str:
         for option in dimension.options:
             value = option.value
             if isinstance(value, dict):
-                value = value.get("name", value.get("class_path", value))
-                name = str(value)
+                name = str(catalogue.name_of(value) or value)
                 inner = [path for path, _ in option.space.dimensions]
                 names.append(f"{name} (with its {', '.join(inner)})" if inner else name)
             elif _is_transforms(value):
@@ -63,12 +62,9 @@ def name_transforms(value: Sequence[Mapping[str, object]]) -> str:
     """`data.transforms` in a few words: `random_crop (padding 1) + flip (p 0.5)`."""
     parts = []
     for each in value:
-        arguments = each.get("init_args") or {
-            key: part for key, part in each.items() if key not in ("name", "class_path")
-        }
-        assert isinstance(arguments, Mapping)
+        arguments = catalogue.arguments_of(each)
         inner = ", ".join(f"{key} {show(part)}" for key, part in arguments.items())
-        name = str(each.get("name", each.get("class_path")))
+        name = str(catalogue.name_of(each))
         parts.append(f"{name} ({inner})" if inner and "init_args" not in each else name)
     return " + ".join(parts) or "none"
 
@@ -118,26 +114,15 @@ def _describe_share(share: float | str) -> str:
 
 def describe(spec: Spec) -> str:
     """The search of a spec and its cost, in a paragraph."""
-    if spec.own is not None:
-        does = {"command": "runs the command", "loop": "trains by the loop"}[spec.own.kind]
-        sentences = [f"Run '{spec.name}' {does}: {' '.join(spec.own.text.split())}"]
-    else:
-        data = spec.data.get("name", spec.data.get("class_path"))
-        model = spec.model.get("name", spec.model.get("class_path"))
-        budget = "searched" if "budget" in dict(spec.space.dimensions) else spec.train["budget"]
-        sentences = [f"Run '{spec.name}' trains {model} on {data}, budget {budget} a trial"]
-        sentences.append(_describe_splits(spec))
-        if spec.data["transforms"] and "data.transforms" not in dict(spec.space.dimensions):
-            sentences.append(
-                f"Training batches go through {name_transforms(spec.data['transforms'])}"
-            )
+    outside = spec.outside
+    sentences = _describe_training(spec) if outside is None else [_describe_outside(spec, outside)]
     searched = [f"{path} ({describe_dimension(part)})" for path, part in spec.space.dimensions]
     if searched:
         sentences.append("It searches " + "; ".join(searched))
     else:
         sentences.append("It searches nothing: grid trains its one point")
-    if spec.own is not None and spec.own.derived:
-        follows = "; ".join(f"{name} = {each}" for name, each in spec.own.derived.items())
+    if spec.derived:
+        follows = "; ".join(f"{name} = {each}" for name, each in spec.derived.items())
         sentences.append(f"From other parameters follow {follows}")
     missing = without_points(spec.space)
     if not missing:
@@ -150,27 +135,55 @@ def describe(spec: Spec) -> str:
         parts = [f"{spec.seeds} seeds" if spec.seeds > 1 else ""]
         parts.append(f"{spec.folds} folds" if spec.folds else "")
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
-    if spec.own is not None:
-        if spec.own.metrics:
-            names = ", ".join(spec.own.metrics)
-            sentences.append(f"What it prints is read by the patterns of {names}")
-        good = {"min": "small", "max": "large"}[spec.own.goal]
-        sentences.append(
-            f"Points are compared by the {spec.metric} that it reports, {spec.at} of the training: "
-            f"{good} is good"
-        )
-        if spec.own.verify:
-            sentences.append(
-                "The best is trained once more at the end, where that is cheap, to see whether the "
-                "training repeats itself"
-            )
-        return ". ".join([*sentences, *describe_times(spec)]) + "."
+    sentences += _describe_measure(spec) if outside is None else _describe_reports(spec, outside)
+    return ". ".join([*sentences, *describe_times(spec)]) + "."
+
+
+def _describe_training(spec: Spec) -> list[str]:
+    """What is trained on what, and how the data are divided."""
+    data, model = catalogue.name_of(spec.data), catalogue.name_of(spec.model)
+    budget = "searched" if "budget" in dict(spec.space.dimensions) else spec.train["budget"]
+    sentences = [f"Run '{spec.name}' trains {model} on {data}, budget {budget} a trial"]
+    sentences.append(_describe_splits(spec))
+    if spec.data["transforms"] and "data.transforms" not in dict(spec.space.dimensions):
+        sentences.append(f"Training batches go through {name_transforms(spec.data['transforms'])}")
+    return sentences
+
+
+def _describe_outside(spec: Spec, outside: Outside) -> str:
+    """What a training outside lrsearch is."""
+    does = {"command": "runs the command", "loop": "trains by the loop"}[outside.kind]
+    return f"Run '{spec.name}' {does}: {' '.join(outside.text.split())}"
+
+
+def _describe_measure(spec: Spec) -> list[str]:
+    """How long a trial trains, and what points are compared by."""
     steps = count_steps(spec)
-    sentences.append(steps[0].upper() + steps[1:])
     metric = spec.metric or (spec.objective(spec.task).metric if spec.task else None)
     compared = f"validation {metric}" if metric else "the task's usual metric on validation data"
-    sentences.append(f"Points are compared by {compared}, {spec.at} of the training")
-    return ". ".join([*sentences, *describe_times(spec)]) + "."
+    return [
+        steps[0].upper() + steps[1:],
+        f"Points are compared by {compared}, {spec.at} of the training",
+    ]
+
+
+def _describe_reports(spec: Spec, outside: Outside) -> list[str]:
+    """What is heard of a training outside lrsearch, and what points are compared by."""
+    sentences = []
+    if outside.metrics:
+        names = ", ".join(outside.metrics)
+        sentences.append(f"What it prints is read by the patterns of {names}")
+    good = {"min": "small", "max": "large"}[outside.goal]
+    sentences.append(
+        f"Points are compared by the {spec.metric} that it reports, {spec.at} of the training: "
+        f"{good} is good"
+    )
+    if outside.verify:
+        sentences.append(
+            "The best is trained once more at the end, where that is cheap, to see whether the "
+            "training repeats itself"
+        )
+    return sentences
 
 
 def describe_times(spec: Spec) -> list[str]:
@@ -180,9 +193,9 @@ def describe_times(spec: Spec) -> list[str]:
         found.append(
             f"A trial may take {write_time(spec.timeout)}: one that takes longer has failed"
         )
-    if spec.own is None and spec.save is None:
-        found.append("No training is saved while it is under way")
-    elif spec.own is None:
+    if spec.save is None:
+        found += ["No training is saved while it is under way"] if spec.kind is None else []
+    else:
         often = f"every {write_time(spec.save)}" if spec.save else "at every evaluation"
         found.append(f"A training under way is saved {often}")
     return found

@@ -198,7 +198,7 @@ def _finish(
         for key, parameter in _PLAIN.items()
     }
     save = _read_save(reader, top)
-    if parts.get("own") is not None:
+    if parts.get("outside") is not None:
         _settle_seed(reader, top, plain)
     timeout = _read_timeout(reader, top.get("timeout"))
     if reader.faults:
@@ -231,7 +231,8 @@ def _read_save(reader: Reader, top: Mapping[str, Any]) -> float | None:
         hint = reader.hint(("save",), [Line(("save",), SAVE, "which is the default")])
         reader.fault(("save",), "true is no time", hint)
         return None
-    return _read_time(reader, "save", top.get("save", SAVE), zero=True)
+    save = _read_time(reader, "save", top.get("save", SAVE), zero=True)
+    return save if not is_outside(top) else None
 
 
 def _read_timeout(reader: Reader, raw: Any) -> float | None:

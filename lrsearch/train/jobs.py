@@ -9,7 +9,6 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lrsearch.spec.model import Own
 from lrsearch.trial import Config, Reached, Verdict, Workplace
 
 PRELOAD = "lrsearch.train.preparing.prepare:preload"
@@ -41,9 +40,9 @@ _JOBS = {
 }
 
 
-def find_jobs(own: Own | None) -> Jobs:
-    """The jobs of a spec's trainings; `own` is its training outside lrsearch, or None."""
-    return _JOBS[None if own is None else own.kind]
+def find_jobs(kind: str | None) -> Jobs:
+    """The jobs of a spec's trainings, by its `kind`."""
+    return _JOBS[kind]
 
 
 @dataclass(frozen=True)

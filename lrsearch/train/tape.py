@@ -108,7 +108,7 @@ class _Recorder(TorchDispatchMode):
         self.seen: list[object] = [inputs, static]
         self.names: dict[int, str] = {}
         self.constants: dict[str, object] = {}
-        self.own: set[int] = set()
+        self.renewed: set[int] = set()
         self.bytes = 0
         self.host = ""
         self.away = any(each.device.type != "cpu" for each in (*inputs, *static))
@@ -118,7 +118,7 @@ class _Recorder(TorchDispatchMode):
         self.lines: list[tuple[str, list[str], str]] = []
         for position, each in enumerate(inputs):
             self.names[id(each)] = f"input{position}"
-            self.own.add(_memory(each))
+            self.renewed.add(_memory(each))
 
     def __torch_dispatch__(
         self, func: OpOverload, types: Any, args: Any = (), kwargs: Any = None
@@ -143,7 +143,7 @@ class _Recorder(TorchDispatchMode):
         for each in self._written(func, args, kwargs):
             if _memory(each) in self.given:
                 raise NotRecordable(f"it changes its input in place ({func})")
-            if _memory(each) not in self.own and _memory(each) not in self.lasting:
+            if _memory(each) not in self.renewed and _memory(each) not in self.lasting:
                 raise NotRecordable(
                     "it changes a tensor in place that is neither parameter, buffer nor its own "
                     f"({func})"
@@ -161,8 +161,8 @@ class _Recorder(TorchDispatchMode):
             self.names[id(out)] = self._name(args[0])
             return
         for each in outputs:
-            if _memory(each) not in self.own and _memory(each) not in self.lasting:
-                self.own.add(_memory(each))
+            if _memory(each) not in self.renewed and _memory(each) not in self.lasting:
+                self.renewed.add(_memory(each))
                 self.bytes += each.untyped_storage().nbytes()
         call = ", ".join(
             [
@@ -188,12 +188,12 @@ class _Recorder(TorchDispatchMode):
         return found
 
     def _stays(self, tensor: Tensor) -> bool:
-        return id(tensor) not in self.names and _memory(tensor) not in self.own
+        return id(tensor) not in self.names and _memory(tensor) not in self.renewed
 
     def _name(self, tensor: Tensor) -> str:
         if id(tensor) in self.names:
             return self.names[id(tensor)]
-        if _memory(tensor) in self.own:
+        if _memory(tensor) in self.renewed:
             # Another object over memory that a replay makes anew.
             raise NotRecordable("it makes a tensor by ways that cannot be recorded")
         return self._constant("c", tensor)

@@ -67,5 +67,5 @@ class Best:
 
     def lacks_weights(self) -> bool:
         """Whether weights of the best point are missing; a training outside lrsearch has none."""
-        weights = self.spec.own is None
-        return weights and self.found is not None and not self.weights & set(self.found[1].trials)
+        ours = self.spec.kind is None
+        return ours and self.found is not None and not self.weights & set(self.found[1].trials)

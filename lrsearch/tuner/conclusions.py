@@ -98,8 +98,7 @@ class Conclusions:
     def _skip_undefined(self, trial: Trial) -> bool:
         """Whether a parameter that follows from others has no value at the trial's point: the trial
         has failed."""
-        own = self.spec.own
-        reason = derive(own, dict(trial.config["params"])) if own is not None else ""
+        reason = derive(self.spec.derived, dict(trial.config.get("params", {})))
         if reason:
             result = Result(Outcome.FAILED, steps=0, epochs=0.0, seconds=0.0, reason=reason)
             self.conclude(trial, result, {})

@@ -97,9 +97,9 @@ class Dispatch:
 
     def _settle(self, key: str, plan: Plan) -> Plan:
         """The plan of trials that need no probe; written down where it does not last."""
-        if self.spec.own is not None:
+        if self.spec.kind is not None:
             return Plan(
-                reason=f"each trial of a {self.spec.own.kind} is a process of its own",
+                reason=f"each trial of a {self.spec.kind} is a process of its own",
                 lasting=False,
             )
         if not plan.lasting:
@@ -125,7 +125,7 @@ class Dispatch:
         """The cohorts of trials of one structure."""
         # What a worker has in hand it trains, so under a time limit it has no more than it begins.
         limited = self.asked.time_limit is not None
-        if self.spec.own is not None:
+        if self.spec.kind is not None:
             return [self.cohort([trial], plan) for trial in trials]
         parts = divide(trials, plan, self.executor.capacity, at_once=limited)
         return [self.cohort(part, plan) for part in parts]
@@ -173,7 +173,7 @@ class Dispatch:
             source_hashes=self.facts.source_hashes,
             timeout=self.spec.timeout,
             run=self.spec.name,
-            save=self.spec.save if self.spec.own is None else None,
+            save=self.spec.save,
         )
 
     def submit(self) -> None:
@@ -200,7 +200,7 @@ class Dispatch:
             bar = best[0] if best and self.spec.trials_per_point == 1 else None
             states = self.saving.find(trials, cohort.plan.engine)
             cohort = replace(cohort, trials=trials, bar=bar, states=states)
-            function = find_jobs(self.spec.own).train
+            function = find_jobs(self.spec.kind).train
             handle = self.executor.submit(function, cohort, clean=clean)
             left = {trial.number: trial for trial in trials}
             self.jobs[handle] = Assignment(cohort, cohort.plan, left)

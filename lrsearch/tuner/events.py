@@ -147,7 +147,7 @@ class Listener:
         deadline = time.monotonic() + (PATIENCE if pulse.patient() else SHORT)
         under_way = {number for job in self.jobs.values() for number in job.begun}
         saved: set[int] = set()
-        if self.spec.own is None and self.spec.save is not None:
+        if self.spec.save is not None:
             self.watcher.note("saving what is under way; a second Ctrl-C ends it at once")
             self.executor.leave()
         else:

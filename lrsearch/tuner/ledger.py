@@ -77,13 +77,13 @@ def go_on(spec: Spec, history: History) -> Spec:
     parameter was text, and commands and loops counted seeds from 0 unless the spec said
     otherwise."""
     failed = history.results and not _measured(history, history.results)
-    if spec.own is None or failed:  # A run of failures has nothing to go on with.
+    if spec.kind is None or failed:  # A run of failures has nothing to go on with.
         return spec
     silent = "seed" not in spec.document
     for session in history.sessions:
         begun = session["spec"]
         document = begun["document"]
-        if spec.own.kind not in document:
+        if spec.kind not in document:
             continue
         if silent and "seed" not in document:
             spec, silent = replace(spec, seed=begun.get("seed", 0)), False
@@ -94,12 +94,13 @@ def go_on(spec: Spec, history: History) -> Spec:
 
 def _as_text(spec: Spec, params: Mapping[str, Any]) -> Spec:
     """The spec with these parameters taken for text, where it has the same text."""
-    assert spec.own is not None
-    derived = dict(spec.own.derived)
+    assert spec.outside is not None
+    derived = dict(spec.derived)
     texts = {name: each.text for name, each in derived.items() if params.get(name) == each.text}
     for name in texts:
         del derived[name]
-    return replace(spec, train={**spec.train, **texts}, own=replace(spec.own, derived=derived))
+    outside = replace(spec.outside, derived=derived)
+    return replace(spec, train={**spec.train, **texts}, outside=outside)
 
 
 @dataclass(eq=False)
@@ -324,11 +325,10 @@ class Ledger:
             found.append(f"data.images: {json.dumps(stored)} stored, {json.dumps(now)} in the spec")
         if not found:
             changed = "the content of the data or the source of the code it names"
-            if self.spec.own is not None:
-                own = self.spec.own.kind
-                changed = (
-                    f"the source of the {own}" if own == "loop" else "a file the command names"
-                )
+            if self.spec.kind == "loop":
+                changed = "the source of the loop"
+            elif self.spec.kind == "command":
+                changed = "a file the command names"
             elif files := self._changed_files():
                 changed = f"the content of {' and '.join(files)}, which the init_args name,"
             found = [f"{changed} has changed"]

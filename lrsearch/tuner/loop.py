@@ -35,12 +35,10 @@ AHEAD = 1024
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of a search: `trained` trials now, `answered` proposals from the journal, and whether
-    its time was over before all was trained."""
+    """The end of a search: `trained` trials now, and whether its time was over before all was
+    trained."""
 
     trained: int
-    answered: int
-    note: str = ""
     out_of_time: bool = False
 
 
@@ -61,7 +59,7 @@ def tune(
     TooManyFailures, StorageFull. However it ends, all measurements are in the journal.
     """
     asked = asked or Asked()
-    if spec.own is not None:
+    if spec.kind is not None:
         asked = replace(asked, engine="solo")  # Each of its trials is a process of its own.
     facts = settle(facts, run.history)
     given = settle_data(spec, facts.settled)
@@ -71,9 +69,8 @@ def tune(
             f"this run began with seed {spec.seed} and goes on with it; a new one, such as by "
             f"--fresh, begins with {given.seed}"
         )
-    if spec.own is not None and given.own is not None:
-        for name in sorted(given.own.derived.keys() - spec.own.derived.keys()):
-            watcher.note(f"params.{name} was text when this run began, and is text here still")
+    for name in sorted(given.derived.keys() - spec.derived.keys()):
+        watcher.note(f"params.{name} was text when this run began, and is text here still")
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
     reason = "interrupted"
@@ -128,9 +125,7 @@ class _Search:
         self.conclusions = Conclusions(session, self.best, Memory(session), self.saving)
         self.dispatch = Dispatch(session, self.proposer, self.conclusions)
         self.listener = Listener(session, self.dispatch)
-        self.answered = 0
         self.total = 0
-        self.note = ""
 
     def go(self) -> Ending:
         """Run everything from the first line in the journal to the last trial."""
@@ -170,12 +165,11 @@ class _Search:
                 "disk had no room; train it again with export and grid"
             )
         if out_of_time:
-            self.note = "the time is over: the start took all of it, and no trial began"
+            over = "the start took all of it, and no trial began"
             if self.conclusions.trained:
-                trained = f"{self.conclusions.trained} of {self.total} trials are trained"
-                self.note = f"the time is over: {trained}"
-            self.watcher.note(self.note)
-        return Ending(self.conclusions.trained, self.answered, self.note, out_of_time)
+                over = f"{self.conclusions.trained} of {self.total} trials are trained"
+            self.watcher.note(f"the time is over: {over}")
+        return Ending(self.conclusions.trained, out_of_time)
 
     def _describe_failures(self) -> None:
         """Say what becomes of trials that failed in an earlier session."""
@@ -210,16 +204,14 @@ class _Search:
         generation = self.proposer.propose()
         per_point = self.spec.trials_per_point
         if generation is not None:
-            self.answered += generation.answered
             fresh = self._take(generation)
             self.total -= len(generation.proposals) * per_point - fresh
             self.watcher.planned(self.total)
         elif room and self.proposer.limit is not None:
-            self.note = (
+            self.watcher.note(
                 f"every point of the space is measured: {self.name} ends after "
                 f"{self.proposer.made} of its {self.proposer.limit} proposals"
             )
-            self.watcher.note(self.note)
             self.total -= room * per_point
             self.watcher.planned(self.total)
 
@@ -236,7 +228,7 @@ class _Search:
         """Train a trial of the best point once more, where that is useful and cheap. It has a
         number of its own, since user code may name files by it."""
         best = self.best.found
-        if best is None or self.spec.own is None or not self.spec.own.verify:
+        if best is None or not self.spec.verifies:
             return
         trial = self.ledger.trials[self.ledger.latest(best[1])[0]]
         if is_due(self.run.history, trial, retry_failed=self.asked.retry_failed):
@@ -245,7 +237,7 @@ class _Search:
             repeat(
                 self.dispatch.cohort([again], Plan()),
                 trial.number,
-                function=find_jobs(self.spec.own).train,
+                function=find_jobs(self.spec.kind).train,
                 executor=self.executor,
                 run=self.run,
                 watcher=self.watcher,

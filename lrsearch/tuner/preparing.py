@@ -53,15 +53,14 @@ def prepare(
     SpecError where the spec asks for metrics or losses that the data's task lacks.
     """
     payload = Preparation(tuple(representatives(spec)), workplace, spec.metric, held or {})
-    if spec.own is not None and spec.own.kind == "command":
+    if spec.kind == "command":
         for config in payload.configs:
             check_program(config, workplace.folder, f"{spec.source}: command")
-    own = spec.own.kind if spec.own is not None else None
-    jobs = [find_jobs(spec.own).prepare]
-    jobs += [PRELOAD] * (min(executor.capacity, trials) - 1 if own is None else 0)
+    jobs = [find_jobs(spec.kind).prepare]
+    jobs += [PRELOAD] * (min(executor.capacity, trials) - 1 if spec.kind is None else 0)
     waiting = {executor.submit(job, payload): job for job in jobs}
     again: set[int] = set()
-    doing = "loads the data and builds the model" if own is None else f"looks at the {own}"
+    doing = f"looks at the {spec.kind}" if spec.kind else "loads the data and builds the model"
     watch = Watch(executor, note, lambda _: Subject(f"the worker that {doing}"))
     facts: Facts | None = None
     while waiting:
@@ -88,7 +87,7 @@ def prepare(
                 del waiting[owner]
     if facts is None:
         raise RuntimeError("prepare ended without facts")
-    if own is None:
+    if spec.kind is None:
         check_task(spec, facts.task)
     return facts
 

@@ -17,14 +17,13 @@ Told = tuple[Entry, Outcome, float | None]
 
 @dataclass(frozen=True)
 class Generation:
-    """Points proposed at once. `new` trials are to be journaled; `waiting` ones, new or older, have
-    no result yet; `answered` counts the proposals whose trials all have one."""
+    """Points proposed at once. `new` trials are to be journaled; `waiting` ones, new or older,
+    have no result yet."""
 
     number: int
     proposals: tuple[Proposal, ...]
     new: tuple[Trial, ...]
     waiting: tuple[Trial, ...]
-    answered: int
 
 
 class Proposer:
@@ -124,7 +123,7 @@ class Proposer:
             for trial in (*existing, *missing):
                 if trial.number not in self.history.results:
                     waiting[trial.number] = trial
-        return Generation(0, (), tuple(new.values()), tuple(waiting.values()), 0)
+        return Generation(0, (), tuple(new.values()), tuple(waiting.values()))
 
     def propose(self) -> Generation | None:
         """The next generation, None when there is none. A strategy that waits must have the result
@@ -152,7 +151,6 @@ class Proposer:
         proposals: list[Proposal] = []
         new: dict[str, Trial] = {}
         waiting: dict[int, Trial] = {}
-        answered = 0
         for offset, point in enumerate(points):
             entry = self.ledger.find(resolve(self.spec, point, self.ledger.content.task))
             existing, missing = self._trials(entry)
@@ -160,7 +158,6 @@ class Proposer:
             trials = [*existing, *missing]
             left = [trial for trial in trials if trial.number not in self.history.results]
             waiting |= {trial.number: trial for trial in left}
-            answered += not left
             numbers = tuple(trial.number for trial in trials)
             index = self._index + offset
             proposals.append(Proposal(self.name, self._generation, index, point, numbers))
@@ -174,11 +171,7 @@ class Proposer:
         self._index += len(points)
         self.made += len(points)
         return Generation(
-            self._generation,
-            tuple(proposals),
-            tuple(new.values()),
-            tuple(waiting.values()),
-            answered,
+            self._generation, tuple(proposals), tuple(new.values()), tuple(waiting.values())
         )
 
     def _add(self, trials: Sequence[Trial], entry: Entry, new: dict[str, Trial]) -> None:

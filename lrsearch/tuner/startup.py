@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lrsearch.errors import TrainingError, nearest
 from lrsearch.space import Choice, encode, parameters
-from lrsearch.spec.commandline import as_text, fill, split_words
+from lrsearch.spec.commandline import as_text, fill_command, give
 from lrsearch.spec.model import Spec
 from lrsearch.terminal import command_line
 from lrsearch.trial import Config, Outcome, Point, Result, Trial
@@ -72,7 +72,7 @@ class Starts:
         values = encode(self.spec.space, point) if point is not None else None
         if point is None or values is None:
             return None
-        named = frozenset() if self.spec.own is None else _named(point, result.reason)
+        named = frozenset() if self.spec.kind is None else _named(point, result.reason)
         self.alike.setdefault(why, []).append(_Failure(trial.number, values, named))
         failures = self.alike[why]
         if len(failures) < ALIKE or self._may_blame_a_value(failures):
@@ -81,7 +81,7 @@ class Starts:
         return TrainingError(
             f"trials {numbers} failed alike before they reported anything, so it is no point's "
             f"fault: {why}",
-            where=f"{self.spec.source}: {self.spec.own.kind}" if self.spec.own else "",
+            where=f"{self.spec.source}: {self.spec.kind}" if self.spec.kind else "",
             hint="\n  ".join(self._advise(trial, result, why)),
         )
 
@@ -92,7 +92,7 @@ class Starts:
         text = result.reason[found.end() :] if found else result.reason
         if _PYTHON.fullmatch(text):
             return text
-        if self.spec.own is None:  # It has started: any other exception may be the point's.
+        if self.spec.kind is None:  # It has started: any other exception may be the point's.
             return ""
         if code in (126, 127) or _SYSTEM.fullmatch(text):
             return result.reason
@@ -100,15 +100,6 @@ class Starts:
             # The point's values may stand in what is said of them.
             return _without_values(result.reason, config)
         return ""
-
-    def _given(self, trial: Trial) -> dict[str, str]:
-        """The values of the placeholders that are no parameters, see `commandline.GIVEN`."""
-        return {
-            "seed": str(trial.seed),
-            "device": self.device,
-            "run": self.spec.name,
-            "trial": str(trial.number),
-        }
 
     def _may_blame_a_value(self, failures: list[_Failure]) -> bool:
         """Whether a parameter's values may be to blame: those of an option that the message names,
@@ -132,7 +123,8 @@ class Starts:
         found = [hint for part, hint in _HINTS.items() if part in why][:1]
         advice = [each(self.spec, trial.config, why) for each in found]
         if not found and "command" in trial.config:
-            advice.append(_advise_on_options(_words(trial.config, self._given(trial)), result))
+            words = fill_command(trial.config, give(trial, self.spec.name, self.device))
+            advice.append(_advise_on_options(words, result))
         tail = [line for line in _printed(result).splitlines() if line.strip()][-_SHOWN:]
         if tail:
             advice += ["the end of its output:", *(f"  {line[:200]}" for line in tail)]
@@ -168,15 +160,10 @@ def _without_values(text: str, config: Config) -> str:
     return text
 
 
-def _words(config: Config, given: Mapping[str, str]) -> list[str]:
-    values = {name: as_text(value) for name, value in config["params"].items()}
-    return fill(split_words(config["command"]), {**values, **given})
-
-
 def _python(config: Config) -> str:
     if "command" not in config:
         return sys.executable
-    program = _words(config, {})[0]
+    program = fill_command(config)[0]
     return shutil.which(program) or program
 
 

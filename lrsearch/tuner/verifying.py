@@ -89,7 +89,7 @@ def verify(
     numbered = [replace(each, number=at) for at, each in enumerate(wanted.values(), first)]
     handles = {
         executor.submit(
-            find_jobs(spec.own).train,
+            find_jobs(spec.kind).train,
             Cohort(
                 (trial,),
                 Plan("solo"),

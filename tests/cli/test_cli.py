@@ -1248,11 +1248,26 @@ def test_show_draws_every_kind_of_schedule(tmp_path: Path) -> None:
         "  {name: cosine_restarts, cycles: [2, 3]}]}\n"
     )
     said = lrsearch("show", path)
-    assert said.code == 0 and "known in training" in said.out
+    assert said.code == 0 and "known in training" in said.out and "init_args" not in said.out
     drawn = json.loads(lrsearch("show", path, "--json").out)["schedules"]
     names = [each["title"].split()[0] for each in drawn]
     assert names == ["cosine", "wsd", "own.decay", "plateau", "cosine_restarts", "cosine_restarts"]
     assert [each["multipliers"] is None for each in drawn] == [False, False, True, *[False] * 3]
+
+
+@pytest.mark.parametrize("value", ["3", "null", "[1]", "{z: 2}", "{name: 1}"])
+@pytest.mark.parametrize("name", ["name: a", "name: null", "class_path: b.c", "class_path: 3"])
+def test_a_users_parameter_may_have_any_keys(tmp_path: Path, name: str, value: str) -> None:
+    """Those of the catalogue's components among them, whatever stands there."""
+    path = tmp_path / "any.yaml"
+    part = f"{{{name}, init_args: {value}}}"
+    path.write_text(
+        "command: echo {seed} {lr}\nobjective: {metric: loss, goal: min}\n"
+        f"search: {{lr: [1, 2], part: [1, {part}], parts: [[{part}], [{{{name}}}]]}}\n"
+    )
+    for command in (("check",), ("show",), ("grid", "--dry-run", "--runs", tmp_path / "runs")):
+        said = lrsearch(command[0], path, *command[1:])
+        assert said.code == 0 and "Traceback" not in said.err, said
 
 
 def test_a_range_within_an_option_by_class_path(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_what_is_written_passes_check(kind: str, tmp_path: Path) -> None:
     assert said.code == 0 and TEMPLATES[kind].doc in said.out
     spec = read_spec(tmp_path / "mine.yaml")
     # How long what it trains may take, or how often that is saved, stands there to be changed.
-    assert "save" in spec.document if spec.own is None else spec.timeout == 600.0
+    assert "save" in spec.document if spec.kind is None else spec.timeout == 600.0
     assert spec.name == "mine" and spec.space and not spec.notes
     assert {each.name for each in tmp_path.iterdir()} == {"mine.yaml", *TEMPLATES[kind].files}
     (following,) = re.findall(r"^next: lrsearch (.*)$", said.out, re.MULTILINE)

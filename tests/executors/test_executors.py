@@ -247,13 +247,11 @@ def test_a_worker_is_used_again_and_a_clean_job_gets_a_new_one(local: Local) -> 
         assert gone(int(str(pid)))  # its place was needed
 
 
-def test_workers_start_when_needed_or_warm() -> None:
+def test_workers_start_when_needed() -> None:
     with make_local(3) as local:
         assert len(local._workers) == 0
         run(local, "count", 1)
         assert len(local._workers) == 1
-        local.warm(9)
-        assert len(local._workers) == 3
         handles = [local.submit("jobs:sleep", 0.2) for _ in range(4)]
         found = collect(local, 4)
         assert len({found[handle][0] for handle in handles}) == 3
@@ -360,16 +358,14 @@ def test_output_never_blocks_and_its_end_is_kept(local: Local) -> None:
 
 def test_workers_ignore_interrupts(local: Local) -> None:
     assert run(local, "interrupt") == ["still here", Finished()]
-    local.warm(2)
-    os.kill(local._workers[1].process.pid, signal.SIGINT)  # while it starts
     handles = [local.submit("jobs:sleep", 0.1) for _ in range(2)]
+    os.kill(local._workers[1].process.pid, signal.SIGINT)  # while it starts
     found = collect(local, 2)
     assert all(found[handle][1:] == ["slept", Finished()] for handle in handles)
 
 
 def test_workers_hold_nothing_of_the_driver(local: Local, tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w"):
-        local.warm(2)
         handles = [local.submit("jobs:descriptors", None) for _ in range(2)]
         found = collect(local, 2)
     opened = [set(found[handle][0]) for handle in handles]  # type: ignore[call-overload]
@@ -388,7 +384,7 @@ local.submit("jobs:spin", 60)
 found = []
 while len(found) < 2:
     found += [event for _, event in local.events(5.0)]
-local.warm(3)
+local.submit("jobs:sleep", 60)
 print(*found, local._workers[2].process.pid, flush=True)
 time.sleep(60)
 """

@@ -21,7 +21,7 @@ from lrsearch.search import (
     trial_limit,
 )
 from lrsearch.search.strategy import MAX_REPEATS, derive_seed, point_key
-from lrsearch.space import contains, grid_size, size
+from lrsearch.space import encode, grid_size, size
 from lrsearch.spec.document import parse
 from lrsearch.spec.validate import validate
 from lrsearch.trial import Objective, Outcome
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_points_inside_the_space(kind, space):
     points = Search(make(kind, spec)).go(20)
     assert points == Search(make(kind, spec)).go(20)
     assert len(points) == min(20, grid_size(spec.space) if kind == "grid" else 20)
-    assert all(contains(spec.space, point) for point in points)
+    assert all(encode(spec.space, point) is not None for point in points)
     # The journal must give back what was proposed.
     assert all(json.loads(json.dumps(point)) == point for point in points)
 

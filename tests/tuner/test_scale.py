@@ -95,20 +95,20 @@ def test_a_known_history_is_taken_where_the_journal_is_still_the_same(
     path: Path, tmp_path: Path
 ) -> None:
     with Run.open(tmp_path, "run", spec_text=SPEC) as run:
-        run.noted("first", {})
+        run.closed("first", 1.0)
     known = read(tmp_path / "run")
     with Run.open(tmp_path, "run", spec_text=SPEC, known=known) as run:
         assert run.history is known
-        run.noted("second", {})
+        run.closed("second", 1.0)
     written = read(tmp_path / "run")
-    assert [note["kind"] for note in written.notes] == ["first", "second"]
+    assert (written.closed, written.seconds) == ("second", 2.0)
     # What was folded since, or written by another, is not what was read.
     stale = read(tmp_path / "run")
     journal = tmp_path / "run" / "journal.jsonl"
     whole = journal.read_bytes()
     journal.write_bytes(whole[: whole.index(b"\n") + 1])
     with Run.open(tmp_path, "run", spec_text=SPEC, known=stale) as run:
-        assert [note["kind"] for note in run.history.notes] == ["first"]
+        assert (run.history.closed, run.history.seconds) == ("first", 1.0)
     journal.write_bytes(whole)
     with Run.open(tmp_path, "run", spec_text=SPEC, known=known) as run:
         assert run.history == written

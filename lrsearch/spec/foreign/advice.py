@@ -53,9 +53,10 @@ def _section(path: Path) -> str:
     return head if head in LOCAL else ""
 
 
-def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source: str) -> Advice:
-    """The advice on the key at `path` of the document `top`, and on its value there. `own` is a
-    spec with a command or a loop, `source` its file. None where the word is unknown."""
+def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, source: str) -> Advice:
+    """The advice on the key at `path` of the document `top`, and on its value there. `outside` says
+    whether the spec has a command or a loop, `source` is its file. None where the word is
+    unknown."""
     key = str(path[-1])
     word = snake(key)
     command = f"lrsearch bayes {source}"
@@ -63,23 +64,23 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         name = names.split(value)[0] or str(value)
         strategy = STRATEGY_NAMES.get(snake(name), "bayes")
         told = f"the command says the strategy: lrsearch {strategy} {source}"
-        inside = own and path[0] in ("params", "search")
+        inside = outside and path[0] in ("params", "search")
         return None if inside else f"leave '{key}' out: {told}"
     end = "min" if word in LOW else "max" if word in HIGH else ""
     if path[0] == "search" and end and is_range(_at(top, path[:-1])):
         return [Line((*path[:-1], end), number(value))]
-    found = _lines(path, value, top, own)
+    found = _lines(path, value, top, outside)
     if found:
         return found
     if len(path) == 1 and means(key) in ("command", "loop") and means(key) in top:
         return f"leave '{key}' out: '{means(key)}' names what is run"
-    if word in STOPPING_WORDS and not own:
+    if word in STOPPING_WORDS and not outside:
         at = into("objective", "at", "best", top)
         told = "a trial trains its whole budget: best takes its best evaluation"
         return [replace(at, remark=told)]
     if word in STOPPING_WORDS and not ("params" in path or "search" in path):
         return f"leave '{key}' out: whether a training ends early is its own affair"
-    if own and path[0] in ("params", "search"):
+    if outside and path[0] in ("params", "search"):
         return None
     if word in DEVICE_WORDS:
         given = device_of(word, value)
@@ -96,7 +97,7 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
         return [Line(("timeout",), _time(value))]
     if word in TIME_LIMIT_WORDS and len(path) == 1:
         return f"leave '{key}' out: the command says it: {command} --time {_time(value) or '30m'}"
-    if word in SAVE_WORDS and not own and (len(path) == 1 or path[0] == "train"):
+    if word in SAVE_WORDS and not outside and (len(path) == 1 or path[0] == "train"):
         if is_never(value):
             return [Line(("save",), None)]
         with contextlib.suppress(ValueError):
@@ -105,7 +106,7 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, own: bool, source:
                 return [Line(("save",), find_time(value))]
     if word in LEFT_OUT:
         return f"leave '{key}' out: {LEFT_OUT[word]}"
-    return _place(means(key), own)
+    return _place(means(key), outside)
 
 
 def _time(value: Any) -> str | None:
@@ -120,12 +121,12 @@ def _time(value: Any) -> str | None:
     return "10m"
 
 
-def _place(target: str, own: bool) -> str | None:
+def _place(target: str, outside: bool) -> str | None:
     """The place of a word's meaning, in words, for a value without a known line."""
     head, _, key = target.partition(".")
     if head == "objective":
         return "write it under objective: {metric: ..., goal: max}, or goal: min"
-    if own or not key or target.count(".") > 1:
+    if outside or not key or target.count(".") > 1:
         return None
     return f"write it as {key}, under {head}"
 
@@ -136,7 +137,7 @@ def _at(tree: Any, path: Path) -> Any:
     return tree
 
 
-def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Line]:
+def _lines(path: Path, value: Any, top: Mapping[str, Any], outside: bool) -> list[Line]:
     key = str(path[-1])
     word = snake(key)
     section = _section(path)
@@ -145,15 +146,15 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
         inner = [
             part
             for name, each_ in value.items()
-            for part in _lines(("search", name) if searching else (name,), each_, top, own)
+            for part in _lines(("search", name) if searching else (name,), each_, top, outside)
         ]
         return merge(inner)
     target, form = look_up(word, section) or ("", "")
     form = _budget_unit(top) if form == "as" else form
-    if searching and not own and not target.startswith("train."):
+    if searching and not outside and not target.startswith("train."):
         argument = model_argument(word, top)
         target, form = (f"model.{argument}", "") if argument else (target, form)
-    if not target or (own and path[0] in ("params", "search") and len(path) == 2):
+    if not target or (outside and path[0] in ("params", "search") and len(path) == 2):
         return []
     value = _unwrap(value)
     if isinstance(value, Fixed):
@@ -161,12 +162,12 @@ def _lines(path: Path, value: Any, top: Mapping[str, Any], own: bool) -> list[Li
     searched = searching or is_choice(target, value)
     searched = searched or (target.startswith(("train.", "model.")) and is_range(value))
     if target == "search":
-        return _translate_search(value, top, own)
+        return _translate_search(value, top, outside)
     if target in ("command", "loop"):
         return _own_line(target, value, top)
     if target.startswith("objective."):
-        return objective_lines(path, target, value, top, own)
-    if own and target.split(".")[0] in ("train", "model", "data"):
+        return objective_lines(path, target, value, top, outside)
+    if outside and target.split(".")[0] in ("train", "model", "data"):
         if isinstance(value, Mapping) and not is_range(value):
             return []
         held = "search" if searched and is_searched(value) else "params"
@@ -194,7 +195,7 @@ def _unwrap(value: Any) -> Any:
     return value if found is None else found
 
 
-def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Line]:
+def _translate_search(value: Any, top: Mapping[str, Any], outside: bool) -> list[Line]:
     """The lines of a mapping of searched parameters by another name, Hydra's own included."""
     for key in ("sweeper", "params"):
         if isinstance(value, Mapping) and isinstance(value.get(key), Mapping):
@@ -211,10 +212,10 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
     fixed: list[Line] = []
     left: list[str] = []
     for key, part in rejoin(value).items():
-        name = str(key).rpartition(".")[2] if own else str(key)
+        name = str(key).rpartition(".")[2] if outside else str(key)
         inner = _unwrap_all(part)
         plain = inner.value if isinstance(inner, Fixed) else inner
-        if own:
+        if outside:
             if is_searched(inner):
                 searched[name] = inner
             elif isinstance(plain, Mapping):
@@ -229,7 +230,7 @@ def _translate_search(value: Any, top: Mapping[str, Any], own: bool) -> list[Lin
             fixed.append(Line(("train", name), plain))
         else:
             found = inner if isinstance(inner, list) else part
-            lines = _lines(("search", name), found, top, own)
+            lines = _lines(("search", name), found, top, outside)
             left += [] if lines else [name]
             for line in lines:
                 if line.path[0] == "search" and len(line.path) > 1:
@@ -282,6 +283,6 @@ def searched_names(top: Mapping[str, Any]) -> list[str]:
     for key, value in top.items():
         target = means(str(key))
         if key in ("search", "params") or target == "search":
-            for line in _translate_search(value, {}, own=True):
+            for line in _translate_search(value, {}, outside=True):
                 found |= dict.fromkeys(line.value)
     return list(found)

@@ -14,7 +14,7 @@ from lrsearch.spec.foreign.words import CONTAINERS, look_up, means
 
 
 def objective_lines(
-    path: Path, target: str, value: Any, top: Mapping[str, Any], own: bool
+    path: Path, target: str, value: Any, top: Mapping[str, Any], outside: bool
 ) -> list[Line]:
     """Lines of the whole objective, or of the one key in its own mapping."""
     if target == "objective.at":
@@ -22,7 +22,7 @@ def objective_lines(
         return [into("objective", "at", at, top)]
     if not _is_said(target, snake(str(path[-1])), value):
         return []
-    (whole,) = find_objective(top, own=own, given=(target, str(path[-1]), value)) or (None,)
+    (whole,) = find_objective(top, outside=outside, given=(target, str(path[-1]), value)) or (None,)
     if whole is None or path[0] != "objective":
         return [] if whole is None else [whole]
     key = target.rpartition(".")[2]
@@ -44,19 +44,19 @@ def _is_said(target: str, word: str, value: Any) -> bool:
 
 
 def find_objective(
-    top: Mapping[str, Any], *, own: bool, given: tuple[str, str, Any] | None = None
+    top: Mapping[str, Any], *, outside: bool, given: tuple[str, str, Any] | None = None
 ) -> list[Line]:
     """The objective of a document by any word for it, and by the one that is `given`: its meaning,
     the word and its value. A goal alone leaves the usual metric, which is unknown for a training
     outside lrsearch."""
-    metric, goal, at = _objective_parts(top, own, given)
-    if metric is None and own:
+    metric, goal, at = _objective_parts(top, outside, given)
+    if metric is None and outside:
         return []
     if metric is None:
         metric = "loss" if goal != "max" else "accuracy"
         if goal == "max" and _task(top) == "regression":
             metric = "r2"
-    if not own:
+    if not outside:
         coded = (top.get("train") or {}) if isinstance(top.get("train"), Mapping) else {}
         extra = coded.get("metrics") if isinstance(coded.get("metrics"), Mapping) else {}
         if metric not in (extra or {}):
@@ -92,7 +92,7 @@ def _task(top: Mapping[str, Any]) -> str | None:
 
 
 def _objective_parts(
-    top: Mapping[str, Any], own: bool, given: tuple[str, str, Any] | None
+    top: Mapping[str, Any], outside: bool, given: tuple[str, str, Any] | None
 ) -> tuple[str | None, str | None, str | None]:
     """Metric, goal and `at` of a document, by any word for them."""
     metric = goal = at = None
@@ -106,7 +106,7 @@ def _objective_parts(
     if isinstance(objective, Mapping):
         for key, value in objective.items():
             found.append(((look_up(snake(str(key)), "objective") or ("",))[0], value))
-    for target, word, value in (*_objective_words(top, own), *([given] if given else [])):
+    for target, word, value in (*_objective_words(top, outside), *([given] if given else [])):
         if isinstance(value, Mapping):  # W&B: {name: val_loss, goal: minimize}
             for inner, part in value.items():
                 found.append(((look_up(snake(str(inner)), "objective") or ("",))[0], part))
@@ -127,7 +127,7 @@ def _objective_parts(
 
 
 def _objective_words(
-    part: Mapping[str, Any], own: bool, depth: int = 3
+    part: Mapping[str, Any], outside: bool, depth: int = 3
 ) -> Iterator[tuple[str, str, Any]]:
     """Meanings of words of an objective, the words and their values, in a document and in mappings
     of other tools. Parameters of a training outside lrsearch are none."""
@@ -136,7 +136,7 @@ def _objective_words(
         target = means(word)
         holds = word in CONTAINERS or target == "search"
         if isinstance(value, Mapping) and holds and depth:
-            if not (own and (word in ("params", "hp") or target == "search")):
-                yield from _objective_words(value, own, depth - 1)
+            if not (outside and (word in ("params", "hp") or target == "search")):
+                yield from _objective_words(value, outside, depth - 1)
         elif target.startswith("objective."):
             yield target, str(key), value

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, cast
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,12 +158,8 @@ _kept: OrderedDict[tuple[object, ...], Resident] = OrderedDict()
 def load_raw(config: Mapping[str, Any], workplace: Workplace) -> data.Raw:
     """The arrays of a resolved `data`; code that it names is imported as the workplace allows.
     Reseeds the global generators."""
-
-    def resolver(class_path: str) -> Callable[..., Any]:
-        return cast(Callable[..., Any], resolve(class_path, workplace))
-
     seed_everything(0)  # A function that makes up data makes up the same in every process.
-    return data.load(config, resolver=resolver)
+    return data.load(config, resolver=partial(resolve, workplace=workplace))
 
 
 def place(

@@ -537,20 +537,20 @@ class _Aside:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.own: States | None = None
+        self.inner: States | None = None
         self.outer: States | None = None
 
     def __enter__(self) -> None:
         self.outer = get_states()
-        if self.own is None:
+        if self.inner is None:
             # Not those of an accelerator, as `seed_everything`: nothing here puts them back.
             random.seed(self.seed)
             np.random.seed(self.seed % 2**32)
             torch.default_generator.manual_seed(self.seed)
         else:
-            set_states(self.own)
+            set_states(self.inner)
 
     def __exit__(self, *_: object) -> None:
-        self.own = get_states()
+        self.inner = get_states()
         assert self.outer is not None
         set_states(self.outer)

@@ -26,7 +26,7 @@ from lrsearch.train.batches.batch import NOTHING, Batch, select
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.randomness import seed_everything
 from lrsearch.train.tape import unrecorded
-from lrsearch.train.users.importing import resolve
+from lrsearch.train.users.importing import construct, resolve
 from lrsearch.trial import Workplace
 
 Parts = tuple[tuple[Tree, Any, Any], ...]
@@ -101,12 +101,12 @@ TRANSFORMS: dict[str, Callable[..., Any]] = {
 @dataclass(frozen=True, eq=False)
 class Transform:
     """A transform with its arguments. `mixes` where it returns what `mixup` does, else it returns
-    inputs; `own` is the user's code behind it, or None."""
+    inputs; `code` is the user's code behind it, or None."""
 
     name: str
     function: Callable[[Tensor], Any]
     mixes: bool = False
-    own: object = None
+    code: object = None
 
 
 @torch.no_grad()
@@ -153,7 +153,7 @@ def build_transforms(
             if isinstance(made, nn.Module):
                 made = made.to(device)
             call = made if not isinstance(made, functools.partial) else made.func
-            found.append(Transform(each["class_path"], made, own=call))
+            found.append(Transform(each["class_path"], made, code=call))
             continue
         arguments = {key: value for key, value in each.items() if key != "name"}
         function = functools.partial(TRANSFORMS[each["name"]], **arguments)
@@ -163,7 +163,6 @@ def build_transforms(
 
 def _make(path: str, arguments: dict[str, Any], workplace: Workplace) -> Callable[[Tensor], Any]:
     found = resolve(path, workplace)
-    assert callable(found)
     if not isinstance(found, type):
         try:
             inspect.signature(found).bind(None, **arguments)
@@ -174,10 +173,7 @@ def _make(path: str, arguments: dict[str, Any], workplace: Workplace) -> Callabl
             pass
         return functools.partial(found, **arguments)
     seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
-    try:
-        made = found(**arguments)
-    except any_but_interrupts(is_out_of_memory) as error:
-        raise ModelError(f"{type(error).__name__}: {error}", where=path) from error
+    made = construct(found, arguments=arguments, where=path)
     if not callable(made):
         raise ModelError(f"what {path} makes cannot be called with a batch", where=path, hint=FORM)
     return cast(Callable[[Tensor], Any], made)
@@ -194,7 +190,7 @@ def check_transforms(config: Mapping[str, Any], x: Tensor, what: str, workplace:
             _check_built_in(each, x, what)
     shape = list(x.shape)
     for made in build_transforms(config, workplace, x.device):
-        if made.own is None:
+        if made.code is None:
             continue
         try:
             with torch.no_grad():

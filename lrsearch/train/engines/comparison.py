@@ -346,7 +346,7 @@ class _Comparison:
         x: Tensor = take(self.data.train, rows.flatten()).x
         x = x.reshape(*rows.shape, *x.shape[1:])
         for each in self.criterion.transforms:
-            if each.own is None:
+            if each.code is None:
                 continue
             noise = Noise([torch.Generator(self.device) for _ in rows])
             change = vmap(each.function, randomness="different")

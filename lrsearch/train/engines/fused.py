@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +38,6 @@ from lrsearch.train.engines.saving import (
     Encoder,
     Saver,
     begins_again,
-    cannot_save,
     explain,
     load,
     save,
@@ -313,13 +313,13 @@ class _Session:
     def _take(self, lane: Lane, state: LaneState, total: Tensor) -> Saved | Noted:
         """The event with a lane's saved state."""
         tree = dump(lane, state, total)
-        place = ("fused", self.device.type, lane.step, lane.budget)
-        try:
+
+        def take() -> tuple[Any, Encoder]:
             if isinstance(self.data, Streamed) and self.memory is not None:
                 self.data.refuse_saving(self.memory)
-            return save(lane.trial, place, tree, Encoder(self.device))
-        except Exception as error:
-            return cannot_save(lane.trial, error, self.device)
+            return tree, Encoder(self.device)
+
+        return save(lane.trial, "fused", self.device, (lane.step, lane.budget), take)
 
     def _save_due(self) -> Telling:
         """Save the lanes that were evaluated now and are due to be saved."""

@@ -49,16 +49,25 @@ class Saver:
         self._cost = self._last - begun
 
 
-def save(trial: Trial, header: tuple[str, str, int, int], tree: Any, tensors: Encoder) -> Saved:
-    """The event with a saved state: `tree` is a value for `Encoder`; the header has the engine, the
-    device's kind, the step and the steps of the whole."""
-    engine, device, step, steps = header
-    content = tensors.encode(tree)
-    head = Header(trial.key, engine, device, str(torch.__version__), step, steps)
-    return Saved(trial.number, engine, step, steps, states.pack(head, content, tensors.pack()))
+def save(
+    trial: Trial,
+    engine: str,
+    device: torch.device,
+    at: tuple[int, int],
+    take: Callable[[], tuple[Any, Encoder]],
+) -> Saved | Noted:
+    """The event that has a trial saved, or says why it cannot be: `at` are the step and the steps
+    of the whole, `take` gives the tree of a state and the `Encoder` that takes it."""
+    try:
+        tree, tensors = take()
+        content = tensors.encode(tree)
+        head = Header(trial.key, engine, device.type, str(torch.__version__), *at)
+        return Saved(trial.number, engine, *at, states.pack(head, content, tensors.pack()))
+    except Exception as error:  # Of objects of the user's, too.
+        return _cannot_save(trial, error, device)
 
 
-def cannot_save(trial: Trial, error: Exception, device: torch.device) -> Noted:
+def _cannot_save(trial: Trial, error: Exception, device: torch.device) -> Noted:
     """The event with the reason why a training is not saved. Memory that the attempt took is freed,
     since the training goes on."""
     reason = str(error).partition(chr(10))[0]

@@ -46,7 +46,6 @@ from lrsearch.train.engines.saving import (
     Encoder,
     Saver,
     begins_again,
-    cannot_save,
     check_steps,
     explain,
     load,
@@ -518,14 +517,13 @@ def _take_in(run: _Run, measurement: Measurement) -> None:
 
 def _save(run: _Run, generators: Any = None) -> Saved | Noted:
     """The event with the saved training, or the reason why it cannot be saved."""
-    try:
+
+    def take() -> tuple[Any, Encoder]:
         if isinstance(run.data, Streamed) and run.read is not None:
             run.data.refuse_saving(run.read)
-        tree, tensors = run.take(generators)
-        place = ("solo", run.data.device.type, run.step, run.budget)
-        return save(run.trial, place, tree, tensors)
-    except Exception as error:  # Of objects of the user's, too.
-        return cannot_save(run.trial, error, run.data.device)
+        return run.take(generators)
+
+    return save(run.trial, "solo", run.data.device, (run.step, run.budget), take)
 
 
 def copy_state(model: nn.Module) -> State:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from lrsearch import catalogue, duration, schedules
 from lrsearch.trial import Workplace
@@ -32,14 +32,12 @@ def learning_rates(
     been measured. A schedule's own code is imported as the workplace allows. Raises ValueError
     where the durations, the warmup or the schedule make no sense together."""
     schedule = train["schedule"]
-    function = None
+    function: Callable[..., float] | None = None
     if "class_path" in schedule:
         # Here alone: what names no code of its own needs neither torch nor an import.
         from lrsearch.train.users.importing import resolve
 
-        function = cast(
-            Callable[..., float], resolve(schedule["class_path"], workplace or Workplace())
-        )
+        function = resolve(schedule["class_path"], workplace or Workplace())
     multipliers = schedules.multipliers(
         schedule, train["warmup"], steps=None, function=function, **_size(train, samples)
     )

@@ -20,12 +20,12 @@ from torch.nn.parameter import is_lazy
 from lrsearch import catalogue
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree, map_tree
-from lrsearch.errors import LrsearchError, ModelError, suggest
+from lrsearch.errors import ModelError, suggest
 from lrsearch.train.batches.batch import call
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.models.built_in import MODELS
 from lrsearch.train.models.outputs import describe_outputs, find_output
-from lrsearch.train.users.importing import resolve
+from lrsearch.train.users.importing import construct, resolve
 from lrsearch.trial import Workplace
 
 
@@ -73,9 +73,7 @@ def _find(
     arguments to call it with."""
     if "class_path" in config:
         path = config["class_path"]
-        found = resolve(path, workplace)
-        assert callable(found)
-        constructor: Callable[..., Any] = found
+        constructor = resolve(path, workplace)
         arguments = dict(config.get("init_args") or {})
     else:
         path = config["name"]
@@ -97,12 +95,12 @@ def _find(
 def _construct(
     path: str, constructor: Callable[..., Any], arguments: Mapping[str, Any], example: Tree
 ) -> nn.Module:
-    try:
-        model = constructor(**arguments)
-    except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
+
+    def hint() -> str:
         missing = ", ".join(f"{name}: ..." for name in _required(constructor, arguments))
-        hint = f"write init_args: {{{missing}}}" if missing else ""
-        raise ModelError(f"{type(error).__name__}: {error}", where=path, hint=hint) from error
+        return f"write init_args: {{{missing}}}" if missing else ""
+
+    model = construct(constructor, arguments=arguments, where=path, hint=hint)
     if not isinstance(model, nn.Module):
         raise ModelError(f"{path} gives {type(model).__name__}, not a torch.nn.Module")
     if _lazy(model):

@@ -26,7 +26,7 @@ from lrsearch.train.models.build import fill_arguments
 from lrsearch.train.models.metrics import LOSSES, SUMS
 from lrsearch.train.models.outputs import find_output
 from lrsearch.train.randomness import seed_everything
-from lrsearch.train.users.importing import resolve
+from lrsearch.train.users.importing import construct, resolve
 from lrsearch.trial import Config, Workplace
 
 CHUNK = 512
@@ -77,9 +77,9 @@ class Criterion:
         self._smoothing: dict[str, float] = {}
         if train["label_smoothing"]:
             self._smoothing["label_smoothing"] = train["label_smoothing"]
-        self.own: Callable[..., Any] | None = None
+        self.loss_code: Callable[..., Any] | None = None
         if isinstance(train["loss"], Mapping):
-            self.own = _make(train["loss"], "train.loss", workplace, sizes, device)
+            self.loss_code = _make(train["loss"], "train.loss", workplace, sizes, device)
         self.measures: dict[str, Any] = {
             name: _make(code, f"train.metrics.{name}", workplace, sizes, device)
             for name, code in (train.get("metrics") or {}).items()
@@ -89,8 +89,8 @@ class Criterion:
     def objects(self) -> dict[str, object]:
         """The user's objects that are called, which may remember earlier calls."""
         step = self.step.function if isinstance(self.step, _Function) else self.step
-        named = {"train.step": step, "train.loss": self.own}
-        named |= {f"the transform {each.name}": each.own for each in self.transforms}
+        named = {"train.step": step, "train.loss": self.loss_code}
+        named |= {f"the transform {each.name}": each.code for each in self.transforms}
         named |= {
             f"train.metrics.{name}": each
             for name, each in self.measures.items()
@@ -118,8 +118,9 @@ class Criterion:
 
     def forward(self, model: nn.Module, batch: Batch) -> Any:
         """The model's outputs, in a type wide enough for a loss."""
-        if isinstance(self.own, nn.Module) and self.own.training != model.training:
-            self.own.train(model.training)  # It may drop or gather something, as a model does.
+        loss = self.loss_code
+        if isinstance(loss, nn.Module) and loss.training != model.training:
+            loss.train(model.training)  # It may drop or gather something, as a model does.
         with self.precision(batch):
             outputs = call(model, batch.x)
         return widen(find_output(outputs) if self.task in SUMS else outputs)
@@ -137,7 +138,7 @@ class Criterion:
         logit = outputs.unsqueeze(-1) if outputs.dim() == samples else outputs
         if logit.dim() != samples + 1 or logit.shape[-1] != 1:
             return outputs
-        if isinstance(self.own, nn.BCELoss):
+        if isinstance(self.loss_code, nn.BCELoss):
             logit = logit - 0.5  # A probability: of the sign, which metrics go by.
         return torch.cat([torch.zeros_like(logit), logit], -1)
 
@@ -162,8 +163,8 @@ class Criterion:
 
     def _call_own(self, outputs: Any, batch: Batch) -> Tensor:
         """Call the user's loss: one value, or one a sample, weighted."""
-        assert self.own is not None
-        value = self.own(*self._for_torch(outputs, batch.y))
+        assert self.loss_code is not None
+        value = self.loss_code(*self._for_torch(outputs, batch.y))
         count = batch.samples
         if not isinstance(value, Tensor) or (value.dim() and len(value) != count):
             given = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
@@ -185,10 +186,10 @@ class Criterion:
         """Outputs and targets in the form that a loss of torch takes: a logit alone beside the
         other class's, or classes as numbers of the logits' type and shape. Any other loss gets them
         unchanged."""
-        if isinstance(self.own, nn.CrossEntropyLoss):
+        if isinstance(self.loss_code, nn.CrossEntropyLoss):
             return self.as_classes(outputs), targets
         pair = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
-        if isinstance(self.own, BINARY) and pair and not targets.is_floating_point():
+        if isinstance(self.loss_code, BINARY) and pair and not targets.is_floating_point():
             targets = targets.to(outputs.dtype)
             same = targets.numel() == outputs.numel()
             return outputs, targets.reshape(outputs.shape) if same else targets
@@ -359,16 +360,13 @@ def _make(
     except ModelError as error:
         error.where = error.where or where
         raise
-    assert callable(found)
     if not isinstance(found, type):
         return partial(found, **arguments) if arguments else found
     if issubclass(found, nn.modules.loss._Loss):
         arguments = _make_weights(path, found, arguments, where, sizes)
     seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
-    try:
-        made = found(**fill_arguments(path, found, arguments, sizes))
-    except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
-        raise ModelError(f"{path}: {type(error).__name__}: {error}", where=where) from error
+    filled = fill_arguments(path, found, arguments, sizes)
+    made = construct(found, arguments=filled, where=where, told=f"{path}: ")
     if isinstance(made, nn.Module):
         if any(each.requires_grad for each in made.parameters()):
             message = f"{path} has parameters, which nobody would train"
@@ -411,7 +409,8 @@ def _make_weights(
 
 
 def _check_positive_weights(criterion: Criterion, outputs: Any) -> None:
-    weights = criterion.own.pos_weight if isinstance(criterion.own, nn.BCEWithLogitsLoss) else None
+    loss = criterion.loss_code
+    weights = loss.pos_weight if isinstance(loss, nn.BCEWithLogitsLoss) else None
     if weights is None or not isinstance(outputs, Tensor):
         return
     logits = outputs.shape[-1] if outputs.dim() > 1 else 1
@@ -487,7 +486,7 @@ def _loss_of_others(criterion: Criterion, model: nn.Module, batch: Batch) -> Ten
     try:
         shifted = _shift_targets(batch) if criterion.step is None else _shift_parts(batch)
         aside = copy.copy(criterion)
-        aside.step, aside.own = copy.deepcopy((criterion.step, criterion.own))
+        aside.step, aside.loss_code = copy.deepcopy((criterion.step, criterion.loss_code))
         return aside.loss(model, shifted)
     except any_but_interrupts(is_out_of_memory):
         return torch.ones((), device=batch.device)

@@ -8,15 +8,13 @@ from typing import Any
 
 from torch import optim
 
-from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import ModelError
 from lrsearch.train.batches.averaging import Averaging
-from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.optimizers import adafactor, adam, lion, muon, prodigy, rms, schedule_free, sgd
 from lrsearch.train.optimizers.alone import Build, from_torch
 from lrsearch.train.optimizers.kernels import Parameters
 from lrsearch.train.optimizers.stacked import StackedOptimizer
-from lrsearch.train.users.importing import resolve
+from lrsearch.train.users.importing import construct, resolve
 from lrsearch.trial import Workplace
 
 
@@ -76,13 +74,8 @@ def _import(
 ) -> optim.Optimizer:
     path = config["class_path"]
     constructor = resolve(path, workplace)
-    assert callable(constructor)
-    try:
-        made = constructor(parameters, lr=lr, **config["init_args"])
-    except any_but_interrupts(is_out_of_memory) as error:
-        raise ModelError(
-            f"it cannot be made: {type(error).__name__}: {error}", where=path
-        ) from error
+    arguments, told = {**config["init_args"], "lr": lr}, "it cannot be made: "
+    made = construct(constructor, parameters, arguments=arguments, where=path, told=told)
     if not isinstance(made, optim.Optimizer):
         raise ModelError(f"it makes a {type(made).__name__}, no torch.optim.Optimizer", where=path)
     if "weight_decay" not in made.defaults and any("weight_decay" in g for g in made.param_groups):

@@ -99,7 +99,7 @@ def _check_model(
     workplace: Workplace,
     metric: str | None,
 ) -> tuple[int, list[str]]:
-    name = config.get("class_path") or config["name"]
+    name = catalogue.name_of(config)
     refusal = catalogue.model_refusal(name, raw.task) if name in catalogue.MODELS else None
     if refusal is not None:
         raise ModelError(refusal[0], hint=refusal[1])
@@ -229,8 +229,8 @@ def _check_outputs(
                 f"{criterion.name} takes floating-point numbers",
                 where=raw.name,
             )
-    if raw.task == "classification" and isinstance(criterion.own, BINARY):
-        loss = type(criterion.own).__name__
+    if raw.task == "classification" and isinstance(criterion.loss_code, BINARY):
+        loss = type(criterion.loss_code).__name__
         if raw.outputs != 2:
             raise ModelError(
                 f"{loss} tells two classes apart, and the data have {raw.outputs}",
@@ -252,14 +252,14 @@ def _check_outputs(
             where=name,
             hint=hint if isinstance(outputs, Tensor) else _ALONE,
         )
-    if criterion.stacks or isinstance(criterion.own, nn.CrossEntropyLoss):
+    crossed = isinstance(criterion.loss_code, nn.CrossEntropyLoss)
+    if criterion.stacks or crossed:
         logits = criterion.as_classes(outputs)  # A logit alone serves two classes.
         found = list(logits.shape) if isinstance(logits, Tensor) else found
     if found == needed:
         return
     hint = ""
-    own_loss = criterion.own is not None and not isinstance(criterion.own, nn.CrossEntropyLoss)
-    if not criterion.stacks and own_loss and raw.task != "language":
+    if criterion.loss_code is not None and not crossed and raw.task != "language":
         hint = f"the metrics of a {raw.task} need that shape; {OTHER_OUTPUTS}"
     elif not isinstance(outputs, Tensor):
         hint = _ALONE
@@ -307,9 +307,9 @@ def _tell_outputs(
             f"{name} gives {describe_outputs(given)}: {which} {list(outputs.shape)} is what the "
             "loss and the metrics take"
         )
-    loss = criterion.name or type(criterion.own).__name__
-    crossed = loss == "cross_entropy" or isinstance(criterion.own, nn.CrossEntropyLoss)
-    logistic = isinstance(criterion.own, nn.BCEWithLogitsLoss)
+    loss = criterion.name or type(criterion.loss_code).__name__
+    crossed = loss == "cross_entropy" or isinstance(criterion.loss_code, nn.CrossEntropyLoss)
+    logistic = isinstance(criterion.loss_code, nn.BCEWithLogitsLoss)
     single = isinstance(outputs, Tensor) and outputs.shape[1:].numel() == 1
     try:
         with torch.enable_grad():
@@ -329,7 +329,7 @@ def _tell_outputs(
             f"{name} ends in a {ending}, and the loss {loss} takes logits, of which it makes the "
             f"softmax itself: it learns better with the {ending} left out of its forward"
         )
-    if isinstance(criterion.own, nn.NLLLoss) and ending != "log_softmax":
+    if isinstance(criterion.loss_code, nn.NLLLoss) and ending != "log_softmax":
         with torch.no_grad():
             total = criterion.forward(model, pair).double().logsumexp(-1)
         if bool((total.abs() > 1e-2).any()):
@@ -367,7 +367,7 @@ def find_images(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) 
     need = [key for key in distinct if fitting[key] and not natural[key]]
     refuse = [key for key in distinct if natural[key] and not fitting[key]]
     if need and refuse:
-        one, two = (_name_of(distinct[keys[0]]) for keys in (need, refuse))
+        one, two = (catalogue.name_of(distinct[keys[0]]["model"]) for keys in (need, refuse))
         with_channel, without = (two, one) if raw.images else (one, two)
         raise ModelError(
             f"{with_channel} takes samples of two dimensions with a channel axis alone, {without} "
@@ -376,10 +376,6 @@ def find_images(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) 
             "false",
         )
     return raw.images ^ bool(need)
-
-
-def _name_of(config: Config) -> str:
-    return str(config["model"].get("class_path") or config["model"]["name"])
 
 
 def _fits(config: Config, raw: data.Raw, workplace: Workplace) -> bool:

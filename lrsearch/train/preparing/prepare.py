@@ -342,7 +342,7 @@ def _check_training(
             f"label_smoothing needs classes; the data are for {catalogue.title(raw.task)}"
         )
     schedule = train["schedule"]
-    name = schedule.get("class_path") or schedule["name"]
+    name = catalogue.name_of(schedule)
     try:
         evaluation_steps(train, samples)
         with np.errstate(all="ignore"):

@@ -7,16 +7,18 @@ import importlib
 import os
 import pkgutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import nn, optim
 
 from lrsearch.data.interrupts import any_but_interrupts
-from lrsearch.errors import ImportRefused, ModelError, nearest, suggest
+from lrsearch.errors import ImportRefused, LrsearchError, ModelError, nearest, suggest
+from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.users.beside import find_imported, found_beside, imports_of, source_file
 from lrsearch.trial import Workplace
 
@@ -90,8 +92,8 @@ def _suggest(name: str, names: Iterable[str]) -> str:
     return f"did you mean '{close}'?" if close else suggest(name, known)
 
 
-def resolve(class_path: str, workplace: Workplace) -> object:
-    """Import the object a class path names.
+def resolve(class_path: str, workplace: Workplace) -> Callable[..., Any]:
+    """Import the class or function a class path names.
 
     Module classes of torch.nn and optimizers of torch.optim are free. For any other the top-level
     module must be among `workplace.allowed` before anything is imported, and the module the object
@@ -126,6 +128,24 @@ def resolve(class_path: str, workplace: Workplace) -> object:
     return found
 
 
+def construct(
+    constructor: Callable[..., Any],
+    *given: object,
+    arguments: Mapping[str, Any],
+    where: str,
+    told: str = "",
+    hint: Callable[[], str] = str,
+) -> Any:
+    """What the user's class or function makes of its arguments. Raises ModelError for what it
+    raises, with `told` before that and what `hint` returns; errors of lrsearch's, and where the
+    memory ran out, as they are."""
+    try:
+        return constructor(*given, **arguments)
+    except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
+        message = f"{told}{type(error).__name__}: {error}"
+        raise ModelError(message, where=where, hint=hint()) from error
+
+
 def _is_free(found: object) -> bool:
     """Whether it is a module class of torch.nn, or an optimizer of torch.optim."""
     return isinstance(found, type) and any(
@@ -134,11 +154,11 @@ def _is_free(found: object) -> bool:
     )
 
 
-def _resolve_free(class_path: str) -> object:
+def _resolve_free(class_path: str) -> Callable[..., Any]:
     place, (library, kind) = next(
         (place, part) for place, part in _FREE.items() if class_path.startswith(place)
     )
-    found: object = library
+    found: Any = library
     name = class_path.removeprefix(place)
     for part in name.split("."):
         found = getattr(found, part, None)
@@ -153,7 +173,7 @@ def _resolve_free(class_path: str) -> object:
             f"{class_path} is no {what} class of {home}; only those are free",
             hint=hint if "lr_scheduler" in class_path else "",
         )
-    return found
+    return found  # type: ignore[no-any-return]
 
 
 def _walk(parts: list[str], workplace: Workplace) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from lrsearch.analysis.edges import Range
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
+from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
 from lrsearch.reports.view import Context, RunView, TrialView, build_view
 from lrsearch.space import Choice, Float, parameters, parse_name
@@ -41,6 +43,7 @@ from lrsearch.terminal import command_line, path_word, quote
 from lrsearch.trial import Plan, Record
 from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
 from lrsearch.tuner.plans import structure_key
+from lrsearch.tuner.ranging import stored_tests
 
 _ENDINGS = {
     **dict.fromkeys((None, "interrupted", "finished"), "was interrupted"),
@@ -220,7 +223,12 @@ def view_run(run: StoredRun) -> RunView:
             data=str(history.sessions[-1]["facts"].get("data", "")),
         ),
     )
-    view = replace(view, repeatability=_repeatability(run, view), saved=_saved(run))
+    view = replace(
+        view,
+        repeatability=_repeatability(run, view),
+        saved=_saved(run),
+        ranges=tuple(_ranges(history)),
+    )
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
         view = replace(view, warnings=(*view.warnings, outside))
@@ -242,6 +250,23 @@ def view_run(run: StoredRun) -> RunView:
         strategy = run.strategy if run.strategy in failed else min(failed)
         again = command_line(retrying(_resuming(run, strategy)))
     return replace(view, next_command=command_line(following), retry_command=again)
+
+
+def _ranges(history: History) -> list[RangeView]:
+    """The range tests of a run, the latest of each structure."""
+    latest = {
+        json.dumps([body["params"], body["beside"]], sort_keys=True): body
+        for body in stored_tests(history).values()
+    }
+    return [read_range(body) for body in latest.values()]
+
+
+def find_ranges(target: str | None, root: Path) -> tuple[str, list[RangeView]]:
+    """The name and the range tests of a run in which nothing was searched yet; none of any other.
+    Raises RunError for what is no run."""
+    folder = find_run(target, root)
+    history = read(folder)
+    return folder.resolve().name, [] if history.sessions else _ranges(history)
 
 
 def _surplus(run: StoredRun) -> set[int]:

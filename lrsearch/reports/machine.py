@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lrsearch.reports.ranges import RangeView, describe_range, tell_range
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -76,8 +77,42 @@ def to_json(view: RunView) -> str:
             "outcome": again.outcome,
             "reason": again.reason,
         },
+        "ranges": [describe_range(each) for each in view.ranges],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def ranges_json(name: str, views: Sequence[RangeView]) -> str:
+    """Range tests as JSON, format 1, a structure each. What is not finite is null."""
+    structures = [describe_range(view) for view in views]
+    document = {"format": FORMAT, "run": name, "structures": structures}
+    return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
+    """A run of range tests alone as JSON, format 1: that of a run without points and trials, whose
+    objective and cost nobody knows."""
+    document = {
+        "format": FORMAT,
+        "run": name,
+        "objective": None,
+        "points": [],
+        "trials": [],
+        "best": None,
+        "cost": None,
+        "plans": [],
+        "data": None,
+        "states": {"trials": 0, "bytes": 0},
+        "repeatability": None,
+        "ranges": [describe_range(view) for view in views],
+    }
+    return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def ranges_markdown(name: str, views: Sequence[RangeView]) -> str:
+    """A heading, and the range tests as a list."""
+    lines = (f"- range test: {_escape(tell_range(view))}" for view in views)
+    return f"## {_escape(name)}\n\n" + "\n".join(lines) + "\n"
 
 
 def trial_json(view: TrialView) -> str:
@@ -237,6 +272,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     told = list(view.warnings)
     if view.repeatability is not None:
         told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))
+    told += [f"range test: {tell_range(each)}" for each in view.ranges]
     if told:
         blocks.append("\n".join(f"- {_escape(each)}" for each in told))
     return "\n\n".join(blocks) + "\n"

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.apart import last_parts
+from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -332,6 +333,12 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
     if view.repeatability is not None:
         text = describe_repeatability(view.repeatability, view.objective.metric)
         yield "repeat", text, "" if view.repeatability.exact else "yellow"
+    ranges = view.ranges if whole else view.ranges[:REASONS]
+    for each in ranges:
+        yield "range", tell_range(each), ""
+    if len(view.ranges) > len(ranges):
+        more = count(len(view.ranges) - len(ranges), "other range test")
+        yield "", f"{signs.more} and {more}: --all", ""
     for warning in view.warnings:
         yield "note", one_line(warning), "yellow"
     if view.cost["trials"]:

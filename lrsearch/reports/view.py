@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from lrsearch.analysis.edges import Range, edges
 from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
 from lrsearch.analysis.repeatability import Repeatability
+from lrsearch.reports.ranges import RangeView
 from lrsearch.reports.text import enumerate_numbers, format_value, one_line
 from lrsearch.trial import Objective, Plan, Record
 
@@ -27,7 +28,7 @@ class RunView:
     structure key and device; `data` says how the data were understood, "" where that is not known.
     `saved` are the trials under way that are saved, and the bytes of their states. `retry_command`
     trains failed trials again, "" where none failed. `repeatability` is the comparison with a
-    repeated training, None where none was repeated.
+    repeated training, None where none was repeated; `ranges` are the run's range tests.
     """
 
     name: str
@@ -47,6 +48,7 @@ class RunView:
     retry_command: str = ""
     saved: tuple[int, int] = (0, 0)
     repeatability: Repeatability | None = None
+    ranges: tuple[RangeView, ...] = ()
 
 
 @dataclass(frozen=True)

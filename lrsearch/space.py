@@ -373,18 +373,14 @@ def automatic(space: Space) -> list[str]:
     return [name for name, part in parameters(space) if isinstance(part, Float) and part.auto]
 
 
-def settle_ends(
-    space: Space, found: Mapping[str, tuple[float, float]], prefix: str = ""
-) -> Space:
+def settle_ends(space: Space, found: Mapping[str, tuple[float, float]], prefix: str = "") -> Space:
     """The space with the ends that range tests have `found`, by the ids of their ranges."""
     return Space(
         tuple((path, _settle(prefix + path, part, found)) for path, part in space.dimensions)
     )
 
 
-def _settle(
-    name: str, dimension: Dimension, found: Mapping[str, tuple[float, float]]
-) -> Dimension:
+def _settle(name: str, dimension: Dimension, found: Mapping[str, tuple[float, float]]) -> Dimension:
     if isinstance(dimension, Choice):
         return Choice(
             tuple(

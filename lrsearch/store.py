@@ -90,7 +90,8 @@ class History:
     `repeated` its result, once there is one; neither is among the trials and results. `plans` are
     the latest by structure key and device, `asked` the engines asked for when they were made;
     `passing` are all those that do not last. `sweeps` are the range tests, and `ranges` the ranges
-    found by them, by their keys, each once.
+    found by them, by their keys, each once. `notes` are the bodies of the `noted` lines, "kind"
+    included.
 
     `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
     counts at those lines, which date results and proposals. `end` is the end of the last line in
@@ -108,6 +109,7 @@ class History:
     repeated: dict[int, Result] = field(default_factory=dict)
     by_key: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    notes: list[dict[str, Any]] = field(default_factory=list)
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
     asked: dict[tuple[str, str], str] = field(default_factory=dict)
     passing: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
@@ -164,6 +166,8 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.plans[place] = known
         else:
             history.passing.setdefault(place, []).append(known)
+    elif event == "noted":
+        history.notes.append(_body(line))
     elif event == "closed":
         history.closed, seconds = str(body["reason"]), float(body["seconds"])
         history.seconds += seconds
@@ -1045,6 +1049,12 @@ class Run:
         On the disk before a rate is proposed from it."""
         tests = [vars(each) for each in ranged.tests]
         self.append("ranged", {"key": key, **vars(ranged), "tests": tests}, sync=True)
+
+    def noted(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Write a note, found again in `history.notes` by its "kind"."""
+        if "kind" in body:
+            raise ValueError("a note's kind is given apart from its body")
+        self.append("noted", {"kind": kind, **body})
 
     def closed(self, reason: str, seconds: float) -> None:
         """The session ends, after `seconds` of wall time."""

@@ -60,16 +60,20 @@ def check(
         _print_faults(error)
         raise typer.Exit(error.exit_code) from None
     left = [] if deep else unlooked(spec)
+    first = _foresee(spec)
     notes = [*spec.notes, *(facts.notes if facts is not None else ())]
     if json:
         summary: dict[str, Any] = {"name": spec.name, "summary": describe(spec), "notes": notes}
         summary["unlooked"] = left
+        summary["first"] = first
         if facts is not None:
             summary["facts"] = {name: getattr(facts, name) for name in _FACTS}
         print(dumps({"format": 1, "ok": True, **summary, "faults": []}))
         return
     print("ok")
     print(fill(describe(spec)))
+    if first:
+        print(fill(". ".join(first) + "."))
     if facts is not None:
         from lrsearch.cli.planning import describe_facts
 
@@ -78,6 +82,19 @@ def check(
         print(f"note: {one_line(note)}")
     if left:
         print(fill(f"Not looked at: {', '.join(left)}. check --deep does, and trains nothing."))
+
+
+def _foresee(spec: Spec) -> list[str]:
+    """What a search does before its first trial to find ranges of rates, in sentences."""
+    from lrsearch.space import automatic
+
+    if not automatic(spec.space):
+        return []
+    from lrsearch.store import History
+    from lrsearch.tuner.finding import foresee, look_up
+    from lrsearch.tuner.ledger import Content
+
+    return foresee(spec, look_up(spec, Content(spec.task or "", "", {}), History()).tests)
 
 
 _FACTS = (
@@ -208,16 +225,18 @@ def _drawn(budget: int) -> Any:
 
 
 def _print_json(spec: Any, curves: list[tuple[str, list[float]]]) -> None:
-    from lrsearch.space import Choice, parameters
+    from lrsearch.space import Choice, Float, parameters
 
     listed = []
     for name, dimension in parameters(spec.space):
         if isinstance(dimension, Choice):
             values: dict[str, Any] = {"choice": [option.value for option in dimension.options]}
         else:
+            auto = isinstance(dimension, Float) and dimension.auto
             values = {
-                "min": dimension.low,
-                "max": dimension.high,
+                "min": None if auto else dimension.low,
+                "max": None if auto else dimension.high,
+                "auto": auto,
                 "scale": "log" if dimension.log else "linear",
                 "points": dimension.points,
                 "unit": getattr(dimension, "unit", "") or None,

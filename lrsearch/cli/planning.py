@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lrsearch.reports.text import count, format_params
+from lrsearch.search import count_trials
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data, steps_of
 from lrsearch.store import History
 from lrsearch.terminal import visible_line
 from lrsearch.trial import Config, Facts, Trial
+from lrsearch.tuner.finding import Test, describe_range, foresee, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
@@ -34,6 +36,13 @@ def show_plan(
     spec = go_on(spec, history)
     ledger = Ledger(spec, content_of(settle(facts, history)), history)
     ledger.refuse_stranger()
+    found = look_up(spec, ledger.content, history)
+    if found.open:
+        _show_tests(spec, strategy, facts, found.open)
+        return
+    spec = found.settle(spec)
+    if found.ranges:
+        ledger = Ledger(spec, ledger.content, history)
     measured = list(ledger.entries.values())
     proposer = Proposer(spec, strategy, ledger, retry_failed=retry_failed)
     trials: dict[int, Trial] = {trial.number: trial for trial in proposer.unfinished().waiting}
@@ -54,6 +63,8 @@ def show_plan(
         what = count(len(failed), "trial")
         print(f"  {what} failed before: --retry-failed trains what failed again")
     configs = [trial.config for trial in trials.values()]
+    for ranged in filter(None, found.ranges.values()):
+        print(f"  {visible_line(describe_range(ranged))}, as range tests have found")
     for line in describe_facts(spec, facts, configs):
         print(f"  {visible_line(line)}")
     for trial in list(points.values())[:SHOWN]:
@@ -62,6 +73,20 @@ def show_plan(
         print(f"  and {len(points) - SHOWN} more")
     if spec.verifies and trials:
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
+
+
+def _show_tests(
+    spec: Spec, strategy: str, facts: Facts, tests: Mapping[str, Sequence[Test]]
+) -> None:
+    """Print which range tests come first, and how much is trained then; at which rates nobody
+    knows."""
+    many = count_trials(strategy, spec)
+    points = count(many // spec.trials_per_point, "point")
+    print(f"{strategy} would make range tests first, and then train {count(many, 'trial')}")
+    for line in (*foresee(spec, tests), f"Then come {points}, at rates of what was found"):
+        print("  " + visible_line(line))
+    for line in describe_facts(spec, facts):
+        print(f"  {visible_line(line)}")
 
 
 def describe_facts(spec: Spec, facts: Facts, configs: Sequence[Config] | None = None) -> list[str]:

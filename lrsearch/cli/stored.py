@@ -41,6 +41,7 @@ from lrsearch.store import (
 )
 from lrsearch.terminal import command_line, path_word, quote
 from lrsearch.trial import Plan, Record
+from lrsearch.tuner.finding import Found, look_up
 from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
 from lrsearch.tuner.plans import structure_key
 from lrsearch.tuner.ranging import stored_tests
@@ -55,12 +56,14 @@ error ended it."""
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run, the spec it was last searched with, and the values that follow from both."""
+    """A run, the spec it was last searched with, and the values that follow from both; `found` are
+    the ranges that the spec left to range tests, and has in it as far as they are found."""
 
     folder: Path
     spec: Spec
     history: History
     ledger: Ledger
+    found: Found
 
     @property
     def strategy(self) -> str:
@@ -187,7 +190,9 @@ def see(folder: Path, history: History) -> StoredRun:
     spec = validate(document, Path(stored["folder"]), "", arithmetic=arithmetic, stored=True)
     spec = go_on(settle_data(spec, facts.get("settled") or {}), history)
     content = Content(facts["task"], facts["data_hash"], facts["source_hashes"])
-    return StoredRun(folder, spec, history, Ledger(spec, content, history))
+    found = look_up(spec, content, history)
+    spec = found.settle(spec)
+    return StoredRun(folder, spec, history, Ledger(spec, content, history), found)
 
 
 def view_run(run: StoredRun) -> RunView:
@@ -221,6 +226,8 @@ def view_run(run: StoredRun) -> RunView:
             warnings=warnings,
             plans=_plans(run),
             data=str(history.sessions[-1]["facts"].get("data", "")),
+            found=[each for each in run.found.ranges.values() if each is not None],
+            range_cost=run.found.cost(history),
         ),
     )
     view = replace(

@@ -14,12 +14,19 @@ from lrsearch.reports.text import (
     decimals_for,
     format_fixed,
     format_params,
+    format_seconds,
     format_value,
     one_line,
 )
-from lrsearch.reports.view import ROWS, RunView, TrialView, describe_repeatability
+from lrsearch.reports.view import (
+    ROWS,
+    RunView,
+    TrialView,
+    describe_range,
+    describe_repeatability,
+)
 from lrsearch.terminal import visible
-from lrsearch.trial import Objective, Plan, Record
+from lrsearch.trial import Objective, Plan, Ranged, Record
 
 FORMAT = 1
 """The version of the JSON's shape; raised when a reader of the old one would misread it."""
@@ -66,6 +73,7 @@ def to_json(view: RunView) -> str:
             for (structure, device), plan in view.plans.items()
         ],
         "data": view.data or None,
+        "ranges": [_describe_found(found) for found in view.found],
         "states": {"trials": view.saved[0], "bytes": view.saved[1]},
         "repeatability": again
         and {
@@ -139,6 +147,26 @@ def trial_json(view: TrialView) -> str:
         "curve": view.curve,
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def _describe_found(found: Ranged) -> dict[str, Any]:
+    tests = [
+        {
+            "params": each.params,
+            "interval": each.interval,
+            "refused": each.refused or None,
+            "epochs": each.epochs,
+            "seconds": each.seconds,
+        }
+        for each in found.tests
+    ]
+    return {
+        "name": found.name,
+        "min": found.low,
+        "max": found.high,
+        "margin": found.margin,
+        "tests": tests,
+    }
 
 
 def _describe_plan(device: str, plan: Plan) -> dict[str, Any]:
@@ -270,6 +298,10 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     if len(view.points) > len(shown):
         blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
     told = list(view.warnings)
+    if view.found:
+        epochs, seconds = (view.cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
+        cost = f"the range tests took {format_value(float(epochs), 4)} epochs, "
+        told = [*map(describe_range, view.found), cost + format_seconds(seconds), *told]
     if view.repeatability is not None:
         told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))
     told += [f"range test: {tell_range(each)}" for each in view.ranges]

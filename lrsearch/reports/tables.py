@@ -30,7 +30,7 @@ from lrsearch.reports.text import (
     format_value,
     one_line,
 )
-from lrsearch.reports.view import ROWS, RunView, describe_repeatability
+from lrsearch.reports.view import ROWS, RunView, describe_range, describe_repeatability
 from lrsearch.terminal import visible
 from lrsearch.trial import Outcome
 
@@ -318,6 +318,8 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         yield "saved", f"{noun} under way, in {format_bytes(size)} under states/", ""
     if view.data:
         yield "data", one_line(view.data), ""
+    for found in view.found:
+        yield "range", describe_range(found, whole=whole), ""
     yield from _engines(view, signs, whole)
     failures = _failures(view)
     for reason, numbers in list(failures.items())[: None if whole else REASONS]:
@@ -341,7 +343,7 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         yield "", f"{signs.more} and {more}: --all", ""
     for warning in view.warnings:
         yield "note", one_line(warning), "yellow"
-    if view.cost["trials"]:
+    if view.cost["trials"] or view.cost["range_seconds"]:
         yield "cost", _cost(view), ""
     if view.hidden:
         verb = "does" if view.hidden == 1 else "do"
@@ -414,5 +416,9 @@ def _cost(view: RunView) -> str:
     if epochs:  # Nobody knows those of a person's own training.
         parts.append(f"{format_value(float(epochs), 4)} epochs")
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
+    if cost["range_seconds"]:
+        epochs, seconds = (cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
+        spent = f"{format_value(float(epochs), 4)} epochs, {format_seconds(seconds)}"
+        text += f", and {spent} of range tests"
     wall = cost.get("wall_seconds")
     return text if wall is None else f"{text} in {format_seconds(wall)}"

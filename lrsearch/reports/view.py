@@ -10,8 +10,8 @@ from lrsearch.analysis.edges import Range, edges
 from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.reports.ranges import RangeView
-from lrsearch.reports.text import enumerate_numbers, format_value, one_line
-from lrsearch.trial import Objective, Plan, Record
+from lrsearch.reports.text import count, enumerate_numbers, format_params, format_value, one_line
+from lrsearch.trial import Objective, Plan, Ranged, Record, Tested
 
 ROWS = 25
 """Points a table shows where it does not show all."""
@@ -23,12 +23,14 @@ class RunView:
 
     `points` are ranked best first, `params` are the names of their values in the order of columns.
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
-    `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sum over trials) and
-    `wall_seconds` (None where not known). `plans` are the plans of the records' structures, by
-    structure key and device; `data` says how the data were understood, "" where that is not known.
-    `saved` are the trials under way that are saved, and the bytes of their states. `retry_command`
-    trains failed trials again, "" where none failed. `repeatability` is the comparison with a
-    repeated training, None where none was repeated; `ranges` are the run's range tests.
+    `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sums over trials),
+    `range_epochs`, `range_seconds` (of the range tests behind `found`, the ranges that these have
+    found) and `wall_seconds` (None where not known). `plans` are the plans of the records'
+    structures, by structure key and device; `data` says how the data were understood, "" where that
+    is not known. `saved` are the trials under way that are saved, and the bytes of their states.
+    `retry_command` trains failed trials again, "" where none failed. `repeatability` is the
+    comparison with a repeated training, None where none was repeated; `ranges` are the range tests
+    of `lrsearch range`.
     """
 
     name: str
@@ -49,6 +51,7 @@ class RunView:
     saved: tuple[int, int] = (0, 0)
     repeatability: Repeatability | None = None
     ranges: tuple[RangeView, ...] = ()
+    found: tuple[Ranged, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ class TrialView:
 @dataclass(frozen=True)
 class Context:
     """The facts of a run besides its records, as `RunView` has it. `ranges` are the searched
-    ones; `warnings` are shown before those that follow from the records."""
+    ones; `warnings` are shown before those that follow from the records. `range_cost` are epochs
+    and seconds."""
 
     ranges: Sequence[Range] = ()
     hidden: int = 0
@@ -84,6 +88,8 @@ class Context:
     next_command: str = ""
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
     data: str = ""
+    found: Sequence[Ranged] = ()
+    range_cost: tuple[float, float] = (0.0, 0.0)
 
 
 def build_view(
@@ -112,11 +118,14 @@ def build_view(
             "trials": len(results),
             "trial_epochs": math.fsum(result.epochs for result in results),
             "seconds": math.fsum(result.seconds for result in results),
+            "range_epochs": context.range_cost[0],
+            "range_seconds": context.range_cost[1],
             "wall_seconds": context.wall_seconds,
         },
         next_command=context.next_command,
         plans=context.plans,
         data=context.data,
+        found=tuple(context.found),
     )
 
 
@@ -146,6 +155,34 @@ def describe_repeatability(found: Repeatability, metric: str) -> str:
         f"differences mean nothing ({metric} of trial {found.trial}: "
         f"{format_value(found.objective, 6)}, again {format_value(found.again, 6)})"
     )
+
+
+TESTS = 6
+"""Range tests whose intervals are shown."""
+
+
+def describe_range(found: Ranged, *, whole: bool = True) -> str:
+    """In a sentence what a range that was found rests on; without `whole` few of many tests."""
+    tests = found.tests if whole else found.tests[:TESTS]
+    said = "; ".join(map(_describe_test, tests))
+    more = len(found.tests) - len(tests)
+    said += f"; and {more} more" if more else ""
+    told = sum(each.interval is not None for each in found.tests)
+    by = "a range test" if len(found.tests) == 1 else count(len(found.tests), "range test")
+    of = " together" if told > 1 else ""
+    return (
+        f"{one_line(found.name)} was searched from {format_value(found.low)} to "
+        f"{format_value(found.high)}: by {by} ({said}){of}, widened by a factor of "
+        f"{format_value(found.margin)} at either end"
+    )
+
+
+def _describe_test(test: Tested) -> str:
+    """A range test's structure, and its interval or why it has none."""
+    head = f"{format_params(test.params)}: " if test.params else ""
+    if test.interval is None:
+        return f"{head}none, {one_line(test.refused)}"
+    return f"{head}{format_value(test.interval[0])} to {format_value(test.interval[1])}"
 
 
 def _columns(records: Iterable[Record]) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lrsearch.errors import UsageError
 from lrsearch.search.strategy import Request, Strategy
-from lrsearch.space import grid_size, without_points
+from lrsearch.space import automatic, grid_size, without_points
 from lrsearch.spec import Spec
 from lrsearch.trial import Objective
 
@@ -32,11 +32,15 @@ class Kind:
 def _check_grid(name: str, spec: Spec, large: bool) -> None:
     missing = without_points(spec.space)
     if missing:
+        first = missing[0]
+        write = f"write points: 9 into the range (or --set search.{first}.points=9)"
+        if first in automatic(spec.space):
+            write = "write lr: {auto: true, points: 9}"
+            write += " (or --set search.lr.points=9)" if first == "lr" else " into the option"
         raise UsageError(
             f"a grid needs 'points' in each range, and {', '.join(missing)} has none",
             where=spec.source,
-            hint=f"write points: 9 into the range (or --set search.{missing[0]}.points=9), "
-            "or use random or bayes",
+            hint=f"{write}, or use random or bayes",
         )
     count = grid_size(spec.space)
     if count > MAX_GRID and not large:

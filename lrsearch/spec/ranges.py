@@ -151,9 +151,7 @@ def _read_range(
     return Float(low, high, log, points, unit)
 
 
-def _read_auto(
-    reader: Reader, path: Path, parameter: Parameter, raw: Any
-) -> Dimension | None:
+def _read_auto(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:
     """A range of rates whose ends a range test finds: `auto`, or {auto: true, points: 9}."""
     if reader.outside:
         kind = "loop" if "loop" in reader.document.data else "command"
@@ -170,7 +168,7 @@ def _read_auto(
         raw = {AUTO: True}
     raw = raw if isinstance(raw, Mapping) else {AUTO: raw}
     points = raw.get("points")
-    meant = {AUTO: True, "points": points} if type(points) is int else AUTO
+    meant: Any = {AUTO: True, "points": points} if type(points) is int else AUTO
     ends = [key for key in ("min", "max") if key in raw]
     if ends:
         message = f"'{ends[0]}' beside {AUTO}: the range test finds both ends"

@@ -147,6 +147,36 @@ def _make_test(spec: Spec, content: Content, point: Mapping[str, Any]) -> Test:
     return Test(config, params, text)
 
 
+def foresee(spec: Spec, tests: Mapping[str, Sequence[Test]]) -> list[str]:
+    """What will be tested before the first trial, in sentences: `tests` by the ids of the ranges
+    that are to be found."""
+    if not tests:
+        return []
+    manner, lines = Manner(), []
+    for name, each in tests.items():
+        said = [_tell(test.params) for test in each[:SHOWN] if test.params]
+        said += [f"{len(each) - SHOWN} more"] if each[SHOWN:] else []
+        many = "a range test" if len(each) == 1 else f"{len(each)} range tests"
+        lines.append(f"The range of {name_range(spec, name)} is found first, by {many}")
+        lines[-1] += f": {'; '.join(said)}" if said else ""
+    seeds, steps = manner.seeds, manner.steps * len(manner.rates)
+    return [
+        *lines,
+        f"Each trains {seeds} seeds for up to {steps} steps while the rate rises from "
+        f"{_rate(manner.rates[0])} to {_rate(manner.rates[-1])}",
+        "What the tests of a range find together is searched, widened by a factor of "
+        f"{MARGIN:g} at either end",
+    ]
+
+
+SHOWN = 6
+"""Range tests that are named one by one."""
+
+
+def _rate(value: float) -> str:
+    return f"{value:g}" if 1e-4 <= value < 1e4 else write(value)
+
+
 @dataclass(frozen=True)
 class Found:
     """What a journal knows of the ranges that a spec leaves to range tests: by the id of each its
@@ -155,6 +185,20 @@ class Found:
     tests: Mapping[str, list[Test]]
     keys: Mapping[str, str]
     ranges: Mapping[str, Ranged | None]
+
+    def cost(self, history: History) -> tuple[float, float]:
+        """Epochs and seconds of the tests that were made, those of ranges that are still to be
+        found among them."""
+        made: list[Tested | Swept] = []
+        for name, ranged in self.ranges.items():
+            keys = [test.key for test in self.tests[name] if test.key in history.sweeps]
+            made += ranged.tests if ranged else [history.sweeps[key] for key in keys]
+        return math.fsum(each.epochs for each in made), math.fsum(each.seconds for each in made)
+
+    @property
+    def open(self) -> dict[str, list[Test]]:
+        """The tests of the ranges that are still to be found."""
+        return {name: self.tests[name] for name, ranged in self.ranges.items() if ranged is None}
 
     def settle(self, spec: Spec) -> Spec:
         """The spec with the ends that were found, an ordinary one where all of them were."""
@@ -186,14 +230,13 @@ def find_ranges(
     """
     found = look_up(spec, content_of(facts), run.history)
     ranges = dict(found.ranges)
-    for name, ranged in found.ranges.items():
-        if ranged is not None:
-            watcher.note(f"{describe_range(ranged)}, as this run has it")
-    open_ = [name for name, ranged in ranges.items() if ranged is None]
-    tests = {test.key: test for name in open_ for test in found.tests[name]}
+    for known in found.ranges.values():
+        if known is not None:
+            watcher.note(f"{describe_range(known)}, as this run has it")
+    tests = {test.key: test for each in found.open.values() for test in each}
     missing = [test for key, test in tests.items() if key not in run.history.sweeps]
     if missing:
-        names = " and ".join(name_range(spec, name) for name in open_)
+        names = " and ".join(name_range(spec, name) for name in found.open)
         many = "a range test" if len(tests) == 1 else f"{len(tests)} range tests"
         done = len(tests) - len(missing)
         made = f", {done} of them made before" if done else ""
@@ -204,12 +247,12 @@ def find_ranges(
         if not answer.fault:
             run.swept(test.key, answer)
         swept[test.key] = answer
-    for name in open_:
-        tested = [_judge(test, swept[test.key]) for test in found.tests[name]]
-        intervals = [each.interval for each in tested if each.interval is not None]
+    for name, each in found.open.items():
+        tested = [_judge(test, swept[test.key]) for test in each]
+        intervals = [one.interval for one in tested if one.interval is not None]
         if not intervals:
             raise _refuse(spec, name, tested)
-        low, high = (end(each) for end, each in zip((min, max), zip(*intervals), strict=True))
+        low, high = min(ends[0] for ends in intervals), max(ends[1] for ends in intervals)
         ranged = Ranged(
             name_range(spec, name),
             round_out(low / MARGIN, math.floor),
@@ -220,9 +263,9 @@ def find_ranges(
         run.ranged(found.keys[name], ranged)
         ranges[name] = ranged
         watcher.note(describe_range(ranged))
-        for each in tested:
-            if each.interval is None and len(tested) > 1:
-                watcher.note(f"no interval of {_tell(each.params)}: {each.refused}")
+        for one in tested:
+            if one.interval is None:
+                watcher.note(f"{_tell(one.params)} has no part in that: {one.refused}")
     return replace(found, ranges=ranges).settle(spec)
 
 
@@ -281,7 +324,7 @@ def round_out(value: float, towards: Any) -> float:
 
 def describe_range(ranged: Ranged) -> str:
     """What was found, in a sentence without its end."""
-    return f"{ranged.name} is searched from {write(ranged.low)} to {write(ranged.high)}"
+    return f"{ranged.name} is searched from {_rate(ranged.low)} to {_rate(ranged.high)}"
 
 
 def _tell(params: Mapping[str, Any]) -> str:

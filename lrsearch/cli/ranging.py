@@ -128,9 +128,9 @@ def _check_rates(low: float, high: float) -> None:
 
 def _refuse_own(spec: Spec) -> None:
     """Raises UsageError for a training whose rate nobody here sets."""
-    if spec.own is not None:
+    if spec.kind is not None:
         raise UsageError(
-            f"a {spec.own.kind} sets its rates itself, and a range test has to, step by step",
+            f"a {spec.kind} sets its rates itself, and a range test has to, step by step",
             where=spec.source,
             hint="search a wide range instead, such as lr: {min: 1e-5, max: 1.0, points: 6}",
         )

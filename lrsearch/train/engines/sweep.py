@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from lrsearch import divergence, pulse
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import DataError
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
 from lrsearch.train.device import check_alive, find_device, free_memory, sum_type
+from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import Data, check_sources, open_data, release
 from lrsearch.train.engines.orders import Order, advance
 from lrsearch.train.engines.solo import Training, build
-from lrsearch.train.engines.trying import refuse
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import Skeleton, initial_state
 from lrsearch.train.models.criterion import Criterion, make_criterion
@@ -64,9 +64,7 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
             losses = _train_lanes(payload, data)
         except DataError:
             raise
-        except BaseException as error:  # A user's code may raise anything.
-            if is_interrupt(error):
-                raise
+        except any_but_interrupts() as error:
             reason = f"the fused program raised {_tell(error)}"
             release(error)
             check_alive(device)
@@ -77,9 +75,7 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
             losses = [_train_alone(payload, trial, data) for trial in payload.trials]
         except DataError:
             raise
-        except BaseException as error:
-            if is_interrupt(error):
-                raise
+        except any_but_interrupts() as error:
             losses, fault = [], _tell(error)
             release(error)
     tried = max(map(len, losses), default=0)
@@ -120,9 +116,7 @@ def _refuse_lanes(payload: Sweep, data: Data) -> str:
         return refuse(payload.trials, data, payload.workplace)
     except NotRecordable as error:
         return str(error)
-    except BaseException as error:  # A model that cannot be built is told of when it trains.
-        if is_interrupt(error):
-            raise
+    except any_but_interrupts() as error:  # A model that cannot be built is told of when it trains.
         reason = f"trying it in lanes raised {_tell(error)}"
         release(error)
         return reason

@@ -234,6 +234,7 @@ class Program:
         [groups x scalars, lanes]."""
 
         def step(samples: Tensor, scalars: Tensor) -> list[Tensor]:
+            """Losses are added to `total`, [lanes]; there are no outputs."""
             losses, gradients = self.compute_gradients(samples, noise)
             self.update(gradients, scalars)
             self.total += losses

@@ -24,6 +24,9 @@ Point = Mapping[str, Any]
 the whole mapping, the values of its own searched parameters filled in."""
 
 
+# trials and plans
+
+
 class Outcome(StrEnum):
     """The end of a trial, as its result tells it. An interrupted trial has none and is trained
     again."""
@@ -156,6 +159,9 @@ class Planned:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
+# measurements and events
+
+
 @dataclass(frozen=True)
 class Measurement:
     """Metrics after `step` optimizer steps: every validation metric of the task by its name,
@@ -252,6 +258,9 @@ class Ended:
     curve: Mapping[str, list[float]]
     weights: bytes | None = None
     fault: LrsearchError | None = None
+
+
+# facts and records
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,9 @@ RetryFailed = Annotated[
 ]
 
 
+# options
+
+
 @dataclass(frozen=True)
 class Options:
     """The options given to a command that trains."""
@@ -198,6 +201,9 @@ def _time_limit(given: Options) -> float | None:
         parse_time(meant)
         hint = f"write --time {meant}; {hint}"
     raise UsageError(f"'{given.time_}' is no time", where="--time", hint=hint)
+
+
+# the search
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,9 @@ _ENDINGS = {
 error ended it."""
 
 
+# runs and folders
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """A run, the spec it was last searched with, and the values that follow from both."""
@@ -170,6 +173,9 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
             where=str(folder / "journal.jsonl"),
             hint="begin the run anew with --fresh: it is renamed, nothing is deleted",
         ) from error
+
+
+# views
 
 
 def see(folder: Path, history: History) -> StoredRun:
@@ -383,6 +389,9 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
             break
         left.discard(structure_key(trial.config, trial.fold))
     return {place: plan for place, plan in plans.items() if place[0] not in left}
+
+
+# commands and ranges
 
 
 def _name_run(run: StoredRun) -> list[str]:

@@ -60,6 +60,9 @@ _KILLED = 5.0
 that wait for a disk."""
 
 
+# a worker
+
+
 @dataclass
 class _Life:
     """The last activity a job told, the seconds spent on it, and the job's last step."""
@@ -222,6 +225,9 @@ class _Process:
             pipe.close()
         if self.watch >= 0:
             os.close(self.watch)
+
+
+# the executor
 
 
 class Local:

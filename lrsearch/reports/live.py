@@ -54,6 +54,9 @@ class _Running:
     value: float | None = None
 
 
+# the progress
+
+
 class Progress:
     """The progress of a search on `stream` (stderr by default), as a context manager or closed by
     `close`. `quiet` leaves nothing but warnings.
@@ -284,6 +287,9 @@ class Progress:
 
 _GONE = (OSError, ValueError, SystemExit)
 """Errors of a terminal that has gone away; SystemExit is rich's for a broken pipe."""
+
+
+# the display
 
 
 class _Display:

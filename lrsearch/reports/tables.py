@@ -68,6 +68,9 @@ _ENDINGS: dict[Outcome | None, str] = {
 }
 
 
+# consoles
+
+
 def open_console(stream: TextIO) -> Console:
     """A console on `stream`: as wide as its terminal, or `PIPED_WIDTH` and plain without one.
     NO_COLOR and TERM=dumb are honoured by rich."""
@@ -92,6 +95,9 @@ class VisibleConsole(Console):
     def on_broken_pipe(self) -> None:
         """Raise the BrokenPipeError; rich's own would end the process with exit code 1."""
         raise
+
+
+# the result
 
 
 def result(view: RunView, *, all_rows: bool = False) -> RenderableType:
@@ -204,6 +210,9 @@ def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Ite
         yield from hanging(Text("  "), params, console, width)
 
 
+# the table of points
+
+
 def _table(
     view: RunView, points: Sequence[PointSummary], signs: _Signs, console: Console, width: int
 ) -> Iterator[Text]:
@@ -305,6 +314,9 @@ def _broken(head: str, width: int) -> str:
 
 def _shortened(cell: str, signs: _Signs) -> str:
     return cell if len(cell) <= CELL else signs.more + cell[len(signs.more) - CELL :]
+
+
+# lines below the table
 
 
 def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str, str]]:

@@ -36,6 +36,9 @@ DEFAULTS = {"schedule": "constant", "optimizer": "sgd"}
 """Components of `train` where the spec names none."""
 
 
+# the spec
+
+
 @dataclass(frozen=True)
 class RandomSettings:
     """`random:` of a spec."""
@@ -153,6 +156,9 @@ class Spec:
         metric = self.metric or catalogue.default_metric(task)
         known = catalogue.METRICS.get(metric)
         return Objective(metric, known[0] if known else self.goal or "min", self.at)
+
+
+# configs
 
 
 def complete(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -305,6 +311,9 @@ OPEN: dict[str, Any] = {"validation": 0.2, "images": None}
 runs of versions that did not record the outcome."""
 
 
+# code and files that configs name
+
+
 def settle_data(spec: Spec, settled: Mapping[str, Any]) -> Spec:
     """The spec with its open keys of `data` settled. `settled` comes from the run's facts, empty
     for a run that has none."""
@@ -360,6 +369,9 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(part)
     elif isinstance(value, str):
         yield value
+
+
+# identities and keys
 
 
 def fill_config(config: Config) -> Config:
@@ -443,6 +455,9 @@ def key_of_text(config: str, rest: str) -> str:
     """The trial key of a config by its canonical text: the SHA-256 of one sorted JSON object, of
     which "config" comes first."""
     return hashlib.sha256(f'{{"config":{config},{rest[1:]}'.encode()).hexdigest()
+
+
+# optimizers and steps
 
 
 def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:

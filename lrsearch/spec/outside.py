@@ -43,6 +43,9 @@ _RESERVED = (*GIVEN, "params", "metrics", "runs")
 """Parameters of these names would hide a placeholder, or an environment variable of lrsearch."""
 
 
+# the whole
+
+
 def is_outside(top: Mapping[str, Any]) -> bool:
     """Whether a document describes a training outside lrsearch."""
     return any(kind in top for kind in KINDS)
@@ -101,6 +104,9 @@ def read_foreign_outside(reader: Reader, top: Mapping[str, Any]) -> None:
     _read_search(reader, top.get("search"), ())
     if "objective" in top or not reader.is_promised("objective"):
         read_outside_objective(reader, top.get("objective"))
+
+
+# parameters
 
 
 def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, Any]:
@@ -221,6 +227,9 @@ MAX_SAMPLE = 2000
 """The most points at which a derived parameter is computed to see that it has a value."""
 
 
+# schedules and search
+
+
 def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Space) -> None:
     """Faults for parts of a schedule or a warmup that need more than a number of steps, and for a
     loop that names code or metrics of its own."""
@@ -306,6 +315,9 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
         if dimension is not None:
             found[name] = dimension
     return found
+
+
+# notes and names
 
 
 def _note_whole(reader: Reader, name: str, dimension: Int) -> None:

@@ -22,6 +22,9 @@ MAX_LENGTH = 1e12
 """The longest duration, in any unit; a longer one is a slip."""
 
 
+# values as YAML
+
+
 def show(value: object) -> str:
     """A value as a user would write it in YAML, cut where it is long."""
     if value is None:
@@ -58,6 +61,9 @@ def write(value: object, *, block: bool = False) -> str:
 
 _PLAIN_BLOCK = re.compile(r"[A-Za-z0-9_./~$](?:(?!: | #)[ -~])*(?<![ :])")
 _PLAIN = re.compile(r"[A-Za-z0-9_./~$-]([A-Za-z0-9_./~$()*+%= -]*[A-Za-z0-9_./~$()*+%=-])?")
+
+
+# values checked
 
 
 class Unfit(ValueError):

@@ -25,6 +25,8 @@ from lrsearch.spec.model import (
 from lrsearch.store import History
 from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
 
+# content and earlier sessions
+
 
 @dataclass(frozen=True)
 class Content:
@@ -100,6 +102,9 @@ def _as_text(spec: Spec, params: Mapping[str, Any]) -> Spec:
     for name in texts:
         del derived[name]
     return replace(spec, train={**spec.train, **texts}, own=replace(spec.own, derived=derived))
+
+
+# points and trials
 
 
 @dataclass(eq=False)

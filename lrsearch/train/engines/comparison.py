@@ -81,6 +81,9 @@ LONGEST = 160
 """Characters of an error that are shown."""
 
 
+# the comparison as a whole
+
+
 class _Differs(Exception):
     """Raised for a difference between the engines, in words for the user."""
 
@@ -200,6 +203,9 @@ _OTHERS = tuple(
 """Folders whose code is not the user's. Packages lie in the folder of the standard library."""
 
 
+# reasons
+
+
 def _place(error: BaseException, models: Iterable[nn.Module]) -> str:
     """The place where an error was raised, in brackets: the layer, and the line of the user's code.
     "" outside of both, as in a backward pass."""
@@ -249,6 +255,9 @@ def _has_hooks(module: nn.Module) -> bool:
         each._backward_hooks or each._post_accumulate_grad_hooks
         for each in module.parameters(recurse=False)
     )
+
+
+# steps side by side
 
 
 @dataclass(frozen=True)

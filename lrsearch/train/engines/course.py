@@ -55,6 +55,9 @@ State = Mapping[str, Tensor]
 Data = Resident | Streamed
 
 
+# data and code
+
+
 def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Data:
     """The splits of a trial on the device. Raises DataError for data that cannot be loaded or have
     changed since the run began."""
@@ -91,6 +94,9 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
                 hint="start again to measure it as it is now; if your own code writes to it while "
                 "it trains, let it find the place without init_args",
             )
+
+
+# the course
 
 
 @dataclass
@@ -266,6 +272,9 @@ class BestSoFar:
             return False
         self.value = value
         return True
+
+
+# results
 
 
 def validation_metrics(sums: Sequence[float], data: Data, criterion: Criterion) -> dict[str, float]:

@@ -94,6 +94,9 @@ ALONE_CHUNK = 1024
 results do not follow the batch. Code of the user's gets `criterion.CHUNK`, as in lanes."""
 
 
+# trials
+
+
 def run(cohort: Cohort, device: torch.device) -> EventGenerator:
     """Train the cohort's trials in turn, see `cohort.run_cohort`."""
     for trial in cohort.trials:
@@ -150,6 +153,9 @@ def _finish(
     outcome, reason, state = yield from _train(cohort, trial, device, course)
     result = course.result(outcome, reason)
     return result, serialize(state) if worth_keeping(cohort, result) else None
+
+
+# steps
 
 
 class Training:
@@ -271,6 +277,9 @@ def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
         fits=data.task in SUMS,
     )
     return model.to(data.device)
+
+
+# a training from start to end
 
 
 @dataclass(eq=False)
@@ -530,6 +539,9 @@ def _save(run: _Run, generators: Any = None) -> Saved | Noted:
         return save(run.trial, place, tree, tensors)
     except Exception as error:  # Of objects of the user's, too.
         return cannot_save(run.trial, error, run.data.device)
+
+
+# evaluation
 
 
 def copy_state(model: nn.Module) -> State:

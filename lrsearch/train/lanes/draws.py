@@ -24,6 +24,9 @@ Fill = Callable[[Tensor, torch.Generator], object]
 """A function that draws the numbers of one lane into a tensor."""
 
 
+# the numbers of a step
+
+
 @dataclass(frozen=True, eq=False)
 class _Draw:
     """The numbers of one call, [lanes, ...], and the function that draws a lane's; then all are
@@ -80,6 +83,9 @@ class Noise:
             draw.fill(lane, generator)
         if draw.divisor != 1.0:
             draw.numbers.div_(draw.divisor)
+
+
+# the rules
 
 
 def draw_rules(noise: Noise) -> dict[Callable[..., Any], Callable[..., Any]]:

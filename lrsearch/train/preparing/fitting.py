@@ -34,6 +34,8 @@ from lrsearch.train.optimizers.groups import check_groups
 from lrsearch.train.users.beside import find_missing
 from lrsearch.trial import Config, Workplace
 
+# models
+
 
 def check_models(
     configs: Iterable[Config], raw: data.Raw, workplace: Workplace, metric: str | None
@@ -172,6 +174,9 @@ def _check_model(
     return parameters, notes
 
 
+# samples
+
+
 def name_parts(x: Tree) -> str:
     """The names of a sample's arrays; a lone one is called x."""
     return ", ".join(key for key, _ in leaves(x, "x"))
@@ -203,6 +208,9 @@ _ALONE = (
     "return the tensor that the loss takes alone, first in a tuple, or as 'logits' in a mapping; a "
     "step of your own (train.step) may use all of them"
 )
+
+
+# outputs
 
 
 def _check_outputs(
@@ -351,6 +359,9 @@ def _forward_main(model: nn.Module, x: Tree) -> Any:
 @torch.no_grad()
 def _forward(model: nn.Module, x: Tree) -> object:
     return call(model.eval(), x)
+
+
+# images
 
 
 def find_images(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) -> bool:

@@ -41,6 +41,9 @@ from lrsearch.trial import Config, Facts, Workplace
 __all__ = ["Preparation", "preload", "prepare"]
 
 
+# the jobs
+
+
 def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     """Check every config against its data and model; yields the run's Facts once.
 
@@ -127,6 +130,9 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
         data=data.describe(raw, configs[0]["data"], validation_samples, test_samples),
         settled=settled,
     )
+
+
+# facts
 
 
 def _measure_passes(raw: data.Raw, configs: Iterable[Config]) -> dict[str, tuple[int, float]]:
@@ -224,6 +230,9 @@ def _tell_few(
         f"its standard error is up to {error:.2g} (0.5 / sqrt({count})): smaller differences "
         "mean nothing"
     ]
+
+
+# checks
 
 
 def _check_optimizers(configs: Iterable[Config]) -> None:

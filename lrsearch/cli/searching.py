@@ -266,7 +266,7 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
                 return
             if given.fresh and (old := set_aside(given.runs, spec.name)):
                 progress.note(f"the old run is now {old}")
-            # From here on what resumes this search must not set it aside.
+            # From here on the command that resumes this search must not set it aside.
             again = command
             history = _train(search, begun, progress, interruptible)
         except KeyboardInterrupt as interrupt:

@@ -219,7 +219,7 @@ def view_run(run: StoredRun) -> RunView:
             ranges=ranges(run.spec),
             hidden=ledger.hidden,
             running=len(history.running) if searching else 0,
-            # Of a session that is under way, or was killed, nobody knows how long it took.
+            # The time of a session that is under way, or was killed, is not known.
             wall_seconds=history.seconds if history.closed is not None else None,
             warnings=warnings,
             plans=_plans(run),
@@ -382,7 +382,7 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
     others."""
     history, trials = run.history, run.ledger.trials.values()
     plans = {place: passing[-1] for place, passing in history.passing.items()} | history.plans
-    # Without a plan, as in every run of a command, nobody asks for structures.
+    # Without a plan, as in every run of a command, structures are not needed.
     left = {structure for structure, _ in plans}
     for trial in trials:
         if not left:

@@ -387,7 +387,7 @@ class Local:
         """Send a message; a part that the pipe does not take is sent when there is room. Raises
         BrokenPipeError."""
         if worker.turn is None or len(worker.jobs) == 1:
-            worker.heard = self._time  # It had nothing to say before.
+            worker.heard = self._time  # It had no message before.
         worker.send(handle, message)
         if worker.outgoing and worker.inward not in self._selector.get_map():
             self._selector.register(worker.inward, selectors.EVENT_WRITE, worker)

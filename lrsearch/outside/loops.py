@@ -49,7 +49,7 @@ def find_loop(path: str, workplace: Workplace) -> Any:
     assert callable(found)
     try:
         signature = inspect.signature(found)
-    except (TypeError, ValueError):  # Compiled: nobody knows.
+    except (TypeError, ValueError):  # Compiled: its signature is unknown.
         return found
     try:
         signature.bind(None)

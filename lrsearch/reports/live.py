@@ -197,7 +197,7 @@ class Progress:
                 self._stream.write(line + "\n")
                 self._stream.flush()
             except (OSError, ValueError):
-                # Whoever read the progress has left, or nothing can be written there, or the stream
+                # The reader of the progress has left, or the stream takes no more, or the stream
                 # is closed: the search goes on without saying so.
                 self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
 

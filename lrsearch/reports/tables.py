@@ -57,7 +57,7 @@ STYLES: dict[Outcome | None, str] = {
 }
 """The colour of an outcome."""
 
-# What stands in the place of a value.
+# Text in place of a value.
 _ENDINGS: dict[Outcome | None, str] = {
     Outcome.COMPLETED: "not finite",
     Outcome.PRUNED: "pruned",
@@ -387,7 +387,7 @@ def _engines(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, s
     for reason, structures in reasons.items():
         share = f"{len(structures)} of {total} structures " if len(structures) < total else ""
         lines.append(one_line(f"{share}solo: {reason}"))
-    # What trained by a plan that is not the latest of its structure.
+    # Trials of a plan that is not the latest of its structure.
     others = Counter(
         record.result.why
         for record in view.records
@@ -416,7 +416,7 @@ def _cost(view: RunView) -> str:
     cost = view.cost
     trials, epochs, seconds = (cost[key] or 0.0 for key in ("trials", "trial_epochs", "seconds"))
     parts = [count(int(trials), "trial")]
-    if epochs:  # Nobody knows those of a person's own training.
+    if epochs:  # Those of a training outside lrsearch are not known.
         parts.append(f"{format_value(float(epochs), 4)} epochs")
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     wall = cost.get("wall_seconds")

@@ -416,7 +416,7 @@ def identity(config: Config) -> dict[str, Any]:
     if "class_path" in data:
         data = {key: part for key, part in data.items() if key not in _ABSENT or part is not None}
     elif data.get("name") not in ("csv", "parquet") and data.get("task") is None:
-        data.pop("task", None)  # Only these two have had it from the beginning.
+        data.pop("task", None)  # Only these two sources have had it from the beginning.
     if not data.get("shuffle"):
         data.pop("shuffle", None)
     data.pop("images", None)  # The shape of the samples is part of the data's hash.

@@ -67,7 +67,7 @@ def read_outside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     grouped = SCHEDULING if kind == "loop" else ()
     params = _read_params(reader, top.get("params"), grouped)
     dimensions = _read_search(reader, top.get("search"), grouped)
-    # What is wrong with a parameter does not make its name unknown.
+    # A faulty parameter's name is still known.
     parts = [each for each in (top.get("search"), top.get("params")) if isinstance(each, Mapping)]
     names = tuple(dict.fromkeys(name for part in parts for name in part))
     derived = _read_derived(reader, params, dimensions, names)
@@ -243,7 +243,7 @@ def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Sp
         return
     units = {name: getattr(part, "unit", "") for name, part in space.dimensions}
     for argument, given in {**complete_group(name, value), **units}.items():
-        # Of a searched one the unit is all there is; the default of another counts, too.
+        # A searched length has a unit only; any other argument's default counts, too.
         found = {given} if argument in units else {each.unit for each in duration.find(given)}
         for unit in sorted(found & {"ep", "sp"}):
             what = {"ep": "epochs", "sp": "samples"}[unit]

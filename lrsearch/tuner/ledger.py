@@ -46,7 +46,7 @@ class Content:
         if self.sources:
             names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
             sources = {name: self.sources[name] for name in names if self.sources.get(name)}
-        # Behind a + stands what only standardizing sees.
+        # Behind a + is the hash of digits that only standardizing uses.
         data = self.data if config["data"].get("standardize") else self.data.partition("+")[0]
         return {"data": data, "source": sources}
 

@@ -283,7 +283,7 @@ def device_of(word: str, value: Any) -> str | None:
     if word == "tpu":
         return None
     if word == "devices" and is_numeric(value):
-        return None  # Of whichever kind.
+        return None  # A device of any kind.
     if word in _COUNTS and is_numeric(value):
         return "cpu" if value == 0 else "cuda"
     if value == -1:  # All of them.

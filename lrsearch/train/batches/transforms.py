@@ -173,7 +173,7 @@ def _make(path: str, arguments: dict[str, Any], workplace: Workplace) -> Callabl
         except ValueError:  # Compiled: calling it checks.
             pass
         return functools.partial(found, **arguments)
-    seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
+    seed_everything(0)  # Random draws of its constructor are the same for every trial and engine.
     try:
         made = found(**arguments)
     except BaseException as error:  # A user's code may raise anything.

@@ -447,13 +447,13 @@ class _Comparison:
             raise _Differs("its forward adds or removes buffers")
         for name, each in alone.fixed.items():
             self._agree(f"the buffer {name}", each, program.stack.fixed[name][lane])
-        for name, each in alone.parameters.items():  # Which a forward may change, too.
+        for name, each in alone.parameters.items():  # A forward may change these, too.
             self._agree(f"the parameter {name}", each, program.stack.parameters[name][lane])
 
     def _compare_states(self, what: str, expected: LaneState, found: LaneState) -> None:
         parts = [(expected.parameters, found.parameters, 0.0), (expected.fixed, found.fixed, 0.0)]
         for slot, held in expected.slots.items():
-            # Of gradients that cancel there is nothing in a slot but rounding, as in themselves.
+            # Where gradients cancel their slots, like themselves, hold rounding alone.
             floor = 0.0 if self.exact else FLOOR * _largest(held)
             parts.append((held, found.slots[slot], floor))
         for left, right, floor in parts:

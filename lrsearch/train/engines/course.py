@@ -86,7 +86,7 @@ def check_sources(job: Cohort | Probe, config: Config) -> None:
                 hint="start again to measure the code as it is now",
             )
     for name, found in path_hashes(argument_paths(config), job.workplace.folder)[0].items():
-        # Others were not there, or the code writes to them by itself.
+        # Other files did not exist, or the code writes to them by itself.
         if job.source_hashes.get(name) not in (None, "", found):
             raise ModelError(
                 "what the init_args name is not what the run began with: it changed meanwhile",
@@ -205,7 +205,7 @@ class Course:
         for name, values in validated.items():
             finite = [index for index, value in enumerate(values) if math.isfinite(value)]
             known = catalogue.METRICS.get(name)
-            # What only the spec knows the goal of has both ends, see `Result`.
+            # A metric whose goal only the spec knows has both ends, see `Result`.
             ends = {name: known[0]} if known else {f"{name}:min": "min", f"{name}:max": "max"}
             for key, goal in ends.items() if finite else ():
                 sign = 1 if goal == "max" else -1
@@ -309,7 +309,7 @@ def release(error: BaseException | None) -> None:
         released.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
-        error = error.__cause__ or error.__context__  # Those that are not shown hold it as well.
+        error = error.__cause__ or error.__context__  # Errors that are not shown hold it as well.
 
 
 def worth_keeping(cohort: Cohort, result: Result) -> bool:

@@ -153,8 +153,8 @@ def _draw(
     with temporarily_clear_interpreter_stack(), unrecorded(), torch.no_grad():
         numbers = noise.add(lane, fill, divisor, what)
         renewed(numbers)
-        # What is done to them in place may be differentiated: not to be filled is what then holds
-        # that graph.
+        # Operations in place on the numbers may be differentiated: the tensor that then holds the
+        # graph is this alias, not the one that is filled anew.
         alias = numbers.detach()
     return torch._C._functorch._add_batch_dim(alias, 0, level)
 

@@ -170,7 +170,7 @@ def _try_classes(
     with _generators_kept():
         try:
             without = _look(build(arguments), example)
-        except BaseException as error:  # What is wrong with it is said where it is built.
+        except BaseException as error:  # Its errors are told where it is built.
             if is_out_of_memory(error) or is_interrupt(error):
                 raise
             return Classes()

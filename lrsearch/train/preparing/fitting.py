@@ -72,7 +72,7 @@ def _followed(train: Mapping[str, Any]) -> str | None:
     return schedule["metric"] if schedule.get("name") == "plateau" else None
 
 
-# What torch's own layers say of an input that does not fit them.
+# Messages of torch's own layers for an input that does not fit them.
 _MISFIT = re.compile(
     r"shape|size|dimension|channels|expected \d|\dD\b|dtype|scalar type", re.IGNORECASE
 )

@@ -94,7 +94,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
         error.hint = "\n  ".join(filter(None, (error.hint, *begun)))
         raise
     files, unread = _read_files(configs, workplace)
-    # What building models has changed, such as a log, is no part of what they were built from.
+    # Files that building models has changed, such as a log, are no source of the models.
     written = "your code writes to it"
     unread |= {name: written for name in files if before.get(name) != files[name]}
     train_samples, validation_samples, test_samples = sizes
@@ -163,7 +163,7 @@ def _settle(
             if "images" not in held:
                 raise
             found["images"] = held["images"]
-    # A part that there is no more, or that is to be the test now, is a difference of its own.
+    # A part that no longer exists, or is to be the test now, is a difference of its own.
     kept = {name: held[name] for name in found if held.get(name, "source") != "source"}
     notes = [
         f"{name}: {_written(each)} under data is what this run began with, and goes on with; a new "

@@ -129,8 +129,7 @@ class Course:
         return {"seconds": self.spent, **{name: getattr(self, name) for name in _SAVED}}
 
     def put(self, saved: Mapping[str, Any]) -> None:
-        """Go on from a saved course. Raises Unusable, or KeyError for a missing value, where no
-        training can have saved it."""
+        """Go on from a saved course. Raises Unusable, or KeyError, for values of no training."""
         curve, seconds = saved["curve"], saved["seconds"]
         check_counts(saved["steps"])
         check_numbers(*(saved[name] for name in ("start", "baseline", "lowest")))

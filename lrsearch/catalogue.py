@@ -16,6 +16,9 @@ REQUIRED: Any = type("Required", (), {"__repr__": lambda self: "REQUIRED"})()
 """The default of a parameter that has none."""
 
 
+# parameters
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One named value.
@@ -93,6 +96,8 @@ class Entry:
     tasks: tuple[str, ...] = ("classification", "regression")
 
 
+# metrics and tasks
+
 METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "accuracy": (
         "max",
@@ -165,6 +170,8 @@ _BASE = Parameter(
     search="{min: 0.05, max: 0.5}",
 )
 _HALF = _length("0.1dur", "half a cycle", "{min: 0.05dur, max: 0.5dur}")
+
+# schedules
 
 SCHEDULES: dict[str, Entry] = {
     "constant": Entry("the base rate throughout"),
@@ -475,6 +482,8 @@ WARMUP: dict[str, Parameter] = {
     ),
 }
 
+# optimizers
+
 _WEIGHT_DECAY = Parameter("float", 0.0, low=0.0, scale="log", numeric=True)
 _BETAS = {
     "beta1": Parameter("float", 0.9, low=0.0, high=1.0, open_high=True, numeric=True),
@@ -776,6 +785,8 @@ OPTIMIZER_PACKAGES = {
 }
 """Optimizer -> the package it comes from, which may not be installed."""
 
+# losses and training
+
 LOSSES: dict[str, tuple[tuple[str, ...], str]] = {
     "cross_entropy": (
         ("classification", "language"),
@@ -856,6 +867,8 @@ TRAIN: dict[str, Parameter] = {
 }
 """The plain values of `train`; `schedule`, `warmup` and `optimizer` are mappings of their own."""
 
+# models
+
 _ACTIVATION = Parameter("text", "relu", choices=("relu", "gelu", "silu", "tanh"))
 _DROPOUT = Parameter("float", 0.0, low=0.0, high=1.0, open_high=True)
 
@@ -931,6 +944,8 @@ def model_refusal(name: str, task: str) -> tuple[str, str] | None:
     return f"the model {name} does not take {what}", f"allowed: {', '.join(fitting)}"
 
 
+# transforms
+
 TRANSFORMS: dict[str, Entry] = {
     "random_crop": Entry(
         "zeros around the image, of which a window of the old size is cut, at a place of its own "
@@ -977,6 +992,9 @@ GROUPS: dict[str, Mapping[str, Entry]] = {
     "model": MODELS,
 }
 """The mappings of a spec that name a built-in."""
+
+
+# data
 
 
 @dataclass(frozen=True)
@@ -1128,6 +1146,9 @@ def arguments_of(component: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(given, Mapping):
         return given
     return {key: part for key, part in component.items() if key not in ("name", "class_path")}
+
+
+# defaults and sizes
 
 
 def title(task: str) -> str:

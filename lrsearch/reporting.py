@@ -31,7 +31,7 @@ def report(step: int | None = None, **metrics: float) -> None:
     if not path:
         return
     line = encode(step, metrics)
-    # A process that outlives its trial finds no file any more: nobody listens.
+    # A process that outlives its trial finds no file any more, and has no reader.
     with contextlib.suppress(FileNotFoundError):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
         try:

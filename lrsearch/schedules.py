@@ -36,6 +36,9 @@ class ScheduleError(ValueError):
         self.argument = argument
 
 
+# schedules
+
+
 def constant(step: Array, total: int) -> Array:
     """The constant 1."""
     return np.ones_like(step)
@@ -332,6 +335,9 @@ WARMUPS: dict[str, Callable[[Array, float], Array]] = {
 """Shapes of a warmup: its multiplier, rising from `start` while `share` goes from 0 to 1."""
 
 
+# multipliers of a training
+
+
 def multipliers(
     schedule: Mapping[str, Any],
     warmup: Mapping[str, Any] | None,
@@ -399,6 +405,9 @@ def _call(
 def table(lanes: Sequence[Array]) -> Array:
     """Schedules of equal length side by side, shape [steps, lanes]."""
     return np.stack(lanes, axis=1)
+
+
+# the plateau
 
 
 @dataclass

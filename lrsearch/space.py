@@ -29,6 +29,9 @@ def round_value(value: float) -> float:
     return float(f"{value:.{DIGITS}g}")
 
 
+# dimensions
+
+
 @dataclass(frozen=True)
 class Float:
     """A range of real numbers, or of durations of one unit. One that is `auto` has its ends from a
@@ -156,6 +159,9 @@ class Space:
         return bool(self.dimensions)
 
 
+# paths
+
+
 def get_path(tree: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path. Raises KeyError where there is none."""
     value: Any = tree
@@ -182,6 +188,9 @@ def copy_tree(value: Any) -> Any:
     if kind is dict:
         return {key: copy_tree(part) for key, part in value.items()}
     return [copy_tree(part) for part in value] if kind is list else value
+
+
+# points
 
 
 def build(space: Space, choose: Choose, prefix: str = "") -> dict[str, Any]:
@@ -264,6 +273,9 @@ def same(left: Any, right: Any) -> bool:
 
 
 _OPTION = re.compile(r"\[(\d+)\]")
+
+
+# parameters by id
 
 
 @dataclass(frozen=True)
@@ -363,6 +375,9 @@ def draw(space: Space, shares: Mapping[str, float]) -> dict[str, Any]:
     return build(space, choose)
 
 
+# drawing and counting
+
+
 def draw_random(space: Space, generator: np.random.Generator) -> dict[str, Any]:
     """A point drawn uniformly, log-uniformly where the scale is log."""
     return draw(space, {name: float(generator.random()) for name, _ in parameters(space)})
@@ -433,6 +448,9 @@ def _fill(dimension: Dimension) -> Dimension:
     if isinstance(dimension, Int):
         return Int(dimension.low, dimension.high, False, dimension.high - dimension.low + 1)
     return Float(dimension.low, dimension.high, False, 1, dimension.unit)
+
+
+# grids
 
 
 def without_points(space: Space) -> list[str]:

@@ -341,7 +341,7 @@ def _decode(line: bytes) -> tuple[int, bytes, dict[str, Any]]:
 def _decode_start(data: bytes, start: int = 0) -> tuple[int, bytes, dict[str, Any], int]:
     """Decode the line that begins at `start`, as `_decode` does, and find its end, whatever follows
     it."""
-    text = data[start:].decode("latin-1")  # What is no ASCII was not written here.
+    text = data[start:].decode("latin-1")  # lrsearch writes ASCII alone.
     end = start + _SCANNER.raw_decode(text)[1]
     return *_decode(data[start:end]), end
 
@@ -535,7 +535,7 @@ def _locked(folder: Path, owner: str) -> RunLocked:
 def is_locked(folder: Path) -> bool:
     """Whether a process is writing the run. Raises RunError for a lock that is a link."""
     _refuse_links(folder)
-    # The journal is locked, too: somebody may have deleted the lock.
+    # The journal is locked, too: the lock may have been deleted.
     return any(_is_held(folder / name) for name in ("lock", "journal.jsonl"))
 
 
@@ -781,7 +781,7 @@ class Run:
             except FileNotFoundError:
                 raise _missing(folder) from None
         try:
-            # Whoever deletes the lock and starts again must not write over what stands here.
+            # A user who deletes the lock and starts again must not overwrite these lines.
             with _using(self._path):
                 _flock(self._journal, folder)
             data = _journal(folder)
@@ -794,7 +794,7 @@ class Run:
                 if self._end and os.pread(self._journal, 1, self._end - 1) != b"\n":
                     os.pwrite(self._journal, b"\n", self._end)
                     self._end += 1
-                for name in _FOLDERS:  # Whoever has deleted one would stop every search to come.
+                for name in _FOLDERS:  # A deleted one would stop every later search.
                     (folder / name).mkdir(exist_ok=True)
                 self._file = os.fstat(self._journal)
             self._size = self._file.st_size

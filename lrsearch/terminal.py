@@ -72,7 +72,7 @@ class VisibleStream:
 
     def write(self, text: str) -> int:
         """Write the text, made visible."""
-        if not isinstance(text, str):  # As any text stream, since this is how they are told apart.
+        if not isinstance(text, str):  # As any text stream: bytes streams are told by this.
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
         self.rich_proxied_file.write(visible(text))
         return len(text)

@@ -24,6 +24,9 @@ Point = Mapping[str, Any]
 the whole mapping, the values of its own searched parameters filled in."""
 
 
+# trials and plans
+
+
 class Outcome(StrEnum):
     """The end of a trial, as its result tells it. An interrupted trial has none and is trained
     again."""
@@ -219,6 +222,9 @@ class Planned:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
+# measurements and events
+
+
 @dataclass(frozen=True)
 class Measurement:
     """Metrics after `step` optimizer steps: every validation metric of the task by its name,
@@ -340,6 +346,9 @@ class Ended:
     weights: bytes | None = None
     fault: LrsearchError | None = None
     records: Records = Records()
+
+
+# facts and records
 
 
 @dataclass(frozen=True)

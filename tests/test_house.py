@@ -1,8 +1,10 @@
-"""The house: how large a file, a class and a function may be, and that no two modules import each
-other, however deep inside functions. The limits leave room to breathe: they are no goals."""
+"""The house: how large a file, a class and a function may be, that no two modules import each
+other, however deep inside functions, and how docstrings begin. The limits leave room to breathe:
+they are no goals."""
 
 import ast
 import inspect
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -37,6 +39,16 @@ COMMANDS = {
 """Where the functions of the commands begin."""
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+NO_BEGINNING = re.compile(
+    "what|how|why|where|when|wh(o|om|ose|ich)|th(at|ose|is|ese)|of|by|as|in|into|to|from|for|with"
+    "|without|at|on|up|out|under|over|between|beside|behind|below|above|before|after|within|through"
+    "|against|across|per|like|than|since|until|while|because|its?|the(y|m|ir)|he|she|his|her|we|you"
+    "|i|one's|t?here|(no|some|any|every)(body|one|thing|where)|none|(what|who)ever|only|so|such|same"
+    "|else|and|or|but|if|not"
+)
+"""Words that no docstring begins with: it begins with a noun, perhaps with an article, an adjective
+or a number before it, with a verb, or with "Whether"."""
 
 
 def files(room):
@@ -253,3 +265,93 @@ def test_tests_mirror_the_rooms():
 def test_no_two_files_of_tests_share_a_name():
     names = [path.name for path in TESTS.rglob("*.py") if path.name != "conftest.py"]
     assert len(names) > 50 and len(set(names)) == len(names)
+
+
+def docstrings(tree):
+    """The line and the text of each docstring: of modules, classes and functions, and of names that
+    a value is given to, whose docstring follows them."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        before, kinds = node, DOCUMENTED
+        for each in body if isinstance(body, list) else []:
+            if isinstance(before, kinds) and is_text(each):
+                yield each.lineno, each.value.value
+            before, kinds = each, ASSIGNMENTS
+
+
+def is_text(statement):
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
+
+
+DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTIONS)
+ASSIGNMENTS = (ast.Assign, ast.AnnAssign)
+
+
+def first_word(text):
+    """The word that a docstring begins with; "" where it begins with code or a number."""
+    found = re.match(r"\s*([A-Za-z][\w'-]*)", text)
+    return found[1] if found else ""
+
+
+def ill_begun(path):
+    """The docstrings of a file that begin as `NO_BEGINNING`."""
+    for line, text in docstrings(ast.parse(path.read_text("utf-8"))):
+        if NO_BEGINNING.fullmatch(first_word(text).lower()):
+            yield f"{path}:{line}: {' '.join(text.split())[:60]}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_docstring_begins_with_a_noun_or_a_verb(room):
+    found = [each for path in files(room) for each in ill_begun(path)]
+    assert found == [], "begin with the thing or the act: 'The loss of ...', 'Read ...'"
+
+
+def test_docstrings_are_found_wherever_they_stand(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(
+        '"""What is here."""\n'
+        'A = 1\n"""Of A."""\n'
+        'b: int = 2\n"""`b`, by which ..."""\n'
+        'class C:\n    """\n    Those that count."""\n    d = 1\n    """How large."""\n'
+        '    async def e(self):\n        """By the way."""\n        self.f = 1\n'
+        '        """Where it is."""\n'
+        'def g():\n    """Whether it is."""\n    print()\n    """What is no docstring."""\n'
+        'def h():\n    "The size."\n    if g():\n        i = 1\n        "Its size."\n'
+        "def k():\n    '''The one.'''\n    return 'What?'\n"
+    )
+    texts = [text.strip() for _, text in docstrings(ast.parse(path.read_text()))]
+    assert "What is no docstring." not in texts and len(texts) == 11
+    expected = ["What is here.", "Of A.", "Those that count.", "How large.", "By the way."]
+    found = [text.partition(": ")[2] for text in ill_begun(path)]
+    assert sorted(found) == sorted([*expected, "Where it is.", "Its size."])
+
+
+STEPS = re.compile(r"_?(update(_\w+)?|step|evaluate(_outputs)?)")
+"""Names of functions that step, update or evaluate lanes."""
+
+
+def without_shapes(path):
+    """The functions of a file named by `STEPS` whose docstring gives no shape."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if not isinstance(node, FUNCTIONS) or not STEPS.fullmatch(node.name):
+            continue
+        if not re.search(r"\[[\w., +()-]+\]", ast.get_docstring(node) or ""):
+            yield f"{path}:{node.lineno}: {node.name}"
+
+
+def test_a_step_of_lanes_gives_its_shapes(tmp_path):
+    folders = [ROOT / "train" / name for name in ("lanes", "optimizers")]
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    assert [each for path in paths for each in without_shapes(path)] == []
+    path = tmp_path / "module.py"
+    path.write_text(
+        "class C:\n"
+        '    def update(self):\n        """Step by gradients [K, ...]."""\n'
+        '    def step(self):\n        """Step by gradients."""\n'
+        "def _update_adam():\n    pass\n"
+        "def _evaluate():\n    '''Sums [lanes, sums].'''\n"
+        "def step_plainly():\n    pass\n"
+    )
+    found = [text.rpartition(": ")[2] for text in without_shapes(path)]
+    assert sorted(found) == ["_update_adam", "step"]

@@ -61,9 +61,9 @@ def run() -> int:
         with ignore_closed_stdout():
             try:
                 app()
-            except SystemExit as leaving:  # What is printed has yet to be written.
+            except SystemExit as leaving:  # Printed text has yet to be written.
                 code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
-    except StorageFull as error:  # Of help, say, which is no command's.
+    except StorageFull as error:  # Output of help, say, which belongs to no command.
         say(f"error: {error}")
         return error.exit_code
     return code

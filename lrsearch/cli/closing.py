@@ -29,7 +29,7 @@ def ignore_closed_stdout() -> Iterator[None]:
         if is_left(error, sys.stdout):
             _drop_stdout()
             return
-        # Of a file that is opened or named the error has the name; a stream has none.
+        # The error has the name of a file that is opened or named; a stream has none.
         if error.errno not in _REFUSED or error.filename is not None:
             raise
         _drop_stdout()
@@ -69,7 +69,7 @@ class GuardedStream(io.TextIOWrapper):
     def _lose(self, error: OSError) -> None:
         if not self.always and not is_left(error, self):
             raise error
-        # What is still to be written goes nowhere, but for a pipe that is only full.
+        # The rest of the text goes nowhere, except where a pipe is only full.
         if not isinstance(error, BlockingIOError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
 

@@ -110,7 +110,7 @@ def find_gpus(nodes: Path = Path("/dev"), environment: Mapping[str, str] = os.en
             and not (count and name.isdigit() and int(name) >= count)
         )
 
-    # As CUDA reads it: what comes behind an entry that is none is not seen.
+    # As CUDA reads it: GPUs behind an invalid entry are not seen.
     names = itertools.takewhile(exists, (part.strip() for part in visible.split(",")))
     return list(dict.fromkeys(names))
 

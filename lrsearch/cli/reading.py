@@ -248,8 +248,7 @@ def repair(
     target: Annotated[str, typer.Argument(help="A run's folder, its name, or its spec.")],
     runs: options.Runs = Path("runs"),
 ) -> None:
-    """Make a run with damaged journal lines usable again; the damaged journal is kept beside the
-    new one."""
+    """Make a run with damaged journal lines usable again; the damaged journal is kept beside it."""
     from lrsearch.cli.stored import find_run
     from lrsearch.reports.text import count
     from lrsearch.store import repair as repair_run

@@ -90,6 +90,9 @@ RetryFailed = Annotated[
 ]
 
 
+# options
+
+
 @dataclass(frozen=True)
 class Options:
     """The options given to a command that trains."""
@@ -200,6 +203,9 @@ def _time_limit(given: Options) -> float | None:
     raise UsageError(f"'{given.time_}' is no time", where="--time", hint=hint)
 
 
+# the search
+
+
 @dataclass(frozen=True)
 class _Search:
     """A search as the user asked for it, checked as far as is possible without a worker."""
@@ -260,7 +266,7 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
                 return
             if given.fresh and (old := set_aside(given.runs, spec.name)):
                 progress.note(f"the old run is now {old}")
-            # From here on what resumes this search must not set it aside.
+            # From here on the command that resumes this search must not set it aside.
             again = command
             history = _train(search, begun, progress, interruptible)
         except KeyboardInterrupt as interrupt:

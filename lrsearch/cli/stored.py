@@ -54,6 +54,9 @@ _ENDINGS = {
 error ended it."""
 
 
+# runs and folders
+
+
 @dataclass(frozen=True)
 class StoredRun:
     """A run, the spec it was last searched with, and the values that follow from both; `found` are
@@ -178,6 +181,9 @@ def open_stored(target: str | None, root: Path) -> StoredRun:
         ) from error
 
 
+# views
+
+
 def see(folder: Path, history: History) -> StoredRun:
     """View a run through the spec of its latest session."""
     session = history.sessions[-1]
@@ -221,7 +227,7 @@ def view_run(run: StoredRun) -> RunView:
             ranges=ranges(run.spec),
             hidden=ledger.hidden,
             running=len(history.running) if searching else 0,
-            # Of a session that is under way, or was killed, nobody knows how long it took.
+            # The time of a session that is under way, or was killed, is not known.
             wall_seconds=history.seconds if history.closed is not None else None,
             warnings=warnings,
             plans=_plans(run),
@@ -408,13 +414,16 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
     others."""
     history, trials = run.history, run.ledger.trials.values()
     plans = {place: passing[-1] for place, passing in history.passing.items()} | history.plans
-    # Without a plan, as in every run of a command, nobody asks for structures.
+    # Without a plan, as in every run of a command, structures are not needed.
     left = {structure for structure, _ in plans}
     for trial in trials:
         if not left:
             break
         left.discard(structure_key(trial.config, trial.fold))
     return {place: plan for place, plan in plans.items() if place[0] not in left}
+
+
+# commands and ranges
 
 
 def _name_run(run: StoredRun) -> list[str]:

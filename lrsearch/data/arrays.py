@@ -14,6 +14,8 @@ from lrsearch.data.subset import choose, describe_choice
 from lrsearch.data.tables import MOST_EXACT, Array, doubt_classes, doubt_numbers, show_labels
 from lrsearch.errors import DataError
 
+# parts
+
 
 class Named(NamedTuple):
     """The arrays of a part, and what the source calls them."""
@@ -143,6 +145,9 @@ def became_images(given: Array, x: Array) -> bool | None:
     """Whether numbers of two dimensions a sample became images; None for all other arrays, bytes
     too."""
     return x.ndim == 4 if given.ndim == 3 and given.dtype != np.uint8 else None
+
+
+# inputs and targets
 
 
 def read_inputs(place: str, name: str, x: Array, *, images: bool | None = None) -> Array:
@@ -280,6 +285,9 @@ def _continuous(place: str, name: str, y: Array) -> Array:
             hint="take an offset off them",
         )
     return numbers
+
+
+# hashes
 
 
 def join_digests(data_hash: str, exact: Sequence[Array]) -> str:

@@ -410,7 +410,7 @@ def _in_order(
     """Each path and its decoded image or error, a few decoded at a time: two threads are up to
     twice as fast as one for JPEGs, and no slower for other formats."""
     threads = min(_THREADS, len(os.sched_getaffinity(0)) if _CAN_ASK else os.cpu_count() or 1)
-    # Pillow warns of odd metadata and of large images; what cannot be read is an error here.
+    # Pillow warns of odd metadata and of large images; unreadable images are errors here.
     with warnings.catch_warnings(), ThreadPoolExecutor(threads) as pool:
         warnings.simplefilter("ignore")
         for start in range(0, len(paths), _CHUNK):

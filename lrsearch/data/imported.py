@@ -383,7 +383,7 @@ def _check_streams(
         if single and y is not None:
             task = "regression" if y.dtype.kind == "f" else "classification"
     if task == "regression":
-        task = "own"  # Nobody knows the targets' deviation before they are all read.
+        task = "own"  # The targets' deviation is not known before they are all read.
     outputs = 0
     labels: tuple[str, ...] = ()
     if task == "classification":

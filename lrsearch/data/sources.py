@@ -37,6 +37,9 @@ Resolver = Callable[[str], Callable[..., Any]]
 """A resolver gives the function that a class path names; importing is left to the caller."""
 
 
+# loading
+
+
 def load(config: Mapping[str, Any], *, resolver: Resolver) -> Raw:
     """The arrays of a resolved config's `data`, loaded once per process.
 
@@ -117,6 +120,9 @@ def _find_unread(source: str) -> tuple[str, ...]:
     """The inputs of validation parts in an archive that were not read."""
     with np.load(source, allow_pickle=False) as archive:
         return tuple(name for end in VALIDATION if (name := f"x{end}") in archive.files)
+
+
+# sources
 
 
 def _archived(place: str, arrays: Mapping[str, Array], own: Mapping[str, Any]) -> Raw:

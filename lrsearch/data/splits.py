@@ -21,6 +21,9 @@ from lrsearch.errors import DataError
 _WHOLE = re.compile(r"-?[0-9]+")
 
 
+# the splits
+
+
 @dataclass(frozen=True, eq=False)
 class Loaded:
     """Samples of a stream, by their indices; all of them, in the loader's order, where the loader
@@ -176,6 +179,9 @@ def _split_streams(
     return Splits(train, validation, test, raw.task, raw.outputs, None)
 
 
+# indices
+
+
 def _cut(raw: Raw, validation: float, test: float | None) -> Splits:
     """The first samples to train on, then those to validate with, then those of the test."""
     ((train, *_), validated, tested) = catalogue.split_sizes(len(raw.x), validation, test or 0.0)
@@ -255,6 +261,9 @@ def _stratify(
             else "",
         )
     return y
+
+
+# scaling
 
 
 def _standardize(raw: Raw, parts: list[Portion]) -> list[Portion]:

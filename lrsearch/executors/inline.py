@@ -59,7 +59,7 @@ class Inline:
 
     def leave(self) -> None:
         """See `port.Executor`."""
-        if not pulse.asked():  # A signal has said how patient to be.
+        if not pulse.asked():  # A signal has set the patience.
             pulse.ask()
 
     def close(self) -> None:

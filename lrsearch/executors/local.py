@@ -59,6 +59,9 @@ _KILLED = 5.0
 that wait for a disk."""
 
 
+# a worker
+
+
 @dataclass
 class _Life:
     """The last activity a job told, the seconds spent on it, and the job's last step."""
@@ -223,6 +226,9 @@ class _Process:
             os.close(self.watch)
 
 
+# the executor
+
+
 class Local:
     """An executor of up to `workers` processes, started when needed and kept for the next job.
 
@@ -370,7 +376,7 @@ class Local:
         """Send a message; a part that the pipe does not take is sent when there is room. Raises
         BrokenPipeError."""
         if worker.turn is None or len(worker.jobs) == 1:
-            worker.heard = self._time  # It had nothing to say before.
+            worker.heard = self._time  # It had no message before.
         worker.send(handle, message)
         if worker.outgoing and worker.inward not in self._selector.get_map():
             self._selector.register(worker.inward, selectors.EVENT_WRITE, worker)

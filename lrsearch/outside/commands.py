@@ -190,7 +190,7 @@ def _listen(
         over = process.over
         if not over:
             process.wait(min(POLL, max(0.0, deadline - time.monotonic())))
-        # What was written before it ended has to be read after it ended.
+        # Its last output has to be read after its end.
         for message in process.messages(drain=over):
             if isinstance(message, Notice):
                 if message.changed:
@@ -245,7 +245,7 @@ def _judge(process: Process, course: Reported, objective: Objective) -> Ending |
         return Outcome.FAILED, process.error, process.kept()
     if kind == "signal":
         reason = f"killed by {signal_name(int(detail))}"
-        # Who ends by itself has said why; who is ended by others has not.
+        # A process that ends by itself has said why; one that others end has not.
         last = process.last_words(sure=True) if int(detail) == signal.SIGABRT else ""
         reason += f": {last}" if last else ""
     elif kind == "stopped":

@@ -54,7 +54,7 @@ class Channel:
         the descriptor is closed."""
         if self.is_closed:
             raise RuntimeError(CLOSED)
-        # A line of its own, whatever somebody else has left there.
+        # A line of its own, whatever another writer has left there.
         os.write(self._descriptor, f"\n{self._token}{content}\n".encode())
 
 
@@ -149,7 +149,7 @@ def main() -> None:
                     say("raised", _UNASKED)
                     sys.exit(1)
             if trial.stopped:
-                # Whoever stopped it knows how it ended. If nobody did, it has not trained.
+                # The process that stopped it knows how it ended. If none did, it has not trained.
                 say("raised", "stopped from outside, by SIGTERM")
                 sys.exit(1)
             if channel.is_closed:  # It may not have been reported to since.
@@ -158,7 +158,7 @@ def main() -> None:
         except LrsearchError as error:
             say("raised", str(error))
             sys.exit(1)
-        # A person's Ctrl-C does not reach this process: an interrupt is the loop's own.
+        # The user's Ctrl-C does not reach this process: an interrupt is the loop's own.
         except (Exception, KeyboardInterrupt) as error:
             traceback.print_exc()
             say("raised", f"{type(error).__name__}: {error}" if str(error) else repr(error))

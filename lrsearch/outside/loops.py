@@ -48,7 +48,7 @@ def find_loop(path: str, workplace: Workplace) -> Any:
         raise ModelError(f"{path} is {kind}: calling it trains nothing", where="loop", hint=form)
     try:
         signature = inspect.signature(found)
-    except (TypeError, ValueError):  # Compiled: nobody knows.
+    except (TypeError, ValueError):  # Compiled: its signature is unknown.
         return found
     try:
         signature.bind(None)

@@ -234,7 +234,7 @@ class Process:
         """The metrics that came in since the last call; with `drain` all that there are."""
         if drain:
             for descriptor, stream in self._streams.items():
-                # A pipe holds less than that; somebody left behind may go on writing.
+                # A pipe holds less than that; a process left behind may go on writing.
                 for _ in range(64):
                     data = _read(descriptor)
                     if not data:
@@ -269,7 +269,7 @@ class Process:
         self._keeper.stdin.close()
         deadline = time.monotonic() + 2 * GRACE
         while not self.over and time.monotonic() < deadline:
-            self.wait(POLL)  # Who wants to say something to a full pipe could not leave.
+            self.wait(POLL)  # A process that writes to a full pipe could not leave.
             self._messages.clear()
 
     def output(self) -> tuple[bytes, bytes]:
@@ -305,7 +305,7 @@ class Process:
         self._keeper.send_signal(signal.SIGCONT)
         try:
             self._keeper.wait(2 * GRACE)
-        except subprocess.TimeoutExpired:  # Somebody stops it again and again.
+        except subprocess.TimeoutExpired:  # It is stopped again and again.
             self._keeper.kill()
         shutil.rmtree(self._scratch, ignore_errors=True)  # The keeper has, unless it was killed.
 

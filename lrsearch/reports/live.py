@@ -53,6 +53,9 @@ class _Running:
     value: float | None = None
 
 
+# the progress
+
+
 class Progress:
     """The progress of a search on `stream` (stderr by default), as a context manager or closed by
     `close`. `quiet` leaves nothing but warnings.
@@ -188,7 +191,7 @@ class Progress:
                 self._stream.write(line + "\n")
                 self._stream.flush()
             except (OSError, ValueError):
-                # Whoever read the progress has left, or nothing can be written there, or the stream
+                # The reader of the progress has left, or the stream takes no more, or the stream
                 # is closed: the search goes on without saying so.
                 self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
 
@@ -278,6 +281,9 @@ class Progress:
 
 _GONE = (OSError, ValueError, SystemExit)
 """Errors of a terminal that has gone away; SystemExit is rich's for a broken pipe."""
+
+
+# the display
 
 
 class _Display:

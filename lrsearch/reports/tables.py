@@ -58,7 +58,7 @@ STYLES: dict[Outcome | None, str] = {
 }
 """The colour of an outcome."""
 
-# What stands in the place of a value.
+# Text in place of a value.
 _ENDINGS: dict[Outcome | None, str] = {
     Outcome.COMPLETED: "not finite",
     Outcome.PRUNED: "pruned",
@@ -67,6 +67,9 @@ _ENDINGS: dict[Outcome | None, str] = {
     Outcome.FAILED: "failed",
     None: "unfinished",
 }
+
+
+# consoles
 
 
 def open_console(stream: TextIO) -> Console:
@@ -93,6 +96,9 @@ class VisibleConsole(Console):
     def on_broken_pipe(self) -> None:
         """Raise the BrokenPipeError; rich's own would end the process with exit code 1."""
         raise
+
+
+# the result
 
 
 def result(view: RunView, *, all_rows: bool = False) -> RenderableType:
@@ -205,6 +211,9 @@ def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Ite
         yield from hanging(Text("  "), params, console, width)
 
 
+# the table of points
+
+
 def _table(
     view: RunView, points: Sequence[PointSummary], signs: _Signs, console: Console, width: int
 ) -> Iterator[Text]:
@@ -308,6 +317,9 @@ def _shortened(cell: str, signs: _Signs) -> str:
     return cell if len(cell) <= CELL else signs.more + cell[len(signs.more) - CELL :]
 
 
+# lines below the table
+
+
 def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str, str]]:
     """Label, text and style of each line below the table."""
     if view.records:
@@ -384,7 +396,7 @@ def _engines(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, s
     for reason, structures in reasons.items():
         share = f"{len(structures)} of {total} structures " if len(structures) < total else ""
         lines.append(one_line(f"{share}solo: {reason}"))
-    # What trained by a plan that is not the latest of its structure.
+    # Trials of a plan that is not the latest of its structure.
     others = Counter(
         record.result.why
         for record in view.records
@@ -413,7 +425,7 @@ def _cost(view: RunView) -> str:
     cost = view.cost
     trials, epochs, seconds = (cost[key] or 0.0 for key in ("trials", "trial_epochs", "seconds"))
     parts = [count(int(trials), "trial")]
-    if epochs:  # Nobody knows those of a person's own training.
+    if epochs:  # Those of a training outside lrsearch are not known.
         parts.append(f"{format_value(float(epochs), 4)} epochs")
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     if cost["range_seconds"]:

@@ -33,7 +33,7 @@ def read_spec(
     folder = path.absolute().parent
     found: list[Fault] = []
     if columns is not None:
-        from lrsearch.spec.statics import find_faults  # What reads stored runs does without.
+        from lrsearch.spec.statics import find_faults  # Commands that read stored runs do without.
 
         found = find_faults(document, folder, columns)
     try:

@@ -164,7 +164,7 @@ def _allowed(name: str) -> str:
 def _parse(text: str) -> ast.expr:
     """The tree of an expression, its parameters the names `_0`, `_1`, ... in their order. Raises
     NotArithmetic."""
-    # The rest has no underscore, so that no such name is anybody else's.
+    # The rest has no underscore, so that no other name is of this form.
     names = placed_names(text)
     plain = _PLACE.sub(lambda match: f" _{names.index(match[1])} ", text)
     try:

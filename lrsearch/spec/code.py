@@ -144,7 +144,7 @@ def code_faults(document: Document, folder: FilePath) -> list[Fault]:
             continue
         found = look_up(use.class_path, folder)
         if isinstance(found, Problem):
-            if found.message not in told:  # A module that is missing is missing once.
+            if found.message not in told:  # A missing module is told once.
                 faults.append(document.fault(use.place, found.message, found.hint))
             told.add(found.message)
         elif found is not None:

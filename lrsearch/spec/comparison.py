@@ -73,7 +73,7 @@ def _compare(stored: Any, present: Any, path: str, searched: set[str], found: li
         for name in dict.fromkeys((*present, *stored)):
             left, right = stored.get(name), present.get(name)
             if type(left) is type(right) and type(left) in _COMPARABLE and left == right:
-                continue  # As most are, whether they are searched or not.
+                continue  # Most values are equal, searched or not.
             inner = f"{path}.{name}" if path else str(name)
             _compare(left, right, inner, searched, found)
     elif not same(stored, present):

@@ -32,6 +32,9 @@ RISING = ("one_cycle", "triangular", "triangular2", "exp_range")
 """Schedules that begin below the base rate."""
 
 
+# checks of parts
+
+
 def note_peaks(reader: Reader, train: Mapping[str, Any], space: Space) -> None:
     """Notes on schedules that rise by themselves, after a warmup."""
     ranges = dict(space.dimensions)
@@ -110,6 +113,9 @@ def check_task(
             reader.fault(path, message, hint)
 
 
+# lengths and models
+
+
 def check_sizes(
     reader: Reader, data: Mapping[str, Any], train: Mapping[str, Any], space: Space
 ) -> None:
@@ -183,6 +189,9 @@ def check_models(reader: Reader, spec: Spec) -> None:
         place = _argument_path(reader, spec.space, point, "model", argument)
         if reader.sound(place):
             reader.fault(place, message, hint)
+
+
+# points to check at
 
 
 def _argument_path(
@@ -280,6 +289,9 @@ def _misfit(train: Mapping[str, Any], samples: int) -> tuple[str, str, str] | No
     except ScheduleError as error:
         return "schedule", error.argument, str(error)
     return None
+
+
+# the task
 
 
 def task_faults(

@@ -33,7 +33,7 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
         allowed = " ".join(f"--allow-import {name}" for name in dict.fromkeys(modules))
         folder = visible_line(str(spec.folder))
         head = f"# Put this file into {folder}, where its code is found, and pass {allowed}\n"
-    # Of the catalogue's metrics the goal goes without saying.
+    # The catalogue knows the goal of its metrics.
     goal = {} if objective.metric in catalogue.METRICS else {"goal": objective.goal}
     document: dict[str, Any] = {
         "name": name,

@@ -36,6 +36,9 @@ DEFAULTS = {"schedule": "constant", "optimizer": "sgd"}
 """Components of `train` where the spec names none."""
 
 
+# the spec
+
+
 @dataclass(frozen=True)
 class RandomSettings:
     """`random:` of a spec."""
@@ -178,6 +181,9 @@ class Spec:
         warmup are those that `trial.lr_at` follows, and all others are of none, ""."""
         grouped = self.kind is None or (self.kind == "loop" and path in SCHEDULING)
         return path if grouped else ""
+
+
+# configs
 
 
 def complete(parameters: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -323,6 +329,9 @@ OPEN: dict[str, Any] = {"validation": 0.2, "images": None}
 runs of versions that did not record the outcome."""
 
 
+# code and files that configs name
+
+
 def settle_data(spec: Spec, settled: Mapping[str, Any]) -> Spec:
     """The spec with its open keys of `data` settled. `settled` comes from the run's facts, empty
     for a run that has none."""
@@ -373,6 +382,9 @@ def argument_paths(config: Config) -> set[str]:
     }
 
 
+# identities and keys
+
+
 def fill_config(config: Config) -> Config:
     """A resolved config as an older version stored it, with the defaults of newer keys."""
     train = config.get("train", {})
@@ -415,7 +427,7 @@ def identity(config: Config) -> dict[str, Any]:
     if "class_path" in data:
         data = {key: part for key, part in data.items() if key not in _ABSENT or part is not None}
     elif data.get("name") not in ("csv", "parquet") and data.get("task") is None:
-        data.pop("task", None)  # Only these two have had it from the beginning.
+        data.pop("task", None)  # Only these two sources have had it from the beginning.
     if not data.get("shuffle"):
         data.pop("shuffle", None)
     data.pop("images", None)  # The shape of the samples is part of the data's hash.
@@ -454,6 +466,9 @@ def key_of_text(config: str, rest: str) -> str:
     """The trial key of a config by its canonical text: the SHA-256 of one sorted JSON object, of
     which "config" comes first."""
     return hashlib.sha256(f'{{"config":{config},{rest[1:]}'.encode()).hexdigest()
+
+
+# optimizers and steps
 
 
 def resolve_fixed(spec: Spec, task: str | None) -> dict[str, Any]:

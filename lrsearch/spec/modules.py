@@ -102,7 +102,7 @@ def _resolve(dotted: str, folder: Path, depth: int) -> Found | Problem | None:
     if spec is None:
         return None if installed is not False else _no_module(first, folder)
     if installed is not False and not _same(spec, installed):
-        return None  # Which of the two is imported depends on what was before.
+        return None  # The imports before decide which of the two is imported.
     return _descend(spec, first, rest, folder, depth)
 
 
@@ -260,7 +260,7 @@ def _parse(path: Path, changed: int, size: int) -> Names | Problem | None:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of escapes in the user's texts.
+            warnings.simplefilter("ignore")  # Warnings of escapes in the user's texts.
             tree = ast.parse(path.read_bytes(), str(path))
             compile(tree, str(path), "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -380,7 +380,7 @@ def _follow(module: Module, name: str, depth: int) -> Found | None:
         return None
     origin = next(each.name for each in bound.names if (each.asname or each.name) == name)
     found = _resolve(f"{_base(module, bound)}.{origin}", module.root, depth - 1)
-    # What such an import cannot find it may find in another way.
+    # Code that catches a failed import may import in another way.
     return found if isinstance(found, Found) else None
 
 

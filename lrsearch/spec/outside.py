@@ -43,6 +43,9 @@ _RESERVED = (*GIVEN, "params", "metrics", "runs")
 """Parameters of these names would hide a placeholder, or an environment variable of lrsearch."""
 
 
+# the whole
+
+
 def is_outside(top: Mapping[str, Any]) -> bool:
     """Whether a document describes a training outside lrsearch."""
     return any(kind in top for kind in KINDS)
@@ -64,7 +67,7 @@ def read_outside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     grouped = SCHEDULING if kind == "loop" else ()
     params = _read_params(reader, top.get("params"), grouped)
     dimensions = _read_search(reader, top.get("search"), grouped)
-    # What is wrong with a parameter does not make its name unknown.
+    # A faulty parameter's name is still known.
     parts = [each for each in (top.get("search"), top.get("params")) if isinstance(each, Mapping)]
     names = tuple(dict.fromkeys(name for part in parts for name in part))
     derived = _read_derived(reader, params, dimensions, names)
@@ -101,6 +104,9 @@ def read_foreign_outside(reader: Reader, top: Mapping[str, Any]) -> None:
     _read_search(reader, top.get("search"), ())
     if "objective" in top or not reader.is_promised("objective"):
         read_outside_objective(reader, top.get("objective"))
+
+
+# parameters
 
 
 def _read_params(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, Any]:
@@ -221,6 +227,9 @@ MAX_SAMPLE = 2000
 """The most points at which a derived parameter is computed to see that it has a value."""
 
 
+# schedules and search
+
+
 def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Space) -> None:
     """Faults for parts of a schedule or a warmup that need more than a number of steps, and for a
     loop that names code or metrics of its own."""
@@ -234,7 +243,7 @@ def _check_schedule(reader: Reader, path: Path, name: str, value: Any, space: Sp
         return
     units = {name: getattr(part, "unit", "") for name, part in space.dimensions}
     for argument, given in {**complete_group(name, value), **units}.items():
-        # Of a searched one the unit is all there is; the default of another counts, too.
+        # A searched length has a unit only; any other argument's default counts, too.
         found = {given} if argument in units else {each.unit for each in duration.find(given)}
         for unit in sorted(found & {"ep", "sp"}):
             what = {"ep": "epochs", "sp": "samples"}[unit]
@@ -306,6 +315,9 @@ def _read_search(reader: Reader, raw: Any, grouped: Sequence[str]) -> dict[str, 
         if dimension is not None:
             found[name] = dimension
     return found
+
+
+# notes and names
 
 
 def _note_whole(reader: Reader, name: str, dimension: Int) -> None:

@@ -35,7 +35,7 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
         return _read_auto(reader, path, parameter, raw)
     meant = read_foreign(raw)
     if parameter.kind == "any" and isinstance(raw, list) and parameter.scale != "log":
-        # Of one's own parameter a text such as 1-3 may be what it says.
+        # For a parameter outside lrsearch a text such as 1-3 may be just that text.
         meant = meant if ".." in str(raw[:1]) or "(" in str(raw[:1]) else None
     if meant is not None:
         _fault_foreign(reader, path, parameter, raw, meant)
@@ -126,7 +126,7 @@ def _read_range(
         return None
     low, high, unit = ends
     if log and low <= 0 and parameter.low is None and "scale" not in raw:
-        # Of a name alone nobody knows that 0 is out of place.
+        # From a name alone it does not follow that 0 is out of place.
         reader.notes.append(
             f"{path[-1]} is searched on a linear scale, since a log scale has no "
             f"{raw['min']}: for one start above 0"

@@ -24,6 +24,8 @@ from lrsearch.spec.reader import Reader
 from lrsearch.spec.train import read_warmup
 from lrsearch.spec.values import show
 
+# the whole
+
 
 def read_search(
     reader: Reader, raw: Any, data: dict[str, Any], model: dict[str, Any], train: dict[str, Any]
@@ -144,6 +146,9 @@ def _fault_under_train(reader: Reader, path: Path, name: str, value: Any) -> Non
         reader.fault(place, "what is searched is named without 'train'", hint)
     if not inner:
         reader.fault(path, "what is searched is named without 'train'", "write lr: [0.1, 0.01]")
+
+
+# arguments
 
 
 @dataclass(frozen=True)
@@ -272,6 +277,9 @@ _HEADS: dict[str, Callable[[Reader, _Searched], Parameter | None]] = {
     **dict.fromkeys(catalogue.GROUPS, _find_of_component),
 }
 """Functions that find an argument, by what it is an argument of."""
+
+
+# options of a group
 
 
 def read_options(reader: Reader, path: Path, group: str, raw: list[Any]) -> Choice | None:

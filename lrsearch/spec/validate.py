@@ -96,6 +96,9 @@ FIRST_SEED = 1
 """The first seed of a command or a loop, if the spec names none."""
 
 
+# the whole
+
+
 def validate(
     document: Document,
     folder: FilePath,
@@ -218,6 +221,9 @@ def _finish(
         text=text,
         document=top,
     )
+
+
+# single keys
 
 
 def _read_save(reader: Reader, top: Mapping[str, Any]) -> float | None:

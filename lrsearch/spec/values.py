@@ -34,6 +34,9 @@ def is_auto(raw: Any) -> bool:
     return isinstance(raw, str) and raw.strip().lower() == AUTO
 
 
+# values as YAML
+
+
 def show(value: object) -> str:
     """A value as a user would write it in YAML, cut where it is long."""
     if value is None:
@@ -70,6 +73,9 @@ def write(value: object, *, block: bool = False) -> str:
 
 _PLAIN_BLOCK = re.compile(r"[A-Za-z0-9_./~$](?:(?!: | #)[ -~])*(?<![ :])")
 _PLAIN = re.compile(r"[A-Za-z0-9_./~$-]([A-Za-z0-9_./~$()*+%= -]*[A-Za-z0-9_./~$()*+%=-])?")
+
+
+# values checked
 
 
 class Unfit(ValueError):

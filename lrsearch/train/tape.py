@@ -150,7 +150,7 @@ class _Recorder(TorchDispatchMode):
                 )
             name = self.names.get(id(each), "")
             if torch.Tag.inplace_view in func.tags and [*self.names.values()].count(name) != 1:
-                # A constant would be changed by every replay; who shares its name, with it.
+                # A constant would be changed by every replay, and all views of it.
                 raise NotRecordable(f"it changes the shape of a tensor in place ({func})")
         reads = [each for each in tree_iter((args, dict(kwargs))) if isinstance(each, Tensor)]
         if self.away and not self.host and _touches_host(func, reads, outputs):

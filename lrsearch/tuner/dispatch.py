@@ -123,7 +123,7 @@ class Dispatch:
 
     def cohorts(self, trials: Sequence[Trial], plan: Plan) -> list[Cohort]:
         """The cohorts of trials of one structure."""
-        # What a worker has in hand it trains, so under a time limit it has no more than it begins.
+        # A worker trains all it has, so under a time limit it gets no more than it begins at once.
         limited = self.asked.time_limit is not None
         if self.spec.kind is not None:
             return [self.cohort([trial], plan) for trial in trials]
@@ -186,7 +186,7 @@ class Dispatch:
         if isinstance(task, Cohort):
             self.send_cohort(task)
         elif self.conclusions.memory.is_too_large(task.trials[0]):
-            # All of the structure are, and will be passed over in their turn.
+            # All trials of the structure are, and will be skipped in their turn.
             self.queue.extend(self.cohorts(self.unplanned.pop(task_key(task)), Plan()))
         else:
             self.jobs[self.executor.submit(PROBE, task)] = Assignment(task)

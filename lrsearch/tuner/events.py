@@ -82,7 +82,7 @@ class Listener:
             elif isinstance(event, Measured):
                 job.measured[event.trial] = event
                 value = event.measurement.metrics.get(self.session.objective.metric)
-                # Where nobody knows the budget, the longest trial so far tells it about.
+                # Where the budget is unknown, the longest trial so far is an estimate.
                 longest = self.conclusions.longest
                 steps = event.steps or max(longest, event.measurement.step)
                 share = event.measurement.step / steps if event.steps or longest else 0.0

@@ -25,6 +25,8 @@ from lrsearch.spec.model import (
 from lrsearch.store import History
 from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
 
+# content and earlier sessions
+
 
 @dataclass(frozen=True)
 class Content:
@@ -44,7 +46,7 @@ class Content:
         if self.sources:
             names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
             sources = {name: self.sources[name] for name in names if self.sources.get(name)}
-        # Behind a + stands what only standardizing sees.
+        # Behind a + is the hash of digits that only standardizing uses.
         data = self.data if config["data"].get("standardize") else self.data.partition("+")[0]
         return {"data": data, "source": sources}
 
@@ -101,6 +103,9 @@ def _as_text(spec: Spec, params: Mapping[str, Any]) -> Spec:
         del derived[name]
     outside = replace(spec.outside, derived=derived)
     return replace(spec, train={**spec.train, **texts}, outside=outside)
+
+
+# points and trials
 
 
 @dataclass(eq=False)

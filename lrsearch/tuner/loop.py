@@ -137,7 +137,7 @@ class _Search:
         self.total = len(unfinished.waiting) + coming
         self.watcher.begin(self.total, self.objective, self.executor.capacity)
         if self.best.found is not None:
-            # Another spec's best may stand there, or one that a killed session did not replace.
+            # The file may be another spec's best, or one that a killed session did not replace.
             self.best.take()
         self.best.sweep()
         self.saving.begin(unfinished.waiting)

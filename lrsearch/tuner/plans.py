@@ -38,7 +38,7 @@ def structure(config: Config, fold: int | None) -> str:
     """The text shared by exactly the trials that may train side by side: all values that are not
     numeric in the catalogue, and the fold, which has data of its own."""
     whole = identity(config)
-    if "params" in config:  # Nobody's but its owner's code could train two of them at once.
+    if "params" in config:  # Only the user's own code could train two of them at once.
         return json.dumps([whole, fold], sort_keys=True)
     train = config["train"]
     # Of what the identity has: keys that older plans did not know are left out at their defaults.
@@ -131,7 +131,7 @@ class Plans:
             return plan if self.lanes is None else replace(plan, lanes=self.lanes)
         if self.engine == "auto":
             return plan if plan.reason else None
-        # What auto left to solo may only have been slower fused, and that is no answer to fused.
+        # A plan of auto for solo may only mean that fused was slower: no answer to a user's fused.
         return plan if self._run.history.asked[place] == "fused" else None
 
     def keep(self, key: str, planned: Planned) -> None:

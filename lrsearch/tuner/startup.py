@@ -171,7 +171,7 @@ def _advise_on_module(spec: Spec, config: Config, why: str) -> str:
     named = re.search(r"No module named '?([\w.]+)", why)
     module, _, inner = named[1].partition(".") if named else ("", "", "")
     mine = [name for name in (module, f"{module}.py") if (spec.folder / name).exists()]
-    if inner:  # What stands before the last dot was found.
+    if inner:  # The part before the last dot was found.
         place = str(spec.folder / mine[0]) if mine else ""
         return _advise_on_version(named[1].rpartition(".")[0] if named else module, place, spec)
     if module and mine:

@@ -114,7 +114,7 @@ def verify(
         for handle, event in watch.events():
             if isinstance(event, Ended):
                 found[event.trial] = event.result.value(objective)
-            elif isinstance(event, Finished | Died):  # What a worker takes along did not complete.
+            elif isinstance(event, Finished | Died):  # A trial that died with it did not complete.
                 del handles[handle]
             elif isinstance(event, Raised):
                 raise event.cause

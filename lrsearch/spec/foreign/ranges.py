@@ -70,6 +70,9 @@ _CALL = re.compile(r"[A-Za-z_][\w.]*\(.*\)", re.DOTALL)
 _ITEMS = re.compile(r"[^,()|{}\[\]]+(,[^,()|{}\[\]]+)+|[\w.+-]+(\s*\|\s*[\w.+-]+)+")
 
 
+# the forms
+
+
 @dataclass(frozen=True)
 class Fixed:
     """A fixed value in the form of a searched one: W&B's {value: 10}."""
@@ -137,6 +140,9 @@ def lasting(value: Any, unit: str) -> str | None:
     """A length of training, with a unit added to a plain number; None for other values."""
     value = number(value)
     return f"{value:.12g}{unit}" if is_numeric(value) and value >= 0 else None
+
+
+# reading lists, texts and calls
 
 
 def _read_list(value: list[Any]) -> Any:
@@ -311,6 +317,9 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
         return _steps(low, high, step)
     points = next((number(given[key]) for key in _POINTS if key in given), None)
     return _range(low, high, words, points if type(points) is int and points > 0 else None)
+
+
+# making ranges
 
 
 def _scale_of(given: Mapping[str, Any]) -> str:

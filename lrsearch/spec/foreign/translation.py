@@ -26,6 +26,9 @@ _PRECISIONS = {
 }  # fmt: skip
 
 
+# values
+
+
 def precision(value: Any) -> str | None:
     """The precision of a word such as bf16-mixed; a float16 is bfloat16 here."""
     return _PRECISIONS.get(str(value).lower())
@@ -85,6 +88,9 @@ def is_choice(target: str, value: Any) -> bool:
 def is_range(value: Any) -> bool:
     """Whether a value is a range, both of its ends given."""
     return isinstance(value, Mapping) and "min" in value and "max" in value
+
+
+# lines
 
 
 def search_lines(target: str, form: str, value: Any, top: Mapping[str, Any]) -> list[Line]:
@@ -271,6 +277,9 @@ def into(section: str, key: str, value: Any, top: Mapping[str, Any]) -> Line:
         name = "metric" if section == "objective" else "name"
         return Line((section,), {name: there, key: value})
     return Line((section,), {key: value})
+
+
+# optimizers and schedules
 
 
 def optimizer_lines(

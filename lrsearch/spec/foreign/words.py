@@ -244,6 +244,9 @@ STRATEGY_NAMES = {
 """Strategies by their names elsewhere."""
 
 
+# devices
+
+
 def device(value: Any) -> str | None:
     """The device that a word means: cuda of gpu, cuda:1 of gpu:1 or 1, mps of metal."""
     word = str(value).lower().strip()
@@ -280,7 +283,7 @@ def device_of(word: str, value: Any) -> str | None:
     if word == "tpu":
         return None
     if word == "devices" and is_numeric(value):
-        return None  # Of whichever kind.
+        return None  # A device of any kind.
     if word in _COUNTS and is_numeric(value):
         return "cpu" if value == 0 else "cuda"
     if value == -1:  # All of them.
@@ -326,6 +329,9 @@ LOCAL: dict[str, dict[str, str]] = {
     "model": {word: f"model.{argument}" for word, argument in names.MODEL_WORDS.items()},
 }  # fmt: skip
 """Words that mean something in one mapping alone."""
+
+
+# finding words
 
 
 def look_up(word: str, section: str = "") -> tuple[str, str] | None:

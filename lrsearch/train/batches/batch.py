@@ -47,7 +47,7 @@ def copy(batch: Batch) -> Batch:
 
 def select(tree: Tree, index: Tensor) -> Tree:
     """Some samples of a tree of tensors, copied."""
-    if isinstance(tree, Tensor):  # What is nearly always there, and quick.
+    if isinstance(tree, Tensor):  # The usual case, and quick.
         return tree.index_select(0, index)
     return map_tree(lambda each: each.index_select(0, index), tree)
 

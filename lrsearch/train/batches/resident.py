@@ -173,7 +173,7 @@ def place(
     the process while memory allows. `train` is the resolved one: its loss, or step, may be the
     user's."""
     view = find_view(train)
-    # What is done to batches comes later: data without and with transforms are one.
+    # Transforms are applied later, to batches: data with and without them are the same.
     own = {name: part for name, part in config.items() if name != "transforms"}
     key = (json.dumps(own, sort_keys=True), raw.data_hash, fold, str(device), view)
     if key in _kept:

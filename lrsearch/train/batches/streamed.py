@@ -322,7 +322,7 @@ def _make_loader(stream: Stream, size: int, epoch: int, aside: _Aside) -> Any:
                 set_epoch(epoch)
         for each in (loader, loader.sampler, loader.batch_sampler):
             generator = getattr(each, "generator", None)
-            if isinstance(generator, torch.Generator):  # Which may have served other trials.
+            if isinstance(generator, torch.Generator):  # It may have served other trials.
                 generator.manual_seed(int(torch.randint(2**62, ())))
     return loader
 
@@ -433,7 +433,7 @@ class _Samples(Dataset[Any]):
             except Exception as error:
                 if get_worker_info() is None:
                     raise
-                # What torch would raise of a worker's error has its traceback as message.
+                # torch would raise a worker's error with its traceback as the message.
                 reason = f"loading a batch raised {type(error).__name__}: {error}"
                 return _Failed(reason, traceback.format_exc())
 

@@ -172,7 +172,7 @@ def _make(path: str, arguments: dict[str, Any], workplace: Workplace) -> Callabl
         except ValueError:  # Compiled: calling it checks.
             pass
         return functools.partial(found, **arguments)
-    seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
+    seed_everything(0)  # Random draws of its constructor are the same for every trial and engine.
     made = construct(found, arguments=arguments, where=path)
     if not callable(made):
         raise ModelError(f"what {path} makes cannot be called with a batch", where=path, hint=FORM)

@@ -81,6 +81,9 @@ LONGEST = 160
 """Characters of an error that are shown."""
 
 
+# the comparison as a whole
+
+
 class _Differs(Exception):
     """Raised for a difference between the engines, in words for the user."""
 
@@ -198,6 +201,9 @@ _OTHERS = tuple(
 """Folders whose code is not the user's. Packages lie in the folder of the standard library."""
 
 
+# reasons
+
+
 def _place(error: BaseException, models: Iterable[nn.Module]) -> str:
     """The place where an error was raised, in brackets: the layer, and the line of the user's code.
     "" outside of both, as in a backward pass."""
@@ -247,6 +253,9 @@ def _has_hooks(module: nn.Module) -> bool:
         each._backward_hooks or each._post_accumulate_grad_hooks
         for each in module.parameters(recurse=False)
     )
+
+
+# steps side by side
 
 
 @dataclass(frozen=True)
@@ -434,13 +443,13 @@ class _Comparison:
             raise _Differs("its forward adds or removes buffers")
         for name, each in alone.fixed.items():
             self._agree(f"the buffer {name}", each, program.stack.fixed[name][lane])
-        for name, each in alone.parameters.items():  # Which a forward may change, too.
+        for name, each in alone.parameters.items():  # A forward may change these, too.
             self._agree(f"the parameter {name}", each, program.stack.parameters[name][lane])
 
     def _compare_states(self, what: str, expected: LaneState, found: LaneState) -> None:
         parts = [(expected.parameters, found.parameters, 0.0), (expected.fixed, found.fixed, 0.0)]
         for slot, held in expected.slots.items():
-            # Of gradients that cancel there is nothing in a slot but rounding, as in themselves.
+            # Where gradients cancel their slots, like themselves, hold rounding alone.
             floor = 0.0 if self.exact else FLOOR * _largest(held)
             parts.append((held, found.slots[slot], floor))
         for left, right, floor in parts:

@@ -56,7 +56,16 @@ State = Mapping[str, Tensor]
 Data = Resident | Streamed
 
 
+<<<<<<< HEAD
 def open_data(job: Cohort | Probe | Sweep, trial: Trial, device: torch.device) -> Data:
+||||||| d1eea63
+def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Data:
+=======
+# data and code
+
+
+def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Data:
+>>>>>>> words
     """The splits of a trial on the device. Raises DataError for data that cannot be loaded or have
     changed since the run began."""
     config = trial.config["data"]
@@ -84,7 +93,7 @@ def check_sources(job: Cohort | Probe | Sweep, config: Config) -> None:
                 hint="start again to measure the code as it is now",
             )
     for name, found in path_hashes(argument_paths(config), job.workplace.folder)[0].items():
-        # Others were not there, or the code writes to them by itself.
+        # Other files did not exist, or the code writes to them by itself.
         if job.source_hashes.get(name) not in (None, "", found):
             raise ModelError(
                 "what the init_args name is not what the run began with: it changed meanwhile",
@@ -92,6 +101,9 @@ def check_sources(job: Cohort | Probe | Sweep, config: Config) -> None:
                 hint="start again to measure it as it is now; if your own code writes to it while "
                 "it trains, let it find the place without init_args",
             )
+
+
+# the course
 
 
 @dataclass
@@ -124,8 +136,7 @@ class Course:
         return {"seconds": self.spent, **{name: getattr(self, name) for name in _SAVED}}
 
     def put(self, saved: Mapping[str, Any]) -> None:
-        """Go on from a saved course. Raises Unusable, or KeyError for a missing value, where no
-        training can have saved it."""
+        """Go on from a saved course. Raises Unusable, or KeyError, for values of no training."""
         curve, seconds = saved["curve"], saved["seconds"]
         check_counts(saved["steps"])
         check_numbers(*(saved[name] for name in ("start", "baseline", "lowest")))
@@ -200,7 +211,7 @@ class Course:
         for name, values in validated.items():
             finite = [index for index, value in enumerate(values) if math.isfinite(value)]
             known = catalogue.METRICS.get(name)
-            # What only the spec knows the goal of has both ends, see `Result`.
+            # A metric whose goal only the spec knows has both ends, see `Result`.
             ends = {name: known[0]} if known else {f"{name}:min": "min", f"{name}:max": "max"}
             for key, goal in ends.items() if finite else ():
                 sign = 1 if goal == "max" else -1
@@ -269,6 +280,9 @@ class BestSoFar:
         return True
 
 
+# results
+
+
 def validation_metrics(sums: Sequence[float], data: Data, criterion: Criterion) -> dict[str, float]:
     """Metrics of the validation split from `solo.validation_sums`: the summed loss, the sums that
     metrics or a step's are computed from, the values of the user's metrics."""
@@ -301,7 +315,7 @@ def release(error: BaseException | None) -> None:
         released.add(id(error))
         traceback.clear_frames(error.__traceback__)
         error.__traceback__ = None
-        error = error.__cause__ or error.__context__  # Those that are not shown hold it as well.
+        error = error.__cause__ or error.__context__  # Errors that are not shown hold it as well.
 
 
 def worth_keeping(cohort: Cohort, result: Result) -> bool:

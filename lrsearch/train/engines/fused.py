@@ -120,7 +120,7 @@ def _try(
                 break
             if isinstance(event, Ended):
                 del left[event.trial]
-            # Outside the try: what is thrown in here, as when a job is closed, is not the lanes'.
+            # Outside the try: errors thrown in here, as when a job is closed, are not the lanes'.
             replies = yield event
     check_alive(device)  # Else the rest would be blamed for it, alone.
     if not memory:
@@ -201,7 +201,7 @@ class _Session:
             self.places = [None] * wanted
         elif self._too_empty(wanted):
             self.ready.extendleft(reversed([self._take_out(place) for place in live]))
-            # The old one's memory goes first.
+            # The old program's memory is freed first.
             self.program, self.places = None, [None] * wanted
         room = self.places.count(None) - len(self.ready)
         upcoming = tuple(Started(trial.number) for trial in list(self.fresh)[: max(0, room)])
@@ -387,7 +387,7 @@ class _Session:
         clock = pulse.clock()
         live = [lane for lane in self.places if lane is not None]
         steps = min(self._reach(live), *(lane.next_stop() - lane.step for lane in live))
-        # Who stands in no place repeats a neighbour's batches and numbers, which is harmless.
+        # An empty place repeats a neighbour's batches and numbers, which is harmless.
         filled = [lane or live[0] for lane in self.places]
         numbers = self.program.tabulate(
             [

@@ -57,7 +57,7 @@ def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None
     data = open_data(payload, payload.trials[0], device)
     pulse.enter(pulse.TRYING)
     planned = _plan(payload, data, device)
-    free_memory(device)  # Of the most lanes tried: others may share the device.
+    free_memory(device)  # The largest program's: other processes may share the device.
     yield planned
     check_alive(device)
 
@@ -221,7 +221,7 @@ class _Measurer:
     def _memory_short(self, lanes: int) -> bool:
         """Whether twice the lanes might not fit in memory beside the other workers."""
         if self.device.type != "cpu":
-            return False  # Trying says so: there memory that is short raises.
+            return False  # On such a device trying raises when memory is short.
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         workers = os.cpu_count() or 1
         return 2 * self.figures[f"bytes.{lanes}"] > 0.5 * free / workers

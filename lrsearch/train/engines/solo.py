@@ -93,6 +93,9 @@ ALONE_CHUNK = 1024
 results do not follow the batch. Code of the user's gets `criterion.CHUNK`, as in lanes."""
 
 
+# trials
+
+
 def run(cohort: Cohort, device: torch.device) -> EventGenerator:
     """Train the cohort's trials in turn, see `cohort.run_cohort`."""
     for trial in cohort.trials:
@@ -130,7 +133,7 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> EventGenera
                 weights = None
                 release(error)
                 break
-            # Outside the try: what is thrown in here, as when a job is closed, is not the trial's.
+            # Outside the try: errors thrown in here, as when a job is closed, are not the trial's.
             replies = yield event
     yield Ended(trial.number, result, course.curve, weights)
     if result.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY):
@@ -145,6 +148,9 @@ def _finish(
     outcome, reason, state = yield from _train(cohort, trial, device, course)
     result = course.result(outcome, reason)
     return result, serialize(state) if worth_keeping(cohort, result) else None
+
+
+# steps
 
 
 class Training:
@@ -221,7 +227,7 @@ class Training:
             self._drop_gradients()
             return self.compute_gradients(batch)
 
-        # Somebody else's may look again as often as it likes, as LBFGS does.
+        # An optimizer by class path may call it any number of times, as LBFGS does.
         self._set_rate(rate)
         self.optimizer.step(look)  # type: ignore[arg-type]
         self._drop_gradients()
@@ -266,6 +272,9 @@ def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
         fits=data.task in SUMS,
     )
     return model.to(data.device)
+
+
+# a training from start to end
 
 
 @dataclass(eq=False)
@@ -325,7 +334,7 @@ class _Run:
             "best": self.best.value,
             "best_state": dict(self.best_state),
             "generators": generators or get_generators(device),
-            # Not by the names that they are known by elsewhere: these are their values.
+            # The tensors themselves, not their names: this is where their values are kept.
             "model": {name: each.detach() for name, each in known.items()},
             "optimizer": take_optimizer(self.training.optimizer) if self.step else None,
             "memory": memory,
@@ -443,7 +452,7 @@ def _train(
         while True:
             if run.step == run.next_evaluation:
                 generators = get_generators(device) if cohort.save is not None else None
-                # Whose code it is may remember having been called: it is finished, or not begun.
+                # The user's code may remember its calls: this is finished, or not begun.
                 with pulse.unbroken() if run.memory is not None else contextlib.nullcontext():
                     measured = _evaluate(run)
                 generators = None
@@ -524,6 +533,9 @@ def _save(run: _Run, generators: Any = None) -> Saved | Noted:
         return run.take(generators)
 
     return save(run.trial, "solo", run.data.device, (run.step, run.budget), take)
+
+
+# evaluation
 
 
 def copy_state(model: nn.Module) -> State:

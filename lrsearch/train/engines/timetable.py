@@ -51,7 +51,7 @@ def make_plateau(train: Mapping[str, Any], samples: int) -> schedules.Plateau | 
     if schedule.get("name") != "plateau":
         return None
     known = catalogue.METRICS.get(schedule["metric"])
-    goal = known[0] if known else schedule["mode"]  # Which a spec has to say of its own.
+    goal = known[0] if known else schedule["mode"]  # For a metric of the user's.
     return schedules.make_plateau(
         schedule,
         train["warmup"],

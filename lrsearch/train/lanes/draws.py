@@ -24,6 +24,9 @@ Fill = Callable[[Tensor, torch.Generator], object]
 """A function that draws the numbers of one lane into a tensor."""
 
 
+# the numbers of a step
+
+
 @dataclass(frozen=True, eq=False)
 class _Draw:
     """The numbers of one call, [lanes, ...], and the function that draws a lane's; then all are
@@ -80,6 +83,9 @@ class Noise:
             draw.fill(lane, generator)
         if draw.divisor != 1.0:
             draw.numbers.div_(draw.divisor)
+
+
+# the rules
 
 
 def draw_rules(noise: Noise) -> dict[Callable[..., Any], Callable[..., Any]]:
@@ -147,8 +153,8 @@ def _draw(
     with temporarily_clear_interpreter_stack(), unrecorded(), torch.no_grad():
         numbers = noise.add(lane, fill, divisor, what)
         renewed(numbers)
-        # What is done to them in place may be differentiated: not to be filled is what then holds
-        # that graph.
+        # Operations in place on the numbers may be differentiated: the tensor that then holds the
+        # graph is this alias, not the one that is filled anew.
         alias = numbers.detach()
     return torch._C._functorch._add_batch_dim(alias, 0, level)
 

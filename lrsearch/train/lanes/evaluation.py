@@ -28,6 +28,8 @@ from lrsearch.train.models.metrics import SUMS, stacked_loss
 from lrsearch.train.optimizers.stacked import StackedOptimizer, beside
 from lrsearch.train.tape import Tape, record
 
+# the parts
+
 
 @contextlib.contextmanager
 def _no_fastpath() -> Iterator[None]:
@@ -58,6 +60,9 @@ class _Recalibration:
     generators: list[torch.Generator]
     sums: Tensors
     counts: tuple[str, ...]
+
+
+# the evaluation
 
 
 class Evaluation:
@@ -147,6 +152,8 @@ class Evaluation:
             torch._foreach_copy_(into, source)
         return rooms
 
+    # copies of lanes
+
     def _make_room(self, lanes: int) -> list[tuple[Tensors, Tensors]]:
         """Memory for the parameters and fixed tensors of some lanes."""
         if not lanes:
@@ -174,6 +181,8 @@ class Evaluation:
             for name, each in held.items():
                 torch.index_select(each, 0, chosen, out=copies[name])
         return own, chosen
+
+    # averages
 
     @torch.no_grad()
     def _average(self, lanes: Sequence[int]) -> tuple[_Evaluator, int]:

@@ -95,7 +95,7 @@ def _capture(tape: Tape, inputs: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
     torch.cuda.empty_cache()
     with torch.no_grad(), torch.cuda.stream(_side_stream()), _no_collection():
         try:
-            # Other threads may go on, as that which pins the memory of batches.
+            # Other threads may go on, such as the one that pins the memory of batches.
             graph.capture_begin(pool=pool, capture_error_mode="thread_local")
             tape.run(*inputs)
         except BaseException:

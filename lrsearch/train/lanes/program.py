@@ -234,6 +234,7 @@ class Program:
         [groups x scalars, lanes]."""
 
         def step(samples: Tensor, scalars: Tensor) -> list[Tensor]:
+            """Losses are added to `total`, [lanes]; there are no outputs."""
             losses, gradients = self.compute_gradients(samples, noise)
             self.update(gradients, scalars)
             self.total += losses
@@ -253,7 +254,7 @@ class Program:
                 [self.stack.parameters[name] for name in names],
                 [gradients[name] for name in names],
                 {
-                    # What a lane has once, or those of the parameters that have it.
+                    # State that a lane has once, or that of the parameters that have the slot.
                     slot: [held[name] for name in (LANE, *names) if name in held]
                     for slot, held in self.stack.slots.items()
                 },

@@ -19,7 +19,7 @@ from lrsearch.train.lanes.linear import apply, linear, lower, move
 from lrsearch.train.lanes.recurrent import CELLS, LAYERS, recur, step
 from lrsearch.train.tape import NotRecordable
 
-# What a layer costs that runs lane after lane is measured: nobody needs to be warned of it.
+# The cost of a layer that runs lane after lane is measured, so torch need not warn of it.
 torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
 
 
@@ -87,7 +87,7 @@ class Rules(TorchFunctionMode):
         if func in self.rules:
             return self.rules[func](*args, **(kwargs or {}))
         if isinstance(func, FunctionType) and func.__module__ == F.__name__ and _asks(func):
-            with self:  # What it calls, as multi_head_attention_forward calls linear.
+            with self:  # Functions that it calls, as multi_head_attention_forward calls linear.
                 return _unwrap(func)(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
@@ -153,7 +153,7 @@ def _embedding(
     return torch.where((indices == padding_idx).unsqueeze(-1), out.detach(), out)
 
 
-# Under vmap autocast leaves alone what has a rule there, and rules take no mixed types.
+# Under vmap autocast skips functions with a rule there, and rules take no mixed types.
 
 _CONVOLUTIONS = (
     *(F.conv1d, F.conv2d, F.conv3d),
@@ -169,7 +169,7 @@ def _convolve(func: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
 def _normalize(func: Callable[..., Tensor], input: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     if func is torch.batch_norm and input.dim() == 2 and _sums_by_place(input):
         turned = _normalize(func, input.t().unsqueeze(0).contiguous(), *args, **kwargs)
-        return turned.squeeze(0).t().contiguous()  # Dropout's noise goes by what lies where.
+        return turned.squeeze(0).t().contiguous()  # The layout in memory decides dropout's noise.
     if not torch.is_autocast_enabled(input.device.type):
         return func(input, *args, **kwargs)
     out = func(input.float(), *args, **kwargs)

@@ -109,7 +109,7 @@ class Stack:
             return self.skeleton.apply(function, parameters, fixed, *parts)
 
         with Rules(noise):
-            # "different": what draws random numbers all the same is refused by the recording.
+            # "different": operations that still draw random numbers are refused by the recording.
             return vmap(run, randomness="different")(parameters, fixed, *given)
 
     def held(self) -> list[Tensor]:

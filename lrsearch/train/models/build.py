@@ -166,7 +166,7 @@ def _try_classes(
     with _generators_kept():
         try:
             without = _look(build(arguments), example)
-        except any_but_interrupts(is_out_of_memory):  # It is said where the model is built.
+        except any_but_interrupts(is_out_of_memory):  # Its errors are told where it is built.
             return Classes()
         if _gives(without, outputs):
             return Classes()

@@ -94,7 +94,7 @@ class Criterion:
         named |= {
             f"train.metrics.{name}": each
             for name, each in self.measures.items()
-            if not hasattr(each, "reset")  # What it remembers is dropped each time.
+            if not hasattr(each, "reset")  # Its memory is dropped each time.
         }
         return {name: each for name, each in named.items() if each is not None}
 
@@ -364,7 +364,7 @@ def _make(
         return partial(found, **arguments) if arguments else found
     if issubclass(found, nn.modules.loss._Loss):
         arguments = _make_weights(path, found, arguments, where, sizes)
-    seed_everything(0)  # Of what it draws to be made, every trial and engine has the same.
+    seed_everything(0)  # Random draws of its constructor are the same for every trial and engine.
     filled = fill_arguments(path, found, arguments, sizes)
     made = construct(found, arguments=filled, where=where, told=f"{path}: ")
     if isinstance(made, nn.Module):

@@ -83,7 +83,7 @@ def classification_sums(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def regression_sums(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Per target the sums of squared and of absolute errors, shape [..., 2 x targets]."""
+    """Sums of squared and of absolute errors, for each target, shape [..., 2 x targets]."""
     error = (outputs - targets).to(sum_type(outputs.device))
     return torch.cat([error.square().sum(-2), error.abs().sum(-2)], -1)
 

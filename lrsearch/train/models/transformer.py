@@ -86,7 +86,7 @@ class CharTransformer(nn.Module):
                 nn.init.normal_(module.weight, std=DEVIATION)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        # What is added to the residual stream, twice a block, keeps its size.
+        # The two additions of each block to the residual stream keep its size.
         for name, parameter in self.named_parameters():
             if name.endswith(("attention.out.weight", "narrow.weight")):
                 nn.init.normal_(parameter, std=DEVIATION / math.sqrt(2 * layers))

@@ -193,7 +193,7 @@ def _tabulate_radam(config: Mapping[str, Any], rates: Array, first: int) -> Arra
     longest = 2.0 / (1.0 - beta2) - 1.0
     length = longest - 2.0 * steps * beta2**steps / correction
     rectified = length > 5.0
-    known = np.where(rectified, length, longest)  # Elsewhere nobody asks.
+    known = np.where(rectified, length, longest)  # Elsewhere it is not used.
     square = correction * (known - 4.0) * (known - 2.0) * longest
     if rectified.any():
         square /= (longest - 4.0) * (longest - 2.0) * known

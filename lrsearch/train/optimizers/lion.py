@@ -43,7 +43,7 @@ class Lion(optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Step all parameters by their gradients, in place."""
+        """Step each parameter [...] by its gradient [...], in place."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             for parameter in group["params"]:

@@ -71,7 +71,7 @@ class MuonAdamW(optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Step all parameters by their gradients, in place."""
+        """Step each parameter [...] by its gradient [...], in place."""
         loss = None if closure is None else torch.enable_grad()(closure)()
         for part in self.parts:
             part.step()

@@ -34,6 +34,8 @@ from lrsearch.train.optimizers.groups import check_groups
 from lrsearch.train.users.beside import find_missing
 from lrsearch.trial import Config, Workplace
 
+# models
+
 
 def check_models(
     configs: Iterable[Config], raw: data.Raw, workplace: Workplace, metric: str | None
@@ -70,7 +72,7 @@ def _followed(train: Mapping[str, Any]) -> str | None:
     return schedule["metric"] if schedule.get("name") == "plateau" else None
 
 
-# What torch's own layers say of an input that does not fit them.
+# Messages of torch's own layers for an input that does not fit them.
 _MISFIT = re.compile(
     r"shape|size|dimension|channels|expected \d|\dD\b|dtype|scalar type", re.IGNORECASE
 )
@@ -170,6 +172,9 @@ def _check_model(
     return parameters, notes
 
 
+# samples
+
+
 def name_parts(x: Tree) -> str:
     """The names of a sample's arrays; a lone one is called x."""
     return ", ".join(key for key, _ in leaves(x, "x"))
@@ -201,6 +206,9 @@ _ALONE = (
     "return the tensor that the loss takes alone, first in a tuple, or as 'logits' in a mapping; a "
     "step of your own (train.step) may use all of them"
 )
+
+
+# outputs
 
 
 def _check_outputs(
@@ -347,6 +355,9 @@ def _forward_main(model: nn.Module, x: Tree) -> Any:
 @torch.no_grad()
 def _forward(model: nn.Module, x: Tree) -> object:
     return call(model.eval(), x)
+
+
+# images
 
 
 def find_images(configs: Iterable[Config], raw: data.Raw, workplace: Workplace) -> bool:

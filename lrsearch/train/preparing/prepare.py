@@ -41,6 +41,9 @@ from lrsearch.trial import Config, Facts, Workplace
 __all__ = ["Preparation", "preload", "prepare"]
 
 
+# the jobs
+
+
 def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     """Check every config against its data and model; yields the run's Facts once.
 
@@ -91,7 +94,7 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
         error.hint = "\n  ".join(filter(None, (error.hint, *begun)))
         raise
     files, unread = _read_files(configs, workplace)
-    # What building models has changed, such as a log, is no part of what they were built from.
+    # Files that building models has changed, such as a log, are no source of the models.
     written = "your code writes to it"
     unread |= {name: written for name in files if before.get(name) != files[name]}
     train_samples, validation_samples, test_samples = sizes
@@ -129,6 +132,9 @@ def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     )
 
 
+# facts
+
+
 def _measure_passes(raw: data.Raw, configs: Iterable[Config]) -> dict[str, tuple[int, float]]:
     if not raw.streams or raw.streams[0].make is None:
         return {}
@@ -157,7 +163,7 @@ def _settle(
             if "images" not in held:
                 raise
             found["images"] = held["images"]
-    # A part that there is no more, or that is to be the test now, is a difference of its own.
+    # A part that no longer exists, or is to be the test now, is a difference of its own.
     kept = {name: held[name] for name in found if held.get(name, "source") != "source"}
     notes = [
         f"{name}: {_written(each)} under data is what this run began with, and goes on with; a new "
@@ -224,6 +230,9 @@ def _tell_few(
         f"its standard error is up to {error:.2g} (0.5 / sqrt({count})): smaller differences "
         "mean nothing"
     ]
+
+
+# checks
 
 
 def _check_optimizers(configs: Iterable[Config]) -> None:

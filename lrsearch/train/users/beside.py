@@ -83,7 +83,7 @@ def find_missing(error: BaseException, folder: str, allowed: Iterable[str]) -> s
     """The module to allow where an error, or one that it came from, says that a module is missing
     which lies in the folder, such as one imported by its name at run time; else ""."""
     for link in causes(error):
-        # One that a worker of a loader has raised has its text alone.
+        # An error from a loader's worker has only its text.
         named = re.search(r"No module named '(\w+)", str(link))
         if isinstance(link, ModuleNotFoundError) and named and named[1] not in allowed:
             found = PathFinder.find_spec(named[1], [folder])

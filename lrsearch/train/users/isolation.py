@@ -54,14 +54,14 @@ another module once a recurrent layer was made."""
 def _set_precisions(*precisions: str) -> None:
     """Set the precision to which cuDNN may round float32, for each of `_ROUNDED`: "ieee" for
     float32 itself, "tf32", or "none" for the setting of all torch."""
-    # The older way to say it has to agree, or torch raises where somebody asks by that.
+    # The older setting has to agree, or torch raises where user code reads it.
     _set_by_older_way(set(precisions) == {"tf32"})
     for each, precision in zip(_ROUNDED, precisions, strict=True):
         torch._C._set_fp32_precision_setter("cuda", each, precision)
 
 
 def _set_by_older_way(allowed: bool) -> None:
-    if not _warned:  # Of its being the older way, once a process.
+    if not _warned:  # The warning that it is the older setting, once a process.
         _warned.append(True)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

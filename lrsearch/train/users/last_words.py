@@ -19,15 +19,15 @@ _HEADER = re.compile(r"Traceback \(most recent call last\)")
 _FRAME = "│┃║|╭╰╮╯─━+-"
 """Characters that rich draws around a traceback."""
 
-# `torch.cuda.OutOfMemoryError: ...`, `KeyError`: what Python prints of an exception.
+# `torch.cuda.OutOfMemoryError: ...`, `KeyError`: Python's line for an exception.
 _EXCEPTION = re.compile(
     r"(?:[A-Za-z_][\w.]*\.)?[A-Z]\w*(?:Error|Exception|Interrupt|Exit|Timeout|NotFound)"
     r"(?::(?: |$)|$)"
 )
 
-# Lines by which programs of any language say what went wrong.
+# Lines by which programs of any language report an error.
 _COMPLAINT = re.compile(
-    # Not what a training measures: "test error: 0.12".
+    # No measurements of a training: "test error: 0.12".
     r"\b(?:fatal|critical|error|errors|panic|exception)\b[^:(]{0,60}:(?!:)\s*(?![-+.\d])\S"
     r"|\bwhat\(\): |\bpanicked at\b|\bterminate called\b|\bsegmentation fault\b"
     r"|\b(?:command not found|no such file or directory|permission denied|out of memory)\b"
@@ -35,7 +35,7 @@ _COMPLAINT = re.compile(
     re.IGNORECASE,
 )
 
-# Lines that say only that something ended, or what one might do about it.
+# Lines that say only that a process ended, or give advice.
 _ASIDE = re.compile(
     r"^(?:srun|slurmstepd|mpirun|mpiexec|prterun|orterun|wandb|comet_ml|comet|clearml|neptune|ray"
     r"|make(?:\[\d+\])?|npm err!|node\.js v|execution halted|goroutine \d+|stacktrace:)\b"
@@ -52,7 +52,7 @@ _ASIDE = re.compile(
 # An exception that says only that another process failed, whose own traceback comes before.
 _OF_A_CHILD = re.compile(r"ChildFailedError|CalledProcessError|BrokenProcessPool|SystemExit")
 
-# What stands before a traceback that is not why the process ended.
+# Text before a traceback that is not the reason for the process's end.
 _BY_THE_WAY = re.compile(
     r"^(?:exception ignored in|--- logging error ---|exception in thread"
     r"|task exception was never retrieved|error in atexit)",

@@ -46,7 +46,7 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
             else:
                 found[path] = look.at(value)
     for name, value in others.items():
-        owner = getattr(value, "func", value)  # Of a function with its arguments.
+        owner = getattr(value, "func", value)  # The function inside a `partial`.
         found[name] = look.at(owner)
         scope = sys.modules.get(getattr(owner, "__module__", ""))
         if isinstance(owner, FunctionType) and scope is not None:
@@ -171,7 +171,7 @@ class Memory:
             self._before = {**self._look(), **self._before}
         except Unseen as error:  # No reason not to train: only to be saved it would matter.
             self._unseen = error
-        except Exception as error:  # Whose objects they are may raise anything to be looked at.
+        except Exception as error:  # Objects of the user's may raise anything when looked at.
             self._unseen = Unseen(f"looking at it raised {type(error).__name__}: {error}")
 
     def changes(self) -> dict[tuple[str, str], Any]:
@@ -209,7 +209,7 @@ class Memory:
         scopes: dict[str, None] = {}
         for place, each in walked:
             kinds |= dict.fromkeys(type(each).__mro__)
-            found[place, ""] = type(each)  # There, whatever it holds.
+            found[place, ""] = type(each)  # It is there; its value does not matter.
             skipped = self._apart(each)
             for name, value in vars(each).items():
                 if name not in skipped:

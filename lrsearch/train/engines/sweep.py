@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lrsearch import divergence, pulse
-from lrsearch.data.interrupts import is_interrupt
+from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import DataError
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed, Window
@@ -62,11 +62,7 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
         pulse.enter(pulse.TRAINING)
         try:
             losses = _train_lanes(payload, data)
-        except DataError:
-            raise
-        except BaseException as error:  # A user's code may raise anything.
-            if is_interrupt(error):
-                raise
+        except any_but_interrupts(DataError) as error:
             reason = f"the fused program raised {_tell(error)}"
             release(error)
             check_alive(device)
@@ -75,11 +71,7 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
         pulse.enter(pulse.TRAINING)
         try:
             losses = [_train_alone(payload, trial, data) for trial in payload.trials]
-        except DataError:
-            raise
-        except BaseException as error:
-            if is_interrupt(error):
-                raise
+        except any_but_interrupts(DataError) as error:
             losses, fault = [], _tell(error)
             release(error)
     tried = max(map(len, losses), default=0)
@@ -120,9 +112,7 @@ def _refuse_lanes(payload: Sweep, data: Data) -> str:
         return refuse(payload.trials, data, payload.workplace)
     except NotRecordable as error:
         return str(error)
-    except BaseException as error:  # A model that cannot be built is told of when it trains.
-        if is_interrupt(error):
-            raise
+    except any_but_interrupts() as error:  # A model that cannot be built tells when it trains.
         reason = f"trying it in lanes raised {_tell(error)}"
         release(error)
         return reason

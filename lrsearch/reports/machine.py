@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lrsearch.reports.ranges import RangeView, describe_range, tell_range
+from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -85,14 +85,14 @@ def to_json(view: RunView) -> str:
             "outcome": again.outcome,
             "reason": again.reason,
         },
-        "ranges": [describe_range(each) for each in view.ranges],
+        "range_tests": [describe_test(each) for each in view.ranges],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
 
 def ranges_json(name: str, views: Sequence[RangeView]) -> str:
     """Range tests as JSON, format 1, a structure each. What is not finite is null."""
-    structures = [describe_range(view) for view in views]
+    structures = [describe_test(view) for view in views]
     document = {"format": FORMAT, "run": name, "structures": structures}
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
@@ -112,7 +112,7 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "data": None,
         "states": {"trials": 0, "bytes": 0},
         "repeatability": None,
-        "ranges": [describe_range(view) for view in views],
+        "range_tests": [describe_test(view) for view in views],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 

@@ -62,7 +62,7 @@ def read_range(note: Mapping[str, Any]) -> RangeView:
     )
 
 
-def describe_range(view: RangeView) -> dict[str, Any]:
+def describe_test(view: RangeView) -> dict[str, Any]:
     """A range test's entry in JSON."""
     found = view.found
     refused = isinstance(found, sweeps.Refusal)

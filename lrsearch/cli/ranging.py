@@ -84,7 +84,7 @@ def range_(
     check_device(device)
     _check_rates(low, high)
     spec = read_and_look(config, set_ or [])
-    _refuse_own(spec)
+    _refuse_outside(spec)
     count = min(RATES, steps)
     manner = Manner(make_rates(low, high, count), round(steps / count), seeds, engine, lanes)
     allowed = consent.allowed_imports(spec, allow_import)
@@ -126,7 +126,7 @@ def _check_rates(low: float, high: float) -> None:
         )
 
 
-def _refuse_own(spec: Spec) -> None:
+def _refuse_outside(spec: Spec) -> None:
     """Raises UsageError for a training whose rate nobody here sets."""
     if spec.kind is not None:
         raise UsageError(

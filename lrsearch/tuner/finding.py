@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lrsearch import sweeps
-from lrsearch.catalogue import USUAL_RATES
+from lrsearch.catalogue import USUAL_RATES, name_of
 from lrsearch.errors import RangeRefused
 from lrsearch.executors.port import Executor
 from lrsearch.space import (
@@ -85,7 +85,7 @@ def name_range(spec: Spec, name: str) -> str:
 
 
 def _title(value: Any) -> str:
-    return str(value.get("name", value.get("class_path"))) if isinstance(value, Mapping) else ""
+    return str(name_of(value)) if isinstance(value, Mapping) else ""
 
 
 def plan_tests(spec: Spec, content: Content, name: str) -> list[Test]:

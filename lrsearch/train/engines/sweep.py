@@ -62,9 +62,7 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
         pulse.enter(pulse.TRAINING)
         try:
             losses = _train_lanes(payload, data)
-        except DataError:
-            raise
-        except any_but_interrupts() as error:
+        except any_but_interrupts(DataError) as error:
             reason = f"the fused program raised {_tell(error)}"
             release(error)
             check_alive(device)
@@ -73,9 +71,7 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
         pulse.enter(pulse.TRAINING)
         try:
             losses = [_train_alone(payload, trial, data) for trial in payload.trials]
-        except DataError:
-            raise
-        except any_but_interrupts() as error:
+        except any_but_interrupts(DataError) as error:
             losses, fault = [], _tell(error)
             release(error)
     tried = max(map(len, losses), default=0)
@@ -116,7 +112,7 @@ def _refuse_lanes(payload: Sweep, data: Data) -> str:
         return refuse(payload.trials, data, payload.workplace)
     except NotRecordable as error:
         return str(error)
-    except any_but_interrupts() as error:  # A model that cannot be built is told of when it trains.
+    except any_but_interrupts() as error:  # A model that cannot be built tells when it trains.
         reason = f"trying it in lanes raised {_tell(error)}"
         release(error)
         return reason

@@ -56,16 +56,10 @@ State = Mapping[str, Tensor]
 Data = Resident | Streamed
 
 
-<<<<<<< HEAD
-def open_data(job: Cohort | Probe | Sweep, trial: Trial, device: torch.device) -> Data:
-||||||| d1eea63
-def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Data:
-=======
 # data and code
 
 
-def open_data(job: Cohort | Probe, trial: Trial, device: torch.device) -> Data:
->>>>>>> words
+def open_data(job: Cohort | Probe | Sweep, trial: Trial, device: torch.device) -> Data:
     """The splits of a trial on the device. Raises DataError for data that cannot be loaded or have
     changed since the run began."""
     config = trial.config["data"]

@@ -653,8 +653,8 @@ def saved_states(folder: Path) -> dict[int, list[Path]]:
 
 
 def _find_states(folder: Path) -> Iterator[tuple[int, Path, str]]:
-    """What stands in a run's folder where saved states belong, the latest first, by its trial: a
-    "file", or a "link", which nobody follows, a "folder", a "pipe"."""
+    """Entries of a run's folder in the places of saved states, the latest first: the trial, the
+    path, and the kind: a "file", a "link", which is never followed, a "folder" or a "pipe"."""
     with _using(folder / "states"):
         for path in sorted((folder / "states").glob("*.*"), reverse=True):
             if name := _STATE.fullmatch(path.name):

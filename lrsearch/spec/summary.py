@@ -140,7 +140,7 @@ def describe(spec: Spec) -> str:
 
 
 def _describe_training(spec: Spec) -> list[str]:
-    """What is trained on what, and how the data are divided."""
+    """Sentences on the model, its data and their parts."""
     data, model = catalogue.name_of(spec.data), catalogue.name_of(spec.model)
     budget = "searched" if "budget" in dict(spec.space.dimensions) else spec.train["budget"]
     sentences = [f"Run '{spec.name}' trains {model} on {data}, budget {budget} a trial"]
@@ -151,13 +151,13 @@ def _describe_training(spec: Spec) -> list[str]:
 
 
 def _describe_outside(spec: Spec, outside: Outside) -> str:
-    """What a training outside lrsearch is."""
+    """The training outside lrsearch, in a sentence."""
     does = {"command": "runs the command", "loop": "trains by the loop"}[outside.kind]
     return f"Run '{spec.name}' {does}: {' '.join(outside.text.split())}"
 
 
 def _describe_measure(spec: Spec) -> list[str]:
-    """How long a trial trains, and what points are compared by."""
+    """Sentences on the steps of a trial, and on the metric that points are compared by."""
     steps = count_steps(spec)
     metric = spec.metric or (spec.objective(spec.task).metric if spec.task else None)
     compared = f"validation {metric}" if metric else "the task's usual metric on validation data"
@@ -168,7 +168,8 @@ def _describe_measure(spec: Spec) -> list[str]:
 
 
 def _describe_reports(spec: Spec, outside: Outside) -> list[str]:
-    """What is heard of a training outside lrsearch, and what points are compared by."""
+    """Sentences on the reports of a training outside lrsearch, and on the metric that points are
+    compared by."""
     sentences = []
     if outside.metrics:
         names = ", ".join(outside.metrics)

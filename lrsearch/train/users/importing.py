@@ -136,9 +136,9 @@ def construct(
     told: str = "",
     hint: Callable[[], str] = str,
 ) -> Any:
-    """What the user's class or function makes of its arguments. Raises ModelError for what it
-    raises, with `told` before that and what `hint` returns; errors of lrsearch's, and where the
-    memory ran out, as they are."""
+    """Call the user's class or function with its arguments. Raises ModelError for its errors, their
+    text behind `told`, with the hint that `hint` returns; errors of lrsearch's, and those of memory
+    that ran out, as they are."""
     try:
         return constructor(*given, **arguments)
     except any_but_interrupts(LrsearchError, is_out_of_memory) as error:

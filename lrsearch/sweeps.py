@@ -1,4 +1,4 @@
-"""What a range test says: losses by rate in, an interval of rates or a refusal out.
+"""Range tests: losses by rate in, an interval of rates or a refusal out.
 
 A range test trains a few seeds while the rate rises by the same factor again and again (Smith 2017,
 "Cyclical learning rates"). Where the loss begins to fall the rate begins to matter; where it rises
@@ -54,7 +54,7 @@ SHORTEST = 12
 """Rates whose loss is finite, at least: a decade."""
 
 CAPS = {"adafactor": 1.0}
-"""By optimizer the rate above which no step is larger: torch's Adafactor takes the smaller of the
+"""The rate above which no step is larger, by optimizer: torch's Adafactor takes the smaller of the
 rate and 1 / sqrt(step). Its loss need not rise."""
 
 LOW_MARGIN, HIGH_MARGIN = 0.5, 0.15
@@ -73,7 +73,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a sweep gives no interval, and what to try."""
+    """The reason why a sweep gives no interval, and advice."""
 
     reason: str
     advice: str
@@ -148,7 +148,7 @@ class _Read:
 
     @property
     def depth(self) -> float:
-        """How far the loss falls."""
+        """The depth to which the loss falls."""
         return self.start - self.curve[self.lowest]
 
     @property
@@ -369,9 +369,9 @@ def valley(lr: Numbers, losses: Numbers) -> float:
 
 
 def slide(lr: Numbers, losses: Numbers, apart: int = 15, threshold: float = 0.005) -> float | None:
-    """Where two slopes `apart` points from each other are the same, coming from the right (fastai's
-    `slide`, from Novetta): the left one's rate, the slopes being differences from point to point.
-    The threshold is one of the loss itself. None for fewer points than it looks at."""
+    """The rate at which two slopes `apart` points from each other are equal, coming from the right
+    (fastai's `slide`, from Novetta): the left one's rate, the slopes being differences from point
+    to point. The threshold is one of the loss itself. None for fewer points than it looks at."""
     if len(losses) <= apart:
         return None
     slopes = _gradient(range(len(losses)), losses)
@@ -389,9 +389,10 @@ def minimum_10(lr: Numbers, losses: Numbers) -> float:
 
 
 def steepest_linear(lr: Numbers, losses: Numbers) -> float:
-    """Where the loss falls most per unit of the rate itself (Lightning's `suggestion` since its
-    pull request 21055 of 2025: torch.gradient over the rates). The same fall over ten times the
-    rate counts a tenth, so that it reads the beginning of the descent, or noise before that."""
+    """The rate at which the loss falls most per unit of the rate itself (Lightning's `suggestion`
+    since its pull request 21055 of 2025: torch.gradient over the rates). The same fall over ten
+    times the rate counts a tenth, so that it reads the beginning of the descent, or noise
+    before that."""
     slopes = _gradient(lr, losses)
     return lr[slopes.index(min(slopes))]
 

@@ -85,7 +85,7 @@ def check(
 
 
 def _foresee(spec: Spec) -> list[str]:
-    """What a search does before its first trial to find ranges of rates, in sentences."""
+    """Sentences on the range tests that a search makes before its first trial."""
     from lrsearch.space import automatic
 
     if not automatic(spec.space):

@@ -138,7 +138,7 @@ def _refuse_outside(spec: Spec) -> None:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where range tests are made and kept."""
+    """The place where range tests are made and kept."""
 
     runs: Path
     workers: int | None

@@ -162,7 +162,7 @@ TESTS = 6
 
 
 def describe_range(found: Ranged, *, whole: bool = True) -> str:
-    """In a sentence what a range that was found rests on; without `whole` few of many tests."""
+    """The tests that a found range rests on, in a sentence; without `whole` few of many."""
     tests = found.tests if whole else found.tests[:TESTS]
     said = "; ".join(map(_describe_test, tests))
     more = len(found.tests) - len(tests)

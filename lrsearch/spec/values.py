@@ -23,7 +23,7 @@ MAX_LENGTH = 1e12
 
 
 AUTO = "auto"
-"""What stands in the place of a range of rates that a range test is to find."""
+"""The value in place of a range of rates that a range test is to find."""
 
 
 def is_auto(raw: Any) -> bool:

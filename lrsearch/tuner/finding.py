@@ -148,8 +148,7 @@ def _make_test(spec: Spec, content: Content, point: Mapping[str, Any]) -> Test:
 
 
 def foresee(spec: Spec, tests: Mapping[str, Sequence[Test]]) -> list[str]:
-    """What will be tested before the first trial, in sentences: `tests` by the ids of the ranges
-    that are to be found."""
+    """Sentences on the tests before the first trial: `tests` by the ids of ranges to be found."""
     if not tests:
         return []
     manner, lines = Manner(), []
@@ -179,8 +178,8 @@ def _rate(value: float) -> str:
 
 @dataclass(frozen=True)
 class Found:
-    """What a journal knows of the ranges that a spec leaves to range tests: by the id of each its
-    tests, the key of what they are together, and the range, None where it is still to be found."""
+    """The ranges that a spec leaves to range tests, as a journal knows them: by the id of each its
+    tests, the key of them together, and the range, None where it is still to be found."""
 
     tests: Mapping[str, list[Test]]
     keys: Mapping[str, str]
@@ -207,7 +206,7 @@ class Found:
 
 
 def look_up(spec: Spec, content: Content, history: History) -> Found:
-    """What a journal knows of a spec's ranges."""
+    """A spec's ranges as a journal knows them."""
     tests = {name: plan_tests(spec, content, name) for name in automatic(spec.space)}
     keys = {name: _digest(sorted(test.text for test in each)) for name, each in tests.items()}
     return Found(tests, keys, {name: history.ranges.get(key) for name, key in keys.items()})
@@ -304,7 +303,7 @@ class _Work:
 
 
 def _judge(test: Test, swept: Swept) -> Tested:
-    """What a sweep says of its structure."""
+    """The result of a sweep for its structure."""
     interval, refused = None, swept.fault
     if not refused:
         found = sweeps.find_interval(swept.lr, swept.losses)
@@ -323,7 +322,7 @@ def round_out(value: float, towards: Any) -> float:
 
 
 def describe_range(ranged: Ranged) -> str:
-    """What was found, in a sentence without its end."""
+    """The range that was found, in a sentence without its end."""
     return f"{ranged.name} is searched from {_rate(ranged.low)} to {_rate(ranged.high)}"
 
 

@@ -25,7 +25,7 @@ KIND = "range"
 """The kind of the journal's notes that hold range tests."""
 
 IDLE = ("lr", "schedule", "warmup", "budget", "evaluate")
-"""What of `train` plays no part in a range test."""
+"""The keys of `train` that play no part in a range test."""
 
 MOST = 64
 """Structures that are tested at once."""
@@ -33,8 +33,8 @@ MOST = 64
 
 @dataclass(frozen=True)
 class Manner:
-    """How range tests are made: the `rates`, the steps at each, the number of seeds, the engine and
-    the lanes as in `trial.Sweep`."""
+    """The settings of range tests: the `rates`, the steps at each, the number of seeds, the engine
+    and the lanes as in `trial.Sweep`."""
 
     rates: tuple[float, ...] = sweeps.make_rates()
     steps: int = sweeps.STEPS
@@ -139,13 +139,13 @@ def is_numeric(spec: Spec, name: str) -> bool:
 
 
 def find_optimizer(config: Config) -> str:
-    """What a config's optimizer is called: its name, or its class path."""
+    """The name of a config's optimizer, or its class path."""
     optimizer = config["train"]["optimizer"]
     return str(optimizer.get("name") or optimizer["class_path"])
 
 
 def _stripped(config: Config) -> dict[str, Any]:
-    """What of a config a range test depends on."""
+    """The part of a config that a range test depends on."""
     whole = identity(config)
     train = {name: part for name, part in whole["train"].items() if name not in IDLE}
     return {**whole, "train": train}

@@ -99,7 +99,7 @@ def _tell(error: BaseException) -> str:
 
 
 def _refuse_lanes(payload: Sweep, data: Data) -> str:
-    """Why the sweep trains one seed after the other, or ""."""
+    """The reason why the sweep trains one seed after the other, or ""."""
     if payload.engine == "solo":
         return ASKED
     if len(payload.trials) < 2 or payload.lanes == 1:

@@ -80,7 +80,7 @@ class Refusal:
 
 
 def make_rates(low: float = LOWEST, high: float = HIGHEST, count: int = RATES) -> tuple[float, ...]:
-    """So many rates from `low` to `high`, at least two, each by the same factor above the one
+    """Rates from `low` to `high`, at least two, each by the same factor above the one
     before."""
     inner = (low * (high / low) ** (place / (count - 1)) for place in range(1, count - 1))
     return (low, *inner, high)
@@ -340,7 +340,7 @@ def find_points(lr: Numbers, losses: Numbers) -> dict[str, float | None]:
 
 
 def steepest(lr: Numbers, losses: Numbers) -> float:
-    """Where the loss falls most per logarithm of the rate (fastai's `steep`): the least difference
+    """The rate at which the loss falls most per logarithm of the rate (fastai's `steep`): the least difference
     quotient's left end."""
     slopes = [
         (after - loss) / math.log(upper / rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ from lrsearch.errors import UsageError
 from lrsearch.terminal import command_line, path_word, visible_line
 
 if TYPE_CHECKING:
+    from lrsearch.reports.ranges import RangeView
     from lrsearch.reports.view import TrialView
 
 RAW = "--csv-raw"
@@ -65,7 +67,7 @@ def report(
     ] = None,
 ) -> None:
     """Show what a run has measured, also while it is running."""
-    from lrsearch.cli.stored import open_stored, view_run, view_trial
+    from lrsearch.cli.stored import find_ranges, open_stored, view_run, view_trial
 
     csv = csv or raw
     if json + csv + markdown > 1:
@@ -79,6 +81,11 @@ def report(
             )
         _show_trial(view_trial(open_stored(target, runs), trial), json)
         return
+    if not csv:
+        name, ranges = find_ranges(target, runs)
+        if ranges:
+            show_ranges(name, ranges, json=json, markdown=markdown)
+            return
     view = view_run(open_stored(target, runs))
     if json or csv or markdown:
         from lrsearch.reports import machine
@@ -92,6 +99,22 @@ def report(
     from lrsearch.reports.tables import open_console, result
 
     open_console(sys.stdout).print(result(view, all_rows=all_))
+
+
+def show_ranges(name: str, views: Sequence[RangeView], *, json: bool, markdown: bool) -> None:
+    """Print the range tests of a run in which nothing was searched yet."""
+    from lrsearch.reports import machine
+
+    if json:
+        print_exactly(machine.unsearched_json(name, views) + "\n")
+        return
+    if markdown:
+        print_exactly(machine.ranges_markdown(name, views))
+        return
+    from lrsearch.reports.range_pages import range_page
+    from lrsearch.reports.tables import open_console
+
+    open_console(sys.stdout).print(range_page(name, views))
 
 
 def list_(

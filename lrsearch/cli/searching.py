@@ -289,7 +289,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     from lrsearch.tuner.session import Asked
 
     begun = time.monotonic()
-    _check_engine(given)
+    check_engine(given.engine, given.lanes)
     limit = _time_limit(given)
     check_device(given.device)
     spec = read_and_look(given.config, _overrides(strategy, given))
@@ -320,14 +320,15 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     return _Search(strategy, given, asked, spec, requirement, workplace)
 
 
-def _check_engine(given: Options) -> None:
+def check_engine(engine: str, lanes: int | None) -> None:
     """Raises UsageError for an engine that is none, or has no lanes and is given some."""
     from lrsearch.tuner.plans import ENGINES
 
-    if given.engine not in ENGINES:
-        hint = suggest(given.engine, ENGINES)
-        raise UsageError(f"unknown engine '{given.engine}'", where="--engine", hint=hint)
-    if given.engine == "solo" and given.lanes is not None:
+    if engine not in ENGINES:
+        raise UsageError(
+            f"unknown engine '{engine}'", where="--engine", hint=suggest(engine, ENGINES)
+        )
+    if engine == "solo" and lanes is not None:
         raise UsageError(
             "the solo engine has no lanes",
             where="--lanes",

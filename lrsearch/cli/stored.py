@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +16,7 @@ from lrsearch.analysis.edges import Range
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
+from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
 from lrsearch.reports.view import Context, RunView, TrialView, build_view
 from lrsearch.space import Choice, Float, parameters, parse_name
@@ -42,6 +45,7 @@ from lrsearch.trial import Plan, Record
 from lrsearch.tuner.finding import Found, look_up
 from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
 from lrsearch.tuner.plans import structure_key
+from lrsearch.tuner.ranging import stored_tests
 
 _ENDINGS = {
     **dict.fromkeys((None, "interrupted", "finished"), "was interrupted"),
@@ -222,10 +226,15 @@ def view_run(run: StoredRun) -> RunView:
             plans=_plans(run),
             data=str(history.sessions[-1]["facts"].get("data", "")),
             found=[each for each in run.found.ranges.values() if each is not None],
-            range_cost=run.found.cost(history),
+            range_cost=_range_cost(history),
         ),
     )
-    view = replace(view, repeatability=_repeatability(run, view), saved=_saved(run))
+    view = replace(
+        view,
+        repeatability=_repeatability(run, view),
+        saved=_saved(run),
+        ranges=tuple(_ranges(history)),
+    )
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
         view = replace(view, warnings=(*view.warnings, outside))
@@ -247,6 +256,33 @@ def view_run(run: StoredRun) -> RunView:
         strategy = run.strategy if run.strategy in failed else min(failed)
         again = command_line(retrying(_resuming(run, strategy)))
     return replace(view, next_command=command_line(following), retry_command=again)
+
+
+def _ranges(history: History) -> list[RangeView]:
+    """The range tests of a run, the latest of each structure."""
+    latest = {
+        json.dumps([body["params"], body["beside"]], sort_keys=True): body
+        for body in stored_tests(history).values()
+    }
+    return [read_range(body) for body in latest.values()]
+
+
+def _range_cost(history: History) -> tuple[float, float]:
+    """The epochs and seconds of a run's range tests."""
+    bodies = list(stored_tests(history).values())
+    epochs, seconds = (math.fsum(float(each[key]) for each in bodies) for key in _COST)
+    return epochs, seconds
+
+
+_COST = ("epochs", "seconds")
+
+
+def find_ranges(target: str | None, root: Path) -> tuple[str, list[RangeView]]:
+    """The name and the range tests of a run in which nothing was searched yet; none of any other.
+    Raises RunError for what is no run."""
+    folder = find_run(target, root)
+    history = read(folder)
+    return folder.resolve().name, [] if history.sessions else _ranges(history)
 
 
 def _surplus(run: StoredRun) -> set[int]:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lrsearch.reports.ranges import RangeView, describe_range, tell_range
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -21,7 +22,7 @@ from lrsearch.reports.view import (
     ROWS,
     RunView,
     TrialView,
-    describe_range,
+    describe_found,
     describe_repeatability,
 )
 from lrsearch.terminal import visible
@@ -72,7 +73,7 @@ def to_json(view: RunView) -> str:
             for (structure, device), plan in view.plans.items()
         ],
         "data": view.data or None,
-        "ranges": [_describe_found(found) for found in view.found],
+        "found_ranges": [_describe_found(found) for found in view.found],
         "states": {"trials": view.saved[0], "bytes": view.saved[1]},
         "repeatability": again
         and {
@@ -84,8 +85,43 @@ def to_json(view: RunView) -> str:
             "outcome": again.outcome,
             "reason": again.reason,
         },
+        "ranges": [describe_range(each) for each in view.ranges],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def ranges_json(name: str, views: Sequence[RangeView]) -> str:
+    """Range tests as JSON, format 1, a structure each. What is not finite is null."""
+    structures = [describe_range(view) for view in views]
+    document = {"format": FORMAT, "run": name, "structures": structures}
+    return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
+    """A run of range tests alone as JSON, format 1: that of a run without points and trials, whose
+    objective and cost nobody knows."""
+    document = {
+        "format": FORMAT,
+        "run": name,
+        "objective": None,
+        "points": [],
+        "trials": [],
+        "best": None,
+        "cost": None,
+        "plans": [],
+        "data": None,
+        "states": {"trials": 0, "bytes": 0},
+        "repeatability": None,
+        "ranges": [describe_range(view) for view in views],
+        "found_ranges": [],
+    }
+    return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def ranges_markdown(name: str, views: Sequence[RangeView]) -> str:
+    """A heading, and the range tests as a list."""
+    lines = (f"- range test: {_escape(tell_range(view))}" for view in views)
+    return f"## {_escape(name)}\n\n" + "\n".join(lines) + "\n"
 
 
 def trial_json(view: TrialView) -> str:
@@ -120,8 +156,6 @@ def _describe_found(found: Ranged) -> dict[str, Any]:
             "params": each.params,
             "interval": each.interval,
             "refused": each.refused or None,
-            "epochs": each.epochs,
-            "seconds": each.seconds,
         }
         for each in found.tests
     ]
@@ -266,9 +300,10 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     if view.found:
         epochs, seconds = (view.cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
         cost = f"the range tests took {format_value(float(epochs), 4)} epochs, "
-        told = [*map(describe_range, view.found), cost + format_seconds(seconds), *told]
+        told = [*map(describe_found, view.found), cost + format_seconds(seconds), *told]
     if view.repeatability is not None:
         told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))
+    told += [f"range test: {tell_range(each)}" for each in view.ranges]
     if told:
         blocks.append("\n".join(f"- {_escape(each)}" for each in told))
     return "\n\n".join(blocks) + "\n"

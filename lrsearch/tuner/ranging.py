@@ -1,16 +1,34 @@
-"""Range tests: the structures of a spec, and a sweep of each in a worker."""
+"""Range tests: the structures of a spec, a sweep of each in a worker, what the journal keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from lrsearch import pulse, sweeps
+from lrsearch import catalogue, pulse, sweeps
+from lrsearch.errors import UsageError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
-from lrsearch.spec.model import Spec
+from lrsearch.space import Choice, Dimension, Space, parse_name, point_at
+from lrsearch.spec.flattening import flatten
+from lrsearch.spec.model import TRAINING_VERSION, Spec, identity, resolve
+from lrsearch.store import History, Run
 from lrsearch.train.jobs import SWEEP
 from lrsearch.trial import Config, Facts, Sweep, Swept, Trial, Workplace
+from lrsearch.tuner.ledger import content_of
 from lrsearch.tuner.silence import Subject, Watch
+
+KIND = "range"
+"""The kind of the journal's notes that hold range tests."""
+
+IDLE = ("lr", "schedule", "warmup", "budget", "evaluate")
+"""What of `train` plays no part in a range test."""
+
+MOST = 64
+"""Structures that are tested at once."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +41,128 @@ class Manner:
     seeds: int = sweeps.SEEDS
     engine: str = "auto"
     lanes: int | None = None
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A training of which a range test is made. `params` are its batch size, its optimizer and the
+    searched values that tell it from the others of its spec, `beside` those of other searched
+    numbers, each at its middle; both are flat. `config` is the training, at a constant rate."""
+
+    params: Mapping[str, Any]
+    beside: Mapping[str, Any]
+    config: Config
+
+
+# structures
+
+
+def find_structures(spec: Spec, task: str | None) -> list[Structure]:
+    """The structures of a spec: all combinations of what is searched and cannot differ between
+    lanes. Of a range without points its ends and its middle stand for all.
+
+    Raises UsageError for more than `MOST` of them.
+    """
+    found: dict[str, Structure] = {}
+    for numbers in _combinations(spec, spec.space, ""):
+        config = resolve(spec, point_at(spec.space, numbers), task)
+        config["train"] |= {"schedule": {"name": "constant"}, "warmup": None}
+        flat = {
+            "batch_size": config["train"]["batch_size"],
+            "optimizer": find_optimizer(config),
+            **flatten(spec.space, config),
+        }
+        flat = {name: part for name, part in flat.items() if parse_name(name).head not in IDLE}
+        beside = {parse_name(name).path for name in numbers if is_numeric(spec, name)}
+        found.setdefault(
+            _dump(strip_config(config)),
+            Structure(
+                {name: value for name, value in flat.items() if name not in beside},
+                {name: value for name, value in flat.items() if name in beside},
+                config,
+            ),
+        )
+        if len(found) > MOST:
+            raise UsageError(
+                f"the spec has more than {MOST} structures, each of which takes a range test",
+                where=spec.source,
+                hint="fix some of what is searched, such as --set train.batch_size=64",
+            )
+    return list(found.values())
+
+
+def _combinations(spec: Spec, space: Space, prefix: str) -> Iterator[dict[str, float]]:
+    """The raw numbers of each structure, by parameter id."""
+    axes = [list(_axis(spec, prefix + path, part)) for path, part in space.dimensions]
+    for parts in itertools.product(*axes):
+        yield {name: raw for part in parts for name, raw in part.items()}
+
+
+def _axis(spec: Spec, name: str, dimension: Dimension) -> Iterator[dict[str, float]]:
+    if is_idle(name) or is_numeric(spec, name):
+        yield {name: _middle(dimension)}
+    elif isinstance(dimension, Choice):
+        for index, option in enumerate(dimension.options):
+            for inner in _combinations(spec, option.space, f"{name}[{index}]."):
+                yield {name: index, **inner}
+    else:
+        for raw in dimension.grid() or [dimension.low, dimension.at(0.5), dimension.high]:
+            yield {name: raw}
+
+
+def _middle(dimension: Dimension) -> float:
+    return len(dimension.options) // 2 if isinstance(dimension, Choice) else dimension.at(0.5)
+
+
+def is_idle(name: str) -> bool:
+    """Whether a parameter, by its id, plays no part in a range test."""
+    parts = parse_name(name)
+    return parts.head in IDLE or (parts.head, parts.argument) == ("optimizer", "lr")
+
+
+def is_numeric(spec: Spec, name: str) -> bool:
+    """Whether a parameter, by its id, may differ between lanes."""
+    parts = parse_name(name)
+    if is_idle(name):
+        return False
+    if parts.head != "optimizer" or not parts.argument:
+        known = catalogue.TRAIN.get(name)
+        return known is not None and known.numeric
+    chosen: Any = spec.train.get("optimizer")
+    searched = dict(spec.space.dimensions).get("optimizer")
+    if parts.option is not None and isinstance(searched, Choice):
+        chosen = searched.options[parts.option].value
+    kind = chosen.get("name") if isinstance(chosen, Mapping) else chosen
+    entry = catalogue.OPTIMIZERS.get(kind) if isinstance(kind, str) else None
+    argument = entry.parameters.get(parts.argument) if entry is not None else None
+    return argument is not None and argument.numeric
+
+
+def find_optimizer(config: Config) -> str:
+    """What a config's optimizer is called: its name, or its class path."""
+    optimizer = config["train"]["optimizer"]
+    return str(optimizer.get("name") or optimizer["class_path"])
+
+
+def strip_config(config: Config) -> dict[str, Any]:
+    """What of a config a range test depends on."""
+    whole = identity(config)
+    train = {name: part for name, part in whole["train"].items() if name not in IDLE}
+    return {**whole, "train": train}
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def find_key(spec: Spec, config: Config, manner: Manner, facts: Facts) -> str:
+    """SHA-256 (hex) of all that decides what a range test of a config measures."""
+    content = content_of(facts).of(config)
+    whole = [strip_config(config), content, spec.seed, manner.seeds, manner.rates, manner.steps]
+    return hashlib.sha256(_dump([*whole, TRAINING_VERSION]).encode()).hexdigest()
+
+
+# sweeps
 
 
 def sweep_configs(
@@ -41,22 +181,20 @@ def sweep_configs(
     Raises what a cohort raises for data or code that are not what the run began with.
     """
     fold = 0 if spec.folds else None
-    places = {
-        executor.submit(
-            SWEEP,
-            Sweep(
-                tuple(Trial(0, "", config, spec.seed + at, fold) for at in range(manner.seeds)),
-                manner.rates,
-                manner.steps,
-                manner.engine,
-                manner.lanes,
-                workplace,
-                facts.data_hash,
-                facts.source_hashes,
-            ),
-        ): place
-        for place, config in enumerate(configs)
-    }
+    places = {}
+    for place, config in enumerate(configs):
+        trials = (Trial(0, "", config, spec.seed + at, fold) for at in range(manner.seeds))
+        payload = Sweep(
+            tuple(trials),
+            sweeps.cap_rates(manner.rates, find_optimizer(config)),
+            manner.steps,
+            manner.engine,
+            manner.lanes,
+            workplace,
+            facts.data_hash,
+            facts.source_hashes,
+        )
+        places[executor.submit(SWEEP, payload)] = place
     watch = Watch(executor, note, lambda heard: Subject(f"range test {places[heard.handle] + 1}"))
     answered: set[int] = set()
     while places:
@@ -70,6 +208,71 @@ def sweep_configs(
                 raise event.cause
             elif isinstance(event, Died | Finished):
                 place = places.pop(handle)
-                if isinstance(event, Died) and handle not in answered:
-                    fault = f"its worker was lost: {event.reason}"
+                if handle not in answered:
+                    reason = event.reason if isinstance(event, Died) else "it gave no answer"
+                    fault = f"its worker was lost: {reason}"
                     yield place, Swept((), (), "solo", "", 0, 0.0, 0.0, fault)
+
+
+# what is kept
+
+
+def make_note(key: str, structure: Structure, manner: Manner, swept: Swept) -> dict[str, Any]:
+    """The body of a journal's note that holds a range test, whole."""
+    return {
+        "key": key,
+        "params": structure.params,
+        "beside": structure.beside,
+        "cap": sweeps.CAPS.get(find_optimizer(structure.config)),
+        "steps": manner.steps,
+        "seeds": manner.seeds,
+        "lr": swept.lr,
+        "losses": swept.losses,
+        "engine": swept.engine,
+        "reason": swept.reason,
+        "trained": swept.steps,
+        "epochs": swept.epochs,
+        "seconds": swept.seconds,
+        "fault": swept.fault,
+    }
+
+
+def stored_tests(history: History) -> dict[str, dict[str, Any]]:
+    """The range tests that a journal has, by their keys, those made last behind the others; of one
+    training in several manners the last."""
+    found: dict[str, dict[str, Any]] = {}
+    for body in history.notes:
+        if body.get("kind") == KIND:
+            found.pop(str(body["key"]), None)
+            found[str(body["key"])] = body
+    return found
+
+
+def measure(
+    spec: Spec,
+    structures: Sequence[Structure],
+    manner: Manner,
+    run: Run,
+    *,
+    executor: Executor,
+    facts: Facts,
+    workplace: Workplace,
+    note: Callable[[str], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """The range tests of structures, as `make_note` has them: those that the run has already, made
+    in the same manner, and the others anew. What has a fault is not kept, and made again the next
+    time. Raises as `sweep_configs`."""
+    keys = [find_key(spec, each.config, manner, facts) for each in structures]
+    known = stored_tests(run.history)
+    missing = [at for at, key in enumerate(keys) if key not in known]
+    found = {at: known[key] for at, key in enumerate(keys) if key in known}
+    configs = [structures[at].config for at in missing]
+    sweeping = sweep_configs(
+        spec, configs, manner, executor=executor, facts=facts, workplace=workplace, note=note
+    )
+    for place, swept in sweeping:
+        at = missing[place]
+        found[at] = make_note(keys[at], structures[at], manner, swept)
+        if not swept.fault:
+            run.noted(KIND, found[at])
+    return [found[at] for at in range(len(keys))]

@@ -10,14 +10,13 @@ constant, gives the same interval.
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
+Numbers = Sequence[float]
 
 LOWEST, HIGHEST = 1e-7, 100.0
 """Rates between which a sweep runs: below the first no optimizer has been seen to move a model in a
@@ -35,18 +34,18 @@ SEEDS = 3
 WIDTH = 0.15
 """Decades, the deviation of the smoothing kernel: about two rates, a third of a decade in all."""
 
-DESCENT = 0.1
-"""Share of the whole descent that has been made where it begins, reliably."""
+DESCENT = 0.4
+"""Share of the whole descent that has been made where it is called reliable."""
 
-RISE = 0.1
+RISE = 0.05
 """Share of the whole descent that is lost again where the rise begins."""
 
 SURE = 4.0
 """Deviations of the noise, once smoothed, that a descent or a rise exceeds."""
 
 CLEAR = 8.0
-"""Deviations of the noise that a whole descent exceeds: of one that is less a tenth, where it
-begins, cannot be told."""
+"""Deviations of the noise that a whole descent exceeds: where one that is less begins and ends,
+nobody can tell."""
 
 EDGE = 4
 """Rates at the lower end of a sweep in which no descent may begin: a third of a decade."""
@@ -58,8 +57,9 @@ CAPS = {"adafactor": 1.0}
 """By optimizer the rate above which no step is larger: torch's Adafactor takes the smaller of the
 rate and 1 / sqrt(step). Its loss need not rise."""
 
-LOW_MARGIN, HIGH_MARGIN = 0.0, 0.0
-"""Decades by which the interval is widened at either end."""
+LOW_MARGIN, HIGH_MARGIN = 0.5, 0.15
+"""Decades by which the interval is widened: a training has more steps than a sweep has at one rate,
+and gets as far with less. Set, with `DESCENT` and `RISE`, by `benchmarks/range_test.py`."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,10 @@ class Refusal:
 
 
 def make_rates(low: float = LOWEST, high: float = HIGHEST, count: int = RATES) -> tuple[float, ...]:
-    """So many rates from `low` to `high`, each by the same factor above the one before."""
-    return tuple(float(each) for each in np.geomspace(low, high, count))
+    """So many rates from `low` to `high`, at least two, each by the same factor above the one
+    before."""
+    inner = (low * (high / low) ** (place / (count - 1)) for place in range(1, count - 1))
+    return (low, *inner, high)
 
 
 def cap_rates(rates: Sequence[float], optimizer: str) -> tuple[float, ...]:
@@ -92,36 +94,44 @@ def cap_rates(rates: Sequence[float], optimizer: str) -> tuple[float, ...]:
     return (*(rate for rate in rates if rate < cap * (1 - 1e-9)), cap)
 
 
-def median_losses(lr: Sequence[float], losses: Sequence[Sequence[float]]) -> tuple[Array, Array]:
+def median_losses(lr: Numbers, losses: Sequence[Numbers]) -> tuple[list[float], list[float]]:
     """The rates [n] and the median loss over seeds [n] at each, up to the first that is not finite;
     `losses` are [seeds][rates]. A loss that is not finite counts as higher than any other."""
-    if not losses or not lr:
-        return np.empty(0), np.empty(0)
-    each = np.asarray(losses, dtype=np.float64)
-    each = np.where(np.isfinite(each), each, np.inf)
-    middle = np.sort(each, axis=0)[len(each) // 2]  # Of an even number the higher: no mean of inf.
-    if len(each) % 2 == 0:
-        lower = np.sort(each, axis=0)[len(each) // 2 - 1]
-        middle = np.where(np.isfinite(middle), (lower + middle) / 2, np.inf)
-    bad = np.flatnonzero(~np.isfinite(middle))
-    end = int(bad[0]) if len(bad) else len(middle)
-    return np.asarray(lr, dtype=np.float64)[:end], middle[:end]
+    rates: list[float] = []
+    middle: list[float] = []
+    for rate, *each in zip(lr, *losses, strict=True) if losses else ():
+        median = statistics.median(loss if math.isfinite(loss) else math.inf for loss in each)
+        if not math.isfinite(median):
+            break
+        rates.append(rate)
+        middle.append(median)
+    return rates, middle
 
 
-def smooth(lr: Sequence[float] | Array, losses: Sequence[float] | Array) -> Array:
+def smooth(lr: Numbers, losses: Numbers) -> list[float]:
     """The losses smoothed in log lr, [n]: at each rate the value of a line fitted with the weights
     of a Gaussian of `WIDTH` decades (local linear regression, Cleveland 1979). The kernel is
     symmetric, so nothing is shifted, and the line keeps the ends where they are."""
-    x, y = np.log10(np.asarray(lr, float)), np.asarray(losses, float)
-    if len(x) < 3:
-        return y.copy()
-    apart = x[:, None] - x[None, :]
-    weights = np.exp(-0.5 * (apart / WIDTH) ** 2)
-    weights /= weights.sum(1, keepdims=True)
-    mean_x, mean_y = (weights * -apart).sum(1), weights @ y
-    spread = (weights * apart**2).sum(1) - mean_x**2
-    slope = ((weights * -apart) @ y - mean_x * mean_y) / spread
-    return np.asarray(mean_y - slope * mean_x)
+    if len(lr) < 3:
+        return list(losses)
+    x = [math.log10(rate) for rate in lr]
+    return [_fit([each - here for each in x], losses) for here in x]
+
+
+def _fit(apart: Numbers, losses: Numbers) -> float:
+    """The value at 0 of the weighted line through losses at these places, in decades."""
+    weights = [math.exp(-0.5 * (each / WIDTH) ** 2) for each in apart]
+    total = math.fsum(weights)
+    place = math.fsum(w * each for w, each in zip(weights, apart, strict=True)) / total
+    mean = math.fsum(w * loss for w, loss in zip(weights, losses, strict=True)) / total
+    spread = math.fsum(w * (each - place) ** 2 for w, each in zip(weights, apart, strict=True))
+    if not spread:  # Rates so far apart that each stands alone.
+        return mean
+    slope = math.fsum(
+        w * (each - place) * (loss - mean)
+        for w, each, loss in zip(weights, apart, losses, strict=True)
+    )
+    return mean - slope / spread * place
 
 
 @dataclass(frozen=True)
@@ -130,9 +140,8 @@ class _Read:
     and the deviation of its noise. `start` is the level before the descent, `lowest` the place
     of the least loss."""
 
-    lr: Array
-    middle: Array
-    curve: Array
+    lr: Numbers
+    curve: Numbers
     noise: float
     start: float
     lowest: int
@@ -140,7 +149,7 @@ class _Read:
     @property
     def depth(self) -> float:
         """How far the loss falls."""
-        return self.start - float(self.curve[self.lowest])
+        return self.start - self.curve[self.lowest]
 
     @property
     def falls(self) -> bool:
@@ -148,64 +157,62 @@ class _Read:
         return self.depth > max(SURE * self.noise, 1e-9 * abs(self.start))
 
 
-def _read(lr: Sequence[float], losses: Sequence[Sequence[float]]) -> _Read | None:
+def _read(lr: Numbers, losses: Sequence[Numbers]) -> _Read | None:
     """A sweep's reading, None of one without a finite loss. What lies behind a rise as high above
     the start as the loss had fallen below it is left out: it would be smoothed into the minimum,
     and what a model does that is lost says nothing of rates."""
     rates, middle = median_losses(lr, losses)
-    if not len(rates):
+    if not rates:
         return None
     found = _measure(rates, middle)
     if not found.falls:
         return found
     ceiling = found.start + found.depth
-    behind = np.flatnonzero((middle >= ceiling) & (np.arange(len(rates)) > found.lowest))
-    end = int(behind[0]) + 1 if len(behind) else len(rates)
-    return _measure(rates[:end], np.minimum(middle[:end], ceiling))
+    above = (at for at in range(found.lowest + 1, len(rates)) if middle[at] >= ceiling)
+    end = next(above, len(rates) - 1) + 1
+    return _measure(rates[:end], [min(loss, ceiling) for loss in middle[:end]])
 
 
-def _measure(rates: Array, middle: Array) -> _Read:
-    start = _level(middle)
-    # A first reading by medians of three: of a rise of any height, which a line would follow.
-    padded = np.pad(middle, 1, mode="edge")
-    rough = np.median([padded[:-2], padded[1:-1], padded[2:]], axis=0)
-    ceiling = start + max(start - float(rough.min()), 0.0)
-    falls = start - float(rough.min()) > SURE * _noise(middle)
-    curve = smooth(rates, np.minimum(middle, ceiling) if falls else middle)
-    return _Read(rates, middle, curve, _noise(middle), _level(curve), int(curve.argmin()))
+def _measure(rates: Numbers, middle: Numbers) -> _Read:
+    start, noise = _level(middle), _noise(middle)
+    # A first reading by medians of three, which a rise of any height does not move.
+    threes = zip(middle, middle[1:], middle[2:], strict=False)
+    fall = start - min(map(statistics.median, threes), default=start)
+    falls = fall > SURE * noise
+    curve = smooth(rates, [min(loss, start + fall) for loss in middle] if falls else middle)
+    return _Read(rates, curve, noise, _level(curve), curve.index(min(curve)))
 
 
-def _level(losses: Array) -> float:
+def _level(losses: Numbers) -> float:
     """The loss before the rate matters: the median of the first tenth."""
-    return float(np.median(losses[: max(3, len(losses) // 10)]))
+    return statistics.median(losses[: max(3, len(losses) // 10)])
 
 
-def _noise(middle: Array) -> float:
+def _noise(middle: Numbers) -> float:
     """The deviation of the smoothed curve by noise alone, from the second differences of what is
     smoothed: half of them are smaller than 0.6745 times their deviation, which is sqrt(6) times
     that of a loss; of so many losses the kernel takes a mean."""
     if len(middle) < 5:
         return 0.0
-    second = middle[2:] - 2 * middle[1:-1] + middle[:-2]
-    return float(np.median(np.abs(second))) / 0.6745 / math.sqrt(6.0) / math.sqrt(_TOGETHER)
+    threes = zip(middle, middle[1:], middle[2:], strict=False)
+    second = statistics.median(abs(left - 2 * here + right) for left, here, right in threes)
+    return second / 0.6745 / math.sqrt(6.0 * _TOGETHER)
 
 
 _TOGETHER = 6.0
 """Losses that count in a smoothed one: 2 sqrt(pi) `WIDTH` times twelve a decade."""
 
 
-def find_curve(
-    lr: Sequence[float], losses: Sequence[Sequence[float]]
-) -> tuple[list[float], list[float]]:
+def find_curve(lr: Numbers, losses: Sequence[Numbers]) -> tuple[list[float], list[float]]:
     """The curve that all else is read from: the rates up to the first whose median is not finite,
     or where the loss has risen as far above its start as it had fallen below, and the smoothed
     median loss at each."""
     found = _read(lr, losses)
-    return ([], []) if found is None else (found.lr.tolist(), found.curve.tolist())
+    return ([], []) if found is None else (list(found.lr), list(found.curve))
 
 
 def find_interval(
-    lr: Sequence[float], losses: Sequence[Sequence[float]], cap: float | None = None
+    lr: Numbers, losses: Sequence[Numbers], cap: float | None = None
 ) -> Interval | Refusal:
     """The interval of a sweep, from the first reliable descent to the onset of the rise, or why
     there is none.
@@ -219,28 +226,27 @@ def find_interval(
             f"the loss is not finite at the lowest rate, {_show(lr[0]) if lr else 'none'}",
             "look at the data and the initial weights: one of them is not finite, or overflows",
         )
-    ended = len(found.lr) < len(lr)
-    if len(found.lr) < SHORTEST:
+    if len(found.lr) < min(SHORTEST, len(lr)):
         return Refusal(
-            f"the loss is lost at {_show(lr[len(found.lr)])} already, after {len(found.lr)} rates",
+            f"the loss is lost at {_show(lr[len(found.lr)])}, after {len(found.lr)} rates",
             f"lower rates: --min {_show(lr[0] / 1e4)} --max {_show(lr[0] * 1e2)}",
         )
+    ended = len(found.lr) < len(lr)
     if not found.falls:
         return _refuse_flat(found, lr, ended)
-    down = max(DESCENT * found.depth, SURE * found.noise)
-    up = max(RISE * found.depth, SURE * found.noise)
     if found.depth < CLEAR * found.noise:
         return Refusal(
-            f"too noisy to tell: the loss falls by {found.depth:.2g}, {CLEAR:g} times its noise of "
-            f"{found.noise:.2g} would do",
-            "more steps at each rate (--steps 1000), more seeds (--seeds 5) or larger batches",
+            f"too noisy to tell: the loss falls by {found.depth:.2g}, which is less than {CLEAR:g} "
+            f"times the noise of its curve, {found.noise:.2g}",
+            "more steps (--steps 1000), more seeds (--seeds 5) or larger batches",
         )
-    before = np.flatnonzero(found.curve[: found.lowest] > found.start - down)
-    first = int(before[-1]) + 1 if len(before) else 0
-    after = np.flatnonzero(found.curve[found.lowest :] > found.curve[found.lowest] + up)
-    last = found.lowest + int(after[0]) if len(after) else len(found.lr) - 1
-    capped = not len(after) and not ended and cap is not None and lr[-1] >= cap
-    if not len(after) and not ended and not capped:
+    down = found.start - max(DESCENT * found.depth, SURE * found.noise)
+    up = found.curve[found.lowest] + max(RISE * found.depth, SURE * found.noise)
+    first = max((at + 1 for at in range(found.lowest) if found.curve[at] > down), default=0)
+    after = (at for at in range(found.lowest, len(found.lr)) if found.curve[at] > up)
+    last = next(after, None)
+    capped = last is None and not ended and cap is not None and lr[-1] >= cap
+    if last is None and not ended and not capped:
         return _refuse_edge(found, first)
     if first < EDGE:
         return Refusal(
@@ -248,34 +254,37 @@ def find_interval(
             "seen",
             f"lower rates: --min {_show(lr[0] / 1e3)}",
         )
-    low, high = float(found.lr[first]), float(found.lr[last])
+    low, high = found.lr[first], found.lr[-1 if last is None else last]
     end = f"rises again from {_show(high)} on"
     if capped:
         end = f"still falls at {_show(high)}, above which no step is larger"
-    elif not len(after):
+    elif last is None:
         end = f"is not finite, or far above its start, from {_show(lr[len(found.lr)])} on"
     reason = (
-        f"the loss of {found.start:.3g} falls from {_show(low)} on, is lowest at "
-        f"{_show(found.lr[found.lowest])} ({found.curve[found.lowest]:.3g}) and {end}"
+        f"the loss, {found.start:.3g} at first, has made {DESCENT:.0%} of its descent at "
+        f"{_show(low)}, is lowest at {_show(found.lr[found.lowest])} "
+        f"({found.curve[found.lowest]:.3g}) and {end}; widened by {LOW_MARGIN:g} and "
+        f"{HIGH_MARGIN:g} decades"
     )
     low, high = low * 10**-LOW_MARGIN, high * 10**HIGH_MARGIN
     return Interval(low, high if cap is None else min(high, cap), reason)
 
 
-def _refuse_flat(found: _Read, lr: Sequence[float], ended: bool) -> Refusal:
-    if ended or float(found.curve.max()) - found.start > SURE * found.noise:
-        rise = np.flatnonzero(found.curve > found.start + SURE * found.noise)
-        place = float(found.lr[rise[0]]) if len(rise) else lr[len(found.lr)]
+def _refuse_flat(found: _Read, lr: Numbers, ended: bool) -> Refusal:
+    above = found.start + SURE * found.noise
+    if ended or max(found.curve) > above:
+        rates = (rate for rate, loss in zip(found.lr, found.curve, strict=True) if loss > above)
+        place = next(rates, lr[min(len(found.lr), len(lr) - 1)])
         return Refusal(
             f"the loss only rises, from {_show(place)} on: no rate lowers it before",
-            "more steps (--steps 1000); if it stays so, look at the targets and the loss: there is "
-            "nothing that the model learns in so few steps",
+            "more steps (--steps 1000); if it stays so, look at the targets and the loss: in so "
+            "few steps the model learns nothing",
         )
     return Refusal(
-        f"the loss is flat: from {_show(lr[0])} to {_show(lr[-1])} it stays within its noise of "
-        f"{found.noise * math.sqrt(_TOGETHER):.2g} around {found.start:.3g}",
-        f"higher rates (--max {_show(lr[-1] * 1e3)}), more steps (--steps 1000), or whether the "
-        "parameters get gradients at all",
+        f"the loss is flat: from {_show(lr[0])} to {_show(lr[-1])} it stays within its noise, "
+        f"around {found.start:.3g}",
+        f"higher rates (--max {_show(lr[-1] * 1e3)}) or more steps (--steps 1000), and look "
+        "whether the parameters get gradients at all",
     )
 
 
@@ -304,7 +313,7 @@ _STOP = 4.0
 """Times the best loss at which fastai and Lightning end their sweeps."""
 
 
-def find_points(lr: Sequence[float], losses: Sequence[float]) -> dict[str, float | None]:
+def find_points(lr: Numbers, losses: Numbers) -> dict[str, float | None]:
     """The rates that published rules choose of a curve, None where it is too short for them.
 
     The rules are fastai's (callback/schedule.py) and Lightning's (tuner/lr_finder.py); both end a
@@ -312,28 +321,37 @@ def find_points(lr: Sequence[float], losses: Sequence[float]) -> dict[str, float
     five points, Lightning ten and one. Here they read the curve of `find_curve`, which lags behind
     nothing; both publish them for an exponential average, which does.
     """
-    rates, curve = np.asarray(lr, dtype=np.float64), np.asarray(losses, dtype=np.float64)
-    best = np.minimum.accumulate(curve) if len(curve) else curve
-    over = np.flatnonzero((curve > _STOP * best) & (best > 0))
-    end = int(over[0]) + 1 if len(over) else len(curve)
-    rates, curve = rates[:end], curve[:end]
-    own = slice(len(curve) // 10, -5)
+    best = itertools.accumulate(losses, min)
+    over = (
+        place + 1
+        for place, (loss, low) in enumerate(zip(losses, best, strict=True))
+        if loss > _STOP * low > 0
+    )
+    end = next(over, len(losses))
+    lr, losses = lr[:end], losses[:end]
+    own = slice(end // 10, -5)
     found: dict[str, float | None] = dict.fromkeys(RULES)
-    if len(curve[own]) >= 2:
+    if len(losses[own]) >= 2:
         for name, rule in _FASTAI.items():
-            found[name] = rule(rates[own], curve[own])
-    if len(curve[10:-1]) >= 2:
-        found["lightning"] = steepest_linear(rates[10:-1], curve[10:-1])
+            found[name] = rule(lr[own], losses[own])
+    if len(losses[10:-1]) >= 2:
+        found["lightning"] = steepest_linear(lr[10:-1], losses[10:-1])
     return found
 
 
-def steepest(lr: Array, losses: Array) -> float:
-    """Where the loss falls most per logarithm of the rate (fastai's `steep`): the argument of the
-    least difference quotient, its left end."""
-    return float(lr[np.argmin(np.diff(losses) / np.diff(np.log(lr)))])
+def steepest(lr: Numbers, losses: Numbers) -> float:
+    """Where the loss falls most per logarithm of the rate (fastai's `steep`): the least difference
+    quotient's left end."""
+    slopes = [
+        (after - loss) / math.log(upper / rate)
+        for (rate, upper), (loss, after) in zip(
+            itertools.pairwise(lr), itertools.pairwise(losses), strict=True
+        )
+    ]
+    return lr[slopes.index(min(slopes))]
 
 
-def valley(lr: Array, losses: Array) -> float:
+def valley(lr: Numbers, losses: Numbers) -> float:
     """Two thirds down the longest valley (fastai's `valley`, from ESRI): of the longest falling
     subsequence of losses, whose end is known and whose beginning is taken to lie its length before
     that, the point after a third and a sixth of it."""
@@ -347,37 +365,55 @@ def valley(lr: Array, losses: Array) -> float:
                 end = i
                 start = end - lengths[end]
     third = (end - start) / 3
-    return float(lr[start + int(third) + int(third / 2)])
+    return lr[start + int(third) + int(third / 2)]
 
 
-def slide(lr: Array, losses: Array, apart: int = 15, threshold: float = 0.005) -> float | None:
+def slide(lr: Numbers, losses: Numbers, apart: int = 15, threshold: float = 0.005) -> float | None:
     """Where two slopes `apart` points from each other are the same, coming from the right (fastai's
     `slide`, from Novetta): the left one's rate, the slopes being differences from point to point.
     The threshold is one of the loss itself. None for fewer points than it looks at."""
     if len(losses) <= apart:
         return None
-    slopes = np.gradient(losses)
+    slopes = _gradient(range(len(losses)), losses)
     right, left = -1, -1 - apart
     found = lr[left]
     while left >= -len(losses) and abs(slopes[right] - slopes[left]) > threshold:
         found = lr[left]
         right, left = right - 1, left - 1
-    return float(found)
+    return found
 
 
-def minimum_10(lr: Array, losses: Array) -> float:
+def minimum_10(lr: Numbers, losses: Numbers) -> float:
     """A tenth of the rate at the lowest loss (fastai's `minimum`)."""
-    return float(lr[losses.argmin()]) / 10
+    return lr[losses.index(min(losses))] / 10
 
 
-def steepest_linear(lr: Array, losses: Array) -> float:
+def steepest_linear(lr: Numbers, losses: Numbers) -> float:
     """Where the loss falls most per unit of the rate itself (Lightning's `suggestion` since its
     pull request 21055 of 2025: torch.gradient over the rates). The same fall over ten times the
     rate counts a tenth, so that it reads the beginning of the descent, or noise before that."""
-    return float(lr[np.argmin(np.gradient(losses, lr))])
+    slopes = _gradient(lr, losses)
+    return lr[slopes.index(min(slopes))]
 
 
-_FASTAI: dict[str, Callable[[Array, Array], float | None]] = {
+def _gradient(x: Numbers, y: Numbers) -> list[float]:
+    """Derivatives of y by x at each of its points, as NumPy's and torch's `gradient` have them:
+    within, of the parabola through a point and its neighbours; at the ends, of the line."""
+    steps = [after - before for before, after in itertools.pairwise(x)]
+    slopes = [
+        (after - before) / step
+        for (before, after), step in zip(itertools.pairwise(y), steps, strict=True)
+    ]
+    inner = (
+        (left * after + right * before) / (before + after)
+        for (left, right), (before, after) in zip(
+            itertools.pairwise(slopes), itertools.pairwise(steps), strict=True
+        )
+    )
+    return [slopes[0], *inner, slopes[-1]]
+
+
+_FASTAI: dict[str, Callable[[Numbers, Numbers], float | None]] = {
     "steepest": steepest,
     "valley": valley,
     "slide": slide,

@@ -798,9 +798,6 @@ LOSSES: dict[str, tuple[tuple[str, ...], str]] = {
 }
 """Loss -> (tasks, what it is). The first of a task is its default."""
 
-SWEPT = (1e-7, 100.0)
-"""The least and the greatest rate that a range test tries."""
-
 USUAL_RATES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("sgd", "adagrad"), (1e-3, 1.0)),
     **dict.fromkeys(("adadelta", "prodigy"), (1e-2, 10.0)),

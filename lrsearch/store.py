@@ -57,7 +57,6 @@ from lrsearch.trial import (
     Ranged,
     Records,
     Result,
-    Swept,
     Tested,
     Trial,
 )
@@ -89,9 +88,8 @@ class History:
     `repeating` has the number that the repetition of a trial was given, by the trial's, and
     `repeated` its result, once there is one; neither is among the trials and results. `plans` are
     the latest by structure key and device, `asked` the engines asked for when they were made;
-    `passing` are all those that do not last. `sweeps` are the range tests, and `ranges` the ranges
-    found by them, by their keys, each once. `notes` are the bodies of the `noted` lines, "kind"
-    included.
+    `passing` are all those that do not last. `ranges` are those of rates that range tests have
+    found, by their keys, each once. `notes` are the bodies of the `noted` lines, "kind" included.
 
     `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
     counts at those lines, which date results and proposals. `end` is the end of the last line in
@@ -113,7 +111,6 @@ class History:
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
     asked: dict[tuple[str, str], str] = field(default_factory=dict)
     passing: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
-    sweeps: dict[str, Swept] = field(default_factory=dict)
     ranges: dict[str, Ranged] = field(default_factory=dict)
     closed: str | None = None
     next_number: int = 1
@@ -153,10 +150,11 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.running.discard(number)
     elif event in ("repeating", "repeated"):
         _fold_repetition(history, event, body)
-    elif event == "swept":
-        _fold_once(history.sweeps, str(body["key"]), _swept(body))
     elif event == "ranged":
-        _fold_once(history.ranges, str(body["key"]), _ranged(body))
+        key, ranged = str(body["key"]), _ranged(body)
+        if key in history.ranges:
+            raise ValueError(f"the range {key} was found before")
+        history.ranges[key] = ranged
     elif event == "planned":
         place, plan = (body["structure"], body["device"]), body["plan"]
         lasting = bool(plan.get("lasting", True))
@@ -220,25 +218,6 @@ def _fold_repetition(history: History, event: str, body: Mapping[str, Any]) -> N
         history.repeated[number] = _result(body["result"])
 
 
-def _fold_once(kept: dict[str, Any], key: str, found: Swept | Ranged) -> None:
-    if key in kept:
-        raise ValueError(f"{key} was found before")
-    kept[key] = found
-
-
-def _swept(body: Mapping[str, Any]) -> Swept:
-    return Swept(
-        tuple(map(float, body["lr"])),
-        tuple(tuple(map(float, each)) for each in body["losses"]),
-        str(body["engine"]),
-        str(body["reason"]),
-        int(body["steps"]),
-        float(body["epochs"]),
-        float(body["seconds"]),
-        str(body["fault"]),
-    )
-
-
 def _ranged(body: Mapping[str, Any]) -> Ranged:
     low, high = float(body["low"]), float(body["high"])
     if not 0 < low <= high < math.inf:
@@ -254,9 +233,6 @@ def _tested(body: Mapping[str, Any]) -> Tested:
         dict(body["params"]),
         None if ends is None else (float(ends[0]), float(ends[1])),
         str(body["refused"]),
-        str(body["key"]),
-        float(body["epochs"]),
-        float(body["seconds"]),
     )
 
 
@@ -1039,10 +1015,6 @@ class Run:
         # the line outlive its curve.
         write_whole(_curve(self.folder, number), _dump(content).encode("ascii"), sync=False)
         self.append(event, {"trial": trial, "result": body}, sync=True)
-
-    def swept(self, key: str, swept: Swept) -> None:
-        """Write the result of a range test, by the key of its sweep; once."""
-        self.append("swept", {"key": key, **vars(swept)}, sync=True)
 
     def ranged(self, key: str, ranged: Ranged) -> None:
         """Write the range that range tests have found, by the key of what they were made of; once.

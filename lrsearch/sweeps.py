@@ -340,8 +340,8 @@ def find_points(lr: Numbers, losses: Numbers) -> dict[str, float | None]:
 
 
 def steepest(lr: Numbers, losses: Numbers) -> float:
-    """The rate at which the loss falls most per logarithm of the rate (fastai's `steep`): the least difference
-    quotient's left end."""
+    """The rate at which the loss falls most per logarithm of the rate (fastai's `steep`): the left
+    end of the least difference quotient."""
     slopes = [
         (after - loss) / math.log(upper / rate)
         for (rate, upper), (loss, after) in zip(

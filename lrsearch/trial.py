@@ -187,16 +187,12 @@ class Swept:
 
 @dataclass(frozen=True)
 class Tested:
-    """A range test as reports see it: the searched values of its structure, flat, and its interval
-    of rates, None where it gave none, for the reason in `refused`. Of the sweep behind it `key`
-    stands in the journal; `epochs` and `seconds` are its cost."""
+    """What a range test came to: the searched values of its structure, flat, and its interval of
+    rates, None where it gave none, for the reason in `refused`."""
 
     params: Mapping[str, Any]
     interval: tuple[float, float] | None
-    refused: str
-    key: str
-    epochs: float
-    seconds: float
+    refused: str = ""
 
 
 @dataclass(frozen=True)

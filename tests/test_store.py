@@ -15,6 +15,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +28,17 @@ from hypothesis import strategies as st
 from lrsearch import reporting, store
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull
 from lrsearch.store import History, Run
-from lrsearch.trial import Outcome, Plan, Planned, Proposal, Records, Result, Trial
+from lrsearch.trial import (
+    Outcome,
+    Plan,
+    Planned,
+    Proposal,
+    Ranged,
+    Records,
+    Result,
+    Tested,
+    Trial,
+)
 
 CONFIG = {
     "data": {"name": "digits"},
@@ -192,6 +203,65 @@ def test_a_plan_without_its_parts_is_refused(tmp_path: Path) -> None:
                 run.append("planned", body)
         assert (run.history.plans, run.history.asked) == ({}, {})
     assert journal(tmp_path).read_bytes() == before
+
+
+RANGED = Ranged(
+    "lr of sgd",
+    1e-3,
+    0.5,
+    2.0,
+    (
+        Tested({"batch_size": 32}, (2e-3, 0.25)),
+        Tested({"batch_size": 64, "model": "cnn"}, None, "the loss is flat"),
+    ),
+)
+
+
+def test_a_range_that_was_found_is_kept_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bytes] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        synced.append(journal(tmp_path).read_bytes())
+
+    with open_run(tmp_path) as run:
+        fill(run)
+        monkeypatch.setattr(os, "fsync", fsync)
+        run.ranged("a" * 16, RANGED)
+        assert b'"event":"ranged"' in synced[-1]
+        run.ranged("b" * 16, replace(RANGED, low=1e-4))
+        before = journal(tmp_path).read_bytes()
+        with pytest.raises(ValueError, match="found before"):
+            run.ranged("a" * 16, replace(RANGED, high=1.0))
+        for low, high in ((0.0, 1.0), (2.0, 1.0), (1.0, math.inf), (math.nan, 1.0)):
+            with pytest.raises(ValueError, match="no range"):
+                run.ranged("c" * 16, replace(RANGED, low=low, high=high))
+        assert journal(tmp_path).read_bytes() == before
+        written = run.history
+    found = store.read(tmp_path / "demo")
+    assert found == written
+    assert found.ranges == {"a" * 16: RANGED, "b" * 16: replace(RANGED, low=1e-4)}
+
+
+def test_repair_keeps_a_range_and_drops_what_is_none(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+        for key in "abc":
+            run.ranged(key, RANGED)
+
+    def change(lines: list[bytes]) -> list[bytes]:
+        lines[12] = lines[12].replace(b'"low":0.001', b'"low":0.002')
+        return [*lines, lines[11]]  # One twice, as copies of a file make them.
+
+    rewrite(tmp_path, change)
+    with pytest.raises(RunDamaged, match="line 13"):
+        store.read(tmp_path / "demo")
+    done = store.repair(tmp_path / "demo")
+    assert (done.kept, done.dropped) == (13, (13, 15))
+    assert store.read(tmp_path / "demo").ranges == {"a": RANGED, "c": RANGED}
 
 
 def test_lines_are_as_documented(tmp_path: Path) -> None:

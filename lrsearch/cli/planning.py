@@ -12,7 +12,7 @@ from lrsearch.spec.model import Spec, settle_data, steps_of
 from lrsearch.store import History
 from lrsearch.terminal import visible_line
 from lrsearch.trial import Config, Facts, Trial
-from lrsearch.tuner.finding import Test, describe_range, foresee, look_up
+from lrsearch.tuner.finding import Test, describe_found, foresee, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
@@ -64,7 +64,7 @@ def show_plan(
         print(f"  {what} failed before: --retry-failed trains what failed again")
     configs = [trial.config for trial in trials.values()]
     for ranged in filter(None, found.ranges.values()):
-        print(f"  {visible_line(describe_range(ranged))}, as range tests have found")
+        print(f"  {visible_line(describe_found(ranged))}, as range tests have found")
     for line in describe_facts(spec, facts, configs):
         print(f"  {visible_line(line)}")
     for trial in list(points.values())[:SHOWN]:

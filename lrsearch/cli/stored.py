@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -233,7 +234,7 @@ def view_run(run: StoredRun) -> RunView:
             plans=_plans(run),
             data=str(history.sessions[-1]["facts"].get("data", "")),
             found=[each for each in run.found.ranges.values() if each is not None],
-            range_cost=run.found.cost(history),
+            range_cost=_range_cost(history),
         ),
     )
     view = replace(
@@ -272,6 +273,16 @@ def _ranges(history: History) -> list[RangeView]:
         for body in stored_tests(history).values()
     }
     return [read_range(body) for body in latest.values()]
+
+
+def _range_cost(history: History) -> tuple[float, float]:
+    """The epochs and seconds of a run's range tests."""
+    bodies = list(stored_tests(history).values())
+    epochs, seconds = (math.fsum(float(each[key]) for each in bodies) for key in _COST)
+    return epochs, seconds
+
+
+_COST = ("epochs", "seconds")
 
 
 def find_ranges(target: str | None, root: Path) -> tuple[str, list[RangeView]]:

@@ -22,7 +22,7 @@ from lrsearch.reports.view import (
     ROWS,
     RunView,
     TrialView,
-    describe_range,
+    describe_found,
     describe_repeatability,
 )
 from lrsearch.terminal import visible
@@ -73,7 +73,7 @@ def to_json(view: RunView) -> str:
             for (structure, device), plan in view.plans.items()
         ],
         "data": view.data or None,
-        "ranges": [_describe_found(found) for found in view.found],
+        "found_ranges": [_describe_found(found) for found in view.found],
         "states": {"trials": view.saved[0], "bytes": view.saved[1]},
         "repeatability": again
         and {
@@ -85,7 +85,7 @@ def to_json(view: RunView) -> str:
             "outcome": again.outcome,
             "reason": again.reason,
         },
-        "range_tests": [describe_test(each) for each in view.ranges],
+        "ranges": [describe_test(each) for each in view.ranges],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
@@ -112,7 +112,8 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "data": None,
         "states": {"trials": 0, "bytes": 0},
         "repeatability": None,
-        "range_tests": [describe_test(view) for view in views],
+        "ranges": [describe_test(view) for view in views],
+        "found_ranges": [],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
@@ -155,8 +156,6 @@ def _describe_found(found: Ranged) -> dict[str, Any]:
             "params": each.params,
             "interval": each.interval,
             "refused": each.refused or None,
-            "epochs": each.epochs,
-            "seconds": each.seconds,
         }
         for each in found.tests
     ]
@@ -301,7 +300,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     if view.found:
         epochs, seconds = (view.cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
         cost = f"the range tests took {format_value(float(epochs), 4)} epochs, "
-        told = [*map(describe_range, view.found), cost + format_seconds(seconds), *told]
+        told = [*map(describe_found, view.found), cost + format_seconds(seconds), *told]
     if view.repeatability is not None:
         told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))
     told += [f"range test: {tell_range(each)}" for each in view.ranges]

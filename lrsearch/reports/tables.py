@@ -30,7 +30,7 @@ from lrsearch.reports.text import (
     format_value,
     one_line,
 )
-from lrsearch.reports.view import ROWS, RunView, describe_range, describe_repeatability
+from lrsearch.reports.view import ROWS, RunView, describe_found, describe_repeatability
 from lrsearch.terminal import visible
 from lrsearch.trial import Outcome
 
@@ -330,8 +330,6 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         yield "saved", f"{noun} under way, in {format_bytes(size)} under states/", ""
     if view.data:
         yield "data", one_line(view.data), ""
-    for found in view.found:
-        yield "range", describe_range(found, whole=whole), ""
     yield from _engines(view, signs, whole)
     failures = _failures(view)
     for reason, numbers in list(failures.items())[: None if whole else REASONS]:
@@ -347,6 +345,8 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
     if view.repeatability is not None:
         text = describe_repeatability(view.repeatability, view.objective.metric)
         yield "repeat", text, "" if view.repeatability.exact else "yellow"
+    for found in view.found:
+        yield "range", describe_found(found), ""
     ranges = view.ranges if whole else view.ranges[:REASONS]
     for each in ranges:
         yield "range", tell_range(each), ""

@@ -10,8 +10,8 @@ from lrsearch.analysis.edges import Range, edges
 from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.reports.ranges import RangeView
-from lrsearch.reports.text import count, enumerate_numbers, format_params, format_value, one_line
-from lrsearch.trial import Objective, Plan, Ranged, Record, Tested
+from lrsearch.reports.text import count, enumerate_numbers, format_value, one_line
+from lrsearch.trial import Objective, Plan, Ranged, Record
 
 ROWS = 25
 """Points a table shows where it does not show all."""
@@ -24,13 +24,12 @@ class RunView:
     `points` are ranked best first, `params` are the names of their values in the order of columns.
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
     `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sums over trials),
-    `range_epochs`, `range_seconds` (of the range tests behind `found`, the ranges that these have
-    found) and `wall_seconds` (None where not known). `plans` are the plans of the records'
-    structures, by structure key and device; `data` says how the data were understood, "" where that
-    is not known. `saved` are the trials under way that are saved, and the bytes of their states.
-    `retry_command` trains failed trials again, "" where none failed. `repeatability` is the
-    comparison with a repeated training, None where none was repeated; `ranges` are the range tests
-    of `lrsearch range`.
+    `range_epochs`, `range_seconds` (of the range tests) and `wall_seconds` (None where not known).
+    `plans` are the plans of the records' structures, by structure key and device; `data` says how
+    the data were understood, "" where that is not known. `saved` are the trials under way that are
+    saved, and the bytes of their states. `retry_command` trains failed trials again, "" where none
+    failed. `repeatability` is the comparison with a repeated training, None where none was
+    repeated; `ranges` are the run's range tests, `found` the ranges that the spec left to them.
     """
 
     name: str
@@ -77,8 +76,8 @@ class TrialView:
 @dataclass(frozen=True)
 class Context:
     """The facts of a run besides its records, as `RunView` has it. `ranges` are the searched
-    ones; `warnings` are shown before those that follow from the records. `range_cost` are epochs
-    and seconds."""
+    ones; `warnings` are shown before those that follow from the records; `range_cost` are
+    the epochs and seconds of the run's range tests."""
 
     ranges: Sequence[Range] = ()
     hidden: int = 0
@@ -157,32 +156,19 @@ def describe_repeatability(found: Repeatability, metric: str) -> str:
     )
 
 
-TESTS = 6
-"""Range tests whose intervals are shown."""
-
-
-def describe_range(found: Ranged, *, whole: bool = True) -> str:
-    """The tests that a found range rests on, in a sentence; without `whole` few of many."""
-    tests = found.tests if whole else found.tests[:TESTS]
-    said = "; ".join(map(_describe_test, tests))
-    more = len(found.tests) - len(tests)
-    said += f"; and {more} more" if more else ""
+def describe_found(found: Ranged) -> str:
+    """A range that range tests have found, in a sentence."""
     told = sum(each.interval is not None for each in found.tests)
-    by = "a range test" if len(found.tests) == 1 else count(len(found.tests), "range test")
-    of = " together" if told > 1 else ""
+    by = "a range test says"
+    if len(found.tests) > 1:
+        by = f"{told} of {len(found.tests)} range tests say"
+    if told == len(found.tests) > 1:
+        by = f"{count(told, 'range test')} say together"
     return (
-        f"{one_line(found.name)} was searched from {format_value(found.low)} to "
-        f"{format_value(found.high)}: by {by} ({said}){of}, widened by a factor of "
+        f"{one_line(found.name)} is searched from {format_value(found.low)} to "
+        f"{format_value(found.high)}: what {by}, widened by a factor of "
         f"{format_value(found.margin)} at either end"
     )
-
-
-def _describe_test(test: Tested) -> str:
-    """A range test's structure, and its interval or why it has none."""
-    head = f"{format_params(test.params)}: " if test.params else ""
-    if test.interval is None:
-        return f"{head}none, {one_line(test.refused)}"
-    return f"{head}{format_value(test.interval[0])} to {format_value(test.interval[1])}"
 
 
 def _columns(records: Iterable[Record]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from lrsearch.spec.foreign.ranges import Fixed, each, lasting, read_foreign
 from lrsearch.spec.model import complete_group
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import AUTO, Unfit, check_duration, check_value, is_auto, show, write
+from lrsearch.sweeps import HIGHEST, LOWEST
 
 _COUNT = Parameter("int", low=1, high=100_000)
 
@@ -190,8 +191,7 @@ def _read_auto(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Di
         points = reader.value((*path, "points"), _COUNT, points)
     if len(reader.faults) > before:
         return None
-    low, high = catalogue.SWEPT
-    return Float(low, high, True, points, auto=True)
+    return Float(LOWEST, HIGHEST, True, points, auto=True)
 
 
 def _read_ends(

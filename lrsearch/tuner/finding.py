@@ -4,9 +4,10 @@ whoever goes on with the run."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,24 +17,31 @@ from lrsearch.errors import RangeRefused
 from lrsearch.executors.port import Executor
 from lrsearch.space import (
     Choice,
+    Dimension,
     Float,
+    Option,
+    Space,
     automatic,
-    corners,
     extremes,
     parameters,
     parse_name,
-    point_at,
     settle_ends,
 )
-from lrsearch.spec.flattening import flatten
 from lrsearch.spec.foreign.lines import Line
-from lrsearch.spec.model import Spec, canonical, identity, resolve
+from lrsearch.spec.model import Spec
 from lrsearch.spec.values import write
 from lrsearch.store import History, Run
-from lrsearch.trial import Config, Facts, Ranged, Swept, Tested, Workplace
+from lrsearch.trial import Facts, Ranged, Tested, Workplace
 from lrsearch.tuner.ledger import Content, content_of
-from lrsearch.tuner.plans import structure
-from lrsearch.tuner.ranging import Manner, sweep_configs
+from lrsearch.tuner.ranging import (
+    Manner,
+    Structure,
+    find_structures,
+    is_idle,
+    is_numeric,
+    measure,
+    strip_config,
+)
 from lrsearch.tuner.watcher import Watcher
 
 MARGIN = 2.0
@@ -43,33 +51,21 @@ steps from the initial weights: a whole training under a schedule may bear more,
 MOST = 12
 """Range tests that a range is found by, unless more structures differ in one value alone."""
 
-_NO_PART = ("lr", "schedule", "warmup", "budget", "evaluate")
-"""Heads of parameters that play no part in a sweep, which has rates and a length of its own."""
+SHOWN = 6
+"""Range tests that are named one by one."""
 
-_STEP_SIZE = ("momentum",)
-"""Arguments of an optimizer that scale its steps: their ends are tested, though they are numbers
+_STEP_SIZE = "momentum"
+"""The argument of an optimizer that scales its steps: its ends are tested, though it is a number
 that lanes may differ in."""
 
 
 @dataclass(frozen=True)
 class Test:
-    """A range test that a range of the space is found by: its `config`, with the rate, the schedule
-    and the length that play no part at one value each, the searched values of it in `params`, flat,
-    and what it is known by."""
+    """A structure that a range of rates is found for; `key` says what it trains."""
 
-    config: Config
+    structure: Structure
     params: Mapping[str, Any]
-    text: str
-
-    @property
-    def key(self) -> str:
-        """The sweep's key in the journal: what it trains, and how sweeps are made."""
-        manner = Manner()
-        return _digest([self.text, manner.rates, manner.steps, manner.seeds])
-
-
-def _digest(parts: object) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    key: str
 
 
 def name_range(spec: Spec, name: str) -> str:
@@ -88,63 +84,100 @@ def _title(value: Any) -> str:
     return str(name_of(value)) if isinstance(value, Mapping) else ""
 
 
+# what is tested
+
+
 def plan_tests(spec: Spec, content: Content, name: str) -> list[Test]:
-    """The tests that a range is found by: one a structure that may train at its rates. Of numbers,
-    such as batch sizes, the lowest and the highest are enough, since the best rate moves one way
-    with them; `MOST` combinations at most are tested, or else what differs from the first in one
-    value."""
-    axes = _axes(spec, content.task, name)
+    """The tests that a range is found by: one a structure that may train at its rates, and where
+    the momentum is searched one at each of its ends. Of numbers that make structures, such as
+    batch sizes, the lowest and the highest are enough, since the best rate moves one way with
+    them; of more than `MOST` tests those that differ from the first in one value.
+
+    Raises UsageError as `ranging.find_structures`.
+    """
     found: dict[str, Test] = {}
-    for point in corners(spec.space, axes, 10 * MOST):
-        _add(found, _make_test(spec, content, point))
-    if len(found) > MOST:
-        found.clear()
-        first = {each: values[0] for each, values in axes.items()}
-        for each, values in axes.items():
-            for value in values:
-                point = point_at(spec.space, {**first, each: value})
-                _add(found, _make_test(spec, content, point))
-    return list(found.values())
+    for space in _variants(spec, name):
+        for structure in find_structures(replace(spec, space=space), content.task or None):
+            whole = [strip_config(structure.config), content.of(structure.config)]
+            key = _digest(whole)
+            found.setdefault(key, Test(structure, _searched(spec, structure), key))
+    tests = list(found.values())
+    if len(tests) > MOST:
+        tests = [test for test in tests if len(_apart(test, tests[0])) < 2]
+    return tests
 
 
-def _add(found: dict[str, Test], test: Test) -> None:
-    found.setdefault(test.text, test)
+def _digest(parts: object) -> str:
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _axes(spec: Spec, task: str, name: str) -> dict[str, list[float]]:
-    """The raw numbers to combine, by parameter: of all that makes another structure, or scales an
-    optimizer's steps, under the option that the range lives under."""
-    mine = parse_name(name)
-    axes: dict[str, list[float]] = {}
-    for each, part in parameters(spec.space):
-        parts = parse_name(each)
-        if each == name:
-            axes[each] = [part.low if isinstance(part, Float) else 0]
-        elif parts.head in _NO_PART or (parts.head == mine.head and parts.option != mine.option):
-            continue
-        else:
-            values = extremes(part)
-            configs = [_normal(spec, point_at(spec.space, {each: raw}), task) for raw in values]
-            scales = parts.argument in _STEP_SIZE and parts.head == "optimizer"
-            if scales or len({structure(config, None) for config in configs}) > 1:
-                axes[each] = values
-    return axes
+def _searched(spec: Spec, structure: Structure) -> dict[str, Any]:
+    """Of a structure's values those that are searched."""
+    heads = {parse_name(name).head for name, _ in parameters(spec.space)}
+    flat = {**structure.params, **structure.beside}
+    return {name: part for name, part in flat.items() if parse_name(name).head in heads}
 
 
-def _normal(spec: Spec, point: Mapping[str, Any], task: str) -> dict[str, Any]:
-    """A config with what plays no part in a sweep at one value."""
-    config = resolve(spec, point, task)
-    fixed = {"lr": 1.0, "schedule": {"name": "constant"}, "warmup": None}
-    config["train"] |= {**fixed, "budget": "1ep", "evaluate": "1ep"}
-    return config
+def _apart(test: Test, other: Test) -> set[str]:
+    """The heads of parameters in which two tests differ."""
+    names = {*test.params, *other.params}
+    different = (name for name in names if test.params.get(name) != other.params.get(name))
+    return {parse_name(name).head for name in different}
 
 
-def _make_test(spec: Spec, content: Content, point: Mapping[str, Any]) -> Test:
-    config = _normal(spec, point, content.task)
-    flat = flatten(spec.space, config)
-    params = {key: part for key, part in flat.items() if key.split(".")[0] not in _NO_PART}
-    text = json.dumps([canonical(identity(config)), content.of(config)], sort_keys=True)
-    return Test(config, params, text)
+def _variants(spec: Spec, name: str) -> Iterator[Space]:
+    """The space without what needs no test for a range: by its id, one for each momentum."""
+    option = parse_name(name).option
+    space = spec.space
+    if option is not None:
+
+        def choose(path: str, part: Dimension) -> Dimension:
+            mine = path == "optimizer" and isinstance(part, Choice)
+            return Choice((part.options[option],)) if mine else part
+
+        space = _map(space, choose)
+    one = replace(spec, space=space)
+    momenta = [
+        (each, part) for each, part in parameters(space) if parse_name(each).argument == _STEP_SIZE
+    ]
+    values = [[(each, value) for value in _values(part)] for each, part in momenta]
+    for fixed in itertools.product(*values):
+        chosen = dict(fixed)
+
+        def reduce(path: str, part: Dimension, chosen: dict[str, Any] = chosen) -> Dimension:
+            if path in chosen:
+                return Choice((Option(chosen[path]),))
+            plain = not isinstance(part, Choice) or part.ordered
+            if not plain or is_idle(path) or is_numeric(one, path):
+                return part
+            return Choice(tuple(map(Option, _values(part))))
+
+        yield _map(space, reduce)
+
+
+def _values(dimension: Dimension) -> list[Any]:
+    """The values at the ends of a dimension; all of a choice that has no order."""
+    raws = extremes(dimension)
+    if isinstance(dimension, Choice):
+        return [dimension.options[int(raw)].value for raw in raws]
+    return [dimension.value(raw) for raw in raws]
+
+
+def _map(space: Space, change: Callable[[str, Dimension], Dimension], prefix: str = "") -> Space:
+    """The space with each dimension changed, by its id; options keep their own."""
+    found = []
+    for path, part in space.dimensions:
+        part = change(prefix + path, part)
+        if isinstance(part, Choice):
+            part = Choice(
+                tuple(
+                    Option(option.value, _map(option.space, change, f"{prefix}{path}[{at}]."))
+                    for at, option in enumerate(part.options)
+                )
+            )
+        found.append((path, part))
+    return Space(tuple(found))
 
 
 def foresee(spec: Spec, tests: Mapping[str, Sequence[Test]]) -> list[str]:
@@ -155,25 +188,31 @@ def foresee(spec: Spec, tests: Mapping[str, Sequence[Test]]) -> list[str]:
     for name, each in tests.items():
         said = [_tell(test.params) for test in each[:SHOWN] if test.params]
         said += [f"{len(each) - SHOWN} more"] if each[SHOWN:] else []
-        many = "a range test" if len(each) == 1 else f"{len(each)} range tests"
-        lines.append(f"The range of {name_range(spec, name)} is found first, by {many}")
-        lines[-1] += f": {'; '.join(said)}" if said else ""
-    seeds, steps = manner.seeds, manner.steps * len(manner.rates)
+        line = f"The range of {name_range(spec, name)} is found first, by {_count(len(each))}"
+        lines.append(f"{line}: {'; '.join(said)}" if said else line)
+    steps = manner.steps * len(manner.rates)
     return [
         *lines,
-        f"Each trains {seeds} seeds for up to {steps} steps while the rate rises from "
+        f"Each trains {manner.seeds} seeds for up to {steps} steps while the rate rises from "
         f"{_rate(manner.rates[0])} to {_rate(manner.rates[-1])}",
         "What the tests of a range find together is searched, widened by a factor of "
         f"{MARGIN:g} at either end",
     ]
 
 
-SHOWN = 6
-"""Range tests that are named one by one."""
+def _count(tests: int) -> str:
+    return "a range test" if tests == 1 else f"{tests} range tests"
+
+
+def _tell(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {write(value)}" for name, value in params.items())
 
 
 def _rate(value: float) -> str:
     return f"{value:g}" if 1e-4 <= value < 1e4 else write(value)
+
+
+# what is found
 
 
 @dataclass(frozen=True)
@@ -184,15 +223,6 @@ class Found:
     tests: Mapping[str, list[Test]]
     keys: Mapping[str, str]
     ranges: Mapping[str, Ranged | None]
-
-    def cost(self, history: History) -> tuple[float, float]:
-        """Epochs and seconds of the tests that were made, those of ranges that are still to be
-        found among them."""
-        made: list[Tested | Swept] = []
-        for name, ranged in self.ranges.items():
-            keys = [test.key for test in self.tests[name] if test.key in history.sweeps]
-            made += ranged.tests if ranged else [history.sweeps[key] for key in keys]
-        return math.fsum(each.epochs for each in made), math.fsum(each.seconds for each in made)
 
     @property
     def open(self) -> dict[str, list[Test]]:
@@ -206,9 +236,9 @@ class Found:
 
 
 def look_up(spec: Spec, content: Content, history: History) -> Found:
-    """A spec's ranges as a journal knows them."""
+    """A spec's ranges as a journal knows them. Raises UsageError as `plan_tests`."""
     tests = {name: plan_tests(spec, content, name) for name in automatic(spec.space)}
-    keys = {name: _digest(sorted(test.text for test in each)) for name, each in tests.items()}
+    keys = {name: _digest(sorted(test.key for test in each)) for name, each in tests.items()}
     return Found(tests, keys, {name: history.ranges.get(key) for name, key in keys.items()})
 
 
@@ -231,121 +261,132 @@ def find_ranges(
     ranges = dict(found.ranges)
     for known in found.ranges.values():
         if known is not None:
-            watcher.note(f"{describe_range(known)}, as this run has it")
+            watcher.note(f"{describe_found(known)}, as this run has it")
     tests = {test.key: test for each in found.open.values() for test in each}
-    missing = [test for key, test in tests.items() if key not in run.history.sweeps]
-    if missing:
+    if tests:
         names = " and ".join(name_range(spec, name) for name in found.open)
-        many = "a range test" if len(tests) == 1 else f"{len(tests)} range tests"
-        done = len(tests) - len(missing)
-        made = f", {done} of them made before" if done else ""
-        watcher.note(f"{many} first, to find the range of {names}{made}")
-    swept = {key: run.history.sweeps[key] for key in tests if key in run.history.sweeps}
-    work = _Work(spec, executor, facts, workplace, watcher)
-    for test, answer in work.sweep(missing):
-        if not answer.fault:
-            run.swept(test.key, answer)
-        swept[test.key] = answer
+        watcher.note(f"{_count(len(tests))} first, to find the range of {names}")
+    bodies = _test(
+        spec,
+        [test.structure for test in tests.values()],
+        run=run,
+        executor=executor,
+        facts=facts,
+        workplace=workplace,
+        watcher=watcher,
+    )
+    made = dict(zip(tests, bodies, strict=True))
     for name, each in found.open.items():
-        tested = [_judge(test, swept[test.key]) for test in each]
-        intervals = [one.interval for one in tested if one.interval is not None]
-        if not intervals:
-            raise _refuse(spec, name, tested)
-        low, high = min(ends[0] for ends in intervals), max(ends[1] for ends in intervals)
-        ranged = Ranged(
-            name_range(spec, name),
-            round_out(low / MARGIN, math.floor),
-            round_out(high * MARGIN, math.ceil),
-            MARGIN,
-            tuple(tested),
+        ranges[name] = ranged = _combine(
+            spec, name, [_judge(test, made[test.key]) for test in each]
         )
         run.ranged(found.keys[name], ranged)
-        ranges[name] = ranged
-        watcher.note(describe_range(ranged))
-        for one in tested:
+        watcher.note(describe_found(ranged))
+        for one in ranged.tests:
             if one.interval is None:
                 watcher.note(f"{_tell(one.params)} has no part in that: {one.refused}")
     return replace(found, ranges=ranges).settle(spec)
 
 
-@dataclass(frozen=True)
-class _Work:
-    spec: Spec
-    executor: Executor
-    facts: Facts
-    workplace: Workplace
-    watcher: Watcher
+def _test(
+    spec: Spec,
+    structures: Sequence[Structure],
+    *,
+    run: Run,
+    executor: Executor,
+    facts: Facts,
+    workplace: Workplace,
+    watcher: Watcher,
+) -> list[dict[str, Any]]:
+    """The range tests of structures, as the journal has them: what a lost worker had is given to
+    another, once."""
 
-    def sweep(self, tests: Sequence[Test]) -> Iterator[tuple[Test, Swept]]:
-        """Make tests; what a lost worker had is given to another, once."""
-        lost = []
-        for at, answer in self._sweep(tests):
-            if answer.fault and not answer.seconds:
-                lost.append(tests[at])
-                self.watcher.note(f"a range test is made again: {answer.fault}")
-            else:
-                yield tests[at], answer
-        for at, answer in self._sweep(lost):
-            yield lost[at], answer
-
-    def _sweep(self, tests: Sequence[Test]) -> Iterator[tuple[int, Swept]]:
-        if not tests:
-            return
-        yield from sweep_configs(
-            self.spec,
-            [test.config for test in tests],
+    def make(some: Sequence[Structure]) -> list[dict[str, Any]]:
+        return measure(
+            spec,
+            some,
             Manner(),
-            executor=self.executor,
-            facts=self.facts,
-            workplace=self.workplace,
-            note=self.watcher.note,
+            run,
+            executor=executor,
+            facts=facts,
+            workplace=workplace,
+            note=watcher.note,
         )
 
+    bodies = make(structures)
+    lost = [at for at, body in enumerate(bodies) if body["fault"] and not body["seconds"]]
+    if lost:
+        watcher.note(f"{_count(len(lost))} once more: {bodies[lost[0]]['fault']}")
+        for at, body in zip(lost, make([structures[at] for at in lost]), strict=True):
+            bodies[at] = body
+    return bodies
 
-def _judge(test: Test, swept: Swept) -> Tested:
-    """The result of a sweep for its structure."""
-    interval, refused = None, swept.fault
+
+def _judge(test: Test, body: Mapping[str, Any]) -> Tested:
+    """The result of a range test, as the journal has it, for its structure."""
+    interval, refused = None, str(body["fault"])
     if not refused:
-        found = sweeps.find_interval(swept.lr, swept.losses)
+        losses = [[float(loss) for loss in each] for each in body["losses"]]
+        found = sweeps.find_interval([float(rate) for rate in body["lr"]], losses, body["cap"])
         if isinstance(found, sweeps.Interval):
             interval = found.low, found.high
         else:
-            refused = f"{found.reason} (try {found.advice})"
-    return Tested(test.params, interval, refused, test.key, swept.epochs, swept.seconds)
+            refused = found.reason
+    return Tested(test.params, interval, refused)
 
 
-def round_out(value: float, towards: Any) -> float:
+def _combine(spec: Spec, name: str, tests: Sequence[Tested]) -> Ranged:
+    """The range that tests find together. Raises RangeRefused where none has an interval."""
+    intervals = [test.interval for test in tests if test.interval is not None]
+    if not intervals:
+        raise _refuse(spec, name, tests)
+    low, high = min(ends[0] for ends in intervals), max(ends[1] for ends in intervals)
+    return Ranged(
+        name_range(spec, name),
+        round_out(low / MARGIN, math.floor),
+        round_out(high * MARGIN, math.ceil),
+        MARGIN,
+        tuple(tests),
+    )
+
+
+def round_out(value: float, towards: Callable[[float], int]) -> float:
     """A rate in two digits, away from the interval: by `math.floor` its lower end, by `math.ceil`
     its upper one."""
     power = 10.0 ** (math.floor(math.log10(value)) - 1)
     return float(f"{towards(round(value / power, 6)) * power:.2g}")
 
 
-def describe_range(ranged: Ranged) -> str:
+def describe_found(ranged: Ranged) -> str:
     """The range that was found, in a sentence without its end."""
     return f"{ranged.name} is searched from {_rate(ranged.low)} to {_rate(ranged.high)}"
 
 
-def _tell(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {write(value)}" for name, value in params.items()) or "its structure"
-
-
-def _refuse(spec: Spec, name: str, tested: Sequence[Tested]) -> RangeRefused:
+def _refuse(spec: Spec, name: str, tests: Sequence[Tested]) -> RangeRefused:
     """The error for a range that no test tells, with the line to write in its place."""
-    reasons = dict.fromkeys(each.refused for each in tested)
-    told = next(iter(reasons))
+    reasons = dict.fromkeys(test.refused for test in tests)
+    told = "; ".join(reasons)
     if len(reasons) > 1:
-        told = "; ".join(f"{_tell(each.params)}: {each.refused}" for each in tested)
-    optimizer = tested[0].params.get("optimizer", spec.train["optimizer"].get("name", ""))
-    low, high = USUAL_RATES.get(optimizer, USUAL_RATES[""])
-    part = dict(parameters(spec.space))[name]
-    points = part.points if isinstance(part, Float) and part.points else None
-    usual = {"min": low, "max": high, **({"points": points} if points else {})}
-    line = Line(("search", "lr"), usual).show(("search", "lr"))
+        told = "; ".join(f"{_tell(test.params)}: {test.refused}" for test in tests)
     whose = name_range(spec, name)
-    place = "" if name == "lr" else f", into the option {whose.removeprefix('lr of ')}"
+    part = dict(parameters(spec.space))[name]
+    points = {"points": part.points} if isinstance(part, Float) and part.points else {}
+    low, high = _usual(spec, name)
+    line = Line(("search", "lr"), {"min": low, "max": high, **points}).show(("search", "lr"))
+    place = "" if name == "lr" else f" into the option {whose.removeprefix('lr of ')}"
     return RangeRefused(
-        f"a range test does not tell which rates are worth searching, of {whose}: {told}",
+        f"no range test tells which rates are worth searching, of {whose}: {told}",
         where=spec.source,
-        hint=f"{line}{place}: rates that are usual there; no trial has begun",
+        hint=f"{line}{place}, which is usual there; no trial has begun, and lrsearch range shows "
+        "the curves",
     )
+
+
+def _usual(spec: Spec, name: str) -> tuple[float, float]:
+    """Rates that are usually searched of the optimizer that a range is of."""
+    option = parse_name(name).option
+    chosen = dict(spec.space.dimensions).get("optimizer")
+    value = spec.train["optimizer"]
+    if option is not None and isinstance(chosen, Choice):
+        value = chosen.options[option].value
+    return USUAL_RATES.get(_title(value), USUAL_RATES[""])

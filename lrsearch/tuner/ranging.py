@@ -75,7 +75,7 @@ def find_structures(spec: Spec, task: str | None) -> list[Structure]:
         flat = {name: part for name, part in flat.items() if parse_name(name).head not in IDLE}
         beside = {parse_name(name).path for name in numbers if is_numeric(spec, name)}
         found.setdefault(
-            _dump(_stripped(config)),
+            _dump(strip_config(config)),
             Structure(
                 {name: value for name, value in flat.items() if name not in beside},
                 {name: value for name, value in flat.items() if name in beside},
@@ -144,7 +144,7 @@ def find_optimizer(config: Config) -> str:
     return str(optimizer.get("name") or optimizer["class_path"])
 
 
-def _stripped(config: Config) -> dict[str, Any]:
+def strip_config(config: Config) -> dict[str, Any]:
     """The part of a config that a range test depends on."""
     whole = identity(config)
     train = {name: part for name, part in whole["train"].items() if name not in IDLE}
@@ -158,7 +158,7 @@ def _dump(value: Any) -> str:
 def find_key(spec: Spec, config: Config, manner: Manner, facts: Facts) -> str:
     """SHA-256 (hex) of all that decides what a range test of a config measures."""
     content = content_of(facts).of(config)
-    whole = [_stripped(config), content, spec.seed, manner.seeds, manner.rates, manner.steps]
+    whole = [strip_config(config), content, spec.seed, manner.seeds, manner.rates, manner.steps]
     return hashlib.sha256(_dump([*whole, TRAINING_VERSION]).encode()).hexdigest()
 
 

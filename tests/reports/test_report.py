@@ -162,7 +162,8 @@ def test_view_adds_up_and_comments():
     view = build_view(
         "r", "runs/r", ACCURACY, records, Context(ranges=ranges, running=1, warnings=["first"])
     )
-    assert view.cost == {"trials": 2, "trial_epochs": 40.0, "seconds": 3.0, "wall_seconds": None}
+    spent = {"trials": 2, "trial_epochs": 40.0, "seconds": 3.0, "wall_seconds": None}
+    assert view.cost == {**spent, "range_epochs": 0.0, "range_seconds": 0.0}
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
     first, edge, tie, seeds = view.warnings
     assert first == "first"

@@ -187,7 +187,7 @@ class Swept:
 
 @dataclass(frozen=True)
 class Tested:
-    """What a range test came to: the searched values of its structure, flat, and its interval of
+    """The result of a range test: the searched values of its structure, flat, and its interval of
     rates, None where it gave none, for the reason in `refused`."""
 
     params: Mapping[str, Any]

@@ -113,7 +113,7 @@ def _digest(parts: object) -> str:
 
 
 def _searched(spec: Spec, structure: Structure) -> dict[str, Any]:
-    """Of a structure's values those that are searched."""
+    """The searched values among a structure's."""
     heads = {parse_name(name).head for name, _ in parameters(spec.space)}
     flat = {**structure.params, **structure.beside}
     return {name: part for name, part in flat.items() if parse_name(name).head in heads}
@@ -133,8 +133,9 @@ def _variants(spec: Spec, name: str) -> Iterator[Space]:
     if option is not None:
 
         def choose(path: str, part: Dimension) -> Dimension:
-            mine = path == "optimizer" and isinstance(part, Choice)
-            return Choice((part.options[option],)) if mine else part
+            if path != "optimizer" or not isinstance(part, Choice):
+                return part
+            return Choice((part.options[option],))
 
         space = _map(space, choose)
     one = replace(spec, space=space)

@@ -26,6 +26,7 @@ from lrsearch.train.models.metrics import (
     language_metrics,
     regression_metrics,
 )
+from lrsearch.train.recording import Recording
 from lrsearch.train.users.contents import path_hashes
 from lrsearch.train.users.importing import source_hashes
 from lrsearch.trial import (
@@ -40,6 +41,7 @@ from lrsearch.trial import (
     Planned,
     Probe,
     Reached,
+    Records,
     Result,
     Saved,
     Started,
@@ -108,7 +110,7 @@ class Course:
 
     `start` and `baseline` come from `solo.start_losses`, `lowest` is the lowest loss since; `alike`
     is `Criterion.alike`; a lost loss exceeds its scale `factor` times. `objective` is the metric
-    that has to be a number, as the losses have to.
+    that has to be a number, as the losses have to. `recording` has the records of single steps.
     """
 
     engine: str
@@ -124,10 +126,12 @@ class Course:
     factor: float = divergence.FACTOR
     objective: str = ""
     curve: dict[str, list[float]] = field(default_factory=dict)
+    recording: Recording = field(default_factory=Recording)
 
     def take(self) -> dict[str, Any]:
         """The course as a saved state keeps it."""
-        return {"seconds": self.spent, **{name: getattr(self, name) for name in _SAVED}}
+        own = {name: getattr(self, name) for name in _SAVED}
+        return {"seconds": self.spent, **own, "records": self.recording.take()}
 
     def put(self, saved: Mapping[str, Any]) -> None:
         """Go on from a saved course. Raises Unusable, or KeyError, for values of no training."""
@@ -137,9 +141,14 @@ class Course:
         check_numbers(seconds, saved["factor"], finite=True)
         if type(saved["alike"]) is not bool or seconds < 0 or not _is_curve(curve, self.objective):
             raise Unusable("its curve is none")
+        self.recording.put(saved.get("records"), saved["steps"])
         self.seconds += float(saved["seconds"])
         for name in _SAVED:
             setattr(self, name, saved[name])
+
+    def tell(self, *, whole: bool = False) -> Records:
+        """The records that no event has told of, or the whole."""
+        return self.recording.tell(self.start, self.baseline, whole=whole)
 
     @property
     def last(self) -> dict[str, float]:

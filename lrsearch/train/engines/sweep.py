@@ -21,7 +21,8 @@ from lrsearch.train.device import check_alive, find_device, free_memory, sum_typ
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import Data, check_sources, open_data, release
 from lrsearch.train.engines.orders import Order, advance
-from lrsearch.train.engines.solo import Training, build
+from lrsearch.train.engines.solo import build
+from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import Skeleton, initial_state
 from lrsearch.train.models.criterion import Criterion, make_criterion

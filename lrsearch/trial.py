@@ -185,12 +185,26 @@ class Records:
 
 
 @dataclass(frozen=True)
+class Diagnosis:
+    """What is said of how a training went, such as `too_slow`, `overfitting` or `healthy`: with the
+    numbers that it rests on by their names, a confidence from 0.5 to 1, and a sentence of advice.
+    See the room `diagnosis`."""
+
+    verdict: str
+    confidence: float
+    evidence: Mapping[str, float]
+    advice: str
+
+
+@dataclass(frozen=True)
 class Result:
     """What a trial came to. `last` and `best` hold validation metrics, `best` each metric's own
     best over the evaluations, the step it was reached at in `best_step`. Of a metric that only the
     spec knows the direction of, `best` has both ends: `cost:min` and `cost:max`. `why` is why it
     trained solo, "" where it did not. Of a failed trial `traceback` is the traceback of its
-    exception, of a command the end of its stderr; `output` is the end of what else it printed."""
+    exception, of a command the end of its stderr; `output` is the end of what else it printed.
+    `verdicts` are the one or two of its diagnosis, none where there is too little to tell; None
+    where nobody has looked at it, as in runs of older versions."""
 
     outcome: Outcome
     steps: int
@@ -204,6 +218,7 @@ class Result:
     traceback: str = ""
     why: str = ""
     output: str = ""
+    verdicts: tuple[Diagnosis, ...] | None = None
 
     def value(self, objective: Objective) -> float | None:
         """The objective of a completed trial, None for any other."""

@@ -16,6 +16,7 @@ from lrsearch.reports.text import (
     format_value,
     one_line,
 )
+from lrsearch.reports.verdicts import describe
 from lrsearch.reports.view import ROWS, RunView, TrialView, describe_repeatability
 from lrsearch.terminal import visible
 from lrsearch.trial import Objective, Plan, Record
@@ -65,6 +66,7 @@ def to_json(view: RunView) -> str:
             for (structure, device), plan in view.plans.items()
         ],
         "data": view.data or None,
+        "advice": view.advice,
         "states": {"trials": view.saved[0], "bytes": view.saved[1]},
         "repeatability": again
         and {
@@ -102,6 +104,7 @@ def trial_json(view: TrialView) -> str:
         },
         "plans": [_describe_plan(device, plan) for device, plan in view.plans.items()],
         "curve": view.curve,
+        "records": vars(view.records) if view.records.step else {},
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
@@ -133,6 +136,7 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
         "engine": result and result.engine,
         "engine_reason": result.why if result else "",
         "reason": result.reason if result else "",
+        "verdicts": describe(result),
     }
 
 

@@ -10,7 +10,8 @@ from lrsearch.analysis.edges import Range, edges
 from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.reports.text import enumerate_numbers, format_value, one_line
-from lrsearch.trial import Objective, Plan, Record
+from lrsearch.reports.verdicts import advise
+from lrsearch.trial import Objective, Plan, Record, Records
 
 ROWS = 25
 """Points a table shows where it does not show all."""
@@ -27,7 +28,8 @@ class RunView:
     structure key and device; `data` says how the data were understood, "" where that is not known.
     `saved` are the trials under way that are saved, and the bytes of their states.
     `retry_command` trains failed trials again, "" where none failed. `repeatability` is what a
-    repeated training came to, None where none was repeated.
+    repeated training came to, None where none was repeated. `advice` are sentences on what the
+    diagnoses of the trials agree on.
     """
 
     name: str
@@ -47,6 +49,7 @@ class RunView:
     retry_command: str = ""
     saved: tuple[int, int] = (0, 0)
     repeatability: Repeatability | None = None
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class TrialView:
     the spec as it is now. `running` says that it trains. `curve` has a list per metric, as long as
     its `step`. `plans` are those of the trial's structure, by device. `again` is the trial that was
     trained in its place, after a failure, `repeats` the trial that it is a repetition of. `saved`
-    is the step that one under way is saved at, and how many it has."""
+    is the step that one under way is saved at, and how many it has. `records` are those of its
+    single steps."""
 
     run: str
     objective: Objective
@@ -67,6 +71,7 @@ class TrialView:
     again: int | None = None
     repeats: int | None = None
     saved: tuple[int, int] | None = None
+    records: Records = field(default_factory=Records)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,7 @@ def build_view(
         next_command=context.next_command,
         plans=context.plans,
         data=context.data,
+        advice=tuple(advise(kept)),
     )
 
 

@@ -117,6 +117,7 @@ def assert_same(found: Ended, expected: Ended) -> None:
     if not exact() and found.result.outcome is Outcome.DIVERGED:
         return
     assert_same_numbers(found.curve, expected.curve)
+    assert_same_numbers(vars(found.records), vars(expected.records))
     assert_same_weights(found.weights, expected.weights)
     assert found.result.steps == expected.result.steps
     assert found.result.reason == expected.result.reason

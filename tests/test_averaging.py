@@ -43,8 +43,8 @@ from lrsearch.train.batches.averaging import (
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.probe import probe
-from lrsearch.train.engines.solo import Training
 from lrsearch.train.engines.timetable import learning_rates
+from lrsearch.train.engines.training import Training
 from lrsearch.train.models.build import build_model
 from lrsearch.train.optimizers import registry
 from lrsearch.train.optimizers.registry import build_optimizer

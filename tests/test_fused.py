@@ -52,8 +52,9 @@ from lrsearch.train.batches.batch import take
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.course import open_data
 from lrsearch.train.engines.orders import Order, gather_batches
-from lrsearch.train.engines.solo import Training, build
+from lrsearch.train.engines.solo import build
 from lrsearch.train.engines.timetable import learning_rates
+from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes import evaluation
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state

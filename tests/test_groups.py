@@ -13,7 +13,7 @@ from test_train import ADAMW, MLP, NETS, config, facts, net, run
 from torch import nn
 
 from lrsearch.errors import ModelError
-from lrsearch.train.engines.solo import Training
+from lrsearch.train.engines.training import Training
 from lrsearch.train.models.build import build_model
 from lrsearch.train.optimizers.groups import divide_parameters, find_depths
 from lrsearch.trial import Outcome, Workplace

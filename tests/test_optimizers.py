@@ -10,7 +10,7 @@ from torch import nn
 from lrsearch import catalogue
 from lrsearch.spec.model import complete_group
 from lrsearch.train.batches.batch import Batch
-from lrsearch.train.engines.solo import Training
+from lrsearch.train.engines.training import Training
 from lrsearch.train.optimizers.lion import Lion
 from lrsearch.train.optimizers.registry import OPTIMIZERS, build_optimizer
 

@@ -41,7 +41,7 @@ WINGS = [
     ["models"],
     ["batches"],
     ["users"],
-    ["randomness"],
+    ["randomness", "recording"],
     ["device", "jobs", "products", "tape"],
 ]
 """The rooms within train, from the top floor down: each imports from those below it. The last are

@@ -32,7 +32,17 @@ from lrsearch.states import Unusable
 from lrsearch.store import read, saved_states
 from lrsearch.train.engines import saving
 from lrsearch.train.engines.cohort import run_cohort
-from lrsearch.trial import Ended, Measured, Noted, Objective, Outcome, Planned, Saved, Started
+from lrsearch.trial import (
+    Ended,
+    Measured,
+    Noted,
+    Objective,
+    Outcome,
+    Planned,
+    Records,
+    Saved,
+    Started,
+)
 
 place = test_train.place
 
@@ -609,6 +619,16 @@ ODD_VALUES = {
     "an evaluation as a float": lambda tree: put(tree, "since", float(pairs(tree)["since"])),
     "other steps of the course": lambda tree: put(inner(tree, "course"), "steps", 1),
     "the lowest loss as a text": lambda tree: put(inner(tree, "course"), "lowest", "x"),
+    "a text in the records": lambda tree: inner(tree, "course", "records", "loss")[
+        "list"
+    ].__setitem__(0, "x"),
+    "more records of one kind": lambda tree: inner(tree, "course", "records", "lr")["list"].append(
+        0.5
+    ),
+    "records of steps to come": lambda tree: inner(tree, "course", "records", "step")[
+        "list"
+    ].__setitem__(-1, 10**6),
+    "records of one kind less": lambda tree: drop(inner(tree, "course", "records"), "update_ratio"),
     "no baseline": lambda tree: put(inner(tree, "course"), "baseline", None),
     "alike as a number": lambda tree: put(inner(tree, "course"), "alike", 1),
     "seconds that are none": lambda tree: put(inner(tree, "course"), "seconds", float("nan")),
@@ -681,6 +701,25 @@ def test_values_that_no_training_has_are_not_gone_on_from(name, engine, with_pla
     path.write_bytes(resealed(state.content, lambda head: None))
     events, again = go(run_cohort(replace(given, states={0: str(path)})))
     assert not [each for each in events if isinstance(each, Noted)]
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+def test_states_of_versions_without_records_are_gone_on_from(engine, with_plateau, tmp_path):
+    given, state, ends = with_plateau(engine)
+    path, step = tmp_path / "a.state", states.unpack(state.content).header.step
+    without = resealed(
+        state.content, lambda head: drop(inner(head["content"], "course"), "records")
+    )
+    path.write_bytes(without)
+    events, again = go(run_cohort(replace(given, states={0: str(path)})))
+    assert not [each for each in events if isinstance(each, Noted)]
+    later = [each > step for each in ends[0].records.step]
+    assert any(later) and not all(later)
+    kept = {
+        name: tuple(itertools.compress(values, later)) if isinstance(values, tuple) else values
+        for name, values in vars(ends[0].records).items()
+    }
+    assert_same(again[0], replace(ends[0], records=Records(**kept)))
 
 
 def test_a_state_larger_than_memory_is_damaged(tmp_path):

@@ -94,6 +94,15 @@ def free_memory(device: torch.device) -> None:
             torch.cuda.empty_cache()
 
 
+def has_room(device: torch.device, size: int) -> bool:
+    """Whether a GPU has so many bytes free, those included that torch keeps of it without using
+    them. Of other devices nobody asks."""
+    if device.type != "cuda":
+        return True
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return size <= torch.cuda.mem_get_info(device)[0] + kept
+
+
 def check_alive(
     device: torch.device, wait: Callable[[torch.device], object] = torch.cuda.synchronize
 ) -> None:

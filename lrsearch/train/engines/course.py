@@ -26,6 +26,7 @@ from lrsearch.train.models.metrics import (
     language_metrics,
     regression_metrics,
 )
+from lrsearch.train.recording import Recording
 from lrsearch.train.users.contents import path_hashes
 from lrsearch.train.users.importing import source_hashes
 from lrsearch.trial import (
@@ -40,6 +41,7 @@ from lrsearch.trial import (
     Planned,
     Probe,
     Reached,
+    Records,
     Result,
     Saved,
     Started,
@@ -100,7 +102,8 @@ class Course:
     reading, None while it is not training alone) still counts.
     `start` and `baseline` are `solo.start_losses`', `lowest` is the lowest loss since;
     `alike` is `Criterion.alike`; `factor` is how many times its scale a lost loss exceeds.
-    `objective` is the metric that has to be a number, as the losses have to."""
+    `objective` is the metric that has to be a number, as the losses have to. `recording` has what
+    is recorded of single steps."""
 
     engine: str
     steps: int = 0
@@ -115,10 +118,12 @@ class Course:
     factor: float = divergence.FACTOR
     objective: str = ""
     curve: dict[str, list[float]] = field(default_factory=dict)
+    recording: Recording = field(default_factory=Recording)
 
     def take(self) -> dict[str, Any]:
         """What a saved state has of it."""
-        return {"seconds": self.spent, **{name: getattr(self, name) for name in _SAVED}}
+        own = {name: getattr(self, name) for name in _SAVED}
+        return {"seconds": self.spent, **own, "records": self.recording.take()}
 
     def put(self, saved: Mapping[str, Any]) -> None:
         """Go on from what a saved state has. Raises Unusable, or what is missing, for values that
@@ -129,9 +134,14 @@ class Course:
         check_numbers(seconds, saved["factor"], finite=True)
         if type(saved["alike"]) is not bool or seconds < 0 or not _is_curve(curve, self.objective):
             raise Unusable("its curve is none")
+        self.recording.put(saved.get("records"), saved["steps"])
         self.seconds += float(saved["seconds"])
         for name in _SAVED:
             setattr(self, name, saved[name])
+
+    def tell(self, *, whole: bool = False) -> Records:
+        """The records that no event has told of, or the whole."""
+        return self.recording.tell(self.start, self.baseline, whole=whole)
 
     @property
     def last(self) -> dict[str, float]:

@@ -43,12 +43,18 @@ from lrsearch.train.engines.saving import (
     save,
 )
 from lrsearch.train.engines.telling import Events, Telling, tell_once
-from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
+from lrsearch.train.engines.timetable import (
+    evaluation_steps,
+    learning_rates,
+    make_plateau,
+    recorded_steps,
+)
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models.criterion import Criterion, make_criterion
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import seed_everything, trial_seeds
+from lrsearch.train.recording import Recording
 from lrsearch.train.users.memory import Memory
 from lrsearch.trial import (
     Cohort,
@@ -279,6 +285,7 @@ class _Session:
             start=start,
             baseline=baseline,
             objective=metric,
+            recording=Recording(frozenset(recorded_steps(evaluations[-1]))),
         )
         base = learning_rates(train, self.data.samples, self.cohort.workplace)
         plateau = make_plateau(train, self.data.samples)
@@ -310,7 +317,8 @@ class _Session:
             fresh = self._begin(trial)  # It may have been put back in part.
             vars(lane).update({**vars(fresh), "saver": lane.saver})
             return [begins_again(trial, explain(error))]
-        return [Measured(trial.number, Measurement(lane.step, lane.course.last), lane.budget)]
+        measurement = Measurement(lane.step, lane.course.last)
+        return [Measured(trial.number, measurement, lane.budget, lane.course.tell())]
 
     def _take(self, lane: Lane, state: LaneState, total: Tensor) -> Saved | Noted:
         """The event that has a lane saved."""
@@ -401,14 +409,24 @@ class _Session:
                 for lane in filled
             ]
         )
+        self.program.due = [lane.course.recording.due if lane else () for lane in self.places]
         try:
             self._step(filled, numbers)
         finally:
+            self._take_records()
             self._charge(live, clock)
         for lane in live:
             lane.step += steps
             lane.course.steps = lane.step
         self.pace = (pulse.clock() - clock) / steps
+
+    def _take_records(self) -> None:
+        """Have the lanes take what the program has recorded of them; it stays on the device."""
+        assert self.program is not None
+        for place, step, row in self.program.noted:
+            if (lane := self.places[place]) is not None:
+                lane.course.recording.note(step, float(lane.rates[step - 1]), row)
+        self.program.noted = []
 
     def _reach(self, live: Sequence[Lane]) -> int:
         """Steps until somebody looks at the clock: no more than the first whose time is over has
@@ -464,7 +482,17 @@ class _Session:
                 [self.program.total[places].unsqueeze(1), self.program.evaluate(list(due))], 1
             )
             self.program.total.index_fill_(0, places, 0.0)
-            rows = sums.tolist()  # The one wait for the device.
+            records = [row for lane in due.values() for row in lane.course.recording.rows]
+            numbers = torch.cat([sums.flatten(), *records]).tolist()  # The one wait for the device.
+            rows = [
+                numbers[start : start + sums.shape[1]]
+                for start in range(0, sums.numel(), sums.shape[1])
+            ]
+            del numbers[: sums.numel()]
+            for lane in due.values():
+                count = 4 * len(lane.course.recording.rows)
+                lane.course.recording.take_in(numbers[:count])
+                del numbers[:count]
             self._charge(live, clock)
             with pulse.unbroken():  # Or a lane would be saved that is half evaluated.
                 measured = [
@@ -502,7 +530,8 @@ class _Session:
         measurement = Measurement(lane.step, metrics)
         lane.course.judge_by(self.criterion)
         reason = lane.course.measure(measurement, lane.budget)
-        return Measured(lane.trial.number, measurement, lane.budget), reason
+        records = lane.course.tell()
+        return Measured(lane.trial.number, measurement, lane.budget, records), reason
 
     def _conclude(self, place: int, measurement: Measurement, reason: str) -> Telling:
         """End a lane that was measured if it is lost, for that reason, or has used its budget."""
@@ -539,7 +568,9 @@ class _Session:
             state = lane.best_state if at_best else self.program.evaluated(place)
         if state is not None:
             weights = serialize(self._skeleton.state_dict(*state))
-        return Ended(lane.trial.number, result, lane.course.curve, weights)
+        lane.course.recording.flush()
+        records = lane.course.tell(whole=True)
+        return Ended(lane.trial.number, result, lane.course.curve, weights, records=records)
 
     def _dismiss(self) -> Telling:
         """End the lanes that a verdict stopped."""

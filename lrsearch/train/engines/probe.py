@@ -17,8 +17,9 @@ from lrsearch.train.batches.resident import Resident
 from lrsearch.train.batches.streamed import Streamed
 from lrsearch.train.device import check_alive, find_device, free_memory, is_out_of_memory
 from lrsearch.train.engines.course import Data, check_sources, open_data, release
-from lrsearch.train.engines.solo import Training, build
+from lrsearch.train.engines.solo import build
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates
+from lrsearch.train.engines.training import Training
 from lrsearch.train.engines.trying import refuse
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state

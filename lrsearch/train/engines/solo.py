@@ -6,9 +6,9 @@ import bisect
 import contextlib
 import time
 import traceback
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -58,20 +58,25 @@ from lrsearch.train.engines.saving import (
     take_memory,
     take_optimizer,
 )
-from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
+from lrsearch.train.engines.timetable import (
+    evaluation_steps,
+    learning_rates,
+    make_plateau,
+    recorded_steps,
+)
+from lrsearch.train.engines.training import Training
 from lrsearch.train.jobs import await_verdict
 from lrsearch.train.models.build import build_model
 from lrsearch.train.models.criterion import CHUNK as OWN_CHUNK
 from lrsearch.train.models.criterion import Criterion, baseline_loss, make_criterion
 from lrsearch.train.models.metrics import SUMS
-from lrsearch.train.optimizers.groups import divide_parameters
-from lrsearch.train.optimizers.registry import build_optimizer
 from lrsearch.train.randomness import (
     get_generators,
     seed_everything,
     set_generators,
     trial_seeds,
 )
+from lrsearch.train.recording import Recording
 from lrsearch.train.users.beside import find_missing
 from lrsearch.train.users.memory import Memory
 from lrsearch.train.users.printing import Printed
@@ -137,7 +142,10 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> Job:
                 break
             # Outside the try: what is thrown in here, as when a job is closed, is not the trial's.
             replies = yield event
-    yield Ended(trial.number, result, course.curve, weights)
+    with contextlib.suppress(RuntimeError):  # The device may be lost, as is seen below.
+        course.recording.flush()
+    records = course.tell(whole=True)
+    yield Ended(trial.number, result, course.curve, weights, records=records)
     if result.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY):
         check_alive(device)
         free_memory(device)
@@ -150,95 +158,6 @@ def _finish(
     outcome, reason, state = yield from _train(cohort, trial, device, course)
     result = course.result(outcome, reason)
     return result, serialize(state) if worth_keeping(cohort, result) else None
-
-
-class Training:
-    """A model under training: one optimizer step at a time, in plain PyTorch.
-
-    `train` is a resolved one. The model is on the data's device and is used, not copied. The
-    workplace says what an optimizer's class path may import; `criterion` is the loss, which one of
-    ours needs not be given.
-    """
-
-    def __init__(
-        self,
-        model: nn.Module,
-        train: Mapping[str, Any],
-        workplace: Workplace | None = None,
-        criterion: Criterion | None = None,
-    ) -> None:
-        self.model = model
-        self.workplace = workplace or Workplace()
-        self.criterion = criterion or Criterion(train, "", workplace=self.workplace)
-        self.clip = train["clip_norm"]
-        self.parameters = [each for each in model.parameters() if each.requires_grad]
-        self.train = train
-        self.made: Callable[[torch.optim.Optimizer], None] = lambda _: None
-
-    @cached_property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """Made when first asked for: to be compared by its gradients a training needs none.
-        `made` is told."""
-        named = {name: each for name, each in self.model.named_parameters() if each.requires_grad}
-        groups = divide_parameters(
-            {name: each.dim() for name, each in named.items()},
-            self.train,
-            layers=self.train["layer_decay"] is not None,
-        )
-        parts = [
-            {"params": [named[name] for name in group.names], **group.arguments(self.train)}
-            for group in groups
-        ]
-        optimizer = build_optimizer(
-            self.train["optimizer"], parts, float(self.train["lr"]), self.workplace
-        )
-        self.made(optimizer)
-        return optimizer
-
-    def compute_gradients(self, batch: Batch) -> Tensor:
-        """The loss of a batch, its (clipped) gradients left in the parameters."""
-        loss = self.criterion.training_loss(self.model, batch)
-        torch.autograd.backward(loss)
-        if self.clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.clip)
-        return loss.detach()
-
-    def update(self, rate: float) -> None:
-        """Step the optimizer by the gradients, and drop them."""
-        self._set_rate(rate)
-        self.optimizer.step()
-        self._drop_gradients()
-
-    def step(self, batch: Batch, rate: float) -> Tensor:
-        """A whole step on a batch: its loss, before the update."""
-        loss = self.compute_gradients(batch)
-        if "class_path" not in self.train["optimizer"]:
-            self.update(rate)
-            return loss
-        seen = False
-
-        def look() -> Tensor:
-            """The loss where the parameters are now; at the first call it is there already."""
-            nonlocal seen
-            if not seen:
-                seen = True
-                return loss
-            self._drop_gradients()
-            return self.compute_gradients(batch)
-
-        # Somebody else's may look again as often as it likes, as LBFGS does.
-        self._set_rate(rate)
-        self.optimizer.step(look)  # type: ignore[arg-type]
-        self._drop_gradients()
-        return loss
-
-    def _set_rate(self, rate: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["ratio"]
-
-    def _drop_gradients(self) -> None:
-        for parameter in self.parameters:
-            parameter.grad = None
 
 
 @torch.no_grad()
@@ -372,6 +291,8 @@ def _begin(cohort: Cohort, trial: Trial, data: Data, course: Course) -> _Run:
     start = start_losses(model, data, criterion)
     seed_everything(seeds.noise)  # A model may draw noise in evaluation, too.
     model.train()
+    evaluations = evaluation_steps(timed, course.samples)
+    course.recording = Recording(frozenset(recorded_steps(evaluations[-1])))
     run = _Run(
         trial,
         data,
@@ -379,7 +300,7 @@ def _begin(cohort: Cohort, trial: Trial, data: Data, course: Course) -> _Run:
         Training(model, train, cohort.workplace, criterion),
         course,
         rates,
-        evaluation_steps(timed, course.samples),
+        evaluations,
         make_plateau(timed, course.samples),
         BestSoFar(cohort.objective),
         start,
@@ -436,7 +357,8 @@ def _train(
     if reason:
         yield begins_again(trial, reason)
     if run.step:
-        yield Measured(trial.number, Measurement(run.step, course.last), run.budget)
+        measurement = Measurement(run.step, course.last)
+        yield Measured(trial.number, measurement, run.budget, course.tell())
     saver = Saver(cohort.save)
     batches = data.batches(train["batch_size"], trial_seeds(trial.seed).order, run.step)
     rungs = {rung for rung in cohort.rungs if rung < run.budget}
@@ -449,7 +371,7 @@ def _train(
                 with pulse.unbroken() if run.memory is not None else contextlib.nullcontext():
                     measured = _evaluate(run)
                 generators = None
-                yield Measured(trial.number, measured[0], run.budget)
+                yield Measured(trial.number, measured[0], run.budget, course.tell())
                 if measured[1]:
                     return Outcome.DIVERGED, measured[1], {}
                 _take_in(run, measured[0])
@@ -471,9 +393,7 @@ def _train(
             if course.is_late(cohort):
                 return Outcome.FAILED, tell_late(cohort, run.step, run.budget), {}
             # Nothing here may wait for the device: only an evaluation reads numbers back.
-            batch = next(batches)
-            run.total += run.training.step(batch, run.rate(run.step + 1))
-            course.steps = run.step = run.step + 1
+            _step(run, next(batches))
             pulse.beat(run.step)
     except pulse.Leave:
         if saver.every is not None and run.step:
@@ -484,6 +404,19 @@ def _train(
     return Outcome.COMPLETED, "", run.averaged or state_of(run.model)
 
 
+def _step(run: _Run, batch: Batch) -> None:
+    """The next step of a training, recorded where it is its turn."""
+    step = run.step + 1
+    rate = run.rate(step)
+    if step in run.course.recording.due:
+        loss, row = run.training.recorded_step(batch, rate)
+        run.course.recording.note(step, rate, row)
+    else:
+        loss = run.training.step(batch, rate)
+    run.total += loss
+    run.course.steps = run.step = step
+
+
 def _evaluate(run: _Run) -> tuple[Measurement, str]:
     """An evaluation of a training, and why it is lost with it, or ""."""
     model, training, data = run.model, run.training, run.data
@@ -491,11 +424,13 @@ def _evaluate(run: _Run) -> tuple[Measurement, str]:
     with evaluation_weights(
         model, training.optimizer, partial(calibrate, model, data, training.train, criterion)
     ) as elsewhere:
-        total = run.total.reshape(1)
-        sums = torch.cat([run.start, total, validation_sums(model, data, criterion)])
+        sums = validation_sums(model, data, criterion)
         averaged = copy_state(model) if elsewhere else {}
-    course = run.course
-    course.start, course.baseline, summed, *validated = sums.tolist()
+    course, count = run.course, 3 + len(sums)
+    parts = [run.start, run.total.reshape(1), sums, *course.recording.rows]
+    numbers = torch.cat(parts).tolist()  # The one wait for the device.
+    course.start, course.baseline, summed, *validated = numbers[:count]
+    course.recording.take_in(numbers[count:])
     course.judge_by(criterion)
     metrics = validation_metrics(validated, data, criterion)
     metrics |= {"train_loss": summed / (run.step - run.since), "lr": run.rate(run.step)}

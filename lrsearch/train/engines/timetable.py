@@ -8,6 +8,13 @@ from typing import Any, cast
 from lrsearch import catalogue, duration, schedules
 from lrsearch.trial import Workplace
 
+MOST_RECORDS = 256
+"""Steps of a training that are recorded."""
+
+APART = 16
+"""Steps from one that is recorded to the next, at least: a recording costs up to half a step of a
+small model, see `benchmarks/records.py`."""
+
 
 def evaluation_steps(train: Mapping[str, Any], samples: int) -> tuple[int, ...]:
     """The steps after which a resolved `train` is evaluated; the last is its whole budget.
@@ -23,6 +30,13 @@ def evaluation_steps(train: Mapping[str, Any], samples: int) -> tuple[int, ...]:
     interval = max(1.0, length.steps(samples=samples, batch_size=size, budget=budget))
     steps = (round(k * interval) for k in range(1, int(budget / interval) + 2))
     return (*(step for step in steps if step < budget), budget)
+
+
+def recorded_steps(budget: int) -> tuple[int, ...]:
+    """The steps of a training of so many that are recorded, the first being 1: the first, the last,
+    and as many evenly between them as are allowed, at least `APART` from each other."""
+    gaps = max(1, min(MOST_RECORDS, (budget - 1) // APART + 1) - 1)
+    return tuple(dict.fromkeys(1 + gap * (budget - 1) // gaps for gap in range(gaps + 1)))
 
 
 def learning_rates(

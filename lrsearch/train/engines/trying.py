@@ -29,8 +29,9 @@ from lrsearch.train.batches.batch import Batch, copy, take
 from lrsearch.train.batches.resident import Resident
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.engines.course import release, state_of
-from lrsearch.train.engines.solo import Training, build, calibrate, validation_sums
+from lrsearch.train.engines.solo import build, calibrate, validation_sums
 from lrsearch.train.engines.timetable import learning_rates
+from lrsearch.train.engines.training import Training
 from lrsearch.train.lanes.draws import Noise
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.rules import Rules

@@ -32,31 +32,38 @@ class Graph:
         self.reason = tape.host or _spoilt.get("reason", "")
         self.captured: torch.cuda.CUDAGraph | None = None
         self.inputs: list[Tensor] = []
+        self.outputs: list[Tensor] = []
 
-    def replay(self, *inputs: Tensor) -> None:
-        """Run the tape on new inputs. What memory that is short raises."""
+    def replay(self, *inputs: Tensor) -> list[Tensor]:
+        """Run the tape on new inputs; its outputs, which may be others after the next replay. What
+        memory that is short raises."""
         if self.captured is not None:
             for own, given in zip(self.inputs, inputs, strict=True):
                 own.copy_(given)
             self.captured.replay()
-        elif self.reason:
-            self.tape.replay(*inputs)
-        else:
-            self._warm_up(inputs)
-            self._capture(inputs)
+            return self.outputs
+        if self.reason:
+            return self.tape.replay(*inputs)
+        outputs = self._warm_up(inputs)
+        self._capture(inputs)
+        return outputs
 
-    def _warm_up(self, inputs: Sequence[Tensor]) -> None:
+    def _warm_up(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """A replay like any other, on the side stream."""
         side, usual = _side_stream(), torch.cuda.current_stream()
         side.wait_stream(usual)
         with torch.cuda.stream(side):
-            self.tape.replay(*inputs)
+            outputs = self.tape.replay(*inputs)
         usual.wait_stream(side)
+        for each in outputs:  # Or their memory might be the side stream's again while it is read.
+            if each.is_cuda:
+                each.record_stream(usual)
+        return outputs
 
     def _capture(self, inputs: Sequence[Tensor]) -> None:
         self.inputs = [each.clone() for each in inputs]
         try:
-            self.captured = _capture(self.tape, self.inputs)
+            self.captured, self.outputs = _capture(self.tape, self.inputs)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
@@ -83,9 +90,10 @@ def _side_stream() -> torch.cuda.Stream:
     return _streams[device]
 
 
-def _capture(tape: Tape, inputs: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
-    """A graph of a tape. Raises what raised first: `torch.cuda.graph` raises that the capture has
-    failed, and leaves its stream and its pool of memory in force."""
+def _capture(tape: Tape, inputs: Sequence[Tensor]) -> tuple[torch.cuda.CUDAGraph, list[Tensor]]:
+    """A graph of a tape, and the outputs that it fills at each replay. Raises what raised first:
+    `torch.cuda.graph` raises that the capture has failed, and leaves its stream and its pool of
+    memory in force."""
     graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
     torch.cuda.synchronize()
     # While something is captured the allocator gives nothing back, and its pool takes no other's.
@@ -94,7 +102,7 @@ def _capture(tape: Tape, inputs: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
         try:
             # Other threads may go on, as that which pins the memory of batches.
             graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-            tape.run(*inputs)
+            outputs = tape.run(*inputs)
         except BaseException:
             _abandon(graph, pool)
             raise
@@ -103,7 +111,7 @@ def _capture(tape: Tape, inputs: Sequence[Tensor]) -> torch.cuda.CUDAGraph:
         except RuntimeError:
             _abandon(graph, pool)
             raise
-    return graph
+    return graph, outputs
 
 
 def _abandon(graph: torch.cuda.CUDAGraph, pool: tuple[int, int]) -> None:
@@ -127,7 +135,7 @@ def _recover() -> None:
     try:
         number = torch.zeros(1, device="cuda")
         plain = Tape(lambda each: [each.add_(1.0)], "", 1, 0)
-        graph = _capture(plain, [number])
+        graph, _ = _capture(plain, [number])
         graph.replay()
         torch.cuda.synchronize()
         if float(number) != 1.0:
@@ -164,10 +172,11 @@ class Recorded:
         """The graph of the step, once there is one."""
         return None if self.graph is None else self.graph.captured
 
-    def replay(self, *inputs: Tensor) -> None:
-        """Draw the noise of a step, and make it on new inputs."""
+    def replay(self, *inputs: Tensor) -> list[Tensor]:
+        """Draw the noise of a step, and make it on new inputs; its outputs, which may be others
+        after the next replay."""
         self.noise.draw()
-        (self.graph or self.tape).replay(*inputs)
+        return (self.graph or self.tape).replay(*inputs)
 
 
 def replayable(tape: Tape, noise: Noise, device: torch.device) -> Recorded:

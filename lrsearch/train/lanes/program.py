@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from lrsearch.train.models.metrics import stacked_loss
 from lrsearch.train.optimizers.groups import divide_parameters, weight_decays
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.optimizers.stacked import LANE, clip_gradients
+from lrsearch.train.recording import Weights, norm_of, room_for_copies
 from lrsearch.train.tape import record
 
 
@@ -80,6 +81,11 @@ class Program:
         self.total = torch.zeros(lanes, dtype=sum_type(device), device=device)
         """Each lane's training losses, [lanes], summed since they were last set to zero."""
         self.evaluation = Evaluation(self.stack, data, train, self.optimizer)
+        self.due: Sequence[Container[int]] = [()] * lanes
+        """The steps of each lane that are recorded, the first being 1."""
+        self.noted: list[tuple[int, int, Tensor]] = []
+        """Place, step and `Weights.row` of the steps recorded since somebody took them."""
+        self._room: bool | None = None
         self._steps: dict[int, Recorded] = {}
 
     # lanes as values
@@ -108,20 +114,47 @@ class Program:
         pulse.Leave between two steps, those made being counted in `stack.steps`."""
         self.evaluation.forget()
         for samples, scalars in zip(index.unbind(0), numbers.unbind(0), strict=True):
-            recorded = self._steps.get(samples.dim())
-            if recorded is None:
-                self._steps[samples.dim()] = self._record(samples, scalars)
+            steps = self.stack.steps
+            places = [place for place, due in enumerate(self.due) if steps[place] + 1 in due]
+            if places:
+                self._make_recorded(samples, scalars, places)
             else:
-                recorded.replay(samples, scalars)
+                self._make(samples, scalars)
             for lane in range(self.stack.lanes):
-                self.stack.steps[lane] += 1
+                steps[lane] += 1
             pulse.beat()
 
-    def _record(self, samples: Tensor, scalars: Tensor) -> Recorded:
-        """Make a step and record it."""
+    def _make(self, samples: Tensor, scalars: Tensor) -> list[Tensor]:
+        """Make a step, and record its operations where nobody has; what `_step` gives."""
+        recorded = self._steps.get(samples.dim())
+        if recorded is not None:
+            return recorded.replay(samples, scalars)
         noise = Noise(self.stack.generators)
-        tape, _ = record(self._step(noise), [samples, scalars], self._static())
-        return replayable(tape, noise, self.stack.device)
+        tape, outputs = record(self._step(noise), [samples, scalars], self._static())
+        self._steps[samples.dim()] = replayable(tape, noise, self.stack.device)
+        return outputs
+
+    def _make_recorded(self, samples: Tensor, scalars: Tensor, places: Sequence[int]) -> None:
+        """Make a step that is a recorded one of the lanes in some places."""
+        held = list(self.stack.parameters.values())
+        if self._room is None:
+            self._room = room_for_copies(held)
+        # All lanes at once are as few operations as one, which is what a GPU waits for. On a CPU
+        # each has the sums that it has alone.
+        spans = [(place, place + 1) for place in places]
+        if self.stack.device.type != "cpu":
+            spans = [(0, self.stack.lanes)]
+        parts = [[each[first:last] for each in held] for first, last in spans]
+        before = [Weights(part, lanes=True, room=self._room) for part in parts]
+        losses, *gradients = self._make(samples, scalars)
+        for (first, last), part, weights in zip(spans, parts, before, strict=True):
+            norms = norm_of([each[first:last] for each in gradients], lanes=True)
+            rows = weights.row(losses[first:last], norms, part)
+            self.noted += [
+                (place, self.stack.steps[place] + 1, rows[place - first])
+                for place in places
+                if first <= place < last
+            ]
 
     @property
     def uncaptured(self) -> str:
@@ -159,15 +192,23 @@ class Program:
 
     @property
     def bytes(self) -> int:
-        """Memory of the lanes and of all that a step makes, which is not all there at once."""
+        """Memory of the lanes and of all that a step makes, which is not all there at once: of one
+        that is recorded the weights before and after it, and the gradients in a row."""
         made = [each.tape.bytes + each.noise.bytes for each in self._steps.values()]
-        return sum(each.nbytes for each in self.stack.held()) + max(made, default=0)
+        copied = 3 * sum(each.nbytes for each in self.stack.parameters.values())
+        return sum(each.nbytes for each in self.stack.held()) + max(made, default=0) + copied
 
     def compute_gradients(
         self, index: Tensor, noise: Noise | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Losses [lanes] and (clipped) gradients of one batch; those of parameters that the model
         does not use are missing. Batch norm's statistics are brought up to date."""
+        return self._differentiate(index, noise)[:2]
+
+    def _differentiate(
+        self, index: Tensor, noise: Noise | None = None
+    ) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
+        """`compute_gradients`, and the gradients as they were before clipping."""
         noise = noise or Noise(self.stack.generators)
         batch = take(self.data.train, index.flatten())
         if index.dim() > 1:
@@ -187,10 +228,10 @@ class Program:
         gradients = {
             name: each for name, each in zip(given, found, strict=True) if each is not None
         }
+        seen = list(gradients.values())
         if "clip_norm" in self.needs:
-            clipped = clip_gradients(list(gradients.values()), self.limits)
-            gradients = dict(zip(gradients, clipped, strict=True))
-        return losses.detach(), gradients
+            gradients = dict(zip(gradients, clip_gradients(seen, self.limits), strict=True))
+        return losses.detach(), gradients, seen
 
     def _losses(self, parameters: Tensors, batch: Batch, noise: Noise, *, shared: bool) -> Tensor:
         """Each lane's training loss of its batch, or of the one that all share."""
@@ -226,13 +267,14 @@ class Program:
         )
 
     def _step(self, noise: Noise) -> Any:
-        """The function of a step's samples and scalars that is recorded."""
+        """The function of a step's samples and scalars that is recorded: it gives the losses
+        [lanes], and the gradients before clipping, [lanes, ...] each."""
 
         def step(samples: Tensor, scalars: Tensor) -> list[Tensor]:
-            losses, gradients = self.compute_gradients(samples, noise)
+            losses, gradients, seen = self._differentiate(samples, noise)
             self.update(gradients, scalars)
             self.total += losses
-            return []
+            return [losses, *seen]
 
         return step
 

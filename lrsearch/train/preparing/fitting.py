@@ -20,7 +20,7 @@ from lrsearch.train.batches.resident import find_view, load_raw, view_portion
 from lrsearch.train.device import (
     is_out_of_memory,
 )
-from lrsearch.train.engines.solo import Training
+from lrsearch.train.engines.training import Training
 from lrsearch.train.models.build import Classes, build_model, find_classes
 from lrsearch.train.models.criterion import BINARY, OTHER_OUTPUTS, Criterion, check_criterion
 from lrsearch.train.models.metrics import SUMS

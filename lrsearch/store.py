@@ -50,6 +50,7 @@ from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, by_lik
 from lrsearch.spec.model import fill_config
 from lrsearch.terminal import path_word, quote
 from lrsearch.trial import (
+    Diagnosis,
     Outcome,
     Plan,
     Planned,
@@ -237,6 +238,7 @@ def _tested(body: Mapping[str, Any]) -> Tested:
 
 
 def _result(body: Mapping[str, Any]) -> Result:
+    verdicts = body.get("verdicts")
     return Result(
         outcome=Outcome(body["outcome"]),
         steps=body["steps"],
@@ -250,6 +252,16 @@ def _result(body: Mapping[str, Any]) -> Result:
         traceback=body["traceback"],
         why=body.get("why", ""),
         output=body.get("output", ""),
+        verdicts=None if verdicts is None else tuple(map(_diagnosis, verdicts)),
+    )
+
+
+def _diagnosis(body: Mapping[str, Any]) -> Diagnosis:
+    return Diagnosis(
+        body["verdict"],
+        float(body["confidence"]),
+        {name: float(value) for name, value in body["evidence"].items()},
+        body["advice"],
     )
 
 
@@ -1010,7 +1022,10 @@ class Run:
             "last": {name: float(value) for name, value in result.last.items()},
             "best": {name: float(value) for name, value in result.best.items()},
             "best_step": {name: int(step) for name, step in result.best_step.items()},
+            "verdicts": [vars(each) for each in result.verdicts or ()],
         }
+        if result.verdicts is None:
+            del body["verdicts"]
         # A second fsync would double what a trial costs, and nothing but a power cut could make
         # the line outlive its curve.
         write_whole(_curve(self.folder, number), _dump(content).encode("ascii"), sync=False)

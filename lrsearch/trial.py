@@ -252,12 +252,26 @@ class Records:
 
 
 @dataclass(frozen=True)
+class Diagnosis:
+    """What is said of how a training went, such as `too_slow`, `overfitting` or `healthy`: with the
+    numbers that it rests on by their names, a confidence from 0.5 to 1, and a sentence of advice.
+    See the room `diagnosis`."""
+
+    verdict: str
+    confidence: float
+    evidence: Mapping[str, float]
+    advice: str
+
+
+@dataclass(frozen=True)
 class Result:
     """The result of a trial. `last` and `best` hold validation metrics, `best` each metric's own
     best over the evaluations, `best_step` the step of each. A metric whose goal only the spec knows
     has both ends in `best`: `cost:min` and `cost:max`. `why` is why it trained solo, "" where it
     did not. A failed trial has in `traceback` the traceback of its exception, or the end of a
-    command's stderr; in `output` the end of its other output."""
+    command's stderr; in `output` the end of its other output. `verdicts` are the one or two of its
+    diagnosis, none where there is too little to tell; None where it was never diagnosed, as in runs
+    of older versions."""
 
     outcome: Outcome
     steps: int
@@ -271,6 +285,7 @@ class Result:
     traceback: str = ""
     why: str = ""
     output: str = ""
+    verdicts: tuple[Diagnosis, ...] | None = None
 
     def value(self, objective: Objective) -> float | None:
         """The objective of a completed trial, None for any other."""

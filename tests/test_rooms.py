@@ -21,6 +21,7 @@ LAYERS = [
     ["search", "data"],
     ["train", "store", "executors"],
     ["outside"],
+    ["diagnosis"],
     ["tuner"],
     ["analysis"],
     ["reports"],
@@ -52,7 +53,7 @@ ARROWS = 40
 OUTSIDE_USES = {"users", "jobs", "device", "randomness"}
 """What the trainings of the user's own need of train: the user's code and the ground floor."""
 
-VALUES_ONLY = {"analysis", "reports"}
+VALUES_ONLY = {"diagnosis", "analysis", "reports"}
 """They take trials as values, never a store or what runs trials."""
 
 HEAVY = ["torch", "optuna", "sklearn", "scipy", "pyarrow", "PIL"]

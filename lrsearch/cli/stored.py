@@ -14,6 +14,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.analysis.edges import Range
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
+from lrsearch.cli.diagnosing import complete, diagnosed
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
@@ -38,10 +39,11 @@ from lrsearch.store import (
     newest,
     read,
     read_curve,
+    read_records,
     saved_states,
 )
 from lrsearch.terminal import command_line, path_word, quote
-from lrsearch.trial import Plan, Record
+from lrsearch.trial import Plan, Record, Records
 from lrsearch.tuner.finding import Found, look_up
 from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
 from lrsearch.tuner.plans import structure_key
@@ -219,11 +221,12 @@ def view_run(run: StoredRun) -> RunView:
         left = f": {count(len(waiting), 'point')} unfinished" if waiting else ""
         warnings.append(f"the search {ended}{left}")
     measured = {entry.number: entry for entry in ledger.entries.values()}
+    records = [each for each in ledger.records() if each.result or each.point not in surplus]
     view = build_view(
         run.spec.name,
         str(run.folder),
         ledger.objective,
-        [each for each in ledger.records() if each.result or each.point not in surplus],
+        complete(run.folder, records, ledger.objective),
         Context(
             ranges=ranges(run.spec),
             hidden=ledger.hidden,
@@ -331,6 +334,7 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
             record=once_more,
             running=False,
             curve=_curve(run, number),
+            records=Records(),
             again=None,
             repeats=repeats,
         )
@@ -344,6 +348,8 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         )
     entry = ledger.entry_of.get(number)
     result = history.results.get(number)
+    if result is not None:
+        result = diagnosed(run.folder, trial, result, ledger.objective)
     key, latest = structure_key(trial.config, trial.fold), history.by_key[trial.key]
     return TrialView(
         run.spec.name,
@@ -361,6 +367,7 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         plans={device: plan for (each, device), plan in history.plans.items() if each == key},
         again=latest if latest != number else None,
         saved=_position(run, number) if result is None else None,
+        records=read_records(run.folder, number) if result else Records(),
     )
 
 

@@ -22,6 +22,7 @@ from rich.text import Text
 from lrsearch.reports.apart import shorten, tell_apart
 from lrsearch.reports.tables import STYLES, VisibleConsole
 from lrsearch.reports.text import count, format_fixed, format_params, format_seconds, one_line
+from lrsearch.reports.verdicts import in_words
 from lrsearch.terminal import VisibleStream
 from lrsearch.trial import Objective, Outcome
 
@@ -30,6 +31,9 @@ INTERVAL = 0.25
 
 BARS = 12
 """Running trials with a line of their own."""
+
+NOTICED = 3
+"""Trials under way of whose verdicts a line is printed; those of others stand beside them alone."""
 
 
 def animates(stream: TextIO) -> bool:
@@ -51,6 +55,7 @@ class _Running:
     params: Mapping[str, Any]
     fraction: float = 0.0
     value: float | None = None
+    verdict: str = ""
 
 
 # the progress
@@ -84,6 +89,7 @@ class Progress:
         self._starting = ""
         self._running: dict[int, _Running] = {}
         self._best: tuple[str, Mapping[str, Any]] | None = None
+        self._noticed = 0
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +135,18 @@ class Progress:
         with self._lock:
             running = self._running[number]
             running.fraction, running.value = fraction, value
+
+    def noticed(self, number: int, verdict: str) -> None:
+        """A verdict is certain of a trial that still trains: it stands beside it, and the first
+        few get a line that stays."""
+        with self._lock:
+            running = self._running[number]
+            running.verdict, share = verdict, running.fraction
+            self._noticed += 1
+            shown = self._noticed <= NOTICED
+        if shown:
+            told = f"{in_words(verdict)} so far, at {share:.0%} of its budget"
+            self.note(f"trial {number} is {told}; Ctrl-C ends the search, and nothing is lost")
 
     def ended(
         self,
@@ -200,7 +218,7 @@ class Progress:
         lines. Before the search begins, the activity it waits for."""
         with self._lock:
             running = [
-                (number, entry.params, entry.fraction, entry.value)
+                (number, entry.params, entry.fraction, self._told(entry))
                 for number, entry in sorted(self._running.items())
             ]
             done, total, best, starting = self._done, self._total, self._best, self._starting
@@ -220,11 +238,11 @@ class Progress:
         yield self._overall(done, total, math.fsum(fraction for _, _, fraction, _ in running))
 
     def _bars(
-        self, running: Sequence[tuple[int, Mapping[str, Any], float, float | None]], width: int
+        self, running: Sequence[tuple[int, Mapping[str, Any], float, str]], width: int
     ) -> Table:
         """A line for each running trial, all different."""
         bar = 12 if width >= 100 else 8
-        values = ["" if value is None else self._brief(value) for *_, value in running]
+        values = [value for *_, value in running]
         room = width - len(f"trial {running[-1][0]}") - bar - len("100%") - 8
         # There is always room for a value: the text must not change when the first one comes.
         room = max(10, room - max(len(self._brief(0.5)), *map(len, values)))
@@ -241,6 +259,11 @@ class Progress:
                 Text(value),
             )
         return grid
+
+    def _told(self, entry: _Running) -> str:
+        """What a running trial is at: its value, and a verdict."""
+        parts = ["" if entry.value is None else self._brief(entry.value), in_words(entry.verdict)]
+        return ", ".join(part for part in parts if part)
 
     def _brief(self, value: float) -> str:
         text = self._valued(value)

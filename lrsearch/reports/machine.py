@@ -18,6 +18,7 @@ from lrsearch.reports.text import (
     format_value,
     one_line,
 )
+from lrsearch.reports.verdicts import describe
 from lrsearch.reports.view import (
     ROWS,
     RunView,
@@ -74,6 +75,7 @@ def to_json(view: RunView) -> str:
         ],
         "data": view.data or None,
         "found_ranges": [_describe_found(found) for found in view.found],
+        "advice": view.advice,
         "states": {"trials": view.saved[0], "bytes": view.saved[1]},
         "repeatability": again
         and {
@@ -146,6 +148,7 @@ def trial_json(view: TrialView) -> str:
         },
         "plans": [_describe_plan(device, plan) for device, plan in view.plans.items()],
         "curve": view.curve,
+        "records": vars(view.records) if view.records.step else {},
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
@@ -195,6 +198,7 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
         "engine": result and result.engine,
         "engine_reason": result.why if result else "",
         "reason": result.reason if result else "",
+        "verdicts": describe(result),
     }
 
 

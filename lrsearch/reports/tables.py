@@ -5,6 +5,7 @@ User text enters as `Text`, never as markup, so that brackets in a name or a rea
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from lrsearch.reports.text import (
     format_value,
     one_line,
 )
+from lrsearch.reports.verdicts import by_point, count_verdicts
 from lrsearch.reports.view import ROWS, RunView, describe_found, describe_repeatability
 from lrsearch.terminal import visible
 from lrsearch.trial import Outcome
@@ -223,8 +225,11 @@ def _table(
     styles = [
         "green" if point is view.best else STYLES.get(point.outcome, "dim") for point in points
     ]
-    for split, gap in ((False, "  "), (True, "  "), (True, " ")):
-        head, rows = _lines(values + _param_columns(view, points, signs, split), gap)
+    layouts = ((False, "  "), (True, "  "), (True, " "))
+    verdicts = _verdict_columns(view, points)
+    # Without the verdicts rather than without columns of parameters.
+    for more, (split, gap) in itertools.product([verdicts, []] if verdicts else [[]], layouts):
+        head, rows = _lines(values + _param_columns(view, points, signs, split) + more, gap)
         if max(cell_len(line) for line in (*head, *rows)) <= width:
             yield from (Text(line.rstrip(), style="bold") for line in head)
             yield from (
@@ -282,6 +287,13 @@ def _value_columns(view: RunView, points: Sequence[PointSummary], signs: _Signs)
     return columns
 
 
+def _verdict_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Column]:
+    """The column of verdicts, none where they say nothing."""
+    found = by_point(view.records)
+    cells = [found.get(point.point, "") for point in points]
+    return [_Column("verdict", cells, right=False)] if any(cells) else []
+
+
 def _param_columns(
     view: RunView, points: Sequence[PointSummary], signs: _Signs, split: bool
 ) -> list[_Column]:
@@ -324,6 +336,8 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
     """Label, text and style of each line below the table."""
     if view.records:
         yield "trials", _counts(view), ""
+    if counted := count_verdicts(view.records):
+        yield "verdicts", counted, ""
     if view.saved[0]:
         number, size = view.saved
         noun = count(number, "trial")
@@ -355,6 +369,8 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         yield "", f"{signs.more} and {more}: --all", ""
     for warning in view.warnings:
         yield "note", one_line(warning), "yellow"
+    for sentence in view.advice:
+        yield "advice", one_line(sentence), "yellow"
     if view.cost["trials"] or view.cost["range_seconds"]:
         yield "cost", _cost(view), ""
     if view.hidden:

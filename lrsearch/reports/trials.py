@@ -21,6 +21,7 @@ from lrsearch.reports.text import (
     format_value,
     one_line,
 )
+from lrsearch.reports.verdicts import record_curves, verdict_facts
 from lrsearch.reports.view import TrialView
 from lrsearch.spec.commandline import fill_command
 from lrsearch.terminal import command_line, visible_line
@@ -60,7 +61,11 @@ class _Page:
                 yield from hanging_command(head, text, style, console, width)
             else:
                 yield from hanging(head, Text(text, style=style), console, width)
-        for title, drawn in _curves(view, min(width, _WIDTH), options.encoding):
+        room = min(width, _WIDTH)
+        for title, drawn in (
+            *_curves(view, room, options.encoding),
+            *record_curves(view.records, room, _HEIGHT, options.encoding),
+        ):
             yield from (Text(), Text(title, style="bold"), Text(drawn))
         if result is not None and result.traceback:
             own = "command" in record.trial.config or "loop" in record.trial.config
@@ -97,6 +102,7 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
     if result is not None and result.reason:
         failed = result.outcome is Outcome.FAILED
         yield "reason", one_line(result.reason), "red" if failed else "yellow"
+    yield from verdict_facts(result)
     if result is not None:
         if result.last:
             yield "metrics", "; ".join(_metrics(result)), ""

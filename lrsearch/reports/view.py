@@ -11,7 +11,8 @@ from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
 from lrsearch.analysis.repeatability import Repeatability
 from lrsearch.reports.ranges import RangeView
 from lrsearch.reports.text import count, enumerate_numbers, format_value, one_line
-from lrsearch.trial import Objective, Plan, Ranged, Record
+from lrsearch.reports.verdicts import advise
+from lrsearch.trial import Objective, Plan, Ranged, Record, Records
 
 ROWS = 25
 """Points a table shows where it does not show all."""
@@ -30,6 +31,7 @@ class RunView:
     saved, and the bytes of their states. `retry_command` trains failed trials again, "" where none
     failed. `repeatability` is the comparison with a repeated training, None where none was
     repeated; `ranges` are the run's range tests, `found` the ranges that the spec left to them.
+    `advice` are sentences on what the diagnoses of the trials agree on.
     """
 
     name: str
@@ -51,6 +53,7 @@ class RunView:
     repeatability: Repeatability | None = None
     ranges: tuple[RangeView, ...] = ()
     found: tuple[Ranged, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class TrialView:
     the spec as it is now. `running` says that it trains. `curve` has a list per metric, as long as
     its `step`. `plans` are the plans of the trial's structure, by device. `again` is the trial that
     was trained in its place after a failure, `repeats` the trial that it repeats. `saved` is the
-    step of its saved state and the number of its steps, while it is under way."""
+    step of its saved state and the number of its steps, while it is under way. `records` are those
+    of its single steps."""
 
     run: str
     objective: Objective
@@ -71,6 +75,7 @@ class TrialView:
     again: int | None = None
     repeats: int | None = None
     saved: tuple[int, int] | None = None
+    records: Records = field(default_factory=Records)
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def build_view(
         plans=context.plans,
         data=context.data,
         found=tuple(context.found),
+        advice=tuple(advise(kept)),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from lrsearch.diagnosis import diagnose
 from lrsearch.errors import LrsearchError, TooManyFailures
 from lrsearch.spec.model import derive
 from lrsearch.terminal import command_line
@@ -37,8 +39,11 @@ class Conclusions:
         fault: LrsearchError | None = None,
         records: Records | None = None,
     ) -> None:
-        """Journal how a trial ended. Raises its `fault` where no point is to blame for it, and
-        other errors that end the search."""
+        """Journal how a trial ended, and its diagnosis. Raises its `fault` where no point is to
+        blame for it, and other errors that end the search."""
+        records = records or Records()
+        verdicts = diagnose(trial.config, curve, records, result, self.objective)
+        result = replace(result, verdicts=verdicts)
         self.run.ended(trial.number, result, curve, records)
         self.saving.drop(trial.number)
         self.trained += 1

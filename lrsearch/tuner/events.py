@@ -27,6 +27,7 @@ from lrsearch.tuner.dispatch import Assignment, Dispatch, task_key
 from lrsearch.tuner.plans import split
 from lrsearch.tuner.saving import SHOWN
 from lrsearch.tuner.session import Session
+from lrsearch.tuner.signs import Signs
 from lrsearch.tuner.silence import Cut, Subject, Watch, name_trials
 
 STILLBORN = 3
@@ -56,6 +57,7 @@ class Listener:
         self.conclusions, self.saving = dispatch.conclusions, dispatch.saving
         self.best, self.memory = self.conclusions.best, self.conclusions.memory
         self.watch = Watch(self.executor, self.watcher.note, self._describe_job)
+        self.signs = Signs(session.objective)
         self.stillborn = 0
         self.spent: dict[int, float] = {}
         self.probed_again: list[Probe] = []
@@ -78,15 +80,10 @@ class Listener:
                 job.charge()
                 job.begun.add(event.trial)
                 self.run.started(event.trial)
+                self.signs.forget(event.trial)
                 self.watcher.started(event.trial, self.session.params(event.trial))
             elif isinstance(event, Measured):
-                job.measured[event.trial] = event
-                value = event.measurement.metrics.get(self.session.objective.metric)
-                # Where the budget is unknown, the longest trial so far is an estimate.
-                longest = self.conclusions.longest
-                steps = event.steps or max(longest, event.measurement.step)
-                share = event.measurement.step / steps if event.steps or longest else 0.0
-                self.watcher.measured(event.trial, share, value)
+                self._take_measured(job, event)
             elif isinstance(event, Saved):
                 self.saving.take(event)
             elif isinstance(event, Noted):
@@ -118,6 +115,17 @@ class Listener:
                 raise RuntimeError(f"an event nobody expects: {event}")
         if (unkept := self._find_unkept()) is not None:
             raise unkept
+
+    def _take_measured(self, job: Assignment, event: Measured) -> None:
+        job.measured[event.trial] = event
+        value = event.measurement.metrics.get(self.session.objective.metric)
+        # Where nobody knows the budget, the longest trial so far tells it about.
+        longest = self.conclusions.longest
+        steps = event.steps or max(longest, event.measurement.step)
+        share = event.measurement.step / steps if event.steps or longest else 0.0
+        self.watcher.measured(event.trial, share, value)
+        if verdict := self.signs.take(event):
+            self.watcher.noticed(event.trial, verdict)
 
     def _probe_again(self, probe: Probe, death: Died, cut: Cut | None) -> None:
         """Try lanes once more, or train the structure's trials solo: the worker that tried them
@@ -204,6 +212,7 @@ class Listener:
         trial = job.left.pop(event.trial)
         job.charge()
         job.begun.discard(event.trial)
+        self.signs.forget(event.trial)
         ran_out = event.result.outcome is Outcome.OUT_OF_MEMORY
         if ran_out and trial.number not in self.memory.retried:
             # Alone in a process that has nothing else in memory it may yet fit.

@@ -23,6 +23,9 @@ class Watcher(Protocol):
     def measured(self, number: int, fraction: float, value: float | None) -> None:
         """A trial has trained this share of its budget; `value` is its metric there."""
 
+    def noticed(self, number: int, verdict: str) -> None:
+        """A verdict is certain of a trial that still trains, such as "dead" or "stagnating"."""
+
     def ended(
         self,
         number: int,

@@ -352,7 +352,7 @@ def test_json_has_the_documented_shape():
     assert "NaN" not in text and "Infinity" not in text
     found = json.loads(text)
     keys = ["format", "run", "objective", "points", "trials", "best", "cost", "plans", "data"]
-    keys += ["states", "repeatability"]
+    keys += ["advice", "states", "repeatability"]
     assert list(found) == keys
     assert (found["format"], found["run"]) == (1, "r")
     assert found["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}
@@ -385,6 +385,7 @@ def test_json_has_the_documented_shape():
         "engine": None,
         "engine_reason": "",
         "reason": "",
+        "verdicts": [],
     }
     fourth = found["trials"][3]
     assert (fourth["seed"], fourth["steps"], fourth["epochs"]) == (3, 400, 20.0)

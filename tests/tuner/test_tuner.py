@@ -122,6 +122,9 @@ class Log:
     def started(self, number: int, params: Mapping[str, Any]) -> None:
         self.progress[number] = 0.0
 
+    def noticed(self, number: int, verdict: str) -> None:
+        pass
+
     def measured(self, number: int, fraction: float, value: float | None) -> None:
         assert self.progress[number] < fraction <= 1
         self.progress[number] = fraction

@@ -1,0 +1,450 @@
+"""Which verdicts `lrsearch.diagnosis` has on trainings that were made to go wrong on purpose.
+
+    python benchmarks/diagnosis.py [--mnist mnist.npz] [--text input.txt]
+        [--deepobs deepobs_baselines.json.gz] [--folder DIR] [--minutes 9] [--tasks digits-mlp]
+
+`failing.py` has the trainings: eight tasks (mlp, cnn, resnet, transformer), each by SGD and AdamW,
+sound and made to go wrong, labelled by how they were made. The rules' limits were set on the first
+four tasks; the table of the other four is the result. Beside it stands what published rules say of
+the same trainings: AutoTrainer's thresholds (Zhang et al. 2021) and the ratio of updates to weights
+of CS231n's notes. `--deepobs` names DeepOBS's baselines (Schneider et al. 2019): 1,080 published
+trainings, of whose best nothing may be said to be lost.
+
+What was trained is kept in `--folder`, and not trained again: a run that stops after `--minutes`,
+or is stopped, is gone on with by the same command. Prints the tables and writes
+`diagnosis-cpu.json` and a picture, `diagnosis-cpu.svg`, to `benchmarks/results/` (`--output DIR`).
+Exit status 1 while something is left to train.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import itertools
+import json
+import math
+import statistics
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from failing import OPTIMIZERS, SETTING, TASKS, Case, healthy, ladder, wrong
+
+from lrsearch.diagnosis import diagnose
+from lrsearch.spec.document import read_document
+from lrsearch.spec.model import resolve
+from lrsearch.spec.validate import validate
+from lrsearch.train.engines.cohort import run_cohort
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Objective,
+    Outcome,
+    Plan,
+    Records,
+    Result,
+    Trial,
+    Workplace,
+)
+
+HERE = Path(__file__).resolve().parent
+LANES = 8
+LOSS = Objective("loss", "min")
+SOURCES = {"npz": "mnist", "text": "text"}
+"""The option that names the file of a data source."""
+
+VERDICTS = (
+    "healthy", "diverged", "unstable", "oscillating", "stagnating", "too_slow", "overfitting",
+    "underfitting", "dead",
+)  # fmt: skip
+
+# Training ------------------------------------------------------------------------------------
+
+
+def train(cases: Sequence[Case], sources: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Train cases of one structure side by side; what each came to."""
+    trials = []
+    for number, case in enumerate(cases, 1):
+        spec = json.loads(json.dumps(case.spec))
+        source = SOURCES.get(spec["data"].get("name", ""))
+        if source:
+            spec["data"]["source"] = sources[source]
+        text = yaml.safe_dump({"name": "case", **spec})
+        read = validate(read_document(text, "case.yaml"), HERE, "case")
+        trials.append(Trial(number, f"{number}", resolve(read, {}), case.seed))
+    plan = Plan("fused", LANES) if len(trials) > 1 else Plan()
+    workplace = Workplace("cpu", str(HERE), ("failing", "workloads"))
+    found = {}
+    for event in run_cohort(Cohort(tuple(trials), plan, workplace, LOSS)):
+        if isinstance(event, Ended):
+            result = event.result
+            if result.outcome not in (Outcome.COMPLETED, Outcome.DIVERGED):
+                raise RuntimeError(f"{cases[event.trial - 1]}: {result.reason} {result.traceback}")
+            found[event.trial] = {
+                "outcome": result.outcome.value,
+                "steps": result.steps,
+                "curve": event.curve,
+                "records": vars(event.records),
+            }
+    return [found[number] for number in range(1, len(cases) + 1)]
+
+
+def train_all(
+    cases: Sequence[Case], folder: Path, sources: Mapping[str, str], until: float
+) -> list[dict[str, Any]]:
+    """What cases came to, in their order: those of a structure are trained together, and read back
+    from the folder where they were trained before. Raises TimeoutError after `until`."""
+    groups: dict[Any, list[Case]] = {}
+    for case in cases:
+        groups.setdefault(case.structure, []).append(case)
+    found: dict[int, dict[str, Any]] = {}
+    for group in groups.values():
+        text = repr([(each.spec, each.seed) for each in group])
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        path = folder / f"{group[0].task}-{group[0].optimizer}-{digest}.json"
+        if not path.exists():
+            if time.monotonic() > until:
+                raise TimeoutError("there is more to train: the same command goes on")
+            began = time.process_time()
+            path.with_suffix(".tmp").write_text(json.dumps(train(group, sources)))
+            path.with_suffix(".tmp").replace(path)
+            spent = time.process_time() - began
+            told = f"{group[0].task} {group[0].optimizer}, {group[0].how}: {len(group)}"
+            print(f"{told} in {spent:.1f} CPU seconds", flush=True)
+        for case, each in zip(group, json.loads(path.read_text()), strict=True):
+            found[id(case)] = each
+    return [found[id(case)] for case in cases]
+
+
+def find_edge(
+    name: str, optimizer: str, folder: Path, sources: Mapping[str, str], until: float
+) -> float:
+    """The largest rate of the ladder before one with which less than half is learned of what is
+    learned with the best."""
+    cases = ladder(name, optimizer)
+    found = train_all(cases, folder, sources, until)
+    ends = [
+        each["curve"]["train_loss"][-1] if each["outcome"] == "completed" else math.inf
+        for each in found
+    ]
+    start = max(found[0]["curve"]["loss"][0], found[0]["curve"]["train_loss"][0])
+    limit = (start + min(ends)) / 2
+    first = next(k for k, end in enumerate([*ends, math.nan]) if not end <= limit)
+    return float(cases[max(0, first - 1)].spec["train"]["lr"])
+
+
+# What is said of it --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A training and what is said of it: `verdicts` of ours, the surest first, and those of the
+    published rules, in our words."""
+
+    case: Case
+    verdicts: tuple[str, ...]
+    autotrainer: tuple[str, ...]
+    ratio: tuple[str, ...]
+
+
+def judge(case: Case, came: Mapping[str, Any]) -> Judged:
+    """What is said of a training. Of a sound one only `healthy` is right, of another each verdict
+    that it is labelled with."""
+    records = read_records(came["records"])
+    result = Result(Outcome(came["outcome"]), came["steps"], 1.0, 1.0)
+    config = {"train": {"lr": case.spec["train"]["lr"]}}
+    found = diagnose(config, came["curve"], records, result, LOSS)
+    return Judged(
+        case, tuple(each.verdict for each in found), autotrainer(came), update_ratio(records)
+    )
+
+
+def read_records(stored: Mapping[str, Any]) -> Records:
+    """Records as they were written to JSON."""
+    return Records(
+        **{name: tuple(each) if isinstance(each, list) else each for name, each in stored.items()}
+    )
+
+
+def is_right(labels: Sequence[str], verdicts: Sequence[str]) -> bool:
+    """Whether a training of these labels is told right: a sound one by the first verdict, another
+    by any."""
+    told = verdicts[:1] if labels[0] == "healthy" else verdicts
+    return any(each in labels for each in told)
+
+
+ZETA, ETA, DELTA, THETA = 0.03, 0.2, 0.01, 0.7
+"""AutoTrainer's defaults: how far an accuracy swings, for which share of the epochs; by how much it
+rises at most where it is slow; the accuracy that is enough."""
+
+
+def autotrainer(came: Mapping[str, Any]) -> tuple[str, ...]:
+    """AutoTrainer's rules (Zhang et al. 2021, its `monitor.py`) at the end of a training, an
+    evaluation for an epoch. It takes training and validation accuracy, here the latter; of its
+    rules of gradients by layer only that of zeros is applied, where all are. It has no verdict on a
+    regression, none of overfitting (which is switched off there) and none of a small model."""
+    curve = came["curve"]
+    losses = (*curve.get("train_loss", ()), *curve.get("loss", ()))
+    if came["outcome"] == "diverged" or not all(map(math.isfinite, losses)) or losses[-1] >= 1e5:
+        return ("diverged",)
+    accuracy = curve.get("accuracy", ())
+    if not accuracy:
+        return ("healthy",)
+    steps = [after - before for before, after in itertools.pairwise(accuracy)]
+    slow = max(steps, default=0.0) < DELTA
+    if slow or max(accuracy) < THETA:
+        if not any(came["records"].get("gradient_norm", (1.0,))):
+            return ("dead",)
+        return ("too_slow", "stagnating") if slow else ("healthy",)
+    inner = range(1, len(accuracy) - 1)
+    tops = [accuracy[k] for k in inner if accuracy[k] >= max(accuracy[k - 1], accuracy[k + 1])]
+    lows = [accuracy[k] for k in inner if accuracy[k] <= min(accuracy[k - 1], accuracy[k + 1])]
+    swings = sum(top - low >= ZETA for top, low in zip(tops, lows, strict=False))
+    unsteady = swings >= ETA * len(accuracy)
+    return ("unstable", "oscillating") if unsteady else ("healthy",)
+
+
+USUAL = 1e-3
+"""The ratio of the size of updates to that of weights that CS231n's notes call a rough heuristic:
+lower, and the rate might be too low; higher, and it is likely too high."""
+
+
+def update_ratio(records: Records) -> tuple[str, ...]:
+    """The verdicts that the ratio means where its median is ten times more, or less, than usual."""
+    known = [each for each in records.update_ratio if math.isfinite(each)]
+    middle = statistics.median(known) if known else math.inf
+    if middle > 10 * USUAL:
+        return ("diverged", "unstable", "oscillating")
+    if middle < USUAL / 10:
+        return ("too_slow", "stagnating", "dead")
+    return ("healthy",)
+
+
+# Tables --------------------------------------------------------------------------------------
+
+
+def summarize(found: Sequence[Judged]) -> dict[str, Any]:
+    """The tables of some trainings, as JSON: `matrix` has by label, and by the first verdict, how
+    many; `ways` by how they were made how many, and how many are right by each rule; `errors` those
+    that are wrong."""
+    matrix: dict[str, Counter[str]] = {}
+    ways: dict[str, Counter[str]] = {}
+    errors = []
+    for each in found:
+        labels, first = each.case.labels, (each.verdicts or ("none",))[0]
+        matrix.setdefault(labels[0], Counter())[first] += 1
+        way = ways.setdefault(each.case.how, Counter())
+        way["trainings"] += 1
+        way["right"] += is_right(labels, each.verdicts)
+        way["autotrainer"] += is_right(labels, each.autotrainer)
+        way["update_ratio"] += is_right(labels, each.ratio)
+        if not is_right(labels, each.verdicts):
+            task = f"{each.case.task} {each.case.optimizer}"
+            errors.append(f"{task}, {each.case.how}: {' and '.join(each.verdicts) or 'none'}")
+    trainings = len(found)
+    right = {
+        rule: sum(way[rule] for way in ways.values()) / trainings
+        for rule in ("right", "autotrainer", "update_ratio")
+    }
+    sound = [each for each in found if each.case.labels[0] == "healthy"]
+    return {
+        "trainings": trainings,
+        "share": right,
+        "wrong_ones": sum(each.case.labels[0] != "healthy" for each in found),
+        "share_of_wrong_ones": {
+            rule: sum(way[rule] for how, way in ways.items() if how != "sound")
+            / max(1, trainings - len(sound))
+            for rule in right
+        },
+        "healthy": len(sound),
+        "healthy_called_lost": sum(bool({"diverged", "dead"} & {*each.verdicts}) for each in sound),
+        "matrix": {label: dict(row) for label, row in matrix.items()},
+        "ways": {how: dict(way) for how, way in ways.items()},
+        "errors": errors,
+    }
+
+
+def show(title: str, table: Mapping[str, Any]) -> None:
+    """Print the tables of `summarize`."""
+    print(f"\n{title}: {table['trainings']} trainings")
+    columns = [
+        each for each in (*VERDICTS, "none") if any(each in row for row in table["matrix"].values())
+    ]
+    print(f"{'made to be':14}" + "".join(f"{each[:11]:>12}" for each in columns))
+    for label in VERDICTS:
+        if label in table["matrix"]:
+            row = table["matrix"][label]
+            print(f"{label:14}" + "".join(f"{row.get(each, 0) or '.':>12}" for each in columns))
+    print(
+        f"\n{'how it was made':28}{'trainings':>10}{'right':>8}{'AutoTrainer':>13}{'1e-3 rule':>11}"
+    )
+    for how, way in table["ways"].items():
+        counts = way["trainings"], way["right"], way["autotrainer"], way["update_ratio"]
+        print("{:28}{:>10}{:>8}{:>13}{:>11}".format(how, *counts))
+    for name, shares in (("all", table["share"]), ("made wrong", table["share_of_wrong_ones"])):
+        parts = (f"{shares[rule]:.1%}" for rule in ("right", "autotrainer", "update_ratio"))
+        print("{:28}{:>10}{:>8}{:>13}{:>11}".format(name, "", *parts))
+    print(f"healthy: {table['healthy']}, called diverged or dead: {table['healthy_called_lost']}")
+    for line in table["errors"]:
+        print(f"  wrong: {line}")
+
+
+BASELINES = {
+    "cifar10_3c3d": math.log(10),
+    "cifar100_allcnnc": math.log(100),
+    "fmnist_2c2d": math.log(10),
+    "svhn_wrn164": math.log(10),
+    "tolstoi_char_rnn": math.log(83),
+}
+"""The loss of all classes alike, of DeepOBS's problems of classification."""
+
+
+def judge_published(path: Path) -> dict[str, Any]:
+    """The first verdicts on DeepOBS's trainings, by where in its problem a training ends: the best
+    tenth, the better half, the worse half."""
+    with gzip.open(path) as file:
+        runs = [run for run in json.load(file) if "train_losses" in run]
+    found: dict[str, Counter[str]] = {}
+    for problem in sorted({run["testproblem"] for run in runs}):
+        own = [run for run in runs if run["testproblem"] == problem]
+        own.sort(key=lambda run: _number(run["test_losses"][-1]))
+        for place, run in enumerate(own):
+            training = [float(each) for each in run["train_losses"]]
+            tested = [float(each) for each in run["test_losses"]]
+            finite = all(map(math.isfinite, (*training, *tested)))
+            outcome = Outcome.COMPLETED if finite else Outcome.DIVERGED
+            epochs = len(training) - 1
+            curve = {
+                "step": list(range(1, epochs + 1)),
+                "train_loss": training[1:],
+                "loss": tested[1:],
+            }
+            records = Records(start=training[0], baseline=BASELINES.get(problem, math.nan))
+            told = diagnose({}, curve, records, Result(outcome, epochs, 1.0, 1.0), LOSS)
+            share = place / len(own)
+            part = "best tenth" if share < 0.1 else "better half" if share < 0.5 else "worse half"
+            found.setdefault(part, Counter())[told[0].verdict if told else "none"] += 1
+    return {part: dict(row) for part, row in found.items()}
+
+
+def _number(value: Any) -> float:
+    return float(value) if value is not None and math.isfinite(float(value)) else math.inf
+
+
+def draw(table: Mapping[str, Any]) -> str:
+    """The matrix as a picture, an SVG: a row for what a training was made to be, a column for what
+    it is told to be."""
+    rows = [each for each in VERDICTS if each in table["matrix"]]
+    columns = [
+        each for each in (*VERDICTS, "none") if any(each in table["matrix"][row] for row in rows)
+    ]
+    side, left, top = 64, 130, 60
+    width, height = left + side * len(columns) + 20, top + 40 * len(rows) + 40
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        'font-family="sans-serif" font-size="11">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<text x="{left}" y="18" font-size="13">told to be (columns), made to be (rows): '
+        f"{table['trainings']} trainings, {table['share']['right']:.0%} right</text>",
+    ]
+    for index, column in enumerate(columns):
+        place = left + side * index + side / 2
+        parts.append(f'<text x="{place}" y="{top - 8}" text-anchor="middle">{column}</text>')
+    for line, row in enumerate(rows):
+        counts = table["matrix"][row]
+        total = sum(counts.values())
+        y = top + 40 * line
+        parts.append(f'<text x="{left - 8}" y="{y + 24}" text-anchor="end">{row} ({total})</text>')
+        for index, column in enumerate(columns):
+            share = counts.get(column, 0) / total
+            colour = "34,113,178" if row == column else "213,94,0"
+            x = left + side * index
+            parts.append(
+                f'<rect x="{x}" y="{y}" width="{side - 2}" height="38" '
+                f'fill="rgba({colour},{share:.2f})" stroke="#ddd"/>'
+            )
+            if counts.get(column):
+                ink = "white" if share > 0.5 else "black"
+                parts.append(
+                    f'<text x="{x + side / 2}" y="{y + 24}" text-anchor="middle" '
+                    f'fill="{ink}">{counts[column]}</text>'
+                )
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--mnist", help="the archive mnist.npz")
+    parser.add_argument("--text", help="a text, such as Tiny Shakespeare")
+    parser.add_argument("--deepobs", type=Path, help="deepobs_baselines.json.gz")
+    parser.add_argument("--folder", type=Path, default=Path("runs/diagnosis"))
+    parser.add_argument("--output", type=Path, default=HERE / "results")
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument(
+        "--tasks", default=",".join(TASKS), help="by commas, of " + ", ".join(TASKS)
+    )
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    given.output.mkdir(parents=True, exist_ok=True)
+    sources = {
+        name: str(Path(path).resolve())
+        for name, path in (("mnist", given.mnist), ("text", given.text))
+        if path
+    }
+    until = time.monotonic() + 60 * given.minutes
+    judged: list[Judged] = []
+    for name in given.tasks.split(","):
+        source = SOURCES.get(TASKS[name].data.get("name", ""))
+        if source and source not in sources:
+            print(f"skipped {name}: --{source} names its data")
+            continue
+        for optimizer in OPTIMIZERS:
+            try:
+                edge = find_edge(name, optimizer, given.folder, sources, until)
+                cases = wrong(name, optimizer, edge) + healthy(name, optimizer)
+                came = train_all(cases, given.folder, sources, until)
+            except TimeoutError as error:
+                print(error)
+                return 1
+            judged += [judge(case, each) for case, each in zip(cases, came, strict=True)]
+    document: dict[str, Any] = {"format": 1}
+    halves = {
+        "set": ("the tasks that limits were set on", lambda task: task in SETTING),
+        "reported": ("the other tasks", lambda task: task not in SETTING),
+    }
+    for half, (title, chosen) in halves.items():
+        own = [each for each in judged if chosen(each.case.task)]
+        if own:
+            document[half] = summarize(own)
+            show(title, document[half])
+    sound = [each for each in judged if each.case.labels[0] == "healthy"]
+    lost = sum(bool({"diverged", "dead"} & {*each.verdicts}) for each in sound)
+    document["healthy"] = {"trainings": len(sound), "called_diverged_or_dead": lost}
+    print(f"\nof {len(sound)} healthy trainings {lost} are called diverged or dead")
+    if given.deepobs is not None and given.deepobs.is_file():
+        document["deepobs"] = judge_published(given.deepobs)
+        print("\nDeepOBS's trainings, by where in their problem they end")
+        for part, row in document["deepobs"].items():
+            counts = ", ".join(f"{row[each]} {each}" for each in VERDICTS if each in row)
+            print(f"  {part}: {counts}")
+    else:
+        print("skipped DeepOBS's trainings: --deepobs names them")
+    path = given.output / "diagnosis-cpu.json"
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"written {path}")
+    if table := document.get("reported", document.get("set")):
+        path.with_suffix(".svg").write_text(draw(table))
+        print(f"written {path.with_suffix('.svg')}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

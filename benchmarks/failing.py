@@ -1,0 +1,373 @@
+"""What `diagnosis.py` trains: tasks that train soundly, and ways to make them go wrong on purpose.
+
+A case is labelled by how it is made, before anything looks at its curve. Data and models that no
+spec alone can make are here, too: inputs of a bad scale, units that are dead from the start, and a
+deep network of sigmoids.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import sklearn.datasets
+import torch
+from torch import Tensor, nn
+from workloads import Transformer
+
+from lrsearch.train.models.built_in import CNN, MLP
+from lrsearch.train.models.resnet import ResNet
+from lrsearch.train.models.transformer import CharTransformer
+
+
+@dataclass(frozen=True)
+class Task:
+    """A spec that trains soundly: its `rates` by optimizer; `tiny` are the model's arguments that
+    leave it too small, `little` the data's that leave some 100 samples to train on, `large` the
+    model's for these. `scaled` names the data for `scaled_inputs`, "" where there are none."""
+
+    data: Mapping[str, Any]
+    model: Mapping[str, Any]
+    batch_size: int
+    steps: int
+    rates: Mapping[str, float]
+    tiny: Mapping[str, Any]
+    little: Mapping[str, Any]
+    large: Mapping[str, Any] = field(default_factory=dict)
+    scaled: str = ""
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+
+DIGITS = {"name": "digits", "standardize": True}
+TINY = {"name": "mlp", "hidden": [1], "activation": "tanh"}
+"""A model of one unit: ten classes do not come apart through it."""
+
+TASKS = {
+    # Rules and constants are set on these ...
+    "digits-mlp": Task(
+        DIGITS,
+        {"name": "mlp", "hidden": [64, 64]},
+        32,
+        900,
+        {"sgd": 0.02, "adamw": 1e-3},
+        TINY,
+        {"validation": 0.944},
+        {"hidden": [256, 256]},
+        "digits",
+    ),
+    "diabetes-mlp": Task(
+        {"name": "diabetes", "standardize": True},
+        {"name": "mlp", "hidden": [8]},
+        32,
+        250,
+        {"sgd": 0.005, "adamw": 2.5e-3},
+        {"dropout": 0.9},
+        {"validation": 0.77},
+        {"hidden": [256, 256]},
+        "diabetes",
+    ),
+    "digits-cnn": Task(
+        DIGITS,
+        {"name": "cnn", "channels": [8, 16]},
+        32,
+        500,
+        {"sgd": 0.02, "adamw": 3e-3},
+        TINY,
+        {"validation": 0.944},
+        {},
+        "digits",
+    ),
+    "digits-transformer": Task(
+        DIGITS,
+        {"class_path": "workloads.Transformer"},
+        32,
+        700,
+        {"sgd": 0.02, "adamw": 2e-3},
+        TINY,
+        {"validation": 0.944},
+    ),
+    # ... and reported on these.
+    "cancer-mlp": Task(
+        {"name": "breast_cancer", "standardize": True},
+        {"name": "mlp", "hidden": [32, 32]},
+        32,
+        250,
+        {"sgd": 0.01, "adamw": 1e-3},
+        {"dropout": 0.95},
+        {"validation": 0.82},
+        {"hidden": [256, 256]},
+        "breast_cancer",
+    ),
+    "mnist-cnn": Task(
+        {"name": "npz", "samples": 2500, "standardize": True, "validation": 0.2},
+        {"name": "cnn", "channels": [4, 8]},
+        32,
+        300,
+        {"sgd": 0.03, "adamw": 5e-3},
+        TINY,
+        {"samples": 125, "validation": 0.2},
+    ),
+    "digits-resnet": Task(
+        DIGITS,
+        {"name": "resnet", "depth": 8, "width": 8},
+        64,
+        250,
+        {"sgd": 0.05, "adamw": 3e-3},
+        {"width": 1},
+        {"validation": 0.944},
+    ),
+    "text-transformer": Task(
+        {"name": "text", "context": 32, "validation": 0.1, "samples": 6000},
+        {"name": "char_transformer", "layers": 2, "heads": 2, "width": 48},
+        16,
+        700,
+        {"sgd": 0.3, "adamw": 4e-3},
+        {"width": 2, "layers": 1},
+        {"samples": 110},
+        train={"clip_norm": 1.0},
+    ),
+}
+
+SETTING = tuple(TASKS)[:4]
+"""The tasks that rules were set on."""
+
+OPTIMIZERS = {"sgd": {"name": "sgd", "momentum": 0.9}, "adamw": {"name": "adamw"}}
+
+SCHEDULES = (
+    {"name": "constant"},
+    {"name": "cosine", "final": 0.0},
+    {"name": "linear", "final": 0.1},
+    {"name": "wsd", "decay": "0.2dur"},
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training. `labels` are the verdicts that are right for how it was made, the first of them
+    the one it was made for; `how` is the way. `spec` has the parts of a spec, `seed` is the
+    trial's."""
+
+    task: str
+    optimizer: str
+    labels: tuple[str, ...]
+    how: str
+    spec: Mapping[str, Any]
+    seed: int
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """Equal of cases that may train side by side."""
+        train = self.spec["train"]
+        return (
+            self.task, self.how, self.optimizer, train["batch_size"], train["budget"],
+            repr(self.spec["model"]), repr(self.spec["data"]),
+        )  # fmt: skip
+
+
+def make(name: str, family: str, how: str, labels: Sequence[str], seed: int, **more: Any) -> Case:
+    """A case of a task: the sound spec and what is changed in it. Of `more`, `data` and `model` are
+    laid over the task's (with a name or a class path put in its place), `steps` is the budget, the
+    rest is `train`'s."""
+    task = TASKS[name]
+    data, model = (
+        _laid(own, given)
+        for own, given in ((task.data, more.pop("data", {})), (task.model, more.pop("model", {})))
+    )
+    steps = more.pop("steps", task.steps)
+    chosen = {**OPTIMIZERS[family], **more.pop("optimizer", {})}
+    train = {
+        "budget": f"{steps}ba",
+        "evaluate": f"{max(1, round(steps / EVALUATIONS))}ba",
+        "batch_size": task.batch_size,
+        "lr": task.rates[family],
+        "schedule": {"name": "constant"},
+        "loss": "mse" if name.startswith("diabetes") else "cross_entropy",
+        "optimizer": chosen,
+        **task.train,
+        **more,
+    }
+    spec = {"data": data, "model": model, "train": train}
+    return Case(name, family, tuple(labels), how, spec, seed)
+
+
+EVALUATIONS = 25
+"""Evaluations of a training."""
+
+
+def _laid(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    if {"class_path", "name"} & given.keys():
+        return dict(given)
+    if "class_path" not in own:
+        return {**own, **given}
+    arguments = {**own.get("init_args", {}), **given}
+    return {**own, "init_args": arguments} if arguments else dict(own)
+
+
+def healthy(name: str, optimizer: str) -> list[Case]:
+    """Thirteen sound trainings: four schedules, three rates, seeds of their own."""
+    cases = []
+    rate = TASKS[name].rates[optimizer]
+    for index in range(13):
+        schedule = SCHEDULES[index % len(SCHEDULES)]
+        times = (1.0, 0.5, 2.0)[index % 3]
+        cases.append(
+            make(name, optimizer, "sound", ["healthy"], 100 + index, lr=rate * times,
+                 schedule=schedule)
+        )  # fmt: skip
+    return cases
+
+
+def wrong(name: str, optimizer: str, edge: float) -> list[Case]:
+    """The trainings of a task that are made to go wrong, two or more for each way; `edge` is the
+    largest rate that it trains with at all, see `edges`."""
+    task, cases = TASKS[name], []
+
+    def add(how: str, labels: Sequence[str], **more: Any) -> None:
+        cases.append(make(name, optimizer, how, labels, len(cases), **copy.deepcopy(more)))
+
+    rate = task.rates[optimizer]
+    adam = optimizer == "adamw"
+    for times in (1e3, 3e3):
+        add("far too high a rate", ["diverged"], lr=rate * times * (100 if adam else 1))
+    for times in (0.01, 0.005):
+        add("far too low a rate", ["too_slow"], lr=rate * times)
+    for share in (20, 30):
+        add("too short a budget", ["too_slow"], steps=max(10, task.steps // share))
+    for times in (1e-6, 1e-7):
+        add("a rate of next to nothing", ["stagnating"], lr=rate * times)
+    if task.scaled:
+        for scale in (1e-5, 1e-6):
+            add("inputs of a bad scale", ["stagnating"], data=_load(task, scale=scale))
+    if task.model.get("name") == "mlp":
+        model = {"class_path": "failing.DeepSigmoid"}
+        for seed in (20, 21):
+            settings = {} if adam else {"optimizer": {"momentum": 0.0}}
+            cases.append(
+                make(name, optimizer, "a plateau", ["stagnating"], seed, model=dict(model),
+                     lr=rate if not adam else rate * 0.1, **settings)
+            )  # fmt: skip
+    for bias in (False, False, True):
+        labels = ["dead", "stagnating"] if bias else ["dead"]
+        add("units dead from the start", labels, model=_dead(task, bias))
+    for steps in (task.steps, 2 * task.steps):
+        add("100 samples", ["overfitting"], data=task.little, model=task.large, steps=steps,
+            batch_size=16)  # fmt: skip
+    for schedule in ({"name": "constant"}, {"name": "cosine", "final": 0.0}):
+        add("too small a model", ["underfitting"], model=task.tiny, schedule=schedule)
+    for _ in range(2):
+        add("a rate at the edge", ["oscillating", "unstable"], lr=edge)
+    for times in (1.5, 2.0):
+        restarts = {"name": "cosine_restarts", "cycles": 4}
+        add("restarts at the edge", ["unstable", "oscillating"], lr=edge * times, schedule=restarts)
+    return cases
+
+
+def _load(task: Task, **more: Any) -> dict[str, Any]:
+    arguments = {"name": task.scaled, **more}
+    return {"class_path": "failing.load", "init_args": arguments, "validation": 0.2}
+
+
+def _dead(task: Task, bias: bool) -> dict[str, Any]:
+    given = dict(task.model)
+    arguments = {"kind": given.pop("name", "transformer"), "bias": bias, "arguments": given}
+    if "class_path" in given:
+        del arguments["arguments"]
+    return {"class_path": "failing.Dead", "init_args": arguments}
+
+
+def ladder(name: str, optimizer: str) -> list[Case]:
+    """Trainings at rates from the sound one up, each 1.6 times the one before."""
+    rate = TASKS[name].rates[optimizer]
+    return [
+        make(name, optimizer, "ladder", ["?"], 50, lr=float(f"{rate * 1.6**step:.6g}"))
+        for step in range(13)
+    ]
+
+
+# Data and models that are not sound ----------------------------------------------------------
+
+
+def load(
+    name: str, scale: float = 1.0, outliers: int = 0
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The data of scikit-learn's of that name, standardized, times a scale, and so many `outliers`
+    in a thousand samples times thirty once more: (x, y)."""
+    x, y = getattr(sklearn.datasets, f"load_{name}")(return_X_y=True)
+    x = scale * (x - x.mean(0)) / (x.std(0) + 1e-6)
+    if outliers:
+        x[:: 1000 // outliers] *= 30
+    if name == "digits":
+        x = x.reshape(-1, 1, 8, 8)
+    return x.astype(np.float32), y.astype(np.float32) if name == "diabetes" else y.astype(np.int64)
+
+
+class DeepSigmoid(nn.Module):
+    """Ten layers of sigmoids, through which next to no gradient comes (Glorot & Bengio 2010)."""
+
+    def __init__(self, in_features: int, num_classes: int) -> None:
+        super().__init__()
+        widths = [in_features] + 10 * [32]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Linear(before, after), nn.Sigmoid()]
+        self.body = nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[batch, ...] to [batch, num_classes]."""
+        out: Tensor = self.body(x)
+        return out
+
+
+BELOW = -30.0
+"""The bias of a unit that is never above zero."""
+
+
+class Dead(nn.Module):
+    """A sound model behind which units are dead from the start: rectified, with biases far below
+    zero. Of an MLP or a CNN they are the last hidden ones, so that nothing learns but the output's
+    `bias`, where it has one; of others the outputs themselves, as where a last layer is rectified
+    by mistake."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        kind: str,
+        bias: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        in_features: int = 1,
+        in_channels: int = 1,
+    ) -> None:
+        super().__init__()
+        given = {**(arguments or {})}
+        self.rectified = kind not in ("mlp", "cnn")
+        if kind == "mlp":
+            own = {"activation": "relu", "dropout": 0.0, "batch_norm": False, **given}
+            self.model: nn.Module = MLP(in_features, num_classes, **own)
+            self._kill([each for each in self.model.body if isinstance(each, nn.Linear)][-1])
+        elif kind == "cnn":
+            own = {"activation": "relu", "dropout": 0.0, "batch_norm": False, **given}
+            self.model = CNN(in_channels, num_classes, **own)
+            self._kill(self.model.convolutions[-1])
+        elif kind == "resnet":
+            own = {"depth": 8, "width": 8, "activation": "relu", "batch_norm": True, **given}
+            self.model = ResNet(in_channels, num_classes, **own)
+        elif kind == "char_transformer":
+            own = {"dropout": 0.0, "tied": True, "bias": False, **given}
+            self.model = CharTransformer(in_features, num_classes, **own)
+        else:
+            self.model = Transformer(num_classes)
+        if not self.rectified and not bias:
+            self.model.head = nn.Linear(self.model.head.in_features, num_classes, bias=False)
+
+    @torch.no_grad()
+    def _kill(self, layer: nn.Module) -> None:
+        layer.bias.fill_(BELOW)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the model takes, to its outputs."""
+        out: Tensor = self.model(x)
+        return torch.relu(out + BELOW) if self.rectified else out

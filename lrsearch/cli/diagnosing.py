@@ -1,0 +1,45 @@
+"""Diagnoses of trials whose journal has none: those of older versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from lrsearch.diagnosis import diagnose
+from lrsearch.errors import LrsearchError
+from lrsearch.store import read_curve, read_records
+from lrsearch.trial import Objective, Record, Result, Trial
+
+MOST = 300
+"""Curves that a report reads for it: each is a file, of which a thousand take about a second."""
+
+
+def complete(folder: Path, records: Iterable[Record], objective: Objective) -> list[Record]:
+    """The records, those that were never diagnosed with verdicts by their curves, as far as these
+    can be read; nothing is read where they are too many."""
+    kept = list(records)
+    missing = [each for each in kept if each.result is not None and each.result.verdicts is None]
+    if len(missing) > MOST:
+        return kept
+    found = {
+        each.trial.number: diagnosed(folder, each.trial, each.result, objective)
+        for each in missing
+        if each.result is not None
+    }
+    return [
+        replace(each, result=found.get(each.trial.number, each.result)) if found else each
+        for each in kept
+    ]
+
+
+def diagnosed(folder: Path, trial: Trial, result: Result, objective: Objective) -> Result:
+    """The result with verdicts by the trial's curve; as it is where it has some, or the curve
+    cannot be read."""
+    if result.verdicts is not None:
+        return result
+    try:
+        curve, records = read_curve(folder, trial.number), read_records(folder, trial.number)
+    except LrsearchError:  # It is no part of the journal, and may be lost.
+        return result
+    return replace(result, verdicts=diagnose(trial.config, curve, records, result, objective))

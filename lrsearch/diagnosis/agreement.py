@@ -1,0 +1,116 @@
+"""What the trials of a whole search agree on: verdicts that go with the value of a parameter."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrsearch.trial import Record
+
+FEWEST = 3
+"""Trials with a verdict, and trials of a value, of which anything is said: two may be luck."""
+
+MOST = 0.75
+"""Share of the trials of a value that must have the verdict, and of the trials with the verdict
+that must be of the value: more than chance, and most of what there is to explain."""
+
+TIMES = 2.0
+"""How many times the share of all other trials the share of a value's must be at least."""
+
+VALUES = 12
+"""Different values of a parameter of which each may be looked at by itself."""
+
+ENDS = 40
+"""Values of a parameter, spread evenly over those there are, that a range may begin or end at."""
+
+VERBS = {
+    "diverged": ("diverges", "diverge"),
+    "unstable": ("is unstable", "are unstable"),
+    "oscillating": ("oscillates", "oscillate"),
+    "stagnating": ("stagnates", "stagnate"),
+    "too_slow": ("is too slow", "are too slow"),
+    "overfitting": ("overfits", "overfit"),
+    "underfitting": ("underfits", "underfit"),
+    "dead": ("is dead", "are dead"),
+}
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """`hits` of `among` trials have a verdict: those whose parameter `name` is of a `kind`
+    ("least" for values from `value` up, "most" for those up to it, "only" for itself); of all
+    trials, where `name` is ""."""
+
+    verdict: str
+    hits: int
+    among: int
+    name: str = ""
+    kind: str = ""
+    value: Any = None
+
+
+def agreements(records: Sequence[Record]) -> list[Agreement]:
+    """For each verdict that several trials share the parameter's values that it goes with, if any,
+    the one that tells most; or that it is shared by most of all trials."""
+    judged = [each for each in records if each.result and each.result.verdicts]
+    found = []
+    for verdict in VERBS:
+        hit = [verdict in _names(each) for each in judged]
+        if sum(hit) < FEWEST:
+            continue
+        best = max(_candidates(verdict, judged, hit), default=None, key=_strength)
+        if best is None and sum(hit) >= MOST * len(judged):
+            best = Agreement(verdict, sum(hit), len(judged))
+        if best is not None:
+            found.append(best)
+    return found
+
+
+def _names(record: Record) -> set[str]:
+    verdicts = (record.result and record.result.verdicts) or ()
+    return {each.verdict for each in verdicts}
+
+
+def _strength(found: Agreement) -> tuple[float, int]:
+    # Among equals the smaller claim, which leaves more of the others out.
+    return found.hits * found.hits / found.among, -found.among
+
+
+def _candidates(verdict: str, judged: Sequence[Record], hit: Sequence[bool]) -> Iterator[Agreement]:
+    total = sum(hit)
+    for name in dict.fromkeys(name for record in judged for name in record.params):
+        counted: dict[Any, list[Any]] = {}
+        for record, each in zip(judged, hit, strict=True):
+            if name in record.params:
+                value = record.params[name]
+                # A list is no key, and true would be 1.
+                key = value if type(value) in (int, float) else repr(value)
+                entry = counted.setdefault(key, [value, 0, 0])
+                entry[1] += each
+                entry[2] += 1
+        for kind, value, hits, among in _groups([*counted.values()]):
+            others = len(judged) - among
+            if among < FEWEST or not others:
+                continue
+            rest = (total - hits) / others
+            if hits >= MOST * max(among, total) and hits / among >= TIMES * rest:
+                yield Agreement(verdict, hits, among, name, kind, value)
+
+
+def _groups(counted: list[list[Any]]) -> Iterator[tuple[str, Any, int, int]]:
+    """The groups that values fall into, each given with its hits and its trials: kind, value, hits,
+    trials."""
+    if len(counted) <= VALUES:
+        for value, hits, among in counted:
+            yield "only", value, hits, among
+    if not all(type(value) in (int, float) for value, _, _ in counted):
+        return
+    counted.sort(key=lambda entry: entry[0])
+    hits_below = [0, *itertools.accumulate(hits for _, hits, _ in counted)]
+    below = [0, *itertools.accumulate(among for _, _, among in counted)]
+    for place in sorted({k * len(counted) // ENDS for k in range(ENDS)}):
+        value = counted[place][0]
+        yield "least", value, hits_below[-1] - hits_below[place], below[-1] - below[place]
+        yield "most", value, hits_below[place + 1], below[place + 1]

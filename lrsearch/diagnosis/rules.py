@@ -1,0 +1,396 @@
+"""The rules: what a training's course says of it. docs/diagnosis.md has the formula, the reason
+and the source of each constant.
+
+All numbers that are compared are shares: of the loss of whoever has learned nothing, of what was
+learned, of the steps that were trained. So no unit matters.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from lrsearch.diagnosis.course import Course, Series
+
+SMALLEST = 1e-100
+"""A size, at least: a loss that is zero from the start has none."""
+
+FEWEST_EVALUATIONS, FEWEST_STEPS = 5, 10
+"""Evaluations, or recorded steps, that are too few below this to tell anything."""
+
+TAIL = 0.1
+"""Share of the training whose mean is how it ended."""
+
+FIFTH = 0.2
+"""Share of the training whose mean is held against that of the fifth before."""
+
+LOST = 3.0
+"""How many times its size a loss stood at that blew up."""
+
+NONE = 0.02
+"""Share of its size by which a loss that ends no better than it began may be below that."""
+
+REGAINED = 0.2
+"""Share of its size that a loss had come down by, of a training that has lost it all again."""
+
+LITTLE = 0.06
+"""Share of its size that a loss may come down by without having learned anything but how frequent
+the classes are, or where the targets' mean is."""
+
+SHOWN = 0.15
+"""The same of a validation loss since its first evaluation: its samples are others."""
+
+CREEP = 1e-3
+"""Share of its size that a loss comes down by from fifth to fifth, at least, where it falls."""
+
+GONE = 0.01
+"""Share of its highest that a gradient is left with that is gone."""
+
+FALL = 0.06
+"""Share of all that was learned which the last fifth may bring: of a loss that falls as exp(-3 t)
+over the training, a twentieth of the way is left."""
+
+AGREED = 4.0
+"""How many times more the training loss may fall than the validation loss."""
+
+UNKNOWN = 2.0
+"""How many times that where nobody knows what the loss began with: part of the way is not seen."""
+
+RISE = 0.1
+"""Share of its fall that a validation loss may rise by from its lowest."""
+
+GAP, TIMES = 0.15, 5.0
+"""Share of what was learned that lies between training and validation loss, and how many times the
+training loss the validation loss is, where the samples are known by heart."""
+
+HIGH = 0.65
+"""Share of its size that a training loss is left with by a model that is too small."""
+
+SWING, TURNS, SETTLED = 0.03, 0.4, 0.3
+"""Share of what was learned that the validation loss moves by from one evaluation to the next;
+share of the evaluations between which it turns; place from which it should have settled."""
+
+TWENTIETHS, SURE = 20, 4.0
+"""Parts of the training whose means a climb is told by, and how many times its standard error it
+must be: of the 190 pairs of them one exceeds three times now and then by chance."""
+
+SPIKE, NOISE, AROUND = 0.2, 6.0, 0.1
+"""Share of what was learned that a spike stands above the medians on both sides; how many times the
+deviation there; share of the training on either side that it is held against."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a rule found: its verdict, its evidence by names, and the evidence as a multiple of the
+    rule's limit. From 1 on the verdict holds."""
+
+    verdict: str
+    margin: float
+    evidence: Mapping[str, float]
+
+
+class Reading:
+    """The numbers that several rules need of a course. Raises nothing: what is not there is nan,
+    and nan is never beyond a limit."""
+
+    def __init__(self, course: Course) -> None:
+        self.course = course
+        self.training, self.validation = course.training, course.validation
+        self.nothing = course.nothing
+
+    @cached_property
+    def main(self) -> Series:
+        """The training losses, or what there is in their place."""
+        return self.training or self.validation
+
+    @cached_property
+    def size(self) -> float:
+        """What losses are large or small against, as `divergence.find_scale` has it; of a metric in
+        the place of a loss its range."""
+        values = (*self.training.values, *self.validation.values)
+        if not self.course.losses:
+            return (max(values) - min(values)) or 1.0
+        return max(abs(self.nothing), -min(values), SMALLEST)
+
+    @cached_property
+    def end(self) -> float:
+        """The main loss at the end."""
+        return self.main.mean(1 - TAIL, 1)
+
+    @cached_property
+    def noise(self) -> float:
+        """Twice the standard error of `end`."""
+        return 2 * self.main.error(1 - TAIL, 1)
+
+    @cached_property
+    def validation_end(self) -> float:
+        """The validation loss at the end."""
+        return self.validation.mean(1 - TAIL, 1)
+
+    @cached_property
+    def lowest(self) -> float:
+        """The least validation loss, of means of three neighbours: one alone may be luck."""
+        return min(_smooth(self.validation.values), default=math.nan)
+
+    @cached_property
+    def learned(self) -> float:
+        """How far the loss came down for certain, at least: by the training losses from what one
+        who knows nothing has, or by the validation losses since the first evaluation."""
+        if not self.validation:
+            return self.gain
+        return max(self.gain, self.validation.values[0] - self.validation_end)
+
+    @cached_property
+    def fall(self) -> list[float]:
+        """How far training and validation losses fell for certain from the last but one fifth to
+        the last."""
+        found = []
+        for series in (self.training, self.validation):
+            if len(series) >= FEWEST_EVALUATIONS:
+                fall = self.drop(series)
+                doubts = series.error(1 - 2 * FIFTH, 1 - FIFTH), series.error(1 - FIFTH, 1)
+                found.append(fall - 2 * math.hypot(*doubts))
+        return found
+
+    @staticmethod
+    def drop(series: Series) -> float:
+        """By how much the mean of the last fifth is below that of the fifth before."""
+        return series.mean(1 - 2 * FIFTH, 1 - FIFTH) - series.mean(1 - FIFTH, 1)
+
+    @cached_property
+    def falls(self) -> bool:
+        """Whether a loss falls at the end, however little."""
+        return max(self.fall, default=0.0) >= CREEP * self.size
+
+    @cached_property
+    def ratio(self) -> dict[str, float]:
+        """The median ratio of updates to weights, as evidence; empty where nobody knows."""
+        values = self.course.ratio.values
+        return {"update_ratio": statistics.median(values)} if values else {}
+
+    @cached_property
+    def gain(self) -> float:
+        """How far the main loss came down from what one who knows nothing has."""
+        return self.nothing - self.end - self.noise
+
+    @cached_property
+    def stands(self) -> bool:
+        """Whether nothing was learned, and nothing is. Where nobody knows what it began with it
+        may have learned all before the first evaluation: then only what never moves stands."""
+        if not self.course.known:
+            values = (*self.training.values, *self.validation.values)
+            return max(values) - min(values) <= CREEP * self.size
+        fell = self.validation.values[0] - self.validation_end if self.validation else 0.0
+        shown = fell < SHOWN * self.size
+        return self.gain < LITTLE * self.size and shown and not self.falls
+
+    @cached_property
+    def depth(self) -> float:
+        """How far the validation loss came down at its lowest."""
+        first = max(self.nothing, self.validation.values[0]) if self.validation else math.nan
+        return first - self.lowest
+
+
+def _smooth(values: tuple[float, ...]) -> list[float]:
+    if len(values) < 3:
+        return list(values)
+    return [statistics.fmean(values[k - 1 : k + 2]) for k in range(1, len(values) - 1)]
+
+
+def find_diverged(reading: Reading) -> Found | None:
+    """A loss that stood far above its size, or had come down, and ended no better than it began."""
+    ended = min(reading.end, reading.validation_end) if reading.validation else reading.end
+    size, nothing = reading.size, reading.nothing
+    if not reading.course.losses or not ended >= nothing - NONE * size:
+        return None
+    peak = max((*reading.training.values, *reading.validation.values))
+    low = min(_smooth(reading.main.values), default=math.nan)
+    margin = max(peak / size / LOST, (nothing - low) / size / REGAINED)
+    evidence = {"peak": peak / size, "lowest": low / size, "end": ended / size}
+    return Found("diverged", margin, evidence)
+
+
+def find_dead(reading: Reading) -> Found | None:
+    """A training that has learned nothing, and whose gradient is gone."""
+    gradient = reading.course.gradient
+    late = gradient.within(0.5, 1)
+    if not reading.stands or len(late) < FEWEST_STEPS // 2:
+        return None
+    left, highest = statistics.median(late), max(gradient.values)
+    share = left / highest if highest > 0 else 0.0
+    margin = GONE / max(share, GONE / 20)
+    return Found("dead", margin, {"gradient": left, "of_highest": share, "limit": GONE})
+
+
+def find_stagnating(reading: Reading) -> Found | None:
+    """A loss that has not come down, and does not."""
+    share = reading.gain / reading.size
+    if not reading.stands:
+        return None
+    margin = LITTLE / max(share, LITTLE / 20)
+    evidence = {"learned": share, "limit": LITTLE}
+    return Found("stagnating", margin, evidence | reading.ratio)
+
+
+def find_unstable(reading: Reading) -> Found | None:
+    """Spikes that recover: a loss that stands high above those around it, stood far above its size
+    and came back, or climbs by much of what was learned."""
+    series = (reading.training, reading.course.batches, reading.validation)
+    spikes = [_spikes(each, reading) for each in series]
+    height = max((each for found in spikes for each in found), default=0.0)
+    peak = 0.0
+    if reading.course.losses:
+        peak = max(max(each.values) / reading.size for each in series if each)
+    climb = _climb(reading.training)
+    if climb >= LITTLE * reading.size:
+        height = max(height, climb / max(reading.learned, LITTLE * reading.size))
+    number = max(1, *map(len, spikes))
+    margin = max(height / SPIKE, peak / LOST)
+    evidence = {"spikes": number, "height": height, "peak": peak, "limit": SPIKE}
+    return Found("unstable", margin, evidence)
+
+
+def _climb(series: Series) -> float:
+    """How far a series climbs for certain, from one twentieth of the training to a later one."""
+    ends = [k / TWENTIETHS for k in range(TWENTIETHS + 1)]
+    parts = [pair for pair in itertools.pairwise(ends) if series.within(*pair)]
+    climb, lowest, doubt = 0.0, math.inf, 0.0
+    for part in parts:
+        mean, error = series.mean(*part), series.error(*part)
+        climb = max(climb, mean - lowest - SURE * math.hypot(doubt, error))
+        if mean < lowest:
+            lowest, doubt = mean, error
+    return climb
+
+
+def _spikes(series: Series, reading: Reading) -> list[float]:
+    """The heights of a series' spikes, in shares of what was learned: values above the medians on
+    both sides by more than the noise among their neighbours."""
+    heights = []
+    inside = False
+    learned = max(reading.learned, LITTLE * reading.size)
+    for place, value in zip(series.places, series.values, strict=True):
+        before = series.within(place - AROUND, place - 1e-6)
+        after = series.within(place, place + AROUND)
+        if len(before) < 2 or len(after) < 2:
+            continue
+        level = max(statistics.median(before), statistics.median(after))
+        noise = max(map(_noise, (before, after)))
+        height = (value - level) / learned
+        high = height >= SPIKE and value - level >= NOISE * noise
+        if high and not inside:
+            heights.append(height)
+        inside = high
+    return heights
+
+
+def _noise(values: Sequence[float]) -> float:
+    """The deviation of values around their median, by the median of the distances (Hampel 1974)."""
+    middle = statistics.median(values)
+    return 1.4826 * statistics.median(abs(value - middle) for value in values)
+
+
+def find_oscillating(reading: Reading) -> Found | None:
+    """A validation loss, whose samples are always the same, that goes up and down."""
+    series = reading.validation or reading.course.means
+    values = series.within(SETTLED, 1)
+    if len(values) < FEWEST_EVALUATIONS:
+        return None
+    steps = [after - before for before, after in itertools.pairwise(values)]
+    turns = sum(a * b < 0 for a, b in itertools.pairwise(steps)) / (len(steps) - 1)
+    swing = statistics.median(map(abs, steps)) / max(reading.learned, NONE * reading.size)
+    margin = swing / SWING if turns >= TURNS else 0.0
+    return Found("oscillating", margin, {"swing": swing, "turns": turns, "limit": SWING})
+
+
+def find_overfitting(reading: Reading) -> Found | None:
+    """A validation loss that rises from its lowest while the training loss does not, or stays far
+    above it."""
+    validation = reading.validation
+    if not validation or not reading.training or len(validation) < 3:
+        return None
+    lowest = min(zip(validation.values, validation.places, strict=True))[1]
+    before = reading.training.mean(lowest - TAIL / 2, lowest + TAIL / 2)
+    depth = max(reading.depth, CREEP * reading.size)
+    rise = (reading.validation_end - reading.lowest) / depth
+    margin = rise / RISE if reading.end <= before else 0.0
+    learned = reading.nothing - reading.end
+    gap = (reading.validation_end - reading.end) / learned if learned > 0 else 0.0
+    if reading.course.losses and reading.validation_end > 0:
+        times = reading.validation_end / max(reading.end, 1e-300)
+        limit = GAP if reading.course.known else UNKNOWN * GAP
+        margin = max(margin, min(gap / limit, times / TIMES))
+    return Found("overfitting", margin, {"rise": rise, "gap": gap})
+
+
+def find_slow(reading: Reading) -> Found | None:
+    """A loss that still falls at the end: the validation loss, too, where there is one."""
+    if not reading.fall:
+        return None
+    learned = max(reading.learned, 1e-9 * reading.size)
+    share = max(reading.fall) / learned
+    if len(reading.validation) >= FEWEST_EVALUATIONS:
+        share = min(share, AGREED * reading.drop(reading.validation) / learned)
+    limit = FALL if reading.course.known else UNKNOWN * FALL
+    return Found("too_slow", share / limit, {"fall": share, "limit": limit} | reading.ratio)
+
+
+def find_underfitting(reading: Reading) -> Found | None:
+    """A training loss that stays high, beside a validation loss that is no higher."""
+    if not reading.course.losses or not reading.training or not reading.course.known:
+        return None
+    left = reading.end / reading.size
+    return Found("underfitting", left / HIGH, {"left": left, "limit": HIGH})
+
+
+def _is_told(course: Course) -> bool:
+    """Whether there is enough of a course to tell anything."""
+    evaluations = max(len(course.validation), len(course.means))
+    return evaluations >= FEWEST_EVALUATIONS or len(course.batches) >= FEWEST_STEPS
+
+
+def judge(course: Course, *, whole: bool = True) -> list[Found]:
+    """The one or two verdicts of a training, the surest first; none where there is too little to
+    tell. Of one that is not the `whole`, stopped before its end, nothing is said of how it ends."""
+    if not _is_told(course):
+        return []
+    reading = Reading(course)
+    for rule in (find_diverged, find_dead, find_stagnating):
+        found = rule(reading)
+        if found is not None and found.margin >= 1:
+            return [found]
+    rules: tuple[Callable[[Reading], Found | None], ...] = (
+        find_unstable, find_oscillating, find_overfitting, find_slow, find_underfitting,
+    )  # fmt: skip
+    rules = rules if whole else rules[:3]
+    every = [each for rule in rules if (each := rule(reading)) is not None]
+    beyond = sorted((each for each in every if each.margin >= 1), key=lambda each: -each.margin)
+    names = [each.verdict for each in beyond]
+    if "too_slow" in names and beyond[names.index("too_slow")].margin >= 2:
+        beyond = [each for each in beyond if each.verdict != "underfitting"]
+    if beyond:
+        return beyond[:2]
+    margin = max((each.margin for each in every), default=0.0)
+    if not whole:
+        return []
+    learned = reading.learned / reading.size
+    return [Found("healthy", 1 / max(margin, 0.05), {"learned": learned, "nearest": margin})]
+
+
+def find_hopeless(course: Course) -> Found | None:
+    """The verdict of a training under way that has learned nothing while its rate was high."""
+    if not _is_told(course):
+        return None
+    rates = course.rates
+    if rates and max(rates.within(0, 0.5), default=0.0) < 0.5 * course.rate:
+        return None  # It is warming up.
+    reading = Reading(course)
+    lost = find_diverged(reading)
+    if lost is not None and lost.margin >= 1:
+        return None  # What has blown up may come back.
+    found = [rule(reading) for rule in (find_dead, find_stagnating)]
+    return next((each for each in found if each is not None and each.margin >= 1), None)

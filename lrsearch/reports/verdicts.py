@@ -1,0 +1,131 @@
+"""What is said of how trials went: in the table, below it, on the page of a trial, as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lrsearch.diagnosis import HEALTHY, Agreement, agreements, remedy
+from lrsearch.diagnosis.agreement import VERBS
+from lrsearch.reports.curves import plot
+from lrsearch.reports.text import format_value, one_line
+from lrsearch.trial import Outcome, Record, Records, Result
+
+UNKNOWN = "too little to tell"
+
+_TOLD = (Outcome.COMPLETED, Outcome.PRUNED, Outcome.DIVERGED)
+"""What trials that something can be told of have come to."""
+
+
+def in_words(verdict: str) -> str:
+    """`too slow` of `too_slow`."""
+    return one_line(verdict.replace("_", " "))
+
+
+def leading(result: Result | None) -> str:
+    """The first verdict of a result, "" of none."""
+    return result.verdicts[0].verdict if result is not None and result.verdicts else ""
+
+
+def by_point(records: Sequence[Record]) -> dict[int, str]:
+    """By the number of its point the verdict of most of its trials, in words; none of points that
+    are healthy, and of those whose outcome says that they diverged."""
+    found: dict[int, Counter[str]] = {}
+    for record in records:
+        verdict, result = leading(record.result), record.result
+        if result is not None and result.outcome is Outcome.DIVERGED:
+            verdict = HEALTHY  # The outcome says it.
+        if verdict:
+            found.setdefault(record.point, Counter())[verdict] += 1
+    most = {point: counted.most_common(1)[0][0] for point, counted in found.items()}
+    return {point: in_words(verdict) for point, verdict in most.items() if verdict != HEALTHY}
+
+
+def count_verdicts(records: Sequence[Record]) -> str:
+    """How many trials have which verdict, the most frequent first; "" where all are healthy, or
+    nothing is known."""
+    told = [record.result for record in records if record.result and record.result.outcome in _TOLD]
+    counted = Counter(leading(result) for result in told if result.verdicts is not None)
+    unknown = counted.pop("", 0)
+    if not set(counted) - {HEALTHY}:
+        return ""
+    parts = [f"{number} {in_words(verdict)}" for verdict, number in counted.most_common()]
+    parts += [f"{unknown} {UNKNOWN}"] if unknown else []
+    unread = sum(result.verdicts is None for result in told)
+    parts += [f"{unread} of before, not looked at"] if unread else []
+    return ", ".join(parts)
+
+
+def advise(records: Sequence[Record]) -> list[str]:
+    """A sentence for each verdict that the trials of a search agree on."""
+    budgets = {str(each.trial.config.get("train", {}).get("budget", "")) for each in records}
+    budget = budgets.pop() if len(budgets) == 1 else ""
+    return [_sentence(each, budget) for each in agreements(records)]
+
+
+def _sentence(found: Agreement, budget: str) -> str:
+    every = found.hits == found.among
+    who = f"all {found.among} trials" if every else f"{found.hits} of {found.among} trials"
+    if found.name:
+        value = f"{one_line(found.name)} {format_value(found.value)}"
+        who += f" with {value}" + {"least": " or more", "most": " or less", "only": ""}[found.kind]
+    at = f" at {one_line(budget)}" if budget and found.verdict == "too_slow" else ""
+    return f"{who} {VERBS[found.verdict][1]}{at}: {remedy(found.verdict)}"
+
+
+def verdict_facts(result: Result | None) -> Iterator[tuple[str, str, str]]:
+    """Label, text and style of the lines that the page of a trial has on its verdicts."""
+    if result is None or result.verdicts is None or result.outcome not in _TOLD:
+        return
+    if not result.verdicts:
+        yield "verdict", UNKNOWN, ""
+    for each in result.verdicts:
+        sound = each.verdict == HEALTHY
+        text = f"{in_words(each.verdict)}, with a confidence of {each.confidence:.0%}"
+        yield "verdict", text, "green" if sound else "yellow"
+        if each.evidence:
+            yield "evidence", _evidence(each.evidence), ""
+        if each.advice:
+            yield "advice", one_line(each.advice), ""
+
+
+def _evidence(evidence: Mapping[str, float]) -> str:
+    return ", ".join(f"{in_words(name)} {format_value(value)}" for name, value in evidence.items())
+
+
+RECORDED = {"gradient_norm": "gradient norm", "update_ratio": "update ratio"}
+"""The records that are drawn, by their titles."""
+
+
+def record_curves(
+    records: Records, width: int, height: int, encoding: str
+) -> Iterator[tuple[str, str]]:
+    """Title and drawing of what was recorded of single steps, on a logarithmic scale: it spans
+    decades."""
+    for name, title in RECORDED.items():
+        pairs = [
+            (step, value)
+            for step, value in zip(records.step, getattr(records, name), strict=True)
+            if value > 0 and value < float("inf")
+        ]
+        if len(pairs) < 2:
+            continue
+        ends = f"step {pairs[0][0]:,}", f"{pairs[-1][0]:,}"
+        line = [math.log10(value) for _, value in pairs]
+        drawn = plot(line, width=width, height=height, ends=ends, encoding=encoding)
+        yield f"{title} (its power of ten)", drawn
+
+
+def describe(result: Result | None) -> list[dict[str, Any]]:
+    """The verdicts of a result as JSON has them; none where nobody has looked, either."""
+    return [
+        {
+            "verdict": each.verdict,
+            "confidence": each.confidence,
+            "evidence": dict(each.evidence),
+            "advice": each.advice,
+        }
+        for each in (result and result.verdicts) or ()
+    ]

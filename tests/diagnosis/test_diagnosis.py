@@ -1,0 +1,328 @@
+"""What is said of a training by its curve: the rules, their invariances, what is too little."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lrsearch.diagnosis import agreements, diagnose, find_certain
+from lrsearch.diagnosis.course import Series, read_course
+from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Records, Result, Trial
+
+LOSS = Objective("loss", "min")
+BUDGET = 1000
+START = math.log(10)
+
+
+def decay(place, rate=8.0, floor=0.05):
+    """A loss that falls as an exponential, from 1 at place 0 towards its floor."""
+    return floor + (1 - floor) * math.exp(-rate * place)
+
+
+TRAININGS = {
+    "healthy": lambda p: (decay(p), decay(p, floor=0.08)),
+    "too_slow": lambda p: (1 - 0.4 * p, 1 - 0.39 * p),
+    "stagnating": lambda p: (1.0, 1.0),
+    "overfitting": lambda p: (decay(p, floor=0.0), decay(p, 20.0, 0.2) + 0.25 * p),
+    "underfitting": lambda p: (decay(p, floor=0.8), decay(p, floor=0.81)),
+    "diverged": lambda p: (1 + 8 * p, 1 + 8 * p),
+}
+"""Training and validation losses by the share of the budget, in units of the start."""
+
+VERDICTS = sorted({*TRAININGS, "oscillating", "unstable", "dead"})
+
+
+def losses(verdict, place, index):
+    if verdict == "oscillating":
+        high = 0.25 if index % 2 else 0.1
+        return decay(place, floor=high), decay(place, floor=high)
+    if verdict == "unstable":
+        jump = 0.6 if 0.5 <= place < 0.54 else 0.0
+        return decay(place) + jump, decay(place)
+    return TRAININGS.get(verdict, TRAININGS["stagnating"])(place)
+
+
+def training(
+    verdict, *, scale=1.0, unit=1, evaluations=25, recorded=200, noise=0.01, seed=0, start=True
+):
+    """A curve and records of such a training: losses times `scale`, steps times `unit`."""
+    dice = random.Random(seed)
+    size = scale * START
+    steps = [round(BUDGET * unit * k / evaluations) for k in range(1, evaluations + 1)]
+    curve = {"step": steps, "train_loss": [], "loss": [], "lr": [0.1] * evaluations}
+    for index, step in enumerate(steps):
+        middle = (index + 0.5) / evaluations
+        curve["train_loss"].append(size * losses(verdict, middle, index)[0])
+        curve["loss"].append(size * losses(verdict, step / (BUDGET * unit), index)[1])
+    taken = sorted({max(1, round(BUDGET * unit * k / recorded)) for k in range(1, recorded + 1)})
+    found = []
+    for index, step in enumerate(taken):
+        value = losses(verdict, step / (BUDGET * unit), index)[0]
+        found.append(size * value * (1 + noise * dice.gauss(0, 1)))
+    gradient = 0.0 if verdict == "dead" else 1.0
+    records = Records(
+        tuple(taken),
+        tuple(found),
+        (gradient * scale,) * len(taken),
+        (1e-3 * gradient,) * len(taken),
+        (0.1,) * len(taken),
+        start=size if start else math.nan,
+        baseline=size if start else math.nan,
+    )
+    return curve, records if recorded else Records(start=size if start else math.nan)
+
+
+def told(curve, records, objective=LOSS, outcome=Outcome.COMPLETED, config=None):
+    steps = int(curve["step"][-1]) if curve.get("step") else BUDGET
+    result = Result(outcome, steps, 20.0, 1.0)
+    return diagnose(config or {"train": {"lr": 0.1}}, curve, records, result, objective)
+
+
+def names(found):
+    return [each.verdict for each in found]
+
+
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_each_training_has_its_verdict(verdict):
+    found = told(*training(verdict))
+    assert names(found)[0] == verdict, found
+    assert len(found) <= 2
+    for each in found:
+        assert 0.5 <= each.confidence <= 1 and each.advice
+        assert all(math.isfinite(value) for value in each.evidence.values())
+
+
+@pytest.mark.parametrize("verdict", sorted(set(VERDICTS) - {"dead", "unstable"}))
+def test_a_curve_alone_tells_as_much_where_the_start_is_known(verdict):
+    assert names(told(*training(verdict, recorded=0)))[0] == verdict
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    verdict=st.sampled_from(VERDICTS),
+    scale=st.floats(-8, 8).map(lambda power: 10**power),
+    unit=st.integers(1, 500),
+    denser=st.integers(1, 4),
+    seed=st.integers(0, 5),
+)
+def test_no_unit_changes_a_verdict(verdict, scale, unit, denser, seed):
+    """Losses times a number, steps of another unit, more evaluations."""
+    plain = told(*training(verdict, seed=seed))
+    other = told(*training(verdict, scale=scale, unit=unit, evaluations=25 * denser, seed=seed))
+    assert names(other)[0] == names(plain)[0]
+    if denser == 1:
+        assert names(other) == names(plain)
+        for left, right in zip(plain, other, strict=True):
+            assert left.confidence == pytest.approx(right.confidence, abs=0.02)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_curve_has_a_verdict_or_none_and_never_an_error(data):
+    number = st.floats(allow_nan=True, allow_infinity=True, width=32)
+    length = data.draw(st.integers(0, 12))
+    steps = sorted(data.draw(st.lists(st.integers(1, 99), min_size=length, max_size=length)))
+    listed = data.draw(
+        st.sets(st.sampled_from(["train_loss", "loss", "val_loss", "accuracy", "lr"]))
+    )
+    values = st.lists(number, min_size=length, max_size=length)
+    curve = {"step": steps, **{name: data.draw(values) for name in sorted(listed)}}
+    count = data.draw(st.integers(0, 15))
+    columns = st.lists(number, min_size=count, max_size=count).map(tuple)
+    records = Records(
+        tuple(range(1, count + 1)),
+        *(data.draw(columns) for _ in range(4)),
+        start=data.draw(number),
+        baseline=data.draw(number),
+    )
+    objective = Objective("accuracy", "max")
+    for outcome in Outcome:
+        for each in told(curve, records, objective, outcome):
+            assert each.verdict in VERDICTS
+            assert math.isfinite(each.confidence)
+    assert find_certain(curve, records, objective, 0.5) in ("", "dead", "stagnating")
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        {},
+        {"step": []},
+        {"step": [10], "loss": [0.5], "train_loss": [0.4]},
+        {"step": [10, 20], "loss": [0.5, math.nan], "train_loss": [0.4, math.nan]},
+        {"step": list(range(1, 9)), "accuracy": [math.nan] * 8},
+        {"step": list(range(1, 30)), "other": [1.0] * 29},
+    ],
+)
+def test_too_little_to_tell(curve):
+    assert told(curve, Records()) == ()
+
+
+def test_a_gap_in_the_middle_is_no_reason_to_say_nothing():
+    curve, records = training("healthy", recorded=0)
+    curve["loss"][10] = curve["train_loss"][11] = math.nan
+    assert names(told(curve, records)) == ["healthy"]
+
+
+def test_what_has_failed_has_no_verdict_and_what_is_lost_has_one():
+    curve, records = training("healthy")
+    assert told(curve, records, outcome=Outcome.FAILED) == ()
+    assert told(curve, records, outcome=Outcome.OUT_OF_MEMORY) == ()
+    (lost,) = told({}, Records(), outcome=Outcome.DIVERGED)
+    assert lost.verdict == "diverged" and lost.confidence == 1.0 and "0.01" in lost.advice
+
+
+def test_a_constant_metric_of_a_loop_stagnates():
+    curve = {"step": list(range(1, 30)), "accuracy": [0.1] * 29}
+    assert names(told(curve, Records(), Objective("accuracy", "max"))) == ["stagnating"]
+
+
+@pytest.mark.parametrize("goal", ["max", "min"])
+def test_a_metric_is_turned_by_its_goal(goal):
+    """A score that still rises at the end, or one that still falls, is too slow."""
+    sign = 1 if goal == "max" else -1
+    curve = {"step": list(range(1, 30)), "score": [sign * step / 30 for step in range(1, 30)]}
+    assert names(told(curve, Records(), Objective("score", goal))) == ["too_slow"]
+    worse = {**curve, "score": [-each for each in curve["score"]]}
+    assert "too_slow" not in names(told(worse, Records(), Objective("score", goal)))
+
+
+def test_a_metric_has_no_size_to_be_far_above():
+    """Word error rates near 5 that fall by a little, and an accuracy that only trembles."""
+    steps = list(range(1, 30))
+    rates = {"step": steps, "wer": [5 - 0.1 * math.exp(-step / 4) for step in steps]}
+    falling = {"step": steps, "wer": [5 + 0.1 * math.exp(-step / 3) for step in steps]}
+    assert names(told(falling, Records(), Objective("wer", "min"))) == ["healthy"]
+    assert "diverged" not in names(told(rates, Records(), Objective("wer", "min")))
+    dice = random.Random(0)
+    noisy = {"step": steps, "accuracy": [0.1 + 0.01 * dice.random() for _ in steps]}
+    assert "diverged" not in names(told(noisy, Records(), Objective("accuracy", "max")))
+
+
+def test_what_was_learned_before_the_first_evaluation_is_no_stagnation():
+    """Without a start a level curve may be that of a model that learned all in its first epoch."""
+    curve, _ = training("healthy")
+    level = {
+        "step": curve["step"],
+        "train_loss": [0.05 + 0.001 * (k % 3) for k in range(25)],
+        "loss": [0.08 + 0.001 * (k % 2) for k in range(25)],
+    }
+    assert "stagnating" not in names(told(level, Records()))
+    known = Records(start=0.05, baseline=math.nan)  # It had learned nothing.
+    assert names(told(level, known)) == ["stagnating"]
+
+
+def test_a_validation_loss_that_never_moves_beside_one_that_does():
+    curve = {"step": list(range(1, 26)), "train_loss": [1 + 0.1 * (k % 3) for k in range(25)]}
+    assert len(told({**curve, "loss": [2.0] * 25}, Records())) <= 2
+
+
+def test_the_rate_of_the_advice_is_the_trials():
+    curve, records = training("too_slow")
+    (slow, *_) = told(curve, records)
+    assert "(0.3)" in slow.advice
+
+
+def test_a_blow_up_that_ends_no_better_than_it_began_has_diverged():
+    curve, records = training("stagnating")
+    curve["train_loss"][1] = 45.0
+    curve["loss"][1] = 40.0
+    assert names(told(curve, records)) == ["diverged"]
+    curve, records = training("healthy")
+    curve["train_loss"][0] = curve["loss"][0] = 45.0
+    assert "unstable" in names(told(curve, records))
+
+
+# -- while it trains
+
+
+def test_what_has_learned_nothing_is_certain_after_a_while():
+    curve, records = training("stagnating")
+    assert find_certain(curve, records, LOSS, 0.5) == "stagnating"
+    assert find_certain(curve, records, LOSS, 0.1) == ""
+    assert find_certain(*training("dead"), LOSS, 0.5) == "dead"
+    for verdict in set(VERDICTS) - {"dead", "stagnating"}:
+        assert find_certain(*training(verdict), LOSS, 0.9) == ""
+
+
+def test_a_warmup_is_waited_for():
+    curve, records = training("stagnating")
+    rising = tuple(1e-3 * 1.02**step for step in range(len(records.step)))
+    warm = Records(**{**vars(records), "lr": rising})
+    assert find_certain(curve, warm, LOSS, 0.5) == ""
+
+
+# -- courses
+
+
+def test_names_of_losses():
+    curve = {"step": [1, 2], "loss": [3.0, 2.0], "val_loss": [4.0, 3.0]}
+    course = read_course(curve, Records(), LOSS, 2)
+    assert course.training.values == (3.0, 2.0) and course.validation.values == (4.0, 3.0)
+    alone = read_course({"step": [1, 2], "loss": [3.0, 2.0]}, Records(), LOSS, 2)
+    assert not alone.training and alone.validation.values == (3.0, 2.0)
+
+
+def test_a_loop_that_reports_each_step_is_read_in_parts():
+    steps = list(range(1, 10_001))
+    curve = {"step": steps, "train_loss": [decay(step / 10_000) for step in steps]}
+    course = read_course(curve, Records(), LOSS, 10_000)
+    assert 256 < len(course.training) <= 512 and course.training.places[-1] == 1 - 0.5 / 10_000
+    assert course.training.mean(0.4, 0.6) == pytest.approx(decay(0.5), rel=0.1)
+    assert names(told(curve, Records(start=1.0))) == ["healthy"]
+
+
+def test_the_error_of_a_mean_is_that_of_its_noise():
+    dice = random.Random(1)
+    places = tuple((k + 1) / 1000 for k in range(1000))
+    noisy = Series(places, tuple(5 * place + dice.gauss(0, 1) for place in places))
+    assert noisy.error(0.5, 1) == pytest.approx(1 / math.sqrt(500), rel=0.1)
+    assert Series(places, places).error(0, 1) < 1e-4
+
+
+# -- a whole search
+
+
+def record(number, params, *verdicts):
+    found = tuple(Diagnosis(each, 0.9, {}, "") for each in verdicts)
+    result = Result(Outcome.COMPLETED, 10, 1.0, 1.0, verdicts=found)
+    return Record(Trial(number, f"{number}", {}, 0), number, params, "grid", result)
+
+
+def test_trials_agree_on_a_rate():
+    records = [
+        record(k, {"lr": 10 ** (k / 4 - 4), "batch_size": 32 if k % 2 else 64},
+               "diverged" if k >= 12 and k != 14 else "healthy")
+        for k in range(20)
+    ]  # fmt: skip
+    (found,) = agreements(records)
+    assert (found.verdict, found.name, found.kind) == ("diverged", "lr", "least")
+    assert (found.hits, found.among) == (7, 8) and found.value == pytest.approx(0.1)
+
+
+def test_trials_agree_on_a_choice_or_all_of_them():
+    records = [
+        record(k, {"batch_size": (32, 128, 512)[k % 3], "schedule": "cosine"},
+               "too_slow" if k % 3 == 2 else "healthy")
+        for k in range(12)
+    ]  # fmt: skip
+    (found,) = agreements(records)
+    assert (found.name, found.kind, found.value) == ("batch_size", "only", 512)
+    assert (found.hits, found.among) == (4, 4)
+    (found,) = agreements([record(k, {"lr": 0.1 * k}, "overfitting") for k in range(5)])
+    assert (found.name, found.hits, found.among) == ("", 5, 5)
+
+
+def test_chance_is_no_agreement():
+    dice = random.Random(0)
+    records = [
+        record(k, {"lr": dice.random(), "batch_size": dice.choice([32, 64])},
+               dice.choice(["healthy", "healthy", "unstable"]))
+        for k in range(40)
+    ]  # fmt: skip
+    assert agreements(records) == []
+    assert agreements([record(k, {"lr": k}, "dead") for k in range(2)]) == []

@@ -1,0 +1,120 @@
+"""The benchmark of verdicts: it trains, keeps what it has, and counts right."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import time
+from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
+
+import pytest
+
+from lrsearch.trial import Records
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import diagnosis
+
+    return diagnosis
+
+
+def test_what_was_trained_is_kept_and_not_trained_again(
+    benchmark: ModuleType, tmp_path: Path
+) -> None:
+    import failing
+
+    def make(how, label, **more):
+        return failing.make("diabetes-mlp", "sgd", how, [label], 0, steps=60, **more)
+
+    cases = [
+        make("far too high a rate", "diverged", lr=1e4),
+        make("a rate of next to nothing", "stagnating", lr=1e-9),
+        make("units dead from the start", "dead", model=failing._dead(
+            failing.TASKS["diabetes-mlp"], False
+        )),
+    ]  # fmt: skip
+    with pytest.raises(TimeoutError):
+        benchmark.train_all(cases, tmp_path, {}, time.monotonic() - 1)
+    came = benchmark.train_all(cases, tmp_path, {}, math.inf)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(files) == 3  # Structures, and ways.
+    assert benchmark.train_all(cases, tmp_path, {}, -1.0) == came
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
+    judged = [benchmark.judge(case, each) for case, each in zip(cases, came, strict=True)]
+    assert [each.verdicts[0] for each in judged] == ["diverged", "stagnating", "dead"]
+    table = benchmark.summarize(judged)
+    assert table["share"]["right"] == 1.0 and table["errors"] == []
+    assert table["matrix"]["dead"] == {"dead": 1} and table["healthy"] == 0
+
+
+def test_every_way_has_its_trainings_and_healthy_ones_are_many(benchmark: ModuleType) -> None:
+    import failing
+
+    labels: dict[tuple[bool, str], int] = {}
+    sound = 0
+    for name in failing.TASKS:
+        for optimizer in failing.OPTIMIZERS:
+            sound += len(failing.healthy(name, optimizer))
+            for case in failing.wrong(name, optimizer, 1.0):
+                place = name in failing.SETTING, case.labels[0]
+                labels[place] = labels.get(place, 0) + 1
+    assert sound >= 200
+    for half in (True, False):
+        assert {label for chosen, label in labels if chosen is half} == {*benchmark.VERDICTS} - {
+            "healthy"
+        }
+        assert min(count for (chosen, _), count in labels.items() if chosen is half) >= 12
+
+
+def test_a_sound_training_is_right_by_its_first_verdict_alone(benchmark: ModuleType) -> None:
+    assert benchmark.is_right(["healthy"], ("healthy",))
+    assert not benchmark.is_right(["healthy"], ("too_slow", "healthy"))
+    assert benchmark.is_right(["dead"], ("stagnating", "dead"))
+    assert not benchmark.is_right(["dead"], ())
+
+
+def test_published_rules(benchmark: ModuleType) -> None:
+    def came(accuracy, loss=0.5, gradient=1.0, outcome="completed"):
+        losses = [loss] * len(accuracy)
+        curve = {"accuracy": accuracy, "loss": losses, "train_loss": losses}
+        return {"outcome": outcome, "curve": curve, "records": {"gradient_norm": [gradient]}}
+
+    rising = [0.1 * k for k in range(1, 10)]
+    assert benchmark.autotrainer(came(rising)) == ("healthy",)
+    assert benchmark.autotrainer(came(rising, loss=math.nan)) == ("diverged",)
+    assert benchmark.autotrainer(came([0.1] * 9)) == ("too_slow", "stagnating")
+    assert benchmark.autotrainer(came([0.1] * 9, gradient=0.0)) == ("dead",)
+    assert benchmark.autotrainer(came([0.9, 0.5] * 9)) == ("unstable", "oscillating")
+    for ratio, verdict in ((1e-3, "healthy"), (0.1, "diverged"), (1e-6, "too_slow")):
+        records = Records((1,), (1.0,), (1.0,), (ratio,), (0.1,))
+        assert benchmark.update_ratio(records)[0] == verdict
+
+
+def test_the_picture_and_the_published_trainings(benchmark: ModuleType, tmp_path: Path) -> None:
+    table = {
+        "trainings": 5,
+        "share": {"right": 0.8},
+        "matrix": {"healthy": {"healthy": 3, "too_slow": 1}, "dead": {"dead": 1}},
+    }
+    drawn = ElementTree.fromstring(benchmark.draw(table))
+    texts = [each.text for each in drawn.iter("{http://www.w3.org/2000/svg}text")]
+    assert "healthy (4)" in texts and texts.count("1") == 2 and "3" in texts
+    falling = [2.3 * math.exp(-k / 4) for k in range(31)]
+    runs = [
+        {"testproblem": "a", "train_losses": course, "test_losses": course}
+        for course in (falling, [2.3] * 31, [2.3, *[math.nan] * 30])
+    ]
+    path = tmp_path / "baselines.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(runs).encode()))
+    assert benchmark.judge_published(path) == {
+        "best tenth": {"healthy": 1},
+        "better half": {"stagnating": 1},
+        "worse half": {"diverged": 1},
+    }

@@ -80,7 +80,7 @@ def fill(run: Run) -> None:
     propose(run, 1, 2)
     train(run, 1, 0.25)
     train(run, 2, 0.75)
-    run.append("noted", {"lanes": 4})  # No event of this version.
+    run.noted("plan", {"lanes": 4})
     propose(run, 3, 4, generation=1)
     train(run, 3, 0.5)
     run.started(4)
@@ -528,7 +528,8 @@ def test_repair_keeps_every_sound_line(tmp_path: Path) -> None:
     with open_run(tmp_path) as run:
         fill(run)
     expected = store.read(tmp_path / "demo")
-    rewrite(tmp_path, lambda lines: lines.__setitem__(6, b"rubbish\n"))  # what was noted
+    expected.notes.clear()
+    rewrite(tmp_path, lambda lines: lines.__setitem__(6, b"rubbish\n"))  # the note
     damaged = journal(tmp_path).read_bytes()
     done = store.repair(tmp_path / "demo")
     assert (done.kept, done.dropped) == (10, (7,))

@@ -121,8 +121,8 @@ class Weights:
 
     @torch.no_grad()
     def row(self, loss: Tensor, gradient_norm: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-        """The numbers after the update: loss, norm of the gradients, of the update and of the weights before
-        it, [4] or [K, 4]."""
+        """The numbers after the update: loss, norm of the gradients, of the update and of the
+        weights before it, [4] or [K, 4]."""
         change = torch.full_like(self.norm, math.nan)
         if self.copies:
             now = _pieces(parameters, lanes=self.lanes)

@@ -34,6 +34,7 @@ COMMANDS = (
     "check",
     "show",
     "schedules",
+    "range",
     "grid",
     "random",
     "bayes",
@@ -637,8 +638,11 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "cost",
         "plans",
         "data",
+        "found_ranges",
+        "advice",
         "states",
         "repeatability",
+        "ranges",
     ]
     assert report["format"] == 1
     assert report["states"] == {"trials": 0, "bytes": 0}

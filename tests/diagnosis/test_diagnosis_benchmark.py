@@ -14,7 +14,7 @@ import pytest
 
 from lrsearch.trial import Records
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture

@@ -163,6 +163,7 @@ def test_view_adds_up_and_comments():
         "r", "runs/r", ACCURACY, records, Context(ranges=ranges, running=1, warnings=["first"])
     )
     spent = {"trials": 2, "trial_epochs": 40.0, "seconds": 3.0, "wall_seconds": None}
+    spent |= {"range_epochs": 0.0, "range_seconds": 0.0}
     assert view.cost == {**spent, "range_epochs": 0.0, "range_seconds": 0.0}
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
     first, edge, tie, seeds = view.warnings
@@ -352,7 +353,7 @@ def test_json_has_the_documented_shape():
     assert "NaN" not in text and "Infinity" not in text
     found = json.loads(text)
     keys = ["format", "run", "objective", "points", "trials", "best", "cost", "plans", "data"]
-    keys += ["advice", "states", "repeatability"]
+    keys += ["found_ranges", "advice", "states", "repeatability", "ranges"]
     assert list(found) == keys
     assert (found["format"], found["run"]) == (1, "r")
     assert found["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}
@@ -393,7 +394,8 @@ def test_json_has_the_documented_shape():
     assert (found["trials"][4]["outcome"], found["trials"][4]["reason"]) == ("failed", "no [red]")
     best = {"point": 4, "params": {"lr": 0.012345678901}, "objective": 0.75, "trials": [4]}
     assert found["best"] == best
-    assert found["cost"] == {"trials": 4, "trial_epochs": 80.0, "seconds": 6.0, "wall_seconds": 4.5}
+    spent = {"trials": 4, "trial_epochs": 80.0, "seconds": 6.0, "wall_seconds": 4.5}
+    assert found["cost"] == {**spent, "range_epochs": 0.0, "range_seconds": 0.0}
     assert found["plans"] == [
         {"structure": "a1", "device": "cuda", "engine": "fused", "lanes": 16, "reason": "2.1x"},
         {"structure": "b2", "device": "cpu", "engine": "solo", "lanes": 1, "reason": "tied"},

@@ -276,6 +276,7 @@ class Program:
         [lanes, ...] each."""
 
         def step(samples: Tensor, scalars: Tensor) -> list[Tensor]:
+            """Losses are added to `total`, [lanes]."""
             losses, gradients, seen = self._differentiate(samples, noise)
             self.update(gradients, scalars)
             self.total += losses

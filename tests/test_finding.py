@@ -341,6 +341,17 @@ def test_usual_rates_are_of_optimizers_that_there_are() -> None:
         assert 0 < low < high
 
 
+def test_options_that_differ_in_points_alone_share_what_is_found(
+    path: Path, tmp_path: Path
+) -> None:
+    options = ", ".join(f"{{name: sgd, lr: {{auto: true, points: {many}}}}}" for many in (2, 3))
+    size = "search.batch_size=[64]"
+    history, _ = search(path, tmp_path, "grid", f"search.optimizer=[{options}]", size)
+    (ranged,) = history.ranges.values()
+    found = {proposal.point["optimizer"]["lr"] for proposal in history.proposals}
+    assert {ranged.low, ranged.high} < found and len(found) == 3
+
+
 # Refused ----------------------------------------------------------------------------------------
 
 

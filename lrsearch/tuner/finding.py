@@ -278,10 +278,11 @@ def find_ranges(
     )
     made = dict(zip(tests, bodies, strict=True))
     for name, each in found.open.items():
-        ranges[name] = ranged = _combine(
-            spec, name, [_judge(test, made[test.key]) for test in each]
-        )
-        run.ranged(found.keys[name], ranged)
+        key = found.keys[name]
+        if key not in run.history.ranges:  # Two options may differ in their points alone.
+            tested = [_judge(test, made[test.key]) for test in each]
+            run.ranged(key, _combine(spec, name, tested))
+        ranges[name] = ranged = run.history.ranges[key]
         watcher.note(describe_range(ranged))
         for one in ranged.tests:
             if one.interval is None:

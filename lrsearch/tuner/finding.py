@@ -133,8 +133,9 @@ def _variants(spec: Spec, name: str) -> Iterator[Space]:
     if option is not None:
 
         def choose(path: str, part: Dimension) -> Dimension:
-            mine = path == "optimizer" and isinstance(part, Choice)
-            return Choice((part.options[option],)) if mine else part
+            if path == "optimizer" and isinstance(part, Choice):
+                return Choice((part.options[option],))
+            return part
 
         space = _map(space, choose)
     one = replace(spec, space=space)

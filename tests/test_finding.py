@@ -126,7 +126,7 @@ def rates(history: History, strategy: str = "grid") -> list[float]:
     return [float(each.point["lr"]) for each in history.proposals if each.strategy == strategy]
 
 
-def tests_in(history: History) -> dict[str, str]:
+def swept_in(history: History) -> dict[str, str]:
     """The range tests of a journal, by their keys, as text and without the seconds they took."""
     return {key: repr({**body, "seconds": 0.0}) for key, body in stored_tests(history).items()}
 
@@ -191,7 +191,7 @@ def test_two_runs_agree_bit_by_bit_whatever_trains_them(
     alone, _ = search(path, tmp_path / "alone")
     two, _ = search(path, tmp_path / "two", executor=Local(2), asked=Asked("fused", lanes=3))
     for found in (alone, two):
-        assert tests_in(found) == tests_in(expected)
+        assert swept_in(found) == swept_in(expected)
         assert found.ranges == expected.ranges
         assert sorted(rates(found)) == sorted(rates(expected))
     assert outcomes(alone) == outcomes(expected)
@@ -225,7 +225,7 @@ def test_whoever_goes_on_has_the_range_that_is_journaled(
         search(path, runs, each, f"search.lr.points={points}")
     after = read(runs / "found")
     (ranged,) = after.ranges.values()
-    assert tests_in(after).items() >= tests_in(before).items()
+    assert swept_in(after).items() >= swept_in(before).items()
     if exact():
         assert (ranged.low, ranged.high) == (expected.low, expected.high)
     for each in (strategy, then):
@@ -240,10 +240,10 @@ def test_a_structure_more_is_tested_alone(path: Path, whole: Path, tmp_path: Pat
     shutil.copytree(whole / "found", tmp_path / "found")
     before = read(tmp_path / "found")
     after, _ = search(path, tmp_path, "grid", "search.batch_size=[16, 32, 128]")
-    assert len(tests_in(after)) == len(tests_in(before)) + 1  # 16 is known, 32 lies between.
+    assert len(swept_in(after)) == len(swept_in(before)) + 1  # 16 is known, 32 lies between.
     assert len(after.ranges) == 2
     again, log = search(path, tmp_path, "grid")
-    assert tests_in(again) == tests_in(after) and again.ranges == after.ranges
+    assert swept_in(again) == swept_in(after) and again.ranges == after.ranges
     assert any("as this run has it" in note for note in log.notes)
 
 
@@ -370,7 +370,7 @@ def test_a_refusal_is_an_error_with_the_line_to_write(tmp_path: Path) -> None:
         }
     history = read(tmp_path / "runs" / "found")
     # The second time it was known without another sweep.
-    assert (len(tests_in(history)), history.ranges, history.trials) == (1, {}, {})
+    assert (len(swept_in(history)), history.ranges, history.trials) == (1, {}, {})
     assert history.closed == "RangeRefused"
     # The line that it says to write goes on in the same run.
     search(numb, tmp_path / "runs", "random", "search.lr={min: 1e-3, max: 1.0}")
@@ -391,7 +391,7 @@ def test_what_fails_in_every_test_ends_the_search(tmp_path: Path) -> None:
     with pytest.raises(RangeRefused, match="so many at once"):
         search(picky, tmp_path / "runs", "grid", "search.batch_size=[64, 128]")
     # It is tried again when it is mended.
-    assert tests_in(read(tmp_path / "runs" / "found")) == {}
+    assert swept_in(read(tmp_path / "runs" / "found")) == {}
 
 
 # Through the command line -----------------------------------------------------------------------

@@ -181,7 +181,7 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class Tested:
+class RangeTest:
     """What a range test came to: the searched values of its structure, flat, and its interval of
     rates, None where it gave none, for the reason in `refused`."""
 
@@ -199,7 +199,7 @@ class Ranged:
     low: float
     high: float
     margin: float
-    tests: tuple[Tested, ...]
+    tests: tuple[RangeTest, ...]
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from lrsearch.errors import RangeRefused, SpecError, UsageError
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor
+from lrsearch.reports.view import describe_found
 from lrsearch.search import check_search
 from lrsearch.space import Choice, Float, automatic, parameters
 from lrsearch.spec import read_spec
@@ -384,6 +385,8 @@ def test_a_structure_without_an_interval_has_no_part_in_it_and_is_named(tmp_path
     assert good.interval is not None and bad.interval is None
     assert ranged.low <= good.interval[0] / MARGIN and "so many at once" in bad.refused
     assert any("batch_size 64" in note and "so many at once" in note for note in log.notes)
+    told = describe_found(ranged)
+    assert "what 1 of 2 range tests say, widened by a factor of 2" in told
 
 
 def test_what_fails_in_every_test_ends_the_search(tmp_path: Path) -> None:

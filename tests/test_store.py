@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from lrsearch import store
 from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull
 from lrsearch.store import History, Run
-from lrsearch.trial import Outcome, Plan, Planned, Proposal, Ranged, Result, Tested, Trial
+from lrsearch.trial import Outcome, Plan, Planned, Proposal, Ranged, RangeTest, Result, Trial
 
 CONFIG = {
     "data": {"name": "digits"},
@@ -201,8 +201,8 @@ RANGED = Ranged(
     0.5,
     2.0,
     (
-        Tested({"batch_size": 32}, (2e-3, 0.25)),
-        Tested({"batch_size": 64, "model": "cnn"}, None, "the loss is flat"),
+        RangeTest({"batch_size": 32}, (2e-3, 0.25)),
+        RangeTest({"batch_size": 64, "model": "cnn"}, None, "the loss is flat"),
     ),
 )
 

@@ -31,7 +31,7 @@ from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.model import Spec
 from lrsearch.spec.values import write
 from lrsearch.store import History, Run
-from lrsearch.trial import Facts, Ranged, Tested, Workplace
+from lrsearch.trial import Facts, Ranged, RangeTest, Workplace
 from lrsearch.tuner.ledger import Content, content_of
 from lrsearch.tuner.ranging import (
     Manner,
@@ -325,7 +325,7 @@ def _test(
     return bodies
 
 
-def _judge(test: Test, body: Mapping[str, Any]) -> Tested:
+def _judge(test: Test, body: Mapping[str, Any]) -> RangeTest:
     """What a range test, as the journal has it, says of its structure."""
     interval, refused = None, str(body["fault"])
     if not refused:
@@ -335,10 +335,10 @@ def _judge(test: Test, body: Mapping[str, Any]) -> Tested:
             interval = found.low, found.high
         else:
             refused = found.reason
-    return Tested(test.params, interval, refused)
+    return RangeTest(test.params, interval, refused)
 
 
-def _combine(spec: Spec, name: str, tests: Sequence[Tested]) -> Ranged:
+def _combine(spec: Spec, name: str, tests: Sequence[RangeTest]) -> Ranged:
     """The range that tests find together. Raises RangeRefused where none has an interval."""
     intervals = [test.interval for test in tests if test.interval is not None]
     if not intervals:
@@ -365,7 +365,7 @@ def describe_range(ranged: Ranged) -> str:
     return f"{ranged.name} is searched from {_rate(ranged.low)} to {_rate(ranged.high)}"
 
 
-def _refuse(spec: Spec, name: str, tests: Sequence[Tested]) -> RangeRefused:
+def _refuse(spec: Spec, name: str, tests: Sequence[RangeTest]) -> RangeRefused:
     """The error for a range that no test tells, with the line to write in its place."""
     reasons = dict.fromkeys(test.refused for test in tests)
     told = "; ".join(reasons)

@@ -56,9 +56,9 @@ from lrsearch.trial import (
     Planned,
     Proposal,
     Ranged,
+    RangeTest,
     Records,
     Result,
-    Tested,
     Trial,
 )
 
@@ -228,9 +228,9 @@ def _ranged(body: Mapping[str, Any]) -> Ranged:
     )
 
 
-def _tested(body: Mapping[str, Any]) -> Tested:
+def _tested(body: Mapping[str, Any]) -> RangeTest:
     ends = body["interval"]
-    return Tested(
+    return RangeTest(
         dict(body["params"]),
         None if ends is None else (float(ends[0]), float(ends[1])),
         str(body["refused"]),

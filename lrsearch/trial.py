@@ -186,7 +186,7 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class Tested:
+class RangeTest:
     """The result of a range test: the searched values of its structure, flat, and its interval of
     rates, None where it gave none, for the reason in `refused`."""
 
@@ -204,7 +204,7 @@ class Ranged:
     low: float
     high: float
     margin: float
-    tests: tuple[Tested, ...]
+    tests: tuple[RangeTest, ...]
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,9 @@ from lrsearch.trial import (
     Planned,
     Proposal,
     Ranged,
+    RangeTest,
     Records,
     Result,
-    Tested,
     Trial,
 )
 
@@ -211,8 +211,8 @@ RANGED = Ranged(
     0.5,
     2.0,
     (
-        Tested({"batch_size": 32}, (2e-3, 0.25)),
-        Tested({"batch_size": 64, "model": "cnn"}, None, "the loss is flat"),
+        RangeTest({"batch_size": 32}, (2e-3, 0.25)),
+        RangeTest({"batch_size": 64, "model": "cnn"}, None, "the loss is flat"),
     ),
 )
 

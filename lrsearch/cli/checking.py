@@ -54,13 +54,13 @@ def check(
             check_command(spec, allow_command)
         if deep:
             facts = _load(spec, device, allowed, quiet=json)
+        first = _foresee(spec)
     except LrsearchError as error:
         if not json:
             raise
         _print_faults(error)
         raise typer.Exit(error.exit_code) from None
     left = [] if deep else unlooked(spec)
-    first = _foresee(spec)
     notes = [*spec.notes, *(facts.notes if facts is not None else ())]
     if json:
         summary: dict[str, Any] = {"name": spec.name, "summary": describe(spec), "notes": notes}

@@ -74,7 +74,6 @@ def to_json(view: RunView) -> str:
             for (structure, device), plan in view.plans.items()
         ],
         "data": view.data or None,
-        "found_ranges": [_describe_found(found) for found in view.found],
         "advice": view.advice,
         "states": {"trials": view.saved[0], "bytes": view.saved[1]},
         "repeatability": again
@@ -88,6 +87,7 @@ def to_json(view: RunView) -> str:
             "reason": again.reason,
         },
         "ranges": [describe_test(each) for each in view.ranges],
+        "found_ranges": [_describe_found(found) for found in view.found],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 

@@ -30,6 +30,14 @@ bayes: {trials: 24, startup: 8, generation: 4}
 seeds: 1                  # more seeds, more certainty: each point trains once a seed
 """
 
+_FOUND = _SEARCH.replace(
+    "  lr: {min: 1e-3, max: 1.0, points: 7}      # log scale; points are for grid alone\n",
+    """\
+  lr: {auto: true, points: 7}     # a range test finds the rates first; or {min: 1e-3, max: 1.0}
+""",
+)
+"""For a model of the user's own, of which nobody knows the rates."""
+
 _TRAIN = """\
 train:
   budget: 20ep            # 20ep epochs, 500ba steps, 60000sp samples
@@ -165,7 +173,7 @@ model: {class_path: my_model.Net, init_args: {width: 64}}
 """
         + _TRAIN
         + _SAVE
-        + _SEARCH,
+        + _FOUND,
         {"my_model.py": _MODEL},
         "--allow-import my_model",
     ),

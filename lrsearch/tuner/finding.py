@@ -31,7 +31,7 @@ from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.model import Spec
 from lrsearch.spec.values import write
 from lrsearch.store import History, Run
-from lrsearch.trial import Facts, Ranged, Tested, Workplace
+from lrsearch.trial import Facts, Ranged, RangeTest, Workplace
 from lrsearch.tuner.ledger import Content, content_of
 from lrsearch.tuner.ranging import (
     Manner,
@@ -133,9 +133,9 @@ def _variants(spec: Spec, name: str) -> Iterator[Space]:
     if option is not None:
 
         def choose(path: str, part: Dimension) -> Dimension:
-            if path != "optimizer" or not isinstance(part, Choice):
-                return part
-            return Choice((part.options[option],))
+            if path == "optimizer" and isinstance(part, Choice):
+                return Choice((part.options[option],))
+            return part
 
         space = _map(space, choose)
     one = replace(spec, space=space)
@@ -278,10 +278,11 @@ def find_ranges(
     )
     made = dict(zip(tests, bodies, strict=True))
     for name, each in found.open.items():
-        ranges[name] = ranged = _combine(
-            spec, name, [_judge(test, made[test.key]) for test in each]
-        )
-        run.ranged(found.keys[name], ranged)
+        key = found.keys[name]
+        if key not in run.history.ranges:  # Two options may differ in their points alone.
+            tested = [_judge(test, made[test.key]) for test in each]
+            run.ranged(key, _combine(spec, name, tested))
+        ranges[name] = ranged = run.history.ranges[key]
         watcher.note(describe_found(ranged))
         for one in ranged.tests:
             if one.interval is None:
@@ -323,7 +324,7 @@ def _test(
     return bodies
 
 
-def _judge(test: Test, body: Mapping[str, Any]) -> Tested:
+def _judge(test: Test, body: Mapping[str, Any]) -> RangeTest:
     """The result of a range test, as the journal has it, for its structure."""
     interval, refused = None, str(body["fault"])
     if not refused:
@@ -333,10 +334,10 @@ def _judge(test: Test, body: Mapping[str, Any]) -> Tested:
             interval = found.low, found.high
         else:
             refused = found.reason
-    return Tested(test.params, interval, refused)
+    return RangeTest(test.params, interval, refused)
 
 
-def _combine(spec: Spec, name: str, tests: Sequence[Tested]) -> Ranged:
+def _combine(spec: Spec, name: str, tests: Sequence[RangeTest]) -> Ranged:
     """The range that tests find together. Raises RangeRefused where none has an interval."""
     intervals = [test.interval for test in tests if test.interval is not None]
     if not intervals:
@@ -363,7 +364,7 @@ def describe_found(ranged: Ranged) -> str:
     return f"{ranged.name} is searched from {_rate(ranged.low)} to {_rate(ranged.high)}"
 
 
-def _refuse(spec: Spec, name: str, tests: Sequence[Tested]) -> RangeRefused:
+def _refuse(spec: Spec, name: str, tests: Sequence[RangeTest]) -> RangeRefused:
     """The error for a range that no test tells, with the line to write in its place."""
     reasons = dict.fromkeys(test.refused for test in tests)
     told = "; ".join(reasons)

@@ -353,7 +353,7 @@ def test_json_has_the_documented_shape():
     assert "NaN" not in text and "Infinity" not in text
     found = json.loads(text)
     keys = ["format", "run", "objective", "points", "trials", "best", "cost", "plans", "data"]
-    keys += ["found_ranges", "advice", "states", "repeatability", "ranges"]
+    keys += ["advice", "states", "repeatability", "ranges", "found_ranges"]
     assert list(found) == keys
     assert (found["format"], found["run"]) == (1, "r")
     assert found["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}

@@ -26,6 +26,7 @@ from lrsearch.errors import RangeRefused, SpecError, UsageError
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor
+from lrsearch.reports.view import describe_found
 from lrsearch.search import check_search
 from lrsearch.space import Choice, Float, automatic, parameters
 from lrsearch.spec import read_spec
@@ -126,7 +127,7 @@ def rates(history: History, strategy: str = "grid") -> list[float]:
     return [float(each.point["lr"]) for each in history.proposals if each.strategy == strategy]
 
 
-def stored_in(history: History) -> dict[str, str]:
+def swept_in(history: History) -> dict[str, str]:
     """The range tests of a journal, by their keys, as text and without the seconds they took."""
     return {key: repr({**body, "seconds": 0.0}) for key, body in stored_tests(history).items()}
 
@@ -191,7 +192,7 @@ def test_two_runs_agree_bit_by_bit_whatever_trains_them(
     alone, _ = search(path, tmp_path / "alone")
     two, _ = search(path, tmp_path / "two", executor=Local(2), asked=Asked("fused", lanes=3))
     for found in (alone, two):
-        assert stored_in(found) == stored_in(expected)
+        assert swept_in(found) == swept_in(expected)
         assert found.ranges == expected.ranges
         assert sorted(rates(found)) == sorted(rates(expected))
     assert outcomes(alone) == outcomes(expected)
@@ -225,7 +226,7 @@ def test_whoever_goes_on_has_the_range_that_is_journaled(
         search(path, runs, each, f"search.lr.points={points}")
     after = read(runs / "found")
     (ranged,) = after.ranges.values()
-    assert stored_in(after).items() >= stored_in(before).items()
+    assert swept_in(after).items() >= swept_in(before).items()
     if exact():
         assert (ranged.low, ranged.high) == (expected.low, expected.high)
     for each in (strategy, then):
@@ -240,10 +241,10 @@ def test_a_structure_more_is_tested_alone(path: Path, whole: Path, tmp_path: Pat
     shutil.copytree(whole / "found", tmp_path / "found")
     before = read(tmp_path / "found")
     after, _ = search(path, tmp_path, "grid", "search.batch_size=[16, 32, 128]")
-    assert len(stored_in(after)) == len(stored_in(before)) + 1  # 16 is known, 32 lies between.
+    assert len(swept_in(after)) == len(swept_in(before)) + 1  # 16 is known, 32 lies between.
     assert len(after.ranges) == 2
     again, log = search(path, tmp_path, "grid")
-    assert stored_in(again) == stored_in(after) and again.ranges == after.ranges
+    assert swept_in(again) == swept_in(after) and again.ranges == after.ranges
     assert any("as this run has it" in note for note in log.notes)
 
 
@@ -341,6 +342,17 @@ def test_usual_rates_are_of_optimizers_that_there_are() -> None:
         assert 0 < low < high
 
 
+def test_options_that_differ_in_points_alone_share_what_is_found(
+    path: Path, tmp_path: Path
+) -> None:
+    options = ", ".join(f"{{name: sgd, lr: {{auto: true, points: {many}}}}}" for many in (2, 3))
+    size = "search.batch_size=[64]"
+    history, _ = search(path, tmp_path, "grid", f"search.optimizer=[{options}]", size)
+    (ranged,) = history.ranges.values()
+    found = {proposal.point["optimizer"]["lr"] for proposal in history.proposals}
+    assert {ranged.low, ranged.high} < found and len(found) == 3
+
+
 # Refused ----------------------------------------------------------------------------------------
 
 
@@ -359,7 +371,7 @@ def test_a_refusal_is_an_error_with_the_line_to_write(tmp_path: Path) -> None:
         }
     history = read(tmp_path / "runs" / "found")
     # The second time it was known without another sweep.
-    assert (len(stored_in(history)), history.ranges, history.trials) == (1, {}, {})
+    assert (len(swept_in(history)), history.ranges, history.trials) == (1, {}, {})
     assert history.closed == "RangeRefused"
     # The line that it says to write goes on in the same run.
     search(numb, tmp_path / "runs", "random", "search.lr={min: 1e-3, max: 1.0}")
@@ -373,6 +385,8 @@ def test_a_structure_without_an_interval_has_no_part_in_it_and_is_named(tmp_path
     assert good.interval is not None and bad.interval is None
     assert ranged.low <= good.interval[0] / MARGIN and "so many at once" in bad.refused
     assert any("batch_size 64" in note and "so many at once" in note for note in log.notes)
+    told = describe_found(ranged)
+    assert "what 1 of 2 range tests say, widened by a factor of 2" in told
 
 
 def test_what_fails_in_every_test_ends_the_search(tmp_path: Path) -> None:
@@ -380,7 +394,7 @@ def test_what_fails_in_every_test_ends_the_search(tmp_path: Path) -> None:
     with pytest.raises(RangeRefused, match="so many at once"):
         search(picky, tmp_path / "runs", "grid", "search.batch_size=[64, 128]")
     # It is tried again when it is mended.
-    assert stored_in(read(tmp_path / "runs" / "found")) == {}
+    assert swept_in(read(tmp_path / "runs" / "found")) == {}
 
 
 # Through the command line -----------------------------------------------------------------------

@@ -47,8 +47,9 @@ SHOWN = 0.15
 CREEP = 1e-3
 """Share of its size that a loss comes down by from fifth to fifth, at least, where it falls."""
 
-GONE = 0.01
-"""Share of its highest that a gradient is left with that is gone."""
+GONE, LATEST = 0.01, 3
+"""Share of its highest that a gradient is left with that is gone; recorded steps of the second half
+that tell it, at least."""
 
 FALL = 0.06
 """Share of all that was learned which the last fifth may bring: of a loss that falls as exp(-3 t)
@@ -218,7 +219,7 @@ def find_dead(reading: Reading) -> Found | None:
     """A training that has learned nothing, and whose gradient is gone."""
     gradient = reading.course.gradient
     late = gradient.within(0.5, 1)
-    if not reading.stands or len(late) < FEWEST_STEPS // 2:
+    if not reading.stands or len(late) < LATEST:
         return None
     left, highest = statistics.median(late), max(gradient.values)
     share = left / highest if highest > 0 else 0.0

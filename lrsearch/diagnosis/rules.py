@@ -47,8 +47,9 @@ SHOWN = 0.15
 CREEP = 1e-3
 """Share of its size that a loss comes down by from fifth to fifth, at least, where it falls."""
 
-GONE = 0.01
-"""Share of its highest that a gradient is left with that is gone."""
+GONE, LATEST = 0.01, 3
+"""Share of its highest that a gradient is left with that is gone; recorded steps of the second half
+that tell it, at least."""
 
 FALL = 0.06
 """Share of all that was learned which the last fifth may bring: of a loss that falls as exp(-3 t)
@@ -70,7 +71,7 @@ training loss the validation loss is, where the samples are known by heart."""
 HIGH = 0.65
 """Share of its size that a training loss is left with by a model that is too small."""
 
-SWING, TURNS, SETTLED = 0.03, 0.4, 0.3
+SWING, TURNS, SETTLED = 0.025, 0.4, 0.3
 """Share of what was learned that the validation loss moves by from one evaluation to the next;
 share of the evaluations between which it turns; place from which it should have settled."""
 
@@ -122,6 +123,11 @@ class Reading:
         return self.main.mean(1 - TAIL, 1)
 
     @cached_property
+    def low(self) -> float:
+        """The least of the main loss, of means of three neighbours: one alone may be luck."""
+        return min(_smooth(self.main.values), default=math.nan)
+
+    @cached_property
     def noise(self) -> float:
         """Twice the standard error of `end`."""
         return 2 * self.main.error(1 - TAIL, 1)
@@ -133,7 +139,7 @@ class Reading:
 
     @cached_property
     def lowest(self) -> float:
-        """The least validation loss, of means of three neighbours: one alone may be luck."""
+        """The least validation loss, of means of three neighbours."""
         return min(_smooth(self.validation.values), default=math.nan)
 
     @cached_property
@@ -186,7 +192,8 @@ class Reading:
             return max(values) - min(values) <= CREEP * self.size
         fell = self.validation.values[0] - self.validation_end if self.validation else 0.0
         shown = fell < SHOWN * self.size
-        return self.gain < LITTLE * self.size and shown and not self.falls
+        little = self.nothing - self.low < REGAINED * self.size
+        return self.gain < LITTLE * self.size and shown and little and not self.falls
 
     @cached_property
     def depth(self) -> float:
@@ -208,9 +215,8 @@ def find_diverged(reading: Reading) -> Found | None:
     if not reading.course.losses or not ended >= nothing - NONE * size:
         return None
     peak = max((*reading.training.values, *reading.validation.values))
-    low = min(_smooth(reading.main.values), default=math.nan)
-    margin = max(peak / size / LOST, (nothing - low) / size / REGAINED)
-    evidence = {"peak": peak / size, "lowest": low / size, "end": ended / size}
+    margin = max(peak / size / LOST, (nothing - reading.low) / size / REGAINED)
+    evidence = {"peak": peak / size, "lowest": reading.low / size, "end": ended / size}
     return Found("diverged", margin, evidence)
 
 
@@ -218,7 +224,7 @@ def find_dead(reading: Reading) -> Found | None:
     """A training that has learned nothing, and whose gradient is gone."""
     gradient = reading.course.gradient
     late = gradient.within(0.5, 1)
-    if not reading.stands or len(late) < FEWEST_STEPS // 2:
+    if not reading.stands or len(late) < LATEST:
         return None
     left, highest = statistics.median(late), max(gradient.values)
     share = left / highest if highest > 0 else 0.0

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import devices
 import pytest
@@ -18,6 +18,9 @@ import torch
 
 from lrsearch.errors import UsageError
 from lrsearch.train.device import find_device
+
+if TYPE_CHECKING:
+    from driving import Nursery
 
 # What tests of one room lend to another's is imported by its file's name alone, which no two share.
 sys.path[:0] = sorted({str(path.parent) for path in Path(__file__).parent.rglob("*.py")})
@@ -56,6 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
         devices.DEVICE = find_device(name)
     except UsageError as error:
         raise pytest.UsageError(str(error)) from None
+    # What commands call `python` is the one that runs the tests.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     # What is compared is the engines' work, not what a product rounds its factors to.
     torch.backends.cudnn.allow_tf32 = False
     # Stopped by a time limit it tells what has failed until then.
@@ -124,6 +129,26 @@ def on_device() -> Iterator[None]:
         return
     with devices.DEVICE:
         yield
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path | str:
+    """The compiled shim, or why there is none."""
+    import driving
+
+    return driving.build_shim(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory, shim: Path | str) -> Iterator[Nursery]:
+    """Forks command lines, for the whole of the tests."""
+    import driving
+
+    made = driving.Nursery(
+        tmp_path_factory.mktemp("nursery"), shim if isinstance(shim, Path) else None
+    )
+    yield made
+    made.close()
 
 
 # What processes of the tests hand over to the one that prints, which loads no other conftest.py

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import driving
@@ -47,24 +46,6 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workeroutput"):
         figures = {kind: asdict(each) for kind, each in driving.FIGURES.items()}
         session.config.workeroutput["faults"] = figures
-
-
-@pytest.fixture(scope="session")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path | str:
-    """The compiled shim, or why there is none."""
-    return driving.build_shim(tmp_path_factory.mktemp("shim"))
-
-
-@pytest.fixture(scope="session")
-def nursery(
-    tmp_path_factory: pytest.TempPathFactory, shim: Path | str
-) -> Iterator[driving.Nursery]:
-    """Forks command lines, for the whole of the tests."""
-    made = driving.Nursery(
-        tmp_path_factory.mktemp("nursery"), shim if isinstance(shim, Path) else None
-    )
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -225,6 +225,10 @@ class Arm:
         return f"call {self.call} {what} {errno.errorcode.get(self.error, '')}".rstrip()
 
 
+OFTEN = {"lrsearch.train.engines.saving.SHARE": 0, "lrsearch.tuner.saving.FIRST": float("inf")}
+"""Settings that have states saved whatever it costs."""
+
+
 class Fork(Command):
     """The same command line by a fork of the nursery, which has all imports behind it."""
 
@@ -236,17 +240,19 @@ class Fork(Command):
         arm: Arm | None = None,
         err: Path | None = None,
         often: bool = False,
+        settings: Mapping[str, object] | None = None,
         **variables: str,
     ) -> None:
         """With `often` states are saved whenever the spec says, whatever share of the time that
-        takes; `err` is written into in place of a new file."""
+        takes; `settings` are constants of modules by their dotted names, for the fork and not for
+        workers of its own; `err` is written into in place of a new file."""
         out, other = _outputs(folder)
         self._files = (out, err or other)
         asked: dict[str, Any] = {
             "folder": str(folder),
             "arguments": [str(each) for each in arguments],
             "environment": variables,
-            "often": often,
+            "settings": {**(OFTEN if often else {}), **(settings or {})},
             "out": str(self._files[0]),
             "err": str(self._files[1]),
         }

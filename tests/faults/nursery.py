@@ -95,11 +95,10 @@ def _become(asked: dict) -> None:
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     sys.argv = ["lrsearch", *asked["arguments"]]
-    if asked["often"]:
-        saving = importlib.import_module("lrsearch.train.engines.saving")
-        saving.SHARE = 0
-        saving = importlib.import_module("lrsearch.tuner.saving")
-        saving.FIRST = float("inf")
+    for name, value in asked["settings"].items():
+        module, _, constant = name.rpartition(".")
+        getattr(importlib.import_module(module), constant)  # It is there.
+        setattr(importlib.import_module(module), constant, value)
     if arm := asked.get("arm"):
         log = -1
         if arm["log"]:

@@ -253,7 +253,7 @@ class Records:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is said of how a training went, such as `too_slow`, `overfitting` or `healthy`: with the
+    """A verdict on a training, such as `too_slow`, `overfitting` or `healthy`: with the
     numbers that it rests on by their names, a confidence from 0.5 to 1, and a sentence of advice.
     See the room `diagnosis`."""
 

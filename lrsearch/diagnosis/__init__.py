@@ -1,4 +1,4 @@
-"""What went wrong in a training, or did not, and what to do about it.
+"""Diagnosis of a training: the verdict on it, and advice.
 
 Curves and records in, verdicts out: pure functions, which know no run and load no torch.
 """
@@ -49,7 +49,7 @@ where the rungs of pruning are. At a tenth of it none of the best tenth of 1,080
 had come down by less than 2 % of its start; a warmup takes its time beyond that."""
 
 SURE = 2.0
-"""How far beyond its limit a rule must be for what is said of a training that is not over."""
+"""The multiple of its limit that a rule must reach in a training that is not over."""
 
 
 def find_certain(curve: Curve, records: Records, objective: Objective, share: float) -> str:

@@ -18,7 +18,7 @@ _REMEDIES = {
 
 
 def remedy(verdict: str) -> str:
-    """What helps where the trials of a search agree on a verdict."""
+    """The remedy where the trials of a search agree on a verdict."""
     return _REMEDIES[verdict]
 
 

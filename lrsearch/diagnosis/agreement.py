@@ -1,4 +1,4 @@
-"""What the trials of a whole search agree on: verdicts that go with the value of a parameter."""
+"""Agreement of a search's trials: verdicts that go with the value of a parameter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST = 0.75
 that must be of the value: more than chance, and most of what there is to explain."""
 
 TIMES = 2.0
-"""How many times the share of all other trials the share of a value's must be at least."""
+"""The least ratio of the share among a value's trials to the share among all others."""
 
 VALUES = 12
 """Different values of a parameter of which each may be looked at by itself."""
@@ -52,8 +52,8 @@ class Agreement:
 
 
 def agreements(records: Sequence[Record]) -> list[Agreement]:
-    """For each verdict that several trials share the parameter's values that it goes with, if any,
-    the one that tells most; or that it is shared by most of all trials."""
+    """Agreements, one for each verdict that several trials share: the parameter's values that it
+    goes with, if any, those that tell most; or that most of all trials share it."""
     judged = [each for each in records if each.result and each.result.verdicts]
     found = []
     for verdict in VERBS:

@@ -75,7 +75,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Course:
-    """What a training was like.
+    """The course of a training.
 
     `training` are its training losses: the means between evaluations, as all of `means` are, or
     those of single `batches` where evaluations are few; `validation` the validation losses, or the
@@ -159,7 +159,7 @@ MOST = 512
 """Values of a series: of a loop that reports each step several are one, their mean."""
 
 LARGEST = 1e100
-"""What larger numbers are taken for: their sums and ratios have to be numbers."""
+"""The largest number taken as it is: sums and ratios have to be numbers."""
 
 
 def _bounded(value: float) -> float:

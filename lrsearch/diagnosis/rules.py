@@ -29,7 +29,7 @@ FIFTH = 0.2
 """Share of the training whose mean is held against that of the fifth before."""
 
 LOST = 3.0
-"""How many times its size a loss stood at that blew up."""
+"""The multiple of its size at which a loss blew up."""
 
 NONE = 0.02
 """Share of its size by which a loss that ends no better than it began may be below that."""
@@ -56,10 +56,10 @@ FALL = 0.06
 over the training, a twentieth of the way is left."""
 
 AGREED = 4.0
-"""How many times more the training loss may fall than the validation loss."""
+"""The fall of the training loss over that of the validation loss, at most."""
 
 UNKNOWN = 2.0
-"""How many times that where nobody knows what the loss began with: part of the way is not seen."""
+"""The factor on that where the first loss is unknown: part of the way is not seen."""
 
 RISE = 0.1
 """Share of its fall that a validation loss may rise by from its lowest."""
@@ -86,7 +86,7 @@ deviation there; share of the training on either side that it is held against.""
 
 @dataclass(frozen=True)
 class Found:
-    """What a rule found: its verdict, its evidence by names, and the evidence as a multiple of the
+    """The finding of a rule: its verdict, its evidence by names, and the evidence as a multiple of the
     rule's limit. From 1 on the verdict holds."""
 
     verdict: str
@@ -110,7 +110,7 @@ class Reading:
 
     @cached_property
     def size(self) -> float:
-        """What losses are large or small against, as `divergence.find_scale` has it; of a metric in
+        """The scale of losses, as `divergence.find_scale` has it; of a metric in
         the place of a loss its range."""
         values = (*self.training.values, *self.validation.values)
         if not self.course.losses:
@@ -144,16 +144,16 @@ class Reading:
 
     @cached_property
     def learned(self) -> float:
-        """How far the loss came down for certain, at least: by the training losses from what one
-        who knows nothing has, or by the validation losses since the first evaluation."""
+        """The least fall of the loss that is certain: of the training losses from the loss of a model
+        that knows nothing, or of the validation losses since the first evaluation."""
         if not self.validation:
             return self.gain
         return max(self.gain, self.validation.values[0] - self.validation_end)
 
     @cached_property
     def fall(self) -> list[float]:
-        """How far training and validation losses fell for certain from the last but one fifth to
-        the last."""
+        """The certain falls of training and validation losses from the last but one fifth to the
+        last."""
         found = []
         for series in (self.training, self.validation):
             if len(series) >= FEWEST_EVALUATIONS:
@@ -164,7 +164,7 @@ class Reading:
 
     @staticmethod
     def drop(series: Series) -> float:
-        """By how much the mean of the last fifth is below that of the fifth before."""
+        """The mean of the last fifth but one less that of the last."""
         return series.mean(1 - 2 * FIFTH, 1 - FIFTH) - series.mean(1 - FIFTH, 1)
 
     @cached_property
@@ -180,7 +180,7 @@ class Reading:
 
     @cached_property
     def gain(self) -> float:
-        """How far the main loss came down from what one who knows nothing has."""
+        """The fall of the main loss from that of a model that knows nothing."""
         return self.nothing - self.end - self.noise
 
     @cached_property
@@ -197,7 +197,7 @@ class Reading:
 
     @cached_property
     def depth(self) -> float:
-        """How far the validation loss came down at its lowest."""
+        """The fall of the validation loss to its lowest."""
         first = max(self.nothing, self.validation.values[0]) if self.validation else math.nan
         return first - self.lowest
 
@@ -261,7 +261,7 @@ def find_unstable(reading: Reading) -> Found | None:
 
 
 def _climb(series: Series) -> float:
-    """How far a series climbs for certain, from one twentieth of the training to a later one."""
+    """The certain climb of a series, from one twentieth of the training to a later one."""
     ends = [k / TWENTIETHS for k in range(TWENTIETHS + 1)]
     parts = [pair for pair in itertools.pairwise(ends) if series.within(*pair)]
     climb, lowest, doubt = 0.0, math.inf, 0.0

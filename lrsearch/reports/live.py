@@ -261,7 +261,7 @@ class Progress:
         return grid
 
     def _told(self, entry: _Running) -> str:
-        """What a running trial is at: its value, and a verdict."""
+        """The state of a running trial: its value, and a verdict."""
         parts = ["" if entry.value is None else self._brief(entry.value), in_words(entry.verdict)]
         return ", ".join(part for part in parts if part)
 

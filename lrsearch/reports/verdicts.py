@@ -1,4 +1,4 @@
-"""What is said of how trials went: in the table, below it, on the page of a trial, as JSON."""
+"""Verdicts of trials: in the table, below it, on the page of a trial, as JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lrsearch.trial import Outcome, Record, Records, Result
 UNKNOWN = "too little to tell"
 
 _TOLD = (Outcome.COMPLETED, Outcome.PRUNED, Outcome.DIVERGED)
-"""What trials that something can be told of have come to."""
+"""The outcomes of trials that have verdicts."""
 
 
 def in_words(verdict: str) -> str:
@@ -30,8 +30,8 @@ def leading(result: Result | None) -> str:
 
 
 def by_point(records: Sequence[Record]) -> dict[int, str]:
-    """By the number of its point the verdict of most of its trials, in words; none of points that
-    are healthy, and of those whose outcome says that they diverged."""
+    """The verdict of most of a point's trials, in words, by the point's number; points that are
+    healthy have none, nor those whose outcome says that they diverged."""
     found: dict[int, Counter[str]] = {}
     for record in records:
         verdict, result = leading(record.result), record.result
@@ -44,7 +44,7 @@ def by_point(records: Sequence[Record]) -> dict[int, str]:
 
 
 def count_verdicts(records: Sequence[Record]) -> str:
-    """How many trials have which verdict, the most frequent first; "" where all are healthy, or
+    """Counts of the trials by verdict, the most frequent first; "" where all are healthy, or
     nothing is known."""
     told = [record.result for record in records if record.result and record.result.outcome in _TOLD]
     counted = Counter(leading(result) for result in told if result.verdicts is not None)

@@ -36,7 +36,7 @@ _FOUND = _SEARCH.replace(
   lr: {auto: true, points: 7}     # a range test finds the rates first; or {min: 1e-3, max: 1.0}
 """,
 )
-"""For a model of the user's own, of which nobody knows the rates."""
+"""The search for a model of the user's own, whose usual rates are unknown."""
 
 _TRAIN = """\
 train:

@@ -9,7 +9,7 @@ from lrsearch.diagnosis import find_certain
 from lrsearch.trial import Measured, Objective, Records
 
 LOOKS = 10
-"""How often a trial is looked at in its training, evenly: each look reads all so far."""
+"""Looks at a trial in its training, spread evenly: each reads all so far."""
 
 
 @dataclass
@@ -22,7 +22,7 @@ class _Seen:
 
 
 class Signs:
-    """What is seen of the trials under way."""
+    """Signs of the trials under way."""
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective

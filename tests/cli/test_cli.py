@@ -672,6 +672,7 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "engine": str,
         "engine_reason": str,
         "reason": str,
+        "verdicts": list,
     }
     for part, types in ((report["points"], point_types), (report["trials"], trial_types)):
         for item in part:

@@ -86,8 +86,8 @@ deviation there; share of the training on either side that it is held against.""
 
 @dataclass(frozen=True)
 class Found:
-    """The finding of a rule: its verdict, its evidence by names, and the evidence as a multiple of the
-    rule's limit. From 1 on the verdict holds."""
+    """The finding of a rule: its verdict, its evidence by names, and the evidence as a multiple of
+    the rule's limit. From 1 on the verdict holds."""
 
     verdict: str
     margin: float
@@ -144,8 +144,8 @@ class Reading:
 
     @cached_property
     def learned(self) -> float:
-        """The least fall of the loss that is certain: of the training losses from the loss of a model
-        that knows nothing, or of the validation losses since the first evaluation."""
+        """The least fall of the loss that is certain: of the training losses from the loss of a
+        model that knows nothing, or of the validation losses since the first evaluation."""
         if not self.validation:
             return self.gain
         return max(self.gain, self.validation.values[0] - self.validation_end)

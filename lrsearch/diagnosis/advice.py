@@ -34,10 +34,11 @@ def advise(verdict: str, evidence: Mapping[str, float], rate: float) -> str:
 
     match verdict:
         case "diverged":
-            told = "the loss did not stay finite, or far above its start"
+            told = "the loss did not stay finite, or rose far above its start for good"
             if "peak" in evidence:
                 told = f"the loss stood at {of('peak', '.3g')} times its size and ended no better"
-            return f"{told} than it began: try a tenth of the rate{by(0.1)}, or a warmup"
+                told += " than it began"
+            return f"{told}: try a tenth of the rate{by(0.1)}, or a warmup"
         case "unstable":
             jumps = "jump" if evidence.get("spikes") == 1 else "jumps"
             return (

@@ -6,6 +6,7 @@ import pty
 import resource
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,9 +41,21 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The runs of a folder in which the search is done: to copy."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "small.yaml").write_text(SPEC)
+    line = [*GRID[len(COMMAND) :], "--quiet", "--runs", str(folder / "runs")]
+    line[line.index("small.yaml")] = str(folder / "small.yaml")
+    said = CliRunner().invoke(app, line, catch_exceptions=False)
+    assert said.exit_code == 0, said.output
+    return folder / "runs"
+
+
 @pytest.fixture
-def run(here):
-    subprocess.run([*GRID, "--quiet"], check=True, capture_output=True, timeout=200)
+def run(here, trained):
+    shutil.copytree(trained, here / "runs")
     return here / "runs" / "small"
 
 

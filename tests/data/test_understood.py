@@ -718,8 +718,10 @@ def test_a_model_that_takes_neither_is_told_of_both(tmp_path, monkeypatch):
         assert said.code == 2 and told in " ".join(said.err.split()), said
 
 
-@pytest.mark.parametrize("layer", ["LSTM(8, 8, batch_first=True)", "Conv1d(8, 10, 3)"])
-@pytest.mark.parametrize("source", ["npz", "function"])
+@pytest.mark.parametrize(
+    ("source", "layer"),
+    [("npz", "LSTM(8, 8, batch_first=True)"), ("function", "Conv1d(8, 10, 3)")],
+)
 def test_bytes_that_a_model_takes_for_sequences_are_told_of(tmp_path, monkeypatch, source, layer):
     monkeypatch.chdir(tmp_path)
     x = (DIGITS.reshape(-1, 8, 8) * 16).astype(np.uint8)

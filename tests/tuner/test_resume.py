@@ -8,11 +8,17 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from devices import DEVICE, exact
+from driving import Fork, Nursery
+from typer.testing import CliRunner
+
+from lrsearch.cli import app
+from lrsearch.store import read
 
 ENGINES = {"solo": ("--engine", "solo"), "fused": ("--engine", "fused", "--lanes", "4")}
 """Each with all that results depend on. What auto measures, and so decides, may differ."""
@@ -22,7 +28,7 @@ name: resumed
 data: {name: digits, standardize: true}
 model: {name: mlp, hidden: [48]}
 train:
-  budget: 12ep
+  budget: 3ep
   optimizer: {name: sgd, momentum: 0.9}
 search:
   lr: {min: 1e-3, max: 1e3, points: 4}
@@ -43,20 +49,25 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "lrsearch", *map(str, arguments)]
 
 
-def search(spec: Path, runs: Path, *more: str, strategy: str = "bayes") -> None:
-    subprocess.run(
-        command(strategy, spec, "--runs", runs, "--quiet", "--device", str(DEVICE), *more),
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+INLINE = ("--executor", "inline")
+
+
+@pytest.fixture(scope="module")
+def search(spec: Path, nursery: Nursery) -> Callable[..., None]:
+    """Begin a search, or go on with it, until it is done."""
+
+    def run(runs: Path, *more: str) -> None:
+        line = ("bayes", spec, "--runs", runs, "--quiet", "--device", str(DEVICE), *more)
+        Fork(nursery, spec.parent, *line).wait(200).check(0)
+
+    return run
 
 
 def measured(runs: Path) -> list[Any]:
     """What must not depend on interruptions: points, seeds, outcomes, engines and objectives."""
-    text = subprocess.run(
-        command("report", "resumed", "--runs", runs, "--json"), check=True, capture_output=True
-    ).stdout
-    report = json.loads(text)
+    said = CliRunner().invoke(app, ["report", "resumed", "--runs", str(runs), "--json"])
+    assert said.exit_code == 0, said.output
+    report = json.loads(said.stdout)
     return [
         [
             {key: trial[key] for key in ("number", "point", "params", "seed", "outcome")}
@@ -90,10 +101,11 @@ def engine(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def uninterrupted(
-    spec: Path, engine: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+    search: Callable[..., None], engine: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
+    """The runs of a search that two workers went through undisturbed."""
     runs = tmp_path_factory.mktemp("whole")
-    search(spec, runs, *engine)
+    search(runs, "--workers", "2", *engine)
     return runs
 
 
@@ -104,7 +116,11 @@ def shown(results: dict[int, Any]) -> dict[int, str]:
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 0.999])
 def test_a_cut_journal_trains_only_what_is_missing(
-    spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path, part: float
+    search: Callable[..., None],
+    engine: tuple[str, ...],
+    uninterrupted: Path,
+    tmp_path: Path,
+    part: float,
 ) -> None:
     whole = uninterrupted / "resumed"
     journal = (whole / "journal.jsonl").read_bytes()
@@ -113,15 +129,20 @@ def test_a_cut_journal_trains_only_what_is_missing(
     shutil.copytree(whole, tmp_path / "resumed")
     end = start + int(part * (len(journal) - start))
     (tmp_path / "resumed" / "journal.jsonl").write_bytes(journal[:end])
-    search(spec, tmp_path, *engine)
+    search(tmp_path, *engine, *INLINE)
     assert_agree(measured(tmp_path), measured(uninterrupted))
 
 
 def test_a_full_disk_loses_nothing(
-    spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
+    spec: Path,
+    search: Callable[..., None],
+    engine: tuple[str, ...],
+    uninterrupted: Path,
+    tmp_path: Path,
 ) -> None:
+    line = ("bayes", spec, "--runs", tmp_path, "--quiet", "--device", DEVICE, *engine, *INLINE)
     limited = subprocess.run(
-        command("bayes", spec, "--runs", tmp_path, "--quiet", "--device", str(DEVICE), *engine),
+        command(*line),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (26_000, 26_000)),
         capture_output=True,
         text=True,
@@ -129,33 +150,31 @@ def test_a_full_disk_loses_nothing(
     assert limited.returncode == 1
     assert "Traceback" not in limited.stderr
     assert "full" in limited.stderr or "space" in limited.stderr
-    from lrsearch.store import read
-
     kept = shown(read(tmp_path / "resumed").results)
     assert kept
-    search(spec, tmp_path, *engine)
+    search(tmp_path, *engine, *INLINE)
     after = shown(read(tmp_path / "resumed").results)
     assert all(after[number] == result for number, result in kept.items())
     assert_agree(measured(tmp_path), measured(uninterrupted))
 
 
 def test_workers_and_executors_agree(
-    spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
+    search: Callable[..., None], engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
 ) -> None:
-    search(spec, tmp_path / "inline", "--executor", "inline", *engine)
-    search(spec, tmp_path / "three", "--workers", "3", *engine)
+    search(tmp_path / "inline", *INLINE, *engine)
+    search(tmp_path / "three", "--workers", "3", *engine)
     assert {trial["engine"] for trial in measured(uninterrupted)[0]} == {engine[1]}
     for name in ("inline", "three"):
         assert_agree(measured(tmp_path / name), measured(uninterrupted))
 
 
 def test_a_second_search_trains_nothing(
-    spec: Path, engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
+    search: Callable[..., None], engine: tuple[str, ...], uninterrupted: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(uninterrupted / "resumed", tmp_path / "resumed")
     before = measured(tmp_path)
     started = (tmp_path / "resumed" / "journal.jsonl").read_text().count('"event":"started"')
-    search(spec, tmp_path, *engine)
+    search(tmp_path, *engine, *INLINE)
     journal = (tmp_path / "resumed" / "journal.jsonl").read_text()
     assert journal.count('"event":"started"') == started
     assert measured(tmp_path) == before

@@ -194,32 +194,40 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> list[Local]:
     return made
 
 
-def is_training(made: list[Local]) -> bool:
-    return bool(made) and any(each.activity == TRAINING and each.spent for each in made[0].heard())
+STOPS_IN_LANES = """
+import os
+import signal
+
+import torch
+from torch import nn
+
+from lrsearch import pulse
 
 
-def test_lanes_of_a_stopped_worker_are_trained_by_another(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = workers(monkeypatch)
-    stopped: list[int] = []
+class Net(nn.Module):
+    def __init__(self, in_features, num_classes):
+        super().__init__()
+        self.linear = nn.Linear(in_features, num_classes)
 
-    def stop() -> None:
-        stopped.append(made[0].heard()[0].process)
-        os.kill(stopped[0], signal.SIGSTOP)
+    def forward(self, x):
+        if pulse.activity() == pulse.TRAINING and not os.path.exists("stopped"):
+            open("stopped", "w").write(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return self.linear(x.flatten(1))
+"""
 
-    thread = when(lambda: is_training(made), stop)
+
+def test_lanes_of_a_stopped_worker_are_trained_by_another(here: Path) -> None:
+    (here / "nets.py").write_text(STOPS_IN_LANES)
     changes: dict[str, object] = {
-        "model": "logistic",
-        "train": {"budget": "20000ba", "batch_size": 32, "evaluate": "500ba"},
         "search": {"lr": [0.01, 0.02, 0.03, 0.04]},
-        "timeout": "30s",
+        "timeout": "8s",
     }
     history, said = search(here, changes, "--engine", "fused", "--lanes", "4", "--workers", "1")
-    thread.join()
     assert said.exit_code == 0, said.output
-    assert stopped and gone(stopped[0])
+    assert gone(int((here / "stopped").read_text()))
     assert {result.outcome for result in history.results.values()} == {Outcome.COMPLETED}
+    assert {result.engine for result in history.results.values()} == {"fused"}
     assert len(history.results) == 4
 
 
@@ -228,12 +236,19 @@ def test_without_a_timeout_the_user_is_told_and_may_have_it_go_on(
 ) -> None:
     monkeypatch.setattr(silence, "QUIET", 2.0)
     paused = here / "paused"
+    said_of: list[bool] = []
+    tell = silence.tell_silence
+
+    def listen(heard: Heard, subject: Subject) -> str:
+        said_of.append(heard.stopped)
+        return tell(heard, subject)
+
+    monkeypatch.setattr(silence, "tell_silence", listen)
 
     def go_on() -> None:
-        time.sleep(6.0)
         os.kill(int(paused.read_text()), signal.SIGCONT)
 
-    thread = when(lambda: paused.exists() and bool(paused.read_text()), go_on)
+    thread = when(lambda: sum(said_of) == 2, go_on)
     changes: dict[str, object] = {"search": {"model.init_args.fault": ["none", "pause"]}}
     history, said = search(here, changes, "--engine", "solo")
     thread.join()

@@ -124,7 +124,7 @@ def assert_goes_on(given, tmp_path, monkeypatch, points=(2, 9, 31), least=2):
             over = {each.trial for each in left if isinstance(each, Ended)}
             stopped += [each for each in left if isinstance(each, Saved) and each.trial not in over]
     assert stopped
-    chosen = random.Random(0).sample(handed, min(3, len(handed))) + stopped
+    chosen = random.Random(0).sample(handed, min(2, len(handed))) + stopped
     for event in chosen:
         left = replace(
             given,
@@ -178,7 +178,7 @@ def test_optimizers_go_on_bit_by_bit(name, engine, tmp_path, monkeypatch):
         given = {**given, "weight_decay": 0.01}
     rate = {"prodigy": 1.0, "adadelta": 1.0, "schedule_free_sgd": 0.5}.get(name, 0.01)
     # The lowest rates of these are for few steps, and the model has a rank of one, two and four.
-    own = config(CNN | {"batch_norm": True}, optimizer=given, lr=rate, budget="2ep")
+    own = config(CNN | {"batch_norm": True}, optimizer=given, lr=rate, budget="1ep")
     own["train"]["evaluate"] = "10ba"
     trials = cohort(own, own, seeds=[3, 4])
     if engine == "fused":

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from lrsearch.analysis.edges import Range, edges
-from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
+from lrsearch.analysis.answer import Answer, find_answer
+from lrsearch.analysis.edges import Edge, Range, find_edges
+from lrsearch.analysis.points import PointSummary, best, rank, summarize
 from lrsearch.analysis.repeatability import Repeatability
+from lrsearch.analysis.tied import ties
 from lrsearch.reports.text import enumerate_numbers, format_value, one_line
 from lrsearch.trial import Objective, Plan, Record
 
@@ -27,7 +30,8 @@ class RunView:
     structure key and device; `data` says how the data were understood, "" where that is not known.
     `saved` are the trials under way that are saved, and the bytes of their states.
     `retry_command` trains failed trials again, "" where none failed. `repeatability` is what a
-    repeated training came to, None where none was repeated.
+    repeated training came to, None where none was repeated. `edges` are the ranges at whose ends
+    the best lies.
     """
 
     name: str
@@ -47,6 +51,12 @@ class RunView:
     retry_command: str = ""
     saved: tuple[int, int] = (0, 0)
     repeatability: Repeatability | None = None
+    edges: tuple[Edge, ...] = ()
+
+    @cached_property
+    def answer(self) -> Answer | None:
+        """What the run says to do, worked out when it is asked for."""
+        return find_answer(self.points, self.objective, self.edges)
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,7 @@ def build_view(
         params=_columns(kept),
         hidden=context.hidden,
         running=context.running,
-        warnings=(*context.warnings, *_comments(points, objective, context.ranges)),
+        warnings=(*context.warnings, *_comments(points, objective)),
         cost={
             "trials": len(results),
             "trial_epochs": math.fsum(result.epochs for result in results),
@@ -115,6 +125,7 @@ def build_view(
         next_command=context.next_command,
         plans=context.plans,
         data=context.data,
+        edges=_edges(points, context.ranges),
     )
 
 
@@ -170,16 +181,20 @@ def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) ->
     return any(value != winner.objective for value in others)
 
 
-def _comments(
-    points: Sequence[PointSummary], objective: Objective, ranges: Sequence[Range]
-) -> list[str]:
+def _edges(points: Sequence[PointSummary], ranges: Sequence[Range]) -> tuple[Edge, ...]:
+    """The ranges at whose ends the best of ranked points lies."""
+    if not points or points[0].objective is None:
+        return ()
+    searched = [part for part in ranges if _matters(part.name, points[0], points)]
+    return tuple(find_edges(points[0].params, searched))
+
+
+def _comments(points: Sequence[PointSummary], objective: Objective) -> list[str]:
     """Sentences on ranked points."""
     winner = best(points[:1], objective)
     if winner is None:
         return []
-    comments = edges(
-        winner.params, [part for part in ranges if _matters(part.name, winner, points)]
-    )
+    comments = []
     tied = ties(points, objective)
     if tied:
         numbers = enumerate_numbers([point.point for point in tied])

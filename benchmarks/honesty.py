@@ -231,9 +231,10 @@ class Tally:
             answer = find_answer(points, table.objective)
             assert answer is not None
             best_true = float(truth.min())
-            self.regrets.append((true - best_true) / noise)
             said = float(truth[answer.recommended.point - 1])
-            self.said.append((said - best_true) / noise)
+            if math.isfinite(said):
+                self.regrets.append((true - best_true) / noise)
+                self.said.append((said - best_true) / noise)
             group = {answer.recommended.point, *answer.tied}
             measured = [p.point for p in points if math.isfinite(truth[p.point - 1])]
             first = min(measured, key=lambda number: truth[number - 1])
@@ -274,33 +275,52 @@ def searches(table: Table, kind: str, number: int) -> Iterator[tuple[list[PointS
 KINDS = ("1x1", "0.5x1", "1x3")
 
 
-def replay(number: int, names: list[str]) -> dict[str, Any]:
-    rows = {}
+COLUMNS = {
+    "best_lr_holds_over_splits": "best rate held, all splits",
+    "best_lr_holds": "own split",
+    "median_decades": "decades",
+    "curve_holds": "value held",
+    "best_value_misses_by": "best value too good by",
+    "curve_misses_by": "its curve",
+    "regret_of_highest": "regret of the highest",
+    "regret_of_recommended": "recommended",
+    "truly_best_is_tied": "truly best tied",
+    "median_tie_group": "tied",
+}
+
+
+def replay(number: int, names: list[str]) -> None:
+    """Replay searches, and write what came of them after each table and kind."""
+    rows: dict[str, Any] = {}
+    print("| table, search | " + " | ".join(COLUMNS.values()) + " |")
+    print("| --- |" + " ---: |" * len(COLUMNS))
     for table in load():
-        if table.name not in names:
-            continue
-        for kind in KINDS:
+        for kind in KINDS if table.name in names else ():
             tally = Tally()
             for points, split in searches(table, kind, number):
                 tally.add(table, points, split)
-            count = max(1, tally.basins)
-            rows[f"{table.name} {kind}"] = row = {
-                "searches": tally.searches,
-                "curves": tally.basins,
-                "best_lr_holds": tally.held / count,
-                "best_lr_holds_over_splits": tally.held_over_splits / count,
-                "median_decades": float(np.median(tally.widths)) if tally.widths else None,
-                "best_value_misses_by": float(np.mean(tally.misses)),
-                "curve_misses_by": float(np.mean(tally.curve_misses or [math.nan])),
-                "regret_of_highest": float(np.mean(tally.regrets)),
-                "regret_of_recommended": float(np.mean(tally.said)),
-                "truly_best_is_tied": tally.first_tied / max(1, len(tally.sizes)),
-                "median_tie_group": float(np.median(tally.sizes)),
-                "curve_holds": tally.curve_held / max(1, len(tally.curve_misses)),
-            }
-            shown = "  ".join(f"{name} {value:.3g}" for name, value in row.items() if value)
-            print(f"{table.name:24} {kind:6} {shown}", flush=True)
-    return rows
+            rows[f"{table.name}, {kind}"] = row = summarize_tally(tally)
+            (RESULTS / "honesty.json").write_text(json.dumps(rows, indent=1) + "\n")
+            cells = " | ".join(f"{row[name]:.2f}" for name in COLUMNS)
+            print(f"| {table.name}, {kind} | {cells} |", flush=True)
+
+
+def summarize_tally(tally: Tally) -> dict[str, float]:
+    count, measured = max(1, tally.basins), max(1, len(tally.curve_misses))
+    return {
+        "searches": tally.searches,
+        "curves": tally.basins,
+        "best_lr_holds": tally.held / count,
+        "best_lr_holds_over_splits": tally.held_over_splits / count,
+        "median_decades": float(np.median(tally.widths or [math.nan])),
+        "best_value_misses_by": float(np.mean(tally.misses)),
+        "curve_misses_by": float(np.mean(tally.curve_misses or [math.nan])),
+        "regret_of_highest": float(np.mean(tally.regrets)),
+        "regret_of_recommended": float(np.mean(tally.said)),
+        "truly_best_is_tied": tally.first_tied / max(1, len(tally.sizes)),
+        "median_tie_group": float(np.median(tally.sizes)),
+        "curve_holds": tally.curve_held / measured,
+    }
 
 
 def main() -> None:
@@ -313,8 +333,7 @@ def main() -> None:
     if given.what == "train":
         train(given.folder, given.only)
     elif given.what == "replay":
-        rows = replay(given.searches, given.only)
-        (RESULTS / "honesty.json").write_text(json.dumps(rows, indent=1) + "\n")
+        replay(given.searches, given.only)
     else:
         TABLES.write_text(json.dumps(collect(given.folder)) + "\n")
 

@@ -359,7 +359,7 @@ def test_json_has_the_documented_shape():
     text = to_json(view)
     assert "NaN" not in text and "Infinity" not in text
     found = json.loads(text)
-    keys = ["format", "run", "objective", "answer", "cost", "next", "points", "trials", "best"]
+    keys = ["format", "run", "objective", "answer", "cost", "points", "trials", "best"]
     keys += ["plans", "data", "states", "repeatability"]
     assert list(found) == keys
     assert (found["format"], found["run"]) == (1, "r")

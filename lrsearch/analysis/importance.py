@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 FEWEST = 12
 """Points below which nothing is said."""
 
+MOST = 400
+"""Points that are looked at, drawn at random where there are more."""
+
 KNOTS = 5
 """Corners of the broken line that a number's effect is."""
 
@@ -87,13 +90,15 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
         return []
     import numpy as np
 
+    generator = np.random.default_rng(0)
     worst = max(gauge.measure(p.objective) for p in used if p.objective is not None)
+    if len(used) > MOST:
+        used = [used[int(index)] for index in generator.permutation(len(used))[:MOST]]
     y = np.array(
         [worst + WORSE if p.objective is None else gauge.measure(p.objective) for p in used]
     )
     blocks = {name: _block([point.params.get(name) for point in used]) for name in names}
     design = np.concatenate([np.ones((len(used), 1)), *(each for each, _ in blocks.values())], 1)
-    generator = np.random.default_rng(0)
     ridge, error = _choose(design, y[:, None])
     shuffled = np.stack([generator.permutation(y) for _ in range(SHUFFLES)], axis=1)
     as_good = int((_choose(design, shuffled)[1] <= error[0]).sum())

@@ -42,7 +42,6 @@ def to_json(view: RunView) -> str:
         },
         "answer": None if view.answer is None else to_plain(view.answer),
         "cost": view.cost,
-        "next": view.next_command or None,
         "points": [
             {
                 "point": point.point,

@@ -1,7 +1,8 @@
-"""Edges: whether the best lies at the end of a searched range."""
+"""Edges: whether the best lies at the end of a searched range, and what to search then."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +11,17 @@ from typing import Any
 NEAR = 0.01
 """The share of a range, in its own scale, that counts as its end."""
 
+FURTHER = 1.0
+"""Decades by which a logarithmic range is extended; a linear one by half its width."""
+
 
 @dataclass(frozen=True)
 class Range:
     """A searched range. `name` is the flat parameter, `scale` is log or linear. `least` and `most`
-    are the bounds of the parameter itself, if it has any: no best lies beyond those. Between
-    `listed` values there are no others: only an end itself counts as one."""
+    are the bounds of the parameter itself, if it has any: no best lies beyond those; `open_ends`
+    says that it cannot take these themselves. Between `listed` values there are no others: only an
+    end itself counts as one. `whole` are whole numbers. `points` is how many a grid has. `path` is
+    its path in the spec's `search`, "" under an option, where no path leads."""
 
     name: str
     low: float
@@ -23,24 +29,49 @@ class Range:
     scale: str = "linear"
     least: float | None = None
     most: float | None = None
-    listed: bool = False
+    listed: tuple[float, ...] = ()
+    open_ends: bool = False
+    whole: bool = False
+    points: int | None = None
+    path: str = ""
 
 
-def edges(best_params: Mapping[str, Any], ranges: Sequence[Range]) -> list[str]:
-    """A sentence for each range at whose end the best lies. Skipped are ranges of one value, and
-    those that are no numeric part of `best_params` (of another choice, say)."""
+@dataclass(frozen=True)
+class Edge:
+    """A range at whose end the best lies: `side` is lowest or highest, `near` says that the best is
+    not that end itself. `line` is the range to search as a line of the spec, "" where the parameter
+    takes no more values; `settings` the same for `--set`, none where no path leads there; `suggest`
+    has its min and max, or values."""
+
+    name: str
+    side: str
+    value: float
+    low: float
+    high: float
+    near: bool
+    line: str
+    settings: tuple[str, ...]
+    suggest: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        near = "near " if self.near else ""
+        return (
+            f"{self.name} {self.value:.4g} is {near}the {self.side} searched "
+            f"({self.low:.4g} to {self.high:.4g}): the best may lie beyond"
+        )
+
+
+def find_edges(best_params: Mapping[str, Any], ranges: Sequence[Range]) -> list[Edge]:
+    """The ranges at whose end the best lies. Skipped are ranges of one value, and those that are no
+    numeric part of `best_params` (of another choice, say)."""
     found = []
     for searched in ranges:
         value = best_params.get(searched.name)
         if isinstance(value, bool) or not isinstance(value, int | float):
             continue
-        end = _end(float(value), searched)
-        if end:
-            near = "" if value in (searched.low, searched.high) else "near "
-            found.append(
-                f"{searched.name} {value:.4g} is {near}the {end} searched "
-                f"({searched.low:.4g} to {searched.high:.4g}): the best may lie beyond"
-            )
+        side = _end(float(value), searched)
+        if side:
+            found.append(_edge(float(value), searched, side))
     return found
 
 
@@ -61,3 +92,96 @@ def _end(value: float, searched: Range) -> str | None:
     if share >= 1 - near and searched.high != searched.most:
         return "highest"
     return None
+
+
+def _edge(value: float, searched: Range, side: str) -> Edge:
+    suggest = extend(searched, side)
+    values = suggest.get("values")
+    name = searched.path or searched.name.rpartition(".")[2]
+    changed = {
+        key: part
+        for key, part in suggest.items()
+        if part != {"min": searched.low, "max": searched.high, "points": searched.points}.get(key)
+        and key in ("min", "max", "points")
+    }
+    settings = [f"search.{searched.path}.{key}={_flow(part)}" for key, part in changed.items()]
+    if values:
+        settings = [f"search.{searched.path}={_flow(values)}"]
+    return Edge(
+        name=searched.name,
+        side=side,
+        value=value,
+        low=searched.low,
+        high=searched.high,
+        near=value not in (searched.low, searched.high),
+        line=f"{name}: {_flow(values or suggest)}" if suggest else "",
+        settings=tuple(settings) if searched.path else (),
+        suggest=suggest,
+    )
+
+
+def extend(searched: Range, side: str) -> dict[str, Any]:
+    """The values to search instead where the best lies at an end: {"min", "max"} with "scale" and
+    "points" where it has such, or {"values"}; {} where the parameter goes no further. A grid keeps
+    the values it had: its end moves by whole steps."""
+    if searched.listed:
+        return _extend_list(searched, side)
+    low, high, steps = searched.low, searched.high, (searched.points or 0) - 1
+    logarithmic = searched.scale == "log"
+    if logarithmic:
+        low, high = math.log10(low), math.log10(high)
+    reach = FURTHER if logarithmic else (high - low) / 2
+    if steps > 0:
+        more = max(1, round(reach / ((high - low) / steps)))
+        reach, steps = more * (high - low) / steps, steps + more
+    end = low - reach if side == "lowest" else high + reach
+    end = 10**end if logarithmic else end
+    limited = _limit(end, searched, side)
+    ends = (limited, searched.high) if side == "lowest" else (searched.low, limited)
+    if ends[0] >= ends[1] or ends == (searched.low, searched.high):
+        return {}
+    found: dict[str, Any] = {"min": ends[0], "max": ends[1]}
+    if searched.points:
+        # Cut short, its steps are others.
+        whole = math.isclose(limited, end, rel_tol=1e-5)
+        found["points"] = steps + 1 if whole and steps > 0 else searched.points
+    if logarithmic:
+        found["scale"] = "log"
+    return found
+
+
+def _extend_list(searched: Range, side: str) -> dict[str, Any]:
+    values = sorted(searched.listed)
+    ends = (values[1], values[0]) if side == "lowest" else (values[-2], values[-1])
+    growing = values[0] > 0 and (searched.whole or values[-1] / values[0] >= 4)
+    new = _limit(ends[1] ** 2 / ends[0] if growing else 2 * ends[1] - ends[0], searched, side)
+    if new in values:
+        return {}
+    longer = sorted([*values, new])
+    return {"values": [round(value) if searched.whole else value for value in longer]}
+
+
+def _limit(end: float, searched: Range, side: str) -> float:
+    """An end inside what the parameter can take, in few digits; a whole number where it is one."""
+    old = searched.low if side == "lowest" else searched.high
+    bound = searched.least if side == "lowest" else searched.most
+    if side == "lowest" and bound is None and old >= 0:
+        bound = 1 if searched.whole and old > 0 else 0  # As of sizes and shares.
+    if bound is not None and (end < bound if side == "lowest" else end > bound):
+        end = bound
+    if end == bound and searched.open_ends:
+        end = (old + bound) / 2
+    return round(end) if searched.whole else float(f"{end:.6g}")
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML on one line."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_flow(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, float):
+        text = f"{value:.12g}"
+        # YAML 1.1 takes 1e-05 for text elsewhere; lrsearch takes both.
+        return text if "." in text or "e" in text else f"{text}.0"
+    return json.dumps(value)

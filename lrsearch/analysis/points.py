@@ -1,4 +1,4 @@
-"""Points from trials: their means, their order, and the points that tie with the best."""
+"""Points from trials: their means and their order."""
 
 from __future__ import annotations
 
@@ -19,14 +19,6 @@ _ORDER = (
     None,
 )
 """The order of points without a value, which follow those with one; None is an unfinished point."""
-
-# Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom: NIST/SEMATECH e-Handbook
-# of Statistical Methods, section 1.3.6.7.2, column 0.975.
-_STUDENT = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-    *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
-)
 
 
 @dataclass(frozen=True)
@@ -113,60 +105,6 @@ def best(points: Iterable[PointSummary], objective: Objective) -> PointSummary |
     """The first of `rank`, or None where no point has a value."""
     ranked = rank(points, objective)
     return ranked[0] if ranked and ranked[0].objective is not None else None
-
-
-def ties(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
-    """The points that cannot be told from the best (which is not among them), best first.
-
-    A point ties when its mean differs from the best's by no more than t x s, where s is the
-    standard error of the difference and t Student's two-sided 95 % quantile:
-
-    - both were measured with the same seeds (and folds): s comes from the differences pair by pair
-      (n - 1 degrees of freedom), since what a seed does to both cancels;
-    - otherwise from both variances (Welch), with the smaller n - 1, which errs towards a tie; a
-      point with a single trial is taken to vary as much as the other;
-    - one trial each: only equal values tie.
-
-    Folds share training data, so 1 / n becomes 1 / n + 1 / (folds - 1) (Nadeau & Bengio 2003,
-    corrected resampled t test). The interval is for one comparison and not widened for the number
-    of points; it covers seeds and folds, not the choice of the validation samples.
-    """
-    ranked = rank(points, objective)
-    if not ranked or ranked[0].objective is None:
-        return []
-    first, *others = ranked
-    return [point for point in others if point.objective is not None and _tied(first, point)]
-
-
-def _tied(first: PointSummary, other: PointSummary) -> bool:
-    assert first.objective is not None and other.objective is not None
-    gap = abs(first.objective - other.objective)
-    counts = (len(first.scores), len(other.scores))
-    if max(counts) == 1:
-        return gap == 0
-    if first.scores.keys() == other.scores.keys():
-        gaps = [first.scores[place] - other.scores[place] for place in first.scores]
-        error = _squared_error(statistics.variance(gaps), len(gaps), first.folds)
-        freedom = len(gaps) - 1
-    else:
-        freedom = (min(counts) if min(counts) > 1 else max(counts)) - 1
-        error = 0.0
-        for point, twin in ((first, other), (other, first)):
-            spread = point.spread if point.spread is not None else twin.spread
-            assert spread is not None
-            error += _squared_error(spread**2, len(point.scores), point.folds)
-    # The last bits of a mean are no difference.
-    return gap <= student(freedom) * math.sqrt(error) + 1e-12 * abs(first.objective)
-
-
-def _squared_error(variance: float, count: int, folds: int) -> float:
-    return variance * (1 / count + (1 / (folds - 1) if folds > 1 else 0.0))
-
-
-def student(freedom: int) -> float:
-    """Student's two-sided 95 % quantile. Above 30 degrees of freedom that of 30, 4 % too wide at
-    most."""
-    return _STUDENT[min(freedom, len(_STUDENT)) - 1]
 
 
 def last_metrics(records: Iterable[Record], point: int) -> dict[str, float]:

@@ -154,8 +154,16 @@ def export(
     runs: options.Runs = Path("runs"),
     point: Annotated[
         int | None,
-        typer.Option("--point", min=1, help="Another point than the best.", show_default=False),
+        typer.Option(
+            "--point", min=1, help="Another point than the recommended one.", show_default=False
+        ),
     ] = None,
+    best: Annotated[
+        bool,
+        typer.Option(
+            "--best", help="The point of the best value, also where another one is recommended."
+        ),
+    ] = False,
     name: Annotated[
         str | None,
         typer.Option("--name", help="The new spec's name. Default: the run's with -best."),
@@ -179,7 +187,7 @@ def export(
     allow_import: options.AllowImport = None,
     allow_command: options.AllowCommand = False,
 ) -> None:
-    """Write the best point as a complete spec with nothing left to search."""
+    """Write the recommended point as a complete spec with nothing left to search."""
     from lrsearch.cli.stored import open_stored, view_run
     from lrsearch.spec.export import export_name, export_spec
     from lrsearch.spec.validate import NAME
@@ -187,9 +195,11 @@ def export(
     run = open_stored(target, runs)
     view = view_run(run)
     if point is None:
-        if view.best is None:
+        if view.best is None or view.answer is None:
             raise UsageError(f"{run.folder} has no completed point to export")
-        point = view.best.point
+        point = view.best.point if best else view.answer.recommended.point
+    elif best:
+        raise UsageError("--point and --best exclude each other")
     entries = {entry.number: entry for entry in run.ledger.entries.values()}
     if point not in entries:
         raise UsageError(

@@ -471,36 +471,40 @@ def ranges(spec: Spec) -> list[Range]:
     on their ends."""
     found = []
     for name, dimension in parameters(spec.space):
-        flat = parse_name(name).path
-        flat = "lr" if flat == "optimizer.lr" else flat
+        parts = parse_name(name)
+        flat = "lr" if parts.path == "optimizer.lr" else parts.path
+        path = name if parts.option is None else ""
+        known = _parameter(spec, name)
+        bounds = (known.low, known.high) if known else (None, None)
+        more: dict[str, Any] = {"path": path, "least": bounds[0], "most": bounds[1]}
+        more["open_ends"] = known is not None and (known.open_low or known.open_high)
         if isinstance(dimension, Choice):
             if not dimension.ordered or len(dimension.options) < 2:
                 continue
-            values = [float(option.value) for option in dimension.options]
-            found.append(Range(flat, min(values), max(values), listed=True))
+            values = [option.value for option in dimension.options]
+            more["whole"] = all(isinstance(value, int) for value in values)
+            listed = tuple(map(float, values))
+            found.append(Range(flat, min(listed), max(listed), listed=listed, **more))
             continue
         if isinstance(dimension, Float) and dimension.unit:
             continue
+        more |= {"whole": not isinstance(dimension, Float), "points": dimension.points}
         low, high = float(dimension.low), float(dimension.high)
-        scale = "log" if dimension.log else "linear"
-        limits = _limits(spec, name)
-        found.append(Range(flat, low, high, scale, *limits))
+        found.append(Range(flat, low, high, "log" if dimension.log else "linear", **more))
     return found
 
 
-def _limits(spec: Spec, name: str) -> tuple[float | None, float | None]:
-    """The catalogue's bounds of a parameter by its id in the space."""
+def _parameter(spec: Spec, name: str) -> catalogue.Parameter | None:
+    """The catalogue's entry of a parameter by its id in the space."""
     if spec.kind is not None:
-        return (None, None)
+        return None
     parts = parse_name(name)
     if parts.head not in catalogue.GROUPS:
-        parameter = catalogue.TRAIN.get(name)
-    else:
-        chosen = dict(spec.space.dimensions).get(parts.head)
-        value = spec.model if parts.head == "model" else spec.train.get(parts.head)
-        if parts.option is not None and isinstance(chosen, Choice):
-            value = chosen.options[parts.option].value
-        title = value.get("name") if isinstance(value, Mapping) else None
-        entry = catalogue.GROUPS[parts.head].get(title) if title else None
-        parameter = entry.parameters.get(parts.argument) if entry else None
-    return (parameter.low, parameter.high) if parameter else (None, None)
+        return catalogue.TRAIN.get(name)
+    chosen = dict(spec.space.dimensions).get(parts.head)
+    value = spec.model if parts.head == "model" else spec.train.get(parts.head)
+    if parts.option is not None and isinstance(chosen, Choice):
+        value = chosen.options[parts.option].value
+    title = value.get("name") if isinstance(value, Mapping) else None
+    entry = catalogue.GROUPS[parts.head].get(title) if title else None
+    return entry.parameters.get(parts.argument) if entry else None

@@ -38,9 +38,9 @@ def plot(
         labels[-1] = format_value(float(bottom))
     margin = max(len(label) for label in labels)
     columns = max(1, width - margin - 2)
-    braille = _encodes("⣿", encoding)
+    braille = encodes("⣿", encoding)
     across, down = (2, 4) if braille else (1, 1)
-    dots = _raster(values, columns * across, height * down, bottom, top)
+    dots = raster(values, columns * across, height * down, bottom, top)
     axis = "┤" if braille else "|"
     lines = []
     for row, label in enumerate(labels):
@@ -64,7 +64,8 @@ def plot(
     return "\n".join(lines)
 
 
-def _encodes(text: str, encoding: str) -> bool:
+def encodes(text: str, encoding: str) -> bool:
+    """Whether an encoding has all of a text."""
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):
@@ -72,7 +73,7 @@ def _encodes(text: str, encoding: str) -> bool:
     return True
 
 
-def _raster(
+def raster(
     values: Sequence[float], columns: int, rows: int, bottom: float, top: float
 ) -> list[set[int]]:
     """The rows (0 is the top) to set in each column, neighbours joined."""

@@ -8,13 +8,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lrsearch.reports.answer import describe_cost, first_notes, to_plain
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.text import (
     count,
     decimals_for,
     format_fixed,
     format_params,
-    format_seconds,
     format_value,
     one_line,
 )
@@ -48,6 +48,8 @@ def to_json(view: RunView) -> str:
             "goal": objective.goal,
             "at": objective.at,
         },
+        "answer": None if view.answer is None else to_plain(view.answer),
+        "cost": view.cost,
         "points": [
             {
                 "point": point.point,
@@ -68,7 +70,6 @@ def to_json(view: RunView) -> str:
             "objective": best.objective,
             "trials": best.trials,
         },
-        "cost": view.cost,
         "plans": [
             {"structure": structure, **_describe_plan(device, plan)}
             for (structure, device), plan in view.plans.items()
@@ -271,7 +272,7 @@ def _field(cell: object, raw: bool) -> str:
 
 def to_markdown(view: RunView, all_rows: bool = True) -> str:
     """A heading, a GitHub table of the points best first, and the warnings as a list."""
-    best = view.best
+    best = view.answer.recommended if view.answer is not None else None
     decimals = decimals_for(best.objective) if best and best.objective is not None else None
 
     def number(value: float | None) -> str:
@@ -284,6 +285,14 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
             + (f" ± {number(best.spread)}" if best.spread is not None else "")
             + f" with {_escape(format_params(best.params))}"
         )
+        first = [
+            _escape(f"{label}: {text}" if label else text) for label, text in first_notes(view)
+        ]
+        if view.cost["trials"] or view.cost["range_seconds"]:
+            first.append(f"cost: {describe_cost(view)}")
+        if view.next_command:
+            first.append(f"next: {_code(view.next_command)}")
+        blocks.append("\n".join(f"- {each}" for each in first))
     head = ("point", *view.params, view.objective.metric, "spread", "trials", "outcome")
     rows = [tuple(_escape(name) for name in head)]
     rows.append((*("---:" for _ in head[:-1]), "---"))
@@ -300,11 +309,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if len(view.points) > len(shown):
         blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
-    told = list(view.warnings)
-    if view.found:
-        epochs, seconds = (view.cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
-        cost = f"the range tests took {format_value(float(epochs), 4)} epochs, "
-        told = [*map(describe_found, view.found), cost + format_seconds(seconds), *told]
+    told = [*map(describe_found, view.found), *view.warnings]
     if view.repeatability is not None:
         told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))
     told += [f"range test: {tell_range(each)}" for each in view.ranges]
@@ -315,3 +320,10 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
 
 def _escape(text: str) -> str:
     return re.sub(r"([\\`*|<\[\]&~$]|\b_|_\b)", r"\\\1", one_line(text))
+
+
+def _code(text: str) -> str:
+    """A text as code on one line: as it is, for copying."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, text = "`" * (longest + 1), one_line(text)
+    return f"{fence} {text} {fence}" if longest else f"{fence}{text}{fence}"

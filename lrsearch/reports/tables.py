@@ -18,6 +18,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from lrsearch.analysis.points import PointSummary
+from lrsearch.reports.answer import describe_cost, details, first_notes
 from lrsearch.reports.apart import last_parts
 from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.text import (
@@ -27,7 +28,6 @@ from lrsearch.reports.text import (
     format_bytes,
     format_fixed,
     format_params,
-    format_seconds,
     format_value,
     one_line,
 )
@@ -104,9 +104,9 @@ class VisibleConsole(Console):
 
 
 def result(view: RunView, *, all_rows: bool = False) -> RenderableType:
-    """The best point, the points best first (25 unless `all_rows`, fewer on a low terminal), how
-    trials ended, warnings, what it cost, and the command to go on with. Fits any width from 60
-    characters up."""
+    """The answer: the recommended point, how sure it is, what it cost, and the command to go on
+    with. Then what it rests on: the points best first (25 unless `all_rows`, fewer on a low
+    terminal), curves, how trials ended, warnings. Fits any width from 60 characters up."""
     return _Result(view, all_rows)
 
 
@@ -119,6 +119,10 @@ class _Result:
         view, width = self.view, options.max_width
         signs = _Signs("+-", "...") if options.ascii_only else _Signs("±", "…")
         yield from _headline(view, signs, console, width)
+        first = [
+            (label, text, "yellow" if label == "edge" else "") for label, text in first_notes(view)
+        ]
+        yield from _labelled([*first, *_last_notes(view)], console, width)
         # On a terminal the answer, which is at the top, should not scroll away.
         room = max(10, console.size.height - AROUND) if console.is_terminal else ROWS
         shown = view.points if self.all_rows else view.points[: min(ROWS, room)]
@@ -128,16 +132,28 @@ class _Result:
             more = len(view.points) - len(shown)
             if more:
                 yield Text(f"  {signs.more} and {more} more: --all", style="dim")
+        for title, lines in details(view, width, options.encoding):
+            yield Text()
+            yield Text(title, style="bold")
+            for line in lines:
+                yield from hanging(Text("  "), Text(line), console, width)
         notes = list(_notes(view, signs, self.all_rows))
         if notes:
             yield Text()
-            column = max(cell_len(label) for label, _, _ in notes) + 2
-            for label, text, style in notes:
-                head = Text(label.ljust(column), style=style or "bold")
-                if label in ("retry", "next"):
-                    yield from hanging_command(head, text, style, console, width)
-                else:
-                    yield from hanging(head, Text(text, style=style), console, width)
+            yield from _labelled(notes, console, width)
+
+
+def _labelled(
+    notes: Sequence[tuple[str, str, str]], console: Console, width: int
+) -> Iterator[Text]:
+    """Lines of label, text and style, the texts below each other."""
+    column = max((cell_len(label) for label, _, _ in notes), default=0) + 2
+    for label, text, style in notes:
+        head = Text(label.ljust(column), style=style or "bold")
+        if label in ("retry", "next"):
+            yield from hanging_command(head, text, style, console, width)
+        else:
+            yield from hanging(head, Text(text, style=style), console, width)
 
 
 @dataclass(frozen=True)
@@ -190,7 +206,7 @@ def hanging_command(
 
 def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Iterator[Text]:
     head = Text.assemble((one_line(view.name), "bold"))
-    best = view.best
+    best = view.answer.recommended if view.answer is not None else None
     if best is None or best.objective is None:
         if not view.records:
             head.append(": no trials yet")
@@ -222,9 +238,8 @@ def _table(
     """One line a point: with whole headers, else headers broken at _ and ., else closer columns.
     Where no layout fits, the parameters follow the values as text that wraps."""
     values = _value_columns(view, points, signs)
-    styles = [
-        "green" if point is view.best else STYLES.get(point.outcome, "dim") for point in points
-    ]
+    own = view.answer.recommended if view.answer is not None else None
+    styles = ["green" if point is own else STYLES.get(point.outcome, "dim") for point in points]
     layouts = ((False, "  "), (True, "  "), (True, " "))
     verdicts = _verdict_columns(view, points)
     # Without the verdicts rather than without columns of parameters.
@@ -371,12 +386,16 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         yield "note", one_line(warning), "yellow"
     for sentence in view.advice:
         yield "advice", one_line(sentence), "yellow"
-    if view.cost["trials"] or view.cost["range_seconds"]:
-        yield "cost", _cost(view), ""
     if view.hidden:
         verb = "does" if view.hidden == 1 else "do"
         text = f"{count(view.hidden, 'stored trial')} {verb} not belong to this spec: not shown"
         yield "hidden", text, "dim"
+
+
+def _last_notes(view: RunView) -> Iterator[tuple[str, str, str]]:
+    """The end of the answer: what it cost, and the command to go on with."""
+    if view.cost["trials"] or view.cost["range_seconds"]:
+        yield "cost", describe_cost(view), ""
     if view.next_command:
         yield "next", view.next_command, "cyan"
 
@@ -435,18 +454,3 @@ def _failures(view: RunView) -> dict[str, list[int]]:
             reason = one_line(record.result.reason) or "no reason given"
             found.setdefault(reason, []).append(record.trial.number)
     return found
-
-
-def _cost(view: RunView) -> str:
-    cost = view.cost
-    trials, epochs, seconds = (cost[key] or 0.0 for key in ("trials", "trial_epochs", "seconds"))
-    parts = [count(int(trials), "trial")]
-    if epochs:  # Those of a training outside lrsearch are not known.
-        parts.append(f"{format_value(float(epochs), 4)} epochs")
-    text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
-    if cost["range_seconds"]:
-        epochs, seconds = (cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
-        spent = f"{format_value(float(epochs), 4)} epochs, {format_seconds(seconds)}"
-        text += f", and {spent} of range tests"
-    wall = cost.get("wall_seconds")
-    return text if wall is None else f"{text} in {format_seconds(wall)}"

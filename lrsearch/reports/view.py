@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from lrsearch.analysis.edges import Range, edges
-from lrsearch.analysis.points import PointSummary, best, rank, summarize, ties
+from lrsearch.analysis.answer import Answer, find_answer
+from lrsearch.analysis.edges import Edge, Range, find_edges
+from lrsearch.analysis.points import PointSummary, best, rank, summarize
 from lrsearch.analysis.repeatability import Repeatability
+from lrsearch.analysis.tied import ties
 from lrsearch.reports.ranges import RangeView
 from lrsearch.reports.text import count, enumerate_numbers, format_value, one_line
 from lrsearch.reports.verdicts import advise
@@ -31,7 +34,8 @@ class RunView:
     saved, and the bytes of their states. `retry_command` trains failed trials again, "" where none
     failed. `repeatability` is the comparison with a repeated training, None where none was
     repeated; `ranges` are the run's range tests, `found` the ranges that the spec left to them.
-    `advice` are sentences on what the diagnoses of the trials agree on.
+    `advice` are sentences on what the diagnoses of the trials agree on. `edges` are the ranges at
+    whose ends the best lies.
     """
 
     name: str
@@ -54,6 +58,13 @@ class RunView:
     ranges: tuple[RangeView, ...] = ()
     found: tuple[Ranged, ...] = ()
     advice: tuple[str, ...] = ()
+    edges: tuple[Edge, ...] = ()
+
+    @cached_property
+    def answer(self) -> Answer | None:
+        """The answer of the run, worked out when it is asked for; None where no point has a
+        value."""
+        return find_answer(self.points, self.objective, self.edges)
 
 
 @dataclass(frozen=True)
@@ -117,7 +128,7 @@ def build_view(
         params=_columns(kept),
         hidden=context.hidden,
         running=context.running,
-        warnings=(*context.warnings, *_comments(points, objective, context.ranges)),
+        warnings=(*context.warnings, *_comments(points, objective)),
         cost={
             "trials": len(results),
             "trial_epochs": math.fsum(result.epochs for result in results),
@@ -131,6 +142,7 @@ def build_view(
         data=context.data,
         found=tuple(context.found),
         advice=tuple(advise(kept)),
+        edges=_edges(points, context.ranges),
     )
 
 
@@ -201,16 +213,20 @@ def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) ->
     return any(value != winner.objective for value in others)
 
 
-def _comments(
-    points: Sequence[PointSummary], objective: Objective, ranges: Sequence[Range]
-) -> list[str]:
+def _edges(points: Sequence[PointSummary], ranges: Sequence[Range]) -> tuple[Edge, ...]:
+    """The ranges at whose ends the best of ranked points lies."""
+    if not points or points[0].objective is None:
+        return ()
+    searched = [part for part in ranges if _matters(part.name, points[0], points)]
+    return tuple(find_edges(points[0].params, searched))
+
+
+def _comments(points: Sequence[PointSummary], objective: Objective) -> list[str]:
     """Sentences on ranked points."""
     winner = best(points[:1], objective)
     if winner is None:
         return []
-    comments = edges(
-        winner.params, [part for part in ranges if _matters(part.name, winner, points)]
-    )
+    comments = []
     tied = ties(points, objective)
     if tied:
         numbers = enumerate_numbers([point.point for point in tied])

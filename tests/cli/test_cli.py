@@ -408,7 +408,7 @@ def test_a_search_that_its_time_stops_goes_on_by_the_same_command(empty: Path) -
     assert f"the time is over: {trained} of 4 trials are trained" in done.err
     said = f"was stopped by its time limit: {trained} of 4 trials are trained"
     assert said in " ".join(done.out.split()), done
-    assert "\nnext    lrsearch grid mine.yaml --time 12s --workers 1 --allow-command\n" in done.out
+    assert "\nnext     lrsearch grid mine.yaml --time 12s --workers 1 --allow-command\n" in done.out
     assert lrsearch("report", "mine").out == done.out
     assert json.loads(lrsearch("list", "--json").out)["runs"][0]["state"] == "stopped"
     assert lrsearch(*run, END="0").code == 0
@@ -632,10 +632,11 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "format",
         "run",
         "objective",
+        "answer",
+        "cost",
         "points",
         "trials",
         "best",
-        "cost",
         "plans",
         "data",
         "advice",

@@ -1,0 +1,149 @@
+"""The answer of a run: which point to use, what it is worth, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lrsearch.analysis.basin import Basin, find_basins, find_batch_size, find_rate, is_rate
+from lrsearch.analysis.edges import Edge
+from lrsearch.analysis.importance import Level, Share, find_importance, isolate
+from lrsearch.analysis.law import Law, find_law
+from lrsearch.analysis.points import PointSummary, rank
+from lrsearch.analysis.tied import close, mean_interval, ties
+from lrsearch.trial import Objective
+
+FINE = 0.1
+"""Decades from trouble below which one point is no farther than another."""
+
+DEARER = 1.5
+"""The factor from which on one training costs more than another: times are no exact thing."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer of a run. `recommended` and `highest` (the best value) differ where points are
+    tied: `why` says what decided. `value` is the recommended point's, `interval` that of 95 % of
+    what it is worth: by its curve (`curved`), else by its seeds, None where there is neither.
+    `shrinkage` is how much better it was measured than its curve says. `tied` are the numbers of
+    all points that cannot be told from the best, without the recommended one. `basins` come best
+    first, `basin` is the recommended point's.
+    """
+
+    recommended: PointSummary
+    highest: PointSummary
+    why: str
+    value: float
+    interval: tuple[float, float] | None
+    curved: bool
+    shrinkage: float | None
+    tied: tuple[int, ...]
+    basins: tuple[Basin, ...]
+    basin: Basin | None
+    edges: tuple[Edge, ...]
+    law: Law | None
+    importance: tuple[Share, ...]
+    levels: Mapping[str, Sequence[Level]]
+    steady: bool
+    """Whether every point came to the same value."""
+
+    @property
+    def seeds(self) -> int:
+        """Seeds that the value is the mean of."""
+        return self.recommended.seeds
+
+
+def find_answer(
+    points: Sequence[PointSummary], objective: Objective, edges: Sequence[Edge] = ()
+) -> Answer | None:
+    """The answer of summarized points, None where none has a value."""
+    ranked = [point for point in rank(points, objective) if point.objective is not None]
+    if not ranked:
+        return None
+    highest = ranked[0]
+    values = {point.objective for point in ranked}
+    basins = find_basins(points, objective)
+    rate, batch_size = find_rate(points), find_batch_size(points)
+    group = [highest, *ties(points, objective)]
+    recommended, why = _recommend([highest, *close(points, objective)], basins, rate)
+    value = recommended.objective
+    assert value is not None
+    basin = _basin_of(recommended, basins)
+    interval, shrinkage = mean_interval(recommended), None
+    if basin is not None and rate is not None:
+        middle, *ends = basin.at(recommended.params[rate])
+        interval = (min(ends), max(ends))
+        shrinkage = value - middle if objective.goal == "max" else middle - value
+    return Answer(
+        recommended=recommended,
+        highest=highest,
+        why=why,
+        value=value,
+        interval=interval,
+        curved=basin is not None,
+        shrinkage=shrinkage,
+        tied=tuple(sorted(point.point for point in group if point is not recommended)),
+        basins=tuple(basins),
+        basin=basin,
+        edges=tuple(edges),
+        law=find_law(basins, batch_size, recommended.params),
+        importance=tuple(find_importance(points, objective)),
+        levels=isolate(points, objective),
+        steady=len(values) == 1 and len(ranked) > 1,
+    )
+
+
+def _basin_of(point: PointSummary, basins: Sequence[Basin]) -> Basin | None:
+    """The basin that a point was read for."""
+    for basin in basins:
+        if all(point.params.get(name) == value for name, value in basin.params.items()):
+            return basin
+    return None
+
+
+def _recommend(
+    group: Sequence[PointSummary], basins: Sequence[Basin], rate: str | None
+) -> tuple[PointSummary, str]:
+    """The recommended one of points within one standard error, best first: the one farthest from
+    trouble, then the cheapest, then the simplest; and the reason, "" where it is the first."""
+    kept = list(group)
+    reason = ""
+    rooms = {point.point: _room(point, basins, rate) for point in kept}
+    for words, worth in (
+        ("it lies farthest from where the objective gets worse", rooms.__getitem__),
+        ("it is the cheapest to train", {p.point: -_cost(p) for p in kept}.__getitem__),
+        ("its schedule is the simplest", {p.point: -_parts(p) for p in kept}.__getitem__),
+    ):
+        most = max(worth(point.point) for point in kept)
+        left = [point for point in kept if worth(point.point) >= most - 1e-9]
+        if kept[0] not in left:
+            reason = reason or words
+        kept = left
+    return kept[0], reason if kept[0] is not group[0] else ""
+
+
+def _room(point: PointSummary, basins: Sequence[Basin], rate: str | None) -> float:
+    """Decades from a point's rate to the nearer end of the good rates, and to divergence, in steps
+    of `FINE`; 0 where nothing is known."""
+    basin = _basin_of(point, basins)
+    if basin is None or rate is None or not is_rate(point.params.get(rate)):
+        return 0.0
+    own = float(point.params[rate])
+    low, high = basin.safe_lr
+    nearest = min(math.log10(own / low), math.log10(high / own))
+    if basin.diverges_at is not None:
+        nearest = min(nearest, math.log10(basin.diverges_at / own))
+    return max(0.0, FINE * math.floor(nearest / FINE + 1e-9))
+
+
+def _cost(point: PointSummary) -> int:
+    """The cost of a point's training, in steps of the factor `DEARER`."""
+    seconds = point.seconds / max(1, point.done)
+    return math.floor(math.log(seconds) / math.log(DEARER)) if seconds > 0 else 0
+
+
+def _parts(point: PointSummary) -> int:
+    """The number of values that a point's schedule has besides a constant rate."""
+    named = [name for name in point.params if name.split(".")[0] in ("schedule", "warmup")]
+    return len(named) - (point.params.get("schedule") == "constant")

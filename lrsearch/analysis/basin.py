@@ -1,0 +1,334 @@
+"""The objective through the learning rate: where its best lies, how wide the good rates reach, and
+where divergence begins. docs/answer.md has the rules and their sources."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.analysis.points import PointSummary
+from lrsearch.trial import Objective, Outcome
+
+if TYPE_CHECKING:
+    from lrsearch.analysis.curve import Array, Family
+
+ENOUGH = 4
+"""Rates that a curve needs, and of them those that completed: one less."""
+
+LEVELS = 5
+"""Values of a number that part points into curves of their own: of more, as a range has when it is
+drawn from, a curve takes all together."""
+
+WORSE = 1.0
+"""The distance of a diverged point below the worst value, in units of `Gauge`."""
+
+TAIL = 0.025
+"""The share of drawn curves left out at each end of an interval of 95 %."""
+
+PERCENT = 0.01
+"""The share of the best value under which a loss of quality is none to speak of."""
+
+AROUND = 1.0
+"""Decades to each side of the best that the sensitivity is taken over."""
+
+SPLIT_SHIFT, SEED_SHIFT = 0.2, 0.12
+"""Decades by which the best rate of one split of the data, and of one seed, lies off that of all of
+them: standard deviations, which no reading of that split and seed shows. Set on measured tables."""
+
+_RATES = ("lr", "learning_rate", "learning-rate", "eta")
+_BATCHES = ("batch_size", "batch-size", "bs", "batch")
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """The scale that curves are fitted on: 0 is the best value measured, growing as values get
+    worse, evenly at first, then as the logarithm (asinh of the gap in units of `size`). On it a
+    cliff is a slope, and the noise is nearly the same everywhere."""
+
+    best: float
+    size: float
+    sign: float
+
+    def measure(self, value: float) -> float:
+        """A value of the objective on this scale."""
+        return math.asinh(self.sign * (self.best - value) / self.size)
+
+    def value(self, place: float) -> float:
+        """The value of the objective at a place of this scale."""
+        return self.best - self.sign * self.size * math.sinh(place)
+
+
+@dataclass(frozen=True)
+class Basin:
+    """The objective through the rate (the parameter `rate`), for points that have `params` in
+    common.
+
+    `readings` are the measured (rate, objective), None for one that diverged; `rates` with
+    `middle`, `low` and `high` are the curve and its band of 95 %. `best` is the curve's best rate,
+    `value` and `interval` the curve there, `best_lr` the interval of 95 % of the best rate,
+    `open_low` and `open_high` say that it reaches the end of what was measured. `within_error` are
+    the rates whose value is within one standard error of the best's, `within_percent` those that
+    lose less than a hundredth of it, `safe_lr` the wider of the two, `decades` how wide that is.
+    `diverges_at` is the lowest rate that diverged. `sensitivity` is the mean loss against the best
+    over the decade to each side of it, as far as it was measured.
+    """
+
+    rate: str
+    params: Mapping[str, Any]
+    readings: tuple[tuple[float, float | None], ...]
+    rates: tuple[float, ...]
+    middle: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    best: float
+    value: float
+    interval: tuple[float, float]
+    best_lr: tuple[float, float]
+    open_low: bool
+    open_high: bool
+    within_error: tuple[float, float]
+    within_percent: tuple[float, float]
+    diverges_at: float | None
+    sensitivity: float
+    spread: float
+    """The standard deviation of the best rate's common logarithm."""
+
+    @property
+    def safe_lr(self) -> tuple[float, float]:
+        """The wider of `within_error` and `within_percent`."""
+        return max(self.within_error, self.within_percent, key=lambda ends: ends[1] / ends[0])
+
+    @property
+    def decades(self) -> float:
+        """The width of `safe_lr`, as a logarithm to base 10."""
+        low, high = self.safe_lr
+        return math.log10(high / low)
+
+    @property
+    def margin(self) -> float | None:
+        """The factor from the best rate to divergence, None where nothing diverged."""
+        return None if self.diverges_at is None else self.diverges_at / self.best
+
+    def at(self, rate: float) -> tuple[float, float, float]:
+        """The curve at a rate and both ends of its band."""
+        place = min(max(bisect.bisect_left(self.rates, rate), 1), len(self.rates) - 1)
+        if abs(math.log(self.rates[place - 1] / rate)) < abs(math.log(self.rates[place] / rate)):
+            place -= 1
+        return self.middle[place], self.low[place], self.high[place]
+
+
+def find_rate(points: Sequence[PointSummary]) -> str | None:
+    """The name of the learning rate among the parameters, None where there is none that varies."""
+    return _find(points, _RATES)
+
+
+def find_batch_size(points: Sequence[PointSummary]) -> str | None:
+    """The name of the batch size, None where it does not vary."""
+    return _find(points, _BATCHES)
+
+
+def _find(points: Sequence[PointSummary], known: Sequence[str]) -> str | None:
+    names = dict.fromkeys(name for point in points for name in point.params)
+    for wanted in known:
+        for name in names:
+            values = {point.params[name] for point in points if is_rate(point.params.get(name))}
+            if name.rpartition(".")[2].lower() == wanted and len(values) > 1:
+                return name
+    return None
+
+
+def is_rate(value: Any) -> bool:
+    """Whether a value is a positive number, of which there is a logarithm."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and 0 < value < math.inf
+
+
+def group(points: Sequence[PointSummary]) -> list[tuple[dict[str, Any], list[PointSummary]]]:
+    """The points that one curve is for, with what they have in common. The rate does not part
+    points, nor does a number of more than `LEVELS` values."""
+    rate, batch = find_rate(points), find_batch_size(points)
+    if rate is None:
+        return []
+    values: dict[str, set[str]] = {}
+    ranges = set()
+    for point in points:
+        for name, value in point.params.items():
+            values.setdefault(name, set()).add(repr(value))
+            if isinstance(value, float) or (isinstance(value, int) and value is not bool(value)):
+                ranges.add(name)
+    wide = {name for name in ranges if len(values[name]) > LEVELS and name != batch} | {rate}
+    found: dict[str, tuple[dict[str, Any], list[PointSummary]]] = {}
+    for point in points:
+        if not is_rate(point.params.get(rate)):
+            continue
+        shared = {
+            name: value
+            for name, value in point.params.items()
+            if name not in wide and len(values[name]) > 1
+        }
+        found.setdefault(repr(shared), (shared, []))[1].append(point)
+    return list(found.values())
+
+
+def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | None:
+    """The scale of the objective's values, None where they do not vary."""
+    values = [point.objective for point in points if point.objective is not None]
+    if not values:
+        return None
+    sign = 1.0 if objective.goal == "max" else -1.0
+    best = max(values, key=lambda value: sign * value)
+    gaps = sorted(abs(best - value) for value in values)
+    # Of half the points, or of half of those that are worse than the best at all.
+    size = gaps[len(gaps) // 2] or statistics.median([gap for gap in gaps if gap] or [0.0])
+    if not size > 1e-12 * abs(best):
+        return None
+    return Gauge(best, size, sign)
+
+
+def find_basins(points: Sequence[PointSummary], objective: Objective) -> list[Basin]:
+    """A basin for each group of points with enough rates, that of the best value first. Empty
+    where no rate was searched, or the objective does not vary."""
+    gauge, rate = make_gauge(points, objective), find_rate(points)
+    if gauge is None or rate is None:
+        return []
+    groups = []
+    for shared, own in group(points):
+        measured = [point for point in own if point.objective is not None]
+        usable = [*measured, *(point for point in own if point.outcome is Outcome.DIVERGED)]
+        rates = {point.params[rate] for point in usable}
+        if len(rates) >= ENOUGH and len({p.params[rate] for p in measured}) >= ENOUGH - 1:
+            groups.append((shared, usable))
+    if not groups:
+        return []
+    from lrsearch.analysis.curve import Family, gather
+
+    worst = max(gauge.measure(p.objective) for p in points if p.objective is not None)
+    family = Family(tuple(gather(_read(own, rate, gauge, worst + WORSE)) for _, own in groups))
+    basins = [
+        _describe(family, index, shared, own, (rate, gauge, _domain(own, points, rate)))
+        for index, (shared, own) in enumerate(groups)
+    ]
+    return sorted(basins, key=lambda basin: gauge.measure(basin.value))
+
+
+def _read(
+    points: Sequence[PointSummary], rate: str, gauge: Gauge, lost: float
+) -> list[tuple[float, float]]:
+    """(log10 of the rate, place on the gauge) of every trial, what a seed or fold does to all
+    points taken out."""
+    keys = {frozenset(point.scores) for point in points if point.objective is not None}
+    common = max(keys, key=len) if keys else frozenset()
+    measured: dict[int, dict[Any, float]] = {
+        point.point: {key: gauge.measure(value) for key, value in point.scores.items()}
+        for point in points
+        if point.objective is not None
+    }
+    effects = {}
+    for key in common if len(common) > 1 else ():
+        apart = [
+            own[key] - statistics.fmean(own.values())
+            for own in measured.values()
+            if common <= own.keys()
+        ]
+        effects[key] = statistics.median(apart)
+    found = []
+    for point in points:
+        place = math.log10(point.params[rate])
+        if point.objective is None:
+            found += [(place, lost)] * max(1, point.done)
+        for key, value in measured.get(point.point, {}).items():
+            found.append((place, value - effects.get(key, 0.0)))
+    return found
+
+
+def _domain(
+    own: Sequence[PointSummary], points: Sequence[PointSummary], rate: str
+) -> tuple[float, float]:
+    """Decades that the best rate may lie in: those measured by any point of the optimizer."""
+    optimizer = own[0].params.get("optimizer")
+    rates = [
+        math.log10(point.params[rate])
+        for point in points
+        if is_rate(point.params.get(rate)) and point.params.get("optimizer") == optimizer
+    ]
+    return min(rates), max(rates)
+
+
+def _describe(
+    family: Family,
+    index: int,
+    shared: Mapping[str, Any],
+    points: Sequence[PointSummary],
+    scale: tuple[str, Gauge, tuple[float, float]],
+) -> Basin:
+    import numpy as np
+
+    from lrsearch.analysis.curve import CELLS
+
+    rate, gauge, (left, right) = scale
+    grid = np.linspace(left, right, CELLS)
+    drawn = family.draw(index, grid)
+    middle = drawn.mean(axis=0)
+    low, high = np.quantile(drawn, [TAIL, 1 - TAIL], axis=0)
+    moved = np.random.default_rng(index).normal(0, _shift(points), len(drawn))
+    bests = np.clip(grid[drawn.argmin(axis=1)] + moved, left, right)
+    best = int(middle.argmin())
+    first, last = np.quantile(bests, [TAIL, 1 - TAIL], method="nearest")
+    values = np.array([gauge.value(float(place)) for place in middle])
+    error = float(drawn[:, best].std())
+    gaps = np.abs(values - values[best])
+    near = np.abs(grid - grid[best]) <= AROUND + 1e-9
+    lost = [p.params[rate] for p in points if p.outcome is Outcome.DIVERGED]
+    readings = sorted((float(p.params[rate]), p.objective) for p in points)
+    step = float(grid[1] - grid[0])
+    return Basin(
+        rate=rate,
+        params=dict(shared),
+        readings=tuple(readings),
+        rates=tuple((10.0**grid).tolist()),
+        middle=tuple(values.tolist()),
+        low=_values(gauge, high if gauge.sign > 0 else low),
+        high=_values(gauge, low if gauge.sign > 0 else high),
+        best=float(10 ** grid[best]),
+        value=float(values[best]),
+        interval=_interval(gauge, float(low[best]), float(high[best])),
+        best_lr=(float(10**first), float(10**last)),
+        open_low=bool(first - left < step / 2),
+        open_high=bool(right - last < step / 2),
+        within_error=_around(grid, middle <= middle[best] + error, best),
+        within_percent=_around(grid, gaps <= PERCENT * abs(values[best]), best),
+        diverges_at=float(min(lost)) if lost else None,
+        sensitivity=float(gaps[near].mean()),
+        spread=float(bests.std()),
+    )
+
+
+def _shift(points: Sequence[PointSummary]) -> float:
+    """The standard deviation, in decades, of what the seeds and splits of these points add to their
+    best rate."""
+    splits = max(1, min(point.folds for point in points))
+    seeds = max(1, min(len(point.scores) or point.done for point in points))
+    return math.hypot(SPLIT_SHIFT / math.sqrt(splits), SEED_SHIFT / math.sqrt(seeds))
+
+
+def _values(gauge: Gauge, places: Array) -> tuple[float, ...]:
+    return tuple(gauge.value(float(place)) for place in places)
+
+
+def _interval(gauge: Gauge, low: float, high: float) -> tuple[float, float]:
+    ends = sorted((gauge.value(low), gauge.value(high)))
+    return ends[0], ends[1]
+
+
+def _around(grid: Array, good: Any, best: int) -> tuple[float, float]:
+    """The rates around the best one that are good without a gap."""
+    first = last = best
+    while first > 0 and good[first - 1]:
+        first -= 1
+    while last + 1 < len(grid) and good[last + 1]:
+        last += 1
+    return float(10 ** grid[first]), float(10 ** grid[last])

@@ -1,0 +1,158 @@
+"""A smooth curve through noisy readings: a Gaussian process whose hyperparameters are integrated
+over a table of them, after their prior (Rasmussen & Williams 2006, chapters 2 and 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LENGTHS = (0.25, 0.4, 0.63, 1.0, 1.6, 2.5)
+"""Lengths of the kernel, in decades of the rate, log-normal around LENGTH."""
+LENGTH, LENGTH_SPREAD = 1.0, 0.7
+
+RATIOS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0)
+"""Variances of the noise as shares of the curve's, log-normal around RATIO."""
+RATIO, RATIO_SPREAD = 0.02, 1.5
+
+SHAPE, SCALE = 1.5, 1.5
+"""The prior of the curve's variance, an inverse gamma: its mean is 3."""
+
+LEVEL = 9.0
+"""The variance of a curve's unknown mean, as a multiple of the curve's variance."""
+
+DRAWS = 1200
+"""Curves drawn from the posterior, for what follows from a whole curve."""
+
+CELLS = 72
+"""Places that a curve is worked out at."""
+
+ENTRIES = 24
+"""Entries of the table of hyperparameters that curves are drawn with, as often as their weights
+say."""
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The readings of one curve: at `places` (distinct, [n]) the mean of `counts` readings, and
+    the sum of their squared deviations from it, `scatter`, over all places."""
+
+    places: Array
+    means: Array
+    counts: Array
+    scatter: float
+
+
+def gather(readings: Sequence[tuple[float, float]]) -> Readings:
+    """Readings (place, value) of one curve; those of a place are taken together, and where there
+    are very many, those of a cell."""
+    places = sorted({place for place, _ in readings})
+    if len(places) > CELLS:
+        low, width = places[0], (places[-1] - places[0]) / CELLS
+        cell = {each: min(int((each - low) / width), CELLS - 1) for each in places}
+    else:
+        cell = {each: index for index, each in enumerate(places)}
+    held: dict[int, list[tuple[float, float]]] = {}
+    for place, value in readings:
+        held.setdefault(cell[place], []).append((place, value))
+    groups = [np.array(held[index]) for index in sorted(held)]
+    means = [group.mean(axis=0) for group in groups]
+    return Readings(
+        places=np.array([mean[0] for mean in means]),
+        means=np.array([mean[1] for mean in means]),
+        counts=np.array([float(len(group)) for group in groups]),
+        scatter=math.fsum(
+            float(((group[:, 1] - mean[1]) ** 2).sum())
+            for group, mean in zip(groups, means, strict=True)
+        ),
+    )
+
+
+def kernel(left: Array, right: Array, length: float) -> Array:
+    """Matern's, of smoothness 5/2, with an unknown mean: [n] and [m] to [n, m]."""
+    distance = math.sqrt(5) * np.abs(left[:, None] - right[None, :]) / length
+    matern: Array = (1 + distance + distance**2 / 3) * np.exp(-distance)
+    return LEVEL + matern
+
+
+@dataclass(frozen=True)
+class Family:
+    """Curves that share their hyperparameters: how fast they bend and how noisy the readings are,
+    which one curve of few readings could not tell alone."""
+
+    curves: tuple[Readings, ...]
+
+    @cached_property
+    def weights(self) -> list[tuple[float, float, float, float, float]]:
+        """(length, ratio, shape, scale, weight) of each entry of the table that has any weight: the
+        variance of the curves is inverse gamma with this shape and scale, weights add to 1."""
+        total = sum(float(curve.counts.sum()) for curve in self.curves)
+        table = []
+        for length in LENGTHS:
+            prior = -0.5 * (math.log(length / LENGTH) / LENGTH_SPREAD) ** 2
+            for ratio in RATIOS:
+                fit = log_volume = 0.0
+                for curve in self.curves:
+                    own = kernel(curve.places, curve.places, length)
+                    own[np.diag_indices_from(own)] += ratio / curve.counts
+                    factor = np.linalg.cholesky(own)
+                    fit += float((np.linalg.solve(factor, curve.means) ** 2).sum())
+                    fit += curve.scatter / ratio
+                    log_volume += 2 * float(np.log(np.diag(factor)).sum())
+                    surplus = float(curve.counts.sum()) - len(curve.places)
+                    log_volume += surplus * math.log(ratio)
+                shape, scale = SHAPE + total / 2, SCALE + fit / 2
+                spread = (math.log(ratio / RATIO) / RATIO_SPREAD) ** 2
+                weight = prior - 0.5 * spread - 0.5 * log_volume - shape * math.log(scale)
+                table.append((length, ratio, shape, scale, weight))
+        most = max(entry[-1] for entry in table)
+        sizes = [math.exp(entry[-1] - most) for entry in table]
+        whole = math.fsum(sizes)
+        return [
+            (*entry[:4], size / whole)
+            for entry, size in zip(table, sizes, strict=True)
+            if size > 0.005 * whole
+        ]
+
+    @cached_property
+    def noise(self) -> float:
+        """The standard deviation of one reading."""
+        whole = math.fsum(weight for *_, weight in self.weights)
+        variance = math.fsum(
+            weight * ratio * scale / (shape - 1) for _, ratio, shape, scale, weight in self.weights
+        )
+        return math.sqrt(variance / whole)
+
+    def draw(self, number: int, grid: Array) -> Array:
+        """Curves drawn from the posterior of one of the family, [draws, len(grid)]. The same call
+        draws the same."""
+        curve = self.curves[number]
+        generator = np.random.default_rng(number)
+        found = []
+        for length, ratio, shape, scale in self._entries():
+            own = kernel(curve.places, curve.places, length)
+            own[np.diag_indices_from(own)] += ratio / curve.counts
+            factor = np.linalg.cholesky(own)
+            across = np.linalg.solve(factor, kernel(curve.places, grid, length))
+            mean = across.T @ np.linalg.solve(factor, curve.means)
+            left = kernel(grid, grid, length) - across.T @ across
+            spread = np.linalg.cholesky(left + 1e-7 * np.eye(len(grid)))
+            deviations = np.sqrt(scale / generator.gamma(shape, size=(DRAWS // ENTRIES, 1)))
+            noise = generator.standard_normal((DRAWS // ENTRIES, len(grid)))
+            found.append(mean + deviations * (noise @ spread.T))
+        drawn: Array = np.concatenate(found)
+        return drawn
+
+    def _entries(self) -> list[tuple[float, float, float, float]]:
+        """`ENTRIES` entries of the table, each as often as its weight says (systematic
+        resampling)."""
+        ends = np.cumsum([weight for *_, weight in self.weights])
+        ends /= ends[-1]
+        places = np.searchsorted(ends, (np.arange(ENTRIES) + 0.5) / ENTRIES)
+        return [self.weights[int(place)][:4] for place in places]

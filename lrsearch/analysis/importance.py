@@ -1,0 +1,202 @@
+"""The share of the objective's variation that each parameter explains: a functional analysis of variance
+of first order (Stone 1994; Hutter et al. 2014 for hyperparameters) on the measured points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.analysis.basin import LEVELS, WORSE, is_rate, make_gauge
+from lrsearch.analysis.points import PointSummary
+from lrsearch.trial import Objective, Outcome
+
+if TYPE_CHECKING:
+    from lrsearch.analysis.curve import Array
+
+FEWEST = 12
+"""Points below which nothing is said."""
+
+MOST = 400
+"""Points that are looked at, drawn at random where there are more."""
+
+KNOTS = 5
+"""Corners of the broken line that a number's effect is."""
+
+RIDGES = (0.03, 0.3, 3.0, 30.0)
+"""Strengths of the penalty that are tried."""
+
+SHUFFLES = 199
+"""Random orders of the values, which show what noise alone would explain."""
+
+SIGNIFICANT = 0.02
+"""The share of those that may explain as much for anything to be said."""
+
+RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Share:
+    """The share (0 to 1) of the objective's variation over the space that a parameter explains
+    alone, with its interval of 95 % over resampled points."""
+
+    name: str
+    share: float
+    interval: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Level:
+    """A value of a choice, the best objective of its points, all else free, and its point; `points`
+    is how many were measured."""
+
+    value: Any
+    objective: float
+    point: int
+    points: int
+
+
+def isolate(points: Sequence[PointSummary], objective: Objective) -> dict[str, list[Level]]:
+    """The best of each value of each parameter that has few values, best first."""
+    values: dict[str, dict[str, list[PointSummary]]] = {}
+    for point in points:
+        if point.objective is not None:
+            for name, value in point.params.items():
+                values.setdefault(name, {}).setdefault(repr(value), []).append(point)
+    sign = -1.0 if objective.goal == "max" else 1.0
+    found = {}
+    for name, by_value in values.items():
+        if not 1 < len(by_value) <= LEVELS:
+            continue
+        levels = []
+        for members in by_value.values():
+            first = min(members, key=lambda point: (sign * (point.objective or 0.0), point.point))
+            assert first.objective is not None
+            level = Level(first.params[name], first.objective, first.point, len(members))
+            levels.append(level)
+        found[name] = sorted(levels, key=lambda level: (sign * level.objective, level.point))
+    return found
+
+
+def find_importance(points: Sequence[PointSummary], objective: Objective) -> list[Share]:
+    """The share of each parameter, largest first; [] where there are too few points, or noise
+    would explain as much. A point that diverged counts as a little worse than the worst."""
+    gauge = make_gauge(points, objective)
+    used = [p for p in points if p.objective is not None or p.outcome is Outcome.DIVERGED]
+    names = dict.fromkeys(name for point in used for name in point.params)
+    names = dict.fromkeys(n for n in names if len({repr(p.params.get(n)) for p in used}) > 1)
+    if gauge is None or len(used) < FEWEST or not names:
+        return []
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    worst = max(gauge.measure(p.objective) for p in used if p.objective is not None)
+    if len(used) > MOST:
+        used = [used[int(index)] for index in generator.permutation(len(used))[:MOST]]
+    y = np.array(
+        [worst + WORSE if p.objective is None else gauge.measure(p.objective) for p in used]
+    )
+    blocks = {name: _block([point.params.get(name) for point in used]) for name in names}
+    design = np.concatenate([np.ones((len(used), 1)), *(each for each, _ in blocks.values())], 1)
+    ridge, error = _choose(design, y[:, None])
+    shuffled = np.stack([generator.permutation(y) for _ in range(SHUFFLES)], axis=1)
+    as_good = int((_choose(design, shuffled)[1] <= error[0]).sum())
+    if (as_good + 1) / (SHUFFLES + 1) > SIGNIFICANT:
+        return []
+    shares = _shares(design, y, blocks, float(ridge[0]), np.ones(len(y)))
+    resampled = np.array(
+        [
+            _shares(design, y, blocks, float(ridge[0]), weights)
+            for weights in generator.multinomial(len(y), [1 / len(y)] * len(y), RESAMPLES)
+        ]
+    )
+    ends = np.quantile(resampled, [0.025, 0.975], axis=0)
+    found = [
+        Share(name, float(share), (min(float(low), share), max(float(high), share)))
+        for name, share, low, high in zip(names, shares, *ends, strict=True)
+    ]
+    return sorted(found, key=lambda share: -share.share)
+
+
+def _block(values: Sequence[Any]) -> tuple[Array, Array]:
+    """A parameter's columns at each point, [points, columns], and at places spread evenly over its
+    values, [places, columns], of a mean of 0; a point without the parameter has zeros."""
+    import numpy as np
+
+    given = [value for value in values if value is not None]
+    numbers = [
+        value for value in given if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    if len(numbers) == len(given) and len(set(numbers)) > LEVELS:
+        logarithmic = all(map(is_rate, numbers)) and max(numbers) > 20 * min(numbers)
+        ease = math.log if logarithmic else float
+        low, high = ease(min(numbers)), ease(max(numbers))
+        knots = np.linspace(0, 1, KNOTS)
+        shares = np.array([np.nan if v is None else (ease(v) - low) / (high - low) for v in values])
+        even = np.linspace(0, 1, 41)
+        spaced = np.clip(1 - np.abs(even[:, None] - knots) * (KNOTS - 1), 0, None)
+        rows = np.clip(1 - np.abs(shares[:, None] - knots) * (KNOTS - 1), 0, None)
+    else:
+        levels = list(dict.fromkeys(map(repr, given)))
+        rows = np.array(
+            [[np.nan if v is None else float(repr(v) == level) for level in levels] for v in values]
+        )
+        spaced = np.eye(len(levels))
+    middle = spaced.mean(axis=0)
+    return np.nan_to_num(rows - middle), spaced - middle
+
+
+def _penalty(design: Array, ridge: float) -> Array:
+    import numpy as np
+
+    penalty = ridge * np.eye(design.shape[1])
+    penalty[0, 0] = 1e-9  # The mean is free.
+    return penalty
+
+
+def _choose(design: Array, y: Array) -> tuple[Array, Array]:
+    """The penalty that predicts a point left out best, for each column of `y` [points, columns],
+    and the mean square of its errors."""
+    import numpy as np
+
+    errors = []
+    for ridge in RIDGES:
+        inner = design.T @ design + _penalty(design, ridge)
+        hat = design @ np.linalg.solve(inner, design.T)
+        left = (y - hat @ y) / np.maximum(1 - np.diag(hat), 1e-6)[:, None]
+        errors.append((left**2).mean(axis=0))
+    stacked = np.stack(errors)
+    best = stacked.argmin(axis=0)
+    return np.array(RIDGES)[best], stacked.min(axis=0)
+
+
+def _shares(
+    design: Array,
+    y: Array,
+    blocks: dict[str, tuple[Array, Array]],
+    ridge: float,
+    weights: Array,
+) -> list[float]:
+    """Each parameter's variance over its values as a share of all: theirs and what is left. What
+    noise adds to the estimate of a variance is taken off."""
+    import numpy as np
+
+    weighted = design * weights[:, None]
+    inverse = np.linalg.inv(design.T @ weighted + _penalty(design, ridge))
+    fitted = inverse @ (weighted.T @ y)
+    left = y - design @ fitted
+    spent = float(np.trace(inverse @ (design.T @ weighted)))
+    whole = float(weights.sum())
+    rest = float((weights * left**2).sum()) / max(whole - spent, 1.0)
+    doubt = rest * (inverse @ (weighted.T @ weighted) @ inverse)
+    variances, start = [], 1
+    for rows, spaced in blocks.values():
+        own = slice(start, start + rows.shape[1])
+        start = own.stop
+        raw = float(((spaced @ fitted[own]) ** 2).mean())
+        noise = float(np.einsum("ij,jk,ik->i", spaced, doubt[own, own], spaced).mean())
+        present = float((np.abs(rows).sum(axis=1) > 0).mean())
+        variances.append(max(raw - noise, 0.0) * present)
+    total = sum(variances) + rest
+    return [variance / total if total > 0 else 0.0 for variance in variances]

@@ -1,0 +1,141 @@
+"""Ties: points that cannot be told from the best, on the trainings that there are."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+
+from lrsearch.analysis.points import PointSummary, rank
+from lrsearch.trial import Objective
+
+ERROR = 0.05
+"""The rate at which the point that is best in truth may be told from the best measured."""
+
+POOLED = 8
+"""The best points whose noise is taken together: worse ones are noisier."""
+
+
+def ties(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
+    """The points that cannot be told from the best (which is not among them), best first.
+
+    A point ties when its mean differs from the best's by no more than t x s, where s is the
+    standard error of the difference and t Student's two-sided quantile for `ERROR` divided by the
+    number of points compared (Bonferroni), since the best is the luckiest of them:
+
+    - both were measured with the same seeds (and folds): s comes from the differences pair by pair,
+      since what a seed does to both cancels, taken together for the `POOLED` best points measured
+      so (p points, n trials: the residuals of a two-way table, (p - 1)(n - 1) degrees of freedom);
+    - otherwise from both variances (Welch), with the smaller n - 1, which errs towards a tie; a
+      point with a single trial is taken to vary as much as the other;
+    - one trial each: only equal values tie.
+
+    Folds share training data, so 1 / n becomes 1 / n + 1 / (folds - 1) (Nadeau & Bengio 2003,
+    corrected resampled t test). It covers seeds and folds, not the choice of the validation
+    samples.
+    """
+    return [point for point, gap, reach, _ in _compare(points, objective) if gap <= reach]
+
+
+def close(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
+    """The points that tie with the best whose mean is within one standard error of its (Breiman et al. 1984, section 3.4.3), best first."""
+    compared = _compare(points, objective)
+    return [point for point, gap, reach, error in compared if gap <= min(reach, error)]
+
+
+def _compare(
+    points: Iterable[PointSummary], objective: Objective
+) -> list[tuple[PointSummary, float, float, float]]:
+    """Every point with a value but the best: how far its mean is from the best's, how far it may be
+    in a tie, and the standard error of the difference."""
+    ranked = [point for point in rank(points, objective) if point.objective is not None]
+    if len(ranked) < 2:
+        return []
+    first, *others = ranked
+    alike = [point for point in ranked if point.scores.keys() == first.scores.keys()]
+    noise = _pooled(alike[:POOLED]) if len(first.scores) > 1 else None
+    assert first.objective is not None
+    bits = 1e-12 * abs(first.objective)  # The last ones of a mean are no difference.
+    found = []
+    for point in others:
+        assert point.objective is not None
+        freedom, error = _error(first, point, noise)
+        reach = student(freedom, ERROR / len(others)) * error if freedom else 0.0
+        found.append((point, abs(first.objective - point.objective), reach + bits, error + bits))
+    return found
+
+
+def _error(
+    first: PointSummary, other: PointSummary, noise: tuple[float, int] | None
+) -> tuple[int, float]:
+    """The degrees of freedom (0 where there is one trial each) and the standard error of the
+    difference of two means."""
+    counts = (len(first.scores), len(other.scores))
+    if max(counts) == 1:
+        return 0, 0.0
+    if noise is not None and first.scores.keys() == other.scores.keys():
+        variance, freedom = noise
+        return freedom, math.sqrt(_squared_error(2 * variance, len(first.scores), first.folds))
+    square = 0.0
+    for point, twin in ((first, other), (other, first)):
+        spread = point.spread if point.spread is not None else twin.spread
+        assert spread is not None
+        square += _squared_error(spread**2, len(point.scores), point.folds)
+    return (min(counts) if min(counts) > 1 else max(counts)) - 1, math.sqrt(square)
+
+
+def _pooled(points: Sequence[PointSummary]) -> tuple[float, int] | None:
+    """The variance of one trial, what its point and its seed do taken out, and its degrees of
+    freedom; None of a single point."""
+    if len(points) < 2:
+        return None
+    keys = list(points[0].scores)
+    rows = [[point.scores[key] for key in keys] for point in points]
+    columns = [statistics.fmean(column) for column in zip(*rows, strict=True)]
+    whole = statistics.fmean(columns)
+    squares = math.fsum(
+        (value - statistics.fmean(row) - column + whole) ** 2
+        for row in rows
+        for value, column in zip(row, columns, strict=True)
+    )
+    freedom = (len(rows) - 1) * (len(keys) - 1)
+    return squares / freedom, freedom
+
+
+def _squared_error(variance: float, count: int, folds: int) -> float:
+    return variance * (1 / count + (1 / (folds - 1) if folds > 1 else 0.0))
+
+
+def mean_interval(point: PointSummary) -> tuple[float, float] | None:
+    """The interval of 95 % of a point's mean over its seeds and folds, None of a single trial."""
+    if point.objective is None or point.spread is None:
+        return None
+    count = len(point.scores)
+    reach = student(count - 1) * math.sqrt(_squared_error(point.spread**2, count, point.folds))
+    return point.objective - reach, point.objective + reach
+
+
+def student(freedom: int, error: float = ERROR) -> float:
+    """Student's quantile that is exceeded, to both sides together, as often as `error` says (Hill
+    1970, algorithm 396 of the ACM)."""
+    if freedom == 1:
+        return 1 / math.tan(error * math.pi / 2)
+    if freedom == 2:
+        return math.sqrt(2 / (error * (2 - error)) - 2)
+    a = 1 / (freedom - 0.5)
+    b = 48 / a**2
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * freedom
+    y = (d * error) ** (2 / freedom)
+    if y > 0.05 + a:
+        x = statistics.NormalDist().inv_cdf(error / 2)
+        y = x**2
+        if freedom < 5:
+            c += 0.3 * (freedom - 4.5) * (x + 0.6)
+        c = (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b + c
+        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
+        y = math.expm1(a * y**2)
+    else:
+        inner = ((freedom + 6) / (freedom * y) - 0.089 * d - 0.822) * (freedom + 2) * 3
+        y = ((1 / inner + 0.5 / (freedom + 4)) * y - 1) * (freedom + 1) / (freedom + 2) + 1 / y
+    return math.sqrt(freedom * y)

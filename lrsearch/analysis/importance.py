@@ -1,5 +1,6 @@
-"""The share of the objective's variation that each parameter explains: a functional analysis of variance
-of first order (Stone 1994; Hutter et al. 2014 for hyperparameters) on the measured points."""
+"""The share of the objective's variation that each parameter explains: a functional analysis of
+variance of first order (Stone 1994; Hutter et al. 2014 for hyperparameters) on the measured
+points."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ def ties(points: Iterable[PointSummary], objective: Objective) -> list[PointSumm
 
 
 def close(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
-    """The points that tie with the best whose mean is within one standard error of its (Breiman et al. 1984, section 3.4.3), best first."""
+    """The points that tie with the best and have a mean within one standard error of its, best
+    first (Breiman et al. 1984, section 3.4.3)."""
     compared = _compare(points, objective)
     return [point for point, gap, reach, error in compared if gap <= min(reach, error)]
 

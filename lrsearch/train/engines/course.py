@@ -131,7 +131,7 @@ class Course:
     def take(self) -> dict[str, Any]:
         """The course as a saved state keeps it."""
         own = {name: getattr(self, name) for name in _SAVED}
-        return {"seconds": self.spent, **own, "records": self.recording.take()}
+        return {"seconds": self.spent, "records": self.recording.take(), **own}
 
     def put(self, saved: Mapping[str, Any]) -> None:
         """Go on from a saved course. Raises Unusable, or KeyError, for values of no training."""

@@ -132,7 +132,7 @@ class _Result:
             more = len(view.points) - len(shown)
             if more:
                 yield Text(f"  {signs.more} and {more} more: --all", style="dim")
-        for title, lines in details(view, width, options.encoding):
+        for title, lines in details(view, width - 2, options.encoding):
             yield Text()
             yield Text(title, style="bold")
             for line in lines:

@@ -1,5 +1,6 @@
 """The answer: basins, the batch-size law, importance, ties and what is recommended."""
 
+import io
 import json
 import math
 import subprocess
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from lrsearch.analysis.answer import find_answer
 from lrsearch.analysis.basin import SEED_SHIFT, SPLIT_SHIFT, find_basins, find_rate, group
@@ -18,6 +20,7 @@ from lrsearch.analysis.law import BestRate, judge_law
 from lrsearch.analysis.points import summarize
 from lrsearch.analysis.tied import close, ties
 from lrsearch.reports.answer import describe_basins, describe_law, draw_basin, to_plain, verdict
+from lrsearch.reports.tables import result as shown_result
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
 from lrsearch.trial import Objective, Outcome, Record, Result, Trial
@@ -438,6 +441,19 @@ def test_a_drawing_shows_points_curve_and_where_divergence_begins(width, encodin
     best = max(range(9), key=lambda row: star in lines[row])
     others = [row for row in range(9) if point in lines[row]]
     assert best >= max(others)  # The least loss is at the bottom.
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_drawing_fits_a_terminal_of_any_width(width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(shown_result(shown_view()))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    drawn = [line for line in lines if "┤" in line]
+    assert len(drawn) == 9 and len({line.index("┤") for line in drawn}) == 1
+    order = ["r: loss", "edge", "verdict", "cost", "  point", "loss by lr", "the best rate,"]
+    places = [next(i for i, line in enumerate(lines) if line.startswith(o)) for o in order]
+    assert places == sorted(places)
 
 
 def test_the_answer_says_its_verdict_in_a_line():

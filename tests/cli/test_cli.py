@@ -920,6 +920,15 @@ def test_export_trains_to_the_same_objective(here: Path) -> None:
     assert lrsearch("export", "small.yaml", "--output", "best.yaml", "--force").code == 0
 
 
+def test_export_writes_the_recommended_point_or_that_of_the_best_value(here: Path) -> None:
+    answer = json.loads(lrsearch("report", "small", "--json").out)["answer"]
+    for option, kind in (((), "recommended"), (("--best",), "highest")):
+        named = lrsearch("export", "small", "--point", str(answer[kind]["point"]))
+        assert named.code == 0 and lrsearch("export", "small", *option).out == named.out
+    both = lrsearch("export", "small", "--best", "--point", "1")
+    assert both.code == 2 and "--point and --best exclude each other" in both.err
+
+
 def test_an_export_that_fails_leaves_the_file_as_it_was(here: Path) -> None:
     """Also one that is reached by a link; what is no file is written to where it stands."""
     Path("kept.yaml").write_text("mine")

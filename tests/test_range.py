@@ -174,6 +174,15 @@ def test_published_rules_choose_what_they_say():
     assert points["lightning"] < points["steepest"] / 10  # type: ignore[operator]
 
 
+def test_slopes_are_those_of_numpy_s_gradient():
+    generator = np.random.default_rng(1)
+    for _ in range(50):
+        lr = np.sort(10 ** generator.uniform(-6, 1, 20))
+        losses = generator.standard_normal(20).cumsum()
+        found = sweeps.steepest_linear(lr.tolist(), losses.tolist())
+        assert found == lr[np.gradient(losses, lr).argmin()]
+
+
 def test_the_valley_s_point_and_the_slide_s():
     rates = [10.0**place for place in range(10)]
     falling = [float(10 - place) for place in range(10)]

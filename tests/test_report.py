@@ -351,7 +351,7 @@ def test_json_has_the_documented_shape():
     assert "NaN" not in text and "Infinity" not in text
     found = json.loads(text)
     keys = ["format", "run", "objective", "points", "trials", "best", "cost", "plans", "data"]
-    keys += ["states", "repeatability"]
+    keys += ["states", "repeatability", "ranges"]
     assert list(found) == keys
     assert (found["format"], found["run"]) == (1, "r")
     assert found["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}

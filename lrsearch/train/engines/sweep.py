@@ -73,7 +73,7 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
         try:
             losses = [_train_alone(payload, trial, data) for trial in payload.trials]
         except any_but_interrupts(DataError) as error:
-            losses, fault = [], _tell(error)
+            losses, fault = [], f"the training raised {_tell(error)}"
             release(error)
     tried = max(map(len, losses), default=0)
     made = payload.steps * sum(map(len, losses))

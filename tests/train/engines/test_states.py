@@ -732,6 +732,8 @@ def test_states_of_versions_without_records_are_gone_on_from(engine, with_platea
         for name, values in vars(ends[0].records).items()
     }
     assert_same(again[0], replace(ends[0], records=Records(**kept)))
+
+
 READ_WITHIN = """
 import resource, sys
 from lrsearch import states

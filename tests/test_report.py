@@ -392,7 +392,8 @@ def test_json_has_the_documented_shape():
     assert (found["trials"][4]["outcome"], found["trials"][4]["reason"]) == ("failed", "no [red]")
     best = {"point": 4, "params": {"lr": 0.012345678901}, "objective": 0.75, "trials": [4]}
     assert found["best"] == best
-    assert found["cost"] == {"trials": 4, "trial_epochs": 80.0, "seconds": 6.0, "wall_seconds": 4.5}
+    spent = {"trials": 4, "trial_epochs": 80.0, "seconds": 6.0, "wall_seconds": 4.5}
+    assert found["cost"] == {**spent, "range_epochs": 0.0, "range_seconds": 0.0}
     assert found["plans"] == [
         {"structure": "a1", "device": "cuda", "engine": "fused", "lanes": 16, "reason": "2.1x"},
         {"structure": "b2", "device": "cpu", "engine": "solo", "lanes": 1, "reason": "tied"},

@@ -34,7 +34,7 @@ SEEDS = 3
 WIDTH = 0.15
 """Decades, the deviation of the smoothing kernel: about two rates, a third of a decade in all."""
 
-DESCENT = 0.4
+DESCENT = 0.3
 """Share of the whole descent that has been made where it is called reliable."""
 
 RISE = 0.05
@@ -47,8 +47,9 @@ CLEAR = 8.0
 """Deviations of the noise that a whole descent exceeds: where one that is less begins and ends,
 nobody can tell."""
 
-EDGE = 4
-"""Rates at the lower end of a sweep in which no descent may begin: a third of a decade."""
+EARLY = 0.05
+"""Share of the whole descent that may be made in the first tenth of the rates, whose level is the
+start: a descent that has begun there has a start that was not seen."""
 
 SHORTEST = 12
 """Rates whose loss is finite, at least: a decade."""
@@ -57,7 +58,7 @@ CAPS = {"adafactor": 1.0}
 """By optimizer the rate above which no step is larger: torch's Adafactor takes the smaller of the
 rate and 1 / sqrt(step). Its loss need not rise."""
 
-LOW_MARGIN, HIGH_MARGIN = 0.5, 0.15
+LOW_MARGIN, HIGH_MARGIN = 0.3, 0.15
 """Decades by which the interval is widened: a training has more steps than a sweep has at one rate,
 and gets as far with less. Set, with `DESCENT` and `RISE`, by `benchmarks/range_test.py`."""
 
@@ -152,9 +153,21 @@ class _Read:
         return self.start - self.curve[self.lowest]
 
     @property
+    def sure(self) -> float:
+        """A difference of losses that is more than noise, and than rounding."""
+        return max(SURE * self.noise, 1e-9 * max(map(abs, self.curve)))
+
+    @property
     def falls(self) -> bool:
-        """Whether that is more than noise."""
-        return self.depth > max(SURE * self.noise, 1e-9 * abs(self.start))
+        """Whether the loss falls."""
+        return self.depth > self.sure
+
+    @property
+    def begins_falling(self) -> bool:
+        """Whether it does so from the lowest rate on. The ends of a smoothed curve are twice as
+        noisy."""
+        fall = self.curve[0] - self.curve[_opening(self.curve) - 1]
+        return fall > max(EARLY * self.depth, 2 * self.sure)
 
 
 def _read(lr: Numbers, losses: Sequence[Numbers]) -> _Read | None:
@@ -185,7 +198,12 @@ def _measure(rates: Numbers, middle: Numbers) -> _Read:
 
 def _level(losses: Numbers) -> float:
     """The loss before the rate matters: the median of the first tenth."""
-    return statistics.median(losses[: max(3, len(losses) // 10)])
+    return statistics.median(losses[: _opening(losses)])
+
+
+def _opening(losses: Numbers) -> int:
+    """The rates before any matters: the first tenth."""
+    return min(max(3, len(losses) // 10), len(losses))
 
 
 def _noise(middle: Numbers) -> float:
@@ -240,15 +258,16 @@ def find_interval(
             f"times the noise of its curve, {found.noise:.2g}",
             "more steps (--steps 1000), more seeds (--seeds 5) or larger batches",
         )
-    down = found.start - max(DESCENT * found.depth, SURE * found.noise)
-    up = found.curve[found.lowest] + max(RISE * found.depth, SURE * found.noise)
+    down = found.start - max(DESCENT * found.depth, found.sure)
+    up = found.curve[found.lowest] + max(RISE * found.depth, found.sure)
     first = max((at + 1 for at in range(found.lowest) if found.curve[at] > down), default=0)
     after = (at for at in range(found.lowest, len(found.lr)) if found.curve[at] > up)
     last = next(after, None)
     capped = last is None and not ended and cap is not None and lr[-1] >= cap
+    early = first < _opening(found.curve) or found.begins_falling
     if last is None and not ended and not capped:
-        return _refuse_edge(found, first)
-    if first < EDGE:
+        return _refuse_edge(found, early)
+    if early:
         return Refusal(
             f"the loss falls from the lowest rate on, {_show(lr[0])}: where that begins is not "
             "seen",
@@ -271,7 +290,7 @@ def find_interval(
 
 
 def _refuse_flat(found: _Read, lr: Numbers, ended: bool) -> Refusal:
-    above = found.start + SURE * found.noise
+    above = found.start + found.sure
     if ended or max(found.curve) > above:
         rates = (rate for rate, loss in zip(found.lr, found.curve, strict=True) if loss > above)
         place = next(rates, lr[min(len(found.lr), len(lr) - 1)])
@@ -288,9 +307,9 @@ def _refuse_flat(found: _Read, lr: Numbers, ended: bool) -> Refusal:
     )
 
 
-def _refuse_edge(found: _Read, first: int) -> Refusal:
+def _refuse_edge(found: _Read, early: bool) -> Refusal:
     begins, ends = _show(found.lr[0]), _show(found.lr[-1])
-    if first < EDGE:
+    if early:
         return Refusal(
             f"the loss only falls, from the lowest rate, {begins}, to the highest, {ends}",
             f"a wider range: --min {_show(found.lr[0] / 1e3)} --max {_show(found.lr[-1] * 1e3)}",

@@ -167,8 +167,8 @@ class Sweep:
 class Swept:
     """A worker's answer to a `Sweep`: the rates that were tried, and for each seed the mean
     training loss of the steps at each of them, not finite from where it was lost on. `reason` says
-    why it trained solo, "" where it did not; `fault` what the training raised, the losses being
-    empty. `steps` and `epochs` are those of all seeds together."""
+    why it trained solo, "" where it did not; `fault` why it told nothing, as what the training
+    raised, the losses being empty. `steps` and `epochs` are those of all seeds together."""
 
     lr: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import subprocess
 import sys
 import time
@@ -159,3 +160,49 @@ def test_scale(tmp_path: Path) -> None:
         history = read(tmp_path / "runs" / "1000" / strategy / "runs" / "scale")
         assert len(history.results) == 1000
         assert {each.outcome for each in history.results.values()} >= {"completed", "failed"}
+
+
+def test_the_range_test_s_table_is_judged_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import range_test
+
+    one = ["range_test.py", "--quick", "--output", str(tmp_path), "--data", str(tmp_path)]
+    names = ["wine-logistic-sgd", "wine-logistic-momentum", "mnist-mlp-sgd"]
+    monkeypatch.setattr(sys, "argv", [*one, *(part for name in names for part in ("--only", name))])
+    range_test.main()
+    said = capsys.readouterr()
+    assert "mnist-mlp-sgd: left out" in said.err and "reported: 1 combinations" in said.out
+    path = tmp_path / "range-cpu.json"
+    stored = json.loads(path.read_text())
+    assert list(stored["combinations"]) == names[:2] and stored["tuned"]["combinations"] == 1
+    assert len(stored["combinations"][names[0]]["values"]) == 5
+    # What is stored is not trained again.
+    range_test.main()
+    assert "wine" not in capsys.readouterr().err
+    assert (tmp_path / "range-cpu.svg").read_text().startswith("<svg")
+    again = json.loads(path.read_text())
+    assert again["combinations"] == stored["combinations"]
+
+    # A table whose best rate is known.
+    rates = [10.0 ** (place / 4 - 5) for place in range(25)]
+    lr = list(range_test.sweeps.make_rates())
+    fall = [2.3 - 2 * (rate > 1e-3) + 4 * (rate > 1) for rate in lr]
+    values = [[0.9 if at == 12 else 0.1 - 0.001 * at] * 2 for at in range(25)]
+    table = {
+        "goal": "max",
+        "rates": rates,
+        "values": values,
+        "epochs": [20.0] * 25,
+        "sweep": {"lr": lr, "losses": [fall] * 3, "cap": None, "epochs": 10.0},
+    }
+    row = range_test.judge("known", table)
+    assert row.best == (rates[12],) == (1e-2,) and row.holds and row.holds_good
+    assert row.off["minimum_10"] == pytest.approx(math.log10(row.points["minimum_10"] / 1e-2))
+    width = sum(row.found.low <= rate <= row.found.high for rate in rates)
+    assert 9 <= width <= 17 and range_test.TRIALS < row.trials < range_test.MOST
+    assert row.saved == pytest.approx(row.trials - range_test.TRIALS - 1)  # A test costs a trial.
+    values[12], values[2] = [0.1, 0.1], [0.9, 0.9]
+    assert not range_test.judge("known", table).holds
+    assert range_test.expect_best([0.0, 1.0], 2) == pytest.approx(0.75)

@@ -34,6 +34,7 @@ COMMANDS = (
     "check",
     "show",
     "schedules",
+    "range",
     "grid",
     "random",
     "bayes",

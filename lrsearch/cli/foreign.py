@@ -32,6 +32,7 @@ _COMMANDS = {
         ("show", "plot draw describe space curve curves"),
         ("init", "new create template quickstart setup example"),
         ("schedules", "scheduler schedule lr_scheduler schedulers"),
+        ("range", "lr_find find_lr lr_finder lrfind lr_range_test range_test finder"),
         ("export", "save dump"),
         ("repair", "fix recover"),
     )

@@ -128,9 +128,10 @@ def _check_rates(low: float, high: float) -> None:
 
 def _refuse_own(spec: Spec) -> None:
     """Raises UsageError for a training whose rate nobody here sets."""
-    if spec.own is not None:
+    if spec.own is not None and spec.own.kind == "command":
         raise UsageError(
-            f"a {spec.own.kind} sets its rates itself, and a range test has to, step by step",
+            "a command sets its rates itself, and a range test has to, step by step: only a loop "
+            "can take part, which asks trial.lr_at",
             where=spec.source,
             hint="search a wide range instead, such as lr: {min: 1e-5, max: 1.0, points: 6}",
         )
@@ -179,9 +180,8 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
             executor, device = suit(executor, closing, facts)
             workplace = replace(workplace, device=device)
         seeds, steps = count(manner.seeds, "seed"), len(manner.rates) * manner.steps
-        progress.start(
-            f"{count(len(structures), 'range test')} of {seeds}, {count(steps, 'step')} each"
-        )
+        each = count(steps, "step") if spec.own is None else "a whole training"
+        progress.start(f"{count(len(structures), 'range test')} of {seeds}, {each} each")
         with Run.open(place.runs, spec.name, spec_text=spec.text, known=stored) as run:
             notes = measure(
                 spec,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,7 @@ from lrsearch.errors import UsageError
 from lrsearch.terminal import command_line, path_word, visible_line
 
 if TYPE_CHECKING:
-    from lrsearch.reports.ranges import RangeView
+    from lrsearch.cli.stored import Unsearched
     from lrsearch.reports.view import TrialView
 
 RAW = "--csv-raw"
@@ -67,7 +66,7 @@ def report(
     ] = None,
 ) -> None:
     """Show what a run has measured, also while it is running."""
-    from lrsearch.cli.stored import find_ranges, open_stored, view_run, view_trial
+    from lrsearch.cli.stored import Unsearched, open_stored, open_to_report, view_run, view_trial
 
     csv = csv or raw
     if json + csv + markdown > 1:
@@ -81,12 +80,11 @@ def report(
             )
         _show_trial(view_trial(open_stored(target, runs), trial), json)
         return
-    if not csv:
-        name, ranges = find_ranges(target, runs)
-        if ranges:
-            show_ranges(name, ranges, json=json, markdown=markdown)
-            return
-    view = view_run(open_stored(target, runs))
+    run = open_stored(target, runs) if csv else open_to_report(target, runs)
+    if isinstance(run, Unsearched):
+        _show_ranges(run, json=json, markdown=markdown)
+        return
+    view = view_run(run)
     if json or csv or markdown:
         from lrsearch.reports import machine
 
@@ -101,20 +99,19 @@ def report(
     open_console(sys.stdout).print(result(view, all_rows=all_))
 
 
-def show_ranges(name: str, views: Sequence[RangeView], *, json: bool, markdown: bool) -> None:
-    """Print the range tests of a run in which nothing was searched yet."""
+def _show_ranges(run: Unsearched, *, json: bool, markdown: bool) -> None:
     from lrsearch.reports import machine
 
     if json:
-        print_exactly(machine.unsearched_json(name, views) + "\n")
+        print_exactly(machine.unsearched_json(run.name, run.ranges) + "\n")
         return
     if markdown:
-        print_exactly(machine.ranges_markdown(name, views))
+        print_exactly(machine.ranges_markdown(run.name, run.ranges))
         return
     from lrsearch.reports.range_pages import range_page
     from lrsearch.reports.tables import open_console
 
-    open_console(sys.stdout).print(range_page(name, views))
+    open_console(sys.stdout).print(range_page(run.name, run.ranges))
 
 
 def list_(

@@ -164,7 +164,27 @@ def spec_name(path: Path) -> str:
 def open_stored(target: str | None, root: Path) -> StoredRun:
     """Read a run without locking it. Raises RunError for what is no run, or was never begun."""
     folder = find_run(target, root)
+    return _open(folder, read(folder))
+
+
+@dataclass(frozen=True)
+class Unsearched:
+    """A run in which nothing was searched yet, and range tests were made."""
+
+    name: str
+    ranges: tuple[RangeView, ...]
+
+
+def open_to_report(target: str | None, root: Path) -> StoredRun | Unsearched:
+    """`open_stored`, of runs of range tests alone, too."""
+    folder = find_run(target, root)
     history = read(folder)
+    if not history.sessions and (ranges := _ranges(history)):
+        return Unsearched(folder.resolve().name, tuple(ranges))
+    return _open(folder, history)
+
+
+def _open(folder: Path, history: History) -> StoredRun:
     if not history.sessions:
         raise RunError(f"nothing was searched in {folder} yet", hint="run lrsearch grid CONFIG")
     try:
@@ -275,14 +295,6 @@ def _range_cost(history: History) -> tuple[float, float]:
 
 
 _COST = ("epochs", "seconds")
-
-
-def find_ranges(target: str | None, root: Path) -> tuple[str, list[RangeView]]:
-    """The name and the range tests of a run in which nothing was searched yet; none of any other.
-    Raises RunError for what is no run."""
-    folder = find_run(target, root)
-    history = read(folder)
-    return folder.resolve().name, [] if history.sessions else _ranges(history)
 
 
 def _surplus(run: StoredRun) -> set[int]:

@@ -59,7 +59,7 @@ class _Page:
 
 
 def _headline(name: str, view: RangeView) -> Text:
-    head = Text(f"{one_line(name)}: ", style="bold")
+    head = Text.assemble((f"{one_line(name)}: ", "bold"))
     if isinstance(view.found, sweeps.Refusal):
         return head.append("no range of rates", style="yellow")
     low, high = round_ends(view.found)

@@ -14,7 +14,7 @@ from lrsearch.reports.text import format_params, format_value, one_line
 class RangeView:
     """A range test as it is shown. `params` and `beside` as in `tuner.ranging.Structure`; `lr` and
     `loss` are the smoothed curve, `points` the rates of published rules by their names. `reason`
-    says why it trained solo, `fault` what the training raised."""
+    says why it trained solo, `fault` why the training told nothing."""
 
     params: Mapping[str, Any]
     beside: Mapping[str, Any]
@@ -38,9 +38,8 @@ def read_range(note: Mapping[str, Any]) -> RangeView:
     losses = [[float(loss) for loss in each] for each in note["losses"]]
     fault = str(note.get("fault", ""))
     if fault:
-        found: sweeps.Interval | sweeps.Refusal = sweeps.Refusal(
-            f"the training raised {fault}", "lrsearch check --deep builds the model and looks"
-        )
+        advice = "mend that, and give the same command again"
+        found: sweeps.Interval | sweeps.Refusal = sweeps.Refusal(fault, advice)
     else:
         cap = note.get("cap")
         found = sweeps.find_interval(tried, losses, None if cap is None else float(cap))

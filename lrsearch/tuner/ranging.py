@@ -12,13 +12,14 @@ from typing import Any
 from lrsearch import catalogue, pulse, sweeps
 from lrsearch.errors import UsageError
 from lrsearch.executors.port import Died, Executor, Finished, Raised
-from lrsearch.space import Choice, Dimension, Space, parse_name, point_at
+from lrsearch.space import Choice, Dimension, Float, Space, parameters, parse_name, point_at
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import TRAINING_VERSION, Spec, identity, resolve
 from lrsearch.store import History, Run
 from lrsearch.train.jobs import SWEEP
 from lrsearch.trial import Config, Facts, Sweep, Swept, Trial, Workplace
 from lrsearch.tuner.ledger import content_of
+from lrsearch.tuner.loop_ranging import sweep_loops
 from lrsearch.tuner.silence import Subject, Watch
 
 KIND = "range"
@@ -66,12 +67,12 @@ def find_structures(spec: Spec, task: str | None) -> list[Structure]:
     found: dict[str, Structure] = {}
     for numbers in _combinations(spec, spec.space, ""):
         config = resolve(spec, point_at(spec.space, numbers), task)
-        config["train"] |= {"schedule": {"name": "constant"}, "warmup": None}
-        flat = {
-            "batch_size": config["train"]["batch_size"],
-            "optimizer": find_optimizer(config),
-            **flatten(spec.space, config),
-        }
+        flat = flatten(spec.space, config)
+        if spec.own is None:
+            train = config["train"]
+            train |= {"schedule": {"name": "constant"}, "warmup": None}
+            named = {"batch_size": train["batch_size"], "optimizer": find_optimizer(config)}
+            flat = {**named, **flat}
         flat = {name: part for name, part in flat.items() if parse_name(name).head not in IDLE}
         beside = {parse_name(name).path for name in numbers if is_numeric(spec, name)}
         found.setdefault(
@@ -106,7 +107,8 @@ def _axis(spec: Spec, name: str, dimension: Dimension) -> Iterator[dict[str, flo
             for inner in _combinations(spec, option.space, f"{name}[{index}]."):
                 yield {name: index, **inner}
     else:
-        for raw in dimension.grid() or [dimension.low, dimension.at(0.5), dimension.high]:
+        middle = Float(dimension.low, dimension.high, dimension.log).at(0.5)
+        for raw in dimension.grid() or dict.fromkeys([dimension.low, middle, dimension.high]):
             yield {name: raw}
 
 
@@ -121,10 +123,13 @@ def is_idle(name: str) -> bool:
 
 
 def is_numeric(spec: Spec, name: str) -> bool:
-    """Whether a parameter, by its id, may differ between lanes."""
+    """Whether a parameter, by its id, may differ between lanes; of a loop's, whether it is a
+    range."""
     parts = parse_name(name)
     if is_idle(name):
         return False
+    if spec.own is not None:  # Nobody knows what they mean: of a list each may be a kind.
+        return not isinstance(dict(parameters(spec.space))[name], Choice)
     if parts.head != "optimizer" or not parts.argument:
         known = catalogue.TRAIN.get(name)
         return known is not None and known.numeric
@@ -139,7 +144,9 @@ def is_numeric(spec: Spec, name: str) -> bool:
 
 
 def find_optimizer(config: Config) -> str:
-    """What a config's optimizer is called: its name, or its class path."""
+    """What a config's optimizer is called: its name, or its class path; "" of a loop's."""
+    if "params" in config:
+        return ""
     optimizer = config["train"]["optimizer"]
     return str(optimizer.get("name") or optimizer["class_path"])
 
@@ -147,6 +154,9 @@ def find_optimizer(config: Config) -> str:
 def strip_config(config: Config) -> dict[str, Any]:
     """What of a config a range test depends on."""
     whole = identity(config)
+    if "params" in config:
+        given = whole["params"]
+        return {**whole, "params": {name: given[name] for name in given if name not in IDLE}}
     train = {name: part for name, part in whole["train"].items() if name not in IDLE}
     return {**whole, "train": train}
 
@@ -267,11 +277,24 @@ def measure(
     missing = [at for at, key in enumerate(keys) if key not in known]
     found = {at: known[key] for at, key in enumerate(keys) if key in known}
     configs = [structures[at].config for at in missing]
-    sweeping = sweep_configs(
-        spec, configs, manner, executor=executor, facts=facts, workplace=workplace, note=note
-    )
-    for place, swept in sweeping:
-        at = missing[place]
+    place: dict[str, Any] = {
+        "executor": executor,
+        "facts": facts,
+        "workplace": workplace,
+        "note": note,
+    }
+    if spec.own is None:
+        sweeping = sweep_configs(spec, configs, manner, **place)
+    else:
+        ends = manner.rates[0], manner.rates[-1]
+        numbers = itertools.count(run.history.next_number)
+        trials = [
+            [Trial(next(numbers), "", config, spec.seed + at) for at in range(manner.seeds)]
+            for config in configs
+        ]
+        sweeping = sweep_loops(spec, trials, ends, **place)
+    for index, swept in sweeping:
+        at = missing[index]
         found[at] = make_note(keys[at], structures[at], manner, swept)
         if not swept.fault:
             run.noted(KIND, found[at])

@@ -80,7 +80,7 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            losses, fault = [], _tell(error)
+            losses, fault = [], f"the training raised {_tell(error)}"
             release(error)
     tried = max(map(len, losses), default=0)
     made = payload.steps * sum(map(len, losses))

@@ -1,0 +1,135 @@
+"""Range tests of a loop of the user's: whole trainings by the rates that `trial.lr_at` gives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lrsearch import pulse
+from lrsearch.executors.port import Died, Executor, Finished, Raised
+from lrsearch.spec.model import Spec, complete_group
+from lrsearch.train.jobs import find_jobs
+from lrsearch.trial import Cohort, Config, Ended, Facts, Plan, Swept, Trial, Workplace
+from lrsearch.tuner.silence import Subject, Watch, name_trials
+
+LOSSES = ("train_loss", "loss")
+"""Metrics that a range test reads, the first that is reported."""
+
+LEAST = 36
+"""Reports of a training, at least: four a decade."""
+
+FORM = "trial.report(step, loss=loss, lr=trial.lr_at(step, total))"
+
+_WHY = "a loop takes its rates in a range test from trial.lr_at, and reports them"
+
+
+@dataclass
+class _Test:
+    """A loop's range test under way: what its trainings, one a seed, have come to."""
+
+    trainings: list[Ended] = field(default_factory=list)
+    fault: str = ""
+
+
+def sweep_loops(
+    spec: Spec,
+    trials: Sequence[Sequence[Trial]],
+    rates: tuple[float, float],
+    *,
+    executor: Executor,
+    facts: Facts,
+    workplace: Workplace,
+    note: Callable[[str], None] = lambda _: None,
+) -> Iterator[tuple[int, Swept]]:
+    """Train the loop while its rate rises from the first to the second of `rates`; `trials` are, by
+    structure, one a seed. Yields a structure's place and what came of it.
+
+    The trials have numbers that no trial of the run has. A loop that does not follow or does not
+    report the rate has a fault. Raises what a cohort raises for changed code.
+    """
+    tests = [_Test() for _ in trials]
+    places: dict[int, int] = {}
+    numbers: dict[int, int] = {}
+    for place, trial in ((place, trial) for place, each in enumerate(trials) for trial in each):
+        cohort = Cohort(
+            (replace(trial, config=_rising(trial.config, rates)),),
+            Plan(),
+            workplace,
+            spec.objective(facts.task),
+            source_hashes=facts.source_hashes,
+            timeout=spec.timeout,
+            run=spec.name,
+        )
+        handle = executor.submit(find_jobs(spec.own).train, cohort)
+        places[handle], numbers[handle] = place, trial.number
+    watch = Watch(
+        executor,
+        note,
+        lambda heard: Subject(name_trials([numbers[heard.handle]]), timeout=spec.timeout),
+    )
+    while places:
+        if pulse.asked():  # What has not ended is made again.
+            raise KeyboardInterrupt
+        for handle, event in watch.events():
+            if isinstance(event, Ended):
+                tests[places[handle]].trainings.append(event)
+            elif isinstance(event, Raised):
+                raise event.cause
+            elif isinstance(event, Died | Finished):
+                place = places.pop(handle)
+                if isinstance(event, Died):
+                    tests[place].fault = f"its worker was lost: {event.reason}"
+                if place not in places.values():
+                    yield place, _join(tests[place], rates)
+
+
+def _rising(config: Config, rates: tuple[float, float]) -> dict[str, Any]:
+    """The config with a rate that rises exponentially over the whole training."""
+    low, high = rates
+    schedule = complete_group("schedule", {"name": "exponential", "final": high / low})
+    return {
+        **config,
+        "params": {**config["params"], "lr": low, "schedule": schedule, "warmup": None},
+    }
+
+
+def _join(test: _Test, rates: tuple[float, float]) -> Swept:
+    """One answer of the trainings of all seeds."""
+    seconds = math.fsum(each.result.seconds for each in test.trainings)
+    steps = sum(each.result.steps for each in test.trainings)
+    curves = [_read(each.curve) for each in sorted(test.trainings, key=lambda each: each.trial)]
+    fault = test.fault or next((_fault(each, rates) for each in test.trainings), "")
+    fault = fault or ("" if curves else "it gave no answer")
+    lr = sorted({rate for curve in curves for rate in curve})
+    losses = tuple(tuple(curve.get(rate, math.inf) for rate in lr) for curve in curves)
+    if fault:
+        lr, losses = [], ()
+    return Swept(tuple(lr), losses, "solo", _WHY, steps, 0.0, seconds, fault)
+
+
+def _read(curve: Mapping[str, Sequence[float]]) -> dict[float, float]:
+    """The losses of a training by its rates, to ten digits: seeds have the same."""
+    name = next((each for each in LOSSES if each in curve), "")
+    if not name or "lr" not in curve:
+        return {}
+    pairs = zip(curve["lr"], curve[name], strict=True)
+    return {float(f"{rate:.10g}"): loss for rate, loss in pairs if math.isfinite(rate)}
+
+
+def _fault(training: Ended, rates: tuple[float, float]) -> str:
+    """Why a training tells nothing of rates, or ""."""
+    curve, result = training.curve, training.result
+    if result.reason and not curve:
+        return result.reason
+    if "lr" not in curve or not any(name in curve for name in LOSSES):
+        missing = "lr" if "lr" not in curve else "loss"
+        return f"the loop reports no {missing} beside the step: {FORM}"
+    tried = sorted(_read(curve))
+    if len(tried) < 2 or tried[-1] < 10 * tried[0]:
+        return f"its rate does not rise, so that it does not ask trial.lr_at for it: {FORM}"
+    whole = math.log(tried[-1] / tried[0]) / math.log(rates[1] / rates[0])
+    if len(tried) < LEAST * whole:
+        return f"it reports {len(tried)} times, and a range test takes {LEAST} at least"
+    return ""

@@ -640,6 +640,8 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "data",
         "states",
         "repeatability",
+        "ranges",
+        "found_ranges",
     ]
     assert report["format"] == 1
     assert report["states"] == {"trials": 0, "bytes": 0}

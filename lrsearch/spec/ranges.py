@@ -156,7 +156,9 @@ def _read_auto(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Di
     """A range of rates whose ends a range test finds: `auto`, or {auto: true, points: 9}."""
     if reader.outside:
         kind = "loop" if "loop" in reader.document.data else "command"
-        hint = reader.hint(path, [Line(path, EXAMPLE, "or another range, or a list")])
+        known = "; lrsearch range finds one where the loop asks trial.lr_at"
+        told = f"or another range, or a list{known if kind == 'loop' else ''}"
+        hint = reader.hint(path, [Line(path, EXAMPLE, told)])
         message = f"the range test behind '{AUTO}' trains the model itself, and only the {kind} can"
         reader.fault(path, message, hint)
         return None

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+import signal
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 from devices import DEVICE, exact
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import lrsearch
+from test_cli import finish, lrsearch, process
 from test_tables import INLINE
 from test_tuner import Log
 
@@ -422,6 +423,30 @@ def test_the_report_says_what_was_found_and_what_it_cost(path: Path, tmp_path: P
     # The ends of what was found are the ends of the search.
     dry = lrsearch("grid", path, "--runs", tmp_path, *INLINE, "--dry-run")
     assert "would train 0 trials" in dry.out and "as range tests have found" in dry.out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_what_ends_a_range_test_is_gone_on_from(
+    path: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    given = ("random", path, "--runs", tmp_path, "--trials", "2", "--device", str(DEVICE))
+    running = process(*given, "--workers", "1")
+    assert running.stderr is not None
+    for line in running.stderr:
+        if "first, to find the range of lr" in line:
+            running.send_signal(number)
+            break
+    said = finish(running)
+    ended = {signal.SIGINT: 130, signal.SIGKILL: -signal.SIGKILL}
+    assert said.code == ended[number], said
+    before = read(tmp_path / "found")
+    assert (before.trials, before.ranges) == ({}, {})
+    assert before.closed == ("interrupted" if number == signal.SIGINT else None)
+    # A report can be read, and the same command comes to what it would have come to.
+    assert lrsearch("report", path, "--runs", tmp_path).code == 0
+    assert lrsearch(*given, "--executor", "inline").code == 0
+    after = read(tmp_path / "found")
+    assert len(swept_in(after)) == 2 and len(after.ranges) == 1 and len(after.results) == 2
 
 
 def test_check_and_a_dry_run_say_what_comes_first_and_train_nothing(

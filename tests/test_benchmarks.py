@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from devices import DEVICE
+from devices import DEVICE, same
 
 from lrsearch.store import read
 
@@ -159,3 +160,47 @@ def test_scale(tmp_path: Path) -> None:
         history = read(tmp_path / "runs" / "1000" / strategy / "runs" / "scale")
         assert len(history.results) == 1000
         assert {each.outcome for each in history.results.values()} >= {"completed", "failed"}
+
+
+def test_records_are_measured_side_by_side(tmp_path: Path) -> None:
+    arguments = ["--quick", "--workload", "digits-mlp", "--lanes", "2", "--output", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT.with_name("records.py")), "--device", str(DEVICE), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / f"records-{DEVICE.type}.json").read_text())
+    assert found["workloads"].keys() == {"digits-mlp"}
+    for engine in ("solo", "2 lanes"):
+        row = found["workloads"]["digits-mlp"][engine]
+        assert row["cost"].keys() == {"recorded", "every step"}
+        assert all(value > 0 for value in row["microseconds"].values())
+        assert engine in done.stdout and f"{row['microseconds']['none']:.0f} \u00b5s" in done.stdout
+
+
+def test_what_is_not_recorded_there_trains_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All three kinds come to the same weights: they differ in records alone."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import records
+
+    made: list[object] = []
+    for name in ("Training", "Program", "Silent"):
+        kind = getattr(records, name)
+
+        def make(*given: object, kind: Any = kind) -> object:
+            made.append(kind(*given))
+            return made[-1]
+
+        monkeypatch.setattr(records, name, make)
+    trial = records.make_trial("digits-mlp")
+    data = records.open_data(trial, DEVICE)
+    for block in (records.alone(trial, data, 18), records.beside(trial, data, 18, 2)):
+        for kind in records.KINDS:
+            block(kind)
+    *alone, first, second, third = made
+    for each in alone:
+        assert all(map(same, each.parameters, alone[0].parameters))  # type: ignore[attr-defined]
+    weights = [[*each.stack.parameters.values()] for each in (first, second, third)]  # type: ignore[attr-defined]
+    assert all(map(same, weights[0], weights[1])) and all(map(same, weights[0], weights[2]))

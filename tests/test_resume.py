@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 from devices import DEVICE, exact
 
+from lrsearch.store import read, read_records
+from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, recorded_steps
+
 ENGINES = {"solo": ("--engine", "solo"), "fused": ("--engine", "fused", "--lanes", "4")}
 """Each with all that results depend on. What auto measures, and so decides, may differ."""
 
@@ -129,8 +132,6 @@ def test_a_full_disk_loses_nothing(
     assert limited.returncode == 1
     assert "Traceback" not in limited.stderr
     assert "full" in limited.stderr or "space" in limited.stderr
-    from lrsearch.store import read
-
     kept = shown(read(tmp_path / "resumed").results)
     assert kept
     search(spec, tmp_path, *engine)
@@ -147,6 +148,26 @@ def test_workers_and_executors_agree(
     assert {trial["engine"] for trial in measured(uninterrupted)[0]} == {engine[1]}
     for name in ("inline", "three"):
         assert_agree(measured(tmp_path / name), measured(uninterrupted))
+        if exact():
+            assert curves(tmp_path / name) == curves(uninterrupted)
+
+
+def curves(runs: Path) -> dict[str, bytes]:
+    """What the trials have measured on the way, as it was written."""
+    return {path.name: path.read_bytes() for path in (runs / "resumed" / "curves").iterdir()}
+
+
+def test_every_trial_has_its_records(uninterrupted: Path) -> None:
+    """To the step that it came to, those that diverge not left out."""
+    folder = uninterrupted / "resumed"
+    for number, result in read(folder).results.items():
+        records = read_records(folder, number)
+        train = read(folder).trials[number].config["train"]
+        budget = evaluation_steps(train, 1438)[-1]
+        due = [step for step in recorded_steps(budget) if step <= result.steps]
+        assert list(records.step) == due and len(due) > 1
+        rates = learning_rates(train, 1438)
+        assert list(records.lr) == [rates[step - 1] for step in due]
 
 
 def test_a_second_search_trains_nothing(

@@ -20,8 +20,8 @@ from lrsearch.train.device import has_room, sum_type
 from lrsearch.trial import Records
 
 SMALL = 2**16
-"""Entries of a tensor that is copied together with others: one operation for all of them. Larger
-ones would need much memory in one piece."""
+"""Entries of a tensor, in each lane, that is copied together with others: one operation for all of
+them. Larger ones would need much memory in one piece."""
 
 ROOM = 6
 """Times the weights' memory has to be free after the first gradients, or else they are not copied:
@@ -154,7 +154,7 @@ def _pieces(tensors: Sequence[Tensor], *, lanes: bool, copied: bool = False) -> 
     large: list[Tensor] = []
     for each in tensors:
         row = _as_real(each).reshape(*shape, -1)
-        alike = row.numel() < SMALL and row.device == tensors[0].device
+        alike = row.shape[-1] < SMALL and row.device == tensors[0].device
         (small if alike else large).append(row)
     if copied:
         large = [each.clone() for each in large]
@@ -163,8 +163,10 @@ def _pieces(tensors: Sequence[Tensor], *, lanes: bool, copied: bool = False) -> 
 
 def _as_real(tensor: Tensor) -> Tensor:
     """The entries of a tensor as numbers of 32 bits or more, those that are complex as two."""
-    tensor = tensor.detach()
-    if tensor.layout is not torch.strided:
+    strided = tensor.layout is torch.strided
+    if strided and tensor.dtype in (torch.float32, torch.float64):
+        return tensor
+    if not strided:
         tensor = tensor.coalesce().values()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())

@@ -123,7 +123,7 @@ class Course:
     def take(self) -> dict[str, Any]:
         """What a saved state has of it."""
         own = {name: getattr(self, name) for name in _SAVED}
-        return {"seconds": self.spent, **own, "records": self.recording.take()}
+        return {"seconds": self.spent, "records": self.recording.take(), **own}
 
     def put(self, saved: Mapping[str, Any]) -> None:
         """Go on from what a saved state has. Raises Unusable, or what is missing, for values that

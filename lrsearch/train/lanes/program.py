@@ -139,11 +139,9 @@ class Program:
         held = list(self.stack.parameters.values())
         if self._room is None:
             self._room = room_for_copies(held)
-        # All lanes at once are as few operations as one, which is what a GPU waits for. On a CPU
-        # each has the sums that it has alone.
-        spans = [(place, place + 1) for place in places]
-        if self.stack.device.type != "cpu":
-            spans = [(0, self.stack.lanes)]
+        # Lanes together are as few operations as one, and what a lane has is the same. A GPU waits
+        # for operations, not for numbers.
+        spans = _runs(places) if self.stack.device.type == "cpu" else [(0, self.stack.lanes)]
         parts = [[each[first:last] for each in held] for first, last in spans]
         before = [Weights(part, lanes=True, room=self._room) for part in parts]
         losses, *gradients = self._make(samples, scalars)
@@ -317,3 +315,10 @@ class Program:
     ) -> list[tuple[Tensors, Tensors]]:
         """See `Evaluation.keep_evaluated`."""
         return self.evaluation.keep_evaluated(lanes, kept)
+
+
+def _runs(places: Sequence[int]) -> list[tuple[int, int]]:
+    """Ascending places as the fewest spans, from the first to behind the last of each."""
+    begins = [place for place in places if place - 1 not in places]
+    ends = [place + 1 for place in places if place + 1 not in places]
+    return list(zip(begins, ends, strict=True))

@@ -47,7 +47,7 @@ SHOWN = 0.15
 CREEP = 1e-3
 """Share of its size that a loss comes down by from fifth to fifth, at least, where it falls."""
 
-GONE, LATEST = 0.01, 3
+GONE, LATEST = 0.01, 2
 """Share of its highest that a gradient is left with that is gone; recorded steps of the second half
 that tell it, at least."""
 
@@ -183,17 +183,22 @@ class Reading:
         """The fall of the main loss from that of a model that knows nothing."""
         return self.nothing - self.end - self.noise
 
-    @cached_property
+    @property
     def stands(self) -> bool:
-        """Whether nothing was learned, and nothing is. Where nobody knows what it began with it
-        may have learned all before the first evaluation: then only what never moves stands."""
+        """Whether nothing was learned, and nothing is."""
+        return self.is_blank and not (self.course.known and self.falls)
+
+    @cached_property
+    def is_blank(self) -> bool:
+        """Whether nothing was learned. Where nobody knows what it began with it may have learned
+        all before the first evaluation: then only of what never moves that is known."""
         if not self.course.known:
             values = (*self.training.values, *self.validation.values)
             return max(values) - min(values) <= CREEP * self.size
         fell = self.validation.values[0] - self.validation_end if self.validation else 0.0
         shown = fell < SHOWN * self.size
         little = self.nothing - self.low < REGAINED * self.size
-        return self.gain < LITTLE * self.size and shown and little and not self.falls
+        return self.gain < LITTLE * self.size and shown and little
 
     @cached_property
     def depth(self) -> float:
@@ -224,7 +229,7 @@ def find_dead(reading: Reading) -> Found | None:
     """A training that has learned nothing, and whose gradient is gone."""
     gradient = reading.course.gradient
     late = gradient.within(0.5, 1)
-    if not reading.stands or len(late) < LATEST:
+    if not reading.is_blank or len(late) < LATEST:
         return None
     left, highest = statistics.median(late), max(gradient.values)
     share = left / highest if highest > 0 else 0.0

@@ -26,9 +26,8 @@ class Answer:
     """The answer of a run. `recommended` and `highest` (the best value) differ where points are
     tied: `why` says what decided. `value` is the recommended point's, `interval` that of 95 % of
     what it is worth: by its curve (`curved`), else by its seeds, None where there is neither.
-    `shrinkage` is how much better it was measured than its curve says. `tied` are the numbers of
-    all points that cannot be told from the best, without the recommended one. `basins` come best
-    first, `basin` is the recommended point's.
+    `tied` are the numbers of all points that cannot be told from the best, without the recommended
+    one. `basins` come best first, `basin` is the recommended point's.
     """
 
     recommended: PointSummary
@@ -37,7 +36,6 @@ class Answer:
     value: float
     interval: tuple[float, float] | None
     curved: bool
-    shrinkage: float | None
     tied: tuple[int, ...]
     basins: tuple[Basin, ...]
     basin: Basin | None
@@ -70,11 +68,10 @@ def find_answer(
     value = recommended.objective
     assert value is not None
     basin = _basin_of(recommended, basins)
-    interval, shrinkage = mean_interval(recommended), None
+    interval = mean_interval(recommended)
     if basin is not None and rate is not None:
-        middle, *ends = basin.at(recommended.params[rate])
+        _, *ends = basin.at(recommended.params[rate])
         interval = (min(ends), max(ends))
-        shrinkage = value - middle if objective.goal == "max" else middle - value
     return Answer(
         recommended=recommended,
         highest=highest,
@@ -82,7 +79,6 @@ def find_answer(
         value=value,
         interval=interval,
         curved=basin is not None,
-        shrinkage=shrinkage,
         tied=tuple(sorted(point.point for point in group if point is not recommended)),
         basins=tuple(basins),
         basin=basin,

@@ -39,9 +39,19 @@ def ties(points: Iterable[PointSummary], objective: Objective) -> list[PointSumm
 
 def close(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
     """The points that tie with the best and have a mean within one standard error of its, best
-    first (Breiman et al. 1984, section 3.4.3)."""
-    compared = _compare(points, objective)
-    return [point for point, gap, reach, error in compared if gap <= min(reach, error)]
+    first (Breiman et al. 1984, section 3.4.3). Of points of the same seeds that is also the error
+    of the two points' own differences: others may be noisier."""
+    ranked = rank(points, objective)
+    found = []
+    for point, gap, reach, error in _compare(ranked, objective):
+        first = ranked[0].scores
+        if len(first) > 1 and first.keys() == point.scores.keys():
+            variance = statistics.variance([first[key] - point.scores[key] for key in first])
+            own = math.sqrt(_squared_error(variance, len(first), point.folds))
+            error = min(error, own)
+        if gap <= min(reach, error):
+            found.append(point)
+    return found
 
 
 def _compare(

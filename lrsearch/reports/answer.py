@@ -82,18 +82,6 @@ def choice(answer: Answer) -> str:
     )
 
 
-def luck(answer: Answer, goal: str) -> str:
-    """The part of the value that was luck, as far as its curve tells; "" where that is nothing."""
-    if answer.shrinkage is None or answer.interval is None or answer.basin is None:
-        return ""
-    decimals = decimals_for(answer.value)
-    worth = answer.value - answer.shrinkage * (1 if goal == "max" else -1)
-    text = format_fixed(worth, decimals)
-    if answer.shrinkage <= 0 or text == format_fixed(answer.value, decimals):
-        return ""
-    return f"its neighbours say {text}: the rest of its lead is likely luck"
-
-
 def _span(ends: tuple[float, float], like: float) -> str:
     decimals = decimals_for(like)
     return " to ".join(format_fixed(end, decimals) for end in ends)
@@ -286,9 +274,8 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     for edge in answer.edges:
         yield "edge", describe_edge(edge)
     yield "verdict", verdict(answer)
-    for text in (choice(answer), luck(answer, view.objective.goal)):
-        if text:
-            yield "", text
+    if text := choice(answer):
+        yield "", text
 
 
 def details(view: RunView, width: int, encoding: str) -> Iterator[tuple[str, list[str]]]:
@@ -358,7 +345,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
         "confirmed": False,
         "tied": answer.tied,
         "control": None,
-        "shrinkage": answer.shrinkage,
+        "shrinkage": None,
         "verdict": verdict(answer),
         "basins": [
             {

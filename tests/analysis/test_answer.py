@@ -339,12 +339,6 @@ def test_one_seed_recommends_the_highest():
         assert answer.interval[0] < answer.interval[1] and answer.curved
 
 
-def test_the_luck_of_the_best_of_many_is_seen():
-    # The best of noisy points near the optimum is better than it is: the curve says so, on average.
-    shrunk = [find_answer(points, LOSS).shrinkage for _, points in draws(40, 0.3)]
-    assert np.mean(shrunk) > 0.03
-
-
 # -- edges
 
 
@@ -471,6 +465,7 @@ def test_the_answer_as_json_has_the_documented_keys():
     keys += ["control", "shrinkage", "verdict", "basins", "edges", "law", "importance", "levels"]
     assert list(plain) == keys
     assert plain["confirmed"] is False and plain["control"] is None
+    assert plain["shrinkage"] is None
     assert {"point", "params"} <= plain["recommended"].keys()
     assert {"params", "best_lr", "safe_lr", "diverges_at", "sensitivity"} <= plain["basins"][
         0

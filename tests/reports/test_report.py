@@ -231,9 +231,7 @@ def test_all_rows():
 def test_headline_counts_reasons_cost_and_what_next():
     view = big_view(hidden=2, wall_seconds=75.0, next_command="lrsearch confirm digits")
     text = " ".join(rendered(view, 120).split())
-    # Point 30 is a little better, but within a standard error, and has more to its schedule.
-    assert text.startswith("digits: accuracy 0.9330 ± 0.0071 (2 seeds), point 28 lr=0.0631 batch")
-    assert "point 30 was measured better (0.9350)" in text
+    assert text.startswith("digits: accuracy 0.9350 ± 0.0071 (2 seeds), point 30 lr=0.1 batch")
     assert (
         text.index("verdict")
         < text.index("cost")
@@ -342,7 +340,7 @@ def test_terminal_that_knows_only_ascii():
     open_console(stream).print(result(big_view()))
     stream.flush()
     text = stream.buffer.getvalue().decode("ascii")
-    assert "0.9330 +- 0.0071" in text and "... and 5 more: --all" in text
+    assert "0.9350 +- 0.0071" in text and "... and 5 more: --all" in text
 
 
 # -- machine
@@ -444,7 +442,7 @@ def test_markdown_is_one_table_whatever_the_text():
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
     assert columns == {5 + 5 + 1}
     assert "\\[red\\](64x784)\\[/red\\] cannot be multiplied \\|" in text
-    assert "Best accuracy 0.9150 ± 0.0071 with lr=0.001" in text
+    assert "Best accuracy 0.9170 ± 0.0071 with lr=0.00158" in text
     assert "\n- verdict: not confirmed" in text and "\n- cost: 24 trials" in text
     assert "\n- points " in text
 

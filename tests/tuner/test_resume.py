@@ -18,8 +18,6 @@ from driving import Fork, Nursery
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
-from lrsearch.store import read
-
 from lrsearch.store import read, read_records
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, recorded_steps
 

@@ -7,6 +7,7 @@ it equal to the registries of `train` and `data`.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -115,6 +116,15 @@ METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "r2": ("max", ("regression",), "share of the target's variance explained"),
 }
 """Metric -> (goal, tasks, what it is)."""
+
+ENDS = {
+    "accuracy": (0.0, 1.0),
+    "f1": (0.0, 1.0),
+    "rmse": (0.0, math.inf),
+    "mae": (0.0, math.inf),
+    "r2": (-math.inf, 1.0),
+}
+"""Metric -> its least and greatest value, where it has such; a loss may have any."""
 
 BESIDE = ("step", "train_loss", "lr")
 """Names of an evaluation's values beside its metrics, which no metric may take."""

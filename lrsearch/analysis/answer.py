@@ -10,7 +10,7 @@ from lrsearch.analysis.basin import Basin, find_basins, find_batch_size, find_ra
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.importance import Level, Share, find_importance, isolate
 from lrsearch.analysis.law import Law, find_law
-from lrsearch.analysis.points import PointSummary, rank
+from lrsearch.analysis.points import PointSummary, clip, find_ends, rank
 from lrsearch.analysis.tied import close, mean_interval, ties
 from lrsearch.trial import Objective
 
@@ -72,6 +72,9 @@ def find_answer(
     if basin is not None and rate is not None:
         _, *ends = basin.at(recommended.params[rate])
         interval = (min(ends), max(ends))
+    elif interval is not None:
+        limits = find_ends(objective, [one for one in values if one is not None])
+        interval = (clip(interval[0], limits), clip(interval[1], limits))
     return Answer(
         recommended=recommended,
         highest=highest,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.analysis.points import PointSummary
+from lrsearch.analysis.points import PointSummary, clip, find_ends
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class Gauge:
     best: float
     size: float
     sign: float
+    ends: tuple[float, float] = (-math.inf, math.inf)
+    """The least and the greatest value that there is, see `find_ends`."""
 
     def measure(self, value: float) -> float:
         """A value of the objective on this scale."""
@@ -59,7 +61,7 @@ class Gauge:
 
     def value(self, place: float) -> float:
         """The value of the objective at a place of this scale."""
-        return self.best - self.sign * self.size * math.sinh(place)
+        return clip(self.best - self.sign * self.size * math.sinh(place), self.ends)
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | 
     size = gaps[len(gaps) // 2] or statistics.median([gap for gap in gaps if gap] or [0.0])
     if not size > 1e-12 * abs(best):
         return None
-    return Gauge(best, size, sign)
+    return Gauge(best, size, sign, find_ends(objective, values))
 
 
 def find_basins(points: Sequence[PointSummary], objective: Objective) -> list[Basin]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lrsearch.catalogue import ENDS
 from lrsearch.trial import Objective, Outcome, Record, combine
 
 _ORDER = (
@@ -117,3 +118,16 @@ def last_metrics(records: Iterable[Record], point: int) -> dict[str, float]:
     ]
     shared = [name for name in lasts[0] if all(name in last for last in lasts)] if lasts else []
     return {name: statistics.fmean(last[name] for last in lasts) for name in shared}
+
+
+def find_ends(objective: Objective, values: Iterable[float]) -> tuple[float, float]:
+    """The least and the greatest value that the objective can have. A metric of the user's may
+    have the name of one of ours on another scale, as an accuracy in percent: it has no ends."""
+    low, high = ENDS.get(objective.metric, (-math.inf, math.inf))
+    inside = all(low <= value <= high for value in values)
+    return (low, high) if inside else (-math.inf, math.inf)
+
+
+def clip(value: float, ends: tuple[float, float]) -> float:
+    """The value, or the end that it lies beyond."""
+    return min(max(value, ends[0]), ends[1])

@@ -46,7 +46,7 @@ def describe_edge(edge: Edge) -> str:
     return text
 
 
-def verdict(answer: Answer) -> str:
+def evidence(answer: Answer) -> str:
     """The evidence of the answer, in one line."""
     parts = ["not confirmed on fresh seeds"]
     if answer.steady:
@@ -273,7 +273,7 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
         return
     for edge in answer.edges:
         yield "edge", describe_edge(edge)
-    yield "verdict", verdict(answer)
+    yield "evidence", evidence(answer)
     if text := choice(answer):
         yield "", text
 
@@ -346,7 +346,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
         "tied": answer.tied,
         "control": None,
         "shrinkage": None,
-        "verdict": verdict(answer),
+        "evidence": evidence(answer),
         "basins": [
             {
                 "params": basin.params,

@@ -119,7 +119,7 @@ def _read(curve: Mapping[str, Sequence[float]]) -> dict[float, float]:
 
 
 def _fault(training: Ended, rates: tuple[float, float]) -> str:
-    """Why a training tells nothing of rates, or ""."""
+    """The reason why a training tells nothing of rates, or ""."""
     curve, result = training.curve, training.result
     if result.reason and not curve:
         return result.reason

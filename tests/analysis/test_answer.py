@@ -19,7 +19,7 @@ from lrsearch.analysis.importance import find_importance, isolate
 from lrsearch.analysis.law import BestRate, judge_law
 from lrsearch.analysis.points import summarize
 from lrsearch.analysis.tied import close, ties
-from lrsearch.reports.answer import describe_basins, describe_law, draw_basin, to_plain, verdict
+from lrsearch.reports.answer import describe_basins, describe_law, draw_basin, evidence, to_plain
 from lrsearch.reports.tables import result as shown_result
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
@@ -445,14 +445,14 @@ def test_the_drawing_fits_a_terminal_of_any_width(width):
     assert max(map(len, lines)) <= width
     drawn = [line for line in lines if "┤" in line]
     assert len(drawn) == 9 and len({line.index("┤") for line in drawn}) == 1
-    order = ["r: loss", "edge", "verdict", "cost", "  point", "loss by lr", "the best rate,"]
+    order = ["r: loss", "edge", "evidence", "cost", "  point", "loss by lr", "the best rate,"]
     places = [next(i for i, line in enumerate(lines) if line.startswith(o)) for o in order]
     assert places == sorted(places)
 
 
-def test_the_answer_says_its_verdict_in_a_line():
+def test_the_answer_says_its_evidence_in_a_line():
     view = shown_view()
-    text = verdict(view.answer)
+    text = evidence(view.answer)
     assert text.startswith("not confirmed on fresh seeds; likely ") and "\n" not in text
     assert "do as well" in text and "divergence begins at 1" in text
     rows = describe_basins(view.answer)
@@ -462,7 +462,7 @@ def test_the_answer_says_its_verdict_in_a_line():
 def test_the_answer_as_json_has_the_documented_keys():
     plain = json.loads(json.dumps(to_plain(shown_view().answer)))
     keys = ["recommended", "highest", "value", "interval", "seeds", "confirmed", "tied"]
-    keys += ["control", "shrinkage", "verdict", "basins", "edges", "law", "importance", "levels"]
+    keys += ["control", "shrinkage", "evidence", "basins", "edges", "law", "importance", "levels"]
     assert list(plain) == keys
     assert plain["confirmed"] is False and plain["control"] is None
     assert plain["shrinkage"] is None
@@ -483,3 +483,19 @@ def test_a_view_without_a_curve_loads_no_numpy():
         "sys.exit('numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_no_interval_goes_beyond_what_the_metric_can_be():
+    values = [0.2, 0.5, 0.9, 0.97, 0.995, 0.999, 0.96, 0.99, 0.1]
+    rows = [({"lr": rate}, [value]) for rate, value in zip(RATES, values, strict=True)]
+    found = find_answer(points_of(rows, ACCURACY), ACCURACY)
+    assert found.curved and found.interval[1] == 1.0 == max(found.basins[0].high)
+    assert found.basins[0].interval[1] <= 1.0
+    # In percent it has no such end.
+    rows = [(params, [100 * value]) for params, (value,) in rows]
+    percent = find_answer(points_of(rows, ACCURACY), ACCURACY)
+    assert percent.interval[1] > 100.0
+    assert percent.interval[0] == pytest.approx(100 * found.interval[0])
+    # Of seeds alone, too.
+    seeds = find_answer(points_of([({"lr": 0.1}, [0.9, 0.99, 1.0])], ACCURACY), ACCURACY)
+    assert seeds.interval is not None and seeds.interval[1] == 1.0

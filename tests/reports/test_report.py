@@ -233,7 +233,7 @@ def test_headline_counts_reasons_cost_and_what_next():
     text = " ".join(rendered(view, 120).split())
     assert text.startswith("digits: accuracy 0.9350 ± 0.0071 (2 seeds), point 30 lr=0.1 batch")
     assert (
-        text.index("verdict")
+        text.index("evidence")
         < text.index("cost")
         < text.index("next")
         < text.index("point accuracy")
@@ -443,7 +443,7 @@ def test_markdown_is_one_table_whatever_the_text():
     assert columns == {5 + 5 + 1}
     assert "\\[red\\](64x784)\\[/red\\] cannot be multiplied \\|" in text
     assert "Best accuracy 0.9170 ± 0.0071 with lr=0.00158" in text
-    assert "\n- verdict: not confirmed" in text and "\n- cost: 24 trials" in text
+    assert "\n- evidence: not confirmed" in text and "\n- cost: 24 trials" in text
     assert "\n- points " in text
 
 

@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import devices
+import hypothesis
 import pytest
 import torch
 
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 # What tests of one room lend to another's is imported by its file's name alone, which no two share.
 sys.path[:0] = sorted({str(path.parent) for path in Path(__file__).parent.rglob("*.py")})
+
+# A change fails by what it changes: examples are the same in every run, and no machine is too slow
+# for them. Others are tried by `pytest --hypothesis-profile=search`.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
+hypothesis.settings.load_profile("same")
 
 # As workers run: several threads gain nothing on models this small, and fight over a busy machine.
 torch.set_num_threads(1)

@@ -247,7 +247,7 @@ def _cell(value: Any) -> object:
     return json.dumps(plain(value))
 
 
-_FORMULA = re.compile(r"[\t\r\n]|\s*[=+@\uff1d\uff0b\uff0d\uff20-]")
+_FORMULA = re.compile(r"\s*[\t\r\n=+@\uff1d\uff0b\uff0d\uff20-]")
 """The beginning of a text that a spreadsheet takes for a formula (OWASP's list): tabs and line
 ends, and =, +, - and @, also of full width, with blanks before them or without."""
 

@@ -6,9 +6,11 @@ Both engines train three small models, for which a record costs the most: once w
 lanes by a program that gives no gradients), once as trainings are recorded, every `APART` steps,
 once at every step; block by block in turn, so that what else the machine does falls on all alike.
 A block ends where an evaluation would read the records. Of each the median time of a step over the
-blocks; the cost is the median over the rounds of what a block takes longer than the one without
-records beside it. Prints a table and writes JSON. Exit status 1 where records as they are made cost
-more than the 3% of a step that they may, unless it was `--quick`, whose figures say little.
+blocks; what it costs is the median over the rounds of what a block takes longer than the one
+without records beside it. Where few steps are recorded that is less than a busy machine swings by,
+so the cost that counts is that of a record at every step, divided by the `APART` steps between two.
+Prints a table and writes JSON. Exit status 1 where it is more than the 3% of a step that it may be,
+unless it was `--quick`, whose figures say little.
 """
 
 from __future__ import annotations
@@ -200,7 +202,8 @@ def measure(block: Block, steps: int, rounds: int) -> dict[str, Any]:
         if kind != "none"
     }
     microseconds = {kind: 1e6 * statistics.median(times) for kind, times in taken.items()}
-    return {"microseconds": microseconds, "cost": costs}
+    expected = costs["every step"] / APART
+    return {"microseconds": microseconds, "cost": costs, "expected": expected}
 
 
 def main() -> int:
@@ -214,8 +217,8 @@ def main() -> int:
     options = parser.parse_args()
     device = find_device(options.device)
     steps, rounds = (APART, 2) if options.quick else (4 * APART, options.rounds)
-    table = Table("workload", "engine", "step", "every 16th", "cost", "each", "cost")
-    table.columns[3].header = f"every {APART}th"
+    of = f"of {APART}"
+    table = Table("workload", "engine", "step", "all recorded", f"one {of}", "cost", f"all {of}")
     found: dict[str, Any] = {}
     for name in options.workload or WORKLOADS:
         trial = make_trial(name)
@@ -227,9 +230,8 @@ def main() -> int:
         for engine, block in engines.items():
             row = found.setdefault(name, {})[engine] = measure(block, steps, rounds)
             times, costs = row["microseconds"], row["cost"]
-            cells = [f"{times['none']:.0f} µs"]
-            for kind in ("recorded", "every step"):
-                cells += [f"{times[kind]:.0f} µs", f"{100 * costs[kind]:+.1f}%"]
+            cells = [f"{times[kind]:.0f} µs" for kind in ("none", "every step", "recorded")]
+            cells += [f"{100 * costs['recorded']:+.1f}%", f"{100 * row['expected']:+.1f}%"]
             table.add_row(name, engine, *cells)
     Console().print(table)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -245,7 +247,7 @@ def main() -> int:
     }
     path = options.output / f"records-{device.type}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
-    worst = max(row["cost"]["recorded"] for each in found.values() for row in each.values())
+    worst = max(row["expected"] for each in found.values() for row in each.values())
     return int(worst > ALLOWED and not options.quick)
 
 

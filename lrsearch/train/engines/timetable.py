@@ -11,9 +11,9 @@ from lrsearch.trial import Workplace
 MOST_RECORDS = 256
 """Steps of a training that are recorded."""
 
-APART = 16
-"""Steps from one that is recorded to the next, at least: a recording costs up to half a step of a
-small model, see `benchmarks/records.py`."""
+APART = 20
+"""Steps from one that is recorded to the next, at least: a record costs up to half a step of a
+small model, see `benchmarks/records.py`, and so less than 3% of the time."""
 
 
 def evaluation_steps(train: Mapping[str, Any], samples: int) -> tuple[int, ...]:

@@ -27,9 +27,10 @@ from rich.table import Table
 from torch import Tensor
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parent / "tests")]
+LAYERS = HERE.parent / "tests" / "train" / "lanes"
+sys.path[:0] = [str(HERE.parent), str(LAYERS)]
 
-import layers  # noqa: E402 (it stands beside the tests)
+import layers  # noqa: E402 (it stands among the tests)
 
 from lrsearch.catalogue import OPTIMIZERS  # noqa: E402
 from lrsearch.errors import UsageError  # noqa: E402
@@ -78,7 +79,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
         "batch_norm": True,
     },
 }
-WORKPLACE = Workplace(folder=str(HERE.parent / "tests"), allowed=("layers",))
+WORKPLACE = Workplace(folder=str(LAYERS), allowed=("layers",))
 
 
 def make_trials(model: Mapping[str, Any], optimizer: str) -> list[Trial]:

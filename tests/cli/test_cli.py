@@ -408,7 +408,8 @@ def test_a_search_that_its_time_stops_goes_on_by_the_same_command(empty: Path) -
     assert f"the time is over: {trained} of 4 trials are trained" in done.err
     said = f"was stopped by its time limit: {trained} of 4 trials are trained"
     assert said in " ".join(done.out.split()), done
-    assert "\nnext     lrsearch grid mine.yaml --time 12s --workers 1 --allow-command\n" in done.out
+    again = "lrsearch grid mine.yaml --time 12s --workers 1 --allow-command"
+    assert re.search(rf"^next +{again}$", done.out, re.MULTILINE)
     assert lrsearch("report", "mine").out == done.out
     assert json.loads(lrsearch("list", "--json").out)["runs"][0]["state"] == "stopped"
     assert lrsearch(*run, END="0").code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from lrsearch.analysis.basin import Basin, find_basins, find_batch_size, find_rate, is_rate
 from lrsearch.analysis.edges import Edge
@@ -69,8 +70,10 @@ def find_answer(
     assert value is not None
     basin = _basin_of(recommended, basins)
     interval = mean_interval(recommended)
-    if basin is not None and rate is not None:
-        _, *ends = basin.at(recommended.params[rate])
+    own = recommended.params.get(rate) if rate is not None else None
+    curved = basin is not None and is_rate(own)
+    if basin is not None and curved:
+        _, *ends = basin.at(cast(float, own))
         interval = (min(ends), max(ends))
     elif interval is not None:
         limits = find_ends(objective, [one for one in values if one is not None])
@@ -81,7 +84,7 @@ def find_answer(
         why=why,
         value=value,
         interval=interval,
-        curved=basin is not None,
+        curved=curved,
         tied=tuple(sorted(point.point for point in group if point is not recommended)),
         basins=tuple(basins),
         basin=basin,

@@ -285,7 +285,8 @@ def _describe(
     gaps = np.abs(values - values[best])
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
     lost = [p.params[rate] for p in points if p.outcome is Outcome.DIVERGED]
-    readings = sorted((float(p.params[rate]), p.objective) for p in points)
+    measured = [(float(p.params[rate]), p.objective) for p in points]
+    readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
     step = float(grid[1] - grid[0])
     return Basin(
         rate=rate,

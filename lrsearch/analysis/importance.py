@@ -86,7 +86,7 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
     gauge = make_gauge(points, objective)
     used = [p for p in points if p.objective is not None or p.outcome is Outcome.DIVERGED]
     names = dict.fromkeys(name for point in used for name in point.params)
-    names = dict.fromkeys(n for n in names if len({repr(p.params.get(n)) for p in used}) > 1)
+    names = dict.fromkeys(n for n in names if len({repr(_given(p, n)) for p in used}) > 1)
     if gauge is None or len(used) < FEWEST or not names:
         return []
     import numpy as np
@@ -98,7 +98,7 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
     y = np.array(
         [worst + WORSE if p.objective is None else gauge.measure(p.objective) for p in used]
     )
-    blocks = {name: _block([point.params.get(name) for point in used]) for name in names}
+    blocks = {name: _block([_given(point, name) for point in used]) for name in names}
     design = np.concatenate([np.ones((len(used), 1)), *(each for each, _ in blocks.values())], 1)
     ridge, error = _choose(design, y[:, None])
     shuffled = np.stack([generator.permutation(y) for _ in range(SHUFFLES)], axis=1)
@@ -120,12 +120,20 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
     return sorted(found, key=lambda share: -share.share)
 
 
+_ABSENT = object()
+"""The value of a parameter that a point does not have; null is a value like others."""
+
+
+def _given(point: PointSummary, name: str) -> Any:
+    return point.params.get(name, _ABSENT)
+
+
 def _block(values: Sequence[Any]) -> tuple[Array, Array]:
     """A parameter's columns at each point, [points, columns], and at places spread evenly over its
     values, [places, columns], of a mean of 0; a point without the parameter has zeros."""
     import numpy as np
 
-    given = [value for value in values if value is not None]
+    given = [value for value in values if value is not _ABSENT]
     numbers = [
         value for value in given if isinstance(value, int | float) and not isinstance(value, bool)
     ]
@@ -134,14 +142,19 @@ def _block(values: Sequence[Any]) -> tuple[Array, Array]:
         ease = math.log if logarithmic else float
         low, high = ease(min(numbers)), ease(max(numbers))
         knots = np.linspace(0, 1, KNOTS)
-        shares = np.array([np.nan if v is None else (ease(v) - low) / (high - low) for v in values])
+        shares = np.array(
+            [np.nan if v is _ABSENT else (ease(v) - low) / (high - low) for v in values]
+        )
         even = np.linspace(0, 1, 41)
         spaced = np.clip(1 - np.abs(even[:, None] - knots) * (KNOTS - 1), 0, None)
         rows = np.clip(1 - np.abs(shares[:, None] - knots) * (KNOTS - 1), 0, None)
     else:
         levels = list(dict.fromkeys(map(repr, given)))
         rows = np.array(
-            [[np.nan if v is None else float(repr(v) == level) for level in levels] for v in values]
+            [
+                [np.nan if v is _ABSENT else float(repr(v) == level) for level in levels]
+                for v in values
+            ]
         )
         spaced = np.eye(len(levels))
     middle = spaced.mean(axis=0)

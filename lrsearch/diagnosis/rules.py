@@ -247,6 +247,14 @@ def find_stagnating(reading: Reading) -> Found | None:
     return Found("stagnating", margin, evidence | reading.ratio)
 
 
+def _highest(series: Series, limit: float, *, high: bool) -> float:
+    """The highest value of a series; where it began `high` since it was first within a limit, 0
+    where it never was: a loss that begins high, and comes down, has not stood there again."""
+    values = series.values
+    first = next((at for at, value in enumerate(values) if value <= limit or not high), len(values))
+    return max(values[first:], default=0.0)
+
+
 def find_unstable(reading: Reading) -> Found | None:
     """Spikes that recover: a loss that stands high above those around it, stood far above its size
     and came back, or climbs by much of what was learned."""
@@ -255,7 +263,9 @@ def find_unstable(reading: Reading) -> Found | None:
     height = max((each for found in spikes for each in found), default=0.0)
     peak = 0.0
     if reading.course.losses:
-        peak = max(max(each.values) / reading.size for each in series if each)
+        limit = LOST * reading.size
+        high = not reading.course.start <= limit
+        peak = max(_highest(each, limit, high=high) / reading.size for each in series)
     climb = _climb(reading.training)
     if climb >= LITTLE * reading.size:
         height = max(height, climb / max(reading.learned, LITTLE * reading.size))

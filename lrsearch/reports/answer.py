@@ -63,6 +63,8 @@ def evidence(answer: Answer) -> str:
         if answer.basin.diverges_at is not None:
             parts.append(f"divergence begins at {format_value(answer.basin.diverges_at)}")
     for edge in answer.edges:
+        if answer.recommended.params.get(edge.name) != edge.value:
+            continue  # It is the highest point's, said above.
         near = "near " if edge.near else ""
         value = format_value(edge.value)
         parts.append(f"{one_line(edge.name)} {value} is {near}the {edge.side} searched")

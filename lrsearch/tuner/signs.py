@@ -32,14 +32,18 @@ class Signs:
         """Take an evaluation; the verdict that is certain with it and was not before, or ""."""
         seen = self.trials.setdefault(event.trial, _Seen())
         step, metrics = event.measurement.step, event.measurement.metrics
-        for name, value in {"step": float(step), **metrics}.items():
-            seen.curve.setdefault(name, []).append(value)
+        if any(each >= step for each in seen.curve.get("step", ())):  # It goes on from a state.
+            kept = sum(each < step for each in seen.curve["step"])
+            seen.curve = {name: values[:kept] for name, values in _aligned(seen.curve).items()}
+        if metrics:  # None where it goes on from a state before its first evaluation.
+            for name, value in {"step": float(step), **metrics}.items():
+                seen.curve.setdefault(name, []).append(value)
         records = event.records
         if records.step:
             seen.ends = records.start, records.baseline
         rows = (records.loss, records.gradient_norm, records.update_ratio, records.lr)
         seen.records |= dict(zip(records.step, zip(*rows, strict=True), strict=True))
-        if not event.steps or seen.verdict or step >= event.steps:
+        if not event.steps or not seen.curve or seen.verdict or step >= event.steps:
             return ""
         looks = LOOKS * step // event.steps
         if looks <= seen.looks:

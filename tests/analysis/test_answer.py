@@ -499,3 +499,30 @@ def test_no_interval_goes_beyond_what_the_metric_can_be():
     # Of seeds alone, too.
     seeds = find_answer(points_of([({"lr": 0.1}, [0.9, 0.99, 1.0])], ACCURACY), ACCURACY)
     assert seeds.interval is not None and seeds.interval[1] == 1.0
+
+
+def test_points_that_share_a_rate_may_have_diverged_and_not():
+    rows = [
+        ({"lr": rate, "decay": decay}, [None if decay > 0.5 and rate > 0.05 else bowl(rate, 1e-2)])
+        for rate in RATES
+        for decay in (0.0, 0.1, 0.2, 0.3, 0.4, 0.6)
+    ]
+    answer = find_answer(points_of(rows), LOSS)
+    assert answer.curved and answer.basin.diverges_at == pytest.approx(0.1)
+    assert None in [value for rate, value in answer.basin.readings if rate == pytest.approx(0.1)]
+
+
+def test_a_rate_of_zero_has_no_place_on_the_curve():
+    rows = [({"lr": rate}, [bowl(rate or 1e-9, 1e-2) - 50 * (not rate)]) for rate in (0.0, *RATES)]
+    answer = find_answer(points_of(rows), LOSS)
+    assert answer.recommended.params == {"lr": 0.0} and not answer.curved
+
+
+def test_null_is_a_value_like_others():
+    rows = [
+        ({"lr": rate, "clip": clip}, [1.0 + (clip is None) + 0.01 * (seed % 3)])
+        for seed, rate in enumerate(RATES)
+        for clip in (None, 1.0)
+    ]
+    shares = {each.name: each.share for each in find_importance(points_of(rows), LOSS)}
+    assert shares["clip"] > 0.8

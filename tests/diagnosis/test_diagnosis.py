@@ -227,6 +227,18 @@ def test_the_rate_of_the_advice_is_the_trials():
     assert "(0.3)" in slow.advice
 
 
+def test_a_high_start_that_comes_down_is_no_spike():
+    steps = list(range(1, 401))
+    loss = [0.5 + 22.5 * math.exp(-step / 60) for step in steps]
+    records = Records(
+        tuple(steps), tuple(loss), (1.0,) * 400, (1e-3,) * 400, (0.1,) * 400, 23.0, 2.3
+    )
+    ends = steps[15::16]
+    curve = {"step": ends, "train_loss": [loss[end - 1] for end in ends], "lr": [0.1] * len(ends)}
+    curve["loss"] = curve["train_loss"]
+    assert "unstable" not in names(told(curve, records))
+
+
 def test_a_blow_up_that_ends_no_better_than_it_began_has_diverged():
     curve, records = training("stagnating")
     curve["train_loss"][1] = 45.0

@@ -274,6 +274,23 @@ def test_what_stands_still_is_told_once_and_what_learns_never():
     assert not any(signs.take(each) for each in evaluations(lambda place: 2.3 - 2 * place))
 
 
+def test_a_trial_that_goes_on_from_a_state_is_watched_all_the_same():
+    def stays(place):
+        return 2.3
+
+    before = Measured(4, Measurement(3, {}), 100)  # Saved before its first evaluation.
+    signs = Signs(Objective("loss", "min"))
+    told = [signs.take(each) for each in [before, *evaluations(stays)]]
+    assert [each for each in told if each] == ["stagnating"]
+    signs.forget(4)
+    whole = list(evaluations(stays))
+    # Its worker is lost, and another one begins with the state saved at the second.
+    again = [*whole[:4], whole[1], *whole[2:]]
+    told = [signs.take(each) for each in again]
+    assert [each for each in told if each] == ["stagnating"]
+    assert signs.trials[4].curve["step"] == [each.measurement.step for each in whole]
+
+
 def test_the_display_names_a_verdict_and_prints_the_first_few():
     stream = io.StringIO()
     with Progress(stream) as progress:

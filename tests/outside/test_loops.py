@@ -945,7 +945,7 @@ def test_a_schedule_that_a_loop_cannot_follow(here: Path, more: dict[str, Any], 
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("my_loop.none", "cannot be called with the trial alone"),
+        ("my_loop.none", "cannot be called with the trial"),
         ("my_loop.Trainer", "is a class"),
         ("my_loop.rows", "is a generator"),
         ("my_loop.trian", "did you mean 'train'?"),

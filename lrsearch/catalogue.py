@@ -120,11 +120,13 @@ METRICS: dict[str, tuple[str, tuple[str, ...], str]] = {
 ENDS = {
     "accuracy": (0.0, 1.0),
     "f1": (0.0, 1.0),
+    "loss": (0.0, math.inf),
     "rmse": (0.0, math.inf),
     "mae": (0.0, math.inf),
     "r2": (-math.inf, 1.0),
 }
-"""Metric -> its least and greatest value, where it has such; a loss may have any."""
+"""Metric -> its least and greatest value, where it has such. A loss of the user's may be negative:
+where one was, it has no ends."""
 
 BESIDE = ("step", "train_loss", "lr")
 """Names of an evaluation's values beside its metrics, which no metric may take."""

@@ -117,8 +117,10 @@ def own_imports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before, paths = set(sys.modules), list(sys.path)
     yield
     folders = (str(tmp_path_factory.getbasetemp()), tempfile.gettempdir())
-    for name in sys.modules.keys() - before:
-        if str(_place_of(sys.modules[name])).startswith(folders):
+    # All places first: a part of a package without a file has one only as long as the package is.
+    places = {name: str(_place_of(sys.modules[name])) for name in sys.modules.keys() - before}
+    for name, place in places.items():
+        if place.startswith(folders):
             del sys.modules[name]
     sys.path[:] = paths
 

@@ -11,7 +11,7 @@ from lrsearch.analysis.basin import Basin, find_basins, find_batch_size, find_ra
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.importance import Level, Share, find_importance, isolate
 from lrsearch.analysis.law import Law, find_law
-from lrsearch.analysis.points import PointSummary, clip, find_ends, rank
+from lrsearch.analysis.points import PointSummary, clip, find_ends, rank, set_apart
 from lrsearch.analysis.tied import close, mean_interval, ties
 from lrsearch.trial import Objective
 
@@ -62,7 +62,8 @@ def find_answer(
         return None
     highest = ranked[0]
     values = {point.objective for point in ranked}
-    basins = find_basins(points, objective)
+    sound = set_apart(points)
+    basins = find_basins(sound, objective)
     rate, batch_size = find_rate(points), find_batch_size(points)
     group = [highest, *ties(points, objective)]
     recommended, why = _recommend([highest, *close(points, objective)], basins, rate)
@@ -90,7 +91,7 @@ def find_answer(
         basin=basin,
         edges=tuple(edges),
         law=find_law(basins, batch_size, recommended.params),
-        importance=tuple(find_importance(points, objective)),
+        importance=tuple(find_importance(sound, objective)),
         levels=isolate(points, objective),
         steady=len(values) == 1 and len(ranked) > 1,
     )

@@ -140,6 +140,8 @@ def extend(searched: Range, side: str) -> dict[str, Any]:
     ends = (limited, searched.high) if side == "lowest" else (searched.low, limited)
     if ends[0] >= ends[1] or ends == (searched.low, searched.high):
         return {}
+    if searched.whole:
+        ends = (round(ends[0]), round(ends[1]))
     found: dict[str, Any] = {"min": ends[0], "max": ends[1]}
     if searched.points:
         # Cut short, its steps are others.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrsearch.catalogue import ENDS
@@ -32,7 +32,8 @@ class PointSummary:
     seeds and folds; None with one trial). `trials` are numbers, `done` counts those with a result;
     `epochs` and `seconds` are sums over them. `seeds` and `folds` count distinct ones (`folds` is 0
     without folds), `scores` holds the objective of each completed trial by its (seed, fold).
-    `reason` is that of the first trial with the point's outcome.
+    `reason` is that of the first trial with the point's outcome. `lost` says that a trial of it was
+    trained to its end and is diagnosed as diverged.
     """
 
     point: int
@@ -49,6 +50,7 @@ class PointSummary:
     seeds: int = 1
     folds: int = 0
     scores: Mapping[tuple[int, int | None], float] = field(default_factory=dict)
+    lost: bool = False
 
 
 def summarize(records: Iterable[Record], objective: Objective) -> list[PointSummary]:
@@ -86,7 +88,20 @@ def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
         seeds=len({record.trial.seed for record in records}),
         folds=len({record.trial.fold for record in records} - {None}),
         scores=scores,
+        lost=any(each.verdict == "diverged" for one in results for each in one.verdicts or ()),
     )
+
+
+def set_apart(points: Iterable[PointSummary]) -> list[PointSummary]:
+    """The points, with those that are `lost` as diverged ones: their values are those of trainings
+    that blew up, and say nothing of the objective beside them."""
+    diverged = Outcome.DIVERGED
+    return [
+        replace(each, outcome=diverged, objective=None, spread=None, scores={})
+        if each.lost and each.objective is not None
+        else each
+        for each in points
+    ]
 
 
 def rank(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:

@@ -248,7 +248,7 @@ def view_run(run: StoredRun) -> RunView:
         ledger.objective,
         complete(run.folder, records, ledger.objective),
         Context(
-            ranges=ranges(run.spec),
+            ranges=ranges(run.spec, _most_samples(history)),
             hidden=ledger.hidden,
             running=len(history.running) if searching else 0,
             # The time of a session that is under way, or was killed, is not known.
@@ -478,9 +478,15 @@ def _resuming(run: StoredRun, strategy: str) -> list[str]:
     return list(given) if words and given[:2] == plain[:2] else plain
 
 
-def ranges(spec: Spec) -> list[Range]:
+def _most_samples(history: History) -> int | None:
+    """The samples of a training part, which no batch exceeds; None outside lrsearch."""
+    found = history.sessions[-1]["facts"].get("train_samples") or ()
+    return min(map(int, found), default=None)
+
+
+def ranges(spec: Spec, samples: int | None = None) -> list[Range]:
     """The searched ranges and lists of numbers, with the bounds of each parameter: the best may lie
-    on their ends."""
+    on their ends. `samples` are those of the training part, which no batch exceeds."""
     found = []
     for name, dimension in parameters(spec.space):
         parts = parse_name(name)
@@ -488,6 +494,8 @@ def ranges(spec: Spec) -> list[Range]:
         path = name if parts.option is None else ""
         known = _parameter(spec, name)
         bounds = (known.low, known.high) if known else (None, None)
+        if name == "batch_size" and samples and spec.kind is None:
+            bounds = (bounds[0], samples)
         more: dict[str, Any] = {"path": path, "least": bounds[0], "most": bounds[1]}
         more["open_ends"] = known is not None and (known.open_low or known.open_high)
         if isinstance(dimension, Choice):

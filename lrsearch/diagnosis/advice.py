@@ -51,8 +51,10 @@ def advise(verdict: str, evidence: Mapping[str, float], rate: float) -> str:
                 f"to the next: try a third of the rate{by(1 / 3)}, or a schedule that decays"
             )
         case "stagnating":
+            down = f"came down by {of('learned', '.2%')} in all"
+            down = down if evidence.get("learned", 0.0) >= 5e-5 else "did not come down"
             return (
-                f"the loss came down by {of('learned', '.2%')} in all: try ten times the "
+                f"the loss {down}: try ten times the "
                 f"rate{by(10)}, and look at the scale of the inputs and at the targets"
             )
         case "dead":

@@ -106,8 +106,8 @@ class Course:
         """The loss that it begins with, as far as that is known."""
         if math.isfinite(self.start):
             return self.start
-        heads = [each.values[0] for each in (self.training, self.validation) if each]
-        return max(heads, default=math.nan)
+        heads = (each.values[0] for each in (self.training, self.validation) if each)
+        return next(heads, math.nan)
 
     @cached_property
     def nothing(self) -> float:

@@ -193,8 +193,8 @@ class Reading:
         """Whether nothing was learned. Where nobody knows what it began with it may have learned
         all before the first evaluation: then only of what never moves that is known."""
         if not self.course.known:
-            values = (*self.training.values, *self.validation.values)
-            return max(values) - min(values) <= CREEP * self.size
+            each = (series.values for series in (self.training, self.validation) if series)
+            return all(max(values) - min(values) <= CREEP * self.size for values in each)
         fell = self.validation.values[0] - self.validation_end if self.validation else 0.0
         shown = fell < SHOWN * self.size
         little = self.nothing - self.low < REGAINED * self.size
@@ -293,7 +293,7 @@ def _spikes(series: Series, reading: Reading) -> list[float]:
     both sides by more than the noise among their neighbours."""
     heights = []
     inside = False
-    learned = max(reading.learned, LITTLE * reading.size)
+    learned = max(reading.learned, NONE * reading.size)
     for place, value in zip(series.places, series.values, strict=True):
         before = series.within(place - AROUND, place - 1e-6)
         after = series.within(place, place + AROUND)
@@ -352,7 +352,7 @@ def find_slow(reading: Reading) -> Found | None:
     """A loss that still falls at the end: the validation loss, too, where there is one."""
     if not reading.fall:
         return None
-    learned = max(reading.learned, 1e-9 * reading.size)
+    learned = max(reading.learned, NONE * reading.size)
     share = max(reading.fall) / learned
     if len(reading.validation) >= FEWEST_EVALUATIONS:
         share = min(share, AGREED * reading.drop(reading.validation) / learned)

@@ -63,7 +63,7 @@ def evidence(answer: Answer) -> str:
         if answer.basin.diverges_at is not None:
             parts.append(f"divergence begins at {format_value(answer.basin.diverges_at)}")
     for edge in answer.edges:
-        if answer.recommended.params.get(edge.name) != edge.value:
+        if not _is_own(answer, edge):
             continue  # It is the highest point's, said above.
         near = "near " if edge.near else ""
         value = format_value(edge.value)
@@ -71,17 +71,23 @@ def evidence(answer: Answer) -> str:
     return "; ".join(parts)
 
 
+def _is_own(answer: Answer, edge: Edge) -> bool:
+    """Whether the recommended point lies on the edge, which is that of the highest value."""
+    return answer.recommended.params.get(edge.name) == edge.value
+
+
 def choice(answer: Answer) -> str:
     """The reason why another point is recommended than the one of the highest value; "" where it is
     the same."""
-    if answer.recommended is answer.highest:
+    if answer.recommended is answer.highest or answer.steady:
         return ""
     highest, decimals = answer.highest, decimals_for(answer.value)
     assert highest.objective is not None
-    return (
-        f"point {highest.point} was measured better ({format_fixed(highest.objective, decimals)}), "
-        f"which nothing tells from point {answer.recommended.point}: {answer.why}"
-    )
+    better = f"was measured better ({format_fixed(highest.objective, decimals)})"
+    if highest.objective == answer.value:
+        better = "has the same value"
+    own = answer.recommended.point
+    return f"point {highest.point} {better}, which nothing tells from point {own}: {answer.why}"
 
 
 def _span(ends: tuple[float, float], like: float) -> str:
@@ -114,11 +120,16 @@ def describe_law(law: Law, records: Sequence[Record]) -> Iterator[str]:
     first, last = law.bests[0], law.bests[-1]
     middle = round(math.sqrt(first.batch_size * last.batch_size))
     between = law.rate_at(middle)
-    assert between is not None
+    told = ""
+    if (
+        law.misfits
+        and between is not None
+        and middle not in [each.batch_size for each in law.bests]
+    ):
+        told = f"between them take the rate in between: {format_value(between)} at {middle}. "
     yield (
-        f"between them take the rate in between: {format_value(between)} at {middle}. Beyond "
-        f"{format_value(last.batch_size)} keep {format_value(last.lr)}, or measure: no law is "
-        f"carried on past what was measured (--set {_larger(law, records)})"
+        f"{told}beyond {format_value(last.batch_size)} keep {format_value(last.lr)}, or measure: "
+        f"no law is carried on past what was measured (--set {_larger(law, records)})"
     )
 
 
@@ -274,7 +285,8 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     if answer is None:
         return
     for edge in answer.edges:
-        yield "edge", describe_edge(edge)
+        whose = "" if _is_own(answer, edge) else f"of point {answer.highest.point}: "
+        yield "edge", whose + describe_edge(edge)
     yield "evidence", evidence(answer)
     if text := choice(answer):
         yield "", text

@@ -103,7 +103,9 @@ def _refuse_lanes(payload: Sweep, data: Data) -> str:
     """The reason why the sweep trains one seed after the other, or ""."""
     if payload.engine == "solo":
         return ASKED
-    if len(payload.trials) < 2 or payload.lanes == 1:
+    if payload.lanes == 1:
+        return "--lanes 1 asks for it"
+    if len(payload.trials) < 2:
         return ONE
     pulse.enter(pulse.TRYING)
     try:

@@ -492,18 +492,23 @@ def train(trial):
         told = {"lr": lr} if trial.params["tell"] else {}
         if trial.params["every"] == 1 or step % 10 == 0:
             trial.report(step, loss=min(loss, 1e30), **told)
+        if step == trial.params.get("last"):
+            raise RuntimeError("out of coffee")
 """
+
+OWN = """\
+loop: loop_of_range.train
+objective: {metric: loss, goal: min}
+params: {ask: true, tell: true, every: 1}
+search: {lr: {min: 0.01, max: 1.0, points: 2}}
+"""
+ALLOW = ("--allow-import", "loop_of_range", "--json")
 
 
 def test_a_loop_that_asks_for_its_rates_takes_part_and_others_are_told(folder: Path) -> None:
     (folder / "loop_of_range.py").write_text(LOOP)
-    text = (
-        "loop: loop_of_range.train\nobjective: {metric: loss, goal: min}\n"
-        "params: {ask: true, tell: true, every: 1}\n"
-        "search: {lr: {min: 0.01, max: 1.0, points: 2}}\n"
-    )
-    write(folder, text, "own.yaml")
-    allow = ("--allow-import", "loop_of_range", "--json", "--seeds", "2")
+    write(folder, OWN, "own.yaml")
+    allow = (*ALLOW, "--seeds", "2")
     said = lrsearch("range", "own.yaml", "--min", "1e-4", "--max", "100", *allow, *TRAIN)
     assert said.exit_code == 0, said.output
     (structure,) = json.loads(said.stdout)["structures"]
@@ -515,3 +520,13 @@ def test_a_loop_that_asks_for_its_rates_takes_part_and_others_are_told(folder: P
         assert other.exit_code == 1 and told in json.loads(other.stdout)["structures"][0]["refused"]
     rare = lrsearch("range", "own.yaml", "--set", "params.every=10", *allow, *TRAIN)
     assert "12 times" in json.loads(rare.stdout)["structures"][0]["refused"]
+
+
+def test_a_loop_that_fails_midway_tells_nothing_and_is_tested_again(folder: Path) -> None:
+    (folder / "loop_of_range.py").write_text(LOOP)
+    write(folder, OWN.replace("every: 1", "every: 1, last: 100"), "own.yaml")
+    for _ in range(2):
+        said = lrsearch("range", "own.yaml", "--seeds", "1", *ALLOW, *TRAIN)
+        assert said.exit_code == 1, said.output
+        assert "out of coffee" in json.loads(said.stdout)["structures"][0]["refused"]
+        assert read(folder / "runs" / "own").notes == []

@@ -219,11 +219,13 @@ def _rate(value: float) -> str:
 @dataclass(frozen=True)
 class Found:
     """The ranges that a spec leaves to range tests, as a journal knows them: by the id of each its
-    tests, the key of them together, and the range, None where it is still to be found."""
+    tests, the key of them together, and the range, None where it is still to be found. `refused`
+    says why nothing can be told of them, where they are only read."""
 
     tests: Mapping[str, list[Test]]
     keys: Mapping[str, str]
     ranges: Mapping[str, Ranged | None]
+    refused: str = ""
 
     @property
     def open(self) -> dict[str, list[Test]]:

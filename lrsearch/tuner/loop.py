@@ -20,7 +20,7 @@ from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
-from lrsearch.tuner.finding import find_ranges
+from lrsearch.tuner.finding import find_ranges, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.proposer import Generation, Proposer
@@ -56,7 +56,8 @@ def tune(
     """Run a strategy to its end over a run folder, training only missing trials.
 
     `check_search` has passed. Raises SpecRefused where no stored trial belongs to the spec,
-    TooManyFailures, StorageFull. However it ends, all measurements are in the journal.
+    TooManyFailures, StorageFull, and UsageError, before anything is journaled, as `plan_tests`.
+    However it ends, all measurements are in the journal.
     """
     asked = asked or Asked()
     if spec.kind is not None:
@@ -73,6 +74,7 @@ def tune(
         watcher.note(f"params.{name} was text when this run began, and is text here still")
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
+    look_up(spec, content_of(facts), run.history)  # What it refuses is no session of the run.
     reason = "interrupted"
     try:
         run.opened(

@@ -23,6 +23,7 @@ from test_tables import INLINE
 from test_tuner import Log
 
 from lrsearch import catalogue, sweeps
+from lrsearch.cli.stored import list_folder, open_stored, view_run
 from lrsearch.errors import RangeRefused, SpecError, UsageError
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.local import Local
@@ -34,6 +35,7 @@ from lrsearch.spec import read_spec
 from lrsearch.spec.model import Spec
 from lrsearch.store import History, Run, read
 from lrsearch.trial import Workplace
+from lrsearch.tuner import ranging
 from lrsearch.tuner.finding import MARGIN, MOST, look_up, name_range, plan_tests, round_out
 from lrsearch.tuner.ledger import Content
 from lrsearch.tuner.loop import tune
@@ -396,6 +398,28 @@ def test_what_fails_in_every_test_ends_the_search(tmp_path: Path) -> None:
         search(picky, tmp_path / "runs", "grid", "search.batch_size=[64, 128]")
     # It is tried again when it is mended.
     assert swept_in(read(tmp_path / "runs" / "found")) == {}
+
+
+def test_more_structures_than_are_tested_leave_a_run_as_it_was(path: Path, tmp_path: Path) -> None:
+    search(path, tmp_path, "grid", "search.lr=[0.1]", "search.batch_size=[64]")
+    journal = tmp_path / "found" / "journal.jsonl"
+    before = journal.read_bytes()
+    many = f"search.model.hidden={[[size] for size in range(1, 70)]}"
+    with pytest.raises(UsageError, match="more than 64 structures"):
+        search(path, tmp_path, "grid", many)
+    assert journal.read_bytes() == before
+
+
+def test_a_run_whose_tests_cannot_be_planned_is_shown(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of a version that journaled the refused session is."""
+    monkeypatch.setattr(ranging, "MOST", 1)
+    view = view_run(open_stored(str(whole / "found"), whole))
+    assert len(view.records) == 10 and view.best is not None
+    assert any("more than 1 structures" in warning for warning in view.warnings)
+    (line,) = list_folder(whole)
+    assert line.state == "done" and line.best == view.best.objective
 
 
 # Through the command line -----------------------------------------------------------------------

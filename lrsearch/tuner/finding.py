@@ -150,7 +150,7 @@ def _variants(spec: Spec, name: str) -> Iterator[Space]:
             if path in chosen:
                 return Choice((Option(chosen[path]),))
             plain = not isinstance(part, Choice) or part.ordered
-            if not plain or is_idle(path) or is_numeric(one, path):
+            if not plain or is_idle(one, path) or is_numeric(one, path):
                 return part
             return Choice(tuple(map(Option, _values(part))))
 

@@ -26,7 +26,7 @@ from lrsearch.store import read
 from lrsearch.sweeps import Interval, Refusal, find_curve, find_interval, find_points, make_rates
 from lrsearch.trial import Facts, Swept, Workplace
 from lrsearch.tuner.preparing import prepare
-from lrsearch.tuner.ranging import Manner, find_structures, sweep_configs
+from lrsearch.tuner.ranging import Manner, find_structures, strip_config, sweep_configs
 
 RATES = make_rates()
 
@@ -520,6 +520,16 @@ def test_a_loop_that_asks_for_its_rates_takes_part_and_others_are_told(folder: P
         assert other.exit_code == 1 and told in json.loads(other.stdout)["structures"][0]["refused"]
     rare = lrsearch("range", "own.yaml", "--set", "params.every=10", *allow, *TRAIN)
     assert "12 times" in json.loads(rare.stdout)["structures"][0]["refused"]
+
+
+def test_a_loop_s_own_parameters_make_structures_whatever_their_names(tmp_path: Path) -> None:
+    text = OWN.replace("every: 1", "every: 1, evaluate: 5").replace("2}", "2}, budget: [3, 9]")
+    spec = read_spec(write(tmp_path, text))
+    found = find_structures(spec, None)
+    assert [(each.params, each.beside) for each in found] == [({"budget": n}, {}) for n in (3, 9)]
+    given = [strip_config(each.config)["params"] for each in found]
+    assert [(each["budget"], each["evaluate"]) for each in given] == [(3, 5), (9, 5)]
+    assert not any({"lr", "schedule", "warmup"} & {*each} for each in given)
 
 
 def test_a_loop_that_fails_midway_tells_nothing_and_is_tested_again(folder: Path) -> None:

@@ -60,6 +60,9 @@ bayes: {trials: 6, startup: 3, generation: 2}
 STRATEGIES = ("grid", "random", "bayes")
 
 NETS = '''
+import os
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -85,6 +88,15 @@ class Picky(nn.Module):
     def forward(self, x):
         if self.training and len(x) > 32:
             raise ValueError("so many at once")
+        return self.linear(x.flatten(1))
+
+
+class Deadly(Picky):
+    """Ends its process in training on batches of more than 32, unless a file says otherwise."""
+
+    def forward(self, x):
+        if self.training and len(x) > 32 and not Path("alive").exists():
+            os._exit(7)
         return self.linear(x.flatten(1))
 '''
 
@@ -270,6 +282,15 @@ def test_each_optimizer_has_a_range_of_its_own(path: Path, tmp_path: Path) -> No
     assert by_name["sgd"] != by_name["adamw"]
 
 
+def test_rates_above_which_no_step_is_larger_are_not_searched(path: Path, tmp_path: Path) -> None:
+    one = ("search.batch_size=[64]", "train.optimizer=adafactor", "search.lr.points=2")
+    history, _ = search(path, tmp_path, "grid", *one)
+    (ranged,) = history.ranges.values()
+    (interval,) = (test.interval for test in ranged.tests)
+    assert interval is not None and interval[1] * MARGIN > sweeps.CAPS["adafactor"]
+    assert ranged.high == max(rates(history)) == sweeps.CAPS["adafactor"]
+
+
 # What is tested ---------------------------------------------------------------------------------
 
 
@@ -420,6 +441,22 @@ def test_a_run_whose_tests_cannot_be_planned_is_shown(
     assert any("more than 1 structures" in warning for warning in view.warnings)
     (line,) = list_folder(whole)
     assert line.state == "done" and line.best == view.best.objective
+
+
+def test_a_test_that_was_lost_twice_with_its_worker_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    deadly = write_spec(tmp_path, model={"class_path": "nets.Deadly"})
+    with pytest.raises(RangeRefused, match="with batch_size 64 was lost twice") as caught:
+        search(deadly, tmp_path / "runs", "grid", "search.lr.points=1", executor=Local(1))
+    assert "the same command" in caught.value.hint and "write lr: {min:" in caught.value.hint
+    before = read(tmp_path / "runs" / "found")
+    assert (len(swept_in(before)), before.ranges, before.trials) == (1, {}, {})
+    (tmp_path / "alive").touch()
+    history, _ = search(deadly, tmp_path / "runs", "grid", "search.lr.points=1", executor=Local(1))
+    (ranged,) = history.ranges.values()
+    assert all(test.interval is not None for test in ranged.tests) and len(ranged.tests) == 2
 
 
 # Through the command line -----------------------------------------------------------------------

@@ -18,7 +18,7 @@ from lrsearch.cli.executors import first_words, make_executor, suit
 from lrsearch.cli.foreign import check_device
 from lrsearch.cli.interruptible import Interruptible
 from lrsearch.errors import RunLocked, UsageError
-from lrsearch.sweeps import HIGHEST, LOWEST, RATES, SEEDS, STEPS, make_rates
+from lrsearch.sweeps import HIGHEST, LOWEST, RATES, SEEDS, STEPS, make_rates, share_steps
 from lrsearch.terminal import path_word, quote, visible_line
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def range_(
     _check_rates(low, high)
     spec = read_and_look(config, set_ or [])
     _refuse_outside(spec)
-    count = min(RATES, steps)
-    manner = Manner(make_rates(low, high, count), round(steps / count), seeds, engine, lanes)
+    count, each = share_steps(steps)
+    manner = Manner(make_rates(low, high, count), each, seeds, engine, lanes)
     allowed = consent.allowed_imports(spec, allow_import)
     folder = runs / spec.name
     if is_locked(folder):
@@ -97,6 +97,8 @@ def range_(
     progress = Progress(quiet=quiet)
     for note in spec.notes:
         progress.note(note)
+    if count * each != steps and spec.kind is None:
+        progress.note(f"--steps {steps}: it trains {count * each}, {each} at each of {count} rates")
     place = _Place(runs, workers, executor, Workplace(device, str(spec.folder), allowed), dry_run)
     with Interruptible(), progress:
         try:

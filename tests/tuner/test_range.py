@@ -72,6 +72,19 @@ def test_rates_are_as_far_apart_each():
     assert sweeps.cap_rates(RATES, "sgd") == RATES
 
 
+@given(st.integers(36, 10**6))
+def test_steps_are_shared_between_rates_as_near_as_can_be(steps: int) -> None:
+    count, each = sweeps.share_steps(steps)
+    assert abs(count * each - steps) <= each / 2
+    assert count == steps if steps <= len(RATES) else 81 <= count <= 162
+
+
+def test_usual_steps_are_shared_exactly() -> None:
+    shared = {steps: sweeps.share_steps(steps) for steps in (324, 972, 150, 500, 1000, 163)}
+    assert (shared[324], shared[972], shared[150]) == ((108, 3), (108, 9), (150, 1))
+    assert (shared[500], shared[1000], shared[163]) == ((100, 5), (100, 10), (82, 2))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     down=st.floats(-5, -2.5),
@@ -410,6 +423,12 @@ def test_the_command_its_report_and_a_search_after_it(folder: Path) -> None:
     assert stored["ranges"] == document["structures"] and stored["best"]["point"] == 1
     assert json.loads(lrsearch("report", "others/small", "--json").stdout)["ranges"] == []
     assert "done" in lrsearch("list").stdout
+
+
+def test_steps_that_are_trained_are_said_where_they_are_not_those_asked_for(folder: Path) -> None:
+    said = lrsearch("range", "small.yaml", "--steps", "163", "--dry-run", *TRAIN)
+    assert "1 range test of 3 seeds, 164 steps each" in said.stdout
+    assert "--steps 163: it trains 164, 2 at each of 82 rates" in said.stderr
 
 
 def test_a_dry_run_trains_nothing_and_keeps_nothing(folder: Path) -> None:

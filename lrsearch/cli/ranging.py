@@ -176,13 +176,12 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
         structures = find_structures(spec, facts.task)
         if place.dry:
             progress.close()
-            _tell_plan(structures, manner, facts)
+            _tell_plan(structures, manner, facts, _count_steps(spec, manner))
             return []
         if workplace.device == "auto" and place.executor == "local" and not place.workers:
             executor, device = suit(executor, closing, facts)
             workplace = replace(workplace, device=device)
-        seeds, steps = count(manner.seeds, "seed"), len(manner.rates) * manner.steps
-        each = count(steps, "step") if spec.kind is None else "a whole training"
+        seeds, each = count(manner.seeds, "seed"), _count_steps(spec, manner)
         progress.start(f"{count(len(structures), 'range test')} of {seeds}, {each} each")
         with Run.open(place.runs, spec.name, spec_text=spec.text, known=stored) as run:
             notes = measure(
@@ -198,14 +197,22 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
     return [read_range(note) for note in notes]
 
 
-def _tell_plan(structures: Sequence[Structure], manner: Manner, facts: Facts) -> None:
+def _count_steps(spec: Spec, manner: Manner) -> str:
+    """The length of a seed's training, in words."""
+    from lrsearch.reports.text import count
+
+    if spec.kind is not None:
+        return "a whole training"
+    return count(len(manner.rates) * manner.steps, "step")
+
+
+def _tell_plan(structures: Sequence[Structure], manner: Manner, facts: Facts, each: str) -> None:
     """Print what would be trained."""
     from lrsearch.reports.text import count, format_params
 
-    steps = len(manner.rates) * manner.steps
     print(
         f"range would make {count(len(structures), 'range test')} of "
-        f"{count(manner.seeds, 'seed')}, {count(steps, 'step')} each, "
+        f"{count(manner.seeds, 'seed')}, {each} each, "
         f"lr {manner.rates[0]:g} to {manner.rates[-1]:g}"
     )
     for line in (f"on {facts.device_name}", facts.data):

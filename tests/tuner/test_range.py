@@ -551,6 +551,20 @@ def test_a_loop_s_own_parameters_make_structures_whatever_their_names(tmp_path: 
     assert not any({"lr", "schedule", "warmup"} & {*each} for each in given)
 
 
+def test_a_loop_s_cost_has_no_epochs_that_nobody_counted(folder: Path) -> None:
+    (folder / "loop_of_range.py").write_text(LOOP)
+    write(folder, OWN, "own.yaml")
+    given = ("own.yaml", "--seeds", "1", *ALLOW[:2], *TRAIN)
+    dry = lrsearch("range", *given, "--dry-run")
+    assert dry.exit_code == 0 and "of 1 seed, a whole training each" in dry.stdout
+    page = " ".join(lrsearch("range", *given).stdout.split())
+    assert "1 seed, 119 steps in" in page and "epochs" not in page
+    said = lrsearch("grid", "own.yaml", "--set", "search.lr=[0.1]", *ALLOW[:2], *TRAIN)
+    assert said.exit_code == 0, said.output
+    words = " ".join(lrsearch("report", "own.yaml").stdout.split())
+    assert "of range tests" in words and "0 epochs" not in words
+
+
 def test_a_loop_that_fails_midway_tells_nothing_and_is_tested_again(folder: Path) -> None:
     (folder / "loop_of_range.py").write_text(LOOP)
     write(folder, OWN.replace("every: 1", "every: 1, last: 100"), "own.yaml")

@@ -156,7 +156,7 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
     from lrsearch.reports.text import count
     from lrsearch.spec.model import settle_data
     from lrsearch.store import Run, read
-    from lrsearch.tuner.ledger import find_settled, settle
+    from lrsearch.tuner.ledger import describe_begun, find_settled, go_on, settle
     from lrsearch.tuner.preparing import prepare
     from lrsearch.tuner.ranging import find_structures, measure
 
@@ -171,7 +171,10 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
         facts = prepare(spec, executor, workplace, held=held, note=progress.note)
         for note in filter(None, (facts.data, *facts.notes)):
             progress.note(note)
-        spec = settle_data(spec, facts.settled)
+        given = settle_data(spec, facts.settled)
+        spec = given if stored is None else go_on(given, stored)
+        for note in describe_begun(given, spec):
+            progress.note(note)
         facts = facts if stored is None else settle(facts, stored)
         structures = find_structures(spec, facts.task)
         if place.dry:

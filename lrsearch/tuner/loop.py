@@ -21,7 +21,7 @@ from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
 from lrsearch.tuner.finding import find_ranges, look_up
-from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
+from lrsearch.tuner.ledger import Ledger, content_of, describe_begun, go_on, settle
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.proposer import Generation, Proposer
 from lrsearch.tuner.repeating import is_due, repeat
@@ -65,13 +65,8 @@ def tune(
     facts = settle(facts, run.history)
     given = settle_data(spec, facts.settled)
     spec = go_on(given, run.history)
-    if spec.seed != given.seed:
-        watcher.note(
-            f"this run began with seed {spec.seed} and goes on with it; a new one, such as by "
-            f"--fresh, begins with {given.seed}"
-        )
-    for name in sorted(given.derived.keys() - spec.derived.keys()):
-        watcher.note(f"params.{name} was text when this run began, and is text here still")
+    for sentence in describe_begun(given, spec):
+        watcher.note(sentence)
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
     look_up(spec, content_of(facts), run.history)  # What it refuses is no session of the run.

@@ -22,7 +22,7 @@ from lrsearch.executors.inline import Inline
 from lrsearch.reports.ranges import read_range
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import Spec, resolve, settle_data
-from lrsearch.store import read
+from lrsearch.store import Run, read
 from lrsearch.sweeps import Interval, Refusal, find_curve, find_interval, find_points, make_rates
 from lrsearch.trial import Facts, Swept, Workplace
 from lrsearch.tuner.preparing import prepare
@@ -563,6 +563,23 @@ def test_a_loop_s_cost_has_no_epochs_that_nobody_counted(folder: Path) -> None:
     assert said.exit_code == 0, said.output
     words = " ".join(lrsearch("report", "own.yaml").stdout.split())
     assert "of range tests" in words and "0 epochs" not in words
+
+
+def test_a_loop_s_range_tests_go_on_with_the_seed_that_its_run_began_with(folder: Path) -> None:
+    (folder / "loop_of_range.py").write_text(LOOP)
+    write(folder, OWN, "own.yaml")
+    given = ("own.yaml", *ALLOW[:2], *TRAIN)
+    spec = read_spec(folder / "own.yaml")
+    begun = {"document": spec.document, "source": spec.source, "folder": str(folder), "seed": 40}
+    with Run.open(Path("runs"), "own", spec_text=spec.text) as run:
+        run.opened(begun, "grid", {"task": "", "data_hash": "", "source_hashes": {}})
+    said = lrsearch("range", *given)
+    assert said.exit_code == 0 and "began with seed 40 and goes on with it" in said.stderr
+    other = lrsearch("range", *given[:-1], "others", "--set", "seed=40")
+    assert other.exit_code == 0, other.output
+    (kept,) = read(folder / "runs" / "own").notes
+    (expected,) = read(folder / "others" / "own").notes
+    assert kept["key"] == expected["key"] and kept["losses"] == expected["losses"]
 
 
 def test_a_loop_that_fails_midway_tells_nothing_and_is_tested_again(folder: Path) -> None:

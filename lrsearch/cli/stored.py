@@ -300,7 +300,7 @@ def view_run(run: StoredRun) -> RunView:
 
 
 def _ranges(history: History) -> list[RangeView]:
-    """The range tests of a run, the latest of each structure."""
+    """The range tests of a run, of a structure that was tested in several manners the last."""
     latest = {
         json.dumps([body["params"], body["beside"]], sort_keys=True): body
         for body in stored_tests(history).values()

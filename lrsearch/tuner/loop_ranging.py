@@ -46,7 +46,8 @@ def sweep_loops(
     """Train the loop while its rate rises from the first to the second of `rates`; `trials` are, by
     structure, one a seed. Yields a structure's place and what came of it.
 
-    The trials have numbers that no trial of the run has. A loop that does not follow or does not
+    The trials have numbers that no trial of the run has yet, and later trials have them again: what
+    a loop keeps by its number is written over by those. A loop that does not follow or does not
     report the rate has a fault. Raises what a cohort raises for changed code.
     """
     tests = [_Test() for _ in trials]

@@ -254,8 +254,7 @@ def make_note(key: str, structure: Structure, manner: Manner, swept: Swept) -> d
 
 
 def stored_tests(history: History) -> dict[str, dict[str, Any]]:
-    """The range tests that a journal has, by their keys, those made last behind the others; of one
-    training in several manners the last."""
+    """The range tests that a journal has, by their keys, those made last behind the others."""
     found: dict[str, dict[str, Any]] = {}
     for body in history.notes:
         if body.get("kind") == KIND:

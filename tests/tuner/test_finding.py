@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -18,6 +19,7 @@ import yaml
 from devices import DEVICE, exact
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from test_cli import finish, lrsearch, process
 from test_tables import INLINE
 from test_tuner import Log
@@ -28,6 +30,8 @@ from lrsearch.errors import RangeRefused, SpecError, UsageError
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor
+from lrsearch.reports.range_pages import range_page
+from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.view import describe_found
 from lrsearch.search import check_search
 from lrsearch.space import Choice, Float, automatic, parameters
@@ -280,6 +284,17 @@ def test_each_optimizer_has_a_range_of_its_own(path: Path, tmp_path: Path) -> No
         assert by_name[name] == {ranged.low, ranged.high}
     assert by_name["lion"] == {1e-4, 1e-2}
     assert by_name["sgd"] != by_name["adamw"]
+
+
+def test_tests_at_the_ends_of_the_momentum_are_told_apart(path: Path, tmp_path: Path) -> None:
+    ends = ("search.batch_size=[64]", "search.optimizer.momentum=[0.0, 0.5, 0.9]")
+    search(path, tmp_path, "grid", *ends, "search.lr.points=1")
+    view = view_run(open_stored(str(tmp_path / "found"), tmp_path))
+    told = [tell_range(each).partition(": ")[0] for each in view.ranges]
+    assert told == [f"batch_size=64 optimizer=sgd optimizer.momentum={n}" for n in ("0", "0.9")]
+    page = io.StringIO()
+    Console(file=page, width=100).print(range_page("found", view.ranges))
+    assert "optimizer.momentum=0.9, searched too, and held fixed here" in page.getvalue()
 
 
 def test_rates_above_which_no_step_is_larger_are_not_searched(path: Path, tmp_path: Path) -> None:

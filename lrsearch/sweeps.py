@@ -87,6 +87,17 @@ def make_rates(low: float = LOWEST, high: float = HIGHEST, count: int = RATES) -
     return (low, *inner, high)
 
 
+def share_steps(steps: int) -> tuple[int, int]:
+    """The number of rates and the steps at each that come nearest to so many steps, at least one,
+    in all: as many rates as there are steps up to `RATES`, and about as many above. They are off by
+    half of the steps at a rate at most."""
+    if steps <= RATES:
+        return steps, 1
+    shares = [(round(steps / each), each) for each in range(1, steps // RATES + 2)]
+    near = [(count, each) for count, each in shares if 0.75 * RATES <= count <= 1.5 * RATES]
+    return min(near, key=lambda pair: (abs(math.prod(pair) - steps), abs(pair[0] - RATES)))
+
+
 def cap_rates(rates: Sequence[float], optimizer: str) -> tuple[float, ...]:
     """The rates of a sweep of a built-in optimizer: none above its cap, which is the last."""
     cap = CAPS.get(optimizer, math.inf)

@@ -18,7 +18,7 @@ from lrsearch.cli.executors import first_words, make_executor, suit
 from lrsearch.cli.foreign import check_device
 from lrsearch.cli.interruptible import Interruptible
 from lrsearch.errors import RunLocked, UsageError
-from lrsearch.sweeps import HIGHEST, LOWEST, RATES, SEEDS, STEPS, make_rates
+from lrsearch.sweeps import HIGHEST, LOWEST, RATES, SEEDS, STEPS, make_rates, share_steps
 from lrsearch.terminal import path_word, quote, visible_line
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def range_(
     _check_rates(low, high)
     spec = read_and_look(config, set_ or [])
     _refuse_outside(spec)
-    count = min(RATES, steps)
-    manner = Manner(make_rates(low, high, count), round(steps / count), seeds, engine, lanes)
+    count, each = share_steps(steps)
+    manner = Manner(make_rates(low, high, count), each, seeds, engine, lanes)
     allowed = consent.allowed_imports(spec, allow_import)
     folder = runs / spec.name
     if is_locked(folder):
@@ -97,6 +97,8 @@ def range_(
     progress = Progress(quiet=quiet)
     for note in spec.notes:
         progress.note(note)
+    if count * each != steps and spec.kind is None:
+        progress.note(f"--steps {steps}: it trains {count * each}, {each} at each of {count} rates")
     place = _Place(runs, workers, executor, Workplace(device, str(spec.folder), allowed), dry_run)
     with Interruptible(), progress:
         try:
@@ -154,7 +156,7 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
     from lrsearch.reports.text import count
     from lrsearch.spec.model import settle_data
     from lrsearch.store import Run, read
-    from lrsearch.tuner.ledger import find_settled, settle
+    from lrsearch.tuner.ledger import describe_begun, find_settled, go_on, settle
     from lrsearch.tuner.preparing import prepare
     from lrsearch.tuner.ranging import find_structures, measure
 
@@ -169,18 +171,20 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
         facts = prepare(spec, executor, workplace, held=held, note=progress.note)
         for note in filter(None, (facts.data, *facts.notes)):
             progress.note(note)
-        spec = settle_data(spec, facts.settled)
+        given = settle_data(spec, facts.settled)
+        spec = given if stored is None else go_on(given, stored)
+        for note in describe_begun(given, spec):
+            progress.note(note)
         facts = facts if stored is None else settle(facts, stored)
         structures = find_structures(spec, facts.task)
         if place.dry:
             progress.close()
-            _tell_plan(structures, manner, facts)
+            _tell_plan(structures, manner, facts, _count_steps(spec, manner))
             return []
         if workplace.device == "auto" and place.executor == "local" and not place.workers:
             executor, device = suit(executor, closing, facts)
             workplace = replace(workplace, device=device)
-        seeds, steps = count(manner.seeds, "seed"), len(manner.rates) * manner.steps
-        each = count(steps, "step") if spec.kind is None else "a whole training"
+        seeds, each = count(manner.seeds, "seed"), _count_steps(spec, manner)
         progress.start(f"{count(len(structures), 'range test')} of {seeds}, {each} each")
         with Run.open(place.runs, spec.name, spec_text=spec.text, known=stored) as run:
             notes = measure(
@@ -196,14 +200,22 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
     return [read_range(note) for note in notes]
 
 
-def _tell_plan(structures: Sequence[Structure], manner: Manner, facts: Facts) -> None:
+def _count_steps(spec: Spec, manner: Manner) -> str:
+    """The length of a seed's training, in words."""
+    from lrsearch.reports.text import count
+
+    if spec.kind is not None:
+        return "a whole training"
+    return count(len(manner.rates) * manner.steps, "step")
+
+
+def _tell_plan(structures: Sequence[Structure], manner: Manner, facts: Facts, each: str) -> None:
     """Print what would be trained."""
     from lrsearch.reports.text import count, format_params
 
-    steps = len(manner.rates) * manner.steps
     print(
         f"range would make {count(len(structures), 'range test')} of "
-        f"{count(manner.seeds, 'seed')}, {count(steps, 'step')} each, "
+        f"{count(manner.seeds, 'seed')}, {each} each, "
         f"lr {manner.rates[0]:g} to {manner.rates[-1]:g}"
     )
     for line in (f"on {facts.device_name}", facts.data):

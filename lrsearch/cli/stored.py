@@ -219,9 +219,18 @@ def see(folder: Path, history: History) -> StoredRun:
     spec = validate(document, Path(stored["folder"]), "", arithmetic=arithmetic, stored=True)
     spec = go_on(settle_data(spec, facts.get("settled") or {}), history)
     content = Content(facts["task"], facts["data_hash"], facts["source_hashes"])
-    found = look_up(spec, content, history)
+    found = _look_up(spec, content, history)
     spec = found.settle(spec)
     return StoredRun(folder, spec, history, Ledger(spec, content, history), found)
+
+
+def _look_up(spec: Spec, content: Content, history: History) -> Found:
+    """The ranges that a spec left to range tests; none where their tests cannot be planned, since
+    what was measured is shown all the same."""
+    try:
+        return look_up(spec, content, history)
+    except UsageError as error:
+        return Found({}, {}, {}, refused=error.message)
 
 
 def view_run(run: StoredRun) -> RunView:
@@ -233,7 +242,8 @@ def view_run(run: StoredRun) -> RunView:
     waiting = [entry for entry in waiting if entry.number not in surplus]
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
-    warnings = []
+    refused = run.found.refused
+    warnings = [f"which rates it searches is not known: {refused}"] if refused else []
     if not searching and (waiting or latest):
         ended = _ENDINGS.get(history.closed, "was ended by an error")
         if history.closed == "time":
@@ -290,7 +300,7 @@ def view_run(run: StoredRun) -> RunView:
 
 
 def _ranges(history: History) -> list[RangeView]:
-    """The range tests of a run, the latest of each structure."""
+    """The range tests of a run, of a structure that was tested in several manners the last."""
     latest = {
         json.dumps([body["params"], body["beside"]], sort_keys=True): body
         for body in stored_tests(history).values()

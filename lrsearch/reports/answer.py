@@ -273,8 +273,8 @@ def describe_cost(view: RunView) -> str:
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     if cost["range_seconds"]:
         epochs, seconds = (cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
-        spent = f"{format_value(float(epochs), 4)} epochs, {format_seconds(seconds)}"
-        text += f", and {spent} of range tests"
+        spent = [f"{format_value(float(epochs), 4)} epochs"] if epochs else []
+        text += f", and {', '.join([*spent, format_seconds(seconds)])} of range tests"
     wall = cost.get("wall_seconds")
     return text if wall is None else f"{text} in {format_seconds(wall)}"
 

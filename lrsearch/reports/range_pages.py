@@ -83,9 +83,10 @@ def _facts(view: RangeView) -> Iterator[tuple[str, str, str]]:
         )
         yield "points", f"{told} ({LOW})", ""
     if view.beside:
-        yield "beside", f"{format_params(view.beside)}: the middle of what is searched", ""
+        yield "beside", f"{format_params(view.beside)}, searched too, and held fixed here", ""
     cost = f"{count(view.seeds, 'seed')}, {count(view.steps, 'step')}"
-    cost += f" ({format_value(view.epochs, 3)} epochs) in {format_seconds(view.seconds)}"
+    cost += f" ({format_value(view.epochs, 3)} epochs)" if view.epochs else ""
+    cost += f" in {format_seconds(view.seconds)}"
     side = "side by side" if view.engine == "fused" else f"one by one: {one_line(view.reason)}"
     yield "cost", f"{cost}, {side}", ""
 

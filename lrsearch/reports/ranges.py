@@ -90,9 +90,9 @@ def round_ends(found: sweeps.Interval) -> tuple[str, str]:
 
 
 def tell_range(view: RangeView) -> str:
-    """The answer of a range test in a sentence."""
-    found = view.found
-    whose = f"{format_params(view.params)}: " if view.params else ""
+    """The answer of a range test in a sentence, by all that tells it from others."""
+    found, named = view.found, {**view.params, **view.beside}
+    whose = f"{format_params(named)}: " if named else ""
     if isinstance(found, sweeps.Refusal):
         return f"{whose}no range of rates: {one_line(found.reason)}"
     low, high = round_ends(found)

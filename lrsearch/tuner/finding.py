@@ -150,7 +150,7 @@ def _variants(spec: Spec, name: str) -> Iterator[Space]:
             if path in chosen:
                 return Choice((Option(chosen[path]),))
             plain = not isinstance(part, Choice) or part.ordered
-            if not plain or is_idle(path) or is_numeric(one, path):
+            if not plain or is_idle(one, path) or is_numeric(one, path):
                 return part
             return Choice(tuple(map(Option, _values(part))))
 
@@ -219,11 +219,13 @@ def _rate(value: float) -> str:
 @dataclass(frozen=True)
 class Found:
     """The ranges that a spec leaves to range tests, as a journal knows them: by the id of each its
-    tests, the key of them together, and the range, None where it is still to be found."""
+    tests, the key of them together, and the range, None where it is still to be found. `refused`
+    says why nothing can be told of them, where they are only read."""
 
     tests: Mapping[str, list[Test]]
     keys: Mapping[str, str]
     ranges: Mapping[str, Ranged | None]
+    refused: str = ""
 
     @property
     def open(self) -> dict[str, list[Test]]:
@@ -256,7 +258,8 @@ def find_ranges(
     that are made and journaled now. Neither the number of workers nor what else is asked of the
     search has a part in what they come to.
 
-    Raises RangeRefused where no test of a range tells one; what was tested stays.
+    Raises RangeRefused where no test of a range tells one, or where one was lost with its worker
+    twice, so that the same command makes that one again; what was tested stays.
     """
     found = look_up(spec, content_of(facts), run.history)
     ranges = dict(found.ranges)
@@ -280,8 +283,12 @@ def find_ranges(
     for name, each in found.open.items():
         key = found.keys[name]
         if key not in run.history.ranges:  # Two options may differ in their points alone.
+            lost = next((test for test in each if _is_lost(made[test.key])), None)
+            if lost is not None:
+                raise _refuse_lost(spec, name, lost, made[lost.key])
             tested = [_judge(test, made[test.key]) for test in each]
-            run.ranged(key, _combine(spec, name, tested))
+            caps = [made[test.key]["cap"] or math.inf for test in each]
+            run.ranged(key, _combine(spec, name, tested, max(caps)))
         ranges[name] = ranged = run.history.ranges[key]
         watcher.note(describe_found(ranged))
         for one in ranged.tests:
@@ -316,12 +323,17 @@ def _test(
         )
 
     bodies = make(structures)
-    lost = [at for at, body in enumerate(bodies) if body["fault"] and not body["seconds"]]
+    lost = [at for at, body in enumerate(bodies) if _is_lost(body)]
     if lost:
         watcher.note(f"{_count(len(lost))} once more: {bodies[lost[0]]['fault']}")
         for at, body in zip(lost, make([structures[at] for at in lost]), strict=True):
             bodies[at] = body
     return bodies
+
+
+def _is_lost(body: Mapping[str, Any]) -> bool:
+    """Whether a range test was lost with its worker, which says nothing of its structure."""
+    return bool(body["fault"]) and not body["seconds"]
 
 
 def _judge(test: Test, body: Mapping[str, Any]) -> RangeTest:
@@ -337,8 +349,9 @@ def _judge(test: Test, body: Mapping[str, Any]) -> RangeTest:
     return RangeTest(test.params, interval, refused)
 
 
-def _combine(spec: Spec, name: str, tests: Sequence[RangeTest]) -> Ranged:
-    """The range that tests find together. Raises RangeRefused where none has an interval."""
+def _combine(spec: Spec, name: str, tests: Sequence[RangeTest], cap: float) -> Ranged:
+    """The range that tests find together, up to the rate above which no step is larger. Raises
+    RangeRefused where none has an interval."""
     intervals = [test.interval for test in tests if test.interval is not None]
     if not intervals:
         raise _refuse(spec, name, tests)
@@ -346,7 +359,7 @@ def _combine(spec: Spec, name: str, tests: Sequence[RangeTest]) -> Ranged:
     return Ranged(
         name_range(spec, name),
         round_out(low / MARGIN, math.floor),
-        round_out(high * MARGIN, math.ceil),
+        min(round_out(high * MARGIN, math.ceil), cap),
         MARGIN,
         tuple(tests),
     )
@@ -370,18 +383,34 @@ def _refuse(spec: Spec, name: str, tests: Sequence[RangeTest]) -> RangeRefused:
     told = "; ".join(reasons)
     if len(reasons) > 1:
         told = "; ".join(f"{_tell(test.params)}: {test.refused}" for test in tests)
+    return RangeRefused(
+        f"no range test tells which rates are worth searching, of {name_range(spec, name)}: {told}",
+        where=spec.source,
+        hint=f"{_write_usual(spec, name)}; no trial has begun, and lrsearch range shows the curves",
+    )
+
+
+def _refuse_lost(spec: Spec, name: str, test: Test, body: Mapping[str, Any]) -> RangeRefused:
+    """The error for a range of which a test was lost twice."""
+    params = f" with {_tell(test.params)}" if test.params else ""
+    return RangeRefused(
+        f"the range of {name_range(spec, name)} is not found, since a range test{params} was lost "
+        f"twice: {body['fault']}",
+        where=spec.source,
+        hint="the same command makes that test again, and keeps the others; or "
+        f"{_write_usual(spec, name)}; no trial has begun",
+    )
+
+
+def _write_usual(spec: Spec, name: str) -> str:
+    """The line to write in place of a range that is not found."""
     whose = name_range(spec, name)
     part = dict(parameters(spec.space))[name]
     points = {"points": part.points} if isinstance(part, Float) and part.points else {}
     low, high = _usual(spec, name)
     line = Line(("search", "lr"), {"min": low, "max": high, **points}).show(("search", "lr"))
     place = "" if name == "lr" else f" into the option {whose.removeprefix('lr of ')}"
-    return RangeRefused(
-        f"no range test tells which rates are worth searching, of {whose}: {told}",
-        where=spec.source,
-        hint=f"{line}{place}, which is usual there; no trial has begun, and lrsearch range shows "
-        "the curves",
-    )
+    return f"{line}{place}, which is usual there"
 
 
 def _usual(spec: Spec, name: str) -> tuple[float, float]:

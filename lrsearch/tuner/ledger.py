@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -92,6 +92,17 @@ def go_on(spec: Spec, history: History) -> Spec:
         if "seed" not in begun:
             spec = _as_text(spec, document.get("params") or {})
     return spec
+
+
+def describe_begun(given: Spec, spec: Spec) -> Iterator[str]:
+    """Sentences on what differs in a spec that goes on, by `go_on`, from the one `given`."""
+    if spec.seed != given.seed:
+        yield (
+            f"this run began with seed {spec.seed} and goes on with it; a new one, such as by "
+            f"--fresh, begins with {given.seed}"
+        )
+    for name in sorted(given.derived.keys() - spec.derived.keys()):
+        yield f"params.{name} was text when this run began, and is text here still"
 
 
 def _as_text(spec: Spec, params: Mapping[str, Any]) -> Spec:

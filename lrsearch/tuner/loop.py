@@ -20,8 +20,8 @@ from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
-from lrsearch.tuner.finding import find_ranges
-from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
+from lrsearch.tuner.finding import find_ranges, look_up
+from lrsearch.tuner.ledger import Ledger, content_of, describe_begun, go_on, settle
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.proposer import Generation, Proposer
 from lrsearch.tuner.repeating import is_due, repeat
@@ -56,7 +56,8 @@ def tune(
     """Run a strategy to its end over a run folder, training only missing trials.
 
     `check_search` has passed. Raises SpecRefused where no stored trial belongs to the spec,
-    TooManyFailures, StorageFull. However it ends, all measurements are in the journal.
+    TooManyFailures, StorageFull, and UsageError, before anything is journaled, as `plan_tests`.
+    However it ends, all measurements are in the journal.
     """
     asked = asked or Asked()
     if spec.kind is not None:
@@ -64,15 +65,11 @@ def tune(
     facts = settle(facts, run.history)
     given = settle_data(spec, facts.settled)
     spec = go_on(given, run.history)
-    if spec.seed != given.seed:
-        watcher.note(
-            f"this run began with seed {spec.seed} and goes on with it; a new one, such as by "
-            f"--fresh, begins with {given.seed}"
-        )
-    for name in sorted(given.derived.keys() - spec.derived.keys()):
-        watcher.note(f"params.{name} was text when this run began, and is text here still")
+    for sentence in describe_begun(given, spec):
+        watcher.note(sentence)
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
+    look_up(spec, content_of(facts), run.history)  # What it refuses is no session of the run.
     reason = "interrupted"
     try:
         run.opened(

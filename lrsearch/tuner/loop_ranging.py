@@ -11,7 +11,7 @@ from lrsearch import pulse
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.spec.model import Spec, complete_group
 from lrsearch.train.jobs import find_jobs
-from lrsearch.trial import Cohort, Config, Ended, Facts, Plan, Swept, Trial, Workplace
+from lrsearch.trial import Cohort, Config, Ended, Facts, Outcome, Plan, Swept, Trial, Workplace
 from lrsearch.tuner.silence import Subject, Watch, name_trials
 
 LOSSES = ("train_loss", "loss")
@@ -46,7 +46,8 @@ def sweep_loops(
     """Train the loop while its rate rises from the first to the second of `rates`; `trials` are, by
     structure, one a seed. Yields a structure's place and what came of it.
 
-    The trials have numbers that no trial of the run has. A loop that does not follow or does not
+    The trials have numbers that no trial of the run has yet, and later trials have them again: what
+    a loop keeps by its number is written over by those. A loop that does not follow or does not
     report the rate has a fault. Raises what a cohort raises for changed code.
     """
     tests = [_Test() for _ in trials]
@@ -127,6 +128,9 @@ def _fault(training: Ended, rates: tuple[float, float]) -> str:
         missing = "lr" if "lr" not in curve else "loss"
         return f"the loop reports no {missing} beside the step: {FORM}"
     tried = sorted(_read(curve))
+    # A loop that was ended midway, as by its time limit, says nothing of the rates that it missed.
+    if result.outcome is Outcome.FAILED and (not tried or tried[-1] < rates[1] * (1 - 1e-6)):
+        return result.reason
     if len(tried) < 2 or tried[-1] < 10 * tried[0]:
         return f"its rate does not rise, so that it does not ask trial.lr_at for it: {FORM}"
     whole = math.log(tried[-1] / tried[0]) / math.log(rates[1] / rates[0])

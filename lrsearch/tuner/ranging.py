@@ -28,6 +28,10 @@ KIND = "range"
 IDLE = ("lr", "schedule", "warmup", "budget", "evaluate")
 """The keys of `train` that play no part in a range test."""
 
+LOOP_IDLE = ("lr", "schedule", "warmup")
+"""The parameters of a loop that play none, since they make up what `trial.lr_at` gives. Whatever
+else it has is its own, also what is named like a key of `train`."""
+
 MOST = 64
 """Structures that are tested at once."""
 
@@ -73,7 +77,7 @@ def find_structures(spec: Spec, task: str | None) -> list[Structure]:
             train |= {"schedule": {"name": "constant"}, "warmup": None}
             named = {"batch_size": train["batch_size"], "optimizer": find_optimizer(config)}
             flat = {**named, **flat}
-        flat = {name: part for name, part in flat.items() if parse_name(name).head not in IDLE}
+        flat = {name: part for name, part in flat.items() if not is_idle(spec, name)}
         beside = {parse_name(name).path for name in numbers if is_numeric(spec, name)}
         found.setdefault(
             _dump(strip_config(config)),
@@ -100,7 +104,7 @@ def _combinations(spec: Spec, space: Space, prefix: str) -> Iterator[dict[str, f
 
 
 def _axis(spec: Spec, name: str, dimension: Dimension) -> Iterator[dict[str, float]]:
-    if is_idle(name) or is_numeric(spec, name):
+    if is_idle(spec, name) or is_numeric(spec, name):
         yield {name: _middle(dimension)}
     elif isinstance(dimension, Choice):
         for index, option in enumerate(dimension.options):
@@ -116,9 +120,11 @@ def _middle(dimension: Dimension) -> float:
     return len(dimension.options) // 2 if isinstance(dimension, Choice) else dimension.at(0.5)
 
 
-def is_idle(name: str) -> bool:
+def is_idle(spec: Spec, name: str) -> bool:
     """Whether a parameter, by its id, plays no part in a range test."""
     parts = parse_name(name)
+    if spec.kind is not None:
+        return parts.head in LOOP_IDLE
     return parts.head in IDLE or (parts.head, parts.argument) == ("optimizer", "lr")
 
 
@@ -126,7 +132,7 @@ def is_numeric(spec: Spec, name: str) -> bool:
     """Whether a parameter, by its id, may differ between lanes; of a loop's, whether it is a
     range."""
     parts = parse_name(name)
-    if is_idle(name):
+    if is_idle(spec, name):
         return False
     if spec.kind is not None:  # Nobody knows what they mean: of a list each may be a kind.
         return not isinstance(dict(parameters(spec.space))[name], Choice)
@@ -156,7 +162,7 @@ def strip_config(config: Config) -> dict[str, Any]:
     whole = identity(config)
     if "params" in config:
         given = whole["params"]
-        return {**whole, "params": {name: given[name] for name in given if name not in IDLE}}
+        return {**whole, "params": {name: given[name] for name in given if name not in LOOP_IDLE}}
     train = {name: part for name, part in whole["train"].items() if name not in IDLE}
     return {**whole, "train": train}
 
@@ -248,8 +254,7 @@ def make_note(key: str, structure: Structure, manner: Manner, swept: Swept) -> d
 
 
 def stored_tests(history: History) -> dict[str, dict[str, Any]]:
-    """The range tests that a journal has, by their keys, those made last behind the others; of one
-    training in several manners the last."""
+    """The range tests that a journal has, by their keys, those made last behind the others."""
     found: dict[str, dict[str, Any]] = {}
     for body in history.notes:
         if body.get("kind") == KIND:

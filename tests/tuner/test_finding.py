@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -18,15 +19,19 @@ import yaml
 from devices import DEVICE, exact
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from test_cli import finish, lrsearch, process
 from test_tables import INLINE
 from test_tuner import Log
 
 from lrsearch import catalogue, sweeps
+from lrsearch.cli.stored import list_folder, open_stored, view_run
 from lrsearch.errors import RangeRefused, SpecError, UsageError
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Executor
+from lrsearch.reports.range_pages import range_page
+from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.view import describe_found
 from lrsearch.search import check_search
 from lrsearch.space import Choice, Float, automatic, parameters
@@ -34,6 +39,7 @@ from lrsearch.spec import read_spec
 from lrsearch.spec.model import Spec
 from lrsearch.store import History, Run, read
 from lrsearch.trial import Workplace
+from lrsearch.tuner import ranging
 from lrsearch.tuner.finding import MARGIN, MOST, look_up, name_range, plan_tests, round_out
 from lrsearch.tuner.ledger import Content
 from lrsearch.tuner.loop import tune
@@ -58,6 +64,9 @@ bayes: {trials: 6, startup: 3, generation: 2}
 STRATEGIES = ("grid", "random", "bayes")
 
 NETS = '''
+import os
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -83,6 +92,15 @@ class Picky(nn.Module):
     def forward(self, x):
         if self.training and len(x) > 32:
             raise ValueError("so many at once")
+        return self.linear(x.flatten(1))
+
+
+class Deadly(Picky):
+    """Ends its process in training on batches of more than 32, unless a file says otherwise."""
+
+    def forward(self, x):
+        if self.training and len(x) > 32 and not Path("alive").exists():
+            os._exit(7)
         return self.linear(x.flatten(1))
 '''
 
@@ -268,6 +286,26 @@ def test_each_optimizer_has_a_range_of_its_own(path: Path, tmp_path: Path) -> No
     assert by_name["sgd"] != by_name["adamw"]
 
 
+def test_tests_at_the_ends_of_the_momentum_are_told_apart(path: Path, tmp_path: Path) -> None:
+    ends = ("search.batch_size=[64]", "search.optimizer.momentum=[0.0, 0.5, 0.9]")
+    search(path, tmp_path, "grid", *ends, "search.lr.points=1")
+    view = view_run(open_stored(str(tmp_path / "found"), tmp_path))
+    told = [tell_range(each).partition(": ")[0] for each in view.ranges]
+    assert told == [f"batch_size=64 optimizer=sgd optimizer.momentum={n}" for n in ("0", "0.9")]
+    page = io.StringIO()
+    Console(file=page, width=100).print(range_page("found", view.ranges))
+    assert "optimizer.momentum=0.9, searched too, and held fixed here" in page.getvalue()
+
+
+def test_rates_above_which_no_step_is_larger_are_not_searched(path: Path, tmp_path: Path) -> None:
+    one = ("search.batch_size=[64]", "train.optimizer=adafactor", "search.lr.points=2")
+    history, _ = search(path, tmp_path, "grid", *one)
+    (ranged,) = history.ranges.values()
+    (interval,) = (test.interval for test in ranged.tests)
+    assert interval is not None and interval[1] * MARGIN > sweeps.CAPS["adafactor"]
+    assert ranged.high == max(rates(history)) == sweeps.CAPS["adafactor"]
+
+
 # What is tested ---------------------------------------------------------------------------------
 
 
@@ -396,6 +434,44 @@ def test_what_fails_in_every_test_ends_the_search(tmp_path: Path) -> None:
         search(picky, tmp_path / "runs", "grid", "search.batch_size=[64, 128]")
     # It is tried again when it is mended.
     assert swept_in(read(tmp_path / "runs" / "found")) == {}
+
+
+def test_more_structures_than_are_tested_leave_a_run_as_it_was(path: Path, tmp_path: Path) -> None:
+    search(path, tmp_path, "grid", "search.lr=[0.1]", "search.batch_size=[64]")
+    journal = tmp_path / "found" / "journal.jsonl"
+    before = journal.read_bytes()
+    many = f"search.model.hidden={[[size] for size in range(1, 70)]}"
+    with pytest.raises(UsageError, match="more than 64 structures"):
+        search(path, tmp_path, "grid", many)
+    assert journal.read_bytes() == before
+
+
+def test_a_run_whose_tests_cannot_be_planned_is_shown(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of a version that journaled the refused session is."""
+    monkeypatch.setattr(ranging, "MOST", 1)
+    view = view_run(open_stored(str(whole / "found"), whole))
+    assert len(view.records) == 10 and view.best is not None
+    assert any("more than 1 structures" in warning for warning in view.warnings)
+    (line,) = list_folder(whole)
+    assert line.state == "done" and line.best == view.best.objective
+
+
+def test_a_test_that_was_lost_twice_with_its_worker_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    deadly = write_spec(tmp_path, model={"class_path": "nets.Deadly"})
+    with pytest.raises(RangeRefused, match="with batch_size 64 was lost twice") as caught:
+        search(deadly, tmp_path / "runs", "grid", "search.lr.points=1", executor=Local(1))
+    assert "the same command" in caught.value.hint and "write lr: {min:" in caught.value.hint
+    before = read(tmp_path / "runs" / "found")
+    assert (len(swept_in(before)), before.ranges, before.trials) == (1, {}, {})
+    (tmp_path / "alive").touch()
+    history, _ = search(deadly, tmp_path / "runs", "grid", "search.lr.points=1", executor=Local(1))
+    (ranged,) = history.ranges.values()
+    assert all(test.interval is not None for test in ranged.tests) and len(ranged.tests) == 2
 
 
 # Through the command line -----------------------------------------------------------------------

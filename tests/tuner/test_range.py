@@ -22,11 +22,11 @@ from lrsearch.executors.inline import Inline
 from lrsearch.reports.ranges import read_range
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import Spec, resolve, settle_data
-from lrsearch.store import read
+from lrsearch.store import Run, read
 from lrsearch.sweeps import Interval, Refusal, find_curve, find_interval, find_points, make_rates
 from lrsearch.trial import Facts, Swept, Workplace
 from lrsearch.tuner.preparing import prepare
-from lrsearch.tuner.ranging import Manner, find_structures, sweep_configs
+from lrsearch.tuner.ranging import Manner, find_structures, strip_config, sweep_configs
 
 RATES = make_rates()
 
@@ -70,6 +70,19 @@ def test_rates_are_as_far_apart_each():
     capped = sweeps.cap_rates(RATES, "adafactor")
     assert capped[-1] == 1.0 and capped[:-1] == tuple(rate for rate in RATES if rate < 1.0)
     assert sweeps.cap_rates(RATES, "sgd") == RATES
+
+
+@given(st.integers(36, 10**6))
+def test_steps_are_shared_between_rates_as_near_as_can_be(steps: int) -> None:
+    count, each = sweeps.share_steps(steps)
+    assert abs(count * each - steps) <= each / 2
+    assert count == steps if steps <= len(RATES) else 81 <= count <= 162
+
+
+def test_usual_steps_are_shared_exactly() -> None:
+    shared = {steps: sweeps.share_steps(steps) for steps in (324, 972, 150, 500, 1000, 163)}
+    assert (shared[324], shared[972], shared[150]) == ((108, 3), (108, 9), (150, 1))
+    assert (shared[500], shared[1000], shared[163]) == ((100, 5), (100, 10), (82, 2))
 
 
 @settings(max_examples=60, deadline=None)
@@ -412,6 +425,12 @@ def test_the_command_its_report_and_a_search_after_it(folder: Path) -> None:
     assert "done" in lrsearch("list").stdout
 
 
+def test_steps_that_are_trained_are_said_where_they_are_not_those_asked_for(folder: Path) -> None:
+    said = lrsearch("range", "small.yaml", "--steps", "163", "--dry-run", *TRAIN)
+    assert "1 range test of 3 seeds, 164 steps each" in said.stdout
+    assert "--steps 163: it trains 164, 2 at each of 82 rates" in said.stderr
+
+
 def test_a_dry_run_trains_nothing_and_keeps_nothing(folder: Path) -> None:
     said = lrsearch("range", "small.yaml", "--dry-run", *TRAIN)
     assert said.exit_code == 0 and "1 range test of 3 seeds, 324 steps each" in said.stdout
@@ -492,18 +511,23 @@ def train(trial):
         told = {"lr": lr} if trial.params["tell"] else {}
         if trial.params["every"] == 1 or step % 10 == 0:
             trial.report(step, loss=min(loss, 1e30), **told)
+        if step == trial.params.get("last"):
+            raise RuntimeError("out of coffee")
 """
+
+OWN = """\
+loop: loop_of_range.train
+objective: {metric: loss, goal: min}
+params: {ask: true, tell: true, every: 1}
+search: {lr: {min: 0.01, max: 1.0, points: 2}}
+"""
+ALLOW = ("--allow-import", "loop_of_range", "--json")
 
 
 def test_a_loop_that_asks_for_its_rates_takes_part_and_others_are_told(folder: Path) -> None:
     (folder / "loop_of_range.py").write_text(LOOP)
-    text = (
-        "loop: loop_of_range.train\nobjective: {metric: loss, goal: min}\n"
-        "params: {ask: true, tell: true, every: 1}\n"
-        "search: {lr: {min: 0.01, max: 1.0, points: 2}}\n"
-    )
-    write(folder, text, "own.yaml")
-    allow = ("--allow-import", "loop_of_range", "--json", "--seeds", "2")
+    write(folder, OWN, "own.yaml")
+    allow = (*ALLOW, "--seeds", "2")
     said = lrsearch("range", "own.yaml", "--min", "1e-4", "--max", "100", *allow, *TRAIN)
     assert said.exit_code == 0, said.output
     (structure,) = json.loads(said.stdout)["structures"]
@@ -515,3 +539,54 @@ def test_a_loop_that_asks_for_its_rates_takes_part_and_others_are_told(folder: P
         assert other.exit_code == 1 and told in json.loads(other.stdout)["structures"][0]["refused"]
     rare = lrsearch("range", "own.yaml", "--set", "params.every=10", *allow, *TRAIN)
     assert "12 times" in json.loads(rare.stdout)["structures"][0]["refused"]
+
+
+def test_a_loop_s_own_parameters_make_structures_whatever_their_names(tmp_path: Path) -> None:
+    text = OWN.replace("every: 1", "every: 1, evaluate: 5").replace("2}", "2}, budget: [3, 9]")
+    spec = read_spec(write(tmp_path, text))
+    found = find_structures(spec, None)
+    assert [(each.params, each.beside) for each in found] == [({"budget": n}, {}) for n in (3, 9)]
+    given = [strip_config(each.config)["params"] for each in found]
+    assert [(each["budget"], each["evaluate"]) for each in given] == [(3, 5), (9, 5)]
+    assert not any({"lr", "schedule", "warmup"} & {*each} for each in given)
+
+
+def test_a_loop_s_cost_has_no_epochs_that_nobody_counted(folder: Path) -> None:
+    (folder / "loop_of_range.py").write_text(LOOP)
+    write(folder, OWN, "own.yaml")
+    given = ("own.yaml", "--seeds", "1", *ALLOW[:2], *TRAIN)
+    dry = lrsearch("range", *given, "--dry-run")
+    assert dry.exit_code == 0 and "of 1 seed, a whole training each" in dry.stdout
+    page = " ".join(lrsearch("range", *given).stdout.split())
+    assert "1 seed, 119 steps in" in page and "epochs" not in page
+    said = lrsearch("grid", "own.yaml", "--set", "search.lr=[0.1]", *ALLOW[:2], *TRAIN)
+    assert said.exit_code == 0, said.output
+    words = " ".join(lrsearch("report", "own.yaml").stdout.split())
+    assert "of range tests" in words and "0 epochs" not in words
+
+
+def test_a_loop_s_range_tests_go_on_with_the_seed_that_its_run_began_with(folder: Path) -> None:
+    (folder / "loop_of_range.py").write_text(LOOP)
+    write(folder, OWN, "own.yaml")
+    given = ("own.yaml", *ALLOW[:2], *TRAIN)
+    spec = read_spec(folder / "own.yaml")
+    begun = {"document": spec.document, "source": spec.source, "folder": str(folder), "seed": 40}
+    with Run.open(Path("runs"), "own", spec_text=spec.text) as run:
+        run.opened(begun, "grid", {"task": "", "data_hash": "", "source_hashes": {}})
+    said = lrsearch("range", *given)
+    assert said.exit_code == 0 and "began with seed 40 and goes on with it" in said.stderr
+    other = lrsearch("range", *given[:-1], "others", "--set", "seed=40")
+    assert other.exit_code == 0, other.output
+    (kept,) = read(folder / "runs" / "own").notes
+    (expected,) = read(folder / "others" / "own").notes
+    assert kept["key"] == expected["key"] and kept["losses"] == expected["losses"]
+
+
+def test_a_loop_that_fails_midway_tells_nothing_and_is_tested_again(folder: Path) -> None:
+    (folder / "loop_of_range.py").write_text(LOOP)
+    write(folder, OWN.replace("every: 1", "every: 1, last: 100"), "own.yaml")
+    for _ in range(2):
+        said = lrsearch("range", "own.yaml", "--seeds", "1", *ALLOW, *TRAIN)
+        assert said.exit_code == 1, said.output
+        assert "out of coffee" in json.loads(said.stdout)["structures"][0]["refused"]
+        assert read(folder / "runs" / "own").notes == []

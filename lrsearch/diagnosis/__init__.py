@@ -28,7 +28,9 @@ def diagnose(
         return ()
     course = read_course(curve, records, objective, result.steps)
     if result.outcome is Outcome.DIVERGED:
-        found = [Found("diverged", math.inf, {"step": float(result.steps)})]
+        # A step's loss is that before its update: the first is the initial weights' alone.
+        first = records.step[:1] == (1,) and not math.isfinite(records.loss[0])
+        found = [Found("diverged", math.inf, {"step": 0.0 if first else float(result.steps)})]
     else:
         found = judge(course, whole=result.outcome is Outcome.COMPLETED)
     rate = course.rate if math.isfinite(course.rate) else _given_rate(config)

@@ -33,6 +33,11 @@ def advise(verdict: str, evidence: Mapping[str, float], rate: float) -> str:
         return format(evidence.get(name, math.nan), form)
 
     match verdict:
+        case "diverged" if evidence.get("step") == 0.0:
+            return (
+                "the loss is no finite number before the first step, whatever the rate: look at "
+                "the data and at the initial weights"
+            )
         case "diverged":
             told = "the loss did not stay finite, or rose far above its start for good"
             if "peak" in evidence:

@@ -69,8 +69,10 @@ def agreements(records: Sequence[Record]) -> list[Agreement]:
 
 
 def _names(record: Record) -> set[str]:
+    """The verdicts of a trial, without that of one which was lost before its first step: no
+    parameter of the training has a part in it."""
     verdicts = (record.result and record.result.verdicts) or ()
-    return {each.verdict for each in verdicts}
+    return {each.verdict for each in verdicts if each.evidence.get("step") != 0.0}
 
 
 def _strength(found: Agreement) -> tuple[float, int]:

@@ -236,6 +236,9 @@ def draw_basin(
         told.insert(0, f"{star} recommended")
     if basin.diverges_at is not None:
         told.append(f"{edge} divergence begins")
+    outside = sum(value is not None and not bottom <= value <= top for _, value in basin.readings)
+    if outside:
+        told.append(f"{count(outside, 'measured point')} outside")
     indent = " " * (margin + 2)
     return [
         *lines,

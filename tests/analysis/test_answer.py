@@ -526,3 +526,13 @@ def test_null_is_a_value_like_others():
     ]
     shares = {each.name: each.share for each in find_importance(points_of(rows), LOSS)}
     assert shares["clip"] > 0.8
+
+
+def test_a_drawing_says_how_many_points_lie_outside_it():
+    values = [1.0, 0.5, 0.4, 0.3, 0.2, 0.25, 0.3, 900.0, 4000.0]
+    rows = [({"lr": rate}, [value]) for rate, value in zip(RATES, values, strict=True)]
+    (basin,) = find_basins(points_of(rows), LOSS)
+    text = "\n".join(draw_basin(basin, None))
+    drawn = text[: text.index("measured")].count("●") - 1  # The legend has one.
+    outside = len(values) - drawn
+    assert 2 <= outside < len(values) and f"{outside} measured points outside" in text

@@ -227,6 +227,18 @@ def test_the_rate_of_the_advice_is_the_trials():
     assert "(0.3)" in slow.advice
 
 
+def test_what_is_lost_before_its_first_step_is_not_the_rate_s_doing():
+    nan = math.nan
+    records = Records((1, 21), (nan, nan), (nan, nan), (nan, nan), (0.1, 0.1))
+    curve = {"step": [22], "train_loss": [nan], "loss": [nan], "lr": [0.1]}
+    (found,) = told(curve, records, outcome=Outcome.DIVERGED)
+    assert found.verdict == "diverged" and found.evidence == {"step": 0.0}
+    assert "initial weights" in found.advice and "rate (" not in found.advice
+    later = Records((1, 21), (2.3, nan), (1.0, nan), (0.1, nan), (0.1, 0.1))
+    (found,) = told(curve, later, outcome=Outcome.DIVERGED)
+    assert found.evidence == {"step": 22.0} and "a tenth of the rate" in found.advice
+
+
 def test_a_high_start_that_comes_down_is_no_spike():
     steps = list(range(1, 401))
     loss = [0.5 + 22.5 * math.exp(-step / 60) for step in steps]
@@ -299,10 +311,15 @@ def test_the_error_of_a_mean_is_that_of_its_noise():
 # -- a whole search
 
 
-def record(number, params, *verdicts):
-    found = tuple(Diagnosis(each, 0.9, {}, "") for each in verdicts)
+def record(number, params, *verdicts, **evidence):
+    found = tuple(Diagnosis(each, 0.9, evidence, "") for each in verdicts)
     result = Result(Outcome.COMPLETED, 10, 1.0, 1.0, verdicts=found)
     return Record(Trial(number, f"{number}", {}, 0), number, params, "grid", result)
+
+
+def test_trials_that_were_lost_before_they_began_agree_on_nothing():
+    assert agreements([record(k, {"lr": 0.1 * k}, "diverged", step=9.0) for k in range(1, 7)])
+    assert not agreements([record(k, {"lr": 0.1 * k}, "diverged", step=0.0) for k in range(1, 7)])
 
 
 def test_trials_agree_on_a_rate():

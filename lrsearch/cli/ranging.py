@@ -121,10 +121,13 @@ def _check_rates(low: float, high: float) -> None:
         if not 0.0 < rate < math.inf:
             raise UsageError(f"a rate is a number above 0, not {rate:g}", where=name)
     if low * LEAST_SPAN > high * (1 + 1e-9):
+        least, most = min(low, high), max(low, high)
+        if least * LEAST_SPAN > most:
+            most = least * LEAST_SPAN
         raise UsageError(
             f"from {low:g} to {high:g} is no range to look for a descent and a rise in",
             where="--max",
-            hint=f"a sweep covers two decades at least: --min {low:g} --max {low * 1e6:g}",
+            hint=f"a sweep covers two decades at least: --min {least:g} --max {most:g}",
         )
 
 

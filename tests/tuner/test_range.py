@@ -478,7 +478,9 @@ def test_what_cannot_be_swept_is_refused_in_one_line(folder: Path) -> None:
     for arguments, told in (
         (("large.yaml",), "5000"),
         (("own.yaml",), "a command sets its rates itself"),
-        (("small.yaml", "--min", "1", "--max", "0.1"), "--min 1 --max"),
+        (("small.yaml", "--min", "1", "--max", "0.1"), "--min 0.1 --max 10\n"),
+        (("small.yaml", "--min", "10", "--max", "1e-3"), "--min 0.001 --max 10\n"),
+        (("small.yaml", "--min", "1e-3", "--max", "1e-2"), "--min 0.001 --max 0.1\n"),
         (("small.yaml", "--min", "nan"), "above 0"),
         (("small.yaml", "--min", "0"), "above 0"),
         (("small.yaml", "--engine", "fuse"), "fused"),

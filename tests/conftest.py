@@ -23,6 +23,8 @@ from lrsearch.train.device import find_device
 if TYPE_CHECKING:
     from driving import Nursery
 
+ROOT = str(Path(__file__).parents[1])
+
 # What tests of one room lend to another's is imported by its file's name alone, which no two share.
 sys.path[:0] = sorted({str(path.parent) for path in Path(__file__).parent.rglob("*.py")})
 
@@ -120,7 +122,8 @@ def own_imports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     # All places first: a part of a package without a file has one only as long as the package is.
     places = {name: str(_place_of(sys.modules[name])) for name in sys.modules.keys() - before}
     for name, place in places.items():
-        if place.startswith(folders):
+        # The environment itself may stand in a temporary folder.
+        if place.startswith(folders) and not place.startswith((sys.prefix, sys.base_prefix, ROOT)):
             del sys.modules[name]
     sys.path[:] = paths
 

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from devices import DEVICE
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
@@ -47,7 +48,7 @@ def test_an_older_run_reports_what_it_measured(older: Path) -> None:
 
 def test_an_older_run_goes_on_without_training_a_point_again(older: Path) -> None:
     before = (older / "journal.jsonl").read_bytes()
-    run = ("grid", "older.yaml", "--executor", "inline", "--device", "cpu", "--quiet")
+    run = ("grid", "older.yaml", "--executor", "inline", "--device", str(DEVICE), "--quiet")
     lrsearch(*run)
     assert len(read(older).trials) == 6 and len(read(older).results) == 6
     lrsearch(*run, "--set", "search.lr.points=4")
@@ -62,7 +63,15 @@ def test_an_older_run_goes_on_without_training_a_point_again(older: Path) -> Non
 
 def test_a_point_of_an_older_run_is_the_same_when_trained_now(older: Path, tmp_path: Path) -> None:
     lrsearch(
-        "grid", "older.yaml", "--runs", "anew", "--executor", "inline", "--device", "cpu", "-q"
+        "grid",
+        "older.yaml",
+        "--runs",
+        "anew",
+        "--executor",
+        "inline",
+        "--device",
+        str(DEVICE),
+        "-q",
     )
     then, now = read(older).results, read(tmp_path / "anew" / "older").results
     keys = [

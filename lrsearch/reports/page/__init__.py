@@ -312,7 +312,7 @@ def _trials(view: RunView, table: rows.Table, making: Making) -> dict[str, Any]:
     known = len(making.curves)
     if known < sum(record.result is not None for record in view.records):
         note += f" Of {count(len(table.rows), 'trial')} {known} have their curve here."
-    elif known > rows.CHOSEN:
+    if known > rows.CHOSEN:
         note += (
             f" Beyond {rows.CHOSEN} chosen ones they are thinned to {rows.COARSE} values; "
             f"those have up to {rows.FINE}."

@@ -817,6 +817,57 @@ USUAL_RATES: dict[str, tuple[float, float]] = {
 }
 """Rates that are searched, usually, of an optimizer by its name; "" stands for any other."""
 
+
+@dataclass(frozen=True)
+class RatePrior:
+    """The rates at which an optimizer trains a network from scratch: log10 of the rate is normal,
+    with this mean and deviation; with `momentum`, that of lr / (1 - momentum), the step that a
+    gradient makes in the end. `source` says who found it."""
+
+    mean: float
+    deviation: float
+    source: str
+    momentum: bool = False
+
+
+_MEASURED = "best rates of published tables of trainings from scratch"
+
+RATE_PRIORS: dict[str, RatePrior] = {
+    **dict.fromkeys(
+        ("adam", "adamw", "amsgrad", "nadam", "radam", "adamax"), RatePrior(-3.3, 0.8, _MEASURED)
+    ),
+    "sgd": RatePrior(-1.1, 0.95, _MEASURED, momentum=True),
+    "lion": RatePrior(-4.0, 0.8, "Chen et al. 2023: a third to a tenth of AdamW's"),
+    "muon": RatePrior(-3.3, 0.8, "Liu et al. 2025: AdamW's, under match_rms_adamw"),
+    "schedule_free_sgd": RatePrior(-1.1, 0.95, "Defazio et al. 2024: ten times momentum SGD's"),
+    "schedule_free_adamw": RatePrior(-2.8, 0.8, "Defazio et al. 2024: one to ten times AdamW's"),
+    "prodigy": RatePrior(0.0, 0.5, "Mishchenko & Defazio 2024: 1"),
+}
+"""Optimizer -> its prior. All others have none: their rates come from the middle of the range."""
+
+START = Parameter(
+    "text",
+    None,
+    choices=("scratch", "pretrained"),
+    optional=True,
+    doc="where the weights start; null: as the model's files and arguments tell",
+)
+"""`train.start`: it changes no training, only where a search begins."""
+
+STRATEGIES: dict[str, dict[str, Parameter]] = {
+    "random": {
+        "trials": Parameter("int", 40, low=1),
+        "sampler": Parameter("text", "random", choices=("informed", "sobol", "random")),
+    },
+    "bayes": {
+        "trials": Parameter("int", 40, low=1),
+        "startup": Parameter("int", 8, low=1, doc="points before the model proposes any"),
+        "generation": Parameter("int", 4, low=1),
+        "start": Parameter("text", "informed", choices=("informed", "sobol", "random")),
+    },
+}
+"""The settings of strategies, by the key of a spec."""
+
 TRAIN: dict[str, Parameter] = {
     "budget": Parameter(
         "duration", low=0.0, open_low=True, units=("ep", "ba", "sp"), doc="the whole training"

@@ -68,20 +68,26 @@ def _make_grid(spec: Spec, objective: Objective) -> Strategy:
 
 def _make_random(spec: Spec, objective: Objective) -> Strategy:
     from lrsearch.search.random import Random
+    from lrsearch.search.start import Start
 
-    return Random(spec.space, spec.seed, spec.random.sampler)
+    sampler = spec.random.sampler
+    start = Start(spec) if sampler == "informed" else None
+    return Random(spec.space, spec.seed, sampler, start)
 
 
 def _make_bayes(spec: Spec, objective: Objective) -> Strategy:
     from lrsearch.search.bayes import Bayes
+    from lrsearch.search.start import Start
 
     settings = spec.bayes
+    start = Start(spec, informed=settings.start == "informed")
     return Bayes(
         spec.space,
         spec.seed,
         objective.goal,
         startup=settings.startup,
         generation=settings.generation,
+        start=None if settings.start == "random" else start,
     )
 
 

@@ -54,6 +54,7 @@ class BayesSettings:
     trials: int = 40
     startup: int = 8
     generation: int = 4
+    start: str = "informed"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Spec:
     the training is the user's own, `outside` lrsearch, `data` and `model` are empty and `train`
     holds the fixed parameters. `goal` is the goal of a metric that the catalogue lacks, `timeout`
     the seconds that a trial may take, `save` the seconds between two saved states of a training,
-    None for never, and outside.
+    None for never, and outside. `start` says whether weights start from scratch or pretrained, None
+    where the model's arguments tell; no config has it.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Spec:
     goal: str | None = None
     save: float | None = None
     timeout: float | None = None
+    start: str | None = None
 
     @property
     def kind(self) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
+from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.duration import find_time, is_never, parse_time
 from lrsearch.errors import SpecError
@@ -70,18 +71,6 @@ _GOES_ELSEWHERE = {
 """Hints for keys of a command or a loop beside built-in trainings."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-_SETTINGS: dict[str, dict[str, Parameter]] = {
-    "random": {
-        "trials": Parameter("int", 40, low=1),
-        "sampler": Parameter("text", "random", choices=("random", "sobol")),
-    },
-    "bayes": {
-        "trials": Parameter("int", 40, low=1),
-        "startup": Parameter("int", 8, low=1),
-        "generation": Parameter("int", 4, low=1),
-    },
-}
 
 _PLAIN: dict[str, Parameter] = {
     "seeds": Parameter("int", 1, low=1),
@@ -171,6 +160,7 @@ def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     data = read_data(reader, top["data"]) if "data" in top else {}
     model = read_component(reader, "model", ("model",), top["model"]) if "model" in top else {}
     train = read_train(reader, top["train"]) if "train" in top else {}
+    start = train.pop("start", None)
     metric, at, goal = read_objective(reader, top.get("objective"), train)
     space = read_search(reader, top.get("search"), data, model, train)
     check_step(reader, data, train, space)
@@ -187,6 +177,7 @@ def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
         "at": at,
         "goal": goal,
         "space": space,
+        "start": start,
     }
 
 
@@ -195,7 +186,7 @@ def _finish(
 ) -> Spec | None:
     """The spec, with the fields common to all kinds; None where anything is at fault."""
     name = _read_name(reader, top)
-    settings = {key: read_settings(reader, key, top.get(key)) for key in _SETTINGS}
+    settings = {key: read_settings(reader, key, top.get(key)) for key in catalogue.STRATEGIES}
     plain = {
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
         for key, parameter in _PLAIN.items()
@@ -308,5 +299,13 @@ def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
     if not isinstance(raw, Mapping):
         reader.fault((key,), f"{show(raw)} is no mapping", "write {trials: 40}")
         raw = {}
-    reader.unknown((key,), raw, tuple(_SETTINGS[key]))
-    return complete(_SETTINGS[key], read_arguments(reader, (key,), raw, _SETTINGS[key]))
+    known = catalogue.STRATEGIES[key]
+    reader.unknown((key,), raw, tuple(known))
+    found = complete(known, read_arguments(reader, (key,), raw, known))
+    trials, startup = found["trials"], found.get("startup", 0)
+    if reader.sound((key,)) and "startup" in raw and startup > trials:
+        reader.notes.append(
+            f"{key}.startup {startup} is more than its {trials} trials: none is proposed by what "
+            f"others measured. Write startup: {max(1, trials // 4)}"
+        )
+    return found

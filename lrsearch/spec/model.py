@@ -83,7 +83,7 @@ class Spec:
     the training is the user's own, `outside` lrsearch, `data` and `model` are empty and `train`
     holds the fixed parameters. `goal` is the goal of a metric that the catalogue lacks, `timeout`
     the seconds that a trial may take, `save` the seconds between two saved states of a training,
-    None for never, and outside.
+    None for never, and outside. `prune` is the rule of early stopping, with its arguments.
     """
 
     name: str
@@ -108,6 +108,7 @@ class Spec:
     goal: str | None = None
     save: float | None = None
     timeout: float | None = None
+    prune: Mapping[str, Any] = field(default_factory=lambda: {"name": catalogue.PRUNE})
 
     @property
     def kind(self) -> str | None:

@@ -1046,6 +1046,19 @@ TRANSFORMS: dict[str, Entry] = {
 IMAGE_TRANSFORMS = ("random_crop", "flip")
 """Transforms that take images alone."""
 
+# early stopping
+
+PRUNING: dict[str, Entry] = {
+    "none": Entry("every training goes to its end"),
+    "no_progress": Entry(
+        "a training stops whose loss, at a tenth of the budget, is above 98% of its start"
+    ),
+}
+"""Rules of early stopping, by the `prune` of a spec. All but `none` have `no_progress` in them."""
+
+PRUNE = "no_progress"
+"""The rule, if a spec names none."""
+
 GROUPS: dict[str, Mapping[str, Entry]] = {
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,

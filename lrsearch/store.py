@@ -253,6 +253,8 @@ def _result(body: Mapping[str, Any]) -> Result:
         why=body.get("why", ""),
         output=body.get("output", ""),
         verdicts=None if verdicts is None else tuple(map(_diagnosis, verdicts)),
+        rule=str(body.get("rule", "")),
+        whole=int(body.get("whole", 0)),
     )
 
 
@@ -1026,6 +1028,8 @@ class Run:
         }
         if result.verdicts is None:
             del body["verdicts"]
+        if not result.rule:
+            del body["rule"], body["whole"]
         # A second fsync would double what a trial costs, and nothing but a power cut could make
         # the line outlive its curve.
         write_whole(_curve(self.folder, number), _dump(content).encode("ascii"), sync=False)

@@ -105,7 +105,8 @@ class Cohort:
     `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
     `timeout` is the seconds that a trial may take; `run` (its name) is for trainings outside
     lrsearch. `save` is the seconds between two saved states of a trial, None for never; `states`
-    has, by the number of a trial, the file of the state that it goes on from.
+    has, by the number of a trial, the file of the state that it goes on from. `judged` are the
+    numbers of the trials that end early where they make no progress.
     """
 
     trials: tuple[Trial, ...]
@@ -120,6 +121,7 @@ class Cohort:
     run: str = ""
     save: float | None = None
     states: Mapping[int, str] = field(default_factory=dict)
+    judged: frozenset[int] = frozenset()
 
 
 def describe_timeout(seconds: float) -> str:
@@ -271,7 +273,8 @@ class Result:
     did not. A failed trial has in `traceback` the traceback of its exception, or the end of a
     command's stderr; in `output` the end of its other output. `verdicts` are the one or two of its
     diagnosis, none where there is too little to tell; None where it was never diagnosed, as in runs
-    of older versions."""
+    of older versions. A pruned trial has in `rule` the name of the rule that stopped it, and in
+    `whole` the steps of its whole budget, 0 where nobody knows."""
 
     outcome: Outcome
     steps: int
@@ -286,6 +289,15 @@ class Result:
     why: str = ""
     output: str = ""
     verdicts: tuple[Diagnosis, ...] | None = None
+    rule: str = ""
+    whole: int = 0
+
+    @property
+    def saved_epochs(self) -> float:
+        """The epochs that it was not trained for, being pruned; 0 where nobody knows."""
+        if self.outcome is not Outcome.PRUNED or not 0 < self.steps < self.whole:
+            return 0.0
+        return self.epochs * (self.whole / self.steps - 1)
 
     def value(self, objective: Objective) -> float | None:
         """The objective of a completed trial, None for any other."""

@@ -16,6 +16,7 @@ from lrsearch.tuner.finding import Test, describe_found, foresee, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
+from lrsearch.tuner.pruning import is_lifted
 from lrsearch.tuner.repeating import CHEAP
 
 SHOWN = 25
@@ -29,6 +30,7 @@ def show_plan(
     *,
     history: History,
     retry_failed: bool = False,
+    resume_pruned: bool = False,
 ) -> None:
     """Print the points the strategy would train next, and how long a trial is. `history` is that of
     the run in the folder, empty for a new run."""
@@ -44,7 +46,15 @@ def show_plan(
     if found.ranges:
         ledger = Ledger(spec, ledger.content, history)
     measured = list(ledger.entries.values())
-    proposer = Proposer(spec, strategy, ledger, retry_failed=retry_failed)
+    lifted = is_lifted(history)
+    proposer = Proposer(
+        spec,
+        strategy,
+        ledger,
+        retry_failed=retry_failed,
+        resume_pruned=resume_pruned,
+        lifted=lifted,
+    )
     trials: dict[int, Trial] = {trial.number: trial for trial in proposer.unfinished().waiting}
     # A strategy that learns proposes no further before these have their results.
     while not (proposer.waits and trials):
@@ -62,6 +72,10 @@ def show_plan(
     if failed and not proposer.retry_failed:
         what = count(len(failed), "trial")
         print(f"  {what} failed before: --retry-failed trains what failed again")
+    stopped = ledger.pruned()
+    if stopped and not resume_pruned:
+        what = count(len(stopped), "trial")
+        print(f"  {what} stopped early: --resume-pruned trains what was stopped to its end")
     configs = [trial.config for trial in trials.values()]
     for ranged in filter(None, found.ranges.values()):
         print(f"  {visible_line(describe_found(ranged))}, as range tests have found")

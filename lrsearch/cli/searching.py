@@ -89,6 +89,11 @@ RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Train trials again that failed before.")
 ]
 
+ResumePruned = Annotated[
+    bool,
+    typer.Option("--resume-pruned", help="Train trials to their end that were stopped early."),
+]
+
 
 # options
 
@@ -111,6 +116,7 @@ class Options:
     allow_command: bool
     fresh: bool
     retry_failed: bool
+    resume_pruned: bool
     yes: bool
     dry_run: bool
     require: str | None
@@ -159,6 +165,7 @@ def make_command(strategy: str) -> Callable[..., None]:
         allow_command: options.AllowCommand = False,
         fresh: Fresh = False,
         retry_failed: RetryFailed = False,
+        resume_pruned: ResumePruned = False,
         yes: Yes = False,
         dry_run: DryRun = False,
         require: Require = None,
@@ -262,6 +269,7 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
                     folder,
                     history=begun.stored or History(),
                     retry_failed=given.retry_failed,
+                    resume_pruned=given.resume_pruned,
                 )
                 return
             if given.fresh and (old := set_aside(given.runs, spec.name)):
@@ -322,7 +330,15 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
             hint=f"watch it with: lrsearch report {quote(path_word(given.config))}",
         )
     workplace = Workplace(given.device, str(spec.folder), allowed)
-    asked = Asked(given.engine, given.lanes, given.retry_failed, command, begun, limit)
+    asked = Asked(
+        given.engine,
+        given.lanes,
+        given.retry_failed,
+        given.resume_pruned,
+        command,
+        begun,
+        limit,
+    )
     return _Search(strategy, given, asked, spec, requirement, workplace)
 
 

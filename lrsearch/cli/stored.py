@@ -45,7 +45,7 @@ from lrsearch.store import (
 from lrsearch.terminal import command_line, path_word, quote
 from lrsearch.trial import Plan, Record, Records
 from lrsearch.tuner.finding import Found, look_up
-from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
+from lrsearch.tuner.ledger import Content, Ledger, go_on, resuming_pruned, retrying
 from lrsearch.tuner.plans import structure_key
 from lrsearch.tuner.ranging import stored_tests
 
@@ -296,7 +296,16 @@ def view_run(run: StoredRun) -> RunView:
     if failed and not searching:
         strategy = run.strategy if run.strategy in failed else min(failed)
         again = command_line(retrying(_resuming(run, strategy)))
-    return replace(view, next_command=command_line(following), retry_command=again)
+    whole = ""
+    if (stopped := {history.strategy[number] for number in ledger.pruned()}) and not searching:
+        strategy = run.strategy if run.strategy in stopped else min(stopped)
+        whole = command_line(resuming_pruned(_resuming(run, strategy)))
+    return replace(
+        view,
+        next_command=command_line(following),
+        retry_command=again,
+        whole_command=whole,
+    )
 
 
 def _ranges(history: History) -> list[RangeView]:

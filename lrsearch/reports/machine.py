@@ -201,6 +201,8 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
         "engine": result and result.engine,
         "engine_reason": result.why if result else "",
         "reason": result.reason if result else "",
+        "rule": (result.rule or None) if result else None,
+        "saved_epochs": result.saved_epochs if result else 0.0,
         "verdicts": describe(result),
     }
 

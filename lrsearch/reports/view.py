@@ -28,12 +28,14 @@ class RunView:
     `points` are ranked best first, `params` are the names of their values in the order of columns.
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
     `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sums over trials),
-    `range_epochs`, `range_seconds` (of the range tests) and `wall_seconds` (None where not known).
+    `saved_epochs` (that pruned ones were not trained for), `range_epochs`, `range_seconds` (of the
+    range tests) and `wall_seconds` (None where not known).
     `plans` are the plans of the records' structures, by structure key and device; `data` says how
     the data were understood, "" where that is not known. `saved` are the trials under way that are
     saved, and the bytes of their states. `retry_command` trains failed trials again, "" where none
-    failed. `repeatability` is the comparison with a repeated training, None where none was
-    repeated; `ranges` are the run's range tests, `found` the ranges that the spec left to them.
+    failed, `whole_command` stopped ones to their end. `repeatability` is the comparison with a
+    repeated training, None where none was repeated; `ranges` are the run's range tests, `found` the
+    ranges that the spec left to them.
     `advice` are sentences on what the diagnoses of the trials agree on. `edges` are the ranges at
     whose ends the best lies.
     """
@@ -53,6 +55,7 @@ class RunView:
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
     data: str = ""
     retry_command: str = ""
+    whole_command: str = ""
     saved: tuple[int, int] = (0, 0)
     repeatability: Repeatability | None = None
     ranges: tuple[RangeView, ...] = ()
@@ -133,6 +136,7 @@ def build_view(
             "trials": len(results),
             "trial_epochs": math.fsum(result.epochs for result in results),
             "seconds": math.fsum(result.seconds for result in results),
+            "saved_epochs": math.fsum(result.saved_epochs for result in results),
             "range_epochs": context.range_cost[0],
             "range_seconds": context.range_cost[1],
             "wall_seconds": context.wall_seconds,

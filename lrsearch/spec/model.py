@@ -85,7 +85,8 @@ class Spec:
     holds the fixed parameters. `goal` is the goal of a metric that the catalogue lacks, `timeout`
     the seconds that a trial may take, `save` the seconds between two saved states of a training,
     None for never, and outside. `start` says whether weights start from scratch or pretrained, None
-    where the model's arguments tell; no config has it.
+    where the model's arguments tell; no config has it. `prune` is the rule of early stopping, with
+    its arguments.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Spec:
     save: float | None = None
     timeout: float | None = None
     start: str | None = None
+    prune: Mapping[str, Any] = field(default_factory=lambda: {"name": catalogue.PRUNE})
 
     @property
     def kind(self) -> str | None:

@@ -37,6 +37,7 @@ from lrsearch.spec.outside import (
     read_foreign_outside,
     read_outside,
 )
+from lrsearch.spec.pruning import read_prune
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
@@ -62,6 +63,7 @@ TOP_LEVEL = (
     "seed",
     "max_failures",
     "save",
+    "prune",
 )
 
 _GOES_ELSEWHERE = {
@@ -192,6 +194,7 @@ def _finish(
         for key, parameter in _PLAIN.items()
     }
     save = _read_save(reader, top)
+    prune = read_prune(reader, top)
     if parts.get("outside") is not None:
         _settle_seed(reader, top, plain)
     timeout = _read_timeout(reader, top.get("timeout"))
@@ -205,6 +208,7 @@ def _finish(
         **plain,
         save=save,
         timeout=timeout,
+        prune=prune,
         notes=tuple(reader.notes),
         imports=tuple(dict.fromkeys(reader.imports)),
         folder=reader.folder,

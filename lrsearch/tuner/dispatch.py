@@ -12,6 +12,7 @@ from lrsearch.trial import Cohort, Measured, Plan, Planned, Probe, Trial
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.plans import ALONE, GOING_ON, Plans, by_structure, divide, structure_key
 from lrsearch.tuner.proposer import Proposer
+from lrsearch.tuner.pruning import Pruning
 from lrsearch.tuner.session import Session
 
 PROBED = 8
@@ -45,10 +46,13 @@ class Dispatch:
     key of their structure, that wait for a probe's plan, the `queue` of tasks, and the `jobs` that
     workers have, by their handles."""
 
-    def __init__(self, session: Session, proposer: Proposer, conclusions: Conclusions) -> None:
+    def __init__(
+        self, session: Session, proposer: Proposer, conclusions: Conclusions, pruning: Pruning
+    ) -> None:
         self.session, self.spec, self.asked = session, session.spec, session.asked
         self.executor, self.facts = session.executor, session.facts
         self.proposer, self.conclusions, self.saving = proposer, conclusions, conclusions.saving
+        self.pruning = pruning
         self.plans = Plans(session.run, self.facts.device, self.asked.engine, self.asked.lanes)
         self.fresh: list[Trial] = []
         self.unplanned: dict[str, list[Trial]] = {}
@@ -65,6 +69,11 @@ class Dispatch:
         fresh = [trial for trial in waiting if trial.number not in under_way]
         self.fresh += fresh
         return len(fresh)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any trial is under way, or waits for a worker."""
+        return bool(self.fresh or self.queue or self.jobs)
 
     # planning
 
@@ -174,6 +183,7 @@ class Dispatch:
             timeout=self.spec.timeout,
             run=self.spec.name,
             save=self.spec.save,
+            judged=self.pruning.judged(trials),
         )
 
     def submit(self) -> None:

@@ -146,6 +146,12 @@ def retrying(command: Sequence[str]) -> list[str]:
     return [*given, "--retry-failed"]
 
 
+def resuming_pruned(command: Sequence[str]) -> list[str]:
+    """The command that trains stopped trials to their end, from a search's command."""
+    given = [part for part in command if part not in ("--resume-pruned", "--fresh")]
+    return [*given, "--resume-pruned"]
+
+
 def _measured(history: History, numbers: Iterable[int]) -> bool:
     """Whether any of these trials has ended other than by failing or running out of memory."""
     ended = (history.results[number] for number in numbers if number in history.results)
@@ -297,13 +303,23 @@ class Ledger:
 
     def failed(self) -> list[int]:
         """The numbers of the failed trials that count, in order."""
+        return self._ended_by(Outcome.FAILED)
+
+    def pruned(self) -> list[int]:
+        """The numbers of the trials that count and were stopped early, in order."""
+        return self._ended_by(Outcome.PRUNED)
+
+    def _ended_by(self, outcome: Outcome) -> list[int]:
         counted = (number for entry in self.entries.values() for number in self.latest(entry))
-        return sorted(
-            number
-            for number in counted
-            if number in self.history.results
-            and self.history.results[number].outcome is Outcome.FAILED
-        )
+        return sorted(number for number in counted if self._has(number, outcome))
+
+    def _has(self, number: int, outcome: Outcome) -> bool:
+        result = self.history.results.get(number)
+        return result is not None and result.outcome is outcome
+
+    def is_pruned(self, number: int) -> bool:
+        """Whether a trial was stopped early."""
+        return self._has(number, Outcome.PRUNED)
 
     def surplus(self, strategy: str, limit: int | None) -> set[int]:
         """The points, by number, that a strategy proposed beyond its present limit of proposals,

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 
 from lrsearch import pulse
+from lrsearch.analysis.pruning import NO_PROGRESS
 from lrsearch.errors import LrsearchError, StorageFull
 from lrsearch.executors.port import Executor
 from lrsearch.search import count_trials
@@ -24,6 +25,7 @@ from lrsearch.tuner.finding import find_ranges, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, describe_begun, go_on, settle
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.proposer import Generation, Proposer
+from lrsearch.tuner.pruning import Pruning
 from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.session import Asked, Session
@@ -114,19 +116,26 @@ class _Search:
         self.spec, self.name, self.run = session.spec, session.strategy, session.run
         self.executor, self.watcher = session.executor, session.watcher
         self.ledger, self.objective = session.ledger, session.objective
+        self.pruning = Pruning(self.spec, self.name, self.ledger, self.run)
         self.proposer = Proposer(
-            self.spec, self.name, self.ledger, retry_failed=self.asked.retry_failed
+            self.spec,
+            self.name,
+            self.ledger,
+            retry_failed=self.asked.retry_failed,
+            resume_pruned=self.asked.resume_pruned,
+            lifted=self.pruning.lifted,
         )
         self.best = Best(session)
         self.saving = Saving(self.run, session.facts, self.watcher)
         self.conclusions = Conclusions(session, self.best, Memory(session), self.saving)
-        self.dispatch = Dispatch(session, self.proposer, self.conclusions)
+        self.dispatch = Dispatch(session, self.proposer, self.conclusions, self.pruning)
         self.listener = Listener(session, self.dispatch)
         self.total = 0
 
     def go(self) -> Ending:
         """Run everything from the first line in the journal to the last trial."""
         self._describe_failures()
+        self._describe_pruned()
         per_point = self.spec.trials_per_point
         points = count_trials(self.name, self.spec) // per_point
         coming = max(0, points - self.proposer.made) * per_point
@@ -142,14 +151,16 @@ class _Search:
         while True:
             if pulse.asked() and not self.dispatch.jobs:
                 raise KeyboardInterrupt
+            if not self.dispatch.busy and not self.asked.is_over_time():
+                self._lift()
             while self._may_propose() and not pulse.asked():
                 self._propose()
             self.dispatch.hand_out()
             self.dispatch.submit()
             if self.dispatch.jobs:
                 self.listener.listen()
-            elif not self._may_propose():  # all that was left may have been skipped
-                break
+            elif not self._may_propose() and not self._lift():
+                break  # All that was left may have been skipped.
         left = self.total - self.conclusions.trained
         out_of_time = self.asked.is_over_time() and left > 0
         if not self.asked.is_over_time():
@@ -179,13 +190,44 @@ class _Search:
             follows = " and none has ended well: training again"
         self.watcher.note(f"{what} failed before{follows}")
 
+    def _describe_pruned(self) -> None:
+        """Say what becomes of trials that an earlier session stopped."""
+        stopped = self.ledger.pruned()
+        rules = {self.run.history.results[number].rule for number in stopped}
+        now = self.spec.prune["name"]
+        changed = rules - ({"", now, NO_PROGRESS} if now != "none" else {""})
+        if not changed or self.asked.resume_pruned:
+            return
+        what = "1 trial was" if len(stopped) == 1 else f"{len(stopped)} trials were"
+        self.watcher.note(
+            f"{what} stopped by {', '.join(sorted(changed))}, and stay so under prune: {now}; "
+            "--resume-pruned trains them to their end"
+        )
+
+    def _lift(self) -> bool:
+        """Train those that stood still to their end, where no training made progress; returns
+        whether there are any."""
+        still = self.pruning.lift(over=self.proposer.exhausted)
+        if not still or self.asked.is_over_time():
+            return False
+        whose = "the one trial" if still == 1 else f"all {still} trials"
+        self.watcher.note(
+            f"{whose} that did not diverge stood still at a tenth of the budget: that says nothing "
+            "of this training, and they are trained to their end"
+        )
+        self.proposer.lifted = True
+        fresh = self._take(self.proposer.unfinished())
+        self.total += fresh
+        self.watcher.planned(self.total)
+        return fresh > 0
+
     # proposing
 
     def _may_propose(self) -> bool:
         if self.proposer.exhausted or self.asked.is_over_time():
             return False
         if self.proposer.waits:
-            return not (self.dispatch.fresh or self.dispatch.queue or self.dispatch.jobs)
+            return not self.dispatch.busy
         return not self.dispatch.unplanned and len(self.dispatch.queue) < self.executor.capacity
 
     def _propose(self) -> None:

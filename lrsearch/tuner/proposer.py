@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrsearch.analysis.pruning import NO_PROGRESS
 from lrsearch.search import Request, make_strategy, trial_limit
 from lrsearch.search.strategy import point_key
 from lrsearch.spec.model import Spec, resolve
@@ -30,19 +31,29 @@ class Proposer:
     """One strategy over one run. It reads the history and never writes: its caller journals what it
     returns, or only shows it.
 
-    With `retry_failed`, or where trials have only failed so far, these are trained again. `made`
+    With `retry_failed`, or where trials have only failed so far, these are trained again; with
+    `resume_pruned` those that were stopped early are, and where `lifted` says that the rule on
+    progress holds no more, those that it stopped. `made`
     counts the strategy's proposals in the present space, `limit` is the most it may make (None: as
     many as it has), `exhausted` says that it has no more.
     """
 
     def __init__(
-        self, spec: Spec, strategy: str, ledger: Ledger, *, retry_failed: bool = False
+        self,
+        spec: Spec,
+        strategy: str,
+        ledger: Ledger,
+        *,
+        retry_failed: bool = False,
+        resume_pruned: bool = False,
+        lifted: bool = False,
     ) -> None:
         self.spec = spec
         self.name = strategy
         self.ledger = ledger
         self.history = ledger.history
         self.retry_failed = retry_failed or ledger.only_failures
+        self.resume_pruned, self.lifted = resume_pruned, lifted
         self.strategy = make_strategy(strategy, spec, ledger.objective)
         self.limit = trial_limit(strategy, spec)
         self.exhausted = False
@@ -187,8 +198,9 @@ class Proposer:
         for seed, fold in self.ledger.wanted:
             key = self.ledger.key(entry, seed, fold)
             number = self.history.by_key.get(key)
-            if key in self._new:
-                existing.append(self._new[key])
+            new = self._new.get(key)
+            if new is not None and not self._given_up(new.number):
+                existing.append(new)
             elif number is None or self._given_up(number):
                 trial = Trial(self._next_number + len(missing), key, entry.config, seed, fold)
                 missing.append(trial)
@@ -197,9 +209,13 @@ class Proposer:
         return existing, missing
 
     def _given_up(self, number: int) -> bool:
-        """Whether a failed trial is to be tried again."""
+        """Whether a failed trial is to be tried again, or a stopped one trained to its end."""
         result = self.history.results.get(number)
-        return self.retry_failed and result is not None and result.outcome is Outcome.FAILED
+        if result is None or result.outcome not in (Outcome.FAILED, Outcome.PRUNED):
+            return False
+        if result.outcome is Outcome.FAILED:
+            return self.retry_failed
+        return self.resume_pruned or (self.lifted and result.rule == NO_PROGRESS)
 
     # telling
 

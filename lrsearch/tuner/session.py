@@ -21,7 +21,8 @@ class Asked:
     """The user's request for a session.
 
     `engine` is one of `plans.ENGINES`, `lanes` the most trials of a fused program (None: as many as
-    a probe finds best). With `retry_failed` trials that failed before are trained again. `command`
+    a probe finds best). With `retry_failed` trials that failed before are trained again, with
+    `resume_pruned` those that a rule of early stopping ended are trained to their end. `command`
     is the command line that began it, and resumes it. `begun` is the `time.monotonic()` from which
     the session's wall time counts; default now. `time_limit` is the seconds since `begun` after
     which no more trials begin; those under way are trained to their end. Proposals do not depend on
@@ -31,6 +32,7 @@ class Asked:
     engine: str = "auto"
     lanes: int | None = None
     retry_failed: bool = False
+    resume_pruned: bool = False
     command: Sequence[str] = ()
     begun: float = field(default_factory=time.monotonic)
     time_limit: float | None = None

@@ -201,10 +201,13 @@ def search(
     path: Path | None = None,
     time_limit: float | None = None,
     log: Log | None = None,
+    engine: str = "solo",
+    resume_pruned: bool = False,
+    allowed: tuple[str, ...] = ("nets",),
 ) -> Found:
     spec = read_spec(path or write_spec(folder, changes), overrides)
     check_search(strategy, spec)
-    workplace = Workplace(str(DEVICE), str(spec.folder), ("nets",))
+    workplace = Workplace(str(DEVICE), str(spec.folder), allowed)
     log = log or Log()
     with executor or Inline() as place:
         facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
@@ -217,7 +220,12 @@ def search(
                 facts=facts,
                 workplace=workplace,
                 watcher=log,
-                asked=Asked("solo", retry_failed=retry_failed, time_limit=time_limit),
+                asked=Asked(
+                    engine,
+                    retry_failed=retry_failed,
+                    resume_pruned=resume_pruned,
+                    time_limit=time_limit,
+                ),
             )
     return Found(spec, facts, run.folder, ending, log)
 

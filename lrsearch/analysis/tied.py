@@ -96,20 +96,27 @@ def _error(
 
 
 def _pooled(points: Sequence[PointSummary]) -> tuple[float, int] | None:
-    """The variance of one trial, what its point and its seed do taken out, and its degrees of
-    freedom; None of a single point."""
+    """The variance of one trial and its degrees of freedom (see `two_way`), None of a single
+    point."""
     if len(points) < 2:
         return None
     keys = list(points[0].scores)
-    rows = [[point.scores[key] for key in keys] for point in points]
+    return two_way([[point.scores[key] for key in keys] for point in points])
+
+
+def two_way(rows: Sequence[Sequence[float]]) -> tuple[float, int]:
+    """The variance of one trial, what its point and its seed do taken out, and its degrees of
+    freedom: the residuals of a two-way table, [points, seeds]. (0, 0) of a single row or column."""
     columns = [statistics.fmean(column) for column in zip(*rows, strict=True)]
+    freedom = (len(rows) - 1) * (len(columns) - 1)
+    if freedom < 1:
+        return 0.0, 0
     whole = statistics.fmean(columns)
     squares = math.fsum(
         (value - statistics.fmean(row) - column + whole) ** 2
         for row in rows
         for value, column in zip(row, columns, strict=True)
     )
-    freedom = (len(rows) - 1) * (len(keys) - 1)
     return squares / freedom, freedom
 
 

@@ -854,7 +854,7 @@ START = Parameter(
 )
 """`train.start`: it changes no training, only where a search begins."""
 
-STRATEGIES: dict[str, dict[str, Parameter]] = {
+SETTINGS: dict[str, dict[str, Parameter]] = {
     "random": {
         "trials": Parameter("int", 40, low=1),
         "sampler": Parameter("text", "random", choices=("informed", "sobol", "random")),
@@ -865,8 +865,12 @@ STRATEGIES: dict[str, dict[str, Parameter]] = {
         "generation": Parameter("int", 4, low=1),
         "start": Parameter("text", "informed", choices=("informed", "sobol", "random")),
     },
+    "confirm": {
+        "top": Parameter("int", 4, low=1, high=64, doc="points that are measured again"),
+        "seeds": Parameter("int", 5, low=1, high=100, doc="fresh seeds of each, at most"),
+    },
 }
-"""The settings of strategies, by the key of a spec."""
+"""The settings of strategies, and of what follows a search, by the key of a spec."""
 
 TRAIN: dict[str, Parameter] = {
     "budget": Parameter(
@@ -1183,6 +1187,15 @@ DATA: dict[str, Source] = {
 SPLITTING: dict[str, Parameter] = {
     "standardize": Parameter("bool", False, doc="by mean and deviation of the training split"),
     "split_seed": Parameter("int", 0, low=0, high=2**32 - 1),
+    "validation_seed": Parameter(
+        "int",
+        None,
+        low=0,
+        high=2**32 - 1,
+        optional=True,
+        doc="draws the validation part or the folds anew, of all but the test part; "
+        "null: split_seed does",
+    ),
 }
 """The plain values every data source takes; `validation` and `test` have grammars of their own."""
 

@@ -70,8 +70,8 @@ class Progress:
 
 def find_standstill(losses: Progress) -> str:
     """The reason to say that a training makes no progress, or "" where it does, or cannot be
-    judged: where it began near the floor, or its loss can be negative. One that stands far above its scale is left to
-    `divergence`: it may be on its way back, and if not it has diverged.
+    judged: where it began near the floor, or its loss can be negative. One that stands far above
+    its scale is left to `divergence`: it may be on its way back, and if not it has diverged.
 
     Like is compared with like: training losses with the first one as trained (or with the start
     where that was higher), validation losses with the start. Progress in either is enough.

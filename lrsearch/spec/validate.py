@@ -27,7 +27,7 @@ from lrsearch.spec.document import Document
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
-from lrsearch.spec.model import BayesSettings, RandomSettings, Spec, complete
+from lrsearch.spec.model import BayesSettings, ConfirmSettings, RandomSettings, Spec, complete
 from lrsearch.spec.objective import read_objective
 from lrsearch.spec.outside import (
     INSIDE,
@@ -59,6 +59,7 @@ TOP_LEVEL = (
     "search",
     "random",
     "bayes",
+    "confirm",
     "seeds",
     "seed",
     "max_failures",
@@ -188,7 +189,8 @@ def _finish(
 ) -> Spec | None:
     """The spec, with the fields common to all kinds; None where anything is at fault."""
     name = _read_name(reader, top)
-    settings = {key: read_settings(reader, key, top.get(key)) for key in catalogue.STRATEGIES}
+    settings = {key: read_settings(reader, key, top.get(key)) for key in catalogue.SETTINGS}
+    confirms = top.get("confirm") is not None or ("confirm",) in reader.document.empty
     plain = {
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
         for key, parameter in _PLAIN.items()
@@ -205,6 +207,7 @@ def _finish(
         **parts,
         random=RandomSettings(**settings["random"]),
         bayes=BayesSettings(**settings["bayes"]),
+        confirm=ConfirmSettings(**settings["confirm"]) if confirms else None,
         **plain,
         save=save,
         timeout=timeout,
@@ -297,16 +300,19 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
 
 
 def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
-    """The settings of a strategy, `random` or `bayes`, every default filled."""
+    """The settings of a strategy, `random` or `bayes`, or of `confirm`, every default filled."""
     if raw is None:
         raw = {}
+    known = catalogue.SETTINGS[key]
     if not isinstance(raw, Mapping):
-        reader.fault((key,), f"{show(raw)} is no mapping", "write {trials: 40}")
+        first = next(iter(known.items()))
+        reader.fault(
+            (key,), f"{show(raw)} is no mapping", f"write {{{first[0]}: {first[1].default}}}"
+        )
         raw = {}
-    known = catalogue.STRATEGIES[key]
     reader.unknown((key,), raw, tuple(known))
     found = complete(known, read_arguments(reader, (key,), raw, known))
-    trials, startup = found["trials"], found.get("startup", 0)
+    trials, startup = found.get("trials", 0), found.get("startup", 0)
     if reader.sound((key,)) and "startup" in raw and startup > trials:
         reader.notes.append(
             f"{key}.startup {startup} is more than its {trials} trials: none is proposed by what "

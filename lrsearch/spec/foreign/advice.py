@@ -42,7 +42,7 @@ from lrsearch.spec.foreign.words import (
 )
 from lrsearch.terminal import quote
 
-_SAMPLERS = catalogue.STRATEGIES["random"]["sampler"].choices
+_SAMPLERS = catalogue.SETTINGS["random"]["sampler"].choices
 
 
 def _section(path: Path) -> str:

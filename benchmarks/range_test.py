@@ -10,7 +10,8 @@ on. DIR has mnist.npz and tinyshakespeare.txt; without them their combinations a
 
 The constants of `lrsearch.sweeps` were set on the combinations at even places of the list alone;
 those at odd places are what is reported. `--tune` sets them again: of a grid, the least median
-width at which 95 % of the intervals hold the best rate. The rates of a table are 0.25 decades apart.
+width at which 95 % of the intervals hold the best rate. The rates of a table lie 0.25 decades
+apart.
 """
 
 from __future__ import annotations

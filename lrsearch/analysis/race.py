@@ -106,11 +106,11 @@ def judge(
 ) -> Verdict:
     """The judgement of all that was measured in complete rounds.
 
-    Tied are those whose mean is no farther from the winner's than their noise allows (`_keep`), so that the point
-    that is the best in truth is the winner or tied with it in 95 % of races. The
-    interval is by Student's t. The probability that a point is better than the control is that of Student's t with
-    n - 1 degrees of freedom below (mean difference) / (its standard error), the posterior one under
-    a flat prior; the error is that of the pairs, or that of all pairs together where it is larger.
+    Tied are those whose mean is no farther from the winner's than their noise allows (`_keep`), so
+    that the point that is the best in truth is the winner or tied with it in 95 % of races. The
+    interval is by Student's t. `better` is Student's distribution with n - 1 degrees of freedom at
+    (mean difference) / (its standard error), the posterior probability under a flat prior; the
+    error is that of the pairs, or that of all pairs together where it is larger.
     """
     sign = -1.0 if objective.goal == "max" else 1.0
     most = max((len(scores.get(point, {})) for point in order), default=0)
@@ -223,7 +223,8 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _interval(
     values: Sequence[float | None], ends: tuple[float, float]
 ) -> tuple[float, float] | None:
-    """The interval of 95 % of the mean by Student's t, None of a single value or where one is missing."""
+    """The interval of 95 % of the mean, by Student's t; None of a single value, or where one is
+    missing."""
     known = [value for value in values if value is not None]
     if len(known) < 2 or len(known) < len(values):
         return None

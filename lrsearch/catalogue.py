@@ -1119,8 +1119,24 @@ DATA: dict[str, Source] = {
 SPLITTING: dict[str, Parameter] = {
     "standardize": Parameter("bool", False, doc="by mean and deviation of the training split"),
     "split_seed": Parameter("int", 0, low=0, high=2**32 - 1),
+    "validation_seed": Parameter(
+        "int",
+        None,
+        low=0,
+        high=2**32 - 1,
+        optional=True,
+        doc="draws the validation part or the folds anew, of all but the test part; "
+        "null: split_seed does",
+    ),
 }
 """The plain values every data source takes; `validation` and `test` have grammars of their own."""
+
+
+CONFIRM: dict[str, Parameter] = {
+    "top": Parameter("int", 4, low=1, high=64, doc="points that are measured again"),
+    "seeds": Parameter("int", 5, low=1, high=100, doc="fresh seeds of each, at most"),
+}
+"""The settings of `confirm`."""
 
 
 IMPORTED: dict[str, Parameter] = {

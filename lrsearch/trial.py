@@ -359,6 +359,15 @@ class Ended:
     records: Records = Records()
 
 
+@dataclass(frozen=True)
+class Looked:
+    """The metrics of a trial's model on the test part, and the samples of that."""
+
+    trial: int
+    metrics: Mapping[str, float]
+    samples: int
+
+
 # facts and records
 
 
@@ -420,6 +429,44 @@ class Proposal:
     index: int
     point: Point
     trials: tuple[int, ...]
+
+
+CONFIRM = "confirm"
+"""The strategy of trials that measure points again, with fresh seeds: no strategy is told of
+them."""
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """Points that are measured again. The first `finalists` of the `configs` are the points, best
+    first; `control` is the place of the control among all configs (the last, where it is none of
+    them), None without one. `values` are what the search had measured, None where it had not.
+    `seeds` are the fresh ones; `fixed` is why they draw no splits of their own, "" where they do.
+    `top` is the number of points that was asked for, `search` the digest of all that the search had
+    measured then."""
+
+    configs: tuple[Config, ...]
+    finalists: int
+    control: int | None
+    values: tuple[float | None, ...]
+    seeds: tuple[int, ...]
+    fixed: str
+    top: int
+    search: str
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A look at the test part, at the model that trial `number` trained: its metrics there.
+    `samples` is the size of the part, `part` says which part of which data it is."""
+
+    number: int
+    config: Config
+    seed: int
+    fold: int | None
+    part: str
+    samples: int
+    metrics: Mapping[str, float]
 
 
 WORST_FIRST = (

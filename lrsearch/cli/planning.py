@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lrsearch.reports.text import count, format_params
+from lrsearch.reports.text import count, decimals_for, format_fixed, format_params, format_seconds
 from lrsearch.search import count_trials
 from lrsearch.spec.flattening import flatten
-from lrsearch.spec.model import Spec, settle_data, steps_of
+from lrsearch.spec.model import ConfirmSettings, Spec, settle_data, steps_of
 from lrsearch.store import History
 from lrsearch.terminal import visible_line
 from lrsearch.trial import Config, Facts, Trial
+from lrsearch.tuner.confirming import (
+    Foreseen,
+    describe_race,
+    describe_test,
+    foresee_race,
+    make_race,
+    plan,
+)
 from lrsearch.tuner.finding import Test, describe_found, foresee, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
 from lrsearch.tuner.repeating import CHEAP
+from lrsearch.tuner.testing import has_test
 
 SHOWN = 25
 
@@ -73,6 +82,53 @@ def show_plan(
         print(f"  and {len(points) - SHOWN} more")
     if spec.verifies and trials:
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
+
+
+def show_confirming(
+    spec: Spec,
+    strategy: str,
+    facts: Facts,
+    folder: Path,
+    *,
+    history: History,
+    retry_failed: bool = False,
+) -> None:
+    """Print which points would be measured again, and what that costs at most, by the seconds that
+    their trainings took. Raises UsageError where there is nothing to confirm."""
+    spec = go_on(settle_data(spec, facts.settled), history)
+    ledger = Ledger(spec, content_of(settle(facts, history)), history)
+    ledger.refuse_stranger()
+    spec = look_up(spec, ledger.content, history).settle(spec)
+    ledger = Ledger(spec, ledger.content, history)
+    race = make_race(plan(spec, ledger, spec.confirm or ConfirmSettings()), spec, ledger)
+    confirming = race.confirming
+    foreseen = foresee_race(race, retry_failed=retry_failed)
+    print(f"{strategy} would train {_describe_foreseen(foreseen)}")
+    print(f"  {describe_race(race)}")
+    print(f"  fresh seeds {confirming.seeds[0]} to {confirming.seeds[-1]}")
+    if confirming.fixed:
+        print(f"  the splits stay: {confirming.fixed}")
+    if has_test(spec):
+        print(f"  {describe_test(race)}")
+    for line in describe_facts(spec, facts, confirming.configs):
+        print(f"  {visible_line(line)}")
+    decimals = decimals_for(confirming.values[0] or 0.0)
+    for place, config in enumerate(confirming.configs):
+        value = confirming.values[place]
+        shown = "" if value is None else f"  ({format_fixed(value, decimals)} in the search)"
+        label = "control  " if place == confirming.control else ""
+        print(f"  {label}{format_params(ledger.flatten(config))}{shown}")
+
+
+def _describe_foreseen(foreseen: Foreseen) -> str:
+    """The cost of a race, in words."""
+    if not foreseen.trials:
+        return "nothing: all that it asks for is measured"
+    few = foreseen.trials == 1
+    trials = "1 training" if few else f"at most {foreseen.trials} trainings"
+    if foreseen.seconds is None:
+        return trials
+    return f"{trials}, about {format_seconds(foreseen.seconds)} by what these took in the search"
 
 
 def _show_tests(

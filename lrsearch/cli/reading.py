@@ -194,7 +194,7 @@ def export(
     if point is None:
         if view.best is None or view.answer is None:
             raise UsageError(f"{run.folder} has no completed point to export")
-        point = view.best.point if best else view.answer.recommended.point
+        point = (view.answer.highest if best else view.answer.recommended).point
     elif best:
         raise UsageError("--point and --best exclude each other")
     entries = {entry.number: entry for entry in run.ledger.entries.values()}

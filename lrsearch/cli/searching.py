@@ -20,6 +20,7 @@ from lrsearch.cli.interruptible import Interruptible
 from lrsearch.duration import find_time, parse_time
 from lrsearch.errors import RunLocked, UsageError, suggest
 from lrsearch.terminal import command_line, path_word, quote
+from lrsearch.trial import CONFIRM
 
 if TYPE_CHECKING:
     from lrsearch.analysis.requirement import Requirement
@@ -168,14 +169,25 @@ def make_command(strategy: str) -> Callable[..., None]:
     ) -> None:
         arguments = locals()
         given = Options(**{each.name: arguments[each.name] for each in fields(Options)})
-        _search(strategy, given, resuming(strategy, given, context))
+        search(strategy, given, resuming(strategy, given, context))
 
     return command
+
+
+@dataclass(frozen=True)
+class ConfirmOptions(Options):
+    """The options given to `confirm`."""
+
+    top: int | None = None
+    seeds: int | None = None
 
 
 def _overrides(strategy: str, given: Options) -> list[str]:
     """The spec's overrides, `--trials` among them. Raises UsageError for `--trials` of a grid."""
     overrides = list(given.set_ or ())
+    if isinstance(given, ConfirmOptions):
+        named = {"top": given.top, "seeds": given.seeds}
+        return overrides + [f"confirm.{n}={value}" for n, value in named.items() if value]
     if given.trials is None:
         return overrides
     if strategy == "grid":
@@ -234,41 +246,31 @@ class _Begun:
     stored: History | None
 
 
-def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
-    """Search, and show the result. Exits with 130 after an interruption."""
-    from lrsearch.cli.output import meet, read_result, show_result
+def search(strategy: str, given: Options, command: Sequence[str]) -> None:
+    """Search, or confirm, and show the result. Exits with 130 after an interruption."""
+    from lrsearch.cli.output import meet, read_result, require_confirmed, show_result
     from lrsearch.reports.live import Progress
     from lrsearch.store import fresh as set_aside
     from lrsearch.tuner.events import Left
 
-    search = _check(strategy, given, command)
-    spec, folder = search.spec, search.folder
+    asked = _check(strategy, given, command)
+    spec, folder = asked.spec, asked.folder
     again = [*command, "--fresh"] if given.fresh else command
     progress = Progress(quiet=given.quiet)
     for note in spec.notes:
         progress.note(note)
     with Interruptible() as interruptible, ExitStack() as closing, progress:
         try:
-            begun = _begin(search, closing, progress)
+            begun = _begin(asked, closing, progress)
             if given.dry_run:
-                from lrsearch.cli.planning import show_plan
-                from lrsearch.store import History
-
                 progress.close()
-                show_plan(
-                    spec,
-                    strategy,
-                    begun.facts,
-                    folder,
-                    history=begun.stored or History(),
-                    retry_failed=given.retry_failed,
-                )
+                _show_plan(asked, begun)
                 return
             if given.fresh and (old := set_aside(given.runs, spec.name)):
                 progress.note(f"the old run is now {old}")
             # From here on the command that resumes this search must not set it aside.
             again = command
-            history = _train(search, begun, progress, interruptible)
+            history = _train(asked, begun, progress, interruptible)
         except KeyboardInterrupt as interrupt:
             progress.close()
             if isinstance(interrupt, Left) and str(interrupt):
@@ -278,7 +280,25 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
     view = read_result(folder, history)
     with ignore_closed_stdout():
         show_result(view, json=given.json, all_rows=given.all_)
-    meet(view, search.requirement)
+    meet(view, asked.requirement)
+    if strategy == CONFIRM:
+        require_confirmed(view)
+
+
+def _show_plan(search: _Search, begun: _Begun) -> None:
+    """Print what would be trained."""
+    from lrsearch.cli.planning import show_confirming, show_plan
+    from lrsearch.store import History
+
+    show = show_confirming if search.strategy == CONFIRM else show_plan
+    show(
+        search.spec,
+        search.strategy,
+        begun.facts,
+        search.folder,
+        history=begun.stored or History(),
+        retry_failed=search.given.retry_failed,
+    )
 
 
 def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
@@ -289,6 +309,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
     from lrsearch.cli.output import check_metric
+    from lrsearch.cli.stored import find_run
     from lrsearch.search import check_search
     from lrsearch.store import is_locked
     from lrsearch.trial import Workplace
@@ -314,7 +335,10 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     allowed = consent.allowed_imports(spec, given.allow_import)
     if not given.dry_run:
         consent.allow_command(spec, given.allow_command)
-    check_search(strategy, spec, large=given.yes)
+    if strategy == CONFIRM:
+        find_run(str(given.config), given.runs)
+    else:
+        check_search(strategy, spec, large=given.yes)
     folder = given.runs / spec.name
     if is_locked(folder):
         raise RunLocked(
@@ -357,7 +381,9 @@ def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     if not given.fresh and (search.folder / "run.json").exists():
         stored = read(search.folder)
     held = find_settled(stored) if stored is not None else {}
-    trials = count_trials(search.strategy, spec)
+    trials = 0
+    if search.strategy != CONFIRM:
+        trials = count_trials(search.strategy, spec)
     facts = prepare(spec, executor, workplace, trials=trials, held=held, note=progress.note)
     for note in filter(None, (facts.data, *facts.notes)):
         progress.note(note)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch import catalogue
+from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.edges import Range
+from lrsearch.analysis.points import summarize
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.diagnosing import complete, diagnosed
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
@@ -43,7 +45,8 @@ from lrsearch.store import (
     saved_states,
 )
 from lrsearch.terminal import command_line, path_word, quote
-from lrsearch.trial import Plan, Record, Records
+from lrsearch.trial import CONFIRM, Plan, Record, Records
+from lrsearch.tuner.confirming import find_confirmation
 from lrsearch.tuner.finding import Found, look_up
 from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
 from lrsearch.tuner.plans import structure_key
@@ -240,23 +243,21 @@ def view_run(run: StoredRun) -> RunView:
     waiting = [entry for entry in ledger.entries.values() if ledger.is_open(entry)]
     surplus = _surplus(run) if waiting else set()
     waiting = [entry for entry in waiting if entry.number not in surplus]
+    records = [each for each in ledger.records() if each.result or each.point not in surplus]
+    records = complete(run.folder, records, ledger.objective)
+    confirmation = find_confirmation(run.spec, ledger, summarize(records, ledger.objective))
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     refused = run.found.refused
     warnings = [f"which rates it searches is not known: {refused}"] if refused else []
     if not searching and (waiting or latest):
-        ended = _ENDINGS.get(history.closed, "was ended by an error")
-        if history.closed == "time":
-            ended = f"was stopped by its time limit: {_progress(run)}"
-        left = f": {count(len(waiting), 'point')} unfinished" if waiting else ""
-        warnings.append(f"the search {ended}{left}")
+        warnings.append(_describe_end(run, len(waiting), confirmation))
     measured = {entry.number: entry for entry in ledger.entries.values()}
-    records = [each for each in ledger.records() if each.result or each.point not in surplus]
     view = build_view(
         run.spec.name,
         str(run.folder),
         ledger.objective,
-        complete(run.folder, records, ledger.objective),
+        records,
         Context(
             ranges=ranges(run.spec, _most_samples(history)),
             hidden=ledger.hidden,
@@ -268,6 +269,8 @@ def view_run(run: StoredRun) -> RunView:
             data=str(history.sessions[-1]["facts"].get("data", "")),
             found=[each for each in run.found.ranges.values() if each is not None],
             range_cost=_range_cost(history),
+            confirmation=confirmation,
+            confirm_cost=_confirm_cost(history),
         ),
     )
     view = replace(
@@ -287,6 +290,8 @@ def view_run(run: StoredRun) -> RunView:
         following = ["lrsearch", "report", *_name_run(run)]
     elif resumed:
         following = _resuming(run, resumed)
+    elif view.best is not None and run.spec.space and _may_confirm(confirmation):
+        following = _confirming(run)
     elif view.best is not None and run.spec.space:
         following = ["lrsearch", "export", *_name_run(run), "--output", "best.yaml"]
     else:
@@ -306,6 +311,36 @@ def _ranges(history: History) -> list[RangeView]:
         for body in stored_tests(history).values()
     }
     return [read_range(body) for body in latest.values()]
+
+
+def _describe_end(run: StoredRun, waiting: int, confirmation: Confirmation | None) -> str:
+    """The end of a session that has left something, in words."""
+    history = run.history
+    ended = _ENDINGS.get(history.closed, "was ended by an error")
+    left = f": {count(waiting, 'point')} unfinished" if waiting else ""
+    if history.closed == "time":
+        ended = "was stopped by its time limit"
+    if not waiting and confirmation is not None and not confirmation.over:
+        done = count(confirmation.trials, "fresh training")
+        return f"confirming {ended} after {done}: its round lacks {confirmation.left} more"
+    if history.closed == "time":
+        left = f": {_progress(run)}{left}"
+    return f"the search {ended}{left}"
+
+
+def _may_confirm(confirmation: Confirmation | None) -> bool:
+    """Whether confirming would tell more than is known."""
+    return confirmation is None or not (confirmation.over and confirmation.current)
+
+
+def _confirm_cost(history: History) -> tuple[int, float, float]:
+    """The trainings, epochs and seconds of all that was measured again."""
+    ended = [history.results[number] for number in history.apart if number in history.results]
+    return (
+        len(ended),
+        math.fsum(each.epochs for each in ended),
+        math.fsum(each.seconds for each in ended),
+    )
 
 
 def _range_cost(history: History) -> tuple[float, float]:
@@ -332,6 +367,8 @@ def _progress(run: StoredRun) -> str:
     """The progress of the latest strategy: 12 of 40 trials are trained."""
     from lrsearch.search import count_trials
 
+    if run.strategy == CONFIRM:
+        return "the test part was not looked at"
     proposals = (each for each in run.history.proposals if each.strategy == run.strategy)
     numbers = {number for each in proposals for number in each.trials}
     done = len(numbers & run.ledger.entry_of.keys() & run.history.results.keys())
@@ -372,7 +409,8 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
     result = history.results.get(number)
     if result is not None:
         result = diagnosed(run.folder, trial, result, ledger.objective)
-    key, latest = structure_key(trial.config, trial.fold), history.by_key[trial.key]
+    known = history.fresh if number in history.apart else history.by_key
+    key, latest = structure_key(trial.config, trial.fold), known[trial.key]
     return TrialView(
         run.spec.name,
         ledger.objective,
@@ -486,6 +524,32 @@ def _resuming(run: StoredRun, strategy: str) -> list[str]:
     words = isinstance(given, list) and all(isinstance(word, str) for word in given)
     # A journal may come from anywhere: what is shown for copying begins as what lrsearch writes.
     return list(given) if words and given[:2] == plain[:2] else plain
+
+
+_OWN = ("--trials", "--time", "--require", "--top", "--seeds")
+"""Options with a value that say how one command goes, not what the run is."""
+
+_KEPT = ("--set", "--runs", "--workers", "--device", "--executor", "--engine", "--lanes")
+"""Options with a value that a command after a search is given, too."""
+
+_CONSENTS = ("--allow-command",)
+"""Options without a value that it is given, too."""
+
+
+def _confirming(run: StoredRun) -> list[str]:
+    """The command that confirms the run: its spec, with the options of its latest session that say
+    what is trained, and where."""
+    session = _resuming(run, run.strategy)
+    found, words = ["lrsearch", CONFIRM, session[2]], iter(session[3:])
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name in (*_KEPT, "--allow-import"):
+            found += [word] if equals else [word, next(words, "")]
+        elif name in _CONSENTS:
+            found.append(word)
+        elif name in _OWN and not equals:
+            next(words, "")
+    return found
 
 
 def _most_samples(history: History) -> int | None:

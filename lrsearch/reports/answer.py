@@ -11,6 +11,14 @@ from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.basin import Basin
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
+from lrsearch.reports.confirmation import (
+    confirmation_notes,
+    describe_finalists,
+    describe_state,
+    plain_control,
+    title_of,
+)
+from lrsearch.reports.confirmation import to_plain as plain_confirmation
 from lrsearch.reports.curves import encodes, raster
 from lrsearch.reports.text import (
     count,
@@ -48,11 +56,12 @@ def describe_edge(edge: Edge) -> str:
 
 def evidence(answer: Answer) -> str:
     """The evidence of the answer, in one line."""
-    parts = ["not confirmed on fresh seeds"]
+    parts = [describe_state(answer)]
     if answer.steady:
         parts.append("every point came to the same value: there is nothing to choose by")
     if answer.interval is not None:
         basis = "its curve" if answer.curved else count(answer.seeds, "seed")
+        basis = "these" if answer.confirmed else basis
         parts.append(f"likely {_span(answer.interval, answer.value)} by {basis}")
     if answer.tied and not answer.steady:
         others = "other" if len(answer.tied) == 1 else "others"
@@ -82,9 +91,13 @@ def choice(answer: Answer) -> str:
     if answer.recommended is answer.highest or answer.steady:
         return ""
     highest, decimals = answer.highest, decimals_for(answer.value)
-    assert highest.objective is not None
-    better = f"was measured better ({format_fixed(highest.objective, decimals)})"
-    if highest.objective == answer.value:
+    value = highest.objective
+    if answer.confirmation is not None and answer.confirmed:
+        winner = answer.confirmation.winner
+        value = None if winner is None else winner.mean
+    assert value is not None
+    better = f"was measured better ({format_fixed(value, decimals)})"
+    if value == answer.value:
         better = "has the same value"
     own = answer.recommended.point
     return f"point {highest.point} {better}, which nothing tells from point {own}: {answer.why}"
@@ -278,6 +291,9 @@ def describe_cost(view: RunView) -> str:
         epochs, seconds = (cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
         spent = [f"{format_value(float(epochs), 4)} epochs"] if epochs else []
         text += f", and {', '.join([*spent, format_seconds(seconds)])} of range tests"
+    if cost["confirm_trials"]:
+        again = count(int(cost["confirm_trials"]), "training")
+        text += f", and {again}, {format_seconds(cost['confirm_seconds'] or 0.0)} of confirming"
     wall = cost.get("wall_seconds")
     return text if wall is None else f"{text} in {format_seconds(wall)}"
 
@@ -288,11 +304,12 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     if answer is None:
         return
     for edge in answer.edges:
-        whose = "" if _is_own(answer, edge) else f"of point {answer.highest.point}: "
+        whose = "" if _is_own(answer, edge) else f"of point {view.points[0].point}: "
         yield "edge", whose + describe_edge(edge)
     yield "evidence", evidence(answer)
     if text := choice(answer):
         yield "", text
+    yield from confirmation_notes(answer, view.objective)
 
 
 def details(view: RunView, width: int, encoding: str) -> Iterator[tuple[str, list[str]]]:
@@ -302,6 +319,8 @@ def details(view: RunView, width: int, encoding: str) -> Iterator[tuple[str, lis
     if answer is None:
         return
     metric = one_line(view.objective.metric)
+    if answer.confirmation is not None:
+        yield title_of(answer.confirmation), _table(describe_finalists(answer), width)
     if answer.basins:
         basin = answer.basin or answer.basins[0]
         own = answer.recommended.params.get(basin.rate) if basin is answer.basin else None
@@ -359,11 +378,12 @@ def to_plain(answer: Answer) -> dict[str, Any]:
         "value": answer.value,
         "interval": answer.interval,
         "seeds": answer.seeds,
-        "confirmed": False,
+        "confirmed": answer.confirmed,
         "tied": answer.tied,
-        "control": None,
-        "shrinkage": None,
+        "control": plain_control(answer),
+        "shrinkage": None if answer.finalist is None else answer.finalist.shrinkage,
         "evidence": evidence(answer),
+        "confirmation": plain_confirmation(answer),
         "basins": [
             {
                 "params": basin.params,

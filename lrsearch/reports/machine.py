@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrsearch.reports.answer import describe_cost, first_notes, to_plain
+from lrsearch.reports.confirmation import describe_finalists, title_of
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.text import (
     count,
@@ -281,10 +282,11 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         return "" if value is None else format_fixed(value, decimals)
 
     blocks = [f"## {_escape(view.name)}"]
-    if best:
+    if best and view.answer is not None:
+        value, spread = view.answer.value, view.answer.spread
         blocks.append(
-            f"Best {_escape(view.objective.metric)} {number(best.objective)}"
-            + (f" ± {number(best.spread)}" if best.spread is not None else "")
+            f"Best {_escape(view.objective.metric)} {number(value)}"
+            + (f" ± {number(spread)}" if spread is not None else "")
             + f" with {_escape(format_params(best.params))}"
         )
         first = [
@@ -309,6 +311,12 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         values = (number(point.objective), number(point.spread), str(len(point.trials)))
         rows.append((str(point.point), *params, *values, outcome))
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    if view.answer is not None and view.answer.confirmation is not None:
+        titles, *again = describe_finalists(view.answer)
+        rows = [tuple(map(_escape, titles)), ("---:",) * (len(titles) - 1) + ("---",)]
+        rows += [tuple(map(_escape, row)) for row in again]
+        blocks.append(f"{_escape(title_of(view.answer.confirmation).capitalize())}:")
+        blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if len(view.points) > len(shown):
         blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
     told = [*map(describe_found, view.found), *view.warnings]

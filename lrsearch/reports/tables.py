@@ -216,11 +216,13 @@ def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Ite
             head.append(": no point was trained to its end")
         yield head
         return
-    decimals = decimals_for(best.objective)
-    value = format_fixed(best.objective, decimals)
-    if best.spread is not None:
-        value += f" {signs.spread} {format_fixed(best.spread, decimals)}"
-    origin = [count(best.seeds, "seed")] + ([f"{best.folds} folds"] if best.folds else [])
+    assert view.answer is not None
+    decimals = decimals_for(view.answer.value)
+    value, spread = format_fixed(view.answer.value, decimals), view.answer.spread
+    if spread is not None:
+        value += f" {signs.spread} {format_fixed(spread, decimals)}"
+    noun = "fresh seed" if view.answer.confirmed else "seed"
+    origin = [count(view.answer.seeds, noun)] + ([f"{best.folds} folds"] if best.folds else [])
     at = ", best over the training" if view.objective.at == "best" else ""
     head.append(f": {view.objective.metric} ").append(value, style="green")
     yield head.append(f" ({' x '.join(origin)}{at}), point {best.point}")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch.catalogue import Parameter
+from lrsearch.catalogue import CONFIRM, Parameter
 from lrsearch.duration import find_time, is_never, parse_time
 from lrsearch.errors import SpecError
 from lrsearch.spec.components import read_arguments, read_component
@@ -26,7 +26,7 @@ from lrsearch.spec.document import Document
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
-from lrsearch.spec.model import BayesSettings, RandomSettings, Spec, complete
+from lrsearch.spec.model import BayesSettings, ConfirmSettings, RandomSettings, Spec, complete
 from lrsearch.spec.objective import read_objective
 from lrsearch.spec.outside import (
     INSIDE,
@@ -57,6 +57,7 @@ TOP_LEVEL = (
     "search",
     "random",
     "bayes",
+    "confirm",
     "seeds",
     "seed",
     "max_failures",
@@ -81,6 +82,7 @@ _SETTINGS: dict[str, dict[str, Parameter]] = {
         "startup": Parameter("int", 8, low=1),
         "generation": Parameter("int", 4, low=1),
     },
+    "confirm": CONFIRM,
 }
 
 _PLAIN: dict[str, Parameter] = {
@@ -196,6 +198,7 @@ def _finish(
     """The spec, with the fields common to all kinds; None where anything is at fault."""
     name = _read_name(reader, top)
     settings = {key: read_settings(reader, key, top.get(key)) for key in _SETTINGS}
+    confirms = top.get("confirm") is not None or ("confirm",) in reader.document.empty
     plain = {
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
         for key, parameter in _PLAIN.items()
@@ -211,6 +214,7 @@ def _finish(
         **parts,
         random=RandomSettings(**settings["random"]),
         bayes=BayesSettings(**settings["bayes"]),
+        confirm=ConfirmSettings(**settings["confirm"]) if confirms else None,
         **plain,
         save=save,
         timeout=timeout,
@@ -302,11 +306,14 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
 
 
 def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
-    """The settings of a strategy, `random` or `bayes`, every default filled."""
+    """The settings of a strategy, `random` or `bayes`, or of `confirm`, every default filled."""
     if raw is None:
         raw = {}
     if not isinstance(raw, Mapping):
-        reader.fault((key,), f"{show(raw)} is no mapping", "write {trials: 40}")
+        first = next(iter(_SETTINGS[key].items()))
+        reader.fault(
+            (key,), f"{show(raw)} is no mapping", f"write {{{first[0]}: {first[1].default}}}"
+        )
         raw = {}
     reader.unknown((key,), raw, tuple(_SETTINGS[key]))
     return complete(_SETTINGS[key], read_arguments(reader, (key,), raw, _SETTINGS[key]))

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import math
+
 from lrsearch.spec.export import export_name, export_spec
 from lrsearch.spec.flattening import flatten
+from lrsearch.trial import Objective
 from lrsearch.tuner.ledger import Entry
 from lrsearch.tuner.session import Session
+
+
+class Unranked:
+    """A stand-in for the best where trials have no rank among the points: their weights are not
+    kept."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.weights: set[int] = set()
+        self.bar = math.inf if objective.goal == "max" else -math.inf
+
+    def consider(self, entry: Entry) -> bool:
+        """Consider no point."""
+        return False
+
+    def take(self) -> None:
+        """Take none."""
+
+    def keep_weights(self, trial: int, content: bytes) -> None:
+        """Keep no weights."""
+
+    def sweep(self) -> None:
+        """Delete none."""
 
 
 class Best:
@@ -19,6 +44,12 @@ class Best:
         self.weights = self.run.stored_weights() & self.ledger.entry_of.keys()
         for entry in self.ledger.entries.values():
             self._compare(entry)
+
+    @property
+    def bar(self) -> float | None:
+        """The value that a trial's weights have to reach to be worth keeping, None for any."""
+        # A point of several trials can win by its mean with one of them below the best.
+        return self.found[0] if self.found and self.spec.trials_per_point == 1 else None
 
     def consider(self, entry: Entry) -> bool:
         """Consider a point; returns whether the best is now another point, or has another value."""

@@ -6,16 +6,29 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import Cohort, Measured, Plan, Planned, Probe, Trial
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.plans import ALONE, GOING_ON, Plans, by_structure, divide, structure_key
-from lrsearch.tuner.proposer import Proposer
 from lrsearch.tuner.session import Session
 
 PROBED = 8
 """Trials shown to a probe."""
+
+
+class Coming(Protocol):
+    """The source of trials: whether it `waits` for the results of those before, and the `room` for
+    more points of theirs."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next are not known before those before have ended."""
+
+    @property
+    def room(self) -> int:
+        """The number of points that may come yet."""
 
 
 @dataclass
@@ -45,7 +58,7 @@ class Dispatch:
     key of their structure, that wait for a probe's plan, the `queue` of tasks, and the `jobs` that
     workers have, by their handles."""
 
-    def __init__(self, session: Session, proposer: Proposer, conclusions: Conclusions) -> None:
+    def __init__(self, session: Session, proposer: Coming, conclusions: Conclusions) -> None:
         self.session, self.spec, self.asked = session, session.spec, session.asked
         self.executor, self.facts = session.executor, session.facts
         self.proposer, self.conclusions, self.saving = proposer, conclusions, conclusions.saving
@@ -195,9 +208,7 @@ class Dispatch:
         """Give a worker, a new one if `clean`, the cohort's trials that need training."""
         trials = tuple(trial for trial in cohort.trials if not self.conclusions.skip(trial))
         if trials:
-            # A point of several trials can win by its mean with one of them below the best.
-            best = self.conclusions.best.found
-            bar = best[0] if best and self.spec.trials_per_point == 1 else None
+            bar = self.conclusions.best.bar
             states = self.saving.find(trials, cohort.plan.engine)
             cohort = replace(cohort, trials=trials, bar=bar, states=states)
             function = find_jobs(self.spec.kind).train

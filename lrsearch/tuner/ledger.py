@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -172,12 +173,15 @@ class Ledger:
         self._judged: dict[int, tuple[Outcome | None, float | None]] = {}
         self._judged_measured: dict[int, tuple[Outcome | None, float | None]] = {}
         self._rests: dict[tuple[object, ...], str] = {}
+        self._others: frozenset[int] = frozenset()
         self.flatten = make_flattening(spec.space)
         compare = make_comparison(spec, content.task)
         belongs: dict[str, bool] = {}
         config: Config | None = None
         text = ""
         for trial in history.trials.values():
+            if trial.number in history.apart:  # No strategy is told of it.
+                continue
             if trial.config is not config:  # As it is of the seeds and folds of one proposal.
                 config = trial.config
                 whole = identity(config)
@@ -188,6 +192,32 @@ class Ledger:
                 self.add(trial, self._entry(config, text))
             elif trial.number in history.results:
                 self.hidden += 1
+
+    def set_apart(self, trials: Iterable[Trial]) -> Ledger:
+        """A ledger of the same run that holds these trials alone, each of them asked for."""
+        apart = copy.copy(self)
+        apart.entries, apart.entry_of, apart.trials = {}, {}, {}
+        apart._judged, apart._judged_measured = {}, {}
+        apart._others = frozenset(self.entry_of)
+        apart._asked = frozenset()
+        for trial in trials:
+            apart.ask(trial)
+        return apart
+
+    def ask(self, trial: Trial) -> None:
+        """Take a trial that is asked for whatever the spec's seeds are."""
+        self._asked |= {(trial.seed, trial.fold)}
+        self.add(trial, self.find(trial.config))
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The trials of the spec, those of the ledger that this one was set apart from among
+        them."""
+        return self._others | self.entry_of.keys()
+
+    def key_of(self, config: Config, seed: int, fold: int | None) -> str:
+        """The key of any trial under this content."""
+        return self._hash(config, canonical(identity(config)), seed, fold)
 
     def _hash(self, config: Config, text: str, seed: int, fold: int | None) -> str:
         content = self.content.of(config)
@@ -332,9 +362,10 @@ class Ledger:
     def refuse_stranger(self) -> None:
         """Raises SpecRefused where the folder holds measurements and no trial belongs to the spec.
         Where all trials failed there is nothing to protect."""
-        if self.entries or not _measured(self.history, self.history.results):
+        searched = self.history.results.keys() - self.history.apart
+        if self.entries or not _measured(self.history, searched):
             return
-        last = self.history.trials[max(self.history.results)]
+        last = self.history.trials[max(searched)]
         found = differences(self.spec, last.config, self.content.task)
         stored, now = (each.get("images") for each in (last.config.get("data", {}), self.spec.data))
         if None not in (stored, now) and stored != now:  # Else it is known by the data's hash.
@@ -350,7 +381,7 @@ class Ledger:
             found = [f"{changed} has changed"]
         shown = "\n  ".join(found[:8]) + (f"\n  and {len(found) - 8} more" if found[8:] else "")
         raise SpecRefused(
-            f"run '{self.spec.name}' holds {len(self.history.results)} trials, "
+            f"run '{self.spec.name}' holds {len(searched)} trials, "
             f"none of which belongs to this spec:\n  {shown}",
             where=self.spec.source,
             hint=f"{self._way_back(last)}give the spec another name, or set the old run aside with "

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from lrsearch import pulse
 from lrsearch.errors import LrsearchError, StorageFull
 from lrsearch.executors.port import Executor
 from lrsearch.search import count_trials
 from lrsearch.space import automatic
-from lrsearch.spec.model import Spec, settle_data
+from lrsearch.spec.model import ConfirmSettings, Spec, settle_data
 from lrsearch.store import Run
 from lrsearch.train.jobs import find_jobs
-from lrsearch.trial import Facts, Plan, Workplace
+from lrsearch.trial import CONFIRM, Facts, Plan, Workplace
 from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
+from lrsearch.tuner.confirming import confirm
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
 from lrsearch.tuner.finding import find_ranges, look_up
@@ -26,20 +27,11 @@ from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.proposer import Generation, Proposer
 from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.saving import Saving
-from lrsearch.tuner.session import Asked, Session
+from lrsearch.tuner.session import Asked, Ending, Session
 from lrsearch.tuner.watcher import Watcher
 
 AHEAD = 1024
 """Trials proposed at once by strategies that need no results: lanes are filled from these."""
-
-
-@dataclass(frozen=True)
-class Ending:
-    """The end of a search: `trained` trials now, and whether its time was over before all was
-    trained."""
-
-    trained: int
-    out_of_time: bool = False
 
 
 def tune(
@@ -53,7 +45,8 @@ def tune(
     watcher: Watcher,
     asked: Asked | None = None,
 ) -> Ending:
-    """Run a strategy to its end over a run folder, training only missing trials.
+    """Run a strategy to its end over a run folder, training only missing trials; then measure its
+    best again, where the spec confirms. The strategy `CONFIRM` does nothing but that.
 
     `check_search` has passed. Raises SpecRefused where no stored trial belongs to the spec,
     TooManyFailures, StorageFull, and UsageError, before anything is journaled, as `plan_tests`.
@@ -94,7 +87,12 @@ def tune(
             )
             ledger = Ledger(spec, content_of(facts), run.history)
         session = Session(spec, strategy, run, executor, facts, workplace, watcher, asked, ledger)
-        ending = _Search(session).go()
+        ending = Ending(0)
+        if strategy != CONFIRM:
+            ending = _Search(session).go()
+        if strategy == CONFIRM or (spec.confirm and not ending.out_of_time and _has_value(ledger)):
+            again = confirm(session, spec.confirm or ConfirmSettings())
+            ending = Ending(ending.trained + again.trained, again.out_of_time)
         reason = "time" if ending.out_of_time else "finished"
         return ending
     except LrsearchError as error:
@@ -104,6 +102,11 @@ def tune(
         # A full disk has said so already, and the journal is whole without this line.
         with contextlib.suppress(StorageFull):
             run.closed(reason, time.monotonic() - asked.begun)
+
+
+def _has_value(ledger: Ledger) -> bool:
+    """Whether a point has a value, which fresh seeds could confirm."""
+    return any(ledger.judge(entry)[1] is not None for entry in ledger.entries.values())
 
 
 class _Search:

@@ -41,6 +41,15 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Ending:
+    """The end of a search: `trained` trials now, and whether its time was over before all was
+    trained."""
+
+    trained: int
+    out_of_time: bool = False
+
+
+@dataclass(frozen=True)
 class Session:
     """Objects that the parts of a search share. Spec and facts are as the run began with them."""
 
@@ -63,7 +72,7 @@ class Session:
         """A trial's searched parameters, and its seed and fold where there are several."""
         trial = self.run.history.trials[number]
         params = flatten(self.spec.space, trial.config)
-        if self.spec.seeds > 1:
+        if self.spec.seeds > 1 or number in self.run.history.apart:
             params["seed"] = trial.seed
         if trial.fold is not None:
             params["fold"] = trial.fold

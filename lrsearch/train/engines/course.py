@@ -33,6 +33,7 @@ from lrsearch.trial import (
     Cohort,
     Config,
     Ended,
+    Looked,
     Measured,
     Measurement,
     Noted,
@@ -51,7 +52,7 @@ from lrsearch.trial import (
     describe_timeout,
 )
 
-Event = Started | Measured | Reached | Ended | Planned | Saved | Noted | None
+Event = Started | Measured | Reached | Ended | Planned | Saved | Noted | Looked | None
 Replies = list[tuple[int, Verdict]]
 EventGenerator = Generator[Event, Replies, Any]
 State = Mapping[str, Tensor]
@@ -61,8 +62,11 @@ Data = Resident | Streamed
 # data and code
 
 
-def open_data(job: Cohort | Probe | Sweep, trial: Trial, device: torch.device) -> Data:
-    """The splits of a trial on the device. Raises DataError for data that cannot be loaded or have
+def open_data(
+    job: Cohort | Probe | Sweep, trial: Trial, device: torch.device, *, tested: bool = False
+) -> Data:
+    """The splits of a trial on the device; if `tested`, the test part stands in the place of the
+    validation part. Raises DataError for data that cannot be loaded or have
     changed since the run began."""
     config = trial.config["data"]
     raw = load_raw(config, job.workplace)
@@ -73,7 +77,7 @@ def open_data(job: Cohort | Probe | Sweep, trial: Trial, device: torch.device) -
             where=raw.name,
             hint="start again to measure the data as they are now",
         )
-    return place(raw, config, trial.fold, device, trial.config["train"])
+    return place(raw, config, trial.fold, device, trial.config["train"], tested=tested)
 
 
 def check_sources(job: Cohort | Probe | Sweep, config: Config) -> None:

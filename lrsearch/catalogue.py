@@ -1157,6 +1157,24 @@ def arguments_of(component: Mapping[str, Any]) -> Mapping[str, Any]:
     return {key: part for key, part in component.items() if key not in ("name", "class_path")}
 
 
+# what follows a search, and when it stops
+
+REFINE: dict[str, Parameter] = {
+    "rounds": Parameter("int", 3, low=1, doc="rounds in the whole run"),
+    "width": Parameter(
+        "float", 0.5, low=0.0, high=4.0, open_low=True, doc="decades of the interval of the best"
+    ),
+}
+"""`refine` of a spec."""
+
+STOP: dict[str, Parameter] = {
+    "patience": Parameter(
+        "int", None, low=1, optional=True, doc="proposals without an improvement beyond noise"
+    ),
+}
+"""`stop` of a spec."""
+
+
 # defaults and sizes
 
 

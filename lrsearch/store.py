@@ -85,7 +85,8 @@ class History:
     `sessions` are the bodies of the `opened` lines. `trials`, `results` and `strategy` (of the
     first proposer) go by trial number, `by_key` from a trial's key to the latest number with it.
     `running` are the trials started and not ended in the latest session. `seconds` is the wall time
-    of the sessions that were closed, `closed` the reason the latest one gave, if it did.
+    of the sessions that were closed, `closed` the reason the latest one gave, if it did, `told`
+    that in words, where it needs any.
     `repeating` has the number that the repetition of a trial was given, by the trial's, and
     `repeated` its result, once there is one; neither is among the trials and results. `plans` are
     the latest by structure key and device, `asked` the engines asked for when they were made;
@@ -114,6 +115,7 @@ class History:
     passing: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
     ranges: dict[str, Ranged] = field(default_factory=dict)
     closed: str | None = None
+    told: str = ""
     next_number: int = 1
     """The number of the next new trial; the first is 1."""
     lines: int = field(default=0, repr=False, compare=False)
@@ -134,7 +136,7 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
     if event == "opened":
         history.sessions.append(_body(line))
         history.running.clear()
-        history.closed = None
+        history.closed, history.told = None, ""
     elif event == "proposed":
         _fold_proposed(history, body)
     elif event in ("started", "ended"):
@@ -170,6 +172,7 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
     elif event == "closed":
         history.closed, seconds = str(body["reason"]), float(body["seconds"])
         history.seconds += seconds
+        history.told = str(body.get("told", ""))
     history.lines += 1
 
 
@@ -1043,9 +1046,11 @@ class Run:
             raise ValueError("a note's kind is given apart from its body")
         self.append("noted", {"kind": kind, **body})
 
-    def closed(self, reason: str, seconds: float) -> None:
-        """The session ends, after `seconds` of wall time."""
-        self.append("closed", {"reason": reason, "seconds": seconds}, sync=True)
+    def closed(self, reason: str, seconds: float, told: str = "") -> None:
+        """The session ends, after `seconds` of wall time; `told` says why, where that needs more
+        than a word."""
+        more = {"told": told} if told else {}
+        self.append("closed", {"reason": reason, "seconds": seconds, **more}, sync=True)
 
     def keep_weights(self, trial: int, content: bytes) -> None:
         """Write a trial's weights, the content of a safetensors file, into best/."""

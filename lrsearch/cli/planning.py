@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lrsearch.reports.text import count, format_params
+from lrsearch.analysis.refining import describe_reason
+from lrsearch.reports.text import count, format_params, format_seconds, format_value
 from lrsearch.search import count_trials
+from lrsearch.search.refine import Refine
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data, steps_of
 from lrsearch.store import History
 from lrsearch.terminal import visible_line
-from lrsearch.trial import Config, Facts, Trial
+from lrsearch.trial import Config, Facts, Outcome, Trial
 from lrsearch.tuner.finding import Test, describe_found, foresee, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
+from lrsearch.tuner.refining import refuse_nothing, widened
 from lrsearch.tuner.repeating import CHEAP
 
 SHOWN = 25
@@ -44,6 +48,11 @@ def show_plan(
     if found.ranges:
         ledger = Ledger(spec, ledger.content, history)
     measured = list(ledger.entries.values())
+    if strategy == Refine.name:
+        spec = widened(spec, facts)
+        ledger = Ledger(spec, ledger.content, history)
+        refuse_nothing(Proposer(spec, strategy, ledger))
+        ledger = Ledger(spec, ledger.content, history)
     proposer = Proposer(spec, strategy, ledger, retry_failed=retry_failed)
     trials: dict[int, Trial] = {trial.number: trial for trial in proposer.unfinished().waiting}
     # A strategy that learns proposes no further before these have their results.
@@ -56,6 +65,10 @@ def show_plan(
     planned = f"{count(len(trials), 'trial')} of {count(len(points), 'point')}"
     later = " first, and then what it learns from them" if proposer.waits and trials else ""
     print(f"{strategy} would train {planned}{later}")
+    if isinstance(proposer.strategy, Refine) and proposer.strategy.round is not None:
+        print(f"  {visible_line(describe_reason(proposer.strategy.round))}")
+        if spent := _foresee_cost(ledger, len(trials)):
+            print(f"  {spent}")
     done = sum(ledger.judge(entry)[0] is not None for entry in measured)
     print(f"  {count(done, 'point')} measured in {visible_line(str(folder))}")
     failed = ledger.failed()
@@ -71,8 +84,26 @@ def show_plan(
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
+    if spec.refine is not None and strategy != Refine.name:
+        print(f"  and then up to {count(spec.refine.rounds, 'round')} of refinement")
     if spec.verifies and trials:
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
+
+
+def _foresee_cost(ledger: Ledger, trials: int) -> str:
+    """The cost of so many trials, if they take as long as those that completed did on average."""
+    results = [
+        result
+        for number in ledger.entry_of
+        if (result := ledger.history.results.get(number)) is not None
+        and result.outcome is Outcome.COMPLETED
+    ]
+    if not results or not trials:
+        return ""
+    seconds = math.fsum(each.seconds for each in results) / len(results) * trials
+    epochs = math.fsum(each.epochs for each in results) / len(results) * trials
+    told = f"{format_value(epochs, 4)} epochs, " if epochs else ""
+    return f"about {told}{format_seconds(seconds)} of training, as those before took"
 
 
 def _show_tests(

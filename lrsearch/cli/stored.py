@@ -6,13 +6,14 @@ import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lrsearch import catalogue
+from lrsearch.analysis.basin import is_rate
 from lrsearch.analysis.edges import Range
+from lrsearch.analysis.refining import find_rounds
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.diagnosing import complete, diagnosed
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
@@ -20,10 +21,10 @@ from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
 from lrsearch.reports.view import Context, RunView, TrialView, build_view
-from lrsearch.space import Choice, Float, parameters, parse_name
 from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data
+from lrsearch.spec.searched import find_searched
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.states import Unusable
 from lrsearch.states import read as read_state
@@ -152,7 +153,11 @@ def _summarize(folder: Path) -> RunLine:
         return replace(line, state=kind, reason=": ".join(str(error).split("\n  ")))
 
 
-_STATES = {"finished": "done", "interrupted": "interrupted", "time": "stopped"}
+_STATES = {
+    **dict.fromkeys(("finished", "until", "patience"), "done"),
+    "interrupted": "interrupted",
+    "time": "stopped",
+}
 """Words for the state of a run, by the reason its latest search was closed for."""
 
 
@@ -244,7 +249,8 @@ def view_run(run: StoredRun) -> RunView:
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     refused = run.found.refused
     warnings = [f"which rates it searches is not known: {refused}"] if refused else []
-    if not searching and (waiting or latest):
+    stopped = "" if searching else _stopped(run)
+    if not searching and not stopped and (waiting or latest):
         ended = _ENDINGS.get(history.closed, "was ended by an error")
         if history.closed == "time":
             ended = f"was stopped by its time limit: {_progress(run)}"
@@ -258,7 +264,7 @@ def view_run(run: StoredRun) -> RunView:
         ledger.objective,
         complete(run.folder, records, ledger.objective),
         Context(
-            ranges=ranges(run.spec, _most_samples(history)),
+            ranges=_widened(find_searched(run.spec, _most_samples(history)), records),
             hidden=ledger.hidden,
             running=len(history.running) if searching else 0,
             # The time of a session that is under way, or was killed, is not known.
@@ -268,6 +274,8 @@ def view_run(run: StoredRun) -> RunView:
             data=str(history.sessions[-1]["facts"].get("data", "")),
             found=[each for each in run.found.ranges.values() if each is not None],
             range_cost=_range_cost(history),
+            stopped=stopped,
+            rounds=list(find_rounds(history.notes).values()),
         ),
     )
     view = replace(
@@ -278,11 +286,14 @@ def view_run(run: StoredRun) -> RunView:
     )
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
+        if view.best.strategy == "refine":
+            outside = "the best lies outside what the spec searches: a refinement went there"
         view = replace(view, warnings=(*view.warnings, outside))
     if run.spec.kind is not None and _ignores_seeds(view):
         unused = "no seed made a difference: the training may not use the one that it is given"
         view = replace(view, warnings=(*view.warnings, unused))
     resumed = run.strategy if latest else min(strategies, default="")
+    resumed = "" if stopped else resumed
     if searching:
         following = ["lrsearch", "report", *_name_run(run)]
     elif resumed:
@@ -297,6 +308,39 @@ def view_run(run: StoredRun) -> RunView:
         strategy = run.strategy if run.strategy in failed else min(failed)
         again = command_line(retrying(_resuming(run, strategy)))
     return replace(view, next_command=command_line(following), retry_command=again)
+
+
+def _stopped(run: StoredRun) -> str:
+    """The reason why the latest search ended before all was trained, and what goes on; "" of
+    another end."""
+    told = run.history.told
+    if run.history.closed == "until" and told:
+        return f"{told}; without --until the same command goes on"
+    if run.history.closed == "patience" and told:
+        patience = run.spec.patience
+        more = f": --set stop.patience={2 * patience} goes on" if patience else ""
+        return f"{told}{more}"
+    return ""
+
+
+def _widened(ranges: Sequence[Range], records: Sequence[Record]) -> list[Range]:
+    """The ranges, widened to where a refinement went beyond them, so that an edge is the end of
+    all that was searched."""
+    names = [each.name for each in ranges]
+    found = []
+    for each in ranges:
+        values = [
+            float(record.params[each.name])
+            for record in records
+            if record.strategy == "refine" and is_rate(record.params.get(each.name))
+        ]
+        low, high = min(each.low, *values, each.low), max(each.high, *values, each.high)
+        # Of options with ranges of their own nobody knows here whose values these are.
+        if (low, high) != (each.low, each.high) and names.count(each.name) == 1:
+            scale = "log" if each.listed else each.scale
+            each = replace(each, low=low, high=high, listed=(), points=None, scale=scale)
+        found.append(each)
+    return found
 
 
 def _ranges(history: History) -> list[RangeView]:
@@ -335,6 +379,8 @@ def _progress(run: StoredRun) -> str:
     proposals = (each for each in run.history.proposals if each.strategy == run.strategy)
     numbers = {number for each in proposals for number in each.trials}
     done = len(numbers & run.ledger.entry_of.keys() & run.history.results.keys())
+    if run.strategy == "refine":  # Each round decides about the next.
+        return f"{count(done, 'trial')} trained"
     total = max(done, count_trials(run.strategy, run.spec))
     return f"{done} of {count(total, 'trial')} are trained"
 
@@ -463,7 +509,7 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
     return {place: plan for place, plan in plans.items() if place[0] not in left}
 
 
-# commands and ranges
+# commands
 
 
 def _name_run(run: StoredRun) -> list[str]:
@@ -492,49 +538,3 @@ def _most_samples(history: History) -> int | None:
     """The samples of a training part, which no batch exceeds; None outside lrsearch."""
     found = history.sessions[-1]["facts"].get("train_samples") or ()
     return min(map(int, found), default=None)
-
-
-def ranges(spec: Spec, samples: int | None = None) -> list[Range]:
-    """The searched ranges and lists of numbers, with the bounds of each parameter: the best may lie
-    on their ends. `samples` are those of the training part, which no batch exceeds."""
-    found = []
-    for name, dimension in parameters(spec.space):
-        parts = parse_name(name)
-        flat = "lr" if parts.path == "optimizer.lr" else parts.path
-        path = name if parts.option is None else ""
-        known = _parameter(spec, name)
-        bounds = (known.low, known.high) if known else (None, None)
-        if name == "batch_size" and samples and spec.kind is None:
-            bounds = (bounds[0], samples)
-        more: dict[str, Any] = {"path": path, "least": bounds[0], "most": bounds[1]}
-        more["open_ends"] = known is not None and (known.open_low or known.open_high)
-        if isinstance(dimension, Choice):
-            if not dimension.ordered or len(dimension.options) < 2:
-                continue
-            values = [option.value for option in dimension.options]
-            more["whole"] = all(isinstance(value, int) for value in values)
-            listed = tuple(map(float, values))
-            found.append(Range(flat, min(listed), max(listed), listed=listed, **more))
-            continue
-        if isinstance(dimension, Float) and dimension.unit:
-            continue
-        more |= {"whole": not isinstance(dimension, Float), "points": dimension.points}
-        low, high = float(dimension.low), float(dimension.high)
-        found.append(Range(flat, low, high, "log" if dimension.log else "linear", **more))
-    return found
-
-
-def _parameter(spec: Spec, name: str) -> catalogue.Parameter | None:
-    """The catalogue's entry of a parameter by its id in the space."""
-    if spec.kind is not None:
-        return None
-    parts = parse_name(name)
-    if parts.head not in catalogue.GROUPS:
-        return catalogue.TRAIN.get(name)
-    chosen = dict(spec.space.dimensions).get(parts.head)
-    value = spec.model if parts.head == "model" else spec.train.get(parts.head)
-    if parts.option is not None and isinstance(chosen, Choice):
-        value = chosen.options[parts.option].value
-    title = value.get("name") if isinstance(value, Mapping) else None
-    entry = catalogue.GROUPS[parts.head].get(title) if title else None
-    return entry.parameters.get(parts.argument) if entry else None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from lrsearch.analysis.answer import Answer, find_answer
 from lrsearch.analysis.edges import Edge, Range, find_edges
@@ -35,7 +36,8 @@ class RunView:
     failed. `repeatability` is the comparison with a repeated training, None where none was
     repeated; `ranges` are the run's range tests, `found` the ranges that the spec left to them.
     `advice` are sentences on what the diagnoses of the trials agree on. `edges` are the ranges at
-    whose ends the best lies.
+    whose ends the best lies. `stopped` says why the search ended by a rule of its own, "" where it
+    did not; `rounds` are the notes on its refinement.
     """
 
     name: str
@@ -59,6 +61,8 @@ class RunView:
     found: tuple[Ranged, ...] = ()
     advice: tuple[str, ...] = ()
     edges: tuple[Edge, ...] = ()
+    stopped: str = ""
+    rounds: tuple[Mapping[str, Any], ...] = ()
 
     @cached_property
     def answer(self) -> Answer | None:
@@ -105,6 +109,8 @@ class Context:
     data: str = ""
     found: Sequence[Ranged] = ()
     range_cost: tuple[float, float] = (0.0, 0.0)
+    stopped: str = ""
+    rounds: Sequence[Mapping[str, Any]] = ()
 
 
 def build_view(
@@ -143,6 +149,8 @@ def build_view(
         found=tuple(context.found),
         advice=tuple(advise(kept)),
         edges=_edges(points, context.ranges),
+        stopped=context.stopped,
+        rounds=tuple(context.rounds),
     )
 
 

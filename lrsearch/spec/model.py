@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch import catalogue, duration
+from lrsearch.analysis.edges import Range
 from lrsearch.catalogue import REQUIRED, Parameter
 from lrsearch.space import (
     Choice,
@@ -57,6 +58,15 @@ class BayesSettings:
 
 
 @dataclass(frozen=True)
+class RefineSettings:
+    """`refine:` of a spec: rounds at most, and the decades of the best value's interval that are
+    narrow enough."""
+
+    rounds: int = catalogue.REFINE["rounds"].default
+    width: float = catalogue.REFINE["width"].default
+
+
+@dataclass(frozen=True)
 class Outside:
     """A training outside lrsearch: a `command` line, or a `loop`, the class path of a function.
 
@@ -83,7 +93,9 @@ class Spec:
     the training is the user's own, `outside` lrsearch, `data` and `model` are empty and `train`
     holds the fixed parameters. `goal` is the goal of a metric that the catalogue lacks, `timeout`
     the seconds that a trial may take, `save` the seconds between two saved states of a training,
-    None for never, and outside.
+    None for never, and outside. `refine` says that and how a search is refined after its end,
+    `patience` after how many proposals without an improvement it stops. `refined` are the ranges
+    of what is refined as they were given, of a spec that `search.refine.widen` has widened.
     """
 
     name: str
@@ -108,6 +120,9 @@ class Spec:
     goal: str | None = None
     save: float | None = None
     timeout: float | None = None
+    refine: RefineSettings | None = None
+    patience: int | None = None
+    refined: tuple[Range, ...] = ()
 
     @property
     def kind(self) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch.catalogue import Parameter
+from lrsearch.catalogue import REFINE, STOP, Parameter
 from lrsearch.duration import find_time, is_never, parse_time
 from lrsearch.errors import SpecError
 from lrsearch.spec.components import read_arguments, read_component
@@ -26,7 +26,7 @@ from lrsearch.spec.document import Document
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
-from lrsearch.spec.model import BayesSettings, RandomSettings, Spec, complete
+from lrsearch.spec.model import BayesSettings, RandomSettings, RefineSettings, Spec, complete
 from lrsearch.spec.objective import read_objective
 from lrsearch.spec.outside import (
     INSIDE,
@@ -57,6 +57,8 @@ TOP_LEVEL = (
     "search",
     "random",
     "bayes",
+    "refine",
+    "stop",
     "seeds",
     "seed",
     "max_failures",
@@ -81,7 +83,12 @@ _SETTINGS: dict[str, dict[str, Parameter]] = {
         "startup": Parameter("int", 8, low=1),
         "generation": Parameter("int", 4, low=1),
     },
+    "refine": REFINE,
+    "stop": STOP,
 }
+
+_WRITE = {"refine": "{rounds: 3}", "stop": "{patience: 10}"}
+"""Settings to write where what is written is no mapping; {trials: 40} for all others."""
 
 _PLAIN: dict[str, Parameter] = {
     "seeds": Parameter("int", 1, low=1),
@@ -211,6 +218,8 @@ def _finish(
         **parts,
         random=RandomSettings(**settings["random"]),
         bayes=BayesSettings(**settings["bayes"]),
+        refine=RefineSettings(**settings["refine"]) if top.get("refine") is not None else None,
+        patience=settings["stop"]["patience"],
         **plain,
         save=save,
         timeout=timeout,
@@ -302,11 +311,15 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
 
 
 def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
-    """The settings of a strategy, `random` or `bayes`, every default filled."""
+    """The settings under a key, such as `random` or `refine`, every default filled."""
     if raw is None:
         raw = {}
     if not isinstance(raw, Mapping):
-        reader.fault((key,), f"{show(raw)} is no mapping", "write {trials: 40}")
+        whole = isinstance(raw, int) and not isinstance(raw, bool) and key in _WRITE and raw > 0
+        meant = {next(iter(_SETTINGS[key])): raw} if whole else None
+        write = f"write {key}: {_WRITE[key]}" if key in _WRITE else "write {trials: 40}"
+        hint = reader.hint((key,), [Line((key,), meant)]) if meant else write
+        reader.fault((key,), f"{show(raw)} is no mapping", hint)
         raw = {}
     reader.unknown((key,), raw, tuple(_SETTINGS[key]))
     return complete(_SETTINGS[key], read_arguments(reader, (key,), raw, _SETTINGS[key]))

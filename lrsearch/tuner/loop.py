@@ -11,6 +11,7 @@ from lrsearch import pulse
 from lrsearch.errors import LrsearchError, StorageFull
 from lrsearch.executors.port import Executor
 from lrsearch.search import count_trials
+from lrsearch.search.refine import Refine
 from lrsearch.space import automatic
 from lrsearch.spec.model import Spec, settle_data
 from lrsearch.store import Run
@@ -24,6 +25,7 @@ from lrsearch.tuner.finding import find_ranges, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, describe_begun, go_on, settle
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.proposer import Generation, Proposer
+from lrsearch.tuner.refining import note_round, refuse_nothing, widened
 from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.session import Asked, Session
@@ -35,11 +37,23 @@ AHEAD = 1024
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of a search: `trained` trials now, and whether its time was over before all was
-    trained."""
+    """The end of a search: `trained` trials now, and the reason as the journal has it: `finished`,
+    `time` (which was over before all was trained), `until` (a point was as good as asked for), or
+    `patience`; `told` says it in words, where that needs any."""
 
     trained: int
-    out_of_time: bool = False
+    reason: str = "finished"
+    told: str = ""
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether its time was over before all was trained."""
+        return self.reason == "time"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the strategy came to its own end."""
+        return self.reason in ("finished", "patience")
 
 
 def tune(
@@ -69,8 +83,14 @@ def tune(
         watcher.note(sentence)
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
-    look_up(spec, content_of(facts), run.history)  # What it refuses is no session of the run.
-    reason = "interrupted"
+    # What is refused here is no session of the run.
+    found = look_up(spec, content_of(facts), run.history)
+    if strategy == Refine.name:
+        wide = widened(found.settle(spec), facts)
+        refuse_nothing(Proposer(wide, strategy, Ledger(wide, content_of(facts), run.history)))
+    if spec.patience is not None and strategy == "grid":
+        watcher.note("stop: patience does not apply: a grid trains every one of its points")
+    reason, told = "interrupted", ""
     try:
         run.opened(
             {
@@ -94,8 +114,14 @@ def tune(
             )
             ledger = Ledger(spec, content_of(facts), run.history)
         session = Session(spec, strategy, run, executor, facts, workplace, watcher, asked, ledger)
-        ending = _Search(session).go()
-        reason = "time" if ending.out_of_time else "finished"
+        first = strategy != Refine.name
+        ending = _Search(session).go() if first else _refine(session)
+        if first and ending.whole and spec.refine is not None:
+            after = _refine(session)
+            told = ending.told if after.whole else after.told
+            reason = ending.reason if after.whole else after.reason
+            ending = Ending(ending.trained + after.trained, reason, told)
+        reason, told = ending.reason, ending.told
         return ending
     except LrsearchError as error:
         reason = type(error).__name__
@@ -103,7 +129,17 @@ def tune(
     finally:
         # A full disk has said so already, and the journal is whole without this line.
         with contextlib.suppress(StorageFull):
-            run.closed(reason, time.monotonic() - asked.begun)
+            run.closed(reason, time.monotonic() - asked.begun, told)
+
+
+def _refine(session: Session) -> Ending:
+    """Refine what was found."""
+    spec = widened(session.spec, session.facts)
+    if not spec.refined:
+        session.watcher.note("refine: the spec searches neither rates nor a logarithmic range")
+        return Ending(0)
+    ledger = Ledger(spec, session.ledger.content, session.run.history)
+    return _Search(replace(session, spec=spec, strategy=Refine.name, ledger=ledger)).go()
 
 
 class _Search:
@@ -123,6 +159,7 @@ class _Search:
         self.dispatch = Dispatch(session, self.proposer, self.conclusions)
         self.listener = Listener(session, self.dispatch)
         self.total = 0
+        self.foreseen = count_trials(self.name, self.spec) > 0
 
     def go(self) -> Ending:
         """Run everything from the first line in the journal to the last trial."""
@@ -150,23 +187,37 @@ class _Search:
                 self.listener.listen()
             elif not self._may_propose():  # all that was left may have been skipped
                 break
-        left = self.total - self.conclusions.trained
-        out_of_time = self.asked.is_over_time() and left > 0
-        if not self.asked.is_over_time():
+        ending = self._end()
+        if not self.dispatch.is_over():
             self._repeat_best()
-        if not out_of_time:
+        if ending.reason in ("finished", "patience"):
             self.saving.finish()
         if self.best.lacks_weights():
             self.watcher.note(
                 "best/ has no weights: the best point was trained when it was not the best, or the "
                 "disk had no room; train it again with export and grid"
             )
-        if out_of_time:
+        if ending.out_of_time:
             over = "the start took all of it, and no trial began"
             if self.conclusions.trained:
                 over = f"{self.conclusions.trained} of {self.total} trials are trained"
             self.watcher.note(f"the time is over: {over}")
-        return Ending(self.conclusions.trained, out_of_time)
+        elif ending.told:
+            self.watcher.note(ending.told)
+        return ending
+
+    def _end(self) -> Ending:
+        """The reason why nothing more is trained."""
+        trained = self.conclusions.trained
+        if self.best.met is not None:
+            value, entry = self.best.met
+            told = f"{self.asked.until} is met by point {entry.number} ({value:.6g})"
+            return Ending(trained, "until", told)
+        if self.asked.is_over_time() and self.total > trained:
+            return Ending(trained, "time")
+        if self.proposer.stopped:
+            return Ending(trained, "patience", self.proposer.stopped)
+        return Ending(trained)
 
     def _describe_failures(self) -> None:
         """Say what becomes of trials that failed in an earlier session."""
@@ -182,7 +233,7 @@ class _Search:
     # proposing
 
     def _may_propose(self) -> bool:
-        if self.proposer.exhausted or self.asked.is_over_time():
+        if self.proposer.exhausted or self.dispatch.is_over():
             return False
         if self.proposer.waits:
             return not (self.dispatch.fresh or self.dispatch.queue or self.dispatch.jobs)
@@ -200,9 +251,15 @@ class _Search:
         room = self.proposer.room
         generation = self.proposer.propose()
         per_point = self.spec.trials_per_point
+        if told := note_round(self.run, self.spec, self.proposer):
+            self.watcher.note(told)
         if generation is not None:
             fresh = self._take(generation)
-            self.total -= len(generation.proposals) * per_point - fresh
+            self.total += fresh
+            self.total -= len(generation.proposals) * per_point if self.foreseen else 0
+            self.watcher.planned(self.total)
+        elif self.proposer.stopped:
+            self.total -= room * per_point
             self.watcher.planned(self.total)
         elif room and self.proposer.limit is not None:
             self.watcher.note(

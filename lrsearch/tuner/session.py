@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lrsearch.analysis.requirement import Requirement
 from lrsearch.executors.port import Executor
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec
@@ -24,8 +25,8 @@ class Asked:
     a probe finds best). With `retry_failed` trials that failed before are trained again. `command`
     is the command line that began it, and resumes it. `begun` is the `time.monotonic()` from which
     the session's wall time counts; default now. `time_limit` is the seconds since `begun` after
-    which no more trials begin; those under way are trained to their end. Proposals do not depend on
-    it.
+    which no more trials begin; those under way are trained to their end. The same holds once a
+    point meets `until`. Proposals depend on neither.
     """
 
     engine: str = "auto"
@@ -34,6 +35,12 @@ class Asked:
     command: Sequence[str] = ()
     begun: float = field(default_factory=time.monotonic)
     time_limit: float | None = None
+    until: Requirement | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether it may end before all is trained."""
+        return self.time_limit is not None or self.until is not None
 
     def is_over_time(self) -> bool:
         """Whether no more trials may begin."""

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, Group, fit, group, is_rate
+from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, fit, group, is_rate
 from lrsearch.analysis.edges import Range, extend
 from lrsearch.analysis.points import PointSummary, rank, set_apart
 from lrsearch.catalogue import REFINE
@@ -134,13 +134,14 @@ def refine(
         return Round(name, "nothing", why, lost=lost)
     fitted = fit(sound, objective, name)
     first = next(each for each in group(sound, name) if measured[0] in each[1])
-    if fitted is None or not any(first[0] == shared for shared, _ in fitted.groups):
-        found = _fill(first, objective, name, ranges, width, among)
+    wanted = _wanted(first[1], name)
+    if wanted:
+        found = _fill(first[1], objective, (name, wanted), ranges, width, among)
         if found:
             why = f"a curve needs {ENOUGH} values of {name}"
             return Round(name, "few", why, found)
-        if fitted is None:
-            return Round(name, "nothing", _flat(name, measured))
+    if fitted is None:
+        return Round(name, "nothing", _flat(name, measured))
     groups = {repr(shared): own for shared, own in group(sound, name)}
     curves = [
         _draw(fitted, index, groups[repr(shared)])
@@ -158,17 +159,24 @@ def _flat(name: str, measured: Sequence[PointSummary]) -> str:
 # where curves are
 
 
+def _wanted(own: Sequence[PointSummary], name: str) -> int:
+    """The number of rates that a group lacks for a curve."""
+    sound = {point.params[name] for point in own if point.objective is not None}
+    lost = {point.params[name] for point in own if point.outcome is Outcome.DIVERGED}
+    return max(0, ENOUGH - 1 - len(sound), ENOUGH - len(sound | lost))
+
+
 def _fill(
-    one: Group,
+    own: Sequence[PointSummary],
     objective: Objective,
-    name: str,
+    lacking: tuple[str, int],
     ranges: Sequence[Range],
     width: float,
     among: Sequence[float],
 ) -> tuple[Next, ...]:
     """Rates for a group that has too few for a curve: each the farthest from all others, below
     divergence."""
-    own = one[1]
+    name, wanted = lacking
     searched = _searched(own, name, ranges)
     values = [math.log10(point.params[name]) for point in own]
     lost = [point.params[name] for point in own if point.outcome is Outcome.DIVERGED]
@@ -177,14 +185,14 @@ def _fill(
     low, top = math.log10(searched.low), math.log10(high)
     places = [low + (top - low) * step / 32 for step in range(33)]
     found: list[float] = []
-    for _ in range(max(1, ENOUGH - len({*values}))):
+    for _ in range(wanted):
         held = [*values, *map(math.log10, found)]
         free = [each for each in places if _gap(each, held) >= width / APART]
         if not free:
             break
         place = max(free, key=lambda each: (round(_gap(each, held), 9), -each))
         found += [rate for rate in [_settle(place, searched, among, held)] if rate is not None]
-    return _name(one[1], objective, found)
+    return _name(own, objective, found)
 
 
 def _gap(place: float, held: Sequence[float]) -> float:

@@ -865,6 +865,22 @@ SETTINGS: dict[str, dict[str, Parameter]] = {
         "generation": Parameter("int", 4, low=1),
         "start": Parameter("text", "informed", choices=("informed", "sobol", "random")),
     },
+    "refine": {
+        "rounds": Parameter("int", 3, low=1, doc="rounds in the whole run"),
+        "width": Parameter(
+            "float", 0.5, low=0.0, high=4.0, open_low=True, doc="decades of the best's interval"
+            0.5,
+            low=0.0,
+            high=4.0,
+            open_low=True,
+            doc="decades of the interval of the best",
+        ),
+    },
+    "stop": {
+        "patience": Parameter(
+            "int", None, low=1, optional=True, doc="proposals without an improvement beyond noise"
+        ),
+    },
     "confirm": {
         "top": Parameter("int", 4, low=1, high=64, doc="points that are measured again"),
         "seeds": Parameter("int", 5, low=1, high=100, doc="fresh seeds of each, at most"),
@@ -1232,6 +1248,9 @@ def arguments_of(component: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(given, Mapping):
         return given
     return {key: part for key, part in component.items() if key not in ("name", "class_path")}
+
+
+# what follows a search, and when it stops
 
 
 # defaults and sizes

@@ -88,7 +88,8 @@ class History:
     `sessions` are the bodies of the `opened` lines. `trials`, `results` and `strategy` (of the
     first proposer) go by trial number, `by_key` from a trial's key to the latest number with it.
     `running` are the trials started and not ended in the latest session. `seconds` is the wall time
-    of the sessions that were closed, `closed` the reason the latest one gave, if it did.
+    of the sessions that were closed, `closed` the reason the latest one gave, if it did, `told`
+    that in words, where it needs any.
     `repeating` has the number that the repetition of a trial was given, by the trial's, and
     `repeated` its result, once there is one; neither is among the trials and results. `plans` are
     the latest by structure key and device, `asked` the engines asked for when they were made;
@@ -124,6 +125,7 @@ class History:
     apart: set[int] = field(default_factory=set)
     tested: list[Tested] = field(default_factory=list)
     closed: str | None = None
+    told: str = ""
     next_number: int = 1
     """The number of the next new trial; the first is 1."""
     lines: int = field(default=0, repr=False, compare=False)
@@ -144,7 +146,7 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
     if event == "opened":
         history.sessions.append(_body(line))
         history.running.clear()
-        history.closed = None
+        history.closed, history.told = None, ""
     elif event == "proposed":
         _fold_proposed(history, body)
     elif event in ("started", "ended"):
@@ -184,6 +186,7 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
     elif event == "closed":
         history.closed, seconds = str(body["reason"]), float(body["seconds"])
         history.seconds += seconds
+        history.told = str(body.get("told", ""))
     history.lines += 1
 
 
@@ -1112,9 +1115,11 @@ class Run:
             raise ValueError("a note's kind is given apart from its body")
         self.append("noted", {"kind": kind, **body})
 
-    def closed(self, reason: str, seconds: float) -> None:
-        """The session ends, after `seconds` of wall time."""
-        self.append("closed", {"reason": reason, "seconds": seconds}, sync=True)
+    def closed(self, reason: str, seconds: float, told: str = "") -> None:
+        """The session ends, after `seconds` of wall time; `told` says why, where that needs more
+        than a word."""
+        more = {"told": told} if told else {}
+        self.append("closed", {"reason": reason, "seconds": seconds, **more}, sync=True)
 
     def keep_weights(self, trial: int, content: bytes) -> None:
         """Write a trial's weights, the content of a safetensors file, into best/."""

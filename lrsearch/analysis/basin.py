@@ -39,7 +39,9 @@ SPLIT_SHIFT, SEED_SHIFT = 0.2, 0.12
 """Decades by which the best rate of one split of the data, and of one seed, lies off that of all of
 them: standard deviations, which no reading of that split and seed shows. Set on measured tables."""
 
-_RATES = ("lr", "learning_rate", "learning-rate", "eta")
+RATES = ("lr", "learning_rate", "learning-rate", "eta")
+"""Names of a learning rate, the likeliest first."""
+
 _BATCHES = ("batch_size", "batch-size", "bs", "batch")
 
 
@@ -125,7 +127,7 @@ class Basin:
 
 def find_rate(points: Sequence[PointSummary]) -> str | None:
     """The name of the learning rate among the parameters, None where there is none that varies."""
-    return _find(points, _RATES)
+    return _find(points, RATES)
 
 
 def find_batch_size(points: Sequence[PointSummary]) -> str | None:

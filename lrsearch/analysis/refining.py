@@ -13,19 +13,20 @@ round.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, Group, fit, group, is_rate
+from lrsearch.analysis.basin import ENOUGH, TAIL, Fit, fit, group, is_rate
 from lrsearch.analysis.edges import Range, extend
 from lrsearch.analysis.points import PointSummary, rank, set_apart
+from lrsearch.catalogue import SETTINGS
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
     from lrsearch.analysis.curve import Array
 
-WIDTH = 0.5
+WIDTH: float = SETTINGS["refine"]["width"].default
 """Decades of the interval of the best rate under which a search is fine enough. Another split of
 the data moves a best rate by more (`basin.SPLIT_SHIFT`), whatever is trained on this one."""
 
@@ -80,6 +81,8 @@ class Round:
     best: float | None = None
     value: float | None = None
     curves: int = 0
+    lost: bool = False
+    """Whether nothing can be refined since every point diverged."""
 
     @property
     def decades(self) -> float | None:
@@ -89,9 +92,9 @@ class Round:
 
 @dataclass(frozen=True)
 class _Curve:
-    """A curve of the fit: the `points` of its group, the `grid` (log10 of rates, [n]), the curves
-    `drawn` there [draws, n], the interval of the best rate in decades, and the sides (lowest,
-    highest) that it may have its best beyond."""
+    """A curve of the fit: all `points` of its group that have ended, the `grid` (log10 of rates,
+    [n]), the curves `drawn` there [draws, n], the interval of the best rate in decades, and the
+    sides (lowest, highest) that it may have its best beyond."""
 
     points: Sequence[PointSummary]
     grid: Array
@@ -119,26 +122,32 @@ def refine(
     `ranges` are the searched ones of that name (several where options have their own): beyond them
     it goes as far as `extend` says. With `among` only these values are proposed, as from a table.
     """
-    sound = [point for point in set_apart(points) if is_rate(point.params.get(name))]
+    sound = [
+        point
+        for point in set_apart(points)
+        if is_rate(point.params.get(name)) and point.outcome is not None
+    ]
     measured = [point for point in rank(sound, objective) if point.objective is not None]
     if not measured:
-        return Round(name, "nothing", _nothing(name, sound))
+        lost = any(point.outcome is Outcome.DIVERGED for point in sound)
+        why = "every point diverged" if lost else f"no point with a value of {name} is finished"
+        return Round(name, "nothing", why, lost=lost)
     fitted = fit(sound, objective, name)
     first = next(each for each in group(sound, name) if measured[0] in each[1])
-    if fitted is None or not any(first[0] == shared for shared, _ in fitted.groups):
-        found = _fill(first, objective, name, ranges, width, among)
+    wanted = _wanted(first[1], name)
+    if wanted:
+        found = _fill(first[1], objective, (name, wanted), ranges, width, among)
         if found:
             why = f"a curve needs {ENOUGH} values of {name}"
             return Round(name, "few", why, found)
-        if fitted is None:
-            return Round(name, "nothing", _flat(name, measured))
-    return _decide(fitted, objective, ranges, width, among)
-
-
-def _nothing(name: str, points: Sequence[PointSummary]) -> str:
-    if any(point.outcome is Outcome.DIVERGED for point in points):
-        return f"every point diverged: lower values of {name} are to be searched first"
-    return f"no point with a value of {name} is finished"
+    if fitted is None:
+        return Round(name, "nothing", _flat(name, measured))
+    groups = {repr(shared): own for shared, own in group(sound, name)}
+    curves = [
+        _draw(fitted, index, groups[repr(shared)])
+        for index, (shared, _) in enumerate(fitted.groups)
+    ]
+    return _decide(fitted, curves, objective, ranges, width, among)
 
 
 def _flat(name: str, measured: Sequence[PointSummary]) -> str:
@@ -150,17 +159,24 @@ def _flat(name: str, measured: Sequence[PointSummary]) -> str:
 # where curves are
 
 
+def _wanted(own: Sequence[PointSummary], name: str) -> int:
+    """The number of rates that a group lacks for a curve."""
+    sound = {point.params[name] for point in own if point.objective is not None}
+    lost = {point.params[name] for point in own if point.outcome is Outcome.DIVERGED}
+    return max(0, ENOUGH - 1 - len(sound), ENOUGH - len(sound | lost))
+
+
 def _fill(
-    one: Group,
+    own: Sequence[PointSummary],
     objective: Objective,
-    name: str,
+    lacking: tuple[str, int],
     ranges: Sequence[Range],
     width: float,
     among: Sequence[float],
 ) -> tuple[Next, ...]:
     """Rates for a group that has too few for a curve: each the farthest from all others, below
     divergence."""
-    own = one[1]
+    name, wanted = lacking
     searched = _searched(own, name, ranges)
     values = [math.log10(point.params[name]) for point in own]
     lost = [point.params[name] for point in own if point.outcome is Outcome.DIVERGED]
@@ -169,14 +185,14 @@ def _fill(
     low, top = math.log10(searched.low), math.log10(high)
     places = [low + (top - low) * step / 32 for step in range(33)]
     found: list[float] = []
-    for _ in range(max(1, ENOUGH - len({*values}))):
+    for _ in range(wanted):
         held = [*values, *map(math.log10, found)]
         free = [each for each in places if _gap(each, held) >= width / APART]
         if not free:
             break
         place = max(free, key=lambda each: (round(_gap(each, held), 9), -each))
         found += [rate for rate in [_settle(place, searched, among, held)] if rate is not None]
-    return _name(one[1], objective, found)
+    return _name(own, objective, found)
 
 
 def _gap(place: float, held: Sequence[float]) -> float:
@@ -227,6 +243,7 @@ def _name(
 
 def _decide(
     fitted: Fit,
+    curves: Sequence[_Curve],
     objective: Objective,
     ranges: Sequence[Range],
     width: float,
@@ -234,10 +251,9 @@ def _decide(
 ) -> Round:
     import numpy as np
 
-    curves = [_draw(fitted, index) for index in range(len(fitted.groups))]
+    # Curves are drawn apart: nothing joins the first draw of one to the first of another.
     lows = np.stack(
         [
-            # Curves are drawn apart: nothing joins the first draw of one to the first of another.
             np.random.default_rng([index, 1]).permutation(curve.drawn.min(axis=1))
             for index, curve in enumerate(curves)
         ]
@@ -262,9 +278,10 @@ def _decide(
         "curves": len(kept),
     }
     name = fitted.rate
-    # What the best of all curves has over the best rate by now, on average over what they may be.
-    gain = float((best.drawn[:, best.best] - _least(curves, kept, top)).mean())
-    trials = max(1, min(len(point.scores) or point.done for point in best.points))
+    # What a better value, of this curve or another, would bring on average.
+    lows[top] = best.drawn.min(axis=1)
+    gain = float((best.drawn[:, best.best] - lows[kept].min(axis=0)).mean())
+    trials = max(1, min(len(p.scores) or p.done for p in fitted.groups[top][1]))
     noise = fitted.family.sure_noise / math.sqrt(trials)
     if out:
         return Round(
@@ -283,20 +300,7 @@ def _decide(
     return Round(name, "close", "no further values are left between those measured", **told)
 
 
-def _least(curves: Sequence[_Curve], kept: Sequence[int], top: int) -> Any:
-    """The least of all kept curves, draw by draw; those of the top one with its own."""
-    import numpy as np
-
-    lows = [
-        curves[index].drawn.min(axis=1)
-        if index == top
-        else np.random.default_rng([index, 1]).permutation(curves[index].drawn.min(axis=1))
-        for index in kept
-    ]
-    return np.stack(lows).min(axis=0)
-
-
-def _draw(fitted: Fit, index: int) -> _Curve:
+def _draw(fitted: Fit, index: int, points: Sequence[PointSummary]) -> _Curve:
     import numpy as np
 
     from lrsearch.analysis.curve import CELLS
@@ -308,7 +312,7 @@ def _draw(fitted: Fit, index: int) -> _Curve:
     first, last = np.quantile(grid[bests], [TAIL, 1 - TAIL], method="nearest")
     shares = {"lowest": float((bests == 0).mean()), "highest": float((bests == CELLS - 1).mean())}
     sides = tuple(side for side, share in shares.items() if share >= OUT)
-    return _Curve(fitted.groups[index][1], grid, drawn, (float(first), float(last)), sides)
+    return _Curve(points, grid, drawn, (float(first), float(last)), sides)
 
 
 def _seek(
@@ -381,3 +385,56 @@ def _within(
         place = int(np.searchsorted(ends, share))
         found.append(float(curve.grid[place] if nearest is None else values[nearest[place]]))
     return found
+
+
+# notes
+
+KIND = "refine"
+"""The kind of the journal's notes that say what a round has learnt."""
+
+
+def find_rounds(notes: Iterable[Mapping[str, Any]]) -> dict[tuple[int, bool], Mapping[str, Any]]:
+    """The notes on a run's rounds among all of its notes, by their number and whether they trained
+    points; of each the latest."""
+    found: dict[tuple[int, bool], Mapping[str, Any]] = {}
+    for body in notes:
+        if body.get("kind") == KIND:
+            key = (int(body["round"]), bool(body["points"]))
+            found.pop(key, None)
+            found[key] = body
+    return found
+
+
+def describe_round(body: Mapping[str, Any]) -> str:
+    """Say in a line what a round has learnt, and why it goes on or ends; `body` is as the journal's
+    note has it."""
+    parts = []
+    if body["interval"] is not None:
+        parts.append(f"the best {body['name']} lies between {_span(body['interval'])}")
+        if body["before"] is not None:
+            parts[0] += f" (before: {_span(body['before'])})"
+        value = f"{body['metric']} {body['value']:.4g} at {body['best']:.3g}"
+        curves = f", {body['curves']} curves may hold the best" if body["curves"] > 1 else ""
+        parts.append(value + curves)
+    points = "1 point" if body["points"] == 1 else f"{body['points']} points"
+    if body["points"]:
+        parts.append(f"trains {points}: {body['why']}")
+        head = f"refine, round {body['round']} of at most {body['rounds']}"
+    else:
+        parts.append(f"ends: {body['why']}")
+        rounds = "1 round" if body["round"] == 1 else f"{body['round']} rounds"
+        head = f"refine, after {rounds}"
+    if body["state"] == "rounds":
+        parts[-1] += f" (--set refine.rounds={2 * body['rounds']} goes on)"
+    return f"{head}: {'; '.join(parts)}"
+
+
+def describe_reason(found: Round) -> str:
+    """Say in a line where the best lies by now, and why a refinement goes on or ends."""
+    if found.interval is None:
+        return found.why
+    return f"the best {found.name} lies between {_span(found.interval)}: {found.why}"
+
+
+def _span(ends: Sequence[float]) -> str:
+    return f"{ends[0]:.3g} and {ends[1]:.3g}"

@@ -88,6 +88,7 @@ _TRAINING = {
     "grid": "Train every point of the spec's grid, coarse to fine.",
     "random": "Train points drawn at random, log-uniformly on log scales (or a Sobol sequence).",
     "bayes": "Train points proposed by Optuna's TPE, which learns from every trial.",
+    "refine": "Train what narrows down the best rate of a search, or lies beyond its edge.",
 }
 app.command(cls=Command)(_guarded(init))
 app.command(cls=Command)(_guarded(checking.check))

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lrsearch.reports.text import count, decimals_for, format_fixed, format_params, format_seconds
+from lrsearch.analysis.refining import describe_reason
+from lrsearch.reports.text import (
+    count,
+    decimals_for,
+    format_fixed,
+    format_params,
+    format_seconds,
+    format_value,
+)
 from lrsearch.search import count_trials
+from lrsearch.search.refine import Refine
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import ConfirmSettings, Spec, settle_data, steps_of
 from lrsearch.store import History
 from lrsearch.terminal import visible_line
-from lrsearch.trial import Config, Facts, Trial
+from lrsearch.trial import Config, Facts, Outcome, Trial
 from lrsearch.tuner.confirming import (
     Foreseen,
     describe_race,
@@ -25,6 +35,7 @@ from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
 from lrsearch.tuner.pruning import is_lifted
+from lrsearch.tuner.refining import refuse_nothing, widened
 from lrsearch.tuner.repeating import CHEAP
 from lrsearch.tuner.testing import has_test
 
@@ -55,6 +66,11 @@ def show_plan(
     if found.ranges:
         ledger = Ledger(spec, ledger.content, history)
     measured = list(ledger.entries.values())
+    if strategy == Refine.name:
+        spec = widened(spec, facts)
+        ledger = Ledger(spec, ledger.content, history)
+        refuse_nothing(Proposer(spec, strategy, ledger))
+        ledger = Ledger(spec, ledger.content, history)
     lifted = is_lifted(history)
     proposer = Proposer(
         spec,
@@ -75,6 +91,10 @@ def show_plan(
     planned = f"{count(len(trials), 'trial')} of {count(len(points), 'point')}"
     later = " first, and then what it learns from them" if proposer.waits and trials else ""
     print(f"{strategy} would train {planned}{later}")
+    if isinstance(proposer.strategy, Refine) and proposer.strategy.round is not None:
+        print(f"  {visible_line(describe_reason(proposer.strategy.round))}")
+        if spent := _foresee_cost(ledger, len(trials)):
+            print(f"  {spent}")
     done = sum(ledger.judge(entry)[0] is not None for entry in measured)
     print(f"  {count(done, 'point')} measured in {visible_line(str(folder))}")
     failed = ledger.failed()
@@ -94,6 +114,8 @@ def show_plan(
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
+    if spec.refine is not None and strategy != Refine.name:
+        print(f"  and then up to {count(spec.refine.rounds, 'round')} of refinement")
     if spec.verifies and trials:
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
 
@@ -145,6 +167,22 @@ def _describe_foreseen(foreseen: Foreseen) -> str:
     if foreseen.seconds is None:
         return trials
     return f"{trials}, about {format_seconds(foreseen.seconds)} by what these took in the search"
+
+
+def _foresee_cost(ledger: Ledger, trials: int) -> str:
+    """The cost of so many trials, if they take as long as those that completed did on average."""
+    results = [
+        result
+        for number in ledger.entry_of
+        if (result := ledger.history.results.get(number)) is not None
+        and result.outcome is Outcome.COMPLETED
+    ]
+    if not results or not trials:
+        return ""
+    seconds = math.fsum(each.seconds for each in results) / len(results) * trials
+    epochs = math.fsum(each.epochs for each in results) / len(results) * trials
+    told = f"{format_value(epochs, 4)} epochs, " if epochs else ""
+    return f"about {told}{format_seconds(seconds)} of training, as those before took"
 
 
 def _show_tests(

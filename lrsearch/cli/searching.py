@@ -1,4 +1,4 @@
-"""The commands that train: grid, random and bayes differ in their strategy alone."""
+"""The commands that train: grid, random, bayes and refine differ in their strategy alone."""
 
 from __future__ import annotations
 
@@ -86,6 +86,15 @@ Time = Annotated[
         show_default=False,
     ),
 ]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="CONDITION",
+        help='Begin no more trials once a point meets it, such as "accuracy>=0.98".',
+        show_default=False,
+    ),
+]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Train trials again that failed before.")
 ]
@@ -107,6 +116,7 @@ class Options:
     set_: Sequence[str] | None
     trials: int | None
     time_: str | None
+    until: str | None
     runs: Path
     workers: int | None
     device: str
@@ -156,6 +166,7 @@ def make_command(strategy: str) -> Callable[..., None]:
         set_: options.Set = None,
         trials: Trials = None,
         time_: Time = None,
+        until: Until = None,
         runs: options.Runs = Path("runs"),
         workers: options.Workers = None,
         device: options.Device = "auto",
@@ -190,7 +201,8 @@ class ConfirmOptions(Options):
 
 
 def _overrides(strategy: str, given: Options) -> list[str]:
-    """The spec's overrides, `--trials` among them. Raises UsageError for `--trials` of a grid."""
+    """The spec's overrides, `--trials` among them. Raises UsageError for `--trials` of a grid or a
+    refinement."""
     overrides = list(given.set_ or ())
     if isinstance(given, ConfirmOptions):
         named = {"top": given.top, "seeds": given.seeds}
@@ -203,6 +215,12 @@ def _overrides(strategy: str, given: Options) -> list[str]:
             where="--trials",
             hint="points: in a range says how many it has (--set search.lr.points=5); "
             f"or: lrsearch random {quote(path_word(given.config))} --trials {given.trials}",
+        )
+    if strategy == "refine":
+        raise UsageError(
+            "a refinement goes in rounds",
+            where="--trials",
+            hint="say how many: --set refine.rounds=3",
         )
     return [*overrides, f"{strategy}.trials={given.trials}"]
 
@@ -234,6 +252,7 @@ class _Search:
     asked: Asked
     spec: Spec
     requirement: Requirement | None
+    until: Requirement | None
     workplace: Workplace
 
     @property
@@ -312,7 +331,7 @@ def _show_plan(search: _Search, begun: _Begun) -> None:
 def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     """Read the spec, and check it and the options against each other. Raises the user's errors in
     them, and RunLocked."""
-    from lrsearch.analysis.requirement import parse_requirement
+    from lrsearch.analysis.requirement import check_end, parse_requirement
     from lrsearch.catalogue import METRICS
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
@@ -334,6 +353,11 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     requirement = parse_requirement(given.require, metrics) if given.require is not None else None
     if requirement is not None and spec.task is not None:
         check_metric(requirement, spec)
+    until = None
+    if given.until is not None:
+        until = parse_requirement(given.until, metrics, option="--until")
+        if spec.task is not None:
+            check_end(until, spec.objective(spec.task), ours=spec.kind is None)
     if spec.kind is not None and (given.engine == "fused" or given.lanes is not None):
         raise UsageError(
             f"the trials of a {spec.kind} train one by one, each in a process of its own",
@@ -348,6 +372,8 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     else:
         check_search(strategy, spec, large=given.yes)
     folder = given.runs / spec.name
+    if strategy == "refine":
+        _check_begun(given, folder)
     if is_locked(folder):
         raise RunLocked(
             f"another lrsearch is writing {folder}",
@@ -362,8 +388,26 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
         command,
         begun,
         limit,
+        until,
     )
-    return _Search(strategy, given, asked, spec, requirement, workplace)
+    return _Search(strategy, given, asked, spec, requirement, until, workplace)
+
+
+def _check_begun(given: Options, folder: Path) -> None:
+    """Raises UsageError where there is no run to refine."""
+    config = quote(path_word(given.config))
+    if given.fresh:
+        raise UsageError(
+            "a refinement goes on with the run that --fresh sets aside",
+            where="--fresh",
+            hint=f"search anew first: lrsearch bayes {config} --fresh",
+        )
+    if not (folder / "run.json").exists():
+        raise UsageError(
+            f"there is nothing to refine: nothing was searched in {folder} yet",
+            where=str(given.config),
+            hint=f"search first: lrsearch bayes {config}",
+        )
 
 
 def check_engine(engine: str, lanes: int | None) -> None:
@@ -384,6 +428,7 @@ def check_engine(engine: str, lanes: int | None) -> None:
 
 def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     """Start the workers and let them check the data and the models. Raises the errors of these."""
+    from lrsearch.analysis.requirement import check_end
     from lrsearch.cli.output import check_metric
     from lrsearch.search import count_trials
     from lrsearch.store import read
@@ -399,12 +444,14 @@ def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     held = find_settled(stored) if stored is not None else {}
     trials = 0
     if search.strategy != CONFIRM:
-        trials = count_trials(search.strategy, spec)
+        trials = max(1, count_trials(search.strategy, spec))
     facts = prepare(spec, executor, workplace, trials=trials, held=held, note=progress.note)
     for note in filter(None, (facts.data, *facts.notes)):
         progress.note(note)
     if search.requirement is not None:
         check_metric(search.requirement, spec, facts.task)
+    if search.until is not None:
+        check_end(search.until, spec.objective(facts.task), ours=spec.kind is None)
     left = given.device == "auto" and given.executor == "local" and not given.workers
     if left and not given.dry_run:
         executor, device = suit(executor, closing, facts)

@@ -6,16 +6,18 @@ import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lrsearch.analysis.basin import is_rate
 from lrsearch.analysis.confirmation import Confirmation
+from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import summarize
+from lrsearch.analysis.refining import find_rounds
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.diagnosing import complete, diagnosed
-from lrsearch.cli.searched import ranges
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
@@ -24,6 +26,7 @@ from lrsearch.reports.view import Context, RunView, TrialView, build_view
 from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data
+from lrsearch.spec.searched import find_searched
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.states import Unusable
 from lrsearch.states import read as read_state
@@ -153,7 +156,11 @@ def _summarize(folder: Path) -> RunLine:
         return replace(line, state=kind, reason=": ".join(str(error).split("\n  ")))
 
 
-_STATES = {"finished": "done", "interrupted": "interrupted", "time": "stopped"}
+_STATES = {
+    **dict.fromkeys(("finished", "until", "patience"), "done"),
+    "interrupted": "interrupted",
+    "time": "stopped",
+}
 """Words for the state of a run, by the reason its latest search was closed for."""
 
 
@@ -248,7 +255,8 @@ def view_run(run: StoredRun) -> RunView:
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     refused = run.found.refused
     warnings = [f"which rates it searches is not known: {refused}"] if refused else []
-    if not searching and (waiting or latest):
+    stopped = "" if searching else _stopped(run)
+    if not searching and not stopped and (waiting or latest):
         warnings.append(_describe_end(run, len(waiting), confirmation))
     measured = {entry.number: entry for entry in ledger.entries.values()}
     view = build_view(
@@ -257,7 +265,7 @@ def view_run(run: StoredRun) -> RunView:
         ledger.objective,
         records,
         Context(
-            ranges=ranges(run.spec, _most_samples(history)),
+            ranges=_widened(find_searched(run.spec, _most_samples(history)), records),
             hidden=ledger.hidden,
             running=len(history.running) if searching else 0,
             # The time of a session that is under way, or was killed, is not known.
@@ -269,6 +277,8 @@ def view_run(run: StoredRun) -> RunView:
             range_cost=_range_cost(history),
             confirmation=confirmation,
             confirm_cost=_confirm_cost(history),
+            stopped=stopped,
+            rounds=list(find_rounds(history.notes).values()),
         ),
     )
     view = replace(
@@ -279,11 +289,14 @@ def view_run(run: StoredRun) -> RunView:
     )
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
+        if view.best.strategy == "refine":
+            outside = "the best lies outside what the spec searches: a refinement went there"
         view = replace(view, warnings=(*view.warnings, outside))
     if run.spec.kind is not None and _ignores_seeds(view):
         unused = "no seed made a difference: the training may not use the one that it is given"
         view = replace(view, warnings=(*view.warnings, unused))
     resumed = run.strategy if latest else min(strategies, default="")
+    resumed = "" if stopped else resumed
     if searching:
         following = ["lrsearch", "report", *_name_run(run)]
     elif resumed:
@@ -300,8 +313,8 @@ def view_run(run: StoredRun) -> RunView:
         strategy = run.strategy if run.strategy in failed else min(failed)
         again = command_line(retrying(_resuming(run, strategy)))
     whole = ""
-    if (stopped := {history.strategy[number] for number in ledger.pruned()}) and not searching:
-        strategy = run.strategy if run.strategy in stopped else min(stopped)
+    if (pruned := {history.strategy[number] for number in ledger.pruned()}) and not searching:
+        strategy = run.strategy if run.strategy in pruned else min(pruned)
         whole = command_line(resuming_pruned(_resuming(run, strategy)))
     return replace(
         view,
@@ -309,6 +322,39 @@ def view_run(run: StoredRun) -> RunView:
         retry_command=again,
         whole_command=whole,
     )
+
+
+def _stopped(run: StoredRun) -> str:
+    """The reason why the latest search ended before all was trained, and what goes on; "" of
+    another end."""
+    told = run.history.told
+    if run.history.closed == "until" and told:
+        return f"{told}; without --until the same command goes on"
+    if run.history.closed == "patience" and told:
+        patience = run.spec.patience
+        more = f": --set stop.patience={2 * patience} goes on" if patience else ""
+        return f"{told}{more}"
+    return ""
+
+
+def _widened(ranges: Sequence[Range], records: Sequence[Record]) -> list[Range]:
+    """The ranges, widened to where a refinement went beyond them, so that an edge is the end of
+    all that was searched."""
+    names = [each.name for each in ranges]
+    found = []
+    for each in ranges:
+        values = [
+            float(record.params[each.name])
+            for record in records
+            if record.strategy == "refine" and is_rate(record.params.get(each.name))
+        ]
+        low, high = min(each.low, *values, each.low), max(each.high, *values, each.high)
+        # Of options with ranges of their own nobody knows here whose values these are.
+        if (low, high) != (each.low, each.high) and names.count(each.name) == 1:
+            scale = "log" if each.listed else each.scale
+            each = replace(each, low=low, high=high, listed=(), points=None, scale=scale)
+        found.append(each)
+    return found
 
 
 def _ranges(history: History) -> list[RangeView]:
@@ -379,6 +425,8 @@ def _progress(run: StoredRun) -> str:
     proposals = (each for each in run.history.proposals if each.strategy == run.strategy)
     numbers = {number for each in proposals for number in each.trials}
     done = len(numbers & run.ledger.entry_of.keys() & run.history.results.keys())
+    if run.strategy == "refine":  # Each round decides about the next.
+        return f"{count(done, 'trial')} trained"
     total = max(done, count_trials(run.strategy, run.spec))
     return f"{done} of {count(total, 'trial')} are trained"
 

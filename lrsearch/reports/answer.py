@@ -11,6 +11,7 @@ from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.basin import Basin
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
+from lrsearch.analysis.refining import describe_round
 from lrsearch.reports.confirmation import (
     confirmation_notes,
     describe_finalists,
@@ -308,6 +309,10 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
         whose = "" if _is_own(answer, edge) else f"of point {view.points[0].point}: "
         yield "edge", whose + describe_edge(edge)
     yield "evidence", evidence(answer)
+    if view.stopped:
+        yield "stopped", view.stopped
+    if view.rounds:
+        yield "refined", describe_round(view.rounds[-1]).removeprefix("refine, ")
     if text := choice(answer):
         yield "", text
     yield from confirmation_notes(answer, view.objective)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lrsearch.analysis.refining import describe_round
 from lrsearch.reports.answer import describe_cost, first_notes, to_plain
 from lrsearch.reports.confirmation import describe_finalists, title_of
 from lrsearch.reports.confirmation import to_plain as plain_confirmation
@@ -53,6 +54,8 @@ def to_json(view: RunView) -> str:
         "answer": None if view.answer is None else to_plain(view.answer),
         "confirmation": None if view.answer is None else plain_confirmation(view.answer),
         "cost": view.cost,
+        "stopped": view.stopped or None,
+        "refinement": [_describe_round(body) for body in view.rounds],
         "points": [
             {
                 "point": point.point,
@@ -112,6 +115,8 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "objective": None,
         "answer": None,
         "confirmation": None,
+        "stopped": None,
+        "refinement": [],
         "points": [],
         "trials": [],
         "best": None,
@@ -160,6 +165,11 @@ def trial_json(view: TrialView) -> str:
         "records": vars(view.records) if view.records.step else {},
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def _describe_round(body: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("round", "name", "interval", "before", "best", "value", "curves", "points", "state")
+    return {**{key: body[key] for key in kept}, "why": body["why"], "told": describe_round(body)}
 
 
 def _describe_found(found: Ranged) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from lrsearch.analysis.answer import Answer, find_answer
 from lrsearch.analysis.confirmation import Confirmation
@@ -40,6 +41,8 @@ class RunView:
     ranges that the spec left to them.
     `advice` are sentences on what the diagnoses of the trials agree on. `edges` are the ranges at
     whose ends the best lies, `confirmation` is what fresh measurements say, None without any.
+    `stopped` says why the search ended by a rule of its own, "" where it did not; `rounds` are the
+    notes on its refinement.
     """
 
     name: str
@@ -65,6 +68,8 @@ class RunView:
     advice: tuple[str, ...] = ()
     edges: tuple[Edge, ...] = ()
     confirmation: Confirmation | None = None
+    stopped: str = ""
+    rounds: tuple[Mapping[str, Any], ...] = ()
 
     @cached_property
     def answer(self) -> Answer | None:
@@ -117,6 +122,8 @@ class Context:
     range_cost: tuple[float, float] = (0.0, 0.0)
     confirmation: Confirmation | None = None
     confirm_cost: tuple[int, float, float] = (0, 0.0, 0.0)
+    stopped: str = ""
+    rounds: Sequence[Mapping[str, Any]] = ()
 
 
 def build_view(
@@ -161,6 +168,8 @@ def build_view(
         advice=tuple(advise(kept)),
         edges=_edges(points, context.ranges),
         confirmation=context.confirmation,
+        stopped=context.stopped,
+        rounds=tuple(context.rounds),
     )
 
 

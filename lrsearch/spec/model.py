@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch import catalogue, duration
+from lrsearch.analysis.edges import Range
 from lrsearch.catalogue import REQUIRED, Parameter
 from lrsearch.space import (
     Choice,
@@ -66,6 +67,15 @@ class ConfirmSettings:
 
 
 @dataclass(frozen=True)
+class RefineSettings:
+    """`refine:` of a spec: rounds at most, and the decades of the best value's interval that are
+    narrow enough."""
+
+    rounds: int = catalogue.SETTINGS["refine"]["rounds"].default
+    width: float = catalogue.SETTINGS["refine"]["width"].default
+
+
+@dataclass(frozen=True)
 class Outside:
     """A training outside lrsearch: a `command` line, or a `loop`, the class path of a function.
 
@@ -94,7 +104,10 @@ class Spec:
     the seconds that a trial may take, `save` the seconds between two saved states of a training,
     None for never, and outside. `start` says whether weights start from scratch or pretrained, None
     where the model's arguments tell; no config has it. `prune` is the rule of early stopping, with
-    its arguments. `confirm` is None where nothing is confirmed after a search.
+    its arguments. `refine` says that and how a search is refined after its end, `confirm` that and
+    how the best are measured again, `patience` after how many proposals without an improvement it
+    stops. `refined` are the ranges of what is refined as they were given, of a spec that
+    `search.refine.widen` has widened.
     """
 
     name: str
@@ -122,6 +135,9 @@ class Spec:
     start: str | None = None
     prune: Mapping[str, Any] = field(default_factory=lambda: {"name": catalogue.PRUNE})
     confirm: ConfirmSettings | None = None
+    refine: RefineSettings | None = None
+    patience: int | None = None
+    refined: tuple[Range, ...] = ()
 
     @property
     def kind(self) -> str | None:

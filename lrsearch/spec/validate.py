@@ -27,7 +27,14 @@ from lrsearch.spec.document import Document
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
-from lrsearch.spec.model import BayesSettings, ConfirmSettings, RandomSettings, Spec, complete
+from lrsearch.spec.model import (
+    BayesSettings,
+    ConfirmSettings,
+    RandomSettings,
+    RefineSettings,
+    Spec,
+    complete,
+)
 from lrsearch.spec.objective import read_objective
 from lrsearch.spec.outside import (
     INSIDE,
@@ -59,7 +66,9 @@ TOP_LEVEL = (
     "search",
     "random",
     "bayes",
+    "refine",
     "confirm",
+    "stop",
     "seeds",
     "seed",
     "max_failures",
@@ -74,6 +83,9 @@ _GOES_ELSEWHERE = {
 """Hints for keys of a command or a loop beside built-in trainings."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+_WRITE = {"refine": "{rounds: 3}", "stop": "{patience: 10}", "confirm": "{top: 4, seeds: 5}"}
+"""Settings to write where what is written is no mapping; {trials: 40} for all others."""
 
 _PLAIN: dict[str, Parameter] = {
     "seeds": Parameter("int", 1, low=1),
@@ -208,6 +220,8 @@ def _finish(
         random=RandomSettings(**settings["random"]),
         bayes=BayesSettings(**settings["bayes"]),
         confirm=ConfirmSettings(**settings["confirm"]) if confirms else None,
+        refine=RefineSettings(**settings["refine"]) if top.get("refine") is not None else None,
+        patience=settings["stop"]["patience"],
         **plain,
         save=save,
         timeout=timeout,
@@ -300,15 +314,16 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
 
 
 def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
-    """The settings of a strategy, `random` or `bayes`, or of `confirm`, every default filled."""
+    """The settings under a key, such as `random` or `refine`, every default filled."""
     if raw is None:
         raw = {}
     known = catalogue.SETTINGS[key]
     if not isinstance(raw, Mapping):
-        first = next(iter(known.items()))
-        reader.fault(
-            (key,), f"{show(raw)} is no mapping", f"write {{{first[0]}: {first[1].default}}}"
-        )
+        whole = isinstance(raw, int) and not isinstance(raw, bool) and key in _WRITE and raw > 0
+        meant = {next(iter(known)): raw} if whole else None
+        write = f"write {key}: {_WRITE[key]}" if key in _WRITE else "write {trials: 40}"
+        hint = reader.hint((key,), [Line((key,), meant)]) if meant else write
+        reader.fault((key,), f"{show(raw)} is no mapping", hint)
         raw = {}
     reader.unknown((key,), raw, tuple(known))
     found = complete(known, read_arguments(reader, (key,), raw, known))

@@ -17,6 +17,7 @@ class Unranked:
 
     def __init__(self, objective: Objective) -> None:
         self.weights: set[int] = set()
+        self.met = None
         self.bar = math.inf if objective.goal == "max" else -math.inf
 
     def consider(self, entry: Entry) -> bool:
@@ -35,15 +36,27 @@ class Unranked:
 
 class Best:
     """The best point so far. `found` is its value of the objective and the point, None while no
-    point has a value; `weights` are the trials whose weights are stored."""
+    point has a value; `weights` are the trials whose weights are stored. `met` is the first point
+    found, with its value, that meets what the search is to go on until."""
 
     def __init__(self, session: Session) -> None:
         self.spec, self.run, self.watcher = session.spec, session.run, session.watcher
         self.ledger, self.objective = session.ledger, session.objective
         self.found: tuple[float, Entry] | None = None
+        self.met: tuple[float, Entry] | None = None
+        self.until = session.asked.until
         self.weights = self.run.stored_weights() & self.ledger.entry_of.keys()
         for entry in self.ledger.entries.values():
             self._compare(entry)
+            self._look(entry)
+
+    def _look(self, entry: Entry) -> None:
+        """See whether a point, by all of the spec's seeds and folds, meets what is asked for."""
+        if self.until is None or self.met is not None or not self.ledger.is_whole(entry):
+            return
+        value = self.ledger.judge(entry)[1]
+        if value is not None and self.until.holds(value):
+            self.met = (value, entry)
 
     @property
     def bar(self) -> float | None:
@@ -53,6 +66,7 @@ class Best:
 
     def consider(self, entry: Entry) -> bool:
         """Consider a point; returns whether the best is now another point, or has another value."""
+        self._look(entry)
         before = self.found
         if before is not None and before[1] is entry:
             # Further seeds can make the best worse than the next.

@@ -350,8 +350,8 @@ class _Confirming:
             racing = following
             self.watcher.planned(self.conclusions.trained + self._count(left))
         if left:
-            return Ending(self.conclusions.trained, out_of_time=True)
-        return Ending(self.conclusions.trained, not self._look())
+            return Ending(self.conclusions.trained, "time")
+        return Ending(self.conclusions.trained, "finished" if self._look() else "time")
 
     def _count(self, left: Sequence[tuple[int, int]]) -> int:
         """The trials that are left at most, with those of a round."""

@@ -76,6 +76,10 @@ class Dispatch:
         self.queue: deque[Cohort | Probe] = deque()
         self.jobs: dict[int, Assignment] = {}
 
+    def is_over(self) -> bool:
+        """Whether no more trials may begin: the time is over, or a point is as good as asked."""
+        return self.asked.is_over_time() or self.conclusions.best.met is not None
+
     def take(self, waiting: Sequence[Trial]) -> int:
         """Take those of the trials that are not under way; returns their number."""
         under_way = {trial.number for trial in self.fresh}
@@ -149,11 +153,10 @@ class Dispatch:
 
     def cohorts(self, trials: Sequence[Trial], plan: Plan) -> list[Cohort]:
         """The cohorts of trials of one structure."""
-        # A worker trains all it has, so under a time limit it gets no more than it begins at once.
-        limited = self.asked.time_limit is not None
         if self.spec.kind is not None:
             return [self.cohort([trial], plan) for trial in trials]
-        parts = divide(trials, plan, self.executor.capacity, at_once=limited)
+        # A worker trains all it has, so where a search may end it gets what it begins at once.
+        parts = divide(trials, plan, self.executor.capacity, at_once=self.asked.limited)
         return [self.cohort(part, plan) for part in parts]
 
     def answer(self, probe: Probe, planned: Planned) -> None:
@@ -206,7 +209,7 @@ class Dispatch:
     def submit(self) -> None:
         """Give queued tasks to the workers that are free."""
         capacity = self.executor.capacity
-        while self.queue and len(self.jobs) < capacity and not self.asked.is_over_time():
+        while self.queue and len(self.jobs) < capacity and not self.is_over():
             self._send(self.queue.popleft())
 
     def _send(self, task: Cohort | Probe) -> None:

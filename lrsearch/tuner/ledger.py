@@ -286,6 +286,15 @@ class Ledger:
         trial = self.trials[number]
         return (trial.seed, trial.fold) in self._asked
 
+    def is_whole(self, entry: Entry) -> bool:
+        """Whether every seed and fold that the spec asks for has a result."""
+        done = {
+            (self.trials[number].seed, self.trials[number].fold)
+            for number in self.latest(entry)
+            if number in self.history.results
+        }
+        return self._asked <= done
+
     def is_open(self, entry: Entry) -> bool:
         """Whether a trial that counts has no result yet."""
         return any(number not in self.history.results for number in self.latest(entry))

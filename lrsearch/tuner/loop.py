@@ -12,6 +12,7 @@ from lrsearch.analysis.pruning import NO_PROGRESS
 from lrsearch.errors import LrsearchError, StorageFull
 from lrsearch.executors.port import Executor
 from lrsearch.search import count_trials
+from lrsearch.search.refine import Refine
 from lrsearch.space import automatic
 from lrsearch.spec.model import ConfirmSettings, Spec, settle_data
 from lrsearch.store import Run
@@ -27,6 +28,7 @@ from lrsearch.tuner.ledger import Ledger, content_of, describe_begun, go_on, set
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.proposer import Generation, Proposer
 from lrsearch.tuner.pruning import Pruning
+from lrsearch.tuner.refining import note_round, refuse_nothing, widened
 from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.session import Asked, Ending, Session
@@ -64,8 +66,14 @@ def tune(
         watcher.note(sentence)
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
-    look_up(spec, content_of(facts), run.history)  # What it refuses is no session of the run.
-    reason = "interrupted"
+    # What is refused here is no session of the run.
+    found = look_up(spec, content_of(facts), run.history)
+    if strategy == Refine.name:
+        wide = widened(found.settle(spec), facts)
+        refuse_nothing(Proposer(wide, strategy, Ledger(wide, content_of(facts), run.history)))
+    if spec.patience is not None and strategy == "grid":
+        watcher.note("stop: patience does not apply: a grid trains every one of its points")
+    reason, told = "interrupted", ""
     try:
         run.opened(
             {
@@ -89,13 +97,8 @@ def tune(
             )
             ledger = Ledger(spec, content_of(facts), run.history)
         session = Session(spec, strategy, run, executor, facts, workplace, watcher, asked, ledger)
-        ending = Ending(0)
-        if strategy != CONFIRM:
-            ending = _Search(session).go()
-        if strategy == CONFIRM or (spec.confirm and not ending.out_of_time and _has_value(ledger)):
-            again = confirm(session, spec.confirm or ConfirmSettings())
-            ending = Ending(ending.trained + again.trained, again.out_of_time)
-        reason = "time" if ending.out_of_time else "finished"
+        ending = _follow(session, strategy)
+        reason, told = ending.reason, ending.told
         return ending
     except LrsearchError as error:
         reason = type(error).__name__
@@ -103,12 +106,34 @@ def tune(
     finally:
         # A full disk has said so already, and the journal is whole without this line.
         with contextlib.suppress(StorageFull):
-            run.closed(reason, time.monotonic() - asked.begun)
+            run.closed(reason, time.monotonic() - asked.begun, told)
 
 
-def _has_value(ledger: Ledger) -> bool:
-    """Whether a point has a value, which fresh seeds could confirm."""
-    return any(ledger.judge(entry)[1] is not None for entry in ledger.entries.values())
+def _follow(session: Session, strategy: str) -> Ending:
+    """Run a strategy and, where it came to its own end, what the spec asks for after it: further
+    values first, and then the best once more."""
+    spec = session.spec
+    if strategy == CONFIRM:
+        return confirm(session, spec.confirm or ConfirmSettings())
+    refines = strategy == Refine.name
+    ending = _refine(session) if refines else _Search(session).go()
+    if ending.whole and spec.refine is not None and not refines:
+        ending = ending.before(_refine(session))
+    if ending.whole and spec.confirm is not None:
+        ledger = Ledger(spec, session.ledger.content, session.run.history)
+        if any(ledger.judge(entry)[1] is not None for entry in ledger.entries.values()):
+            ending = ending.before(confirm(replace(session, ledger=ledger), spec.confirm))
+    return ending
+
+
+def _refine(session: Session) -> Ending:
+    """Refine what was found."""
+    spec = widened(session.spec, session.facts)
+    if not spec.refined:
+        session.watcher.note("refine: the spec searches neither rates nor a logarithmic range")
+        return Ending(0)
+    ledger = Ledger(spec, session.ledger.content, session.run.history)
+    return _Search(replace(session, spec=spec, strategy=Refine.name, ledger=ledger)).go()
 
 
 class _Search:
@@ -134,6 +159,7 @@ class _Search:
         self.dispatch = Dispatch(session, self.proposer, self.conclusions, self.pruning)
         self.listener = Listener(session, self.dispatch)
         self.total = 0
+        self.foreseen = count_trials(self.name, self.spec) > 0
 
     def go(self) -> Ending:
         """Run everything from the first line in the journal to the last trial."""
@@ -154,7 +180,7 @@ class _Search:
         while True:
             if pulse.asked() and not self.dispatch.jobs:
                 raise KeyboardInterrupt
-            if not self.dispatch.busy and not self.asked.is_over_time():
+            if not self.dispatch.busy and not self.dispatch.is_over():
                 self._lift()
             while self._may_propose() and not pulse.asked():
                 self._propose()
@@ -164,23 +190,37 @@ class _Search:
                 self.listener.listen()
             elif not self._may_propose() and not self._lift():
                 break  # All that was left may have been skipped.
-        left = self.total - self.conclusions.trained
-        out_of_time = self.asked.is_over_time() and left > 0
-        if not self.asked.is_over_time():
+        ending = self._end()
+        if not self.dispatch.is_over():
             self._repeat_best()
-        if not out_of_time:
+        if ending.reason in ("finished", "patience"):
             self.saving.finish()
         if self.best.lacks_weights():
             self.watcher.note(
                 "best/ has no weights: the best point was trained when it was not the best, or the "
                 "disk had no room; train it again with export and grid"
             )
-        if out_of_time:
+        if ending.out_of_time:
             over = "the start took all of it, and no trial began"
             if self.conclusions.trained:
                 over = f"{self.conclusions.trained} of {self.total} trials are trained"
             self.watcher.note(f"the time is over: {over}")
-        return Ending(self.conclusions.trained, out_of_time)
+        elif ending.told:
+            self.watcher.note(ending.told)
+        return ending
+
+    def _end(self) -> Ending:
+        """The reason why nothing more is trained."""
+        trained = self.conclusions.trained
+        if self.best.met is not None:
+            value, entry = self.best.met
+            told = f"{self.asked.until} is met by point {entry.number} ({value:.6g})"
+            return Ending(trained, "until", told)
+        if self.asked.is_over_time() and self.total > trained:
+            return Ending(trained, "time")
+        if self.proposer.stopped:
+            return Ending(trained, "patience", self.proposer.stopped)
+        return Ending(trained)
 
     def _describe_failures(self) -> None:
         """Say what becomes of trials that failed in an earlier session."""
@@ -211,7 +251,7 @@ class _Search:
         """Train those that stood still to their end, where no training made progress; returns
         whether there are any."""
         still = self.pruning.lift(over=self.proposer.exhausted)
-        if not still or self.asked.is_over_time():
+        if not still or self.dispatch.is_over():
             return False
         whose = "the one trial" if still == 1 else f"all {still} trials"
         self.watcher.note(
@@ -227,7 +267,7 @@ class _Search:
     # proposing
 
     def _may_propose(self) -> bool:
-        if self.proposer.exhausted or self.asked.is_over_time():
+        if self.proposer.exhausted or self.dispatch.is_over():
             return False
         if self.proposer.waits:
             return not self.dispatch.busy
@@ -245,9 +285,15 @@ class _Search:
         room = self.proposer.room
         generation = self.proposer.propose()
         per_point = self.spec.trials_per_point
+        if told := note_round(self.run, self.spec, self.proposer):
+            self.watcher.note(told)
         if generation is not None:
             fresh = self._take(generation)
-            self.total -= len(generation.proposals) * per_point - fresh
+            self.total += fresh
+            self.total -= len(generation.proposals) * per_point if self.foreseen else 0
+            self.watcher.planned(self.total)
+        elif self.proposer.stopped:
+            self.total -= room * per_point
             self.watcher.planned(self.total)
         elif room and self.proposer.limit is not None:
             self.watcher.note(

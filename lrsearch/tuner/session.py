@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lrsearch.analysis.requirement import Requirement
 from lrsearch.executors.port import Executor
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec
@@ -25,8 +26,8 @@ class Asked:
     `resume_pruned` those that a rule of early stopping ended are trained to their end. `command`
     is the command line that began it, and resumes it. `begun` is the `time.monotonic()` from which
     the session's wall time counts; default now. `time_limit` is the seconds since `begun` after
-    which no more trials begin; those under way are trained to their end. Proposals do not depend on
-    it.
+    which no more trials begin; those under way are trained to their end. The same holds once a
+    point meets `until`. Proposals depend on neither.
     """
 
     engine: str = "auto"
@@ -36,6 +37,12 @@ class Asked:
     command: Sequence[str] = ()
     begun: float = field(default_factory=time.monotonic)
     time_limit: float | None = None
+    until: Requirement | None = None
+
+    @property
+    def limited(self) -> bool:
+        """Whether it may end before all is trained."""
+        return self.time_limit is not None or self.until is not None
 
     def is_over_time(self) -> bool:
         """Whether no more trials may begin."""
@@ -44,11 +51,28 @@ class Asked:
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of a search: `trained` trials now, and whether its time was over before all was
-    trained."""
+    """The end of a search: `trained` trials now, and the reason as the journal has it: `finished`,
+    `time` (which was over before all was trained), `until` (a point was as good as asked for), or
+    `patience`; `told` says it in words, where that needs any."""
 
     trained: int
-    out_of_time: bool = False
+    reason: str = "finished"
+    told: str = ""
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether its time was over before all was trained."""
+        return self.reason == "time"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the strategy came to its own end."""
+        return self.reason in ("finished", "patience")
+
+    def before(self, after: Ending) -> Ending:
+        """The end of both this, a whole one, and what came after it."""
+        ended = self if after.whole else after
+        return Ending(self.trained + after.trained, ended.reason, ended.told)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from lrsearch import catalogue, data
 from lrsearch.analysis.points import summarize
+from lrsearch.analysis.requirement import parse_requirement
 from lrsearch.errors import (
     DataError,
     ModelError,
@@ -200,6 +201,7 @@ def search(
     runs: Path | None = None,
     path: Path | None = None,
     time_limit: float | None = None,
+    until: str | None = None,
     log: Log | None = None,
     engine: str = "solo",
     resume_pruned: bool = False,
@@ -225,6 +227,7 @@ def search(
                     retry_failed=retry_failed,
                     resume_pruned=resume_pruned,
                     time_limit=time_limit,
+                    until=None if until is None else parse_requirement(until),
                 ),
             )
     return Found(spec, facts, run.folder, ending, log)

@@ -1,4 +1,4 @@
-"""The searched ranges of a spec, at whose ends the best may lie."""
+"""The searched ranges of a spec, with the bounds of their parameters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lrsearch.space import Choice, Float, parameters, parse_name
 from lrsearch.spec.model import Spec
 
 
-def ranges(spec: Spec, samples: int | None = None) -> list[Range]:
+def find_searched(spec: Spec, samples: int | None = None) -> list[Range]:
     """The searched ranges and lists of numbers, with the bounds of each parameter: the best may lie
     on their ends. `samples` are those of the training part, which no batch exceeds."""
     found = []

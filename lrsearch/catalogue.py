@@ -869,11 +869,6 @@ SETTINGS: dict[str, dict[str, Parameter]] = {
         "rounds": Parameter("int", 3, low=1, doc="rounds in the whole run"),
         "width": Parameter(
             "float", 0.5, low=0.0, high=4.0, open_low=True, doc="decades of the best's interval"
-            0.5,
-            low=0.0,
-            high=4.0,
-            open_low=True,
-            doc="decades of the interval of the best",
         ),
     },
     "stop": {

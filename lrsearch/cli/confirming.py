@@ -56,7 +56,14 @@ def confirm(
     all_: options.All = False,
 ) -> None:
     """Train the best points again, with fresh seeds and splits: does the answer hold?"""
-    arguments = {"trials": None, "fresh": False, "yes": False, "resume_pruned": False, **locals()}
+    arguments = {
+        "trials": None,
+        "fresh": False,
+        "yes": False,
+        "resume_pruned": False,
+        "until": None,
+        **locals(),
+    }
     names = (each.name for each in fields(searching.ConfirmOptions))
     given = searching.ConfirmOptions(**{name: arguments[name] for name in names})
     searching.search(CONFIRM, given, searching.resuming(CONFIRM, given, context))

@@ -23,6 +23,7 @@ TABLES: dict[str, dict[str, Parameter]] = {
     "warmup": catalogue.WARMUP,
     "splitting": catalogue.SPLITTING,
     "imported": catalogue.IMPORTED,
+    "confirm": catalogue.CONFIRM,
     **{name: dict(source.parameters) for name, source in catalogue.DATA.items()},
 }
 for _group in catalogue.GROUPS.values():

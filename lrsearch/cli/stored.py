@@ -11,18 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lrsearch import catalogue
 from lrsearch.analysis.confirmation import Confirmation
-from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import summarize
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.diagnosing import complete, diagnosed
+from lrsearch.cli.searched import ranges
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
 from lrsearch.reports.view import Context, RunView, TrialView, build_view
-from lrsearch.space import Choice, Float, parameters, parse_name
 from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data
@@ -46,7 +44,7 @@ from lrsearch.store import (
 )
 from lrsearch.terminal import command_line, path_word, quote
 from lrsearch.trial import CONFIRM, Plan, Record, Records
-from lrsearch.tuner.confirming import find_confirmation
+from lrsearch.tuner.confirming import find_confirmation, find_point
 from lrsearch.tuner.finding import Found, look_up
 from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
 from lrsearch.tuner.plans import structure_key
@@ -426,6 +424,8 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         curve=read_curve(run.folder, number) if result else {},
         plans={device: plan for (each, device), plan in history.plans.items() if each == key},
         again=latest if latest != number else None,
+        fresh=number in history.apart,
+        confirms=find_point(ledger, trial) if number in history.apart else None,
         saved=_position(run, number) if result is None else None,
         records=read_records(run.folder, number) if result else Records(),
     )
@@ -501,7 +501,7 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
     return {place: plan for place, plan in plans.items() if place[0] not in left}
 
 
-# commands and ranges
+# commands
 
 
 def _name_run(run: StoredRun) -> list[str]:
@@ -556,49 +556,3 @@ def _most_samples(history: History) -> int | None:
     """The samples of a training part, which no batch exceeds; None outside lrsearch."""
     found = history.sessions[-1]["facts"].get("train_samples") or ()
     return min(map(int, found), default=None)
-
-
-def ranges(spec: Spec, samples: int | None = None) -> list[Range]:
-    """The searched ranges and lists of numbers, with the bounds of each parameter: the best may lie
-    on their ends. `samples` are those of the training part, which no batch exceeds."""
-    found = []
-    for name, dimension in parameters(spec.space):
-        parts = parse_name(name)
-        flat = "lr" if parts.path == "optimizer.lr" else parts.path
-        path = name if parts.option is None else ""
-        known = _parameter(spec, name)
-        bounds = (known.low, known.high) if known else (None, None)
-        if name == "batch_size" and samples and spec.kind is None:
-            bounds = (bounds[0], samples)
-        more: dict[str, Any] = {"path": path, "least": bounds[0], "most": bounds[1]}
-        more["open_ends"] = known is not None and (known.open_low or known.open_high)
-        if isinstance(dimension, Choice):
-            if not dimension.ordered or len(dimension.options) < 2:
-                continue
-            values = [option.value for option in dimension.options]
-            more["whole"] = all(isinstance(value, int) for value in values)
-            listed = tuple(map(float, values))
-            found.append(Range(flat, min(listed), max(listed), listed=listed, **more))
-            continue
-        if isinstance(dimension, Float) and dimension.unit:
-            continue
-        more |= {"whole": not isinstance(dimension, Float), "points": dimension.points}
-        low, high = float(dimension.low), float(dimension.high)
-        found.append(Range(flat, low, high, "log" if dimension.log else "linear", **more))
-    return found
-
-
-def _parameter(spec: Spec, name: str) -> catalogue.Parameter | None:
-    """The catalogue's entry of a parameter by its id in the space."""
-    if spec.kind is not None:
-        return None
-    parts = parse_name(name)
-    if parts.head not in catalogue.GROUPS:
-        return catalogue.TRAIN.get(name)
-    chosen = dict(spec.space.dimensions).get(parts.head)
-    value = spec.model if parts.head == "model" else spec.train.get(parts.head)
-    if parts.option is not None and isinstance(chosen, Choice):
-        value = chosen.options[parts.option].value
-    title = value.get("name") if isinstance(value, Mapping) else None
-    entry = catalogue.GROUPS[parts.head].get(title) if title else None
-    return entry.parameters.get(parts.argument) if entry else None

@@ -18,7 +18,6 @@ from lrsearch.reports.confirmation import (
     plain_control,
     title_of,
 )
-from lrsearch.reports.confirmation import to_plain as plain_confirmation
 from lrsearch.reports.curves import encodes, raster
 from lrsearch.reports.text import (
     count,
@@ -383,7 +382,6 @@ def to_plain(answer: Answer) -> dict[str, Any]:
         "control": plain_control(answer),
         "shrinkage": None if answer.finalist is None else answer.finalist.shrinkage,
         "evidence": evidence(answer),
-        "confirmation": plain_confirmation(answer),
         "basins": [
             {
                 "params": basin.params,

@@ -131,20 +131,20 @@ def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
         return "" if value is None else format_fixed(value, decimals)
 
     rows: list[tuple[str, ...]] = [
-        ("point", "search", "fresh", "95 %", "seeds", "too good by", "better than control", "")
+        ("point", "", "fresh", "95 %", "search", "too good by", "better than control", "seeds")
     ]
     for each in found.finalists:
         ends = each.interval
         rows.append(
             (
                 "" if each.point is None else str(each.point),
-                number(each.searched),
+                ", ".join(_roles(answer, each)),
                 each.outcome or number(each.mean),
                 "" if ends is None else f"{number(ends[0])} to {number(ends[1])}",
-                str(each.seeds),
+                number(each.searched),
                 number(each.shrinkage),
                 "" if each.better is None else _probability(each.better),
-                ", ".join(_roles(answer, each)),
+                str(each.seeds),
             )
         )
     return rows

@@ -10,6 +10,7 @@ from typing import Any
 
 from lrsearch.reports.answer import describe_cost, first_notes, to_plain
 from lrsearch.reports.confirmation import describe_finalists, title_of
+from lrsearch.reports.confirmation import to_plain as plain_confirmation
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.text import (
     count,
@@ -50,6 +51,7 @@ def to_json(view: RunView) -> str:
             "at": objective.at,
         },
         "answer": None if view.answer is None else to_plain(view.answer),
+        "confirmation": None if view.answer is None else plain_confirmation(view.answer),
         "cost": view.cost,
         "points": [
             {
@@ -109,6 +111,7 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "run": name,
         "objective": None,
         "answer": None,
+        "confirmation": None,
         "points": [],
         "trials": [],
         "best": None,
@@ -142,6 +145,8 @@ def trial_json(view: TrialView) -> str:
             **describe_trial(view.record, view.objective),
             "point": view.record.point if view.belongs else None,
             "repeats": view.repeats,
+            "fresh": view.fresh,
+            "confirms": view.confirms,
             "saved": {"step": view.saved[0], "steps": view.saved[1]} if view.saved else None,
             "config": trial.config,
             "last": result.last if result else {},
@@ -313,7 +318,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if view.answer is not None and view.answer.confirmation is not None:
         titles, *again = describe_finalists(view.answer)
-        rows = [tuple(map(_escape, titles)), ("---:",) * (len(titles) - 1) + ("---",)]
+        rows = [tuple(map(_escape, titles)), ("---:", "---", *["---:"] * (len(titles) - 2))]
         rows += [tuple(map(_escape, row)) for row in again]
         blocks.append(f"{_escape(title_of(view.answer.confirmation).capitalize())}:")
         blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))

@@ -76,9 +76,10 @@ class TrialView:
     """A trial as it is shown. `record.point` counts where `belongs` says that the trial is one of
     the spec as it is now. `running` says that it trains. `curve` has a list per metric, as long as
     its `step`. `plans` are the plans of the trial's structure, by device. `again` is the trial that
-    was trained in its place after a failure, `repeats` the trial that it repeats. `saved` is the
-    step of its saved state and the number of its steps, while it is under way. `records` are those
-    of its single steps."""
+    was trained in its place after a failure, `repeats` the trial that it repeats; `fresh` says that
+    it measured its point again, and `confirms` which point, None for a control that is none.
+    `saved` is the step of its saved state and the number of its steps, while it is under way.
+    `records` are those of its single steps."""
 
     run: str
     objective: Objective
@@ -89,6 +90,8 @@ class TrialView:
     plans: Mapping[str, Plan]
     again: int | None = None
     repeats: int | None = None
+    fresh: bool = False
+    confirms: int | None = None
     saved: tuple[int, int] | None = None
     records: Records = field(default_factory=Records)
 

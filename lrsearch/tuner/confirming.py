@@ -224,7 +224,7 @@ def find_confirmation(
 
 
 def read_confirmation(race: Race, points: Sequence[PointSummary]) -> Confirmation:
-    """What a race has come to."""
+    """The outcome of a race so far."""
     confirming, ledger = race.confirming, race.ledger
     scores, left = race.follow()
     order = range(len(confirming.configs))
@@ -408,15 +408,16 @@ class _Confirming:
 
     def _describe_out(self, out: set[int], left: Sequence[tuple[int, int]]) -> str:
         """A sentence on the points that get no more seeds."""
-        numbers = {text: entry.number for text, entry in self.searched.entries.items()}
-        names = []
-        for place in sorted(out):
-            number = numbers.get(_text(self.race.confirming.configs[place]))
-            names.append("the control" if number is None else f"point {number}")
-        said = "is clearly worse and gets" if len(names) == 1 else "are clearly worse and get"
+        known = {text: entry.number for text, entry in self.searched.entries.items()}
+        found = [known.get(_text(self.race.confirming.configs[place])) for place in out]
+        numbers = sorted(number for number in found if number is not None)
+        listed = ", ".join(map(str, numbers))
+        names = [f"point{'s' if numbers[1:] else ''} {listed}"] if numbers else []
+        names += ["the control"] if None in found else []
+        few = "is clearly worse, or lost, and gets"
+        said = few if len(found) == 1 else few.replace("is", "are").replace("gets", "get")
         seeds = min(seed for _, seed in left)
-        whose = " and ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0]
-        return f"{whose} {said} no more seeds after {seeds}"
+        return f"{' and '.join(names)} {said} no more seeds after {seeds}"
 
     # the test part
 
@@ -442,14 +443,17 @@ class _Confirming:
             return True
         if self.session.asked.is_over_time():
             return False
+        self.watcher.planned(self.conclusions.trained + 1)
         look_at_test(self.session, self.dispatch, entry)
         return True
 
 
 def describe_race(race: Race) -> str:
-    """What is measured again, in a sentence."""
+    """The points that are measured again, in a sentence."""
     confirming = race.confirming
     points = "the best point" if confirming.finalists == 1 else f"{confirming.finalists} points"
+    if confirming.finalists < confirming.top:
+        points += f" (of the {confirming.top} asked for no more have a value)"
     control = " and a control" if len(confirming.configs) > confirming.finalists else ""
     few = race.seeds == 1
     seeds = "1 fresh seed" if few else f"up to {race.seeds} fresh seeds"
@@ -457,6 +461,16 @@ def describe_race(race: Race) -> str:
     if len(race.folds) > 1:
         own = own.replace("a split", f"{len(race.folds)} folds")
     return f"confirming {points}{control} on {seeds}{'' if confirming.fixed else f', {own}'}"
+
+
+def find_point(ledger: Ledger, trial: Trial) -> int | None:
+    """The point that a fresh trial measures again, by its number; None of another's."""
+    config = trial.config
+    if "data" in config:
+        own = ledger.spec.data.get("validation_seed")
+        config = {**config, "data": {**config["data"], "validation_seed": own}}
+    entry = ledger.entries.get(_text(config))
+    return None if entry is None else entry.number
 
 
 # what it would cost
@@ -505,7 +519,7 @@ def _failed(race: Race) -> Iterator[tuple[int, int]]:
 
 
 def describe_test(race: Race) -> str:
-    """What becomes of the test part, in a sentence."""
+    """The lot of the test part, in a sentence."""
     config, ledger = race.confirming.configs[0], race.ledger
     tested = find_look(ledger.history, config, ledger.content)
     if tested is None:

@@ -126,10 +126,10 @@ def find_answer(
     )
     if confirmation is None or not found.confirmed:
         return found
-    return _confirm(found, points, objective, confirmation)
+    return rest_on(found, points, objective, confirmation)
 
 
-def _confirm(
+def rest_on(
     answer: Answer,
     points: Sequence[PointSummary],
     objective: Objective,

@@ -23,7 +23,7 @@ TABLES: dict[str, dict[str, Parameter]] = {
     "warmup": catalogue.WARMUP,
     "splitting": catalogue.SPLITTING,
     "imported": catalogue.IMPORTED,
-    "confirm": catalogue.CONFIRM,
+    "confirm": catalogue.SETTINGS["confirm"],
     **{name: dict(source.parameters) for name, source in catalogue.DATA.items()},
 }
 for _group in catalogue.GROUPS.values():

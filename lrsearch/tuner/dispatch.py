@@ -6,14 +6,16 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import Cohort, Measured, Plan, Planned, Probe, Trial
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.plans import ALONE, GOING_ON, Plans, by_structure, divide, structure_key
-from lrsearch.tuner.pruning import Pruning
 from lrsearch.tuner.session import Session
+
+if TYPE_CHECKING:  # Reading a run needs no search.
+    from lrsearch.tuner.pruning import Pruning
 
 PROBED = 8
 """Trials shown to a probe."""

@@ -247,7 +247,7 @@ def test_a_slip_is_answered_with_what_to_write(here: Path) -> None:
     write(here, confirm={"top": 0})
     assert "confirm.top: 0 is too small" in lrsearch("check", "mine.yaml", code=2)[1]
     write(here, confirm=3)
-    assert "write {top: 4}" in lrsearch("check", "mine.yaml", code=2)[1]
+    assert "write confirm: {top: 3}" in lrsearch("check", "mine.yaml", code=2)[1]
     write(here, confirm={"seedz": 3})
     assert "did you mean 'seeds'" in lrsearch("check", "mine.yaml", code=2)[1]
 

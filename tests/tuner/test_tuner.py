@@ -347,6 +347,7 @@ def test_divergence_is_an_outcome(tmp_path: Path, strategy: str) -> None:
         "search": {"lr": {"min": 1e-3, "max": 1e30, "points": 4}},
         "train": {"budget": "3ep", "evaluate": "2ba"},
         "model": {"name": "mlp", "hidden": [16]},
+        "prune": "none",
     }
     found = search(tmp_path, strategy, changes)
     assert found.ending.trained == (4 if strategy == "grid" else 8)

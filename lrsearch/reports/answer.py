@@ -100,7 +100,8 @@ def choice(answer: Answer) -> str:
     if value == answer.value:
         better = "has the same value"
     own = answer.recommended.point
-    return f"point {highest.point} {better}, which nothing tells from point {own}: {answer.why}"
+    told = f"cannot be told from point {own}, which is recommended since {answer.why}"
+    return f"point {highest.point} {better}, but {told}"
 
 
 def _span(ends: tuple[float, float], like: float) -> str:
@@ -309,12 +310,12 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
         whose = "" if _is_own(answer, edge) else f"of point {view.points[0].point}: "
         yield "edge", whose + describe_edge(edge)
     yield "evidence", evidence(answer)
+    if text := choice(answer):
+        yield "", text
     if view.stopped:
         yield "stopped", view.stopped
     if view.rounds:
         yield "refined", describe_round(view.rounds[-1]).removeprefix("refine, ")
-    if text := choice(answer):
-        yield "", text
     yield from confirmation_notes(answer, view.objective)
 
 

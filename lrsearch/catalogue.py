@@ -817,6 +817,72 @@ USUAL_RATES: dict[str, tuple[float, float]] = {
 }
 """Rates that are searched, usually, of an optimizer by its name; "" stands for any other."""
 
+
+@dataclass(frozen=True)
+class RatePrior:
+    """The rates at which an optimizer trains a network from scratch: log10 of the rate is normal,
+    with this mean and deviation; with `momentum`, that of lr / (1 - momentum), the step that a
+    gradient makes in the end. `source` says who found it."""
+
+    mean: float
+    deviation: float
+    source: str
+    momentum: bool = False
+
+
+_MEASURED = "best rates of published tables of trainings from scratch"
+
+RATE_PRIORS: dict[str, RatePrior] = {
+    **dict.fromkeys(
+        ("adam", "adamw", "amsgrad", "nadam", "radam", "adamax"), RatePrior(-3.3, 0.8, _MEASURED)
+    ),
+    "sgd": RatePrior(-1.1, 0.95, _MEASURED, momentum=True),
+    "lion": RatePrior(-4.0, 0.8, "Chen et al. 2023: a third to a tenth of AdamW's"),
+    "muon": RatePrior(-3.3, 0.8, "Liu et al. 2025: AdamW's, under match_rms_adamw"),
+    "schedule_free_sgd": RatePrior(-1.1, 0.95, "Defazio et al. 2024: ten times momentum SGD's"),
+    "schedule_free_adamw": RatePrior(-2.8, 0.8, "Defazio et al. 2024: one to ten times AdamW's"),
+    "prodigy": RatePrior(0.0, 0.5, "Mishchenko & Defazio 2024: 1"),
+}
+"""Optimizer -> its prior. All others have none: their rates come from the middle of the range."""
+
+START = Parameter(
+    "text",
+    None,
+    choices=("scratch", "pretrained"),
+    optional=True,
+    doc="where the weights start; null: as the model's files and arguments tell",
+)
+"""`train.start`: it changes no training, only where a search begins."""
+
+SETTINGS: dict[str, dict[str, Parameter]] = {
+    "random": {
+        "trials": Parameter("int", 40, low=1),
+        "sampler": Parameter("text", "random", choices=("informed", "sobol", "random")),
+    },
+    "bayes": {
+        "trials": Parameter("int", 40, low=1),
+        "startup": Parameter("int", 8, low=1, doc="points before the model proposes any"),
+        "generation": Parameter("int", 4, low=1),
+        "start": Parameter("text", "informed", choices=("informed", "sobol", "random")),
+    },
+    "refine": {
+        "rounds": Parameter("int", 3, low=1, doc="rounds in the whole run"),
+        "width": Parameter(
+            "float", 0.5, low=0.0, high=4.0, open_low=True, doc="decades of the best's interval"
+        ),
+    },
+    "stop": {
+        "patience": Parameter(
+            "int", None, low=1, optional=True, doc="proposals without an improvement beyond noise"
+        ),
+    },
+    "confirm": {
+        "top": Parameter("int", 4, low=1, high=64, doc="points that are measured again"),
+        "seeds": Parameter("int", 5, low=1, high=100, doc="fresh seeds of each, at most"),
+    },
+}
+"""The settings of strategies, and of what follows a search, by the key of a spec."""
+
 TRAIN: dict[str, Parameter] = {
     "budget": Parameter(
         "duration", low=0.0, open_low=True, units=("ep", "ba", "sp"), doc="the whole training"
@@ -995,6 +1061,19 @@ TRANSFORMS: dict[str, Entry] = {
 IMAGE_TRANSFORMS = ("random_crop", "flip")
 """Transforms that take images alone."""
 
+# early stopping
+
+PRUNING: dict[str, Entry] = {
+    "none": Entry("every training goes to its end"),
+    "no_progress": Entry(
+        "a training stops whose loss, at a tenth of the budget, is above 98% of its start"
+    ),
+}
+"""Rules of early stopping, by the `prune` of a spec. All but `none` have `no_progress` in them."""
+
+PRUNE = "no_progress"
+"""The rule, if a spec names none."""
+
 GROUPS: dict[str, Mapping[str, Entry]] = {
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
@@ -1119,6 +1198,15 @@ DATA: dict[str, Source] = {
 SPLITTING: dict[str, Parameter] = {
     "standardize": Parameter("bool", False, doc="by mean and deviation of the training split"),
     "split_seed": Parameter("int", 0, low=0, high=2**32 - 1),
+    "validation_seed": Parameter(
+        "int",
+        None,
+        low=0,
+        high=2**32 - 1,
+        optional=True,
+        doc="draws the validation part or the folds anew, of all but the test part; "
+        "null: split_seed does",
+    ),
 }
 """The plain values every data source takes; `validation` and `test` have grammars of their own."""
 
@@ -1155,6 +1243,9 @@ def arguments_of(component: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(given, Mapping):
         return given
     return {key: part for key, part in component.items() if key not in ("name", "class_path")}
+
+
+# what follows a search, and when it stops
 
 
 # defaults and sizes

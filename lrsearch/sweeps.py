@@ -58,9 +58,9 @@ CAPS = {"adafactor": 1.0}
 """The rate above which no step is larger, by optimizer: torch's Adafactor takes the smaller of the
 rate and 1 / sqrt(step). Its loss need not rise."""
 
-LOW_MARGIN, HIGH_MARGIN = 0.3, 0.15
-"""Decades by which the interval is widened: a training has more steps than a sweep has at one rate,
-and gets as far with less. Set, with `DESCENT` and `RISE`, by `benchmarks/range_test.py`."""
+MARGIN = 0.3
+"""Decades by which the interval is widened below: a training has more steps than a sweep has at one
+rate, and gets as far with less. Set, with `DESCENT` and `RISE`, by `benchmarks/range_test.py`."""
 
 
 @dataclass(frozen=True)
@@ -293,10 +293,10 @@ def find_interval(
     reason = (
         f"the loss, {found.start:.3g} at first, has made {DESCENT:.0%} of its descent at "
         f"{_show(low)}, is lowest at {_show(found.lr[found.lowest])} "
-        f"({found.curve[found.lowest]:.3g}) and {end}; widened by {LOW_MARGIN:g} and "
-        f"{HIGH_MARGIN:g} decades"
+        f"({found.curve[found.lowest]:.3g}) and {end}; widened by {MARGIN:g} "
+        "decades below"
     )
-    low, high = low * 10**-LOW_MARGIN, high * 10**HIGH_MARGIN
+    low *= 10**-MARGIN
     return Interval(low, high if cap is None else min(high, cap), reason)
 
 

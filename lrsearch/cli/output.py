@@ -51,6 +51,14 @@ def meet(view: RunView, requirement: Requirement | None) -> None:
         raise typer.Exit(3)
 
 
+def require_confirmed(view: RunView) -> None:
+    """Exit with 1 where every finalist has lost a fresh training."""
+    found = view.answer.confirmation if view.answer is not None else None
+    if found is not None and found.over and found.winner is None:
+        say("error: no finalist held on every fresh seed")
+        raise typer.Exit(1)
+
+
 def check_metric(requirement: Requirement, spec: Spec, task: str | None = None) -> None:
     """Raises UsageError for a required metric that data of this task do not have; of a training
     outside lrsearch only the objective's metric is known."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.cli.closing import say
-from lrsearch.cli.stored import StoredRun, Unsearched, export_text, ranges, view_run
+from lrsearch.cli.exporting import export_text
+from lrsearch.cli.stored import StoredRun, Unsearched, view_run
 from lrsearch.errors import LrsearchError, UsageError
 from lrsearch.reports.code import TARGETS, Setting, write_code
 from lrsearch.reports.page import Making, choose_curves, write_page
@@ -16,6 +17,7 @@ from lrsearch.reports.text import format_bytes, format_params
 from lrsearch.reports.view import RunView, build_view
 from lrsearch.spec.export import export_train
 from lrsearch.spec.model import steps_of
+from lrsearch.spec.searched import find_searched
 from lrsearch.store import read_curve, write_whole
 from lrsearch.terminal import command_line, visible_line
 from lrsearch.trial import Config, Objective
@@ -90,7 +92,7 @@ def gather(run: StoredRun, view: RunView) -> Making:
     samples = max(map(int, facts.get("train_samples") or ()), default=0)
     command = session["spec"].get("command")
     given = command if isinstance(command, list) else ["lrsearch", run.strategy, run.spec.source]
-    rates = [each for each in ranges(run.spec) if each.path in ("lr", "optimizer.lr")]
+    rates = [each for each in find_searched(run.spec) if each.path in ("lr", "optimizer.lr")]
     curves = {number: _curve(run, number) for number in choose_curves(view)}
     return Making(
         command=command_line(list(map(str, given))),

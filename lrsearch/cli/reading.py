@@ -208,7 +208,8 @@ def export(
     allow_command: options.AllowCommand = False,
 ) -> None:
     """Write the recommended point as a complete spec with nothing left to search, or as code."""
-    from lrsearch.cli.stored import export_text, open_stored, view_run
+    from lrsearch.cli.exporting import export_text
+    from lrsearch.cli.stored import open_stored, view_run
 
     _check_format(format_, name, verify)
 
@@ -244,7 +245,7 @@ def _choose_point(run: StoredRun, view: RunView, point: int | None, best: bool) 
     if point is None:
         if view.best is None or view.answer is None:
             raise UsageError(f"{run.folder} has no completed point to export")
-        return view.best.point if best else view.answer.recommended.point
+        return (view.answer.highest if best else view.answer.recommended).point
     if best:
         raise UsageError("--point and --best exclude each other")
     numbers = {entry.number for entry in run.ledger.entries.values()}

@@ -139,7 +139,7 @@ Mark = Points | Line | Band | Span | Rule | Bar
 @dataclass(frozen=True)
 class Panel:
     """A drawing on two scales. `title` and labels are plain text; `numbers` are the trials of the
-    points that can be picked, by their places."""
+    points that can be picked, by their places; `x_names` are labels in the place of numbers."""
 
     title: str
     x: Scale
@@ -148,7 +148,7 @@ class Panel:
     x_label: str = ""
     y_label: str = ""
     numbers: Sequence[tuple[float, float, int]] = ()
-    note: str = ""
+    x_names: Sequence[tuple[float, str]] = ()
 
 
 @dataclass(frozen=True)

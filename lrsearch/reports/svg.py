@@ -78,10 +78,13 @@ def _axes(frame: Frame) -> Iterator[str]:
         y = _short(frame.down(value))
         yield f'<path class="grid" d="M{left} {y}H{right}"/>'
         yield f'<text x="{left - 6}" y="{y}" dy="0.32em" text-anchor="end">{label(value)}</text>'
-    for value in _ticks(panel.x, max(3, (right - left) // 56)):
+    named = panel.x_names or [
+        (value, label(value)) for value in _ticks(panel.x, max(3, (right - left) // 56))
+    ]
+    for value, text in named:
         x = _short(frame.across(value))
         yield f'<path class="grid" d="M{x} {top}V{bottom}"/>'
-        yield f'<text x="{x}" y="{bottom + 14}" text-anchor="middle">{label(value)}</text>'
+        yield f'<text x="{x}" y="{bottom + 14}" text-anchor="middle">{escape(text)}</text>'
     yield f'<path class="axis" d="M{left} {bottom}H{right}"/>'
     if panel.x_label:
         yield (

@@ -15,6 +15,7 @@ from optuna.distributions import (
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
+from lrsearch.search.start import Start
 from lrsearch.search.strategy import Repeats, Request, derive_seed, point_key
 from lrsearch.space import Choice, Dimension, Float, Space, build, encode, parameters
 from lrsearch.trial import Outcome, Point
@@ -30,7 +31,8 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 
 
 class Bayes:
-    """Proposes generations by the Tree-structured Parzen Estimator (Bergstra et al. 2011).
+    """Proposes generations by the Tree-structured Parzen Estimator (Bergstra et al. 2011), after
+    `startup` points of `start`, or drawn at random where there is none.
 
     The study lives in memory and is told the journal's points in their order. Within a
     generation the points asked for stand in it as running (the constant liar), and leave it
@@ -43,13 +45,21 @@ class Bayes:
     waits = True
 
     def __init__(
-        self, space: Space, seed: int, goal: str, *, startup: int = 8, generation: int = 4
+        self,
+        space: Space,
+        seed: int,
+        goal: str,
+        *,
+        startup: int = 8,
+        generation: int = 4,
+        start: Start | None = None,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.space = space
         self.seed = seed
         self.startup = startup
         self.generation = generation
+        self.start = start
         self._distributions = {name: distribution(part) for name, part in parameters(space)}
         self._study = optuna.create_study(direction="maximize" if goal == "max" else "minimize")
         self._asked: list[optuna.Trial] = []
@@ -71,10 +81,7 @@ class Bayes:
             create_trial(
                 state=TrialState.COMPLETE if completed else TrialState.PRUNED,
                 value=value if completed else None,
-                params={
-                    name: number if isinstance(parts[name], FloatDistribution) else int(number)
-                    for name, number in numbers.items()
-                },
+                params={name: self._typed(name, number) for name, number in numbers.items()},
                 distributions=parts,
             )
         )
@@ -89,6 +96,8 @@ class Bayes:
         return points
 
     def _ask(self, index: int) -> dict[str, Any]:
+        if self.start is not None and len(self._told) + len(self._asked) < self.startup:
+            return self._begin(self.start.point(index))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.sampler = TPESampler(
@@ -98,7 +107,21 @@ class Bayes:
                 constant_liar=True,
                 seed=derive_seed(self.seed, self.name, index),
             )
-        trial = self._study.ask()
+        return self._build(self._study.ask())
+
+    def _begin(self, point: Point) -> dict[str, Any]:
+        """Have a point of the start stand in the study, as one that TPE proposed would."""
+        numbers = encode(self.space, point) or {}
+        params = {name: self._typed(name, number) for name, number in numbers.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._study.enqueue_trial(params)
+        return self._build(self._study.ask())
+
+    def _typed(self, name: str, number: float) -> float:
+        return number if isinstance(self._distributions[name], FloatDistribution) else int(number)
+
+    def _build(self, trial: optuna.Trial) -> dict[str, Any]:
         self._asked.append(trial)
 
         def choose(name: str, dimension: Dimension) -> float:

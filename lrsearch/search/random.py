@@ -1,4 +1,5 @@
-"""Independent draws, or a scrambled Sobol sequence that covers the space more evenly."""
+"""Independent draws; or a scrambled Sobol sequence, which covers the space more evenly, or covers
+more of what is likely to be good."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lrsearch.search.start import Start
 from lrsearch.search.strategy import Repeats, Request, derive_seed
 from lrsearch.space import Space, draw, draw_random, parameters
 from lrsearch.trial import Outcome, Point
@@ -15,14 +17,18 @@ GENERATION = 64
 
 
 class Random:
-    """Proposal i depends on the seed and i alone."""
+    """Proposal i depends on the spec, the seed and i alone. `start`, where it is given, has the
+    points."""
 
     name = "random"
     waits = False
 
-    def __init__(self, space: Space, seed: int, sampler: str = "random") -> None:
+    def __init__(
+        self, space: Space, seed: int, sampler: str = "random", start: Start | None = None
+    ) -> None:
         self.space = space
         self.seed = seed
+        self.start = start
         self.sampler = sampler
         self._repeats = Repeats(space, seed, self.name)
         self._sobol: Any = None
@@ -34,6 +40,8 @@ class Random:
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """Propose up to `GENERATION` draws."""
         draw_one = self._draw_sobol if self.sampler == "sobol" else self._draw
+        if self.start is not None:
+            draw_one = self.start.point
         return self._repeats.fill(request, GENERATION, draw_one)
 
     def _draw(self, index: int) -> dict[str, Any]:

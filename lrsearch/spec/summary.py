@@ -19,6 +19,7 @@ from lrsearch.space import (
     without_points,
 )
 from lrsearch.spec.model import OPEN, Outside, Spec, resolve, steps_of
+from lrsearch.spec.priors import describe_start
 from lrsearch.spec.values import show
 
 
@@ -136,6 +137,7 @@ def describe(spec: Spec) -> str:
         parts.append(f"{spec.folds} folds" if spec.folds else "")
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
     sentences += _describe_measure(spec) if outside is None else _describe_reports(spec, outside)
+    sentences += describe_start(spec)
     return ". ".join([*sentences, *describe_times(spec)]) + "."
 
 

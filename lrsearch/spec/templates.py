@@ -25,7 +25,7 @@ search:                   # what is searched; everything above is fixed
   batch_size: [32, 128]
   schedule: [constant, cosine, {name: wsd, decay: 0.2dur}]        # lrsearch schedules
 
-random: {trials: 24}
+random: {trials: 24, sampler: informed}   # begins at usual rates; or sobol, random
 bayes: {trials: 24, startup: 8, generation: 4}
 seeds: 1                  # more seeds, more certainty: each point trains once a seed
 """
@@ -190,7 +190,7 @@ search:
   lr: {min: 1e-3, max: 1.0, points: 7}      # log scale; points are for grid alone
   batch_size: [32, 128]
 
-random: {trials: 16}
+random: {trials: 16, sampler: informed}   # begins in the middle of the ranges; or sobol, random
 bayes: {trials: 16, startup: 6, generation: 2}
 """,
         {"my_loop.py": _LOOP},
@@ -208,7 +208,7 @@ search:
   lr: {min: 1e-3, max: 1.0, points: 7}      # log scale; points are for grid alone
   alpha: {min: 1e-5, max: 1e-2, points: 3, scale: log}
 
-random: {trials: 16}
+random: {trials: 16, sampler: informed}   # begins in the middle of the ranges; or sobol, random
 bayes: {trials: 16, startup: 6, generation: 2}
 """,
         {"train.py": _SCRIPT},

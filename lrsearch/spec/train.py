@@ -27,13 +27,13 @@ METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 
 
 def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
-    """`train`, every default filled. A new key is a row of `catalogue.TRAIN`, and one of `_KEYS`
-    where it is not read as one value."""
+    """`train`, every default filled, and `start` where it is given. A new key is a row of
+    `catalogue.TRAIN`, and one of `_KEYS` where it is not read as one value."""
     path: Path = ("train",)
     if not isinstance(raw, Mapping):
         reader.fault(path, f"{show(raw)} is no mapping of training values")
         return {}
-    reader.unknown(path, raw, (*catalogue.TRAIN, "schedule", "warmup", "optimizer"))
+    reader.unknown(path, raw, (*catalogue.TRAIN, "schedule", "warmup", "optimizer", "start"))
     train: dict[str, Any] = {}
     for key, parameter in catalogue.TRAIN.items():
         if key in raw:
@@ -50,6 +50,8 @@ def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
     )
     if train.get("step") is not None:
         _check_beside_step(reader, path, raw)
+    if "start" in raw:
+        train["start"] = reader.value((*path, "start"), catalogue.START, raw["start"])
     return train
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
+from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.duration import find_time, is_never, parse_time
 from lrsearch.errors import SpecError
@@ -26,7 +27,14 @@ from lrsearch.spec.document import Document
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
-from lrsearch.spec.model import BayesSettings, RandomSettings, Spec, complete
+from lrsearch.spec.model import (
+    BayesSettings,
+    ConfirmSettings,
+    RandomSettings,
+    RefineSettings,
+    Spec,
+    complete,
+)
 from lrsearch.spec.objective import read_objective
 from lrsearch.spec.outside import (
     INSIDE,
@@ -36,6 +44,7 @@ from lrsearch.spec.outside import (
     read_foreign_outside,
     read_outside,
 )
+from lrsearch.spec.pruning import read_prune
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
@@ -57,10 +66,14 @@ TOP_LEVEL = (
     "search",
     "random",
     "bayes",
+    "refine",
+    "confirm",
+    "stop",
     "seeds",
     "seed",
     "max_failures",
     "save",
+    "prune",
 )
 
 _GOES_ELSEWHERE = {
@@ -71,17 +84,8 @@ _GOES_ELSEWHERE = {
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-_SETTINGS: dict[str, dict[str, Parameter]] = {
-    "random": {
-        "trials": Parameter("int", 40, low=1),
-        "sampler": Parameter("text", "random", choices=("random", "sobol")),
-    },
-    "bayes": {
-        "trials": Parameter("int", 40, low=1),
-        "startup": Parameter("int", 8, low=1),
-        "generation": Parameter("int", 4, low=1),
-    },
-}
+_WRITE = {"refine": "{rounds: 3}", "stop": "{patience: 10}", "confirm": "{top: 4, seeds: 5}"}
+"""Settings to write where what is written is no mapping; {trials: 40} for all others."""
 
 _PLAIN: dict[str, Parameter] = {
     "seeds": Parameter("int", 1, low=1),
@@ -171,6 +175,7 @@ def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
     data = read_data(reader, top["data"]) if "data" in top else {}
     model = read_component(reader, "model", ("model",), top["model"]) if "model" in top else {}
     train = read_train(reader, top["train"]) if "train" in top else {}
+    start = train.pop("start", None)
     metric, at, goal = read_objective(reader, top.get("objective"), train)
     space = read_search(reader, top.get("search"), data, model, train)
     check_step(reader, data, train, space)
@@ -187,6 +192,7 @@ def _read_inside(reader: Reader, top: Mapping[str, Any]) -> dict[str, Any]:
         "at": at,
         "goal": goal,
         "space": space,
+        "start": start,
     }
 
 
@@ -195,12 +201,14 @@ def _finish(
 ) -> Spec | None:
     """The spec, with the fields common to all kinds; None where anything is at fault."""
     name = _read_name(reader, top)
-    settings = {key: read_settings(reader, key, top.get(key)) for key in _SETTINGS}
+    settings = {key: read_settings(reader, key, top.get(key)) for key in catalogue.SETTINGS}
+    confirms = top.get("confirm") is not None or ("confirm",) in reader.document.empty
     plain = {
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
         for key, parameter in _PLAIN.items()
     }
     save = _read_save(reader, top)
+    prune = read_prune(reader, top)
     if parts.get("outside") is not None:
         _settle_seed(reader, top, plain)
     timeout = _read_timeout(reader, top.get("timeout"))
@@ -211,9 +219,13 @@ def _finish(
         **parts,
         random=RandomSettings(**settings["random"]),
         bayes=BayesSettings(**settings["bayes"]),
+        confirm=ConfirmSettings(**settings["confirm"]) if confirms else None,
+        refine=RefineSettings(**settings["refine"]) if top.get("refine") is not None else None,
+        patience=settings["stop"]["patience"],
         **plain,
         save=save,
         timeout=timeout,
+        prune=prune,
         notes=tuple(reader.notes),
         imports=tuple(dict.fromkeys(reader.imports)),
         folder=reader.folder,
@@ -302,11 +314,23 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
 
 
 def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
-    """The settings of a strategy, `random` or `bayes`, every default filled."""
+    """The settings under a key, such as `random` or `refine`, every default filled."""
     if raw is None:
         raw = {}
+    known = catalogue.SETTINGS[key]
     if not isinstance(raw, Mapping):
-        reader.fault((key,), f"{show(raw)} is no mapping", "write {trials: 40}")
+        whole = isinstance(raw, int) and not isinstance(raw, bool) and key in _WRITE and raw > 0
+        meant = {next(iter(known)): raw} if whole else None
+        write = f"write {key}: {_WRITE[key]}" if key in _WRITE else "write {trials: 40}"
+        hint = reader.hint((key,), [Line((key,), meant)]) if meant else write
+        reader.fault((key,), f"{show(raw)} is no mapping", hint)
         raw = {}
-    reader.unknown((key,), raw, tuple(_SETTINGS[key]))
-    return complete(_SETTINGS[key], read_arguments(reader, (key,), raw, _SETTINGS[key]))
+    reader.unknown((key,), raw, tuple(known))
+    found = complete(known, read_arguments(reader, (key,), raw, known))
+    trials, startup = found.get("trials", 0), found.get("startup", 0)
+    if reader.sound((key,)) and "startup" in raw and startup > trials:
+        reader.notes.append(
+            f"{key}.startup {startup} is more than its {trials} trials: none is proposed by what "
+            f"others measured. Write startup: {max(1, trials // 4)}"
+        )
+    return found

@@ -718,6 +718,7 @@ def test_every_default_is_filled():
             "test": None,
             "standardize": False,
             "split_seed": 0,
+            "validation_seed": None,
             "transforms": [],
         },
         "model": {
@@ -1104,6 +1105,7 @@ def test_a_spec_is_read_back_in_words():
         "The grid has 18 points. A point is 2 trials (2 seeds). "
         "A trial takes 112 to 225 steps. "
         "Points are compared by validation accuracy, last of the training. "
+        "The first 8 points of bayes lean to what is usual from scratch: small batches first. "
         "A training under way is saved every 5m."
     )
 

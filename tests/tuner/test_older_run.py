@@ -10,6 +10,8 @@ from devices import DEVICE
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
+from lrsearch.search.start import Start
+from lrsearch.spec import read_spec
 from lrsearch.store import read, read_curve, read_records
 from lrsearch.trial import Records
 
@@ -80,3 +82,20 @@ def test_a_point_of_an_older_run_is_the_same_when_trained_now(older: Path, tmp_p
     assert keys[0] == keys[1], "a trial has the key that it had"
     for number, result in then.items():
         assert now[number].last["accuracy"] == pytest.approx(result.last["accuracy"], abs=0.006)
+
+
+def test_a_search_that_began_at_random_goes_on_with_an_informed_start(older: Path) -> None:
+    run = ("bayes", "older.yaml", "--executor", "inline", "--device", str(DEVICE), "--quiet")
+    # As every version did before starts were informed.
+    lrsearch(*run, "--trials", "3", "--set", "bayes.start=random", "--set", "bayes.startup=12")
+    before = (older / "journal.jsonl").read_bytes()
+    lrsearch(*run, "--trials", "9", "--set", "bayes.startup=12")
+    history = read(older)
+    assert (older / "journal.jsonl").read_bytes().startswith(before)
+    mine = [each for each in history.proposals if each.strategy == "bayes"]
+    assert [each.index for each in mine] == list(range(9))
+    keys = [trial.key for trial in history.trials.values()]
+    assert len(keys) == len(set(keys)), "nothing is trained twice"
+    spec = read_spec(older.parent.parent / "older.yaml")
+    # Six points were told before: the start has twelve in all, and its points go by their index.
+    assert [dict(each.point) for each in mine[3:6]] == [Start(spec).point(i) for i in (3, 4, 5)]

@@ -99,8 +99,8 @@ def test_the_interval_lies_between_the_descent_and_the_rise(
     found = interval(losses)
     # A tenth has fallen 0.37 decades before the middle of the descent, and the rise begins 0.6
     # before its own.
-    low = math.log10(found.low) + sweeps.LOW_MARGIN - down
-    high = math.log10(found.high) - sweeps.HIGH_MARGIN - down - width
+    low = math.log10(found.low) + sweeps.MARGIN - down
+    high = math.log10(found.high) - down - width
     assert -0.3 < low < 0.3 and -0.9 < high < 0.1
 
 
@@ -121,7 +121,7 @@ def test_what_is_not_finite_ends_a_sweep_and_is_never_suggested():
     rates, middle = sweeps.median_losses(RATES, losses)
     assert len(rates) == len(middle) == at + 3  # Two of three are finite until then.
     found = interval(losses)
-    assert found.high <= RATES[at + 3] * 10**sweeps.HIGH_MARGIN
+    assert found.high <= RATES[at + 3]
     assert "not finite" in found.reason
     curve, points = find_curve(RATES, losses), find_points(*find_curve(RATES, losses))
     assert all(map(math.isfinite, curve[1]))

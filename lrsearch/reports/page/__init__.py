@@ -80,7 +80,7 @@ def write_page(view: RunView, making: Making | None = None) -> str:
     drawn = {
         "rates": _prepare(figures.draw_rates(view, making.bounds), pickable=True),
         "tests": _prepare(figures.draw_tests(view.ranges), STRIP),
-        "finalists": None,
+        "finalists": _prepare(figures.draw_finalists(view)),
         "law": _prepare(
             figures.draw_law(view.answer.law) if view.answer and view.answer.law else None
         ),

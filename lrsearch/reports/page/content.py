@@ -112,7 +112,10 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
 
 
 def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
-    yield Chip("not confirmed", "warn")
+    if answer.confirmed:
+        yield Chip(f"confirmed on {count(answer.seeds, 'fresh seed')}", "good")
+    else:
+        yield Chip("not confirmed", "warn")
     if answer.steady:
         yield Chip("every point the same", "warn")
     elif answer.tied:
@@ -122,7 +125,8 @@ def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
     if answer.basin is not None:
         yield Chip(f"basin {answer.basin.decades:.1f} decades wide", "good")
     number = len(answer.recommended.trials)
-    yield Chip(count(answer.seeds, "seed") if number > 1 else "one training", "plain")
+    if not answer.confirmed:
+        yield Chip(count(answer.seeds, "seed") if number > 1 else "one training", "plain")
     own = [r for r in view.records if r.trial.number in answer.recommended.trials]
     told = {leading(each.result) for each in own} - {""}
     for verdict in sorted(told):
@@ -146,16 +150,23 @@ def advise(view: RunView, making: Making) -> list[Advice]:
             )
         )
     found += [Advice("Mend what the trials agree on", one_line(text)) for text in view.advice[:1]]
-    if view.next_command:
-        going_on = "lrsearch export" not in view.next_command[:16]
-        title = "Go on with the search" if going_on else "Keep the recommended setting as a spec"
-        why = (
-            "; ".join(map(one_line, view.warnings[:1]))
-            if going_on
-            else "nothing is left to search in it"
-        )
-        found.append(Advice(title, why or "the search is not done", view.next_command))
-    return found[:ADVICES]
+    if not view.next_command:
+        return found[:ADVICES]
+    words = view.next_command.split()
+    title, why = _STEPS.get(words[1] if len(words) > 1 else "", ("Go on with the search", ""))
+    why = why or one_line(view.warnings[0] if view.warnings else "the search is not done")
+    return [*found[: ADVICES - 1], Advice(title, why, view.next_command)]
+
+
+_STEPS = {
+    "report": ("Look again later", "the search is under way"),
+    "confirm": (
+        "Confirm the best on fresh seeds",
+        "the highest of many values owes some of it to luck, which only fresh seeds can tell",
+    ),
+    "export": ("Keep the recommended setting as a spec", "nothing is left to search in it"),
+}
+"""Commands that a run asks for next: what they do, and why."""
 
 
 # schedules
@@ -371,12 +382,10 @@ def list_unmeasured(view: RunView) -> list[str]:
     """Sentences on what the run did not measure."""
     found = []
     if view.answer is not None:
-        found.append(
-            "Nothing is confirmed on fresh seeds: the highest of many values is lucky."
-            if view.answer.seeds < 2
-            else "Seeds are those of the search: the best of many points is lucky on them, too."
-        )
-        found.append("Another split of the data moves all values, and the best rate, together.")
+        if not view.answer.confirmed:
+            found.append("Nothing is confirmed on fresh seeds: the best of many values is lucky.")
+        if view.answer.confirmation is None or view.answer.confirmation.fixed:
+            found.append("Another split of the data moves all values, and the best rate, together.")
         law = view.answer.law
         if law is not None:
             largest = format_value(law.bests[-1].batch_size)

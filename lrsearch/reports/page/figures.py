@@ -11,6 +11,7 @@ from lrsearch.analysis.basin import Basin, find_rate, group, is_rate
 from lrsearch.analysis.law import Law
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.answer import describe_basins, frame_basin
+from lrsearch.reports.confirmation import confirmation_notes, describe_finalists, describe_state
 from lrsearch.reports.marks import (
     Band,
     Bar,
@@ -254,6 +255,55 @@ def draw_tests(ranges: Sequence[RangeView]) -> Figure | None:
     )
     key = used_key(panels, {"basin": "worth searching", "curve": "training loss as the rate rises"})
     return Figure("tests", finding, panels, ("structure", "lr"), rows, key, notes)
+
+
+# the finalists
+
+
+def draw_finalists(view: RunView) -> Figure | None:
+    """The finalists: what the search measured, and the mean and interval of fresh seeds; None where
+    nothing was measured again."""
+    answer = view.answer
+    if answer is None or answer.confirmation is None or not answer.confirmation.finalists:
+        return None
+    finalists = answer.confirmation.finalists
+    values = [each.searched for each in finalists] + [each.mean for each in finalists]
+    ends = [end for each in finalists for end in each.interval or ()]
+    y = spanning([value for value in [*values, *ends] if value is not None])
+    marks: list[Mark] = []
+    fresh: dict[str, list[tuple[float, float]]] = {"tie": [], "dot": [], "pick": [], "cross": []}
+    for place, each in enumerate(finalists, 1):
+        if each.interval is not None:
+            marks.append(Bar(place, *each.interval, "fresh"))
+        if each.searched is not None:
+            fresh["tie"].append((place, each.searched))
+        own = answer.confirmed and each.point == answer.recommended.point
+        if each.mean is not None:
+            fresh["pick" if own else "dot"].append((place, each.mean))
+        elif each.outcome:
+            fresh["cross"].append((place, _worst(view, y)))
+    marks += [Points(places, kind) for kind, places in fresh.items() if places]
+    names = [
+        (float(place), "control" if each.point is None else f"point {each.point}")
+        for place, each in enumerate(finalists, 1)
+    ]
+    x = Scale(0.5, len(finalists) + 0.5)
+    panel = Panel("", x, y, marks, x_names=names, y_label=one_line(view.objective.metric))
+    key = {
+        "pick": "recommended, mean of its fresh seeds",
+        "dot": "mean of fresh seeds",
+        "fresh": "its interval of 95 %",
+        "tie": "value of the search",
+        "cross": "lost on a fresh seed",
+    }
+    head, *rows = describe_finalists(answer)
+    told = [each.params for each in finalists]
+    rows = [(*row, format_params(params)) for row, params in zip(rows, told, strict=True)]
+    said = [text for _, text in confirmation_notes(answer, view.objective)]
+    state = describe_state(answer)
+    finding = f"{state[:1].upper()}{state[1:]}{'; ' if said else ''}{'; '.join(said)}."
+    kept = used_key([panel], key)
+    return Figure("finalists", finding, [panel], (*head, "parameters"), rows, kept)
 
 
 # the batch size

@@ -42,6 +42,8 @@ from lrsearch.spec.foreign.words import (
 )
 from lrsearch.terminal import quote
 
+_SAMPLERS = catalogue.SETTINGS["random"]["sampler"].choices
+
 
 def _section(path: Path) -> str:
     """The row of `LOCAL` for a key's mapping, or ""."""
@@ -60,7 +62,7 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
     key = str(path[-1])
     word = snake(key)
     command = f"lrsearch bayes {source}"
-    if word in STRATEGY_WORDS or (word == "sampler" and value not in ("random", "sobol")):
+    if word in STRATEGY_WORDS or (word == "sampler" and value not in _SAMPLERS):
         name = names.split(value)[0] or str(value)
         strategy = STRATEGY_NAMES.get(snake(name), "bayes")
         told = f"the command says the strategy: lrsearch {strategy} {source}"

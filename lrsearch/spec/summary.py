@@ -136,7 +136,19 @@ def describe(spec: Spec) -> str:
         parts.append(f"{spec.folds} folds" if spec.folds else "")
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
     sentences += _describe_measure(spec) if outside is None else _describe_reports(spec, outside)
-    return ". ".join([*sentences, *describe_times(spec)]) + "."
+    return ". ".join([*sentences, *describe_times(spec), *_describe_ends(spec)]) + "."
+
+
+def _describe_ends(spec: Spec) -> list[str]:
+    """Sentences on how a search ends, and what follows it."""
+    found = []
+    if spec.patience is not None:
+        many = "1 proposal" if spec.patience == 1 else f"{spec.patience} proposals"
+        found.append(f"random and bayes end after {many} without an improvement beyond noise")
+    if spec.refine is not None:
+        many = "1 round" if spec.refine.rounds == 1 else f"{spec.refine.rounds} rounds"
+        found.append(f"Up to {many} refine what a search has found")
+    return found
 
 
 def _describe_training(spec: Spec) -> list[str]:

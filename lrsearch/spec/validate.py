@@ -87,7 +87,7 @@ _SETTINGS: dict[str, dict[str, Parameter]] = {
     "stop": STOP,
 }
 
-_WRITE = {"refine": "{rounds: 3}", "stop": "{patience: 10}"}
+_WRITE: dict[str, dict[str, Any]] = {"refine": {"rounds": 3}, "stop": {"patience": 10}}
 """Settings to write where what is written is no mapping; {trials: 40} for all others."""
 
 _PLAIN: dict[str, Parameter] = {
@@ -312,13 +312,16 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
 
 def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
     """The settings under a key, such as `random` or `refine`, every default filled."""
+    if (key,) in reader.document.empty and key in _WRITE:
+        hint = reader.hint((key,), [Line((key,), _WRITE[key], "or null for none")])
+        reader.fault((key,), f"'{key}' is empty", hint)
     if raw is None:
         raw = {}
     if not isinstance(raw, Mapping):
         whole = isinstance(raw, int) and not isinstance(raw, bool) and key in _WRITE and raw > 0
         meant = {next(iter(_SETTINGS[key])): raw} if whole else None
-        write = f"write {key}: {_WRITE[key]}" if key in _WRITE else "write {trials: 40}"
-        hint = reader.hint((key,), [Line((key,), meant)]) if meant else write
+        meant = meant or _WRITE.get(key)
+        hint = reader.hint((key,), [Line((key,), meant)]) if meant else "write {trials: 40}"
         reader.fault((key,), f"{show(raw)} is no mapping", hint)
         raw = {}
     reader.unknown((key,), raw, tuple(_SETTINGS[key]))

@@ -38,6 +38,7 @@ COMMANDS = (
     "grid",
     "random",
     "bayes",
+    "refine",
     "confirm",
     "report",
     "list",
@@ -653,6 +654,8 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "repeatability",
         "ranges",
         "found_ranges",
+        "stopped",
+        "refinement",
     ]
     assert report["format"] == 1
     assert report["states"] == {"trials": 0, "bytes": 0}

@@ -864,6 +864,7 @@ SETTINGS: dict[str, dict[str, Parameter]] = {
         "startup": Parameter("int", 8, low=1, doc="points before the model proposes any"),
         "generation": Parameter("int", 4, low=1),
         "start": Parameter("text", "informed", choices=("informed", "sobol", "random")),
+        "model": Parameter("text", "tpe", choices=("tpe", "gp")),
     },
     "refine": {
         "rounds": Parameter("int", 3, low=1, doc="rounds in the whole run"),

@@ -295,7 +295,7 @@ class Proposer:
             self._told = []
         for entry, outcome, value in known[len(self._told) :]:
             assert entry.point is not None
-            self.strategy.tell(entry.point, outcome, value)
+            self.strategy.tell(entry.point, outcome, value, self.ledger.replicates(entry))
         self._told = known
 
     def _canonical(self) -> list[Told]:

@@ -136,7 +136,19 @@ def describe(spec: Spec) -> str:
         parts.append(f"{spec.folds} folds" if spec.folds else "")
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
     sentences += _describe_measure(spec) if outside is None else _describe_reports(spec, outside)
-    return ". ".join([*sentences, *describe_times(spec)]) + "."
+    sentences += describe_times(spec)
+    if spec.prune["name"] == "none":
+        sentences.append("No training ends early")
+    elif spec.prune["name"] != catalogue.PRUNE:
+        sentences.append(f"Trainings end early by {describe_rule(spec)}")
+    return ". ".join(sentences) + "."
+
+
+def describe_rule(spec: Spec) -> str:
+    """The rule of early stopping with its arguments: `quarter (population 32)`."""
+    given = {key: value for key, value in spec.prune.items() if key != "name" and value is not None}
+    inner = ", ".join(f"{key} {show(value)}" for key, value in given.items())
+    return f"{spec.prune['name']} ({inner})" if inner else str(spec.prune["name"])
 
 
 def _describe_training(spec: Spec) -> list[str]:

@@ -12,7 +12,7 @@ from lrsearch.trial import Cohort, Measured, Plan, Planned, Probe, Trial
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.plans import ALONE, GOING_ON, Plans, by_structure, divide, structure_key
 from lrsearch.tuner.proposer import Proposer
-from lrsearch.tuner.pruning import Pruning
+from lrsearch.tuner.rungs import Rungs
 from lrsearch.tuner.session import Session
 
 PROBED = 8
@@ -47,12 +47,12 @@ class Dispatch:
     workers have, by their handles."""
 
     def __init__(
-        self, session: Session, proposer: Proposer, conclusions: Conclusions, pruning: Pruning
+        self, session: Session, proposer: Proposer, conclusions: Conclusions, rungs: Rungs
     ) -> None:
         self.session, self.spec, self.asked = session, session.spec, session.asked
         self.executor, self.facts = session.executor, session.facts
         self.proposer, self.conclusions, self.saving = proposer, conclusions, conclusions.saving
-        self.pruning = pruning
+        self.rungs = rungs
         self.plans = Plans(session.run, self.facts.device, self.asked.engine, self.asked.lanes)
         self.fresh: list[Trial] = []
         self.unplanned: dict[str, list[Trial]] = {}
@@ -134,9 +134,11 @@ class Dispatch:
         """The cohorts of trials of one structure."""
         # A worker trains all it has, so under a time limit it gets no more than it begins at once.
         limited = self.asked.time_limit is not None
+        # One that waits at a rung keeps those behind it from beginning.
+        alone = plan.engine == "solo" and self.rungs.rule is not None
         if self.spec.kind is not None:
             return [self.cohort([trial], plan) for trial in trials]
-        parts = divide(trials, plan, self.executor.capacity, at_once=limited)
+        parts = divide(trials, plan, self.executor.capacity, at_once=limited or alone)
         return [self.cohort(part, plan) for part in parts]
 
     def answer(self, probe: Probe, planned: Planned) -> None:
@@ -183,13 +185,20 @@ class Dispatch:
             timeout=self.spec.timeout,
             run=self.spec.name,
             save=self.spec.save,
-            judged=self.pruning.judged(trials),
+            rungs=self.rungs.cohort(trials),
+            judged=self.rungs.pruning.judged(trials),
         )
+
+    @property
+    def active(self) -> int:
+        """The number of jobs that have something to do: not all of their trials wait at rungs."""
+        waiting = self.rungs.waiting.keys()
+        return sum(not (job.left and job.left.keys() <= waiting) for job in self.jobs.values())
 
     def submit(self) -> None:
         """Give queued tasks to the workers that are free."""
         capacity = self.executor.capacity
-        while self.queue and len(self.jobs) < capacity and not self.asked.is_over_time():
+        while self.queue and self.active < capacity and not self.asked.is_over_time():
             self._send(self.queue.popleft())
 
     def _send(self, task: Cohort | Probe) -> None:

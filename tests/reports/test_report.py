@@ -163,8 +163,8 @@ def test_view_adds_up_and_comments():
         "r", "runs/r", ACCURACY, records, Context(ranges=ranges, running=1, warnings=["first"])
     )
     spent = {"trials": 2, "trial_epochs": 40.0, "seconds": 3.0, "wall_seconds": None}
-    spent |= {"range_epochs": 0.0, "range_seconds": 0.0}
-    assert view.cost == {**spent, "range_epochs": 0.0, "range_seconds": 0.0}
+    spent |= {"range_epochs": 0.0, "range_seconds": 0.0, "saved_epochs": 0.0}
+    assert view.cost == {**spent, "range_epochs": 0.0, "range_seconds": 0.0, "saved_epochs": 0.0}
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
     first, tie, seeds = view.warnings
     assert first == "first"
@@ -392,6 +392,8 @@ def test_json_has_the_documented_shape():
         "seconds": None,
         "engine": None,
         "engine_reason": "",
+        "rule": None,
+        "saved_epochs": 0.0,
         "reason": "",
         "verdicts": [],
     }
@@ -402,7 +404,12 @@ def test_json_has_the_documented_shape():
     best = {"point": 4, "params": {"lr": 0.012345678901}, "objective": 0.75, "trials": [4]}
     assert found["best"] == best
     spent = {"trials": 4, "trial_epochs": 80.0, "seconds": 6.0, "wall_seconds": 4.5}
-    assert found["cost"] == {**spent, "range_epochs": 0.0, "range_seconds": 0.0}
+    assert found["cost"] == {
+        **spent,
+        "range_epochs": 0.0,
+        "range_seconds": 0.0,
+        "saved_epochs": 0.0,
+    }
     assert found["plans"] == [
         {"structure": "a1", "device": "cuda", "engine": "fused", "lanes": 16, "reason": "2.1x"},
         {"structure": "b2", "device": "cpu", "engine": "solo", "lanes": 1, "reason": "tied"},

@@ -53,7 +53,7 @@ class _Column:
     def of(self, raw: Array) -> Array:
         """The feature at raw numbers."""
         if self.chosen is not None:
-            return (raw == self.chosen).astype(np.float64)
+            return np.asarray(raw == self.chosen, dtype=np.float64)
         return np.asarray((self.scaled(raw) - self.offset) / self.width * self.span)
 
     def scaled(self, raw: Array) -> Array:

@@ -18,7 +18,7 @@ from lrsearch.train.jobs import find_jobs
 from lrsearch.trial import CONFIRM, Facts, Plan, Workplace
 from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
-from lrsearch.tuner.confirming import confirm
+from lrsearch.tuner.confirming import confirm, has_value, nothing_to_confirm
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
 from lrsearch.tuner.finding import find_ranges, look_up
@@ -62,6 +62,8 @@ def tune(
         watcher.note(sentence)
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
+    if strategy == CONFIRM and not has_value(ledger):
+        raise nothing_to_confirm(spec)
     look_up(spec, content_of(facts), run.history)  # What it refuses is no session of the run.
     reason = "interrupted"
     try:
@@ -90,7 +92,7 @@ def tune(
         ending = Ending(0)
         if strategy != CONFIRM:
             ending = _Search(session).go()
-        if strategy == CONFIRM or (spec.confirm and not ending.out_of_time and _has_value(ledger)):
+        if strategy == CONFIRM or (spec.confirm and not ending.out_of_time and has_value(ledger)):
             again = confirm(session, spec.confirm or ConfirmSettings())
             ending = Ending(ending.trained + again.trained, again.out_of_time)
         reason = "time" if ending.out_of_time else "finished"
@@ -102,11 +104,6 @@ def tune(
         # A full disk has said so already, and the journal is whole without this line.
         with contextlib.suppress(StorageFull):
             run.closed(reason, time.monotonic() - asked.begun)
-
-
-def _has_value(ledger: Ledger) -> bool:
-    """Whether a point has a value, which fresh seeds could confirm."""
-    return any(ledger.judge(entry)[1] is not None for entry in ledger.entries.values())
 
 
 class _Search:

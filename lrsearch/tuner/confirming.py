@@ -73,11 +73,7 @@ def plan(spec: Spec, ledger: Ledger, settings: ConfirmSettings) -> Confirming:
     points = summarize(ledger.records(), ledger.objective)
     answer = find_answer(points, ledger.objective)
     if answer is None:
-        raise UsageError(
-            "no point was trained to its end: there is nothing to confirm",
-            where=spec.source,
-            hint="search first; lrsearch report says how its trials ended",
-        )
+        raise nothing_to_confirm(spec)
     chosen = choose_finalists(points, ledger.objective, settings.top, answer.recommended.point)
     entries = {entry.number: entry for entry in ledger.entries.values()}
     configs: list[Config] = [entries[point.point].config for point in chosen]
@@ -100,6 +96,20 @@ def plan(spec: Spec, ledger: Ledger, settings: ConfirmSettings) -> Confirming:
         fixed=why_fixed(configs[0]),
         top=settings.top,
         search=digest,
+    )
+
+
+def has_value(ledger: Ledger) -> bool:
+    """Whether a point has a value, which fresh seeds could confirm."""
+    return any(ledger.judge(entry)[1] is not None for entry in ledger.entries.values())
+
+
+def nothing_to_confirm(spec: Spec) -> UsageError:
+    """The error for a run without a value."""
+    return UsageError(
+        "no point was trained to its end: there is nothing to confirm",
+        where=spec.source,
+        hint="search first; lrsearch report says how its trials ended",
     )
 
 

@@ -20,7 +20,7 @@ from lrsearch.train.jobs import find_jobs
 from lrsearch.trial import CONFIRM, Facts, Plan, Workplace
 from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
-from lrsearch.tuner.confirming import confirm
+from lrsearch.tuner.confirming import confirm, has_value, nothing_to_confirm
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
 from lrsearch.tuner.finding import find_ranges, look_up
@@ -67,6 +67,8 @@ def tune(
         watcher.note(sentence)
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
+    if strategy == CONFIRM and not has_value(ledger):
+        raise nothing_to_confirm(spec)
     # What is refused here is no session of the run.
     found = look_up(spec, content_of(facts), run.history)
     if strategy == Refine.name:
@@ -122,7 +124,7 @@ def _follow(session: Session, strategy: str) -> Ending:
         ending = ending.before(_refine(session))
     if ending.whole and spec.confirm is not None:
         ledger = Ledger(spec, session.ledger.content, session.run.history)
-        if any(ledger.judge(entry)[1] is not None for entry in ledger.entries.values()):
+        if has_value(ledger):
             ending = ending.before(confirm(replace(session, ledger=ledger), spec.confirm))
     return ending
 

@@ -9,6 +9,7 @@ from lrsearch.reports.text import count, decimals_for, format_fixed, format_para
 from lrsearch.search import count_trials
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import ConfirmSettings, Spec, settle_data, steps_of
+from lrsearch.spec.summary import describe_confirming
 from lrsearch.store import History
 from lrsearch.terminal import visible_line
 from lrsearch.trial import Config, Facts, Trial
@@ -80,6 +81,8 @@ def show_plan(
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
+    if spec.confirm is not None:
+        print(f"  {describe_confirming(spec.confirm)}")
     if spec.verifies and trials:
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
 

@@ -18,7 +18,7 @@ from lrsearch.space import (
     point_at,
     without_points,
 )
-from lrsearch.spec.model import OPEN, Outside, Spec, resolve, steps_of
+from lrsearch.spec.model import OPEN, ConfirmSettings, Outside, Spec, resolve, steps_of
 from lrsearch.spec.values import show
 
 
@@ -136,7 +136,16 @@ def describe(spec: Spec) -> str:
         parts.append(f"{spec.folds} folds" if spec.folds else "")
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
     sentences += _describe_measure(spec) if outside is None else _describe_reports(spec, outside)
+    if spec.confirm is not None:
+        sentences.append(describe_confirming(spec.confirm))
     return ". ".join([*sentences, *describe_times(spec)]) + "."
+
+
+def describe_confirming(settings: ConfirmSettings) -> str:
+    """The confirmation that follows a search, in a sentence."""
+    best = "best" if settings.top == 1 else f"{settings.top} best"
+    seeds = "1 fresh seed" if settings.seeds == 1 else f"up to {settings.seeds} fresh seeds"
+    return f"Then the {best} and a control are measured again on {seeds}"
 
 
 def _describe_training(spec: Spec) -> list[str]:

@@ -88,8 +88,8 @@ def check_end(until: Requirement, objective: Objective, *, ours: bool = True) ->
         raise UsageError(
             f"a search ends by its objective, which is {objective.metric}, not {until.metric}",
             where=where,
-            hint=f'write --until "{objective.metric}{until.comparison}{until.bound:g}", or make it '
-            f"the objective: --set objective.metric={until.metric}",
+            hint=f"write a bound of {objective.metric}, or make the other the objective: "
+            f"--set objective.metric={until.metric}",
         )
     sign = ">" if objective.goal == "max" else "<"
     if until.comparison[0] != sign:

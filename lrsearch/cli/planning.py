@@ -19,6 +19,7 @@ from lrsearch.search import count_trials
 from lrsearch.search.refine import Refine
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import ConfirmSettings, Spec, settle_data, steps_of
+from lrsearch.spec.summary import describe_confirming
 from lrsearch.store import History
 from lrsearch.terminal import visible_line
 from lrsearch.trial import Config, Facts, Outcome, Trial
@@ -116,6 +117,8 @@ def show_plan(
         print(f"  and {len(points) - SHOWN} more")
     if spec.refine is not None and strategy != Refine.name:
         print(f"  and then up to {count(spec.refine.rounds, 'round')} of refinement")
+    if spec.confirm is not None:
+        print(f"  {describe_confirming(spec.confirm)}")
     if spec.verifies and trials:
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
 

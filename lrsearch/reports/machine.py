@@ -54,8 +54,6 @@ def to_json(view: RunView) -> str:
         "answer": None if view.answer is None else to_plain(view.answer),
         "confirmation": None if view.answer is None else plain_confirmation(view.answer),
         "cost": view.cost,
-        "stopped": view.stopped or None,
-        "refinement": [_describe_round(body) for body in view.rounds],
         "points": [
             {
                 "point": point.point,
@@ -95,6 +93,8 @@ def to_json(view: RunView) -> str:
         },
         "ranges": [describe_test(each) for each in view.ranges],
         "found_ranges": [_describe_found(found) for found in view.found],
+        "stopped": view.stopped or None,
+        "refinement": [_describe_round(body) for body in view.rounds],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
@@ -115,8 +115,6 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "objective": None,
         "answer": None,
         "confirmation": None,
-        "stopped": None,
-        "refinement": [],
         "points": [],
         "trials": [],
         "best": None,
@@ -128,6 +126,8 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "repeatability": None,
         "ranges": [describe_test(view) for view in views],
         "found_ranges": [],
+        "stopped": None,
+        "refinement": [],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 

@@ -84,7 +84,11 @@ _GOES_ELSEWHERE = {
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-_WRITE = {"refine": "{rounds: 3}", "stop": "{patience: 10}", "confirm": "{top: 4, seeds: 5}"}
+_WRITE: dict[str, dict[str, Any]] = {
+    "refine": {"rounds": 3},
+    "confirm": {"top": 4, "seeds": 5},
+    "stop": {"patience": 10},
+}
 """Settings to write where what is written is no mapping; {trials: 40} for all others."""
 
 _PLAIN: dict[str, Parameter] = {
@@ -315,14 +319,17 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
 
 def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
     """The settings under a key, such as `random` or `refine`, every default filled."""
+    if (key,) in reader.document.empty and key in _WRITE:
+        hint = reader.hint((key,), [Line((key,), _WRITE[key], "or null for none")])
+        reader.fault((key,), f"'{key}' is empty", hint)
     if raw is None:
         raw = {}
     known = catalogue.SETTINGS[key]
     if not isinstance(raw, Mapping):
         whole = isinstance(raw, int) and not isinstance(raw, bool) and key in _WRITE and raw > 0
         meant = {next(iter(known)): raw} if whole else None
-        write = f"write {key}: {_WRITE[key]}" if key in _WRITE else "write {trials: 40}"
-        hint = reader.hint((key,), [Line((key,), meant)]) if meant else write
+        meant = meant or _WRITE.get(key)
+        hint = reader.hint((key,), [Line((key,), meant)]) if meant else "write {trials: 40}"
         reader.fault((key,), f"{show(raw)} is no mapping", hint)
         raw = {}
     reader.unknown((key,), raw, tuple(known))

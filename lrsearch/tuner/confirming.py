@@ -408,16 +408,20 @@ class _Confirming:
 
     def _describe_out(self, out: set[int], left: Sequence[tuple[int, int]]) -> str:
         """A sentence on the points that get no more seeds."""
+        scores, _ = self.race.follow()
         known = {text: entry.number for text, entry in self.searched.entries.items()}
-        found = [known.get(_text(self.race.confirming.configs[place])) for place in out]
-        numbers = sorted(number for number in found if number is not None)
-        listed = ", ".join(map(str, numbers))
-        names = [f"point{'s' if numbers[1:] else ''} {listed}"] if numbers else []
-        names += ["the control"] if None in found else []
-        few = "is clearly worse, or lost, and gets"
-        said = few if len(found) == 1 else few.replace("is", "are").replace("gets", "get")
+        names: dict[str, list[str]] = {"lost": [], "clearly worse": []}
+        for place in sorted(out):
+            number = known.get(_text(self.race.confirming.configs[place]))
+            why = "lost" if None in scores[place].values() else "clearly worse"
+            names[why].append("the control" if number is None else f"point {number}")
+        told = [
+            f"{' and '.join(each)} {'is' if len(each) == 1 else 'are'} {why}"
+            for why, each in names.items()
+            if each
+        ]
         seeds = min(seed for _, seed in left)
-        return f"{' and '.join(names)} {said} no more seeds after {seeds}"
+        return f"after {seeds} seeds {', '.join(told)}: no more seeds there"
 
     # the test part
 

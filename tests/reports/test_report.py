@@ -362,6 +362,7 @@ def test_json_has_the_documented_shape():
     keys = ["format", "run", "objective", "answer", "confirmation", "cost", "points", "trials"]
     keys += ["best"]
     keys += ["plans", "data", "advice", "states", "repeatability", "ranges", "found_ranges"]
+    keys += ["stopped", "refinement"]
     assert list(found) == keys
     assert (found["format"], found["run"]) == (1, "r")
     assert found["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import yaml
 from devices import DEVICE
 from typer.testing import CliRunner
@@ -168,6 +169,60 @@ def test_the_test_part_stays_and_is_looked_at_once(here: Path) -> None:
         assert "the test part was looked at by point" in told and "not looked at again" in told
         assert "is not looked at again by point" in err
     assert len(read(here / "runs" / "mine").tested) == 1
+
+
+def test_the_test_part_is_measured_at_the_exported_model(here: Path) -> None:
+    """By hand, from the weights that the search kept of the same training."""
+    write(here, search={"lr": [0.5]}, objective="accuracy")
+    found("grid", "mine.yaml", *TRAIN)
+    (stored,) = (here / "runs/mine/best").glob("*.safetensors")
+    weights = safetensors.numpy.load_file(stored)
+    found("confirm", "mine.yaml", *TRAIN, "--seeds", 2)
+    (tested,) = read(here / "runs/mine").tested
+    raw = load_raw(tested.config["data"], Workplace())
+    part = data.split(raw, tested.config["data"], None).test
+    matrix, bias = (weights[name] for name in sorted(weights, key=lambda name: -weights[name].ndim))
+    logits = part.x @ matrix.T + bias
+    logits -= logits.max(1, keepdims=True)
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    assert tested.samples == len(part.y) == 36
+    assert tested.metrics["accuracy"] == pytest.approx((logits.argmax(1) == part.y).mean())
+    assert tested.metrics["loss"] == pytest.approx(-logs[np.arange(36), part.y].mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {
+            "objective": {"metric": "accuracy", "at": "best"},
+            "test": 0.2,
+            "validation": {"folds": 2},
+        },
+        {"class_path": "own.parts", "validation": "source", "test": "source"},
+    ],
+    ids=["folds, at best", "loaded batch by batch"],
+)
+def test_the_test_part_of_other_kinds_of_data(here: Path, more: dict[str, Any]) -> None:
+    (here / "own.py").write_text(
+        "import torch\nfrom torch.utils.data import TensorDataset, DataLoader\n"
+        "def parts():\n"
+        "    x = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))\n"
+        "    y = (x.sum(1) > 0).long()\n"
+        "    sets = [TensorDataset(x[i:i + 30], y[i:i + 30]) for i in (0, 30, 60)]\n"
+        "    return tuple(DataLoader(each, batch_size=10) for each in sets)\n"
+    )
+    more = dict(more)
+    objective = more.pop("objective", "accuracy")
+    whole = {"name": "wine", "standardize": True} if "class_path" not in more else {}
+    write(here, data={**whole, **more}, objective=objective, confirm={"top": 2, "seeds": 2})
+    document = found("grid", "mine.yaml", *TRAIN, "--allow-import", "own")
+    test = document["confirmation"]["test"]
+    assert test["samples"] == (30 if "class_path" in more else 36)
+    assert test["metrics"]["accuracy"] > 0.5
+    (tested,) = read(here / "runs/mine").tested
+    assert tested.fold == (None if "class_path" in more else 0)
+    reason = document["confirmation"]["reason"]
+    assert reason == ("the validation part is the data's own" if "class_path" in more else None)
 
 
 @pytest.mark.parametrize("validation", [0.3, {"folds": 3}])

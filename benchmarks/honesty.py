@@ -63,12 +63,16 @@ COLUMNS = {
         "regret": "recommended",
     },
     "refinements": {
-        "begun_within_one_step": "within one step at first",
-        "within_one_step": "at the end",
-        "trainings_for_95": "trainings for 95 %",
+        "begun": "begun with",
+        "begun_near": "near the best rate",
+        "begun_reached": "near the optimum",
+        "near": "at the end: near the best rate",
+        "reached": "near the optimum",
+        "grid_reached": "the whole grid",
+        "near_95": "trainings for 95 % near the best rate",
+        "reached_95": "near the optimum",
         "trainings": "trainings until it ends",
         "most_trainings": "at most",
-        "of": "of",
     },
 }
 
@@ -113,7 +117,7 @@ def replay_table(table: Table, number: int) -> dict[str, dict[str, Any]]:
 
 
 SHARES = {"search_holds", "interval_holds", "truly_best_is_tied", "equal_told_apart", "said_better"}
-SHARES |= {"is_better", "saved", "within_one_step", "begun_within_one_step"}
+SHARES |= {"is_better", "saved", "near", "reached", "begun_near", "begun_reached", "grid_reached"}
 SHARES |= {"curve_holds", "best_lr_holds", "best_lr_holds_over_splits"}
 
 

@@ -378,28 +378,30 @@ def _regrets(table: Table, chosen: list[int], values: Any, counts: Sequence[int]
 ROUNDS = 12
 """The most rounds of a refinement."""
 
-BEGIN = 8
-"""Points at random that a refinement begins with."""
+BEGIN = 4
+"""Rates, at random, of each batch size and schedule that a refinement begins with."""
 
 
 def judge_refinements(table: Table, number: int) -> Row:
-    """Refinements that begin with a few of the table's points at random, on one split with one
-    seed: how often the best value is within one step of the rate of the grid's optimum on that
-    split, or of a point tied with it in truth."""
+    """Refinements that begin with a few rates at random of each batch size and schedule, on one
+    split with one seed: how often the rate of the best value is within one step of the best one of
+    its batch size and schedule on that split (`near`), and of the grid's optimum (`reached`); what
+    is tied with it in truth counts as well. `grid_reached` is the latter of the whole grid."""
     generator = np.random.default_rng(2)
     _, splits, most = table.values.shape
     groups = table.groups()
     rates = sorted({params["lr"] for params in table.params})
     place = {(repr(shared), rates[at]): m for shared, own in groups for at, m in enumerate(own)}
     searched = Range("lr", rates[0], rates[-1], "log", points=len(rates))
-    courses: list[list[tuple[int, bool]]] = []
+    courses: list[list[tuple[int, bool, bool]]] = []
+    whole = []
     for _ in range(number):
         split, seed = int(generator.integers(splits)), [int(generator.integers(most))]
-        chosen = generator.choice(len(table.params), BEGIN, replace=False).tolist()
-        course = []
+        drawn = [generator.choice(own, BEGIN, replace=False) for _, own in groups]
+        chosen, course = [int(at) for own in drawn for at in own], []
         for _ in range(ROUNDS):
             points = search(table, chosen, split, seed)
-            course.append((len(chosen), _within_step(table, points, split)))
+            course.append((len(chosen), *_within_step(table, points, split)))
             found = refine(points, table.objective, "lr", [searched], among=rates)
             new = []
             for each in found.next:
@@ -411,33 +413,45 @@ def judge_refinements(table: Table, number: int) -> Row:
                 break
             chosen += new
         courses.append(course)
+        every = search(table, range(len(table.params)), split, seed)
+        whole.append(_within_step(table, every, split)[1])
     counts = [course[-1][0] for course in courses]
     return {
         "refinements": number,
-        "within_one_step": float(np.mean([course[-1][1] for course in courses])),
+        "begun_near": float(np.mean([course[0][1] for course in courses])),
+        "begun_reached": float(np.mean([course[0][2] for course in courses])),
+        "near": float(np.mean([course[-1][1] for course in courses])),
+        "reached": float(np.mean([course[-1][2] for course in courses])),
+        "grid_reached": float(np.mean(whole)),
+        "near_95": _count_for([[(n, held) for n, held, _ in each] for each in courses]),
+        "reached_95": _count_for([[(n, held) for n, _, held in each] for each in courses]),
+        "begun": len(groups) * BEGIN,
         "trainings": float(np.mean(counts)),
         "most_trainings": max(counts),
-        "trainings_for_95": _count_for(courses, len(table.params)),
-        "begun_within_one_step": float(np.mean([course[0][1] for course in courses])),
         "of": len(table.params),
     }
 
 
-def _within_step(table: Table, points: list[PointSummary], split: int) -> bool:
+def _within_step(table: Table, points: list[PointSummary], split: int) -> tuple[bool, bool]:
+    """Whether the best value's rate is within one step of the best rate of its batch size and
+    schedule, and of the grid's optimum."""
     winner = best(points, table.objective)
     if winner is None:
-        return False
+        return False, False
     members = next(own for _, own in table.groups() if winner.point - 1 in own)
     at = members.index(winner.point - 1)
-    good = tied_best(table.values[:, split])
-    return any(index in members and abs(members.index(index) - at) <= 1 for index in good)
+    own = tied_best(table.values[members, split])
+    grid = [members.index(m) for m in tied_best(table.values[:, split]) if m in members]
+    return any(abs(row - at) <= 1 for row in own), any(abs(row - at) <= 1 for row in grid)
 
 
-def _count_for(courses: Sequence[Sequence[tuple[int, bool]]], most: int) -> int | None:
-    """The least number of trainings after which 95 % of runs are within one step, those that have
-    ended as they ended; None where they never are."""
-    for count in range(1, most + 1):
+def _count_for(courses: Sequence[Sequence[tuple[int, bool]]]) -> int | None:
+    """The least number of trainings from which on 95 % of the runs are there, each by its last
+    complete round; None where they never are."""
+    found = None
+    for count in sorted({done for course in courses for done, _ in course}, reverse=True):
         states = [[held for done, held in course if done <= count][-1:] for course in courses]
-        if np.mean([bool(state and state[0]) for state in states]) >= 0.95:
-            return count
-    return None
+        if np.mean([bool(state and state[0]) for state in states]) < 0.95:
+            break
+        found = count
+    return found

@@ -164,8 +164,10 @@ class Table:
 
     @property
     def truth(self) -> Any:
-        """The mean of each point over fresh seeds and splits, [points]."""
-        return self.fresh.mean(axis=1)
+        """The mean of each point over fresh seeds and splits, [points]. A training that diverged
+        counts as the worst of those that did not."""
+        finite = np.isfinite(self.fresh)
+        return np.where(finite, self.fresh, self.fresh[finite].max()).mean(axis=1)
 
     @property
     def noise(self) -> float:

@@ -55,3 +55,20 @@ All = Annotated[bool, typer.Option("--all", help="Show every point, not only the
 Width = Annotated[
     int | None, typer.Option("--width", min=20, help="Columns of a curve.", show_default=False)
 ]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="The whole run for another tool: csv, parquet, optuna, tensorboard, wandb or mlflow.",
+        show_default=False,
+    ),
+]
+Table = Annotated[
+    str | None,
+    typer.Option(
+        "--table",
+        help="Of csv and parquet: trials (the default) or evaluations, a row each.",
+        show_default=False,
+    ),
+]

@@ -15,8 +15,8 @@ from lrsearch.errors import UsageError
 from lrsearch.terminal import command_line, path_word, visible_line
 
 if TYPE_CHECKING:
-    from lrsearch.cli.stored import Unsearched
-    from lrsearch.reports.view import TrialView
+    from lrsearch.cli.stored import StoredRun, Unsearched
+    from lrsearch.reports.view import RunView, TrialView
 
 RAW = "--csv-raw"
 """`--csv raw`, as one word."""
@@ -171,6 +171,8 @@ def export(
             "--output", "-o", help="The file to write. Default: print.", show_default=False
         ),
     ] = None,
+    format_: options.Format = None,
+    table: options.Table = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     verify: Annotated[
         bool,
@@ -184,28 +186,25 @@ def export(
     allow_import: options.AllowImport = None,
     allow_command: options.AllowCommand = False,
 ) -> None:
-    """Write the recommended point as a complete spec with nothing left to search."""
+    """Write the recommended point as a complete spec with nothing left to search, or the whole run
+    in the format of another tool."""
+    if format_ is not None:
+        from lrsearch.cli.exporting import Asked, export_run
+
+        if point is not None or best or verify:
+            raise UsageError(
+                "a whole run is written",
+                where=f"--format {format_}",
+                hint="leave --point, --best and --verify out",
+            )
+        export_run(target, runs, Asked(format_, output, name or "", table or "", force))
+        return
+    if table is not None:
+        raise UsageError("it is one of a whole run's", where="--table", hint="add --format csv")
     from lrsearch.cli.stored import open_stored, view_run
-    from lrsearch.spec.export import export_name, export_spec
-    from lrsearch.spec.validate import NAME
 
     run = open_stored(target, runs)
-    view = view_run(run)
-    if point is None:
-        if view.best is None or view.answer is None:
-            raise UsageError(f"{run.folder} has no completed point to export")
-        point = view.best.point if best else view.answer.recommended.point
-    elif best:
-        raise UsageError("--point and --best exclude each other")
-    entries = {entry.number: entry for entry in run.ledger.entries.values()}
-    if point not in entries:
-        raise UsageError(
-            f"no point {point}: the run has points 1 to {len(entries)}", where="--point"
-        )
-    name = name or export_name(run.spec.name)
-    if not NAME.fullmatch(name):
-        raise UsageError(f"'{name}' cannot name a run", where="--name")
-    text = export_spec(run.spec, entries[point].config, view.objective, name)
+    point, text = _write_point(run, view_run(run), point, best, name)
     if output is None:
         print_exactly(text, "--output FILE writes it as UTF-8")
     else:
@@ -221,6 +220,30 @@ def export(
             allow_import=allow_import,
             allow_command=allow_command,
         )
+
+
+def _write_point(
+    run: StoredRun, view: RunView, point: int | None, best: bool, name: str | None
+) -> tuple[int, str]:
+    """The point that is asked for, and its spec."""
+    from lrsearch.spec.export import export_name, export_spec
+    from lrsearch.spec.validate import NAME
+
+    if point is None:
+        if view.best is None or view.answer is None:
+            raise UsageError(f"{run.folder} has no completed point to export")
+        point = view.best.point if best else view.answer.recommended.point
+    elif best:
+        raise UsageError("--point and --best exclude each other")
+    entries = {entry.number: entry for entry in run.ledger.entries.values()}
+    if point not in entries:
+        raise UsageError(
+            f"no point {point}: the run has points 1 to {len(entries)}", where="--point"
+        )
+    name = name or export_name(run.spec.name)
+    if not NAME.fullmatch(name):
+        raise UsageError(f"'{name}' cannot name a run", where="--name")
+    return point, export_spec(run.spec, entries[point].config, view.objective, name)
 
 
 def _write(text: str, output: Path, force: bool) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lrsearch.reports.answer import describe_cost, first_notes, to_plain
+from lrsearch.reports.cells import cell, plain, write_csv
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.text import (
     count,
@@ -26,7 +26,6 @@ from lrsearch.reports.view import (
     describe_found,
     describe_repeatability,
 )
-from lrsearch.terminal import visible
 from lrsearch.trial import Objective, Plan, Ranged, Record
 
 FORMAT = 1
@@ -205,17 +204,6 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON takes it, None for numbers that are not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return value
-
-
 def to_csv(view: RunView, *, raw: bool = False) -> str:
     r"""One row a point, best first, by RFC 4180 with line feeds between rows.
 
@@ -231,7 +219,7 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
     after = ("outcome", "objective", "spread", "seeds", "trials", "epochs", "seconds", "reason")
     rows: list[Sequence[object]] = [("point", "strategy", *view.params, *after)]
     for point in view.points:
-        params = (_cell(point.params[n]) if n in point.params else None for n in view.params)
+        params = (cell(point.params[n]) if n in point.params else None for n in view.params)
         trials = " ".join(str(number) for number in point.trials)
         rows.append(
             (
@@ -240,36 +228,7 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
                 *(trials, point.epochs, point.seconds, point.reason),
             )
         )
-    return "".join(",".join(_field(cell, raw) for cell in row) + "\n" for row in rows)
-
-
-def _cell(value: Any) -> object:
-    if isinstance(value, str) or type(value) in (int, float):
-        return value if not isinstance(value, float) or math.isfinite(value) else "null"
-    return json.dumps(plain(value))
-
-
-_FORMULA = re.compile(r"\s*[\t\r\n=+@\uff1d\uff0b\uff0d\uff20-]")
-"""The beginning of a text that a spreadsheet takes for a formula (OWASP's list): tabs and line
-ends, and =, +, - and @, also of full width, with blanks before them or without."""
-
-_QUOTED = re.compile(r"[\",;\t\r\n]|^[\s']|\s$")
-"""Text of a cell that needs quotes: separators, also those where a comma is a decimal point; line
-ends; and characters that readers strip."""
-
-
-def _field(cell: object, raw: bool) -> str:
-    """A cell of CSV. The csv module leaves a lone carriage return unquoted where rows end in line
-    feeds, and cannot tell which cells are numbers."""
-    if cell is None:
-        return ""
-    if not isinstance(cell, str):
-        return str(cell)
-    text = str(cell)
-    if not raw:
-        text = "\r".join(map(visible, text.split("\r")))
-        text = f"'{text}" if _FORMULA.match(text) else text
-    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+    return write_csv(rows, raw=raw)
 
 
 def to_markdown(view: RunView, all_rows: bool = True) -> str:

@@ -209,9 +209,11 @@ def find_basins(points: Sequence[PointSummary], objective: Objective) -> list[Ba
     from lrsearch.analysis.curve import Family, gather
 
     worst = max(gauge.measure(p.objective) for p in points if p.objective is not None)
+    optimizers = [own[0].params.get("optimizer") for _, own in groups]
+    domains = {repr(each): _domain(each, points, rate) for each in optimizers}
     family = Family(tuple(gather(_read(own, rate, gauge, worst + WORSE)) for _, own in groups))
     basins = [
-        _describe(family, index, shared, own, (rate, gauge, _domain(own, points, rate)))
+        _describe(family, index, shared, own, (rate, gauge, domains[repr(optimizers[index])]))
         for index, (shared, own) in enumerate(groups)
     ]
     return sorted(basins, key=lambda basin: gauge.measure(basin.value))
@@ -247,11 +249,8 @@ def _read(
     return found
 
 
-def _domain(
-    own: Sequence[PointSummary], points: Sequence[PointSummary], rate: str
-) -> tuple[float, float]:
+def _domain(optimizer: Any, points: Sequence[PointSummary], rate: str) -> tuple[float, float]:
     """Decades that the best rate may lie in: those measured by any point of the optimizer."""
-    optimizer = own[0].params.get("optimizer")
     rates = [
         math.log10(point.params[rate])
         for point in points

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lrsearch.cli.closing import print_exactly, say
 from lrsearch.errors import LrsearchError, StorageFull, UsageError, suggest
-from lrsearch.terminal import command_line, path_word, visible_line
+from lrsearch.terminal import command_line, path_word, quote, visible_line
 
 if TYPE_CHECKING:
     from lrsearch.cli.stored import StoredRun
@@ -29,6 +29,37 @@ class Asked:
     name: str
     table: str
     force: bool
+    verify: bool = False
+
+
+def check_format(asked: Asked, *, one: bool) -> bool:
+    """Whether the format is one of a whole run. `one` says that a point is asked for. Raises
+    UsageError for an unknown format, and for options that it has no use for."""
+    from lrsearch.reports.code import TARGETS
+    from lrsearch.reports.exporting.formats import FORMATS
+    from lrsearch.spec.validate import NAME
+
+    if asked.name and not NAME.fullmatch(asked.name):
+        raise UsageError(f"'{asked.name}' cannot name a run", where="--name")
+    known = ["yaml", *TARGETS, *FORMATS]
+    if asked.format not in known:
+        raise UsageError(
+            f"there is no format {quote(asked.format)}",
+            where="--format",
+            hint=suggest(asked.format, known),
+        )
+    where = f"--format {asked.format}"
+    if asked.format in FORMATS:
+        if one or asked.verify:
+            hint = "leave --point, --best and --verify out"
+            raise UsageError("the whole run is written", where=where, hint=hint)
+        return True
+    if asked.table:
+        raise UsageError("it is one of a whole run's", where="--table", hint="add --format csv")
+    if asked.format != "yaml" and (asked.name or asked.verify):
+        option = "--verify" if asked.verify else "--name"
+        raise UsageError(f"{option} is for a spec", where="--format", hint="leave one of them out")
+    return False
 
 
 def export_run(target: str | None, runs: Path, asked: Asked) -> None:
@@ -38,10 +69,7 @@ def export_run(target: str | None, runs: Path, asked: Asked) -> None:
     from lrsearch.reports.exporting.formats import FORMATS
     from lrsearch.reports.exporting.tables import TABLES
 
-    chosen = FORMATS.get(asked.format)
-    if chosen is None:
-        hint = suggest(asked.format, FORMATS)
-        raise UsageError(f"unknown format '{asked.format}'", where="--format", hint=hint)
+    chosen = FORMATS[asked.format]
     where = f"--format {asked.format}"
     if asked.table and not chosen.tables:
         raise UsageError("it has no tables to choose from", where=where, hint="leave --table out")

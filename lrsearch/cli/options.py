@@ -56,12 +56,12 @@ Width = Annotated[
     int | None, typer.Option("--width", min=20, help="Columns of a curve.", show_default=False)
 ]
 Format = Annotated[
-    str | None,
+    str,
     typer.Option(
         "--format",
         metavar="FORMAT",
-        help="The whole run for another tool: csv, parquet, optuna, tensorboard, wandb or mlflow.",
-        show_default=False,
+        help="A point: yaml, a spec; or code: pytorch, lightning, huggingface or keras. The whole "
+        "run: csv, parquet, optuna, tensorboard, wandb or mlflow.",
     ),
 ]
 Table = Annotated[

@@ -53,6 +53,15 @@ def report(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the points as a Markdown table.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write the report as a page: one file, to be opened without a network.",
+            show_default=False,
+        ),
+    ] = None,
     all_: options.All = False,
     trial: Annotated[
         int | None,
@@ -69,18 +78,23 @@ def report(
     from lrsearch.cli.stored import Unsearched, open_stored, open_to_report, view_run, view_trial
 
     csv = csv or raw
-    if json + csv + markdown > 1:
-        raise UsageError("--json, --csv and --markdown exclude each other")
+    if json + csv + markdown + (html is not None) > 1:
+        raise UsageError("--json, --csv, --markdown and --html exclude each other")
     if trial is not None:
-        if csv or markdown or all_:
+        if csv or markdown or all_ or html is not None:
             raise UsageError(
                 "it is shown as text, or as --json",
                 where="--trial",
-                hint="leave --csv, --markdown and --all out",
+                hint="leave --csv, --markdown, --html and --all out",
             )
         _show_trial(view_trial(open_stored(target, runs), trial), json)
         return
     run = open_stored(target, runs) if csv else open_to_report(target, runs)
+    if html is not None:
+        from lrsearch.cli.paging import write_report
+
+        write_report(run, html)
+        return
     if isinstance(run, Unsearched):
         _show_ranges(run, json=json, markdown=markdown)
         return
@@ -161,6 +175,8 @@ def export(
             "--best", help="The point of the best value, also where another one is recommended."
         ),
     ] = False,
+    format_: options.Format = "yaml",
+    table: options.Table = None,
     name: Annotated[
         str | None,
         typer.Option("--name", help="The new spec's name. Default: the run's with -best."),
@@ -171,8 +187,6 @@ def export(
             "--output", "-o", help="The file to write. Default: print.", show_default=False
         ),
     ] = None,
-    format_: options.Format = None,
-    table: options.Table = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     verify: Annotated[
         bool,
@@ -186,29 +200,30 @@ def export(
     allow_import: options.AllowImport = None,
     allow_command: options.AllowCommand = False,
 ) -> None:
-    """Write the recommended point as a complete spec with nothing left to search, or the whole run
-    in the format of another tool."""
-    if format_ is not None:
-        from lrsearch.cli.exporting import Asked, export_run
+    """Write the recommended point as a complete spec with nothing left to search, or as code; or
+    the whole run for another tool."""
+    from lrsearch.cli.exporting import Asked, check_format, export_run
+    from lrsearch.cli.stored import export_text, open_stored, view_run
 
-        if point is not None or best or verify:
-            raise UsageError(
-                "a whole run is written",
-                where=f"--format {format_}",
-                hint="leave --point, --best and --verify out",
-            )
-        export_run(target, runs, Asked(format_, output, name or "", table or "", force))
+    asked = Asked(format_, output, name or "", table or "", force, verify)
+    if check_format(asked, one=point is not None or best):
+        export_run(target, runs, asked)
         return
-    if table is not None:
-        raise UsageError("it is one of a whole run's", where="--table", hint="add --format csv")
-    from lrsearch.cli.stored import open_stored, view_run
 
     run = open_stored(target, runs)
-    point, text = _write_point(run, view_run(run), point, best, name)
+    view = view_run(run)
+    point = _choose_point(run, view, point, best)
+    if format_ == "yaml":
+        text = export_text(run, view, point, name)
+    else:
+        from lrsearch.cli.paging import setting_of
+        from lrsearch.reports.code import write_code
+
+        text = write_code(format_, setting_of(run, view, point))
     if output is None:
         print_exactly(text, "--output FILE writes it as UTF-8")
     else:
-        _write(text, output, force)
+        _write(text, output, force, spec=format_ == "yaml")
     if verify:
         from lrsearch.cli.verifying import check_point
 
@@ -222,31 +237,23 @@ def export(
         )
 
 
-def _write_point(
-    run: StoredRun, view: RunView, point: int | None, best: bool, name: str | None
-) -> tuple[int, str]:
-    """The point that is asked for, and its spec."""
-    from lrsearch.spec.export import export_name, export_spec
-    from lrsearch.spec.validate import NAME
-
+def _choose_point(run: StoredRun, view: RunView, point: int | None, best: bool) -> int:
+    """The point that is asked for. Raises UsageError where there is none such."""
     if point is None:
         if view.best is None or view.answer is None:
             raise UsageError(f"{run.folder} has no completed point to export")
-        point = view.best.point if best else view.answer.recommended.point
-    elif best:
+        return view.best.point if best else view.answer.recommended.point
+    if best:
         raise UsageError("--point and --best exclude each other")
-    entries = {entry.number: entry for entry in run.ledger.entries.values()}
-    if point not in entries:
+    numbers = {entry.number for entry in run.ledger.entries.values()}
+    if point not in numbers:
         raise UsageError(
-            f"no point {point}: the run has points 1 to {len(entries)}", where="--point"
+            f"no point {point}: the run has points 1 to {len(numbers)}", where="--point"
         )
-    name = name or export_name(run.spec.name)
-    if not NAME.fullmatch(name):
-        raise UsageError(f"'{name}' cannot name a run", where="--name")
-    return point, export_spec(run.spec, entries[point].config, view.objective, name)
+    return point
 
 
-def _write(text: str, output: Path, force: bool) -> None:
+def _write(text: str, output: Path, force: bool, *, spec: bool) -> None:
     from lrsearch.spec import needed_imports, read_spec
     from lrsearch.store import write_whole
 
@@ -261,11 +268,14 @@ def _write(text: str, output: Path, force: bool) -> None:
         raise UsageError(f"{output} exists already", hint="--force overwrites it") from None
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
+    if not spec:
+        say(f"wrote {visible_line(str(output))}")
+        return
     following = ["lrsearch", "grid", path_word(output)]
-    spec = read_spec(output)
-    for module in needed_imports(spec):
+    written = read_spec(output)
+    for module in needed_imports(written):
         following += ["--allow-import", module]
-    if spec.kind == "command":
+    if written.kind == "command":
         following += ["--allow-command"]
     say(f"wrote {visible_line(str(output))}; train it with: {command_line(following)}")
 

@@ -463,6 +463,15 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
     return {place: plan for place, plan in plans.items() if place[0] not in left}
 
 
+def export_text(run: StoredRun, view: RunView, point: int, name: str | None = None) -> str:
+    """A point of the run as a complete spec in YAML."""
+    from lrsearch.spec.export import export_name, export_spec
+
+    entries = {entry.number: entry for entry in run.ledger.entries.values()}
+    name = name or export_name(run.spec.name)
+    return export_spec(run.spec, entries[point].config, view.objective, name)
+
+
 # commands and ranges
 
 

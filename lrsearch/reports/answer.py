@@ -195,7 +195,7 @@ def draw_basin(
     within a decade of the best is cut off."""
     marks = list("░━●◆┊" if encodes("░━●◆┊┤", encoding) else ":-o#!")
     band, line, point, star, edge = marks
-    bottom, top = _frame(basin)
+    bottom, top = frame_basin(basin)
     labels = [format_value(float(top), 4), *[""] * (ROWS - 2), format_value(float(bottom), 4)]
     margin = max(map(len, labels))
     columns = max(16, min(width, WIDTH) - margin - 2)
@@ -248,7 +248,7 @@ def draw_basin(
     ]
 
 
-def _frame(basin: Basin) -> tuple[float, float]:
+def frame_basin(basin: Basin) -> tuple[float, float]:
     """The values that a drawing reaches from and to."""
     measured = [value for _, value in basin.readings if value is not None]
     near = [

@@ -80,7 +80,7 @@ def test_a_folder_with_anything_in_it_stays(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--format", "optunna"], "unknown format 'optunna'\n  did you mean 'optuna'?"),
+        (["--format", "optunna"], "there is no format optunna\n  did you mean 'optuna'?"),
         (["--format", "optuna"], "--format optuna --output older.db"),
         (["--format", "optuna", "--table", "trials"], "leave --table out"),
         (["--format", "csv", "--table", "steps"], "there is no table 'steps'"),

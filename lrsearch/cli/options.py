@@ -37,6 +37,43 @@ AllowImport = Annotated[
 AllowCommand = Annotated[
     bool, typer.Option("--allow-command", help="Let the spec run its command.")
 ]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        metavar="CONDITION",
+        help='Exit with 3 unless the best point meets it, such as "accuracy>=0.95", or '
+        '"accuracy >= baseline - 0.01". Repeatable: all must hold.',
+        show_default=False,
+    ),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="RUN",
+        help="The run whose recommended value is the baseline of --require.",
+        show_default=False,
+    ),
+]
+Junit = Annotated[
+    Path | None,
+    typer.Option(
+        "--junit",
+        metavar="FILE",
+        help="Write a test report for CI: a test case for each --require.",
+        show_default=False,
+    ),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write the report as a page: one file, to be opened without a network.",
+        show_default=False,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(

@@ -53,15 +53,7 @@ def report(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the points as a Markdown table.")
     ] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            metavar="FILE",
-            help="Write the report as a page: one file, to be opened without a network.",
-            show_default=False,
-        ),
-    ] = None,
+    html: options.Html = None,
     all_: options.All = False,
     trial: Annotated[
         int | None,
@@ -73,6 +65,9 @@ def report(
             show_default=False,
         ),
     ] = None,
+    require: options.Require = None,
+    baseline: options.Baseline = None,
+    junit: options.Junit = None,
 ) -> None:
     """Show what a run has measured, also while it is running."""
     from lrsearch.cli.stored import Unsearched, open_stored, open_to_report, view_run, view_trial
@@ -81,24 +76,45 @@ def report(
     if json + csv + markdown + (html is not None) > 1:
         raise UsageError("--json, --csv, --markdown and --html exclude each other")
     if trial is not None:
-        if csv or markdown or all_ or html is not None:
+        if csv or markdown or all_ or html is not None or require or junit is not None:
             raise UsageError(
                 "it is shown as text, or as --json",
                 where="--trial",
-                hint="leave --csv, --markdown, --html and --all out",
+                hint="leave --csv, --markdown, --html, --all, --require and --junit out",
             )
         _show_trial(view_trial(open_stored(target, runs), trial), json)
         return
-    run = open_stored(target, runs) if csv else open_to_report(target, runs)
+    checking = bool(require or baseline or junit)
+    run = open_stored(target, runs) if csv or checking else open_to_report(target, runs)
     if html is not None:
         from lrsearch.cli.paging import write_report
 
         write_report(run, html)
-        return
-    if isinstance(run, Unsearched):
+    elif isinstance(run, Unsearched):
         _show_ranges(run, json=json, markdown=markdown)
+    if isinstance(run, Unsearched):
         return
+    if not checking:
+        if html is None:
+            _show_run(view_run(run), json=json, csv=csv, raw=raw, markdown=markdown, all_=all_)
+        return
+    from lrsearch.cli.output import check_requirements, meet, read_requirements, write_junit
+
+    requirements = read_requirements(require, None, baseline, runs)
     view = view_run(run)
+    if view.best is not None:
+        check_requirements(view, requirements)  # A slip in one is told before anything is shown.
+    if html is None:
+        _show_run(view, json=json, csv=csv, raw=raw, markdown=markdown, all_=all_)
+    if junit is not None:
+        write_junit(view, requirements, junit)
+    if requirements:
+        meet(view, requirements)
+
+
+def _show_run(
+    view: RunView, *, json: bool, csv: bool, raw: bool, markdown: bool, all_: bool
+) -> None:
     if json or csv or markdown:
         from lrsearch.reports import machine
 

@@ -58,15 +58,6 @@ Fresh = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Run a grid of more than 100,000 points.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
-Require = Annotated[
-    str | None,
-    typer.Option(
-        "--require",
-        metavar="CONDITION",
-        help='Exit with 3 unless the best point meets it, such as "accuracy>=0.95".',
-        show_default=False,
-    ),
-]
 Trials = Annotated[
     int | None,
     typer.Option(
@@ -113,7 +104,8 @@ class Options:
     retry_failed: bool
     yes: bool
     dry_run: bool
-    require: str | None
+    require: Sequence[str] | None
+    baseline: str | None
     quiet: bool
     json: bool
     all_: bool
@@ -161,7 +153,8 @@ def make_command(strategy: str) -> Callable[..., None]:
         retry_failed: RetryFailed = False,
         yes: Yes = False,
         dry_run: DryRun = False,
-        require: Require = None,
+        require: options.Require = None,
+        baseline: options.Baseline = None,
         quiet: Quiet = False,
         json: options.Json = False,
         all_: options.All = False,
@@ -214,7 +207,7 @@ class _Search:
     given: Options
     asked: Asked
     spec: Spec
-    requirement: Requirement | None
+    requirements: tuple[Requirement, ...]
     workplace: Workplace
 
     @property
@@ -278,17 +271,16 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
     view = read_result(folder, history)
     with ignore_closed_stdout():
         show_result(view, json=given.json, all_rows=given.all_)
-    meet(view, search.requirement)
+    meet(view, search.requirements)
 
 
 def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     """Read the spec, and check it and the options against each other. Raises the user's errors in
     them, and RunLocked."""
-    from lrsearch.analysis.requirement import parse_requirement
     from lrsearch.catalogue import METRICS
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
-    from lrsearch.cli.output import check_metric
+    from lrsearch.cli.output import check_metric, read_requirements
     from lrsearch.search import check_search
     from lrsearch.store import is_locked
     from lrsearch.trial import Workplace
@@ -302,9 +294,9 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     metrics = None  # A step's evaluate says which, or a command, or a loop.
     if spec.kind is None and spec.train["step"] is None:
         metrics = (*METRICS, *(spec.train["metrics"] or ()))
-    requirement = parse_requirement(given.require, metrics) if given.require is not None else None
-    if requirement is not None and spec.task is not None:
-        check_metric(requirement, spec)
+    requirements = read_requirements(given.require, metrics, given.baseline, given.runs)
+    for each in requirements if spec.task is not None else ():
+        check_metric(each, spec)
     if spec.kind is not None and (given.engine == "fused" or given.lanes is not None):
         raise UsageError(
             f"the trials of a {spec.kind} train one by one, each in a process of its own",
@@ -323,7 +315,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
         )
     workplace = Workplace(given.device, str(spec.folder), allowed)
     asked = Asked(given.engine, given.lanes, given.retry_failed, command, begun, limit)
-    return _Search(strategy, given, asked, spec, requirement, workplace)
+    return _Search(strategy, given, asked, spec, requirements, workplace)
 
 
 def check_engine(engine: str, lanes: int | None) -> None:
@@ -361,8 +353,8 @@ def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     facts = prepare(spec, executor, workplace, trials=trials, held=held, note=progress.note)
     for note in filter(None, (facts.data, *facts.notes)):
         progress.note(note)
-    if search.requirement is not None:
-        check_metric(search.requirement, spec, facts.task)
+    for each in search.requirements:
+        check_metric(each, spec, facts.task)
     left = given.device == "auto" and given.executor == "local" and not given.workers
     if left and not given.dry_run:
         executor, device = suit(executor, closing, facts)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lrsearch.reports.answer import describe_cost, first_notes, to_plain
+from lrsearch.reports.answer import WIDTH, describe_cost, details, first_notes, to_plain
 from lrsearch.reports.cells import cell, plain, write_csv
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.text import (
@@ -232,7 +232,8 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
 
 
 def to_markdown(view: RunView, all_rows: bool = True) -> str:
-    """A heading, a GitHub table of the points best first, and the warnings as a list."""
+    """A heading, the objective through the rate as text, a GitHub table of the points best first,
+    and the warnings as a list."""
     best = view.answer.recommended if view.answer is not None else None
     decimals = decimals_for(best.objective) if best and best.objective is not None else None
 
@@ -254,6 +255,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         if view.next_command:
             first.append(f"next: {_code(view.next_command)}")
         blocks.append("\n".join(f"- {each}" for each in first))
+    blocks += _drawing(view)
     head = ("point", *view.params, view.objective.metric, "spread", "trials", "outcome")
     rows = [tuple(_escape(name) for name in head)]
     rows.append((*("---:" for _ in head[:-1]), "---"))
@@ -277,6 +279,14 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     if told:
         blocks.append("\n".join(f"- {_escape(each)}" for each in told))
     return "\n\n".join(blocks) + "\n"
+
+
+def _drawing(view: RunView) -> list[str]:
+    """The objective through the rate, as the terminal has it: a title, and a block of code."""
+    if view.answer is None or not view.answer.basins:
+        return []
+    title, lines = next(details(view, WIDTH, "utf-8"))
+    return [_escape(title), "\n".join(["```text", *lines, "```"])]
 
 
 def _escape(text: str) -> str:

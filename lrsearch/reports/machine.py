@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.refining import describe_round
-from lrsearch.reports.answer import describe_cost, first_notes, to_plain
+from lrsearch.reports.answer import WIDTH, describe_cost, details, first_notes, to_plain
+from lrsearch.reports.cells import cell, plain, write_csv
 from lrsearch.reports.confirmation import describe_finalists, title_of
 from lrsearch.reports.confirmation import to_plain as plain_confirmation
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
@@ -29,7 +29,6 @@ from lrsearch.reports.view import (
     describe_found,
     describe_repeatability,
 )
-from lrsearch.terminal import visible
 from lrsearch.trial import Objective, Plan, Ranged, Record
 
 FORMAT = 1
@@ -223,17 +222,6 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON takes it, None for numbers that are not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return value
-
-
 def to_csv(view: RunView, *, raw: bool = False) -> str:
     r"""One row a point, best first, by RFC 4180 with line feeds between rows.
 
@@ -249,7 +237,7 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
     after = ("outcome", "objective", "spread", "seeds", "trials", "epochs", "seconds", "reason")
     rows: list[Sequence[object]] = [("point", "strategy", *view.params, *after)]
     for point in view.points:
-        params = (_cell(point.params[n]) if n in point.params else None for n in view.params)
+        params = (cell(point.params[n]) if n in point.params else None for n in view.params)
         trials = " ".join(str(number) for number in point.trials)
         rows.append(
             (
@@ -258,40 +246,12 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
                 *(trials, point.epochs, point.seconds, point.reason),
             )
         )
-    return "".join(",".join(_field(cell, raw) for cell in row) + "\n" for row in rows)
-
-
-def _cell(value: Any) -> object:
-    if isinstance(value, str) or type(value) in (int, float):
-        return value if not isinstance(value, float) or math.isfinite(value) else "null"
-    return json.dumps(plain(value))
-
-
-_FORMULA = re.compile(r"\s*[\t\r\n=+@\uff1d\uff0b\uff0d\uff20-]")
-"""The beginning of a text that a spreadsheet takes for a formula (OWASP's list): tabs and line
-ends, and =, +, - and @, also of full width, with blanks before them or without."""
-
-_QUOTED = re.compile(r"[\",;\t\r\n]|^[\s']|\s$")
-"""Text of a cell that needs quotes: separators, also those where a comma is a decimal point; line
-ends; and characters that readers strip."""
-
-
-def _field(cell: object, raw: bool) -> str:
-    """A cell of CSV. The csv module leaves a lone carriage return unquoted where rows end in line
-    feeds, and cannot tell which cells are numbers."""
-    if cell is None:
-        return ""
-    if not isinstance(cell, str):
-        return str(cell)
-    text = str(cell)
-    if not raw:
-        text = "\r".join(map(visible, text.split("\r")))
-        text = f"'{text}" if _FORMULA.match(text) else text
-    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+    return write_csv(rows, raw=raw)
 
 
 def to_markdown(view: RunView, all_rows: bool = True) -> str:
-    """A heading, a GitHub table of the points best first, and the warnings as a list."""
+    """A heading, the objective through the rate as text, a GitHub table of the points best first,
+    and the warnings as a list."""
     best = view.answer.recommended if view.answer is not None else None
     decimals = decimals_for(best.objective) if best and best.objective is not None else None
 
@@ -314,6 +274,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         if view.next_command:
             first.append(f"next: {_code(view.next_command)}")
         blocks.append("\n".join(f"- {each}" for each in first))
+    blocks += _drawing(view)
     head = ("point", *view.params, view.objective.metric, "spread", "trials", "outcome")
     rows = [tuple(_escape(name) for name in head)]
     rows.append((*("---:" for _ in head[:-1]), "---"))
@@ -343,6 +304,14 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     if told:
         blocks.append("\n".join(f"- {_escape(each)}" for each in told))
     return "\n\n".join(blocks) + "\n"
+
+
+def _drawing(view: RunView) -> list[str]:
+    """The objective through the rate, as the terminal has it: a title, and a block of code."""
+    if view.answer is None or not view.answer.basins:
+        return []
+    title, lines = next(details(view, WIDTH, "utf-8"))
+    return [_escape(title), "\n".join(["```text", *lines, "```"])]
 
 
 def _escape(text: str) -> str:

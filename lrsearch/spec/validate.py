@@ -310,10 +310,9 @@ def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
     if raw is None:
         raw = {}
     if not isinstance(raw, Mapping):
-        first = next(iter(_SETTINGS[key].items()))
-        reader.fault(
-            (key,), f"{show(raw)} is no mapping", f"write {{{first[0]}: {first[1].default}}}"
-        )
+        most = None if key == "confirm" else 1
+        lines = [f"{name}: {each.default}" for name, each in _SETTINGS[key].items()][:most]
+        reader.fault((key,), f"{show(raw)} is no mapping", f"write {{{', '.join(lines)}}}")
         raw = {}
     reader.unknown((key,), raw, tuple(_SETTINGS[key]))
     return complete(_SETTINGS[key], read_arguments(reader, (key,), raw, _SETTINGS[key]))

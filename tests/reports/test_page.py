@@ -272,6 +272,8 @@ def test_what_is_hostile_is_text():
     text = hostile_page()
     page = Outline(text)
     assert page.tags.count("script") == 2 and "img" not in page.tags
+    (data,) = page.texts["script", "application/json"]
+    assert not set("<>&") & set(data) and HOSTILE[1] in json.dumps(json.loads(data))
     assert HOSTILE[0] in "".join(page.text) and "{{ 7*7 }}" in "".join(page.text)
     assert not any("\u202e" in part or "\x1b" in part for part in [text])
     assert "\\u202e" in text

@@ -133,8 +133,8 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
 
 def ranges_markdown(name: str, views: Sequence[RangeView]) -> str:
     """A heading, and the range tests as a list."""
-    lines = (f"- range test: {_escape(tell_range(view))}" for view in views)
-    return f"## {_escape(name)}\n\n" + "\n".join(lines) + "\n"
+    lines = (f"- range test: {escape_markdown(tell_range(view))}" for view in views)
+    return f"## {escape_markdown(name)}\n\n" + "\n".join(lines) + "\n"
 
 
 def trial_json(view: TrialView) -> str:
@@ -258,16 +258,17 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     def number(value: float | None) -> str:
         return "" if value is None else format_fixed(value, decimals)
 
-    blocks = [f"## {_escape(view.name)}"]
+    blocks = [f"## {escape_markdown(view.name)}"]
     if best and view.answer is not None:
         value, spread = view.answer.value, view.answer.spread
         blocks.append(
-            f"Best {_escape(view.objective.metric)} {number(value)}"
+            f"Best {escape_markdown(view.objective.metric)} {number(value)}"
             + (f" ± {number(spread)}" if spread is not None else "")
-            + f" with {_escape(format_params(best.params))}"
+            + f" with {escape_markdown(format_params(best.params))}"
         )
         first = [
-            _escape(f"{label}: {text}" if label else text) for label, text in first_notes(view)
+            escape_markdown(f"{label}: {text}" if label else text)
+            for label, text in first_notes(view)
         ]
         if view.cost["trials"] or view.cost["range_seconds"]:
             first.append(f"cost: {describe_cost(view)}")
@@ -276,16 +277,17 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         blocks.append("\n".join(f"- {each}" for each in first))
     blocks += _drawing(view)
     head = ("point", *view.params, view.objective.metric, "spread", "trials", "outcome")
-    rows = [tuple(_escape(name) for name in head)]
+    rows = [tuple(escape_markdown(name) for name in head)]
     rows.append((*("---:" for _ in head[:-1]), "---"))
     shown = view.points if all_rows else view.points[:ROWS]
     for point in shown:
         params = (
-            _escape(format_value(point.params[n])) if n in point.params else "" for n in view.params
+            escape_markdown(format_value(point.params[n])) if n in point.params else ""
+            for n in view.params
         )
         outcome = point.outcome.replace("_", " ") if point.outcome else "unfinished"
         if point.reason:
-            outcome += f": {_escape(point.reason)}"
+            outcome += f": {escape_markdown(point.reason)}"
         values = (number(point.objective), number(point.spread), str(len(point.trials)))
         rows.append((str(point.point), *params, *values, outcome))
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
@@ -293,7 +295,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         titles, *again = describe_finalists(view.answer)
         rows = [tuple(map(_escape, titles)), ("---:", "---", *["---:"] * (len(titles) - 2))]
         rows += [tuple(map(_escape, row)) for row in again]
-        blocks.append(f"{_escape(title_of(view.answer.confirmation).capitalize())}:")
+        blocks.append(f"{escape_markdown(title_of(view.answer.confirmation).capitalize())}:")
         blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if len(view.points) > len(shown):
         blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
@@ -302,7 +304,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))
     told += [f"range test: {tell_range(each)}" for each in view.ranges]
     if told:
-        blocks.append("\n".join(f"- {_escape(each)}" for each in told))
+        blocks.append("\n".join(f"- {escape_markdown(each)}" for each in told))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -311,10 +313,11 @@ def _drawing(view: RunView) -> list[str]:
     if view.answer is None or not view.answer.basins:
         return []
     title, lines = next(details(view, WIDTH, "utf-8"))
-    return [_escape(title), "\n".join(["```text", *lines, "```"])]
+    return [escape_markdown(title), "\n".join(["```text", *lines, "```"])]
 
 
-def _escape(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """A text on one line, as text in Markdown."""
     return re.sub(r"([\\`*|<\[\]&~$]|\b_|_\b)", r"\\\1", one_line(text))
 
 

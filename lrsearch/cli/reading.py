@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,6 @@ from lrsearch.terminal import command_line, path_word, visible_line
 
 if TYPE_CHECKING:
     from lrsearch.cli.stored import StoredRun, Unsearched
-    from lrsearch.reports.choosing import Chosen
     from lrsearch.reports.view import RunView, TrialView
 
 RAW = "--csv-raw"
@@ -70,36 +70,53 @@ Sort = Annotated[
 ]
 
 
+Csv = Annotated[
+    bool,
+    typer.Option(
+        "--csv",
+        help="Print the points as CSV, safe to open in a spreadsheet; --csv raw leaves every "
+        "text as it is, for programs.",
+    ),
+]
+Raw = Annotated[bool, typer.Option(RAW, hidden=True, help="As --csv raw.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print the points as a Markdown table.")]
+One = Annotated[
+    int | None,
+    typer.Option(
+        "--trial",
+        min=1,
+        metavar="N",
+        help="Show all that is known of one trial: its curve, why it failed, its output.",
+        show_default=False,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The form that a run is shown in, by the options of `report`."""
+
+    json: bool
+    csv: bool
+    raw: bool
+    markdown: bool
+    all_: bool
+    where: str | None
+    sort: str | None
+
+
 def report(
     target: options.Target = None,
     runs: options.Runs = Path("runs"),
     json: options.Json = False,
-    csv: Annotated[
-        bool,
-        typer.Option(
-            "--csv",
-            help="Print the points as CSV, safe to open in a spreadsheet; --csv raw leaves every "
-            "text as it is, for programs.",
-        ),
-    ] = False,
-    raw: Annotated[bool, typer.Option(RAW, hidden=True, help="As --csv raw.")] = False,
-    markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the points as a Markdown table.")
-    ] = False,
+    csv: Csv = False,
+    raw: Raw = False,
+    markdown: Markdown = False,
     html: options.Html = None,
     all_: options.All = False,
     where: Where = None,
     sort: Sort = None,
-    trial: Annotated[
-        int | None,
-        typer.Option(
-            "--trial",
-            min=1,
-            metavar="N",
-            help="Show all that is known of one trial: its curve, why it failed, its output.",
-            show_default=False,
-        ),
-    ] = None,
+    trial: One = None,
     require: options.Require = None,
     baseline: options.Baseline = None,
     junit: options.Junit = None,
@@ -132,59 +149,54 @@ def report(
         _show_ranges(run, json=json, markdown=markdown)
     if isinstance(run, Unsearched):
         return
-    from lrsearch.reports.choosing import choose
+    form = _Form(json, csv, raw, markdown, all_, where, sort) if html is None else None
+    if checking:
+        _check_run(run, runs, form, require, baseline, junit)
+    elif form is not None:
+        _show_run(view_run(run), form)
 
-    if not checking:
-        if html is None:
-            view = view_run(run)
-            chosen = choose(view, where, sort)
-            _show_run(view, chosen, json=json, csv=csv, raw=raw, markdown=markdown, all_=all_)
-        return
+
+def _check_run(
+    run: StoredRun,
+    runs: Path,
+    form: _Form | None,
+    require: Sequence[str] | None,
+    baseline: str | None,
+    junit: Path | None,
+) -> None:
+    """Show a run, where a form is given, and hold it against requirements."""
     from lrsearch.cli.output import check_requirements, meet, read_requirements, write_junit
+    from lrsearch.cli.stored import view_run
 
     requirements = read_requirements(require, None, baseline, runs)
     view = view_run(run)
     if view.best is not None:
         check_requirements(view, requirements)  # A slip in one is told before anything is shown.
-    if html is None:
-        _show_run(
-            view,
-            choose(view, where, sort),
-            json=json,
-            csv=csv,
-            raw=raw,
-            markdown=markdown,
-            all_=all_,
-        )
+    if form is not None:
+        _show_run(view, form)
     if junit is not None:
         write_junit(view, requirements, junit)
     if requirements:
         meet(view, requirements)
 
 
-def _show_run(
-    view: RunView,
-    chosen: Chosen | None,
-    *,
-    json: bool,
-    csv: bool,
-    raw: bool,
-    markdown: bool,
-    all_: bool,
-) -> None:
-    if json or csv or markdown:
+def _show_run(view: RunView, form: _Form) -> None:
+    from lrsearch.reports.choosing import choose
+
+    chosen = choose(view, form.where, form.sort)
+    if form.json or form.csv or form.markdown:
         from lrsearch.reports import machine
 
-        if json:
+        if form.json:
             text = machine.to_json(view)
         else:
             listed = replace(view, points=chosen.points) if chosen else view
-            text = machine.to_csv(listed, raw=raw) if csv else machine.to_markdown(view)
+            text = machine.to_csv(listed, raw=form.raw) if form.csv else machine.to_markdown(view)
         print_exactly(text if text.endswith("\n") else text + "\n")
         return
     from lrsearch.reports.tables import open_console, result
 
-    open_console(sys.stdout).print(result(view, all_rows=all_, chosen=chosen))
+    open_console(sys.stdout).print(result(view, all_rows=form.all_, chosen=chosen))
 
 
 def _check_choice(chosen: str | None, other: bool) -> None:

@@ -6,10 +6,9 @@ import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lrsearch.analysis.basin import is_rate
 from lrsearch.analysis.confirmation import Confirmation
@@ -18,16 +17,17 @@ from lrsearch.analysis.points import summarize
 from lrsearch.analysis.refining import find_rounds, pick
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.diagnosing import complete, diagnosed
+from lrsearch.cli.going_on import confirming, name_run, resuming, spec_name
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
 from lrsearch.reports.view import Context, RunView, TrialView, build_view
-from lrsearch.spec.document import Document, read_document
+from lrsearch.spec.document import Document
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data
 from lrsearch.spec.searched import find_searched
-from lrsearch.spec.validate import NAME, validate
+from lrsearch.spec.validate import validate
 from lrsearch.states import Unusable
 from lrsearch.states import read as read_state
 from lrsearch.store import (
@@ -164,17 +164,6 @@ _STATES = {
 """Words for the state of a run, by the reason its latest search was closed for."""
 
 
-def spec_name(path: Path) -> str:
-    """The run's name in a spec, even if the rest of it is faulty."""
-    from lrsearch.spec import read_text
-
-    data = read_document(read_text(path), str(path)).data
-    name = data.get("name", path.stem) if isinstance(data, Mapping) else path.stem
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise RunError(f"'{name}' cannot name a run", where=str(path))
-    return name
-
-
 def open_stored(target: str | None, root: Path) -> StoredRun:
     """Read a run without locking it. Raises RunError for a folder that is no run, or a run without
     a session."""
@@ -298,24 +287,24 @@ def view_run(run: StoredRun) -> RunView:
     resumed = run.strategy if latest else min(strategies, default="")
     resumed = "" if stopped else resumed
     if searching:
-        following = ["lrsearch", "report", *_name_run(run)]
+        following = ["lrsearch", "report", *name_run(run)]
     elif resumed:
-        following = _resuming(run, resumed)
+        following = resuming(run, resumed)
     elif view.best is not None and run.spec.space and _may_confirm(confirmation):
-        following = _confirming(run)
+        following = confirming(run)
     elif view.best is not None and run.spec.space:
-        following = ["lrsearch", "export", *_name_run(run), "--output", "best.yaml"]
+        following = ["lrsearch", "export", *name_run(run), "--output", "best.yaml"]
     else:
         following = []
     failed = {history.strategy[number] for number in ledger.failed()}
     again = ""
     if failed and not searching:
         strategy = run.strategy if run.strategy in failed else min(failed)
-        again = command_line(retrying(_resuming(run, strategy)))
+        again = command_line(retrying(resuming(run, strategy)))
     whole = ""
     if (pruned := {history.strategy[number] for number in ledger.pruned()}) and not searching:
         strategy = run.strategy if run.strategy in pruned else min(pruned)
-        whole = command_line(resuming_pruned(_resuming(run, strategy)))
+        whole = command_line(resuming_pruned(resuming(run, strategy)))
     return replace(
         view,
         next_command=command_line(following),
@@ -560,57 +549,6 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
             break
         left.discard(structure_key(trial.config, trial.fold))
     return {place: plan for place, plan in plans.items() if place[0] not in left}
-
-
-# commands
-
-
-def _name_run(run: StoredRun) -> list[str]:
-    """The run's name for a reading command: its spec where that leads to the run, else its
-    folder."""
-    usual = run.folder == Path("runs") / run.spec.name
-    with contextlib.suppress(LrsearchError):
-        if usual and spec_name(Path(run.spec.source)) == run.spec.name:
-            return [path_word(run.spec.source)]
-    return [path_word(run.folder)]
-
-
-def _resuming(run: StoredRun, strategy: str) -> list[str]:
-    """The command of the latest session of a strategy, as the user gave it."""
-    commands = {each["strategy"]: each["spec"].get("command") for each in run.history.sessions}
-    plain = ["lrsearch", strategy, path_word(run.spec.source)]
-    if run.folder.parent != Path("runs"):
-        plain += ["--runs", str(run.folder.parent)]
-    given: Any = commands.get(strategy)
-    words = isinstance(given, list) and all(isinstance(word, str) for word in given)
-    # A journal may come from anywhere: what is shown for copying begins as what lrsearch writes.
-    return list(given) if words and given[:2] == plain[:2] else plain
-
-
-_OWN = ("--trials", "--time", "--require", "--top", "--seeds")
-"""Options with a value that say how one command goes, not what the run is."""
-
-_KEPT = ("--set", "--runs", "--workers", "--device", "--executor", "--engine", "--lanes")
-"""Options with a value that a command after a search is given, too."""
-
-_CONSENTS = ("--allow-command",)
-"""Options without a value that it is given, too."""
-
-
-def _confirming(run: StoredRun) -> list[str]:
-    """The command that confirms the run: its spec, with the options of its latest session that say
-    what is trained, and where."""
-    session = _resuming(run, run.strategy)
-    found, words = ["lrsearch", CONFIRM, session[2]], iter(session[3:])
-    for word in words:
-        name, equals, _ = word.partition("=")
-        if name in (*_KEPT, "--allow-import"):
-            found += [word] if equals else [word, next(words, "")]
-        elif name in _CONSENTS:
-            found.append(word)
-        elif name in _OWN and not equals:
-            next(words, "")
-    return found
 
 
 def _most_samples(history: History) -> int | None:

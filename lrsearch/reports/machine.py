@@ -293,8 +293,8 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if view.answer is not None and view.answer.confirmation is not None:
         titles, *again = describe_finalists(view.answer)
-        rows = [tuple(map(_escape, titles)), ("---:", "---", *["---:"] * (len(titles) - 2))]
-        rows += [tuple(map(_escape, row)) for row in again]
+        rows = [tuple(map(escape_markdown, titles)), ("---:", "---", *["---:"] * (len(titles) - 2))]
+        rows += [tuple(map(escape_markdown, row)) for row in again]
         blocks.append(f"{escape_markdown(title_of(view.answer.confirmation).capitalize())}:")
         blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if len(view.points) > len(shown):

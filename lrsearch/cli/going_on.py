@@ -1,0 +1,76 @@
+"""The commands that go on with a run: what to paste next."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.errors import LrsearchError, RunError
+from lrsearch.spec.document import read_document
+from lrsearch.spec.validate import NAME
+from lrsearch.terminal import path_word
+from lrsearch.trial import CONFIRM
+
+if TYPE_CHECKING:
+    from lrsearch.cli.stored import StoredRun
+
+
+def spec_name(path: Path) -> str:
+    """The run's name in a spec, even if the rest of it is faulty."""
+    from lrsearch.spec import read_text
+
+    data = read_document(read_text(path), str(path)).data
+    name = data.get("name", path.stem) if isinstance(data, Mapping) else path.stem
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise RunError(f"'{name}' cannot name a run", where=str(path))
+    return name
+
+
+def name_run(run: StoredRun) -> list[str]:
+    """The run's name for a reading command: its spec where that leads to the run, else its
+    folder."""
+    usual = run.folder == Path("runs") / run.spec.name
+    with contextlib.suppress(LrsearchError):
+        if usual and spec_name(Path(run.spec.source)) == run.spec.name:
+            return [path_word(run.spec.source)]
+    return [path_word(run.folder)]
+
+
+def resuming(run: StoredRun, strategy: str) -> list[str]:
+    """The command of the latest session of a strategy, as the user gave it."""
+    commands = {each["strategy"]: each["spec"].get("command") for each in run.history.sessions}
+    plain = ["lrsearch", strategy, path_word(run.spec.source)]
+    if run.folder.parent != Path("runs"):
+        plain += ["--runs", str(run.folder.parent)]
+    given: Any = commands.get(strategy)
+    words = isinstance(given, list) and all(isinstance(word, str) for word in given)
+    # A journal may come from anywhere: what is shown for copying begins as what lrsearch writes.
+    return list(given) if words and given[:2] == plain[:2] else plain
+
+
+_OWN = ("--trials", "--time", "--until", "--require", "--baseline", "--top", "--seeds")
+"""Options with a value that say how one command goes, not what the run is."""
+
+_KEPT = ("--set", "--runs", "--workers", "--device", "--executor", "--engine", "--lanes")
+"""Options with a value that a command after a search is given, too."""
+
+_CONSENTS = ("--allow-command",)
+"""Options without a value that it is given, too."""
+
+
+def confirming(run: StoredRun) -> list[str]:
+    """The command that confirms the run: its spec, with the options of its latest session that say
+    what is trained, and where."""
+    session = resuming(run, run.strategy)
+    found, words = ["lrsearch", CONFIRM, session[2]], iter(session[3:])
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name in (*_KEPT, "--allow-import"):
+            found += [word] if equals else [word, next(words, "")]
+        elif name in _CONSENTS:
+            found.append(word)
+        elif name in _OWN and not equals:
+            next(words, "")
+    return found

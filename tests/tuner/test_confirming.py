@@ -431,25 +431,21 @@ def test_failed_trainings_are_trained_again_when_asked(here: Path) -> None:
 
 
 def test_seeds_that_a_search_has_used_are_not_fresh(here: Path) -> None:
-    write(here, **COMMAND, seed=1500, seeds=2)
+    write(here, **COMMAND, search={"lr": [0.1, 0.2]}, seed=1500)
     script(here, "lr + random.random()")
+    few = ("--top", 1, "--seeds", 2)
     found("grid", "mine.yaml", *ALLOW)
-    found("confirm", "mine.yaml", *ALLOW)
+    found("confirm", "mine.yaml", *ALLOW, *few)
     history = read(here / "runs" / "mine")
-    assert {history.trials[number].seed for number in history.apart} == {
-        2000,
-        2001,
-        2002,
-        2003,
-        2004,
-    }
+    assert {history.trials[number].seed for number in history.apart} == {2000, 2001}
     # A search that comes to use them trains for itself.
-    searched = found("grid", "mine.yaml", *ALLOW, "--set", "seed=2000")
-    used = [each for each in searched["trials"] if each["seed"] in (2000, 2001)]
-    assert len(used) == 12 and all(each["outcome"] == "completed" for each in used)
-    found("confirm", "mine.yaml", *ALLOW, "--set", "seed=2000")
+    later = ("--set", "seed=2000")
+    searched = found("grid", "mine.yaml", *ALLOW, *later)
+    used = [each for each in searched["trials"] if each["seed"] == 2000]
+    assert len(used) == 2 and all(each["outcome"] == "completed" for each in used)
+    found("confirm", "mine.yaml", *ALLOW, *few, *later)
     history = read(here / "runs" / "mine")
-    assert 3000 in {history.trials[number].seed for number in history.apart}
+    assert {3000, 3001} < {history.trials[number].seed for number in history.apart}
 
 
 # interruptions
@@ -489,7 +485,7 @@ def test_a_kill_at_any_line_of_the_journal_changes_nothing(here: Path) -> None:
     lines = (here / "runs/mine/journal.jsonl").read_bytes().splitlines(keepends=True)
     first = next(at for at, line in enumerate(lines) if b'"event":"confirming"' in line)
     assert len(lines) > first + 40
-    for at, end in enumerate([first, first + 1, first + 2, first + 7, first + 30, len(lines) - 2]):
+    for at, end in enumerate([first, first + 1, first + 7, first + 30, len(lines) - 2]):
         name = f"cut{at}"
         option = copied(here, name)
         (here / name / "mine" / "journal.jsonl").write_bytes(b"".join(lines[:end]))
@@ -541,9 +537,10 @@ def test_workers_and_lanes_make_no_difference(here: Path) -> None:
     write(here, train={"budget": "30ba", "batch_size": 16}, objective="accuracy")
     found("grid", "mine.yaml", *TRAIN)
     lanes, workers = copied(here, "lanes"), copied(here, "workers")
-    alone = found("confirm", "mine.yaml", *TRAIN, "--engine", "solo")
-    fused = found("confirm", "mine.yaml", *TRAIN, *lanes, "--engine", "fused")
-    both = ("--device", str(DEVICE), "--workers", 2, "--engine", "solo")
+    few = ("--top", 2, "--seeds", 2)
+    alone = found("confirm", "mine.yaml", *TRAIN, *few, "--engine", "solo")
+    fused = found("confirm", "mine.yaml", *TRAIN, *few, *lanes, "--engine", "fused")
+    both = ("--device", str(DEVICE), "--workers", 2, "--engine", "solo", *few)
     local = found("confirm", "mine.yaml", *both, *workers)
     assert values(local) == values(alone)
     assert values_of(fused) == values_of(alone)

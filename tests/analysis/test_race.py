@@ -155,14 +155,13 @@ def test_nothing_measured_has_no_winner():
 @given(st.integers(2, 9), st.integers(0, 2**32 - 1))
 def test_interval_and_probability_are_students(seeds, seed):
     rng = np.random.default_rng(seed)
-    table = rng.normal(0, 1, (2, seeds))
-    scores = {1: dict(enumerate(table[0].tolist())), 2: dict(enumerate(table[1].tolist()))}
-    verdict = judge(scores, [1, 2], Objective("score", "max"), 2)
+    scores, order = race(rng.normal(0, 1, (2, seeds)).tolist(), Objective("score", "max"))
+    verdict = judge(scores, order, Objective("score", "max"), 2)
     first = next(each for each in verdict.standings if each.point == 1)
-    own = table[0]
-    expected = stats.t.interval(1 - MISS, seeds - 1, own.mean(), stats.sem(own))
+    own, other = (list(scores[point].values()) for point in order)
+    expected = stats.t.interval(1 - MISS, len(own) - 1, np.mean(own), stats.sem(own))
     assert first.interval == pytest.approx(expected, rel=2e-3)
-    test = stats.ttest_rel(table[0], table[1], alternative="greater")
+    test = stats.ttest_rel(own, other, alternative="greater")
     assert first.better == pytest.approx(1 - test.pvalue, abs=1e-9)
 
 

@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import Cohort, Measured, Plan, Planned, Probe, Trial
 from lrsearch.tuner.conclusions import Conclusions
-from lrsearch.tuner.plans import ALONE, GOING_ON, Plans, by_structure, divide, structure_key
+from lrsearch.tuner.plans import (
+    ALONE,
+    GOING_ON,
+    Plans,
+    by_structure,
+    divide,
+    larger_generation,
+    structure_key,
+)
 from lrsearch.tuner.proposer import Proposer
 from lrsearch.tuner.session import Session
 
@@ -54,6 +62,7 @@ class Dispatch:
         self.unplanned: dict[str, list[Trial]] = {}
         self.queue: deque[Cohort | Probe] = deque()
         self.jobs: dict[int, Assignment] = {}
+        self._told_of_generation = False
 
     def take(self, waiting: Sequence[Trial]) -> int:
         """Take those of the trials that are not under way; returns their number."""
@@ -136,6 +145,11 @@ class Dispatch:
         self.plans.keep(key, planned)
         self.queue.extend(self.cohorts(self.unplanned.pop(key), planned.plan))
         self._describe_plans()
+        if self.proposer.waits and not self._told_of_generation:
+            told = larger_generation(self.spec, planned.figures, self.executor.capacity)
+            self._told_of_generation = bool(told)
+            if told:
+                self.session.watcher.note(told)
 
     def replan(self, cohort: Cohort, planned: Planned) -> None:
         """Replace a running cohort's plan, which did not hold: trials without a worker follow the

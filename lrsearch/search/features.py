@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch.search.start import rising
-from lrsearch.space import Choice, Dimension, Space, parameters, parse_name
+from lrsearch.space import Choice, Dimension, Int, Space, parameters, parse_name
 
 Array = NDArray[np.float64]
 
@@ -157,6 +157,20 @@ class Features:
             there = alive[:, beside.number] & alive[:, column.number]
             found[:, rate] += np.where(there, steps / column.width * column.span, 0.0)
         return found
+
+    def apart(self, raw: Array, known: Array) -> Array:
+        """The least distance of each point from any known one, [points]: the largest difference in
+        a parameter, as a share of its range; 1 between options."""
+        alive, other = self.alive(raw), self.alive(known)
+        shares, beside = self.shares(raw), self.shares(known)
+        distance = np.zeros((len(raw), len(known)))
+        for place, choice in enumerate(self.choices):
+            both = alive[:, place, None] & other[None, :, place]
+            differs = np.abs(shares[:, place, None] - beside[None, :, place])
+            if choice or isinstance(self.dimensions[place], Int):
+                differs = (raw[:, place, None] != known[None, :, place]).astype(np.float64)
+            distance = np.maximum(distance, np.where(both, differs, 0.0))
+        return np.asarray(distance.min(axis=1))
 
     def numbers(self, encoded: Mapping[str, float]) -> list[float]:
         """A row of raw numbers, of a point as `space.encode` has it; what does not live there is in

@@ -67,6 +67,10 @@ deviations `FAR`, as shares of the range; around each of the best candidates at 
 JUMP = 0.2
 """The part of the candidates around a point that have any option of a choice."""
 
+NEAREST = 0.02
+"""The share of a range within which, in all parameters, two points are one: the second is not
+proposed while there are others."""
+
 FINITE = 2000
 """The most points of a finite space that are all looked at."""
 
@@ -209,13 +213,11 @@ class GaussianProcess:
             for place in range(len(waiting)):
                 model = model.believe(waiting[place : place + 1])
         known = np.vstack([raw, np.asarray(self._asked).reshape(-1, raw.shape[1])])
-        taken = {row.tobytes() for row in self._features.matrix(known)}
 
         def gains(candidates: Array) -> Array:
-            at = self._features.matrix(candidates)
-            gain = model.improvement(at)
-            gain[[row.tobytes() in taken for row in at]] = -1.0
-            return gain
+            gain = model.improvement(self._features.matrix(candidates))
+            # A point beside a known one teaches less than the noise lets the model hope.
+            return np.where(self._features.apart(candidates, known) < NEAREST, gain - 1e9, gain)
 
         every = self._every()
         if len(every):

@@ -7,8 +7,8 @@ monotonous, so that what a dimension covers evenly stays evenly covered by proba
   `FLOOR` even over the range, for trainings unlike those that the prior is of.
 - Batches from scratch: towards the small end, since the same epochs are more steps.
 - Momentum, and Adam's betas: even in log(1 - m), by the number of steps that they average over.
-- Pretrained weights, commands and loops: all ranges from their middle; so are rates that have no
-  prior, and those whose range leaves their prior out.
+- Pretrained weights, commands and loops: all ranges and lists of numbers from their middle; so are
+  rates that have no prior, and those whose range leaves their prior out.
 - Everything else: even over its range.
 """
 
@@ -95,7 +95,7 @@ class Start:
         if self.kind != "informed":
             return even(dimension, share)
         if self._middle:
-            return even(dimension, share if isinstance(dimension, Choice) else middle(share))
+            return central(dimension, share)
         if name in self._rates:
             return self._rate(name, shares)
         if name == "batch_size" and self._small:
@@ -111,7 +111,7 @@ class Start:
         optimizer = self._optimizers[option] if self._optimizers else {}
         prior = prior_of(optimizer)
         if prior is None:
-            return even(dimension, share if isinstance(dimension, Choice) else middle(share))
+            return central(dimension, share)
         offset = 0.0
         if prior.momentum:
             given = catalogue.arguments_of(optimizer)
@@ -187,6 +187,13 @@ def middle(share: float) -> float:
     return invert(cumulative, share)
 
 
+def central(dimension: Dimension, share: float) -> float:
+    """The raw number of a range, or of a list of numbers, from its middle; any other choice
+    evenly."""
+    plain = isinstance(dimension, Choice) and not dimension.ordered
+    return even(dimension, share if plain else middle(share))
+
+
 def averaging(dimension: Dimension, share: float) -> float:
     """A momentum, even in log(1 - m) over its range."""
     if isinstance(dimension, Choice) or not 0 <= dimension.low <= dimension.high < 1:
@@ -202,7 +209,7 @@ def lean(dimension: Dimension, share: float, deviations: Callable[[float], float
         return _lean_choice(dimension, share, deviations)
     first, last = deviations(dimension.low), deviations(dimension.high)
     if first > FAR or last < -FAR:
-        return dimension.at(middle(share))
+        return central(dimension, share)
     normal = NormalDist()
     low, mass = normal.cdf(first), normal.cdf(last) - normal.cdf(first)
     if mass <= 0.0:  # A range of one value.
@@ -223,7 +230,7 @@ def _lean_choice(choice: Choice, share: float, deviations: Callable[[float], flo
         return even(choice, share)
     far = [deviations(float(value)) for value in values]
     if min(far) > FAR or max(far) < -FAR:
-        return even(choice, share)
+        return central(choice, share)
     weights = np.exp(-0.5 * np.square(far))
     parts = FLOOR / len(order) + (1 - FLOOR) * weights / weights.sum()
     return order[min(int(np.searchsorted(np.cumsum(parts), share)), len(order) - 1)]

@@ -21,7 +21,15 @@ from lrsearch.trial import (
     Trial,
 )
 from lrsearch.tuner.conclusions import Conclusions
-from lrsearch.tuner.plans import ALONE, GOING_ON, Plans, by_structure, divide, structure_key
+from lrsearch.tuner.plans import (
+    ALONE,
+    GOING_ON,
+    Plans,
+    by_structure,
+    divide,
+    larger_generation,
+    structure_key,
+)
 from lrsearch.tuner.session import Session
 
 PROBED = 8
@@ -106,6 +114,7 @@ class Dispatch:
         self.unplanned: dict[str, list[Trial]] = {}
         self.queue: deque[Cohort | Probe] = deque()
         self.jobs: dict[int, Assignment] = {}
+        self._told_of_generation = False
 
     def is_over(self) -> bool:
         """Whether no more trials may begin: the time is over, or a point is as good as asked."""
@@ -199,6 +208,11 @@ class Dispatch:
         self.plans.keep(key, planned)
         self.queue.extend(self.cohorts(self.unplanned.pop(key), planned.plan))
         self._describe_plans()
+        if self.proposer.waits and not self._told_of_generation:
+            told = larger_generation(self.spec, planned.figures, self.executor.capacity)
+            self._told_of_generation = bool(told)
+            if told:
+                self.session.watcher.note(told)
 
     def replan(self, cohort: Cohort, planned: Planned) -> None:
         """Replace a running cohort's plan, which did not hold: trials without a worker follow the

@@ -280,6 +280,15 @@ def test_a_generation_that_the_start_begins_ends_with_it_and_has_no_point_twice(
     assert len(set(map(point_key, points))) == 18
 
 
+def test_a_plateau_is_not_measured_at_one_place_again_and_again():
+    def value(point):
+        return round(abs(math.log10(point["lr"]) + 2), 0)
+
+    points = search(spec_of("lr: {min: 1e-4, max: 1.0}"), value, 28)
+    rates = sorted(math.log10(point["lr"]) / 4 for point in points[8:])
+    assert min(b - a for a, b in pairwise(rates)) >= 0.02 - 1e-9
+
+
 def test_a_small_space_is_searched_to_its_end_without_a_repeat():
     spec = spec_of("lr: [0.1, 0.01, 0.001], batch_size: {min: 8, max: 10}", startup=3)
     points = search(spec, lambda point: point["lr"] * point["batch_size"], 50)

@@ -189,7 +189,11 @@ def test_a_list_of_rates_is_drawn_by_its_prior():
     counts = [drawn.count(place) / 400 for place in range(4)]
     assert counts[1] > 0.6 and counts[1] > counts[3] > counts[2] >= 0.04 <= counts[0]
     far = [lean(Choice((Option(5.0), Option(9.0))), share, deviations) for share in (0.2, 0.8)]
-    assert far == [0, 1], "a list that leaves the prior out is drawn evenly"
+    assert far == [0, 1], "a list that leaves the prior out is drawn from its middle"
+    listed = outside_of("command: t --lr {lr}", "lr: [1e-5, 3e-5, 5e-5, 1e-4, 3e-4], kind: [a, b]")
+    points = [Start(listed).point(index) for index in range(64)]
+    inner = sum(point["lr"] in (3e-5, 5e-5, 1e-4) for point in points)
+    assert 46 <= inner <= 60 and sum(point["kind"] == "a" for point in points) == 32
 
 
 def test_the_middle_and_averages():

@@ -26,7 +26,14 @@ from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import Cohort, Facts, Outcome, Plan, Planned, Probe, Trial, Workplace
 from lrsearch.tuner.dispatch import PROBED
 from lrsearch.tuner.loop import AHEAD, tune
-from lrsearch.tuner.plans import ALONE, ASKED, DESCRIBED, Plans, structure_key
+from lrsearch.tuner.plans import (
+    ALONE,
+    ASKED,
+    DESCRIBED,
+    Plans,
+    larger_generation,
+    structure_key,
+)
 from lrsearch.tuner.session import Asked
 
 HERE = Path(jobs.__file__).parent
@@ -499,3 +506,25 @@ def test_what_changes_the_program_of_an_optimizer_is_structure() -> None:
     for name, value in (("momentum", 0.5), ("nesterov", False), ("adjust_lr_fn", "original")):
         assert key_of(**{name: value}) == key_of()
     assert key_of(ns_steps=4) != key_of()
+
+
+def test_a_larger_generation_is_spoken_of_where_lanes_are_nearly_free(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "data: digits\nmodel: mlp\ntrain: {budget: 1ep}\nsearch: {lr: {min: 0.1, max: 1}}\n"
+    )
+
+    def told(shared: float, each: float, *given: str, lanes: Sequence[int] = (2, 4)) -> str:
+        figures = {f"fused.{k}": (shared + each * k) / k for k in lanes} | {"bytes.4": 1.0}
+        return larger_generation(read_spec(path, given), figures, 1)
+
+    # A step is 10 ms, whatever its lanes: 16 of them take a quarter of the time a trial.
+    assert "generation: 16 would train a trial about 4.0 times as fast here as 4" in told(0.01, 0)
+    assert "with model: tpe" in told(0.01, 0)
+    assert "with model: gp" in told(0.01, 0, "bayes.model=gp")
+    assert "about 1.6 times" in told(0.01, 0.0025, "bayes.generation=4")
+    assert "about 16.0 times" in told(0.01, 0, "bayes.generation=1", "bayes.trials=8")
+    assert told(0.0, 0.01) == "", "lanes that cost as much as they train are not free"
+    assert told(0.01, 0, lanes=(4,)) == "", "one number of lanes tells nothing"
+    assert told(0.01, 0, "bayes.generation=16") == told(0.01, 0, "bayes.generation=64") == ""
+    assert larger_generation(read_spec(path), {}, 2) == ""

@@ -105,7 +105,8 @@ class Cohort:
     `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
     `timeout` is the seconds that a trial may take; `run` (its name) is for trainings outside
     lrsearch. `save` is the seconds between two saved states of a trial, None for never; `states`
-    has, by the number of a trial, the file of the state that it goes on from.
+    has, by the number of a trial, the file of the state that it goes on from. With `share` steps
+    that trials have in common are trained once.
     """
 
     trials: tuple[Trial, ...]
@@ -120,6 +121,7 @@ class Cohort:
     run: str = ""
     save: float | None = None
     states: Mapping[int, str] = field(default_factory=dict)
+    share: bool = False
 
 
 def describe_timeout(seconds: float) -> str:
@@ -269,7 +271,9 @@ class Result:
     best over the evaluations, `best_step` the step of each. A metric whose goal only the spec knows
     has both ends in `best`: `cost:min` and `cost:max`. `why` is why it trained solo, "" where it
     did not. A failed trial has in `traceback` the traceback of its exception, or the end of a
-    command's stderr; in `output` the end of its other output. `verdicts` are the one or two of its
+    command's stderr; in `output` the end of its other output. Of its `epochs` and `seconds`,
+    `shared_epochs` and `shared_seconds` were trained by another trial, with which it had them in
+    common. `verdicts` are the one or two of its
     diagnosis, none where there is too little to tell; None where it was never diagnosed, as in runs
     of older versions."""
 
@@ -285,6 +289,8 @@ class Result:
     traceback: str = ""
     why: str = ""
     output: str = ""
+    shared_epochs: float = 0.0
+    shared_seconds: float = 0.0
     verdicts: tuple[Diagnosis, ...] | None = None
 
     def value(self, objective: Objective) -> float | None:

@@ -88,6 +88,12 @@ Time = Annotated[
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Train trials again that failed before.")
 ]
+NoShare = Annotated[
+    bool,
+    typer.Option(
+        "--no-share", help="Train each trial by itself, also the steps that trials have in common."
+    ),
+]
 
 
 # options
@@ -111,6 +117,7 @@ class Options:
     allow_command: bool
     fresh: bool
     retry_failed: bool
+    no_share: bool
     yes: bool
     dry_run: bool
     require: str | None
@@ -159,6 +166,7 @@ def make_command(strategy: str) -> Callable[..., None]:
         allow_command: options.AllowCommand = False,
         fresh: Fresh = False,
         retry_failed: RetryFailed = False,
+        no_share: NoShare = False,
         yes: Yes = False,
         dry_run: DryRun = False,
         require: Require = None,
@@ -322,7 +330,10 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
             hint=f"watch it with: lrsearch report {quote(path_word(given.config))}",
         )
     workplace = Workplace(given.device, str(spec.folder), allowed)
-    asked = Asked(given.engine, given.lanes, given.retry_failed, command, begun, limit)
+    asked = Asked(
+        *(given.engine, given.lanes, given.retry_failed, command, begun, limit),
+        share=not given.no_share,
+    )
     return _Search(strategy, given, asked, spec, requirement, workplace)
 
 

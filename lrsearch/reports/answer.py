@@ -273,6 +273,8 @@ def describe_cost(view: RunView) -> str:
     parts = [count(int(trials), "trial")]
     if epochs:  # Those of a training outside lrsearch are not known.
         parts.append(f"{format_value(float(epochs), 4)} epochs")
+        if shared := cost.get("shared_epochs"):
+            parts[-1] += f" ({format_value(float(shared), 4)} of them shared)"
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     if cost["range_seconds"]:
         epochs, seconds = (cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))

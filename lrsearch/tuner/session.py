@@ -25,7 +25,7 @@ class Asked:
     is the command line that began it, and resumes it. `begun` is the `time.monotonic()` from which
     the session's wall time counts; default now. `time_limit` is the seconds since `begun` after
     which no more trials begin; those under way are trained to their end. Proposals do not depend on
-    it.
+    it. With `share` steps that trials have in common are trained once.
     """
 
     engine: str = "auto"
@@ -34,6 +34,7 @@ class Asked:
     command: Sequence[str] = ()
     begun: float = field(default_factory=time.monotonic)
     time_limit: float | None = None
+    share: bool = True
 
     def is_over_time(self) -> bool:
         """Whether no more trials may begin."""

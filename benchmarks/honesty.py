@@ -1,339 +1,216 @@
 """How honest the answer is: what it says of a search, held against what is true.
 
-    python benchmarks/honesty.py train --folder FOLDER     # tables of real trainings, some minutes
+    python benchmarks/honesty.py train --folder FOLDER     # tables of real trainings, half an hour
+    python benchmarks/honesty.py collect --folder FOLDER   # to results/honesty-tables.json
     python benchmarks/honesty.py replay                    # searches that draw from them
 
 `train` measures every point of a few grids with many seeds, on several splits, by `lrsearch grid`
-itself; stopped, it goes on where it was. It writes the tables to `results/honesty-tables.json`.
+itself; stopped, it goes on where it was. `replay` writes `results/honesty.json` after each table,
+and a picture, `results/honesty.svg`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
-
-from lrsearch.analysis.answer import find_answer
-from lrsearch.analysis.basin import Basin, find_basins
-from lrsearch.analysis.points import PointSummary, best, summarize
-from lrsearch.trial import Objective, Outcome, Record, Result, Trial
-
-RESULTS = Path(__file__).parent / "results"
-TABLES = RESULTS / "honesty-tables.json"
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A grid that is measured in full: `splits` times `seeds` trainings a point. `tuned` says that
-    the constants of the analysis may be set on it."""
-
-    spec: dict[str, Any]
-    splits: int = 8
-    seeds: int = 5
-    tuned: bool = False
-
-
-def _spec(data: Any, model: Any, train: Any, metric: str, lr: tuple[float, float]) -> Any:
-    return {
-        "data": {"name": data, "validation": 0.25, "standardize": True},
-        "model": model,
-        "train": train,
-        "objective": {"metric": metric},
-        "search": {
-            "lr": {"min": lr[0], "max": lr[1], "points": 9},
-            "batch_size": [32, 128],
-            "schedule": ["constant", {"name": "cosine", "final": 0.0}],
-        },
-    }
-
-
-SGD = {"name": "sgd", "momentum": 0.9}
-MLP = {"name": "mlp", "hidden": [32]}
-PROBLEMS = {
-    "digits-mlp": Problem(
-        _spec("digits", MLP, {"budget": "6ep", "optimizer": SGD}, "accuracy", (1e-3, 3.0)),
-        tuned=True,
-    ),
-    "breast-cancer-logistic": Problem(
-        _spec(
-            "breast_cancer",
-            {"name": "logistic"},
-            {"budget": "10ep", "optimizer": SGD},
-            "loss",
-            (1e-3, 10.0),
-        ),
-        tuned=True,
-    ),
-    "diabetes-mlp": Problem(
-        _spec("diabetes", MLP, {"budget": "10ep", "optimizer": "adamw"}, "rmse", (1e-4, 1.0))
-    ),
-    "digits-cnn": Problem(
-        _spec(
-            "digits",
-            {"name": "cnn", "channels": [8, 16]},
-            {"budget": "3ep", "optimizer": "adamw"},
-            "accuracy",
-            (1e-4, 1.0),
-        ),
-        splits=6,
-        seeds=4,
-    ),
-}
-
-
-def train(folder: Path, names: list[str]) -> None:
-    """Measure what is missing of the tables."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        problem = PROBLEMS[name]
-        for split in range(problem.splits):
-            path = folder / f"{name}-{split}.yaml"
-            data = {**problem.spec["data"], "split_seed": split}
-            path.write_text(yaml.safe_dump({**problem.spec, "data": data, "seeds": problem.seeds}))
-            command = [sys.executable, "-m", "lrsearch", "grid", str(path), "--quiet", "--json"]
-            command += ["--runs", str(folder / "runs"), "--device", "cpu"]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            (folder / f"{name}-{split}.json").write_text(done.stdout)
-            print(f"{name} {split}", flush=True)
-
-
-def collect(folder: Path) -> dict[str, Any]:
-    """The tables: by problem its goal and its points; of each its parameters, and by split the
-    objective of each seed, null for one that diverged."""
-    tables = {}
-    for name, problem in PROBLEMS.items():
-        points: dict[str, Any] = {}
-        goal = ""
-        for split in range(problem.splits):
-            run = json.loads((folder / f"{name}-{split}.json").read_text())
-            goal = run["objective"]["goal"]
-            for trial in run["trials"]:
-                key = json.dumps(trial["params"], sort_keys=True)
-                point = points.setdefault(key, {"params": trial["params"], "values": {}})
-                value = trial["objective"] if trial["outcome"] == "completed" else None
-                point["values"].setdefault(str(split), []).append(value)
-        tables[name] = {"goal": goal, "points": list(points.values())}
-    return tables
-
-
-@dataclass(frozen=True)
-class Table:
-    """A problem measured in full: `values` are [points, splits, seeds], as good as they are low,
-    infinite where a training diverged; `params` are those of each point."""
-
-    name: str
-    objective: Objective
-    params: list[dict[str, Any]]
-    values: Any
-
-    @property
-    def sign(self) -> float:
-        return -1.0 if self.objective.goal == "max" else 1.0
-
-    def groups(self) -> list[tuple[dict[str, Any], list[int]]]:
-        """The points of each batch size and schedule, by their rates."""
-        found: dict[str, tuple[dict[str, Any], list[int]]] = {}
-        for index, params in enumerate(self.params):
-            shared = {name: value for name, value in params.items() if name != "lr"}
-            found.setdefault(repr(shared), (shared, []))[1].append(index)
-        for _, members in found.values():
-            members.sort(key=lambda index: self.params[index]["lr"])
-        return list(found.values())
-
-
-def load(path: Path = TABLES) -> list[Table]:
-    tables = []
-    for name, stored in json.loads(path.read_text()).items():
-        sign = -1.0 if stored["goal"] == "max" else 1.0
-        values = [
-            [[math.inf if v is None else sign * v for v in seeds] for seeds in p["values"].values()]
-            for p in stored["points"]
-        ]
-        params = [point["params"] for point in stored["points"]]
-        tables.append(Table(name, Objective("value", stored["goal"]), params, np.array(values)))
-    return tables
-
-
-def search(table: Table, chosen: Any, split: int, seeds: Any) -> list[PointSummary]:
-    """The points of a search that measured the `chosen` ones on one split with these seeds."""
-    records = []
-    for index in chosen:
-        for seed in seeds:
-            value = float(table.values[index, split, seed])
-            lost = math.isinf(value)
-            last = {} if lost else {"value": table.sign * value}
-            outcome = Outcome.DIVERGED if lost else Outcome.COMPLETED
-            number = len(records) + 1
-            trial = Trial(number, str(number), {}, int(seed))
-            result = Result(outcome, 1, 1.0, 1.0, last=last)
-            records.append(Record(trial, int(index) + 1, table.params[index], "grid", result))
-    return summarize(records, table.objective)
-
-
-def tied_best(values: Any) -> list[int]:
-    """Which rows of [rates, trainings] are as good as the best in truth: their paired difference
-    is within two standard errors."""
-    means = values.mean(axis=1)
-    first = int(means.argmin())
-    found = []
-    for row in range(len(values)):
-        if not np.isfinite(values[row]).all():
-            continue
-        gaps = values[row] - values[first]
-        if gaps.mean() <= 2 * gaps.std(ddof=1) / math.sqrt(len(gaps)):
-            found.append(row)
-    return found
-
-
-@dataclass
-class Tally:
-    """What came of many replayed searches."""
-
-    searches: int = 0
-    basins: int = 0
-    held: int = 0
-    held_over_splits: int = 0
-    widths: list[float] = field(default_factory=list)
-    curve_held: int = 0
-    misses: list[float] = field(default_factory=list)
-    curve_misses: list[float] = field(default_factory=list)
-    regrets: list[float] = field(default_factory=list)
-    said: list[float] = field(default_factory=list)
-    first_tied: int = 0
-    sizes: list[int] = field(default_factory=list)
-
-    def add(self, table: Table, points: list[PointSummary], split: int) -> None:
-        """Hold a search's answer against the table."""
-        basins = find_basins(points, table.objective)
-        self.searches += 1
-        truth = table.values[:, split].mean(axis=1)
-        for shared, members in table.groups():
-            for basin in basins:
-                if all(basin.params.get(name, value) == value for name, value in shared.items()):
-                    self._add_basin(table, basin, members, split)
-        winner = best(points, table.objective)
-        assert winner is not None and winner.objective is not None
-        true = float(truth[winner.point - 1])
-        if math.isfinite(true):
-            # Positive: better than it is, in units of the deviation from seed to seed.
-            noise = float(table.values[winner.point - 1, split].std(ddof=1)) or 1.0
-            self.misses.append((true - table.sign * winner.objective) / noise)
-            own = [b for b in basins if all(winner.params.get(n) == v for n, v in b.params.items())]
-            answer = find_answer(points, table.objective)
-            assert answer is not None
-            best_true = float(truth.min())
-            said = float(truth[answer.recommended.point - 1])
-            if math.isfinite(said):
-                self.regrets.append((true - best_true) / noise)
-                self.said.append((said - best_true) / noise)
-            group = {answer.recommended.point, *answer.tied}
-            measured = [p.point for p in points if math.isfinite(truth[p.point - 1])]
-            first = min(measured, key=lambda number: truth[number - 1])
-            self.first_tied += first in group
-            self.sizes.append(len(group))
-            if own:
-                middle, low, high = own[0].at(winner.params["lr"])
-                self.curve_misses.append((true - table.sign * middle) / noise)
-                self.curve_held += low <= table.sign * true <= high
-
-    def _add_basin(self, table: Table, basin: Basin, members: list[int], split: int) -> None:
-        rates = np.array([table.params[index]["lr"] for index in members])
-        low, high = basin.best_lr
-        inside = (rates >= low * 0.999) & (rates <= high * 1.001)
-        self.basins += 1
-        self.widths.append(math.log10(high / low))
-        own = table.values[members]
-        self.held += any(inside[row] for row in tied_best(own[:, split]))
-        self.held_over_splits += any(
-            inside[row] for row in tied_best(own.reshape(len(members), -1))
-        )
-
-
-def searches(table: Table, kind: str, number: int) -> Iterator[tuple[list[PointSummary], int]]:
-    """Searches of one kind (the share of the grid and the seeds: 1x1, 0.5x1, 1x3), each on a split
-    of its own."""
-    share, _, seeds = kind.partition("x")
-    generator = np.random.default_rng(0)
-    _, splits, most = table.values.shape
-    count = round(float(share) * len(table.params))
-    for _ in range(number):
-        split = int(generator.integers(splits))
-        chosen = generator.choice(len(table.params), count, replace=False)
-        drawn = generator.choice(most, int(seeds), replace=False)
-        yield search(table, sorted(chosen), split, drawn), split
-
+import replays
+from tables import PROBLEMS, RESULTS, TABLES, Table, collect, load, train
 
 KINDS = ("1x1", "0.5x1", "1x3")
-
+CONFIRMED = (("1x1", 5), ("0.5x1", 5), ("1x1", 3), ("1x1", 10))
+"""The searches that are confirmed, and with how many seeds at most."""
 
 COLUMNS = {
-    "best_lr_holds_over_splits": "best rate held, all splits",
-    "best_lr_holds": "own split",
-    "median_decades": "decades",
-    "curve_holds": "value held",
-    "best_value_misses_by": "best value too good by",
-    "curve_misses_by": "its curve",
-    "regret_of_highest": "regret of the highest",
-    "regret_of_recommended": "recommended",
-    "truly_best_is_tied": "truly best tied",
-    "median_tie_group": "tied",
+    "searches": {
+        "best_lr_holds_over_splits": "best rate held, all splits",
+        "best_lr_holds": "own split",
+        "median_decades": "decades",
+        "curve_holds": "value held",
+        "best_value_misses_by": "best value too good by",
+        "curve_misses_by": "its curve",
+        "regret_of_highest": "regret of the highest",
+        "regret_of_recommended": "recommended",
+        "truly_best_is_tied": "truly best tied",
+        "median_tie_group": "tied",
+    },
+    "confirmations": {
+        "search_misses_by": "search too good by",
+        "search_holds": "its interval holds",
+        "mean_misses_by": "confirmed too good by",
+        "interval_holds": "its interval holds",
+        "median_width": "width",
+        "truly_best_is_tied": "truly best tied",
+        "tie_group": "tied",
+        "oracle_group": "an oracle's",
+        "equal_told_apart": "equal ones told apart",
+        "said_better": "said to be better",
+        "is_better": "is better",
+        "trained": "trainings",
+        "saved": "saved by the race",
+    },
+    "regrets": {
+        "trainings": "trainings",
+        "regret_of_search": "the search's best value",
+        "random": "best value of as many at random",
+        "optuna": "Optuna's best of as many",
+        "regret_of_winner": "confirmed: highest mean",
+        "regret_without_race": "without a race",
+        "regret": "recommended",
+    },
+    "refinements": {
+        "begun": "begun with",
+        "begun_near": "near the best rate",
+        "begun_reached": "near the optimum",
+        "near": "at the end: near the best rate",
+        "reached": "near the optimum",
+        "grid_reached": "the whole grid",
+        "near_95": "trainings for 95 % near the best rate",
+        "reached_95": "near the optimum",
+        "trainings": "trainings until it ends",
+        "most_trainings": "at most",
+    },
 }
 
 
-def replay(number: int, names: list[str]) -> None:
-    """Replay searches, and write what came of them after each table and kind."""
-    rows: dict[str, Any] = {}
-    print("| table, search | " + " | ".join(COLUMNS.values()) + " |")
-    print("| --- |" + " ---: |" * len(COLUMNS))
+def replay(number: int, names: list[str], output: Path) -> None:
+    """Replay searches, and write what came of them after each table."""
+    found: dict[str, dict[str, Any]] = {part: {} for part in COLUMNS}
     for table in load():
-        for kind in KINDS if table.name in names else ():
-            tally = Tally()
-            for points, split in searches(table, kind, number):
-                tally.add(table, points, split)
-            rows[f"{table.name}, {kind}"] = row = summarize_tally(tally)
-            (RESULTS / "honesty.json").write_text(json.dumps(rows, indent=1) + "\n")
-            cells = " | ".join(f"{row[name]:.2f}" for name in COLUMNS)
-            print(f"| {table.name}, {kind} | {cells} |", flush=True)
+        if table.name not in names:
+            continue
+        started = time.perf_counter()
+        for part, rows in replay_table(table, number).items():
+            found[part].update(rows)
+        (output / "honesty.json").write_text(json.dumps(found, indent=1) + "\n")
+        print(f"{table.name}: {time.perf_counter() - started:.0f} s", flush=True)
+    for part, rows in found.items():
+        print("\n" + show(part, rows))
+    (output / "honesty.svg").write_text(draw(found["confirmations"]))
 
 
-def summarize_tally(tally: Tally) -> dict[str, float]:
-    count, measured = max(1, tally.basins), max(1, len(tally.curve_misses))
-    return {
-        "searches": tally.searches,
-        "curves": tally.basins,
-        "best_lr_holds": tally.held / count,
-        "best_lr_holds_over_splits": tally.held_over_splits / count,
-        "median_decades": float(np.median(tally.widths or [math.nan])),
-        "best_value_misses_by": float(np.mean(tally.misses)),
-        "curve_misses_by": float(np.mean(tally.curve_misses or [math.nan])),
-        "regret_of_highest": float(np.mean(tally.regrets)),
-        "regret_of_recommended": float(np.mean(tally.said)),
-        "truly_best_is_tied": tally.first_tied / max(1, len(tally.sizes)),
-        "median_tie_group": float(np.median(tally.sizes)),
-        "curve_holds": tally.curve_held / measured,
-    }
+def replay_table(table: Table, number: int) -> dict[str, dict[str, Any]]:
+    """The rows of a table, by part."""
+    searched = {kind: list(replays.searches(table, kind, number)) for kind in KINDS}
+    rows = {kind: replays.judge_searches(table, own) for kind, own in searched.items()}
+    parts: dict[str, dict[str, Any]] = {part: {} for part in COLUMNS}
+    parts["searches"] = {f"{table.name}, {kind}": row for kind, row in rows.items()}
+    for kind, seeds in CONFIRMED:
+        row = replays.judge_confirmations(table, searched[kind], seeds)
+        row["equal_told_apart"] = replays.judge_equals(table, searched[kind], seeds)
+        row["search_misses_by"] = rows[kind]["misses_fresh_by"]
+        row["search_misses_spread"] = rows[kind]["misses_fresh_spread"]
+        row["search_holds"] = rows[kind]["curve_holds_fresh"]
+        row["trainings"] = len(searched[kind][0].points) + row["trained"]
+        parts["confirmations"][f"{table.name}, {kind}, {seeds} seeds"] = row
+    counts = [round(row["trainings"]) for row in parts["confirmations"].values()]
+    others = replays.judge_others(table, counts, max(1, number // 2))
+    for place, (name, row) in enumerate(parts["confirmations"].items()):
+        row.update({other: values[place] for other, values in others.items()})
+        parts["regrets"][name] = {key: row[key] for key in COLUMNS["regrets"]}
+    parts["refinements"][table.name] = replays.judge_refinements(table, max(1, number // 2))
+    return parts
+
+
+SHARES = {"search_holds", "interval_holds", "truly_best_is_tied", "equal_told_apart", "said_better"}
+SHARES |= {"is_better", "saved", "near", "reached", "begun_near", "begun_reached", "grid_reached"}
+SHARES |= {"curve_holds", "best_lr_holds", "best_lr_holds_over_splits"}
+
+
+def show(part: str, rows: Mapping[str, Mapping[str, float]]) -> str:
+    """A part as a table in Markdown."""
+    columns = COLUMNS[part]
+    lines = [f"| {part} | " + " | ".join(columns.values()) + " |"]
+    lines.append("| --- |" + " ---: |" * len(columns))
+    for name, row in rows.items():
+        cells = [_cell(key, row.get(key)) for key in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None:
+        return ""
+    if key in SHARES:
+        return f"{value:.1%}"
+    return f"{value:.3g}" if key == "median_width" else f"{value:.2f}".removesuffix(".00")
+
+
+LEFT, STEP, ROW = 170, 90, 18
+"""Pixels of the names, of a deviation and of a row."""
+
+WORST, BEST = -3, 3
+"""Deviations that are drawn."""
+
+
+def draw(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """How far values lie from the truth, as SVG: the best value of a grid, and the mean of the
+    recommended point over fresh seeds."""
+    drawn = {name: row for name, row in rows.items() if name.endswith(", 1x1, 5 seeds")}
+    width, height = LEFT + STEP * (BEST - WORST) + 20, ROW * (3 * len(drawn) + 6)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        'font-family="sans-serif" font-size="11">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+    bottom = ROW * (3 * len(drawn) + 1)
+
+    def across(value: float) -> float:
+        return round(LEFT + STEP * (min(max(value, WORST), BEST) - WORST), 1)
+
+    for at in range(WORST, BEST + 1):
+        colour = "black" if at == 0 else "#e5e5e5"
+        parts.append(f'<path d="M{across(at)} {ROW // 2}V{bottom}" stroke="{colour}"/>')
+        parts.append(
+            f'<text x="{across(at)}" y="{bottom + ROW}" text-anchor="middle">{at:+d}</text>'
+        )
+    for place, (name, row) in enumerate(drawn.items()):
+        top = ROW * (3 * place + 1)
+        label = name.split(",")[0]
+        parts.append(f'<text x="{LEFT - 8}" y="{top + 14}" text-anchor="end">{label}</text>')
+        for line, (key, colour) in enumerate((("search", "#d62728"), ("mean", "#1f77b4"))):
+            low, _, high = (across(end) for end in row[f"{key}_misses_spread"])
+            y = top + 4 + line * ROW
+            parts.append(
+                f'<rect x="{low}" y="{y}" width="{max(high - low, 1):.1f}" height="10" '
+                f'fill="{colour}" fill-opacity="0.4"/>'
+            )
+            parts.append(
+                f'<circle cx="{across(row[f"{key}_misses_by"])}" cy="{y + 5}" r="4" '
+                f'fill="{colour}"/>'
+            )
+    y = bottom + 2 * ROW + 6
+    for line, (colour, words) in enumerate(
+        (
+            ("#d62728", "the best value of a grid of 36 points with one seed"),
+            ("#1f77b4", "the recommended point's mean over at most 5 fresh seeds and splits"),
+            ("black", "right of 0: better than it is, in deviations of a training over splits"),
+        )
+    ):
+        parts.append(f'<circle cx="{LEFT}" cy="{y + line * ROW - 4}" r="4" fill="{colour}"/>')
+        parts.append(f'<text x="{LEFT + 10}" y="{y + line * ROW}">{words}</text>')
+    parts.append(f'<text x="10" y="{y}">dot: mean,</text>')
+    parts.append(f'<text x="10" y="{y + ROW}">bar: 90 % of searches</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    """Train, collect or replay."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("what", choices=["train", "collect", "replay"])
-    parser.add_argument("--searches", type=int, default=1000, help="of each kind and table")
+    parser.add_argument("--searches", type=int, default=200, help="of each kind and table")
     parser.add_argument("--folder", type=Path, default=Path("honesty"))
+    parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--only", choices=PROBLEMS, nargs="*", default=list(PROBLEMS))
     given = parser.parse_args()
     if given.what == "train":
         train(given.folder, given.only)
     elif given.what == "replay":
-        replay(given.searches, given.only)
+        replay(given.searches, given.only, given.output)
     else:
         TABLES.write_text(json.dumps(collect(given.folder)) + "\n")
 

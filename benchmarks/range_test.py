@@ -9,8 +9,9 @@ written after each combination, and one that it has is not trained again: stop i
 on. DIR has mnist.npz and tinyshakespeare.txt; without them their combinations are left out by name.
 
 The constants of `lrsearch.sweeps` were set on the combinations at even places of the list alone;
-those at odd places are what is reported. `--tune` sets them again: of a grid, the least median width
-at which 95 % of the intervals hold the best rate. The rates of a table are 0.25 decades apart.
+those at odd places are what is reported. `--tune` sets them again: of a grid, the least median
+width at which 95 % of the intervals hold the best rate. The rates of a table lie 0.25 decades
+apart.
 """
 
 from __future__ import annotations
@@ -503,7 +504,8 @@ def tune(tuned: Mapping[str, Mapping[str, Any]]) -> None:
             rows.append(dataclasses.replace(row, found=found))
         holds = sum(row.holds for row in rows)
         if holds >= HELD * len(rows):
-            tried.append((round(float(np.nanmedian([row.width for row in rows])), 3), holds, values))
+            width = round(float(np.nanmedian([row.width for row in rows])), 3)
+            tried.append((width, holds, values))
     for name, value in before[0].items():
         setattr(sweeps, name, value)
     sweeps._read = before[1]

@@ -20,7 +20,7 @@ def main() -> None:
                 taken.append(signal.SIGINT)
             for number in taken:
                 signal.signal(number, lambda *_: os._exit(130))
-            if sys.argv[1:2] in (["grid"], ["random"], ["bayes"]):
+            if sys.argv[1:2] in (["grid"], ["random"], ["bayes"], ["refine"]):
                 # The end of the terminal ends no search, nor its start.
                 signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _fill_descriptors()

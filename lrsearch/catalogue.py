@@ -854,7 +854,7 @@ START = Parameter(
 )
 """`train.start`: it changes no training, only where a search begins."""
 
-STRATEGIES: dict[str, dict[str, Parameter]] = {
+SETTINGS: dict[str, dict[str, Parameter]] = {
     "random": {
         "trials": Parameter("int", 40, low=1),
         "sampler": Parameter("text", "random", choices=("informed", "sobol", "random")),
@@ -865,8 +865,23 @@ STRATEGIES: dict[str, dict[str, Parameter]] = {
         "generation": Parameter("int", 4, low=1),
         "start": Parameter("text", "informed", choices=("informed", "sobol", "random")),
     },
+    "refine": {
+        "rounds": Parameter("int", 3, low=1, doc="rounds in the whole run"),
+        "width": Parameter(
+            "float", 0.5, low=0.0, high=4.0, open_low=True, doc="decades of the best's interval"
+        ),
+    },
+    "stop": {
+        "patience": Parameter(
+            "int", None, low=1, optional=True, doc="proposals without an improvement beyond noise"
+        ),
+    },
+    "confirm": {
+        "top": Parameter("int", 4, low=1, high=64, doc="points that are measured again"),
+        "seeds": Parameter("int", 5, low=1, high=100, doc="fresh seeds of each, at most"),
+    },
 }
-"""The settings of strategies, by the key of a spec."""
+"""The settings of strategies, and of what follows a search, by the key of a spec."""
 
 TRAIN: dict[str, Parameter] = {
     "budget": Parameter(
@@ -1046,6 +1061,19 @@ TRANSFORMS: dict[str, Entry] = {
 IMAGE_TRANSFORMS = ("random_crop", "flip")
 """Transforms that take images alone."""
 
+# early stopping
+
+PRUNING: dict[str, Entry] = {
+    "none": Entry("every training goes to its end"),
+    "no_progress": Entry(
+        "a training stops whose loss, at a tenth of the budget, is above 98% of its start"
+    ),
+}
+"""Rules of early stopping, by the `prune` of a spec. All but `none` have `no_progress` in them."""
+
+PRUNE = "no_progress"
+"""The rule, if a spec names none."""
+
 GROUPS: dict[str, Mapping[str, Entry]] = {
     "schedule": SCHEDULES,
     "optimizer": OPTIMIZERS,
@@ -1170,6 +1198,15 @@ DATA: dict[str, Source] = {
 SPLITTING: dict[str, Parameter] = {
     "standardize": Parameter("bool", False, doc="by mean and deviation of the training split"),
     "split_seed": Parameter("int", 0, low=0, high=2**32 - 1),
+    "validation_seed": Parameter(
+        "int",
+        None,
+        low=0,
+        high=2**32 - 1,
+        optional=True,
+        doc="draws the validation part or the folds anew, of all but the test part; "
+        "null: split_seed does",
+    ),
 }
 """The plain values every data source takes; `validation` and `test` have grammars of their own."""
 
@@ -1206,6 +1243,9 @@ def arguments_of(component: Mapping[str, Any]) -> Mapping[str, Any]:
     if isinstance(given, Mapping):
         return given
     return {key: part for key, part in component.items() if key not in ("name", "class_path")}
+
+
+# what follows a search, and when it stops
 
 
 # defaults and sizes

@@ -366,14 +366,14 @@ def multipliers(
     if "class_path" in schedule:
         values = _call(function, after / (budget - ahead), schedule)
     else:
-        arguments = _in_steps(schedule, budget, samples, batch_size)
+        arguments = in_steps(schedule, budget, samples, batch_size)
         values = FUNCTIONS[schedule["name"]](after, budget - ahead, **arguments)
     if warmup is None or not len(rising):
         return values
     return np.concatenate([WARMUPS[warmup["shape"]](rising / ahead, warmup["start"]), values])
 
 
-def _in_steps(
+def in_steps(
     schedule: Mapping[str, Any], budget: int, samples: int, batch_size: int
 ) -> dict[str, Any]:
     """A built-in schedule's arguments, their durations in steps."""

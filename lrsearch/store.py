@@ -50,6 +50,8 @@ from lrsearch.errors import RunDamaged, RunError, RunLocked, StorageFull, by_lik
 from lrsearch.spec.model import fill_config
 from lrsearch.terminal import path_word, quote
 from lrsearch.trial import (
+    CONFIRM,
+    Confirming,
     Diagnosis,
     Outcome,
     Plan,
@@ -59,6 +61,7 @@ from lrsearch.trial import (
     RangeTest,
     Records,
     Result,
+    Tested,
     Trial,
 )
 
@@ -85,12 +88,16 @@ class History:
     `sessions` are the bodies of the `opened` lines. `trials`, `results` and `strategy` (of the
     first proposer) go by trial number, `by_key` from a trial's key to the latest number with it.
     `running` are the trials started and not ended in the latest session. `seconds` is the wall time
-    of the sessions that were closed, `closed` the reason the latest one gave, if it did.
+    of the sessions that were closed, `closed` the reason the latest one gave, if it did, `told`
+    that in words, where it needs any.
     `repeating` has the number that the repetition of a trial was given, by the trial's, and
     `repeated` its result, once there is one; neither is among the trials and results. `plans` are
     the latest by structure key and device, `asked` the engines asked for when they were made;
     `passing` are all those that do not last. `ranges` are those of rates that range tests have
     found, by their keys, each once. `notes` are the bodies of the `noted` lines, "kind" included.
+    `confirming` are the points that were measured again, the latest last; `fresh` has the trials of
+    these measurements, from a key to the latest number with it, which `by_key` lacks, and `apart`
+    all their numbers. `tested` are the looks at a test part.
 
     `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
     counts at those lines, which date results and proposals. `end` is the end of the last line in
@@ -113,7 +120,12 @@ class History:
     asked: dict[tuple[str, str], str] = field(default_factory=dict)
     passing: dict[tuple[str, str], list[Plan]] = field(default_factory=dict)
     ranges: dict[str, Ranged] = field(default_factory=dict)
+    confirming: list[Confirming] = field(default_factory=list)
+    fresh: dict[str, int] = field(default_factory=dict)
+    apart: set[int] = field(default_factory=set)
+    tested: list[Tested] = field(default_factory=list)
     closed: str | None = None
+    told: str = ""
     next_number: int = 1
     """The number of the next new trial; the first is 1."""
     lines: int = field(default=0, repr=False, compare=False)
@@ -134,7 +146,7 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
     if event == "opened":
         history.sessions.append(_body(line))
         history.running.clear()
-        history.closed = None
+        history.closed, history.told = None, ""
     elif event == "proposed":
         _fold_proposed(history, body)
     elif event in ("started", "ended"):
@@ -165,11 +177,16 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.plans[place] = known
         else:
             history.passing.setdefault(place, []).append(known)
+    elif event == "confirming":
+        history.confirming.append(_confirming(body))
+    elif event == "tested":
+        history.tested.append(_tested_part(history, body))
     elif event == "noted":
         history.notes.append(_body(line))
     elif event == "closed":
         history.closed, seconds = str(body["reason"]), float(body["seconds"])
         history.seconds += seconds
+        history.told = str(body.get("told", ""))
     history.lines += 1
 
 
@@ -198,9 +215,51 @@ def _fold_proposed(history: History, body: Mapping[str, Any]) -> None:
     history.trials |= trials
     history.next_number = max(history.next_number, *(number + 1 for number in trials), 1)
     history.strategy |= dict.fromkeys(trials, strategy)
-    history.by_key |= {trial.key: number for number, trial in trials.items()}
+    keys = {trial.key: number for number, trial in trials.items()}
+    if strategy == CONFIRM:
+        history.fresh |= keys
+        history.apart.update(trials)
+    else:
+        history.by_key |= keys
     history.proposals += proposals
     history.proposed_at += [history.lines] * len(proposals)
+
+
+def _confirming(body: Mapping[str, Any]) -> Confirming:
+    configs = tuple(fill_config(each) for each in body["configs"])
+    found = Confirming(
+        configs,
+        int(body["finalists"]),
+        body["control"],
+        tuple(None if value is None else float(value) for value in body["values"]),
+        tuple(map(int, body["seeds"])),
+        str(body["fixed"]),
+        int(body["top"]),
+        str(body["search"]),
+    )
+    if not 0 < found.finalists <= len(configs) == len(found.values):
+        raise ValueError("its points and their values are not as many")
+    if found.control is not None and not 0 <= found.control < len(configs):
+        raise ValueError("its control is none of its points")
+    return found
+
+
+def _tested_part(history: History, body: Mapping[str, Any]) -> Tested:
+    found = Tested(
+        int(body["number"]),
+        fill_config(body["config"]),
+        int(body["seed"]),
+        body["fold"],
+        str(body["part"]),
+        int(body["samples"]),
+        {name: float(value) for name, value in body["metrics"].items()},
+    )
+    if any(each.part == found.part for each in history.tested):
+        raise ValueError("that test part was looked at before")
+    if found.number in history.trials:
+        raise ValueError(f"trial {found.number} is another")
+    history.next_number = max(history.next_number, found.number + 1)
+    return found
 
 
 def _fold_repetition(history: History, event: str, body: Mapping[str, Any]) -> None:
@@ -255,6 +314,8 @@ def _result(body: Mapping[str, Any]) -> Result:
         shared_epochs=float(body.get("shared_epochs", 0.0)),
         shared_seconds=float(body.get("shared_seconds", 0.0)),
         verdicts=None if verdicts is None else tuple(map(_diagnosis, verdicts)),
+        rule=str(body.get("rule", "")),
+        whole=int(body.get("whole", 0)),
     )
 
 
@@ -1030,6 +1091,8 @@ class Run:
             del body["verdicts"]
         if not result.shared_epochs:  # As most: older versions of lrsearch read the line, too.
             del body["shared_epochs"], body["shared_seconds"]
+        if not result.rule:
+            del body["rule"], body["whole"]
         # A second fsync would double what a trial costs, and nothing but a power cut could make
         # the line outlive its curve.
         write_whole(_curve(self.folder, number), _dump(content).encode("ascii"), sync=False)
@@ -1041,15 +1104,26 @@ class Run:
         tests = [vars(each) for each in ranged.tests]
         self.append("ranged", {"key": key, **vars(ranged), "tests": tests}, sync=True)
 
+    def confirming(self, confirming: Confirming) -> None:
+        """Write which points are measured again, and with which seeds: on the disk before a trial
+        of these is proposed."""
+        self.append("confirming", vars(confirming), sync=True)
+
+    def tested(self, tested: Tested) -> None:
+        """Write what a look at the test part has shown, once for each part."""
+        self.append("tested", vars(tested), sync=True)
+
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write a note, found again in `history.notes` by its "kind"."""
         if "kind" in body:
             raise ValueError("a note's kind is given apart from its body")
         self.append("noted", {"kind": kind, **body})
 
-    def closed(self, reason: str, seconds: float) -> None:
-        """The session ends, after `seconds` of wall time."""
-        self.append("closed", {"reason": reason, "seconds": seconds}, sync=True)
+    def closed(self, reason: str, seconds: float, told: str = "") -> None:
+        """The session ends, after `seconds` of wall time; `told` says why, where that needs more
+        than a word."""
+        more = {"told": told} if told else {}
+        self.append("closed", {"reason": reason, "seconds": seconds, **more}, sync=True)
 
     def keep_weights(self, trial: int, content: bytes) -> None:
         """Write a trial's weights, the content of a safetensors file, into best/."""

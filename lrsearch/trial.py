@@ -105,8 +105,9 @@ class Cohort:
     `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
     `timeout` is the seconds that a trial may take; `run` (its name) is for trainings outside
     lrsearch. `save` is the seconds between two saved states of a trial, None for never; `states`
-    has, by the number of a trial, the file of the state that it goes on from. With `share` steps
-    that trials have in common are trained once.
+    has, by the number of a trial, the file of the state that it goes on from. `judged` are the
+    numbers of the trials that end early where they make no progress. With `share` steps that trials
+    have in common are trained once.
     """
 
     trials: tuple[Trial, ...]
@@ -121,6 +122,7 @@ class Cohort:
     run: str = ""
     save: float | None = None
     states: Mapping[int, str] = field(default_factory=dict)
+    judged: frozenset[int] = frozenset()
     share: bool = False
 
 
@@ -275,7 +277,8 @@ class Result:
     `shared_epochs` and `shared_seconds` were trained by another trial, with which it had them in
     common. `verdicts` are the one or two of its
     diagnosis, none where there is too little to tell; None where it was never diagnosed, as in runs
-    of older versions."""
+    of older versions. A pruned trial has in `rule` the name of the rule that stopped it, and in
+    `whole` the steps of its whole budget, 0 where nobody knows."""
 
     outcome: Outcome
     steps: int
@@ -292,6 +295,20 @@ class Result:
     shared_epochs: float = 0.0
     shared_seconds: float = 0.0
     verdicts: tuple[Diagnosis, ...] | None = None
+    rule: str = ""
+    whole: int = 0
+
+    @property
+    def own_seconds(self) -> float:
+        """The seconds that it was trained itself."""
+        return self.seconds - self.shared_seconds
+
+    @property
+    def saved_epochs(self) -> float:
+        """The epochs that it was not trained for, being pruned; 0 where nobody knows."""
+        if self.outcome is not Outcome.PRUNED or not 0 < self.steps < self.whole:
+            return 0.0
+        return self.epochs * (self.whole / self.steps - 1)
 
     def value(self, objective: Objective) -> float | None:
         """The objective of a completed trial, None for any other."""
@@ -365,6 +382,15 @@ class Ended:
     records: Records = Records()
 
 
+@dataclass(frozen=True)
+class Looked:
+    """The metrics of a trial's model on the test part, and the samples of that."""
+
+    trial: int
+    metrics: Mapping[str, float]
+    samples: int
+
+
 # facts and records
 
 
@@ -426,6 +452,44 @@ class Proposal:
     index: int
     point: Point
     trials: tuple[int, ...]
+
+
+CONFIRM = "confirm"
+"""The strategy of trials that measure points again, with fresh seeds: no strategy is told of
+them."""
+
+
+@dataclass(frozen=True)
+class Confirming:
+    """Points that are measured again. The first `finalists` of the `configs` are the points, best
+    first; `control` is the place of the control among all configs (the last, where it is none of
+    them), None without one. `values` are what the search had measured, None where it had not.
+    `seeds` are the fresh ones; `fixed` is why they draw no splits of their own, "" where they do.
+    `top` is the number of points that was asked for, `search` the digest of all that the search had
+    measured then."""
+
+    configs: tuple[Config, ...]
+    finalists: int
+    control: int | None
+    values: tuple[float | None, ...]
+    seeds: tuple[int, ...]
+    fixed: str
+    top: int
+    search: str
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A look at the test part, at the model that trial `number` trained: its metrics there.
+    `samples` is the size of the part, `part` says which part of which data it is."""
+
+    number: int
+    config: Config
+    seed: int
+    fold: int | None
+    part: str
+    samples: int
+    metrics: Mapping[str, float]
 
 
 WORST_FIRST = (

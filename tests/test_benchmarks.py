@@ -251,3 +251,46 @@ def test_the_range_test_s_table_is_judged_and_goes_on(
     values[12], values[2] = [0.1, 0.1], [0.9, 0.9]
     assert not range_test.judge("known", table).holds
     assert range_test.expect_best([0.0, 1.0], 2) == pytest.approx(0.75)
+
+
+def test_the_honesty_of_an_answer_is_judged_by_a_truth_that_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a table of two points far apart and one that equals the better of them."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import numpy as np
+    import replays
+    import tables
+
+    from lrsearch.trial import Objective
+
+    rng = np.random.default_rng(0)
+    means = np.array([0.2, 0.2, 0.9, 0.5])
+    params = [{"lr": rate, "schedule": "constant"} for rate in (0.01, 0.03, 0.1, 0.3)]
+    values = means[:, None, None] + rng.normal(0, 0.01, (4, 3, 4))
+    fresh = means[:, None] + rng.normal(0, 0.01, (4, 400))
+    fresh[3, 0] = math.inf
+    table = tables.Table("t", Objective("loss", "min"), params, values, fresh, values > 2)
+    assert table.noise == pytest.approx(0.01, rel=0.2) and table.truth[3] < 0.6
+    assert replays.tied_best(fresh) == [0, 1]  # The row with a diverged training is never as good.
+
+    found = list(replays.searches(table, "1x1", 5))
+    row = replays.judge_confirmations(table, found, 4)
+    assert row["truly_best_is_tied"] > 0.9 and row["interval_holds"] > 0.8
+    assert row["regret"] < 1 and 2 <= row["tie_group"] < 3
+    assert 0 < row["saved"] < 0.25  # Two of four stop after three of four seeds.
+    assert replays.judge_equals(table, found, 4) < 0.1
+    others = replays.judge_others(table, [4, 12], 3)
+    assert others.keys() == {"optuna", "random"} and others["optuna"][1] < 1
+
+
+def test_trainings_of_which_all_runs_but_one_in_twenty_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import replays
+
+    courses = [[(4, False), (8, True)]] * 19
+    assert replays._count_for([*courses, [(4, False), (9, False)]]) == 8
+    assert replays._count_for([*courses, [(4, False)], [(4, False)]]) is None
+    assert replays._count_for([[(4, True), (8, False), (9, True)]] * 3) == 9

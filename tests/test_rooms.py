@@ -66,6 +66,7 @@ LIBRARIES = {
     "pyarrow": ["data"],
     "PIL": ["data"],
     "yaml": ["spec"],
+    "jinja2": ["reports"],
     "typer": ["cli"],
     "rich": ["reports", "cli"],
 }

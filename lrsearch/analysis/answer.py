@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from lrsearch.analysis.basin import Basin, find_basins, find_batch_size, find_rate, is_rate
+from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.importance import Level, Share, find_importance, isolate
 from lrsearch.analysis.law import Law, find_law
@@ -46,15 +48,41 @@ class Answer:
     levels: Mapping[str, Sequence[Level]]
     steady: bool
     """Whether every point came to the same value."""
+    confirmation: Confirmation | None = None
+    """Fresh measurements, which value, interval and ties are of where they hold."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the answer rests on fresh measurements."""
+        return self.confirmation is not None and self.confirmation.holds
+
+    @property
+    def finalist(self) -> Finalist | None:
+        """The recommended point as it was measured again, None where it is not confirmed."""
+        if self.confirmation is None or not self.confirmed:
+            return None
+        own = self.recommended.point
+        return next(each for each in self.confirmation.finalists if each.point == own)
+
+    @property
+    def spread(self) -> float | None:
+        """The sample standard deviation of what the value is the mean of, None of one."""
+        if self.finalist is None:
+            return self.recommended.spread
+        known = [value for value in self.finalist.scores.values() if value is not None]
+        return statistics.stdev(known) if len(known) > 1 else None
 
     @property
     def seeds(self) -> int:
         """Seeds that the value is the mean of."""
-        return self.recommended.seeds
+        return self.finalist.seeds if self.finalist is not None else self.recommended.seeds
 
 
 def find_answer(
-    points: Sequence[PointSummary], objective: Objective, edges: Sequence[Edge] = ()
+    points: Sequence[PointSummary],
+    objective: Objective,
+    edges: Sequence[Edge] = (),
+    confirmation: Confirmation | None = None,
 ) -> Answer | None:
     """The answer of summarized points, None where none has a value."""
     ranked = [point for point in rank(points, objective) if point.objective is not None]
@@ -79,7 +107,7 @@ def find_answer(
     elif interval is not None:
         limits = find_ends(objective, [one for one in values if one is not None])
         interval = (clip(interval[0], limits), clip(interval[1], limits))
-    return Answer(
+    found = Answer(
         recommended=recommended,
         highest=highest,
         why=why,
@@ -94,6 +122,61 @@ def find_answer(
         importance=tuple(find_importance(sound, objective)),
         levels=isolate(points, objective),
         steady=len(values) == 1 and len(ranked) > 1,
+        confirmation=confirmation,
+    )
+    if confirmation is None or not found.confirmed:
+        return found
+    return rest_on(found, points, objective, confirmation)
+
+
+def rest_on(
+    answer: Answer,
+    points: Sequence[PointSummary],
+    objective: Objective,
+    confirmation: Confirmation,
+) -> Answer:
+    """The answer with what fresh measurements say in place of the search's: of the points that tie
+    with the best mean, those within one standard error of it are as good a choice."""
+    numbers = {point.point: point for point in points}
+    winner = confirmation.winner
+    again = {
+        each.point: _measured_again(numbers[each.point], each)
+        for each in confirmation.finalists
+        if each.point in numbers and each.mean is not None and (each.tied or each is winner)
+    }
+    highest = rank(again.values(), objective)[0]
+    near = close(again.values(), objective)
+    rate, batch_size = find_rate(points), find_batch_size(points)
+    chosen, why = _recommend([highest, *near], answer.basins, rate)
+    value = chosen.objective
+    assert value is not None
+    recommended = numbers[chosen.point]
+    own = next(each for each in confirmation.finalists if each.point == chosen.point)
+    return replace(
+        answer,
+        recommended=recommended,
+        highest=numbers[highest.point],
+        why=why,
+        value=value,
+        interval=own.interval,
+        curved=False,
+        tied=tuple(sorted(again.keys() - {chosen.point})),
+        basin=_basin_of(recommended, answer.basins),
+        law=find_law(answer.basins, batch_size, recommended.params),
+        steady=confirmation.steady,
+    )
+
+
+def _measured_again(point: PointSummary, finalist: Finalist) -> PointSummary:
+    """The point with its fresh measurements alone."""
+    known = {seed: value for seed, value in finalist.scores.items() if value is not None}
+    return replace(
+        point,
+        objective=finalist.mean,
+        spread=statistics.stdev(known.values()) if len(known) > 1 else None,
+        seeds=len(known),
+        folds=0,
+        scores={(seed, None): value for seed, value in known.items()},
     )
 
 

@@ -35,11 +35,13 @@ PERCENT = 0.01
 AROUND = 1.0
 """Decades to each side of the best that the sensitivity is taken over."""
 
-SPLIT_SHIFT, SEED_SHIFT = 0.2, 0.12
+SPLIT_SHIFT, SEED_SHIFT = 0.23, 0.12
 """Decades by which the best rate of one split of the data, and of one seed, lies off that of all of
 them: standard deviations, which no reading of that split and seed shows. Set on measured tables."""
 
-_RATES = ("lr", "learning_rate", "learning-rate", "eta")
+RATES = ("lr", "learning_rate", "learning-rate", "eta")
+"""Names of a learning rate, the likeliest first."""
+
 _BATCHES = ("batch_size", "batch-size", "bs", "batch")
 
 
@@ -125,7 +127,7 @@ class Basin:
 
 def find_rate(points: Sequence[PointSummary]) -> str | None:
     """The name of the learning rate among the parameters, None where there is none that varies."""
-    return _find(points, _RATES)
+    return _find(points, RATES)
 
 
 def find_batch_size(points: Sequence[PointSummary]) -> str | None:
@@ -149,10 +151,14 @@ def is_rate(value: Any) -> bool:
     return number and 0 < value < math.inf
 
 
-def group(points: Sequence[PointSummary]) -> list[tuple[dict[str, Any], list[PointSummary]]]:
-    """The points that one curve is for, with what they have in common. The rate does not part
-    points, nor does a number of more than `LEVELS` values."""
-    rate, batch = find_rate(points), find_batch_size(points)
+Group = tuple[dict[str, Any], list[PointSummary]]
+"""The parameters that points of one curve have in common, and the points."""
+
+
+def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group]:
+    """The points that one curve is for, with what they have in common. The rate (by default the
+    learning rate) does not part points, nor does a number of more than `LEVELS` values."""
+    rate, batch = rate or find_rate(points), find_batch_size(points)
     if rate is None:
         return []
     values: dict[str, set[str]] = {}
@@ -191,30 +197,58 @@ def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | 
     return Gauge(best, size, sign, find_ends(objective, values))
 
 
-def find_basins(points: Sequence[PointSummary], objective: Objective) -> list[Basin]:
-    """A basin for each group of points with enough rates, that of the best value first. Empty
-    where no rate was searched, or the objective does not vary."""
-    gauge, rate = make_gauge(points, objective), find_rate(points)
+@dataclass(frozen=True)
+class Fit:
+    """Curves of the objective through the parameter `rate`, on the scale of `gauge`: one of the
+    `family` for each of the `groups`, over the decades of its `domains`."""
+
+    rate: str
+    gauge: Gauge
+    groups: tuple[Group, ...]
+    domains: tuple[tuple[float, float], ...]
+    family: Family
+
+
+def fit(
+    points: Sequence[PointSummary], objective: Objective, rate: str | None = None
+) -> Fit | None:
+    """Fit a curve to each group of points with enough rates (by default the learning rate), None
+    where there is no such group, or the objective does not vary."""
+    gauge, rate = make_gauge(points, objective), rate or find_rate(points)
     if gauge is None or rate is None:
-        return []
+        return None
     groups = []
-    for shared, own in group(points):
+    for shared, own in group(points, rate):
         measured = [point for point in own if point.objective is not None]
         usable = [*measured, *(point for point in own if point.outcome is Outcome.DIVERGED)]
         rates = {point.params[rate] for point in usable}
         if len(rates) >= ENOUGH and len({p.params[rate] for p in measured}) >= ENOUGH - 1:
             groups.append((shared, usable))
     if not groups:
-        return []
+        return None
     from lrsearch.analysis.curve import Family, gather
 
     worst = max(gauge.measure(p.objective) for p in points if p.objective is not None)
+    optimizers = [own[0].params.get("optimizer") for _, own in groups]
+    reach = {repr(each): _domain(each, points, rate) for each in optimizers}
     family = Family(tuple(gather(_read(own, rate, gauge, worst + WORSE)) for _, own in groups))
+    domains = tuple(reach[repr(each)] for each in optimizers)
+    return Fit(rate, gauge, tuple(groups), domains, family)
+
+
+def find_basins(points: Sequence[PointSummary], objective: Objective) -> list[Basin]:
+    """A basin for each group of points with enough rates, that of the best value first. Empty
+    where no rate was searched, or the objective does not vary."""
+    fitted = fit(points, objective)
+    if fitted is None:
+        return []
     basins = [
-        _describe(family, index, shared, own, (rate, gauge, _domain(own, points, rate)))
-        for index, (shared, own) in enumerate(groups)
+        _describe(fitted.family, index, shared, own, (fitted.rate, fitted.gauge, domain))
+        for index, ((shared, own), domain) in enumerate(
+            zip(fitted.groups, fitted.domains, strict=True)
+        )
     ]
-    return sorted(basins, key=lambda basin: gauge.measure(basin.value))
+    return sorted(basins, key=lambda basin: fitted.gauge.measure(basin.value))
 
 
 def _read(
@@ -247,11 +281,8 @@ def _read(
     return found
 
 
-def _domain(
-    own: Sequence[PointSummary], points: Sequence[PointSummary], rate: str
-) -> tuple[float, float]:
+def _domain(optimizer: Any, points: Sequence[PointSummary], rate: str) -> tuple[float, float]:
     """Decades that the best rate may lie in: those measured by any point of the optimizer."""
-    optimizer = own[0].params.get("optimizer")
     rates = [
         math.log10(point.params[rate])
         for point in points

@@ -129,6 +129,16 @@ class Family:
         )
         return math.sqrt(variance / whole)
 
+    @cached_property
+    def sure_noise(self) -> float:
+        """A standard deviation that that of one reading is above in nine of ten cases."""
+        table = sorted(
+            (math.sqrt(ratio * scale / (shape - 1)), weight)
+            for _, ratio, shape, scale, weight in self.weights
+        )
+        ends = np.cumsum([weight for _, weight in table])
+        return table[int(np.searchsorted(ends, 0.1 * ends[-1]))][0]
+
     def draw(self, number: int, grid: Array) -> Array:
         """Curves drawn from the posterior of one of the family, [draws, len(grid)]. The same call
         draws the same."""

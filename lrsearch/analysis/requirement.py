@@ -1,4 +1,5 @@
-"""`--require "accuracy>=0.95"`: a bound that the best point must meet."""
+"""`--require "accuracy>=0.95"`: a bound that the best point must meet; `--until`: one that ends the
+search."""
 
 from __future__ import annotations
 
@@ -8,11 +9,16 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from lrsearch.catalogue import METRICS
+from lrsearch.catalogue import ENDS, METRICS
 from lrsearch.errors import UsageError, suggest
+from lrsearch.trial import Objective
 
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 _PATTERN = re.compile(r"\s*([^\s<>=]+)\s*(>=|<=|>|<)\s*(\S+)\s*")
+
+
+_PERCENT = re.compile(r"([0-9.]*[0-9]) ?%\s*$")
+_OTHER = re.compile(r"=")
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,10 @@ class Requirement:
     def __str__(self) -> str:
         return f"{self.metric} {self.comparison} {self.bound:.12g}"
 
+    def holds(self, value: float) -> bool:
+        """Whether a value meets it."""
+        return bool(_COMPARE[self.comparison](value, self.bound))
+
     def met(self, best_last_metrics: Mapping[str, float]) -> bool:
         """Whether the best point's metrics at the end of training meet it; not a number does not.
 
@@ -34,12 +44,14 @@ class Requirement:
         if self.metric not in best_last_metrics:
             measured = suggest(self.metric, best_last_metrics)
             raise UsageError(f"--require {self}: this run does not measure it; {measured}")
-        return bool(_COMPARE[self.comparison](best_last_metrics[self.metric], self.bound))
+        return self.holds(best_last_metrics[self.metric])
 
 
-def parse_requirement(text: str, known: Collection[str] | None = tuple(METRICS)) -> Requirement:
-    """Read a requirement on a metric of `known` (None: of any name). Raises UsageError for anything
-    but metric, comparison, finite number."""
+def parse_requirement(
+    text: str, known: Collection[str] | None = tuple(METRICS), *, option: str = "--require"
+) -> Requirement:
+    """Read a requirement on a metric of `known` (None: of any name), given to an option. Raises
+    UsageError for anything but metric, comparison, finite number."""
     match = _PATTERN.fullmatch(text)
     bound = math.nan
     if match:
@@ -48,12 +60,55 @@ def parse_requirement(text: str, known: Collection[str] | None = tuple(METRICS))
         except ValueError:
             match = None
     if match is None or not math.isfinite(bound):
+        hint = ""
+        if percent := _PERCENT.search(text):
+            meant = f"{text[: percent.start()].strip()}{float(percent[1]) / 100:.6g}"
+            hint = f'shares stand as numbers from 0 to 1: {option} "{meant}"'
+        elif (sign := _OTHER.search(text)) and text[sign.start() - 1 : sign.start()] not in "<>":
+            hint = "values are hardly ever equal: write >= or <="
         raise UsageError(
-            f"--require {text!r}: a requirement is a metric, one of {', '.join(_COMPARE)}, "
-            'and a number: "accuracy>=0.95"'
+            f"{option} {text!r}: a requirement is a metric, one of {', '.join(_COMPARE)}, "
+            'and a number: "accuracy>=0.95"',
+            hint=hint,
         )
     if known is not None and match[1] not in known:
         raise UsageError(
-            f"--require {text!r}: unknown metric {match[1]!r}; {suggest(match[1], known)}"
+            f"{option} {text!r}: unknown metric {match[1]!r}; {suggest(match[1], known)}"
         )
     return Requirement(match[1], match[2], bound)
+
+
+def check_end(until: Requirement, objective: Objective, *, ours: bool = True) -> None:
+    """Raises UsageError for a requirement that can end no search: on another metric than the
+    objective's, whose mean over seeds and folds is all that is known of a point while it is
+    searched; in the direction that every point meets; or beyond what the metric can be (where it is
+    one of `ours`)."""
+    where = f"--until {until}"
+    if until.metric != objective.metric:
+        raise UsageError(
+            f"a search ends by its objective, which is {objective.metric}, not {until.metric}",
+            where=where,
+            hint=f"write a bound of {objective.metric}, or make the other the objective: "
+            f"--set objective.metric={until.metric}",
+        )
+    sign = ">" if objective.goal == "max" else "<"
+    if until.comparison[0] != sign:
+        best = "high" if sign == ">" else "low"
+        raise UsageError(
+            f"{objective.metric} is good where it is {best}: the first bad point would meet it",
+            where=where,
+            hint=f'write --until "{until.metric}{sign}={until.bound:g}"',
+        )
+    low, high = ENDS.get(objective.metric, (-math.inf, math.inf)) if ours else (-math.inf, math.inf)
+    end = high if sign == ">" else low
+    beyond = until.bound > end if sign == ">" else until.bound < end
+    if beyond or (until.bound == end and "=" not in until.comparison):
+        share = until.bound / 100
+        percent = (low, high) == (0.0, 1.0) and 1 < until.bound <= 100
+        hint = f'write --until "{until.metric}>={share:g}"' if percent else ""
+        raise UsageError(
+            f"no {objective.metric} is {'above' if sign == '>' else 'below'} {end:g}: nothing "
+            "meets it",
+            where=where,
+            hint=hint,
+        )

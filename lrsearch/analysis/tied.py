@@ -47,7 +47,7 @@ def close(points: Iterable[PointSummary], objective: Objective) -> list[PointSum
         first = ranked[0].scores
         if len(first) > 1 and first.keys() == point.scores.keys():
             variance = statistics.variance([first[key] - point.scores[key] for key in first])
-            own = math.sqrt(_squared_error(variance, len(first), point.folds))
+            own = math.sqrt(square_error(variance, len(first), point.folds))
             error = min(error, own)
         if gap <= min(reach, error):
             found.append(point)
@@ -64,7 +64,7 @@ def _compare(
         return []
     first, *others = ranked
     alike = [point for point in ranked if point.scores.keys() == first.scores.keys()]
-    noise = _pooled(alike[:POOLED]) if len(first.scores) > 1 else None
+    noise = pool_noise(alike[:POOLED]) if len(first.scores) > 1 else None
     assert first.objective is not None
     bits = 1e-12 * abs(first.objective)  # The last ones of a mean are no difference.
     found = []
@@ -86,16 +86,16 @@ def _error(
         return 0, 0.0
     if noise is not None and first.scores.keys() == other.scores.keys():
         variance, freedom = noise
-        return freedom, math.sqrt(_squared_error(2 * variance, len(first.scores), first.folds))
+        return freedom, math.sqrt(square_error(2 * variance, len(first.scores), first.folds))
     square = 0.0
     for point, twin in ((first, other), (other, first)):
         spread = point.spread if point.spread is not None else twin.spread
         assert spread is not None
-        square += _squared_error(spread**2, len(point.scores), point.folds)
+        square += square_error(spread**2, len(point.scores), point.folds)
     return (min(counts) if min(counts) > 1 else max(counts)) - 1, math.sqrt(square)
 
 
-def _pooled(points: Sequence[PointSummary]) -> tuple[float, int] | None:
+def pool_noise(points: Sequence[PointSummary]) -> tuple[float, int] | None:
     """The variance of one trial and its degrees of freedom (see `two_way`), None of a single
     point."""
     if len(points) < 2:
@@ -120,7 +120,8 @@ def two_way(rows: Sequence[Sequence[float]]) -> tuple[float, int]:
     return squares / freedom, freedom
 
 
-def _squared_error(variance: float, count: int, folds: int) -> float:
+def square_error(variance: float, count: int, folds: int) -> float:
+    """The squared standard error of a mean of `count` trainings of this variance."""
     return variance * (1 / count + (1 / (folds - 1) if folds > 1 else 0.0))
 
 
@@ -129,7 +130,7 @@ def mean_interval(point: PointSummary) -> tuple[float, float] | None:
     if point.objective is None or point.spread is None:
         return None
     count = len(point.scores)
-    reach = student(count - 1) * math.sqrt(_squared_error(point.spread**2, count, point.folds))
+    reach = student(count - 1) * math.sqrt(square_error(point.spread**2, count, point.folds))
     return point.objective - reach, point.objective + reach
 
 

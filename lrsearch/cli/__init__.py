@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lrsearch import __version__
-from lrsearch.cli import checking, ranging, reading, searching
+from lrsearch.cli import checking, confirming, ranging, reading, searching
 from lrsearch.cli.closing import ignore_closed_stdout, outlive_readers, say
 from lrsearch.cli.foreign import Command, Group
 from lrsearch.cli.schedules import schedules
@@ -88,6 +88,7 @@ _TRAINING = {
     "grid": "Train every point of the spec's grid, coarse to fine.",
     "random": "Train points drawn at random, log-uniformly on log scales (or a Sobol sequence).",
     "bayes": "Train points proposed by Optuna's TPE, which learns from every trial.",
+    "refine": "Train what narrows down the best rate of a search, or lies beyond its edge.",
 }
 app.command(cls=Command)(_guarded(init))
 app.command(cls=Command)(_guarded(checking.check))
@@ -96,6 +97,7 @@ app.command(cls=Command)(_guarded(schedules))
 app.command("range", cls=Command)(_guarded(ranging.range_))
 for _name, _help in _TRAINING.items():
     app.command(_name, help=_help, cls=Command)(_guarded(searching.make_command(_name)))
+app.command(cls=Command)(_guarded(confirming.confirm))
 app.command(cls=reading.Report)(_guarded(reading.report))
 app.command("list", cls=Command)(_guarded(reading.list_))
 app.command(cls=Command)(_guarded(reading.export))

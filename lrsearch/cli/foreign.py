@@ -33,6 +33,7 @@ _COMMANDS = {
         ("init", "new create template quickstart setup example"),
         ("schedules", "scheduler schedule lr_scheduler schedulers"),
         ("range", "lr_find find_lr lr_finder lrfind lr_range_test range_test finder"),
+        ("refine", "zoom narrow refinement"),
         ("export", "save dump"),
         ("repair", "fix recover"),
     )

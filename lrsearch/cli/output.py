@@ -36,19 +36,31 @@ def show_result(view: RunView, *, json: bool, all_rows: bool) -> None:
 
 
 def meet(view: RunView, requirement: Requirement | None) -> None:
-    """Exit with 1 where no trial completed, with 3 where the requirement is not met."""
+    """Exit with 1 where no trial completed, with 3 where the requirement is not met: by the best
+    point, of the objective's metric by the confirmed value where there is one."""
     if view.best is None:
         say("error: no trial completed, so there is no best point")
         raise typer.Exit(1)
     if requirement is None:
         return
     metrics = dict(last_metrics(view.records, view.best.point))
+    who = "the best point"
     if view.best.objective is not None:
         metrics[view.objective.metric] = view.best.objective
+    if requirement.metric == view.objective.metric and view.answer and view.answer.confirmed:
+        metrics[requirement.metric], who = view.answer.value, "on fresh seeds the recommended point"
     if not requirement.met(metrics):
         reached = metrics[requirement.metric]
-        say(f"not met: {requirement}: the best point reached {reached:.6g}")
+        say(f"not met: {requirement}: {who} reached {reached:.6g}")
         raise typer.Exit(3)
+
+
+def require_confirmed(view: RunView) -> None:
+    """Exit with 1 where every finalist has lost a fresh training."""
+    found = view.answer.confirmation if view.answer is not None else None
+    if found is not None and found.over and found.winner is None:
+        say("error: no finalist held on every fresh seed")
+        raise typer.Exit(1)
 
 
 def check_metric(requirement: Requirement, spec: Spec, task: str | None = None) -> None:

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lrsearch.reports.text import count, format_params
+from lrsearch.analysis.refining import describe_reason
+from lrsearch.reports.text import (
+    count,
+    decimals_for,
+    format_fixed,
+    format_params,
+    format_seconds,
+    format_value,
+)
 from lrsearch.search import count_trials
+from lrsearch.search.refine import Refine
 from lrsearch.spec.flattening import flatten
-from lrsearch.spec.model import Spec, settle_data, steps_of
+from lrsearch.spec.model import ConfirmSettings, Spec, settle_data, steps_of
+from lrsearch.spec.summary import describe_confirming
 from lrsearch.store import History
 from lrsearch.terminal import visible_line
-from lrsearch.trial import Config, Facts, Trial
+from lrsearch.trial import Config, Facts, Outcome, Trial
+from lrsearch.tuner.confirming import (
+    Foreseen,
+    describe_race,
+    describe_test,
+    foresee_race,
+    make_race,
+    plan,
+)
 from lrsearch.tuner.finding import Test, describe_found, foresee, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
+from lrsearch.tuner.pruning import is_lifted
+from lrsearch.tuner.refining import refuse_nothing, widened
 from lrsearch.tuner.repeating import CHEAP
+from lrsearch.tuner.testing import has_test
 
 SHOWN = 25
 
@@ -29,6 +51,7 @@ def show_plan(
     *,
     history: History,
     retry_failed: bool = False,
+    resume_pruned: bool = False,
 ) -> None:
     """Print the points the strategy would train next, and how long a trial is. `history` is that of
     the run in the folder, empty for a new run."""
@@ -44,7 +67,20 @@ def show_plan(
     if found.ranges:
         ledger = Ledger(spec, ledger.content, history)
     measured = list(ledger.entries.values())
-    proposer = Proposer(spec, strategy, ledger, retry_failed=retry_failed)
+    if strategy == Refine.name:
+        spec = widened(spec, facts)
+        ledger = Ledger(spec, ledger.content, history)
+        refuse_nothing(Proposer(spec, strategy, ledger))
+        ledger = Ledger(spec, ledger.content, history)
+    lifted = is_lifted(history)
+    proposer = Proposer(
+        spec,
+        strategy,
+        ledger,
+        retry_failed=retry_failed,
+        resume_pruned=resume_pruned,
+        lifted=lifted,
+    )
     trials: dict[int, Trial] = {trial.number: trial for trial in proposer.unfinished().waiting}
     # A strategy that learns proposes no further before these have their results.
     while not (proposer.waits and trials):
@@ -56,12 +92,20 @@ def show_plan(
     planned = f"{count(len(trials), 'trial')} of {count(len(points), 'point')}"
     later = " first, and then what it learns from them" if proposer.waits and trials else ""
     print(f"{strategy} would train {planned}{later}")
+    if isinstance(proposer.strategy, Refine) and proposer.strategy.round is not None:
+        print(f"  {visible_line(describe_reason(proposer.strategy.round))}")
+        if spent := _foresee_cost(ledger, len(trials)):
+            print(f"  {spent}")
     done = sum(ledger.judge(entry)[0] is not None for entry in measured)
     print(f"  {count(done, 'point')} measured in {visible_line(str(folder))}")
     failed = ledger.failed()
     if failed and not proposer.retry_failed:
         what = count(len(failed), "trial")
         print(f"  {what} failed before: --retry-failed trains what failed again")
+    stopped = ledger.pruned()
+    if stopped and not resume_pruned:
+        what = count(len(stopped), "trial")
+        print(f"  {what} stopped early: --resume-pruned trains what was stopped to its end")
     configs = [trial.config for trial in trials.values()]
     for ranged in filter(None, found.ranges.values()):
         print(f"  {visible_line(describe_found(ranged))}, as range tests have found")
@@ -71,8 +115,77 @@ def show_plan(
         print("  " + format_params(flatten(spec.space, trial.config)))
     if len(points) > SHOWN:
         print(f"  and {len(points) - SHOWN} more")
+    if spec.refine is not None and strategy != Refine.name:
+        print(f"  and then up to {count(spec.refine.rounds, 'round')} of refinement")
+    if spec.confirm is not None:
+        print(f"  {describe_confirming(spec.confirm)}")
     if spec.verifies and trials:
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
+
+
+def show_confirming(
+    spec: Spec,
+    strategy: str,
+    facts: Facts,
+    folder: Path,
+    *,
+    history: History,
+    retry_failed: bool = False,
+    resume_pruned: bool = False,
+) -> None:
+    """Print which points would be measured again, and what that costs at most, by the seconds that
+    their trainings took. No point that was stopped early is among them. Raises
+    UsageError where there is nothing to confirm."""
+    spec = go_on(settle_data(spec, facts.settled), history)
+    ledger = Ledger(spec, content_of(settle(facts, history)), history)
+    ledger.refuse_stranger()
+    spec = look_up(spec, ledger.content, history).settle(spec)
+    ledger = Ledger(spec, ledger.content, history)
+    race = make_race(plan(spec, ledger, spec.confirm or ConfirmSettings()), spec, ledger)
+    confirming = race.confirming
+    foreseen = foresee_race(race, retry_failed=retry_failed)
+    print(f"{strategy} would train {_describe_foreseen(foreseen)}")
+    print(f"  {describe_race(race)}")
+    print(f"  fresh seeds {confirming.seeds[0]} to {confirming.seeds[-1]}")
+    if confirming.fixed:
+        print(f"  the splits stay: {confirming.fixed}")
+    if has_test(spec):
+        print(f"  {describe_test(race)}")
+    for line in describe_facts(spec, facts, confirming.configs):
+        print(f"  {visible_line(line)}")
+    decimals = decimals_for(confirming.values[0] or 0.0)
+    for place, config in enumerate(confirming.configs):
+        value = confirming.values[place]
+        shown = "" if value is None else f"  ({format_fixed(value, decimals)} in the search)"
+        label = "control  " if place == confirming.control else ""
+        print(f"  {label}{format_params(ledger.flatten(config))}{shown}")
+
+
+def _describe_foreseen(foreseen: Foreseen) -> str:
+    """The cost of a race, in words."""
+    if not foreseen.trials:
+        return "nothing: all that it asks for is measured"
+    few = foreseen.trials == 1
+    trials = "1 training" if few else f"at most {foreseen.trials} trainings"
+    if foreseen.seconds is None:
+        return trials
+    return f"{trials}, about {format_seconds(foreseen.seconds)} by what these took in the search"
+
+
+def _foresee_cost(ledger: Ledger, trials: int) -> str:
+    """The cost of so many trials, if they take as long as those that completed did on average."""
+    results = [
+        result
+        for number in ledger.entry_of
+        if (result := ledger.history.results.get(number)) is not None
+        and result.outcome is Outcome.COMPLETED
+    ]
+    if not results or not trials:
+        return ""
+    seconds = math.fsum(each.own_seconds for each in results) / len(results) * trials
+    epochs = math.fsum(each.epochs for each in results) / len(results) * trials
+    told = f"{format_value(epochs, 4)} epochs, " if epochs else ""
+    return f"about {told}{format_seconds(seconds)} of training, as those before took"
 
 
 def _show_tests(

@@ -11,12 +11,12 @@ import typer
 from lrsearch.cli import options
 from lrsearch.cli.closing import print_exactly, say
 from lrsearch.cli.foreign import Command
-from lrsearch.errors import UsageError
-from lrsearch.terminal import command_line, path_word, visible_line
+from lrsearch.errors import UsageError, suggest
+from lrsearch.terminal import command_line, path_word, quote, visible_line
 
 if TYPE_CHECKING:
-    from lrsearch.cli.stored import Unsearched
-    from lrsearch.reports.view import TrialView
+    from lrsearch.cli.stored import StoredRun, Unsearched
+    from lrsearch.reports.view import RunView, TrialView
 
 RAW = "--csv-raw"
 """`--csv raw`, as one word."""
@@ -53,6 +53,15 @@ def report(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the points as a Markdown table.")
     ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Write the report as a page: one file, to be opened without a network.",
+            show_default=False,
+        ),
+    ] = None,
     all_: options.All = False,
     trial: Annotated[
         int | None,
@@ -69,18 +78,23 @@ def report(
     from lrsearch.cli.stored import Unsearched, open_stored, open_to_report, view_run, view_trial
 
     csv = csv or raw
-    if json + csv + markdown > 1:
-        raise UsageError("--json, --csv and --markdown exclude each other")
+    if json + csv + markdown + (html is not None) > 1:
+        raise UsageError("--json, --csv, --markdown and --html exclude each other")
     if trial is not None:
-        if csv or markdown or all_:
+        if csv or markdown or all_ or html is not None:
             raise UsageError(
                 "it is shown as text, or as --json",
                 where="--trial",
-                hint="leave --csv, --markdown and --all out",
+                hint="leave --csv, --markdown, --html and --all out",
             )
         _show_trial(view_trial(open_stored(target, runs), trial), json)
         return
     run = open_stored(target, runs) if csv else open_to_report(target, runs)
+    if html is not None:
+        from lrsearch.cli.paging import write_report
+
+        write_report(run, html)
+        return
     if isinstance(run, Unsearched):
         _show_ranges(run, json=json, markdown=markdown)
         return
@@ -161,6 +175,15 @@ def export(
             "--best", help="The point of the best value, also where another one is recommended."
         ),
     ] = False,
+    format_: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="What to write: yaml, a spec; or the setting as code: pytorch, lightning, "
+            "huggingface or keras.",
+        ),
+    ] = "yaml",
     name: Annotated[
         str | None,
         typer.Option("--name", help="The new spec's name. Default: the run's with -best."),
@@ -184,32 +207,26 @@ def export(
     allow_import: options.AllowImport = None,
     allow_command: options.AllowCommand = False,
 ) -> None:
-    """Write the recommended point as a complete spec with nothing left to search."""
+    """Write the recommended point as a complete spec with nothing left to search, or as code."""
+    from lrsearch.cli.exporting import export_text
     from lrsearch.cli.stored import open_stored, view_run
-    from lrsearch.spec.export import export_name, export_spec
-    from lrsearch.spec.validate import NAME
+
+    _check_format(format_, name, verify)
 
     run = open_stored(target, runs)
     view = view_run(run)
-    if point is None:
-        if view.best is None or view.answer is None:
-            raise UsageError(f"{run.folder} has no completed point to export")
-        point = view.best.point if best else view.answer.recommended.point
-    elif best:
-        raise UsageError("--point and --best exclude each other")
-    entries = {entry.number: entry for entry in run.ledger.entries.values()}
-    if point not in entries:
-        raise UsageError(
-            f"no point {point}: the run has points 1 to {len(entries)}", where="--point"
-        )
-    name = name or export_name(run.spec.name)
-    if not NAME.fullmatch(name):
-        raise UsageError(f"'{name}' cannot name a run", where="--name")
-    text = export_spec(run.spec, entries[point].config, view.objective, name)
+    point = _choose_point(run, view, point, best)
+    if format_ == "yaml":
+        text = export_text(run, view, point, name)
+    else:
+        from lrsearch.cli.paging import setting_of
+        from lrsearch.reports.code import write_code
+
+        text = write_code(format_, setting_of(run, view, point))
     if output is None:
         print_exactly(text, "--output FILE writes it as UTF-8")
     else:
-        _write(text, output, force)
+        _write(text, output, force, spec=format_ == "yaml")
     if verify:
         from lrsearch.cli.verifying import check_point
 
@@ -223,7 +240,42 @@ def export(
         )
 
 
-def _write(text: str, output: Path, force: bool) -> None:
+def _choose_point(run: StoredRun, view: RunView, point: int | None, best: bool) -> int:
+    """The point that is asked for. Raises UsageError where there is none such."""
+    if point is None:
+        if view.best is None or view.answer is None:
+            raise UsageError(f"{run.folder} has no completed point to export")
+        return (view.answer.highest if best else view.answer.recommended).point
+    if best:
+        raise UsageError("--point and --best exclude each other")
+    numbers = {entry.number for entry in run.ledger.entries.values()}
+    if point not in numbers:
+        raise UsageError(
+            f"no point {point}: the run has points 1 to {len(numbers)}", where="--point"
+        )
+    return point
+
+
+def _check_format(name: str, given: str | None, verify: bool) -> None:
+    """Raises UsageError for an unknown format, and for options that code has no use for."""
+    from lrsearch.reports.code import TARGETS
+    from lrsearch.spec.validate import NAME
+
+    if given is not None and not NAME.fullmatch(given):
+        raise UsageError(f"'{given}' cannot name a run", where="--name")
+    known = ["yaml", *TARGETS]
+    if name not in known:
+        raise UsageError(
+            f"there is no format {quote(name)}: it is {', '.join(known[:-1])} or {known[-1]}",
+            where="--format",
+            hint=suggest(name, known),
+        )
+    if name != "yaml" and (given is not None or verify):
+        option = "--verify" if verify else "--name"
+        raise UsageError(f"{option} is for a spec", where="--format", hint="leave one of them out")
+
+
+def _write(text: str, output: Path, force: bool, *, spec: bool) -> None:
     from lrsearch.spec import needed_imports, read_spec
     from lrsearch.store import write_whole
 
@@ -238,11 +290,14 @@ def _write(text: str, output: Path, force: bool) -> None:
         raise UsageError(f"{output} exists already", hint="--force overwrites it") from None
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
+    if not spec:
+        say(f"wrote {visible_line(str(output))}")
+        return
     following = ["lrsearch", "grid", path_word(output)]
-    spec = read_spec(output)
-    for module in needed_imports(spec):
+    written = read_spec(output)
+    for module in needed_imports(written):
         following += ["--allow-import", module]
-    if spec.kind == "command":
+    if written.kind == "command":
         following += ["--allow-command"]
     say(f"wrote {visible_line(str(output))}; train it with: {command_line(following)}")
 

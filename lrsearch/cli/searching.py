@@ -1,4 +1,4 @@
-"""The commands that train: grid, random and bayes differ in their strategy alone."""
+"""The commands that train: grid, random, bayes and refine differ in their strategy alone."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from lrsearch.cli.interruptible import Interruptible
 from lrsearch.duration import find_time, parse_time
 from lrsearch.errors import RunLocked, UsageError, suggest
 from lrsearch.terminal import command_line, path_word, quote
+from lrsearch.trial import CONFIRM
 
 if TYPE_CHECKING:
     from lrsearch.analysis.requirement import Requirement
@@ -85,6 +86,15 @@ Time = Annotated[
         show_default=False,
     ),
 ]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="CONDITION",
+        help='Begin no more trials once a point meets it, such as "accuracy>=0.98".',
+        show_default=False,
+    ),
+]
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Train trials again that failed before.")
 ]
@@ -93,6 +103,10 @@ NoShare = Annotated[
     typer.Option(
         "--no-share", help="Train each trial by itself, also the steps that trials have in common."
     ),
+]
+ResumePruned = Annotated[
+    bool,
+    typer.Option("--resume-pruned", help="Train trials to their end that were stopped early."),
 ]
 
 
@@ -107,6 +121,7 @@ class Options:
     set_: Sequence[str] | None
     trials: int | None
     time_: str | None
+    until: str | None
     runs: Path
     workers: int | None
     device: str
@@ -117,6 +132,7 @@ class Options:
     allow_command: bool
     fresh: bool
     retry_failed: bool
+    resume_pruned: bool
     no_share: bool
     yes: bool
     dry_run: bool
@@ -156,6 +172,7 @@ def make_command(strategy: str) -> Callable[..., None]:
         set_: options.Set = None,
         trials: Trials = None,
         time_: Time = None,
+        until: Until = None,
         runs: options.Runs = Path("runs"),
         workers: options.Workers = None,
         device: options.Device = "auto",
@@ -166,6 +183,7 @@ def make_command(strategy: str) -> Callable[..., None]:
         allow_command: options.AllowCommand = False,
         fresh: Fresh = False,
         retry_failed: RetryFailed = False,
+        resume_pruned: ResumePruned = False,
         no_share: NoShare = False,
         yes: Yes = False,
         dry_run: DryRun = False,
@@ -176,14 +194,26 @@ def make_command(strategy: str) -> Callable[..., None]:
     ) -> None:
         arguments = locals()
         given = Options(**{each.name: arguments[each.name] for each in fields(Options)})
-        _search(strategy, given, resuming(strategy, given, context))
+        search(strategy, given, resuming(strategy, given, context))
 
     return command
 
 
+@dataclass(frozen=True)
+class ConfirmOptions(Options):
+    """The options given to `confirm`."""
+
+    top: int | None = None
+    seeds: int | None = None
+
+
 def _overrides(strategy: str, given: Options) -> list[str]:
-    """The spec's overrides, `--trials` among them. Raises UsageError for `--trials` of a grid."""
+    """The spec's overrides, `--trials` among them. Raises UsageError for `--trials` of a grid or a
+    refinement."""
     overrides = list(given.set_ or ())
+    if isinstance(given, ConfirmOptions):
+        named = {"top": given.top, "seeds": given.seeds}
+        return overrides + [f"confirm.{n}={value}" for n, value in named.items() if value]
     if given.trials is None:
         return overrides
     if strategy == "grid":
@@ -192,6 +222,12 @@ def _overrides(strategy: str, given: Options) -> list[str]:
             where="--trials",
             hint="points: in a range says how many it has (--set search.lr.points=5); "
             f"or: lrsearch random {quote(path_word(given.config))} --trials {given.trials}",
+        )
+    if strategy == "refine":
+        raise UsageError(
+            "a refinement goes in rounds",
+            where="--trials",
+            hint="say how many: --set refine.rounds=3",
         )
     return [*overrides, f"{strategy}.trials={given.trials}"]
 
@@ -223,6 +259,7 @@ class _Search:
     asked: Asked
     spec: Spec
     requirement: Requirement | None
+    until: Requirement | None
     workplace: Workplace
 
     @property
@@ -242,41 +279,31 @@ class _Begun:
     stored: History | None
 
 
-def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
-    """Search, and show the result. Exits with 130 after an interruption."""
-    from lrsearch.cli.output import meet, read_result, show_result
+def search(strategy: str, given: Options, command: Sequence[str]) -> None:
+    """Search, or confirm, and show the result. Exits with 130 after an interruption."""
+    from lrsearch.cli.output import meet, read_result, require_confirmed, show_result
     from lrsearch.reports.live import Progress
     from lrsearch.store import fresh as set_aside
     from lrsearch.tuner.events import Left
 
-    search = _check(strategy, given, command)
-    spec, folder = search.spec, search.folder
+    asked = _check(strategy, given, command)
+    spec, folder = asked.spec, asked.folder
     again = [*command, "--fresh"] if given.fresh else command
     progress = Progress(quiet=given.quiet)
     for note in spec.notes:
         progress.note(note)
     with Interruptible() as interruptible, ExitStack() as closing, progress:
         try:
-            begun = _begin(search, closing, progress)
+            begun = _begin(asked, closing, progress)
             if given.dry_run:
-                from lrsearch.cli.planning import show_plan
-                from lrsearch.store import History
-
                 progress.close()
-                show_plan(
-                    spec,
-                    strategy,
-                    begun.facts,
-                    folder,
-                    history=begun.stored or History(),
-                    retry_failed=given.retry_failed,
-                )
+                _show_plan(asked, begun)
                 return
             if given.fresh and (old := set_aside(given.runs, spec.name)):
                 progress.note(f"the old run is now {old}")
             # From here on the command that resumes this search must not set it aside.
             again = command
-            history = _train(search, begun, progress, interruptible)
+            history = _train(asked, begun, progress, interruptible)
         except KeyboardInterrupt as interrupt:
             progress.close()
             if isinstance(interrupt, Left) and str(interrupt):
@@ -286,17 +313,37 @@ def _search(strategy: str, given: Options, command: Sequence[str]) -> None:
     view = read_result(folder, history)
     with ignore_closed_stdout():
         show_result(view, json=given.json, all_rows=given.all_)
-    meet(view, search.requirement)
+    meet(view, asked.requirement)
+    if strategy == CONFIRM:
+        require_confirmed(view)
+
+
+def _show_plan(search: _Search, begun: _Begun) -> None:
+    """Print what would be trained."""
+    from lrsearch.cli.planning import show_confirming, show_plan
+    from lrsearch.store import History
+
+    show = show_confirming if search.strategy == CONFIRM else show_plan
+    show(
+        search.spec,
+        search.strategy,
+        begun.facts,
+        search.folder,
+        history=begun.stored or History(),
+        retry_failed=search.given.retry_failed,
+        resume_pruned=search.given.resume_pruned,
+    )
 
 
 def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     """Read the spec, and check it and the options against each other. Raises the user's errors in
     them, and RunLocked."""
-    from lrsearch.analysis.requirement import parse_requirement
+    from lrsearch.analysis.requirement import check_end, parse_requirement
     from lrsearch.catalogue import METRICS
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
     from lrsearch.cli.output import check_metric
+    from lrsearch.cli.stored import find_run
     from lrsearch.search import check_search
     from lrsearch.store import is_locked
     from lrsearch.trial import Workplace
@@ -313,6 +360,11 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     requirement = parse_requirement(given.require, metrics) if given.require is not None else None
     if requirement is not None and spec.task is not None:
         check_metric(requirement, spec)
+    until = None
+    if given.until is not None:
+        until = parse_requirement(given.until, metrics, option="--until")
+        if spec.task is not None:
+            check_end(until, spec.objective(spec.task), ours=spec.kind is None)
     if spec.kind is not None and (given.engine == "fused" or given.lanes is not None):
         raise UsageError(
             f"the trials of a {spec.kind} train one by one, each in a process of its own",
@@ -322,8 +374,13 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     allowed = consent.allowed_imports(spec, given.allow_import)
     if not given.dry_run:
         consent.allow_command(spec, given.allow_command)
-    check_search(strategy, spec, large=given.yes)
+    if strategy == CONFIRM:
+        find_run(str(given.config), given.runs)
+    else:
+        check_search(strategy, spec, large=given.yes)
     folder = given.runs / spec.name
+    if strategy == "refine":
+        _check_begun(given, folder)
     if is_locked(folder):
         raise RunLocked(
             f"another lrsearch is writing {folder}",
@@ -331,10 +388,34 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
         )
     workplace = Workplace(given.device, str(spec.folder), allowed)
     asked = Asked(
-        *(given.engine, given.lanes, given.retry_failed, command, begun, limit),
+        given.engine,
+        given.lanes,
+        given.retry_failed,
+        given.resume_pruned,
+        command,
+        begun,
+        limit,
+        until,
         share=not given.no_share,
     )
-    return _Search(strategy, given, asked, spec, requirement, workplace)
+    return _Search(strategy, given, asked, spec, requirement, until, workplace)
+
+
+def _check_begun(given: Options, folder: Path) -> None:
+    """Raises UsageError where there is no run to refine."""
+    config = quote(path_word(given.config))
+    if given.fresh:
+        raise UsageError(
+            "a refinement goes on with the run that --fresh sets aside",
+            where="--fresh",
+            hint=f"search anew first: lrsearch bayes {config} --fresh",
+        )
+    if not (folder / "run.json").exists():
+        raise UsageError(
+            f"there is nothing to refine: nothing was searched in {folder} yet",
+            where=str(given.config),
+            hint=f"search first: lrsearch bayes {config}",
+        )
 
 
 def check_engine(engine: str, lanes: int | None) -> None:
@@ -355,6 +436,7 @@ def check_engine(engine: str, lanes: int | None) -> None:
 
 def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     """Start the workers and let them check the data and the models. Raises the errors of these."""
+    from lrsearch.analysis.requirement import check_end
     from lrsearch.cli.output import check_metric
     from lrsearch.search import count_trials
     from lrsearch.store import read
@@ -368,12 +450,16 @@ def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     if not given.fresh and (search.folder / "run.json").exists():
         stored = read(search.folder)
     held = find_settled(stored) if stored is not None else {}
-    trials = count_trials(search.strategy, spec)
+    trials = 0
+    if search.strategy != CONFIRM:
+        trials = max(1, count_trials(search.strategy, spec))
     facts = prepare(spec, executor, workplace, trials=trials, held=held, note=progress.note)
     for note in filter(None, (facts.data, *facts.notes)):
         progress.note(note)
     if search.requirement is not None:
         check_metric(search.requirement, spec, facts.task)
+    if search.until is not None:
+        check_end(search.until, spec.objective(facts.task), ours=spec.kind is None)
     left = given.device == "auto" and given.executor == "local" and not given.workers
     if left and not given.dry_run:
         executor, device = suit(executor, closing, facts)

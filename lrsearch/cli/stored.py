@@ -6,13 +6,16 @@ import contextlib
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lrsearch import catalogue
+from lrsearch.analysis.basin import is_rate
+from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.edges import Range
+from lrsearch.analysis.points import summarize
+from lrsearch.analysis.refining import find_rounds
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.diagnosing import complete, diagnosed
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
@@ -20,10 +23,10 @@ from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
 from lrsearch.reports.view import Context, RunView, TrialView, build_view
-from lrsearch.space import Choice, Float, parameters, parse_name
 from lrsearch.spec.document import Document, read_document
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data
+from lrsearch.spec.searched import find_searched
 from lrsearch.spec.validate import NAME, validate
 from lrsearch.states import Unusable
 from lrsearch.states import read as read_state
@@ -43,9 +46,10 @@ from lrsearch.store import (
     saved_states,
 )
 from lrsearch.terminal import command_line, path_word, quote
-from lrsearch.trial import Plan, Record, Records
+from lrsearch.trial import CONFIRM, Plan, Record, Records
+from lrsearch.tuner.confirming import find_confirmation, find_point
 from lrsearch.tuner.finding import Found, look_up
-from lrsearch.tuner.ledger import Content, Ledger, go_on, retrying
+from lrsearch.tuner.ledger import Content, Ledger, go_on, resuming_pruned, retrying
 from lrsearch.tuner.plans import structure_key
 from lrsearch.tuner.ranging import stored_tests
 
@@ -152,7 +156,11 @@ def _summarize(folder: Path) -> RunLine:
         return replace(line, state=kind, reason=": ".join(str(error).split("\n  ")))
 
 
-_STATES = {"finished": "done", "interrupted": "interrupted", "time": "stopped"}
+_STATES = {
+    **dict.fromkeys(("finished", "until", "patience"), "done"),
+    "interrupted": "interrupted",
+    "time": "stopped",
+}
 """Words for the state of a run, by the reason its latest search was closed for."""
 
 
@@ -240,25 +248,24 @@ def view_run(run: StoredRun) -> RunView:
     waiting = [entry for entry in ledger.entries.values() if ledger.is_open(entry)]
     surplus = _surplus(run) if waiting else set()
     waiting = [entry for entry in waiting if entry.number not in surplus]
+    records = [each for each in ledger.records() if each.result or each.point not in surplus]
+    records = complete(run.folder, records, ledger.objective)
+    confirmation = find_confirmation(run.spec, ledger, summarize(records, ledger.objective))
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     refused = run.found.refused
     warnings = [f"which rates it searches is not known: {refused}"] if refused else []
-    if not searching and (waiting or latest):
-        ended = _ENDINGS.get(history.closed, "was ended by an error")
-        if history.closed == "time":
-            ended = f"was stopped by its time limit: {_progress(run)}"
-        left = f": {count(len(waiting), 'point')} unfinished" if waiting else ""
-        warnings.append(f"the search {ended}{left}")
+    stopped = "" if searching else _stopped(run)
+    if not searching and not stopped and (waiting or latest):
+        warnings.append(_describe_end(run, len(waiting), confirmation))
     measured = {entry.number: entry for entry in ledger.entries.values()}
-    records = [each for each in ledger.records() if each.result or each.point not in surplus]
     view = build_view(
         run.spec.name,
         str(run.folder),
         ledger.objective,
-        complete(run.folder, records, ledger.objective),
+        records,
         Context(
-            ranges=ranges(run.spec, _most_samples(history)),
+            ranges=_widened(find_searched(run.spec, _most_samples(history)), records),
             hidden=ledger.hidden,
             running=len(history.running) if searching else 0,
             # The time of a session that is under way, or was killed, is not known.
@@ -268,6 +275,10 @@ def view_run(run: StoredRun) -> RunView:
             data=str(history.sessions[-1]["facts"].get("data", "")),
             found=[each for each in run.found.ranges.values() if each is not None],
             range_cost=_range_cost(history),
+            confirmation=confirmation,
+            confirm_cost=_confirm_cost(history),
+            stopped=stopped,
+            rounds=list(find_rounds(history.notes).values()),
         ),
     )
     view = replace(
@@ -278,15 +289,20 @@ def view_run(run: StoredRun) -> RunView:
     )
     if view.best is not None and measured[view.best.point].point is None:
         outside = "the best lies outside what the spec searches now"
+        if view.best.strategy == "refine":
+            outside = "the best lies outside what the spec searches: a refinement went there"
         view = replace(view, warnings=(*view.warnings, outside))
     if run.spec.kind is not None and _ignores_seeds(view):
         unused = "no seed made a difference: the training may not use the one that it is given"
         view = replace(view, warnings=(*view.warnings, unused))
     resumed = run.strategy if latest else min(strategies, default="")
+    resumed = "" if stopped else resumed
     if searching:
         following = ["lrsearch", "report", *_name_run(run)]
     elif resumed:
         following = _resuming(run, resumed)
+    elif view.best is not None and run.spec.space and _may_confirm(confirmation):
+        following = _confirming(run)
     elif view.best is not None and run.spec.space:
         following = ["lrsearch", "export", *_name_run(run), "--output", "best.yaml"]
     else:
@@ -296,7 +312,49 @@ def view_run(run: StoredRun) -> RunView:
     if failed and not searching:
         strategy = run.strategy if run.strategy in failed else min(failed)
         again = command_line(retrying(_resuming(run, strategy)))
-    return replace(view, next_command=command_line(following), retry_command=again)
+    whole = ""
+    if (pruned := {history.strategy[number] for number in ledger.pruned()}) and not searching:
+        strategy = run.strategy if run.strategy in pruned else min(pruned)
+        whole = command_line(resuming_pruned(_resuming(run, strategy)))
+    return replace(
+        view,
+        next_command=command_line(following),
+        retry_command=again,
+        whole_command=whole,
+    )
+
+
+def _stopped(run: StoredRun) -> str:
+    """The reason why the latest search ended before all was trained, and what goes on; "" of
+    another end."""
+    told = run.history.told
+    if run.history.closed == "until" and told:
+        return f"{told}; without --until the same command goes on"
+    if run.history.closed == "patience" and told:
+        patience = run.spec.patience
+        more = f": --set stop.patience={2 * patience} goes on" if patience else ""
+        return f"{told}{more}"
+    return ""
+
+
+def _widened(ranges: Sequence[Range], records: Sequence[Record]) -> list[Range]:
+    """The ranges, widened to where a refinement went beyond them, so that an edge is the end of
+    all that was searched."""
+    names = [each.name for each in ranges]
+    found = []
+    for each in ranges:
+        values = [
+            float(record.params[each.name])
+            for record in records
+            if record.strategy == "refine" and is_rate(record.params.get(each.name))
+        ]
+        low, high = min(each.low, *values, each.low), max(each.high, *values, each.high)
+        # Of options with ranges of their own nobody knows here whose values these are.
+        if (low, high) != (each.low, each.high) and names.count(each.name) == 1:
+            scale = "log" if each.listed else each.scale
+            each = replace(each, low=low, high=high, listed=(), points=None, scale=scale)
+        found.append(each)
+    return found
 
 
 def _ranges(history: History) -> list[RangeView]:
@@ -306,6 +364,36 @@ def _ranges(history: History) -> list[RangeView]:
         for body in stored_tests(history).values()
     }
     return [read_range(body) for body in latest.values()]
+
+
+def _describe_end(run: StoredRun, waiting: int, confirmation: Confirmation | None) -> str:
+    """The end of a session that has left something, in words."""
+    history = run.history
+    ended = _ENDINGS.get(history.closed, "was ended by an error")
+    left = f": {count(waiting, 'point')} unfinished" if waiting else ""
+    if history.closed == "time":
+        ended = "was stopped by its time limit"
+    if not waiting and confirmation is not None and not confirmation.over:
+        done = count(confirmation.trials, "fresh training")
+        return f"confirming {ended} after {done}: its round lacks {confirmation.left} more"
+    if history.closed == "time":
+        left = f": {_progress(run)}{left}"
+    return f"the search {ended}{left}"
+
+
+def _may_confirm(confirmation: Confirmation | None) -> bool:
+    """Whether confirming would tell more than is known."""
+    return confirmation is None or not (confirmation.over and confirmation.current)
+
+
+def _confirm_cost(history: History) -> tuple[int, float, float]:
+    """The trainings, epochs and seconds of all that was measured again."""
+    ended = [history.results[number] for number in history.apart if number in history.results]
+    return (
+        len(ended),
+        math.fsum(each.epochs for each in ended),
+        math.fsum(each.own_seconds for each in ended),
+    )
 
 
 def _range_cost(history: History) -> tuple[float, float]:
@@ -332,9 +420,13 @@ def _progress(run: StoredRun) -> str:
     """The progress of the latest strategy: 12 of 40 trials are trained."""
     from lrsearch.search import count_trials
 
+    if run.strategy == CONFIRM:
+        return "the test part was not looked at"
     proposals = (each for each in run.history.proposals if each.strategy == run.strategy)
     numbers = {number for each in proposals for number in each.trials}
     done = len(numbers & run.ledger.entry_of.keys() & run.history.results.keys())
+    if run.strategy == "refine":  # Each round decides about the next.
+        return f"{count(done, 'trial')} trained"
     total = max(done, count_trials(run.strategy, run.spec))
     return f"{done} of {count(total, 'trial')} are trained"
 
@@ -372,7 +464,8 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
     result = history.results.get(number)
     if result is not None:
         result = diagnosed(run.folder, trial, result, ledger.objective)
-    key, latest = structure_key(trial.config, trial.fold), history.by_key[trial.key]
+    known = history.fresh if number in history.apart else history.by_key
+    key, latest = structure_key(trial.config, trial.fold), known[trial.key]
     return TrialView(
         run.spec.name,
         ledger.objective,
@@ -388,6 +481,8 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         curve=read_curve(run.folder, number) if result else {},
         plans={device: plan for (each, device), plan in history.plans.items() if each == key},
         again=latest if latest != number else None,
+        fresh=number in history.apart,
+        confirms=find_point(ledger, trial) if number in history.apart else None,
         saved=_position(run, number) if result is None else None,
         records=read_records(run.folder, number) if result else Records(),
     )
@@ -463,7 +558,7 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
     return {place: plan for place, plan in plans.items() if place[0] not in left}
 
 
-# commands and ranges
+# commands
 
 
 def _name_run(run: StoredRun) -> list[str]:
@@ -488,53 +583,33 @@ def _resuming(run: StoredRun, strategy: str) -> list[str]:
     return list(given) if words and given[:2] == plain[:2] else plain
 
 
+_OWN = ("--trials", "--time", "--require", "--top", "--seeds")
+"""Options with a value that say how one command goes, not what the run is."""
+
+_KEPT = ("--set", "--runs", "--workers", "--device", "--executor", "--engine", "--lanes")
+"""Options with a value that a command after a search is given, too."""
+
+_CONSENTS = ("--allow-command",)
+"""Options without a value that it is given, too."""
+
+
+def _confirming(run: StoredRun) -> list[str]:
+    """The command that confirms the run: its spec, with the options of its latest session that say
+    what is trained, and where."""
+    session = _resuming(run, run.strategy)
+    found, words = ["lrsearch", CONFIRM, session[2]], iter(session[3:])
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name in (*_KEPT, "--allow-import"):
+            found += [word] if equals else [word, next(words, "")]
+        elif name in _CONSENTS:
+            found.append(word)
+        elif name in _OWN and not equals:
+            next(words, "")
+    return found
+
+
 def _most_samples(history: History) -> int | None:
     """The samples of a training part, which no batch exceeds; None outside lrsearch."""
     found = history.sessions[-1]["facts"].get("train_samples") or ()
     return min(map(int, found), default=None)
-
-
-def ranges(spec: Spec, samples: int | None = None) -> list[Range]:
-    """The searched ranges and lists of numbers, with the bounds of each parameter: the best may lie
-    on their ends. `samples` are those of the training part, which no batch exceeds."""
-    found = []
-    for name, dimension in parameters(spec.space):
-        parts = parse_name(name)
-        flat = "lr" if parts.path == "optimizer.lr" else parts.path
-        path = name if parts.option is None else ""
-        known = _parameter(spec, name)
-        bounds = (known.low, known.high) if known else (None, None)
-        if name == "batch_size" and samples and spec.kind is None:
-            bounds = (bounds[0], samples)
-        more: dict[str, Any] = {"path": path, "least": bounds[0], "most": bounds[1]}
-        more["open_ends"] = known is not None and (known.open_low or known.open_high)
-        if isinstance(dimension, Choice):
-            if not dimension.ordered or len(dimension.options) < 2:
-                continue
-            values = [option.value for option in dimension.options]
-            more["whole"] = all(isinstance(value, int) for value in values)
-            listed = tuple(map(float, values))
-            found.append(Range(flat, min(listed), max(listed), listed=listed, **more))
-            continue
-        if isinstance(dimension, Float) and dimension.unit:
-            continue
-        more |= {"whole": not isinstance(dimension, Float), "points": dimension.points}
-        low, high = float(dimension.low), float(dimension.high)
-        found.append(Range(flat, low, high, "log" if dimension.log else "linear", **more))
-    return found
-
-
-def _parameter(spec: Spec, name: str) -> catalogue.Parameter | None:
-    """The catalogue's entry of a parameter by its id in the space."""
-    if spec.kind is not None:
-        return None
-    parts = parse_name(name)
-    if parts.head not in catalogue.GROUPS:
-        return catalogue.TRAIN.get(name)
-    chosen = dict(spec.space.dimensions).get(parts.head)
-    value = spec.model if parts.head == "model" else spec.train.get(parts.head)
-    if parts.option is not None and isinstance(chosen, Choice):
-        value = chosen.options[parts.option].value
-    title = value.get("name") if isinstance(value, Mapping) else None
-    entry = catalogue.GROUPS[parts.head].get(title) if title else None
-    return entry.parameters.get(parts.argument) if entry else None

@@ -63,17 +63,18 @@ def folds(config: Mapping[str, Any]) -> tuple[int | None, ...]:
 
 
 def split(raw: Raw, config: Mapping[str, Any], fold: int | None, *, own: bool = False) -> Splits:
-    """Split a source as its `validation`, `test`, `split_seed` and `standardize` say.
+    """Split a source as its `validation`, `test`, seeds and `standardize` say.
 
     The test split is taken out first, then the fold or the validation split, each shuffled by
-    `split_seed` and stratified for classes; sizes are those of `catalogue.split_sizes`. A source's
-    own held-out part is used only where `validation` or `test` is "source". Standardizing subtracts
-    the mean and divides by the deviation of the training split, per feature of flat samples and of
-    sequences [time, features], per channel of images; constant features are only centred. A table
-    has its numbers scaled alone, and a category that the training split lacks is all zeros. Text is
-    cut in its order: training, validation, test, each in one piece. `own` leaves the targets of a
-    regression as they were given, for a loss or a step of the user's. Raises DataError where the
-    samples do not suffice.
+    `split_seed` and stratified for classes; `validation_seed`, where it is given, shuffles the
+    latter in its place, so that the test split stays what it is. Sizes are those of
+    `catalogue.split_sizes`. A source's own held-out part is used only where `validation` or `test`
+    is "source". Standardizing subtracts the mean and divides by the deviation of the training
+    split, per feature of flat samples and of sequences [time, features], per channel of images;
+    constant features are only centred. A table has its numbers scaled alone, and a category that
+    the training split lacks is all zeros. Text is cut in its order: training, validation, test,
+    each in one piece. `own` leaves the targets of a regression as they were given, for a loss or a
+    step of the user's. Raises DataError where the samples do not suffice.
     """
     if fold not in folds(config):
         raise ValueError(f"fold {fold} is not among {folds(config)}")
@@ -216,7 +217,7 @@ def _hold_out(
     y = _stratify(raw, rest, 2, name, config)
     try:
         kept, chosen = train_test_split(
-            rest, test_size=size, stratify=y, random_state=config["split_seed"]
+            rest, test_size=size, stratify=y, random_state=_seed(config, name)
         )
     except ValueError as error:
         raise DataError(
@@ -234,9 +235,15 @@ def _take_fold(
         raise DataError(f"{count} folds of {len(rest)} samples", where=raw.name)
     y = _stratify(raw, rest, count, "validation", config)
     kind = KFold if y is None else StratifiedKFold
-    cut = kind(n_splits=count, shuffle=True, random_state=config["split_seed"])
+    cut = kind(n_splits=count, shuffle=True, random_state=_seed(config, "validation"))
     kept, chosen = list(cut.split(rest, y))[fold]
     return rest[kept], rest[chosen]
+
+
+def _seed(config: Mapping[str, Any], name: str) -> int:
+    """The seed that the validation or the test part is drawn by."""
+    own = config.get("validation_seed") if name == "validation" else None
+    return int(config["split_seed"] if own is None else own)
 
 
 def _stratify(

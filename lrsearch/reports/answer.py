@@ -11,6 +11,14 @@ from lrsearch.analysis.answer import Answer
 from lrsearch.analysis.basin import Basin
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
+from lrsearch.analysis.refining import describe_round
+from lrsearch.reports.confirmation import (
+    confirmation_notes,
+    describe_finalists,
+    describe_state,
+    plain_control,
+    title_of,
+)
 from lrsearch.reports.curves import encodes, raster
 from lrsearch.reports.text import (
     count,
@@ -48,11 +56,12 @@ def describe_edge(edge: Edge) -> str:
 
 def evidence(answer: Answer) -> str:
     """The evidence of the answer, in one line."""
-    parts = ["not confirmed on fresh seeds"]
+    parts = [describe_state(answer)]
     if answer.steady:
         parts.append("every point came to the same value: there is nothing to choose by")
     if answer.interval is not None:
         basis = "its curve" if answer.curved else count(answer.seeds, "seed")
+        basis = "these" if answer.confirmed else basis
         parts.append(f"likely {_span(answer.interval, answer.value)} by {basis}")
     if answer.tied and not answer.steady:
         others = "other" if len(answer.tied) == 1 else "others"
@@ -82,12 +91,17 @@ def choice(answer: Answer) -> str:
     if answer.recommended is answer.highest or answer.steady:
         return ""
     highest, decimals = answer.highest, decimals_for(answer.value)
-    assert highest.objective is not None
-    better = f"was measured better ({format_fixed(highest.objective, decimals)})"
-    if highest.objective == answer.value:
+    value = highest.objective
+    if answer.confirmation is not None and answer.confirmed:
+        winner = answer.confirmation.winner
+        value = None if winner is None else winner.mean
+    assert value is not None
+    better = f"was measured better ({format_fixed(value, decimals)})"
+    if value == answer.value:
         better = "has the same value"
     own = answer.recommended.point
-    return f"point {highest.point} {better}, which nothing tells from point {own}: {answer.why}"
+    told = f"cannot be told from point {own}, which is recommended since {answer.why}"
+    return f"point {highest.point} {better}, but {told}"
 
 
 def _span(ends: tuple[float, float], like: float) -> str:
@@ -195,7 +209,7 @@ def draw_basin(
     within a decade of the best is cut off."""
     marks = list("░━●◆┊" if encodes("░━●◆┊┤", encoding) else ":-o#!")
     band, line, point, star, edge = marks
-    bottom, top = _frame(basin)
+    bottom, top = frame_basin(basin)
     labels = [format_value(float(top), 4), *[""] * (ROWS - 2), format_value(float(bottom), 4)]
     margin = max(map(len, labels))
     columns = max(16, min(width, WIDTH) - margin - 2)
@@ -248,7 +262,7 @@ def draw_basin(
     ]
 
 
-def _frame(basin: Basin) -> tuple[float, float]:
+def frame_basin(basin: Basin) -> tuple[float, float]:
     """The values that a drawing reaches from and to."""
     measured = [value for _, value in basin.readings if value is not None]
     near = [
@@ -273,13 +287,19 @@ def describe_cost(view: RunView) -> str:
     parts = [count(int(trials), "trial")]
     if epochs:  # Those of a training outside lrsearch are not known.
         parts.append(f"{format_value(float(epochs), 4)} epochs")
-        if shared := cost.get("shared_epochs"):
-            parts[-1] += f" ({format_value(float(shared), 4)} of them shared)"
+    shared, saved = cost.get("shared_epochs"), cost.get("saved_epochs")
+    if shared:
+        parts[-1] += f" ({format_value(float(shared), 4)} of them shared)"
+    if saved:
+        parts[-1] += f" ({format_value(float(saved), 4)} more saved by stopping early)"
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     if cost["range_seconds"]:
         epochs, seconds = (cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
         spent = [f"{format_value(float(epochs), 4)} epochs"] if epochs else []
         text += f", and {', '.join([*spent, format_seconds(seconds)])} of range tests"
+    if cost["confirm_trials"]:
+        again = count(int(cost["confirm_trials"]), "training")
+        text += f", and {again}, {format_seconds(cost['confirm_seconds'] or 0.0)} of confirming"
     wall = cost.get("wall_seconds")
     return text if wall is None else f"{text} in {format_seconds(wall)}"
 
@@ -290,11 +310,16 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     if answer is None:
         return
     for edge in answer.edges:
-        whose = "" if _is_own(answer, edge) else f"of point {answer.highest.point}: "
+        whose = "" if _is_own(answer, edge) else f"of point {view.points[0].point}: "
         yield "edge", whose + describe_edge(edge)
     yield "evidence", evidence(answer)
     if text := choice(answer):
         yield "", text
+    if view.stopped:
+        yield "stopped", view.stopped
+    if view.rounds:
+        yield "refined", describe_round(view.rounds[-1]).removeprefix("refine, ")
+    yield from confirmation_notes(answer, view.objective)
 
 
 def details(view: RunView, width: int, encoding: str) -> Iterator[tuple[str, list[str]]]:
@@ -304,6 +329,8 @@ def details(view: RunView, width: int, encoding: str) -> Iterator[tuple[str, lis
     if answer is None:
         return
     metric = one_line(view.objective.metric)
+    if answer.confirmation is not None:
+        yield title_of(answer.confirmation), _table(describe_finalists(answer), width)
     if answer.basins:
         basin = answer.basin or answer.basins[0]
         own = answer.recommended.params.get(basin.rate) if basin is answer.basin else None
@@ -361,10 +388,10 @@ def to_plain(answer: Answer) -> dict[str, Any]:
         "value": answer.value,
         "interval": answer.interval,
         "seeds": answer.seeds,
-        "confirmed": False,
+        "confirmed": answer.confirmed,
         "tied": answer.tied,
-        "control": None,
-        "shrinkage": None,
+        "control": plain_control(answer),
+        "shrinkage": None if answer.finalist is None else answer.finalist.shrinkage,
         "evidence": evidence(answer),
         "basins": [
             {

@@ -8,7 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lrsearch.analysis.refining import describe_round
 from lrsearch.reports.answer import describe_cost, first_notes, to_plain
+from lrsearch.reports.confirmation import describe_finalists, title_of
+from lrsearch.reports.confirmation import to_plain as plain_confirmation
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.text import (
     count,
@@ -49,6 +52,7 @@ def to_json(view: RunView) -> str:
             "at": objective.at,
         },
         "answer": None if view.answer is None else to_plain(view.answer),
+        "confirmation": None if view.answer is None else plain_confirmation(view.answer),
         "cost": view.cost,
         "points": [
             {
@@ -89,6 +93,8 @@ def to_json(view: RunView) -> str:
         },
         "ranges": [describe_test(each) for each in view.ranges],
         "found_ranges": [_describe_found(found) for found in view.found],
+        "stopped": view.stopped or None,
+        "refinement": [_describe_round(body) for body in view.rounds],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
@@ -108,6 +114,7 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "run": name,
         "objective": None,
         "answer": None,
+        "confirmation": None,
         "points": [],
         "trials": [],
         "best": None,
@@ -119,6 +126,8 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
         "repeatability": None,
         "ranges": [describe_test(view) for view in views],
         "found_ranges": [],
+        "stopped": None,
+        "refinement": [],
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
 
@@ -141,6 +150,8 @@ def trial_json(view: TrialView) -> str:
             **describe_trial(view.record, view.objective),
             "point": view.record.point if view.belongs else None,
             "repeats": view.repeats,
+            "fresh": view.fresh,
+            "confirms": view.confirms,
             "saved": {"step": view.saved[0], "steps": view.saved[1]} if view.saved else None,
             "config": trial.config,
             "last": result.last if result else {},
@@ -154,6 +165,11 @@ def trial_json(view: TrialView) -> str:
         "records": vars(view.records) if view.records.step else {},
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def _describe_round(body: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("round", "name", "interval", "before", "best", "value", "curves", "points", "state")
+    return {**{key: body[key] for key in kept}, "why": body["why"], "told": describe_round(body)}
 
 
 def _describe_found(found: Ranged) -> dict[str, Any]:
@@ -202,6 +218,8 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
         "engine": result and result.engine,
         "engine_reason": result.why if result else "",
         "reason": result.reason if result else "",
+        "rule": (result.rule or None) if result else None,
+        "saved_epochs": result.saved_epochs if result else 0.0,
         "verdicts": describe(result),
     }
 
@@ -282,10 +300,11 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         return "" if value is None else format_fixed(value, decimals)
 
     blocks = [f"## {_escape(view.name)}"]
-    if best:
+    if best and view.answer is not None:
+        value, spread = view.answer.value, view.answer.spread
         blocks.append(
-            f"Best {_escape(view.objective.metric)} {number(best.objective)}"
-            + (f" ± {number(best.spread)}" if best.spread is not None else "")
+            f"Best {_escape(view.objective.metric)} {number(value)}"
+            + (f" ± {number(spread)}" if spread is not None else "")
             + f" with {_escape(format_params(best.params))}"
         )
         first = [
@@ -310,6 +329,12 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         values = (number(point.objective), number(point.spread), str(len(point.trials)))
         rows.append((str(point.point), *params, *values, outcome))
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    if view.answer is not None and view.answer.confirmation is not None:
+        titles, *again = describe_finalists(view.answer)
+        rows = [tuple(map(_escape, titles)), ("---:", "---", *["---:"] * (len(titles) - 2))]
+        rows += [tuple(map(_escape, row)) for row in again]
+        blocks.append(f"{_escape(title_of(view.answer.confirmation).capitalize())}:")
+        blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if len(view.points) > len(shown):
         blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
     told = [*map(describe_found, view.found), *view.warnings]

@@ -150,7 +150,7 @@ def _labelled(
     column = max((cell_len(label) for label, _, _ in notes), default=0) + 2
     for label, text, style in notes:
         head = Text(label.ljust(column), style=style or "bold")
-        if label in ("retry", "next"):
+        if label in ("retry", "resume", "next"):
             yield from hanging_command(head, text, style, console, width)
         else:
             yield from hanging(head, Text(text, style=style), console, width)
@@ -216,11 +216,13 @@ def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Ite
             head.append(": no point was trained to its end")
         yield head
         return
-    decimals = decimals_for(best.objective)
-    value = format_fixed(best.objective, decimals)
-    if best.spread is not None:
-        value += f" {signs.spread} {format_fixed(best.spread, decimals)}"
-    origin = [count(best.seeds, "seed")] + ([f"{best.folds} folds"] if best.folds else [])
+    assert view.answer is not None
+    decimals = decimals_for(view.answer.value)
+    value, spread = format_fixed(view.answer.value, decimals), view.answer.spread
+    if spread is not None:
+        value += f" {signs.spread} {format_fixed(spread, decimals)}"
+    noun = "fresh seed" if view.answer.confirmed else "seed"
+    origin = [count(view.answer.seeds, noun)] + ([f"{best.folds} folds"] if best.folds else [])
     at = ", best over the training" if view.objective.at == "best" else ""
     head.append(f": {view.objective.metric} ").append(value, style="green")
     yield head.append(f" ({' x '.join(origin)}{at}), point {best.point}")
@@ -371,6 +373,14 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         yield "", f"{signs.more} and {more}: --all", "red"
     if view.retry_command:
         yield "retry", view.retry_command, "cyan"
+    for rule, stopped in _stopped(view).items():
+        noun = "trial" if len(stopped) == 1 else "trials"
+        by = f"{noun} {enumerate_numbers(list(stopped))} by {rule}"
+        reasons = list(dict.fromkeys(stopped.values()))
+        such = ", such as" if len(reasons) > 1 else ""
+        yield "pruned", f"{by}{such}: {reasons[0]}", ""
+    if view.whole_command:
+        yield "resume", view.whole_command, "cyan"
     if view.repeatability is not None:
         text = describe_repeatability(view.repeatability, view.objective.metric)
         yield "repeat", text, "" if view.repeatability.exact else "yellow"
@@ -445,6 +455,17 @@ def _engines(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, s
     if len(lines) > REASONS and not whole:
         more = count(len(lines) - REASONS, "other reason")
         yield "", f"{signs.more} and {more}: --all", ""
+
+
+def _stopped(view: RunView) -> dict[str, dict[int, str]]:
+    """The trials that were stopped early, with their reasons, by the rule that stopped them."""
+    found: dict[str, dict[int, str]] = {}
+    for record in view.records:
+        if record.result and record.result.outcome is Outcome.PRUNED:
+            reason = one_line(record.result.reason) or "no reason given"
+            rule = record.result.rule or "a verdict"
+            found.setdefault(rule, {})[record.trial.number] = reason
+    return found
 
 
 def _failures(view: RunView) -> dict[str, list[int]]:

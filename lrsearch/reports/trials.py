@@ -93,7 +93,10 @@ def _headline(view: TrialView) -> Text:
 def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
     """Label, text and style of each line."""
     record, result = view.record, view.record.result
-    if not view.belongs:
+    if view.fresh:
+        whose = "the control" if view.confirms is None else f"point {view.confirms}"
+        yield "note", f"it measures {whose} again, on a fresh seed, apart from the search", ""
+    elif not view.belongs:
         yield "note", "it does not belong to the spec as it is now", "yellow"
     if view.repeats is not None:
         yield "note", f"it is trial {view.repeats} once more, and counts as none of its own", ""

@@ -6,8 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from lrsearch.analysis.answer import Answer, find_answer
+from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.edges import Edge, Range, find_edges
 from lrsearch.analysis.points import PointSummary, best, rank, summarize
 from lrsearch.analysis.repeatability import Repeatability
@@ -28,15 +30,20 @@ class RunView:
     `points` are ranked best first, `params` are the names of their values in the order of columns.
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
     `cost` has `trials` (with a result), `trial_epochs`, of these the `shared_epochs` that another
-    trial trained, `seconds` of training (sums over trials), `range_epochs`, `range_seconds` (of
-    the range tests) and `wall_seconds` (None where not known).
+    trial trained, `seconds` of training (sums over trials), `saved_epochs` (that pruned ones were
+    not trained for), `range_epochs`, `range_seconds` (of the range tests), `confirm_trials`,
+    `confirm_epochs`, `confirm_seconds` (of what was measured again, apart from the others) and
+    `wall_seconds` (None where not known).
     `plans` are the plans of the records' structures, by structure key and device; `data` says how
     the data were understood, "" where that is not known. `saved` are the trials under way that are
     saved, and the bytes of their states. `retry_command` trains failed trials again, "" where none
-    failed. `repeatability` is the comparison with a repeated training, None where none was
-    repeated; `ranges` are the run's range tests, `found` the ranges that the spec left to them.
+    failed, `whole_command` stopped ones to their end. `repeatability` is the comparison with a
+    repeated training, None where none was repeated; `ranges` are the run's range tests, `found` the
+    ranges that the spec left to them.
     `advice` are sentences on what the diagnoses of the trials agree on. `edges` are the ranges at
-    whose ends the best lies.
+    whose ends the best lies, `confirmation` is what fresh measurements say, None without any.
+    `stopped` says why the search ended by a rule of its own, "" where it did not; `rounds` are the
+    notes on its refinement.
     """
 
     name: str
@@ -54,18 +61,22 @@ class RunView:
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
     data: str = ""
     retry_command: str = ""
+    whole_command: str = ""
     saved: tuple[int, int] = (0, 0)
     repeatability: Repeatability | None = None
     ranges: tuple[RangeView, ...] = ()
     found: tuple[Ranged, ...] = ()
     advice: tuple[str, ...] = ()
     edges: tuple[Edge, ...] = ()
+    confirmation: Confirmation | None = None
+    stopped: str = ""
+    rounds: tuple[Mapping[str, Any], ...] = ()
 
     @cached_property
     def answer(self) -> Answer | None:
         """The answer of the run, worked out when it is asked for; None where no point has a
         value."""
-        return find_answer(self.points, self.objective, self.edges)
+        return find_answer(self.points, self.objective, self.edges, self.confirmation)
 
 
 @dataclass(frozen=True)
@@ -73,9 +84,10 @@ class TrialView:
     """A trial as it is shown. `record.point` counts where `belongs` says that the trial is one of
     the spec as it is now. `running` says that it trains. `curve` has a list per metric, as long as
     its `step`. `plans` are the plans of the trial's structure, by device. `again` is the trial that
-    was trained in its place after a failure, `repeats` the trial that it repeats. `saved` is the
-    step of its saved state and the number of its steps, while it is under way. `records` are those
-    of its single steps."""
+    was trained in its place after a failure, `repeats` the trial that it repeats; `fresh` says that
+    it measured its point again, and `confirms` which point, None for a control that is none.
+    `saved` is the step of its saved state and the number of its steps, while it is under way.
+    `records` are those of its single steps."""
 
     run: str
     objective: Objective
@@ -86,6 +98,8 @@ class TrialView:
     plans: Mapping[str, Plan]
     again: int | None = None
     repeats: int | None = None
+    fresh: bool = False
+    confirms: int | None = None
     saved: tuple[int, int] | None = None
     records: Records = field(default_factory=Records)
 
@@ -94,7 +108,8 @@ class TrialView:
 class Context:
     """The facts of a run besides its records, as `RunView` has it. `ranges` are the searched
     ones; `warnings` are shown before those that follow from the records; `range_cost` are
-    the epochs and seconds of the run's range tests."""
+    the epochs and seconds of the run's range tests, `confirm_cost` the trainings, epochs and
+    seconds of all that was measured again."""
 
     ranges: Sequence[Range] = ()
     hidden: int = 0
@@ -106,6 +121,10 @@ class Context:
     data: str = ""
     found: Sequence[Ranged] = ()
     range_cost: tuple[float, float] = (0.0, 0.0)
+    confirmation: Confirmation | None = None
+    confirm_cost: tuple[int, float, float] = (0, 0.0, 0.0)
+    stopped: str = ""
+    rounds: Sequence[Mapping[str, Any]] = ()
 
 
 def build_view(
@@ -119,6 +138,7 @@ def build_view(
     kept = tuple(sorted(records, key=lambda record: record.trial.number))
     points = tuple(rank(summarize(kept, objective), objective))
     results = [record.result for record in kept if record.result is not None]
+    confirmed = context.confirmation is not None and context.confirmation.holds
     return RunView(
         name=name,
         folder=folder,
@@ -129,14 +149,18 @@ def build_view(
         params=_columns(kept),
         hidden=context.hidden,
         running=context.running,
-        warnings=(*context.warnings, *_comments(points, objective)),
+        warnings=(*context.warnings, *([] if confirmed else _comments(points, objective))),
         cost={
             "trials": len(results),
             "trial_epochs": math.fsum(result.epochs for result in results),
             "shared_epochs": math.fsum(result.shared_epochs for result in results),
-            "seconds": math.fsum(result.seconds - result.shared_seconds for result in results),
+            "seconds": math.fsum(result.own_seconds for result in results),
+            "saved_epochs": math.fsum(result.saved_epochs for result in results),
             "range_epochs": context.range_cost[0],
             "range_seconds": context.range_cost[1],
+            "confirm_trials": context.confirm_cost[0],
+            "confirm_epochs": context.confirm_cost[1],
+            "confirm_seconds": context.confirm_cost[2],
             "wall_seconds": context.wall_seconds,
         },
         next_command=context.next_command,
@@ -145,6 +169,9 @@ def build_view(
         found=tuple(context.found),
         advice=tuple(advise(kept)),
         edges=_edges(points, context.ranges),
+        confirmation=context.confirmation,
+        stopped=context.stopped,
+        rounds=tuple(context.rounds),
     )
 
 

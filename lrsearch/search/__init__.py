@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lrsearch.errors import UsageError
+from lrsearch.search.refine import Refine, check_refine, find_refined
 from lrsearch.search.strategy import Request, Strategy
 from lrsearch.space import automatic, grid_size, without_points
 from lrsearch.spec import Spec
+from lrsearch.spec.model import RefineSettings
 from lrsearch.trial import Objective
 
 MAX_GRID = 100_000
@@ -91,6 +93,11 @@ def _make_bayes(spec: Spec, objective: Objective) -> Strategy:
     )
 
 
+def _make_refine(spec: Spec, objective: Objective) -> Strategy:
+    settings = spec.refine or RefineSettings()
+    return Refine(spec.space, find_refined(spec), settings, objective)
+
+
 STRATEGIES: Mapping[str, Kind] = {
     "grid": Kind(
         lambda spec: None,
@@ -106,6 +113,11 @@ STRATEGIES: Mapping[str, Kind] = {
         lambda spec: spec.bayes.trials,
         _check_sampled,
         _make_bayes,
+    ),
+    "refine": Kind(
+        lambda spec: None,
+        check_refine,
+        _make_refine,
     ),
 }
 
@@ -128,7 +140,10 @@ def trial_limit(name: str, spec: Spec) -> int | None:
 
 
 def count_trials(name: str, spec: Spec) -> int:
-    """The number of trials of the strategy's points, if none of them were measured."""
+    """The number of trials of the strategy's points, if none of them were measured; 0 where only
+    results can tell."""
+    if name == Refine.name:
+        return 0
     limit = trial_limit(name, spec)
     return (grid_size(spec.space) if limit is None else limit) * spec.trials_per_point
 

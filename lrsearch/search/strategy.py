@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
+from lrsearch.analysis.points import PointSummary
 from lrsearch.space import Space, draw_random, every_point, size
 from lrsearch.trial import Outcome, Point
 
@@ -31,6 +32,8 @@ class Request:
     `index` is the number of proposals it has made before, `room` how many more it may make,
     `known` says whether a point is measured or waiting, `proposed` whether this strategy has
     proposed it, `repeats` how many of its latest proposals in a row were known already.
+    `generations` is the number of generations it has made before; `measured()` gives every point of
+    the space that has a trial, with what its trials came to.
     """
 
     index: int
@@ -38,6 +41,8 @@ class Request:
     known: Callable[[Point], bool]
     proposed: Callable[[Point], bool]
     repeats: int = 0
+    generations: int = 0
+    measured: Callable[[], Sequence[tuple[Point, PointSummary]]] = tuple
 
 
 class Strategy(Protocol):

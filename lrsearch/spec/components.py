@@ -130,7 +130,11 @@ def read_named(
     return {"name": name, **arguments}
 
 
-_BUILT_IN: dict[str, Mapping[str, Entry]] = {**catalogue.GROUPS, "transform": catalogue.TRANSFORMS}
+_BUILT_IN: dict[str, Mapping[str, Entry]] = {
+    **catalogue.GROUPS,
+    "transform": catalogue.TRANSFORMS,
+    "prune": catalogue.PRUNING,
+}
 """The built-in components of a kind, by name."""
 
 
@@ -225,6 +229,8 @@ def _renamed(reader: Reader, kind: str, path: Path, raw: Any) -> list[Line]:
             value = {"name": value} if isinstance(value, str) else value
             return [Line(path, {**value, "lr": rates[0]})]
         return [Line(path, value)]
+    if kind == "prune":
+        return []
     rename = foreign_names.transform if kind == "transform" else foreign_names.model
     value = rename(raw)
     return [] if value is None else [Line(path, value)]

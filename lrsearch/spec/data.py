@@ -136,8 +136,9 @@ def _check_ordered(reader: Reader, path: Path, data: Mapping[str, Any]) -> None:
     """Faults for keys that mean nothing for text, which is split where it stands."""
     if data["standardize"]:
         reader.fault((*path, "standardize"), "characters have no mean: nothing to standardize")
-    if data["split_seed"]:
-        reader.fault((*path, "split_seed"), "the splits of text are not drawn: leave it out")
+    for name in ("split_seed", "validation_seed"):
+        if data[name]:
+            reader.fault((*path, name), "the splits of text are not drawn: leave it out")
 
 
 def _read_path(reader: Reader, path: Path, raw: str) -> str:

@@ -41,10 +41,22 @@ def export_spec(spec: Spec, config: Config, objective: Objective, name: str) -> 
         "objective": {"metric": objective.metric, **goal, "at": objective.at},
         **_timeout(spec),
         **_save(spec),
+        **_prune(spec),
         "seeds": spec.seeds,
         "seed": spec.seed,
     }
     return head + _to_yaml(document)
+
+
+def export_train(config: Config) -> str:
+    """YAML of the `train` of a resolved config, to be put into a spec: what matters most first, and
+    without what is null, as it would be."""
+    train = config["train"]
+    first = {
+        name: train[name] for name in ("lr", "batch_size", "schedule", "warmup") if train[name]
+    }
+    rest = {name: value for name, value in train.items() if value is not None}
+    return _to_yaml({"train": copy.deepcopy({**first, **rest})})
 
 
 def _export_outside(
@@ -68,6 +80,7 @@ def _export_outside(
         "at": objective.at,
     }
     document |= _timeout(spec)
+    document |= _prune(spec)
     document |= {"search": texts} if texts else {}
     document |= {"seeds": spec.seeds, "seed": spec.seed}
     head = f"# Put this file into {folder}, where its {kind} runs, and pass {needs}\n"
@@ -82,6 +95,11 @@ def _save(spec: Spec) -> dict[str, str | None]:
     if spec.save == parse_time(SAVE):
         return {}
     return {"save": None if spec.save is None else write_time(spec.save)}
+
+
+def _prune(spec: Spec) -> dict[str, Any]:
+    """`prune: none` where it is asked for: no other rule has anything to say of one point."""
+    return {"prune": "none"} if spec.prune["name"] == "none" else {}
 
 
 def _is_arithmetic(value: Any, known: Collection[str]) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch import catalogue, duration
+from lrsearch.analysis.edges import Range
 from lrsearch.catalogue import REQUIRED, Parameter
 from lrsearch.space import (
     Choice,
@@ -58,6 +59,23 @@ class BayesSettings:
 
 
 @dataclass(frozen=True)
+class ConfirmSettings:
+    """`confirm:` of a spec: how many points are measured again, with how many fresh seeds."""
+
+    top: int = 4
+    seeds: int = 5
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """`refine:` of a spec: rounds at most, and the decades of the best value's interval that are
+    narrow enough."""
+
+    rounds: int = catalogue.SETTINGS["refine"]["rounds"].default
+    width: float = catalogue.SETTINGS["refine"]["width"].default
+
+
+@dataclass(frozen=True)
 class Outside:
     """A training outside lrsearch: a `command` line, or a `loop`, the class path of a function.
 
@@ -85,7 +103,11 @@ class Spec:
     holds the fixed parameters. `goal` is the goal of a metric that the catalogue lacks, `timeout`
     the seconds that a trial may take, `save` the seconds between two saved states of a training,
     None for never, and outside. `start` says whether weights start from scratch or pretrained, None
-    where the model's arguments tell; no config has it.
+    where the model's arguments tell; no config has it. `prune` is the rule of early stopping, with
+    its arguments. `refine` says that and how a search is refined after its end, `confirm` that and
+    how the best are measured again, `patience` after how many proposals without an improvement it
+    stops. `refined` are the ranges of what is refined as they were given, of a spec that
+    `search.refine.widen` has widened.
     """
 
     name: str
@@ -111,6 +133,11 @@ class Spec:
     save: float | None = None
     timeout: float | None = None
     start: str | None = None
+    prune: Mapping[str, Any] = field(default_factory=lambda: {"name": catalogue.PRUNE})
+    confirm: ConfirmSettings | None = None
+    refine: RefineSettings | None = None
+    patience: int | None = None
+    refined: tuple[Range, ...] = ()
 
     @property
     def kind(self) -> str | None:
@@ -433,6 +460,8 @@ def identity(config: Config) -> dict[str, Any]:
         data.pop("task", None)  # Only these two sources have had it from the beginning.
     if not data.get("shuffle"):
         data.pop("shuffle", None)
+    if data.get("validation_seed") is None:
+        data.pop("validation_seed", None)
     data.pop("images", None)  # The shape of the samples is part of the data's hash.
     if not data.get("transforms"):
         data.pop("transforms", None)
@@ -469,6 +498,45 @@ def key_of_text(config: str, rest: str) -> str:
     """The trial key of a config by its canonical text: the SHA-256 of one sorted JSON object, of
     which "config" comes first."""
     return hashlib.sha256(f'{{"config":{config},{rest[1:]}'.encode()).hexdigest()
+
+
+# other splits
+
+
+def why_fixed(config: Config) -> str:
+    """The reason why a training's validation part cannot be drawn anew, in words; "" where it
+    can."""
+    if "params" in config:
+        kind = next(name for name in ("command", "loop") if name in config)
+        return f"the {kind} is given another seed, and splits its data itself"
+    data = config["data"]
+    source = catalogue.DATA.get(data.get("name", ""))
+    if source is not None and source.ordered:
+        return "text is cut in its order"
+    if data["validation"] == "source":
+        return "the validation part is the data's own"
+    return ""
+
+
+def redraw(config: Config, seed: int) -> Config:
+    """The training with another validation part, or other folds, drawn by a seed; as it is where
+    `why_fixed` has a reason. The test part stays what it is."""
+    if why_fixed(config):
+        return config
+    return {**config, "data": {**config["data"], "validation_seed": seed}}
+
+
+def fixed_config(spec: Spec, task: str | None) -> dict[str, Any] | None:
+    """The training of the spec's fixed values alone, without its search; None where they do not
+    make up a training."""
+    if spec.outside is not None:
+        if not all(path in spec.train for path, _ in spec.space.dimensions):
+            return None
+        params = dict(spec.train)
+        return None if derive(spec.derived, params) else _outside_config(spec.outside, params)
+    if not spec.model or any(spec.train.get(name) is None for name in ("lr", "budget")):
+        return None
+    return resolve(replace(spec, space=Space(())), {}, task)
 
 
 # optimizers and steps

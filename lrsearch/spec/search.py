@@ -206,12 +206,15 @@ _GROUPED = {
 """Groups searched whole by a list of options, or by their arguments, with an example."""
 
 
+_SPLIT = ("validation", "test", "split_seed", "validation_seed", "name")
+
+
 def _find_of_data(reader: Reader, searched: _Searched) -> Parameter | None:
     """Find an argument of the data. Splits are not searched, nor is text, which is cut in its
     order."""
     source = catalogue.DATA.get((searched.fixed or {}).get("name", ""))
     ordered = source is not None and source.ordered
-    if ordered or searched.rest.split(".")[0] in ("validation", "test", "split_seed", "name"):
+    if ordered or searched.rest.split(".")[0] in _SPLIT:
         message = "points measured on different data cannot be compared"
         known = "data.transforms" if ordered else "data.standardize, data.transforms"
         reader.fault(searched.path, message, f"searchable here: {known}")

@@ -18,7 +18,7 @@ from lrsearch.space import (
     point_at,
     without_points,
 )
-from lrsearch.spec.model import OPEN, Outside, Spec, resolve, steps_of
+from lrsearch.spec.model import OPEN, ConfirmSettings, Outside, Spec, resolve, steps_of
 from lrsearch.spec.priors import describe_start
 from lrsearch.spec.values import show
 
@@ -138,7 +138,28 @@ def describe(spec: Spec) -> str:
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
     sentences += _describe_measure(spec) if outside is None else _describe_reports(spec, outside)
     sentences += describe_start(spec)
-    return ". ".join([*sentences, *describe_times(spec)]) + "."
+    return ". ".join([*sentences, *describe_times(spec), *_describe_ends(spec)]) + "."
+
+
+def _describe_ends(spec: Spec) -> list[str]:
+    """Sentences on how a search ends, and what follows it."""
+    found = []
+    if spec.patience is not None:
+        many = "1 proposal" if spec.patience == 1 else f"{spec.patience} proposals"
+        found.append(f"random and bayes end after {many} without an improvement beyond noise")
+    if spec.refine is not None:
+        many = "1 round" if spec.refine.rounds == 1 else f"{spec.refine.rounds} rounds"
+        found.append(f"Up to {many} refine what a search has found")
+    if spec.confirm is not None:
+        found.append(describe_confirming(spec.confirm))
+    return found
+
+
+def describe_confirming(settings: ConfirmSettings) -> str:
+    """The confirmation that follows a search, in a sentence."""
+    best = "best" if settings.top == 1 else f"{settings.top} best"
+    seeds = "1 fresh seed" if settings.seeds == 1 else f"up to {settings.seeds} fresh seeds"
+    return f"Then the {best} and a control are measured again on {seeds}"
 
 
 def _describe_training(spec: Spec) -> list[str]:

@@ -27,7 +27,14 @@ from lrsearch.spec.document import Document
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
-from lrsearch.spec.model import BayesSettings, RandomSettings, Spec, complete
+from lrsearch.spec.model import (
+    BayesSettings,
+    ConfirmSettings,
+    RandomSettings,
+    RefineSettings,
+    Spec,
+    complete,
+)
 from lrsearch.spec.objective import read_objective
 from lrsearch.spec.outside import (
     INSIDE,
@@ -37,6 +44,7 @@ from lrsearch.spec.outside import (
     read_foreign_outside,
     read_outside,
 )
+from lrsearch.spec.pruning import read_prune
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
@@ -58,10 +66,14 @@ TOP_LEVEL = (
     "search",
     "random",
     "bayes",
+    "refine",
+    "confirm",
+    "stop",
     "seeds",
     "seed",
     "max_failures",
     "save",
+    "prune",
 )
 
 _GOES_ELSEWHERE = {
@@ -71,6 +83,13 @@ _GOES_ELSEWHERE = {
 """Hints for keys of a command or a loop beside built-in trainings."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+_WRITE: dict[str, dict[str, Any]] = {
+    "refine": {"rounds": 3},
+    "confirm": {"top": 4, "seeds": 5},
+    "stop": {"patience": 10},
+}
+"""Settings to write where what is written is no mapping; {trials: 40} for all others."""
 
 _PLAIN: dict[str, Parameter] = {
     "seeds": Parameter("int", 1, low=1),
@@ -186,12 +205,14 @@ def _finish(
 ) -> Spec | None:
     """The spec, with the fields common to all kinds; None where anything is at fault."""
     name = _read_name(reader, top)
-    settings = {key: read_settings(reader, key, top.get(key)) for key in catalogue.STRATEGIES}
+    settings = {key: read_settings(reader, key, top.get(key)) for key in catalogue.SETTINGS}
+    confirms = top.get("confirm") is not None or ("confirm",) in reader.document.empty
     plain = {
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
         for key, parameter in _PLAIN.items()
     }
     save = _read_save(reader, top)
+    prune = read_prune(reader, top)
     if parts.get("outside") is not None:
         _settle_seed(reader, top, plain)
     timeout = _read_timeout(reader, top.get("timeout"))
@@ -202,9 +223,13 @@ def _finish(
         **parts,
         random=RandomSettings(**settings["random"]),
         bayes=BayesSettings(**settings["bayes"]),
+        confirm=ConfirmSettings(**settings["confirm"]) if confirms else None,
+        refine=RefineSettings(**settings["refine"]) if top.get("refine") is not None else None,
+        patience=settings["stop"]["patience"],
         **plain,
         save=save,
         timeout=timeout,
+        prune=prune,
         notes=tuple(reader.notes),
         imports=tuple(dict.fromkeys(reader.imports)),
         folder=reader.folder,
@@ -293,16 +318,23 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
 
 
 def read_settings(reader: Reader, key: str, raw: Any) -> dict[str, Any]:
-    """The settings of a strategy, `random` or `bayes`, every default filled."""
+    """The settings under a key, such as `random` or `refine`, every default filled."""
+    if (key,) in reader.document.empty and key in _WRITE:
+        hint = reader.hint((key,), [Line((key,), _WRITE[key], "or null for none")])
+        reader.fault((key,), f"'{key}' is empty", hint)
     if raw is None:
         raw = {}
+    known = catalogue.SETTINGS[key]
     if not isinstance(raw, Mapping):
-        reader.fault((key,), f"{show(raw)} is no mapping", "write {trials: 40}")
+        whole = isinstance(raw, int) and not isinstance(raw, bool) and key in _WRITE and raw > 0
+        meant = {next(iter(known)): raw} if whole else None
+        meant = meant or _WRITE.get(key)
+        hint = reader.hint((key,), [Line((key,), meant)]) if meant else "write {trials: 40}"
+        reader.fault((key,), f"{show(raw)} is no mapping", hint)
         raw = {}
-    known = catalogue.STRATEGIES[key]
     reader.unknown((key,), raw, tuple(known))
     found = complete(known, read_arguments(reader, (key,), raw, known))
-    trials, startup = found["trials"], found.get("startup", 0)
+    trials, startup = found.get("trials", 0), found.get("startup", 0)
     if reader.sound((key,)) and "startup" in raw and startup > trials:
         reader.notes.append(
             f"{key}.startup {startup} is more than its {trials} trials: none is proposed by what "

@@ -18,6 +18,10 @@ PROBE = "lrsearch.train.engines.probe:probe"
 """The job that tries a structure in lanes and measures: it is given a `Probe`, and yields
 `Planned`."""
 
+TEST = "lrsearch.train.engines.testing:look"
+"""The job that trains the one trial of a `Cohort` and looks at the test part: it yields what a
+cohort does, and `Looked` before the end where the trial has completed."""
+
 SWEEP = "lrsearch.train.engines.sweep:sweep"
 """The job that makes a range test: it is given a `Sweep`, and yields `Swept`."""
 

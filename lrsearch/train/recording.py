@@ -64,6 +64,11 @@ class Recording:
                 self._lists[name].append(value)
         self._pending = []
 
+    def losses(self) -> list[tuple[int, float]]:
+        """The recorded steps so far, and the training loss of each."""
+        steps, losses = (self._lists[name] for name in ("step", "loss"))
+        return [(int(step), loss) for step, loss in zip(steps, losses, strict=True)]
+
     def flush(self) -> None:
         """Wait for the device, and take what is still there."""
         if self._pending:

@@ -2,26 +2,71 @@
 
 from __future__ import annotations
 
+import math
+
 from lrsearch.spec.export import export_name, export_spec
 from lrsearch.spec.flattening import flatten
+from lrsearch.trial import Objective
 from lrsearch.tuner.ledger import Entry
 from lrsearch.tuner.session import Session
 
 
+class Unranked:
+    """A stand-in for the best where trials have no rank among the points: their weights are not
+    kept."""
+
+    def __init__(self, objective: Objective) -> None:
+        self.weights: set[int] = set()
+        self.met = None
+        self.bar = math.inf if objective.goal == "max" else -math.inf
+
+    def consider(self, entry: Entry) -> bool:
+        """Consider no point."""
+        return False
+
+    def take(self) -> None:
+        """Take none."""
+
+    def keep_weights(self, trial: int, content: bytes) -> None:
+        """Keep no weights."""
+
+    def sweep(self) -> None:
+        """Delete none."""
+
+
 class Best:
     """The best point so far. `found` is its value of the objective and the point, None while no
-    point has a value; `weights` are the trials whose weights are stored."""
+    point has a value; `weights` are the trials whose weights are stored. `met` is the first point
+    found, with its value, that meets what the search is to go on until."""
 
     def __init__(self, session: Session) -> None:
         self.spec, self.run, self.watcher = session.spec, session.run, session.watcher
         self.ledger, self.objective = session.ledger, session.objective
         self.found: tuple[float, Entry] | None = None
+        self.met: tuple[float, Entry] | None = None
+        self.until = session.asked.until
         self.weights = self.run.stored_weights() & self.ledger.entry_of.keys()
         for entry in self.ledger.entries.values():
             self._compare(entry)
+            self._look(entry)
+
+    def _look(self, entry: Entry) -> None:
+        """See whether a point, by all of the spec's seeds and folds, meets what is asked for."""
+        if self.until is None or self.met is not None or not self.ledger.is_whole(entry):
+            return
+        value = self.ledger.judge(entry)[1]
+        if value is not None and self.until.holds(value):
+            self.met = (value, entry)
+
+    @property
+    def bar(self) -> float | None:
+        """The value that a trial's weights have to reach to be worth keeping, None for any."""
+        # A point of several trials can win by its mean with one of them below the best.
+        return self.found[0] if self.found and self.spec.trials_per_point == 1 else None
 
     def consider(self, entry: Entry) -> bool:
         """Consider a point; returns whether the best is now another point, or has another value."""
+        self._look(entry)
         before = self.found
         if before is not None and before[1] is entry:
             # Further seeds can make the best worse than the next.

@@ -10,7 +10,7 @@ from lrsearch.errors import LrsearchError, TooManyFailures
 from lrsearch.spec.model import derive
 from lrsearch.terminal import command_line
 from lrsearch.trial import Outcome, Records, Result, Trial
-from lrsearch.tuner.best import Best
+from lrsearch.tuner.best import Best, Unranked
 from lrsearch.tuner.ledger import retrying
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.saving import Saving
@@ -22,7 +22,9 @@ class Conclusions:
     """Concludes trials, also those that are skipped. `trained` counts the session's concluded
     trials, `longest` is the most steps of any of the run's."""
 
-    def __init__(self, session: Session, best: Best, memory: Memory, saving: Saving) -> None:
+    def __init__(
+        self, session: Session, best: Best | Unranked, memory: Memory, saving: Saving
+    ) -> None:
         self.session, self.spec, self.run = session, session.spec, session.run
         self.ledger, self.objective = session.ledger, session.objective
         self.best, self.memory, self.saving = best, memory, saving
@@ -82,7 +84,7 @@ class Conclusions:
 
     def _has_begun(self) -> bool:
         """Whether a trial of the spec has ever reported anything."""
-        results = (self.run.history.results.get(number) for number in self.ledger.entry_of)
+        results = map(self.run.history.results.get, self.ledger.numbers)
         return any(
             each is not None and (each.outcome is not Outcome.FAILED or each.steps > 0)
             for each in results
@@ -91,7 +93,7 @@ class Conclusions:
     def _is_heard(self) -> bool:
         """Whether a trial of the spec has ever reported the objective's metric: then a trial that
         does not is alone to blame."""
-        results = (self.run.history.results.get(number) for number in self.ledger.entry_of)
+        results = map(self.run.history.results.get, self.ledger.numbers)
         return any(each is not None and self.objective.metric in each.last for each in results)
 
     # trials that are not tried

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 from lrsearch.spec.model import steps_of
 from lrsearch.train.engines.stems import find_stems
@@ -13,11 +14,26 @@ from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import Cohort, Measured, Plan, Planned, Probe, Trial
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.plans import ALONE, GOING_ON, Plans, by_structure, divide, structure_key
-from lrsearch.tuner.proposer import Proposer
 from lrsearch.tuner.session import Session
+
+if TYPE_CHECKING:  # Reading a run needs no search.
+    from lrsearch.tuner.pruning import Pruning
 
 PROBED = 8
 """Trials shown to a probe."""
+
+
+class Coming(Protocol):
+    """The source of trials: whether it `waits` for the results of those before, and the `room` for
+    more points of theirs."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the next are not known before those before have ended."""
+
+    @property
+    def room(self) -> int:
+        """The number of points that may come yet."""
 
 
 @dataclass
@@ -48,10 +64,17 @@ class Dispatch:
     workers have, by their handles. `branches` has the trials whose first steps are another's: the
     first of its stems, and the share of its steps."""
 
-    def __init__(self, session: Session, proposer: Proposer, conclusions: Conclusions) -> None:
+    def __init__(
+        self,
+        session: Session,
+        proposer: Coming,
+        conclusions: Conclusions,
+        pruning: Pruning | None = None,
+    ) -> None:
         self.session, self.spec, self.asked = session, session.spec, session.asked
         self.executor, self.facts = session.executor, session.facts
         self.proposer, self.conclusions, self.saving = proposer, conclusions, conclusions.saving
+        self.pruning = pruning
         self.plans = Plans(session.run, self.facts.device, self.asked.engine, self.asked.lanes)
         self.fresh: list[Trial] = []
         self.unplanned: dict[str, list[Trial]] = {}
@@ -59,6 +82,10 @@ class Dispatch:
         self.jobs: dict[int, Assignment] = {}
         self.branches: dict[int, tuple[int, float]] = {}
         self.told_shared = False
+
+    def is_over(self) -> bool:
+        """Whether no more trials may begin: the time is over, or a point is as good as asked."""
+        return self.asked.is_over_time() or self.conclusions.best.met is not None
 
     def take(self, waiting: Sequence[Trial]) -> int:
         """Take those of the trials that are not under way; returns their number."""
@@ -70,6 +97,11 @@ class Dispatch:
         fresh = [trial for trial in waiting if trial.number not in under_way]
         self.fresh += fresh
         return len(fresh)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any trial is under way, or waits for a worker."""
+        return bool(self.fresh or self.queue or self.jobs)
 
     # planning
 
@@ -128,10 +160,10 @@ class Dispatch:
 
     def cohorts(self, trials: Sequence[Trial], plan: Plan) -> list[Cohort]:
         """The cohorts of trials of one structure."""
-        # A worker trains all it has, so under a time limit it gets no more than it begins at once.
-        limited = self.asked.time_limit is not None
         if self.spec.kind is not None:
             return [self.cohort([trial], plan) for trial in trials]
+        # A worker trains all it has, so where a search may end it gets what it begins at once.
+        limited = self.asked.limited
         stems = {} if limited and plan.engine == "solo" else self._find_stems(trials)
         parts = divide(trials, plan, self.executor.capacity, at_once=limited, stems=stems)
         return [self.cohort(part, plan) for part in parts]
@@ -146,7 +178,8 @@ class Dispatch:
         if not samples:
             return {}
         begun = [each.number for each in trials if self.saving.holds(each.number)]
-        branches = find_stems(ordered, samples, batch, begun=begun)
+        judged = self.pruning.judged(trials) if self.pruning else frozenset[int]()
+        branches = find_stems(ordered, samples, batch, begun=begun, judged=judged)
         roots: dict[int, int] = {}
         for trial in ordered:
             if (branch := branches.get(trial.number)) is not None:
@@ -212,13 +245,14 @@ class Dispatch:
             timeout=self.spec.timeout,
             run=self.spec.name,
             save=self.spec.save,
+            judged=self.pruning.judged(trials) if self.pruning else frozenset(),
             share=self.asked.share and self.spec.kind is None,
         )
 
     def submit(self) -> None:
         """Give queued tasks to the workers that are free."""
         capacity = self.executor.capacity
-        while self.queue and len(self.jobs) < capacity and not self.asked.is_over_time():
+        while self.queue and len(self.jobs) < capacity and not self.is_over():
             self._send(self.queue.popleft())
 
     def _send(self, task: Cohort | Probe) -> None:
@@ -234,9 +268,7 @@ class Dispatch:
         """Give a worker, a new one if `clean`, the cohort's trials that need training."""
         trials = tuple(trial for trial in cohort.trials if not self.conclusions.skip(trial))
         if trials:
-            # A point of several trials can win by its mean with one of them below the best.
-            best = self.conclusions.best.found
-            bar = best[0] if best and self.spec.trials_per_point == 1 else None
+            bar = self.conclusions.best.bar
             states = self.saving.find(trials, cohort.plan.engine)
             cohort = replace(cohort, trials=trials, bar=bar, states=states)
             function = find_jobs(self.spec.kind).train

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -146,6 +147,12 @@ def retrying(command: Sequence[str]) -> list[str]:
     return [*given, "--retry-failed"]
 
 
+def resuming_pruned(command: Sequence[str]) -> list[str]:
+    """The command that trains stopped trials to their end, from a search's command."""
+    given = [part for part in command if part not in ("--resume-pruned", "--fresh")]
+    return [*given, "--resume-pruned"]
+
+
 def _measured(history: History, numbers: Iterable[int]) -> bool:
     """Whether any of these trials has ended other than by failing or running out of memory."""
     ended = (history.results[number] for number in numbers if number in history.results)
@@ -172,12 +179,15 @@ class Ledger:
         self._judged: dict[int, tuple[Outcome | None, float | None]] = {}
         self._judged_measured: dict[int, tuple[Outcome | None, float | None]] = {}
         self._rests: dict[tuple[object, ...], str] = {}
+        self._others: frozenset[int] = frozenset()
         self.flatten = make_flattening(spec.space)
         compare = make_comparison(spec, content.task)
         belongs: dict[str, bool] = {}
         config: Config | None = None
         text = ""
         for trial in history.trials.values():
+            if trial.number in history.apart:  # No strategy is told of it.
+                continue
             if trial.config is not config:  # As it is of the seeds and folds of one proposal.
                 config = trial.config
                 whole = identity(config)
@@ -188,6 +198,32 @@ class Ledger:
                 self.add(trial, self._entry(config, text))
             elif trial.number in history.results:
                 self.hidden += 1
+
+    def set_apart(self, trials: Iterable[Trial]) -> Ledger:
+        """A ledger of the same run that holds these trials alone, each of them asked for."""
+        apart = copy.copy(self)
+        apart.entries, apart.entry_of, apart.trials = {}, {}, {}
+        apart._judged, apart._judged_measured = {}, {}
+        apart._others = frozenset(self.entry_of)
+        apart._asked = frozenset()
+        for trial in trials:
+            apart.ask(trial)
+        return apart
+
+    def ask(self, trial: Trial) -> None:
+        """Take a trial that is asked for whatever the spec's seeds are."""
+        self._asked |= {(trial.seed, trial.fold)}
+        self.add(trial, self.find(trial.config))
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The trials of the spec, those of the ledger that this one was set apart from among
+        them."""
+        return self._others | self.entry_of.keys()
+
+    def key_of(self, config: Config, seed: int, fold: int | None) -> str:
+        """The key of any trial under this content."""
+        return self._hash(config, canonical(identity(config)), seed, fold)
 
     def _hash(self, config: Config, text: str, seed: int, fold: int | None) -> str:
         content = self.content.of(config)
@@ -250,6 +286,15 @@ class Ledger:
         trial = self.trials[number]
         return (trial.seed, trial.fold) in self._asked
 
+    def is_whole(self, entry: Entry) -> bool:
+        """Whether every seed and fold that the spec asks for has a result."""
+        done = {
+            (self.trials[number].seed, self.trials[number].fold)
+            for number in self.latest(entry)
+            if number in self.history.results
+        }
+        return self._asked <= done
+
     def is_open(self, entry: Entry) -> bool:
         """Whether a trial that counts has no result yet."""
         return any(number not in self.history.results for number in self.latest(entry))
@@ -297,13 +342,23 @@ class Ledger:
 
     def failed(self) -> list[int]:
         """The numbers of the failed trials that count, in order."""
+        return self._ended_by(Outcome.FAILED)
+
+    def pruned(self) -> list[int]:
+        """The numbers of the trials that count and were stopped early, in order."""
+        return self._ended_by(Outcome.PRUNED)
+
+    def _ended_by(self, outcome: Outcome) -> list[int]:
         counted = (number for entry in self.entries.values() for number in self.latest(entry))
-        return sorted(
-            number
-            for number in counted
-            if number in self.history.results
-            and self.history.results[number].outcome is Outcome.FAILED
-        )
+        return sorted(number for number in counted if self._has(number, outcome))
+
+    def _has(self, number: int, outcome: Outcome) -> bool:
+        result = self.history.results.get(number)
+        return result is not None and result.outcome is outcome
+
+    def is_pruned(self, number: int) -> bool:
+        """Whether a trial was stopped early."""
+        return self._has(number, Outcome.PRUNED)
 
     def surplus(self, strategy: str, limit: int | None) -> set[int]:
         """The points, by number, that a strategy proposed beyond its present limit of proposals,
@@ -332,9 +387,10 @@ class Ledger:
     def refuse_stranger(self) -> None:
         """Raises SpecRefused where the folder holds measurements and no trial belongs to the spec.
         Where all trials failed there is nothing to protect."""
-        if self.entries or not _measured(self.history, self.history.results):
+        searched = self.history.results.keys() - self.history.apart
+        if self.entries or not _measured(self.history, searched):
             return
-        last = self.history.trials[max(self.history.results)]
+        last = self.history.trials[max(searched)]
         found = differences(self.spec, last.config, self.content.task)
         stored, now = (each.get("images") for each in (last.config.get("data", {}), self.spec.data))
         if None not in (stored, now) and stored != now:  # Else it is known by the data's hash.
@@ -350,7 +406,7 @@ class Ledger:
             found = [f"{changed} has changed"]
         shown = "\n  ".join(found[:8]) + (f"\n  and {len(found) - 8} more" if found[8:] else "")
         raise SpecRefused(
-            f"run '{self.spec.name}' holds {len(self.history.results)} trials, "
+            f"run '{self.spec.name}' holds {len(searched)} trials, "
             f"none of which belongs to this spec:\n  {shown}",
             where=self.spec.source,
             hint=f"{self._way_back(last)}give the spec another name, or set the old run aside with "

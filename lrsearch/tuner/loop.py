@@ -5,41 +5,37 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 from lrsearch import pulse
+from lrsearch.analysis.pruning import NO_PROGRESS
 from lrsearch.errors import LrsearchError, StorageFull
 from lrsearch.executors.port import Executor
 from lrsearch.search import count_trials
+from lrsearch.search.refine import Refine
 from lrsearch.space import automatic
-from lrsearch.spec.model import Spec, settle_data
+from lrsearch.spec.model import ConfirmSettings, Spec, settle_data
 from lrsearch.store import Run
 from lrsearch.train.jobs import find_jobs
-from lrsearch.trial import Facts, Plan, Workplace
+from lrsearch.trial import CONFIRM, Facts, Plan, Workplace
 from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
+from lrsearch.tuner.confirming import confirm
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
 from lrsearch.tuner.finding import find_ranges, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, describe_begun, go_on, settle
 from lrsearch.tuner.memory import Memory
 from lrsearch.tuner.proposer import Generation, Proposer
+from lrsearch.tuner.pruning import Pruning
+from lrsearch.tuner.refining import note_round, refuse_nothing, widened
 from lrsearch.tuner.repeating import is_due, repeat
 from lrsearch.tuner.saving import Saving
-from lrsearch.tuner.session import Asked, Session
+from lrsearch.tuner.session import Asked, Ending, Session
 from lrsearch.tuner.watcher import Watcher
 
 AHEAD = 1024
 """Trials proposed at once by strategies that need no results: lanes are filled from these."""
-
-
-@dataclass(frozen=True)
-class Ending:
-    """The end of a search: `trained` trials now, and whether its time was over before all was
-    trained."""
-
-    trained: int
-    out_of_time: bool = False
 
 
 def tune(
@@ -53,7 +49,8 @@ def tune(
     watcher: Watcher,
     asked: Asked | None = None,
 ) -> Ending:
-    """Run a strategy to its end over a run folder, training only missing trials.
+    """Run a strategy to its end over a run folder, training only missing trials; then measure its
+    best again, where the spec confirms. The strategy `CONFIRM` does nothing but that.
 
     `check_search` has passed. Raises SpecRefused where no stored trial belongs to the spec,
     TooManyFailures, StorageFull, and UsageError, before anything is journaled, as `plan_tests`.
@@ -69,8 +66,14 @@ def tune(
         watcher.note(sentence)
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
-    look_up(spec, content_of(facts), run.history)  # What it refuses is no session of the run.
-    reason = "interrupted"
+    # What is refused here is no session of the run.
+    found = look_up(spec, content_of(facts), run.history)
+    if strategy == Refine.name:
+        wide = widened(found.settle(spec), facts)
+        refuse_nothing(Proposer(wide, strategy, Ledger(wide, content_of(facts), run.history)))
+    if spec.patience is not None and strategy == "grid":
+        watcher.note("stop: patience does not apply: a grid trains every one of its points")
+    reason, told = "interrupted", ""
     try:
         run.opened(
             {
@@ -94,8 +97,8 @@ def tune(
             )
             ledger = Ledger(spec, content_of(facts), run.history)
         session = Session(spec, strategy, run, executor, facts, workplace, watcher, asked, ledger)
-        ending = _Search(session).go()
-        reason = "time" if ending.out_of_time else "finished"
+        ending = _follow(session, strategy)
+        reason, told = ending.reason, ending.told
         return ending
     except LrsearchError as error:
         reason = type(error).__name__
@@ -103,7 +106,34 @@ def tune(
     finally:
         # A full disk has said so already, and the journal is whole without this line.
         with contextlib.suppress(StorageFull):
-            run.closed(reason, time.monotonic() - asked.begun)
+            run.closed(reason, time.monotonic() - asked.begun, told)
+
+
+def _follow(session: Session, strategy: str) -> Ending:
+    """Run a strategy and, where it came to its own end, what the spec asks for after it: further
+    values first, and then the best once more."""
+    spec = session.spec
+    if strategy == CONFIRM:
+        return confirm(session, spec.confirm or ConfirmSettings())
+    refines = strategy == Refine.name
+    ending = _refine(session) if refines else _Search(session).go()
+    if ending.whole and spec.refine is not None and not refines:
+        ending = ending.before(_refine(session))
+    if ending.whole and spec.confirm is not None:
+        ledger = Ledger(spec, session.ledger.content, session.run.history)
+        if any(ledger.judge(entry)[1] is not None for entry in ledger.entries.values()):
+            ending = ending.before(confirm(replace(session, ledger=ledger), spec.confirm))
+    return ending
+
+
+def _refine(session: Session) -> Ending:
+    """Refine what was found."""
+    spec = widened(session.spec, session.facts)
+    if not spec.refined:
+        session.watcher.note("refine: the spec searches neither rates nor a logarithmic range")
+        return Ending(0)
+    ledger = Ledger(spec, session.ledger.content, session.run.history)
+    return _Search(replace(session, spec=spec, strategy=Refine.name, ledger=ledger)).go()
 
 
 class _Search:
@@ -114,19 +144,27 @@ class _Search:
         self.spec, self.name, self.run = session.spec, session.strategy, session.run
         self.executor, self.watcher = session.executor, session.watcher
         self.ledger, self.objective = session.ledger, session.objective
+        self.pruning = Pruning(self.spec, self.name, self.ledger, self.run)
         self.proposer = Proposer(
-            self.spec, self.name, self.ledger, retry_failed=self.asked.retry_failed
+            self.spec,
+            self.name,
+            self.ledger,
+            retry_failed=self.asked.retry_failed,
+            resume_pruned=self.asked.resume_pruned,
+            lifted=self.pruning.lifted,
         )
         self.best = Best(session)
         self.saving = Saving(self.run, session.facts, self.watcher)
         self.conclusions = Conclusions(session, self.best, Memory(session), self.saving)
-        self.dispatch = Dispatch(session, self.proposer, self.conclusions)
+        self.dispatch = Dispatch(session, self.proposer, self.conclusions, self.pruning)
         self.listener = Listener(session, self.dispatch)
         self.total = 0
+        self.foreseen = count_trials(self.name, self.spec) > 0
 
     def go(self) -> Ending:
         """Run everything from the first line in the journal to the last trial."""
         self._describe_failures()
+        self._describe_pruned()
         per_point = self.spec.trials_per_point
         points = count_trials(self.name, self.spec) // per_point
         coming = max(0, points - self.proposer.made) * per_point
@@ -142,31 +180,47 @@ class _Search:
         while True:
             if pulse.asked() and not self.dispatch.jobs:
                 raise KeyboardInterrupt
+            if not self.dispatch.busy and not self.dispatch.is_over():
+                self._lift()
             while self._may_propose() and not pulse.asked():
                 self._propose()
             self.dispatch.hand_out()
             self.dispatch.submit()
             if self.dispatch.jobs:
                 self.listener.listen()
-            elif not self._may_propose():  # all that was left may have been skipped
-                break
-        left = self.total - self.conclusions.trained
-        out_of_time = self.asked.is_over_time() and left > 0
-        if not self.asked.is_over_time():
+            elif not self._may_propose() and not self._lift():
+                break  # All that was left may have been skipped.
+        ending = self._end()
+        if not self.dispatch.is_over():
             self._repeat_best()
-        if not out_of_time:
+        if ending.reason in ("finished", "patience"):
             self.saving.finish()
         if self.best.lacks_weights():
             self.watcher.note(
                 "best/ has no weights: the best point was trained when it was not the best, or the "
                 "disk had no room; train it again with export and grid"
             )
-        if out_of_time:
+        if ending.out_of_time:
             over = "the start took all of it, and no trial began"
             if self.conclusions.trained:
                 over = f"{self.conclusions.trained} of {self.total} trials are trained"
             self.watcher.note(f"the time is over: {over}")
-        return Ending(self.conclusions.trained, out_of_time)
+        elif ending.told:
+            self.watcher.note(ending.told)
+        return ending
+
+    def _end(self) -> Ending:
+        """The reason why nothing more is trained."""
+        trained = self.conclusions.trained
+        if self.best.met is not None:
+            value, entry = self.best.met
+            told = f"{self.asked.until} is met by point {entry.number} ({value:.6g})"
+            return Ending(trained, "until", told)
+        if self.asked.is_over_time() and self.total > trained:
+            return Ending(trained, "time")
+        if self.proposer.stopped:
+            return Ending(trained, "patience", self.proposer.stopped)
+        return Ending(trained)
 
     def _describe_failures(self) -> None:
         """Say what becomes of trials that failed in an earlier session."""
@@ -179,13 +233,44 @@ class _Search:
             follows = " and none has ended well: training again"
         self.watcher.note(f"{what} failed before{follows}")
 
+    def _describe_pruned(self) -> None:
+        """Say what becomes of trials that an earlier session stopped."""
+        stopped = self.ledger.pruned()
+        rules = {self.run.history.results[number].rule for number in stopped}
+        now = self.spec.prune["name"]
+        changed = rules - ({"", now, NO_PROGRESS} if now != "none" else {""})
+        if not changed or self.asked.resume_pruned:
+            return
+        what = "1 trial was" if len(stopped) == 1 else f"{len(stopped)} trials were"
+        self.watcher.note(
+            f"{what} stopped by {', '.join(sorted(changed))}, and stay so under prune: {now}; "
+            "--resume-pruned trains them to their end"
+        )
+
+    def _lift(self) -> bool:
+        """Train those that stood still to their end, where no training made progress; returns
+        whether there are any."""
+        still = self.pruning.lift(over=self.proposer.exhausted)
+        if not still or self.dispatch.is_over():
+            return False
+        whose = "the one trial" if still == 1 else f"all {still} trials"
+        self.watcher.note(
+            f"{whose} that did not diverge stood still at a tenth of the budget: that says nothing "
+            "of this training, and they are trained to their end"
+        )
+        self.proposer.lifted = True
+        fresh = self._take(self.proposer.unfinished())
+        self.total += fresh
+        self.watcher.planned(self.total)
+        return fresh > 0
+
     # proposing
 
     def _may_propose(self) -> bool:
-        if self.proposer.exhausted or self.asked.is_over_time():
+        if self.proposer.exhausted or self.dispatch.is_over():
             return False
         if self.proposer.waits:
-            return not (self.dispatch.fresh or self.dispatch.queue or self.dispatch.jobs)
+            return not self.dispatch.busy
         return not self.dispatch.unplanned and len(self.dispatch.queue) < self.executor.capacity
 
     def _propose(self) -> None:
@@ -200,9 +285,15 @@ class _Search:
         room = self.proposer.room
         generation = self.proposer.propose()
         per_point = self.spec.trials_per_point
+        if told := note_round(self.run, self.spec, self.proposer):
+            self.watcher.note(told)
         if generation is not None:
             fresh = self._take(generation)
-            self.total -= len(generation.proposals) * per_point - fresh
+            self.total += fresh
+            self.total -= len(generation.proposals) * per_point if self.foreseen else 0
+            self.watcher.planned(self.total)
+        elif self.proposer.stopped:
+            self.total -= room * per_point
             self.watcher.planned(self.total)
         elif room and self.proposer.limit is not None:
             self.watcher.note(

@@ -6,11 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lrsearch.analysis.points import PointSummary, summarize
+from lrsearch.analysis.pruning import NO_PROGRESS
+from lrsearch.analysis.stopping import Noise, Patience, find_noise, judge_patience
 from lrsearch.search import Request, make_strategy, trial_limit
 from lrsearch.search.strategy import point_key
 from lrsearch.spec.model import Spec, resolve
-from lrsearch.trial import Outcome, Proposal, Trial
+from lrsearch.trial import Outcome, Point, Proposal, Trial
 from lrsearch.tuner.ledger import Entry, Ledger
+
+UNSTOPPED = ("grid", "refine")
+"""Strategies that patience does not stop: a grid is trained whole, and rounds end by a rule of
+their own."""
 
 Told = tuple[Entry, Outcome, float | None]
 
@@ -26,30 +33,54 @@ class Generation:
     waiting: tuple[Trial, ...]
 
 
+def describe_patience(found: Patience, patience: int, noise: Noise) -> str:
+    """The reason of a search's end, in words."""
+    proposals = "1 proposal" if patience == 1 else f"{patience} proposals"
+    size = f" ({noise.error:.2g}, by the {noise.basis})" if noise.basis else ""
+    last = f"the last was proposal {found.latest} of {found.made}"
+    if not found.latest:
+        last = f"none of {found.made} was better than what was measured before"
+    return f"no improvement beyond noise{size} in {proposals}: {last}"
+
+
 class Proposer:
     """One strategy over one run. It reads the history and never writes: its caller journals what it
     returns, or only shows it.
 
-    With `retry_failed`, or where trials have only failed so far, these are trained again. `made`
+    With `retry_failed`, or where trials have only failed so far, these are trained again; with
+    `resume_pruned` those that were stopped early are, and where `lifted` says that the rule on
+    progress holds no more, those that it stopped. `made`
     counts the strategy's proposals in the present space, `limit` is the most it may make (None: as
-    many as it has), `exhausted` says that it has no more.
+    many as it has), `exhausted` says that it has no more, `stopped` why it ended before its limit,
+    "" where it did not.
     """
 
     def __init__(
-        self, spec: Spec, strategy: str, ledger: Ledger, *, retry_failed: bool = False
+        self,
+        spec: Spec,
+        strategy: str,
+        ledger: Ledger,
+        *,
+        retry_failed: bool = False,
+        resume_pruned: bool = False,
+        lifted: bool = False,
     ) -> None:
         self.spec = spec
         self.name = strategy
         self.ledger = ledger
         self.history = ledger.history
         self.retry_failed = retry_failed or ledger.only_failures
+        self.resume_pruned, self.lifted = resume_pruned, lifted
         self.strategy = make_strategy(strategy, spec, ledger.objective)
         self.limit = trial_limit(strategy, spec)
+        self.patience = None if strategy in UNSTOPPED else spec.patience
         self.exhausted = False
+        self.stopped = ""
         self.made = 0
         self._index = 0
         self._repeats = 0
         self._generation = 0
+        self._made_in: set[int] = set()
         self._next_number = self.history.next_number
         self._new: dict[str, Trial] = {}
         self._known: set[str] = set()
@@ -61,7 +92,12 @@ class Proposer:
     @property
     def waits(self) -> bool:
         """Whether a generation needs the results of the one before."""
-        return self.strategy.waits
+        return self.strategy.waits or self.patience is not None
+
+    @property
+    def generations(self) -> int:
+        """The number of generations that the strategy has made in the present space."""
+        return len(self._made_in)
 
     @property
     def room(self) -> int:
@@ -84,6 +120,7 @@ class Proposer:
             if found is None or found.point is None:
                 continue
             self.made += 1
+            self._made_in.add(proposal.generation)
             self._repeats = 0 if new else self._repeats + 1
             self._take(found, self._measured_before(found, line))
 
@@ -129,22 +166,52 @@ class Proposer:
         """The next generation, None when there is none. A strategy that waits must have the result
         of every earlier proposal."""
         points: list[dict[str, Any]] = []
-        if self.room:
-            if self.waits:
+        room = self._patient_room()
+        if room:
+            if self.strategy.waits:
                 self._tell()
             points = self.strategy.propose(
                 Request(
                     index=self._index,
-                    room=self.room,
+                    room=room,
                     known=lambda point: point_key(point) in self._known,
                     proposed=lambda point: point_key(point) in self._mine,
                     repeats=self._repeats,
+                    generations=len(self._made_in),
+                    measured=self._summaries,
                 )
             )
         if not points:
             self.exhausted = True
             return None
         return self._generate(points)
+
+    def _patient_room(self) -> int:
+        """The number of proposals that may be made now. A strategy whose proposals follow no
+        results gets just as many as may fail to improve, so that it ends exactly there; one that
+        learns makes its generations, which are part of what it proposes."""
+        if self.patience is None or not self.room:
+            return self.room
+        own = [
+            self.ledger.judge(entry)[1]
+            for proposal in self.history.proposals
+            if proposal.strategy == self.name
+            and (entry := self.ledger.entry_of.get(proposal.trials[0])) is not None
+            and entry.point is not None
+        ]
+        others = [
+            value
+            for entry in self.ledger.entries.values()
+            if entry.number not in self._own and entry.point is not None
+            if (value := self.ledger.judge_measured(entry)[1]) is not None
+        ]
+        objective = self.ledger.objective
+        noise = find_noise((summary for _, summary in self._summaries()), objective)
+        found = judge_patience(own, self.patience, noise.error, objective.goal, others)
+        if found.over:
+            self.stopped = describe_patience(found, self.patience, noise)
+            return 0
+        return self.room if self.strategy.waits else min(self.room, found.left)
 
     def _generate(self, points: Sequence[Mapping[str, Any]]) -> Generation:
         self._generation += 1
@@ -170,6 +237,7 @@ class Proposer:
                     self._own[entry.number] = entry
         self._index += len(points)
         self.made += len(points)
+        self._made_in.add(self._generation)
         return Generation(
             self._generation, tuple(proposals), tuple(new.values()), tuple(waiting.values())
         )
@@ -187,8 +255,9 @@ class Proposer:
         for seed, fold in self.ledger.wanted:
             key = self.ledger.key(entry, seed, fold)
             number = self.history.by_key.get(key)
-            if key in self._new:
-                existing.append(self._new[key])
+            new = self._new.get(key)
+            if new is not None and not self._given_up(new.number):
+                existing.append(new)
             elif number is None or self._given_up(number):
                 trial = Trial(self._next_number + len(missing), key, entry.config, seed, fold)
                 missing.append(trial)
@@ -197,9 +266,23 @@ class Proposer:
         return existing, missing
 
     def _given_up(self, number: int) -> bool:
-        """Whether a failed trial is to be tried again."""
+        """Whether a failed trial is to be tried again, or a stopped one trained to its end."""
         result = self.history.results.get(number)
-        return self.retry_failed and result is not None and result.outcome is Outcome.FAILED
+        if result is None or result.outcome not in (Outcome.FAILED, Outcome.PRUNED):
+            return False
+        if result.outcome is Outcome.FAILED:
+            return self.retry_failed
+        return self.resume_pruned or (self.lifted and result.rule == NO_PROGRESS)
+
+    def _summaries(self) -> list[tuple[Point, PointSummary]]:
+        """The points of the space with what their trials came to, by number."""
+        entries = {entry.number: entry for entry in self.ledger.entries.values()}
+        found = []
+        for summary in summarize(self.ledger.records(), self.ledger.objective):
+            point = entries[summary.point].point
+            if point is not None:
+                found.append((point, summary))
+        return found
 
     # telling
 

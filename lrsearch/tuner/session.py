@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lrsearch.analysis.requirement import Requirement
 from lrsearch.executors.port import Executor
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec
@@ -21,24 +22,59 @@ class Asked:
     """The user's request for a session.
 
     `engine` is one of `plans.ENGINES`, `lanes` the most trials of a fused program (None: as many as
-    a probe finds best). With `retry_failed` trials that failed before are trained again. `command`
+    a probe finds best). With `retry_failed` trials that failed before are trained again, with
+    `resume_pruned` those that a rule of early stopping ended are trained to their end. `command`
     is the command line that began it, and resumes it. `begun` is the `time.monotonic()` from which
     the session's wall time counts; default now. `time_limit` is the seconds since `begun` after
-    which no more trials begin; those under way are trained to their end. Proposals do not depend on
-    it. With `share` steps that trials have in common are trained once.
+    which no more trials begin; those under way are trained to their end. The same holds once a
+    point meets `until`. Proposals depend on neither. With `share` steps that trials have in common
+    are trained once.
     """
 
     engine: str = "auto"
     lanes: int | None = None
     retry_failed: bool = False
+    resume_pruned: bool = False
     command: Sequence[str] = ()
     begun: float = field(default_factory=time.monotonic)
     time_limit: float | None = None
+    until: Requirement | None = None
     share: bool = True
+
+    @property
+    def limited(self) -> bool:
+        """Whether it may end before all is trained."""
+        return self.time_limit is not None or self.until is not None
 
     def is_over_time(self) -> bool:
         """Whether no more trials may begin."""
         return self.time_limit is not None and time.monotonic() >= self.begun + self.time_limit
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of a search: `trained` trials now, and the reason as the journal has it: `finished`,
+    `time` (which was over before all was trained), `until` (a point was as good as asked for), or
+    `patience`; `told` says it in words, where that needs any."""
+
+    trained: int
+    reason: str = "finished"
+    told: str = ""
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether its time was over before all was trained."""
+        return self.reason == "time"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the strategy came to its own end."""
+        return self.reason in ("finished", "patience")
+
+    def before(self, after: Ending) -> Ending:
+        """The end of both this, a whole one, and what came after it."""
+        ended = self if after.whole else after
+        return Ending(self.trained + after.trained, ended.reason, ended.told)
 
 
 @dataclass(frozen=True)
@@ -64,7 +100,7 @@ class Session:
         """A trial's searched parameters, and its seed and fold where there are several."""
         trial = self.run.history.trials[number]
         params = flatten(self.spec.space, trial.config)
-        if self.spec.seeds > 1:
+        if self.spec.seeds > 1 or number in self.run.history.apart:
             params["seed"] = trial.seed
         if trial.fold is not None:
             params["fold"] = trial.fold

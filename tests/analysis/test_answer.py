@@ -390,22 +390,22 @@ search:
 
 
 def test_what_an_edge_suggests_is_a_spec(tmp_path):
-    from lrsearch.cli.stored import ranges
+    from lrsearch.spec.searched import find_searched
 
     path = tmp_path / "spec.yaml"
     path.write_text(SPEC)
     spec = read_spec(path)
     best = {"lr": 1.0, "batch_size": 32, "optimizer.momentum": 0.9}
-    edges = find_edges(best, ranges(spec))
+    edges = find_edges(best, find_searched(spec))
     assert [edge.side for edge in edges] == ["highest", "lowest", "highest"]
     longer = read_spec(path, [setting for edge in edges for setting in edge.settings])
-    wider = {edge.name: edge for edge in ranges(longer)}
+    wider = {edge.name: edge for edge in find_searched(longer)}
     assert wider["lr"].high == 10 and wider["lr"].points == 9
     assert wider["batch_size"].listed == (16, 32, 64, 128)
     assert 0.9 < wider["optimizer.momentum"].high < 1
     pasted = "".join(f"  {edge.line}\n" for edge in edges)
     path.write_text(SPEC.partition("search:\n")[0] + "search:\n" + pasted)
-    assert ranges(read_spec(path)) == ranges(longer)
+    assert find_searched(read_spec(path)) == find_searched(longer)
 
 
 # -- renderings

@@ -38,6 +38,8 @@ COMMANDS = (
     "grid",
     "random",
     "bayes",
+    "refine",
+    "confirm",
     "report",
     "list",
     "export",
@@ -572,7 +574,13 @@ def test_runs_go_where_they_are_told(empty: Path) -> None:
     assert (empty / "one/small/run.json").exists() and (empty / "two/small/run.json").exists()
     assert not (empty / "runs").exists()
     # The command it names to go on with works from here.
-    (following,) = re.findall(r"^next +lrsearch (.*)$", said.out, re.MULTILINE)
+    (following,) = re.findall(r"^next +lrsearch ((?:.|\n)*?)\n\n", said.out, re.MULTILINE)
+    assert following.startswith("confirm small.yaml ") and "--runs two" in following
+    words = shlex.split(following)
+    assert lrsearch(*words, "--top", "1", "--seeds", "1").code == 0
+    (following,) = re.findall(
+        r"^next +lrsearch (.*)$", lrsearch("report", LRSEARCH_RUNS="two").out, re.MULTILINE
+    )
     assert lrsearch(*following.split()).code == 0
     assert (empty / "best.yaml").exists()
     assert lrsearch("report", LRSEARCH_RUNS="two").code == 0
@@ -634,6 +642,7 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "run",
         "objective",
         "answer",
+        "confirmation",
         "cost",
         "points",
         "trials",
@@ -645,6 +654,8 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "repeatability",
         "ranges",
         "found_ranges",
+        "stopped",
+        "refinement",
     ]
     assert report["format"] == 1
     assert report["states"] == {"trials": 0, "bytes": 0}
@@ -1122,7 +1133,7 @@ def test_report_names_the_command_that_resumes(here: Path) -> None:
     assert lrsearch("bayes", "small.yaml", *TRAIN).code == 0
     assert re.search(r"next +lrsearch grid ", lrsearch("report", "small.yaml").out)
     assert lrsearch("grid", "small.yaml", *TRAIN).code == 0
-    assert re.search(r"next +lrsearch export ", lrsearch("report", "small.yaml").out)
+    assert re.search(r"next +lrsearch confirm ", lrsearch("report", "small.yaml").out)
 
 
 def test_a_best_outside_the_present_search_is_called_so(here: Path) -> None:
@@ -1147,6 +1158,9 @@ def test_check_in_json(empty: Path) -> None:
 def test_next_names_this_run_though_its_name_was_set(empty: Path) -> None:
     renamed = ("--set", "name=other", "--set", "search.lr.points=2")
     said = lrsearch("grid", "small.yaml", *TRAIN, *renamed)
+    assert re.search(r"next +lrsearch confirm small.yaml --set name=other", said.out)
+    again = ("--top", "1", "--seeds", "1")
+    said = lrsearch("confirm", "small.yaml", *TRAIN, *renamed, *again)
     following = re.search(r"next +lrsearch (export .*)", said.out)
     assert following and "runs/other" in following[1]
     assert lrsearch(*following[1].split()).code == 0

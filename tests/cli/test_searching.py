@@ -14,7 +14,7 @@ from lrsearch.cli.searching import Options, resuming
 from lrsearch.errors import UsageError
 
 COMMANDS = typer.main.get_command(app).commands
-TRAINING = ("grid", "random", "bayes")
+TRAINING = ("grid", "random", "bayes", "refine")
 
 WORDS = st.text(min_size=1, max_size=8).filter(lambda text: "\0" not in text)
 FLAGS = (
@@ -26,7 +26,9 @@ PARTS = st.one_of(
     st.sampled_from(FLAGS).map(lambda flag: [flag]),
     st.tuples(st.sampled_from(["--trials", "--workers", "--lanes"]), NUMBERS).map(list),
     st.tuples(
-        st.sampled_from(["--set", "--allow-import", "--time", "--device", "--engine", "--require"]),
+        st.sampled_from(
+            ["--set", "--allow-import", "--time", "--until", "--device", "--engine", "--require"]
+        ),
         WORDS,
     ).map(list),
     st.tuples(st.just("--runs"), st.sampled_from(["runs", "a b", "-x", "deep/runs"])).map(list),

@@ -169,7 +169,7 @@ def test_view_adds_up_and_comments():
         "seconds": 3.0,
         "wall_seconds": None,
     }
-    spent |= {"range_epochs": 0.0, "range_seconds": 0.0}
+    spent |= {"confirm_trials": 0, "confirm_epochs": 0.0, "confirm_seconds": 0.0}
     assert view.cost == {**spent, "range_epochs": 0.0, "range_seconds": 0.0}
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
     first, tie, seeds = view.warnings
@@ -365,8 +365,10 @@ def test_json_has_the_documented_shape():
     text = to_json(view)
     assert "NaN" not in text and "Infinity" not in text
     found = json.loads(text)
-    keys = ["format", "run", "objective", "answer", "cost", "points", "trials", "best"]
+    keys = ["format", "run", "objective", "answer", "confirmation", "cost", "points", "trials"]
+    keys += ["best"]
     keys += ["plans", "data", "advice", "states", "repeatability", "ranges", "found_ranges"]
+    keys += ["stopped", "refinement"]
     assert list(found) == keys
     assert (found["format"], found["run"]) == (1, "r")
     assert found["objective"] == {"metric": "accuracy", "goal": "max", "at": "last"}
@@ -415,6 +417,7 @@ def test_json_has_the_documented_shape():
         "seconds": 6.0,
         "wall_seconds": 4.5,
     }
+    spent |= {"confirm_trials": 0, "confirm_epochs": 0.0, "confirm_seconds": 0.0}
     assert found["cost"] == {**spent, "range_epochs": 0.0, "range_seconds": 0.0}
     assert found["plans"] == [
         {"structure": "a1", "device": "cuda", "engine": "fused", "lanes": 16, "reason": "2.1x"},

@@ -369,8 +369,8 @@ def test_nothing_to_search_is_one_point_for_a_grid_alone():
 
 def test_how_much_a_strategy_searches():
     spec = spec_of(FINITE, seeds=2, random={"trials": 7}, bayes={"trials": 9})
-    assert [trial_limit(name, spec) for name in STRATEGIES] == [None, 7, 9]
-    assert [count_trials(name, spec) for name in STRATEGIES] == [16, 14, 18]
+    assert [trial_limit(name, spec) for name in STRATEGIES] == [None, 7, 9, None]
+    assert [count_trials(name, spec) for name in STRATEGIES] == [16, 14, 18, 0]
     with pytest.raises(KeyError):
         make_strategy("gird", spec, ACCURACY)
 

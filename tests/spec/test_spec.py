@@ -718,6 +718,7 @@ def test_every_default_is_filled():
             "test": None,
             "standardize": False,
             "split_seed": 0,
+            "validation_seed": None,
             "transforms": [],
         },
         "model": {

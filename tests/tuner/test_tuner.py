@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from lrsearch import catalogue, data
 from lrsearch.analysis.points import summarize
+from lrsearch.analysis.requirement import parse_requirement
 from lrsearch.errors import (
     DataError,
     ModelError,
@@ -200,11 +201,15 @@ def search(
     runs: Path | None = None,
     path: Path | None = None,
     time_limit: float | None = None,
+    until: str | None = None,
     log: Log | None = None,
+    engine: str = "solo",
+    resume_pruned: bool = False,
+    allowed: tuple[str, ...] = ("nets",),
 ) -> Found:
     spec = read_spec(path or write_spec(folder, changes), overrides)
     check_search(strategy, spec)
-    workplace = Workplace(str(DEVICE), str(spec.folder), ("nets",))
+    workplace = Workplace(str(DEVICE), str(spec.folder), allowed)
     log = log or Log()
     with executor or Inline() as place:
         facts = prepare(spec, place, workplace, trials=count_trials(strategy, spec))
@@ -217,7 +222,13 @@ def search(
                 facts=facts,
                 workplace=workplace,
                 watcher=log,
-                asked=Asked("solo", retry_failed=retry_failed, time_limit=time_limit),
+                asked=Asked(
+                    engine,
+                    retry_failed=retry_failed,
+                    resume_pruned=resume_pruned,
+                    time_limit=time_limit,
+                    until=None if until is None else parse_requirement(until),
+                ),
             )
     return Found(spec, facts, run.folder, ending, log)
 
@@ -336,6 +347,7 @@ def test_divergence_is_an_outcome(tmp_path: Path, strategy: str) -> None:
         "search": {"lr": {"min": 1e-3, "max": 1e30, "points": 4}},
         "train": {"budget": "3ep", "evaluate": "2ba"},
         "model": {"name": "mlp", "hidden": [16]},
+        "prune": "none",
     }
     found = search(tmp_path, strategy, changes)
     assert found.ending.trained == (4 if strategy == "grid" else 8)

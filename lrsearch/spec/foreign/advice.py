@@ -42,7 +42,7 @@ from lrsearch.spec.foreign.words import (
 )
 from lrsearch.terminal import quote
 
-_SAMPLERS = catalogue.STRATEGIES["random"]["sampler"].choices
+_SAMPLERS = catalogue.SETTINGS["random"]["sampler"].choices
 
 
 def _section(path: Path) -> str:
@@ -76,6 +76,10 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
         return found
     if len(path) == 1 and means(key) in ("command", "loop") and means(key) in top:
         return f"leave '{key}' out: '{means(key)}' names what is run"
+    if word in STOPPING_WORDS and path[0] in ("random", "bayes"):
+        many = number(value)
+        patience = many if type(many) is int and many > 0 else 10
+        return [Line(("stop", "patience"), patience, "which is the search's, not a training's")]
     if word in STOPPING_WORDS and not outside:
         at = into("objective", "at", "best", top)
         told = "a trial trains its whole budget: best takes its best evaluation"

@@ -170,6 +170,10 @@ def _given_optimizer(top: Mapping[str, Any]) -> Any:
     return "sgd"
 
 
+_WHOLE = ("random", "bayes", "confirm", "objective", "seed", "seeds", "name", "max_failures")
+"""Keys of a spec that are taken over as they are."""
+
+
 def fixed_lines(
     path: Path, target: str, form: str, value: Any, top: Mapping[str, Any]
 ) -> list[Line]:
@@ -214,7 +218,7 @@ def fixed_lines(
         return _checked_line(rest, number(value))
     if head in ("data", "random", "bayes") and rest:
         return _inside(path, head, rest, value, top)
-    if target in ("random", "bayes", "objective", "seed", "seeds", "name", "max_failures"):
+    if target in _WHOLE:
         return [Line((target,), number(value) if target != "name" else value)]
     if head == "model" and rest:
         return _model_line(rest, value, top)

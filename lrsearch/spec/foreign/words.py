@@ -123,7 +123,7 @@ HOMES: dict[str, str] = {
     "pct_start": "train.schedule.pct_start", "data": "data", "model": "model",
     "final": "train.schedule.final",
     **{key: key for key in ("seed", "seeds", "max_failures")},
-    **{key: key for key in ("objective", "random", "bayes")},
+    **{key: key for key in ("objective", "random", "bayes", "confirm")},
 }  # fmt: skip
 """lrsearch's own words -> their places."""
 

@@ -168,18 +168,23 @@ def place(
     fold: int | None,
     device: torch.device,
     train: Mapping[str, Any] | None = None,
+    *,
+    tested: bool = False,
 ) -> Resident | Streamed:
     """Put the splits of a resolved `data`, whose arrays are `raw`, on the device; they are kept for
     the process while memory allows. `train` is the resolved one: its loss, or step, may be the
-    user's."""
+    user's. If `tested`, the test part stands in the place of the validation part."""
     view = find_view(train)
     # Transforms are applied later, to batches: data with and without them are the same.
     own = {name: part for name, part in config.items() if name != "transforms"}
-    key = (json.dumps(own, sort_keys=True), raw.data_hash, fold, str(device), view)
+    key = (json.dumps(own, sort_keys=True), raw.data_hash, fold, str(device), view, tested)
     if key in _kept:
         _kept.move_to_end(key)
         return _kept[key]
     splits = data.split(raw, config, fold, own=bool(view))
+    if tested:
+        assert splits.test is not None
+        splits = replace(splits, validation=splits.test)
     if isinstance(splits.train, data.Loaded):
         return Streamed(raw, splits, view, device)
     spread: tuple[float, ...] = ()

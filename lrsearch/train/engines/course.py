@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch import catalogue, divergence, pulse
+from lrsearch.analysis.pruning import NO_PROGRESS, Progress, find_standstill
 from lrsearch.errors import DataError, ModelError
 from lrsearch.spec.model import argument_paths, class_paths
 from lrsearch.states import Unusable, check_counts, check_numbers
@@ -33,6 +34,7 @@ from lrsearch.trial import (
     Cohort,
     Config,
     Ended,
+    Looked,
     Measured,
     Measurement,
     Noted,
@@ -51,7 +53,7 @@ from lrsearch.trial import (
     describe_timeout,
 )
 
-Event = Started | Measured | Reached | Ended | Planned | Saved | Noted | None
+Event = Started | Measured | Reached | Ended | Planned | Saved | Noted | Looked | None
 Replies = list[tuple[int, Verdict]]
 EventGenerator = Generator[Event, Replies, Any]
 State = Mapping[str, Tensor]
@@ -61,8 +63,11 @@ Data = Resident | Streamed
 # data and code
 
 
-def open_data(job: Cohort | Probe | Sweep, trial: Trial, device: torch.device) -> Data:
-    """The splits of a trial on the device. Raises DataError for data that cannot be loaded or have
+def open_data(
+    job: Cohort | Probe | Sweep, trial: Trial, device: torch.device, *, tested: bool = False
+) -> Data:
+    """The splits of a trial on the device; if `tested`, the test part stands in the place of the
+    validation part. Raises DataError for data that cannot be loaded or have
     changed since the run began."""
     config = trial.config["data"]
     raw = load_raw(config, job.workplace)
@@ -73,7 +78,7 @@ def open_data(job: Cohort | Probe | Sweep, trial: Trial, device: torch.device) -
             where=raw.name,
             hint="start again to measure the data as they are now",
         )
-    return place(raw, config, trial.fold, device, trial.config["train"])
+    return place(raw, config, trial.fold, device, trial.config["train"], tested=tested)
 
 
 def check_sources(job: Cohort | Probe | Sweep, config: Config) -> None:
@@ -112,6 +117,7 @@ class Course:
     is `Criterion.alike`; a lost loss exceeds its scale `factor` times. `objective` is the metric
     that has to be a number, as the losses have to. `recording` has the records of single steps.
     Its first `shared` steps were trained by another trial, in `shared_seconds` of its seconds.
+    At the step `judged` (0: never) of its `whole` budget it ends where it makes no progress.
     """
 
     engine: str
@@ -130,6 +136,9 @@ class Course:
     shared_seconds: float = 0.0
     curve: dict[str, list[float]] = field(default_factory=dict)
     recording: Recording = field(default_factory=Recording)
+    judged: int = 0
+    whole: int = 0
+    rule: str = ""
 
     def take(self) -> dict[str, Any]:
         """The course as a saved state keeps it."""
@@ -213,6 +222,29 @@ class Course:
     def _epochs(self, steps: int) -> float:
         return float(steps * self.batch / self.samples) if self.samples else 0.0
 
+    def stop_standing(self) -> str:
+        """The reason to end with the evaluation just taken, having made no progress, or ""."""
+        if not self.judged or self.curve["step"][-1] != self.judged:
+            return ""
+        records = self.recording.losses()
+        recent = [loss for step, loss in records if step > self.judged / 2]
+        training = self.curve["train_loss"][-1]
+        if len(recent) >= _FEW:  # A mean from the first step on has its beginning in it.
+            training = min(training, math.fsum(recent) / len(recent))
+        losses = Progress(
+            start=self.start,
+            baseline=self.baseline,
+            first=records[0][1] if records and records[0][0] == 1 else math.nan,
+            training=training,
+            validation=self.curve["loss"][-1],
+            lowest=self.lowest,
+        )
+        reason = find_standstill(losses)
+        if not reason:
+            return ""
+        self.rule = NO_PROGRESS
+        return f"no progress: after {self.judged} of {self.whole} steps {reason}"
+
     def result(self, outcome: Outcome, reason: str = "", trace: str = "") -> Result:
         """The trial's result, if it ended now."""
         validated = {
@@ -241,7 +273,13 @@ class Course:
             best_step=best_step,
             reason=reason,
             traceback=trace,
+            rule=self.rule,
+            whole=self.whole if outcome is Outcome.PRUNED else 0,
         )
+
+
+_FEW = 4
+"""Recorded steps whose mean loss is held against others, at least."""
 
 
 def _is_curve(curve: Any, objective: str) -> bool:
@@ -263,8 +301,8 @@ def _is_curve(curve: Any, objective: str) -> bool:
 
 
 _SAVED = (
-    *("steps", "start", "baseline", "lowest", "alike", "factor", "curve"),
-    *("shared", "shared_seconds"),
+    *("steps", "start", "baseline", "lowest", "alike", "factor"),
+    *("shared", "shared_seconds", "curve"),
 )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from lrsearch import pulse
+from lrsearch.analysis.pruning import judging_step
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import DataError
 from lrsearch.train.batches.resident import Resident
@@ -283,6 +284,9 @@ class _Session:
             recording=Recording(frozenset(recorded_steps(evaluations[-1]))),
         )
         base = learning_rates(train, self.data.samples, self.cohort.workplace)
+        course.whole = evaluations[-1]
+        if trial.number in self.cohort.judged and self.criterion.stacks:
+            course.judged = judging_step(evaluations, base.tolist())
         plateau = make_plateau(train, self.data.samples)
         best = BestSoFar(self.cohort.objective)
         return Lane(
@@ -531,9 +535,12 @@ class _Session:
         """End a measured lane if it is lost, for that reason, or has used its budget."""
         lane = self.places[place]
         assert self.program is not None and lane is not None
+        outcome = Outcome.DIVERGED
+        if not reason:
+            outcome, reason = Outcome.PRUNED, lane.course.stop_standing()
         if reason:
             self.places[place] = None
-            yield from self._close(self._end(lane, Outcome.DIVERGED, reason))
+            yield from self._close(self._end(lane, outcome, reason))
             return
         if lane.plateau is not None:
             train = lane.trial.config["train"]

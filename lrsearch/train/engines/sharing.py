@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from lrsearch.analysis.pruning import NO_PROGRESS
+from lrsearch.data.parts import memory
 from lrsearch.schedules import Plateau
 from lrsearch.states import Header, State, Unusable
 from lrsearch.train.device import is_out_of_memory
@@ -24,8 +26,8 @@ from lrsearch.train.engines.stems import Branch, find_stems
 from lrsearch.train.users.memory import Unseen
 from lrsearch.trial import Cohort, Ended, Measured, Measurement, Noted, Outcome, Started, Trial
 
-ROOM = 2**30
-"""Bytes of copied states that a worker keeps in memory at once."""
+ROOM = memory() // 32
+"""Bytes of copied states that a worker keeps in memory at once: there may be a worker a core."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class Sharing:
             return {}
         # A trial waits at its rungs under its own number.
         most = min(self.cohort.rungs, default=None)
-        return find_stems(trials, *self._size, begun=self.cohort.states, most=most)
+        begun, judged = self.cohort.states, self.cohort.judged
+        return find_stems(trials, *self._size, begun=begun, judged=judged, most=most)
 
     def forks(self, number: int) -> frozenset[int]:
         """The steps of a trial at which others branch off."""
@@ -119,11 +122,12 @@ class Sharing:
         """Free those that still wait for a trial that has ended; returns their events where they
         have ended with it.
 
-        A training that diverged before a fork is that of the branch, too, which has diverged.
+        A training that diverged, or made no progress, before a fork is that of the branch, too,
+        which ends alike.
         """
         self.left.pop(ended.trial, None)
         waiting = self._waiting(ended.trial)
-        if ended.result.outcome is not Outcome.DIVERGED:
+        if ended.result.outcome is not Outcome.DIVERGED and ended.result.rule != NO_PROGRESS:
             self._free(waiting)
             return []
         events: list[Event] = []

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lrsearch import pulse
+from lrsearch.analysis.pruning import judging_step
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
@@ -312,6 +313,9 @@ def _begin(
     seed_everything(seeds.noise)  # A model may draw noise in evaluation, too.
     model.train()
     evaluations = evaluation_steps(timed, course.samples)
+    course.whole = evaluations[-1]
+    if trial.number in cohort.judged and criterion.stacks:
+        course.judged = judging_step(evaluations, rates)
     course.recording = Recording(frozenset(recorded_steps(evaluations[-1])))
     run = _Run(
         trial,
@@ -405,6 +409,8 @@ def _train(
                 yield Measured(trial.number, measured[0], run.budget, course.tell())
                 if measured[1]:
                     return Outcome.DIVERGED, measured[1], {}
+                if standing := course.stop_standing():
+                    return Outcome.PRUNED, standing, {}
                 _take_in(run, measured[0])
                 if run.step < run.budget and saver.is_due():
                     begun = time.monotonic()

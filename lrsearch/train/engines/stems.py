@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
+from lrsearch.analysis.pruning import judging_step
 from lrsearch.schedules import Array
 from lrsearch.spec.model import identity
 from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
@@ -37,10 +38,12 @@ class Branch:
 @dataclass(frozen=True, eq=False)
 class Way:
     """The rates of a training, float64 [budget], and the number of steps that are `certain` to
-    have them: a plateau follows what is measured."""
+    have them: a plateau follows what is measured. At the step `judged` (0: never) it ends where it
+    makes no progress."""
 
     rates: Array
     certain: int
+    judged: int = 0
 
 
 def kin(trial: Trial) -> str | None:
@@ -55,24 +58,27 @@ def kin(trial: Trial) -> str | None:
     return json.dumps(parts, sort_keys=True)
 
 
-def find_way(train: Mapping[str, object], samples: int) -> Way:
+def find_way(train: Mapping[str, object], samples: int, *, judged: bool = False) -> Way:
     """The way of a resolved `train`. A plateau may change its rates after as many counted
     evaluations as its patience has, and one more: at the first metrics only can get worse, or,
-    where rates may rise, better. Raises ValueError as `timetable`'s functions."""
-    rates = learning_rates(train, samples)
+    where rates may rise, better. It is `judged` by its progress where no rule excepts it. Raises
+    ValueError as `timetable`'s functions."""
+    rates, evaluations = learning_rates(train, samples), evaluation_steps(train, samples)
     plateau = make_plateau(train, samples)
     certain = len(rates)
     if plateau is not None:
-        counted = [step for step in evaluation_steps(train, samples) if step > plateau.ahead]
+        counted = [step for step in evaluations if step > plateau.ahead]
         if len(counted) > plateau.patience:
             # Just before that evaluation, after which their states may differ.
             certain = counted[plateau.patience] - 1
-    return Way(rates, certain)
+    return Way(rates, certain, judging_step(evaluations, rates.tolist()) if judged else 0)
 
 
 def common_steps(one: Way, other: Way) -> int:
     """The leading steps that two ways have in common, at most all but the last."""
     most = min(len(one.rates) - 1, len(other.rates) - 1, one.certain, other.certain)
+    if one.judged != other.judged:
+        most = min(most, *(each.judged - 1 for each in (one, other) if each.judged))
     if most <= 0:
         return 0
     differ = one.rates[:most].view(np.uint64) != other.rates[:most].view(np.uint64)
@@ -101,13 +107,14 @@ def find_stems(
     batch: float | Fraction | None = None,
     *,
     begun: Collection[int] = (),
+    judged: Collection[int] = (),
     most: int | None = None,
 ) -> dict[int, Branch]:
     """The branches among trials of one structure, by number; stems stand before them in the order.
 
     `samples` is the size of an epoch, `batch` that of a batch on average, where a loader has its
-    own. Trials in `begun` have a state of their own and branch off none. No fork lies past step
-    `most`.
+    own. Trials in `begun` have a state of their own and branch off none, those in `judged` end
+    where they make no progress. No fork lies past step `most`.
     """
     found: dict[int, Branch] = {}
     for group in _groups(trials):
@@ -116,12 +123,13 @@ def find_stems(
         ways: list[Way] = []
         for trial in group:
             try:
-                way = find_way({**trial.config["train"], **size}, samples)
+                train = {**trial.config["train"], **size}
+                way = find_way(train, samples, judged=trial.number in judged)
             except ValueError:  # It will fail, and say so.
                 continue
             certain = way.certain if most is None else min(most, way.certain)
             own.append(trial)
-            ways.append(Way(way.rates, certain))
+            ways.append(replace(way, certain=certain))
         for trial, branch in zip(own, join(ways), strict=True):
             if branch is not None and trial.number not in begun:
                 found[trial.number] = Branch(own[branch.stem].number, branch.fork)

@@ -22,6 +22,7 @@ from test_states import INLINE, await_that, curves, lay, report, stop, write
 from test_train import MLP, cohort, config
 
 from lrsearch import schedules
+from lrsearch.analysis.pruning import NO_PROGRESS
 from lrsearch.spec.model import complete_group
 from lrsearch.train.engines import sharing, stems
 from lrsearch.train.engines.cohort import run_cohort
@@ -228,6 +229,20 @@ def test_a_branch_of_a_training_that_diverged_before_has_diverged(engine, lanes)
 
 
 @pytest.mark.parametrize(("engine", "lanes"), ENGINES)
+@pytest.mark.parametrize("judged", [{0, 1, 2}, {0, 2}, {1}])
+def test_a_branch_of_a_training_without_progress_ends_as_it_would_alone(judged, engine, lanes):
+    """With its stem, where both are judged at one step; a later peak is judged later."""
+    later = schedule("piecewise", points=[["33ba", 2.0]])
+    job = trials(schedule("constant"), STEPS[0], later, engine=engine, lanes=lanes, lr=1e-6)
+    _, ends = assert_shares(replace(job, judged=frozenset(judged)), 0.0)
+    for number, end in ends.items():
+        assert (end.result.rule == NO_PROGRESS) is (number in judged)
+    own = ends[1].result.epochs - ends[1].result.shared_epochs
+    assert own == 0 if judged == {0, 1, 2} else own > 0
+    assert ends[1].result.shared_epochs > 0.9
+
+
+@pytest.mark.parametrize(("engine", "lanes"), ENGINES)
 @pytest.mark.parametrize("verdict", [Verdict.GO_ON, Verdict.STOP])
 def test_each_waits_at_its_own_rungs(verdict, engine, lanes):
     """Here the stem is stopped, or goes on; the others go on."""
@@ -308,6 +323,13 @@ def test_each_step_is_trained_once(tables):
         if branch is not None:
             assert branch.stem < place and 0 < branch.fork < budget
             assert tables[place][: branch.fork] == tables[branch.stem][: branch.fork]
+
+
+@given_by(st.integers(0, 9), st.integers(0, 9))
+def test_nothing_is_shared_from_where_one_alone_is_judged(first, second):
+    one, other = Way(np.ones(9), 9, first), Way(np.ones(9), 9, second)
+    expected = 8 if first == second else min(8, *(each - 1 for each in (first, second) if each))
+    assert stems.common_steps(one, other) == expected
 
 
 @given_by(st.lists(st.integers(1, 6), min_size=2, max_size=2), st.integers(0, 6))

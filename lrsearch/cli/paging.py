@@ -1,0 +1,207 @@
+"""The page of a run, from its folder: what the view has not, and the file it is written to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lrsearch.cli.closing import say
+from lrsearch.cli.exporting import export_text
+from lrsearch.cli.stored import StoredRun, Unsearched, view_run
+from lrsearch.errors import LrsearchError, UsageError
+from lrsearch.reports.code import TARGETS, Setting, write_code
+from lrsearch.reports.page import Making, choose_curves, write_page
+from lrsearch.reports.text import format_bytes, format_params
+from lrsearch.reports.view import RunView, build_view
+from lrsearch.spec.export import export_train
+from lrsearch.spec.model import steps_of
+from lrsearch.spec.searched import find_searched
+from lrsearch.store import read_curve, write_whole
+from lrsearch.terminal import command_line, visible_line
+from lrsearch.trial import Config, Objective
+
+MARK = "<!doctype html>"
+"""The beginning of a page: a file that begins so is written over."""
+
+MOST_SPEC = 65_536
+"""Characters of a spec: no longer one is read by lrsearch itself."""
+
+TITLES = {
+    "pytorch": "PyTorch",
+    "lightning": "Lightning",
+    "huggingface": "Hugging Face",
+    "keras": "Keras",
+}
+
+
+def write_report(run: StoredRun | Unsearched, path: Path) -> None:
+    """Write the page of a run, and say so. Raises UsageError for a file that is no page, or cannot
+    be written."""
+    _check(path)
+    if isinstance(run, Unsearched):
+        view, making = _tests_alone(run), Making()
+    else:
+        view = view_run(run)
+        making = gather(run, view)
+    text = write_page(view, making)
+    content = text.encode("utf-8", "backslashreplace")  # Half a surrogate pair is no UTF-8.
+    try:
+        if path.exists():
+            write_whole(path.resolve(), content, mode=path.stat().st_mode & 0o777)
+        else:
+            path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}", where="--html") from None
+    say(f"wrote {visible_line(str(path))} ({format_bytes(len(content))})")
+
+
+def _check(path: Path) -> None:
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is a folder", where="--html", hint=f"--html {path / 'report.html'}"
+        )
+    if not path.exists():
+        return
+    try:
+        with path.open("rb") as file:
+            begun = file.read(len(MARK))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}", where="--html") from None
+    if begun and begun.lower() != MARK.encode():
+        raise UsageError(
+            f"{path} exists, and is no page: it is not written over",
+            where="--html",
+            hint="name another file, such as --html report.html",
+        )
+
+
+def _tests_alone(run: Unsearched) -> RunView:
+    """A view of range tests alone."""
+    from dataclasses import replace
+
+    view = build_view(run.name, run.name, Objective("loss", "min"), [])
+    return replace(view, ranges=run.ranges)
+
+
+def gather(run: StoredRun, view: RunView) -> Making:
+    """All that a page shows of a run besides its view."""
+    session = run.history.sessions[-1]
+    facts: Mapping[str, Any] = session["facts"]
+    samples = max(map(int, facts.get("train_samples") or ()), default=0)
+    command = session["spec"].get("command")
+    given = command if isinstance(command, list) else ["lrsearch", run.strategy, run.spec.source]
+    rates = [each for each in find_searched(run.spec) if each.path in ("lr", "optimizer.lr")]
+    curves = {number: _curve(run, number) for number in choose_curves(view)}
+    return Making(
+        command=command_line(list(map(str, given))),
+        codes=list(_codes(run, view, samples)),
+        curves={number: curve for number, curve in curves.items() if curve},
+        bounds=(rates[0].low, rates[0].high) if len(rates) == 1 and rates[0].low > 0 else None,
+        samples=samples,
+        facts=list(_facts(run, facts)),
+        spec=_spec(run),
+        edge_command=["lrsearch", run.strategy, run.spec.source],
+    )
+
+
+def _spec(run: StoredRun) -> str:
+    """The spec as first given, as the folder has it; "" where it was lost."""
+    try:
+        return (run.folder / "spec.yaml").read_text("utf-8", errors="replace")[:MOST_SPEC]
+    except OSError:
+        return ""
+
+
+def _curve(run: StoredRun, number: int) -> Mapping[str, list[float]]:
+    """Read a curve, empty where its file was lost: it is no part of the journal."""
+    with contextlib.suppress(LrsearchError, OSError):
+        return read_curve(run.folder, number)
+    return {}
+
+
+def _facts(run: StoredRun, facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Labels and values on the machine, the versions, the parts, the data and the code."""
+    if facts.get("device_name") or facts.get("device"):
+        yield "device", str(facts.get("device_name") or facts["device"])
+    versions = facts.get("versions")
+    if isinstance(versions, Mapping) and versions:
+        yield "versions", ", ".join(f"{name} {version}" for name, version in versions.items())
+    parts = [
+        f"{'/'.join(map(str, facts[name]))} {word}"
+        for name, word in (("train_samples", "training"), ("validation_samples", "validation"))
+        if facts.get(name)
+    ]
+    if facts.get("test_samples"):
+        parts.append(f"{facts['test_samples']} test")
+    if parts:
+        yield "samples", ", ".join(parts)
+    if run.spec.kind is None:
+        data = {
+            name: run.spec.data[name]
+            for name in ("validation", "test", "split_seed")
+            if run.spec.data.get(name) is not None
+        }
+        if data:
+            yield "splits", format_params(data)
+    if facts.get("parameters"):
+        yield "parameters", f"{facts['parameters']:,} of the first model"
+    if facts.get("data_hash"):
+        yield "data hash", str(facts["data_hash"])
+    for name, value in (facts.get("source_hashes") or {}).items():
+        yield "source hash", f"{name} {value}"
+    yield "sessions", str(len(run.history.sessions))
+
+
+# the code of the recommended point
+
+
+def _codes(run: StoredRun, view: RunView, samples: int) -> Iterator[tuple[str, str]]:
+    """Titles and texts: the spec of the recommended point, and, of a training of lrsearch's own,
+    its code for each target, or why there is none."""
+    if view.answer is None:
+        return
+    point = view.answer.recommended.point
+    if run.spec.kind is not None:
+        yield "YAML", export_text(run, view, point)
+        return
+    yield "YAML", export_train(_config(run, point))
+    for target in TARGETS:
+        try:
+            yield TITLES[target], write_code(target, setting_of(run, view, point, samples))
+        except LrsearchError as error:
+            yield TITLES[target], f"# {error.message}\n"
+
+
+def _config(run: StoredRun, point: int) -> Config:
+    return next(each.config for each in run.ledger.entries.values() if each.number == point)
+
+
+def setting_of(run: StoredRun, view: RunView, point: int, samples: int | None = None) -> Setting:
+    """The training of a point, to be written as code. Raises UsageError for one outside lrsearch,
+    and where the steps are not known."""
+    if run.spec.kind is not None:
+        raise UsageError(
+            f"the training is a {run.spec.kind} of your own, whose code nobody knows here",
+            where="--format",
+            hint="--format yaml writes its parameters as a spec",
+        )
+    facts = run.history.sessions[-1]["facts"]
+    if samples is None:
+        samples = max(map(int, facts.get("train_samples") or ()), default=0)
+    config = _config(run, point)
+    train = dict(config["train"])
+    counted, size = config, samples
+    passes = (facts.get("passes") or {}).get(str(train["batch_size"]))
+    if passes:  # A loader with an order of its own has batches of other sizes, too.
+        size = int(passes[0])
+        counted = {**config, "train": {**train, "batch_size": passes[1]}}
+    if not size:
+        raise UsageError("the steps of the training are not known", where="--format")
+    summary = next(each for each in view.points if each.point == point)
+    value = (
+        "" if summary.objective is None else f": {view.objective.metric} {summary.objective:.4g}"
+    )
+    title = f"point {point} of {view.name}{value}"
+    return Setting(train, size, steps_of(counted, size), title)

@@ -1,0 +1,374 @@
+"""A schedule as a function of the step in plain Python, for programs that know no lrsearch.
+
+The function is the one of `lrsearch.schedules`, written out with its numbers: it needs `math` alone
+and gives the same multiple of the base rate at every step, the warmup included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrsearch import duration, schedules
+from lrsearch.catalogue import METRICS
+from lrsearch.errors import UsageError
+
+PLATEAU = "plateau"
+
+_COSINE = "0.5 * (1.0 + math.cos(math.pi * share))"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A training to write as code: the resolved `train` of a point, the training samples, its steps
+    in all (`budget`). `title` says what it is, on one line."""
+
+    train: Mapping[str, Any]
+    samples: int
+    budget: int
+    title: str
+
+    @property
+    def size(self) -> dict[str, int]:
+        """The sizes that durations are converted by."""
+        return {
+            "samples": self.samples,
+            "batch_size": int(self.train["batch_size"]),
+            "budget": self.budget,
+        }
+
+    @property
+    def schedule(self) -> Mapping[str, Any]:
+        """The resolved schedule."""
+        found: Mapping[str, Any] = self.train["schedule"]
+        return found
+
+    @property
+    def warmup(self) -> int:
+        """The steps of the warmup."""
+        return duration.warmup_steps(self.train["warmup"], **self.size)
+
+    @property
+    def follows(self) -> bool:
+        """Whether the rate follows a metric, and is no function of the step alone."""
+        return self.schedule.get("name") == PLATEAU
+
+    @property
+    def varies(self) -> bool:
+        """Whether the rate changes at all."""
+        return self.schedule.get("name") != "constant" or self.warmup > 0
+
+
+def number(value: Any) -> str:
+    """A number as Python reads it back, whole ones without a point."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        value = int(value)
+    return repr(value)
+
+
+def write_multiplier(setting: Setting) -> list[str]:
+    """The lines of a function `multiplier(step)`: the rate of the update `step`, counted from 0, as
+    a multiple of the base rate. Raises UsageError where a path names a function that cannot be
+    imported as one."""
+    lines = [
+        "def multiplier(step):",
+        '    """The learning rate of the update `step`, counted from 0, over LR."""',
+    ]
+    if setting.warmup:
+        lines += [
+            "    if step < WARMUP:",
+            f"        share = step / WARMUP  # a {setting.train['warmup']['shape']} warmup",
+            f"        return {_warmup(setting.train['warmup'])}",
+            "    step -= WARMUP",
+        ]
+    schedule = setting.schedule
+    if "class_path" in schedule:
+        return lines + _own(schedule, _rest(setting))
+    arguments = schedules.in_steps(
+        schedule, setting.budget, setting.samples, setting.size["batch_size"]
+    )
+    written = _WRITERS[schedule["name"]](_Given(arguments, setting.budget - setting.warmup))
+    if any("TOTAL" in line for line in written):
+        lines.append(f"    TOTAL = {_rest(setting)}")
+    return [*lines, *(f"    {line}" for line in written)]
+
+
+def _rest(setting: Setting) -> str:
+    return "STEPS - WARMUP" if setting.warmup else "STEPS"
+
+
+def _own(schedule: Mapping[str, Any], rest: str) -> list[str]:
+    """The call of the user's function by its progress."""
+    given = "".join(
+        f", {name}={value!r}" for name, value in (schedule.get("init_args") or {}).items()
+    )
+    return [f"    return shape(min(step / ({rest}), 1.0){given})"]
+
+
+def imported_shape(setting: Setting) -> list[str]:
+    """The line that imports the function of a schedule of the user's; [] of any other."""
+    path = str(setting.schedule.get("class_path", ""))
+    if not path:
+        return []
+    module, _, name = path.rpartition(".")
+    if not all(part.isidentifier() for part in path.split(".")) or not module:
+        raise UsageError(f"{path} is no path that Python imports", where="schedule.class_path")
+    return [f"from {module} import {name} as shape"]
+
+
+def _warmup(warmup: Mapping[str, Any]) -> str:
+    start = number(warmup["start"])
+    return {
+        "linear": f"{start} + (1.0 - {start}) * share",
+        "exponential": f"{start} ** (1.0 - share)",
+        "cosine": f"{start} + (1.0 - {start}) * 0.5 * (1.0 - math.cos(math.pi * share))",
+    }[warmup["shape"]]
+
+
+# the schedules
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The arguments of a schedule, durations in steps, and the steps behind its warmup."""
+
+    values: Mapping[str, Any]
+    total: int
+
+    def __getitem__(self, name: str) -> str:
+        return number(self.values[name])
+
+
+Writer = Callable[[_Given], list[str]]
+
+_SHARE = "share = min(step / TOTAL, 1.0)"
+
+
+def _down(shape: str, final: float) -> str:
+    """The expression of a fall from 1 to `final`, of which `shape` is left."""
+    if final == 0:
+        return shape
+    return f"{number(final)} + (1.0 - {number(final)}) * {shape}"
+
+
+def _constant(given: _Given) -> list[str]:
+    return ["return 1.0"]
+
+
+def _linear(given: _Given) -> list[str]:
+    return [_SHARE, f"return 1.0 + ({given['final']} - 1.0) * share"]
+
+
+def _polynomial(given: _Given) -> list[str]:
+    shape = f"(1.0 - share) ** {given['power']}"
+    return [_SHARE, f"return {_down(shape, given.values['final'])}"]
+
+
+def _cosine(given: _Given) -> list[str]:
+    return [_SHARE, f"return {_down(_COSINE, given.values['final'])}"]
+
+
+def _restarts(given: _Given) -> list[str]:
+    first, mult, cycles = (given.values[name] for name in ("first", "mult", "cycles"))
+    if first is None:
+        first = given.total / (cycles if mult == 1 else (mult**cycles - 1) / (mult - 1))
+    if mult == 1:
+        lines = [
+            f"length = {number(first)}",
+            "cycle = math.floor((step + 1e-9) / length)",
+            "start = cycle * length",
+        ]
+    else:
+        lines = [
+            f"cycle, start, length = 0, 0.0, {number(first)}",
+            "while start + length <= step + 1e-9:",
+            f"    cycle, start, length = cycle + 1, start + length, length * {number(mult)}",
+        ]
+    final = given.values["final"]
+    height = f"{number(1.0 - final)} * {given['peak_decay']} ** cycle"
+    return [
+        *lines,
+        "share = min(max((step - start) / length, 0.0), 1.0)",
+        f"return {number(final)} + {height} * {_COSINE}",
+    ]
+
+
+def _step(given: _Given) -> list[str]:
+    return [f"return {given['gamma']} ** math.floor(step / {given['every']} + 1e-9)"]
+
+
+def _multistep(given: _Given) -> list[str]:
+    milestones = ", ".join(map(number, given.values["milestones"]))
+    return [
+        f"passed = sum(step + 1e-9 >= each for each in [{milestones}])",
+        f"return {given['gamma']} ** passed",
+    ]
+
+
+def _exponential(given: _Given) -> list[str]:
+    if given.values["final"] is not None:
+        return [f"return {given['final']} ** (step / TOTAL)"]
+    return [f"return {given['gamma']} ** (step / {given['every']})"]
+
+
+def _inverse_time(given: _Given) -> list[str]:
+    passed = f"step / {given['every']}"
+    if given.values["staircase"]:
+        passed = f"math.floor({passed} + 1e-9)"
+    return [f"return 1.0 / (1.0 + {given['rate']} * {passed})"]
+
+
+def _inverse_sqrt(given: _Given) -> list[str]:
+    return [f"return 1.0 / math.sqrt(1.0 + step / {given['timescale']})"]
+
+
+def _one_cycle(given: _Given) -> list[str]:
+    values = given.values
+    low, bottom = 1.0 / values["div"], 1.0 / (values["div"] * values["final_div"])
+    first, last = values["pct_start"] * given.total - 1.0, given.total - 1.0
+    phases = [(first, 1.0), (last, bottom)]
+    if values["three_phase"]:
+        phases = [(first, 1.0), (2 * values["pct_start"] * given.total - 2.0, low), (last, bottom)]
+    told = ", ".join(f"({number(end)}, {number(value)})" for end, value in phases)
+    shape = _COSINE if values["anneal"] == "cos" else "(1.0 - share)"
+    return [
+        f"begin, left = 0.0, {number(low)}",
+        f"for end, right in [{told}]:",
+        "    if step <= end:",
+        "        share = (step - begin) / (end - begin) if end > begin else 1.0",
+        f"        return right + (left - right) * {shape}",
+        "    begin, left = end, right",
+        "return left",
+    ]
+
+
+def _triangle(given: _Given, factor: str = "") -> list[str]:
+    base, half = given["base"], given["half"]
+    return [
+        f"cycle = math.floor(step / (2 * {half}) + 1e-9)",
+        f"height = max(1.0 - abs(step / {half} - 2 * cycle - 1.0), 0.0)",
+        f"return {base} + (1.0 - {base}) * height{factor}",
+    ]
+
+
+def _triangular2(given: _Given) -> list[str]:
+    return _triangle(given, " * 0.5**cycle")
+
+
+def _exp_range(given: _Given) -> list[str]:
+    return _triangle(given, f" * {given['gamma']} ** (step / {given['every']})")
+
+
+def _wsd(given: _Given) -> list[str]:
+    decay = given["decay"]
+    shape = {"linear": "(1.0 - share)", "cosine": _COSINE, "sqrt": "(1.0 - math.sqrt(share))"}
+    return [
+        f"share = min(max((step - (TOTAL - {decay})) / {decay}, 0.0), 1.0)",
+        f"return {_down(shape[given.values['shape']], given.values['final'])}",
+    ]
+
+
+def _tanh(given: _Given) -> list[str]:
+    lower, upper = given["lower"], given["upper"]
+    shape = "(bottom - math.tanh(at)) / (bottom - top)"
+    return [
+        _SHARE,
+        f"top, bottom = math.tanh({lower}), math.tanh({upper})",
+        f"at = {lower} + ({upper} - {lower}) * share",
+        f"return {_down(shape, given.values['final'])}",
+    ]
+
+
+def _piecewise(given: _Given) -> list[str]:
+    points = _pairs(given.values["points"])
+    if given.values["join"] == "linear":
+        return [
+            f"points = [{points}]",
+            "for (begin, left), (end, right) in zip(points, points[1:]):",
+            "    if step < end:",
+            "        share = max((step - begin) / (end - begin), 0.0)",
+            "        return left + (right - left) * share",
+            "return points[-1][1]",
+        ]
+    return [
+        "value = 1.0",
+        f"for begin, held in [{points}]:",
+        "    value = held if step + 1e-9 >= begin else value",
+        "return value",
+    ]
+
+
+def _pairs(points: Sequence[tuple[float, float]]) -> str:
+    return ", ".join(f"({number(moment)}, {number(value)})" for moment, value in points)
+
+
+_WRITERS: dict[str, Writer] = {
+    "constant": _constant,
+    "linear": _linear,
+    "polynomial": _polynomial,
+    "cosine": _cosine,
+    "cosine_restarts": _restarts,
+    "step": _step,
+    "multistep": _multistep,
+    "exponential": _exponential,
+    "inverse_time": _inverse_time,
+    "inverse_sqrt": _inverse_sqrt,
+    "one_cycle": _one_cycle,
+    "triangular": _triangle,
+    "triangular2": _triangular2,
+    "exp_range": _exp_range,
+    "wsd": _wsd,
+    "tanh": _tanh,
+    "piecewise": _piecewise,
+    PLATEAU: _constant,  # Its factor is the metric's, see `write_plateau`.
+}
+
+
+# the plateau
+
+
+def write_plateau(setting: Setting) -> list[str]:
+    """The lines of a class `Plateau`, whose `scale` is multiplied into the rate, and which is told
+    each evaluation by `observe(step, value)`."""
+    known = METRICS.get(setting.schedule["metric"])
+    plateau = schedules.make_plateau(
+        setting.schedule,
+        setting.train["warmup"],
+        goal=known[0] if known else setting.schedule["mode"],  # Of a metric of the user's.
+        evaluate=setting.train["evaluate"],
+        **setting.size,
+    )
+    factor, least, most = (number(n) for n in (plateau.factor, plateau.least, plateau.most))
+    sign = "value > self.best + margin" if plateau.goal == "max" else "value < self.best - margin"
+    margin = number(plateau.threshold) + (" * abs(self.best)" if plateau.relative else "")
+    rises = [
+        f"        elif self.good > {plateau.patience}:",
+        f"            self.scale = min(self.scale / {factor}, {most})",
+        "            self.good = 0",
+    ]
+    return [
+        "class Plateau:",
+        '    """The factor on the rate: call observe(step, value) after each evaluation."""',
+        "",
+        "    scale, best, bad, good, waiting = 1.0, None, 0, 0, 0",
+        "",
+        "    def observe(self, step, value):",
+        '        """Take the metric\'s value after `step` updates."""',
+        *(["        if step <= WARMUP:", "            return"] if plateau.ahead else []),
+        "        if self.best is None:",
+        "            improved = math.isfinite(value)",
+        "        else:",
+        f"            margin = {margin}",
+        f"            improved = {sign}",
+        "        if improved:",
+        "            self.best, self.bad, self.good = value, 0, self.good + 1",
+        "        else:",
+        "            self.bad, self.good = self.bad + 1, 0",
+        "        if self.waiting:",
+        "            self.waiting, self.bad, self.good = self.waiting - 1, 0, 0",
+        f"        if self.bad > {plateau.patience}:",
+        f"            self.scale = max(self.scale * {factor}, {least})",
+        f"            self.waiting, self.bad = {plateau.cooldown}, 0",
+        *(rises if plateau.rises else []),
+    ]

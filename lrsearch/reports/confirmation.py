@@ -1,0 +1,217 @@
+"""A confirmation in words, as a table, and as JSON has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from lrsearch.analysis.answer import Answer
+from lrsearch.analysis.confirmation import Confirmation, Finalist
+from lrsearch.reports.text import (
+    count,
+    decimals_for,
+    enumerate_numbers,
+    format_fixed,
+    format_params,
+    one_line,
+)
+from lrsearch.trial import Objective
+
+
+def describe_state(answer: Answer) -> str:
+    """Whether the answer is confirmed, and why not."""
+    found = answer.confirmation
+    if found is None:
+        return "not confirmed on fresh seeds"
+    if answer.confirmed:
+        own = count(answer.seeds, "fresh seed")
+        if answer.seeds == 1:
+            return f"measured on {own}, of which there is no interval"
+        return f"confirmed on {own}"
+    if not found.over:
+        return f"not confirmed yet: {count(found.trials, 'fresh training')} so far"
+    if found.winner is None:
+        return "not confirmed: no finalist held on every fresh seed"
+    return f"not confirmed: point {answer.highest.point} has come since, and is the best now"
+
+
+def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[str, str]]:
+    """Labels and texts of what fresh measurements say beside the value."""
+    found = answer.confirmation
+    if found is None:
+        return
+    own, decimals = answer.finalist, decimals_for(answer.value)
+    if own is not None:
+        if own.searched is not None and own.shrinkage is not None:
+            yield "shrinkage", _describe_shrinkage(own, decimals)
+        if (control := found.control) is not None:
+            yield "control", _describe_control(own, control, decimals)
+    lost = [each for each in found.finalists if each.outcome]
+    if lost:
+        named = "; ".join(f"{_name(each)} {each.outcome}" for each in lost)
+        yield "fresh", f"on a fresh seed, and so not recommended: {named}"
+    if found.failed:
+        noun = "trial" if len(found.failed) == 1 else "trials"
+        numbers = enumerate_numbers(list(found.failed))
+        yield "fresh", f"{noun} {numbers} failed: --retry-failed trains what failed again"
+    if found.fixed:
+        yield "fresh", f"the splits stayed, only the seeds are others: {found.fixed}"
+    if found.steady and found.over:
+        yield "fresh", "every training came to the same value: there is nothing to tell apart"
+    elif found.seedless:
+        yield (
+            "fresh",
+            "no seed made a difference: the training may not use the one it is given",
+        )
+    yield from _test_notes(answer, found, objective)
+
+
+def _name(finalist: Finalist) -> str:
+    return "the control" if finalist.point is None else f"point {finalist.point}"
+
+
+def _describe_shrinkage(own: Finalist, decimals: int | None) -> str:
+    assert own.searched is not None and own.shrinkage is not None
+    searched = format_fixed(own.searched, decimals)
+    gap = format_fixed(abs(own.shrinkage), decimals)
+    if own.shrinkage > 0:
+        return f"the search had measured {searched}, {gap} too good"
+    if own.shrinkage < 0:
+        return f"the search had measured {searched}, {gap} worse than fresh seeds do"
+    return f"the search had measured {searched}, the same"
+
+
+def _describe_control(own: Finalist, control: Finalist, decimals: int | None) -> str:
+    which = format_params(control.params)
+    number = "" if control.point is None else f"point {control.point}, "
+    if control is own:
+        return f"it is the recommended point itself ({which})"
+    if control.mean is None:
+        return f"{control.outcome or 'not measured'} ({number}{which})"
+    told = f"{format_fixed(control.mean, decimals)} ({number}{which})"
+    if own.better is None:
+        return told
+    return f"{told}, worse with probability {_probability(own.better)}"
+
+
+def _probability(share: float) -> str:
+    """A probability in words: none is certain."""
+    if share > 0.999:
+        return "above 0.999"
+    return "below 0.001" if share < 0.001 else f"{share:.3g}"
+
+
+def _test_notes(
+    answer: Answer, found: Confirmation, objective: Objective
+) -> Iterator[tuple[str, str]]:
+    tested = found.tested
+    if tested is None:
+        return
+    value = tested.metrics.get(objective.metric)
+    shown = "no value" if value is None else format_fixed(value, decimals_for(value))
+    metric, samples = one_line(objective.metric), count(tested.samples, "sample")
+    if found.tested_point == answer.recommended.point:
+        yield "test", f"{metric} {shown} on the test part ({samples}), looked at this once"
+        return
+    whose = "another training" if found.tested_point is None else f"point {found.tested_point}"
+    yield (
+        "test",
+        f"the test part was looked at by {whose} ({metric} {shown}), and is not looked at again by "
+        f"point {answer.recommended.point}: a second look would make it one more validation part",
+    )
+
+
+def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
+    """Rows of a table of the finalists, the first its head."""
+    found = answer.confirmation
+    assert found is not None
+    decimals = decimals_for(answer.value)
+
+    def number(value: float | None) -> str:
+        return "" if value is None else format_fixed(value, decimals)
+
+    rows: list[tuple[str, ...]] = [
+        ("point", "", "fresh", "95 %", "search", "too good by", "better than control", "seeds")
+    ]
+    for each in found.finalists:
+        ends = each.interval
+        rows.append(
+            (
+                "" if each.point is None else str(each.point),
+                ", ".join(_roles(answer, each)),
+                each.outcome or number(each.mean),
+                "" if ends is None else f"{number(ends[0])} to {number(ends[1])}",
+                number(each.searched),
+                number(each.shrinkage),
+                "" if each.better is None else _probability(each.better),
+                str(each.seeds),
+            )
+        )
+    return rows
+
+
+def _roles(answer: Answer, finalist: Finalist) -> Iterator[str]:
+    if answer.confirmed and finalist.point == answer.recommended.point:
+        yield "recommended"
+    elif answer.confirmed and finalist.tied:
+        yield "tied"
+    if answer.confirmed and finalist.point == answer.highest.point:
+        yield "highest"
+    if finalist.control:
+        yield "control"
+
+
+def title_of(found: Confirmation) -> str:
+    """The title of the table of finalists."""
+    splits = "" if found.fixed else ", each with a split of its own"
+    return f"measured again on fresh seeds{splits}"
+
+
+def to_plain(answer: Answer) -> dict[str, Any] | None:
+    """The confirmation as JSON has it, None without one."""
+    found = answer.confirmation
+    if found is None:
+        return None
+    return {
+        "over": found.over,
+        "current": found.current,
+        "seeds": found.seeds,
+        "redrawn": not found.fixed,
+        "reason": found.fixed or None,
+        "seedless": found.seedless,
+        "steady": found.steady,
+        "trials": found.trials,
+        "failed": found.failed,
+        "finalists": [
+            {
+                "point": each.point,
+                "params": each.params,
+                "control": each.control,
+                "search": each.searched,
+                "mean": each.mean,
+                "interval": each.interval,
+                "seeds": each.seeds,
+                "values": each.scores,
+                "shrinkage": each.shrinkage,
+                "tied": each.tied,
+                "better": each.better,
+                "outcome": each.outcome or None,
+            }
+            for each in found.finalists
+        ],
+        "test": found.tested
+        and {
+            "point": found.tested_point,
+            "trial": found.tested.number,
+            "samples": found.tested.samples,
+            "metrics": found.tested.metrics,
+        },
+    }
+
+
+def plain_control(answer: Answer) -> dict[str, Any] | None:
+    """The control of a confirmed answer as JSON has it."""
+    control = answer.confirmation.control if answer.confirmation is not None else None
+    if control is None or not answer.confirmed:
+        return None
+    return {"point": control.point, "params": control.params, "value": control.mean}

@@ -1,0 +1,170 @@
+"""Figures as values: scales, marks and panels, drawn by the page as SVG, by the terminal as text.
+
+A `Panel` has two scales and marks in the units of the data; a `Figure` has panels on shared axes,
+the sentence that it shows, and its table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from lrsearch.reports.text import format_value
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A scale from `low` to `high`, which differ; logarithmic ones are of positive numbers."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def place(self, value: float) -> float:
+        """The place of a value, 0 at `low` and 1 at `high`; others lie outside."""
+        if self.log:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
+
+    def value(self, place: float) -> float:
+        """The value at a place: the inverse of `place`."""
+        if self.log:
+            return float(self.low * (self.high / self.low) ** place)
+        return self.low + place * (self.high - self.low)
+
+    def holds(self, value: float) -> bool:
+        """Whether a value lies on the scale."""
+        return math.isfinite(value) and self.low <= value <= self.high
+
+    def clamp(self, value: float) -> float:
+        """The value, or the end that it lies beyond."""
+        return min(max(value, self.low), self.high)
+
+    def ticks(self, most: int = 5) -> list[float]:
+        """Round values on the scale, at most so many: powers of ten on a logarithmic one, where it
+        spans two or more of them, else steps of 1, 2 or 5."""
+        return (self._powers(most) if self.log else []) or self._steps(most)
+
+    def _powers(self, most: int) -> list[float]:
+        slack = 1e-9
+        first, last = math.log10(self.low), math.log10(self.high)
+        powers = range(math.ceil(first - slack), math.floor(last + slack) + 1)
+        if len(powers) < 2:
+            return []
+        every = math.ceil(len(powers) / most)
+        return [10.0**power for power in powers if (power - powers[0]) % every == 0]
+
+    def _steps(self, most: int) -> list[float]:
+        rough = (self.high - self.low) / max(1, most)
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(each * power for each in (1, 2, 5, 10) if each * power >= rough * (1 - 1e-9))
+        first = math.ceil(self.low / step - 1e-9)
+        last = math.floor(self.high / step + 1e-9)
+        # Few of them, and whole multiples, which a sum of steps would not stay.
+        return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
+
+
+def spanning(values: Iterable[float], *, log: bool = False, room: float = 0.06) -> Scale:
+    """A scale that holds finite values with some room at both ends. Without values, or with one
+    value alone, it is one around that."""
+    kept = [value for value in values if math.isfinite(value) and (value > 0 or not log)]
+    low, high = (min(kept), max(kept)) if kept else (0.1 if log else 0.0, 1.0)
+    if log:
+        factor = (high / low) ** room if high > low else 3.0
+        return Scale(low / factor, high * factor, log=True)
+    gap = room * (high - low) or abs(high) * 0.05 or 1.0
+    return Scale(low - gap, high + gap)
+
+
+# marks, in the units of the data; `kind` says what they mean, and so how they look
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points. `kind` is dot, cross (diverged), off (beyond the axis) or pick (the recommended
+    one)."""
+
+    places: Sequence[tuple[float, float]]
+    kind: str = "dot"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line through points; `kind` is curve, faint, step or best."""
+
+    places: Sequence[tuple[float, float]]
+    kind: str = "curve"
+
+
+@dataclass(frozen=True)
+class Band:
+    """The room between two lines, by (x, low, high)."""
+
+    places: Sequence[tuple[float, float, float]]
+    kind: str = "band"
+
+
+@dataclass(frozen=True)
+class Span:
+    """The values of x from `low` to `high`, over the whole height: the basin, or what was not
+    measured."""
+
+    low: float
+    high: float
+    kind: str = "basin"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A vertical line: a bound of the search, or where divergence begins."""
+
+    x: float
+    kind: str = "bound"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """An interval at x, upright; flat where it is one of x at `low` = `high`: (x, end) then."""
+
+    x: float
+    low: float
+    high: float
+    kind: str = "bar"
+
+
+Mark = Points | Line | Band | Span | Rule | Bar
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A drawing on two scales. `title` and labels are plain text; `numbers` are the trials of the
+    points that can be picked, by their places; `x_names` are labels in the place of numbers."""
+
+    title: str
+    x: Scale
+    y: Scale
+    marks: Sequence[Mark]
+    x_label: str = ""
+    y_label: str = ""
+    numbers: Sequence[tuple[float, float, int]] = ()
+    x_names: Sequence[tuple[float, str]] = ()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels with their `finding`, one sentence on what they show; `key` says what the marks mean,
+    by kind; `head` and `rows` are the same as a table; `notes` say what was left out."""
+
+    name: str
+    finding: str
+    panels: Sequence[Panel]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    key: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+def label(value: float) -> str:
+    """A tick's label: 0.001, 1e-5, 0.95."""
+    return format_value(float(value))

@@ -1,0 +1,335 @@
+"""The page of a run: one HTML file that needs no server and no network, and is complete without its
+script.
+
+Its policy allows the one style and the one script whose hashes it names, and nothing else: no
+request can leave it. Texts of the user's are escaped by jinja2, those in its data block as JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from lrsearch import __version__
+from lrsearch.reports import svg
+from lrsearch.reports.answer import describe_cost
+from lrsearch.reports.machine import plain
+from lrsearch.reports.marks import Figure
+from lrsearch.reports.page import content, figures, rows
+from lrsearch.reports.page.content import Making
+from lrsearch.reports.text import count, one_line
+from lrsearch.reports.verdicts import count_verdicts
+from lrsearch.reports.view import RunView
+from lrsearch.terminal import visible
+
+__all__ = ["Making", "choose_curves", "write_page"]
+
+MOST_CURVES = 1000
+"""Trials up to which a page has the curves of all."""
+
+SMALL = (320, 210)
+WIDE = 480
+HEIGHT = 230
+STRIP = 140
+"""Sizes of panels, in about the pixels of a screen: of small multiples, the width and the height of
+one alone, the height of a range test."""
+
+SWATCHES = {
+    "dot": "M11 7h0",
+    "cross": "M7.5 3.5l7 7m0-7l-7 7",
+    "off": "M8 5l3 4l3-4z",
+    "pick": "M11 1l6 6l-6 6l-6-6z",
+    "tie": "M7 7a4 4 0 1 0 8 0a4 4 0 1 0-8 0",
+    "band": "M1 2H21V12H1z",
+    "basin": "M1 1H21V13H1z",
+    "unknown": "M1 1H21V13H1z",
+    "bound": "M11 0V14",
+    "lost": "M11 0V14",
+    "bar": "M11 1V13M8 1h6M8 13h6",
+    "fresh": "M11 1V13M8 1h6M8 13h6",
+}
+"""The marks of a figure's key; any other is a line."""
+
+
+def choose_curves(view: RunView) -> list[int]:
+    """The trials whose curves a page has, the most telling first: of a run of up to `MOST_CURVES`
+    trials all, of others the best, and some of each verdict, `rows.CHOSEN` together."""
+    best = content.best_trials(view)
+    by_verdict: dict[str, list[int]] = {}
+    for record in view.records:
+        result = record.result
+        if result is not None and result.verdicts:
+            by_verdict.setdefault(result.verdicts[0].verdict, []).append(record.trial.number)
+    telling = [number for numbers in by_verdict.values() for number in numbers[:5]]
+    everyone = [record.trial.number for record in view.records if record.result is not None]
+    chosen = list(dict.fromkeys([*best[: content.BEST_CURVES], *telling, *best, *everyone]))
+    return chosen if len(chosen) <= MOST_CURVES else chosen[: rows.CHOSEN]
+
+
+def write_page(view: RunView, making: Making | None = None) -> str:
+    """The page as HTML."""
+    making = making or Making()
+    table = rows.list_trials(view)
+    drawn = {
+        "rates": _prepare(figures.draw_rates(view, making.bounds), pickable=True),
+        "tests": _prepare(figures.draw_tests(view.ranges), STRIP),
+        "finalists": _prepare(figures.draw_finalists(view)),
+        "law": _prepare(
+            figures.draw_law(view.answer.law) if view.answer and view.answer.law else None
+        ),
+        "best": _prepare(content.draw_best(view, making)),
+        "typical": _prepare(content.draw_typical(view, making)),
+    }
+    context: dict[str, Any] = {
+        "title": one_line(view.name),
+        "subtitle": _subtitle(view),
+        "answer": content.describe_answer(view),
+        "nothing": _nothing(view),
+        "warnings": [one_line(warning) for warning in view.warnings],
+        "codes": [(name, visible(text)) for name, text in making.codes] if view.answer else [],
+        "cost": describe_cost(view) if view.cost["trials"] or view.cost["range_seconds"] else "",
+        "made_by": making.command,
+        "advices": content.advise(view, making),
+        "metric": one_line(view.objective.metric),
+        "law_texts": content.law_sentences(view),
+        **drawn,
+        **_schedules(view, making),
+        **_importance(view),
+        **_verdicts(view),
+        **_trials(view, table, making),
+        "making": content.describe_making(view, making),
+        "unmeasured": content.list_unmeasured(view),
+        "failures": content.describe_failures(view),
+        "spec": visible(making.spec),
+        "swatches": SWATCHES,
+        "footer": f"Written by lrsearch {__version__} from {one_line(view.folder)}. "
+        "The file is complete: it asks nothing of any network.",
+    }
+    context["nav"] = _nav(context)
+    return _render(context, _data(view, making, table, drawn["rates"]))
+
+
+# rendering
+
+
+def _render(context: Mapping[str, Any], data: str) -> str:
+    folder = files("lrsearch.reports.page")
+    template, style, script = (
+        (folder / name).read_text("utf-8") for name in ("page.html", "page.css", "page.js")
+    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    policy = (
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return environment.from_string(template).render(
+        **context,
+        policy=policy,
+        style=Markup(style),  # The package's own files, whose hashes the policy has.
+        script=Markup(script),
+        data=Markup(data),  # JSON in which nothing ends the element, see `_escape`.
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def _escape(value: Any) -> str:
+    r"""JSON that can stand in a script element: `<`, `>` and `&` as \u003c and the like."""
+    text = json.dumps(plain(value), ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    for char in "<>&":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+def _prepare(
+    figure: Figure | None, height: int = HEIGHT, *, pickable: bool = False
+) -> dict[str, Any] | None:
+    """A figure with its panels drawn: one alone is wide, and of this height."""
+    if figure is None:
+        return None
+    panels = []
+    size = SMALL if len(figure.panels) > 1 else (WIDE, height)
+    for place, panel in enumerate(figure.panels):
+        name = f"plot-{figure.name}-{place}" if pickable else ""
+        drawing = svg.draw(panel, width=size[0], height=size[1], name=name)
+        panels.append((panel.title, Markup(drawing)))  # Texts in it are escaped where it is drawn.
+    return {"figure": figure, "panels": panels}
+
+
+def _data(view: RunView, making: Making, table: rows.Table, rates: Mapping[str, Any] | None) -> str:
+    texts: dict[str, int] = {}
+    told: dict[int, list[int]] = {}
+    few = len(view.records) <= MOST_CURVES
+    for record in view.records:
+        result = record.result
+        if result is None:
+            continue
+        said = [content.shorten(result.reason, 500)] if result.reason else []
+        if few or record.trial.number in making.curves:
+            said += [one_line(each.advice) for each in result.verdicts or () if each.advice]
+        if said:
+            own = told[record.trial.number] = []
+            own += [texts.setdefault(text, len(texts)) for text in said]
+    curves = {
+        number: rows.quantise(curve, rows.FINE if place < rows.CHOSEN else rows.COARSE)
+        for place, (number, curve) in enumerate(making.curves.items())
+        if curve
+    }
+    figure = rates["figure"] if rates else None
+    size = SMALL if figure and len(figure.panels) > 1 else (WIDE, HEIGHT)
+    picks = {
+        f"plot-rates-{place}": svg.picks(panel, width=size[0], height=size[1])
+        for place, panel in enumerate(figure.panels if figure else ())
+    }
+    return _escape(
+        {
+            "head": table.head,
+            "numeric": table.numeric,
+            "rows": table.rows[: rows.FIRST],  # Its script reads the others from their text.
+            "goal": view.objective.goal,
+            "run": one_line(view.folder),
+            "texts": list(texts),
+            "told": told,
+            "curves": {number: curve for number, curve in curves.items() if curve},
+            "picks": picks,
+        }
+    )
+
+
+# the parts
+
+
+NAV = (
+    ("answer", "Answer", "title"),
+    ("next", "Next", "advices"),
+    ("rate", "Rate", "rates"),
+    ("finalists", "Finalists", "finalists"),
+    ("batch", "Batch size", "law"),
+    ("schedules", "Schedules", "schedules"),
+    ("importance", "Importance", "importance"),
+    ("curves", "Curves", "best"),
+    ("trials", "Trials", "first"),
+    ("measured", "Method", "title"),
+)
+
+
+def _nav(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+    present = {**context, "rates": context["rates"] or context["tests"]}
+    present["best"] = context["best"] or context["typical"] or context["verdicts"]
+    return [(key, short) for key, short, part in NAV if present[part]]
+
+
+def _subtitle(view: RunView) -> str:
+    parts = [count(len(view.records), "trial")]
+    if view.running:
+        parts.append(f"{view.running} running")
+    strategies = dict.fromkeys(record.strategy for record in view.records)
+    return " · ".join([*parts, *map(one_line, strategies)])
+
+
+def _nothing(view: RunView) -> str:
+    if not view.records:
+        return "No trials yet."
+    if any(point.outcome is None for point in view.points):
+        return "No point has been measured yet."
+    return "No point was trained to its end."
+
+
+def _schedules(view: RunView, making: Making) -> dict[str, Any]:
+    found = content.describe_schedules(view, making)
+    cards = [{**each, "drawing": Markup(each["curve"])} for each in found]
+    listed = [[each[key] for key in ("name", "objective", "params", "points")] for each in found]
+    return {"schedules": cards, "schedule_rows": listed}
+
+
+def _meter(share: float, interval: tuple[float, float] | None = None) -> Markup:
+    """A bar of a share, with the ends of its interval."""
+    width = 300
+    reach = ""
+    if interval is not None:
+        low, high = (round(min(max(end, 0.0), 1.0) * width) for end in interval)
+        reach = f'<rect class="reach" x="{low}" y="5" width="{max(1, high - low)}" height="2"/>'
+    begun = svg.open_svg("meter", width, 12, ' preserveAspectRatio="none"')
+    return Markup(
+        f'{begun}<rect class="track" width="{width}" height="12" rx="2"/>'
+        f'<rect class="fill" width="{round(share * width)}" height="12" rx="2"/>{reach}</svg>'
+    )
+
+
+def _importance(view: RunView) -> dict[str, Any]:
+    found = content.describe_importance(view)
+    shared = [each for each in found if each["share"] is not None]
+    finding = (
+        f"{shared[0]['name']} explains {shared[0]['share']:.0%} of the variation alone"
+        + (f", {shared[1]['name']} {shared[1]['share']:.0%}." if len(shared) > 1 else ".")
+        if shared
+        else "No share of the variation is surer than noise; the best of each value is below."
+    )
+    drawn, listed = [], []
+    for each in found:
+        share, interval = each["share"], each["interval"]
+        between = f"{interval[0]:.0%} to {interval[1]:.0%}" if interval else ""
+        levels = ", ".join(each["levels"])
+        drawn.append(
+            {
+                **each,
+                "drawing": _meter(share, interval) if share is not None else "",
+                "percent": f"{share:.0%} ({between})" if share is not None else "",
+                "levels": f"best of each: {levels}" if levels else "",
+            }
+        )
+        listed.append([each["name"], f"{share:.0%}" if share is not None else "", between, levels])
+    return {"importance": drawn, "importance_rows": listed, "importance_finding": finding}
+
+
+def _verdicts(view: RunView) -> dict[str, Any]:
+    counted = content.count_by_verdict(view.records)
+    most = max((number for _, number in counted), default=1)
+    told = count_verdicts(view.records)
+    finding = f"{told}." if told else "All that were looked at are healthy."
+    drawn = [
+        {"name": name, "number": number, "drawing": _meter(number / most)}
+        for name, number in counted
+    ]
+    return {"verdicts": drawn, "verdict_finding": finding}
+
+
+def _trials(view: RunView, table: rows.Table, making: Making) -> dict[str, Any]:
+    first = [[rows.show(cell) for cell in row] for row in table.rows[: rows.FIRST]]
+    left = len(table.rows) - len(first)
+    parallel = rows.draw_parallel(view, table)
+    lines = min(len(table.rows), rows.LINES)
+    note = "Best first. Curves are drawn to a thousandth of their height."
+    known = len(making.curves)
+    if known < sum(record.result is not None for record in view.records):
+        note += f" Of {count(len(table.rows), 'trial')} {known} have their curve here."
+    if known > rows.CHOSEN:
+        note += (
+            f" Beyond {rows.CHOSEN} chosen ones they are thinned to {rows.COARSE} values; "
+            f"those have up to {rows.FINE}."
+        )
+    metric = one_line(view.objective.metric)
+    many = f"the best {lines} trials" if lines < len(table.rows) else "all trials"
+    return {
+        "trials": table,
+        "first": first,
+        "rest": rows.to_text(table, rows.FIRST) if left > 0 else "",
+        "rest_count": left,
+        "trials_note": note,
+        "example": _example(table.head),
+        "parallel": Markup(parallel),
+        "parallel_finding": f"The values of {many} from axis to axis, {metric} last.",
+    }
+
+
+def _example(head: Sequence[str]) -> str:
+    return "lr > 0.01 and healthy" if "lr" in head else "healthy"

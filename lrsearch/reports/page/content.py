@@ -1,0 +1,411 @@
+"""The sections of a page in words and tables; each is left out where the run has nothing to say."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lrsearch import schedules
+from lrsearch.analysis.answer import Answer
+from lrsearch.diagnosis import HEALTHY
+from lrsearch.reports.answer import choice, describe_cost, describe_edge, describe_law, evidence
+from lrsearch.reports.marks import Figure
+from lrsearch.reports.page.figures import draw_curves, format_objective
+from lrsearch.reports.svg import sparkline
+from lrsearch.reports.text import (
+    count,
+    decimals_for,
+    enumerate_numbers,
+    format_fixed,
+    format_params,
+    format_value,
+    one_line,
+)
+from lrsearch.reports.verdicts import UNKNOWN, in_words, leading
+from lrsearch.reports.view import RunView, describe_found, describe_repeatability
+from lrsearch.terminal import command_line, visible
+from lrsearch.trial import Outcome, Record
+
+ADVICES = 3
+
+BEST_CURVES = 10
+
+MOST_FAILURES = 20
+"""Reasons of failures that are listed, each with its first traceback."""
+
+LONG = 4000
+"""Characters of a traceback, or of another text of the user's, from its end."""
+
+
+@dataclass(frozen=True)
+class Making:
+    """The making of a run, besides its view. `command` is the one that made it; `codes` are
+    titles and texts to paste, YAML first, of the recommended point; `curves` are those of some
+    trials, which may be fewer than all; `bounds` the searched rates; `samples` those of the
+    training part, 0 where nobody knows. `facts` are labels and values on the machine, the versions,
+    data and code; `spec` is the text of the spec. `edge_command` begins the search that an edge
+    asks for, by its words."""
+
+    command: str = ""
+    codes: Sequence[tuple[str, str]] = ()
+    curves: Mapping[int, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    bounds: tuple[float, float] | None = None
+    samples: int = 0
+    facts: Sequence[tuple[str, str]] = ()
+    spec: str = ""
+    edge_command: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Advice:
+    """An advice: what to do, why, and the command that does it."""
+
+    title: str
+    evidence: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A verdict in a few words; `kind` is good, warn or plain."""
+
+    text: str
+    kind: str = "plain"
+
+
+def shorten(text: str, most: int = LONG) -> str:
+    """A text of the user's, made visible, its end where it is long."""
+    shown = visible(text.replace("\r", "\n"))
+    return shown if len(shown) <= most else "… " + shown[-most:]
+
+
+# the answer, and what to do next
+
+
+def describe_answer(view: RunView) -> dict[str, Any] | None:
+    """The head of the page: value, interval, parameters and chips."""
+    answer = view.answer
+    if answer is None:
+        return None
+    decimals = decimals_for(answer.value)
+    interval = ""
+    if answer.interval is not None:
+        low, high = (format_fixed(end, decimals) for end in answer.interval)
+        interval = f"{low} to {high}"
+    return {
+        "metric": one_line(view.objective.metric),
+        "goal": "higher is better" if view.objective.goal == "max" else "lower is better",
+        "value": format_fixed(answer.value, decimals),
+        "interval": interval,
+        "params": [
+            (one_line(name), format_value(value))
+            for name, value in answer.recommended.params.items()
+        ],
+        "point": answer.recommended.point,
+        "chips": list(_chips(view, answer)),
+        "evidence": evidence(answer),
+        "choice": choice(answer),
+    }
+
+
+def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
+    if answer.confirmed:
+        yield Chip(f"confirmed on {count(answer.seeds, 'fresh seed')}", "good")
+    else:
+        yield Chip("not confirmed", "warn")
+    if answer.steady:
+        yield Chip("every point the same", "warn")
+    elif answer.tied:
+        yield Chip(f"tied with {count(len(answer.tied), 'other')}", "warn")
+    for edge in answer.edges:
+        yield Chip(f"{one_line(edge.name)} at the edge of the search", "warn")
+    if answer.basin is not None:
+        yield Chip(f"basin {answer.basin.decades:.1f} decades wide", "good")
+    number = len(answer.recommended.trials)
+    if not answer.confirmed:
+        yield Chip(count(answer.seeds, "seed") if number > 1 else "one training", "plain")
+    own = [r for r in view.records if r.trial.number in answer.recommended.trials]
+    told = {leading(each.result) for each in own} - {""}
+    for verdict in sorted(told):
+        yield Chip(in_words(verdict), "good" if verdict == HEALTHY else "warn")
+
+
+def advise(view: RunView, making: Making) -> list[Advice]:
+    """The advices, at most three, the most pressing first."""
+    found = []
+    if view.retry_command and view.answer is None:
+        why = "no trial came to its end"
+        found.append(Advice("Mend what fails, and try again", why, view.retry_command))
+    for edge in view.edges[:2]:
+        words = [*making.edge_command, *(w for s in edge.settings for w in ("--set", s))]
+        command = command_line(words) if making.edge_command and edge.settings else ""
+        found.append(
+            Advice(
+                f"Search beyond {one_line(edge.name)} {format_value(edge.value)}",
+                one_line(describe_edge(edge)),
+                command,
+            )
+        )
+    found += [Advice("Mend what the trials agree on", one_line(text)) for text in view.advice[:1]]
+    if not view.next_command:
+        return found[:ADVICES]
+    words = view.next_command.split()
+    title, why = _STEPS.get(words[1] if len(words) > 1 else "", ("Go on with the search", ""))
+    why = why or one_line(view.warnings[0] if view.warnings else "the search is not done")
+    return [*found[: ADVICES - 1], Advice(title, why, view.next_command)]
+
+
+_STEPS = {
+    "report": ("Look again later", "the search is under way"),
+    "confirm": (
+        "Confirm the best on fresh seeds",
+        "the highest of many values owes some of it to luck, which only fresh seeds can tell",
+    ),
+    "export": ("Keep the recommended setting as a spec", "nothing is left to search in it"),
+}
+"""Commands that a run asks for next: what they do, and why."""
+
+
+# schedules
+
+
+def describe_schedules(view: RunView, making: Making) -> list[dict[str, str]]:
+    """Each schedule at its own best rate, best first, with its curve in miniature; [] where one
+    alone was searched."""
+    answer = view.answer
+    levels = answer.levels.get("schedule", ()) if answer else ()
+    points = {point.point: point for point in view.points}
+    configs = {record.trial.number: record.trial.config for record in view.records}
+    found = []
+    for level in levels:
+        point = points[level.point]
+        rest = {name: value for name, value in point.params.items() if name != "schedule"}
+        config = configs.get(point.trials[0], {})
+        found.append(
+            {
+                "name": format_value(level.value),
+                "objective": format_objective(view, level.objective),
+                "params": format_params(rest),
+                "points": str(level.points),
+                "curve": _miniature(config, making.samples),
+            }
+        )
+    return found
+
+
+MINIATURE = 60
+
+
+def _miniature(config: Mapping[str, Any], samples: int) -> str:
+    """The curve of a config's schedule and warmup as SVG; "" where nobody knows it."""
+    train = config.get("train")
+    if train is None or "class_path" in train["schedule"] or train["schedule"]["name"] == "plateau":
+        return ""
+    import numpy as np
+
+    from lrsearch.spec.model import steps_of
+
+    samples = samples or 1000
+    try:
+        budget = steps_of(config, samples)
+        steps = np.unique(np.linspace(0, budget - 1, MINIATURE).round())
+        values = schedules.multipliers(
+            train["schedule"],
+            train["warmup"],
+            budget=budget,
+            samples=samples,
+            batch_size=train["batch_size"],
+            steps=steps,
+        )
+    except ValueError:  # Nobody trained it.
+        return ""
+    return sparkline(values.tolist())
+
+
+# importance
+
+
+def describe_importance(view: RunView) -> list[dict[str, Any]]:
+    """Each parameter's share of the variation, largest first, and the best of its values."""
+    answer = view.answer
+    if answer is None:
+        return []
+    shares = {share.name: share for share in answer.importance}
+    names = [*shares, *(name for name in answer.levels if name not in shares)]
+    found = []
+    for name in names:
+        share, levels = shares.get(name), answer.levels.get(name, ())
+        found.append(
+            {
+                "name": one_line(name),
+                "share": None if share is None else share.share,
+                "interval": None if share is None else share.interval,
+                "levels": [
+                    f"{format_value(level.value)} {format_objective(view, level.objective)}"
+                    for level in levels
+                ],
+            }
+        )
+    return found
+
+
+# curves and diagnosis
+
+
+def count_by_verdict(records: Sequence[Record]) -> list[tuple[str, int]]:
+    """The trials by their first verdict, most first."""
+    told = (
+        in_words(leading(record.result)) or UNKNOWN
+        for record in records
+        if record.result is not None
+        and record.result.verdicts is not None
+        and record.result.outcome in (Outcome.COMPLETED, Outcome.DIVERGED, Outcome.PRUNED)
+    )
+    return Counter(told).most_common()
+
+
+def typical(records: Sequence[Record], known: Mapping[int, Any]) -> dict[str, int]:
+    """One trial of each verdict but healthy, whose curve is known: the surest."""
+    found: dict[str, tuple[float, int]] = {}
+    for record in records:
+        result = record.result
+        if result is None or not result.verdicts or record.trial.number not in known:
+            continue
+        first = result.verdicts[0]
+        sure = (-first.confidence, record.trial.number)
+        if first.verdict not in found or sure < found[first.verdict]:
+            found[first.verdict] = sure
+    return {verdict: number for verdict, (_, number) in sorted(found.items())}
+
+
+def best_trials(view: RunView) -> list[int]:
+    """The trials with a value, best first."""
+    sign = -1.0 if view.objective.goal == "max" else 1.0
+    valued = []
+    for record in view.records:
+        value = record.result.value(view.objective) if record.result else None
+        if value is not None and math.isfinite(value):
+            valued.append((sign * value, record.trial.number))
+    return [number for _, number in sorted(valued)]
+
+
+def draw_best(view: RunView, making: Making) -> Figure | None:
+    """The best ten curves in one panel."""
+    names = {record.trial.number: format_params(record.params) for record in view.records}
+    numbers = [n for n in best_trials(view) if making.curves.get(n)][:BEST_CURVES]
+    curves = [(names[number], number, making.curves[number]) for number in numbers]
+    many = "the best trial" if len(curves) == 1 else f"the best {len(curves)} trials"
+    metric = view.objective.metric
+    finding = f"{one_line(metric)} of {many}, by step."
+    return draw_curves("best", finding, curves, metric, together=True)
+
+
+def draw_typical(view: RunView, making: Making) -> Figure | None:
+    """One curve of each verdict."""
+    known = {number: curve for number, curve in making.curves.items() if curve}
+    found = typical(view.records, known)
+    curves = [(in_words(verdict), number, known[number]) for verdict, number in found.items()]
+    metric = "loss" if any("loss" in curve for *_, curve in curves) else view.objective.metric
+    finding = "The surest trial of each verdict."
+    return draw_curves("typical", finding, curves, metric)
+
+
+# how it was measured
+
+
+def describe_failures(view: RunView) -> list[dict[str, str]]:
+    """The reasons of failures, most frequent first, with the first traceback and output of each."""
+    groups: dict[str, list[Record]] = {}
+    for record in view.records:
+        if record.result is not None and record.result.outcome in (
+            Outcome.FAILED,
+            Outcome.OUT_OF_MEMORY,
+        ):
+            groups.setdefault(one_line(record.result.reason) or "no reason given", []).append(
+                record
+            )
+    ordered = sorted(groups.items(), key=lambda each: -len(each[1]))
+    found = []
+    for reason, records in ordered[:MOST_FAILURES]:
+        first = records[0].result
+        assert first is not None
+        numbers = enumerate_numbers([record.trial.number for record in records])
+        found.append(
+            {
+                "trials": f"{'trial' if len(records) == 1 else 'trials'} {numbers}",
+                "reason": shorten(reason, 500),
+                "traceback": shorten(first.traceback),
+                "output": shorten(first.output),
+            }
+        )
+    return found
+
+
+def describe_making(view: RunView, making: Making) -> list[tuple[str, str]]:
+    """Labels and values of how the run was measured."""
+    found = [("objective", _objective(view))]
+    if view.cost["trials"] or view.cost["range_seconds"]:
+        found.append(("cost", describe_cost(view)))
+    if view.data:
+        found.append(("data", one_line(view.data)))
+    found += [(name, shorten(value, 500)) for name, value in making.facts]
+    seeds = sorted({record.trial.seed for record in view.records})
+    folds = {record.trial.fold for record in view.records} - {None}
+    if seeds:
+        found.append(("seeds", enumerate_numbers(seeds, 8)))
+    if folds:
+        found.append(("folds", str(len(folds))))
+    engines = Counter(record.result.engine for record in view.records if record.result)
+    if engines:
+        told = ", ".join(f"{count(number, 'trial')} {name}" for name, number in engines.items())
+        found.append(("engine", told))
+    reasons = dict.fromkeys(plan.reason for plan in view.plans.values() if plan.reason)
+    found += [("plan", shorten(one_line(reason), 300)) for reason in list(reasons)[:5]]
+    found += [("range", describe_found(each)) for each in view.found]
+    if view.repeatability is not None:
+        found.append(
+            ("repeats itself", describe_repeatability(view.repeatability, view.objective.metric))
+        )
+    return found
+
+
+def _objective(view: RunView) -> str:
+    objective = view.objective
+    at = "at the end of training" if objective.at == "last" else "best over the training"
+    return f"{one_line(objective.metric)}, {objective.goal}, {at}, on the validation part"
+
+
+def list_unmeasured(view: RunView) -> list[str]:
+    """Sentences on what the run did not measure."""
+    found = []
+    if view.answer is not None:
+        if not view.answer.confirmed:
+            found.append("Nothing is confirmed on fresh seeds: the best of many values is lucky.")
+        if view.answer.confirmation is None or view.answer.confirmation.fixed:
+            found.append("Another split of the data moves all values, and the best rate, together.")
+        law = view.answer.law
+        if law is not None:
+            largest = format_value(law.bests[-1].batch_size)
+            found.append(f"No batch size above {largest}: no law is carried on past it.")
+    waiting = sum(record.result is None for record in view.records)
+    if waiting:
+        found.append(
+            f"{count(waiting, 'trial')} {'has' if waiting == 1 else 'have'} no result yet."
+        )
+    if view.hidden:
+        verb = "does" if view.hidden == 1 else "do"
+        found.append(
+            f"{count(view.hidden, 'stored trial')} {verb} not belong to the spec as it is now."
+        )
+    return found
+
+
+def law_sentences(view: RunView) -> list[str]:
+    """Sentences on what the batch sizes say."""
+    answer = view.answer
+    if answer is None or answer.law is None:
+        return []
+    return [text[:1].upper() + text[1:] + "." for text in describe_law(answer.law, view.records)]

@@ -1,0 +1,418 @@
+"""The figures of a page: what each shows, drawn and as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lrsearch import sweeps
+from lrsearch.analysis.basin import Basin, find_rate, group, is_rate
+from lrsearch.analysis.law import Law
+from lrsearch.analysis.points import PointSummary
+from lrsearch.reports.answer import describe_basins, frame_basin
+from lrsearch.reports.confirmation import confirmation_notes, describe_finalists, describe_state
+from lrsearch.reports.marks import (
+    Band,
+    Bar,
+    Figure,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Rule,
+    Scale,
+    Span,
+    spanning,
+)
+from lrsearch.reports.ranges import RangeView, round_ends, tell_range
+from lrsearch.reports.text import (
+    count,
+    decimals_for,
+    format_fixed,
+    format_params,
+    format_value,
+    one_line,
+)
+from lrsearch.reports.view import RunView
+from lrsearch.trial import Outcome
+
+PANELS = 12
+"""Small multiples of the rate that are drawn, the best first."""
+
+TESTS = 4
+"""Range tests that are drawn."""
+
+KEY = {
+    "pick": "recommended",
+    "dot": "measured",
+    "bar": "its seeds, from worst to best",
+    "curve": "curve",
+    "band": "its band of 95 %",
+    "basin": "rates that do as well",
+    "lost": "divergence begins",
+    "cross": "diverged",
+    "off": "beyond the axis",
+    "bound": "end of the search",
+}
+"""The meaning of marks, by kind."""
+
+
+def used_key(panels: Sequence[Panel], key: Mapping[str, str] = KEY) -> dict[str, str]:
+    """The part of a key whose marks are in some panels."""
+    kinds = {mark.kind for panel in panels for mark in panel.marks}
+    return {kind: text for kind, text in key.items() if kind in kinds}
+
+
+# the learning rate
+
+
+def draw_rates(view: RunView, bounds: tuple[float, float] | None) -> Figure | None:
+    """The objective through the logarithm of the rate, a panel each batch size, schedule and other
+    choice, on shared axes; None where no rate was searched. `bounds` are those of the search."""
+    rate = find_rate(view.points)
+    if rate is None:
+        return None
+    answer = view.answer
+    basins = {repr(basin.params): basin for basin in (answer.basins if answer else ())}
+    groups = [
+        (shared, points, basins.get(repr(shared)))
+        for shared, points in group(view.points)
+        if any(point.objective is not None or _lost(point) for point in points)
+    ]
+    if not groups:
+        return None
+    order = {point.point: place for place, point in enumerate(view.points)}
+    groups.sort(key=lambda each: min(order[point.point] for point in each[1]))
+    drawn = groups[:PANELS]
+    rates = [float(p.params[rate]) for _, points, _ in drawn for p in points]
+    x = spanning([*rates, *(bounds or ())], log=True, room=0.04)
+    y = _heights(view, drawn)
+    numbers = _numbers(view)
+    panels = []
+    for shared, points, basin in drawn:
+        panel = Panel(
+            title=format_params(shared) or "all points",
+            x=x,
+            y=y,
+            marks=list(_rate_marks(view, rate, points, basin, bounds, y)),
+            x_label=one_line(rate),
+            y_label=one_line(view.objective.metric),
+            numbers=[
+                (float(p.params[rate]), _height(view, p, y), n)
+                for p in points
+                for n in numbers.get(p.point, ())
+                if p.objective is not None or _lost(p)
+            ],
+        )
+        panels.append(panel)
+    notes = []
+    if len(groups) > len(drawn):
+        notes.append(f"{count(len(groups) - len(drawn), 'combination')} more, none of them better")
+    head, *rows = describe_basins(answer) if answer and answer.basins else [()]
+    if not rows:
+        head, rows = _point_rows(view, rate, groups)
+    return Figure("rates", _rate_finding(view, rate), panels, head, rows, used_key(panels), notes)
+
+
+def _lost(point: PointSummary) -> bool:
+    return point.outcome is Outcome.DIVERGED
+
+
+def _numbers(view: RunView) -> dict[int, list[int]]:
+    """The first trial of each point, which stands for it where a point is picked."""
+    return {point.point: [point.trials[0]] for point in view.points if point.trials}
+
+
+def _heights(
+    view: RunView, groups: Sequence[tuple[Any, Sequence[PointSummary], Basin | None]]
+) -> Scale:
+    """The objective's scale: what the curves say near their best, or else all but the worst fifth
+    of the values; the rest is drawn at the end of the axis."""
+    frames = [end for _, _, basin in groups if basin for end in frame_basin(basin)]
+    values = sorted(
+        point.objective
+        for _, points, _ in groups
+        for point in points
+        if point.objective is not None
+    )
+    if frames:
+        return Scale(min(frames), max(frames))
+    if view.objective.goal == "max":
+        values.reverse()
+    kept = values[: max(2, math.ceil(0.8 * len(values)))]
+    return spanning(kept)
+
+
+def _worst(view: RunView, y: Scale) -> float:
+    return y.low if view.objective.goal == "max" else y.high
+
+
+def _height(view: RunView, point: PointSummary, y: Scale) -> float:
+    return _worst(view, y) if point.objective is None else y.clamp(point.objective)
+
+
+def _rate_marks(
+    view: RunView,
+    rate: str,
+    points: Sequence[PointSummary],
+    basin: Basin | None,
+    bounds: tuple[float, float] | None,
+    y: Scale,
+) -> Iterator[Mark]:
+    if basin is not None:
+        yield Span(*basin.safe_lr)
+        yield Band(list(zip(basin.rates, basin.low, basin.high, strict=True)))
+        yield Line(list(zip(basin.rates, basin.middle, strict=True)))
+        if basin.diverges_at is not None:
+            yield Rule(basin.diverges_at, "lost")
+    for end in bounds or ():
+        yield Rule(end)
+    for point in points:
+        if len(point.scores) > 1 and point.objective is not None and len(points) <= 60:
+            scores = point.scores.values()
+            yield Bar(float(point.params[rate]), min(scores), max(scores))
+    measured = [(float(p.params[rate]), p.objective) for p in points if p.objective is not None]
+    yield Points([(a, b) for a, b in measured if y.holds(b)])
+    worst = _worst(view, y)
+    beyond = [(a, y.clamp(b)) for a, b in measured if not y.holds(b)]
+    if beyond:
+        yield Points(beyond, "off")
+    lost = [(float(p.params[rate]), worst) for p in points if _lost(p)]
+    if lost:
+        yield Points(lost, "cross")
+    best = view.answer.recommended if view.answer else None
+    if best is not None and best.objective is not None and any(p is best for p in points):
+        yield Points([(float(best.params[rate]), best.objective)], "pick")
+
+
+def _rate_finding(view: RunView, rate: str) -> str:
+    answer, name = view.answer, one_line(rate)
+    if answer is None:
+        return f"No training came to its end at any {name}."
+    basin = answer.basin
+    if basin is None:
+        own = answer.recommended.params.get(rate)
+        if not is_rate(own):
+            return f"{name} makes no curve: too few of its values were measured."
+        return (
+            f"The best value was measured at {name} {format_value(own)}; too few were for a curve."
+        )
+    low, high = basin.safe_lr
+    told = (
+        f"{name} from {format_value(low)} to {format_value(high)} does as well as the best, "
+        f"{format_value(basin.best)}"
+    )
+    if basin.diverges_at is not None:
+        told += f"; training diverges from {format_value(basin.diverges_at)} on"
+    return f"{told}."
+
+
+def _point_rows(
+    view: RunView, rate: str, groups: Sequence[tuple[Any, Sequence[PointSummary], Any]]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    rows: list[tuple[str, ...]] = [
+        (
+            format_params(shared),
+            format_value(point.params[rate]),
+            "diverged" if point.objective is None else format_value(point.objective, 4),
+        )
+        for shared, points, _ in groups[:PANELS]
+        for point in points[:50]
+    ]
+    return ("", one_line(rate), one_line(view.objective.metric)), rows
+
+
+def draw_tests(ranges: Sequence[RangeView]) -> Figure | None:
+    """The range tests as strips over the rate; None where there are none."""
+    drawn = [each for each in ranges if len(each.lr) > 1][:TESTS]
+    if not drawn:
+        return None
+    panels = []
+    for each in drawn:
+        finite = [loss for loss in each.loss if math.isfinite(loss)]
+        start = each.loss[0] if finite else 1.0
+        y = spanning([loss for loss in finite if loss <= 1.5 * abs(start) + 1e-9] or finite)
+        marks: list[Mark] = [Line(list(zip(each.lr, each.loss, strict=True)))]
+        if not isinstance(each.found, sweeps.Refusal):
+            marks.insert(0, Span(each.found.low, each.found.high))
+        title = format_params({**each.params, **each.beside}) or "the spec's structure"
+        x = Scale(each.lr[0], each.lr[-1], log=True)
+        panels.append(Panel(title, x, y, marks, "lr", "training loss"))
+    rows = [
+        (
+            format_params({**each.params, **each.beside}),
+            one_line(each.found.reason)
+            if isinstance(each.found, sweeps.Refusal)
+            else " to ".join(round_ends(each.found)),
+        )
+        for each in ranges
+    ]
+    finding = f"{'A range test says' if len(ranges) == 1 else 'Range tests say'}: "
+    finding += "; ".join(tell_range(each) for each in drawn) + "."
+    notes = (
+        [f"{len(ranges) - len(drawn)} more are in the table"] if len(ranges) > len(drawn) else []
+    )
+    key = used_key(panels, {"basin": "worth searching", "curve": "training loss as the rate rises"})
+    return Figure("tests", finding, panels, ("structure", "lr"), rows, key, notes)
+
+
+# the finalists
+
+
+def draw_finalists(view: RunView) -> Figure | None:
+    """The finalists: what the search measured, and the mean and interval of fresh seeds; None where
+    nothing was measured again."""
+    answer = view.answer
+    if answer is None or answer.confirmation is None or not answer.confirmation.finalists:
+        return None
+    finalists = answer.confirmation.finalists
+    values = [each.searched for each in finalists] + [each.mean for each in finalists]
+    ends = [end for each in finalists for end in each.interval or ()]
+    y = spanning([value for value in [*values, *ends] if value is not None])
+    marks: list[Mark] = []
+    fresh: dict[str, list[tuple[float, float]]] = {"tie": [], "dot": [], "pick": [], "cross": []}
+    for place, each in enumerate(finalists, 1):
+        if each.interval is not None:
+            marks.append(Bar(place, *each.interval, "fresh"))
+        if each.searched is not None:
+            fresh["tie"].append((place, each.searched))
+        own = answer.confirmed and each.point == answer.recommended.point
+        if each.mean is not None:
+            fresh["pick" if own else "dot"].append((place, each.mean))
+        elif each.outcome:
+            fresh["cross"].append((place, _worst(view, y)))
+    marks += [Points(places, kind) for kind, places in fresh.items() if places]
+    names = [
+        (float(place), "control" if each.point is None else f"point {each.point}")
+        for place, each in enumerate(finalists, 1)
+    ]
+    x = Scale(0.5, len(finalists) + 0.5)
+    panel = Panel("", x, y, marks, x_names=names, y_label=one_line(view.objective.metric))
+    key = {
+        "pick": "recommended, mean of its fresh seeds",
+        "dot": "mean of fresh seeds",
+        "fresh": "its interval of 95 %",
+        "tie": "value of the search",
+        "cross": "lost on a fresh seed",
+    }
+    head, *rows = describe_finalists(answer)
+    told = [each.params for each in finalists]
+    rows = [(*row, format_params(params)) for row, params in zip(rows, told, strict=True)]
+    said = [text for _, text in confirmation_notes(answer, view.objective)]
+    state = describe_state(answer)
+    finding = f"{state[:1].upper()}{state[1:]}{'; ' if said else ''}{'; '.join(said)}."
+    kept = used_key([panel], key)
+    return Figure("finalists", finding, [panel], (*head, "parameters"), rows, kept)
+
+
+# the batch size
+
+
+def draw_law(law: Law) -> Figure:
+    """The best rates by batch size, and the zone beyond the largest, where nothing is known."""
+    sizes = [best.batch_size for best in law.bests]
+    rates = [end for best in law.bests for end in best.interval]
+    reach = sizes[-1] * max(4.0, sizes[-1] / sizes[0]) ** 0.5
+    x = Scale(sizes[0] / 1.5, reach, log=True)
+    marks: list[Mark] = [
+        Span(sizes[-1] * 1.06, reach, "unknown"),
+        Line([(best.batch_size, best.lr) for best in law.bests], "step"),
+        *(Bar(best.batch_size, *best.interval) for best in law.bests),
+        Points([(best.batch_size, best.lr) for best in law.bests]),
+    ]
+    name = one_line(law.name)
+    panel = Panel(format_params(law.params), x, spanning(rates, log=True), marks, name, "best rate")
+    rows = [
+        (
+            format_value(best.batch_size),
+            format_value(best.lr),
+            f"{format_value(best.interval[0])} to {format_value(best.interval[1])}",
+        )
+        for best in law.bests
+    ]
+    key = {
+        "dot": "best rate",
+        "bar": "its interval of 95 %",
+        "unknown": "not measured: nothing is carried on into it",
+    }
+    ends = f"{format_value(law.bests[0].lr)} at {format_value(sizes[0])}"
+    last = f"{format_value(law.bests[-1].lr)} at {format_value(sizes[-1])}"
+    told = "no law can be named" if law.named is None else f"it follows the {law.named} law"
+    finding = f"The best rate goes from {ends} to {last}; {told}."
+    return Figure("law", finding, [panel], (name, "best rate", "95 %"), rows, key)
+
+
+# curves
+
+
+def draw_curves(
+    name: str,
+    finding: str,
+    curves: Sequence[tuple[str, int, Mapping[str, Sequence[float]]]],
+    metric: str,
+    *,
+    together: bool = False,
+) -> Figure | None:
+    """Curves of trials, by (title, number, curve): each in a panel, or `together` in one; None
+    where none has two values of the metric."""
+    kept = []
+    for title, number, curve in curves:
+        chosen = metric if metric in curve else "train_loss"
+        places = [
+            (float(step), float(value))
+            for step, value in zip(curve.get("step", ()), curve.get(chosen, ()), strict=False)
+            if math.isfinite(value)
+        ]
+        if len(places) > 1:
+            kept.append((title, number, chosen, places))
+    if not kept:
+        return None
+    rows = [
+        (
+            str(number),
+            one_line(title),
+            one_line(chosen),
+            f"{places[-1][0]:,.0f}",
+            format_value(places[0][1], 4),
+            format_value(places[-1][1], 4),
+        )
+        for title, number, chosen, places in kept
+    ]
+    head = ("trial", "", "metric", "steps", "first", "last")
+    if together:
+        x = Scale(0.0, max(places[-1][0] for *_, places in kept))
+        y = _near_the_end([places for *_, places in kept])
+        marks: list[Mark] = [Line(places, "faint") for *_, places in kept[:0:-1]]
+        marks.append(Line(kept[0][-1], "best"))
+        panel = Panel("", x, y, marks, "step", one_line(metric))
+        key = {"best": f"trial {kept[0][1]}, the best", "faint": "the others"}
+        return Figure(name, finding, [panel], head, rows, used_key([panel], key))
+    panels = [
+        Panel(
+            f"{title}: trial {number}",
+            Scale(0.0, places[-1][0]),
+            spanning(value for _, value in places),
+            [Line(places)],
+            f"{one_line(chosen)} by step",
+        )
+        for title, number, chosen, places in kept
+    ]
+    return Figure(name, finding, panels, head, rows)
+
+
+def _near_the_end(curves: Sequence[Sequence[tuple[float, float]]]) -> Scale:
+    """The scale of what curves come to: without a first tenth that is far from it."""
+    values = [value for places in curves for step, value in places if step >= 0.1 * places[-1][0]]
+    return spanning(values)
+
+
+# all trials
+
+
+def format_objective(view: RunView, value: float | None) -> str:
+    """A value of the objective in as many decimals as the best has."""
+    if value is None:
+        return ""
+    best = view.best.objective if view.best else None
+    return format_fixed(value, decimals_for(best) if best is not None else None)

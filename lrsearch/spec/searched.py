@@ -1,0 +1,57 @@
+"""The searched ranges of a spec, with the bounds of their parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lrsearch import catalogue
+from lrsearch.analysis.edges import Range
+from lrsearch.space import Choice, Float, parameters, parse_name
+from lrsearch.spec.model import Spec
+
+
+def find_searched(spec: Spec, samples: int | None = None) -> list[Range]:
+    """The searched ranges and lists of numbers, with the bounds of each parameter: the best may lie
+    on their ends. `samples` are those of the training part, which no batch exceeds."""
+    found = []
+    for name, dimension in parameters(spec.space):
+        parts = parse_name(name)
+        flat = "lr" if parts.path == "optimizer.lr" else parts.path
+        path = name if parts.option is None else ""
+        known = _parameter(spec, name)
+        bounds = (known.low, known.high) if known else (None, None)
+        if name == "batch_size" and samples and spec.kind is None:
+            bounds = (bounds[0], samples)
+        more: dict[str, Any] = {"path": path, "least": bounds[0], "most": bounds[1]}
+        more["open_ends"] = known is not None and (known.open_low or known.open_high)
+        if isinstance(dimension, Choice):
+            if not dimension.ordered or len(dimension.options) < 2:
+                continue
+            values = [option.value for option in dimension.options]
+            more["whole"] = all(isinstance(value, int) for value in values)
+            listed = tuple(map(float, values))
+            found.append(Range(flat, min(listed), max(listed), listed=listed, **more))
+            continue
+        if isinstance(dimension, Float) and dimension.unit:
+            continue
+        more |= {"whole": not isinstance(dimension, Float), "points": dimension.points}
+        low, high = float(dimension.low), float(dimension.high)
+        found.append(Range(flat, low, high, "log" if dimension.log else "linear", **more))
+    return found
+
+
+def _parameter(spec: Spec, name: str) -> catalogue.Parameter | None:
+    """The catalogue's entry of a parameter by its id in the space."""
+    if spec.kind is not None:
+        return None
+    parts = parse_name(name)
+    if parts.head not in catalogue.GROUPS:
+        return catalogue.TRAIN.get(name)
+    chosen = dict(spec.space.dimensions).get(parts.head)
+    value = spec.model if parts.head == "model" else spec.train.get(parts.head)
+    if parts.option is not None and isinstance(chosen, Choice):
+        value = chosen.options[parts.option].value
+    title = value.get("name") if isinstance(value, Mapping) else None
+    entry = catalogue.GROUPS[parts.head].get(title) if title else None
+    return entry.parameters.get(parts.argument) if entry else None

@@ -1,0 +1,288 @@
+"""Code of a setting for other programs, executed: its rates are ours at every step."""
+
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+
+from lrsearch import schedules
+from lrsearch.errors import UsageError
+from lrsearch.reports.code import TARGETS, Setting, write_code
+from lrsearch.spec import read_spec
+from lrsearch.spec.model import resolve, steps_of
+
+SAMPLES = 1437
+
+SCHEDULES = [
+    "constant",
+    "linear",
+    "{name: linear, final: 0.3}",
+    "{name: polynomial, power: 2.5, final: 0.1}",
+    "cosine",
+    "{name: cosine, final: 0.1}",
+    "cosine_restarts",
+    "{name: cosine_restarts, cycles: 3, mult: 1.7, peak_decay: 0.6, final: 0.05}",
+    "{name: cosine_restarts, first: 7ba}",
+    "{name: step, every: 0.1dur, gamma: 0.5}",
+    "{name: multistep, milestones: [0.1dur, 70ba], gamma: 0.3}",
+    "exponential",
+    "{name: exponential, final: 0.01}",
+    "inverse_time",
+    "{name: inverse_time, staircase: true, every: 5ba}",
+    "inverse_sqrt",
+    "one_cycle",
+    "{name: one_cycle, pct_start: 0.2, anneal: linear, three_phase: true}",
+    "triangular",
+    "{name: triangular2, half: 0.13dur}",
+    "{name: exp_range, gamma: 0.7}",
+    "wsd",
+    "{name: wsd, shape: sqrt, final: 0.1, decay: 13ba}",
+    "{name: wsd, shape: cosine}",
+    "tanh",
+    "{name: piecewise, points: [[0.2dur, 0.5], [0.7dur, 0.1]]}",
+    "{name: piecewise, points: [[0.2dur, 1.0], [0.7dur, 0.1]], join: linear}",
+    "plateau",
+]
+WARMUPS = [
+    "null",
+    "{for: 0.1dur, shape: linear}",
+    "{for: 9ba, shape: cosine, start: 0}",
+    "{for: 1ep, shape: exponential, start: 0.1}",
+]
+
+
+def make_setting(folder, schedule="cosine", warmup="null", **more):
+    """The setting of a spec of one point, as a run has it: every default filled."""
+    lines = ["name: one", "data: digits", "model: mlp", "train:"]
+    given = {"budget": "6ep", "lr": 0.037, "batch_size": 37, "schedule": schedule} | more
+    lines += [f"  {name}: {value}" for name, value in {**given, "warmup": warmup}.items()]
+    path = folder / "one.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    config = resolve(read_spec(path), {}, "classification")
+    return Setting(config["train"], SAMPLES, steps_of(config, SAMPLES), 'a "point"\n"""')
+
+
+def rates_of(setting):
+    """What lrsearch trains with, without what a plateau does."""
+    train = setting.train
+    return train["lr"] * schedules.multipliers(
+        train["schedule"], train["warmup"], budget=setting.budget, samples=SAMPLES, batch_size=37
+    )
+
+
+def run_code(text, **modules):
+    """Execute a text with some modules in the place of those that are not installed."""
+    before = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
+    try:
+        space = {}
+        exec(compile(text, "<code>", "exec"), space)
+        return space
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+def stepped(optimizer, scheduler, steps):
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return found
+
+
+def test_the_cases_are_all_of_the_schedules():
+    named = {each.strip("{}").split(",")[0].removeprefix("name: ") for each in SCHEDULES}
+    assert named == set(schedules.FUNCTIONS) and len(named) == 18
+
+
+@pytest.mark.parametrize("warmup", WARMUPS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_pytorch_has_our_rates_at_every_step(tmp_path, schedule, warmup):
+    setting = make_setting(tmp_path, schedule, warmup)
+    space = run_code(write_code("pytorch", setting))
+    optimizer, scheduler = space["configure"](torch.nn.Linear(2, 2))[:2]
+    found = stepped(optimizer, scheduler, setting.budget)
+    assert found == pytest.approx(rates_of(setting).tolist(), rel=1e-9, abs=1e-15)
+    assert space["STEPS"] == setting.budget and space["BATCH_SIZE"] == 37
+
+
+@pytest.mark.parametrize("schedule", [each for each in SCHEDULES if each != "plateau"])
+def test_keras_looks_our_rates_up_at_every_step(tmp_path, schedule):
+    # Keras is not needed: its two operations and its base class are a few lines of NumPy.
+    ops = types.SimpleNamespace(
+        cast=lambda value, kind: np.asarray(value).astype(kind),
+        minimum=np.minimum,
+        convert_to_tensor=lambda values, dtype: np.asarray(values, dtype=dtype),
+        take=np.take,
+    )
+    kept = types.SimpleNamespace(schedules=types.SimpleNamespace(LearningRateSchedule=object))
+    kept.SGD = lambda **given: given
+    keras = types.ModuleType("keras")
+    keras.ops, keras.optimizers = ops, kept
+    setting = make_setting(tmp_path, schedule, WARMUPS[1])
+    space = run_code(write_code("keras", setting), keras=keras)
+    rate = space["optimizer"]["learning_rate"]
+    found = [float(rate(np.float32(step))) for step in range(setting.budget)]
+    ours = rates_of(setting)
+    assert found == pytest.approx(ours.tolist(), rel=1e-6, abs=1e-12)
+    assert float(rate(setting.budget + 5)) == pytest.approx(ours[-1], rel=1e-6)
+
+
+def test_hugging_face_trains_at_our_rates(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    setting = make_setting(tmp_path, "{name: wsd, final: 0.1}", WARMUPS[1], budget="30ba")
+    space = run_code(write_code("huggingface", setting))
+    arguments = space["arguments"]
+    assert arguments.max_steps == setting.budget == 30
+    arguments.output_dir, arguments.save_strategy = str(tmp_path / "out"), "no"
+    arguments.report_to, arguments.logging_steps, arguments.use_cpu = [], 1, True
+
+    class Model(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.line = torch.nn.Linear(1, 1)
+
+        def forward(self, x, labels):
+            return {"loss": ((self.line(x) - labels) ** 2).mean()}
+
+    rows = [{"x": torch.ones(1), "labels": torch.ones(1)} for _ in range(74)]
+    seen = []
+
+    class Watch(transformers.TrainerCallback):
+        def on_pre_optimizer_step(self, *given, **kept):
+            seen.append(kept["optimizer"].param_groups[0]["lr"])
+
+    model = Model()
+    trainer = transformers.Trainer(
+        model,
+        arguments,
+        train_dataset=rows,
+        optimizers=space["configure"](model),
+        callbacks=[Watch()],
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.remove_callback(transformers.trainer_callback.ProgressCallback)
+    trainer.train()
+    assert seen == pytest.approx(rates_of(setting).tolist(), rel=1e-6)
+
+
+def test_lightning_trains_at_our_rates(tmp_path):
+    L = pytest.importorskip("lightning")
+    setting = make_setting(tmp_path, "{name: one_cycle, pct_start: 0.3}", WARMUPS[1], budget="30ba")
+    space = run_code(write_code("lightning", setting))
+    seen = []
+
+    class Model(space["Tuned"]):
+        def __init__(self):
+            super().__init__()
+            self.line = torch.nn.Linear(1, 1)
+
+        def training_step(self, batch, _):
+            seen.append(self.optimizers().param_groups[0]["lr"])
+            return (self.line(batch) ** 2).mean()
+
+    off = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False
+    )
+    trainer = L.Trainer(max_steps=setting.budget, accelerator="cpu", **off)
+    trainer.fit(Model(), torch.utils.data.DataLoader(torch.ones(40, 1), batch_size=2))
+    assert seen == pytest.approx(rates_of(setting).tolist(), rel=1e-6)
+
+
+@pytest.mark.parametrize("rises", [False, True])
+@pytest.mark.parametrize("metric", ["loss", "accuracy"])
+def test_a_plateau_falls_where_ours_does(tmp_path, rises, metric):
+    schedule = f"{{name: plateau, metric: {metric}, patience: 1ep, cooldown: 1ep, factor: 0.5"
+    setting = make_setting(tmp_path, f"{schedule}, rises: {str(rises).lower()}}}", WARMUPS[1])
+    goal = "max" if metric == "accuracy" else "min"
+    size = {"samples": SAMPLES, "batch_size": 37, "budget": setting.budget}
+    ours = schedules.make_plateau(
+        setting.schedule, setting.train["warmup"], goal=goal, evaluate="1ep", **size
+    )
+    theirs = run_code(write_code("pytorch", setting))["Plateau"]()
+    dice, factors = np.random.default_rng(3), []
+    for step in range(0, 60 * 39, 39):
+        value = float(dice.choice([1.0, 0.9, 0.5, -0.2, float("nan"), 0.49]))
+        ours.observe(step, value)
+        theirs.observe(step, value)
+        assert theirs.scale == ours.scale
+        factors.append(ours.scale)
+    assert len(set(factors)) > 3
+
+
+def test_a_function_of_the_user_s_is_imported_and_told_its_progress(tmp_path):
+    setting = make_setting(tmp_path, warmup=WARMUPS[2])
+    train = {
+        **setting.train,
+        "schedule": {"class_path": "my_curves.fall", "init_args": {"to": 0.5}},
+    }
+    setting = Setting(train, SAMPLES, setting.budget, "x")
+    module = types.ModuleType("my_curves")
+    module.fall = lambda share, to: 1 - (1 - to) * share
+    space = run_code(write_code("pytorch", setting), my_curves=module)
+    ours = schedules.multipliers(
+        train["schedule"],
+        train["warmup"],
+        budget=setting.budget,
+        samples=SAMPLES,
+        batch_size=37,
+        function=module.fall,
+    )
+    found = [space["multiplier"](step) for step in range(setting.budget)]
+    assert found == pytest.approx(ours.tolist(), rel=1e-12)
+    train["schedule"] = {"class_path": "os;import sys.x", "init_args": {}}
+    with pytest.raises(UsageError, match="no path that Python imports"):
+        write_code("pytorch", setting)
+
+
+@pytest.mark.parametrize("target", ["huggingface", "keras"])
+def test_a_plateau_is_refused_where_there_is_no_form_of_it(tmp_path, target):
+    with pytest.raises(UsageError, match="plateau follows a metric"):
+        write_code(target, make_setting(tmp_path, "plateau"))
+
+
+OPTIMIZERS = {
+    "{name: sgd, momentum: 0.9, nesterov: true, weight_decay: 1e-4}": (torch.optim.SGD, "momentum"),
+    "{name: adamw, beta2: 0.95}": (torch.optim.AdamW, "betas"),
+    "amsgrad": (torch.optim.Adam, "amsgrad"),
+    "{name: nadam, decoupled: true}": (torch.optim.NAdam, "decoupled_weight_decay"),
+    "radam": (torch.optim.RAdam, "betas"),
+    "adamax": (torch.optim.Adamax, "betas"),
+    "{name: rmsprop, centered: true}": (torch.optim.RMSprop, "centered"),
+    "adagrad": (torch.optim.Adagrad, "lr_decay"),
+    "adadelta": (torch.optim.Adadelta, "rho"),
+    "adafactor": (torch.optim.Adafactor, "beta2_decay"),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_optimizers_are_made_as_lrsearch_makes_them(tmp_path, optimizer):
+    from lrsearch.train.optimizers.registry import build_optimizer
+
+    setting = make_setting(tmp_path, optimizer=optimizer)
+    model = torch.nn.Linear(2, 2)
+    found = run_code(write_code("pytorch", setting))["configure"](model)[0]
+    ours = build_optimizer(setting.train["optimizer"], model.parameters(), 0.037)
+    kind, telling = OPTIMIZERS[optimizer]
+    assert type(found) is type(ours) is kind and telling in found.defaults
+    speed = {"foreach", "fused", "capturable"}
+    apart = {k for k, v in ours.defaults.items() if v != found.defaults[k]} - speed
+    assert apart == set()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_is_not_carried_over_is_said(tmp_path, target):
+    more = {"label_smoothing": 0.1, "weight_decay_on": "matrices", "optimizer": "muon"}
+    text = write_code(target, make_setting(tmp_path, **more))
+    assert "label_smoothing: 0.1" in text and "weight_decay_on: matrices" in text
+    assert "muon" in text
+    compile(text, "<code>", "exec")
+    # The title is one comment, whatever is in it.
+    assert text.startswith("# a ") and '"""' in text.splitlines()[0]

@@ -1,0 +1,644 @@
+"""The page of a run: what it holds, that it is safe and small, and in a real browser that it works.
+
+The browser is Debian's Chromium with its driver, through selenium; `npm install axe-core` in this
+folder, or the file in LRSEARCH_AXE, has axe look at the page. Tests skip where these are absent.
+"""
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import tomllib
+from fnmatch import fnmatch
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import lrsearch
+from lrsearch.analysis.edges import Range
+from lrsearch.reports import svg
+from lrsearch.reports.marks import Bar, Line, Panel, Points, Scale, spanning
+from lrsearch.reports.page import Making, rows, write_page
+from lrsearch.reports.view import Context, build_view
+from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Result, Trial
+
+ACCURACY = Objective("accuracy", "max")
+HOSTILE = [
+    "<script>document.title='bad'</script>",
+    "]]></script><img src=x onerror=alert(1)>",
+    "javascript:alert(1)",
+    "\u202egnissim\u202c \u05e9\u05dc\u05d5\u05dd",
+    "</pre></details>&lt;b&gt;{{ 7*7 }}{% raw %}\x1b[31m\x00",
+    "long " * 2000,
+]
+
+
+def course(value, steps=8):
+    """A curve that comes to a value."""
+    done = [value * (1 - 0.5**step) for step in range(1, steps + 1)]
+    return {
+        "step": [10.0 * step for step in range(1, steps + 1)],
+        "accuracy": done,
+        "loss": [1 / (each + 0.1) for each in done],
+    }
+
+
+def made(count, *, params=None, folds=None, objective=ACCURACY, seeds=1, config=None):
+    """A view of so many trials, whose value follows the rate, and their curves."""
+    records, curves = [], {}
+    for number in range(1, count + 1):
+        point = (number - 1) // seeds
+        lr = float(f"{10 ** (-4 + 4 * ((point * 0.618) % 1)):.5g}")
+        given = {
+            "lr": lr,
+            "batch_size": [16, 32, 64][point % 3],
+            "schedule": ["constant", "cosine"][(point // 3) % 2],
+        } | (params(point) if params else {})
+        value = 0.97 - 0.06 * (math.log10(lr) + 1.5) ** 2 + 0.004 * ((number * 7) % 5)
+        outcome, reason, trace = Outcome.COMPLETED, "", ""
+        if lr > 0.5:
+            outcome, reason = Outcome.DIVERGED, "the loss is not finite at step 4"
+        elif number % 17 == 5:
+            outcome, reason, trace = (
+                Outcome.FAILED,
+                "ValueError: no",
+                "Traceback ...\nValueError: no",
+            )
+        last = {objective.metric: value, "loss": 1 / (value + 0.1)}
+        good = outcome is Outcome.COMPLETED
+        name = {Outcome.COMPLETED: "healthy" if value > 0.9 else "too_slow"}.get(
+            outcome, "diverged"
+        )
+        verdict = Diagnosis(name, 0.9, {"rise": 1.5}, f"take another rate than {lr:.3g}")
+        result = Result(
+            outcome,
+            80,
+            8.0,
+            0.25,
+            last=last if good else {},
+            best=last if good else {},
+            reason=reason,
+            traceback=trace,
+            verdicts=(verdict,),
+        )
+        fold = None if folds is None else (number - 1) % folds
+        train = {
+            "train": {
+                "schedule": {"name": given["schedule"], "final": 0.0},
+                "warmup": None,
+                "budget": "8ep",
+                "batch_size": 32,
+            }
+        }
+        if given["schedule"] == "constant":
+            train["train"]["schedule"] = {"name": "constant"}
+        trial = Trial(number, f"key{number}", config or train, (number - 1) % seeds, fold)
+        owner = point + 1 if folds is None else (number - 1) // folds + 1
+        records.append(Record(trial, owner, given, "random", result))
+        curves[number] = course(value) if good else {}
+    ranges = [Range("lr", 1e-4, 1.0, "log", path="lr")]
+    context = Context(ranges=ranges, next_command="lrsearch export a.yaml")
+    view = build_view("digits", "runs/digits", objective, records, context)
+    making = Making(
+        command="lrsearch random a.yaml",
+        codes=[("YAML", "train:\n  lr: 0.1\n"), ("PyTorch", "import torch\n")],
+        curves={number: curve for number, curve in curves.items() if curve},
+        bounds=(1e-4, 1.0),
+        samples=1000,
+        facts=[("versions", "torch 2")],
+        spec="name: digits\n",
+        edge_command=["lrsearch", "random", "a.yaml"],
+    )
+    return view, making
+
+
+class Outline(HTMLParser):
+    """The elements of a page: ids, attributes, the texts of its styles and scripts."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.attributes, self.open, self.texts = [], [], [], {}
+        self.text = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        self.open.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data):
+        tag, attributes = self.open[-1] if self.open else ("", {})
+        if tag in ("style", "script"):
+            self.texts.setdefault((tag, attributes.get("type")), []).append(data)
+        else:
+            self.text.append(data)
+
+    def values(self, name):
+        return [value for _, each, value in self.attributes if each == name]
+
+
+@pytest.fixture(scope="module")
+def forty():
+    view, making = made(40)
+    return write_page(view, making)
+
+
+# what a page holds
+
+
+def hashed(text):
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def test_the_policy_allows_the_one_style_and_the_one_script(forty):
+    page = Outline(forty)
+    (policy,) = [value for value in page.values("content") if "default-src" in value]
+    (style,), (script,) = page.texts["style", None], page.texts["script", None]
+    assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy
+    assert f"style-src '{hashed(style)}'" in policy and f"script-src '{hashed(script)}'" in policy
+    assert {
+        name for _, name, _ in page.attributes if name == "style" or name.startswith("on")
+    } == set()
+    links = [value for tag, name, value in page.attributes if name in ("href", "src", "action")]
+    assert links and all(link.startswith("#") for link in links)
+    (data,) = page.texts["script", "application/json"]
+    assert "<" not in data and json.loads(data)["head"][0] == "trial"
+    assert script.count("\n") < 420
+
+
+def test_ids_are_unique_and_what_is_named_by_them_is_there(forty):
+    page = Outline(forty)
+    ids = page.values("id")
+    assert len(set(ids)) == len(ids)
+    named = page.values("aria-labelledby") + page.values("for")
+    named += [link[1:] for link in page.values("href")]
+    assert named and set(named) <= set(ids)
+
+
+SECTIONS = "answer next rate batch schedules importance curves trials measured".split()  # noqa: SIM905
+
+
+def test_sections_stand_in_their_order(forty):
+    page = Outline(forty)
+    found = [value for tag, name, value in page.attributes if (tag, name) == ("section", "id")]
+    assert found == SECTIONS
+    figures = [value for tag, name, value in page.attributes if (tag, name) == ("figure", "id")]
+    assert figures == ["fig-rates", "fig-law", "fig-best", "fig-typical", "fig-parallel"]
+
+
+def test_a_page_is_complete_without_its_script(forty):
+    text = "".join(Outline(forty).text)
+    view, _ = made(40)
+    assert "not confirmed" in text and "lrsearch random a.yaml" in text
+    for record in view.records:
+        assert f"{record.params['lr']:.5g}" in text
+    # Each figure has its sentence and its table.
+    assert forty.count("<figcaption") == 5 and forty.count("<summary>Table") >= 4
+
+
+def test_sizes(forty):
+    assert len(forty.encode()) < 150_000
+    view, making = made(10_000)
+    making = Making(curves=dict(list(making.curves.items())[:200]), bounds=making.bounds)
+    text = write_page(view, making)
+    assert len(text.encode()) < 2_000_000
+    assert "Of 10000 trials 200 have their curve here" in text
+    # What the table leaves out stands behind it, as text that the script reads, too.
+    rest = re.search(r"<details id=\"rest\">.*?<pre[^>]*>(.*?)</pre>", text, re.S)[1]
+    assert len(rest.split("\n")) == 1 + 10_000 - rows.FIRST
+
+
+def test_curves_are_thinned_beyond_the_chosen_ones_and_it_is_said():
+    view, making = made(230, seeds=1)
+    text = write_page(view, making)
+    curves = json.loads(Outline(text).texts["script", "application/json"][0])["curves"]
+    assert len(curves) > rows.CHOSEN
+    assert "thinned to 12 values" in text
+
+
+def test_a_quantised_curve_keeps_its_ends_and_its_gaps():
+    curve = {"step": list(range(100)), "loss": [float(step) for step in range(100)]}
+    curve["loss"][99] = math.nan
+    found = rows.quantise(curve, 12)
+    low, high, levels = found["loss"]
+    assert found["step"][0] == 0 and found["step"][-1] == 99 and len(levels) == 12
+    assert (low, levels[0], levels[-1]) == (0.0, 0, None)
+    for step, level in list(zip(found["step"], levels, strict=True))[:-1]:
+        assert low + (high - low) * level / 999 == pytest.approx(
+            step, abs=(high - low) / 1998 + 1e-9
+        )
+    assert rows.quantise({}, 12) == {}
+
+
+def hostile_page():
+    def params(point):
+        return {HOSTILE[point % 6][:200]: HOSTILE[(point + 1) % 6], "lr": 10.0 ** -(point % 4 + 1)}
+
+    view, _ = made(24, params=params)
+    records = []
+    for record in view.records:
+        result = record.result
+        told = [*HOSTILE][record.trial.number % 6]
+        verdict = Diagnosis("too_slow", 0.8, {told: 1.0}, told)
+        change = {"outcome": Outcome.FAILED} if record.trial.number % 2 else {}
+        fields = {**vars(result), "reason": told, "traceback": told, "output": told}
+        fields |= {"verdicts": (verdict,), **change}
+        records.append(Record(record.trial, record.point, record.params, "grid", Result(**fields)))
+    view = build_view(HOSTILE[0], HOSTILE[1], ACCURACY, records, Context(warnings=HOSTILE))
+    making = Making(
+        command=HOSTILE[0],
+        codes=[("YAML", HOSTILE[1]), ("PyTorch", HOSTILE[4])],
+        curves={1: {"step": [1.0, 2.0], HOSTILE[0]: [1.0, 2.0], "accuracy": [0.1, 0.2]}},
+        facts=[(HOSTILE[0], HOSTILE[1])],
+        spec="\n".join(HOSTILE),
+    )
+    return write_page(view, making)
+
+
+def test_what_is_hostile_is_text():
+    text = hostile_page()
+    page = Outline(text)
+    assert page.tags.count("script") == 2 and "img" not in page.tags
+    assert HOSTILE[0] in "".join(page.text) and "{{ 7*7 }}" in "".join(page.text)
+    assert not any("\u202e" in part or "\x1b" in part for part in [text])
+    assert "\\u202e" in text
+    assert not any(
+        "javascript:" in (value or "")
+        for _, name, value in page.attributes
+        if name in ("href", "src")
+    )
+    longest = max(len(part) for part in page.text)
+    assert longest < 20_000
+
+
+def only(outcome):
+    view, _ = made(4)
+    records = []
+    for record in view.records:
+        fields = {**vars(record.result), "outcome": outcome, "last": {}, "best": {}}
+        records.append(Record(record.trial, record.point, record.params, "grid", Result(**fields)))
+    view = build_view("lost", "runs/lost", ACCURACY, records)
+    return dataclasses.replace(view, retry_command="lrsearch x")
+
+
+KINDS = {
+    "none": lambda: (build_view("empty", "runs/empty", ACCURACY, []), Making()),
+    "one": lambda: made(1),
+    "folds": lambda: made(30, folds=5),
+    "seeds": lambda: made(36, seeds=3),
+    "lost": lambda: (only(Outcome.FAILED), Making()),
+    "diverged": lambda: (only(Outcome.DIVERGED), Making()),
+    "regression": lambda: made(40, objective=Objective("rmse", "min")),
+    "command": lambda: made(
+        12, params=lambda point: {"schedule": ["a", "b"][point % 2]}, config={"command": "train"}
+    ),
+    "flat": lambda: made(20, params=lambda point: {"lr": 0.1}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pages_of_every_kind_of_run(kind):
+    page = Outline(write_page(*KINDS[kind]()))
+    text = "".join(page.text)
+    ids = page.values("id")
+    assert len(set(ids)) == len(ids) and {"answer", "measured"} <= set(ids)
+    links = {link[1:] for link in page.values("href")}
+    assert links <= set(ids)
+    assert ("rate" in ids) == (kind not in ("none", "one", "lost", "flat"))
+    if kind in ("none", "lost", "diverged"):
+        assert "law" not in ids and "likely" not in text and "PyTorch" not in text
+    if kind == "none":
+        assert "No trials yet" in text
+    if kind == "lost":
+        assert "No point was trained to its end" in text and "lrsearch x" in text
+
+
+def test_files_of_the_page_are_part_of_the_package():
+    folder = Path(lrsearch.__file__).parent
+    project = tomllib.loads((folder.parent / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["lrsearch"]
+    others = [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    assert len(others) >= 4
+    assert [name for name in others if not any(fnmatch(name, each) for each in patterns)] == []
+
+
+# scales and marks
+
+
+@pytest.mark.parametrize("scale", [Scale(-3, 5), Scale(1e-5, 2.0, log=True), Scale(0.97, 0.99)])
+def test_a_scale_s_ticks_are_round_and_on_it(scale):
+    ticks = scale.ticks(5)
+    assert 2 <= len(ticks) <= 6 and all(scale.low <= tick <= scale.high for tick in ticks)
+    for tick in ticks:
+        assert scale.value(scale.place(tick)) == pytest.approx(tick)
+        assert len(f"{tick:.12g}".strip("-").replace(".", "").lstrip("0").split("e")[0]) <= 3
+
+
+def test_a_line_has_gaps_where_it_is_not_finite():
+    x, y = Scale(0, 4), Scale(0, 1)
+    places = [(0.0, 0.1), (1.0, 0.2), (2.0, math.nan), (3.0, 0.4), (4.0, 0.5)]
+    drawn = svg.draw(Panel("", x, y, [Line(places)]))
+    path = re.search(r'class="curve" d="([^"]*)"', drawn)[1]
+    assert path.count("M") == 2 and path.count("L") == 2 and "nan" not in drawn
+
+
+def test_marks_stand_where_their_values_are():
+    x, y = Scale(1e-3, 1.0, log=True), Scale(0.0, 1.0)
+    drawn = svg.draw(Panel("", x, y, [Points([(1e-3, 0.0), (1.0, 1.0)]), Bar(1.0, 0.2, 2.0)]))
+    left, right = svg.LEFT, 320 - svg.RIGHT
+    top, bottom = svg.TOP, 210 - svg.BOTTOM
+    assert f'class="dot" d="M{left} {bottom}h0M{right} {top}h0"' in drawn
+    assert f"V{top}" in drawn  # The bar ends with the axis.
+    assert spanning([3.0]).low < 3.0 < spanning([3.0]).high
+    assert spanning([], log=True).low > 0
+
+
+# in a browser
+
+
+def find_driver():
+    selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    if browser is None or driver is None:
+        pytest.skip("chromium or chromedriver is not installed")
+    return selenium, browser, driver
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver, chromium, path = find_driver()
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    folder = tmp_path_factory.mktemp("profile")
+    for flag in (
+        "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+        "disable-dev-shm-usage", "disable-background-networking", "disable-component-update",
+        "disable-sync", f"user-data-dir={folder}", "window-size=1200,900",
+    ):  # fmt: skip
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    made_driver = webdriver.Chrome(options=options, service=Service(path))
+    made_driver.get("about:blank")  # What the browser's own first page asks for is over.
+    yield made_driver
+    made_driver.quit()
+
+
+class Page:
+    """A page in the browser."""
+
+    def __init__(self, driver, path, text):
+        path.write_text(text, "utf-8")
+        self.driver = driver
+        driver.get_log("performance"), driver.get_log("browser")
+        driver.get(path.as_uri())
+
+    def run(self, code, *given):
+        return self.driver.execute_script(code, *given)
+
+    def find(self, css):
+        return self.driver.find_elements("css selector", css)
+
+    def one(self, css):
+        (found,) = self.find(css)
+        return found
+
+    def click(self, element):
+        """Click an element in the middle of the window, where nothing covers it."""
+        self.run("arguments[0].scrollIntoView({block: 'center'})", element)
+        element.click()
+
+    def press(self, key):
+        self.driver.switch_to.active_element.send_keys(key)
+
+    def wait(self, condition):
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.driver, 60, 0.05).until(lambda _: condition())
+
+    def check(self):
+        """Hold that nothing was logged, and no request left the page."""
+        assert self.driver.get_log("browser") == []
+        events = [
+            json.loads(line["message"])["message"] for line in self.driver.get_log("performance")
+        ]
+        sent = [
+            each["params"]["request"]["url"]
+            for each in events
+            if each["method"] == "Network.requestWillBeSent"
+        ]
+        assert sent and all(url.startswith(("file:///", "data:")) for url in sent)
+
+
+@pytest.fixture
+def opened(browser, tmp_path, forty):
+    page = Page(browser, tmp_path / "page.html", forty)
+    page.wait(lambda: page.run("return document.documentElement.dataset.ready"))
+    yield page
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [], "media": ""})
+
+
+def test_a_page_opens_without_errors_or_requests(opened):
+    opened.check()
+    for name in ("rates", "law", "best", "typical"):
+        size = opened.one(
+            f"#fig-{name} .panel svg"
+            if name in ("law", "best")
+            else f"#fig-{name} .panel:first-child svg"
+        ).size
+        assert size["width"] > 200 and size["height"] > 100
+    assert opened.run("return document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_trial_that_is_chosen_shows_its_curve(opened):
+    assert not opened.one("#picked").is_displayed()
+    button = opened.find("#all .row")[2]
+    number = button.text
+    opened.click(button)
+    panel = opened.one("#picked")
+    assert panel.is_displayed() and f"Trial {number}" in panel.text
+    assert len(opened.find("#picked svg .curve")) == 2 and "take another rate" in panel.text
+    assert button.get_attribute("aria-pressed") == "true"
+    assert opened.find(f'.strand.on[data-t="{number}"]') and opened.find(".halo")
+    opened.click(opened.one("#picked .close"))
+    assert not panel.is_displayed() and not opened.find(".halo")
+
+
+def test_a_point_of_a_figure_chooses_its_trial(opened):
+    data = json.loads(opened.run("return document.getElementById('data').textContent"))
+    name, flat = next(each for each in data["picks"].items() if each[1])
+    opened.run(
+        """const svg = document.getElementById(arguments[0]), box = svg.getBoundingClientRect();
+        const scale = box.width / svg.viewBox.baseVal.width;
+        const at = {bubbles: true, clientX: box.left + arguments[1] * scale,
+          clientY: box.top + arguments[2] * scale};
+        svg.dispatchEvent(new MouseEvent('mousemove', at));
+        svg.dispatchEvent(new MouseEvent('click', at));""",
+        name, flat[0], flat[1],
+    )  # fmt: skip
+    assert opened.one("#tip").text.startswith("trial ")
+    assert re.search(r"Trial \d+", opened.one("#picked").text)
+
+
+def column(page, place):
+    return page.run(
+        "const rows = [...document.getElementById('all').tBodies[0].rows];"
+        "return rows.map((row) => row.cells[arguments[0]].textContent)",
+        place,
+    )
+
+
+def test_sorting_and_filtering(opened):
+    buttons = opened.find("#all th button")
+    by_rate = next(place for place, each in enumerate(buttons) if each.text == "lr")
+    opened.click(buttons[by_rate])
+    rates = [float(each) for each in column(opened, by_rate)]
+    assert rates == sorted(rates) and len(rates) == 40
+    assert opened.find("th[aria-sort=ascending]")[0].text.startswith("lr")
+    opened.click(buttons[by_rate])
+    assert [float(each) for each in column(opened, by_rate)] == rates[::-1]
+    field = opened.one("#filter")
+    field.send_keys("schedule == cosine and lr > 1e-3")
+    opened.wait(lambda: len(opened.find("#all .row")) < 40)
+    kept = [float(each) for each in column(opened, by_rate)]
+    assert kept and min(kept) > 1e-3 and set(column(opened, by_rate + 2)) == {"cosine"}
+    shown = {row.text for row in opened.find("#all .row")}
+    dim = {each.get_attribute("data-t") for each in opened.find(".strand.dim")}
+    assert dim and not dim & shown
+    field.clear()
+    field.send_keys("nothing = 3")
+    opened.wait(lambda: "no column nothing" in opened.one("#count").text)
+    field.clear()
+    field.send_keys("diverged")
+    opened.wait(
+        lambda: (
+            "of 40 trials" in opened.one("#count").text
+            and len(rates) > len(opened.find("#all .row"))
+        )
+    )
+    ended = zip(column(opened, 2), column(opened, 3), strict=True)
+    assert all("diverged" in each for each in ended)
+
+
+def test_everything_by_the_keyboard(opened):
+    from selenium.webdriver.common.keys import Keys
+
+    opened.one("body").send_keys(Keys.TAB)
+    seen = []
+    for _ in range(150):
+        active = opened.driver.switch_to.active_element
+        seen.append(active.get_attribute("class") or active.get_attribute("id") or active.text)
+        if active.get_attribute("class") == "row":
+            break
+        active.send_keys(Keys.TAB)
+    assert seen[0] == "skip" and seen[-1] == "row" and {"theme", "filter", "copy"} <= set(seen)
+    opened.press(Keys.ARROW_DOWN)
+    opened.press(Keys.ENTER)
+    second = opened.find("#all .row")[1]
+    assert opened.driver.switch_to.active_element == second
+    assert f"Trial {second.text}" in opened.one("#picked").text
+    opened.press(Keys.ESCAPE)
+    assert not opened.one("#picked").is_displayed()
+    opened.one("#tab-1").send_keys(Keys.ARROW_RIGHT)
+    assert opened.one(".pane-2").is_displayed() and not opened.one(".pane-1").is_displayed()
+    opened.one("#theme").send_keys(Keys.ENTER)
+    assert opened.run("return document.documentElement.dataset.theme") == "light"
+    opened.press(Keys.ENTER)
+    assert opened.run("return getComputedStyle(document.body).colorScheme") == "dark"
+    opened.press(Keys.ENTER)
+
+
+def test_printing_opens_what_is_folded(opened):
+    opened.run("dispatchEvent(new Event('beforeprint'))")
+    assert opened.find("details") and not opened.find("details:not([open])")
+    opened.run("dispatchEvent(new Event('afterprint'))")
+    assert opened.find("details:not([open])")
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_nothing_runs_over_the_side(opened, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+    opened.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        opened.click(opened.find("#all .row")[0])
+        assert opened.run("return document.documentElement.scrollWidth") <= width
+    finally:
+        opened.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def find_axe():
+    folders = [Path.cwd(), *Path.cwd().parents]
+    given = os.environ.get("LRSEARCH_AXE")
+    paths = [Path(given)] if given else []
+    paths += [each / "node_modules/axe-core/axe.min.js" for each in folders]
+    found = next((path for path in paths if path.is_file()), None)
+    if found is None:
+        pytest.skip("axe-core is not installed")
+    return found.read_text("utf-8")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(opened, scheme):
+    axe = find_axe()
+    feature = [{"name": "prefers-color-scheme", "value": scheme}]
+    opened.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": feature})
+    opened.click(opened.find("#all .row")[0])
+    opened.run("for (const each of document.querySelectorAll('details')) each.open = true")
+    opened.run(axe)
+    found = opened.driver.execute_async_script(
+        "const done = arguments[0]; axe.run().then((all) => done(all.violations))"
+    )
+    worst = [
+        (each["id"], each["nodes"][0]["html"][:200], each["nodes"][0]["failureSummary"])
+        for each in found
+        if each["impact"] in ("serious", "critical")
+    ]
+    assert worst == []
+
+
+def test_what_is_hostile_stays_text_in_the_browser(browser, tmp_path):
+    page = Page(browser, tmp_path / "page.html", hostile_page())
+    page.wait(lambda: page.run("return document.documentElement.dataset.ready"))
+    assert page.driver.title == HOSTILE[0]
+    for button in page.find("#all .row")[:6]:
+        page.click(button)
+    assert HOSTILE[0] in page.one("#picked").text or page.find("#picked")
+    page.one("#filter").send_keys("<script>")
+    page.check()
+    assert page.driver.title == HOSTILE[0] and not page.find("img")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_run_opens(browser, tmp_path, kind):
+    page = Page(browser, tmp_path / "page.html", write_page(*KINDS[kind]()))
+    page.check()
+
+
+def test_a_run_of_10000_trials_is_sorted_and_filtered(browser, tmp_path):
+    view, making = made(10_000)
+    making = Making(curves=dict(list(making.curves.items())[:200]))
+    page = Page(browser, tmp_path / "page.html", write_page(view, making))
+    page.wait(lambda: page.run("return document.documentElement.dataset.ready"))
+    page.check()
+    assert page.one("#count").text == "10000 of 10000 trials"
+    page.click(page.one("#more button"))
+    assert len(page.find("#all .row")) == 550
+    page.one("#filter").send_keys("trial = 9999")
+    page.wait(lambda: page.one("#count").text == "1 of 10000 trials")
+    page.click(page.one("#all .row"))
+    assert "Trial 9999" in page.one("#picked").text

@@ -1,0 +1,535 @@
+"""Confirming: the best points of a run measured again, with fresh seeds and splits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import yaml
+from devices import DEVICE
+from typer.testing import CliRunner
+
+from lrsearch import data, store
+from lrsearch.cli import app
+from lrsearch.store import read
+from lrsearch.train.batches.resident import load_raw
+from lrsearch.trial import CONFIRM, Workplace
+
+TRAIN = ("--executor", "inline", "--device", str(DEVICE))
+SPEC: dict[str, Any] = {
+    "name": "mine",
+    "data": {"name": "wine", "validation": 0.3, "test": 0.2, "standardize": True},
+    "model": "logistic",
+    "train": {"budget": "30ba", "batch_size": 16},
+    "objective": {"metric": "loss", "goal": "min"},
+    "search": {"lr": {"min": 1e-3, "max": 10.0, "points": 6}},
+}
+
+
+def lrsearch(*arguments: object, code: int = 0, width: int = 100) -> tuple[str, str]:
+    env = {"COLUMNS": str(width), "LRSEARCH_RUNS": None}
+    done = CliRunner().invoke(app, list(map(str, arguments)), env=env, catch_exceptions=False)
+    assert done.exit_code == code, (done.stdout, done.stderr)
+    return done.stdout, done.stderr
+
+
+def found(*arguments: object, code: int = 0) -> dict[str, Any]:
+    """What a command prints as JSON."""
+    document: dict[str, Any] = json.loads(lrsearch(*arguments, "--json", code=code)[0])
+    return document
+
+
+def write(folder: Path, **more: Any) -> None:
+    spec = {key: part for key, part in {**SPEC, **more}.items() if part is not None}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    return tmp_path
+
+
+# the whole way
+
+
+def test_a_confirmation_stands_apart_from_the_search(here: Path) -> None:
+    write(here)
+    before = found("grid", "mine.yaml", *TRAIN)
+    assert "next      lrsearch confirm mine.yaml" in lrsearch("report", "mine.yaml")[0]
+    after = found("confirm", "mine.yaml", *TRAIN)
+    for key in ("points", "trials", "best"):
+        assert after[key] == before[key], key
+    history = read(here / "runs" / "mine")
+    fresh = [history.trials[number] for number in history.apart]
+    assert {each.seed for each in fresh} == {1000, 1001, 1002, 1003, 1004}
+    assert all(each.config["data"]["validation_seed"] == each.seed for each in fresh)
+    assert {history.strategy[each.number] for each in fresh} == {CONFIRM}
+    # No later search is told of them: it goes as it would have gone.
+    resumed = found("grid", "mine.yaml", *TRAIN)
+    assert resumed["points"] == before["points"] and resumed["confirmation"]["over"]
+    more = ("--set", "random.trials=3")
+    random = found("random", "mine.yaml", *TRAIN, *more)
+    (here / "other").mkdir()
+    apart = found("random", "mine.yaml", *TRAIN, *more, "--runs", "other")
+    drawn = [each["params"] for each in random["points"] if each["strategy"] == "random"]
+    assert [each for each in apart["points"] if each["params"] in drawn] and len(drawn) == 3
+
+
+def test_the_answer_rests_on_fresh_seeds(here: Path) -> None:
+    write(here)
+    searched = found("grid", "mine.yaml", *TRAIN)
+    whole = found("confirm", "mine.yaml", *TRAIN)
+    answer, confirmation = whole["answer"], whole["confirmation"]
+    assert searched["answer"]["confirmed"] is False and answer["confirmed"] is True
+    points = {each["point"]: each for each in confirmation["finalists"]}
+    own = points[answer["recommended"]["point"]]
+    assert (answer["value"], answer["interval"]) == (own["mean"], own["interval"])
+    values = own["values"].values()
+    assert own["mean"] == pytest.approx(sum(values) / len(values)) and len(values) == 5
+    assert answer["interval"][0] < answer["value"] < answer["interval"][1]
+    assert answer["shrinkage"] == pytest.approx(own["mean"] - own["search"])
+    assert answer["seeds"] == 5 and answer["control"]["point"] == 1
+    assert answer["evidence"].startswith("confirmed on 5 fresh seeds; likely ")
+    # The search's best values are its luck: point 3 was the best of the grid, and is not.
+    assert searched["answer"]["highest"]["point"] == 3 != answer["highest"]["point"]
+    # Points that are clearly worse get the first round's seeds alone.
+    assert {points[number]["seeds"] for number in (1, 2)} == {3}
+    text = lrsearch("report", "mine.yaml")[0]
+    assert "(5 fresh seeds), point 6" in text and "measured again on fresh seeds" in text
+    assert "next       lrsearch export mine.yaml" in text
+    assert "| recommended, highest |" in lrsearch("report", "mine.yaml", "--markdown")[0]
+    again = found("confirm", "mine.yaml", *TRAIN)
+    assert again["confirmation"] == confirmation, "nothing is trained twice"
+    assert "would train nothing" in lrsearch("confirm", "mine.yaml", *TRAIN, "--dry-run")[0]
+    more = found("confirm", "mine.yaml", *TRAIN, "--seeds", 7)["confirmation"]
+    held = {each["point"]: each["values"] for each in more["finalists"]}
+    assert held[6].items() > own["values"].items() and len(held[6]) == 7
+
+
+def test_the_spec_s_own_values_are_the_control(here: Path) -> None:
+    write(here, train={**SPEC["train"], "lr": 0.05}, confirm={"top": 2, "seeds": 3})
+    whole = found("grid", "mine.yaml", *TRAIN)
+    control = whole["answer"]["control"]
+    assert control["point"] is None and control["params"] == {"lr": 0.05}
+    assert len(whole["confirmation"]["finalists"]) == 3 and whole["confirmation"]["trials"] == 9
+    assert whole["answer"]["confirmed"] and len(whole["points"]) == 6
+    text = lrsearch("report", "mine.yaml")[0]
+    assert "(lr=0.05), worse with probability" in text
+    number = max(read(here / "runs" / "mine").apart)
+    assert "measures the control again" in lrsearch("report", "mine.yaml", "--trial", number)[0]
+
+
+def test_export_writes_the_recommended_and_the_highest(here: Path) -> None:
+    """Three rates in the middle differ by noise alone: the one in the middle is recommended."""
+    flat = {"lr": {"min": 0.01, "max": 1.0, "points": 5}}
+    write(here, **COMMAND, search=flat, seeds=2)
+    noise = "random.Random(f'1 {lr} {seed}').random() / 100"
+    script(here, f"0.5 + {noise} + (lr > 0.9) + (lr < 0.02)")
+    found("grid", "mine.yaml", *ALLOW)
+    answer = found("confirm", "mine.yaml", *ALLOW)["answer"]
+    recommended, highest = answer["recommended"], answer["highest"]
+    assert (recommended["point"], highest["point"], answer["tied"]) == (2, 5, [4, 5])
+    assert recommended["params"] == {"lr": 0.1}
+    assert recommended["why"] == "it lies farthest from where the objective gets worse"
+    for given, point in (((), recommended), (("--best",), highest)):
+        exported = yaml.safe_load(lrsearch("export", "mine.yaml", *given)[0])
+        assert exported["params"]["lr"] == point["params"]["lr"]
+    text = " ".join(lrsearch("report", "mine.yaml")[0].split())
+    assert "point 5 was measured better" in text and recommended["why"] in text
+
+
+# the test part
+
+
+def test_the_test_part_stays_and_is_looked_at_once(here: Path) -> None:
+    write(here)
+    found("grid", "mine.yaml", *TRAIN)
+    first = found("confirm", "mine.yaml", *TRAIN)["confirmation"]["test"]
+    assert first["point"] == 6 and first["samples"] == 36
+    # What the exported spec trains is the model that was looked at.
+    history = read(here / "runs" / "mine")
+    (tested,) = history.tested
+    assert (tested.seed, tested.config["data"].get("validation_seed")) == (0, None)
+    # Another point is recommended after a search of better rates: there is no second look.
+    narrow = ("--set", "search.lr={min: 2.0, max: 4.0, points: 3}")
+    found("grid", "mine.yaml", *TRAIN, *narrow)
+    out, err = lrsearch("confirm", "mine.yaml", *TRAIN, *narrow)
+    told = " ".join(out.split())
+    if "point 6\n" not in out.split("lr=")[0]:
+        assert "the test part was looked at by point" in told and "not looked at again" in told
+        assert "is not looked at again by point" in err
+    assert len(read(here / "runs" / "mine").tested) == 1
+
+
+def test_the_test_part_is_measured_at_the_exported_model(here: Path) -> None:
+    """By hand, from the weights that the search kept of the same training."""
+    write(here, search={"lr": [0.5]}, objective="accuracy")
+    found("grid", "mine.yaml", *TRAIN)
+    (stored,) = (here / "runs/mine/best").glob("*.safetensors")
+    weights = safetensors.numpy.load_file(stored)
+    found("confirm", "mine.yaml", *TRAIN, "--seeds", 2)
+    (tested,) = read(here / "runs/mine").tested
+    raw = load_raw(tested.config["data"], Workplace())
+    part = data.split(raw, tested.config["data"], None).test
+    matrix, bias = (weights[name] for name in sorted(weights, key=lambda name: -weights[name].ndim))
+    logits = part.x @ matrix.T + bias
+    logits -= logits.max(1, keepdims=True)
+    logs = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    assert tested.samples == len(part.y) == 36
+    assert tested.metrics["accuracy"] == pytest.approx((logits.argmax(1) == part.y).mean())
+    assert tested.metrics["loss"] == pytest.approx(-logs[np.arange(36), part.y].mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {
+            "objective": {"metric": "accuracy", "at": "best"},
+            "test": 0.2,
+            "validation": {"folds": 2},
+        },
+        {"class_path": "own.parts", "validation": "source", "test": "source"},
+    ],
+    ids=["folds, at best", "loaded batch by batch"],
+)
+def test_the_test_part_of_other_kinds_of_data(here: Path, more: dict[str, Any]) -> None:
+    (here / "own.py").write_text(
+        "import torch\nfrom torch.utils.data import TensorDataset, DataLoader\n"
+        "def parts():\n"
+        "    x = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))\n"
+        "    y = (x.sum(1) > 0).long()\n"
+        "    sets = [TensorDataset(x[i:i + 30], y[i:i + 30]) for i in (0, 30, 60)]\n"
+        "    return tuple(DataLoader(each, batch_size=10) for each in sets)\n"
+    )
+    more = dict(more)
+    objective = more.pop("objective", "accuracy")
+    whole = {"name": "wine", "standardize": True} if "class_path" not in more else {}
+    write(here, data={**whole, **more}, objective=objective, confirm={"top": 2, "seeds": 2})
+    document = found("grid", "mine.yaml", *TRAIN, "--allow-import", "own")
+    test = document["confirmation"]["test"]
+    assert test["samples"] == (30 if "class_path" in more else 36)
+    assert test["metrics"]["accuracy"] > 0.5
+    (tested,) = read(here / "runs/mine").tested
+    assert tested.fold == (None if "class_path" in more else 0)
+    reason = document["confirmation"]["reason"]
+    assert reason == ("the validation part is the data's own" if "class_path" in more else None)
+
+
+@pytest.mark.parametrize("validation", [0.3, {"folds": 3}])
+def test_a_redrawn_split_leaves_the_test_part_alone(validation: Any) -> None:
+    source = {"name": "wine", "task": None, "standardize": False, "split_seed": 4}
+    config = {**source, "validation": validation, "test": 0.2}
+    raw = load_raw(config, Workplace())
+    fold = 0 if isinstance(validation, dict) else None
+    plain = data.split(raw, config, fold)
+    redrawn = [data.split(raw, {**config, "validation_seed": seed}, fold) for seed in (1, 1, 2)]
+    for each in redrawn:
+        assert np.array_equal(each.test.x, plain.test.x)
+        assert len(each.train) == len(plain.train)
+    first, again, other = (each.validation.x for each in redrawn)
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert not np.array_equal(first, plain.validation.x)
+    whole = {tuple(row) for each in (redrawn[0].train, redrawn[0].validation) for row in each.x}
+    assert not whole & {tuple(row) for row in plain.test.x}
+
+
+def test_folds_stay_folds(here: Path) -> None:
+    write(here, data={**SPEC["data"], "validation": {"folds": 3}}, confirm={"top": 1, "seeds": 2})
+    whole = found("grid", "mine.yaml", *TRAIN)
+    history = read(here / "runs" / "mine")
+    fresh = [history.trials[number] for number in history.apart]
+    places = {(each.seed, each.fold) for each in fresh}
+    assert places == {(seed, fold) for seed in (1000, 1001) for fold in range(3)}
+    assert len(fresh) == 2 * 2 * 3 and whole["confirmation"]["trials"] == 12
+    own = whole["confirmation"]["finalists"][0]
+    (config,) = {
+        json.dumps(e.config)
+        for e in fresh
+        if e.seed == 1000 and e.config["train"]["lr"] == own["params"]["lr"]
+    }
+    values = [
+        history.results[e.number].last["loss"] for e in fresh if json.dumps(e.config) == config
+    ]
+    assert own["values"]["1000"] == pytest.approx(sum(values) / 3)
+
+
+# bad input
+
+
+def test_nothing_searched_is_said(here: Path) -> None:
+    write(here)
+    _, err = lrsearch("confirm", "mine.yaml", *TRAIN, code=2)
+    assert "nothing was searched with mine.yaml yet" in err and "lrsearch bayes mine.yaml" in err
+    assert not (here / "runs" / "mine").exists()
+
+
+def test_fewer_points_than_asked_for(here: Path) -> None:
+    write(here, search={"lr": {"min": 0.1, "max": 1.0, "points": 2}})
+    found("grid", "mine.yaml", *TRAIN)
+    out, err = lrsearch("confirm", "mine.yaml", *TRAIN, "--top", 9, "--seeds", 3)
+    assert "confirming 2 points (of the 9 asked for no more have a value) on up to 3" in err
+    assert "confirmed on 3 fresh seeds" in out
+
+
+def test_one_seed_gives_no_interval(here: Path) -> None:
+    write(here)
+    found("grid", "mine.yaml", *TRAIN)
+    whole = found("confirm", "mine.yaml", *TRAIN, "--seeds", 1)
+    assert whole["answer"]["interval"] is None and whole["answer"]["confirmed"]
+    assert "measured on 1 fresh seed, of which there is no interval" in whole["answer"]["evidence"]
+    assert all(each["interval"] is None for each in whole["confirmation"]["finalists"])
+
+
+def test_a_changed_spec_is_refused_as_a_search_refuses_it(here: Path) -> None:
+    write(here)
+    found("grid", "mine.yaml", *TRAIN)
+    _, err = lrsearch("confirm", "mine.yaml", *TRAIN, "--set", "train.budget=31ba", code=2)
+    assert '"30ba" stored, "31ba" in the spec' in err
+    assert not read(here / "runs" / "mine").confirming
+
+
+def test_a_slip_is_answered_with_what_to_write(here: Path) -> None:
+    write(here, confirm={"top": 0})
+    assert "confirm.top: 0 is too small" in lrsearch("check", "mine.yaml", code=2)[1]
+    write(here, confirm=3)
+    assert "write confirm: {top: 3}" in lrsearch("check", "mine.yaml", code=2)[1]
+    write(here, confirm={"seedz": 3})
+    assert "did you mean 'seeds'" in lrsearch("check", "mine.yaml", code=2)[1]
+
+
+COMMAND = {
+    "data": None,
+    "model": None,
+    "train": None,
+    "command": f"{sys.executable} train.py {{lr}}",
+}
+ALLOW = ("--allow-command", "--executor", "inline")
+
+
+def script(folder: Path, loss: str) -> None:
+    (folder / "train.py").write_text(
+        "import json, os, random, sys\n"
+        "lr, seed = float(sys.argv[1]), int(os.environ['LRSEARCH_SEED'])\n"
+        f"print(json.dumps({{'step': 1, 'loss': {loss}}}))\n"
+    )
+
+
+def test_a_command_that_ignores_its_seed_is_noticed(here: Path) -> None:
+    write(here, **COMMAND)
+    script(here, "abs(lr - 0.3)")
+    found("grid", "mine.yaml", *ALLOW)
+    out, _ = lrsearch("confirm", "mine.yaml", *ALLOW)
+    told = " ".join(out.split())
+    assert "no seed made a difference" in told
+    assert "the splits stayed, only the seeds are others: the command is given another seed" in told
+    whole = found("report", "mine.yaml")
+    assert (
+        whole["confirmation"]["seedless"]
+        and whole["answer"]["interval"][0] == whole["answer"]["value"]
+    )
+
+
+def test_a_metric_that_never_varies_ties_all(here: Path) -> None:
+    write(here, **COMMAND)
+    script(here, "0.5")
+    found("grid", "mine.yaml", *ALLOW)
+    whole = found("confirm", "mine.yaml", *ALLOW, "--seeds", 3)
+    answer = whole["answer"]
+    assert answer["interval"] == [0.5, 0.5] and len(answer["tied"]) == 3
+    assert "every point came to the same value" in answer["evidence"]
+    assert "every training came to the same value" in lrsearch("report", "mine.yaml")[0]
+
+
+def test_a_point_that_is_lost_on_a_fresh_seed_is_not_recommended(here: Path) -> None:
+    """The best of the search diverges for one fresh seed of five."""
+    write(here, **COMMAND)
+    script(here, "float('nan') if lr > 5 and seed == 1001 else 1 / lr + random.random() / 100")
+    searched = found("grid", "mine.yaml", *ALLOW)
+    whole = found("confirm", "mine.yaml", *ALLOW)
+    lost = searched["answer"]["highest"]["point"]
+    (entry,) = (each for each in whole["confirmation"]["finalists"] if each["point"] == lost)
+    assert entry["mean"] is None and entry["outcome"] == "diverged"
+    assert whole["answer"]["confirmed"] and whole["answer"]["recommended"]["point"] != lost
+    assert lost not in whole["answer"]["tied"]
+    assert f"point {lost} diverged" in lrsearch("report", "mine.yaml")[0]
+
+
+def test_all_lost_is_no_answer(here: Path) -> None:
+    write(here, **COMMAND)
+    script(here, "float('nan') if seed >= 1000 else lr")
+    found("grid", "mine.yaml", *ALLOW)
+    out, err = lrsearch("confirm", "mine.yaml", *ALLOW, code=1)
+    assert "no finalist held on every fresh seed" in err
+    assert "not confirmed: no finalist held" in " ".join(out.split())
+    assert found("report", "mine.yaml")["answer"]["confirmed"] is False
+
+
+def test_failed_trainings_are_trained_again_when_asked(here: Path) -> None:
+    write(here, **COMMAND)
+    script(
+        here,
+        "sys.exit(3) if seed == 1002 and not os.path.exists('mended') else lr + random.random()",
+    )
+    found("grid", "mine.yaml", *ALLOW)
+    lrsearch("confirm", "mine.yaml", *ALLOW, code=1)
+    assert "--retry-failed trains what failed again" in " ".join(
+        lrsearch("report", "mine.yaml")[0].split()
+    )
+    (here / "mended").touch()
+    assert not found("confirm", "mine.yaml", *ALLOW, code=1)["answer"]["confirmed"]
+    whole = found("confirm", "mine.yaml", *ALLOW, "--retry-failed")
+    assert whole["answer"]["confirmed"] and whole["answer"]["seeds"] == 5
+
+
+def test_seeds_that_a_search_has_used_are_not_fresh(here: Path) -> None:
+    write(here, **COMMAND, seed=1500, seeds=2)
+    script(here, "lr + random.random()")
+    found("grid", "mine.yaml", *ALLOW)
+    found("confirm", "mine.yaml", *ALLOW)
+    history = read(here / "runs" / "mine")
+    assert {history.trials[number].seed for number in history.apart} == {
+        2000,
+        2001,
+        2002,
+        2003,
+        2004,
+    }
+    # A search that comes to use them trains for itself.
+    found("grid", "mine.yaml", *ALLOW, "--set", "seed=2000")
+    found("confirm", "mine.yaml", *ALLOW, "--set", "seed=2000")
+    history = read(here / "runs" / "mine")
+    assert 3000 in {history.trials[number].seed for number in history.apart}
+
+
+# interruptions
+
+
+def copied(here: Path, name: str) -> tuple[str, str]:
+    """A copy of the run, and the option that leads to it."""
+    shutil.copytree(here / "runs", here / name)
+    return "--runs", name
+
+
+def test_the_time_is_kept_and_the_same_command_goes_on(here: Path) -> None:
+    write(here)
+    found("grid", "mine.yaml", *TRAIN)
+    stopped = copied(here, "stopped")
+    whole = found("confirm", "mine.yaml", *TRAIN)
+    lrsearch("confirm", "mine.yaml", *TRAIN, *stopped, "--time", "0.001s")
+    text = " ".join(lrsearch("report", "mine.yaml", *stopped)[0].split())
+    assert "confirming was stopped by its time limit after 0 fresh trainings" in text
+    assert "next lrsearch confirm mine.yaml" in text and "not confirmed yet" in text
+    again = found("confirm", "mine.yaml", *TRAIN, *stopped)
+    assert again["confirmation"] == whole["confirmation"]
+
+
+def values(document: dict[str, Any]) -> Any:
+    """The answer and the confirmation without the numbers that trials were given."""
+    confirmation = dict(document["confirmation"])
+    tested = confirmation.pop("test")
+    return document["answer"], confirmation, {**tested, "trial": None}
+
+
+def test_a_kill_at_any_line_of_the_journal_changes_nothing(here: Path) -> None:
+    """A journal cut behind a line is what a kill leaves there."""
+    write(here)
+    found("grid", "mine.yaml", *TRAIN)
+    whole = found("confirm", "mine.yaml", *TRAIN)
+    lines = (here / "runs/mine/journal.jsonl").read_bytes().splitlines(keepends=True)
+    first = next(at for at, line in enumerate(lines) if b'"event":"confirming"' in line)
+    assert len(lines) > first + 40
+    for at, end in enumerate([first, first + 1, first + 2, first + 7, first + 30, len(lines) - 2]):
+        name = f"cut{at}"
+        option = copied(here, name)
+        (here / name / "mine" / "journal.jsonl").write_bytes(b"".join(lines[:end]))
+        again = found("confirm", "mine.yaml", *TRAIN, *option)
+        assert values(again) == values(whole), end
+        trained = read(here / name / "mine").apart
+        assert len(trained) == whole["confirmation"]["trials"], "nothing is trained twice"
+
+
+def test_a_confirmation_that_is_killed_goes_on(here: Path) -> None:
+    write(here, **COMMAND, confirm={"top": 3, "seeds": 4})
+    script(here, "lr + random.Random(seed).random()")
+    (here / "train.py").write_text(
+        (here / "train.py").read_text() + "import time\ntime.sleep(0.05 * (seed > 1000))\n"
+    )
+    words = ["-m", "lrsearch", "grid", "mine.yaml", "--allow-command", "--workers", "1", "--quiet"]
+    with subprocess.Popen([sys.executable, *words], cwd=here, stdout=subprocess.DEVNULL) as process:
+        journal = here / "runs/mine/journal.jsonl"
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            text = journal.read_text() if journal.exists() else ""
+            confirming = text.find('"event":"confirming"')
+            if confirming > 0 and text.count('"event":"ended"', confirming) >= 3:
+                break
+            time.sleep(0.01)
+        process.kill()
+    history = read(here / "runs/mine")
+    assert history.closed is None and history.confirming
+    before = {number: history.results[number] for number in history.apart & history.results.keys()}
+    assert 3 <= len(before) < 16
+    assert "lrsearch grid mine.yaml" in lrsearch("report", "mine.yaml")[0]
+    resumed = found("grid", "mine.yaml", *ALLOW)
+    assert resumed["answer"]["confirmed"]
+    after = read(here / "runs/mine")
+    assert {number: after.results[number] for number in before} == before
+    keys = [after.trials[number].key for number in after.apart]
+    assert len(keys) == len(set(keys))
+    alone = found("grid", "mine.yaml", *ALLOW, "--runs", "alone")
+    assert alone["answer"]["value"] == resumed["answer"]["value"]
+    assert values_of(alone) == values_of(resumed)
+
+
+def values_of(document: dict[str, Any]) -> list[Any]:
+    return [(each["params"], each["values"]) for each in document["confirmation"]["finalists"]]
+
+
+def test_workers_and_lanes_make_no_difference(here: Path) -> None:
+    """Points of one structure share a program where they have one split."""
+    write(here, train={"budget": "30ba", "batch_size": 16}, objective="accuracy")
+    found("grid", "mine.yaml", *TRAIN)
+    lanes, workers = copied(here, "lanes"), copied(here, "workers")
+    alone = found("confirm", "mine.yaml", *TRAIN, "--engine", "solo")
+    fused = found("confirm", "mine.yaml", *TRAIN, *lanes, "--engine", "fused")
+    both = ("--device", str(DEVICE), "--workers", 2, "--engine", "solo")
+    local = found("confirm", "mine.yaml", *both, *workers)
+    assert values(local) == values(alone)
+    assert values_of(fused) == values_of(alone)
+    history = read(here / "lanes" / "mine")
+    engines = {history.results[number].engine for number in history.apart}
+    assert engines == {"fused"}
+
+
+# older runs
+
+OLDER = Path(__file__).parent / "older"
+
+
+def test_a_run_made_before_opens_and_is_confirmed(here: Path) -> None:
+    """A journal of searches alone, as older versions wrote it: without the new key of `data`."""
+    write(here)
+    found("grid", "mine.yaml", *TRAIN)
+    journal = here / "runs/mine/journal.jsonl"
+    text = journal.read_text()
+    assert ',"validation_seed":null' in text
+    lines = [
+        store._numbered(number, line.split(",", 2)[2].encode())
+        for number, line in enumerate(
+            text.replace(',"validation_seed":null', "").splitlines(), start=1
+        )
+    ]
+    journal.write_bytes(b"".join(lines))
+    assert found("report", "mine.yaml")["confirmation"] is None
+    whole = found("confirm", "mine.yaml", *TRAIN)
+    assert whole["answer"]["confirmed"] and len(whole["trials"]) == 6

@@ -864,6 +864,7 @@ SETTINGS: dict[str, dict[str, Parameter]] = {
         "startup": Parameter("int", 8, low=1, doc="points before the model proposes any"),
         "generation": Parameter("int", 4, low=1),
         "start": Parameter("text", "informed", choices=("informed", "sobol", "random")),
+        "model": Parameter("text", "tpe", choices=("tpe", "gp")),
     },
     "refine": {
         "rounds": Parameter("int", 3, low=1, doc="rounds in the whole run"),
@@ -1063,10 +1064,65 @@ IMAGE_TRANSFORMS = ("random_crop", "flip")
 
 # early stopping
 
+_REPORTS = {
+    "budget": Parameter(
+        "int",
+        None,
+        low=2,
+        optional=True,
+        doc="of a command or a loop: the step of the last report of a whole training",
+    )
+}
+_STARTUP = Parameter("int", 4, low=1, doc="points before any is stopped")
+_FACTOR = Parameter("int", 3, low=2, doc="one of so many goes on")
+
 PRUNING: dict[str, Entry] = {
     "none": Entry("every training goes to its end"),
     "no_progress": Entry(
         "a training stops whose loss, at a tenth of the budget, is above 98% of its start"
+    ),
+    "quarter": Entry(
+        "at 1/9 and 1/3 of the budget the worst quarter of all points that got there stops",
+        {"population": Parameter("int", 32, low=4, doc="points that are compared"), **_REPORTS},
+    ),
+    "halving": Entry(
+        "for small searches: half of the points go on after 1/9 of the budget, a quarter after 1/3",
+        {"population": Parameter("int", 8, low=4, doc="points that are compared"), **_REPORTS},
+        "Jamieson & Talwalkar 2016",
+    ),
+    "median": Entry(
+        "a point stops that is worse than the median of those before it",
+        {"startup": _STARTUP, **_REPORTS},
+        "Golovin et al. 2017",
+    ),
+    "percentile": Entry(
+        "a point stops that is not among the best share of those before it",
+        {
+            "keep": Parameter(
+                "float", 0.75, low=0.0, high=1.0, open_low=True, open_high=True, doc="the share"
+            ),
+            "startup": _STARTUP,
+            **_REPORTS,
+        },
+    ),
+    "asha": Entry(
+        "a point stops that is not among the best third of those so far",
+        {"factor": _FACTOR, **_REPORTS},
+        "Li et al. 2020",
+    ),
+    "hyperband": Entry(
+        "as asha, in brackets: of 17 points 9 are compared from 1/9 on, 5 from 1/3 on, 3 never",
+        {"factor": _FACTOR, **_REPORTS},
+        "Li et al. 2018",
+    ),
+    "wilcoxon": Entry(
+        "a point stops that is worse than the best before it, seed by seed and fold by fold",
+        {
+            "p": Parameter(
+                "float", 0.1, low=0.0, high=0.5, open_low=True, doc="the level of the test"
+            ),
+            **_REPORTS,
+        },
     ),
 }
 """Rules of early stopping, by the `prune` of a spec. All but `none` have `no_progress` in them."""

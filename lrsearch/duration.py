@@ -150,6 +150,20 @@ def budget_steps(budget: Duration, *, samples: int, batch_size: int) -> int:
     return max(1, round(budget.steps(samples=samples, batch_size=batch_size)))
 
 
+def evaluation_steps(train: Mapping[str, Any], samples: int) -> tuple[int, ...]:
+    """The steps after which a resolved `train` is evaluated; the last is its whole budget.
+
+    They are round(k x interval), the interval being at least one step. `samples` is the size of
+    the training split. Raises ValueError for durations that cannot be read.
+    """
+    size = train["batch_size"]
+    budget = budget_steps(parse(train["budget"]), samples=samples, batch_size=size)
+    length = parse(train["evaluate"])
+    interval = max(1.0, length.steps(samples=samples, batch_size=size, budget=budget))
+    steps = (round(k * interval) for k in range(1, int(budget / interval) + 2))
+    return (*(step for step in steps if step < budget), budget)
+
+
 def warmup_steps(
     warmup: Mapping[str, Any] | None, *, budget: int, samples: int, batch_size: int
 ) -> int:

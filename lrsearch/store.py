@@ -61,6 +61,7 @@ from lrsearch.trial import (
     RangeTest,
     Records,
     Result,
+    Ruling,
     Tested,
     Trial,
 )
@@ -97,7 +98,8 @@ class History:
     found, by their keys, each once. `notes` are the bodies of the `noted` lines, "kind" included.
     `confirming` are the points that were measured again, the latest last; `fresh` has the trials of
     these measurements, from a key to the latest number with it, which `by_key` lacks, and `apart`
-    all their numbers. `tested` are the looks at a test part.
+    all their numbers. `tested` are the looks at a test part. `reached` has the values of trials at
+    rungs, by the trial and the step (None: it had none), `rulings` the verdicts there.
 
     `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
     counts at those lines, which date results and proposals. `end` is the end of the last line in
@@ -124,6 +126,8 @@ class History:
     fresh: dict[str, int] = field(default_factory=dict)
     apart: set[int] = field(default_factory=set)
     tested: list[Tested] = field(default_factory=list)
+    reached: dict[tuple[int, int], float | None] = field(default_factory=dict)
+    rulings: dict[tuple[int, int], Ruling] = field(default_factory=dict)
     closed: str | None = None
     told: str = ""
     next_number: int = 1
@@ -161,6 +165,8 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
             history.results[number] = _result(body["result"])
             history.ended_at[number] = history.lines
             history.running.discard(number)
+    elif event in ("reached", "ruled"):
+        _fold_rung(history, event, body)
     elif event in ("repeating", "repeated"):
         _fold_repetition(history, event, body)
     elif event == "ranged":
@@ -276,6 +282,20 @@ def _fold_repetition(history: History, event: str, body: Mapping[str, Any]) -> N
         history.next_number = max(history.next_number, again + 1)
     else:
         history.repeated[number] = _result(body["result"])
+
+
+def _fold_rung(history: History, event: str, body: Mapping[str, Any]) -> None:
+    listed = [body] if event == "reached" else body["trials"]
+    places = [(int(item["trial"]), int(item["step"])) for item in listed]
+    for number, _ in places:
+        if number not in history.trials:
+            raise ValueError(f"trial {number} was never proposed")
+    if event == "reached":
+        value = body["value"]
+        history.reached[places[0]] = None if value is None else float(value)
+        return
+    for place, item in zip(places, listed, strict=True):
+        history.rulings[place] = Ruling(bool(item["stop"]), str(body["rule"]), str(item["reason"]))
 
 
 def _ranged(body: Mapping[str, Any]) -> Ranged:
@@ -1036,6 +1056,19 @@ class Run:
     def started(self, trial: int) -> None:
         """A worker begins a trial."""
         self.append("started", {"trial": trial})
+
+    def reached(self, trial: int, step: int, value: float | None) -> None:
+        """Write the value that a trial has reached a rung with; before any verdict by it."""
+        self.append("reached", {"trial": trial, "step": step, "value": value})
+
+    def ruled(self, rule: str, rulings: Mapping[tuple[int, int], Ruling]) -> None:
+        """Write verdicts by a rule, of all that were compared together, by trial and step; before
+        anybody is told of them."""
+        trials = [
+            {"trial": trial, "step": step, "stop": each.stop, "reason": each.reason}
+            for (trial, step), each in rulings.items()
+        ]
+        self.append("ruled", {"rule": rule, "trials": trials})
 
     def ended(
         self,

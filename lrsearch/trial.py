@@ -341,10 +341,22 @@ class Measured:
 
 @dataclass(frozen=True)
 class Reached:
-    """A trial waits at the rung of `step` steps for a verdict."""
+    """A trial waits at the rung of `step` steps for a verdict. `value` is its objective, if it
+    ended now; None where it has none."""
 
     trial: int
     step: int
+    value: float | None = None
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A verdict on a trial at a rung, as it is journaled: whether it stops, by which rule, and the
+    reason in words."""
+
+    stop: bool
+    rule: str
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from lrsearch.cli.executors import first_words, make_executor, suit
 from lrsearch.cli.foreign import check_device
 from lrsearch.cli.interruptible import Interruptible
 from lrsearch.duration import find_time, parse_time
-from lrsearch.errors import RunLocked, UsageError, suggest
+from lrsearch.errors import RunError, RunLocked, UsageError, suggest
 from lrsearch.terminal import command_line, path_word, quote
 from lrsearch.trial import CONFIRM
 
@@ -343,9 +343,8 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
     from lrsearch.cli.output import check_metric
-    from lrsearch.cli.stored import find_run
     from lrsearch.search import check_search
-    from lrsearch.store import is_locked
+    from lrsearch.store import holds_run, is_locked, list_runs
     from lrsearch.trial import Workplace
     from lrsearch.tuner.session import Asked
 
@@ -374,11 +373,15 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     allowed = consent.allowed_imports(spec, given.allow_import)
     if not given.dry_run:
         consent.allow_command(spec, given.allow_command)
-    if strategy == CONFIRM:
-        find_run(str(given.config), given.runs)
-    else:
-        check_search(strategy, spec, large=given.yes)
     folder = given.runs / spec.name
+    if strategy != CONFIRM:
+        check_search(strategy, spec, large=given.yes)
+    elif not holds_run(folder):
+        begin = f"begin with: lrsearch bayes {quote(path_word(given.config))}"
+        raise RunError(
+            f"nothing was searched with {given.config} yet: there is no run {folder}",
+            hint=f"{begin}\n  {list_runs(given.runs, spec.name)}",
+        )
     if strategy == "refine":
         _check_begun(given, folder)
     if is_locked(folder):

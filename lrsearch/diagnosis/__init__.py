@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from lrsearch.analysis.pruning import NO_PROGRESS, PROGRESS
 from lrsearch.diagnosis.advice import advise, remedy
 from lrsearch.diagnosis.agreement import Agreement, agreements
 from lrsearch.diagnosis.course import Curve, read_course
@@ -33,6 +34,10 @@ def diagnose(
         found = [Found("diverged", math.inf, {"step": 0.0 if first else float(result.steps)})]
     else:
         found = judge(course, whole=result.outcome is Outcome.COMPLETED)
+        if not found and result.rule == NO_PROGRESS:  # It was too short for any other rule.
+            fell = 1 - course.training.mean(0.5, 1) / course.first if course.first > 0 else 0.0
+            evidence = {"learned": fell, "limit": 1 - PROGRESS}
+            found = [Found("stagnating", 1.0, evidence if math.isfinite(fell) else {})]
     rate = course.rate if math.isfinite(course.rate) else _given_rate(config)
     return tuple(
         Diagnosis(

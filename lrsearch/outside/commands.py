@@ -12,6 +12,7 @@ import platform
 import signal
 import time
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,25 +151,29 @@ def _run_trial(cohort: Cohort, trial: Trial) -> EventGenerator:
     else:
         with process:
             ending = yield from _listen(cohort, trial, process, course)
-            seconds = time.monotonic() - begun
+            seconds = time.monotonic() - begun - process.waited
             if ending is None:
                 told = list(course.last)
                 reason, fault = missing_metric(trial, cohort.objective, told, *process.output())
                 ending = Outcome.FAILED, reason, process.kept()
     outcome, reason, (trace, output) = ending
-    result = Result(
+    result = replace(
+        _result(course, outcome), seconds=seconds, reason=reason, traceback=trace, output=output
+    )
+    yield Ended(trial.number, result, course.curve(), fault=fault)
+
+
+def _result(course: Reported, outcome: Outcome) -> Result:
+    """The result of what was reported, if the trial ended now."""
+    return Result(
         outcome=outcome,
         steps=course.step,
         epochs=0.0,
-        seconds=seconds,
+        seconds=0.0,
         last=course.last,
         best=course.best,
         best_step=course.best_step,
-        reason=reason,
-        traceback=trace,
-        output=output,
     )
-    yield Ended(trial.number, result, course.curve(), fault=fault)
 
 
 def _listen(
@@ -207,11 +212,17 @@ def _listen(
                 if len(course.last) > MOST_METRICS:
                     process.stop()
                     return Outcome.FAILED, _TOO_MANY, process.kept()
-                while rungs and course.step >= rungs[0]:
+                while rungs and course.step >= rungs[0] and metric in message:
                     rung = rungs.pop(0)
                     yield course.measured(trial)
-                    if (yield from await_verdict(trial.number, rung)) is Verdict.STOP:
-                        process.stop()
+                    value = _result(course, Outcome.COMPLETED).value(cohort.objective)
+                    before = process.waited
+                    with process.paused():
+                        verdict = yield from await_verdict(trial.number, rung, value)
+                        if verdict is Verdict.STOP:  # Before it runs on.
+                            process.stop()
+                    deadline += process.waited - before
+                    if verdict is Verdict.STOP:
                         return Outcome.PRUNED, f"stopped after {course.step} steps", _NOTHING
         seen = aside if aside.fresh and metric not in course.last else course
         if seen.fresh and (over or time.monotonic() - shown >= _SHOWN):

@@ -109,11 +109,13 @@ class Process:
     leaving it ends the process.
 
     `status` is the keeper's report: the process id, and how it ended. `error` is the error that a
-    loop raised. Raises OSError where no process can be started.
+    loop raised, `waited` the seconds that it was paused. Raises OSError where no process can be
+    started.
     """
 
     def __init__(self, cohort: Cohort, trial: Trial) -> None:
         self.status = ""
+        self.waited = 0.0
         self.error = ""
         self.over = False
         self._behind = False
@@ -272,6 +274,23 @@ class Process:
             self.wait(POLL)  # A process that writes to a full pipe could not leave.
             self._messages.clear()
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the process, and all of its group, for a while: its place is another's."""
+        begun = time.monotonic()
+        self._signal_group(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal_group(signal.SIGCONT)
+            self.waited += time.monotonic() - begun
+
+    def _signal_group(self, number: int) -> None:
+        process, _, ending = self.status.partition(" ")
+        if process and not ending:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(int(process), number)
+
     def output(self) -> tuple[bytes, bytes]:
         """The ends of its stdout and of its stderr."""
         return self._out.kept, self._errors.kept
@@ -292,10 +311,7 @@ class Process:
         self._keeper.stdin.close()
         if not self.over:
             self.stop()
-        process, _, ending = self.status.partition(" ")
-        if process and not ending:  # The keeper was killed.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(int(process), signal.SIGKILL)
+        self._signal_group(signal.SIGKILL)  # Where the keeper was killed, and told no ending.
         self._selector.close()
         for file, _ in self._reported:
             file.close()

@@ -78,11 +78,16 @@ def _make_random(spec: Spec, objective: Objective) -> Strategy:
 
 
 def _make_bayes(spec: Spec, objective: Objective) -> Strategy:
-    from lrsearch.search.bayes import Bayes
     from lrsearch.search.start import Start
 
     settings = spec.bayes
-    start = Start(spec, informed=settings.start == "informed")
+    start = Start(spec, settings.start)
+    if settings.model == "gp":
+        from lrsearch.search.gp import GaussianProcess
+
+        return GaussianProcess(spec, objective.goal, start)
+    from lrsearch.search.bayes import Bayes
+
     return Bayes(
         spec.space,
         spec.seed,

@@ -66,7 +66,13 @@ class Bayes:
         self._told: set[str] = set()
         self._repeats = Repeats(space, seed, self.name)
 
-    def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
+    def tell(
+        self,
+        point: Point,
+        outcome: Outcome,
+        value: float | None,
+        replicates: tuple[float, ...] = (),
+    ) -> None:
         """Tell the study a completed point with its value; a point that diverged, was pruned or ran
         out of memory as pruned without a value, which TPE ranks last; a failed point not at all."""
         if outcome is Outcome.FAILED or point_key(point) in self._told:

@@ -18,7 +18,13 @@ class Grid:
     def __init__(self, space: Space) -> None:
         self._levels = grid(space)
 
-    def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
+    def tell(
+        self,
+        point: Point,
+        outcome: Outcome,
+        value: float | None,
+        replicates: tuple[float, ...] = (),
+    ) -> None:
         """Learn nothing: a grid follows no results."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:

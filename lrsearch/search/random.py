@@ -34,7 +34,13 @@ class Random:
         self._sobol: Any = None
         self._position = 0
 
-    def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
+    def tell(
+        self,
+        point: Point,
+        outcome: Outcome,
+        value: float | None,
+        replicates: tuple[float, ...] = (),
+    ) -> None:
         """Learn nothing: random draws follow no results."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:

@@ -125,7 +125,13 @@ class Refine:
         self.settings, self.objective = settings, objective
         self.round: Round | None = None
 
-    def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
+    def tell(
+        self,
+        point: Point,
+        outcome: Outcome,
+        value: float | None,
+        replicates: tuple[float, ...] = (),
+    ) -> None:
         """Learn nothing here: a round takes the points with their seeds and folds."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:

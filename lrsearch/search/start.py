@@ -42,7 +42,7 @@ FLOOR = 0.2
 MIDDLE = 0.2
 """The deviation around the middle of a range, as a share of it."""
 
-SMALL = 2.0
+SMALL = 3.0
 """The power that draws shares of batch sizes to the small end."""
 
 AVERAGES = ("momentum", "beta1", "beta2")
@@ -52,13 +52,13 @@ _BISECTIONS = 60
 
 
 class Start:
-    """The points a search begins with. Point i depends on the spec, its seed and i alone; not
-    `informed`, they are a plain Sobol sequence."""
+    """The points a search begins with, `kind` being informed, sobol (the sequence as it is) or
+    random (independent draws). Point i depends on the spec, its seed and i alone."""
 
-    def __init__(self, spec: Spec, *, informed: bool = True) -> None:
+    def __init__(self, spec: Spec, kind: str = "informed") -> None:
         self.spec = spec
         self.space = spec.space
-        self.informed = informed
+        self.kind = kind
         self._dimensions = dict(parameters(spec.space))
         self._rates = frozenset(rate_names(spec.space))
         self._optimizers = optimizer_options(spec)
@@ -73,7 +73,10 @@ class Start:
         return build(self.space, lambda name, _: self._raw(name, shares))
 
     def _shares(self, index: int) -> list[float]:
-        """The numbers of the Sobol sequence at an index, one a parameter, each in (0, 1)."""
+        """The numbers of the sequence at an index, one a parameter, each in (0, 1)."""
+        if self.kind == "random":
+            generator = np.random.default_rng(derive_seed(self.spec.seed, "start/random", index))
+            return [float(share) for share in generator.random(len(self._dimensions))]
         if self._sobol is None or index < self._position:
             # scipy.stats takes most of a second to import.
             from scipy.stats import qmc
@@ -89,7 +92,7 @@ class Start:
     def _raw(self, name: str, shares: Mapping[str, float]) -> float:
         """The raw number of a parameter at the shares of all."""
         dimension, share = self._dimensions[name], shares[name]
-        if not self.informed:
+        if self.kind != "informed":
             return even(dimension, share)
         if self._middle:
             return even(dimension, share if isinstance(dimension, Choice) else middle(share))

@@ -52,8 +52,15 @@ class Strategy(Protocol):
     name: str
     waits: bool
 
-    def tell(self, point: Point, outcome: Outcome, value: float | None) -> None:
-        """Learn a point's outcome; `value` is the objective of a completed one."""
+    def tell(
+        self,
+        point: Point,
+        outcome: Outcome,
+        value: float | None,
+        replicates: tuple[float, ...] = (),
+    ) -> None:
+        """Learn a point's outcome; `value` is the objective of a completed one, `replicates` what
+        it is the mean of, one a seed and fold, in the same order for every point."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """The points of the next generation, at most `request.room`; none when it has no more."""

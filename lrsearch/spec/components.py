@@ -94,11 +94,11 @@ def read_named(
 ) -> dict[str, Any]:
     """A built-in of a kind (a group of the catalogue, or transform) by its name, with its
     arguments; those that are searched go to `dimensions`."""
-    table = _BUILT_IN[kind]
+    table, word = _BUILT_IN[kind], {"prune": "rule of early stopping"}.get(kind, kind)
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, Mapping):
-        reader.fault(path, f"{show(raw)} names no {kind}", suggest("", table))
+        reader.fault(path, f"{show(raw)} names no {word}", suggest("", table))
         return {}
     name = raw.get("name")
     if "name" not in raw:
@@ -109,7 +109,7 @@ def read_named(
     if not isinstance(name, str) or name not in table:
         hint = reader.hint((*path, "name"), _renamed(reader, kind, path, given))
         hint = hint or suggest(str(name), table)
-        reader.fault((*path, "name"), f"unknown {kind} {show(name)}", hint)
+        reader.fault((*path, "name"), f"unknown {word} {show(name)}", hint)
         return {}
     known = parameters_of(reader, kind, name)
     rate = kind == "optimizer" and dimensions is not None

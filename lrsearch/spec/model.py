@@ -56,6 +56,7 @@ class BayesSettings:
     startup: int = 8
     generation: int = 4
     start: str = "informed"
+    model: str = "tpe"
 
 
 @dataclass(frozen=True)

@@ -142,8 +142,12 @@ def describe(spec: Spec) -> str:
 
 
 def _describe_ends(spec: Spec) -> list[str]:
-    """Sentences on how a search ends, and what follows it."""
+    """Sentences on how trainings and a search end, and what follows it."""
     found = []
+    if spec.prune["name"] == "none":
+        found.append("No training ends early")
+    elif spec.prune["name"] != catalogue.PRUNE:
+        found.append(f"Trainings end early by {describe_rule(spec)}")
     if spec.patience is not None:
         many = "1 proposal" if spec.patience == 1 else f"{spec.patience} proposals"
         found.append(f"random and bayes end after {many} without an improvement beyond noise")
@@ -160,6 +164,13 @@ def describe_confirming(settings: ConfirmSettings) -> str:
     best = "best" if settings.top == 1 else f"{settings.top} best"
     seeds = "1 fresh seed" if settings.seeds == 1 else f"up to {settings.seeds} fresh seeds"
     return f"Then the {best} and a control are measured again on {seeds}"
+
+
+def describe_rule(spec: Spec) -> str:
+    """The rule of early stopping with its arguments: `quarter (population 32)`."""
+    given = {key: value for key, value in spec.prune.items() if key != "name" and value is not None}
+    inner = ", ".join(f"{key} {show(value)}" for key, value in given.items())
+    return f"{spec.prune['name']} ({inner})" if inner else str(spec.prune["name"])
 
 
 def _describe_training(spec: Spec) -> list[str]:

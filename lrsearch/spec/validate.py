@@ -44,7 +44,7 @@ from lrsearch.spec.outside import (
     read_foreign_outside,
     read_outside,
 )
-from lrsearch.spec.pruning import read_prune
+from lrsearch.spec.pruning import note_prune, read_prune
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
@@ -212,12 +212,16 @@ def _finish(
         for key, parameter in _PLAIN.items()
     }
     save = _read_save(reader, top)
-    prune = read_prune(reader, top)
-    if parts.get("outside") is not None:
+    outside = parts.get("outside")
+    prune = read_prune(reader, top, None if outside is None else outside.kind)
+    if outside is not None:
         _settle_seed(reader, top, plain)
     timeout = _read_timeout(reader, top.get("timeout"))
     if reader.faults:
         return None
+    folds = parts["data"].get("validation") if parts["data"] else None
+    per_point = plain["seeds"] * (folds["folds"] if isinstance(folds, Mapping) else 1)
+    note_prune(reader, prune, per_point)
     return Spec(
         name=name,
         **parts,

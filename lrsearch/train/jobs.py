@@ -61,10 +61,10 @@ class Preparation:
 
 
 def await_verdict(
-    trial: int, step: int
+    trial: int, step: int, value: float | None = None
 ) -> Generator[Reached | None, list[tuple[int, Verdict]], Verdict]:
-    """Report that a trial has reached a rung, and wait for its verdict."""
-    replies = yield Reached(trial, step)
+    """Report that a trial has reached a rung with a value, and wait for its verdict."""
+    replies = yield Reached(trial, step, value)
     while True:
         for number, verdict in replies or ():
             if number == trial:

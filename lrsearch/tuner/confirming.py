@@ -13,7 +13,7 @@ import itertools
 import json
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lrsearch import pulse
@@ -38,6 +38,9 @@ from lrsearch.trial import (
     Config,
     Confirming,
     Outcome,
+    Reached,
+    Result,
+    Ruling,
     Trial,
     combine,
 )
@@ -70,11 +73,7 @@ def plan(spec: Spec, ledger: Ledger, settings: ConfirmSettings) -> Confirming:
     points = summarize(ledger.records(), ledger.objective)
     answer = find_answer(points, ledger.objective)
     if answer is None:
-        raise UsageError(
-            "no point was trained to its end: there is nothing to confirm",
-            where=spec.source,
-            hint="search first; lrsearch report says how its trials ended",
-        )
+        raise nothing_to_confirm(spec)
     chosen = choose_finalists(points, ledger.objective, settings.top, answer.recommended.point)
     entries = {entry.number: entry for entry in ledger.entries.values()}
     configs: list[Config] = [entries[point.point].config for point in chosen]
@@ -97,6 +96,20 @@ def plan(spec: Spec, ledger: Ledger, settings: ConfirmSettings) -> Confirming:
         fixed=why_fixed(configs[0]),
         top=settings.top,
         search=digest,
+    )
+
+
+def has_value(ledger: Ledger) -> bool:
+    """Whether a point has a value, which fresh seeds could confirm."""
+    return any(ledger.judge(entry)[1] is not None for entry in ledger.entries.values())
+
+
+def nothing_to_confirm(spec: Spec) -> UsageError:
+    """The error for a run without a value."""
+    return UsageError(
+        "no point was trained to its end: there is nothing to confirm",
+        where=spec.source,
+        hint="search first; lrsearch report says how its trials ended",
     )
 
 
@@ -297,6 +310,34 @@ def _trials(race: Race, *, ended: bool) -> Iterator[int]:
 # measuring
 
 
+class _Unjudged:
+    """The judges of trials that are all trained to their end."""
+
+    rule = None
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, tuple[int, int]] = {}
+
+    def cohort(self, trials: Sequence[Trial]) -> tuple[int, ...]:
+        """No steps to wait at."""
+        return ()
+
+    def judged(self, trials: Iterable[Trial]) -> frozenset[int]:
+        """No trials."""
+        return frozenset()
+
+    def reach(self, handle: int, event: Reached) -> None:
+        """Raises ValueError: no trial was told to wait."""
+        raise ValueError(f"trial {event.trial} waits at step {event.step}, and nobody judges it")
+
+    def forget(self, trial: int) -> None:
+        """Forget nothing."""
+
+    def ruling(self, number: int, result: Result) -> Ruling | None:
+        """No verdict."""
+        return None
+
+
 class _Rounds:
     """The rounds of a race as `dispatch` sees them: the next one is not known yet."""
 
@@ -326,7 +367,7 @@ class _Confirming:
         self.saving = Saving(self.run, session.facts, self.watcher)
         best = Unranked(session.objective)
         self.conclusions = Conclusions(own, best, Memory(own), self.saving)
-        self.dispatch = Dispatch(own, _Rounds(), self.conclusions)
+        self.dispatch = Dispatch(own, _Rounds(), self.conclusions, _Unjudged())
         self.listener = Listener(own, self.dispatch)
 
     def go(self) -> Ending:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from lrsearch.spec.model import steps_of
 from lrsearch.train.engines.stems import find_stems
 from lrsearch.train.jobs import PROBE, find_jobs
-from lrsearch.trial import Cohort, Measured, Plan, Planned, Probe, Trial
+from lrsearch.trial import (
+    Cohort,
+    Measured,
+    Plan,
+    Planned,
+    Probe,
+    Reached,
+    Result,
+    Ruling,
+    Trial,
+)
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.plans import ALONE, GOING_ON, Plans, by_structure, divide, structure_key
 from lrsearch.tuner.session import Session
-
-if TYPE_CHECKING:  # Reading a run needs no search.
-    from lrsearch.tuner.pruning import Pruning
 
 PROBED = 8
 """Trials shown to a probe."""
@@ -34,6 +41,32 @@ class Coming(Protocol):
     @property
     def room(self) -> int:
         """The number of points that may come yet."""
+
+
+class Judging(Protocol):
+    """The judges of trials under way: the `rule` by which trials are compared, None where none is,
+    and those that are `waiting` for a verdict, with the handle of their job and the step."""
+
+    waiting: dict[int, tuple[int, int]]
+
+    @property
+    def rule(self) -> object | None:
+        """The rule of early stopping."""
+
+    def cohort(self, trials: Sequence[Trial]) -> tuple[int, ...]:
+        """The steps at which trials of one structure wait for a verdict."""
+
+    def judged(self, trials: Iterable[Trial]) -> frozenset[int]:
+        """The numbers of those trials that end where they make no progress."""
+
+    def reach(self, handle: int, event: Reached) -> None:
+        """Take a trial that waits at a rung."""
+
+    def forget(self, trial: int) -> None:
+        """Forget a trial that has ended, or begins again."""
+
+    def ruling(self, number: int, result: Result) -> Ruling | None:
+        """The verdict that a trial ended by, None where it ended otherwise."""
 
 
 @dataclass
@@ -65,16 +98,12 @@ class Dispatch:
     first of its stems, and the share of its steps."""
 
     def __init__(
-        self,
-        session: Session,
-        proposer: Coming,
-        conclusions: Conclusions,
-        pruning: Pruning | None = None,
+        self, session: Session, proposer: Coming, conclusions: Conclusions, rungs: Judging
     ) -> None:
         self.session, self.spec, self.asked = session, session.spec, session.asked
         self.executor, self.facts = session.executor, session.facts
         self.proposer, self.conclusions, self.saving = proposer, conclusions, conclusions.saving
-        self.pruning = pruning
+        self.rungs = rungs
         self.plans = Plans(session.run, self.facts.device, self.asked.engine, self.asked.lanes)
         self.fresh: list[Trial] = []
         self.unplanned: dict[str, list[Trial]] = {}
@@ -160,12 +189,14 @@ class Dispatch:
 
     def cohorts(self, trials: Sequence[Trial], plan: Plan) -> list[Cohort]:
         """The cohorts of trials of one structure."""
+        # One that waits at a rung keeps those behind it from beginning.
+        alone = plan.engine == "solo" and self.rungs.rule is not None
         if self.spec.kind is not None:
             return [self.cohort([trial], plan) for trial in trials]
         # A worker trains all it has, so where a search may end it gets what it begins at once.
-        limited = self.asked.limited
-        stems = {} if limited and plan.engine == "solo" else self._find_stems(trials)
-        parts = divide(trials, plan, self.executor.capacity, at_once=limited, stems=stems)
+        at_once = self.asked.limited or alone
+        stems = {} if at_once and plan.engine == "solo" else self._find_stems(trials)
+        parts = divide(trials, plan, self.executor.capacity, at_once=at_once, stems=stems)
         return [self.cohort(part, plan) for part in parts]
 
     def _find_stems(self, trials: Sequence[Trial]) -> dict[int, int]:
@@ -178,8 +209,12 @@ class Dispatch:
         if not samples:
             return {}
         begun = [each.number for each in trials if self.saving.holds(each.number)]
-        judged = self.pruning.judged(trials) if self.pruning else frozenset[int]()
-        branches = find_stems(ordered, samples, batch, begun=begun, judged=judged)
+        branches = find_stems(
+            *(ordered, samples, batch),
+            begun=begun,
+            judged=self.rungs.judged(trials),
+            most=min(self.rungs.cohort(trials), default=None),
+        )
         roots: dict[int, int] = {}
         for trial in ordered:
             if (branch := branches.get(trial.number)) is not None:
@@ -245,14 +280,21 @@ class Dispatch:
             timeout=self.spec.timeout,
             run=self.spec.name,
             save=self.spec.save,
-            judged=self.pruning.judged(trials) if self.pruning else frozenset(),
+            rungs=self.rungs.cohort(trials),
+            judged=self.rungs.judged(trials),
             share=self.asked.share and self.spec.kind is None,
         )
+
+    @property
+    def active(self) -> int:
+        """The number of jobs that have something to do: not all of their trials wait at rungs."""
+        waiting = self.rungs.waiting.keys()
+        return sum(not (job.left and job.left.keys() <= waiting) for job in self.jobs.values())
 
     def submit(self) -> None:
         """Give queued tasks to the workers that are free."""
         capacity = self.executor.capacity
-        while self.queue and len(self.jobs) < capacity and not self.is_over():
+        while self.queue and self.active < capacity and not self.is_over():
             self._send(self.queue.popleft())
 
     def _send(self, task: Cohort | Probe) -> None:

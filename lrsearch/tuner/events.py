@@ -18,6 +18,7 @@ from lrsearch.trial import (
     Plan,
     Planned,
     Probe,
+    Reached,
     Result,
     Saved,
     Started,
@@ -53,7 +54,7 @@ class Listener:
     def __init__(self, session: Session, dispatch: Dispatch) -> None:
         self.session, self.spec, self.run = session, session.spec, session.run
         self.executor, self.watcher = session.executor, session.watcher
-        self.dispatch, self.jobs = dispatch, dispatch.jobs
+        self.dispatch, self.jobs, self.rungs = dispatch, dispatch.jobs, dispatch.rungs
         self.conclusions, self.saving = dispatch.conclusions, dispatch.saving
         self.best, self.memory = self.conclusions.best, self.conclusions.memory
         self.watch = Watch(self.executor, self.watcher.note, self._describe_job)
@@ -81,9 +82,10 @@ class Listener:
                 job.begun.add(event.trial)
                 self.run.started(event.trial)
                 self.signs.forget(event.trial)
+                self.rungs.forget(event.trial)
                 self.watcher.started(event.trial, self.session.params(event.trial))
-            elif isinstance(event, Measured):
-                self._take_measured(job, event)
+            elif isinstance(event, Measured | Reached):
+                self._take_progress(handle, event)
             elif isinstance(event, Saved):
                 self.saving.take(event)
             elif isinstance(event, Noted):
@@ -116,7 +118,11 @@ class Listener:
         if (unkept := self._find_unkept()) is not None:
             raise unkept
 
-    def _take_measured(self, job: Assignment, event: Measured) -> None:
+    def _take_progress(self, handle: int, event: Measured | Reached) -> None:
+        if isinstance(event, Reached):
+            self.rungs.reach(handle, event)
+            return
+        job = self.jobs[handle]
         job.measured[event.trial] = event
         value = event.measurement.metrics.get(self.session.objective.metric)
         # Where nobody knows the budget, the longest trial so far tells it about.
@@ -213,6 +219,7 @@ class Listener:
         job.charge()
         job.begun.discard(event.trial)
         self.signs.forget(event.trial)
+        self.rungs.forget(event.trial)
         ran_out = event.result.outcome is Outcome.OUT_OF_MEMORY
         if ran_out and trial.number not in self.memory.retried:
             # Alone in a process that has nothing else in memory it may yet fit.
@@ -226,6 +233,9 @@ class Listener:
             except (StorageFull, RunError) as error:
                 self.unkept[trial.number] = error
         result = event.result
+        ruling = self.rungs.ruling(trial.number, result)
+        if ruling is not None:
+            result = replace(result, rule=ruling.rule, reason=f"{ruling.rule}: {ruling.reason}")
         if result.engine == job.plan.engine == "solo":
             result = replace(result, why=job.plan.reason)
         self.conclusions.conclude(trial, result, event.curve, event.fault, event.records)
@@ -248,6 +258,8 @@ class Listener:
         newer than when they lost a worker before. Of the rest, a trial that was alone has failed;
         several go out again in smaller parts, until one that kills its worker is alone."""
         job.charge()
+        for number in job.left:
+            self.rungs.forget(number)
         begun = [job.left.pop(number) for number in sorted(job.begun)] if death.running else []
         for trial in begun:
             number = trial.number

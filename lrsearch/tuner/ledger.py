@@ -316,6 +316,18 @@ class Ledger:
             judged = self._judged_measured[entry.number] = combine(known, self.objective)
         return judged
 
+    def replicates(self, entry: Entry) -> tuple[float, ...]:
+        """The objectives of a point's completed trials, in the order of the spec's seeds and
+        folds."""
+        by_place = {(self.trials[each].seed, self.trials[each].fold): each for each in entry.trials}
+        found = []
+        for place in self.wanted:
+            result = self.history.results.get(by_place.get(place, -1))
+            value = result.value(self.objective) if result is not None else None
+            if value is not None:
+                found.append(value)
+        return tuple(found)
+
     def records(self) -> list[Record]:
         """The trials that belong to the spec, as a report takes them."""
         found = []

@@ -20,7 +20,7 @@ from lrsearch.train.jobs import find_jobs
 from lrsearch.trial import CONFIRM, Facts, Plan, Workplace
 from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
-from lrsearch.tuner.confirming import confirm
+from lrsearch.tuner.confirming import confirm, has_value, nothing_to_confirm
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.events import Listener
 from lrsearch.tuner.finding import find_ranges, look_up
@@ -30,6 +30,7 @@ from lrsearch.tuner.proposer import Generation, Proposer
 from lrsearch.tuner.pruning import Pruning
 from lrsearch.tuner.refining import note_round, refuse_nothing, widened
 from lrsearch.tuner.repeating import is_due, repeat
+from lrsearch.tuner.rungs import Rungs
 from lrsearch.tuner.saving import Saving
 from lrsearch.tuner.session import Asked, Ending, Session
 from lrsearch.tuner.watcher import Watcher
@@ -66,6 +67,8 @@ def tune(
         watcher.note(sentence)
     ledger = Ledger(spec, content_of(facts), run.history)
     ledger.refuse_stranger()
+    if strategy == CONFIRM and not has_value(ledger):
+        raise nothing_to_confirm(spec)
     # What is refused here is no session of the run.
     found = look_up(spec, content_of(facts), run.history)
     if strategy == Refine.name:
@@ -121,7 +124,7 @@ def _follow(session: Session, strategy: str) -> Ending:
         ending = ending.before(_refine(session))
     if ending.whole and spec.confirm is not None:
         ledger = Ledger(spec, session.ledger.content, session.run.history)
-        if any(ledger.judge(entry)[1] is not None for entry in ledger.entries.values()):
+        if has_value(ledger):
             ending = ending.before(confirm(replace(session, ledger=ledger), spec.confirm))
     return ending
 
@@ -156,7 +159,8 @@ class _Search:
         self.best = Best(session)
         self.saving = Saving(self.run, session.facts, self.watcher)
         self.conclusions = Conclusions(session, self.best, Memory(session), self.saving)
-        self.dispatch = Dispatch(session, self.proposer, self.conclusions, self.pruning)
+        self.rungs = Rungs(session, self.proposer, self.pruning)
+        self.dispatch = Dispatch(session, self.proposer, self.conclusions, self.rungs)
         self.listener = Listener(session, self.dispatch)
         self.total = 0
         self.foreseen = count_trials(self.name, self.spec) > 0
@@ -168,6 +172,8 @@ class _Search:
         per_point = self.spec.trials_per_point
         points = count_trials(self.name, self.spec) // per_point
         coming = max(0, points - self.proposer.made) * per_point
+        for sentence in self.rungs.describe(points):
+            self.watcher.note(sentence)
         unfinished = self.proposer.unfinished()
         self.total = len(unfinished.waiting) + coming
         self.watcher.begin(self.total, self.objective, self.executor.capacity)
@@ -185,6 +191,10 @@ class _Search:
             while self._may_propose() and not pulse.asked():
                 self._propose()
             self.dispatch.hand_out()
+            self.dispatch.submit()
+            self.rungs.decide()
+            if self.dispatch.jobs and not self.dispatch.active:
+                self.rungs.decide(force=True)
             self.dispatch.submit()
             if self.dispatch.jobs:
                 self.listener.listen()
@@ -270,13 +280,16 @@ class _Search:
         if self.proposer.exhausted or self.dispatch.is_over():
             return False
         if self.proposer.waits:
-            return not self.dispatch.busy
+            return self.rungs.needs_more or not self.dispatch.busy
         return not self.dispatch.unplanned and len(self.dispatch.queue) < self.executor.capacity
 
     def _propose(self) -> None:
         """Take a generation, or as many as are needed for enough trials where the strategy need not
         wait."""
         many = AHEAD if self.asked.engine != "solo" and not self.proposer.waits else 1
+        if self.rungs.rule is not None and many > 1:
+            # What is begun waits for those it is compared with, and takes memory meanwhile.
+            many = self.spec.trials_per_point * int(self.spec.prune.get("population", 1))
         while not self.proposer.exhausted and len(self.dispatch.fresh) < many:
             self._propose_generation()
         self.dispatch.hand_out()

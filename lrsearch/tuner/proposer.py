@@ -100,6 +100,11 @@ class Proposer:
         return len(self._made_in)
 
     @property
+    def points(self) -> list[Entry]:
+        """The points that it has proposed in the present space, in order, each once."""
+        return list(self._mine.values())
+
+    @property
     def room(self) -> int:
         """The number of proposals that it may still make."""
         return 10**9 if self.limit is None else max(0, self.limit - self.made)
@@ -295,7 +300,7 @@ class Proposer:
             self._told = []
         for entry, outcome, value in known[len(self._told) :]:
             assert entry.point is not None
-            self.strategy.tell(entry.point, outcome, value)
+            self.strategy.tell(entry.point, outcome, value, self.ledger.replicates(entry))
         self._told = known
 
     def _canonical(self) -> list[Told]:

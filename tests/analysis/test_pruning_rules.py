@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import statistics
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsearch.analysis.pruning import PROGRESS, Progress, find_standstill, judging_step
+from lrsearch import catalogue
+from lrsearch.analysis.pruning import (
+    NO_PROGRESS,
+    PROGRESS,
+    RULES,
+    Progress,
+    Reading,
+    find_standstill,
+    judging_step,
+    rung_steps,
+    signed_rank,
+)
 from lrsearch.duration import budget_steps, parse
 from lrsearch.schedules import multipliers
 from lrsearch.spec.model import complete_group
@@ -92,9 +105,11 @@ def warm(length):
         ("20ep", "1ep", warm("0.1dur"), 0.15),  # Its rate has only now come to its height.
         ("20ep", "1ep", warm("0.5dur"), 0.55),
         ("5ep", "1ep", None, 0.2),
+        ("1ep", "5ba", None, 0.2),  # Twenty steps at least.
+        ("1ep", "0.01ep", None, 0.2),
         ("2ep", "1ep", None, 0.5),
         ("1ep", "1ep", None, 0.0),  # Nothing is evaluated before its end.
-        ("1ep", "0.1dur", None, 0.1),
+        ("1ep", "0.1dur", None, 0.2),
         ("1ep", "0.1dur", warm("0.97dur"), 0.0),
         ("7ep", "0.34ep", None, 0.146),
     ],
@@ -114,3 +129,120 @@ def test_a_schedule_that_rises_by_itself_shifts_it():
     assert judged in evaluations and peak + 0.05 * len(rates) <= judged < peak + 0.11 * len(rates)
     assert judging_step(evaluations, [0.0] * len(rates)) == 0
     assert judging_step(evaluations, [math.nan] * len(rates)) == 0
+
+
+# points that are compared
+
+DEFAULTS = {
+    name: {key: each.default for key, each in catalogue.PRUNING[name].parameters.items()}
+    for name in RULES
+}
+VALUES = st.lists(
+    st.one_of(st.floats(-5, 5), st.sampled_from([0.0, 1.0, math.inf])), min_size=1, max_size=40
+)
+
+
+def judge(name, values, rung=0, **settings):
+    """The places that stop, of points with these values (a number, or one a seed and fold)."""
+    readings = [
+        Reading(place, tuple(each) if isinstance(each, list) else (each,))
+        for place, each in enumerate(values)
+    ]
+    given = {**DEFAULTS[name], "population": len(values), **settings}
+    return RULES[name].judge(readings, rung, given)
+
+
+def stopped(name, values, rung=0):
+    """The places that stop where points come one after the other, or together."""
+    if RULES[name].together:
+        return judge(name, values, rung)
+    ends = range(1, len(values) + 1)
+    return {end - 1 for end in ends if end - 1 in judge(name, values[:end], rung)}
+
+
+def test_every_rule_that_compares_is_one_of_the_catalogue_s():
+    assert {*RULES, "none", NO_PROGRESS} == set(catalogue.PRUNING)
+    assert catalogue.PRUNE == NO_PROGRESS
+
+
+@pytest.mark.parametrize("name", sorted(RULES))
+@given(values=VALUES, rung=st.sampled_from([0, 1]))
+def test_the_contract_of_rules(name, values, rung):
+    """The best of all never stops, nor do equals; nothing but the order of values matters."""
+    found = stopped(name, values, rung)
+    assert found <= set(range(len(values)))
+    # Of a population many may have ended before the rung.
+    assert judge(name, values, rung, population=3 * len(values)) <= found
+    assert not RULES[name].together or not judge(name, [], rung)
+    assert not any(values[place] == min(values) for place in found)
+    assert stopped(name, [math.atan(each) for each in values], rung) == found
+    assert not stopped(name, [values[0]] * len(values), rung)
+    nans = [math.nan if each == math.inf else each for each in values]
+    assert stopped(name, nans, rung) == found  # What is no number is as bad as can be.
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(RULES) if RULES[name].together])
+@given(values=VALUES, order=st.randoms(use_true_random=False))
+def test_the_order_of_points_that_are_compared_together_is_nothing(name, values, order):
+    places = list(range(len(values)))
+    order.shuffle(places)
+    before = {places[each] for each in judge(name, [values[place] for place in places])}
+    assert before == judge(name, values)
+
+
+@given(values=st.lists(st.floats(-5, 5), min_size=1, max_size=40, unique=True))
+def test_how_many_stop(values):
+    n = len(values)
+    worst = sorted(range(n), key=lambda place: -values[place])
+    assert judge("quarter", values) == set(worst[: n // 4])
+    assert judge("halving", values) == set(worst[: n - -(-n // 2)])
+    assert judge("halving", values, 1) == set(worst[: n - -(-n // 4)])
+    # ASHA keeps the best third of those so far; the median rule the better half of those before.
+    *before, last = values
+    better = sum(each < last for each in before)
+    assert (n - 1 in judge("asha", values)) == (better >= max(1, n // 3))
+    assert (n - 1 in judge("median", values)) == (n > 4 and better > 0.5 * (n - 1))
+
+
+@given(st.lists(st.integers(-6, 6).map(float), min_size=1, max_size=9))
+def test_the_signed_rank_test_is_exact(gaps):
+    """Against all signs of the ranks, one by one."""
+    known = [each for each in gaps if each]
+    ranks = [
+        statistics.fmean(
+            k + 1 for k, other in enumerate(sorted(map(abs, known))) if other == abs(g)
+        )
+        for g in known
+    ]
+    reached = sum(rank for rank, gap in zip(ranks, known, strict=True) if gap > 0)
+    every = [
+        sum(rank for rank, sign in zip(ranks, signs, strict=True) if sign) >= reached - 1e-9
+        for signs in itertools.product([0, 1], repeat=len(ranks))
+    ]
+    assert signed_rank(gaps) == pytest.approx(statistics.fmean(every))
+    assert signed_rank([*gaps, math.nan]) == 1.0
+
+
+def test_wilcoxon_needs_seeds_that_agree():
+    good, bad = [0.1, 0.2, 0.3, 0.4], [0.2, 0.35, 0.5, 0.65]
+    assert judge("wilcoxon", [good, bad]) == {1}
+    assert not judge("wilcoxon", [good, [0.2, 0.35, 0.5, 0.1]])
+    assert not judge("wilcoxon", [bad, good])
+    assert not judge("wilcoxon", [good[:3], bad[:3]])  # Three can tell nothing.
+    assert not judge("wilcoxon", [good[:3], bad])  # They were not trained with the same seeds.
+
+
+@pytest.mark.parametrize(
+    ("budget", "evaluate", "expected"),
+    [
+        ("9ep", "1ep", ((0, 100), (1, 300))),
+        ("10ep", "1ep", ((0, 200), (1, 400))),
+        ("2ep", "1ep", ((1, 100),)),  # Both fall on one evaluation.
+        ("1ep", "1ep", ()),
+        ("1ep", "0.1dur", ((0, 20), (1, 40))),
+        ("3ep", "3ep", ()),
+    ],
+)
+def test_rungs_stand_at_evaluations(budget, evaluate, expected):
+    train = {"budget": budget, "evaluate": evaluate, "batch_size": 10}
+    assert rung_steps(evaluation_steps(train, 1000)) == expected

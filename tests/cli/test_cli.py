@@ -685,6 +685,8 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "engine": str,
         "engine_reason": str,
         "reason": str,
+        "rule": type(None),
+        "saved_epochs": NUMBER,
         "verdicts": list,
     }
     for part, types in ((report["points"], point_types), (report["trials"], trial_types)):

@@ -170,7 +170,7 @@ def test_view_adds_up_and_comments():
         "wall_seconds": None,
     }
     spent |= {"confirm_trials": 0, "confirm_epochs": 0.0, "confirm_seconds": 0.0}
-    assert view.cost == {**spent, "range_epochs": 0.0, "range_seconds": 0.0}
+    assert view.cost == {**spent, "range_epochs": 0.0, "range_seconds": 0.0, "saved_epochs": 0.0}
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
     first, tie, seeds = view.warnings
     assert first == "first"
@@ -401,6 +401,8 @@ def test_json_has_the_documented_shape():
         "seconds": None,
         "engine": None,
         "engine_reason": "",
+        "rule": None,
+        "saved_epochs": 0.0,
         "reason": "",
         "verdicts": [],
     }
@@ -418,7 +420,8 @@ def test_json_has_the_documented_shape():
         "wall_seconds": 4.5,
     }
     spent |= {"confirm_trials": 0, "confirm_epochs": 0.0, "confirm_seconds": 0.0}
-    assert found["cost"] == {**spent, "range_epochs": 0.0, "range_seconds": 0.0}
+    spent |= {"range_epochs": 0.0, "range_seconds": 0.0, "saved_epochs": 0.0}
+    assert found["cost"] == spent
     assert found["plans"] == [
         {"structure": "a1", "device": "cuda", "engine": "fused", "lanes": 16, "reason": "2.1x"},
         {"structure": "b2", "device": "cpu", "engine": "solo", "lanes": 1, "reason": "tied"},

@@ -40,7 +40,8 @@ SPACES = {
     "every: {min: 0.1dur, max: 0.5dur, points: 2}}]",
 }
 FINITE = "batch_size: [16, 32], schedule: [constant, cosine, {name: linear, final: [0.1, 0.2]}]"
-KINDS = ["grid", "random", "sobol", "bayes"]
+KINDS = ["grid", "random", "sobol", "informed", "bayes", "gp"]
+SAMPLED = [kind for kind in KINDS if kind != "grid"]
 
 
 def spec_of(search, seed=0, **settings):
@@ -54,9 +55,13 @@ def spec_of(search, seed=0, **settings):
 
 
 def make(kind, spec, objective=ACCURACY):
-    if kind == "sobol":
+    if kind in ("sobol", "informed"):
         return make_strategy(
             "random", replace(spec, random=replace(spec.random, sampler=kind)), objective
+        )
+    if kind == "gp":
+        return make_strategy(
+            "bayes", replace(spec, bayes=replace(spec.bayes, model=kind)), objective
         )
     return make_strategy(kind, spec, objective)
 
@@ -133,7 +138,7 @@ def test_the_same_seed_gives_the_same_points_inside_the_space(kind, space):
     assert all(json.loads(json.dumps(point)) == point for point in points)
 
 
-@pytest.mark.parametrize("kind", ["random", "sobol", "bayes"])
+@pytest.mark.parametrize("kind", SAMPLED)
 @pytest.mark.parametrize("space", SPACES)
 def test_another_seed_gives_other_points(kind, space):
     one, two = (Search(make(kind, spec_of(SPACES[space], seed))).go(8) for seed in (0, 1))
@@ -182,10 +187,11 @@ def test_an_exhausted_space_ends_the_search(kind):
     assert make(kind, spec).propose(request) == []
 
 
-@pytest.mark.parametrize("kind", ["random", "sobol", "bayes"])
+@pytest.mark.parametrize("kind", SAMPLED)
 @pytest.mark.parametrize("before", [0, 15, 20])
 def test_after_twenty_known_proposals_an_unknown_one_comes(kind, before):
-    spec = spec_of("batch_size: {min: 1, max: 1000, scale: linear}", bayes={"generation": 60})
+    bayes = {"generation": 60, "startup": 60 if kind == "gp" else 8}
+    spec = spec_of("batch_size: {min: 1, max: 1000, scale: linear}", bayes=bayes)
 
     def known(point):
         return point["batch_size"] != 777
@@ -194,9 +200,10 @@ def test_after_twenty_known_proposals_an_unknown_one_comes(kind, before):
     assert [known(point) for point in points] == [True] * (MAX_REPEATS - before) + [False]
 
 
-@pytest.mark.parametrize("kind", ["random", "sobol", "bayes"])
+@pytest.mark.parametrize("kind", SAMPLED)
 def test_an_endless_space_is_left_for_unknown_points_too(kind):
-    spec = spec_of("lr: {min: 0.001, max: 1.0, scale: linear}", bayes={"generation": 60})
+    bayes = {"generation": 60, "startup": 60 if kind == "gp" else 8}
+    spec = spec_of("lr: {min: 0.001, max: 1.0, scale: linear}", bayes=bayes)
 
     def known(point):
         return point["lr"] < 0.99
@@ -210,7 +217,7 @@ def test_an_endless_space_is_left_for_unknown_points_too(kind):
 
 def test_only_bayes_waits_for_results():
     waits = {kind: make(kind, spec_of(SPACES["rate"])).waits for kind in KINDS}
-    assert waits == {"grid": False, "random": False, "sobol": False, "bayes": True}
+    assert waits == {kind: kind in ("bayes", "gp") for kind in KINDS}
 
 
 # grid
@@ -244,7 +251,7 @@ def test_a_grid_goes_on_with_what_it_has_not_proposed():
 
 def test_a_random_draw_depends_on_its_index_alone():
     spec = spec_of(SPACES["mixed"])
-    for kind in ("random", "sobol"):
+    for kind in ("random", "sobol", "informed"):
         whole = Search(make(kind, spec)).go(12)
         strategy = make(kind, spec)
         for index in (7, 3, 11, 0):

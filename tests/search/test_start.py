@@ -267,6 +267,7 @@ def test_check_says_where_a_search_begins():
     ("rest", "message", "hint"),
     [
         ("bayes: {start: imformed}", "one of informed, sobol, random", "informed"),
+        ("bayes: {model: gaussian_process}", "one of tpe, gp", ""),
         ("random: {sampler: infromed}", "one of informed, sobol, random", "informed"),
         ("bayes: {startup: 0}", "a whole number from 1", ""),
         ("train.start", "one of scratch, pretrained", "pretrained"),

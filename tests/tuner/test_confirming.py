@@ -151,7 +151,7 @@ def test_export_writes_the_recommended_and_the_highest(here: Path) -> None:
 # the test part
 
 
-def test_the_test_part_stays_and_is_looked_at_once(here: Path) -> None:
+def test_the_test_part_is_looked_at_by_the_exported_training(here: Path) -> None:
     write(here)
     found("grid", "mine.yaml", *TRAIN)
     first = found("confirm", "mine.yaml", *TRAIN)["confirmation"]["test"]
@@ -160,15 +160,40 @@ def test_the_test_part_stays_and_is_looked_at_once(here: Path) -> None:
     history = read(here / "runs" / "mine")
     (tested,) = history.tested
     assert (tested.seed, tested.config["data"].get("validation_seed")) == (0, None)
-    # Another point is recommended after a search of better rates: there is no second look.
-    narrow = ("--set", "search.lr={min: 2.0, max: 4.0, points: 3}")
-    found("grid", "mine.yaml", *TRAIN, *narrow)
-    out, err = lrsearch("confirm", "mine.yaml", *TRAIN, *narrow)
+
+
+def test_nobody_looks_at_the_test_part_for_another_point(here: Path) -> None:
+    write(here, search={"lr": [0.01, 0.02]}, confirm={"top": 1, "seeds": 2})
+    first = found("grid", "mine.yaml", *TRAIN)["confirmation"]["test"]
+    more = ("--set", "search.lr=[0.01, 0.02, 1.0]")
+    out, err = lrsearch("grid", "mine.yaml", *TRAIN, *more)
+    assert "point 3 looks at" not in err and "is not looked at again by point 3" in err
     told = " ".join(out.split())
-    if "point 6\n" not in out.split("lr=")[0]:
-        assert "the test part was looked at by point" in told and "not looked at again" in told
-        assert "is not looked at again by point" in err
-    assert len(read(here / "runs" / "mine").tested) == 1
+    assert "the test part was looked at by point 2 (loss" in told
+    assert "is not looked at again by point 3: a second look would make it one more" in told
+    again = found("report", "mine.yaml")
+    assert again["answer"]["recommended"]["point"] == 3 and again["answer"]["confirmed"]
+    assert again["confirmation"]["test"] == first
+    dry = lrsearch("confirm", "mine.yaml", *TRAIN, *more, "--dry-run")[0]
+    assert "the test part was looked at before, and is not looked at again" in dry
+
+
+def test_what_comes_after_a_confirmation_is_not_confirmed(here: Path) -> None:
+    write(here, **COMMAND, search={"lr": [1.0, 2.0, 3.0]})
+    script(here, "lr + random.Random(seed).random()")
+    found("grid", "mine.yaml", *ALLOW)
+    assert found("confirm", "mine.yaml", *ALLOW)["answer"]["confirmed"]
+    more = ("--set", "search.lr=[0.5, 1.0, 2.0, 3.0]")
+    answer = found("grid", "mine.yaml", *ALLOW, *more)["answer"]
+    assert answer["confirmed"] is False and answer["value"] < 1.5
+    assert "not confirmed: point 4 has come since, and is the best now" in answer["evidence"]
+    assert "next lrsearch confirm" in " ".join(lrsearch("report", "mine.yaml")[0].split())
+    before = read(here / "runs/mine").apart
+    whole = found("confirm", "mine.yaml", *ALLOW, *more)
+    after = read(here / "runs/mine")
+    assert whole["answer"]["confirmed"] and whole["answer"]["recommended"]["point"] == 4
+    new = [after.trials[number].config["params"]["lr"] for number in after.apart - before]
+    assert set(new) == {0.5}, "what was trained counts"
 
 
 def test_the_test_part_is_measured_at_the_exported_model(here: Path) -> None:
@@ -271,6 +296,17 @@ def test_nothing_searched_is_said(here: Path) -> None:
     _, err = lrsearch("confirm", "mine.yaml", *TRAIN, code=2)
     assert "nothing was searched with mine.yaml yet" in err and "lrsearch bayes mine.yaml" in err
     assert not (here / "runs" / "mine").exists()
+
+
+def test_a_run_without_a_value_has_nothing_to_confirm(here: Path) -> None:
+    write(here, **COMMAND)
+    script(here, "float('nan')")
+    lrsearch("grid", "mine.yaml", *ALLOW, code=1)
+    sessions = len(read(here / "runs/mine").sessions)
+    for more in ((), ("--dry-run",)):
+        _, err = lrsearch("confirm", "mine.yaml", *ALLOW, *more, code=2)
+        assert "no point was trained to its end: there is nothing to confirm" in err
+    assert len(read(here / "runs/mine").sessions) == sessions
 
 
 def test_fewer_points_than_asked_for(here: Path) -> None:

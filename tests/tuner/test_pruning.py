@@ -33,10 +33,10 @@ def test_what_stands_still_stops_at_a_tenth(tmp_path, engine):
         assert result.engine == engine
         if result.outcome is Outcome.PRUNED:
             assert result.rule == "no_progress" and "no progress" in result.reason
-            assert (result.steps, result.whole) == (11, 112)
-            assert result.saved_epochs == pytest.approx(9, abs=0.15)
+            assert (result.steps, result.whole) == (22, 112)
+            assert result.saved_epochs == pytest.approx(8, abs=0.15)
             assert result.value(found.objective) is None and result.last["accuracy"] > 0
-            assert read_curve(found.folder, number)["step"] == [11]
+            assert read_curve(found.folder, number)["step"] == [11, 22]
         else:
             assert result.rule == "" and result.saved_epochs == 0.0
     assert all(point.objective is None for point in found.points if point.outcome == "pruned")
@@ -76,7 +76,7 @@ def test_a_single_training_is_never_stopped(tmp_path):
 
 def test_a_budget_with_nothing_to_look_at_stops_nobody(tmp_path):
     changes = rates(1e-7, 0.1)
-    changes["train"]["budget"] = "1ep"
+    changes["train"] |= {"budget": "1ep", "batch_size": 16}
     assert search(tmp_path, changes=changes).outcomes() == {"completed": 2}
     changes["train"]["evaluate"] = "0.25dur"
     found = search(tmp_path, changes=changes, runs=tmp_path / "b")

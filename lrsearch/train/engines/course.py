@@ -245,6 +245,10 @@ class Course:
         self.rule = NO_PROGRESS
         return f"no progress: after {self.judged} of {self.whole} steps {reason}"
 
+    def value(self, objective: Objective) -> float | None:
+        """The objective, if it ended now."""
+        return self.result(Outcome.COMPLETED).value(objective)
+
     def result(self, outcome: Outcome, reason: str = "", trace: str = "") -> Result:
         """The trial's result, if it ended now."""
         validated = {

@@ -504,7 +504,8 @@ class _Session:
         for place, waits in enumerate(self.places):
             if waits is not None and waits.step in waits.rungs and waits.passed != waits.step:
                 self.parked[waits.trial.number] = self._take_out(place)
-                yield from self._tell(Reached(waits.trial.number, waits.step))
+                value = waits.course.value(self.cohort.objective)
+                yield from self._tell(Reached(waits.trial.number, waits.step, value))
 
     def _keep_best(self, due: Mapping[int, Lane], measured: Sequence[tuple[Measured, str]]) -> None:
         """Copy the evaluated tensors of lanes that were measured as their best so far."""

@@ -425,7 +425,9 @@ def _train(
                 yield cannot_share(trial.number, refused)
             if run.step in rungs:
                 waited = pulse.clock()
-                verdict = yield from await_verdict(trial.number, run.step)
+                verdict = yield from await_verdict(
+                    trial.number, run.step, course.value(cohort.objective)
+                )
                 course.clock += pulse.clock() - waited
                 if verdict is Verdict.STOP:
                     return Outcome.PRUNED, f"stopped after {run.step} of {run.budget} steps", {}

@@ -16,20 +16,7 @@ APART = 20
 small model, see `benchmarks/records.py`, and so less than 3% of the time."""
 
 
-def evaluation_steps(train: Mapping[str, Any], samples: int) -> tuple[int, ...]:
-    """The steps after which a resolved `train` is evaluated; the last is its whole budget.
-
-    They are round(k x interval), the interval being at least one step. `samples` is the size of
-    the training split. Raises ValueError for durations that cannot be read.
-    """
-    size = train["batch_size"]
-    budget = duration.budget_steps(
-        duration.parse(train["budget"]), samples=samples, batch_size=size
-    )
-    length = duration.parse(train["evaluate"])
-    interval = max(1.0, length.steps(samples=samples, batch_size=size, budget=budget))
-    steps = (round(k * interval) for k in range(1, int(budget / interval) + 2))
-    return (*(step for step in steps if step < budget), budget)
+evaluation_steps = duration.evaluation_steps
 
 
 def recorded_steps(budget: int) -> tuple[int, ...]:

@@ -1,0 +1,221 @@
+"""Points as rows of numbers, for a model of their values: many at once.
+
+A parameter has a share of its range (0 to 1), a raw number as in `space`, and one column or more
+of features. A parameter that does not live at a point, under an option that is not chosen, stands
+in the middle of its range there: two points that both lack it do not differ in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrsearch.search.start import rising
+from lrsearch.space import Choice, Dimension, Space, parameters, parse_name
+
+Array = NDArray[np.float64]
+
+RATE = re.compile(r"(?i)(.*[._\]])?(lr|learning_?rate)")
+"""Ids of learning rates, a command's or a loop's included."""
+
+BATCH = re.compile(r"(?i)(.*[._\]])?batch_?size")
+
+MOMENTUM = re.compile(r"(?i)(.*[._\]])?(momentum|beta_?[12])")
+
+DECADES = 2.0
+"""The least width of a range of rates, in units of its feature: a narrower one is as wide."""
+
+LENGTHS = {"rate": 1.0, "batch": 1.5, "share": 1.0, "one-hot": 1.2}
+"""Median of a length's prior, in units of the feature, by what it is of."""
+
+_OPTION = re.compile(r"\[(\d+)\]")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A feature of one parameter, whose place is `number`: a line through its raw number, or that
+    one's logarithm; or whether the option `chosen` is."""
+
+    number: int
+    kind: str
+    log: bool = False
+    complement: bool = False
+    offset: float = 0.0
+    width: float = 1.0
+    span: float = 1.0
+    chosen: int | None = None
+    values: tuple[float, ...] = ()
+
+    def of(self, raw: Array) -> Array:
+        """The feature at raw numbers."""
+        if self.chosen is not None:
+            return np.asarray(raw == self.chosen, dtype=np.float64)
+        return np.asarray((self.scaled(raw) - self.offset) / self.width * self.span)
+
+    def scaled(self, raw: Array) -> Array:
+        """The raw number, or the value of an option, on the feature's scale."""
+        value = np.asarray(self.values)[raw.astype(np.intp)] if self.values else raw
+        if self.complement:
+            return np.asarray(-np.log10(1.0 - value))
+        return np.asarray(np.log10(value) if self.log else value, dtype=np.float64)
+
+
+class Features:
+    """The columns of a space. `lengths` has the median length of each."""
+
+    def __init__(self, space: Space) -> None:
+        named = list(parameters(space))
+        self.names = [name for name, _ in named]
+        self.dimensions = [dimension for _, dimension in named]
+        places = {name: place for place, name in enumerate(self.names)}
+        self._above = [
+            [(places[name[: match.start()]], int(match[1])) for match in _OPTION.finditer(name)]
+            for name in self.names
+        ]
+        self._columns: list[_Column] = []
+        for place, (name, dimension) in enumerate(named):
+            self._columns += _columns(place, name, dimension)
+        self.lengths = np.asarray([LENGTHS[column.kind] for column in self._columns])
+        self._coupled = self._couple()
+        self.choices = np.asarray([isinstance(part, Choice) for part in self.dimensions])
+        self._orders = [
+            np.asarray(rising(part)) if isinstance(part, Choice) else np.empty(0)
+            for part in self.dimensions
+        ]
+
+    def _couple(self) -> list[tuple[int, int]]:
+        """Columns of rates, each with those of momenta that multiply its steps."""
+        found = []
+        for place, column in enumerate(self._columns):
+            if column.kind != "rate" or not column.log:
+                continue
+            rate = parse_name(self.names[column.number])
+            for other, beside in enumerate(self._columns):
+                momentum = parse_name(self.names[beside.number])
+                last = (momentum.argument or momentum.head).rpartition(".")[2]
+                near = momentum.head == "optimizer" or not momentum.argument
+                apart = None not in (rate.option, momentum.option)
+                if apart and rate.option != momentum.option:
+                    continue
+                if near and beside.complement and last.lower() == "momentum":
+                    found.append((place, other))
+        return found
+
+    # between shares, raw numbers and features
+
+    def raw(self, shares: Array) -> Array:
+        """The raw numbers at shares, both [points, parameters]."""
+        found = np.empty_like(shares)
+        for place, part in enumerate(self.dimensions):
+            share = shares[:, place]
+            if isinstance(part, Choice):
+                order = self._orders[place]
+                found[:, place] = order[
+                    np.minimum((share * len(order)).astype(int), len(order) - 1)
+                ]
+            else:
+                found[:, place] = _at(part, share)
+        return found
+
+    def shares(self, raw: Array) -> Array:
+        """The shares that `raw` makes these numbers of; an option's are the middle of its own."""
+        found = np.empty_like(raw)
+        for place, part in enumerate(self.dimensions):
+            numbers = raw[:, place]
+            if isinstance(part, Choice):
+                ranks = np.argsort(self._orders[place])[numbers.astype(int)]
+                found[:, place] = (ranks + 0.5) / len(self._orders[place])
+            else:
+                found[:, place] = _share(part, numbers)
+        return np.clip(found, 0.0, 1.0)
+
+    def alive(self, raw: Array) -> NDArray[np.bool_]:
+        """Whether each parameter lives at each point."""
+        found = np.ones(raw.shape, dtype=bool)
+        for place, above in enumerate(self._above):
+            for choice, option in above:
+                found[:, place] &= raw[:, choice] == option
+        return found
+
+    def matrix(self, raw: Array) -> Array:
+        """The features of points, [points, columns]."""
+        alive = self.alive(raw)
+        middle = self.raw(np.full((1, len(self.names)), 0.5))
+        found = np.empty((len(raw), len(self._columns)))
+        plain = np.where(alive, raw, middle)
+        for place, column in enumerate(self._columns):
+            found[:, place] = column.of(plain[:, column.number])
+            if column.chosen is not None:
+                found[:, place] *= alive[:, column.number]
+        for rate, momentum in self._coupled:
+            beside, column = self._columns[momentum], self._columns[rate]
+            steps = beside.scaled(plain[:, beside.number])
+            there = alive[:, beside.number] & alive[:, column.number]
+            found[:, rate] += np.where(there, steps / column.width * column.span, 0.0)
+        return found
+
+    def numbers(self, encoded: Mapping[str, float]) -> list[float]:
+        """A row of raw numbers, of a point as `space.encode` has it; what does not live there is in
+        the middle."""
+        middle = self.raw(np.full((1, len(self.names)), 0.5))[0]
+        return [
+            encoded.get(name, float(rest)) for name, rest in zip(self.names, middle, strict=True)
+        ]
+
+
+def _columns(place: int, name: str, dimension: Dimension) -> list[_Column]:
+    """The columns of one parameter."""
+    kind = "rate" if RATE.fullmatch(name) else "batch" if BATCH.fullmatch(name) else "share"
+    values: tuple[float, ...] = ()
+    if isinstance(dimension, Choice):
+        if not dimension.ordered:
+            return [
+                _Column(place, "one-hot", chosen=option) for option in range(len(dimension.options))
+            ]
+        values = tuple(float(option.value) for option in dimension.options)
+        low, high = min(values), max(values)
+        log = low > 0 and (kind != "share" or high >= 10 * low)
+    else:
+        low, high = float(dimension.low), float(dimension.high)
+        log = low > 0 and (kind != "share" or dimension.log)
+    if MOMENTUM.fullmatch(name) and 0 <= low <= high < 1:
+        first, last = -np.log10(1 - low), -np.log10(1 - high)
+        width = float(last - first) or 1.0
+        return [_Column(place, kind, False, True, float(first), width, 1.0, None, values)]
+    if not log:
+        kind, span = "share", 1.0
+    first, last = (np.log10(low), np.log10(high)) if log else (low, high)
+    width = float(last - first) or 1.0
+    span = {"rate": max(width, DECADES), "batch": width, "share": 1.0}[kind]
+    return [_Column(place, kind, log, False, float(first), width, span, None, values)]
+
+
+def _at(dimension: Dimension, share: Array) -> Array:
+    """`Dimension.at` for an array, whole numbers rounded."""
+    assert not isinstance(dimension, Choice)
+    low, high = float(dimension.low), float(dimension.high)
+    whole = isinstance(dimension.low, int) and not hasattr(dimension, "unit")
+    if whole:
+        low, high = low - 0.5, high + 0.5
+    if dimension.log:
+        low = max(low, 0.5) if whole else low
+        found = low * np.exp(share * np.log(high / low))
+    else:
+        found = low + share * (high - low)
+    found = np.rint(found) if whole else found
+    return np.asarray(np.clip(found, dimension.low, dimension.high))
+
+
+def _share(dimension: Dimension, raw: Array) -> Array:
+    """The share of a range at raw numbers."""
+    assert not isinstance(dimension, Choice)
+    low, high = float(dimension.low), float(dimension.high)
+    if low == high:
+        return np.full(raw.shape, 0.5)
+    if dimension.log:
+        return np.asarray(np.log(raw / low) / np.log(high / low))
+    return (raw - low) / (high - low)

@@ -1,0 +1,239 @@
+"""Verdicts at rungs in real searches: the same whatever workers, lanes and interruptions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+
+import pytest
+from test_pruning import rates
+from test_tuner import search
+
+from lrsearch.analysis.pruning import RULES
+from lrsearch.executors.local import Local
+from lrsearch.store import read
+from lrsearch.trial import Outcome
+
+EIGHT = (3e-4, 0.1, 1e-3, 0.03, 3e-3, 0.3, 1e-2, 0.6)
+
+
+def compared(rule, *values, **more):
+    """A spec of nine epochs, compared after one and after three of them."""
+    changes = rates(*(values or EIGHT), prune=rule, **more)
+    changes["train"] |= {"budget": "9ep", "batch_size": 128}
+    return changes
+
+
+def told(found):
+    """All that a search has come to, but for what differs by engine, and for seconds."""
+    history = found.history
+    lr = {n: (t.config["train"]["lr"], t.seed, t.fold) for n, t in history.trials.items()}
+    rulings = {(lr[n], step): ruling for (n, step), ruling in history.rulings.items()}
+    results = {
+        lr[n]: (r.outcome.value, r.steps, r.whole, r.rule, r.reason, r.value(found.objective))
+        for n, r in history.results.items()
+    }
+    return rulings, results
+
+
+def outcomes(found):
+    """The outcome of each rate."""
+    trials, results = found.history.trials, found.history.results
+    return {trials[n].config["train"]["lr"]: r.outcome.value for n, r in sorted(results.items())}
+
+
+@pytest.fixture(scope="module")
+def quarter(tmp_path_factory):
+    """A search of eight points under `quarter`, alone."""
+    folder = tmp_path_factory.mktemp("quarter")
+    return folder, search(folder, changes=compared("quarter"))
+
+
+def test_the_worst_quarter_stops_at_each_rung(quarter):
+    _, found = quarter
+    history = found.history
+    lost = Counter(r.steps for r in history.results.values() if r.outcome is Outcome.PRUNED)
+    assert lost == {11: 2, 34: 1}  # Two of eight, then one of the six that are left.
+    value = {n: history.reached[n, 11] for n in history.trials}
+    stopped = {n for n, r in history.results.items() if r.steps == 11}
+    assert max(value[n] for n in stopped) < min(v for n, v in value.items() if n not in stopped)
+    for number, result in history.results.items():
+        if result.outcome is Outcome.PRUNED:
+            assert result.rule == "quarter" and result.whole == 101
+            assert result.reason.startswith("quarter: accuracy is ")
+            assert result.value(found.objective) is None
+            assert history.rulings[number, result.steps].stop
+    assert search(found.folder.parents[1], changes=compared("quarter")).ending.trained == 0
+
+
+@pytest.mark.parametrize("how", ["fused", "workers"])
+def test_verdicts_are_the_same_with_lanes_and_workers(quarter, tmp_path, how):
+    _, alone = quarter
+    if how == "fused":
+        # Of lanes the weights are those of solo but for rounding: the ranks are equal here.
+        found = search(tmp_path, changes=compared("quarter"), engine="fused")
+        assert outcomes(found) == outcomes(alone)
+        assert {r.engine for r in found.history.results.values()} == {"fused"}
+        again = search(tmp_path, changes=compared("quarter"), engine="fused", runs=tmp_path / "b")
+        assert told(found) == told(again)
+    else:
+        found = search(tmp_path, changes=compared("quarter"), executor=Local(2))
+        assert told(found) == told(alone)
+
+
+def test_a_search_killed_at_any_line_comes_to_the_same(quarter, tmp_path):
+    """The driver dies between a value and its verdict, between a verdict and the end that follows
+    from it, and at every other line."""
+    folder, whole = quarter
+    lines = (whole.folder / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    kinds = [json.loads(line)["event"] for line in lines]
+    assert kinds.count("reached") == 8 + 6 and kinds.count("ruled") == 2
+    cuts = [k + 1 for k, kind in enumerate(kinds) if kind in ("reached", "ruled", "ended")]
+    chosen = {
+        cuts[0],
+        cuts[5],
+        *(k + d for k, x in enumerate(kinds) if x == "ruled" for d in (0, 1, 2)),
+    }
+    for number, cut in enumerate(sorted(chosen)):
+        here = tmp_path / str(number)
+        shutil.copytree(folder, here)
+        path = here / "runs" / "tuned" / "journal.jsonl"
+        path.write_bytes(b"".join(lines[:cut]))
+        again = search(here, changes=compared("quarter"))
+        assert told(again) == told(whole), kinds[cut - 1]
+
+
+def test_old_verdicts_stay_under_another_rule(quarter, tmp_path):
+    folder, whole = quarter
+    shutil.copytree(folder, tmp_path / "run")
+    changes = compared("quarter")
+    for rule in ("median", "none"):
+        changed = search(tmp_path / "run", changes={**changes, "prune": rule})
+        assert changed.ending.trained == 0 and told(changed) == told(whole)
+        said = f"3 trials were stopped by quarter, and stay so under prune: {rule}"
+        assert any(said in note for note in changed.log.notes)
+    resumed = search(tmp_path / "run", changes=changes, resume_pruned=True)
+    assert resumed.ending.trained == 3 and resumed.outcomes() == {"completed": 8}
+
+
+def test_halving_has_a_first_point_in_full(tmp_path):
+    # The first is among the worst, and goes to its end all the same.
+    found = search(tmp_path, changes=compared("halving", 3e-3, 0.2, 0.05, *sorted(EIGHT)[3:]))
+    steps = {found.history.trials[n].config["train"]["lr"]: r.steps
+             for n, r in found.history.results.items()}  # fmt: skip
+    assert steps.pop(3e-3) == 101
+    assert Counter(steps.values()) == {11: 3, 34: 2, 101: 2}
+    first = [json.loads(line) for line in (found.folder / "journal.jsonl").open()]
+    ended = next(k for k, line in enumerate(first) if line["event"] == "ended")
+    started = [line["trial"] for line in first[:ended] if line["event"] == "started"]
+    assert started == [1]  # Nothing else has begun when it is done.
+
+
+@pytest.mark.parametrize("rule", sorted(RULES))
+def test_every_rule_comes_to_an_end_and_to_the_same(tmp_path, rule):
+    """With bayes, whose points follow from results; once more from the middle of its journal."""
+    changes = compared(rule) | {
+        "search": {"lr": {"min": 1e-4, "max": 1.0}},
+        "bayes": {"trials": 8, "startup": 4, "generation": 2},
+    }
+    changes["train"] |= {"budget": "2ep", "evaluate": "0.1dur"}
+    found = search(tmp_path, "bayes", changes)
+    assert len(found.points) == 8 and all(point.outcome for point in found.points)
+    assert any(point.objective is not None for point in found.points)
+    assert found.history.rulings and len(found.history.results) == 8
+    path = found.folder / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: len(lines) // 2]))
+    assert told(search(tmp_path, "bayes", changes)) == told(found)
+
+
+@pytest.mark.parametrize("engine", ["solo", "fused"])
+def test_seeds_and_folds_share_their_points_fate(tmp_path, engine):
+    changes = compared({"name": "quarter", "population": 4}, 1e-3, 0.1, 0.03, 0.3, seeds=2)
+    changes["data"] = {"validation": {"folds": 3}}
+    found = search(tmp_path, changes=changes, engine=engine)
+    by_outcome = Counter(point.outcome for point in found.points)
+    assert by_outcome == {"pruned": 1, "completed": 3}
+    (point,) = (each for each in found.points if each.outcome == "pruned")
+    results = [found.history.results[number] for number in point.trials]
+    assert point.params["lr"] == 1e-3 and len(results) == 6 and point.objective is None
+    assert {each.rule for each in results} == {"quarter"}
+
+
+def test_a_seed_that_diverges_takes_its_point_out(tmp_path):
+    """No sibling waits for it, and none is trained on for a point that will have no value."""
+    nets = """
+import torch
+from torch import nn
+
+class Odd(nn.Module):
+    def __init__(self, in_features, num_classes):
+        super().__init__()
+        self.line = nn.Linear(in_features, num_classes)
+        self.odd = float(torch.rand(())) < 0.5
+
+    def forward(self, x):
+        out = self.line(x.flatten(1))
+        return out * float("nan") if self.odd and self.training else out
+"""
+    (tmp_path / "odd.py").write_text(nets)
+    changes = compared("quarter", 0.1, 0.03, 0.3, 0.01, seeds=4)
+    changes["model"] = {"class_path": "odd.Odd", "name": None}
+    found = search(tmp_path, changes=changes, allowed=("odd",))
+    results = found.history.results.values()
+    ends = Counter((each.outcome.value, each.steps) for each in results)
+    assert set(ends) == {("diverged", 11), ("pruned", 11)}  # Each point has some of both.
+    assert all("another trial of its point" in r.reason for r in results if r.rule)
+
+
+def test_rungs_that_nothing_is_evaluated_at_are_none(tmp_path):
+    changes = compared("quarter")
+    changes["train"]["budget"] = "1ep"
+    found = search(tmp_path, changes=changes)
+    assert found.outcomes() == {"completed": 8} and not found.history.reached
+    assert sum("evaluate: 0.1dur does" in note for note in found.log.notes) == 1
+    changes["train"]["budget"] = "2ep"  # Both rungs fall on its only evaluation.
+    found = search(tmp_path, changes=changes, runs=tmp_path / "b")
+    assert Counter(step for _, step in found.history.rulings) == {11: 8}
+    assert found.outcomes() == {"completed": 6, "pruned": 2}
+
+
+def test_a_rung_where_all_have_diverged_is_passed(tmp_path):
+    changes = compared("quarter", 1e30, 3e30, 1e31, 3e31)
+    changes["train"]["budget"] = "20ep"
+    found = search(tmp_path, changes=changes)
+    assert set(found.outcomes()) <= {"diverged"}
+
+
+@pytest.mark.parametrize(
+    "objective", [{"metric": "accuracy", "at": "best"}, {"metric": "loss", "at": "best"}]
+)
+def test_the_best_until_then_counts_where_it_is_asked_for(tmp_path, objective):
+    found = search(tmp_path, changes=compared("quarter", objective=objective))
+    history = found.history
+    for number, result in history.results.items():
+        if result.outcome is Outcome.PRUNED:
+            assert history.reached[number, result.steps] == result.best[objective["metric"]]
+    stopped = {n for n, r in history.results.items() if r.steps == 11}
+    sign = 1 if objective["metric"] == "loss" else -1
+    value = {n: sign * history.reached[n, 11] for n in history.trials}
+    assert len(stopped) == 2
+    assert min(value[n] for n in stopped) > max(v for n, v in value.items() if n not in stopped)
+
+
+def test_notes_say_what_a_rule_cannot_do(tmp_path):
+    alone = search(tmp_path, changes=compared("quarter", 0.1))
+    assert "prune: quarter has nothing to compare one point with" in alone.log.notes
+    assert alone.outcomes() == {"completed": 1}
+    changes = compared("halving", *(10 ** (-k / 10) for k in range(17)))
+    changes["train"] |= {"budget": "1ep"}
+    many = search(tmp_path, changes=changes, runs=tmp_path / "b")
+    assert any("halving is for searches of about 10 trainings" in note for note in many.log.notes)
+
+
+def test_a_time_limit_leaves_nobody_waiting(tmp_path):
+    found = search(tmp_path, changes=compared("quarter"), time_limit=1e-9)
+    assert found.ending.out_of_time and found.ending.trained == 0
+    over = search(tmp_path, changes=compared("quarter"), time_limit=1e9)
+    assert not over.ending.out_of_time and len(read(over.folder).results) == 8

@@ -140,10 +140,10 @@ def _cell(key: str, value: float | None) -> str:
     return f"{value:.3g}" if key == "median_width" else f"{value:.2f}".removesuffix(".00")
 
 
-LEFT, STEP, ROW = 170, 90, 18
+LEFT, STEP, ROW = 170, 80, 18
 """Pixels of the names, of a deviation and of a row."""
 
-WORST, BEST = -3, 3
+WORST, BEST = -2, 5
 """Deviations that are drawn."""
 
 

@@ -292,8 +292,8 @@ def _distances(table: Table, done: Confirmed, first: int) -> tuple[float, list[f
     winner = _race_none(table, done)
     found = {}
     for at in done.order:
-        gaps = table.fresh[at] - table.fresh[winner]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # Some diverged.
+            gaps = table.fresh[at] - table.fresh[winner]
             error = float(gaps.std(ddof=1)) / math.sqrt(len(done.columns))
         gap = float(gaps[done.columns].mean())
         found[at] = gap / error if 0 < error < math.inf else (0.0 if gap == 0 else math.inf)

@@ -172,8 +172,9 @@ class Table:
     @property
     def noise(self) -> float:
         """The standard deviation of a training of a good point, what its split and its seed do to
-        all points taken out: over the eight best points."""
-        best = self.fresh[np.argsort(self.truth)[:8]]
+        all points taken out: over the eight best points that never diverged."""
+        steady = np.flatnonzero(np.isfinite(self.fresh).all(axis=1))
+        best = self.fresh[steady[np.argsort(self.truth[steady])[:8]]]
         rest = best - best.mean(axis=0) - best.mean(axis=1, keepdims=True) + best.mean()
         freedom = (best.shape[0] - 1) * (best.shape[1] - 1)
         return math.sqrt(float((rest**2).sum()) / freedom)

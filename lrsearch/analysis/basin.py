@@ -230,7 +230,8 @@ def fit(
 
     worst = max(gauge.measure(p.objective) for p in points if p.objective is not None)
     optimizers = [own[0].params.get("optimizer") for _, own in groups]
-    reach = {repr(each): _domain(each, points, rate) for each in optimizers}
+    apart = {repr(each): each for each in optimizers}
+    reach = {name: _domain(each, points, rate) for name, each in apart.items()}
     family = Family(tuple(gather(_read(own, rate, gauge, worst + WORSE)) for _, own in groups))
     domains = tuple(reach[repr(each)] for each in optimizers)
     return Fit(rate, gauge, tuple(groups), domains, family)

@@ -4,10 +4,10 @@ A round looks at the curves of the objective through the rate (`basin.fit`). Tho
 hold the best get further rates: spread over where a curve's best is likely to lie, which zooms in
 as that becomes narrow, or beyond the end of what was searched where the best lies there. It is over
 once the interval of the best rate is narrow enough, or what a better rate could still bring is less
-than the noise that a point surely has: the rule of Makarova et al. 2022 ("Automatic termination for
-hyperparameter optimization", AutoML), who stop where the regret that is left falls below the
-standard error of the estimate. All of it is a function of the points: the same points give the same
-round.
+than half the noise that a point surely has: the rule of Makarova et al. 2022 ("Automatic
+termination for hyperparameter optimization", AutoML), who stop where the regret that is left falls
+below the standard error of the estimate. All of it is a function of the points: the same points
+give the same round.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ CHANCE = 0.05
 
 OUT = 0.3
 """The share of drawn curves whose best lies on the end of what was measured from which on the best
-is sought beyond it."""
+is sought beyond it; it is, too, where the best value measured lies there."""
+
+LEFT = 0.5
+"""The share of the noise of a point under which what a better rate could bring is nothing to train
+for."""
 
 APART = 6
 """The part of `width` by which a new rate keeps off those measured."""
@@ -144,7 +148,7 @@ def refine(
         return Round(name, "nothing", _flat(name, measured))
     groups = {repr(shared): own for shared, own in group(sound, name)}
     curves = [
-        _draw(fitted, index, groups[repr(shared)])
+        _draw(fitted, index, groups[repr(shared)], objective)
         for index, (shared, _) in enumerate(fitted.groups)
     ]
     return _decide(fitted, curves, objective, ranges, width, among)
@@ -202,15 +206,18 @@ def _gap(place: float, held: Sequence[float]) -> float:
 def _searched(own: Sequence[PointSummary], name: str, ranges: Sequence[Range]) -> Range:
     """The range that most of a group's rates lie in, widened to all that was measured."""
     rates = [float(point.params[name]) for point in own]
-    ends = Range(name, min(rates), max(rates), "log")
     alike = [each for each in ranges if each.name == name and each.low > 0]
-    if alike:
-        inside = [sum(each.low <= rate <= each.high for rate in rates) for each in alike]
-        ends = alike[inside.index(max(inside))]
+    ends = alike[pick(alike, rates)] if alike else Range(name, min(rates), max(rates), "log")
     wider = replace(ends, low=min(ends.low, *rates), high=max(ends.high, *rates), listed=())
     return (
         wider if (wider.low, wider.high) == (ends.low, ends.high) else replace(wider, points=None)
     )
+
+
+def pick(ranges: Sequence[Range], values: Sequence[float]) -> int:
+    """The place of the range that most of the values lie in, the first of several."""
+    inside = [sum(each.low <= value <= each.high for value in values) for each in ranges]
+    return inside.index(max(inside))
 
 
 def _settle(
@@ -287,8 +294,8 @@ def _decide(
         return Round(
             name, "out", "the best lies on an end of what was searched", **told, next=tuple(found)
         )
-    if found and gain <= noise:
-        why = "what a better value could bring is less than the noise of a point"
+    if found and gain <= LEFT * noise:
+        why = "what a better value could bring is less than half the noise of a point"
         return Round(name, "noise", why, **told)
     if found:
         why = f"the interval is wider than {width:g} decades"
@@ -300,7 +307,7 @@ def _decide(
     return Round(name, "close", "no further values are left between those measured", **told)
 
 
-def _draw(fitted: Fit, index: int, points: Sequence[PointSummary]) -> _Curve:
+def _draw(fitted: Fit, index: int, points: Sequence[PointSummary], objective: Objective) -> _Curve:
     import numpy as np
 
     from lrsearch.analysis.curve import CELLS
@@ -311,7 +318,14 @@ def _draw(fitted: Fit, index: int, points: Sequence[PointSummary]) -> _Curve:
     bests = drawn.argmin(axis=1)
     first, last = np.quantile(grid[bests], [TAIL, 1 - TAIL], method="nearest")
     shares = {"lowest": float((bests == 0).mean()), "highest": float((bests == CELLS - 1).mean())}
-    sides = tuple(side for side, share in shares.items() if share >= OUT)
+    sound = [point for point in points if point.objective is not None]
+    first_rate = math.log10(rank(sound, objective)[0].params[fitted.rate])
+    places = {"lowest": left, "highest": right}
+    sides = tuple(
+        side
+        for side, share in shares.items()
+        if share >= OUT or abs(first_rate - places[side]) < 1e-9
+    )
     return _Curve(points, grid, drawn, (float(first), float(last)), sides)
 
 
@@ -421,9 +435,9 @@ def describe_round(body: Mapping[str, Any]) -> str:
         parts.append(f"trains {points}: {body['why']}")
         head = f"refine, round {body['round']} of at most {body['rounds']}"
     else:
-        parts.append(f"ends: {body['why']}")
         rounds = "1 round" if body["round"] == 1 else f"{body['round']} rounds"
-        head = f"refine, after {rounds}"
+        head = f"refine, after {rounds}" if body["round"] else "refine, before any round"
+        parts.append(f"ends: {body['why']}")
     if body["state"] == "rounds":
         parts[-1] += f" (--set refine.rounds={2 * body['rounds']} goes on)"
     return f"{head}: {'; '.join(parts)}"

@@ -28,6 +28,9 @@ MARK = "<!doctype html>"
 MOST_SPEC = 65_536
 """Characters of a spec: no longer one is read by lrsearch itself."""
 
+MOST_COMMANDS = 5
+"""Commands that made a run and are shown, the last ones."""
+
 TITLES = {
     "pytorch": "PyTorch",
     "lightning": "Lightning",
@@ -90,12 +93,10 @@ def gather(run: StoredRun, view: RunView) -> Making:
     session = run.history.sessions[-1]
     facts: Mapping[str, Any] = session["facts"]
     samples = max(map(int, facts.get("train_samples") or ()), default=0)
-    command = session["spec"].get("command")
-    given = command if isinstance(command, list) else ["lrsearch", run.strategy, run.spec.source]
     rates = [each for each in find_searched(run.spec) if each.path in ("lr", "optimizer.lr")]
     curves = {number: _curve(run, number) for number in choose_curves(view)}
     return Making(
-        command=command_line(list(map(str, given))),
+        command=_commands(run),
         codes=list(_codes(run, view, samples)),
         curves={number: curve for number, curve in curves.items() if curve},
         bounds=(rates[0].low, rates[0].high) if len(rates) == 1 and rates[0].low > 0 else None,
@@ -104,6 +105,17 @@ def gather(run: StoredRun, view: RunView) -> Making:
         spec=_spec(run),
         edge_command=["lrsearch", run.strategy, run.spec.source],
     )
+
+
+def _commands(run: StoredRun) -> str:
+    """The commands that made a run, a line each, as the user gave them."""
+    found = []
+    for session in run.history.sessions:
+        words = session["spec"].get("command")
+        plain = ["lrsearch", str(session["strategy"]), run.spec.source]
+        given = words if isinstance(words, list) and words[:1] == ["lrsearch"] else plain
+        found.append(command_line(list(map(str, given))))
+    return "\n".join(list(dict.fromkeys(found))[-MOST_COMMANDS:])
 
 
 def _spec(run: StoredRun) -> str:
@@ -199,9 +211,14 @@ def setting_of(run: StoredRun, view: RunView, point: int, samples: int | None = 
         counted = {**config, "train": {**train, "batch_size": passes[1]}}
     if not size:
         raise UsageError("the steps of the training are not known", where="--format")
-    summary = next(each for each in view.points if each.point == point)
-    value = (
-        "" if summary.objective is None else f": {view.objective.metric} {summary.objective:.4g}"
-    )
-    title = f"point {point} of {view.name}{value}"
+    title = f"point {point} of {view.name}: {_worth(view, point)}"
     return Setting(train, size, steps_of(counted, size), title)
+
+
+def _worth(view: RunView, point: int) -> str:
+    """The worth of a point, in words."""
+    answer = view.answer
+    value = next(each.objective for each in view.points if each.point == point)
+    if answer is not None and answer.recommended.point == point:
+        value = answer.value
+    return "not measured" if value is None else f"{view.objective.metric} {value:.4g}"

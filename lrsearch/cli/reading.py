@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +38,37 @@ class Report(Command):
         return super().parse_args(ctx, args)
 
 
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write the report as a page: one file, to be opened without a network.",
+        show_default=False,
+    ),
+]
+
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITIONS",
+        help='Only the points that meet them: "schedule == cosine and lr > 1e-3".',
+        show_default=False,
+    ),
+]
+
+Sort = Annotated[
+    str | None,
+    typer.Option(
+        "--sort",
+        metavar="NAME",
+        help="Points by a parameter, the metric or seconds; -NAME for falling ones.",
+        show_default=False,
+    ),
+]
+
+
 def report(
     target: options.Target = None,
     runs: options.Runs = Path("runs"),
@@ -53,16 +85,10 @@ def report(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the points as a Markdown table.")
     ] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html",
-            metavar="FILE",
-            help="Write the report as a page: one file, to be opened without a network.",
-            show_default=False,
-        ),
-    ] = None,
+    html: Html = None,
     all_: options.All = False,
+    where: Where = None,
+    sort: Sort = None,
     trial: Annotated[
         int | None,
         typer.Option(
@@ -80,12 +106,13 @@ def report(
     csv = csv or raw
     if json + csv + markdown + (html is not None) > 1:
         raise UsageError("--json, --csv, --markdown and --html exclude each other")
+    _check_choice(where or sort, json or markdown or html is not None)
     if trial is not None:
-        if csv or markdown or all_ or html is not None:
+        if csv or markdown or all_ or html is not None or where or sort:
             raise UsageError(
                 "it is shown as text, or as --json",
                 where="--trial",
-                hint="leave --csv, --markdown, --html and --all out",
+                hint="leave --csv, --markdown, --html, --all, --where and --sort out",
             )
         _show_trial(view_trial(open_stored(target, runs), trial), json)
         return
@@ -99,18 +126,30 @@ def report(
         _show_ranges(run, json=json, markdown=markdown)
         return
     view = view_run(run)
+    from lrsearch.reports.choosing import choose
+
+    chosen = choose(view, where, sort)
     if json or csv or markdown:
         from lrsearch.reports import machine
 
         if json:
             text = machine.to_json(view)
         else:
-            text = machine.to_csv(view, raw=raw) if csv else machine.to_markdown(view)
+            listed = replace(view, points=chosen.points) if chosen else view
+            text = machine.to_csv(listed, raw=raw) if csv else machine.to_markdown(view)
         print_exactly(text if text.endswith("\n") else text + "\n")
         return
     from lrsearch.reports.tables import open_console, result
 
-    open_console(sys.stdout).print(result(view, all_rows=all_))
+    open_console(sys.stdout).print(result(view, all_rows=all_, chosen=chosen))
+
+
+def _check_choice(chosen: str | None, other: bool) -> None:
+    """Raises UsageError where points are chosen for a form that has all of them."""
+    if chosen and other:
+        raise UsageError(
+            "--where and --sort are for the table and --csv: other forms have every point"
+        )
 
 
 def _show_ranges(run: Unsearched, *, json: bool, markdown: bool) -> None:

@@ -15,7 +15,7 @@ from lrsearch.analysis.basin import is_rate
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import summarize
-from lrsearch.analysis.refining import find_rounds
+from lrsearch.analysis.refining import find_rounds, pick
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.diagnosing import complete, diagnosed
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
@@ -340,20 +340,24 @@ def _stopped(run: StoredRun) -> str:
 def _widened(ranges: Sequence[Range], records: Sequence[Record]) -> list[Range]:
     """The ranges, widened to where a refinement went beyond them, so that an edge is the end of
     all that was searched."""
-    names = [each.name for each in ranges]
-    found = []
-    for each in ranges:
-        values = [
-            float(record.params[each.name])
-            for record in records
-            if record.strategy == "refine" and is_rate(record.params.get(each.name))
-        ]
-        low, high = min(each.low, *values, each.low), max(each.high, *values, each.high)
-        # Of options with ranges of their own nobody knows here whose values these are.
-        if (low, high) != (each.low, each.high) and names.count(each.name) == 1:
-            scale = "log" if each.listed else each.scale
-            each = replace(each, low=low, high=high, listed=(), points=None, scale=scale)
-        found.append(each)
+    found = list(ranges)
+    for name in dict.fromkeys(each.name for each in ranges):
+        # Options of an optimizer may have ranges of their own.
+        groups: dict[str, list[Record]] = {}
+        for record in records:
+            if is_rate(record.params.get(name)):
+                key = repr(record.params.get("optimizer"))
+                groups.setdefault(key, []).append(record)
+        places = [at for at, each in enumerate(ranges) if each.name == name]
+        for group in groups.values():
+            alike = [ranges[at] for at in places]
+            at = places[pick(alike, [float(each.params[name]) for each in group])]
+            new = [float(each.params[name]) for each in group if each.strategy == "refine"]
+            low, high = min([found[at].low, *new]), max([found[at].high, *new])
+            if (low, high) != (found[at].low, found[at].high):
+                scale = "log" if found[at].listed else found[at].scale
+                wide = replace(found[at], low=low, high=high, scale=scale)
+                found[at] = replace(wide, listed=(), points=None)
     return found
 
 

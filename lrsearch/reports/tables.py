@@ -20,6 +20,7 @@ from rich.text import Text
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.answer import describe_cost, details, first_notes
 from lrsearch.reports.apart import last_parts
+from lrsearch.reports.choosing import Chosen
 from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.text import (
     count,
@@ -103,17 +104,21 @@ class VisibleConsole(Console):
 # the result
 
 
-def result(view: RunView, *, all_rows: bool = False) -> RenderableType:
+def result(
+    view: RunView, *, all_rows: bool = False, chosen: Chosen | None = None
+) -> RenderableType:
     """The answer: the recommended point, how sure it is, what it cost, and the command to go on
     with. Then what it rests on: the points best first (25 unless `all_rows`, fewer on a low
-    terminal), curves, how trials ended, warnings. Fits any width from 60 characters up."""
-    return _Result(view, all_rows)
+    terminal; the `chosen` ones in the place of all), curves, how trials ended, warnings. Fits any
+    width from 60 characters up."""
+    return _Result(view, all_rows, chosen)
 
 
 @dataclass(frozen=True)
 class _Result:
     view: RunView
     all_rows: bool
+    chosen: Chosen | None = None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         view, width = self.view, options.max_width
@@ -125,11 +130,15 @@ class _Result:
         yield from _labelled([*first, *_last_notes(view)], console, width)
         # On a terminal the answer, which is at the top, should not scroll away.
         room = max(10, console.size.height - AROUND) if console.is_terminal else ROWS
-        shown = view.points if self.all_rows else view.points[: min(ROWS, room)]
+        points = view.points if self.chosen is None else self.chosen.points
+        shown = points if self.all_rows else points[: min(ROWS, room)]
+        if self.chosen is not None:
+            yield Text()
+            yield from hanging(Text(), Text(self.chosen.words, style="bold"), console, width)
         if shown:
             yield Text()
             yield from _table(view, shown, signs, console, width)
-            more = len(view.points) - len(shown)
+            more = len(points) - len(shown)
             if more:
                 yield Text(f"  {signs.more} and {more} more: --all", style="dim")
         for title, lines in details(view, width - 2, options.encoding):

@@ -288,6 +288,8 @@ def find_ranges(
                 raise _refuse_lost(spec, name, lost, made[lost.key])
             tested = [_judge(test, made[test.key]) for test in each]
             caps = [made[test.key]["cap"] or math.inf for test in each]
+            if all(test.interval is None for test in tested):
+                raise _refuse(spec, name, tested, [made[test.key] for test in each])
             run.ranged(key, _combine(spec, name, tested, max(caps)))
         ranges[name] = ranged = run.history.ranges[key]
         watcher.note(describe_found(ranged))
@@ -338,23 +340,23 @@ def _is_lost(body: Mapping[str, Any]) -> bool:
 
 def _judge(test: Test, body: Mapping[str, Any]) -> RangeTest:
     """The result of a range test, as the journal has it, for its structure."""
-    interval, refused = None, str(body["fault"])
-    if not refused:
-        losses = [[float(loss) for loss in each] for each in body["losses"]]
-        found = sweeps.find_interval([float(rate) for rate in body["lr"]], losses, body["cap"])
-        if isinstance(found, sweeps.Interval):
-            interval = found.low, found.high
-        else:
-            refused = found.reason
-    return RangeTest(test.params, interval, refused)
+    found = _read(body)
+    if isinstance(found, sweeps.Refusal):
+        return RangeTest(test.params, None, found.reason)
+    return RangeTest(test.params, (found.low, found.high))
+
+
+def _read(body: Mapping[str, Any]) -> sweeps.Interval | sweeps.Refusal:
+    """The interval of a range test, as the journal has it, or why it tells none."""
+    if body["fault"]:
+        return sweeps.Refusal(str(body["fault"]), "")
+    losses = [[float(loss) for loss in each] for each in body["losses"]]
+    return sweeps.find_interval([float(rate) for rate in body["lr"]], losses, body["cap"])
 
 
 def _combine(spec: Spec, name: str, tests: Sequence[RangeTest], cap: float) -> Ranged:
-    """The range that tests find together, up to the rate above which no step is larger. Raises
-    RangeRefused where none has an interval."""
+    """The range that tests find together, up to the rate above which no step is larger."""
     intervals = [test.interval for test in tests if test.interval is not None]
-    if not intervals:
-        raise _refuse(spec, name, tests)
     low, high = min(ends[0] for ends in intervals), max(ends[1] for ends in intervals)
     return Ranged(
         name_range(spec, name),
@@ -377,16 +379,23 @@ def describe_found(ranged: Ranged) -> str:
     return f"{ranged.name} is searched from {_rate(ranged.low)} to {_rate(ranged.high)}"
 
 
-def _refuse(spec: Spec, name: str, tests: Sequence[RangeTest]) -> RangeRefused:
-    """The error for a range that no test tells, with the line to write in its place."""
+def _refuse(
+    spec: Spec, name: str, tests: Sequence[RangeTest], bodies: Sequence[Mapping[str, Any]]
+) -> RangeRefused:
+    """The error for a range that no test tells, with the line to write in its place, and what the
+    tests advise."""
     reasons = dict.fromkeys(test.refused for test in tests)
-    told = "; ".join(reasons)
+    why = "; ".join(reasons)
     if len(reasons) > 1:
-        told = "; ".join(f"{_tell(test.params)}: {test.refused}" for test in tests)
+        why = "; ".join(f"{_tell(test.params)}: {test.refused}" for test in tests)
+    found = [_read(body) for body in bodies]
+    advice = dict.fromkeys(each.advice for each in found if isinstance(each, sweeps.Refusal))
+    advised = "; ".join(filter(None, advice))
+    told = "lrsearch range shows the curves" + (f", and advises: {advised}" if advised else "")
     return RangeRefused(
-        f"no range test tells which rates are worth searching, of {name_range(spec, name)}: {told}",
+        f"no range test tells which rates are worth searching, of {name_range(spec, name)}: {why}",
         where=spec.source,
-        hint=f"{_write_usual(spec, name)}; no trial has begun, and lrsearch range shows the curves",
+        hint=f"{_write_usual(spec, name)}; no trial has begun, and {told}",
     )
 
 

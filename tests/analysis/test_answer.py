@@ -19,7 +19,14 @@ from lrsearch.analysis.importance import find_importance, isolate
 from lrsearch.analysis.law import BestRate, judge_law
 from lrsearch.analysis.points import summarize
 from lrsearch.analysis.tied import close, ties
-from lrsearch.reports.answer import describe_basins, describe_law, draw_basin, evidence, to_plain
+from lrsearch.reports.answer import (
+    describe_basins,
+    describe_law,
+    details,
+    draw_basin,
+    evidence,
+    to_plain,
+)
 from lrsearch.reports.tables import result as shown_result
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
@@ -457,6 +464,16 @@ def test_the_answer_says_its_evidence_in_a_line():
     assert "do as well" in text and "divergence begins at 1" in text
     rows = describe_basins(view.answer)
     assert len(rows) == 3 and all(len(row) == len(rows[0]) for row in rows)
+
+
+def test_columns_that_have_no_room_are_named():
+    view = shown_view()
+    title = "the best rate, and the rates that do as well"
+    wide, narrow = (dict(details(view, width, "utf-8"))[title] for width in (200, 62))
+    assert "sensitivity" in wide[0] and len(wide) == 3
+    *rows, told = narrow
+    assert len(rows) == 3 and "sensitivity" not in rows[0]
+    assert told.startswith("(no room for: ") and "sensitivity" in told and "--json" in told
 
 
 def test_the_answer_as_json_has_the_documented_keys():

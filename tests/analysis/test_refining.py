@@ -247,5 +247,7 @@ def test_a_round_is_told_in_a_line() -> None:
         "(before: 0.001 and 1); loss 0.25 at 0.03; "
         "trains 3 points: the interval is wider than 0.5 decades"
     )
+    none = describe_round({**body, "points": 0, "round": 0, "state": "narrow"})
+    assert none.startswith("refine, before any round: ")
     over = {**body, "points": 0, "round": 3, "state": "rounds"}
     assert describe_round(over).endswith("(--set refine.rounds=6 goes on)")

@@ -402,6 +402,8 @@ def test_a_refusal_is_an_error_with_the_line_to_write(tmp_path: Path) -> None:
             search(numb, tmp_path / "runs", "random")
         assert caught.value.exit_code == 2
         assert "which rates are worth searching, of lr: the loss" in caught.value.message
+        # What the test itself advises is handed on.
+        assert "lrsearch range shows the curves, and advises: " in caught.value.hint
         low, high = catalogue.USUAL_RATES["sgd"]
         written = re.search(r"write (lr: \{.*?\})", caught.value.hint)
         assert written and yaml.safe_load(written[1].replace("1e-3", "0.001"))["lr"] == {

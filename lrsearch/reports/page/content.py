@@ -294,9 +294,9 @@ def best_trials(view: RunView) -> list[int]:
 
 def draw_best(view: RunView, making: Making) -> Figure | None:
     """The best ten curves in one panel."""
-    names = {record.trial.number: format_params(record.params) for record in view.records}
+    params = {record.trial.number: record.params for record in view.records}
     numbers = [n for n in best_trials(view) if making.curves.get(n)][:BEST_CURVES]
-    curves = [(names[number], number, making.curves[number]) for number in numbers]
+    curves = [(format_params(params[number]), number, making.curves[number]) for number in numbers]
     many = "the best trial" if len(curves) == 1 else f"the best {len(curves)} trials"
     metric = view.objective.metric
     finding = f"{one_line(metric)} of {many}, by step."

@@ -267,24 +267,27 @@ def draw_finalists(view: RunView) -> Figure | None:
     if answer is None or answer.confirmation is None or not answer.confirmation.finalists:
         return None
     finalists = answer.confirmation.finalists
-    values = [each.searched for each in finalists] + [each.mean for each in finalists]
-    ends = [end for each in finalists for end in each.interval or ()]
-    y = spanning([value for value in [*values, *ends] if value is not None])
+    # A control that is far worse would leave no room to tell the others apart.
+    close = [each for each in finalists if not each.control] or finalists
+    values = [value for each in close for value in (each.searched, each.mean)]
+    ends = [end for each in close for end in each.interval or ()]
+    y = spanning([value for value in [*values, *ends] if value is not None], room=0.12)
     marks: list[Mark] = []
-    fresh: dict[str, list[tuple[float, float]]] = {"tie": [], "dot": [], "pick": [], "cross": []}
+    fresh: dict[str, list[tuple[float, float]]] = {}
     for place, each in enumerate(finalists, 1):
-        if each.interval is not None:
+        if each.interval is not None and any(map(y.holds, each.interval)):
             marks.append(Bar(place, *each.interval, "fresh"))
-        if each.searched is not None:
-            fresh["tie"].append((place, each.searched))
+        if each.searched is not None and y.holds(each.searched):
+            fresh.setdefault("tie", []).append((place, each.searched))
         own = answer.confirmed and each.point == answer.recommended.point
         if each.mean is not None:
-            fresh["pick" if own else "dot"].append((place, each.mean))
+            kind = "off" if not y.holds(each.mean) else "pick" if own else "dot"
+            fresh.setdefault(kind, []).append((place, y.clamp(each.mean)))
         elif each.outcome:
-            fresh["cross"].append((place, _worst(view, y)))
-    marks += [Points(places, kind) for kind, places in fresh.items() if places]
+            fresh.setdefault("cross", []).append((place, _worst(view, y)))
+    marks += [Points(places, kind) for kind, places in fresh.items()]
     names = [
-        (float(place), "control" if each.point is None else f"point {each.point}")
+        (float(place), "control" if each.control else f"point {each.point}")
         for place, each in enumerate(finalists, 1)
     ]
     x = Scale(0.5, len(finalists) + 0.5)
@@ -295,11 +298,16 @@ def draw_finalists(view: RunView) -> Figure | None:
         "fresh": "its interval of 95 %",
         "tie": "value of the search",
         "cross": "lost on a fresh seed",
+        "off": "beyond the axis",
     }
     head, *rows = describe_finalists(answer)
     told = [each.params for each in finalists]
     rows = [(*row, format_params(params)) for row, params in zip(rows, told, strict=True)]
-    said = [text for _, text in confirmation_notes(answer, view.objective)]
+    said = [
+        f"the control comes to {text}" if label == "control" else text
+        for label, text in confirmation_notes(answer, view.objective)
+        if label in ("shrinkage", "control")
+    ]
     state = describe_state(answer)
     finding = f"{state[:1].upper()}{state[1:]}{'; ' if said else ''}{'; '.join(said)}."
     kept = used_key([panel], key)

@@ -160,3 +160,18 @@ def test_check_reads_the_ends_of_a_search_back(here):
     text = " ".join(found.stdout.split())
     assert "random and bayes end after 3 proposals without an improvement beyond noise" in text
     assert "Up to 1 round refine what a search has found" in text
+
+
+def test_an_edge_of_one_optimizer_is_none_where_a_refinement_went_beyond_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rates = "[{name: sgd, lr: {min: 1e-3, max: 1.0, points: 4}}, adam]"
+    text = SPEC.replace("optimizer: {name: sgd, momentum: 0.9}", "lr: 1e-4")
+    text = text.replace("{lr: {min: 1e-4, max: 1e-2, points: 4}}", f"{{optimizer: {rates}}}")
+    (tmp_path / "s.yaml").write_text(text)
+    grid = json.loads(call("grid", "s.yaml", "--json").stdout)
+    assert [edge["side"] for edge in grid["answer"]["edges"]] == ["highest"]
+    found = json.loads(call("refine", "s.yaml", "--json").stdout)
+    most = max(point["params"]["lr"] for point in found["points"])
+    assert most > 1.0
+    best = found["answer"]["highest"]["params"]["lr"]
+    assert bool(found["answer"]["edges"]) == (best == most)

@@ -1,0 +1,70 @@
+"""`report --html` and `export --format`: what they write, and what they refuse."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from test_rooms import HEAVY, run_light
+from typer.testing import CliRunner
+
+from lrsearch.cli import app
+
+OLDER = Path(__file__).parents[1] / "tuner" / "older"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a run of six trials, made by an older version."""
+    shutil.copytree(OLDER, tmp_path / "runs" / "older")
+    shutil.copy(OLDER / "spec.yaml", tmp_path / "older.yaml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def lrsearch(*words, code=0):
+    said = CliRunner().invoke(app, list(words))
+    assert said.exit_code == code, said.output
+    return said
+
+
+def test_a_page_is_written_without_torch(folder):
+    output, code, modules = run_light(folder, "report", "older", "--html", "page.html")
+    assert code == 0 and output == ""
+    assert "jinja2" in modules and [name for name in HEAVY if name in modules] == []
+    text = (folder / "page.html").read_text("utf-8")
+    assert text.startswith("<!doctype html>") and text.count("<tr>") > 6
+    assert "lrsearch grid" in text and "torch.optim.SGD" in text and "data hash" in text
+
+
+def test_a_page_is_written_over_and_nothing_else_is(folder):
+    path = folder / "page.html"
+    said = lrsearch("report", "older", "--html", "page.html")
+    assert "wrote page.html (" in said.stderr and said.stdout == ""
+    before = path.read_text("utf-8")
+    lrsearch("report", "older", "--html", "page.html")
+    assert path.read_text("utf-8") == before
+    spec = (folder / "older.yaml").read_text()
+    said = lrsearch("report", "older", "--html", "older.yaml", code=2)
+    assert "is no page" in said.stderr and "--html report.html" in said.stderr
+    assert (folder / "older.yaml").read_text() == spec
+    assert "is a folder" in lrsearch("report", "older", "--html", ".", code=2).stderr
+    assert "No such file" in lrsearch("report", "older", "--html", "no/x.html", code=2).stderr
+    both = lrsearch("report", "older", "--html", "b.html", "--json", code=2)
+    assert "exclude each other" in both.stderr and not (folder / "b.html").exists()
+
+
+@pytest.mark.parametrize("target", ["pytorch", "lightning", "huggingface", "keras"])
+def test_the_recommended_setting_as_code(folder, target):
+    text = lrsearch("export", "older", "--format", target).stdout
+    compile(text, target, "exec")
+    assert "LR = 1\n" in text and text.startswith("# point ")
+    path = folder / "setting.py"
+    said = lrsearch("export", "older", "--format", target, "--output", "setting.py")
+    assert path.read_text() == text and "wrote setting.py" in said.stderr
+
+
+def test_a_format_that_is_mistyped(folder):
+    said = lrsearch("export", "older", "--format", "pytorhc", code=2)
+    assert "did you mean 'pytorch'?" in said.stderr
+    said = lrsearch("export", "older", "--format", "keras", "--verify", code=2)
+    assert "--verify is for a spec" in said.stderr

@@ -1,0 +1,110 @@
+"""Points chosen by conditions, and in another order."""
+
+import pytest
+from test_page import made
+from test_report import big_view, rendered
+from typer.testing import CliRunner
+
+from lrsearch.cli import app
+from lrsearch.errors import UsageError
+from lrsearch.reports.choosing import choose
+
+
+@pytest.fixture(scope="module")
+def view():
+    return made(40)[0]
+
+
+def numbers(view, where=None, sort=None):
+    return [point.point for point in choose(view, where, sort).points]
+
+
+@pytest.mark.parametrize(
+    ("where", "holds"),
+    [
+        ("lr > 1e-3", lambda p: p.params["lr"] > 1e-3),
+        ("lr<=1e-3", lambda p: p.params["lr"] <= 1e-3),
+        ("schedule == cosine", lambda p: p.params["schedule"] == "cosine"),
+        ("schedule != 'cosine'", lambda p: p.params["schedule"] != "cosine"),
+        (
+            "schedule = cosine and lr > 1e-3 AND batch_size >= 32",
+            lambda p: (
+                p.params["schedule"] == "cosine"
+                and p.params["lr"] > 1e-3
+                and p.params["batch_size"] >= 32
+            ),
+        ),
+        ("accuracy >= 0.9", lambda p: p.objective is not None and p.objective >= 0.9),
+        ("outcome == diverged", lambda p: p.outcome == "diverged"),
+        ('"outcome" != completed', lambda p: p.outcome != "completed"),
+        ("verdict == 'too slow'", None),
+        ("schedule > 1", lambda p: False),
+    ],
+)
+def test_conditions(view, where, holds):
+    found = numbers(view, where)
+    if holds is None:
+        assert 0 < len(found) < 40
+    else:
+        # In the order that they had, best first.
+        assert found == [point.point for point in view.points if holds(point)]
+
+
+def test_a_rate_is_found_as_it_is_shown(view):
+    point = view.points[0]
+    assert numbers(view, f"lr == {point.params['lr']}") == [point.point]
+
+
+def test_sorting_rises_or_falls_and_keeps_what_has_no_value_last(view):
+    points = {point.point: point for point in view.points}
+    rates = [points[number].params["lr"] for number in numbers(view, sort="lr")]
+    assert rates == sorted(rates) and len(rates) == 40
+    assert numbers(view, sort="-lr") == numbers(view, sort="lr")[::-1]
+    values = [points[number].objective for number in numbers(view, sort="accuracy")]
+    known = [value for value in values if value is not None]
+    assert known == sorted(known) and values[len(known) :] == [None] * (40 - len(known))
+    assert len(known) < 40
+    assert [points[n].objective for n in numbers(view, sort="-accuracy")][-1] is None
+    both = numbers(view, "lr > 1e-3", "batch_size")
+    assert set(both) == set(numbers(view, "lr > 1e-3"))
+
+
+def test_the_last_part_of_a_name_is_enough():
+    view = big_view()
+    assert numbers(view, "pct_start > 0.2") == numbers(view, "schedule.pct_start > 0.2") != []
+    assert numbers(view, "weight_decay < 1e-5") != []
+
+
+@pytest.mark.parametrize("where", ["lr >", "", "lr > 1 or lr < 2", "> 3", "lr 3", "lr > 1 and"])
+def test_what_cannot_be_read(view, where):
+    with pytest.raises(UsageError, match="conditions are"):
+        choose(view, where, None)
+
+
+def test_an_unknown_name_is_answered_by_the_nearest(view):
+    with pytest.raises(UsageError, match="no point has a 'shedule'") as caught:
+        choose(view, "shedule == cosine", None)
+    assert "did you mean 'schedule'?" in caught.value.hint
+    with pytest.raises(UsageError, match="no point has a 'rate'"):
+        choose(view, None, "rate")
+
+
+def test_the_answer_stays_that_of_all_points(view):
+    from io import StringIO
+
+    from rich.console import Console
+
+    from lrsearch.reports.tables import result
+
+    console = Console(width=80, file=StringIO())
+    console.print(result(view, chosen=choose(view, "lr < 1e-3", "-lr")))
+    text = console.file.getvalue()
+    whole = rendered(view)
+    assert text.split("\n")[0] == whole.split("\n")[0]
+    assert "of 40 points, where lr < 1e-3, by -lr" in text and "of 40 points" not in whole
+
+
+def test_other_forms_refuse_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = CliRunner().invoke(app, ["report", "x", "--where", "lr > 1", "--json"])
+    assert said.exit_code == 2 and "for the table and --csv" in said.stderr

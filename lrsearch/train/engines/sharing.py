@@ -126,6 +126,7 @@ class Sharing:
         which ends alike.
         """
         self.left.pop(ended.trial, None)
+        self._copies.pop(ended.trial, None)
         waiting = self._waiting(ended.trial)
         if ended.result.outcome is not Outcome.DIVERGED and ended.result.rule != NO_PROGRESS:
             self._free(waiting)

@@ -61,9 +61,9 @@ HEAVY = ["torch", "optuna", "sklearn", "scipy", "pyarrow", "PIL"]
 LIBRARIES = {
     "torch": ["train", "outside/loops.py", "outside/loop_process.py"],
     "safetensors": ["train"],
-    "optuna": ["search"],
+    "optuna": ["search", "reports/exporting/studies.py"],
     "sklearn": ["data"],
-    "pyarrow": ["data"],
+    "pyarrow": ["data", "reports/exporting/tables.py"],
     "PIL": ["data"],
     "yaml": ["spec"],
     "jinja2": ["reports"],

@@ -1,5 +1,5 @@
-"""`--require "accuracy>=0.95"`: a bound that the best point must meet; `--until`: one that ends the
-search."""
+"""`--require "accuracy>=0.95"`: a bound that the best point must meet, also one that is set by what
+another run came to: "accuracy >= baseline - 0.01"; `--until`: one that ends the search."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import operator
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lrsearch.catalogue import ENDS, METRICS
 from lrsearch.errors import UsageError, suggest
@@ -15,6 +15,7 @@ from lrsearch.trial import Objective
 
 _COMPARE = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 _PATTERN = re.compile(r"\s*([^\s<>=]+)\s*(>=|<=|>|<)\s*(\S+)\s*")
+_RELATIVE = re.compile(r"\s*([^\s<>=]+)\s*(>=|<=|>|<)\s*baseline(?:\s*([+-])\s*(\S+))?\s*")
 
 
 _PERCENT = re.compile(r"([0-9.]*[0-9]) ?%\s*$")
@@ -23,14 +24,28 @@ _OTHER = re.compile(r"=")
 
 @dataclass(frozen=True)
 class Requirement:
-    """A metric, one of >=, >, <=, <, and a finite bound."""
+    """A metric, one of >=, >, <=, <, and a finite bound; where it is `relative`, this is added to
+    what the baseline came to. `told` are the words that a bound was made of."""
 
     metric: str
     comparison: str
     bound: float
+    relative: bool = False
+    told: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        return f"{self.metric} {self.comparison} {self.bound:.12g}"
+        words = f"{self.bound:.12g}"
+        if self.relative:
+            words = "baseline"
+            if self.bound:
+                words += f" {'-' if self.bound < 0 else '+'} {abs(self.bound):.12g}"
+        text = f"{self.metric} {self.comparison} {words}"
+        return f"{text} ({self.told})" if self.told else text
+
+    def settle(self, baseline: float) -> Requirement:
+        """The requirement with the bound that follows from the baseline's value."""
+        told = str(self).split(" ", 2)[2]
+        return Requirement(self.metric, self.comparison, baseline + self.bound, told=told)
 
     def holds(self, value: float) -> bool:
         """Whether a value meets it."""
@@ -51,12 +66,16 @@ def parse_requirement(
     text: str, known: Collection[str] | None = tuple(METRICS), *, option: str = "--require"
 ) -> Requirement:
     """Read a requirement on a metric of `known` (None: of any name), given to an option. Raises
-    UsageError for anything but metric, comparison, finite number."""
-    match = _PATTERN.fullmatch(text)
-    bound = math.nan
+    UsageError for anything but metric, comparison, finite number, or, of `--require`, a
+    baseline."""
+    match, bound = _PATTERN.fullmatch(text), math.nan
+    relative = _RELATIVE.fullmatch(text) if option == "--require" else None
+    number = match[3] if match else ""
+    if relative:
+        match, number = relative, f"{relative[3] or '+'}{relative[4] or 0}"
     if match:
         try:
-            bound = float(match[3])
+            bound = float(number)
         except ValueError:
             match = None
     if match is None or not math.isfinite(bound):
@@ -66,16 +85,22 @@ def parse_requirement(
             hint = f'shares stand as numbers from 0 to 1: {option} "{meant}"'
         elif (sign := _OTHER.search(text)) and text[sign.start() - 1 : sign.start()] not in "<>":
             hint = "values are hardly ever equal: write >= or <="
+        other = ""
+        if option == "--require":
+            other = (
+                "; or the value of another run, which --baseline names: "
+                '"accuracy >= baseline - 0.01"'
+            )
         raise UsageError(
             f"{option} {text!r}: a requirement is a metric, one of {', '.join(_COMPARE)}, "
-            'and a number: "accuracy>=0.95"',
+            f'and a number: "accuracy>=0.95"{other}',
             hint=hint,
         )
     if known is not None and match[1] not in known:
         raise UsageError(
             f"{option} {text!r}: unknown metric {match[1]!r}; {suggest(match[1], known)}"
         )
-    return Requirement(match[1], match[2], bound)
+    return Requirement(match[1], match[2], bound, relative=relative is not None)
 
 
 def check_end(until: Requirement, objective: Objective, *, ours: bool = True) -> None:

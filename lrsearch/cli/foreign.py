@@ -28,6 +28,7 @@ _COMMANDS = {
             "results result status best summary view print analyze analyse stats dashboard top",
         ),
         ("list", "ls runs studies experiments history"),
+        ("compare", "diff versus vs contrast"),
         ("check", "validate lint verify test parse doctor"),
         ("show", "plot draw describe space curve curves"),
         ("init", "new create template quickstart setup example"),

@@ -37,6 +37,43 @@ AllowImport = Annotated[
 AllowCommand = Annotated[
     bool, typer.Option("--allow-command", help="Let the spec run its command.")
 ]
+Require = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--require",
+        metavar="CONDITION",
+        help='Exit with 3 unless the best point meets it, such as "accuracy>=0.95", or '
+        '"accuracy >= baseline - 0.01". Repeatable: all must hold.',
+        show_default=False,
+    ),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="RUN",
+        help="The run whose recommended value is the baseline of --require.",
+        show_default=False,
+    ),
+]
+Junit = Annotated[
+    Path | None,
+    typer.Option(
+        "--junit",
+        metavar="FILE",
+        help="Write a test report for CI: a test case for each --require.",
+        show_default=False,
+    ),
+]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        metavar="FILE",
+        help="Write the report as a page: one file, to be opened without a network.",
+        show_default=False,
+    ),
+]
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -54,4 +91,21 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 All = Annotated[bool, typer.Option("--all", help="Show every point, not only the best.")]
 Width = Annotated[
     int | None, typer.Option("--width", min=20, help="Columns of a curve.", show_default=False)
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="A point: yaml, a spec; or code: pytorch, lightning, huggingface or keras. The whole "
+        "run: csv, parquet, optuna, tensorboard, wandb or mlflow.",
+    ),
+]
+Table = Annotated[
+    str | None,
+    typer.Option(
+        "--table",
+        help="Of csv and parquet: trials (the default) or evaluations, a row each.",
+        show_default=False,
+    ),
 ]

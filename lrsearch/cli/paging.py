@@ -19,7 +19,7 @@ from lrsearch.spec.export import export_train
 from lrsearch.spec.model import steps_of
 from lrsearch.spec.searched import find_searched
 from lrsearch.store import read_curve, write_whole
-from lrsearch.terminal import command_line, visible_line
+from lrsearch.terminal import command_line, path_word, visible_line
 from lrsearch.trial import Config, Objective
 
 MARK = "<!doctype html>"
@@ -103,19 +103,31 @@ def gather(run: StoredRun, view: RunView) -> Making:
         samples=samples,
         facts=list(_facts(run, facts)),
         spec=_spec(run),
-        edge_command=["lrsearch", run.strategy, run.spec.source],
+        edge_command=_search(run),
     )
 
 
 def _commands(run: StoredRun) -> str:
     """The commands that made a run, a line each, as the user gave them."""
-    found = []
-    for session in run.history.sessions:
-        words = session["spec"].get("command")
-        plain = ["lrsearch", str(session["strategy"]), run.spec.source]
-        given = words if isinstance(words, list) and words[:1] == ["lrsearch"] else plain
-        found.append(command_line(list(map(str, given))))
+    found = (command_line(_given(run, session)) for session in run.history.sessions)
     return "\n".join(list(dict.fromkeys(found))[-MOST_COMMANDS:])
+
+
+def _given(run: StoredRun, session: Mapping[str, Any]) -> list[str]:
+    """The command of a session, by its words. A journal may come from anywhere: what is shown for
+    copying begins as what lrsearch writes."""
+    words, plain = session["spec"].get("command"), ["lrsearch", str(session["strategy"])]
+    if isinstance(words, list) and words[:2] == plain:
+        return list(map(str, words))
+    return [*plain, path_word(run.spec.source)]
+
+
+def _search(run: StoredRun) -> list[str]:
+    """The command of the latest search over the spec's whole space, [] where there was none: it
+    takes another range."""
+    known = ("grid", "random", "bayes")
+    sessions = [each for each in run.history.sessions if each["strategy"] in known]
+    return _given(run, sessions[-1]) if sessions else []
 
 
 def _spec(run: StoredRun) -> str:

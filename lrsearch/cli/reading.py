@@ -12,11 +12,12 @@ import typer
 from lrsearch.cli import options
 from lrsearch.cli.closing import print_exactly, say
 from lrsearch.cli.foreign import Command
-from lrsearch.errors import UsageError, suggest
-from lrsearch.terminal import command_line, path_word, quote, visible_line
+from lrsearch.errors import UsageError
+from lrsearch.terminal import command_line, path_word, visible_line
 
 if TYPE_CHECKING:
     from lrsearch.cli.stored import StoredRun, Unsearched
+    from lrsearch.reports.choosing import Chosen
     from lrsearch.reports.view import RunView, TrialView
 
 RAW = "--csv-raw"
@@ -85,7 +86,7 @@ def report(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the points as a Markdown table.")
     ] = False,
-    html: Html = None,
+    html: options.Html = None,
     all_: options.All = False,
     where: Where = None,
     sort: Sort = None,
@@ -99,6 +100,9 @@ def report(
             show_default=False,
         ),
     ] = None,
+    require: options.Require = None,
+    baseline: options.Baseline = None,
+    junit: options.Junit = None,
 ) -> None:
     """Show what a run has measured, also while it is running."""
     from lrsearch.cli.stored import Unsearched, open_stored, open_to_report, view_run, view_trial
@@ -108,27 +112,66 @@ def report(
         raise UsageError("--json, --csv, --markdown and --html exclude each other")
     _check_choice(where or sort, json or markdown or html is not None)
     if trial is not None:
-        if csv or markdown or all_ or html is not None or where or sort:
+        other = csv or markdown or html is not None or require or junit is not None
+        if other or all_ or where or sort:
             raise UsageError(
                 "it is shown as text, or as --json",
                 where="--trial",
-                hint="leave --csv, --markdown, --html, --all, --where and --sort out",
+                hint="leave --csv, --markdown, --html, --all, --where, --sort, --require and "
+                "--junit out",
             )
         _show_trial(view_trial(open_stored(target, runs), trial), json)
         return
-    run = open_stored(target, runs) if csv else open_to_report(target, runs)
+    checking = bool(require or baseline or junit)
+    run = open_stored(target, runs) if csv or checking else open_to_report(target, runs)
     if html is not None:
         from lrsearch.cli.paging import write_report
 
         write_report(run, html)
-        return
-    if isinstance(run, Unsearched):
+    elif isinstance(run, Unsearched):
         _show_ranges(run, json=json, markdown=markdown)
+    if isinstance(run, Unsearched):
         return
-    view = view_run(run)
     from lrsearch.reports.choosing import choose
 
-    chosen = choose(view, where, sort)
+    if not checking:
+        if html is None:
+            view = view_run(run)
+            chosen = choose(view, where, sort)
+            _show_run(view, chosen, json=json, csv=csv, raw=raw, markdown=markdown, all_=all_)
+        return
+    from lrsearch.cli.output import check_requirements, meet, read_requirements, write_junit
+
+    requirements = read_requirements(require, None, baseline, runs)
+    view = view_run(run)
+    if view.best is not None:
+        check_requirements(view, requirements)  # A slip in one is told before anything is shown.
+    if html is None:
+        _show_run(
+            view,
+            choose(view, where, sort),
+            json=json,
+            csv=csv,
+            raw=raw,
+            markdown=markdown,
+            all_=all_,
+        )
+    if junit is not None:
+        write_junit(view, requirements, junit)
+    if requirements:
+        meet(view, requirements)
+
+
+def _show_run(
+    view: RunView,
+    chosen: Chosen | None,
+    *,
+    json: bool,
+    csv: bool,
+    raw: bool,
+    markdown: bool,
+    all_: bool,
+) -> None:
     if json or csv or markdown:
         from lrsearch.reports import machine
 
@@ -214,15 +257,8 @@ def export(
             "--best", help="The point of the best value, also where another one is recommended."
         ),
     ] = False,
-    format_: Annotated[
-        str,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="What to write: yaml, a spec; or the setting as code: pytorch, lightning, "
-            "huggingface or keras.",
-        ),
-    ] = "yaml",
+    format_: options.Format = "yaml",
+    table: options.Table = None,
     name: Annotated[
         str | None,
         typer.Option("--name", help="The new spec's name. Default: the run's with -best."),
@@ -246,11 +282,15 @@ def export(
     allow_import: options.AllowImport = None,
     allow_command: options.AllowCommand = False,
 ) -> None:
-    """Write the recommended point as a complete spec with nothing left to search, or as code."""
-    from lrsearch.cli.exporting import export_text
+    """Write the recommended point as a complete spec with nothing left to search, or as code; or
+    the whole run for another tool."""
+    from lrsearch.cli.exporting import Asked, check_format, export_run, export_text
     from lrsearch.cli.stored import open_stored, view_run
 
-    _check_format(format_, name, verify)
+    asked = Asked(format_, output, name or "", table or "", force, verify)
+    if check_format(asked, one=point is not None or best):
+        export_run(target, runs, asked)
+        return
 
     run = open_stored(target, runs)
     view = view_run(run)
@@ -293,25 +333,6 @@ def _choose_point(run: StoredRun, view: RunView, point: int | None, best: bool) 
             f"no point {point}: the run has points 1 to {len(numbers)}", where="--point"
         )
     return point
-
-
-def _check_format(name: str, given: str | None, verify: bool) -> None:
-    """Raises UsageError for an unknown format, and for options that code has no use for."""
-    from lrsearch.reports.code import TARGETS
-    from lrsearch.spec.validate import NAME
-
-    if given is not None and not NAME.fullmatch(given):
-        raise UsageError(f"'{given}' cannot name a run", where="--name")
-    known = ["yaml", *TARGETS]
-    if name not in known:
-        raise UsageError(
-            f"there is no format {quote(name)}: it is {', '.join(known[:-1])} or {known[-1]}",
-            where="--format",
-            hint=suggest(name, known),
-        )
-    if name != "yaml" and (given is not None or verify):
-        option = "--verify" if verify else "--name"
-        raise UsageError(f"{option} is for a spec", where="--format", hint="leave one of them out")
 
 
 def _write(text: str, output: Path, force: bool, *, spec: bool) -> None:

@@ -59,15 +59,6 @@ Fresh = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be trained, and stop.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Run a grid of more than 100,000 points.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
-Require = Annotated[
-    str | None,
-    typer.Option(
-        "--require",
-        metavar="CONDITION",
-        help='Exit with 3 unless the best point meets it, such as "accuracy>=0.95".',
-        show_default=False,
-    ),
-]
 Trials = Annotated[
     int | None,
     typer.Option(
@@ -136,7 +127,8 @@ class Options:
     no_share: bool
     yes: bool
     dry_run: bool
-    require: str | None
+    require: Sequence[str] | None
+    baseline: str | None
     quiet: bool
     json: bool
     all_: bool
@@ -187,7 +179,8 @@ def make_command(strategy: str) -> Callable[..., None]:
         no_share: NoShare = False,
         yes: Yes = False,
         dry_run: DryRun = False,
-        require: Require = None,
+        require: options.Require = None,
+        baseline: options.Baseline = None,
         quiet: Quiet = False,
         json: options.Json = False,
         all_: options.All = False,
@@ -258,7 +251,7 @@ class _Search:
     given: Options
     asked: Asked
     spec: Spec
-    requirement: Requirement | None
+    requirements: tuple[Requirement, ...]
     until: Requirement | None
     workplace: Workplace
 
@@ -313,7 +306,7 @@ def search(strategy: str, given: Options, command: Sequence[str]) -> None:
     view = read_result(folder, history)
     with ignore_closed_stdout():
         show_result(view, json=given.json, all_rows=given.all_)
-    meet(view, asked.requirement)
+    meet(view, asked.requirements)
     if strategy == CONFIRM:
         require_confirmed(view)
 
@@ -342,7 +335,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     from lrsearch.catalogue import METRICS
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
-    from lrsearch.cli.output import check_metric
+    from lrsearch.cli.output import check_metric, read_requirements
     from lrsearch.search import check_search
     from lrsearch.store import holds_run, is_locked, list_runs
     from lrsearch.trial import Workplace
@@ -356,9 +349,9 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     metrics = None  # A step's evaluate says which, or a command, or a loop.
     if spec.kind is None and spec.train["step"] is None:
         metrics = (*METRICS, *(spec.train["metrics"] or ()))
-    requirement = parse_requirement(given.require, metrics) if given.require is not None else None
-    if requirement is not None and spec.task is not None:
-        check_metric(requirement, spec)
+    requirements = read_requirements(given.require, metrics, given.baseline, given.runs)
+    for each in requirements if spec.task is not None else ():
+        check_metric(each, spec)
     until = None
     if given.until is not None:
         until = parse_requirement(given.until, metrics, option="--until")
@@ -401,7 +394,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
         until,
         share=not given.no_share,
     )
-    return _Search(strategy, given, asked, spec, requirement, until, workplace)
+    return _Search(strategy, given, asked, spec, requirements, until, workplace)
 
 
 def _check_begun(given: Options, folder: Path) -> None:
@@ -459,8 +452,8 @@ def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     facts = prepare(spec, executor, workplace, trials=trials, held=held, note=progress.note)
     for note in filter(None, (facts.data, *facts.notes)):
         progress.note(note)
-    if search.requirement is not None:
-        check_metric(search.requirement, spec, facts.task)
+    for each in search.requirements:
+        check_metric(each, spec, facts.task)
     if search.until is not None:
         check_end(search.until, spec.objective(facts.task), ours=spec.kind is None)
     left = given.device == "auto" and given.executor == "local" and not given.workers

@@ -25,11 +25,25 @@ def init(
             show_default=False,
         ),
     ] = None,
+    from_wandb: Annotated[
+        Path | None,
+        typer.Option(
+            "--from-wandb",
+            metavar="SWEEP",
+            help="Write the spec of a sweep of Weights & Biases, a YAML file.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write a first spec to go on from, with a script where it needs one."""
     from lrsearch.spec.templates import TEMPLATES
 
     _check_path(path)
+    if from_wandb is not None:
+        if from_ is not None:
+            raise UsageError("--from and --from-wandb exclude each other")
+        _take_sweep(path, from_wandb)
+        return
     kind = from_ if from_ is not None else _ask(path)
     if kind not in TEMPLATES:
         raise UsageError(
@@ -55,6 +69,23 @@ def init(
     checked = allow if "import" in allow else ""
     print(f"next: lrsearch check {quote(path_word(path))}{checked}")
     print(f"      lrsearch bayes {quote(path_word(path))}{allow}")
+
+
+def _take_sweep(path: Path, sweep: Path) -> None:
+    """Write the spec of a sweep. Raises UsageError for a file that is none, SpecError for one that
+    is no YAML."""
+    from lrsearch.spec import read_text
+    from lrsearch.spec.document import read_document
+    from lrsearch.spec.foreign.sweep import read_sweep, strategy_of
+
+    document = read_document(read_text(sweep), str(sweep)).data
+    text = read_sweep(document, str(sweep))
+    if path.exists():
+        raise UsageError(f"{path} exists already", hint="nothing was written: name another file")
+    _write({path: text})
+    print(f"written {visible_line(str(path))}: the sweep of {visible_line(str(sweep))}")
+    print(f"next: lrsearch check {quote(path_word(path))}")
+    print(f"      lrsearch {strategy_of(document)} {quote(path_word(path))} --allow-command")
 
 
 def _check_path(path: Path) -> None:

@@ -101,6 +101,11 @@ def _probability(share: float) -> str:
     return "below 0.001" if share < 0.001 else f"{share:.3g}"
 
 
+def _brief(share: float) -> str:
+    """A probability in a table."""
+    return f"{share:.3f}" if 0.001 <= share <= 0.999 else (">0.999" if share > 0.5 else "<0.001")
+
+
 def _test_notes(
     answer: Answer, found: Confirmation, objective: Objective
 ) -> Iterator[tuple[str, str]]:
@@ -131,7 +136,7 @@ def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
         return "" if value is None else format_fixed(value, decimals)
 
     rows: list[tuple[str, ...]] = [
-        ("point", "", "fresh", "95 %", "search", "too good by", "better than control", "seeds")
+        ("point", "", "fresh", "95 %", "better", "search", "too good by", "seeds")
     ]
     for each in found.finalists:
         ends = each.interval
@@ -141,9 +146,9 @@ def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
                 ", ".join(_roles(answer, each)),
                 each.outcome or number(each.mean),
                 "" if ends is None else f"{number(ends[0])} to {number(ends[1])}",
+                "" if each.better is None else _brief(each.better),
                 number(each.searched),
                 number(each.shrinkage),
-                "" if each.better is None else _probability(each.better),
                 str(each.seeds),
             )
         )
@@ -164,7 +169,8 @@ def _roles(answer: Answer, finalist: Finalist) -> Iterator[str]:
 def title_of(found: Confirmation) -> str:
     """The title of the table of finalists."""
     splits = "" if found.fixed else ", each with a split of its own"
-    return f"measured again on fresh seeds{splits}"
+    against = " (better: the probability of being better than the control)"
+    return f"measured again on fresh seeds{splits}{against if found.control is not None else ''}"
 
 
 def to_plain(answer: Answer) -> dict[str, Any] | None:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from lrsearch.reports.machine import FORMAT, plain
+from lrsearch.reports.cells import plain
+from lrsearch.reports.machine import FORMAT
 from lrsearch.reports.text import format_value, one_line
 from lrsearch.trial import Objective, Outcome
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.refining import describe_round
-from lrsearch.reports.answer import describe_cost, first_notes, to_plain
+from lrsearch.reports.answer import WIDTH, describe_cost, details, first_notes, to_plain
+from lrsearch.reports.cells import cell, plain, write_csv
 from lrsearch.reports.confirmation import describe_finalists, title_of
 from lrsearch.reports.confirmation import to_plain as plain_confirmation
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
@@ -29,7 +29,6 @@ from lrsearch.reports.view import (
     describe_found,
     describe_repeatability,
 )
-from lrsearch.terminal import visible
 from lrsearch.trial import Objective, Plan, Ranged, Record
 
 FORMAT = 1
@@ -134,8 +133,8 @@ def unsearched_json(name: str, views: Sequence[RangeView]) -> str:
 
 def ranges_markdown(name: str, views: Sequence[RangeView]) -> str:
     """A heading, and the range tests as a list."""
-    lines = (f"- range test: {_escape(tell_range(view))}" for view in views)
-    return f"## {_escape(name)}\n\n" + "\n".join(lines) + "\n"
+    lines = (f"- range test: {escape_markdown(tell_range(view))}" for view in views)
+    return f"## {escape_markdown(name)}\n\n" + "\n".join(lines) + "\n"
 
 
 def trial_json(view: TrialView) -> str:
@@ -224,17 +223,6 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """A value as JSON takes it, None for numbers that are not finite."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    return value
-
-
 def to_csv(view: RunView, *, raw: bool = False) -> str:
     r"""One row a point, best first, by RFC 4180 with line feeds between rows.
 
@@ -250,7 +238,7 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
     after = ("outcome", "objective", "spread", "seeds", "trials", "epochs", "seconds", "reason")
     rows: list[Sequence[object]] = [("point", "strategy", *view.params, *after)]
     for point in view.points:
-        params = (_cell(point.params[n]) if n in point.params else None for n in view.params)
+        params = (cell(point.params[n]) if n in point.params else None for n in view.params)
         trials = " ".join(str(number) for number in point.trials)
         rows.append(
             (
@@ -259,73 +247,48 @@ def to_csv(view: RunView, *, raw: bool = False) -> str:
                 *(trials, point.epochs, point.seconds, point.reason),
             )
         )
-    return "".join(",".join(_field(cell, raw) for cell in row) + "\n" for row in rows)
-
-
-def _cell(value: Any) -> object:
-    if isinstance(value, str) or type(value) in (int, float):
-        return value if not isinstance(value, float) or math.isfinite(value) else "null"
-    return json.dumps(plain(value))
-
-
-_FORMULA = re.compile(r"\s*[\t\r\n=+@\uff1d\uff0b\uff0d\uff20-]")
-"""The beginning of a text that a spreadsheet takes for a formula (OWASP's list): tabs and line
-ends, and =, +, - and @, also of full width, with blanks before them or without."""
-
-_QUOTED = re.compile(r"[\",;\t\r\n]|^[\s']|\s$")
-"""Text of a cell that needs quotes: separators, also those where a comma is a decimal point; line
-ends; and characters that readers strip."""
-
-
-def _field(cell: object, raw: bool) -> str:
-    """A cell of CSV. The csv module leaves a lone carriage return unquoted where rows end in line
-    feeds, and cannot tell which cells are numbers."""
-    if cell is None:
-        return ""
-    if not isinstance(cell, str):
-        return str(cell)
-    text = str(cell)
-    if not raw:
-        text = "\r".join(map(visible, text.split("\r")))
-        text = f"'{text}" if _FORMULA.match(text) else text
-    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+    return write_csv(rows, raw=raw)
 
 
 def to_markdown(view: RunView, all_rows: bool = True) -> str:
-    """A heading, a GitHub table of the points best first, and the warnings as a list."""
+    """A heading, the objective through the rate as text, a GitHub table of the points best first,
+    and the warnings as a list."""
     best = view.answer.recommended if view.answer is not None else None
     decimals = decimals_for(best.objective) if best and best.objective is not None else None
 
     def number(value: float | None) -> str:
         return "" if value is None else format_fixed(value, decimals)
 
-    blocks = [f"## {_escape(view.name)}"]
+    blocks = [f"## {escape_markdown(view.name)}"]
     if best and view.answer is not None:
         value, spread = view.answer.value, view.answer.spread
         blocks.append(
-            f"Best {_escape(view.objective.metric)} {number(value)}"
+            f"Best {escape_markdown(view.objective.metric)} {number(value)}"
             + (f" ± {number(spread)}" if spread is not None else "")
-            + f" with {_escape(format_params(best.params))}"
+            + f" with {escape_markdown(format_params(best.params))}"
         )
         first = [
-            _escape(f"{label}: {text}" if label else text) for label, text in first_notes(view)
+            escape_markdown(f"{label}: {text}" if label else text)
+            for label, text in first_notes(view)
         ]
         if view.cost["trials"] or view.cost["range_seconds"]:
             first.append(f"cost: {describe_cost(view)}")
         if view.next_command:
             first.append(f"next: {_code(view.next_command)}")
         blocks.append("\n".join(f"- {each}" for each in first))
+    blocks += _drawing(view)
     head = ("point", *view.params, view.objective.metric, "spread", "trials", "outcome")
-    rows = [tuple(_escape(name) for name in head)]
+    rows = [tuple(escape_markdown(name) for name in head)]
     rows.append((*("---:" for _ in head[:-1]), "---"))
     shown = view.points if all_rows else view.points[:ROWS]
     for point in shown:
         params = (
-            _escape(format_value(point.params[n])) if n in point.params else "" for n in view.params
+            escape_markdown(format_value(point.params[n])) if n in point.params else ""
+            for n in view.params
         )
         outcome = point.outcome.replace("_", " ") if point.outcome else "unfinished"
         if point.reason:
-            outcome += f": {_escape(point.reason)}"
+            outcome += f": {escape_markdown(point.reason)}"
         values = (number(point.objective), number(point.spread), str(len(point.trials)))
         rows.append((str(point.point), *params, *values, outcome))
     blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
@@ -333,7 +296,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         titles, *again = describe_finalists(view.answer)
         rows = [tuple(map(_escape, titles)), ("---:", "---", *["---:"] * (len(titles) - 2))]
         rows += [tuple(map(_escape, row)) for row in again]
-        blocks.append(f"{_escape(title_of(view.answer.confirmation).capitalize())}:")
+        blocks.append(f"{escape_markdown(title_of(view.answer.confirmation).capitalize())}:")
         blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     if len(view.points) > len(shown):
         blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
@@ -342,11 +305,20 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         told.insert(0, describe_repeatability(view.repeatability, view.objective.metric))
     told += [f"range test: {tell_range(each)}" for each in view.ranges]
     if told:
-        blocks.append("\n".join(f"- {_escape(each)}" for each in told))
+        blocks.append("\n".join(f"- {escape_markdown(each)}" for each in told))
     return "\n\n".join(blocks) + "\n"
 
 
-def _escape(text: str) -> str:
+def _drawing(view: RunView) -> list[str]:
+    """The objective through the rate, as the terminal has it: a title, and a block of code."""
+    if view.answer is None or not view.answer.basins:
+        return []
+    title, lines = next(details(view, WIDTH, "utf-8"))
+    return [escape_markdown(title), "\n".join(["```text", *lines, "```"])]
+
+
+def escape_markdown(text: str) -> str:
+    """A text on one line, as text in Markdown."""
     return re.sub(r"([\\`*|<\[\]&~$]|\b_|_\b)", r"\\\1", one_line(text))
 
 

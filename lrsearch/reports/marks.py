@@ -65,15 +65,21 @@ class Scale:
         return [float(f"{number * step:.12g}") for number in range(first, last + 1)]
 
 
+HUGE = 1e300
+"""Larger values are drawn at the end of an axis: no axis could reach to both sides of them."""
+
+
 def spanning(values: Iterable[float], *, log: bool = False, room: float = 0.06) -> Scale:
-    """A scale that holds finite values with some room at both ends. Without values, or with one
-    value alone, it is one around that."""
-    kept = [value for value in values if math.isfinite(value) and (value > 0 or not log)]
+    """A scale that holds values, but for huge ones, with some room at both ends. Without values, or
+    with one value alone, it is one around that."""
+    kept = [value for value in values if abs(value) <= HUGE and (value > 0 or not log)]
     low, high = (min(kept), max(kept)) if kept else (0.1 if log else 0.0, 1.0)
     if log:
         factor = (high / low) ** room if high > low else 3.0
         return Scale(low / factor, high * factor, log=True)
-    gap = room * (high - low) or abs(high) * 0.05 or 1.0
+    gap = room * (high - low)
+    if not (low - gap < low and high < high + gap):  # They are one value, to the digits there are.
+        gap = abs(high) * 0.05 or 1.0
     return Scale(low - gap, high + gap)
 
 

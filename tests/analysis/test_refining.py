@@ -74,6 +74,7 @@ def test_what_is_narrower_asks_for_more_rates() -> None:
     wide, _ = go(bowl(best), [{"lr": rate} for rate in COARSE], width=1.0)
     narrow, rows = go(bowl(best), [{"lr": rate} for rate in COARSE], width=0.2)
     assert len(narrow) >= len(wide)
+    assert wide[-1].kind == "narrow" and len(wide) == 2
     assert (narrow[-1].decades or 9) < (wide[-1].decades or 0)
     # New rates keep off those that there are.
     rates = sorted(math.log10(params["lr"]) for params, _ in rows)

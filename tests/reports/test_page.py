@@ -18,12 +18,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import lrsearch
+from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Range
 from lrsearch.reports import svg
 from lrsearch.reports.marks import Bar, Line, Panel, Points, Scale, spanning
 from lrsearch.reports.page import Making, rows, write_page
+from lrsearch.reports.page.figures import draw_curves
 from lrsearch.reports.view import Context, build_view
 from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Result, Trial
 
@@ -268,6 +272,8 @@ def test_what_is_hostile_is_text():
     text = hostile_page()
     page = Outline(text)
     assert page.tags.count("script") == 2 and "img" not in page.tags
+    (data,) = page.texts["script", "application/json"]
+    assert not set("<>&") & set(data) and HOSTILE[1] in json.dumps(json.loads(data))
     assert HOSTILE[0] in "".join(page.text) and "{{ 7*7 }}" in "".join(page.text)
     assert not any("\u202e" in part or "\x1b" in part for part in [text])
     assert "\\u202e" in text
@@ -290,7 +296,50 @@ def only(outcome):
     return dataclasses.replace(view, retry_command="lrsearch x")
 
 
+def confirmed():
+    """A view of finalists that were measured again: the second is the best, one was lost."""
+    view, making = made(40)
+    finalists = []
+    for place, point in enumerate(view.points[:4]):
+        mean = None if place == 3 else 0.95 - 0.01 * abs(place - 1)
+        scores = dict.fromkeys((101, 102, 103), mean)
+        finalists.append(
+            Finalist(
+                point.point,
+                point.params,
+                point.objective,
+                mean,
+                None if mean is None else (mean - 0.02, mean + 0.02),
+                scores,
+                shrinkage=None if mean is None else point.objective - mean,
+                outcome="diverged" if mean is None else "",
+                tied=place == 1,
+            )
+        )
+    finalists.sort(key=lambda each: -(each.mean or 0))
+    control = Finalist(None, {"lr": 0.1}, None, 0.5, (0.4, 0.6), {101: 0.5}, control=True)
+    confirmation = Confirmation((*finalists[:3], control, finalists[3]), seeds=3, over=True)
+    return dataclasses.replace(view, confirmation=confirmation), making
+
+
+def test_finalists_stand_with_their_fresh_seeds():
+    view, making = confirmed()
+    text = write_page(view, making)
+    page = Outline(text)
+    words = " ".join("".join(page.text).split())
+    assert "confirmed on 3 fresh seeds" in words and "not confirmed" not in words
+    ids = page.values("id")
+    assert ids.index("rate") < ids.index("finalists") < ids.index("batch")
+    figure = re.search(r'<figure id="fig-finalists".*?</figure>', text, re.S)[0]
+    # The control is beyond the axis, one finalist is lost, three have an interval.
+    drawn = re.search(r"<svg class=\"plot\".*?</svg>", figure, re.S)[0]
+    assert drawn.count('class="fresh"') == 3 and drawn.count(">point ") == 4
+    assert all(f'class="{kind}"' in drawn for kind in ("off", "cross", "pick", "dot", "tie"))
+    assert "the control comes to 0.5" in figure and "0.9300 to 0.9700" in figure
+
+
 KINDS = {
+    "confirmed": confirmed,
     "none": lambda: (build_view("empty", "runs/empty", ACCURACY, []), Making()),
     "one": lambda: made(1),
     "folds": lambda: made(30, folds=5),
@@ -345,6 +394,25 @@ def test_a_scale_s_ticks_are_round_and_on_it(scale):
     for tick in ticks:
         assert scale.value(scale.place(tick)) == pytest.approx(tick)
         assert len(f"{tick:.12g}".strip("-").replace(".", "").lstrip("0").split("e")[0]) <= 3
+
+
+NUMBERS = st.floats(width=64) | st.sampled_from([0.0, 1e308, -1e308, 1.0, 1.0 + 2**-52])
+
+
+@given(
+    st.lists(st.tuples(NUMBERS, NUMBERS), max_size=20), st.lists(NUMBERS, max_size=5), st.booleans()
+)
+def test_whatever_a_curve_holds_is_drawn(places, values, log):
+    curve = {"step": [step for step, _ in places], "loss": [value for _, value in places]}
+    for together in (False, True):
+        figure = draw_curves("x", "x", [("", 1, curve)], "loss", together=together)
+        drawn = [svg.draw(panel) for panel in figure.panels] if figure else []
+        assert not any("nan" in each or "inf" in each for each in drawn)
+    finite = [step for step in curve["step"] if math.isfinite(step)]
+    if len(finite) == len(places):
+        json.dumps(rows.quantise(curve, 12), allow_nan=False)
+    scale = spanning(values, log=log)
+    assert scale.low < scale.high and 0 < len(scale.ticks(5)) < 12
 
 
 def test_a_line_has_gaps_where_it_is_not_finite():

@@ -466,6 +466,16 @@ def test_markdown_is_one_table_whatever_the_text():
     assert "\n- points " in text
 
 
+def test_markdown_has_the_rate_drawn_as_the_terminal_has_it():
+    values = (0.2, 0.5, 0.7, 0.8, 0.82, 0.75, 0.6, 0.3)
+    rows = [record(n, n, {"lr": 10 ** (n / 2 - 5)}, value) for n, value in enumerate(values, 1)]
+    text = to_markdown(build_view("digits", "runs/digits", ACCURACY, rows))
+    [drawing] = re.findall(r"\naccuracy by lr\n\n```text\n(.*?)\n```\n\n\| point", text, re.DOTALL)
+    lines = drawing.splitlines()
+    assert drawing.count("●") >= 4 and "◆ recommended" in drawing and "```" not in drawing
+    assert max(map(len, lines)) <= 80
+
+
 def test_markdown_can_be_cut():
     text = to_markdown(big_view(), all_rows=False)
     assert text.count("\n|") == 2 + 25 and "… and 5 points more" in text

@@ -316,6 +316,7 @@ ROWS: list[tuple[str, str, str]] = [
      "write batch_size: 16 under train"),
     (built(search="lr: {_target_: ray.tune.loguniform, lower: 1e-4, upper: 0.1}"),
      "search.lr._target_", "scale: log}"),
+    (built(search="learning_rate: auto"), "search.learning_rate", "write lr: auto"),
     (built(search="optimizer: {values: [Adam, SGD]}"), "search.optimizer",
      "write optimizer: [adam, sgd]"),
     (built(search="optimizer: [Adam, sgd]"), "search.optimizer.0.name", "write adam"),

@@ -69,6 +69,7 @@ def test_a_confirmation_stands_apart_from_the_search(here: Path) -> None:
     after = found("confirm", "mine.yaml", *TRAIN)
     for key in ("points", "trials", "best"):
         assert after[key] == before[key], key
+    assert "not belong to this spec" not in lrsearch("report", "mine.yaml")[0]
     history = read(here / "runs" / "mine")
     fresh = [history.trials[number] for number in history.apart]
     assert {each.seed for each in fresh} == {1000, 1001, 1002, 1003, 1004}
@@ -363,12 +364,14 @@ def script(folder: Path, loss: str) -> None:
 def test_a_command_that_ignores_its_seed_is_noticed(here: Path) -> None:
     write(here, **COMMAND)
     script(here, "abs(lr - 0.3)")
-    found("grid", "mine.yaml", *ALLOW)
+    before = found("grid", "mine.yaml", *ALLOW)
     out, _ = lrsearch("confirm", "mine.yaml", *ALLOW)
     told = " ".join(out.split())
     assert "no seed made a difference" in told
     assert "the splits stayed, only the seeds are others: the command is given another seed" in told
     whole = found("report", "mine.yaml")
+    # Though only the seeds are others, they are no seeds of the search.
+    assert whole["points"] == before["points"] and whole["trials"] == before["trials"]
     assert (
         whole["confirmation"]["seedless"]
         and whole["answer"]["interval"][0] == whole["answer"]["value"]
@@ -441,7 +444,9 @@ def test_seeds_that_a_search_has_used_are_not_fresh(here: Path) -> None:
         2004,
     }
     # A search that comes to use them trains for itself.
-    found("grid", "mine.yaml", *ALLOW, "--set", "seed=2000")
+    searched = found("grid", "mine.yaml", *ALLOW, "--set", "seed=2000")
+    used = [each for each in searched["trials"] if each["seed"] in (2000, 2001)]
+    assert len(used) == 12 and all(each["outcome"] == "completed" for each in used)
     found("confirm", "mine.yaml", *ALLOW, "--set", "seed=2000")
     history = read(here / "runs" / "mine")
     assert 3000 in {history.trials[number].seed for number in history.apart}

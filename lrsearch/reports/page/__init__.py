@@ -20,7 +20,7 @@ from markupsafe import Markup
 from lrsearch import __version__
 from lrsearch.reports import svg
 from lrsearch.reports.answer import describe_cost
-from lrsearch.reports.machine import plain
+from lrsearch.reports.cells import plain
 from lrsearch.reports.marks import Figure
 from lrsearch.reports.page import content, figures, rows
 from lrsearch.reports.page.content import Making

@@ -346,7 +346,7 @@ def describe_failures(view: RunView) -> list[dict[str, str]]:
 
 def describe_making(view: RunView, making: Making) -> list[tuple[str, str]]:
     """Labels and values of how the run was measured."""
-    found = [("objective", _objective(view))]
+    found = [("objective", _objective(view))] if view.records else []
     if view.cost["trials"] or view.cost["range_seconds"]:
         found.append(("cost", describe_cost(view)))
     if view.data:

@@ -13,6 +13,7 @@ from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.answer import describe_basins, frame_basin
 from lrsearch.reports.confirmation import confirmation_notes, describe_finalists, describe_state
 from lrsearch.reports.marks import (
+    HUGE,
     Band,
     Bar,
     Figure,
@@ -367,11 +368,12 @@ def draw_curves(
     kept = []
     for title, number, curve in curves:
         chosen = metric if metric in curve else "train_loss"
-        places = [
+        # A command reports its steps as it likes.
+        places = sorted(
             (float(step), float(value))
             for step, value in zip(curve.get("step", ()), curve.get(chosen, ()), strict=False)
-            if math.isfinite(value)
-        ]
+            if abs(value) <= HUGE and abs(step) <= HUGE
+        )
         if len(places) > 1:
             kept.append((title, number, chosen, places))
     if not kept:
@@ -389,7 +391,7 @@ def draw_curves(
     ]
     head = ("trial", "", "metric", "steps", "first", "last")
     if together:
-        x = Scale(0.0, max(places[-1][0] for *_, places in kept))
+        x = _steps([places for *_, places in kept])
         y = _near_the_end([places for *_, places in kept])
         marks: list[Mark] = [Line(places, "faint") for *_, places in kept[:0:-1]]
         marks.append(Line(kept[0][-1], "best"))
@@ -399,7 +401,7 @@ def draw_curves(
     panels = [
         Panel(
             f"{title}: trial {number}",
-            Scale(0.0, places[-1][0]),
+            _steps([places]),
             spanning(value for _, value in places),
             [Line(places)],
             f"{one_line(chosen)} by step",
@@ -407,6 +409,13 @@ def draw_curves(
         for title, number, chosen, places in kept
     ]
     return Figure(name, finding, panels, head, rows)
+
+
+def _steps(curves: Sequence[Sequence[tuple[float, float]]]) -> Scale:
+    """The scale of the steps, from 0 on."""
+    ends = [place[0] for places in curves for place in (places[0], places[-1])]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    return Scale(low, high if high > low else low + 1.0)
 
 
 def _near_the_end(curves: Sequence[Sequence[tuple[float, float]]]) -> Scale:

@@ -10,6 +10,7 @@ from html import escape
 from typing import Any
 
 from lrsearch.reports.apart import last_parts
+from lrsearch.reports.marks import HUGE
 from lrsearch.reports.page.content import best_trials
 from lrsearch.reports.svg import open_svg
 from lrsearch.reports.text import format_value, one_line
@@ -119,12 +120,12 @@ def quantise(curve: Mapping[str, Sequence[float]], most: int) -> dict[str, Any]:
     found: dict[str, Any] = {"step": [round(steps[place]) for place in places]}
     for name, values in curve.items():
         kept = [float(values[place]) for place in places if place < len(values)]
-        finite = [value for value in kept if math.isfinite(value)]
+        finite = [value for value in kept if abs(value) <= HUGE]
         if name in ("step", "lr") or not finite or len(kept) < len(places):
             continue
         low, high = min(finite), max(finite)
         size = (high - low) or 1.0
-        levels = [round((v - low) / size * LEVELS) if math.isfinite(v) else None for v in kept]
+        levels = [round((v - low) / size * LEVELS) if abs(v) <= HUGE else None for v in kept]
         found[one_line(name)] = [float(f"{low:.5g}"), float(f"{high:.5g}"), levels]
     return found
 

@@ -13,7 +13,7 @@ from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.ranges import each, is_numeric, is_searched, lasting, number
 from lrsearch.spec.foreign.schedules import left_out, translate_schedule
 from lrsearch.spec.foreign.words import look_up, means
-from lrsearch.spec.values import Unfit, check_value, write
+from lrsearch.spec.values import Unfit, check_value, is_auto, write
 
 _PRECISIONS = {
     "32": "float32", "32-true": "float32", "fp32": "float32", "full": "float32",
@@ -226,7 +226,10 @@ def fixed_lines(
 
 
 def _checked_line(key: str, value: Any) -> list[Line]:
-    """A line under `train`, if its value is valid there, or its meaning is known."""
+    """A line under `train`, if its value is valid there, or its meaning is known; a rate that is to
+    be found stands under `search`."""
+    if key == "lr" and is_auto(value):
+        return [Line(("search", "lr"), value)]
     parameter = catalogue.WARMUP["for"] if key == "warmup" else catalogue.TRAIN[key]
     if isinstance(value, Mapping):
         return [Line(("train", key), value)]

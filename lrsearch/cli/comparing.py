@@ -1,0 +1,76 @@
+"""`lrsearch compare`: runs side by side."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lrsearch.cli import options
+from lrsearch.cli.closing import print_exactly
+from lrsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from lrsearch.analysis.contest import Contender
+    from lrsearch.cli.stored import StoredRun
+    from lrsearch.reports.view import RunView
+
+SPLIT = ("validation", "split_seed", "test")
+"""Values of a spec's `data` that say which samples are held out."""
+
+
+def compare(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN RUN...", help="Runs by name, folder or spec.", show_default=False
+        ),
+    ],
+    runs: options.Runs = Path("runs"),
+    json: options.Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+) -> None:
+    """Show runs side by side, and which differences are more than noise."""
+    from lrsearch.analysis.contest import compare_all
+    from lrsearch.cli.stored import open_stored, view_run
+    from lrsearch.reports import contest
+
+    if json and markdown:
+        raise UsageError("--json and --markdown exclude each other")
+    if len(targets) < 2:
+        raise UsageError(
+            "there is one run, and nothing to compare it with",
+            hint=f"write lrsearch compare {targets[0]} ANOTHER; lrsearch list names the runs",
+        )
+    stored = [open_stored(each, runs) for each in targets]
+    folders = [each.folder.resolve() for each in stored]
+    if len(set(folders)) < len(folders):
+        twice = next(each for each in folders if folders.count(each) > 1)
+        raise UsageError(f"{twice.name} is named twice", hint="name each run once")
+    views = [view_run(each) for each in stored]
+    counted = Counter(view.name for view in views)
+    names = [view.name if counted[view.name] == 1 else view.folder for view in views]
+    contenders = [
+        _contender(name, run, view) for name, run, view in zip(names, stored, views, strict=True)
+    ]
+    found = contest.Contest(list(zip(names, views, strict=True)), compare_all(contenders))
+    if json:
+        print_exactly(contest.contest_json(found) + "\n")
+    elif markdown:
+        print_exactly(contest.contest_markdown(found))
+    else:
+        from lrsearch.reports.tables import open_console
+
+        console = open_console(sys.stdout)
+        console.print(contest.contest_table(found, console.width))
+
+
+def _contender(name: str, run: StoredRun, view: RunView) -> Contender:
+    from lrsearch.analysis.contest import Contender
+
+    facts: dict[str, Any] = run.history.sessions[-1]["facts"]
+    split = {key: run.spec.data[key] for key in SPLIT if run.spec.data.get(key) is not None}
+    return Contender(name, view.objective, view.answer, str(facts.get("data_hash") or ""), split)

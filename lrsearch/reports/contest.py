@@ -1,0 +1,186 @@
+"""Runs side by side: for a terminal, as JSON and as Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lrsearch.analysis.contest import APART, BETTER, NOISE, WORSE, Difference
+from lrsearch.analysis.points import PointSummary
+from lrsearch.reports.cells import plain
+from lrsearch.reports.machine import FORMAT, escape_markdown
+from lrsearch.reports.text import (
+    count,
+    decimals_for,
+    format_fixed,
+    format_params,
+    format_seconds,
+    format_value,
+    one_line,
+)
+from lrsearch.reports.view import RunView
+
+FINALISTS = 3
+"""Points of each run that are shown, the best first."""
+
+COLUMN, HEADS = 26, 12
+"""Characters that a run's column needs, and that the names of the lines take."""
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Runs by the names that tell them apart, and what is said on each pair of them."""
+
+    runs: Sequence[tuple[str, RunView]]
+    differences: Sequence[Difference]
+
+
+def contest_rows(contest: Contest) -> list[tuple[str, ...]]:
+    """A row for each thing that is compared: its name, and a text a run."""
+    columns = [dict(_facts(view)) for _, view in contest.runs]
+    heads = dict.fromkeys(name for column in columns for name in column)
+    return [(name, *(column.get(name, "") for column in columns)) for name in heads]
+
+
+def _facts(view: RunView) -> Iterator[tuple[str, str]]:
+    answer, objective = view.answer, view.objective
+    yield "objective", f"{one_line(objective.metric)}, {objective.goal}, at {objective.at}"
+    if answer is None:
+        yield "value", "no point completed"
+    else:
+        decimals = decimals_for(answer.value)
+        value = f"{format_fixed(answer.value, decimals)} ({count(answer.seeds, 'seed')})"
+        if answer.interval is not None:
+            low, high = (format_fixed(end, decimals) for end in answer.interval)
+            value += f", likely {low} to {high}"
+        yield "value", value
+        yield "with", format_params(answer.recommended.params)
+        basin = answer.basin or (answer.basins[0] if answer.basins else None)
+        if basin is not None:
+            yield "best rate", f"{format_value(basin.best)} ({_span(basin.best_lr)})"
+            yield "do as well", _span(basin.safe_lr)
+            if basin.diverges_at is not None:
+                yield "diverges", f"from {format_value(basin.diverges_at)}"
+        for place, point in enumerate(_finalists(view), start=1):
+            spread = "" if point.spread is None else f" ± {format_fixed(point.spread, decimals)}"
+            assert point.objective is not None
+            text = f"{format_fixed(point.objective, decimals)}{spread}"
+            yield f"finalist {place}", f"{text} {format_params(point.params)}"
+    ended = Counter(each.result.outcome for each in view.records if each.result is not None)
+    told = [f"{many} {outcome.replace('_', ' ')}" for outcome, many in ended.items()]
+    yield "trials", ", ".join(told) or "none"
+    epochs, seconds = view.cost["trial_epochs"] or 0.0, view.cost["seconds"] or 0.0
+    spent = [f"{format_value(float(epochs), 4)} epochs"] if epochs else []
+    yield "cost", ", ".join([*spent, f"{format_seconds(seconds)} of training"])
+
+
+def _finalists(view: RunView) -> list[PointSummary]:
+    return [point for point in view.points if point.objective is not None][:FINALISTS]
+
+
+def _span(ends: tuple[float, float]) -> str:
+    return f"{format_value(ends[0])} to {format_value(ends[1])}"
+
+
+def describe_difference(found: Difference) -> str:
+    """Say in a sentence which of two runs is better, or why nobody knows."""
+    first, second = one_line(found.first), one_line(found.second)
+    if found.verdict == APART:
+        return f"{second} and {first} are not comparable: {'; '.join(found.reasons)}"
+    if found.gap is None:
+        return f"{second} and {first}: one of them has no completed point"
+    gap = format_value(abs(found.gap), 3)
+    by = f"by {gap}" if found.gap else "by nothing"
+    if found.interval is None:
+        side = "above" if found.gap >= 0 else "below"
+        return f"{second} is {by} {side} {first}: one seed each, so nobody knows what is noise"
+    how = f"{found.pairs} pairs of equal seeds" if found.pairs else "seeds that are not paired"
+    low, high = (format_value(end, 3) for end in found.interval)
+    span = f"difference {format_value(found.gap, 3)}, 95 %: {low} to {high}, {how}"
+    words = {
+        BETTER: f"{second} is better than {first} {by}",
+        WORSE: f"{second} is worse than {first} {by}",
+        NOISE: f"{second} and {first} differ by no more than noise",
+    }
+    return f"{words[found.verdict]} ({span})"
+
+
+def contest_notes(contest: Contest) -> list[str]:
+    """A sentence on each pair of runs, and one on what they are worth."""
+    notes = [describe_difference(each) for each in contest.differences]
+    if any(each.interval is not None for each in contest.differences):
+        notes.append(
+            "the values are those that the points were chosen by: the more points a run has tried, "
+            "the luckier its best"
+        )
+    return notes
+
+
+def contest_table(contest: Contest, width: int) -> object:
+    """The runs in columns for a terminal of this width, as many beside each other as it has room
+    for, and the sentences on them below."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    rows = contest_rows(contest)
+    room = max(1, (width - HEADS) // (COLUMN + 2))
+    parts: list[Any] = []
+    for begin in range(0, len(contest.runs), room):
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("", overflow="fold", no_wrap=True)
+        chosen = contest.runs[begin : begin + room]
+        for name, _ in chosen:
+            table.add_column(Text(one_line(name)), overflow="fold", ratio=1)
+        for head, *cells in rows:
+            shown = cells[begin : begin + len(chosen)]
+            if any(shown):
+                table.add_row(Text(head), *map(Text, shown))
+        parts += [table, Text("")]
+    parts += [Text(note) for note in contest_notes(contest)]
+    return Group(*parts)
+
+
+def contest_json(contest: Contest) -> str:
+    """The runs as JSON, format 1. What is not finite is null."""
+    runs = [
+        {
+            "name": name,
+            "run": view.name,
+            "folder": view.folder,
+            "objective": vars(view.objective),
+            "value": view.answer and view.answer.value,
+            "interval": view.answer and view.answer.interval,
+            "params": view.answer and view.answer.recommended.params,
+            "finalists": [
+                {
+                    "point": point.point,
+                    "params": point.params,
+                    "objective": point.objective,
+                    "spread": point.spread,
+                    "seeds": point.seeds,
+                }
+                for point in _finalists(view)
+            ],
+            "cost": view.cost,
+        }
+        for name, view in contest.runs
+    ]
+    differences = [
+        {**vars(each), "text": describe_difference(each)} for each in contest.differences
+    ]
+    document = {"format": FORMAT, "runs": runs, "differences": differences}
+    return json.dumps(plain(document), indent=2, allow_nan=False)
+
+
+def contest_markdown(contest: Contest) -> str:
+    """A GitHub table with a column a run, and the sentences as a list."""
+    head = ("", *(name for name, _ in contest.runs))
+    rows = [tuple(map(escape_markdown, row)) for row in (head, *contest_rows(contest))]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines.insert(1, f"|{' --- |' * len(head)}")
+    notes = "\n".join(f"- {escape_markdown(note)}" for note in contest_notes(contest))
+    return "\n".join(lines) + f"\n\n{notes}\n"

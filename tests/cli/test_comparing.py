@@ -1,0 +1,77 @@
+"""`lrsearch compare` on stored runs, in every form."""
+
+import json
+import shutil
+
+import pytest
+from test_exporting_runs import OLDER, call
+
+from lrsearch.analysis.contest import Difference
+from lrsearch.reports.contest import describe_difference
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(OLDER, tmp_path / "runs" / "older")
+    shutil.copytree(OLDER, tmp_path / "more" / "older")
+    return "older", "more/older"
+
+
+def test_compare_in_every_form(runs):
+    document = json.loads(call("compare", *runs, "--json").stdout)
+    own = json.loads(call("report", "older", "--json").stdout)
+    assert document["format"] == 1
+    assert [each["name"] for each in document["runs"]] == ["runs/older", "more/older"]
+    assert document["runs"][0]["value"] == own["answer"]["value"]
+    assert document["runs"][0]["finalists"][0]["point"] == own["points"][0]["point"]
+    [found] = document["differences"]
+    assert (found["gap"], found["verdict"] in ("noise", "unknown")) == (0, True)
+    text = call("compare", *runs).stdout
+    assert found["text"] in " ".join(text.split()) and "finalist 1" in text
+    table = call("compare", *runs, "--markdown").stdout
+    assert table.startswith("|  | runs/older | more/older |\n| --- | --- | --- |\n")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_no_line_is_wider_than_the_terminal(runs, width):
+    from rich.console import Console
+
+    from lrsearch.cli.stored import open_stored, view_run
+    from lrsearch.reports.contest import Contest, contest_table
+
+    view = view_run(open_stored(runs[0], "runs"))
+    names = ["a", "b", "c", "d-with-a-long-name-of-forty-characters-xx", "e"]
+    contest = Contest([(name, view) for name in names], [])
+    console = Console(width=width, record=True, file=None)
+    with console.capture() as caught:
+        console.print(contest_table(contest, width))
+    lines = caught.get().splitlines()
+    assert max(map(len, lines)) <= width
+    blocks = [line for line in lines if line.startswith("value")]
+    assert len(blocks) == {80: 3, 120: 2}[width]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["older"], "lrsearch compare older ANOTHER"),
+        (["older", "runs/older"], "older is named twice"),
+        (["older", "oldre"], "is not a run"),
+        (["older", "more/older", "--json", "--markdown"], "exclude each other"),
+    ],
+)
+def test_slips(runs, arguments, words):
+    assert words in call("compare", *arguments, code=2).stderr
+
+
+def test_what_is_said():
+    said = describe_difference(Difference("a", "b", "better", 0.02, (0.01, 0.03), 3))
+    assert said == (
+        "b is better than a by 0.02 (difference 0.02, 95 %: 0.01 to 0.03, 3 pairs of equal seeds)"
+    )
+    noise = describe_difference(Difference("a", "b", "noise", -0.01, (-0.03, 0.01)))
+    assert noise.startswith("b and a differ by no more than noise (difference -0.01")
+    assert "nobody knows what is noise" in describe_difference(Difference("a", "b", "unknown", 0.1))
+    apart = Difference("a", "b", "not comparable", reasons=("the data are not the same",))
+    assert describe_difference(apart) == "b and a are not comparable: the data are not the same"

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from lrsearch.spec.model import steps_of
-from lrsearch.train.engines.stems import find_stems
 from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import (
     Cohort,
@@ -204,6 +203,9 @@ class Dispatch:
         such; branches are noted."""
         if not self.asked.share or len(trials) < 2:
             return {}
+        # Here alone: commands that only read runs need no numpy.
+        from lrsearch.train.engines.stems import find_stems
+
         ordered = sorted(trials, key=lambda each: each.number)
         samples, batch = self._measure_epoch(ordered[0])
         if not samples:

@@ -331,6 +331,8 @@ def _result(body: Mapping[str, Any]) -> Result:
         traceback=body["traceback"],
         why=body.get("why", ""),
         output=body.get("output", ""),
+        shared_epochs=float(body.get("shared_epochs", 0.0)),
+        shared_seconds=float(body.get("shared_seconds", 0.0)),
         verdicts=None if verdicts is None else tuple(map(_diagnosis, verdicts)),
         rule=str(body.get("rule", "")),
         whole=int(body.get("whole", 0)),
@@ -1120,6 +1122,8 @@ class Run:
         }
         if result.verdicts is None:
             del body["verdicts"]
+        if not result.shared_epochs:  # As most: older versions of lrsearch read the line, too.
+            del body["shared_epochs"], body["shared_seconds"]
         if not result.rule:
             del body["rule"], body["whole"]
         # A second fsync would double what a trial costs, and nothing but a power cut could make

@@ -106,7 +106,8 @@ class Cohort:
     `timeout` is the seconds that a trial may take; `run` (its name) is for trainings outside
     lrsearch. `save` is the seconds between two saved states of a trial, None for never; `states`
     has, by the number of a trial, the file of the state that it goes on from. `judged` are the
-    numbers of the trials that end early where they make no progress.
+    numbers of the trials that end early where they make no progress. With `share` steps that trials
+    have in common are trained once.
     """
 
     trials: tuple[Trial, ...]
@@ -122,6 +123,7 @@ class Cohort:
     save: float | None = None
     states: Mapping[int, str] = field(default_factory=dict)
     judged: frozenset[int] = frozenset()
+    share: bool = False
 
 
 def describe_timeout(seconds: float) -> str:
@@ -271,7 +273,9 @@ class Result:
     best over the evaluations, `best_step` the step of each. A metric whose goal only the spec knows
     has both ends in `best`: `cost:min` and `cost:max`. `why` is why it trained solo, "" where it
     did not. A failed trial has in `traceback` the traceback of its exception, or the end of a
-    command's stderr; in `output` the end of its other output. `verdicts` are the one or two of its
+    command's stderr; in `output` the end of its other output. Of its `epochs` and `seconds`,
+    `shared_epochs` and `shared_seconds` were trained by another trial, with which it had them in
+    common. `verdicts` are the one or two of its
     diagnosis, none where there is too little to tell; None where it was never diagnosed, as in runs
     of older versions. A pruned trial has in `rule` the name of the rule that stopped it, and in
     `whole` the steps of its whole budget, 0 where nobody knows."""
@@ -288,9 +292,16 @@ class Result:
     traceback: str = ""
     why: str = ""
     output: str = ""
+    shared_epochs: float = 0.0
+    shared_seconds: float = 0.0
     verdicts: tuple[Diagnosis, ...] | None = None
     rule: str = ""
     whole: int = 0
+
+    @property
+    def own_seconds(self) -> float:
+        """The seconds that it was trained itself."""
+        return self.seconds - self.shared_seconds
 
     @property
     def saved_epochs(self) -> float:

@@ -49,6 +49,7 @@ def confirm(
     allow_import: options.AllowImport = None,
     allow_command: options.AllowCommand = False,
     retry_failed: searching.RetryFailed = False,
+    no_share: searching.NoShare = False,
     dry_run: searching.DryRun = False,
     require: options.Require = None,
     baseline: options.Baseline = None,

@@ -182,7 +182,7 @@ def _foresee_cost(ledger: Ledger, trials: int) -> str:
     ]
     if not results or not trials:
         return ""
-    seconds = math.fsum(each.seconds for each in results) / len(results) * trials
+    seconds = math.fsum(each.own_seconds for each in results) / len(results) * trials
     epochs = math.fsum(each.epochs for each in results) / len(results) * trials
     told = f"{format_value(epochs, 4)} epochs, " if epochs else ""
     return f"about {told}{format_seconds(seconds)} of training, as those before took"

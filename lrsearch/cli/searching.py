@@ -89,7 +89,12 @@ Until = Annotated[
 RetryFailed = Annotated[
     bool, typer.Option("--retry-failed", help="Train trials again that failed before.")
 ]
-
+NoShare = Annotated[
+    bool,
+    typer.Option(
+        "--no-share", help="Train each trial by itself, also the steps that trials have in common."
+    ),
+]
 ResumePruned = Annotated[
     bool,
     typer.Option("--resume-pruned", help="Train trials to their end that were stopped early."),
@@ -119,6 +124,7 @@ class Options:
     fresh: bool
     retry_failed: bool
     resume_pruned: bool
+    no_share: bool
     yes: bool
     dry_run: bool
     require: Sequence[str] | None
@@ -170,6 +176,7 @@ def make_command(strategy: str) -> Callable[..., None]:
         fresh: Fresh = False,
         retry_failed: RetryFailed = False,
         resume_pruned: ResumePruned = False,
+        no_share: NoShare = False,
         yes: Yes = False,
         dry_run: DryRun = False,
         require: options.Require = None,
@@ -385,6 +392,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
         begun,
         limit,
         until,
+        share=not given.no_share,
     )
     return _Search(strategy, given, asked, spec, requirements, until, workplace)
 

@@ -385,7 +385,7 @@ def _confirm_cost(history: History) -> tuple[int, float, float]:
     return (
         len(ended),
         math.fsum(each.epochs for each in ended),
-        math.fsum(each.seconds for each in ended),
+        math.fsum(each.own_seconds for each in ended),
     )
 
 

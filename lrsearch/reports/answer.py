@@ -287,7 +287,10 @@ def describe_cost(view: RunView) -> str:
     parts = [count(int(trials), "trial")]
     if epochs:  # Those of a training outside lrsearch are not known.
         parts.append(f"{format_value(float(epochs), 4)} epochs")
-    if saved := cost.get("saved_epochs"):
+    shared, saved = cost.get("shared_epochs"), cost.get("saved_epochs")
+    if shared:
+        parts[-1] += f" ({format_value(float(shared), 4)} of them shared)"
+    if saved:
         parts[-1] += f" ({format_value(float(saved), 4)} more saved by stopping early)"
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     if cost["range_seconds"]:

@@ -212,6 +212,7 @@ def describe_trial(record: Record, objective: Objective) -> dict[str, Any]:
         "objective": result and result.value(objective),
         "steps": result and result.steps,
         "epochs": result and result.epochs,
+        "shared_epochs": result and result.shared_epochs,
         "seconds": result and result.seconds,
         "engine": result and result.engine,
         "engine_reason": result.why if result else "",

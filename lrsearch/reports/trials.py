@@ -111,6 +111,8 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
             yield "metrics", "; ".join(_metrics(result)), ""
         trained = count(result.steps, "step")
         trained += f", {format_value(result.epochs, 4)} epochs" if result.epochs else ""
+        if result.shared_epochs:
+            trained += f" ({format_value(result.shared_epochs, 4)} of them another trial's)"
         yield "trained", f"{trained}, in {format_seconds(result.seconds)}, {result.engine}", ""
     if view.saved is not None:
         step, steps = view.saved

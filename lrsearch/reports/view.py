@@ -29,10 +29,11 @@ class RunView:
 
     `points` are ranked best first, `params` are the names of their values in the order of columns.
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
-    `cost` has `trials` (with a result), `trial_epochs`, `seconds` (sums over trials),
-    `saved_epochs` (that pruned ones were not trained for), `range_epochs`, `range_seconds` (of the
-    range tests), `confirm_trials`, `confirm_epochs`, `confirm_seconds` (of what was measured again,
-    apart from the others) and `wall_seconds` (None where not known).
+    `cost` has `trials` (with a result), `trial_epochs`, of these the `shared_epochs` that another
+    trial trained, `seconds` of training (sums over trials), `saved_epochs` (that pruned ones were
+    not trained for), `range_epochs`, `range_seconds` (of the range tests), `confirm_trials`,
+    `confirm_epochs`, `confirm_seconds` (of what was measured again, apart from the others) and
+    `wall_seconds` (None where not known).
     `plans` are the plans of the records' structures, by structure key and device; `data` says how
     the data were understood, "" where that is not known. `saved` are the trials under way that are
     saved, and the bytes of their states. `retry_command` trains failed trials again, "" where none
@@ -152,7 +153,8 @@ def build_view(
         cost={
             "trials": len(results),
             "trial_epochs": math.fsum(result.epochs for result in results),
-            "seconds": math.fsum(result.seconds for result in results),
+            "shared_epochs": math.fsum(result.shared_epochs for result in results),
+            "seconds": math.fsum(result.own_seconds for result in results),
             "saved_epochs": math.fsum(result.saved_epochs for result in results),
             "range_epochs": context.range_cost[0],
             "range_seconds": context.range_cost[1],

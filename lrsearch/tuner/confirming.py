@@ -282,7 +282,7 @@ def read_confirmation(race: Race, points: Sequence[PointSummary]) -> Confirmatio
         left=len(left) * len(race.folds),
         failed=tuple(failed),
         epochs=math.fsum(results[number].epochs for number in ended),
-        seconds=math.fsum(results[number].seconds for number in ended),
+        seconds=math.fsum(results[number].own_seconds for number in ended),
         steady=verdict.steady,
         seedless=verdict.seedless,
         tested=tested,

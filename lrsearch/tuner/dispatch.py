@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from lrsearch.spec.model import steps_of
 from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import (
     Cohort,
@@ -100,7 +101,8 @@ class Assignment:
 class Dispatch:
     """The way of trials to the workers: `fresh` trials without a plan yet, `unplanned` ones, by the
     key of their structure, that wait for a probe's plan, the `queue` of tasks, and the `jobs` that
-    workers have, by their handles."""
+    workers have, by their handles. `branches` has the trials whose first steps are another's: the
+    first of its stems, and the share of its steps."""
 
     def __init__(
         self, session: Session, proposer: Coming, conclusions: Conclusions, rungs: Judging
@@ -115,6 +117,8 @@ class Dispatch:
         self.queue: deque[Cohort | Probe] = deque()
         self.jobs: dict[int, Assignment] = {}
         self._told_of_generation = False
+        self.branches: dict[int, tuple[int, float]] = {}
+        self.told_shared = False
 
     def is_over(self) -> bool:
         """Whether no more trials may begin: the time is over, or a point is as good as asked."""
@@ -199,8 +203,46 @@ class Dispatch:
             return [self.cohort([trial], plan) for trial in trials]
         # A worker trains all it has, so where a search may end it gets what it begins at once.
         at_once = self.asked.limited or alone
-        parts = divide(trials, plan, self.executor.capacity, at_once=at_once)
+        stems = {} if at_once and plan.engine == "solo" else self._find_stems(trials)
+        parts = divide(trials, plan, self.executor.capacity, at_once=at_once, stems=stems)
         return [self.cohort(part, plan) for part in parts]
+
+    def _find_stems(self, trials: Sequence[Trial]) -> dict[int, int]:
+        """The first of those trials that each has steps in common with, by number, where there are
+        such; branches are noted."""
+        if not self.asked.share or len(trials) < 2:
+            return {}
+        # Here alone: commands that only read runs need no numpy.
+        from lrsearch.train.engines.stems import find_stems
+
+        ordered = sorted(trials, key=lambda each: each.number)
+        samples, batch = self._measure_epoch(ordered[0])
+        if not samples:
+            return {}
+        begun = [each.number for each in trials if self.saving.holds(each.number)]
+        branches = find_stems(
+            *(ordered, samples, batch),
+            begun=begun,
+            judged=self.rungs.judged(trials),
+            most=min(self.rungs.cohort(trials), default=None),
+        )
+        roots: dict[int, int] = {}
+        for trial in ordered:
+            if (branch := branches.get(trial.number)) is not None:
+                roots[trial.number] = roots.setdefault(branch.stem, branch.stem)
+                train = trial.config["train"]
+                size = batch or train["batch_size"]
+                config = {**trial.config, "train": {**train, "batch_size": size}}
+                steps = steps_of(config, samples)
+                self.branches[trial.number] = roots[trial.number], branch.fork / steps
+        return roots
+
+    def _measure_epoch(self, trial: Trial) -> tuple[int, float | None]:
+        """The samples of an epoch of a trial, and of a batch where a loader has its own; 0 where
+        nobody knows."""
+        if not self.facts.passes:
+            return self.facts.train_samples[trial.fold or 0], None
+        return self.facts.passes.get(str(trial.config["train"]["batch_size"]), (0, None))
 
     def answer(self, probe: Probe, planned: Planned) -> None:
         """Queue the trials of a structure that waited for this plan."""
@@ -236,6 +278,9 @@ class Dispatch:
         if not self.unplanned:
             for line in self.plans.describe():
                 self.session.watcher.note(line)
+            if self.branches and not self.told_shared:
+                self.told_shared = True
+                self.session.watcher.note(describe_shared(self.branches))
 
     # training
 
@@ -253,6 +298,7 @@ class Dispatch:
             save=self.spec.save,
             rungs=self.rungs.cohort(trials),
             judged=self.rungs.judged(trials),
+            share=self.asked.share and self.spec.kind is None,
         )
 
     @property
@@ -292,3 +338,14 @@ class Dispatch:
 def task_key(task: Cohort | Probe) -> str:
     """The key of the structure that a task's trials share."""
     return structure_key(task.trials[0].config, task.trials[0].fold)
+
+
+def describe_shared(branches: Mapping[int, tuple[int, float]]) -> str:
+    """A sentence on the trials that have steps in common: `Dispatch.branches`."""
+    roots = {root for root, _ in branches.values()}
+    total = len(branches) + len(roots)
+    stems = "1 stem" if len(roots) == 1 else f"{len(roots)} stems"
+    share = sum(share for _, share in branches.values()) / total
+    return (
+        f"{total} trials share {stems}: {share:.0%} of their epochs need no training of their own"
+    )

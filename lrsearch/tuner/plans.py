@@ -4,6 +4,7 @@ cohorts."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -75,24 +76,50 @@ def by_structure(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
 
 
 def divide(
-    trials: Sequence[Trial], plan: Plan, workers: int, *, at_once: bool = False
+    trials: Sequence[Trial],
+    plan: Plan,
+    workers: int,
+    *,
+    at_once: bool = False,
+    stems: Mapping[int, int] | None = None,
 ) -> list[list[Trial]]:
     """The cohorts of one structure's trials: every worker gets a share; with `at_once` no more than
     it begins together, so that none begins late.
 
     Cohorts for lanes fill these up to `ROUNDS` times and have at least two trials where there are
-    two; trials of one seed, which share their batches, stay together.
+    two; trials of one seed, which share their batches, stay together. So do trials that have steps
+    in common, where no worker gets much less for it: `stems` has, by number, the first of those
+    that a trial has some in common with. A stem's branches fill the lanes that it leaves empty.
     """
     if not trials:
         return []
-    total = len(trials)
+    total, stems = len(trials), stems or {}
+    roots = {each.number: stems.get(each.number, each.number) for each in trials}
     if plan.engine == "solo":
         size = 1 if at_once else min(COHORT, -(-total // workers))
-        return [list(trials[start : start + size]) for start in range(0, total, size)]
-    number = workers * -(-total // (workers * ROUNDS * plan.lanes))
-    together = sorted(trials, key=lambda trial: (trial.seed, trial.number))
-    least = -(-total // plan.lanes) if at_once else 1
-    return split(together, max(least, min(number, total // 2)))
+        together = sorted(trials, key=lambda trial: roots[trial.number]) if stems else list(trials)
+        ends = [*range(size, total, size), total]
+    else:
+        number = workers * -(-len(set(roots.values())) // (workers * ROUNDS * plan.lanes))
+        together = sorted(trials, key=lambda each: (each.seed, roots[each.number], each.number))
+        least = -(-total // plan.lanes) if at_once else 1
+        number = max(least, min(number, total // 2))
+        ends = [total * part // number for part in range(1, number + 1)]
+    if stems and not at_once:
+        ends = _move_ends(ends, [roots[each.number] for each in together])
+    return [together[start:end] for start, end in itertools.pairwise([0, *ends])]
+
+
+def _move_ends(ends: Sequence[int], roots: Sequence[int]) -> list[int]:
+    """The ends of parts, moved to where other roots begin if that is less than half a part off."""
+    total = ends[-1]
+    between = [place for place in range(1, total) if roots[place - 1] != roots[place]]
+    half = total / len(ends) / 2
+    moved: dict[int, None] = {}
+    for end in ends[:-1]:
+        near = min((*between, total), key=lambda place: abs(place - end))
+        moved[near if abs(near - end) < half else end] = None
+    return [*(each for each in moved if each < total), total]
 
 
 def split(trials: Sequence[Trial], number: int) -> list[list[Trial]]:

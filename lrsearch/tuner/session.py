@@ -27,7 +27,8 @@ class Asked:
     is the command line that began it, and resumes it. `begun` is the `time.monotonic()` from which
     the session's wall time counts; default now. `time_limit` is the seconds since `begun` after
     which no more trials begin; those under way are trained to their end. The same holds once a
-    point meets `until`. Proposals depend on neither.
+    point meets `until`. Proposals depend on neither. With `share` steps that trials have in common
+    are trained once.
     """
 
     engine: str = "auto"
@@ -38,6 +39,7 @@ class Asked:
     begun: float = field(default_factory=time.monotonic)
     time_limit: float | None = None
     until: Requirement | None = None
+    share: bool = True
 
     @property
     def limited(self) -> bool:

@@ -60,8 +60,8 @@ def test_the_command_that_goes_on_is_in_order():
         "--device cpu --yes --allow-import m --time 1h --dry-run --trials 5 s.yaml"
     )
     assert " ".join(parse("bayes", words.split())[1]) == (
-        "lrsearch bayes s.yaml --set b=1 --set a=1 --allow-import m --require a>0 --trials 5 --time 1h "
-        "--runs x --workers 2 --device cpu --lanes 3 --yes --quiet --json"
+        "lrsearch bayes s.yaml --set b=1 --set a=1 --allow-import m --require a>0 --trials 5 "
+        "--time 1h --runs x --workers 2 --device cpu --lanes 3 --yes --quiet --json"
     )
     assert parse("grid", ["s.yaml"])[1] == ["lrsearch", "grid", "s.yaml"]
     assert parse("grid", ["--", "-s.yaml"])[1] == ["lrsearch", "grid", "./-s.yaml"]

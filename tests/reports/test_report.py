@@ -162,7 +162,13 @@ def test_view_adds_up_and_comments():
     view = build_view(
         "r", "runs/r", ACCURACY, records, Context(ranges=ranges, running=1, warnings=["first"])
     )
-    spent = {"trials": 2, "trial_epochs": 40.0, "seconds": 3.0, "wall_seconds": None}
+    spent = {
+        "trials": 2,
+        "trial_epochs": 40.0,
+        "shared_epochs": 0.0,
+        "seconds": 3.0,
+        "wall_seconds": None,
+    }
     spent |= {"confirm_trials": 0, "confirm_epochs": 0.0, "confirm_seconds": 0.0}
     assert view.cost == {**spent, "range_epochs": 0.0, "range_seconds": 0.0, "saved_epochs": 0.0}
     assert view.best.point == 1 and [point.point for point in view.points] == [1, 2, 3]
@@ -391,6 +397,7 @@ def test_json_has_the_documented_shape():
         "objective": None,
         "steps": None,
         "epochs": None,
+        "shared_epochs": None,
         "seconds": None,
         "engine": None,
         "engine_reason": "",
@@ -405,7 +412,13 @@ def test_json_has_the_documented_shape():
     assert (found["trials"][4]["outcome"], found["trials"][4]["reason"]) == ("failed", "no [red]")
     best = {"point": 4, "params": {"lr": 0.012345678901}, "objective": 0.75, "trials": [4]}
     assert found["best"] == best
-    spent = {"trials": 4, "trial_epochs": 80.0, "seconds": 6.0, "wall_seconds": 4.5}
+    spent = {
+        "trials": 4,
+        "trial_epochs": 80.0,
+        "shared_epochs": 0.0,
+        "seconds": 6.0,
+        "wall_seconds": 4.5,
+    }
     spent |= {"confirm_trials": 0, "confirm_epochs": 0.0, "confirm_seconds": 0.0}
     spent |= {"range_epochs": 0.0, "range_seconds": 0.0, "saved_epochs": 0.0}
     assert found["cost"] == spent

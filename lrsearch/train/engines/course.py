@@ -116,6 +116,7 @@ class Course:
     `start` and `baseline` come from `solo.start_losses`, `lowest` is the lowest loss since; `alike`
     is `Criterion.alike`; a lost loss exceeds its scale `factor` times. `objective` is the metric
     that has to be a number, as the losses have to. `recording` has the records of single steps.
+    Its first `shared` steps were trained by another trial, in `shared_seconds` of its seconds.
     At the step `judged` (0: never) of its `whole` budget it ends where it makes no progress.
     """
 
@@ -131,6 +132,8 @@ class Course:
     alike: bool = True
     factor: float = divergence.FACTOR
     objective: str = ""
+    shared: int = 0
+    shared_seconds: float = 0.0
     curve: dict[str, list[float]] = field(default_factory=dict)
     recording: Recording = field(default_factory=Recording)
     judged: int = 0
@@ -144,10 +147,12 @@ class Course:
 
     def put(self, saved: Mapping[str, Any]) -> None:
         """Go on from a saved course. Raises Unusable, or KeyError, for values of no training."""
+        saved = {"shared": 0, "shared_seconds": 0.0, **saved}  # Older ones shared nothing.
         curve, seconds = saved["curve"], saved["seconds"]
         check_counts(saved["steps"])
         check_numbers(*(saved[name] for name in ("start", "baseline", "lowest")))
-        check_numbers(seconds, saved["factor"], finite=True)
+        check_numbers(seconds, saved["shared_seconds"], saved["factor"], finite=True)
+        check_counts(saved["shared"])
         if type(saved["alike"]) is not bool or seconds < 0 or not _is_curve(curve, self.objective):
             raise Unusable("its curve is none")
         self.recording.put(saved.get("records"), saved["steps"])
@@ -214,6 +219,9 @@ class Course:
             + against.get(scale, f"the size of its lowest of {-scale:.3g}")
         )
 
+    def _epochs(self, steps: int) -> float:
+        return float(steps * self.batch / self.samples) if self.samples else 0.0
+
     def stop_standing(self) -> str:
         """The reason to end with the evaluation just taken, having made no progress, or ""."""
         if not self.judged or self.curve["step"][-1] != self.judged:
@@ -259,8 +267,10 @@ class Course:
         return Result(
             outcome=outcome,
             steps=self.steps,
-            epochs=float(self.steps * self.batch / self.samples) if self.samples else 0.0,
+            epochs=self._epochs(self.steps),
             seconds=self.spent,
+            shared_epochs=self._epochs(self.shared),
+            shared_seconds=self.shared_seconds,
             engine=self.engine,
             last={name: values[-1] for name, values in validated.items()},
             best=best,
@@ -294,7 +304,10 @@ def _is_curve(curve: Any, objective: str) -> bool:
     )
 
 
-_SAVED = ("steps", "start", "baseline", "lowest", "alike", "factor", "curve")
+_SAVED = (
+    *("steps", "start", "baseline", "lowest", "alike", "factor"),
+    *("shared", "shared_seconds", "curve"),
+)
 
 
 @dataclass

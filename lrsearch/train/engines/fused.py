@@ -7,6 +7,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,8 +34,8 @@ from lrsearch.train.engines.course import (
     validation_metrics,
     worth_keeping,
 )
-from lrsearch.train.engines.lane import Lane, dump, restore
-from lrsearch.train.engines.orders import Order, advance
+from lrsearch.train.engines.lane import Lane, dump, find_order, restore
+from lrsearch.train.engines.orders import advance
 from lrsearch.train.engines.saving import (
     Encoder,
     Saver,
@@ -43,6 +44,7 @@ from lrsearch.train.engines.saving import (
     load,
     save,
 )
+from lrsearch.train.engines.sharing import Sharing, cannot_share, tell_measured
 from lrsearch.train.engines.telling import Events, Telling, tell_once
 from lrsearch.train.engines.timetable import (
     evaluation_steps,
@@ -103,9 +105,7 @@ def _run(cohort: Cohort, device: torch.device) -> Telling:
         lanes, reason = yield from _try(cohort, device, left, even)
         if left:
             yield Planned(Plan("fused" if lanes > 1 else "solo", lanes, reason))
-    for trial in left.values():
-        yield Started(trial.number)
-        yield from solo.run_trial(cohort, trial, device)
+    yield from solo.run_trials(cohort, list(left.values()), device)
 
 
 def _try(
@@ -165,12 +165,15 @@ class _Session:
         self.seen: Resident | Window = (
             self.data if isinstance(self.data, Resident) else Window(self.data, size)
         )
-        if isinstance(self.data, Streamed) and self.cohort.save is not None:
+        self.sharing = Sharing(self.cohort, trials)
+        self.sharing.plan(self.data.samples)
+        self.fresh.extend(each for each in trials if each.number not in self.sharing.branches)
+        taken = self.cohort.save is not None or bool(self.sharing.branches)
+        if taken and isinstance(self.data, Streamed):
             self.memory = Memory(self.data.objects)
         self.config = trials[0].config
         self.criterion = self._make_criterion(trials[0])
         self.needs = frozenset[str]().union(*(needs_of(each.config["train"]) for each in trials))
-        self.fresh.extend(trials)
         pulse.enter(pulse.TRAINING)
         while self.fresh or self.ready or self.parked or self.stopped or any(self.places):
             try:
@@ -202,7 +205,8 @@ class _Session:
         """Fill empty places with waiting lanes, or build a smaller program where many stay
         empty."""
         live = [place for place, lane in enumerate(self.places) if lane is not None]
-        coming = len(self.fresh) + len(self.ready) + len(self.parked)
+        waiting = len(self.sharing.branches)
+        coming = len(self.fresh) + len(self.ready) + len(self.parked) + waiting
         wanted = max(2, min(self.lanes, len(live) + coming))
         if self.program is None:
             self.places = [None] * wanted
@@ -228,6 +232,7 @@ class _Session:
             lane.course.seconds += pulse.clock() - clock
             if told:
                 yield from self._tell(tuple(told))
+        self.fresh.extend(self.sharing.take_freed())  # Now: they were not told to have begun.
 
     def _too_empty(self, wanted: int) -> bool:
         remaining = max((lane.budget - lane.step for lane in self.places if lane), default=0)
@@ -250,7 +255,7 @@ class _Session:
             self.program.total[place] = lane.total
         lane.state = lane.total = None
         lane.curves = self.program.curves(lane.trial.config["train"], lane.rates)
-        lane.order = self._order(lane)
+        lane.order = find_order(lane, self.places, self.data)
         self.places[place] = lane
 
     def _take_out(self, place: int) -> Lane:
@@ -261,21 +266,13 @@ class _Session:
         lane.order, self.places[place] = None, None
         return lane
 
-    def _order(self, lane: Lane) -> Order:
-        """The lane's data order; the one of a lane with the same seed at the same step."""
-        for other in self.places:
-            same = other and (other.trial.seed, other.step) == (lane.trial.seed, lane.step)
-            if other is not None and same and other.order is not None:
-                return other.order
-        size, seed = self.config["train"]["batch_size"], trial_seeds(lane.trial.seed).order
-        return Order(self.data, size, seed, lane.step)
-
     def _begin(self, trial: Trial) -> Lane:
         train = trial.config["train"]
         state, (start, baseline) = self._initial(trial)
         evaluations = evaluation_steps(train, self.data.samples)
         rungs = frozenset(rung for rung in self.cohort.rungs if rung < evaluations[-1])
-        stops = tuple(sorted({*evaluations, *rungs}))
+        forks = self.sharing.forks(trial.number)
+        stops = tuple(sorted({*evaluations, *rungs, *forks}))
         metric = self.cohort.objective.metric
         course = Course(
             "fused",
@@ -303,35 +300,56 @@ class _Session:
             best,
             state,
             plateau=plateau,
+            forks=forks,
         )
 
     def _go_on(self, lane: Lane) -> list[Event]:
-        """Put a beginning lane at its saved state, if there is one; returns the events to tell."""
-        trial = lane.trial
+        """Put a beginning lane at its saved state, or that of its stem, if there is one; returns
+        the events to tell."""
+        trial, number = lane.trial, lane.trial.number
         lane.saver = Saver(self.cohort.save)
-        if trial.number not in self.cohort.states:
-            return []
+        saved = number in self.cohort.states
         try:
-            restore(lane, load(self.cohort, trial, "fused", self.device), self.device)
+            if saved:
+                restore(lane, load(self.cohort, trial, "fused", self.device), self.device)
+                self.sharing.pass_by(number, lane.step)
+                measurement = Measurement(lane.step, lane.course.last)
+                return [Measured(number, measurement, lane.budget, lane.course.tell())]
+            if (state := self.sharing.adopt(trial, lane.plateau, self.device)) is None:
+                return []
+            restore(lane, {**state, "rates": lane.rates}, self.device)
+            return [*tell_measured(number, lane.course, lane.budget)]
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             fresh = self._begin(trial)  # It may have been put back in part.
             vars(lane).update({**vars(fresh), "saver": lane.saver})
-            return [begins_again(trial, explain(error))]
-        measurement = Measurement(lane.step, lane.course.last)
-        return [Measured(trial.number, measurement, lane.budget, lane.course.tell())]
+            reason = explain(error)
+            return [begins_again(trial, reason) if saved else cannot_share(number, reason)]
 
     def _take(self, lane: Lane, state: LaneState, total: Tensor) -> Saved | Noted:
         """The event with a lane's saved state."""
-        tree = dump(lane, state, total)
+        at = (lane.step, lane.budget)
+        return save(lane.trial, "fused", self.device, at, partial(self._dump, lane, state, total))
 
-        def take() -> tuple[Any, Encoder]:
-            if isinstance(self.data, Streamed) and self.memory is not None:
-                self.data.refuse_saving(self.memory)
-            return tree, Encoder(self.device)
+    def _dump(self, lane: Lane, state: LaneState, total: Tensor) -> tuple[Any, Encoder]:
+        """The lane as a value. Raises Unseen for data that remember."""
+        if isinstance(self.data, Streamed) and self.memory is not None:
+            self.data.refuse_saving(self.memory)
+        return dump(lane, state, total), Encoder(self.device)
 
-        return save(lane.trial, "fused", self.device, (lane.step, lane.budget), take)
+    def _share(self) -> Telling:
+        """Copy the states of lanes at which others branch off now, which may begin then."""
+        assert self.program is not None
+        for place, lane in enumerate(self.places):
+            if lane is None or lane.step not in lane.forks:
+                continue
+            number, total = lane.trial.number, self.program.total[place]
+            take = partial(self._dump, lane, self.program.take(place, copied=False), total)
+            if refused := self.sharing.reach(number, lane.step, take):
+                yield from self._tell(cannot_share(number, refused))
+            # First: states that nobody has begun with take memory.
+            self.fresh.extendleft(reversed(self.sharing.take_freed()))
 
     def _save_due(self) -> Telling:
         """Save the lanes that were evaluated now and are due to be saved."""
@@ -398,7 +416,8 @@ class _Session:
         assert self.program is not None
         clock = pulse.clock()
         live = [lane for lane in self.places if lane is not None]
-        steps = min(self._reach(live), *(lane.next_stop() - lane.step for lane in live))
+        ahead = min(lane.next_stop() - lane.step for lane in live)
+        steps = min(ahead, _reach(live, self.cohort.timeout, self.pace))
         # An empty place repeats a neighbour's batches and numbers, which is harmless.
         filled = [lane or live[0] for lane in self.places]
         numbers = self.program.tabulate(
@@ -431,24 +450,13 @@ class _Session:
                 lane.course.recording.note(step, float(lane.rates[step - 1]), row)
         self.program.noted = []
 
-    def _reach(self, live: Sequence[Lane]) -> int:
-        """Steps until the clock is looked at next: at most those that fit, by the pace so far,
-        before the first lane's time is over."""
-        timeout = self.cohort.timeout
-        if timeout is None:
-            return SEGMENT
-        if not self.pace:
-            return 1
-        left = min(timeout - lane.course.seconds for lane in live) * len(live)
-        return max(1, min(SEGMENT, int(left / self.pace)))
-
     def _end_late(self) -> Telling:
         """End the lanes that have used up a trial's time limit."""
         for place, lane in enumerate(self.places):
             if lane is not None and lane.course.is_late(self.cohort):
                 self.places[place] = None
                 reason = tell_late(self.cohort, lane.step, lane.budget)
-                yield from self._tell(self._end(lane, Outcome.FAILED, reason))
+                yield from self._close(self._end(lane, Outcome.FAILED, reason))
 
     def _charge(self, live: list[Lane], clock: float) -> None:
         spent = pulse.clock() - clock
@@ -491,6 +499,7 @@ class _Session:
                 yield from self._tell(tuple(event for event, _ in measured))
                 for place, (event, reason) in zip(due, measured, strict=True):
                     yield from self._conclude(place, event.measurement, reason)
+        yield from self._share()
         yield from self._save_due()
         for place, waits in enumerate(self.places):
             if waits is not None and waits.step in waits.rungs and waits.passed != waits.step:
@@ -532,7 +541,7 @@ class _Session:
             outcome, reason = Outcome.PRUNED, lane.course.stop_standing()
         if reason:
             self.places[place] = None
-            yield from self._tell(self._end(lane, outcome, reason))
+            yield from self._close(self._end(lane, outcome, reason))
             return
         if lane.plateau is not None:
             train = lane.trial.config["train"]
@@ -544,7 +553,13 @@ class _Session:
         if lane.step == lane.budget:
             ended = self._end(lane, Outcome.COMPLETED, "", place)
             self.places[place] = None
-            yield from self._tell(ended)
+            yield from self._close(ended)
+
+    def _close(self, ended: Ended) -> Telling:
+        """Tell that a lane has ended, and those that end with it."""
+        for event in (ended, *self.sharing.end(ended)):
+            yield from self._tell(event)
+        self.fresh.extend(self.sharing.take_freed())
 
     def _end(
         self,
@@ -570,4 +585,15 @@ class _Session:
         while self.stopped:
             lane = self.stopped.popleft()
             reason = f"stopped after {lane.step} of {lane.budget} steps"
-            yield from self._tell(self._end(lane, Outcome.PRUNED, reason))
+            yield from self._close(self._end(lane, Outcome.PRUNED, reason))
+
+
+def _reach(live: Sequence[Lane], timeout: float | None, pace: float) -> int:
+    """Steps until the clock is looked at next: at most those that fit, at so many seconds a step,
+    before the first lane's time is over."""
+    if timeout is None:
+        return SEGMENT
+    if not pace:
+        return 1
+    left = min(timeout - lane.course.seconds for lane in live) * len(live)
+    return max(1, min(SEGMENT, int(left / pace)))

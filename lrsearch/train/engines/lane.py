@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,16 +13,18 @@ from torch import Tensor
 
 from lrsearch.schedules import Array, Plateau
 from lrsearch.states import Unusable
-from lrsearch.train.engines.course import BestSoFar, Course
+from lrsearch.train.engines.course import BestSoFar, Course, Data
 from lrsearch.train.engines.orders import Order
 from lrsearch.train.engines.saving import Saver, check_steps, put_plateau
 from lrsearch.train.lanes.state import LaneState, Tensors
+from lrsearch.train.randomness import trial_seeds
 from lrsearch.trial import Trial
 
 
 @dataclass(eq=False)
 class Lane:
-    """A trial that has begun. `stops` are its evaluations and rungs, in order. `state`, and `total`
+    """A trial that has begun. `stops` are its evaluations, its rungs and the
+    `forks` at which others branch off, in order. `state`, and `total`
     (the losses since its last evaluation), are None while it stands in the program. `base` are the
     rates of its schedule, `rates` these times a plateau's scale; `curves` are the optimizer's
     values of them, one for each of the program's groups; `best_state` are the parameters and fixed
@@ -45,6 +47,7 @@ class Lane:
     curves: list[Array] = field(default_factory=list)
     plateau: Plateau | None = None
     saver: Saver = field(default_factory=lambda: Saver(None))
+    forks: frozenset[int] = frozenset()
     passed: int = 0
     """The last rung that a verdict let it pass."""
 
@@ -107,3 +110,13 @@ def restore(lane: Lane, saved: Mapping[str, Any], device: torch.device) -> None:
         lane.rates = np.asarray(saved["rates"], np.float64).reshape(lane.base.shape)
     lane.best_state = saved["best_state"]
     lane.best.put(saved["best"], state=lane.best_state is not None)
+
+
+def find_order(lane: Lane, places: Sequence[Lane | None], data: Data) -> Order:
+    """A lane's data order; the one of a lane with the same seed at the same step."""
+    for other in places:
+        same = other and (other.trial.seed, other.step) == (lane.trial.seed, lane.step)
+        if other is not None and same and other.order is not None:
+            return other.order
+    size, seed = lane.trial.config["train"]["batch_size"], trial_seeds(lane.trial.seed).order
+    return Order(data, size, seed, lane.step)

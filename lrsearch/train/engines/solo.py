@@ -7,7 +7,7 @@ import bisect
 import contextlib
 import time
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -59,6 +59,7 @@ from lrsearch.train.engines.saving import (
     take_memory,
     take_optimizer,
 )
+from lrsearch.train.engines.sharing import Sharing, cannot_share, tell_measured
 from lrsearch.train.engines.timetable import (
     evaluation_steps,
     learning_rates,
@@ -104,20 +105,30 @@ results do not follow the batch. Code of the user's gets `criterion.CHUNK`, as i
 
 def run(cohort: Cohort, device: torch.device) -> EventGenerator:
     """Train the cohort's trials in turn, see `cohort.run_cohort`."""
-    for trial in cohort.trials:
+    yield from run_trials(cohort, cohort.trials, device)
+
+
+def run_trials(cohort: Cohort, trials: Sequence[Trial], device: torch.device) -> EventGenerator:
+    """Train trials of a cohort in turn, those first that go on from a state in memory."""
+    sharing = Sharing(cohort, trials)
+    while sharing.left:
+        trial = sharing.find_next()
         yield Started(trial.number)
         check_sources(cohort, trial.config)
-        yield from run_trial(cohort, trial, device)
+        yield from run_trial(cohort, trial, device, sharing)
 
 
-def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> EventGenerator:
-    """Train one trial, to its end."""
+def run_trial(
+    cohort: Cohort, trial: Trial, device: torch.device, sharing: Sharing | None = None
+) -> EventGenerator:
+    """Train one trial, to its end; by default it shares no steps with others."""
+    sharing = sharing or Sharing(cohort, ())
     # The first optimizer of a process imports much of torch; no trial should be charged for it.
     torch.optim.SGD([torch.zeros(1)], lr=1.0)
     course = Course("solo", clock=pulse.clock(), objective=cohort.objective.metric)
     replies: Any = None
     printed = Printed()
-    with contextlib.closing(_finish(cohort, trial, device, course)) as training:
+    with contextlib.closing(_finish(cohort, trial, device, course, sharing)) as training:
         while True:
             try:
                 with printed.listening():
@@ -144,17 +155,21 @@ def run_trial(cohort: Cohort, trial: Trial, device: torch.device) -> EventGenera
     with contextlib.suppress(RuntimeError):  # The device may be lost, as is seen below.
         course.recording.flush()
     records = course.tell(whole=True)
-    yield Ended(trial.number, result, course.curve, weights, records=records)
+    ended = Ended(trial.number, result, course.curve, weights, records=records)
+    yield ended
+    beside = sharing.end(ended)
+    while beside:
+        yield beside.pop(0)
     if result.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY):
         check_alive(device)
         free_memory(device)
 
 
 def _finish(
-    cohort: Cohort, trial: Trial, device: torch.device, course: Course
+    cohort: Cohort, trial: Trial, device: torch.device, course: Course, sharing: Sharing
 ) -> Generator[Event, Replies, tuple[Any, bytes | None]]:
     """Train; returns the result, and the weights if they are worth keeping."""
-    outcome, reason, state = yield from _train(cohort, trial, device, course)
+    outcome, reason, state = yield from _train(cohort, trial, device, course, sharing)
     result = course.result(outcome, reason)
     return result, serialize(state) if worth_keeping(cohort, result) else None
 
@@ -282,8 +297,10 @@ class _Run:
         set_generators(saved["generators"], self.data.device)
 
 
-def _begin(cohort: Cohort, trial: Trial, data: Data, course: Course) -> _Run:
-    """A training before its first step."""
+def _begin(
+    cohort: Cohort, trial: Trial, data: Data, course: Course, *, taken: bool = False
+) -> _Run:
+    """A training before its first step; `taken` says that its state will be."""
     train, device, seeds = trial.config["train"], data.device, trial_seeds(trial.seed)
     course.samples, course.batch = data.measure_epoch(train["batch_size"])
     timed = {**train, "batch_size": course.batch}  # What durations are counted by.
@@ -313,9 +330,10 @@ def _begin(cohort: Cohort, trial: Trial, data: Data, course: Course) -> _Run:
         start,
         total=torch.zeros((), dtype=wide, device=device),
     )
-    if cohort.save is not None and isinstance(data, Streamed):
+    taken = taken or cohort.save is not None
+    if taken and isinstance(data, Streamed):
         run.read = Memory(data.objects)
-    if cohort.save is not None and (others := _users_objects(run)):
+    if taken and (others := _users_objects(run)):
         run.memory = Memory(others, model)
         memory = run.memory
         run.training.made = lambda optimizer: memory.add("the optimizer", optimizer)
@@ -333,26 +351,36 @@ def _users_objects(run: _Run) -> dict[str, object]:
     return found
 
 
-def _go_on(cohort: Cohort, trial: Trial, data: Data, course: Course) -> tuple[_Run, str]:
-    """A training at its saved state, or before its first step; then also why it is not at an
-    existing state, else ""."""
+def _go_on(
+    cohort: Cohort, trial: Trial, data: Data, course: Course, sharing: Sharing
+) -> tuple[_Run, list[Event]]:
+    """A training at its saved state, or that of its stem, or before its first step; and the events
+    that tell of it."""
     before = replace(course, curve={})
-    run = _begin(cohort, trial, data, course)
-    if trial.number not in cohort.states:
-        return run, ""
+    number, taken = trial.number, sharing.has_part(trial.number)
+    run = _begin(cohort, trial, data, course, taken=taken)
+    saved = number in cohort.states
     try:
-        run.put(load(cohort, trial, "solo", data.device))
-        return run, ""
+        if saved:
+            run.put(load(cohort, trial, "solo", data.device))
+            sharing.pass_by(number, run.step)
+            last = Measurement(run.step, course.last)
+            return run, [Measured(number, last, run.budget, course.tell())]
+        if (state := sharing.adopt(trial, run.plateau, data.device)) is None:
+            return run, []
+        run.put(state)
+        return run, [*tell_measured(number, course, run.budget)]
     except Exception as error:
         if is_out_of_memory(error):
             raise
         reason = explain(error)
     vars(course).update(vars(before))  # It may have been put back in part.
-    return _begin(cohort, trial, data, course), reason
+    run = _begin(cohort, trial, data, course, taken=taken)
+    return run, [begins_again(trial, reason) if saved else cannot_share(number, reason)]
 
 
 def _train(
-    cohort: Cohort, trial: Trial, device: torch.device, course: Course
+    cohort: Cohort, trial: Trial, device: torch.device, course: Course, sharing: Sharing
 ) -> Generator[Event, Replies, tuple[Outcome, str, State]]:
     """Train to the end; yields its events and returns the outcome, its reason, and the state that
     gives the objective if it completed."""
@@ -361,12 +389,11 @@ def _train(
     data = open_data(cohort, trial, device)
     course.clock = pulse.clock()
     pulse.enter(pulse.TRAINING)
-    run, reason = _go_on(cohort, trial, data, course)
-    if reason:
-        yield begins_again(trial, reason)
-    if run.step:
-        measurement = Measurement(run.step, course.last)
-        yield Measured(trial.number, measurement, run.budget, course.tell())
+    sharing.plan(*data.measure_epoch(train["batch_size"]))
+    run, told = _go_on(cohort, trial, data, course, sharing)
+    while told:
+        yield told.pop(0)
+    forks = sharing.forks(trial.number)
     saver = Saver(cohort.save)
     batches = data.batches(train["batch_size"], trial_seeds(trial.seed).order, run.step)
     rungs = {rung for rung in cohort.rungs if rung < run.budget}
@@ -387,11 +414,15 @@ def _train(
                 _take_in(run, measured[0])
                 if run.step < run.budget and saver.is_due():
                     begun = time.monotonic()
-                    event = _save(run)
-                    yield event
+                    kept = _save(run)
+                    yield kept
                     saver.note(begun)
-                    if isinstance(event, Noted):
+                    if isinstance(kept, Noted):
                         saver.every = None
+            if run.step in forks and (
+                refused := sharing.reach(trial.number, run.step, partial(_take, run))
+            ):
+                yield cannot_share(trial.number, refused)
             if run.step in rungs:
                 waited = pulse.clock()
                 verdict = yield from await_verdict(
@@ -466,13 +497,15 @@ def _take_in(run: _Run, measurement: Measurement) -> None:
 
 def _save(run: _Run, generators: Any = None) -> Saved | Noted:
     """The event with the saved training, or the reason why it cannot be saved."""
+    at = (run.step, run.budget)
+    return save(run.trial, "solo", run.data.device, at, partial(_take, run, generators))
 
-    def take() -> tuple[Any, Encoder]:
-        if isinstance(run.data, Streamed) and run.read is not None:
-            run.data.refuse_saving(run.read)
-        return run.take(generators)
 
-    return save(run.trial, "solo", run.data.device, (run.step, run.budget), take)
+def _take(run: _Run, generators: Any = None) -> tuple[Any, Encoder]:
+    """The training as a value, as `_Run.take`. Raises Unseen for data that remember, too."""
+    if isinstance(run.data, Streamed) and run.read is not None:
+        run.data.refuse_saving(run.read)
+    return run.take(generators)
 
 
 # evaluation

@@ -1,0 +1,213 @@
+"""Sharing: steps that trials have in common are trained once, by the stem, and its state is copied
+where another trial branches off.
+
+A branch is a trial that goes on from its stem's state as from a saved one: to the same numbers, bit
+by bit, on a CPU. Where the stem ends before the fork, or its state cannot be copied, the branch
+trains by itself: nothing depends on sharing but the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import torch
+
+from lrsearch.analysis.pruning import NO_PROGRESS
+from lrsearch.data.parts import memory
+from lrsearch.schedules import Plateau
+from lrsearch.states import Header, State, Unusable
+from lrsearch.train.device import is_out_of_memory
+from lrsearch.train.engines.course import Course, Event
+from lrsearch.train.engines.saving import Encoder, decode
+from lrsearch.train.engines.stems import Branch, find_stems
+from lrsearch.train.users.memory import Unseen
+from lrsearch.trial import Cohort, Ended, Measured, Measurement, Noted, Outcome, Started, Trial
+
+ROOM = memory() // 32
+"""Bytes of copied states that a worker keeps in memory at once: there may be a worker a core."""
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A stem's state at a fork."""
+
+    state: State
+    step: int
+
+    @property
+    def size(self) -> int:
+        return len(self.state.tensors)
+
+
+class Sharing:
+    """The common steps of a cohort's trials. `branches` has those trials that wait for their stem,
+    by number; `left` those that have not ended."""
+
+    def __init__(self, cohort: Cohort, trials: Sequence[Trial]) -> None:
+        self.cohort = cohort
+        self.left = {trial.number: trial for trial in trials}
+        self.branches: dict[int, Branch] = {}
+        self._freed: list[Trial] = []
+        self._copies: dict[int, _Copy] = {}
+        self._size: tuple[int, float | Fraction | None] | None = None
+        self._off = not cohort.share or len(trials) < 2
+
+    def plan(self, samples: int, batch: float | Fraction | None = None) -> None:
+        """Find who branches off whom, at the first call: `samples` is the size of an epoch, `batch`
+        that of a batch, as in `find_stems`."""
+        if self._size is None and not self._off:
+            self._size = samples, batch
+            self.branches = self._find(tuple(self.left.values()))
+
+    def _find(self, trials: Sequence[Trial]) -> dict[int, Branch]:
+        if self._off or self._size is None:
+            return {}
+        # A trial waits at its rungs under its own number.
+        most = min(self.cohort.rungs, default=None)
+        begun, judged = self.cohort.states, self.cohort.judged
+        return find_stems(trials, *self._size, begun=begun, judged=judged, most=most)
+
+    def forks(self, number: int) -> frozenset[int]:
+        """The steps of a trial at which others branch off."""
+        return frozenset(each.fork for each in self.branches.values() if each.stem == number)
+
+    def has_part(self, number: int) -> bool:
+        """Whether a trial's state is copied, or is another's copy."""
+        return number in self._copies or bool(self.forks(number))
+
+    def find_next(self) -> Trial:
+        """The trial to train next, where they train in turn: one that goes on from a state in
+        memory, else the first."""
+        ready = [each for each in self.left.values() if each.number not in self.branches]
+        return next((each for each in ready if each.number in self._copies), ready[0])
+
+    # stems
+
+    def reach(self, number: int, step: int, take: Callable[[], tuple[Any, Encoder]]) -> str:
+        """Copy the state of a stem for those that branch off at this step. `take` gives the state's
+        tree, and the encoder that takes it. Returns why it could not be copied, else ""."""
+        waiting = self._waiting(number, step)
+        if not waiting:
+            return ""
+        kept = {id(each): each.size for each in self._copies.values()}
+        try:
+            tree, encoder = take()
+            content = encoder.encode(tree)
+            head = Header(self.left[number].key, "", "", str(torch.__version__), step, step)
+            copy = _Copy(State(head, content, encoder.pack()), step)
+        except Exception as error:  # Of objects of the user's, too.
+            self._off = not is_out_of_memory(error)
+            self._free(waiting)
+            reason = str(error).partition("\n")[0]
+            return reason if isinstance(error, Unseen) else f"{type(error).__name__}: {reason}"
+        if sum(kept.values()) + copy.size > ROOM:
+            self._free(waiting)
+            return "their states take more memory than there is for it"
+        for trial in waiting:
+            del self.branches[trial.number]
+            self._copies[trial.number] = copy
+        self._freed += waiting
+        return ""
+
+    def pass_by(self, number: int, step: int) -> None:
+        """Free those that branch off a trial at this step or before: it goes on behind it."""
+        ahead = [each for each in self.branches.values() if each.stem == number]
+        if late := {each.fork for each in ahead if each.fork <= step}:
+            self._free([trial for fork in sorted(late) for trial in self._waiting(number, fork)])
+
+    def end(self, ended: Ended) -> list[Event]:
+        """Free those that still wait for a trial that has ended; returns their events where they
+        have ended with it.
+
+        A training that diverged, or made no progress, before a fork is that of the branch, too,
+        which ends alike.
+        """
+        self.left.pop(ended.trial, None)
+        self._copies.pop(ended.trial, None)
+        waiting = self._waiting(ended.trial)
+        if ended.result.outcome is not Outcome.DIVERGED and ended.result.rule != NO_PROGRESS:
+            self._free(waiting)
+            return []
+        events: list[Event] = []
+        for trial in waiting:
+            del self.branches[trial.number]
+            result = replace(
+                ended.result,
+                shared_epochs=ended.result.epochs,
+                shared_seconds=ended.result.seconds,
+            )
+            own = replace(ended, trial=trial.number, result=result)
+            events += [Started(trial.number), own, *self.end(own)]
+        return events
+
+    def _waiting(self, number: int, step: int | None = None) -> list[Trial]:
+        return [
+            self.left[each]
+            for each, branch in self.branches.items()
+            if branch.stem == number and step in (None, branch.fork)
+        ]
+
+    def _free(self, trials: Sequence[Trial]) -> None:
+        """Have trials train without their stem: the steps that they have in common with each other
+        are still trained once."""
+        for trial in trials:
+            del self.branches[trial.number]
+        if self._off:  # Nobody is waited for.
+            trials = [*trials, *(self.left[each] for each in self.branches)]
+            self.branches = {}
+        chosen = {each.number for each in trials}
+        ordered = [each for number, each in self.left.items() if number in chosen]
+        found = self._find(ordered)
+        self.branches |= found
+        self._freed += [each for each in ordered if each.number not in found]
+
+    def take_freed(self) -> list[Trial]:
+        """Take those that need not wait any more."""
+        freed, self._freed = self._freed, []
+        return freed
+
+    # branches
+
+    def adopt(
+        self, trial: Trial, plateau: Plateau | None, device: torch.device
+    ) -> dict[str, Any] | None:
+        """The tree of the state that a branch begins with, once; None for a trial that begins at
+        its first step. Raises Unusable. `plateau` is the branch's own, before its first step."""
+        copy = self._copies.pop(trial.number, None)
+        if copy is None:
+            return None
+        saved: dict[str, Any] = dict(decode(copy.state, device))
+        course = saved["course"]
+        shared = {"shared": copy.step, "shared_seconds": course["seconds"]}
+        saved |= {"course": {**course, **shared}, "plateau": None}
+        if plateau is not None:
+            curve, followed = course["curve"], trial.config["train"]["schedule"]["metric"]
+            for step, value in zip(curve.get("step", ()), curve.get(followed, ()), strict=True):
+                plateau.observe(step, value)
+            if plateau.scale != 1.0:
+                raise Unusable("its plateau has changed the rate before")
+            saved["plateau"] = plateau.take()
+        return saved
+
+
+def tell_measured(trial: int, course: Course, steps: int) -> list[Measured]:
+    """The evaluations of a branch's stem, as its own, the last with its records; `steps` is the
+    whole budget."""
+    names = [name for name in course.curve if name != "step"]
+    told = [
+        Measured(
+            trial,
+            Measurement(int(step), {name: course.curve[name][place] for name in names}),
+            steps,
+        )
+        for place, step in enumerate(course.curve.get("step", ()))
+    ]
+    return [*told[:-1], replace(told[-1], records=course.tell())] if told else []
+
+
+def cannot_share(trial: int, reason: str) -> Noted:
+    """The event with the reason why a stem's state could not be copied, or not be gone on from."""
+    return Noted(trial, f"trials train the steps that they have in common themselves: {reason}")

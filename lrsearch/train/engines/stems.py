@@ -1,0 +1,149 @@
+"""Stems: the first steps that trials have in common, and who branches off whom. Free of torch.
+
+Two trials of one structure, seed and fold that differ in their schedules alone are one training as
+long as their rates are equal, bit by bit: what else a step reads (the other numbers, the data's
+order, the noise) is the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+
+from lrsearch.analysis.pruning import judging_step
+from lrsearch.schedules import Array
+from lrsearch.spec.model import identity
+from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
+from lrsearch.trial import Trial
+
+LEAST = 10
+"""The fewest steps worth sharing: to copy and restore a state takes as long as some."""
+
+TOGETHER = 64
+"""Trials compared with each other, at most: the rates of all their steps are in memory."""
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A trial whose first `fork` steps are those of the trial numbered `stem`."""
+
+    stem: int
+    fork: int
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """The rates of a training, float64 [budget], and the number of steps that are `certain` to
+    have them: a plateau follows what is measured. At the step `judged` (0: never) it ends where it
+    makes no progress."""
+
+    rates: Array
+    certain: int
+    judged: int = 0
+
+
+def kin(trial: Trial) -> str | None:
+    """The text shared by exactly the trials that differ in their schedules alone; None for one that
+    shares nothing: a training outside lrsearch, or a schedule of the user's own, which may give
+    other rates at its next call."""
+    if "params" in trial.config or "class_path" in trial.config["train"]["schedule"]:
+        return None
+    whole = identity(trial.config)
+    train = {name: part for name, part in whole["train"].items() if name != "schedule"}
+    parts = [whole["data"], whole["model"], train, trial.seed, trial.fold]
+    return json.dumps(parts, sort_keys=True)
+
+
+def find_way(train: Mapping[str, object], samples: int, *, judged: bool = False) -> Way:
+    """The way of a resolved `train`. A plateau may change its rates after as many counted
+    evaluations as its patience has, and one more: at the first metrics only can get worse, or,
+    where rates may rise, better. It is `judged` by its progress where no rule excepts it. Raises
+    ValueError as `timetable`'s functions."""
+    rates, evaluations = learning_rates(train, samples), evaluation_steps(train, samples)
+    plateau = make_plateau(train, samples)
+    certain = len(rates)
+    if plateau is not None:
+        counted = [step for step in evaluations if step > plateau.ahead]
+        if len(counted) > plateau.patience:
+            # Just before that evaluation, after which their states may differ.
+            certain = counted[plateau.patience] - 1
+    return Way(rates, certain, judging_step(evaluations, rates.tolist()) if judged else 0)
+
+
+def common_steps(one: Way, other: Way) -> int:
+    """The leading steps that two ways have in common, at most all but the last."""
+    most = min(len(one.rates) - 1, len(other.rates) - 1, one.certain, other.certain)
+    if one.judged != other.judged:
+        most = min(most, *(each.judged - 1 for each in (one, other) if each.judged))
+    if most <= 0:
+        return 0
+    differ = one.rates[:most].view(np.uint64) != other.rates[:most].view(np.uint64)
+    return int(differ.argmax()) if differ.any() else most
+
+
+def join(ways: Sequence[Way], *, least: int = LEAST) -> list[Branch | None]:
+    """The branch of each way off an earlier one, by their places in the order; None for a way of
+    its own.
+
+    A way branches off the one with which it has most in common, the first of several. So each step
+    is trained once: what a way adds is what it has in common with none before it, and the steps
+    trained are the edges of the tree that the ways make.
+    """
+    found: list[Branch | None] = []
+    for place, way in enumerate(ways):
+        common = [common_steps(way, other) for other in ways[:place]]
+        fork = max(common, default=0)
+        found.append(Branch(common.index(fork), fork) if fork >= max(1, least) else None)
+    return found
+
+
+def find_stems(
+    trials: Sequence[Trial],
+    samples: int,
+    batch: float | Fraction | None = None,
+    *,
+    begun: Collection[int] = (),
+    judged: Collection[int] = (),
+    most: int | None = None,
+) -> dict[int, Branch]:
+    """The branches among trials of one structure, by number; stems stand before them in the order.
+
+    `samples` is the size of an epoch, `batch` that of a batch on average, where a loader has its
+    own. Trials in `begun` have a state of their own and branch off none, those in `judged` end
+    where they make no progress. No fork lies past step `most`.
+    """
+    found: dict[int, Branch] = {}
+    for group in _groups(trials):
+        size = {} if batch is None else {"batch_size": batch}
+        own: list[Trial] = []
+        ways: list[Way] = []
+        for trial in group:
+            try:
+                train = {**trial.config["train"], **size}
+                way = find_way(train, samples, judged=trial.number in judged)
+            except ValueError:  # It will fail, and say so.
+                continue
+            certain = way.certain if most is None else min(most, way.certain)
+            own.append(trial)
+            ways.append(replace(way, certain=certain))
+        for trial, branch in zip(own, join(ways), strict=True):
+            if branch is not None and trial.number not in begun:
+                found[trial.number] = Branch(own[branch.stem].number, branch.fork)
+    return found
+
+
+def _groups(trials: Sequence[Trial]) -> Iterator[list[Trial]]:
+    """The trials that may have steps in common, at least two each."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if (key := kin(trial)) is not None:
+            groups.setdefault(key, []).append(trial)
+    for group in groups.values():
+        for start in range(0, len(group), TOGETHER):
+            part = group[start : start + TOGETHER]
+            if len(part) > 1:
+                yield part

@@ -44,10 +44,14 @@ class Assignment:
 class Dispatch:
     """The way of trials to the workers: `fresh` trials without a plan yet, `unplanned` ones, by the
     key of their structure, that wait for a probe's plan, the `queue` of tasks, and the `jobs` that
-    workers have, by their handles."""
+    workers have, by their handles. Without `rungs` nothing ends early."""
 
     def __init__(
-        self, session: Session, proposer: Proposer, conclusions: Conclusions, rungs: Rungs
+        self,
+        session: Session,
+        proposer: Proposer,
+        conclusions: Conclusions,
+        rungs: Rungs | None = None,
     ) -> None:
         self.session, self.spec, self.asked = session, session.spec, session.asked
         self.executor, self.facts = session.executor, session.facts
@@ -135,7 +139,7 @@ class Dispatch:
         # A worker trains all it has, so under a time limit it gets no more than it begins at once.
         limited = self.asked.time_limit is not None
         # One that waits at a rung keeps those behind it from beginning.
-        alone = plan.engine == "solo" and self.rungs.rule is not None
+        alone = plan.engine == "solo" and self.rungs is not None and self.rungs.rule is not None
         if self.spec.kind is not None:
             return [self.cohort([trial], plan) for trial in trials]
         parts = divide(trials, plan, self.executor.capacity, at_once=limited or alone)
@@ -185,14 +189,14 @@ class Dispatch:
             timeout=self.spec.timeout,
             run=self.spec.name,
             save=self.spec.save,
-            rungs=self.rungs.cohort(trials),
-            judged=self.rungs.pruning.judged(trials),
+            rungs=self.rungs.cohort(trials) if self.rungs else (),
+            judged=self.rungs.pruning.judged(trials) if self.rungs else frozenset(),
         )
 
     @property
     def active(self) -> int:
         """The number of jobs that have something to do: not all of their trials wait at rungs."""
-        waiting = self.rungs.waiting.keys()
+        waiting = self.rungs.waiting.keys() if self.rungs else set[int]()
         return sum(not (job.left and job.left.keys() <= waiting) for job in self.jobs.values())
 
     def submit(self) -> None:

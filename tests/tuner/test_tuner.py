@@ -202,6 +202,7 @@ def search(
     time_limit: float | None = None,
     log: Log | None = None,
     engine: str = "solo",
+    lanes: int | None = None,
     resume_pruned: bool = False,
     allowed: tuple[str, ...] = ("nets",),
 ) -> Found:
@@ -222,6 +223,7 @@ def search(
                 watcher=log,
                 asked=Asked(
                     engine,
+                    lanes,
                     retry_failed=retry_failed,
                     resume_pruned=resume_pruned,
                     time_limit=time_limit,

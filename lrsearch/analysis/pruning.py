@@ -97,8 +97,8 @@ def find_standstill(losses: Progress) -> str:
     if losses.training > divergence.FACTOR * divergence.find_scale(start, losses.baseline, 0.0):
         return ""
     return (
-        f"the training loss is {losses.training:.3g} after a start of {begun:.3g}, and the "
-        f"validation loss {losses.validation:.3g} after {start:.3g}"
+        f"the training loss is {losses.training:.4g} after a start of {begun:.4g}, and the "
+        f"validation loss {losses.validation:.4g} after {start:.4g}"
     )
 
 

@@ -473,6 +473,8 @@ def _stopped(view: RunView) -> dict[str, dict[int, str]]:
         if record.result and record.result.outcome is Outcome.PRUNED:
             reason = one_line(record.result.reason) or "no reason given"
             rule = record.result.rule or "a verdict"
+            if record.result.rule:  # It begins with the rule's name.
+                reason = reason.partition(": ")[2] or reason
             found.setdefault(rule, {})[record.trial.number] = reason
     return found
 

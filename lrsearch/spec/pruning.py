@@ -18,6 +18,9 @@ PATH: Path = ("prune",)
 ALONE = ("none", catalogue.PRUNE)
 """Rules that compare no points."""
 
+PROCESSES = 8
+"""The population of a command or a loop, if none is given: each that waits is a process."""
+
 WILCOXON = 4
 """Trials of a point below which a signed-rank test can tell nothing at its usual level: of three
 the least probability is an eighth."""
@@ -43,6 +46,9 @@ def read_prune(reader: Reader, top: Mapping[str, Any], kind: str | None) -> dict
             "and 1/3 of it",
             f"write prune: {{name: {name}, budget: 90}} where its last report is of step 90",
         )
+    given = raw if isinstance(raw, Mapping) else {}
+    if kind is not None and "population" in found and "population" not in given:
+        found["population"] = min(found["population"], PROCESSES)
     if kind is None and found.get("budget") is not None:
         hint = "leave it out: it is for a command or a loop"
         reader.fault((*PATH, "budget"), "the budget is train.budget", hint)

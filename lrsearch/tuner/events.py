@@ -81,8 +81,7 @@ class Listener:
                 job.charge()
                 job.begun.add(event.trial)
                 self.run.started(event.trial)
-                self.signs.forget(event.trial)
-                self.rungs.forget(event.trial)
+                self._forget(event.trial)
                 self.watcher.started(event.trial, self.session.params(event.trial))
             elif isinstance(event, Measured | Reached):
                 self._take_progress(handle, event)
@@ -132,6 +131,11 @@ class Listener:
         self.watcher.measured(event.trial, share, value)
         if verdict := self.signs.take(event):
             self.watcher.noticed(event.trial, verdict)
+
+    def _forget(self, number: int) -> None:
+        """Forget what a trial was at: it has ended, or begins again."""
+        self.signs.forget(number)
+        self.rungs.forget(number)
 
     def _probe_again(self, probe: Probe, death: Died, cut: Cut | None) -> None:
         """Try lanes once more, or train the structure's trials solo: the worker that tried them
@@ -218,8 +222,7 @@ class Listener:
         trial = job.left.pop(event.trial)
         job.charge()
         job.begun.discard(event.trial)
-        self.signs.forget(event.trial)
-        self.rungs.forget(event.trial)
+        self._forget(event.trial)
         ran_out = event.result.outcome is Outcome.OUT_OF_MEMORY
         if ran_out and trial.number not in self.memory.retried:
             # Alone in a process that has nothing else in memory it may yet fit.
@@ -259,7 +262,7 @@ class Listener:
         several go out again in smaller parts, until one that kills its worker is alone."""
         job.charge()
         for number in job.left:
-            self.rungs.forget(number)
+            self._forget(number)
         begun = [job.left.pop(number) for number in sorted(job.begun)] if death.running else []
         for trial in begun:
             number = trial.number

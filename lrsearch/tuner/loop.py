@@ -245,16 +245,17 @@ class _Search:
 
     def _describe_pruned(self) -> None:
         """Say what becomes of trials that an earlier session stopped."""
-        stopped = self.ledger.pruned()
-        rules = {self.run.history.results[number].rule for number in stopped}
         now = self.spec.prune["name"]
-        changed = rules - ({"", now, NO_PROGRESS} if now != "none" else {""})
+        kept = {"", now, NO_PROGRESS} if now != "none" else {""}
+        rules = [self.run.history.results[number].rule for number in self.ledger.pruned()]
+        changed = [rule for rule in rules if rule not in kept]
         if not changed or self.asked.resume_pruned:
             return
-        what = "1 trial was" if len(stopped) == 1 else f"{len(stopped)} trials were"
+        what = "1 trial was" if len(changed) == 1 else f"{len(changed)} trials were"
+        stay = "stays" if len(changed) == 1 else "stay"
         self.watcher.note(
-            f"{what} stopped by {', '.join(sorted(changed))}, and stay so under prune: {now}; "
-            "--resume-pruned trains them to their end"
+            f"{what} stopped by {' and '.join(sorted(set(changed)))}, and {stay} so under prune: "
+            f"{now}; --resume-pruned trains what was stopped to its end"
         )
 
     def _lift(self) -> bool:

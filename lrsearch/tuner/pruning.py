@@ -38,9 +38,10 @@ class Pruning:
         return frozenset(each.number for each in trials if not self.goes_on(each))
 
     def goes_on(self, trial: Trial) -> bool:
-        """Whether a trial takes the place of one that was stopped, and so is trained to its end."""
+        """Whether a trial takes the place of one that was stopped, or is none of the search's, as a
+        repetition, and so is trained to its end."""
         entry = self.ledger.entry_of.get(trial.number)
-        return entry is not None and any(
+        return entry is None or any(
             number < trial.number
             and self.ledger.trials[number].key == trial.key
             and self.ledger.is_pruned(number)

@@ -49,7 +49,7 @@ class Rungs:
     pruning: Pruning
     waiting: dict[int, tuple[int, int]] = field(default_factory=dict)
     told: bool = False
-    _steps: dict[Place, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    _steps: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.settings: Mapping[str, Any] = self.session.spec.prune
@@ -107,7 +107,7 @@ class Rungs:
             whole = int(self.settings["budget"])
             return rung_steps(range(1, whole + 1))
         train = config["train"]
-        known = self._steps.get((id(config), trial.fold or 0))
+        known = self._steps.get(trial.number)
         if known is not None:
             return known
         samples, size = facts.train_samples[trial.fold or 0], train["batch_size"]
@@ -116,7 +116,7 @@ class Rungs:
         found: tuple[tuple[int, int], ...] = ()
         if samples:
             found = rung_steps(evaluation_steps({**train, "batch_size": size}, samples))
-        self._steps[id(config), trial.fold or 0] = found
+        self._steps[trial.number] = found
         return found
 
     def cohort(self, trials: Sequence[Trial]) -> tuple[int, ...]:

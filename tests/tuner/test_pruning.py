@@ -188,3 +188,14 @@ def test_one_seed_that_stands_still_ends_its_points_fate(tmp_path):
     by_outcome = {point.outcome: point for point in found.points}
     assert len(found.points) == len(by_outcome) == 2
     assert by_outcome[Outcome.PRUNED].objective is None
+
+
+def test_the_place_of_a_stopped_lane_is_another_s(tmp_path):
+    """Two lanes for six trainings: what a rule stops makes room for the next one."""
+    slow = [1e-7, 2e-7, 3e-7]
+    found = search(tmp_path, changes=rates(*slow, 0.1, 0.03, 0.3), engine="fused", lanes=2)
+    assert found.outcomes() == {"completed": 3, "pruned": 3}
+    assert {each.engine for each in found.history.results.values()} == {"fused"}
+    both = search(tmp_path, changes=rates(*slow, 0.1, 0.03, 0.3), engine="fused",
+                  runs=tmp_path / "b")  # fmt: skip
+    assert both.objectives() == found.objectives()

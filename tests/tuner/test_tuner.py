@@ -204,6 +204,7 @@ def search(
     until: str | None = None,
     log: Log | None = None,
     engine: str = "solo",
+    lanes: int | None = None,
     resume_pruned: bool = False,
     allowed: tuple[str, ...] = ("nets",),
 ) -> Found:
@@ -224,6 +225,7 @@ def search(
                 watcher=log,
                 asked=Asked(
                     engine,
+                    lanes,
                     retry_failed=retry_failed,
                     resume_pruned=resume_pruned,
                     time_limit=time_limit,

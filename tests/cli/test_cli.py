@@ -40,6 +40,7 @@ COMMANDS = (
     "bayes",
     "report",
     "list",
+    "compare",
     "export",
     "repair",
 )

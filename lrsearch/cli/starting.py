@@ -34,15 +34,27 @@ def init(
             show_default=False,
         ),
     ] = None,
+    from_optuna: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--from-optuna",
+            metavar="STORAGE STUDY",
+            help="Write the spec of a study of Optuna's, in a file or at a URL.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write a first spec to go on from, with a script where it needs one."""
     from lrsearch.spec.templates import TEMPLATES
 
     _check_path(path)
+    if sum(each is not None for each in (from_, from_wandb, from_optuna)) > 1:
+        raise UsageError("--from, --from-wandb and --from-optuna exclude each other")
     if from_wandb is not None:
-        if from_ is not None:
-            raise UsageError("--from and --from-wandb exclude each other")
         _take_sweep(path, from_wandb)
+        return
+    if from_optuna is not None:
+        _take_study(path, *from_optuna)
         return
     kind = from_ if from_ is not None else _ask(path)
     if kind not in TEMPLATES:
@@ -86,6 +98,23 @@ def _take_sweep(path: Path, sweep: Path) -> None:
     print(f"written {visible_line(str(path))}: the sweep of {visible_line(str(sweep))}")
     print(f"next: lrsearch check {quote(path_word(path))}")
     print(f"      lrsearch {strategy_of(document)} {quote(path_word(path))} --allow-command")
+
+
+def _take_study(path: Path, storage: str, name: str) -> None:
+    """Write the spec of a study. Raises UsageError as `read_study` does."""
+    from lrsearch.search.study import read_study
+    from lrsearch.spec.foreign.sweep import write_study
+
+    study = read_study(storage, name)
+    source = f"{storage} {name}"
+    objective = (study.metric, study.goal)
+    text = write_study(study.drawn, study.always, objective, study.trials, source)
+    if path.exists():
+        raise UsageError(f"{path} exists already", hint="nothing was written: name another file")
+    _write({path: text})
+    print(f"written {visible_line(str(path))}: the study {visible_line(source)}")
+    print("first: make its objective a function of my_loop.py, as its comments say")
+    print(f"next: lrsearch bayes {quote(path_word(path))} --allow-import my_loop")
 
 
 def _check_path(path: Path) -> None:

@@ -42,6 +42,7 @@ COMMANDS = (
     "confirm",
     "report",
     "list",
+    "compare",
     "export",
     "repair",
 )

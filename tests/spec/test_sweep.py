@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import optuna
 import pytest
 from test_exporting_runs import call
 
@@ -81,6 +82,54 @@ def test_slips(folder, text, arguments, words):
     Path("sweep.yaml").write_text(text)
     done = call("init", "new.yaml", "--from-wandb", "sweep.yaml", *arguments, code=2)
     assert words in done.stderr and not Path("new.yaml").exists()
+
+
+@pytest.fixture(params=["study.db", "study.journal"])
+def storage(request, folder):
+    from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+    held = f"sqlite:///{request.param}"
+    if request.param.endswith("journal"):
+        held = JournalStorage(JournalFileBackend(request.param))
+    study = optuna.create_study(storage=held, study_name="mine", direction="maximize")
+
+    def objective(trial):
+        if trial.suggest_categorical("optimizer", ["sgd", "adam"]) == "sgd":
+            trial.suggest_float("momentum", 0.0, 0.99)
+        trial.suggest_int("width", 8, 64, step=8)
+        trial.suggest_int("layers", 1, 4)
+        return trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+
+    for kind in ("sgd", "adam"):
+        study.enqueue_trial({"optimizer": kind})
+    study.optimize(objective, n_trials=2)
+    return request.param
+
+
+def test_a_study_becomes_a_sound_spec(storage):
+    done = call("init", "new.yaml", "--from-optuna", storage, "mine")
+    assert "lrsearch bayes new.yaml --allow-import my_loop" in done.stdout
+    Path("my_loop.py").write_text("def train(trial): pass")
+    call("check", "new.yaml", "--allow-import", "my_loop")
+    spec = read_spec(Path("new.yaml"))
+    dimensions = dict(spec.space.dimensions)
+    assert dimensions["lr"] == Float(1e-5, 0.1, log=True) and dimensions["layers"] == Int(1, 4)
+    assert [each.value for each in dimensions["width"].options] == list(range(8, 65, 8))
+    assert [each.value for each in dimensions["optimizer"].options] == ["sgd", "adam"]
+    assert (spec.metric, spec.outside.goal) == ("value", "max")
+    text = Path("new.yaml").read_text()
+    assert "momentum" not in dimensions and "#   momentum (not part of every trial)" in text
+
+
+def test_slips_in_a_study(storage):
+    def refused(*arguments):
+        return call("init", "new.yaml", "--from-optuna", *arguments, code=2).stderr
+
+    assert "it has no study 'mien'\n  did you mean 'mine'?" in refused(storage, "mien")
+    assert "cannot read none.db" in refused("none.db", "mine")
+    assert "it is no storage of Optuna's" in refused("sweep.yaml", "mine")
+    assert "cannot read none.db" in refused("sqlite:///none.db", "mine")
+    assert not Path("none.db").exists() and not Path("new.yaml").exists()
 
 
 def test_a_spec_that_is_there_stays(folder):

@@ -1,10 +1,11 @@
-"""A sweep of Weights & Biases as a spec: its program is a command, its parameters are searched."""
+"""A sweep of Weights & Biases, or a study of Optuna's, as a spec: the sweep's program is a command,
+the study's objective a loop, whose parameters are searched."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from lrsearch.errors import UsageError
@@ -86,6 +87,41 @@ def _command(document: Mapping[str, Any], names: list[str]) -> str:
         else:
             found.append(filled[word] if word in filled else quote(word))
     return " ".join(filter(None, found))
+
+
+def write_study(
+    drawn: Mapping[str, Any],
+    always: Collection[str],
+    objective: tuple[str, str],
+    trials: int,
+    source: str,
+) -> str:
+    """The spec, in YAML, of a study: what each parameter was drawn from, of which `always` are part
+    of every trial, its metric ("" for none) and goal, and the number of its trials."""
+    metric, goal = objective
+    searched, left = {}, []
+    for name, value in drawn.items():
+        found = read_foreign(value)
+        if isinstance(found, Fixed) or not _NAME.fullmatch(name):
+            left.append((name, value))
+        elif name in always:
+            searched[name] = value if found is None else found
+        else:
+            left.append((f"{name} (not part of every trial)", value))
+    named = metric if _NAME.fullmatch(metric) else "value"
+    lines = [f"# From {visible_line(source)}, a study of Optuna's with {trials} trials."]
+    lines += _told(left)
+    lines += [
+        "# Its objective becomes a function in my_loop.py, beside this file:",
+        "#   def train(trial):",
+        "#       params = trial.params             # instead of trial.suggest_...(...)",
+        f"#       trial.report(step, {named}=...)      # at every step, the last one decides",
+        "loop: my_loop.train",
+        f"objective: {_flow({'metric': named, 'goal': goal, 'at': 'last'})}",
+    ]
+    if searched:
+        lines += ["search:", *(f"  {name}: {_flow(value)}" for name, value in searched.items())]
+    return "\n".join(lines) + "\n"
 
 
 def _objective(metric: Any) -> dict[str, str]:

@@ -29,6 +29,14 @@ def leading(result: Result | None) -> str:
     return result.verdicts[0].verdict if result is not None and result.verdicts else ""
 
 
+def _named(result: Result) -> str:
+    """The first verdict of a result; a training that blew up and was trained to its end is told
+    from those whose outcome says that they diverged."""
+    verdict = leading(result)
+    late = verdict == "diverged" and result.outcome is Outcome.COMPLETED
+    return f"{verdict} yet trained to the end" if late else verdict
+
+
 def by_point(records: Sequence[Record]) -> dict[int, str]:
     """The verdict of most of a point's trials, in words, by the point's number; points that are
     healthy have none, nor those whose outcome says that they diverged."""
@@ -47,7 +55,7 @@ def count_verdicts(records: Sequence[Record]) -> str:
     """Counts of the trials by verdict, the most frequent first; "" where all are healthy, or
     nothing is known."""
     told = [record.result for record in records if record.result and record.result.outcome in _TOLD]
-    counted = Counter(leading(result) for result in told if result.verdicts is not None)
+    counted = Counter(_named(result) for result in told if result.verdicts is not None)
     unknown = counted.pop("", 0)
     if not set(counted) - {HEALTHY}:
         return ""

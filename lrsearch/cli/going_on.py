@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lrsearch.errors import LrsearchError, RunError
 from lrsearch.spec.document import read_document
+from lrsearch.spec.model import Spec
 from lrsearch.spec.validate import NAME
+from lrsearch.store import History
 from lrsearch.terminal import path_word
 from lrsearch.trial import CONFIRM
-
-if TYPE_CHECKING:
-    from lrsearch.cli.stored import StoredRun
 
 
 def spec_name(path: Path) -> str:
@@ -28,22 +27,22 @@ def spec_name(path: Path) -> str:
     return name
 
 
-def name_run(run: StoredRun) -> list[str]:
+def name_run(folder: Path, spec: Spec) -> list[str]:
     """The run's name for a reading command: its spec where that leads to the run, else its
     folder."""
-    usual = run.folder == Path("runs") / run.spec.name
+    usual = folder == Path("runs") / spec.name
     with contextlib.suppress(LrsearchError):
-        if usual and spec_name(Path(run.spec.source)) == run.spec.name:
-            return [path_word(run.spec.source)]
-    return [path_word(run.folder)]
+        if usual and spec_name(Path(spec.source)) == spec.name:
+            return [path_word(spec.source)]
+    return [path_word(folder)]
 
 
-def resuming(run: StoredRun, strategy: str) -> list[str]:
+def resuming(folder: Path, spec: Spec, history: History, strategy: str) -> list[str]:
     """The command of the latest session of a strategy, as the user gave it."""
-    commands = {each["strategy"]: each["spec"].get("command") for each in run.history.sessions}
-    plain = ["lrsearch", strategy, path_word(run.spec.source)]
-    if run.folder.parent != Path("runs"):
-        plain += ["--runs", str(run.folder.parent)]
+    commands = {each["strategy"]: each["spec"].get("command") for each in history.sessions}
+    plain = ["lrsearch", strategy, path_word(spec.source)]
+    if folder.parent != Path("runs"):
+        plain += ["--runs", str(folder.parent)]
     given: Any = commands.get(strategy)
     words = isinstance(given, list) and all(isinstance(word, str) for word in given)
     # A journal may come from anywhere: what is shown for copying begins as what lrsearch writes.
@@ -60,10 +59,10 @@ _CONSENTS = ("--allow-command",)
 """Options without a value that it is given, too."""
 
 
-def confirming(run: StoredRun) -> list[str]:
-    """The command that confirms the run: its spec, with the options of its latest session that say
-    what is trained, and where."""
-    session = resuming(run, run.strategy)
+def confirming(folder: Path, spec: Spec, history: History, strategy: str) -> list[str]:
+    """The command that confirms a run, whose latest session was of the strategy: its spec, with the
+    options of that session that say what is trained, and where."""
+    session = resuming(folder, spec, history, strategy)
     found, words = ["lrsearch", CONFIRM, session[2]], iter(session[3:])
     for word in words:
         name, equals, _ = word.partition("=")

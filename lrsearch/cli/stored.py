@@ -286,25 +286,39 @@ def view_run(run: StoredRun) -> RunView:
         view = replace(view, warnings=(*view.warnings, unused))
     resumed = run.strategy if latest else min(strategies, default="")
     resumed = "" if stopped else resumed
+    return _add_commands(run, view, searching=searching, resumed=resumed)
+
+
+def _add_commands(
+    run: StoredRun, view: RunView, *, searching: bool, resumed: str | None
+) -> RunView:
+    """The view with the commands that go on: `resumed` is the strategy of a search that has left
+    something."""
+    ledger, history = run.ledger, run.history
+
+    def resume(strategy: str) -> list[str]:
+        return resuming(run.folder, run.spec, history, strategy)
+
+    name = name_run(run.folder, run.spec)
     if searching:
-        following = ["lrsearch", "report", *name_run(run)]
+        following = ["lrsearch", "report", *name]
     elif resumed:
-        following = resuming(run, resumed)
-    elif view.best is not None and run.spec.space and _may_confirm(confirmation):
-        following = confirming(run)
+        following = resume(resumed)
+    elif view.best is not None and run.spec.space and _may_confirm(view.confirmation):
+        following = confirming(run.folder, run.spec, history, run.strategy)
     elif view.best is not None and run.spec.space:
-        following = ["lrsearch", "export", *name_run(run), "--output", "best.yaml"]
+        following = ["lrsearch", "export", *name, "--output", "best.yaml"]
     else:
         following = []
     failed = {history.strategy[number] for number in ledger.failed()}
     again = ""
     if failed and not searching:
         strategy = run.strategy if run.strategy in failed else min(failed)
-        again = command_line(retrying(resuming(run, strategy)))
+        again = command_line(retrying(resume(strategy)))
     whole = ""
     if (pruned := {history.strategy[number] for number in ledger.pruned()}) and not searching:
         strategy = run.strategy if run.strategy in pruned else min(pruned)
-        whole = command_line(resuming_pruned(resuming(run, strategy)))
+        whole = command_line(resuming_pruned(resume(strategy)))
     return replace(
         view,
         next_command=command_line(following),

@@ -27,7 +27,7 @@ from lrsearch.trial import Outcome, Point
 
 DRAWS = 128
 KEPT = 8
-MANY = 64
+MANY = 40
 """Points from which on fewer draws are made: their cost grows with its cube."""
 
 MOST = 256
@@ -180,10 +180,14 @@ class GaussianProcess:
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """Propose the next generation; every earlier proposal must have been told. One that the
         start begins ends with it: the model has something to learn from before it proposes."""
+        from threadpoolctl import threadpool_limits
+
         self._asked = []
         left = self.startup - len(self._told)
         count = min(self.generation, left) if left > 0 else self.generation
-        return self._repeats.fill(request, count, self._ask)
+        # Threads would spend more than they save on matrices of this size, and sum in other orders.
+        with threadpool_limits(1, "blas"):
+            return self._repeats.fill(request, count, self._ask)
 
     def _ask(self, index: int) -> dict[str, Any]:
         if len(self._told) < self.startup:

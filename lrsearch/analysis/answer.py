@@ -65,12 +65,15 @@ class Answer:
         return next(each for each in self.confirmation.finalists if each.point == own)
 
     @property
+    def measured(self) -> PointSummary:
+        """The recommended point with the measurements that the value is the mean of."""
+        own = self.finalist
+        return self.recommended if own is None else _measured_again(self.recommended, own)
+
+    @property
     def spread(self) -> float | None:
         """The sample standard deviation of what the value is the mean of, None of one."""
-        if self.finalist is None:
-            return self.recommended.spread
-        known = [value for value in self.finalist.scores.values() if value is not None]
-        return statistics.stdev(known) if len(known) > 1 else None
+        return self.measured.spread
 
     @property
     def seeds(self) -> int:

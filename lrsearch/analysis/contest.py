@@ -54,11 +54,12 @@ def compare_all(runs: Sequence[Contender]) -> list[Difference]:
 def compare_two(first: Contender, second: Contender) -> Difference:
     """The second run beside the first.
 
-    The gap is one of the recommended points' means. Where both were measured with at least two
-    common seeds (and folds) of one split it comes pair by pair, since what a seed does to both
-    cancels; otherwise from both variances (Welch), with the smaller n - 1, a point with a single
-    trial being taken to vary as much as the other. Folds share training data, so 1 / n becomes
-    1 / n + 1 / (folds - 1) (Nadeau & Bengio 2003), as among the points of one run (`tied`).
+    The gap is one of the recommended points' means, over fresh seeds where a run is confirmed.
+    Where both were measured with at least two common seeds (and folds) of one split it comes pair
+    by pair, since what a seed does to both cancels; otherwise from both variances (Welch), with the
+    smaller n - 1, a point with a single trial being taken to vary as much as the other. Folds share
+    training data, so 1 / n becomes 1 / n + 1 / (folds - 1) (Nadeau & Bengio 2003), as among the
+    points of one run (`tied`).
     """
     names = (first.name, second.name)
     reasons = tuple(_apart(first, second))
@@ -66,7 +67,7 @@ def compare_two(first: Contender, second: Contender) -> Difference:
         return Difference(*names, APART, reasons=reasons)
     if first.answer is None or second.answer is None:
         return Difference(*names, UNKNOWN)
-    left, right = first.answer.recommended, second.answer.recommended
+    left, right = first.answer.measured, second.answer.measured
     shared = [key for key in left.scores if key in right.scores]
     if len(shared) > 1 and first.data_hash == second.data_hash:
         differences = [right.scores[key] - left.scores[key] for key in shared]

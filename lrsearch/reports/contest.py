@@ -111,10 +111,12 @@ def describe_difference(found: Difference) -> str:
 def contest_notes(contest: Contest) -> list[str]:
     """A sentence on each pair of runs, and one on what they are worth."""
     notes = [describe_difference(each) for each in contest.differences]
-    if any(each.interval is not None for each in contest.differences):
+    answers = [view.answer for _, view in contest.runs]
+    chosen = any(each is not None and not each.confirmed for each in answers)
+    if chosen and any(each.interval is not None for each in contest.differences):
         notes.append(
-            "the values are those that the points were chosen by: the more points a run has tried, "
-            "the luckier its best"
+            "values that no fresh seeds have confirmed are those that the points were chosen by: "
+            "the more points a run has tried, the luckier its best"
         )
     return notes
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_report import ACCURACY, record
 
+from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.contest import Contender, compare_all, compare_two
-from lrsearch.reports.view import build_view
+from lrsearch.reports.view import Context, build_view
 from lrsearch.trial import Objective
 
 
@@ -104,3 +105,23 @@ def test_every_pair_once():
     assert [(each.first, each.second) for each in compare_all(runs)] == [
         *(("a", "b"), ("a", "c"), ("b", "c"))
     ]
+
+
+def test_confirmed_runs_are_compared_on_their_fresh_seeds():
+    """The first run was luckier while it searched, and is worse on fresh seeds."""
+
+    def confirmed(name, searched, fresh):
+        values = dict(enumerate(fresh, start=1000))
+        mean = statistics.fmean(fresh)
+        own = Finalist(1, {"lr": 0.1}, searched, mean, (mean - 0.1, mean + 0.1), values)
+        rows = [record(1, 1, {"lr": 0.1}, searched)]
+        context = Context(confirmation=Confirmation((own,), seeds=len(fresh), over=True))
+        return Contender(name, ACCURACY, build_view(name, name, ACCURACY, rows, context).answer)
+
+    first = confirmed("a", 0.99, [0.90, 0.80, 0.85])
+    found = compare_two(first, confirmed("b", 0.91, [0.92, 0.821, 0.869]))
+    assert (found.verdict, found.pairs) == ("better", 3)
+    assert found.gap == pytest.approx(0.02, abs=1e-12)
+    # Beside values of a search there is nothing to pair.
+    beside = compare_two(first, contender("c", [0.9, 0.8, 0.85]))
+    assert (beside.verdict, beside.pairs) == ("noise", 0)

@@ -199,9 +199,13 @@ def _recommend(
     kept = list(group)
     reason = ""
     rooms = {point.point: _room(point, basins, rate) for point in kept}
+    costs = {number: -cost for number, cost in _costs(kept).items()}
     for words, worth in (
         ("it lies farthest from where the objective gets worse", rooms.__getitem__),
-        ("it is the cheapest to train", {p.point: -_cost(p) for p in kept}.__getitem__),
+        (
+            "it is the cheapest to train",
+            costs.__getitem__,
+        ),
         ("its schedule is the simplest", {p.point: -_parts(p) for p in kept}.__getitem__),
     ):
         most = max(worth(point.point) for point in kept)
@@ -226,10 +230,19 @@ def _room(point: PointSummary, basins: Sequence[Basin], rate: str | None) -> flo
     return max(0.0, FINE * math.floor(nearest / FINE + 1e-9))
 
 
-def _cost(point: PointSummary) -> int:
-    """The cost of a point's training, in steps of the factor `DEARER`."""
-    seconds = point.seconds / max(1, point.done)
-    return math.floor(math.log(seconds) / math.log(DEARER)) if seconds > 0 else 0
+def _costs(points: Sequence[PointSummary]) -> dict[int, int]:
+    """The cost of each point's training, in steps of the factor `DEARER`. Points that differ in
+    broken numbers alone, as rates are, do the same work: what their times differ by is noise."""
+    groups: dict[str, list[PointSummary]] = {}
+    for point in points:
+        whole = {name: each for name, each in point.params.items() if not isinstance(each, float)}
+        groups.setdefault(repr(sorted(whole.items())), []).append(point)
+    found: dict[int, int] = {}
+    for alike in groups.values():
+        seconds = statistics.median(point.seconds / max(1, point.done) for point in alike)
+        cost = math.floor(math.log(seconds) / math.log(DEARER)) if seconds > 0 else 0
+        found |= {point.point: cost for point in alike}
+    return found
 
 
 def _parts(point: PointSummary) -> int:

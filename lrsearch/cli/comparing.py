@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lrsearch.cli.stored import StoredRun
     from lrsearch.reports.view import RunView
 
-SPLIT = ("validation", "split_seed", "test")
+SPLIT = ("validation", "split_seed", "validation_seed", "test")
 """Values of a spec's `data` that say which samples are held out."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,17 @@ _KEPT = ("--set", "--runs", "--workers", "--device", "--executor", "--engine", "
 
 _CONSENTS = ("--allow-command",)
 """Options without a value that it is given, too."""
+
+
+def without(command: Sequence[str], option: str) -> list[str]:
+    """A command without an option that takes a value."""
+    found, words = [], iter(command)
+    for word in words:
+        if word == option:
+            next(words, None)
+        elif not word.startswith(f"{option}="):
+            found.append(word)
+    return found
 
 
 def confirming(folder: Path, spec: Spec, history: History, strategy: str) -> list[str]:

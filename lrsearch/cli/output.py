@@ -94,7 +94,7 @@ def write_junit(view: RunView, requirements: Sequence[Requirement], path: Path) 
     from lrsearch.reports.junit import to_junit
 
     checked = check_requirements(view, requirements) if view.best is not None else []
-    text = to_junit(view, [(each.requirement, each.reached, each.met) for each in checked])
+    text = to_junit(view, [(e.requirement, e.reached, e.met, e.who) for e in checked])
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -17,7 +17,7 @@ from lrsearch.analysis.points import summarize
 from lrsearch.analysis.refining import find_rounds, pick
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.diagnosing import complete, diagnosed
-from lrsearch.cli.going_on import confirming, name_run, resuming, spec_name
+from lrsearch.cli.going_on import confirming, name_run, resuming, spec_name, without
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
@@ -297,7 +297,10 @@ def _add_commands(
     ledger, history = run.ledger, run.history
 
     def resume(strategy: str) -> list[str]:
-        return resuming(run.folder, run.spec, history, strategy)
+        if strategy not in {each["strategy"] for each in history.sessions}:
+            strategy = run.strategy  # Its session went on to this by itself.
+        words = resuming(run.folder, run.spec, history, strategy)
+        return without(words, "--until") if history.closed == "until" else words
 
     name = name_run(run.folder, run.spec)
     if searching:

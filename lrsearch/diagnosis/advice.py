@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+RISEN = 0.1
+"""Share of its size that a loss has risen by which learned nothing: lower rates are to be tried."""
+
 _REMEDIES = {
     "diverged": "lower rates, clipped gradients or a longer warmup may train",
     "unstable": "lower rates, clipped gradients or a longer warmup would be steadier",
@@ -56,6 +59,11 @@ def advise(verdict: str, evidence: Mapping[str, float], rate: float) -> str:
                 f"to the next: try a third of the rate{by(1 / 3)}, or a schedule that decays"
             )
         case "stagnating":
+            if evidence.get("learned", 0.0) < -RISEN:
+                return (
+                    f"the loss rose by {format(-evidence['learned'], '.0%')}: try a tenth of the "
+                    f"rate{by(0.1)}, or a warmup"
+                )
             down = f"came down by {of('learned', '.2%')} in all"
             down = down if evidence.get("learned", 0.0) >= 5e-5 else "did not come down"
             return (

@@ -147,8 +147,8 @@ def read_course(curve: Curve, records: Records, objective: Objective, steps: int
         validation=_series(places, curve.get(validated or "", ()), steps, sign),
         gradient=_series(records.step, records.gradient_norm, steps),
         ratio=_series(records.step, records.update_ratio, steps),
-        rates=_series(records.step, records.lr, steps)
-        or _series(places, curve.get("lr", ()), steps),
+        # A training that was ended early has few records, and its warmup may hold all of them.
+        rates=_series((*places, *records.step), (*curve.get("lr", ()), *records.lr), steps),
         start=_bounded(records.start),
         baseline=_bounded(records.baseline),
         losses=losses,

@@ -10,6 +10,7 @@ from typing import Any
 
 from lrsearch.analysis.contest import APART, BETTER, NOISE, WORSE, Difference
 from lrsearch.analysis.points import PointSummary
+from lrsearch.reports.answer import describe_cost
 from lrsearch.reports.cells import plain
 from lrsearch.reports.machine import FORMAT, escape_markdown
 from lrsearch.reports.text import (
@@ -17,7 +18,6 @@ from lrsearch.reports.text import (
     decimals_for,
     format_fixed,
     format_params,
-    format_seconds,
     format_value,
     one_line,
 )
@@ -68,13 +68,11 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
             spread = "" if point.spread is None else f" ± {format_fixed(point.spread, decimals)}"
             assert point.objective is not None
             text = f"{format_fixed(point.objective, decimals)}{spread}"
-            yield f"finalist {place}", f"{text} {format_params(point.params)}"
+            yield f"best {place} of the search", f"{text} {format_params(point.params)}"
     ended = Counter(each.result.outcome for each in view.records if each.result is not None)
     told = [f"{many} {outcome.replace('_', ' ')}" for outcome, many in ended.items()]
     yield "trials", ", ".join(told) or "none"
-    epochs, seconds = view.cost["trial_epochs"] or 0.0, view.cost["seconds"] or 0.0
-    spent = [f"{format_value(float(epochs), 4)} epochs"] if epochs else []
-    yield "cost", ", ".join([*spent, f"{format_seconds(seconds)} of training"])
+    yield "cost", describe_cost(view)
 
 
 def _finalists(view: RunView) -> list[PointSummary]:
@@ -95,7 +93,9 @@ def describe_difference(found: Difference) -> str:
     gap = format_value(abs(found.gap), 3)
     by = f"by {gap}" if found.gap else "by nothing"
     if found.interval is None:
-        side = "above" if found.gap >= 0 else "below"
+        if not found.gap:
+            return f"{second} and {first} are equal: one seed each, so nobody knows what is noise"
+        side = "above" if found.gap > 0 else "below"
         return f"{second} is {by} {side} {first}: one seed each, so nobody knows what is noise"
     how = f"{found.pairs} pairs of equal seeds" if found.pairs else "seeds that are not paired"
     low, high = (format_value(end, 3) for end in found.interval)

@@ -18,12 +18,12 @@ from lrsearch.reports.view import RunView
 from lrsearch.trial import Outcome
 
 
-def to_junit(view: RunView, checked: Sequence[tuple[Requirement, float, bool]]) -> str:
-    """The run as XML: each requirement with what the best point reached, and whether that meets
-    it. Where no point completed there is nothing to check, and that is the one failure."""
+def to_junit(view: RunView, checked: Sequence[tuple[Requirement, float, bool, str]]) -> str:
+    """The run as XML: each requirement with what was reached, whether that meets it, and by whom.
+    Where no point completed there is nothing to check, and that is the one failure."""
     seconds = float(view.cost["wall_seconds"] or view.cost["seconds"] or 0.0)
     answered = view.best is not None
-    failures = sum(not met for *_, met in checked) + (not answered)
+    failures = sum(not met for _, _, met, _ in checked) + (not answered)
     suite = ElementTree.Element(
         "testsuite",
         name=f"lrsearch.{one_line(view.name)}",
@@ -45,9 +45,9 @@ def to_junit(view: RunView, checked: Sequence[tuple[Requirement, float, bool]]) 
     ElementTree.SubElement(first, "system-out").text = "\n".join(map(one_line, lines))
     if failed := _failed(view):
         ElementTree.SubElement(first, "system-err").text = "\n".join(failed)
-    for requirement, reached, met in checked:
+    for requirement, reached, met, who in checked:
         case = _case(suite, view, one_line(str(requirement)), 0.0)
-        text = f"the best point reached {reached:.6g}"
+        text = f"{who} reached {reached:.6g}"
         if met:
             ElementTree.SubElement(case, "system-out").text = text
         else:

@@ -131,9 +131,15 @@ def _digest(ledger: Ledger) -> str:
 def _latest(ledger: Ledger) -> Confirming | None:
     """The latest confirmation whose points all belong to the spec."""
     for each in reversed(ledger.history.confirming):
-        if all(_text(config) in ledger.entries for config in each.configs[: each.finalists]):
+        if _belongs(each, ledger):
             return each
     return None
+
+
+def _belongs(confirming: Confirming, ledger: Ledger) -> bool:
+    """Whether all points of a confirmation belong to the spec."""
+    configs = confirming.configs[: confirming.finalists]
+    return all(_text(config) in ledger.entries for config in configs)
 
 
 def _fresh_seeds(spec: Spec, ledger: Ledger, count: int) -> tuple[int, ...]:
@@ -230,10 +236,20 @@ def make_race(confirming: Confirming, spec: Spec, ledger: Ledger) -> Race:
 def find_confirmation(
     spec: Spec, ledger: Ledger, points: Sequence[PointSummary]
 ) -> Confirmation | None:
-    """The latest confirmation of a run whose points belong to the spec, None without one. `points`
-    are those of the run."""
+    """The confirmation that a run's answer may rest on, None without one: of those of what the
+    search had measured at the latest, one that is over, of the most fresh seeds, then of the most
+    points, then the latest. `points` are those of the run."""
     latest = _latest(ledger)
-    return None if latest is None else read_confirmation(make_race(latest, spec, ledger), points)
+    if latest is None:
+        return None
+    same = [each for each in ledger.history.confirming if each.search == latest.search]
+    races = [make_race(each, spec, ledger) for each in same if _belongs(each, ledger)]
+    found = [read_confirmation(race, points) for race in races]
+    ranks = [
+        (each.over, race.seeds, race.confirming.top, place)
+        for place, (each, race) in enumerate(zip(found, races, strict=True))
+    ]
+    return found[max(ranks)[-1]]
 
 
 def read_confirmation(race: Race, points: Sequence[PointSummary]) -> Confirmation:

@@ -203,7 +203,8 @@ class _Search:
         ending = self._end()
         if not self.dispatch.is_over():
             self._repeat_best()
-        if ending.reason in ("finished", "patience"):
+        # A refinement that follows may have saved states of its own.
+        if ending.whole and (self.spec.refine is None or self.name == Refine.name):
             self.saving.finish()
         if self.best.lacks_weights():
             self.watcher.note(
@@ -226,7 +227,8 @@ class _Search:
             value, entry = self.best.met
             told = f"{self.asked.until} is met by point {entry.number} ({value:.6g})"
             return Ending(trained, "until", told)
-        if self.asked.is_over_time() and self.total > trained:
+        rounds = self.name == Refine.name and not self.proposer.exhausted
+        if self.asked.is_over_time() and (self.total > trained or rounds):
             return Ending(trained, "time")
         if self.proposer.stopped:
             return Ending(trained, "patience", self.proposer.stopped)

@@ -197,6 +197,8 @@ class Proposer:
         learns makes its generations, which are part of what it proposes."""
         if self.patience is None or not self.room:
             return self.room
+        if self.strategy.waits and any(map(self.ledger.is_open, self._mine.values())):
+            return self.room  # Points that are begun together are judged together.
         own = [
             self.ledger.judge(entry)[1]
             for proposal in self.history.proposals

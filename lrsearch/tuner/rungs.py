@@ -71,7 +71,7 @@ class Rungs:
     def start_only(self) -> bool:
         """Whether the points that a learning strategy begins with are compared, and no others: what
         its model proposes is too good to be told apart so early."""
-        return self.rule is not None and self.rule.together and self.proposer.waits
+        return self.rule is not None and self.rule.together and self.proposer.strategy.waits
 
     @property
     def population(self) -> int:
@@ -88,7 +88,9 @@ class Rungs:
         name = self.settings["name"]
         if name not in RULES:
             return
-        if not self.pruning.on:
+        if self.session.strategy == "refine":
+            yield "prune: the points of a refinement are all trained to their end"
+        elif not self.pruning.on:
             yield f"prune: {name} has nothing to compare one point with"
         elif name == "halving" and points > SMALL:
             yield (

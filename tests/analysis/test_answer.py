@@ -553,3 +553,20 @@ def test_a_drawing_says_how_many_points_lie_outside_it():
     drawn = text[: text.index("measured")].count("●") - 1  # The legend has one.
     outside = len(values) - drawn
     assert 2 <= outside < len(values) and f"{outside} measured points outside" in text
+
+
+def test_what_does_the_same_work_costs_the_same():
+    """Two rates of one batch size, whose times are noise, and a larger batch."""
+    from lrsearch.analysis.answer import _costs
+    from lrsearch.analysis.points import PointSummary
+    from lrsearch.trial import Outcome
+
+    def point(number, lr, size, seconds):
+        params = {"lr": lr, "batch_size": size}
+        return PointSummary(
+            number, "grid", params, Outcome.COMPLETED, 0.9, None, (number,), 1.0, seconds, 1
+        )
+
+    points = [point(1, 0.1, 32, 1.0), point(2, 0.2, 32, 9.0), point(3, 0.1, 64, 90.0)]
+    costs = _costs(points)
+    assert costs[1] == costs[2] < costs[3]

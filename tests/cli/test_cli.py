@@ -682,6 +682,7 @@ def test_the_json_of_report_is_as_documented(here: Path) -> None:
         "objective": NUMBER,
         "steps": int,
         "epochs": NUMBER,
+        "shared_epochs": NUMBER,
         "seconds": NUMBER,
         "engine": str,
         "engine_reason": str,

@@ -28,7 +28,7 @@ def test_compare_in_every_form(runs):
     [found] = document["differences"]
     assert (found["gap"], found["verdict"] in ("noise", "unknown")) == (0, True)
     text = call("compare", *runs).stdout
-    assert found["text"] in " ".join(text.split()) and "finalist 1" in text
+    assert found["text"] in " ".join(text.split()) and "best 1 of the search" in text
     table = call("compare", *runs, "--markdown").stdout
     assert table.startswith("|  | runs/older | more/older |\n| --- | --- | --- |\n")
 

@@ -123,7 +123,7 @@ def test_until_that_is_met_already_trains_nothing_and_says_so(here):
     assert "is met by point" in report["stopped"]
     assert "without --until the same command goes on" in report["stopped"]
     shown = call("report", "s.yaml").stdout
-    assert "stopped" in shown and "lrsearch export" in shown
+    assert "stopped" in shown and "lrsearch confirm" in shown
     assert "done" in call("list").stdout
 
 

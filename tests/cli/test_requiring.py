@@ -105,7 +105,7 @@ def test_failed_trials_are_no_test_cases():
         record(2, 2, {"lr": 0.2}, outcome=Outcome.FAILED, reason=hostile),
     ]
     view = build_view("a", "runs/a", ACCURACY, records)
-    text = to_junit(view, [(Requirement("accuracy", ">=", 0.5), 0.9, True)])
+    text = to_junit(view, [(Requirement("accuracy", ">=", 0.5), 0.9, True, "the best point")])
     [suite] = ElementTree.fromstring(text.encode())
     assert (len(suite), suite.attrib["failures"]) == (2, "0")
     told = suite[0].find("system-err").text

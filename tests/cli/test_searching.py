@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from lrsearch.cli import app
 from lrsearch.cli.executors import EXECUTORS, make_executor
+from lrsearch.cli.going_on import without
 from lrsearch.cli.searching import Options, resuming
 from lrsearch.errors import UsageError
 
@@ -81,3 +82,8 @@ def test_an_executor_has_one_of_the_names():
     with pytest.raises(UsageError) as raised:
         make_executor("slurm", 1, "cpu")
     assert raised.value.hint == "local or inline"
+
+
+def test_an_option_is_left_out_with_its_value():
+    words = ["lrsearch", "bayes", "s.yaml", "--until", "a>1", "--set", "b=1", "--until=a>2", "-q"]
+    assert without(words, "--until") == ["lrsearch", "bayes", "s.yaml", "--set", "b=1", "-q"]

@@ -355,3 +355,22 @@ def test_chance_is_no_agreement():
     ]  # fmt: skip
     assert agreements(records) == []
     assert agreements([record(k, {"lr": k}, "dead") for k in range(2)]) == []
+
+
+def test_a_loss_that_rose_asks_for_lower_rates_by_the_rate_it_was_trained_with():
+    """A training that was stopped early: the one recorded step is the first of its warmup."""
+    steps = list(range(2, 22, 2))
+    losses = [3.0 + 0.1 * place for place in range(10)]
+    curve = {"step": steps, "loss": losses, "train_loss": losses, "lr": [0.5] * 10}
+    records = Records(
+        step=(1,),
+        loss=(2.3,),
+        gradient_norm=(0.4,),
+        update_ratio=(1e-3,),
+        lr=(0.005,),
+        start=2.3,
+        baseline=2.3,
+    )
+    (found,) = diagnose({}, curve, records, Result(Outcome.PRUNED, 20, 1.0, 1.0), LOSS)[:1]
+    assert found.verdict == "stagnating"
+    assert "rose by" in found.advice and "a tenth of the rate (0.05)" in found.advice

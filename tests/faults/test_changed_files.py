@@ -3,6 +3,7 @@ runs, and links in place of them."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -129,6 +130,10 @@ def _disturb(
     said = searching.wait().check(0, 1, 2)
     there = references.outcome(SEARCH.name)["results"]
     if said.code == 0:
+        if part == "run.json" and run.exists():  # What is left of it is the journal.
+            with contextlib.suppress(RunDamaged):
+                store.read(run)
+            store.repair(run)
         kept = results(run) if run.exists() else {}
         if kept != there:
             raise Lost(f"exit 0 with {len(kept)} of {len(there)} trials")

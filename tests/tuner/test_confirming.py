@@ -571,3 +571,11 @@ def test_a_run_made_before_opens_and_is_confirmed(here: Path) -> None:
     assert found("report", "mine.yaml")["confirmation"] is None
     whole = found("confirm", "mine.yaml", *TRAIN)
     assert whole["answer"]["confirmed"] and len(whole["trials"]) == 6
+
+
+def test_a_smaller_confirmation_replaces_no_larger_one(here: Path) -> None:
+    write(here)
+    found("grid", "mine.yaml", *TRAIN)
+    first = found("confirm", "mine.yaml", *TRAIN, "--seeds", 2, "--top", 2)["answer"]
+    second = found("confirm", "mine.yaml", *TRAIN, "--seeds", 1, "--top", 1)["answer"]
+    assert first["seeds"] == 2 and second == first

@@ -96,6 +96,9 @@ def _take_sweep(path: Path, sweep: Path) -> None:
         raise UsageError(f"{path} exists already", hint="nothing was written: name another file")
     _write({path: text})
     print(f"written {visible_line(str(path))}: the sweep of {visible_line(str(sweep))}")
+    left = [line[4:].partition(":")[0] for line in text.splitlines() if line.startswith("#   ")]
+    if left:
+        print(f"without a counterpart, comments in it: {', '.join(left)}")
     print(f"next: lrsearch check {quote(path_word(path))}")
     print(f"      lrsearch {strategy_of(document)} {quote(path_word(path))} --allow-command")
 

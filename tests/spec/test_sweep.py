@@ -21,6 +21,7 @@ parameters:
   layers: {min: 1, max: 4}
   dropout: {distribution: uniform, min: 0.0, max: 0.5}
   epochs: {value: 5}
+  weight-decay: {values: [0.0, 0.1]}
   optimizer: {parameters: {name: {values: [sgd, adam]}}}
   "=evil\\e[2J": {values: [1, 2]}
 """
@@ -37,6 +38,7 @@ def folder(tmp_path, monkeypatch):
 def test_a_sweep_becomes_a_sound_spec(folder):
     done = call("init", "new.yaml", "--from-wandb", "sweep.yaml")
     assert "lrsearch random new.yaml --allow-command" in done.stdout
+    assert "comments in it: parameters.optimizer, " in done.stdout
     call("check", "new.yaml")
     spec = read_spec(Path("new.yaml"))
     dimensions = dict(spec.space.dimensions)
@@ -50,7 +52,7 @@ def test_a_sweep_becomes_a_sound_spec(folder):
     assert (spec.metric, spec.goal or spec.outside.goal) == ("val_loss", "min")
     assert spec.outside.text == (
         "python train.py --learning_rate={learning_rate} --batch_size={batch_size} "
-        "--layers={layers} --dropout={dropout} --epochs={epochs}"
+        "--layers={layers} --dropout={dropout} --epochs={epochs} --weight-decay={weight_decay}"
     )
     comments = [line for line in Path("new.yaml").read_text().splitlines() if line[0] == "#"]
     left = [line.split(":")[0] for line in comments if line.startswith("#   ")]

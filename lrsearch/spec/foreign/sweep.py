@@ -16,9 +16,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """A name that a command may have between braces."""
 
 _ARGS = {
-    "${args}": "--{name}={{{name}}}",
-    "${args_no_hyphens}": "{name}={{{name}}}",
-    "${args_no_boolean_flags}": "--{name}={{{name}}}",
+    "${args}": "--{flag}={{{name}}}",
+    "${args_no_hyphens}": "{flag}={{{name}}}",
+    "${args_no_boolean_flags}": "--{flag}={{{name}}}",
 }
 """The macros of a sweep's command that stand for all parameters, and the form of each."""
 
@@ -39,20 +39,22 @@ def read_sweep(document: Any, source: str) -> str:
     fixed: dict[str, Any] = {}
     left: list[tuple[str, Any]] = []
     for key, value in raw.items():
-        name, found = str(key), read_foreign(value)
+        name, found = _name_of(key), read_foreign(value)
         if found is None and is_searched(value):
             found = value
-        if not _NAME.fullmatch(name) or (found is None and isinstance(value, Mapping)):
-            left.append((f"parameters.{name}", value))
+        taken = name in searched or name in fixed
+        unread = found is None and isinstance(value, Mapping)
+        if taken or unread or not _NAME.fullmatch(name):
+            left.append((f"parameters.{key}", value))
         elif isinstance(found, Fixed):
             fixed[name] = found.value
         else:
             searched[name] = value if found is None else found
     left += [(str(key), value) for key, value in document.items() if key not in _KNOWN]
-    names = [name for name in map(str, raw) if name in searched or name in fixed]
+    flags = {name: str(key) for key in raw if (name := _name_of(key)) in {**searched, **fixed}}
     lines = [f"# From {visible_line(source)}, a sweep of Weights & Biases."]
     lines += _told(left)
-    lines += [f"command: {json.dumps(_command(document, names))}"]
+    lines += [f"command: {json.dumps(_command(document, flags))}"]
     lines += [
         "# Its metrics are read from what it prints: a line of JSON for each evaluation, such as"
     ]
@@ -74,8 +76,13 @@ def strategy_of(document: Mapping[str, Any]) -> str:
     return method if method in ("grid", "random", "bayes") else "bayes"
 
 
-def _command(document: Mapping[str, Any], names: list[str]) -> str:
-    """The command line of a sweep, its macros filled in."""
+def _name_of(key: Any) -> str:
+    """A parameter's name in a spec: hyphens, which a name between braces has none of, as _."""
+    return str(key).replace("-", "_")
+
+
+def _command(document: Mapping[str, Any], flags: Mapping[str, str]) -> str:
+    """The command line of a sweep, its macros filled in; `flags` has the parameters' own names."""
     given = document.get("command")
     words = given if isinstance(given, list) else ["${env}", "python", "${program}", "${args}"]
     program = quote(str(document.get("program", "train.py")))
@@ -83,7 +90,7 @@ def _command(document: Mapping[str, Any], names: list[str]) -> str:
     found = []
     for word in map(str, words):
         if word in _ARGS:
-            found += [_ARGS[word].format(name=name) for name in names]
+            found += [_ARGS[word].format(name=name, flag=flag) for name, flag in flags.items()]
         else:
             found.append(filled[word] if word in filled else quote(word))
     return " ".join(filter(None, found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -149,7 +149,11 @@ def build_view(
         params=_columns(kept),
         hidden=context.hidden,
         running=context.running,
-        warnings=(*context.warnings, *([] if confirmed else _comments(points, objective))),
+        warnings=(
+            *context.warnings,
+            *([] if context.running else _describe_unmeasured(points, context.ranges)),
+            *([] if confirmed else _comments(points, objective)),
+        ),
         cost={
             "trials": len(results),
             "trial_epochs": math.fsum(result.epochs for result in results),
@@ -248,6 +252,28 @@ def _edges(points: Sequence[PointSummary], ranges: Sequence[Range]) -> tuple[Edg
         return ()
     searched = [part for part in ranges if _matters(part.name, points[0], points)]
     return tuple(find_edges(points[0].params, searched))
+
+
+def _describe_unmeasured(points: Sequence[PointSummary], ranges: Sequence[Range]) -> Iterator[str]:
+    """Sentences on the lists whose values beyond the best's are searched and were not measured: an
+    edge that only the spec has moved."""
+    if not points or points[0].objective is None:
+        return
+    for searched in ranges:
+        value = points[0].params.get(searched.name)
+        if not searched.listed or isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        measured = {each.params.get(searched.name) for each in points if each.done}
+        for beyond in (
+            [each for each in searched.listed if each < value],
+            [each for each in searched.listed if each > value],
+        ):
+            if beyond and not measured.intersection(beyond):
+                values = ", ".join(format_value(each) for each in sorted(beyond))
+                yield (
+                    f"{searched.name} {values} was not trained yet, and the best lies next to it: "
+                    "more trials would tell"
+                )
 
 
 def _comments(points: Sequence[PointSummary], objective: Objective) -> list[str]:

@@ -898,3 +898,13 @@ def test_plot_labels_and_given_range():
 def test_plot_of_nothing_is_refused():
     with pytest.raises(ValueError, match="no finite value"):
         plot([math.nan])
+
+
+def test_values_that_only_the_spec_has_beyond_the_best_are_named():
+    records = [record(n, n, {"batch_size": size}, 0.9 - n / 100) for n, size in ((1, 32), (2, 64))]
+    ranges = [Range("batch_size", 16, 64, listed=(16, 32, 64), whole=True)]
+    view = build_view("r", "runs/r", ACCURACY, records, Context(ranges=ranges))
+    assert view.warnings[0].startswith("batch_size 16 was not trained yet")
+    records.append(record(3, 3, {"batch_size": 16}, 0.5))
+    view = build_view("r", "runs/r", ACCURACY, records, Context(ranges=ranges))
+    assert not any("not trained yet" in each for each in view.warnings)

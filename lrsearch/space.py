@@ -353,6 +353,27 @@ def _build_at(
     return build(space, choose)
 
 
+def change_dimensions(
+    space: Space, change: Callable[[str, Dimension], Dimension], prefix: str = ""
+) -> Space:
+    """The space with each dimension changed, by its id; options keep their own."""
+    found = []
+    for path, part in space.dimensions:
+        part = change(prefix + path, part)
+        if isinstance(part, Choice):
+            part = Choice(
+                tuple(
+                    Option(
+                        option.value,
+                        change_dimensions(option.space, change, f"{prefix}{path}[{at}]."),
+                    )
+                    for at, option in enumerate(part.options)
+                )
+            )
+        found.append((path, part))
+    return Space(tuple(found))
+
+
 def parameters(space: Space, prefix: str = "") -> Iterator[tuple[str, Dimension]]:
     """Every parameter with its id, those under options included, in a fixed order."""
     for path, dimension in space.dimensions:

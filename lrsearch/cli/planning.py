@@ -31,7 +31,7 @@ from lrsearch.tuner.confirming import (
     make_race,
     plan,
 )
-from lrsearch.tuner.finding import Test, describe_found, foresee, look_up
+from lrsearch.tuner.finding import Found, Test, describe_found, foresee, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, go_on, settle
 from lrsearch.tuner.preparing import representatives
 from lrsearch.tuner.proposer import Proposer
@@ -55,11 +55,7 @@ def show_plan(
 ) -> None:
     """Print the points the strategy would train next, and how long a trial is. `history` is that of
     the run in the folder, empty for a new run."""
-    spec = settle_data(spec, facts.settled)
-    spec = go_on(spec, history)
-    ledger = Ledger(spec, content_of(settle(facts, history)), history)
-    ledger.refuse_stranger()
-    found = look_up(spec, ledger.content, history)
+    spec, ledger, found = _settle(spec, facts, history)
     if found.open:
         _show_tests(spec, strategy, facts, found.open)
         return
@@ -123,6 +119,15 @@ def show_plan(
         print(f"  and the best again, if that takes less than {CHEAP:.0%} of all training by then")
 
 
+def _settle(spec: Spec, facts: Facts, history: History) -> tuple[Spec, Ledger, Found]:
+    """The spec as the run goes on with it, its ledger, and what its range tests have found. Raises
+    SpecRefused for another run's spec."""
+    spec = go_on(settle_data(spec, facts.settled), history)
+    ledger = Ledger(spec, content_of(settle(facts, history)), history)
+    ledger.refuse_stranger()
+    return spec, ledger, look_up(spec, ledger.content, history)
+
+
 def show_confirming(
     spec: Spec,
     strategy: str,
@@ -136,10 +141,8 @@ def show_confirming(
     """Print which points would be measured again, and what that costs at most, by the seconds that
     their trainings took. No point that was stopped early is among them. Raises
     UsageError where there is nothing to confirm."""
-    spec = go_on(settle_data(spec, facts.settled), history)
-    ledger = Ledger(spec, content_of(settle(facts, history)), history)
-    ledger.refuse_stranger()
-    spec = look_up(spec, ledger.content, history).settle(spec)
+    spec, ledger, found = _settle(spec, facts, history)
+    spec = found.settle(spec)
     ledger = Ledger(spec, ledger.content, history)
     race = make_race(plan(spec, ledger, spec.confirm or ConfirmSettings()), spec, ledger)
     confirming = race.confirming

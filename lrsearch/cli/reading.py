@@ -39,16 +39,6 @@ class Report(Command):
         return super().parse_args(ctx, args)
 
 
-Html = Annotated[
-    Path | None,
-    typer.Option(
-        "--html",
-        metavar="FILE",
-        help="Write the report as a page: one file, to be opened without a network.",
-        show_default=False,
-    ),
-]
-
 Where = Annotated[
     str | None,
     typer.Option(

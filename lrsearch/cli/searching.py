@@ -384,14 +384,14 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
         )
     workplace = Workplace(given.device, str(spec.folder), allowed)
     asked = Asked(
-        given.engine,
-        given.lanes,
-        given.retry_failed,
-        given.resume_pruned,
-        command,
-        begun,
-        limit,
-        until,
+        engine=given.engine,
+        lanes=given.lanes,
+        retry_failed=given.retry_failed,
+        resume_pruned=given.resume_pruned,
+        command=command,
+        begun=begun,
+        time_limit=limit,
+        until=until,
         share=not given.no_share,
     )
     return _Search(strategy, given, asked, spec, requirements, until, workplace)
@@ -399,6 +399,8 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
 
 def _check_begun(given: Options, folder: Path) -> None:
     """Raises UsageError where there is no run to refine."""
+    from lrsearch.store import holds_run
+
     config = quote(path_word(given.config))
     if given.fresh:
         raise UsageError(
@@ -406,7 +408,7 @@ def _check_begun(given: Options, folder: Path) -> None:
             where="--fresh",
             hint=f"search anew first: lrsearch bayes {config} --fresh",
         )
-    if not (folder / "run.json").exists():
+    if not holds_run(folder):
         raise UsageError(
             f"there is nothing to refine: nothing was searched in {folder} yet",
             where=str(given.config),

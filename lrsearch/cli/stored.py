@@ -387,7 +387,7 @@ def _describe_end(run: StoredRun, waiting: int, confirmation: Confirmation | Non
         done = count(confirmation.trials, "fresh training")
         return f"confirming {ended} after {done}: its round lacks {confirmation.left} more"
     if history.closed == "time":
-        left = f": {_progress(run)}{left}"
+        left = f": {_progress(run, confirmation)}{left}"
     return f"the search {ended}{left}"
 
 
@@ -426,8 +426,8 @@ def _surplus(run: StoredRun) -> set[int]:
     return found
 
 
-def _progress(run: StoredRun) -> str:
-    """The progress of the latest strategy: 12 of 40 trials are trained."""
+def _progress(run: StoredRun, confirmation: Confirmation | None) -> str:
+    """The progress of the latest strategy, or of what follows it: 12 of 40 trials are trained."""
     from lrsearch.search import count_trials
 
     if run.strategy == CONFIRM:
@@ -438,6 +438,10 @@ def _progress(run: StoredRun) -> str:
     if run.strategy == "refine":  # Each round decides about the next.
         return f"{count(done, 'trial')} trained"
     total = max(done, count_trials(run.strategy, run.spec))
+    if done == total and confirmation is not None and confirmation.over:
+        return "the test part was not looked at"
+    if done == total and run.spec.refine is not None:
+        return "its refinement is not over"
     return f"{done} of {count(total, 'trial')} are trained"
 
 

@@ -7,7 +7,7 @@ outside what the spec searches, so that it works on a spec that `widen` has wide
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +17,12 @@ from lrsearch.analysis.refining import Round, refine
 from lrsearch.errors import UsageError
 from lrsearch.search.strategy import Request
 from lrsearch.space import (
-    Choice,
     Dimension,
     Float,
     Int,
-    Option,
     Space,
     build,
+    change_dimensions,
     encode,
     parameters,
     parse_name,
@@ -83,28 +82,13 @@ def widen(spec: Spec, samples: int | None = None) -> Spec:
             return Int(max(1, round(least)), min(round(most), 2**53), log=True)
         return Float(least, most, log=True)
 
-    return replace(spec, space=_map(spec.space, free), refined=tuple(refined))
+    return replace(spec, space=change_dimensions(spec.space, free), refined=tuple(refined))
 
 
 def flat_name(id_: str) -> str:
     """The flat name of a parameter by its id: `lr` of `optimizer[1].lr`."""
     path = parse_name(id_).path
     return "lr" if path == "optimizer.lr" else path
-
-
-def _map(space: Space, change: Callable[[str, Dimension], Dimension], prefix: str = "") -> Space:
-    found = []
-    for path, part in space.dimensions:
-        part = change(prefix + path, part)
-        if isinstance(part, Choice):
-            part = Choice(
-                tuple(
-                    Option(option.value, _map(option.space, change, f"{prefix}{path}[{at}]."))
-                    for at, option in enumerate(part.options)
-                )
-            )
-        found.append((path, part))
-    return Space(tuple(found))
 
 
 class Refine:

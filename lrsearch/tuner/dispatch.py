@@ -159,7 +159,9 @@ class Dispatch:
                 cohorts += self.cohorts(alone, self._settle(key, GOING_ON)) if alone else []
             if not trials:
                 continue
-            if plan is None and (len(trials) > 1 or self.plans.engine == "fused"):
+            if key in self.unplanned:  # Its probe is under way.
+                self.unplanned[key] += trials
+            elif plan is None and (len(trials) > 1 or self.plans.engine == "fused"):
                 self.unplanned[key] = trials
                 probes.append(self._probe(trials, len(groups)))
             else:

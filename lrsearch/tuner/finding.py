@@ -22,6 +22,7 @@ from lrsearch.space import (
     Option,
     Space,
     automatic,
+    change_dimensions,
     extremes,
     parameters,
     parse_name,
@@ -137,7 +138,7 @@ def _variants(spec: Spec, name: str) -> Iterator[Space]:
                 return Choice((part.options[option],))
             return part
 
-        space = _map(space, choose)
+        space = change_dimensions(space, choose)
     one = replace(spec, space=space)
     momenta = [
         (each, part) for each, part in parameters(space) if parse_name(each).argument == _STEP_SIZE
@@ -154,7 +155,7 @@ def _variants(spec: Spec, name: str) -> Iterator[Space]:
                 return part
             return Choice(tuple(map(Option, _values(part))))
 
-        yield _map(space, reduce)
+        yield change_dimensions(space, reduce)
 
 
 def _values(dimension: Dimension) -> list[Any]:
@@ -163,22 +164,6 @@ def _values(dimension: Dimension) -> list[Any]:
     if isinstance(dimension, Choice):
         return [dimension.options[int(raw)].value for raw in raws]
     return [dimension.value(raw) for raw in raws]
-
-
-def _map(space: Space, change: Callable[[str, Dimension], Dimension], prefix: str = "") -> Space:
-    """The space with each dimension changed, by its id; options keep their own."""
-    found = []
-    for path, part in space.dimensions:
-        part = change(prefix + path, part)
-        if isinstance(part, Choice):
-            part = Choice(
-                tuple(
-                    Option(option.value, _map(option.space, change, f"{prefix}{path}[{at}]."))
-                    for at, option in enumerate(part.options)
-                )
-            )
-        found.append((path, part))
-    return Space(tuple(found))
 
 
 def foresee(spec: Spec, tests: Mapping[str, Sequence[Test]]) -> list[str]:

@@ -121,7 +121,7 @@ def _follow(session: Session, strategy: str) -> Ending:
     refines = strategy == Refine.name
     ending = _refine(session) if refines else _Search(session).go()
     if ending.whole and spec.refine is not None and not refines:
-        ending = ending.before(_refine(session))
+        ending = ending.before(_refine(session, first=False))
     if ending.whole and spec.confirm is not None:
         ledger = Ledger(spec, session.ledger.content, session.run.history)
         if has_value(ledger):
@@ -129,14 +129,14 @@ def _follow(session: Session, strategy: str) -> Ending:
     return ending
 
 
-def _refine(session: Session) -> Ending:
-    """Refine what was found."""
+def _refine(session: Session, *, first: bool = True) -> Ending:
+    """Refine what was found, `first` where no other strategy of the session came before."""
     spec = widened(session.spec, session.facts)
     if not spec.refined:
         session.watcher.note("refine: the spec searches neither rates nor a logarithmic range")
         return Ending(0)
     ledger = Ledger(spec, session.ledger.content, session.run.history)
-    return _Search(replace(session, spec=spec, strategy=Refine.name, ledger=ledger)).go()
+    return _Search(replace(session, spec=spec, strategy=Refine.name, ledger=ledger)).go(first=first)
 
 
 class _Search:
@@ -165,10 +165,12 @@ class _Search:
         self.total = 0
         self.foreseen = count_trials(self.name, self.spec) > 0
 
-    def go(self) -> Ending:
-        """Run everything from the first line in the journal to the last trial."""
-        self._describe_failures()
-        self._describe_pruned()
+    def go(self, *, first: bool = True) -> Ending:
+        """Run everything from the first line in the journal to the last trial. Unless it is the
+        `first` of its session, what stands in the journal is no earlier session's."""
+        if first:
+            self._describe_failures()
+            self._describe_pruned()
         per_point = self.spec.trials_per_point
         points = count_trials(self.name, self.spec) // per_point
         coming = max(0, points - self.proposer.made) * per_point
@@ -213,7 +215,9 @@ class _Search:
             )
         if ending.out_of_time:
             over = "the start took all of it, and no trial began"
-            if self.conclusions.trained:
+            if self.name == Refine.name:
+                over = f"{self.conclusions.trained} trials trained, and its rounds are not over"
+            elif self.conclusions.trained:
                 over = f"{self.conclusions.trained} of {self.total} trials are trained"
             self.watcher.note(f"the time is over: {over}")
         elif ending.told:

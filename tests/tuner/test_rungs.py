@@ -237,3 +237,14 @@ def test_a_time_limit_leaves_nobody_waiting(tmp_path):
     assert found.ending.out_of_time and found.ending.trained == 0
     over = search(tmp_path, changes=compared("quarter"), time_limit=1e9)
     assert not over.ending.out_of_time and len(read(over.folder).results) == 8
+
+
+@pytest.mark.parametrize("rule", ["quarter", "halving"])
+def test_points_that_are_proposed_while_a_probe_is_made_wait_for_its_plan(tmp_path, rule):
+    """A learning search proposes all of its start, which is compared, before any result."""
+    changes = compared(rule)
+    changes["search"] = {"lr": {"min": 1e-3, "max": 1.0}}
+    changes["bayes"] = {"trials": 12, "startup": 8, "generation": 4}
+    found = search(tmp_path, "bayes", changes, engine="auto")
+    assert len(found.history.results) == 12
+    assert found.history.closed == "finished"

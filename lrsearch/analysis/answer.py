@@ -24,6 +24,10 @@ DEARER = 1.5
 """The factor from which on one training costs more than another: times are no exact thing."""
 
 
+SHORT = 1.0
+"""Seconds of a training below which one is as cheap as another: such times are noise."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """The answer of a run. `recommended` and `highest` (the best value) differ where points are
@@ -240,7 +244,7 @@ def _costs(points: Sequence[PointSummary]) -> dict[int, int]:
     found: dict[int, int] = {}
     for alike in groups.values():
         seconds = statistics.median(point.seconds / max(1, point.done) for point in alike)
-        cost = math.floor(math.log(seconds) / math.log(DEARER)) if seconds > 0 else 0
+        cost = math.floor(math.log(max(seconds, SHORT)) / math.log(DEARER))
         found |= {point.point: cost for point in alike}
     return found
 

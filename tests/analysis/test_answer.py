@@ -570,3 +570,5 @@ def test_what_does_the_same_work_costs_the_same():
     points = [point(1, 0.1, 32, 1.0), point(2, 0.2, 32, 9.0), point(3, 0.1, 64, 90.0)]
     costs = _costs(points)
     assert costs[1] == costs[2] < costs[3]
+    quick = _costs([point(1, 0.1, 32, 0.01), point(2, 0.1, 64, 0.9)])
+    assert quick[1] == quick[2]

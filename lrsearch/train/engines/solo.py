@@ -123,8 +123,9 @@ def run_trial(
 ) -> EventGenerator:
     """Train one trial, to its end; by default it shares no steps with others."""
     sharing = sharing or Sharing(cohort, ())
-    # The first optimizer of a process imports much of torch; no trial should be charged for it.
-    torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    if "class_path" in trial.config["train"]["optimizer"]:
+        # The first of torch's own in a process imports its compiler; no trial is charged for that.
+        torch.optim.SGD([torch.zeros(1)], lr=1.0)
     course = Course("solo", clock=pulse.clock(), objective=cohort.objective.metric)
     replies: Any = None
     printed = Printed()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, optim
 
 from lrsearch.schedules import Array
+from lrsearch.train.optimizers.eager import make_eager
 from lrsearch.train.optimizers.kernels import Parameters
 from lrsearch.train.optimizers.stacked import (
     Needs,
@@ -28,7 +29,7 @@ def alone(
     parameters: Parameters, lr: float, *, eps1: float | None, eps2: float, **config: Any
 ) -> optim.Optimizer:
     """`torch.optim.Adafactor`."""
-    return optim.Adafactor(parameters, lr=lr, eps=(eps1, eps2), **config)
+    return make_eager(optim.Adafactor)(parameters, lr=lr, eps=(eps1, eps2), **config)
 
 
 _NUMBERS = ("share", "most", "decay", "eps1", "eps1_square", "precise", "eps2", "clipping")

@@ -11,6 +11,7 @@ from torch import optim
 
 from lrsearch import catalogue
 from lrsearch.errors import ModelError
+from lrsearch.train.optimizers.eager import make_eager
 from lrsearch.train.optimizers.kernels import Parameters, choose_kernels, step_plainly_where_needed
 
 Build = Callable[..., optim.Optimizer]
@@ -26,15 +27,17 @@ def _rename(config: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     return arguments
 
 
-def from_torch(kind: Build, fused: tuple[str, ...] = (), **fixed: Any) -> Build:
+def from_torch(kind: type[optim.Optimizer], fused: tuple[str, ...] = (), **fixed: Any) -> Build:
     """A function that makes an optimizer of torch's shape, with `fixed` beside the spec's
     arguments; `fused` are the devices that it has a fused kernel for."""
+
+    make: Build = make_eager(kind)
 
     def build(parameters: Parameters, lr: float, **config: Any) -> optim.Optimizer:
         arguments = _rename(config, {"decoupled": "decoupled_weight_decay"}) | fixed
         if not fused:
-            return kind(parameters, lr=lr, **arguments)
-        made = kind(choose_kernels(parameters, fused), lr=lr, **arguments)
+            return make(parameters, lr=lr, **arguments)
+        made = make(choose_kernels(parameters, fused), lr=lr, **arguments)
         step_plainly_where_needed(made)
         return made
 

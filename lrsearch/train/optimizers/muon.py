@@ -12,6 +12,7 @@ from torch import Tensor, optim
 
 from lrsearch.schedules import Array
 from lrsearch.train.optimizers.adam import ADAMW
+from lrsearch.train.optimizers.eager import make_eager
 from lrsearch.train.optimizers.kernels import (
     Parameters,
     choose_kernels,
@@ -59,9 +60,13 @@ class MuonAdamW(optim.Optimizer):
         others = _choose(every, lambda each: each.dim() != 2)
         self.parts: list[optim.Optimizer] = []
         if matrices:
-            self.parts.append(optim.Muon(matrices, lr=lr, weight_decay=weight_decay, **muon))
+            self.parts.append(
+                make_eager(optim.Muon)(matrices, lr=lr, weight_decay=weight_decay, **muon)
+            )
         if others:
-            own = optim.AdamW(choose_kernels(others), lr=lr, weight_decay=weight_decay, **adamw)
+            own = make_eager(optim.AdamW)(
+                choose_kernels(others), lr=lr, weight_decay=weight_decay, **adamw
+            )
             step_plainly_where_needed(own)
             self.parts.append(own)
         # Groups are kept as the same objects: a rate set here is set there.
@@ -89,7 +94,7 @@ def alone(
     **muon: Any,
 ) -> optim.Optimizer:
     """`MuonAdamW` by the names of the catalogue."""
-    return MuonAdamW(
+    return make_eager(MuonAdamW)(
         parameters,
         lr,
         weight_decay=weight_decay,

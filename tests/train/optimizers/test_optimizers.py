@@ -1,6 +1,8 @@
 """The optimizers that torch does not have, or not in one piece."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -342,3 +344,34 @@ def test_a_dimension_of_one_entry_has_no_say_in_the_kernel(shape):
     optimizer.step()
     assert optimizer.param_groups[0]["fused"] is True
     assert torch.equal(parameter.detach(), torch.full(shape, -0.1))
+
+
+def test_no_optimizer_of_torch_s_shape_needs_its_compiler():
+    """Torch's own would import it, which takes as long as importing torch."""
+    code = """
+import sys, torch
+from lrsearch import catalogue
+from lrsearch.train.optimizers.registry import build_optimizer
+for name in set(catalogue.OPTIMIZERS) - set(catalogue.OPTIMIZER_PACKAGES):
+    parameters = catalogue.OPTIMIZERS[name].parameters
+    config = {own: parameter.default for own, parameter in parameters.items()}
+    model = torch.nn.Linear(3, 2)
+    optimizer = build_optimizer({"name": name, **config}, model.parameters(), 0.1)
+    before = model.weight.clone()
+    model(torch.ones(4, 3)).sum().backward()
+    optimizer.step()
+    assert not torch.equal(model.weight, before) and model.weight.is_leaf
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_hooks_of_a_step_are_called():
+    parameter = nn.Parameter(torch.ones(3))
+    parameter.grad = torch.ones(3)
+    config = {name: each.default for name, each in catalogue.OPTIMIZERS["sgd"].parameters.items()}
+    optimizer, seen = build_optimizer({"name": "sgd", **config}, [parameter], 0.5), []
+    optimizer.register_step_pre_hook(lambda *_: seen.append(parameter.tolist()))
+    optimizer.register_step_post_hook(lambda *_: seen.append(parameter.tolist()))
+    optimizer.step()
+    assert seen == [[1.0] * 3, [0.5] * 3] and parameter.requires_grad

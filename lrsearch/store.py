@@ -10,6 +10,7 @@
                       line
       best/           trial-000012.safetensors, spec.yaml
       states/         000012.state: what trial 12, under way, is at; 000012.before: was at
+      now.json        what a search that runs says of itself every second, for `lrsearch serve`
       lock            held (flock) by the one writer, whose pid stands inside
 
 A line is compact JSON, `{"n":17,"crc":"0a1b2c3d","event":"ended",...}`: `n` counts from 1 and `crc`
@@ -693,6 +694,54 @@ def read(folder: Path) -> History:
     return _replay(folder, _journal(folder))
 
 
+class Reader:
+    """Reads one run again and again, each time no more than the lines that were added since. It
+    never touches the run."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: os.stat_result | None = None
+        self._history = History()
+
+    def read(self) -> History:
+        """The run's history, the same object as before where its journal was only added to. Raises
+        as the function `read`, and reads all of the journal the next time."""
+        _check(self._folder)
+        before, self._file = self._file, None
+        path, more = self._folder / "journal.jsonl", None
+        with _using(path):
+            try:
+                with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
+                    found = os.fstat(file.fileno())
+                    if before is not None and os.path.samestat(found, before):
+                        file.seek(self._history.end)
+                        more = file.read() if found.st_size >= self._history.end else None
+            except FileNotFoundError:
+                raise _missing(self._folder) from None
+        if more is None or not self._add(more):
+            self._history = read(self._folder)
+        self._file = found
+        return self._history
+
+    def _add(self, data: bytes) -> bool:
+        """Fold whole lines in; a torn one is left for the next time. False where one is damaged, or
+        does not follow."""
+        history = self._history
+        if data.startswith(b"\n"):  # The last line was whole without it.
+            data = data[1:]
+            history.end += 1
+        try:
+            for line in data.split(b"\n")[:-1]:
+                number, _, content = _decode(line)
+                if number != history.lines + 1:
+                    return False
+                fold(history, content)
+                history.end += len(line) + 1
+        except NO_SENSE:
+            return False
+        return True
+
+
 def _journal(folder: Path) -> bytes:
     path = folder / "journal.jsonl"
     with _using(path):
@@ -752,6 +801,40 @@ def read_curve(folder: Path, number: int) -> dict[str, list[float]]:
         }
     except NO_SENSE as error:
         raise RunDamaged("the curve cannot be read", where=str(path)) from error
+
+
+NOW = "now.json"
+"""The file in which a search says what it does; it is there while the search runs, and after one
+that was killed."""
+
+_MOST_NOW = 2**20
+"""Bytes of it that are read at most."""
+
+
+def read_now(folder: Path) -> dict[str, Any] | None:
+    """Read what a search says of itself; None where it says nothing. Raises RunError for a file
+    that cannot be read, ValueError for one that is damaged."""
+    path = folder / NOW
+    with _using(path):
+        try:
+            with os.fdopen(_open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+                content = json.loads(file.read(_MOST_NOW))
+        except FileNotFoundError:
+            return None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no object")
+    return content
+
+
+def write_now(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write what a search does. Raises StorageFull or RunError."""
+    write_whole(folder / NOW, _dump(content).encode("ascii"), sync=False)
+
+
+def drop_now(folder: Path) -> None:
+    """Delete what a search said; it is over. Raises RunError."""
+    with _using(folder / NOW):
+        (folder / NOW).unlink(missing_ok=True)
 
 
 _RECORDS = "records\n"

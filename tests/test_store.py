@@ -99,6 +99,47 @@ def rewrite(root: Path, change: Any) -> None:
 # Round trips ----------------------------------------------------------------------------------
 
 
+def test_a_reader_reads_what_was_added_and_no_more(tmp_path: Path, monkeypatch: Any) -> None:
+    with open_run(tmp_path) as run:
+        propose(run, 1, 2)
+        reader = store.Reader(tmp_path / "demo")
+        first = reader.read()
+        assert first == run.history
+        with monkeypatch.context() as patch:
+            # What it has read it does not read again.
+            patch.setattr(store, "_replay", None)
+            train(run, 1)
+            with journal(tmp_path).open("ab") as file:
+                file.write(b'{"n":6,"crc":"')  # Torn, as in the midst of a write.
+            assert reader.read() is first and first == run.history and 1 in first.results
+            assert reader.read() is first
+            os.truncate(journal(tmp_path), first.end)
+            train(run, 2)
+            assert reader.read() is first and first == run.history and 2 in first.results
+        assert store.read(tmp_path / "demo") == first
+
+
+def test_a_reader_notices_other_changes(tmp_path: Path) -> None:
+    with open_run(tmp_path) as run:
+        fill(run)
+    reader = store.Reader(tmp_path / "demo")
+    whole = reader.read()
+    rewrite(tmp_path, lambda lines: lines[:-1])  # In place, and shorter.
+    assert reader.read() is not whole and 4 not in reader.read().running
+    content = journal(tmp_path).read_bytes()
+    journal(tmp_path).unlink()
+    with pytest.raises(RunDamaged, match="missing"):
+        reader.read()
+    journal(tmp_path).write_bytes(content)
+    assert reader.read().lines == whole.lines - 1
+    with journal(tmp_path).open("ab") as file:
+        file.write(content.splitlines(keepends=True)[-1])  # A line that does not follow.
+    with pytest.raises(RunDamaged, match="is numbered"):
+        reader.read()
+    with pytest.raises(RunDamaged, match="is numbered"):
+        reader.read()
+
+
 def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
     with open_run(tmp_path) as run:
         assert run.history == History()

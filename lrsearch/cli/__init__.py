@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lrsearch import __version__
-from lrsearch.cli import checking, comparing, confirming, ranging, reading, searching
+from lrsearch.cli import checking, comparing, confirming, ranging, reading, searching, serving
 from lrsearch.cli.closing import ignore_closed_stdout, outlive_readers, say
 from lrsearch.cli.foreign import Command, Group
 from lrsearch.cli.schedules import schedules
@@ -101,5 +101,6 @@ app.command(cls=Command)(_guarded(confirming.confirm))
 app.command(cls=reading.Report)(_guarded(reading.report))
 app.command("list", cls=Command)(_guarded(reading.list_))
 app.command(cls=Command)(_guarded(comparing.compare))
+app.command(cls=Command)(_guarded(serving.serve))
 app.command(cls=Command)(_guarded(reading.export))
 app.command(cls=Command)(_guarded(reading.repair))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from lrsearch.errors import UsageError
 if TYPE_CHECKING:
     from lrsearch.analysis.contest import Contender
     from lrsearch.cli.stored import StoredRun
+    from lrsearch.reports.contest import Contest
     from lrsearch.reports.view import RunView
 
 SPLIT = ("validation", "split_seed", "validation_seed", "test")
@@ -34,7 +36,6 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:
     """Show runs side by side, and which differences are more than noise."""
-    from lrsearch.analysis.contest import compare_all
     from lrsearch.cli.stored import open_stored, view_run
     from lrsearch.reports import contest
 
@@ -50,13 +51,7 @@ def compare(
     if len(set(folders)) < len(folders):
         twice = next(each for each in folders if folders.count(each) > 1)
         raise UsageError(f"{twice.name} is named twice", hint="name each run once")
-    views = [view_run(each) for each in stored]
-    counted = Counter(view.name for view in views)
-    names = [view.name if counted[view.name] == 1 else view.folder for view in views]
-    contenders = [
-        _contender(name, run, view) for name, run, view in zip(names, stored, views, strict=True)
-    ]
-    found = contest.Contest(list(zip(names, views, strict=True)), compare_all(contenders))
+    found = hold([(run, view_run(run)) for run in stored])
     if json:
         print_exactly(contest.contest_json(found) + "\n")
     elif markdown:
@@ -66,6 +61,18 @@ def compare(
 
         console = open_console(sys.stdout)
         console.print(contest.contest_table(found, console.width))
+
+
+def hold(runs: Sequence[tuple[StoredRun, RunView]]) -> Contest:
+    """Hold runs against each other, two by two."""
+    from lrsearch.analysis.contest import compare_all
+    from lrsearch.reports.contest import Contest
+
+    counted = Counter(view.name for _, view in runs)
+    names = [view.name if counted[view.name] == 1 else view.folder for _, view in runs]
+    contenders = [_contender(name, *each) for name, each in zip(names, runs, strict=True)]
+    named = [(name, view) for name, (_, view) in zip(names, runs, strict=True)]
+    return Contest(named, compare_all(contenders))
 
 
 def _contender(name: str, run: StoredRun, view: RunView) -> Contender:

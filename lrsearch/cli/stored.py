@@ -127,10 +127,11 @@ def list_folder(root: Path) -> list[RunLine]:
     has the reason in its line. Raises RunError where `root` is no folder that can be looked at."""
     if not root.is_dir():
         raise RunError(f"there are no runs in {root}: there is no such folder")
-    return sorted(map(_summarize, folders(root)), key=lambda line: line.written, reverse=True)
+    return sorted(map(summarize_folder, folders(root)), key=lambda line: line.written, reverse=True)
 
 
-def _summarize(folder: Path) -> RunLine:
+def summarize_folder(folder: Path) -> RunLine:
+    """The line of a folder, which may be no run."""
     line = RunLine(folder.name, str(folder), written=last_written(folder))
     try:
         history = read(folder)
@@ -138,7 +139,8 @@ def _summarize(folder: Path) -> RunLine:
             return replace(line, state="empty")
         run = see(folder, history)
         records = run.ledger.records()
-        best = build_view(run.spec.name, str(folder), run.ledger.objective, records).best
+        view = build_view(run.spec.name, str(folder), run.ledger.objective, records)
+        costs = (_confirm_cost(history)[1:], _range_cost(history))
         state = _STATES.get(history.closed or "interrupted", "stopped")
         return replace(
             line,
@@ -147,7 +149,9 @@ def _summarize(folder: Path) -> RunLine:
             outcomes=Counter(each.result.outcome for each in records if each.result),
             unfinished=sum(each.result is None for each in records),
             objective=run.ledger.objective,
-            best=best.objective if best else None,
+            best=view.best.objective if view.best else None,
+            epochs=(view.cost["trial_epochs"] or 0.0) + math.fsum(each for each, _ in costs),
+            seconds=(view.cost["seconds"] or 0.0) + math.fsum(each for _, each in costs),
         )
     except (LrsearchError, *NO_SENSE) as error:
         if not holds_run(folder):

@@ -22,7 +22,8 @@ class RunLine:
     """A run's row in a list. `state` is running, done, interrupted, stopped (by its time, or an
     error) or empty (never searched); or one of `UNREADABLE`, for the `reason`. `outcomes` counts
     the ended trials of the spec as it is now, `unfinished` the others; `best` is the objective of
-    the best point. `written` is in seconds since 1970."""
+    the best point; `epochs` and `seconds` were trained in all, for range tests and fresh seeds,
+    too. `written` is in seconds since 1970."""
 
     name: str
     folder: str
@@ -33,6 +34,8 @@ class RunLine:
     unfinished: int = 0
     objective: Objective | None = None
     best: float | None = None
+    epochs: float = 0.0
+    seconds: float = 0.0
     reason: str = ""
 
 
@@ -48,6 +51,8 @@ def listing_json(lines: Sequence[RunLine]) -> str:
             "unfinished": line.unfinished,
             "objective": line.objective and vars(line.objective),
             "best": line.best,
+            "epochs": line.epochs,
+            "seconds": line.seconds,
             "written": datetime.fromtimestamp(line.written, UTC).isoformat(timespec="seconds"),
             "reason": line.reason,
         }
@@ -76,13 +81,14 @@ def listing(lines: Sequence[RunLine]) -> object:
         if line.best is not None and line.objective is not None:
             best = f"{one_line(line.objective.metric)} {format_value(float(line.best), 4)}"
         written = time.strftime("%Y-%m-%d %H:%M", time.localtime(line.written))
-        cells = (line.name, line.strategy, line.state, _trials(line), best, written)
+        cells = (line.name, line.strategy, line.state, tell_trials(line), best, written)
         style = {"running": "green", "done": ""}.get(line.state, "yellow")
         table.add_row(*(Text(one_line(cell)) for cell in cells), style=style)
     return Group(*([table] if table.row_count else []), *parts)  # type: ignore[arg-type]
 
 
-def _trials(line: RunLine) -> str:
+def tell_trials(line: RunLine) -> str:
+    """The trials of a run by their outcomes, in words."""
     counts = [
         f"{line.outcomes[outcome]} {outcome.replace('_', ' ')}"
         for outcome in Outcome

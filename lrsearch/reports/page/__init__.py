@@ -2,7 +2,8 @@
 script.
 
 Its policy allows the one style and the one script whose hashes it names, and nothing else: no
-request can leave it. Texts of the user's are escaped by jinja2, those in its data block as JSON.
+request can leave it. Texts of the user's are escaped by jinja2, those in its data block as JSON. A
+page that is served (`live`) has a second script, and may ask its own server.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lrsearch import __version__
@@ -30,7 +33,7 @@ from lrsearch.reports.verdicts import count_verdicts
 from lrsearch.reports.view import RunView
 from lrsearch.terminal import visible
 
-__all__ = ["Making", "choose_curves", "write_page"]
+__all__ = ["Making", "Served", "choose_curves", "write_page"]
 
 MOST_CURVES = 1000
 """Trials up to which a page has the curves of all."""
@@ -59,6 +62,16 @@ SWATCHES = {
 """The marks of a figure's key; any other is a line."""
 
 
+@dataclass(frozen=True)
+class Served:
+    """A page that is served: its kind, the address of the list of runs, "" of that itself, and of
+    a run's page the figure of how the best came about."""
+
+    kind: str = "run"
+    root: str = ""
+    course: Figure | None = None
+
+
 def choose_curves(view: RunView) -> list[int]:
     """The trials whose curves a page has, the most telling first: of a run of up to `MOST_CURVES`
     trials all, of others the best, and some of each verdict, `rows.CHOSEN` together."""
@@ -74,8 +87,8 @@ def choose_curves(view: RunView) -> list[int]:
     return chosen if len(chosen) <= MOST_CURVES else chosen[: rows.CHOSEN]
 
 
-def write_page(view: RunView, making: Making | None = None) -> str:
-    """The page as HTML."""
+def write_page(view: RunView, making: Making | None = None, *, served: Served | None = None) -> str:
+    """The page as HTML, of a file or, `served`, as `live` fills it."""
     making = making or Making()
     table = rows.list_trials(view)
     drawn = {
@@ -113,29 +126,59 @@ def write_page(view: RunView, making: Making | None = None) -> str:
         "footer": f"Written by lrsearch {__version__} from {one_line(view.folder)}. "
         "The file is complete: it asks nothing of any network.",
     }
-    context["nav"] = _nav(context)
-    return _render(context, _data(view, making, table, drawn["rates"]))
+    if served is not None:
+        context["footer"] = f"Served by lrsearch {__version__} from {one_line(view.folder)}."
+    context["nav"] = _nav(context, served)
+    return render("page.html", context, _data(view, making, table, drawn["rates"]), served)
 
 
 # rendering
 
 
-def _render(context: Mapping[str, Any], data: str) -> str:
-    folder = files("lrsearch.reports.page")
-    template, style, script = (
-        (folder / name).read_text("utf-8") for name in ("page.html", "page.css", "page.js")
-    )
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
+@cache
+def read_file(name: str) -> str:
+    """The text of a file of the page."""
+    return (files("lrsearch.reports.page") / name).read_text("utf-8")
+
+
+@cache
+def environment() -> Environment:
+    """The templates of the page."""
+    return Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(read_file))
+
+
+def make_policy(*, served: bool) -> tuple[str, str]:
+    """The policy of a page, and its style."""
+    style = read_file("page.css") + (read_file("live.css") if served else "")
+    scripts = ["page.js", *(["live.js"] if served else [])]
+    hashes = " ".join(f"'{_hash(read_file(name))}'" for name in scripts)
+    asks = "connect-src 'self'; " if served else ""
     policy = (
-        f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; style-src '{_hash(style)}'; script-src {hashes}; {asks}"
         "base-uri 'none'; form-action 'none'"
     )
-    return environment.from_string(template).render(
-        **context,
-        policy=policy,
-        style=Markup(style),  # The package's own files, whose hashes the policy has.
-        script=Markup(script),
-        data=Markup(data),  # JSON in which nothing ends the element, see `_escape`.
+    return policy, style
+
+
+def render(
+    template: str, context: Mapping[str, Any], data: str, served: Served | None = None
+) -> str:
+    """A page of a template, with the figures of its context drawn; its data are JSON in which
+    nothing ends the element, see `_escape`."""
+    policy, style = make_policy(served=served is not None)
+    drawn = {key: _prepare(each) for key, each in context.items() if isinstance(each, Figure)}
+    return (
+        environment()
+        .get_template(template)
+        .render(
+            **{"swatches": SWATCHES, **context, **drawn},
+            served=served and {**vars(served), "course": _prepare(served.course)},
+            policy=policy,
+            style=Markup(style),  # The package's own files, whose hashes the policy has.
+            script=Markup(read_file("page.js")),
+            live_script=Markup(read_file("live.js")),
+            data=Markup(data),
+        )
     )
 
 
@@ -223,10 +266,11 @@ NAV = (
 )
 
 
-def _nav(context: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _nav(context: Mapping[str, Any], served: Served | None) -> list[tuple[str, str]]:
+    first = [("now", "Now")] if served else []
     present = {**context, "rates": context["rates"] or context["tests"]}
     present["best"] = context["best"] or context["typical"] or context["verdicts"]
-    return [(key, short) for key, short, part in NAV if present[part]]
+    return first + [(key, short) for key, short, part in NAV if present[part]]
 
 
 def _subtitle(view: RunView) -> str:

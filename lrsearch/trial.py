@@ -178,7 +178,8 @@ class Swept:
     """A worker's answer to a `Sweep`: the rates that were tried, and for each seed the mean
     training loss of the steps at each of them, not finite from where it was lost on. `reason` says
     why it trained solo, "" where it did not; `fault` why it told nothing, as what the training
-    raised, the losses being empty. `steps` and `epochs` are those of all seeds together."""
+    raised, the losses being empty; `raised` tells what the training of a seed raised once it was
+    lost, which ended it there. `steps` and `epochs` are those of all seeds together."""
 
     lr: tuple[float, ...]
     losses: tuple[tuple[float, ...], ...]
@@ -188,6 +189,7 @@ class Swept:
     epochs: float
     seconds: float
     fault: str = ""
+    raised: str = ""
 
 
 @dataclass(frozen=True)
@@ -273,8 +275,9 @@ class Result:
     """The result of a trial. `last` and `best` hold validation metrics, `best` each metric's own
     best over the evaluations, `best_step` the step of each. A metric whose goal only the spec knows
     has both ends in `best`: `cost:min` and `cost:max`. `why` is why it trained solo, "" where it
-    did not. A failed trial has in `traceback` the traceback of its exception, or the end of a
-    command's stderr; in `output` the end of its other output. Of its `epochs` and `seconds`,
+    did not. A failed trial, or one that raised once it had diverged, has in `traceback` the
+    traceback of its exception, or the end of a command's stderr; a failed one in `output` the end
+    of its other output. Of its `epochs` and `seconds`,
     `shared_epochs` and `shared_seconds` were trained by another trial, with which it had them in
     common. `verdicts` are the one or two of its
     diagnosis, none where there is too little to tell; None where it was never diagnosed, as in runs

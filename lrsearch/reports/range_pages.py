@@ -76,6 +76,8 @@ def _facts(view: RangeView) -> Iterator[tuple[str, str, str]]:
         yield "interval", found.reason, ""
         low, high = round_ends(found)
         yield "search", f"lr: {{min: {low}, max: {high}}}", "cyan"
+    if view.raised:
+        yield "raised", f"{one_line(view.raised)}: the sweep ends there", ""
     if any(rate is not None for rate in view.points.values()):
         told = ", ".join(
             f"{_TITLES[name]} {format_value(rate, 2) if rate is not None else '-'}"

@@ -14,7 +14,8 @@ from lrsearch.reports.text import format_params, format_value, one_line
 class RangeView:
     """A range test as it is shown. `params` and `beside` as in `tuner.ranging.Structure`; `lr` and
     `loss` are the smoothed curve, `points` the rates of published rules by their names. `reason`
-    says why it trained solo, `fault` why the training told nothing."""
+    says why it trained solo, `fault` why the training told nothing, `raised` what it raised once
+    it was lost."""
 
     params: Mapping[str, Any]
     beside: Mapping[str, Any]
@@ -29,6 +30,7 @@ class RangeView:
     epochs: float
     seconds: float
     fault: str = ""
+    raised: str = ""
 
 
 def read_range(note: Mapping[str, Any]) -> RangeView:
@@ -58,6 +60,7 @@ def read_range(note: Mapping[str, Any]) -> RangeView:
         float(note["epochs"]),
         float(note["seconds"]),
         fault,
+        str(note.get("raised", "")),
     )
 
 
@@ -80,6 +83,7 @@ def describe_test(view: RangeView) -> dict[str, Any]:
         "seconds": view.seconds,
         "engine": view.engine,
         "engine_reason": view.reason,
+        "raised": view.raised or None,
     }
 
 

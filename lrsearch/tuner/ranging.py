@@ -262,6 +262,7 @@ def make_note(key: str, structure: Structure, manner: Manner, swept: Swept) -> d
         "epochs": swept.epochs,
         "seconds": swept.seconds,
         "fault": swept.fault,
+        "raised": swept.raised,
     }
 
 

@@ -297,6 +297,30 @@ class Raises(Broken):
             raise RuntimeError("out of coffee")
         return self.line(torch.nan_to_num(x.flatten(1)))
 
+class Asserts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 10))
+        self.calls = 0
+
+    def forward(self, x):
+        out = self.body(x)
+        assert not self.training or out.abs().max() < 1e3, "the outputs are no numbers"
+        return out
+
+class Tired(Asserts):
+    def forward(self, x):
+        self.calls += self.training
+        if self.calls > 30:
+            raise RuntimeError("out of coffee")
+        return super().forward(x)
+
+class Solves(Asserts):
+    def forward(self, x):
+        weight = self.body[3].weight
+        torch.linalg.cholesky(weight @ weight.mT + torch.eye(10, device=x.device))
+        return self.body(x)
+
 def loaders():
     x, y = load_digits(return_X_y=True)
     x, y = torch.tensor(x / 16, dtype=torch.float32), torch.tensor(y)
@@ -317,6 +341,31 @@ def test_what_the_model_raises_is_a_fault_and_no_error(tmp_path: Path) -> None:
     text = SPEC.replace("{name: mlp, hidden: [16]}", "{class_path: nets_of_range.Raises}")
     found, _ = sweep(own(tmp_path, text), SHORT, ("nets_of_range",))
     assert found.losses == () and "out of coffee" in found.fault and "line" in found.fault
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("Asserts", "the outputs are no numbers"), ("Solves", "LinAlgError")]
+)
+def test_what_is_raised_once_the_loss_is_lost_ends_the_sweep(
+    tmp_path: Path, name: str, error: str
+) -> None:
+    text = SPEC.replace("{name: mlp, hidden: [16]}", f"{{class_path: nets_of_range.{name}}}")
+    manner = Manner(make_rates(1e-4, 1e12, 64), 2, 2)
+    found, _ = sweep(own(tmp_path, text), manner, ("nets_of_range",))
+    assert found.fault == "" and error in found.raised + found.reason
+    assert 20 < len(found.lr) < 64 and len(found.losses) == 2
+    assert all(math.isfinite(each[15]) for each in found.losses)
+    answer = find_interval(found.lr, found.losses)
+    assert isinstance(answer, Interval) and answer.high < found.lr[-1]
+    if name == "Asserts":  # At the rate it raised at there is no loss.
+        assert not all(math.isfinite(each[-1]) for each in found.losses)
+        assert found.raised.startswith("at lr ")
+
+
+def test_what_is_raised_at_a_harmless_rate_is_a_fault(tmp_path: Path) -> None:
+    text = SPEC.replace("{name: mlp, hidden: [16]}", "{class_path: nets_of_range.Tired}")
+    found, _ = sweep(own(tmp_path, text), SHORT, ("nets_of_range",))
+    assert found.losses == () and "out of coffee" in found.fault and not found.raised
 
 
 def test_weights_that_are_no_numbers_are_told(tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ class Course:
     that has to be a number, as the losses have to. `recording` has the records of single steps.
     Its first `shared` steps were trained by another trial, in `shared_seconds` of its seconds.
     At the step `judged` (0: never) of its `whole` budget it ends where it makes no progress.
+    `trace` is the traceback of what its code raised once it was lost.
     """
 
     engine: str
@@ -139,6 +140,7 @@ class Course:
     judged: int = 0
     whole: int = 0
     rule: str = ""
+    trace: str = ""
 
     def take(self) -> dict[str, Any]:
         """The course as a saved state keeps it."""
@@ -276,7 +278,7 @@ class Course:
             best=best,
             best_step=best_step,
             reason=reason,
-            traceback=trace,
+            traceback=trace or self.trace,
             rule=self.rule,
             whole=self.whole if outcome is Outcome.PRUNED else 0,
         )

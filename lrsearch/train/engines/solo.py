@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrsearch import pulse
+from lrsearch import divergence, pulse
 from lrsearch.analysis.pruning import judging_step
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree
@@ -43,6 +43,7 @@ from lrsearch.train.engines.course import (
     validation_metrics,
     worth_keeping,
 )
+from lrsearch.train.engines.losing import find_loss, tell_error
 from lrsearch.train.engines.saving import (
     Encoder,
     Saver,
@@ -443,9 +444,31 @@ def _train(
         if saver.every is not None and run.step:
             yield _save(run, generators)
         raise
+    except any_but_interrupts(DataError, GeneratorExit) as error:
+        if not (sign := _find_loss(cohort, run, error)):
+            raise
+        course.trace = "".join(traceback.format_exception(error))
+        steps = f"{run.step} step{'s' * (run.step != 1)}"
+        reason = f"{sign} after {steps}, and the training raised {tell_error(error)}"
+        release(error)
+        return Outcome.DIVERGED, reason, {}
     if cohort.objective.at == "best":
         return Outcome.COMPLETED, "", run.best_state
     return Outcome.COMPLETED, "", run.averaged or state_of(run.model)
+
+
+def _find_loss(cohort: Cohort, run: _Run, error: BaseException) -> str:
+    """The sign that a training was lost before it raised an error, see `losing.find_loss`."""
+    course, criterion = run.course, run.training.criterion
+    made = run.step - run.since
+    if not run.step:
+        return ""
+    course.judge_by(criterion)
+    loss = run.total.item() / made if made else course.last["train_loss"]
+    start, baseline = run.start.tolist()
+    scale = divergence.find_scale(start, baseline, course.lowest)
+    make = partial(build, run.trial, run.data, cohort.workplace)
+    return find_loss(error, loss, course.factor * scale, run.model, make)
 
 
 def _step(run: _Run, batch: Batch) -> None:

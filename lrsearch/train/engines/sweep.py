@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from lrsearch.train.batches.streamed import Streamed, Window
 from lrsearch.train.device import check_alive, find_device, free_memory, sum_type
 from lrsearch.train.engines.comparison import refuse
 from lrsearch.train.engines.course import Data, check_sources, open_data, release
+from lrsearch.train.engines.losing import find_loss, tell_error
 from lrsearch.train.engines.orders import Order, advance
 from lrsearch.train.engines.solo import build
 from lrsearch.train.engines.training import Training
@@ -57,26 +57,27 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
     data = open_data(payload, payload.trials[0], device)
     clock = pulse.clock()
     losses: list[list[float]] = []
-    fault = ""
+    fault = raised = ""
     reason = _refuse_lanes(payload, data)
     if not reason:
         pulse.enter(pulse.TRAINING)
         try:
             losses = _train_lanes(payload, data)
         except any_but_interrupts(DataError) as error:
-            reason = f"the fused program raised {_tell(error)}"
+            reason = f"the fused program raised {tell_error(error)}"
             release(error)
             check_alive(device)
             free_memory(device)
     if reason:
         pulse.enter(pulse.TRAINING)
         try:
-            losses = [
-                _train_alone(payload, trial, data, place * len(payload.rates) * payload.steps)
-                for place, trial in enumerate(payload.trials)
-            ]
+            for place, trial in enumerate(payload.trials):
+                before = place * len(payload.rates) * payload.steps
+                curve = _train_alone(payload, trial, data, before)
+                losses.append(curve.losses)
+                raised = raised or curve.raised
         except any_but_interrupts(DataError) as error:
-            losses, fault = [], f"the training raised {_tell(error)}"
+            losses, fault = [], f"the training raised {tell_error(error)}"
             release(error)
     tried = max(map(len, losses), default=0)
     made = payload.steps * sum(map(len, losses))
@@ -90,16 +91,9 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
         float(made * batch / samples),
         pulse.clock() - clock,
         fault,
+        raised,
     )
     check_alive(device)
-
-
-def _tell(error: BaseException) -> str:
-    """An error in one line: its own words, of a bug in the user's code where it was raised."""
-    text = str(error).strip().partition("\n")[0]
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f" ({last[0].filename.rpartition('/')[2]}, line {last[0].lineno})" if last else ""
-    return f"{type(error).__name__}: {text}{where}"
 
 
 def _refuse_lanes(payload: Sweep, data: Data) -> str:
@@ -119,18 +113,25 @@ def _refuse_lanes(payload: Sweep, data: Data) -> str:
     except NotRecordable as error:
         return str(error)
     except any_but_interrupts() as error:  # A model that cannot be built tells when it trains.
-        reason = f"trying it in lanes raised {_tell(error)}"
+        reason = f"trying it in lanes raised {tell_error(error)}"
         release(error)
         return reason
 
 
 @dataclass
 class _Curve:
-    """A seed's losses so far, and whether it is lost. `factor` as in `divergence`."""
+    """A seed's losses so far, and whether it is lost. `factor` as in `divergence`. `raised` tells
+    what its code raised when it was lost, "" where it raised nothing."""
 
     factor: float
     losses: list[float] = field(default_factory=list)
     lost: bool = False
+    raised: str = ""
+
+    @property
+    def ceiling(self) -> float:
+        """The loss above which it is far above its scale."""
+        return self.factor * divergence.find_scale(self.losses[0], 0.0, min(self.losses))
 
     def take(self, losses: Sequence[float]) -> None:
         """Take the losses of the next rates; what comes once the seed is lost plays no part."""
@@ -138,9 +139,8 @@ class _Curve:
             if self.lost:
                 return
             self.losses.append(loss)
-            scale = divergence.find_scale(self.losses[0], 0.0, min(self.losses))
             recent = self.losses[-LOST:]
-            far = len(recent) == LOST and min(recent) > self.factor * scale
+            far = len(recent) == LOST and min(recent) > self.ceiling
             self.lost = far or not math.isfinite(loss)
 
 
@@ -154,9 +154,9 @@ def _portions(payload: Sweep) -> Iterator[tuple[int, int]]:
         yield first, min(first + LOOK, len(payload.rates))
 
 
-def _train_alone(payload: Sweep, trial: Trial, data: Data, before: int) -> list[float]:
-    """One seed's mean loss at each rate, up to the one it is lost at. `before` are the steps of
-    the seeds before it, all counted."""
+def _train_alone(payload: Sweep, trial: Trial, data: Data, before: int) -> _Curve:
+    """One seed's mean loss at each rate, up to the one it is lost at. What its code raises once it
+    is lost ends it there. `before` are the steps of the seeds before it, all counted."""
     train, seeds = trial.config["train"], trial_seeds(trial.seed)
     model = build(trial, data, payload.workplace)
     criterion = make_criterion(
@@ -169,15 +169,36 @@ def _train_alone(payload: Sweep, trial: Trial, data: Data, before: int) -> list[
     curve = _make_curve(criterion)
     for first, last in _portions(payload):
         totals = torch.zeros(last - first, dtype=sum_type(data.device), device=data.device)
-        for place, rate in enumerate(payload.rates[first:last]):
-            for _ in range(payload.steps):
-                totals[place] += training.step(next(batches), rate)
-                before += 1
-                pulse.beat(before)
+        made = 0
+        try:
+            for place, rate in enumerate(payload.rates[first:last]):
+                for _ in range(payload.steps):
+                    totals[place] += training.step(next(batches), rate)
+                    made += 1
+                    pulse.beat(before + payload.steps * first + made)
+        except any_but_interrupts(DataError) as error:
+            place, begun = divmod(made, payload.steps)
+            curve.take((totals[:place] / payload.steps).tolist())
+            if curve.lost:  # Before that: what came later plays no part.
+                release(error)
+                break
+            if not curve.losses:  # At the first rate nothing is lost yet.
+                raise
+            loss = totals[place].item() / begun if begun else curve.losses[-1]
+            sign = find_loss(
+                error, loss, curve.ceiling, model, lambda: build(trial, data, payload.workplace)
+            )
+            if not sign:
+                raise
+            rate = payload.rates[first + place]
+            curve.raised = f"at lr {rate:.2g}, when {sign}, it raised {tell_error(error)}"
+            curve.take([math.inf])
+            release(error)
+            break
         curve.take((totals / payload.steps).tolist())
         if curve.lost:
             break
-    return curve.losses
+    return curve
 
 
 def _train_lanes(payload: Sweep, data: Data) -> list[list[float]]:

@@ -1,0 +1,122 @@
+"""Errors of a training that is lost: they are told as the divergence that they follow from."""
+
+import math
+
+import pytest
+import test_train
+import torch
+from test_fused import run_fused
+from test_train import config, net, run
+from torch import nn
+
+from lrsearch.train.engines.losing import find_loss
+from lrsearch.trial import Outcome
+
+place = test_train.place
+
+CODE = """
+    import torch
+    from torch import nn
+
+    class Asserts(nn.Module):
+        def __init__(self, in_features, num_classes):
+            super().__init__()
+            self.body = nn.Sequential(nn.Linear(in_features, 8), nn.ReLU(), nn.Linear(8, 8))
+            self.head = nn.Linear(8, num_classes)
+
+        def forward(self, x):
+            out = self.head(self.body(x.flatten(1)))
+            assert torch.isfinite(out).all(), "the outputs are no numbers"
+            return out
+
+    class Solves(Asserts):
+        def forward(self, x):
+            weight = self.body[2].weight
+            torch.linalg.cholesky(weight @ weight.mT + torch.eye(8, device=x.device))
+            return self.head(self.body(x.flatten(1)))
+
+    class Samples(Asserts):
+        def forward(self, x):
+            out = self.head(self.body(x.flatten(1)))
+            torch.multinomial(out.detach().softmax(-1), 1)
+            return out
+
+    class Evaluates(Asserts):
+        def forward(self, x):
+            return super().forward(x) if not self.training else self.head(self.body(x.flatten(1)))
+
+    class Tired(Asserts):
+        calls = 0
+
+        def forward(self, x):
+            self.calls += self.training
+            if self.calls > 4:
+                raise ValueError("out of coffee")
+            return super().forward(x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("Asserts", "AssertionError: the outputs are no numbers (nets.py, line 13)"),
+        ("Solves", "LinAlgError"),
+        ("Samples", "RuntimeError: probability tensor contains"),
+        ("Evaluates", "AssertionError"),
+    ],
+)
+def test_what_is_raised_once_the_numbers_have_gone_is_told_as_divergence(place, name, error):
+    given = {"budget": "6ba", "evaluate": "3ba", "lr": 1e25}
+    end = run(config(net(f"nets.{name}"), **given), place=place(nets=CODE))
+    assert end.result.outcome is Outcome.DIVERGED and end.result.steps >= 1
+    assert "weights" in end.result.reason or "loss was" in end.result.reason
+    assert error in end.result.reason and error.partition(":")[0] in end.result.traceback
+
+
+@pytest.mark.cpu("an accelerator refuses the factorization in lanes")
+def test_lanes_end_each_as_it_ends_alone(place):
+    own = [config(net("nets.Solves"), budget="6ba", lr=rate) for rate in (0.01, 1e25, 0.02)]
+    alone = run(*own, place=place(nets=CODE))
+    beside = run_fused(own, 2, place=place(nets=CODE))
+    outcomes = [Outcome.COMPLETED, Outcome.DIVERGED, Outcome.COMPLETED]
+    for found in (alone, [beside[number] for number in range(3)]):
+        assert [each.result.outcome for each in found] == outcomes
+        assert "LinAlgError" in found[1].result.reason
+
+
+@pytest.mark.parametrize(("rate", "steps"), [(0.01, 4), (1.0, 4)])
+def test_an_error_of_a_sound_training_is_a_failure(place, rate, steps):
+    end = run(config(net("nets.Tired"), budget="6ba", lr=rate), place=place(nets=CODE))
+    assert (end.result.outcome, end.result.steps) == (Outcome.FAILED, steps)
+    assert end.result.reason == "ValueError: out of coffee"
+
+
+def test_an_error_before_the_first_update_is_a_failure(place):
+    broken = CODE.replace("out = self.head(", "out = math.nan * self.head(", 1)
+    broken = broken.replace("import torch\n", "import math\n    import torch\n", 1)
+    end = run(config(net("nets.Asserts"), budget="6ba"), place=place(nets=broken))
+    assert end.result.outcome is Outcome.FAILED and "no numbers" in end.result.reason
+
+
+@pytest.mark.parametrize(
+    ("loss", "times", "gradient", "told"),
+    [
+        (2.0, 1.0, 1.0, ""),
+        (math.nan, 1.0, 1.0, "loss was nan"),
+        (101.0, 1.0, 1.0, "loss was 101"),
+        (2.0, math.inf, 1.0, "weights were no numbers"),
+        (2.0, 999.0, 1.0, ""),
+        (2.0, 1001.0, 1.0, "weights had grown 1e+03 times"),
+        (2.0, 1.0, math.nan, "gradients were no numbers"),
+    ],
+)
+def test_signs(loss, times, gradient, told):
+    model, fresh = nn.Linear(2, 2), nn.Linear(2, 2)
+    fresh.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        for each in model.parameters():
+            each.mul_(times)
+            each.grad = torch.full_like(each, gradient)
+    assert told in find_loss(ValueError(), loss, 100.0, model, lambda: fresh)
+    assert bool(find_loss(ValueError(), loss, 100.0, model, lambda: fresh)) is bool(told)
+    assert not find_loss(torch.OutOfMemoryError(), math.nan, 100.0, model, lambda: fresh)

@@ -142,3 +142,15 @@ def test_the_map_of_the_code_names_files_that_are_there():
 def test_what_is_added_is_added_in_the_package_and_tested(row):
     _, places, test = row
     assert "`lrsearch/" in places and "`tests/" in test
+
+
+def test_pictures_are_small_described_and_load_nothing() -> None:
+    found = re.findall(r"!\[([^]]+)]\(([^)]+)\)", README)
+    files = [ROOT / path for _, path in found]
+    assert [file.name for file in files] == ["terminal.svg", "page.webp"]
+    for (words, _), file in zip(found, files, strict=True):
+        assert len(words) > 100 and 0 < file.stat().st_size < 150_000
+    drawn = files[0].read_text("utf-8").replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert "lrsearch&#160;report" in drawn and "◆" in drawn
+    outside = re.findall(r"https?:|//|@import|@font-face|<script|<image|href|url\((?!#)", drawn)
+    assert outside == []

@@ -23,6 +23,10 @@ LEVELS = 5
 """Values of a number that part points into curves of their own: of more, as a range has when it is
 drawn from, a curve takes all together."""
 
+BATCHES = 12
+"""Batch sizes that part points into curves of their own: more, as a range has, are taken together,
+or each curve would have hardly any points."""
+
 WORSE = 1.0
 """The distance of a diverged point below the worst value, in units of `Gauge`."""
 
@@ -136,13 +140,20 @@ def find_batch_size(points: Sequence[PointSummary]) -> str | None:
 
 
 def _find(points: Sequence[PointSummary], known: Sequence[str]) -> str | None:
-    names = dict.fromkeys(name for point in points for name in point.params)
+    kinds = dict.fromkeys(tuple(point.params) for point in points)
+    names = dict.fromkeys(name for kind in kinds for name in kind)
     for wanted in known:
         for name in names:
-            values = {point.params[name] for point in points if is_rate(point.params.get(name))}
-            if name.rpartition(".")[2].lower() == wanted and len(values) > 1:
+            if name.rpartition(".")[2].lower() == wanted and _varies(points, name):
                 return name
     return None
+
+
+def _varies(points: Sequence[PointSummary], name: str) -> bool:
+    """Whether a parameter has two values that are rates."""
+    values = (each for each in (point.params.get(name) for point in points) if is_rate(each))
+    first = next(values, None)
+    return any(value != first for value in values)
 
 
 def is_rate(value: Any) -> bool:
@@ -157,7 +168,8 @@ Group = tuple[dict[str, Any], list[PointSummary]]
 
 def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group]:
     """The points that one curve is for, with what they have in common. The rate (by default the
-    learning rate) does not part points, nor does a number of more than `LEVELS` values."""
+    learning rate) does not part points, nor does a number of more than `LEVELS` values, or a batch
+    size of more than `BATCHES`."""
     rate, batch = rate or find_rate(points), find_batch_size(points)
     if rate is None:
         return []
@@ -165,19 +177,24 @@ def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group
     ranges = set()
     for point in points:
         for name, value in point.params.items():
-            values.setdefault(name, set()).add(repr(value))
-            if isinstance(value, float) or (isinstance(value, int) and value is not bool(value)):
-                ranges.add(name)
-    wide = {name for name in ranges if len(values[name]) > LEVELS and name != batch} | {rate}
+            seen = values.setdefault(name, set())
+            if len(seen) <= BATCHES:  # Of more nobody asks how many.
+                seen.add(repr(value))
+                if isinstance(value, float) or (
+                    isinstance(value, int) and value is not bool(value)
+                ):
+                    ranges.add(name)
+    most = {name: BATCHES if name == batch else LEVELS for name in ranges}
+    parting = {
+        name
+        for name, seen in values.items()
+        if 1 < len(seen) <= most.get(name, len(seen)) and name != rate
+    }
     found: dict[str, tuple[dict[str, Any], list[PointSummary]]] = {}
     for point in points:
         if not is_rate(point.params.get(rate)):
             continue
-        shared = {
-            name: value
-            for name, value in point.params.items()
-            if name not in wide and len(values[name]) > 1
-        }
+        shared = {name: value for name, value in point.params.items() if name in parting}
         found.setdefault(repr(shared), (shared, []))[1].append(point)
     return list(found.values())
 

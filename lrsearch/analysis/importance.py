@@ -64,7 +64,9 @@ def isolate(points: Sequence[PointSummary], objective: Objective) -> dict[str, l
     for point in points:
         if point.objective is not None:
             for name, value in point.params.items():
-                values.setdefault(name, {}).setdefault(repr(value), []).append(point)
+                by_value = values.setdefault(name, {})
+                if len(by_value) <= LEVELS:  # Of more values nothing is said.
+                    by_value.setdefault(repr(value), []).append(point)
     sign = -1.0 if objective.goal == "max" else 1.0
     found = {}
     for name, by_value in values.items():
@@ -85,8 +87,9 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
     would explain as much. A point that diverged counts as a little worse than the worst."""
     gauge = make_gauge(points, objective)
     used = [p for p in points if p.objective is not None or p.outcome is Outcome.DIVERGED]
-    names = dict.fromkeys(name for point in used for name in point.params)
-    names = dict.fromkeys(n for n in names if len({repr(_given(p, n)) for p in used}) > 1)
+    kinds = dict.fromkeys(tuple(point.params) for point in used)
+    names = dict.fromkeys(name for kind in kinds for name in kind)
+    names = dict.fromkeys(name for name in names if _differs(used, name))
     if gauge is None or len(used) < FEWEST or not names:
         return []
     import numpy as np
@@ -126,6 +129,13 @@ _ABSENT = object()
 
 def _given(point: PointSummary, name: str) -> Any:
     return point.params.get(name, _ABSENT)
+
+
+def _differs(points: Sequence[PointSummary], name: str) -> bool:
+    """Whether a parameter has two values."""
+    values = (repr(_given(point, name)) for point in points)
+    first = next(values, None)
+    return any(value != first for value in values)
 
 
 def _block(values: Sequence[Any]) -> tuple[Array, Array]:

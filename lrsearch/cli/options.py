@@ -98,7 +98,7 @@ Format = Annotated[
         "--format",
         metavar="FORMAT",
         help="A point: yaml, a spec; or code: pytorch, lightning, huggingface or keras. The whole "
-        "run: csv, parquet, optuna, tensorboard, wandb or mlflow.",
+        "run: csv, parquet, optuna, tensorboard, wandb, trackio or mlflow.",
     ),
 ]
 Table = Annotated[

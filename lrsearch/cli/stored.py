@@ -243,7 +243,8 @@ def view_run(run: StoredRun) -> RunView:
     waiting = [entry for entry in waiting if entry.number not in surplus]
     records = [each for each in ledger.records() if each.result or each.point not in surplus]
     records = complete(run.folder, records, ledger.objective)
-    confirmation = find_confirmation(run.spec, ledger, summarize(records, ledger.objective))
+    points = summarize(records, ledger.objective) if history.confirming else []
+    confirmation = find_confirmation(run.spec, ledger, points)
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     refused = run.found.refused

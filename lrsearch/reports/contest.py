@@ -65,7 +65,11 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
             if basin.diverges_at is not None:
                 yield "diverges", f"from {format_value(basin.diverges_at)}"
         for place, point in enumerate(_finalists(view), start=1):
-            spread = "" if point.spread is None else f" ± {format_fixed(point.spread, decimals)}"
+            spread = (
+                ""
+                if point.spread is None
+                else f" (deviation {format_fixed(point.spread, decimals)})"
+            )
             assert point.objective is not None
             text = f"{format_fixed(point.objective, decimals)}{spread}"
             yield f"best {place} of the search", f"{text} {format_params(point.params)}"

@@ -267,7 +267,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         value, spread = view.answer.value, view.answer.spread
         blocks.append(
             f"Best {escape_markdown(view.objective.metric)} {number(value)}"
-            + (f" ± {number(spread)}" if spread is not None else "")
+            + (f" (deviation {number(spread)} over its seeds)" if spread is not None else "")
             + f" with {escape_markdown(format_params(best.params))}"
         )
         first = [
@@ -280,7 +280,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
             first.append(f"next: {_code(view.next_command)}")
         blocks.append("\n".join(f"- {each}" for each in first))
     blocks += _drawing(view)
-    head = ("point", *view.params, view.objective.metric, "spread", "trials", "outcome")
+    head = ("point", *view.params, view.objective.metric, "deviation", "trials", "outcome")
     rows = [tuple(escape_markdown(name) for name in head)]
     rows.append((*("---:" for _ in head[:-1]), "---"))
     shown = view.points if all_rows else view.points[:ROWS]

@@ -175,7 +175,7 @@ def describe_basins(answer: Answer) -> list[tuple[str, ...]]:
         ("", "best rate", "95 %", "do as well", "decades", "diverges", "sensitivity")
     ]
     for basin in answer.basins:
-        ends = ("… " if basin.open_low else "", " …" if basin.open_high else "")
+        ends = ("... " if basin.open_low else "", " ..." if basin.open_high else "")
         rows.append(
             (
                 format_params(basin.params),

@@ -137,8 +137,8 @@ class _Result:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         view, width = self.view, options.max_width
-        signs = _Signs("+-", "...") if options.ascii_only else _Signs("±", "…")
-        yield from _headline(view, signs, console, width)
+        dots = "..." if options.ascii_only else "…"
+        yield from _headline(view, console, width)
         first = [
             (label, text, "yellow" if label == "edge" else "") for label, text in first_notes(view)
         ]
@@ -162,16 +162,16 @@ class _Result:
             yield from hanging(Text(), Text(self.chosen.words, style="bold"), console, width)
         if shown:
             yield Text()
-            yield from _table(view, shown, signs, console, width)
+            yield from _table(view, shown, dots, console, width)
             more = len(points) - len(shown)
             if more:
-                yield Text(f"  {signs.more} and {more} more: --all", style="dim")
+                yield Text(f"  {dots} and {more} more: --all", style="dim")
         for title, lines in details(view, width - 2):
             yield Text()
             yield Text(title, style="bold")
             for line in lines:
                 yield from hanging(Text("  "), Text(line), console, width)
-        notes = list(_notes(view, signs, self.all_rows))
+        notes = list(_notes(view, dots, self.all_rows))
         if notes:
             yield Text()
             yield from _labelled(notes, console, width)
@@ -188,12 +188,6 @@ def _labelled(
             yield from hanging_command(head, text, style, console, width)
         else:
             yield from hanging(head, Text(text, style=style), console, width)
-
-
-@dataclass(frozen=True)
-class _Signs:
-    spread: str
-    more: str
 
 
 @dataclass(frozen=True)
@@ -238,7 +232,7 @@ def hanging_command(
         head = Text(" " * indent)
 
 
-def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Iterator[Text]:
+def _headline(view: RunView, console: Console, width: int) -> Iterator[Text]:
     head = Text.assemble((one_line(view.name), "bold"))
     best = view.answer.recommended if view.answer is not None else None
     if best is None or best.objective is None:
@@ -253,13 +247,13 @@ def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Ite
     assert view.answer is not None
     decimals = decimals_for(view.answer.value)
     value, spread = format_fixed(view.answer.value, decimals), view.answer.spread
-    if spread is not None:
-        value += f" {signs.spread} {format_fixed(spread, decimals)}"
     noun = "fresh seed" if view.answer.confirmed else "seed"
     origin = [count(view.answer.seeds, noun)] + ([f"{best.folds} folds"] if best.folds else [])
+    apart = "" if spread is None else f", deviation {format_fixed(spread, decimals)}"
     at = ", best over the training" if view.objective.at == "best" else ""
     head.append(f": {view.objective.metric} ").append(value, style="green")
-    yield head.append(f" ({' x '.join(origin)}{at}), point {best.point}")
+    head.append(f" ({' x '.join(origin)}{apart}{at}), point {best.point}")
+    yield from hanging(Text(), head, console, width)
     if best.params:
         params = Text(format_params(best.params), style="bold green")
         yield from hanging(Text("  "), params, console, width)
@@ -269,18 +263,18 @@ def _headline(view: RunView, signs: _Signs, console: Console, width: int) -> Ite
 
 
 def _table(
-    view: RunView, points: Sequence[PointSummary], signs: _Signs, console: Console, width: int
+    view: RunView, points: Sequence[PointSummary], dots: str, console: Console, width: int
 ) -> Iterator[Text]:
     """One line a point: with whole headers, else headers broken at _ and ., else closer columns.
     Where no layout fits, the parameters follow the values as text that wraps."""
-    values = _value_columns(view, points, signs)
+    values = _value_columns(view, points)
     own = view.answer.recommended if view.answer is not None else None
     styles = ["green" if point is own else STYLES.get(point.outcome, "dim") for point in points]
     layouts = ((False, "  "), (True, "  "), (True, " "))
     verdicts = _verdict_columns(view, points)
     # Without the verdicts rather than without columns of parameters.
     for more, (split, gap) in itertools.product([verdicts, []] if verdicts else [[]], layouts):
-        head, rows = _lines(values + _param_columns(view, points, signs, split) + more, gap)
+        head, rows = _lines(values + _param_columns(view, points, dots, split) + more, gap)
         if max(cell_len(line) for line in (*head, *rows)) <= width:
             yield from (Text(line.rstrip(), style="bold") for line in head)
             yield from (
@@ -315,7 +309,7 @@ def _lines(columns: Sequence[_Column], gap: str) -> tuple[list[str], list[str]]:
     return lines[:depth], lines[depth:]
 
 
-def _value_columns(view: RunView, points: Sequence[PointSummary], signs: _Signs) -> list[_Column]:
+def _value_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Column]:
     best = view.best
     decimals = decimals_for(best.objective) if best and best.objective is not None else None
     values = [
@@ -332,7 +326,7 @@ def _value_columns(view: RunView, points: Sequence[PointSummary], signs: _Signs)
         spreads = [
             "" if point.spread is None else format_fixed(point.spread, decimals) for point in points
         ]
-        columns.append(_Column(signs.spread, spreads))
+        columns.append(_Column("deviation", spreads))
     if len({len(point.trials) for point in points}) > 1:
         columns.append(_Column("trials", [str(len(point.trials)) for point in points]))
     return columns
@@ -346,14 +340,14 @@ def _verdict_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Col
 
 
 def _param_columns(
-    view: RunView, points: Sequence[PointSummary], signs: _Signs, split: bool
+    view: RunView, points: Sequence[PointSummary], dots: str, split: bool
 ) -> list[_Column]:
     heads = last_parts(view.params)
     columns = []
     for name in view.params:
         given = [point.params[name] for point in points if name in point.params]
         cells = [
-            _shortened(format_value(point.params[name]), signs) if name in point.params else ""
+            _shortened(format_value(point.params[name]), dots) if name in point.params else ""
             for point in points
         ]
         head = one_line(heads[name])
@@ -376,14 +370,14 @@ def _broken(head: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def _shortened(cell: str, signs: _Signs) -> str:
-    return cell if len(cell) <= CELL else signs.more + cell[len(signs.more) - CELL :]
+def _shortened(cell: str, dots: str) -> str:
+    return cell if len(cell) <= CELL else dots + cell[len(dots) - CELL :]
 
 
 # lines below the table
 
 
-def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str, str]]:
+def _notes(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, str]]:
     """Label, text and style of each line below the table."""
     if view.records:
         yield "trials", _counts(view), ""
@@ -395,16 +389,16 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         yield "saved", f"{noun} under way, in {format_bytes(size)} under states/", ""
     if view.data:
         yield "data", one_line(view.data), ""
-    yield from _engines(view, signs, whole)
+    yield from _engines(view, dots, whole)
     failures = _failures(view)
     for reason, numbers in list(failures.items())[: None if whole else REASONS]:
         if len(reason) > REASON and not whole:
-            reason = reason[:REASON] + signs.more
+            reason = reason[:REASON] + dots
         noun = "trial" if len(numbers) == 1 else "trials"
         yield "failed", f"{noun} {enumerate_numbers(numbers)}: {reason}", "red"
     if len(failures) > REASONS and not whole:
         more = count(len(failures) - REASONS, "other reason")
-        yield "", f"{signs.more} and {more}: --all", "red"
+        yield "", f"{dots} and {more}: --all", "red"
     if view.retry_command:
         yield "retry", view.retry_command, "cyan"
     for rule, stopped in _stopped(view).items():
@@ -425,7 +419,7 @@ def _notes(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str
         yield "range", tell_range(each), ""
     if len(view.ranges) > len(ranges):
         more = count(len(view.ranges) - len(ranges), "other range test")
-        yield "", f"{signs.more} and {more}: --all", ""
+        yield "", f"{dots} and {more}: --all", ""
     for warning in view.warnings:
         yield "note", one_line(warning), "yellow"
     for sentence in view.advice:
@@ -457,7 +451,7 @@ def _counts(view: RunView) -> str:
     return ", ".join(parts)
 
 
-def _engines(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, str, str]]:
+def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, str]]:
     """The engines that trained the trials, where not all trained solo, and the reasons for solo."""
     trained = Counter(record.result.engine for record in view.records if record.result)
     if trained["fused"]:
@@ -488,7 +482,7 @@ def _engines(view: RunView, signs: _Signs, whole: bool) -> Iterator[tuple[str, s
         yield "engine", line, ""
     if len(lines) > REASONS and not whole:
         more = count(len(lines) - REASONS, "other reason")
-        yield "", f"{signs.more} and {more}: --all", ""
+        yield "", f"{dots} and {more}: --all", ""
 
 
 def _stopped(view: RunView) -> dict[str, dict[int, str]]:

@@ -241,7 +241,8 @@ def _columns(records: Iterable[Record]) -> tuple[str, ...]:
 def _bounds(points: Sequence[PointSummary], ranges: Sequence[Range]) -> tuple[float, float] | None:
     """The bounds of the searched learning rate, None where there is none, or several ranges are of
     its name."""
-    own = [each for each in ranges if each.name == find_rate(points)]
+    rate = find_rate(points)
+    own = [each for each in ranges if each.name == rate]
     return (own[0].low, own[0].high) if len(own) == 1 and own[0].low > 0 else None
 
 

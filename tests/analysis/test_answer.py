@@ -188,6 +188,22 @@ def test_odd_values_do_not_stop_it():
             assert RATES[0] * 0.99 <= basin.best_lr[0] <= basin.best_lr[1] <= RATES[-1] * 1.01
 
 
+def test_batch_sizes_of_a_range_share_a_curve_and_a_dozen_do_not():
+    rows = [
+        ({"lr": rate, "batch_size": 16 + (7 * place + number) % 13}, [bowl(rate, 1e-2)])
+        for place, rate in enumerate(RATES)
+        for number in range(13)
+    ]
+    points = points_of(rows)
+    (curve,) = find_basins(points, LOSS)
+    assert curve.params == {} and len(curve.readings) == len(rows)
+    fewer = points_of([row for row in rows if row[0]["batch_size"] > 16])
+    assert [shared for shared, _ in group(fewer)] == [
+        {"batch_size": size} for size in dict.fromkeys(each.params["batch_size"] for each in fewer)
+    ]
+    assert len(find_basins(fewer, LOSS)) == 12
+
+
 def test_a_rate_goes_by_other_names():
     rows = [({"learning_rate": rate, "a.lr": 0.1}, [bowl(rate, 1e-2)]) for rate in RATES]
     points = points_of(rows)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import importlib.util
 import io
 import json
 import math
@@ -117,7 +118,10 @@ def written(tmp_path_factory):
         if key not in made:
             chosen = FORMATS[name]
             for module in chosen.needs:
-                pytest.importorskip(module)
+                if (
+                    importlib.util.find_spec(module) is None
+                ):  # trackio takes its folder as it loads.
+                    pytest.skip(f"{module} is not installed")
             run = dataclasses.replace(make_run(), **changes)
             made[key] = folder / f"{len(made)}{chosen.suffix}"
             if chosen.text:
@@ -234,6 +238,21 @@ def read_wandb(path):
     return found
 
 
+def read_trackio(path):
+    import trackio
+    from trackio.sqlite_storage import SQLiteStorage
+
+    assert [file.name for file in path.glob("*.db")] == ["digits.db"]
+    found = {}
+    for run in trackio.Api().runs("digits"):
+        number = int(run.name.removeprefix("trial "))
+        (last,) = [each for each in SQLiteStorage.get_logs("digits", run.name) if "outcome" in each]
+        assert run.config["_Group"].startswith("point ")
+        objective = last.get("result/objective")
+        found[number] = (last["outcome"], run.config["seed"], run.config["lr"], objective)
+    return found
+
+
 def read_mlflow(path):
     from mlflow.tracking import MlflowClient
 
@@ -255,6 +274,7 @@ READERS = {
     "optuna": read_optuna,
     "tensorboard": read_tensorboard,
     "wandb": read_wandb,
+    "trackio": read_trackio,
     "mlflow": read_mlflow,
 }
 

@@ -237,7 +237,9 @@ def test_all_rows():
 def test_headline_counts_reasons_cost_and_what_next():
     view = big_view(hidden=2, wall_seconds=75.0, next_command="lrsearch confirm digits")
     text = " ".join(rendered(view, 120).split())
-    assert text.startswith("digits: accuracy 0.9350 ± 0.0071 (2 seeds), point 30 lr=0.1 batch")
+    assert text.startswith(
+        "digits: accuracy 0.9350 (2 seeds, deviation 0.0071), point 30 lr=0.1 batch"
+    )
     assert (
         text.index("evidence")
         < text.index("cost")
@@ -346,7 +348,7 @@ def test_terminal_that_knows_only_ascii():
     open_console(stream).print(result(big_view()))
     stream.flush()
     text = stream.buffer.getvalue().decode("ascii")
-    assert "0.9350 +- 0.0071" in text and "... and 5 more: --all" in text
+    assert "0.9350 (2 seeds, deviation 0.0071)" in text and "... and 5 more: --all" in text
 
 
 # -- machine
@@ -461,7 +463,7 @@ def test_markdown_is_one_table_whatever_the_text():
     columns = {len(re.findall(r"(?<!\\)\|", line)) for line in table}
     assert columns == {5 + 5 + 1}
     assert "\\[red\\](64x784)\\[/red\\] cannot be multiplied \\|" in text
-    assert "Best accuracy 0.9170 ± 0.0071 with lr=0.00158" in text
+    assert "Best accuracy 0.9170 (deviation 0.0071 over its seeds) with lr=0.00158" in text
     assert "\n- evidence: not confirmed" in text and "\n- cost: 24 trials" in text
     assert "\n- points " in text
 

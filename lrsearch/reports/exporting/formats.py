@@ -9,7 +9,7 @@ from __future__ import annotations
 from lrsearch.reports.exporting.events import write_events
 from lrsearch.reports.exporting.studies import JOURNALS, write_study
 from lrsearch.reports.exporting.tables import to_csv, write_parquet
-from lrsearch.reports.exporting.trackers import write_mlflow, write_wandb
+from lrsearch.reports.exporting.trackers import write_mlflow, write_trackio, write_wandb
 from lrsearch.reports.exporting.values import Format
 from lrsearch.terminal import command_line, quote
 
@@ -56,6 +56,15 @@ FORMATS: dict[str, Format] = {
         install="wandb",
         named=True,
         opened=lambda path: f"wandb sync {quote(path)}/wandb/offline-run-*",
+    ),
+    "trackio": Format(
+        "a folder of trackio's, which looks as Weights & Biases does",
+        write_trackio,
+        folder=True,
+        needs=("trackio",),
+        install="trackio",
+        named=True,
+        opened=lambda path: f"TRACKIO_DIR={quote(path)} trackio show",
     ),
     "mlflow": Format(
         "a database of MLflow's, in SQLite",

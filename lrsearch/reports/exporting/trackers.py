@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import re
@@ -22,6 +24,20 @@ def write_wandb(run: ExportedRun, path: Path) -> None:
 
     path.mkdir(parents=True, exist_ok=True)
     log_trials(run, wandb, mode="offline", dir=str(path), reinit="finish_previous")
+
+
+def write_trackio(run: ExportedRun, path: Path) -> None:
+    """Write a folder of trackio's. Nothing is sent anywhere, whatever trackio is told to do by its
+    environment. Raises ImportError where it was imported before: it keeps to the folder of then."""
+    for name in [name for name in os.environ if name.startswith("TRACKIO_")]:
+        del os.environ[name]
+    os.environ |= {"TRACKIO_DIR": str(path), "HF_HUB_OFFLINE": "1"}
+    with contextlib.redirect_stdout(io.StringIO()):  # It says where it writes, and what shows it.
+        import trackio
+
+        if Path(trackio.utils.TRACKIO_DIR) != path:
+            raise ImportError(f"it keeps to {trackio.utils.TRACKIO_DIR}")
+        log_trials(run, trackio, embed=False, auto_log_gpu=False, auto_log_cpu=False)
 
 
 def log_trials(run: ExportedRun, module: Any, **settings: Any) -> None:

@@ -13,6 +13,7 @@ from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.importance import Level, Share, find_importance, isolate
 from lrsearch.analysis.law import Law, find_law
+from lrsearch.analysis.lengths import NAME, Lengths, epochs_of, find_lengths
 from lrsearch.analysis.points import PointSummary, clip, find_ends, rank, set_apart
 from lrsearch.analysis.tied import close, mean_interval, ties
 from lrsearch.trial import Objective
@@ -52,6 +53,8 @@ class Answer:
     levels: Mapping[str, Sequence[Level]]
     steady: bool
     """Whether every point came to the same value."""
+    lengths: Lengths | None = None
+    """The best of each budget, where several were searched."""
     confirmation: Confirmation | None = None
     """Fresh measurements, which value, interval and ties are of where they hold."""
 
@@ -101,19 +104,26 @@ def find_answer(
     basins = find_basins(sound, objective)
     rate, batch_size = find_rate(points), find_batch_size(points)
     group = [highest, *ties(points, objective)]
+    limits = find_ends(objective, [one for one in values if one is not None])
     recommended, why = _recommend([highest, *close(points, objective)], basins, rate)
     value = recommended.objective
     assert value is not None
     basin = _basin_of(recommended, basins)
-    interval = mean_interval(recommended)
-    own = recommended.params.get(rate) if rate is not None else None
-    curved = basin is not None and is_rate(own)
-    if basin is not None and curved:
-        _, *ends = basin.at(cast(float, own))
-        interval = (min(ends), max(ends))
-    elif interval is not None:
-        limits = find_ends(objective, [one for one in values if one is not None])
-        interval = (clip(interval[0], limits), clip(interval[1], limits))
+    interval, curved = _worth(recommended, basin, rate, limits)
+
+    def choose(own: Sequence[PointSummary]) -> tuple[PointSummary, tuple[float, float] | None]:
+        first = rank(own, objective)[0]
+        chosen, _ = _recommend([first, *close(own, objective)], basins, rate)
+        return chosen, _worth(chosen, _basin_of(chosen, basins), rate, limits)[0]
+
+    basin_of = {point.point: _basin_of(point, basins) for point in ranked}
+    lengths = find_lengths(
+        points,
+        [point.point for point in group],
+        {number: found for number, found in basin_of.items() if found is not None},
+        rate,
+        choose,
+    )
     found = Answer(
         recommended=recommended,
         highest=highest,
@@ -129,6 +139,7 @@ def find_answer(
         importance=tuple(find_importance(sound, objective)),
         levels=isolate(points, objective),
         steady=len(values) == 1 and len(ranked) > 1,
+        lengths=lengths,
         confirmation=confirmation,
     )
     if confirmation is None or not found.confirmed:
@@ -174,6 +185,20 @@ def rest_on(
     )
 
 
+def _worth(
+    point: PointSummary, basin: Basin | None, rate: str | None, limits: tuple[float, float]
+) -> tuple[tuple[float, float] | None, bool]:
+    """The interval of 95 % of what a point is worth, and whether its curve tells it."""
+    own = point.params.get(rate) if rate is not None else None
+    if basin is not None and is_rate(own):
+        _, *ends = basin.at(cast(float, own))
+        return (min(ends), max(ends)), True
+    interval = mean_interval(point)
+    if interval is None:
+        return None, False
+    return (clip(interval[0], limits), clip(interval[1], limits)), False
+
+
 def _measured_again(point: PointSummary, finalist: Finalist) -> PointSummary:
     """The point with its fresh measurements alone."""
     known = {seed: value for seed, value in finalist.scores.items() if value is not None}
@@ -199,17 +224,22 @@ def _recommend(
     group: Sequence[PointSummary], basins: Sequence[Basin], rate: str | None
 ) -> tuple[PointSummary, str]:
     """The recommended one of points within one standard error, best first: the one farthest from
-    trouble, then the cheapest, then the simplest; and the reason, "" where it is the first."""
+    trouble, then the cheapest, of several budgets the shortest, then the simplest; and the reason,
+    "" where it is the first."""
     kept = list(group)
     reason = ""
     rooms = {point.point: _room(point, basins, rate) for point in kept}
     costs = {number: -cost for number, cost in _costs(kept).items()}
+    # Times of short trainings are noise, and their budgets are not.
+    apart = len({repr(point.params.get(NAME)) for point in kept}) > 1
+    shortest = {point.point: -round(epochs_of(point), 3) if apart else 0.0 for point in kept}
     for words, worth in (
         ("it lies farthest from where the objective gets worse", rooms.__getitem__),
         (
             "it is the cheapest to train",
             costs.__getitem__,
         ),
+        ("its budget is the shortest", shortest.__getitem__),
         ("its schedule is the simplest", {p.point: -_parts(p) for p in kept}.__getitem__),
     ):
         most = max(worth(point.point) for point in kept)

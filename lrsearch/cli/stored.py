@@ -50,7 +50,7 @@ from lrsearch.trial import CONFIRM, Plan, Record, Records
 from lrsearch.tuner.confirming import find_confirmation, find_point
 from lrsearch.tuner.finding import Found, look_up
 from lrsearch.tuner.ledger import Content, Ledger, go_on, resuming_pruned, retrying
-from lrsearch.tuner.plans import structure_key
+from lrsearch.tuner.plans import structure_keys
 from lrsearch.tuner.ranging import stored_tests
 
 _ENDINGS = {
@@ -484,7 +484,7 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
     if result is not None:
         result = diagnosed(run.folder, trial, result, ledger.objective)
     known = history.fresh if number in history.apart else history.by_key
-    key, latest = structure_key(trial.config, trial.fold), known[trial.key]
+    keys, latest = structure_keys(trial), known[trial.key]
     return TrialView(
         run.spec.name,
         ledger.objective,
@@ -498,7 +498,7 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         belongs=entry is not None,
         running=number in history.running and is_locked(run.folder),
         curve=read_curve(run.folder, number) if result else {},
-        plans={device: plan for (each, device), plan in history.plans.items() if each == key},
+        plans={device: plan for (each, device), plan in history.plans.items() if each in keys},
         again=latest if latest != number else None,
         fresh=number in history.apart,
         confirms=find_point(ledger, trial) if number in history.apart else None,
@@ -573,7 +573,7 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
     for trial in trials:
         if not left:
             break
-        left.discard(structure_key(trial.config, trial.fold))
+        left.difference_update(structure_keys(trial))
     return {place: plan for place, plan in plans.items() if place[0] not in left}
 
 

@@ -17,6 +17,7 @@ from lrsearch.reports.confirmation import (
     plain_control,
     title_of,
 )
+from lrsearch.reports.lengths import describe_lengths, plain_lengths
 from lrsearch.reports.rates import describe_basins, spell_span
 from lrsearch.reports.text import (
     count,
@@ -25,6 +26,7 @@ from lrsearch.reports.text import (
     format_params,
     format_seconds,
     format_value,
+    lay_out,
     one_line,
 )
 from lrsearch.reports.view import RunView
@@ -151,6 +153,8 @@ def _budgets(law: Law, records: Sequence[Record]) -> str:
         result = record.result
         if result is None or result.outcome is not Outcome.COMPLETED:
             continue
+        if any(record.params.get(name) != value for name, value in law.params.items()):
+            continue
         if law.name in record.params and result.steps:
             own = ends.setdefault(record.params[law.name], (set(), set()))
             own[0].add(result.steps)
@@ -215,9 +219,12 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
         return
     metric = one_line(view.objective.metric)
     if answer.confirmation is not None:
-        yield title_of(answer.confirmation), _table(describe_finalists(answer), width)
+        yield title_of(answer.confirmation), lay_out(describe_finalists(answer), width)
     if answer.basins:
-        yield "the best rate, and the rates that do as well", _table(describe_basins(answer), width)
+        rows = describe_basins(answer)
+        yield "the best rate, and the rates that do as well", lay_out(rows, width)
+    if answer.lengths is not None:
+        yield describe_lengths(answer, view.objective, width)
     if answer.law is not None:
         yield (
             f"the rate by {one_line(answer.law.name)}",
@@ -235,30 +242,7 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
             rows.append(
                 (one_line(share.name), f"{share.share:.0%}", f"{low:.0%} to {high:.0%}", best)
             )
-        yield f"how much of {metric}'s variation each parameter explains", _table(rows, width)
-
-
-def _table(rows: Sequence[Sequence[str]], width: int) -> list[str]:
-    """Rows in columns, the last ones left out where they do not fit, which is said."""
-    from rich.cells import cell_len  # What is for other programs needs no rich.
-
-    columns = list(zip(*rows, strict=True))
-    left: list[str] = []
-    while True:
-        widths = [max(map(cell_len, column)) for column in columns]
-        if sum(widths) + 2 * len(widths) <= width or len(columns) < 3:
-            break
-        left.insert(0, columns.pop()[0])
-    told = f"(no room for: {', '.join(left)}; a wider terminal or --json has them)"
-    return [
-        *(
-            "  ".join(
-                cell + " " * (size - cell_len(cell)) for cell, size in zip(row, widths, strict=True)
-            ).rstrip()
-            for row in zip(*columns, strict=True)
-        ),
-        *([told] if left else []),
-    ]
+        yield f"how much of {metric}'s variation each parameter explains", lay_out(rows, width)
 
 
 def to_plain(answer: Answer) -> dict[str, Any]:
@@ -305,6 +289,7 @@ def to_plain(answer: Answer) -> dict[str, Any]:
             }
             for edge in answer.edges
         ],
+        "budgets": None if answer.lengths is None else plain_lengths(answer.lengths),
         "law": None if answer.law is None else _plain_law(answer.law),
         "importance": [
             {"name": share.name, "share": share.share, "interval": share.interval}

@@ -14,6 +14,7 @@ from lrsearch.reports.characters import WIDTH
 from lrsearch.reports.characters import plain as plain_line
 from lrsearch.reports.confirmation import describe_finalists, title_of
 from lrsearch.reports.confirmation import to_plain as plain_confirmation
+from lrsearch.reports.lengths import TITLE, list_lengths, tell_lengths
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
 from lrsearch.reports.rates import plot_rates
 from lrsearch.reports.text import (
@@ -301,6 +302,7 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
         rows += [tuple(map(escape_markdown, row)) for row in again]
         blocks.append(f"{escape_markdown(title_of(view.answer.confirmation).capitalize())}:")
         blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    blocks += _budgets(view)
     if len(view.points) > len(shown):
         blocks.append(f"… and {count(len(view.points) - len(shown), 'point')} more")
     told = [*map(describe_found, view.found), *view.warnings]
@@ -310,6 +312,18 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
     if told:
         blocks.append("\n".join(f"- {escape_markdown(each)}" for each in told))
     return "\n\n".join(blocks) + "\n"
+
+
+def _budgets(view: RunView) -> list[str]:
+    """The best of each budget: a heading, a table, and what it says as a list."""
+    if view.answer is None or view.answer.lengths is None:
+        return []
+    titles, *found = list_lengths(view.answer, view.objective)
+    rows = [tuple(map(escape_markdown, titles)), tuple("---:" for _ in titles)]
+    rows += [tuple(map(escape_markdown, row)) for row in found]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    told = "\n".join(f"- {escape_markdown(each)}" for each in tell_lengths(view.answer))
+    return [f"{escape_markdown(TITLE.capitalize())}:", table, *([told] if told else [])]
 
 
 def _drawing(view: RunView) -> list[str]:

@@ -135,3 +135,26 @@ def fill(text: str, width: int = 100) -> str:
     """A paragraph in lines no longer than the terminal, and no longer than `width`."""
     columns = min(width, shutil.get_terminal_size((width, 24)).columns)
     return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
+
+
+def lay_out(rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Rows in columns, the last ones left out where they do not fit, which is said."""
+    from rich.cells import cell_len  # What is for other programs needs no rich.
+
+    columns = list(zip(*rows, strict=True))
+    left: list[str] = []
+    while True:
+        widths = [max(map(cell_len, column)) for column in columns]
+        if sum(widths) + 2 * len(widths) <= width or len(columns) < 3:
+            break
+        left.insert(0, columns.pop()[0])
+    told = f"(no room for: {', '.join(left)}; a wider terminal or --json has them)"
+    return [
+        *(
+            "  ".join(
+                cell + " " * (size - cell_len(cell)) for cell, size in zip(row, widths, strict=True)
+            ).rstrip()
+            for row in zip(*columns, strict=True)
+        ),
+        *([told] if left else []),
+    ]

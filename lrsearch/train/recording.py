@@ -37,11 +37,12 @@ _COLUMNS = tuple(name for name, value in vars(Records()).items() if isinstance(v
 
 @dataclass
 class Recording:
-    """Records of a training, at the steps `due`. `told` counts the records that an event
-    has told of."""
+    """Records of a training, at the steps `due`: its `own` (None: all of them), and those of others
+    that branch off it. `told` counts the records that an event has told of."""
 
     due: Container[int] = frozenset()
     told: int = 0
+    own: frozenset[int] | None = None
     _lists: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in _COLUMNS})
     _pending: list[tuple[int, float, Tensor]] = field(default_factory=list)
 
@@ -65,9 +66,16 @@ class Recording:
         self._pending = []
 
     def losses(self) -> list[tuple[int, float]]:
-        """The recorded steps so far, and the training loss of each."""
+        """The own recorded steps so far, and the training loss of each."""
         steps, losses = (self._lists[name] for name in ("step", "loss"))
-        return [(int(step), loss) for step, loss in zip(steps, losses, strict=True)]
+        return [(int(steps[place]), losses[place]) for place in self._own_places()]
+
+    def _own_places(self, first: int = 0) -> list[int]:
+        """The places of its own records, from one on."""
+        steps, own = self._lists["step"], self.own
+        return [
+            place for place in range(first, len(steps)) if own is None or int(steps[place]) in own
+        ]
 
     def flush(self) -> None:
         """Wait for the device, and take what is still there."""
@@ -96,11 +104,30 @@ class Recording:
             raise Unusable("its records are none")
         self._lists = lists
 
+    def adopt(self, made: int) -> None:
+        """Keep those of a stem's records, of so many steps, that are due here. Raises Unusable
+        where one of its own is missing."""
+        steps = self._lists["step"]
+        missing = (self.own or frozenset()) - set(map(int, steps))
+        if any(steps and steps[0] <= step <= made for step in missing):
+            raise Unusable("its steps were recorded for a training of another length")
+        self._choose([place for place, step in enumerate(steps) if int(step) in self.due])
+
+    def cut(self, step: int) -> None:
+        """Drop the records behind a step."""
+        steps = self._lists["step"]
+        self._choose([place for place, each in enumerate(steps) if each <= step])
+
+    def _choose(self, places: Sequence[int]) -> None:
+        for name, values in self._lists.items():
+            self._lists[name] = [values[place] for place in places]
+
     def tell(self, start: float, baseline: float, *, whole: bool = False) -> Records:
-        """The records that were not told yet, or the whole; all of them are told now."""
+        """Records of its own that were not told yet, or the whole; all of them are told now."""
         first, self.told = 0 if whole else self.told, len(self._lists["step"])
+        places = self._own_places(first)
         lists: dict[str, Any] = {
-            name: tuple(values[first:]) for name, values in self._lists.items()
+            name: tuple(values[place] for place in places) for name, values in self._lists.items()
         }
         return Records(**lists, start=start, baseline=baseline)
 

@@ -102,8 +102,8 @@ class Assignment:
 class Dispatch:
     """The way of trials to the workers: `fresh` trials without a plan yet, `unplanned` ones, by the
     key of their structure, that wait for a probe's plan, the `queue` of tasks, and the `jobs` that
-    workers have, by their handles. `branches` has the trials whose first steps are another's: the
-    first of its stems, and the share of its steps."""
+    workers have, by their handles. `shared` has the trials that have steps in common: the first
+    of a trial's stems, its epochs that another trains, and all of them."""
 
     def __init__(
         self, session: Session, proposer: Coming, conclusions: Conclusions, rungs: Judging
@@ -118,7 +118,9 @@ class Dispatch:
         self.queue: deque[Cohort | Probe] = deque()
         self.jobs: dict[int, Assignment] = {}
         self._told_of_generation = False
-        self.branches: dict[int, tuple[int, float]] = {}
+        # Where points are compared at rungs, those of a cohort wait at the same steps.
+        self.budgets = "budget" not in dict(self.spec.space.dimensions) or rungs.rule is not None
+        self.shared: dict[int, tuple[int, float, float]] = {}
         self.told_shared = False
 
     def is_over(self) -> bool:
@@ -143,6 +145,15 @@ class Dispatch:
 
     # planning
 
+    def key(self, task: Cohort | Probe) -> str:
+        """The key of the structure that a task's trials share."""
+        first = task.trials[0]
+        return structure_key(first.config, first.fold, budgets=self.budgets)
+
+    def is_unplanned(self, probe: Probe) -> bool:
+        """Whether trials wait for the plan that a probe is to find."""
+        return self.key(probe) in self.unplanned
+
     def hand_out(self) -> None:
         """Queue the fresh trials by the plans of their structures, and probes for plans that are
         missing."""
@@ -150,7 +161,7 @@ class Dispatch:
             return
         cohorts: list[Cohort] = []
         probes: list[Probe] = []
-        groups = by_structure(self.fresh)
+        groups = by_structure(self.fresh, budgets=self.budgets)
         for key, waiting in groups.items():
             plan = self.plans.find(key)
             trials, alone = waiting, []
@@ -233,11 +244,14 @@ class Dispatch:
         for trial in ordered:
             if (branch := branches.get(trial.number)) is not None:
                 roots[trial.number] = roots.setdefault(branch.stem, branch.stem)
+        for trial in ordered:
+            if trial.number in roots:
                 train = trial.config["train"]
                 size = batch or train["batch_size"]
                 config = {**trial.config, "train": {**train, "batch_size": size}}
-                steps = steps_of(config, samples)
-                self.branches[trial.number] = roots[trial.number], branch.fork / steps
+                fork = branches[trial.number].fork if trial.number in branches else 0
+                each, whole = size / samples, steps_of(config, samples)
+                self.shared[trial.number] = roots[trial.number], fork * each, whole * each
         return roots
 
     def _measure_epoch(self, trial: Trial) -> tuple[int, float | None]:
@@ -249,7 +263,7 @@ class Dispatch:
 
     def answer(self, probe: Probe, planned: Planned) -> None:
         """Queue the trials of a structure that waited for this plan."""
-        key = task_key(probe)
+        key = self.key(probe)
         self.plans.keep(key, planned)
         self.queue.extend(self.cohorts(self.unplanned.pop(key), planned.plan))
         self._describe_plans()
@@ -262,14 +276,14 @@ class Dispatch:
     def replan(self, cohort: Cohort, planned: Planned) -> None:
         """Replace a running cohort's plan, which did not hold: trials without a worker follow the
         new one."""
-        key = task_key(cohort)
+        key = self.key(cohort)
         before = self.plans.find(key) or cohort.plan
         if planned.plan.lanes >= before.lanes:
             return  # another cohort has found as much already
         trials: list[Trial] = []
         kept: list[Cohort | Probe] = []
         for task in self.queue:
-            if isinstance(task, Cohort) and task.plan == before and task_key(task) == key:
+            if isinstance(task, Cohort) and task.plan == before and self.key(task) == key:
                 trials += task.trials
             else:
                 kept.append(task)
@@ -281,9 +295,9 @@ class Dispatch:
         if not self.unplanned:
             for line in self.plans.describe():
                 self.session.watcher.note(line)
-            if self.branches and not self.told_shared:
+            if self.shared and not self.told_shared:
                 self.told_shared = True
-                self.session.watcher.note(describe_shared(self.branches))
+                self.session.watcher.note(describe_shared(self.shared))
 
     # training
 
@@ -334,7 +348,7 @@ class Dispatch:
             self.send_cohort(task)
         elif self.conclusions.memory.is_too_large(task.trials[0]):
             # All trials of the structure are, and will be skipped in their turn.
-            self.queue.extend(self.cohorts(self.unplanned.pop(task_key(task)), Plan()))
+            self.queue.extend(self.cohorts(self.unplanned.pop(self.key(task)), Plan()))
         else:
             self.jobs[self.executor.submit(PROBE, task)] = Assignment(task)
 
@@ -351,17 +365,14 @@ class Dispatch:
             self.jobs[handle] = Assignment(cohort, cohort.plan, left)
 
 
-def task_key(task: Cohort | Probe) -> str:
-    """The key of the structure that a task's trials share."""
-    return structure_key(task.trials[0].config, task.trials[0].fold)
-
-
-def describe_shared(branches: Mapping[int, tuple[int, float]]) -> str:
-    """A sentence on the trials that have steps in common: `Dispatch.branches`."""
-    roots = {root for root, _ in branches.values()}
-    total = len(branches) + len(roots)
+def describe_shared(found: Mapping[int, tuple[int, float, float]]) -> str:
+    """A sentence on the trials that have steps in common: `Dispatch.shared`."""
+    roots = {root for root, _, _ in found.values()}
     stems = "1 stem" if len(roots) == 1 else f"{len(roots)} stems"
-    share = sum(share for _, share in branches.values()) / total
+    share = sum(shared for _, shared, _ in found.values()) / sum(
+        all_ for *_, all_ in found.values()
+    )
     return (
-        f"{total} trials share {stems}: {share:.0%} of their epochs need no training of their own"
+        f"{len(found)} trials share {stems}: {share:.0%} of their epochs need no training of their "
+        "own"
     )

@@ -24,7 +24,7 @@ from lrsearch.trial import (
     Started,
     Trial,
 )
-from lrsearch.tuner.dispatch import Assignment, Dispatch, task_key
+from lrsearch.tuner.dispatch import Assignment, Dispatch
 from lrsearch.tuner.plans import split
 from lrsearch.tuner.saving import SHOWN
 from lrsearch.tuner.session import Session
@@ -102,7 +102,7 @@ class Listener:
                 del self.jobs[handle]
                 if job.left:
                     raise RuntimeError(f"a cohort ended without its trials {sorted(job.left)}")
-                if isinstance(job.task, Probe) and task_key(job.task) in self.dispatch.unplanned:
+                if isinstance(job.task, Probe) and self.dispatch.is_unplanned(job.task):
                     raise RuntimeError("a probe ended without a plan")
             elif isinstance(event, Raised):
                 raise event.cause
@@ -111,7 +111,7 @@ class Listener:
                 cut = self.watch.cut.pop(handle, None)
                 if isinstance(job.task, Cohort):
                     self._bury(job.task, job, event, cut)
-                elif task_key(job.task) in self.dispatch.unplanned:
+                elif self.dispatch.is_unplanned(job.task):
                     self._probe_again(job.task, event, cut)
             else:
                 raise RuntimeError(f"an event nobody expects: {event}")
@@ -313,7 +313,7 @@ class Listener:
             # What was given for these alone, such as to go on solo, still holds.
             plan = cohort.plan
             if plan.lasting:
-                plan = self.dispatch.plans.find(task_key(cohort)) or plan
+                plan = self.dispatch.plans.find(self.dispatch.key(cohort)) or plan
             again += self.dispatch.cohorts(list(job.left.values()), plan)
         self.dispatch.queue.extendleft(reversed(again))
 

@@ -35,9 +35,10 @@ DESCRIBED = 3
 """The most reasons against fusing that are told at once."""
 
 
-def structure(config: Config, fold: int | None) -> str:
+def structure(config: Config, fold: int | None, *, budgets: bool = True) -> str:
     """The text shared by exactly the trials that may train side by side: all values that are not
-    numeric in the catalogue, and the fold, which has data of its own."""
+    numeric in the catalogue, and the fold, which has data of its own. Trials of several budgets may
+    do so, too: without `budgets` they are of one structure."""
     whole = identity(config)
     if "params" in config:  # Only the user's own code could train two of them at once.
         return json.dumps([whole, fold], sort_keys=True)
@@ -46,7 +47,7 @@ def structure(config: Config, fold: int | None) -> str:
     rest = {
         name: whole["train"][name]
         for name, part in catalogue.TRAIN.items()
-        if not part.numeric and name in whole["train"]
+        if not part.numeric and name in whole["train"] and (budgets or name != "budget")
     }
     optimizer = train["optimizer"]
     kind: Any = optimizer.get("name")
@@ -62,16 +63,24 @@ def structure(config: Config, fold: int | None) -> str:
     return json.dumps(parts, sort_keys=True)
 
 
-def structure_key(config: Config, fold: int | None) -> str:
+def structure_key(config: Config, fold: int | None, *, budgets: bool = True) -> str:
     """The key of a structure in the journal: 16 hex digits of its SHA-256."""
-    return hashlib.sha256(structure(config, fold).encode()).hexdigest()[:16]
+    return hashlib.sha256(structure(config, fold, budgets=budgets).encode()).hexdigest()[:16]
 
 
-def by_structure(trials: Sequence[Trial]) -> dict[str, list[Trial]]:
+def structure_keys(trial: Trial) -> tuple[str, str]:
+    """The keys under which a journal may have the plan of a trial's structure: that of its budget,
+    and that of all budgets."""
+    config, fold = trial.config, trial.fold
+    return structure_key(config, fold), structure_key(config, fold, budgets=False)
+
+
+def by_structure(trials: Sequence[Trial], *, budgets: bool = True) -> dict[str, list[Trial]]:
     """Trials by their structure's key, in the order of their first trials."""
     groups: dict[str, list[Trial]] = {}
     for trial in trials:
-        groups.setdefault(structure_key(trial.config, trial.fold), []).append(trial)
+        key = structure_key(trial.config, trial.fold, budgets=budgets)
+        groups.setdefault(key, []).append(trial)
     return groups
 
 

@@ -2,7 +2,8 @@
 
 A verdict follows from journaled values, in the order of the search's points: it is the same with
 any number of workers and lanes, and whatever was killed. It is journaled before it is told, and a
-trial that comes to a rung a second time gets the verdict that stands there.
+trial that comes to a rung a second time gets the verdict that stands there. Rungs are shares of a
+training's own budget: points of several budgets are not compared with each other.
 """
 
 from __future__ import annotations
@@ -164,34 +165,27 @@ class Rungs:
             return False
         before = len(self.waiting)
         self._answer()
-        points = self.proposer.points
-        places = {entry.number: place for place, entry in enumerate(points)}
-        standing: dict[tuple[int, int], Reading | Stand] = {}
-
-        def stand(place: int, rung: int) -> Reading | Stand:
-            if (place, rung) not in standing:
-                standing[place, rung] = self._stand(points[place], place, rung)
-            return standing[place, rung]
-
-        compared: set[tuple[int, int]] = set()
+        compared: dict[int, list[tuple[int, int]]] = {}
+        fields = self._fields()
+        places = {
+            entry.number: (field, place)
+            for field, points in enumerate(fields)
+            for place, entry in enumerate(points)
+        }
         for number, (_, step) in sorted(self.waiting.items()):
             trial = self.ledger.trials[number]
             rung = next(rung for rung, at in self.steps(trial) if at == step)
-            place = places.get(self.ledger.entry_of[number].number)
+            field, place = places.get(self.ledger.entry_of[number].number, (0, None))
             alone = place is None or self._passes(trial, place)
-            own = Stand.BESIDE if place is None or alone else stand(place, rung)
+            own: Reading | Stand = Stand.BESIDE
+            if place is not None and not alone:
+                own = self._stand(fields[field][place], place, rung)
             if own in (Stand.BESIDE, Stand.OUT):
                 self._rule_alone(number, step, stop=own is Stand.OUT)
             elif place is not None:
-                compared.add((rung, place))
-        for rung, members in self._populations(sorted(compared), len(points)):
-            stands = [stand(place, rung) for place in members]
-            if Stand.COMING in stands and not force:
-                continue
-            if self.rule.together and not force and not self._is_whole(members):
-                continue
-            readings = [each for each in stands if isinstance(each, Reading)]
-            self._compare(rung, readings, [points[each.place] for each in readings], len(members))
+                compared.setdefault(field, []).append((rung, place))
+        for field, waiting in compared.items():
+            self._compare_all(fields[field], sorted(set(waiting)), force=force)
         self._answer()
         if force:  # Seeds of their points have not begun, as when the time is over.
             for number, (_, step) in sorted(self.waiting.items()):
@@ -199,12 +193,39 @@ class Rungs:
             self._answer()
         return len(self.waiting) < before
 
+    def _fields(self) -> list[list[Entry]]:
+        """The points that are compared with each other, by their budgets, each in the order of
+        their proposals."""
+        fields: dict[str, list[Entry]] = {}
+        points = self.proposer.points
+        for entry in points[: self.population] if self.start_only else points:
+            train = entry.config.get("train", {})
+            fields.setdefault(str(train.get("budget")), []).append(entry)
+        return list(fields.values())
+
+    def _compare_all(
+        self, points: Sequence[Entry], waiting: Sequence[tuple[int, int]], *, force: bool
+    ) -> None:
+        """Give the verdicts on points of one budget that can be given; `waiting` are the rungs at
+        which some wait, and their places."""
+        assert self.rule is not None
+        standing: dict[tuple[int, int], Reading | Stand] = {}
+        for rung, members in self._populations(waiting, len(points)):
+            for place in members:
+                if (place, rung) not in standing:
+                    standing[place, rung] = self._stand(points[place], place, rung)
+            stands = [standing[place, rung] for place in members]
+            if Stand.COMING in stands and not force:
+                continue
+            if self.rule.together and not force and not self._is_whole(members):
+                continue
+            readings = [each for each in stands if isinstance(each, Reading)]
+            self._compare(rung, readings, [points[each.place] for each in readings], len(members))
+
     def _passes(self, trial: Trial, place: int) -> bool:
         """Whether a trial is compared with nobody, or goes on whatever comes of it."""
         assert self.rule is not None
-        if self.pruning.goes_on(trial) or (self.rule.whole and place == 0):
-            return True
-        return self.start_only and place >= self.population
+        return self.pruning.goes_on(trial) or (self.rule.whole and place == 0)
 
     def _populations(
         self, waiting: Sequence[tuple[int, int]], points: int
@@ -220,6 +241,7 @@ class Rungs:
     def _is_whole(self, members: range) -> bool:
         """Whether no more points can come to a population."""
         full = len(members) >= self.population
+        full = full or (self.start_only and len(self.proposer.points) >= self.population)
         return full or self.proposer.exhausted or not self.proposer.room
 
     def _numbers(self, entry: Entry) -> list[int]:

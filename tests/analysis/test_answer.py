@@ -461,7 +461,17 @@ def test_columns_that_have_no_room_are_named():
 def test_the_answer_as_json_has_the_documented_keys():
     plain = json.loads(json.dumps(to_plain(shown_view().answer)))
     keys = ["recommended", "highest", "value", "interval", "seeds", "confirmed", "tied"]
-    keys += ["control", "shrinkage", "evidence", "basins", "edges", "law", "importance", "levels"]
+    keys += [
+        "control",
+        "shrinkage",
+        "evidence",
+        "basins",
+        "edges",
+        "budgets",
+        "law",
+        "importance",
+        "levels",
+    ]
     assert list(plain) == keys
     assert plain["confirmed"] is False and plain["control"] is None
     assert plain["shrinkage"] is None

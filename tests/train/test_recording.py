@@ -27,7 +27,7 @@ from test_train import ADAMW, CNN, MLP, NETS, cohort, config, net, placed_data, 
 
 from lrsearch.train import recording
 from lrsearch.train.batches.batch import take
-from lrsearch.train.engines import fused, solo, training
+from lrsearch.train.engines import sharing, solo, training
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.timetable import (
     APART,
@@ -170,8 +170,7 @@ def every(monkeypatch):
     """Set how many steps of a budget are recorded."""
 
     def to(choose):
-        for engine in (solo, fused):
-            monkeypatch.setattr(engine, "recorded_steps", choose)
+        monkeypatch.setattr(sharing, "recorded_steps", choose)
 
     return to
 

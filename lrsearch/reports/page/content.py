@@ -12,6 +12,7 @@ from lrsearch import schedules
 from lrsearch.analysis.answer import Answer
 from lrsearch.diagnosis import HEALTHY
 from lrsearch.reports.answer import choice, describe_cost, describe_edge, describe_law, evidence
+from lrsearch.reports.lengths import list_lengths, tell_lengths
 from lrsearch.reports.marks import Figure
 from lrsearch.reports.page.figures import draw_curves, format_objective
 from lrsearch.reports.svg import sparkline
@@ -400,6 +401,16 @@ def list_unmeasured(view: RunView) -> list[str]:
             f"{count(view.hidden, 'stored trial')} {verb} not belong to the spec as it is now."
         )
     return found
+
+
+def describe_budgets(view: RunView) -> dict[str, Any] | None:
+    """The head, the rows and the sentences on the budgets, None where one alone was searched."""
+    answer = view.answer
+    if answer is None or answer.lengths is None:
+        return None
+    head, *rows = list_lengths(answer, view.objective)
+    told = [text[:1].upper() + text[1:] + "." for text in tell_lengths(answer)]
+    return {"head": list(head), "rows": [list(row) for row in rows], "told": told}
 
 
 def law_sentences(view: RunView) -> list[str]:

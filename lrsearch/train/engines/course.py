@@ -221,6 +221,27 @@ class Course:
             + against.get(scale, f"the size of its lowest of {-scale:.3g}")
         )
 
+    def judge_again(self) -> tuple[Outcome, str] | None:
+        """Take once more the evaluations so far, which were its stem's, as a training of this
+        budget. Returns how it has ended with one of them, and why: it then is as it was there. None
+        where it goes on. Raises Unusable where steps were not recorded that it records."""
+        curve, made = self.curve, self.steps
+        self.recording.adopt(made)
+        names = [name for name in curve if name != "step"]
+        self.curve, self.lowest = {}, math.inf
+        for index, step in enumerate(map(int, curve.get("step", ()))):
+            metrics = {name: curve[name][index] for name in names}
+            outcome, reason = Outcome.DIVERGED, self.measure(Measurement(step, metrics), self.whole)
+            if not reason:
+                outcome, reason = Outcome.PRUNED, self.stop_standing()
+            if reason:
+                self.steps = self.shared = step
+                self.seconds *= step / made
+                self.shared_seconds *= step / made
+                self.recording.cut(step)
+                return outcome, reason
+        return None
+
     def _epochs(self, steps: int) -> float:
         return float(steps * self.batch / self.samples) if self.samples else 0.0
 
@@ -229,7 +250,7 @@ class Course:
         if not self.judged or self.curve["step"][-1] != self.judged:
             return ""
         records = self.recording.losses()
-        recent = [loss for step, loss in records if step > self.judged / 2]
+        recent = [loss for step, loss in records if self.judged / 2 < step <= self.judged]
         training = self.curve["train_loss"][-1]
         if len(recent) >= _FEW:  # A mean from the first step on has its beginning in it.
             training = min(training, math.fsum(recent) / len(recent))

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from lrsearch import pulse
-from lrsearch.analysis.pruning import judging_step
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import DataError
 from lrsearch.train.batches.resident import Resident
@@ -22,8 +21,6 @@ from lrsearch.train.batches.streamed import Streamed, Window
 from lrsearch.train.device import check_alive, free_memory, is_out_of_memory, numbers_on
 from lrsearch.train.engines import solo
 from lrsearch.train.engines.course import (
-    BestSoFar,
-    Course,
     Event,
     Replies,
     check_sources,
@@ -34,7 +31,7 @@ from lrsearch.train.engines.course import (
     validation_metrics,
     worth_keeping,
 )
-from lrsearch.train.engines.lane import Lane, dump, find_order, restore
+from lrsearch.train.engines.lane import Lane, begin, dump, find_order, restore
 from lrsearch.train.engines.orders import advance
 from lrsearch.train.engines.saving import (
     Encoder,
@@ -46,18 +43,11 @@ from lrsearch.train.engines.saving import (
 )
 from lrsearch.train.engines.sharing import Sharing, cannot_share, tell_measured
 from lrsearch.train.engines.telling import Events, Telling, tell_once
-from lrsearch.train.engines.timetable import (
-    evaluation_steps,
-    learning_rates,
-    make_plateau,
-    recorded_steps,
-)
 from lrsearch.train.lanes.program import Program, needs_of
 from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models.criterion import Criterion, make_criterion
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import seed_everything, trial_seeds
-from lrsearch.train.recording import Recording
 from lrsearch.train.users.memory import Memory
 from lrsearch.trial import (
     Cohort,
@@ -218,6 +208,7 @@ class _Session:
         upcoming = tuple(Started(trial.number) for trial in list(self.fresh)[: max(0, room)])
         if upcoming:  # Together: should the worker die of one of them, none has begun alone.
             yield from self._tell(upcoming)
+        lost: list[Ended] = []
         for place, held in enumerate(self.places):
             if held is not None or not (self.ready or self.fresh):
                 continue
@@ -228,10 +219,16 @@ class _Session:
             else:
                 lane = self._begin(self.fresh.popleft())
                 told = self._go_on(lane)
-            self._put_in(place, lane)
+            if lane.lost is None:
+                self._put_in(place, lane)
             lane.course.seconds += pulse.clock() - clock
             if told:
                 yield from self._tell(tuple(told))
+            if lane.lost is not None:
+                lost.append(self._end(lane, *lane.lost))
+                self.sharing.pass_on(lane.trial.number)
+        for ended in lost:
+            yield from self._close(ended)
         self.fresh.extend(self.sharing.take_freed())  # Now: they were not told to have begun.
 
     def _too_empty(self, wanted: int) -> bool:
@@ -267,40 +264,8 @@ class _Session:
         return lane
 
     def _begin(self, trial: Trial) -> Lane:
-        train = trial.config["train"]
-        state, (start, baseline) = self._initial(trial)
-        evaluations = evaluation_steps(train, self.data.samples)
-        rungs = frozenset(rung for rung in self.cohort.rungs if rung < evaluations[-1])
-        forks = self.sharing.forks(trial.number)
-        stops = tuple(sorted({*evaluations, *rungs, *forks}))
-        metric = self.cohort.objective.metric
-        course = Course(
-            "fused",
-            samples=self.data.samples,
-            batch=train["batch_size"],
-            start=start,
-            baseline=baseline,
-            objective=metric,
-            recording=Recording(frozenset(recorded_steps(evaluations[-1]))),
-        )
-        base = learning_rates(train, self.data.samples, self.cohort.workplace)
-        course.whole = evaluations[-1]
-        if trial.number in self.cohort.judged and self.criterion.stacks:
-            course.judged = judging_step(evaluations, base.tolist())
-        plateau = make_plateau(train, self.data.samples)
-        best = BestSoFar(self.cohort.objective)
-        return Lane(
-            trial,
-            course,
-            base,
-            base if plateau is None else base.copy(),
-            stops,
-            frozenset(evaluations),
-            rungs,
-            best,
-            state,
-            plateau=plateau,
-            forks=forks,
+        return begin(
+            trial, self.cohort, self.data, self.criterion, self.sharing, self._initial(trial)
         )
 
     def _go_on(self, lane: Lane) -> list[Event]:
@@ -318,6 +283,7 @@ class _Session:
             if (state := self.sharing.adopt(trial, lane.plateau, self.device)) is None:
                 return []
             restore(lane, {**state, "rates": lane.rates}, self.device)
+            lane.lost = lane.course.judge_again()
             return [*tell_measured(number, lane.course, lane.budget)]
         except Exception as error:
             if is_out_of_memory(error):
@@ -540,6 +506,10 @@ class _Session:
         if not reason:
             outcome, reason = Outcome.PRUNED, lane.course.stop_standing()
         if reason:
+            total, state = self.program.total[place], self.program.take(place, copied=False)
+            self.sharing.hand_on(
+                lane.trial.number, lane.step, partial(self._dump, lane, state, total)
+            )
             self.places[place] = None
             yield from self._close(self._end(lane, outcome, reason))
             return

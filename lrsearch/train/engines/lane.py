@@ -11,14 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lrsearch.analysis.pruning import judging_step
 from lrsearch.schedules import Array, Plateau
 from lrsearch.states import Unusable
 from lrsearch.train.engines.course import BestSoFar, Course, Data
 from lrsearch.train.engines.orders import Order
 from lrsearch.train.engines.saving import Saver, check_steps, put_plateau
+from lrsearch.train.engines.sharing import Sharing
+from lrsearch.train.engines.timetable import evaluation_steps, learning_rates, make_plateau
 from lrsearch.train.lanes.state import LaneState, Tensors
+from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.randomness import trial_seeds
-from lrsearch.trial import Trial
+from lrsearch.trial import Cohort, Outcome, Trial
 
 
 @dataclass(eq=False)
@@ -50,6 +54,8 @@ class Lane:
     forks: frozenset[int] = frozenset()
     passed: int = 0
     """The last rung that a verdict let it pass."""
+    lost: tuple[Outcome, str] | None = None
+    """Outcome and reason of one that has ended before its fork."""
 
     @property
     def budget(self) -> int:
@@ -65,6 +71,49 @@ class Lane:
     def next_stop(self) -> int:
         """The next step at which it is evaluated or waits for a verdict."""
         return self.stops[bisect.bisect_right(self.stops, self.step)]
+
+
+def begin(
+    trial: Trial,
+    cohort: Cohort,
+    data: Data,
+    criterion: Criterion,
+    sharing: Sharing,
+    initial: tuple[LaneState, Sequence[float]],
+) -> Lane:
+    """A trial before its first step: at its `initial` state, with `solo.start_losses` there."""
+    train, samples = trial.config["train"], data.samples
+    state, (start, baseline) = initial
+    evaluations = evaluation_steps(train, samples)
+    rungs = frozenset(rung for rung in cohort.rungs if rung < evaluations[-1])
+    forks = sharing.forks(trial.number)
+    course = Course(
+        "fused",
+        samples=samples,
+        batch=train["batch_size"],
+        start=start,
+        baseline=baseline,
+        objective=cohort.objective.metric,
+        recording=sharing.make_recording(trial.number, evaluations[-1]),
+    )
+    base = learning_rates(train, samples, cohort.workplace)
+    course.whole = evaluations[-1]
+    if trial.number in cohort.judged and criterion.stacks:
+        course.judged = judging_step(evaluations, base.tolist())
+    plateau = make_plateau(train, samples)
+    return Lane(
+        trial,
+        course,
+        base,
+        base if plateau is None else base.copy(),
+        tuple(sorted({*evaluations, *rungs, *forks})),
+        frozenset(evaluations),
+        rungs,
+        BestSoFar(cohort.objective),
+        state,
+        plateau=plateau,
+        forks=forks,
+    )
 
 
 def dump(lane: Lane, state: LaneState, total: Tensor) -> dict[str, Any]:

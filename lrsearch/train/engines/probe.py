@@ -66,8 +66,9 @@ def _probe(payload: Probe, device: torch.device) -> Generator[Planned, Any, None
 def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
     train = payload.trials[0].config["train"]
     samples, batch = data.measure_epoch(train["batch_size"])
-    budget = evaluation_steps({**train, "batch_size": batch}, samples)[-1]
-    steps = max(payload.share, payload.expected) * budget
+    trains = [{**each.config["train"], "batch_size": batch} for each in payload.trials]
+    budgets = [evaluation_steps(each, samples)[-1] for each in trains]
+    steps = max(payload.share, payload.expected) * sum(budgets) // len(budgets)
     if payload.engine == "auto" and steps < WORTH_STEPS:
         reason = (
             f"{steps} steps are too few to gain by lanes, which are tried from {WORTH_STEPS} on"

@@ -2,8 +2,9 @@
 where another trial branches off.
 
 A branch is a trial that goes on from its stem's state as from a saved one: to the same numbers, bit
-by bit, on a CPU. Where the stem ends before the fork, or its state cannot be copied, the branch
-trains by itself: nothing depends on sharing but the time.
+by bit, on a CPU. A branch of another budget takes its stem's evaluations by its own: it may have
+ended with one of them. Where the stem ends before the fork, or its state cannot be copied, the
+branch trains by itself: nothing depends on sharing but the time.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from lrsearch.states import Header, State, Unusable
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.engines.course import Course, Event
 from lrsearch.train.engines.saving import Encoder, decode
-from lrsearch.train.engines.stems import Branch, find_stems
+from lrsearch.train.engines.stems import LEAST, Branch, find_stems
+from lrsearch.train.engines.timetable import recorded_steps
+from lrsearch.train.recording import Recording
 from lrsearch.train.users.memory import Unseen
 from lrsearch.trial import Cohort, Ended, Measured, Measurement, Noted, Outcome, Started, Trial
 
@@ -52,6 +55,7 @@ class Sharing:
         self.branches: dict[int, Branch] = {}
         self._freed: list[Trial] = []
         self._copies: dict[int, _Copy] = {}
+        self._adopted: dict[int, _Copy] = {}
         self._size: tuple[int, float | Fraction | None] | None = None
         self._off = not cohort.share or len(trials) < 2
 
@@ -73,6 +77,19 @@ class Sharing:
     def forks(self, number: int) -> frozenset[int]:
         """The steps of a trial at which others branch off."""
         return frozenset(each.fork for each in self.branches.values() if each.stem == number)
+
+    def make_recording(self, number: int, budget: int) -> Recording:
+        """The records of a training of so many steps, before its first one: its own, and up to the
+        forks those of all that branch off it."""
+        return Recording(self._recorded(number, budget), own=frozenset(recorded_steps(budget)))
+
+    def _recorded(self, number: int, budget: int) -> frozenset[int]:
+        found = set(recorded_steps(budget))
+        for each, branch in self.branches.items():
+            if branch.stem == number:
+                theirs = self._recorded(each, branch.whole)
+                found.update(step for step in theirs if step <= branch.fork)
+        return frozenset(found)
 
     def has_part(self, number: int) -> bool:
         """Whether a trial's state is copied, or is another's copy."""
@@ -112,6 +129,44 @@ class Sharing:
         self._freed += waiting
         return ""
 
+    def hand_on(self, number: int, step: int, take: Callable[[], tuple[Any, Encoder]]) -> str:
+        """Copy the state of a stem that ends at this step, before its forks, for those that do not
+        end as it does, being of another budget: they go on from here. `take` and the answer are
+        those of `reach`."""
+        if step < LEAST:
+            return ""
+        for trial in self._regroup(self._unlike(number)):
+            self.branches[trial.number] = Branch(number, step, alike=False)
+        return self.reach(number, step, take)
+
+    def pass_on(self, number: int) -> None:
+        """Give the state that a branch began with to those that wait for it and do not end as it
+        does: it has ended before its fork."""
+        copy = self._adopted.pop(number, None)
+        if copy is not None:
+            freed = self._regroup(self._unlike(number))
+            self._copies |= {each.number: copy for each in freed}
+            self._freed += freed
+
+    def _regroup(self, numbers: Sequence[int]) -> list[Trial]:
+        """Have trials wait for each other in place of their stem; returns those that wait for
+        none."""
+        for each in numbers:
+            del self.branches[each]
+        ordered = [trial for each, trial in self.left.items() if each in numbers]
+        found = self._find(ordered)
+        self.branches |= found
+        return [each for each in ordered if each.number not in found]
+
+    def _unlike(self, number: int, *, alike: bool = True) -> list[int]:
+        """The trials that branch off one, or off its branches, and do not end with it."""
+        found = []
+        for each, branch in self.branches.items():
+            if branch.stem == number:
+                same = alike and branch.alike
+                found += ([] if same else [each]) + self._unlike(each, alike=same)
+        return found
+
     def pass_by(self, number: int, step: int) -> None:
         """Free those that branch off a trial at this step or before: it goes on behind it."""
         ahead = [each for each in self.branches.values() if each.stem == number]
@@ -123,16 +178,15 @@ class Sharing:
         have ended with it.
 
         A training that diverged, or made no progress, before a fork is that of the branch, too,
-        which ends alike.
+        which ends alike if it is of the same budget.
         """
         self.left.pop(ended.trial, None)
         self._copies.pop(ended.trial, None)
         waiting = self._waiting(ended.trial)
-        if ended.result.outcome is not Outcome.DIVERGED and ended.result.rule != NO_PROGRESS:
-            self._free(waiting)
-            return []
+        lost = ended.result.outcome is Outcome.DIVERGED or ended.result.rule == NO_PROGRESS
+        alike = [each for each in waiting if lost and self.branches[each.number].alike]
         events: list[Event] = []
-        for trial in waiting:
+        for trial in alike:
             del self.branches[trial.number]
             result = replace(
                 ended.result,
@@ -141,6 +195,8 @@ class Sharing:
             )
             own = replace(ended, trial=trial.number, result=result)
             events += [Started(trial.number), own, *self.end(own)]
+        if others := [each for each in waiting if each.number in self.branches]:
+            self._free(others)
         return events
 
     def _waiting(self, number: int, step: int | None = None) -> list[Trial]:
@@ -179,6 +235,7 @@ class Sharing:
         copy = self._copies.pop(trial.number, None)
         if copy is None:
             return None
+        self._adopted = {trial.number: copy}
         saved: dict[str, Any] = dict(decode(copy.state, device))
         course = saved["course"]
         shared = {"shared": copy.step, "shared_seconds": course["seconds"]}

@@ -65,7 +65,6 @@ from lrsearch.train.engines.timetable import (
     evaluation_steps,
     learning_rates,
     make_plateau,
-    recorded_steps,
 )
 from lrsearch.train.engines.training import Training
 from lrsearch.train.jobs import await_verdict
@@ -78,7 +77,6 @@ from lrsearch.train.randomness import (
     set_generators,
     trial_seeds,
 )
-from lrsearch.train.recording import Recording
 from lrsearch.train.users.beside import find_missing
 from lrsearch.train.users.memory import Memory
 from lrsearch.train.users.printing import Printed
@@ -210,6 +208,9 @@ def build(trial: Trial, data: Data, workplace: Workplace) -> nn.Module:
 
 # a training from start to end
 
+_Lost = tuple[Outcome, str]
+"""The outcome of a training that ends before its budget is used, and the reason."""
+
 
 @dataclass(eq=False)
 class _Run:
@@ -300,7 +301,13 @@ class _Run:
 
 
 def _begin(
-    cohort: Cohort, trial: Trial, data: Data, course: Course, *, taken: bool = False
+    cohort: Cohort,
+    trial: Trial,
+    data: Data,
+    course: Course,
+    sharing: Sharing,
+    *,
+    taken: bool = False,
 ) -> _Run:
     """A training before its first step; `taken` says that its state will be."""
     train, device, seeds = trial.config["train"], data.device, trial_seeds(trial.seed)
@@ -318,7 +325,7 @@ def _begin(
     course.whole = evaluations[-1]
     if trial.number in cohort.judged and criterion.stacks:
         course.judged = judging_step(evaluations, rates)
-    course.recording = Recording(frozenset(recorded_steps(evaluations[-1])))
+    course.recording = sharing.make_recording(trial.number, course.whole)
     run = _Run(
         trial,
         data,
@@ -355,30 +362,31 @@ def _users_objects(run: _Run) -> dict[str, object]:
 
 def _go_on(
     cohort: Cohort, trial: Trial, data: Data, course: Course, sharing: Sharing
-) -> tuple[_Run, list[Event]]:
-    """A training at its saved state, or that of its stem, or before its first step; and the events
-    that tell of it."""
+) -> tuple[_Run, list[Event], _Lost | None]:
+    """A training at its saved state, or that of its stem, or before its first step; the events that
+    tell of it; and how it has ended before its fork, if it has."""
     before = replace(course, curve={})
     number, taken = trial.number, sharing.has_part(trial.number)
-    run = _begin(cohort, trial, data, course, taken=taken)
+    run = _begin(cohort, trial, data, course, sharing, taken=taken)
     saved = number in cohort.states
     try:
         if saved:
             run.put(load(cohort, trial, "solo", data.device))
             sharing.pass_by(number, run.step)
             last = Measurement(run.step, course.last)
-            return run, [Measured(number, last, run.budget, course.tell())]
+            return run, [Measured(number, last, run.budget, course.tell())], None
         if (state := sharing.adopt(trial, run.plateau, data.device)) is None:
-            return run, []
+            return run, [], None
         run.put(state)
-        return run, [*tell_measured(number, course, run.budget)]
+        lost = course.judge_again()
+        return run, [*tell_measured(number, course, run.budget)], lost
     except Exception as error:
         if is_out_of_memory(error):
             raise
         reason = explain(error)
     vars(course).update(vars(before))  # It may have been put back in part.
-    run = _begin(cohort, trial, data, course, taken=taken)
-    return run, [begins_again(trial, reason) if saved else cannot_share(number, reason)]
+    run = _begin(cohort, trial, data, course, sharing, taken=taken)
+    return run, [begins_again(trial, reason) if saved else cannot_share(number, reason)], None
 
 
 def _train(
@@ -392,9 +400,12 @@ def _train(
     course.clock = pulse.clock()
     pulse.enter(pulse.TRAINING)
     sharing.plan(*data.measure_epoch(train["batch_size"]))
-    run, told = _go_on(cohort, trial, data, course, sharing)
+    run, told, lost = _go_on(cohort, trial, data, course, sharing)
     while told:
         yield told.pop(0)
+    if lost is not None:
+        sharing.pass_on(trial.number)
+        return *lost, {}
     forks = sharing.forks(trial.number)
     saver = Saver(cohort.save)
     batches = data.batches(train["batch_size"], trial_seeds(trial.seed).order, run.step)
@@ -409,11 +420,13 @@ def _train(
                     measured = _evaluate(run)
                 generators = None
                 yield Measured(trial.number, measured[0], run.budget, course.tell())
-                if measured[1]:
-                    return Outcome.DIVERGED, measured[1], {}
-                if standing := course.stop_standing():
-                    return Outcome.PRUNED, standing, {}
+                lost = (Outcome.DIVERGED, measured[1]) if measured[1] else None
+                if lost is None and (standing := course.stop_standing()):
+                    lost = Outcome.PRUNED, standing
                 _take_in(run, measured[0])
+                if lost is not None:
+                    sharing.hand_on(trial.number, run.step, partial(_take, run))
+                    return *lost, {}
                 if run.step < run.budget and saver.is_due():
                     begun = time.monotonic()
                     kept = _save(run)

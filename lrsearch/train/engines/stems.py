@@ -1,15 +1,15 @@
 """Stems: the first steps that trials have in common, and who branches off whom. Free of torch.
 
-Two trials of one structure, seed and fold that differ in their schedules alone are one training as
-long as their rates are equal, bit by bit: what else a step reads (the other numbers, the data's
-order, the noise) is the same.
+Two trials of one structure, seed and fold that differ in their schedules and budgets alone are one
+training as long as their rates are equal, bit by bit, and they are evaluated at the same steps:
+what else a step reads (the other numbers, the data's order, the noise) is the same.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -29,31 +29,41 @@ TOGETHER = 64
 
 @dataclass(frozen=True)
 class Branch:
-    """A trial whose first `fork` steps are those of the trial numbered `stem`."""
+    """A trial of `whole` steps whose first `fork` ones are those of the trial numbered `stem`. One
+    that is `alike` ends where its stem does, should that end before the fork: it is as long, and
+    judged at the same step."""
 
     stem: int
     fork: int
+    alike: bool = True
+    whole: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Way:
     """The rates of a training, float64 [budget], and the number of steps that are `certain` to
     have them: a plateau follows what is measured. At the step `judged` (0: never) it ends where it
-    makes no progress."""
+    makes no progress. `evaluations` are the steps after which it is evaluated."""
 
     rates: Array
     certain: int
     judged: int = 0
+    evaluations: tuple[int, ...] = ()
+
+    def is_alike(self, other: Way) -> bool:
+        """Whether both end at the same step, as long as they have their steps in common."""
+        return (len(self.rates), self.judged) == (len(other.rates), other.judged)
 
 
 def kin(trial: Trial) -> str | None:
-    """The text shared by exactly the trials that differ in their schedules alone; None for one that
-    shares nothing: a training outside lrsearch, or a schedule of the user's own, which may give
-    other rates at its next call."""
+    """The text shared by exactly the trials that differ in their schedules and budgets alone; None
+    for one that shares nothing: a training outside lrsearch, or a schedule of the user's own, which
+    may give other rates at its next call."""
     if "params" in trial.config or "class_path" in trial.config["train"]["schedule"]:
         return None
     whole = identity(trial.config)
-    train = {name: part for name, part in whole["train"].items() if name != "schedule"}
+    apart = ("schedule", "budget")
+    train = {name: part for name, part in whole["train"].items() if name not in apart}
     parts = [whole["data"], whole["model"], train, trial.seed, trial.fold]
     return json.dumps(parts, sort_keys=True)
 
@@ -71,14 +81,16 @@ def find_way(train: Mapping[str, object], samples: int, *, judged: bool = False)
         if len(counted) > plateau.patience:
             # Just before that evaluation, after which their states may differ.
             certain = counted[plateau.patience] - 1
-    return Way(rates, certain, judging_step(evaluations, rates.tolist()) if judged else 0)
+    end = judging_step(evaluations, rates.tolist()) if judged else 0
+    return Way(rates, certain, end, evaluations)
 
 
 def common_steps(one: Way, other: Way) -> int:
-    """The leading steps that two ways have in common, at most all but the last."""
+    """The leading steps that two ways have in common, at most all but the last, and none from an
+    evaluation on that is one's alone: it begins a new mean of training losses."""
     most = min(len(one.rates) - 1, len(other.rates) - 1, one.certain, other.certain)
-    if one.judged != other.judged:
-        most = min(most, *(each.judged - 1 for each in (one, other) if each.judged))
+    pairs = zip(one.evaluations, other.evaluations, strict=False)
+    most = min(most, next((min(pair) - 1 for pair in pairs if pair[0] != pair[1]), most))
     if most <= 0:
         return 0
     differ = one.rates[:most].view(np.uint64) != other.rates[:most].view(np.uint64)
@@ -97,7 +109,11 @@ def join(ways: Sequence[Way], *, least: int = LEAST) -> list[Branch | None]:
     for place, way in enumerate(ways):
         common = [common_steps(way, other) for other in ways[:place]]
         fork = max(common, default=0)
-        found.append(Branch(common.index(fork), fork) if fork >= max(1, least) else None)
+        if fork < max(1, least):
+            found.append(None)
+            continue
+        stem = common.index(fork)
+        found.append(Branch(stem, fork, way.is_alike(ways[stem]), len(way.rates)))
     return found
 
 
@@ -132,7 +148,7 @@ def find_stems(
             ways.append(replace(way, certain=certain))
         for trial, branch in zip(own, join(ways), strict=True):
             if branch is not None and trial.number not in begun:
-                found[trial.number] = Branch(own[branch.stem].number, branch.fork)
+                found[trial.number] = replace(branch, stem=own[branch.stem].number)
     return found
 
 

@@ -231,14 +231,15 @@ def test_a_branch_of_a_training_that_diverged_before_has_diverged(engine, lanes)
 @pytest.mark.parametrize(("engine", "lanes"), ENGINES)
 @pytest.mark.parametrize("judged", [{0, 1, 2}, {0, 2}, {1}])
 def test_a_branch_of_a_training_without_progress_ends_as_it_would_alone(judged, engine, lanes):
-    """With its stem, where both are judged at one step; a later peak is judged later."""
+    """With its stem, where both are judged at one step, or at its fork, where it alone is; a later
+    peak is judged later."""
     later = schedule("piecewise", points=[["33ba", 2.0]])
     job = trials(schedule("constant"), STEPS[0], later, engine=engine, lanes=lanes, lr=1e-6)
     _, ends = assert_shares(replace(job, judged=frozenset(judged)), 0.0)
     for number, end in ends.items():
         assert (end.result.rule == NO_PROGRESS) is (number in judged)
     own = ends[1].result.epochs - ends[1].result.shared_epochs
-    assert own == 0 if judged == {0, 1, 2} else own > 0
+    assert own == 0 if 1 in judged else own > 0
     assert ends[1].result.shared_epochs > 0.9
 
 
@@ -325,11 +326,17 @@ def test_each_step_is_trained_once(tables):
             assert tables[place][: branch.fork] == tables[branch.stem][: branch.fork]
 
 
-@given_by(st.integers(0, 9), st.integers(0, 9))
-def test_nothing_is_shared_from_where_one_alone_is_judged(first, second):
-    one, other = Way(np.ones(9), 9, first), Way(np.ones(9), 9, second)
-    expected = 8 if first == second else min(8, *(each - 1 for each in (first, second) if each))
-    assert stems.common_steps(one, other) == expected
+stops = st.sets(st.integers(1, 8)).map(lambda steps: (*sorted(steps), 9))
+
+
+@given_by(stops, stops)
+def test_nothing_is_shared_from_an_evaluation_that_is_ones_alone(first, second):
+    """Nor does it matter by how much one training is longer than the other."""
+    one = Way(np.ones(9), 9, evaluations=first)
+    other = Way(np.ones(12), 12, evaluations=(*second, 12))
+    apart = {*first} ^ {*second, 12}
+    assert stems.common_steps(one, other) == min(8, *(step - 1 for step in apart))
+    assert stems.common_steps(other, one) == stems.common_steps(one, other)
 
 
 @given_by(st.lists(st.integers(1, 6), min_size=2, max_size=2), st.integers(0, 6))

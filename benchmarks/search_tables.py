@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pruning import stands_still
 
 from lrsearch.space import draw_random, every_point, size
 from lrsearch.spec import Spec
@@ -35,9 +36,15 @@ CLIMBS = 20
 
 @dataclass(frozen=True)
 class Course:
-    """A training: its value after each epoch, low being good; not finite from where it diverged."""
+    """A training: its value after each epoch, low being good; not finite from where it diverged.
+
+    `start` is its loss before the first step, None where nobody knows, and `training` and
+    `validation` are its losses after each epoch, by which `no_progress` judges."""
 
     epochs: tuple[float, ...]
+    start: float | None = None
+    training: tuple[float, ...] = ()
+    validation: tuple[float, ...] = ()
 
     @property
     def value(self) -> float:
@@ -48,6 +55,12 @@ class Course:
     def outcome(self) -> Outcome:
         """The outcome of the whole training."""
         return Outcome.COMPLETED if math.isfinite(self.value) else Outcome.DIVERGED
+
+    def stands_still(self, epoch: int) -> bool:
+        """Whether it has made no progress after so many epochs; False where nobody knows."""
+        if self.start is None:
+            return False
+        return stands_still(self.start, self.start, self.training, self.validation, epoch)
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,11 @@ class Task:
         """The spec that searches it."""
         text = f"{self.text}\nseed: {seed}\n{more}"
         return validate(parse(text, f"{self.name}.yaml"), HERE, text)
+
+    @cached_property
+    def epochs(self) -> int:
+        """The epochs of a whole training."""
+        return int(self.spec().document["train"]["budget"].removesuffix("ep"))
 
     @cached_property
     def scale(self) -> tuple[float, float]:
@@ -91,6 +109,7 @@ name: lcbench
 data: digits
 model: {class_path: lcbench.Net}
 train: {budget: 52ep, optimizer: sgd}
+objective: loss
 search:
   lr: {min: 1e-4, max: 0.1}
   batch_size: {min: 16, max: 512}
@@ -163,18 +182,22 @@ def deepobs(path: Path) -> list[Task]:
         errors = [1.0 - each for each in run.get("test_accuracies") or ()]
         values = errors if any(errors) else list(run["test_losses"])
         values = [each if math.isfinite(each) else math.inf for each in values]
-        losses = [each for each in run["test_losses"] if each is not None]
-        if not losses or not math.isfinite(losses[-1]):
+        start, *training = map(float, run["train_losses"])
+        validation = [float(each) for each in run["test_losses"]][1:]
+        if not math.isfinite(validation[-1]):
             values[-1] = math.inf
         rate = float(f"{run['learning_rate']:.6g}")
-        tables.setdefault((run["testproblem"], optimizer), {})[rate] = Course(tuple(values))
+        # The first value is of the time before the first step.
+        course = Course(tuple(values[1:]), start, tuple(training), tuple(validation))
+        tables.setdefault((run["testproblem"], optimizer), {})[rate] = course
     return [_rates(*names, table) for names, table in sorted(tables.items())]
 
 
 def _rates(problem: str, optimizer: str, table: Mapping[float, Course]) -> Task:
+    epochs = len(next(iter(table.values())).epochs)
     text = (
-        "name: deepobs\ndata: digits\nmodel: mlp\n"
-        f"train: {{budget: 10ep, optimizer: {_OPTIMIZERS[optimizer]}}}\n"
+        "name: deepobs\ndata: digits\nmodel: mlp\nobjective: loss\n"
+        f"train: {{budget: {epochs}ep, optimizer: {_OPTIMIZERS[optimizer]}}}\n"
         f"search: {{lr: {sorted(table)}}}"
     )
     label = f"{problem}-{optimizer.removesuffix('Optimizer').lower()}"
@@ -192,15 +215,17 @@ def inhouse(path: Path = INHOUSE) -> list[Task]:
 
 
 def _schedules(name: str, table: Mapping[str, Any]) -> Task:
-    curves = {
-        key: Course(tuple(np.mean([_finite(curve) for curve in seeds], axis=0).tolist()))
-        for key, seeds in table["curves"].items()
-    }
+    curves = {}
+    for key, seeds in table["curves"].items():
+        losses = tuple(np.mean([_finite(curve) for curve in seeds], axis=0).tolist())
+        # Ten classes: the loss of a network that has learned nothing.
+        curves[key] = Course(losses, math.log(10), losses, losses)
 
     def course(point: Point) -> Course:
         return curves[json.dumps(point, sort_keys=True)]
 
-    return Task(name, table["text"], course)
+    # A training of the table is the mean of its seeds, and counts once.
+    return Task(name, table["text"].replace("\nseeds: 3", ""), course)
 
 
 def _finite(curve: list[float | None]) -> list[float]:

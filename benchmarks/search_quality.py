@@ -35,13 +35,22 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 from search_engine import Meter, Over, search  # noqa: E402
-from search_tables import INHOUSE, Course, Task, deepobs, inhouse, lcbench  # noqa: E402
+from search_tables import (  # noqa: E402
+    FINETUNED,
+    INHOUSE,
+    Course,
+    Task,
+    collect,
+    deepobs,
+    finetuned,
+    inhouse,
+    lcbench,
+)
 
 from lrsearch.search import Request, make_strategy  # noqa: E402
 from lrsearch.search.start import rising  # noqa: E402
 from lrsearch.search.strategy import point_key  # noqa: E402
 from lrsearch.space import Choice, Dimension, Float, build  # noqa: E402
-from lrsearch.store import read, read_curve  # noqa: E402
 from lrsearch.trial import Objective, Outcome  # noqa: E402
 
 RESULTS = HERE / "results"
@@ -104,24 +113,10 @@ def train(folder: Path, output: Path, names: Sequence[str], mnist: Path | None) 
             command = [sys.executable, "-m", "lrsearch", "grid", str(path), *change]
             command += ["--runs", str(folder), "--device", "cpu", "--quiet"]
             subprocess.run(command, check=True)
-            tables[f"{run}ep"] = {"text": text, "curves": _collect(folder / run, budget)}
+            tables[f"{run}ep"] = {"text": text, "curves": collect(folder / run, budget)}
             with gzip.GzipFile(output, "wb", mtime=0) as file:
                 file.write(json.dumps(tables).encode())
             print(f"wrote {output}: {output.stat().st_size:,} bytes", flush=True)
-
-
-def _collect(run: Path, budget: int) -> dict[str, list[list[float | None]]]:
-    """The validation loss after each epoch to four digits, by point and seed; None from where it
-    diverged."""
-    curves: dict[str, list[list[float | None]]] = {}
-    history = read(run)
-    points = {number: each.point for each in history.proposals for number in each.trials}
-    for number in sorted(history.results):
-        curve = read_curve(run, number)["loss"]
-        kept = [float(f"{value:.4g}") if np.isfinite(value) else None for value in curve]
-        kept += [None] * (budget - len(kept))
-        curves.setdefault(json.dumps(points[number], sort_keys=True), []).append(kept)
-    return curves
 
 
 # searches
@@ -464,6 +459,10 @@ def families(options: argparse.Namespace) -> Iterator[tuple[str, list[Task], int
         yield "in-house, schedules mixed", inhouse(), 32
     else:
         print(f"skipped our own tables: no {INHOUSE}, which train makes")
+    if FINETUNED.exists():
+        yield "fine-tuning", finetuned(), 16
+    else:
+        print(f"skipped fine-tuning: no {FINETUNED}, which search_finetuned.py makes")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

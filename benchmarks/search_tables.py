@@ -22,16 +22,15 @@ from lrsearch.space import draw_random, every_point, size
 from lrsearch.spec import Spec
 from lrsearch.spec.document import parse
 from lrsearch.spec.validate import validate
+from lrsearch.store import read, read_curve
 from lrsearch.trial import Outcome, Point
 
 HERE = Path(__file__).resolve().parent
 INHOUSE = HERE / "results" / "search-tables.json.gz"
+FINETUNED = HERE / "results" / "search-finetuned.json.gz"
 
 RANDOM = 2000
 """Draws that the median of random points is of, and a surrogate's best known point."""
-
-CLIMBS = 20
-"""Best draws of a surrogate from which its best is climbed to."""
 
 
 @dataclass(frozen=True)
@@ -207,19 +206,40 @@ def _rates(problem: str, optimizer: str, table: Mapping[float, Course]) -> Task:
 # tables of our own
 
 
+def collect(run: Path, budget: int) -> dict[str, list[list[float | None]]]:
+    """The validation losses of a run after each epoch, to four digits, by point and seed; None from
+    where a training diverged."""
+    curves: dict[str, list[list[float | None]]] = {}
+    history = read(run)
+    points = {number: each.point for each in history.proposals for number in each.trials}
+    for number in sorted(history.results):
+        curve = read_curve(run, number)["loss"]
+        kept = [float(f"{value:.4g}") if math.isfinite(value) else None for value in curve]
+        kept += [None] * (budget - len(kept))
+        curves.setdefault(json.dumps(points[number], sort_keys=True), []).append(kept)
+    return curves
+
+
 def inhouse(path: Path = INHOUSE) -> list[Task]:
-    """The tables that `search_quality.py train` made: the mean over the seeds."""
+    """The tables that `search_quality.py train` made: the mean over the seeds. A network of ten
+    classes that has learned nothing has the loss they begin with."""
     with gzip.open(path) as file:
         tables = json.load(file)
-    return [_schedules(name, table) for name, table in tables.items()]
+    return [_mean(name, table, math.log(10)) for name, table in tables.items()]
 
 
-def _schedules(name: str, table: Mapping[str, Any]) -> Task:
+def finetuned(path: Path = FINETUNED) -> list[Task]:
+    """The tables that `search_finetuned.py` made: the mean over the seeds."""
+    with gzip.open(path) as file:
+        tables = json.load(file)
+    return [_mean(name, table, None) for name, table in tables.items()]
+
+
+def _mean(name: str, table: Mapping[str, Any], start: float | None) -> Task:
     curves = {}
     for key, seeds in table["curves"].items():
         losses = tuple(np.mean([_finite(curve) for curve in seeds], axis=0).tolist())
-        # Ten classes: the loss of a network that has learned nothing.
-        curves[key] = Course(losses, math.log(10), losses, losses)
+        curves[key] = Course(losses, start, losses, losses)
 
     def course(point: Point) -> Course:
         return curves[json.dumps(point, sort_keys=True)]

@@ -1,10 +1,14 @@
 """How good the points are that strategies propose: tables of trainings, replayed through the real
 strategies.
 
-    python benchmarks/search_quality.py train --folder FOLDER      # the tables of our own, minutes
+    python benchmarks/search_quality.py train --folder FOLDER --mnist FILE.npz   # our own tables
     python benchmarks/search_quality.py replay --lcbench DIR --deepobs FILE.json.gz
+    python benchmarks/search_quality.py epochs --lcbench DIR --deepobs FILE.json.gz
 
-Every training is a full one; seeds of a table are averaged. The regret of a search is 0 at the best
+`replay` asks strategies for points; every training is a full one. `epochs` runs whole searches by
+the tuner with its early stopping (`search_engine.py`) beside Optuna's samplers and pruners, and
+counts each epoch, of trainings that are stopped or diverge too: a value is known when its training
+has come to its end. The seeds of a table are averaged. The regret of a search is 0 at the best
 known point of its table and 1 at a median random one. What is not given (`--lcbench`, `--deepobs`)
 or not installed (onnxruntime, which LCBench's surrogate needs; matplotlib) is skipped by name.
 Constants of the strategies were chosen on the even tasks of LCBench alone.
@@ -30,13 +34,23 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from search_tables import INHOUSE, Task, deepobs, inhouse, lcbench  # noqa: E402
+from search_engine import Meter, Over, search  # noqa: E402
+from search_tables import (  # noqa: E402
+    FINETUNED,
+    INHOUSE,
+    Course,
+    Task,
+    collect,
+    deepobs,
+    finetuned,
+    inhouse,
+    lcbench,
+)
 
 from lrsearch.search import Request, make_strategy  # noqa: E402
 from lrsearch.search.start import rising  # noqa: E402
 from lrsearch.search.strategy import point_key  # noqa: E402
 from lrsearch.space import Choice, Dimension, Float, build  # noqa: E402
-from lrsearch.store import read, read_curve  # noqa: E402
 from lrsearch.trial import Objective, Outcome  # noqa: E402
 
 RESULTS = HERE / "results"
@@ -50,12 +64,10 @@ WORST = 3.0
 
 # tables of our own
 
-_BUDGETS = (5, 10, 20)
-
 _TABLE = """\
-name: digits-{budget}
-data: {{name: digits, validation: 0.25, standardize: true}}
-model: {{name: mlp, hidden: [64]}}
+name: {name}
+data: {data}
+model: {{name: mlp, hidden: [{width}]}}
 train: {{budget: {budget}ep, optimizer: {{name: sgd, momentum: 0.9}}}}
 objective: loss
 search:
@@ -67,32 +79,44 @@ seeds: 3"""
 _RATES = ", ".join(f"{10 ** (exponent / 3):.3g}" for exponent in range(-10, 3))
 """Thirteen rates from 5e-4 to 5, three a decade."""
 
+_MNIST = "{name: npz, source: mnist.npz, samples: 10000, validation: 0.2, standardize: true}"
 
-def train(folder: Path, output: Path) -> None:
-    """Train the tables by `lrsearch grid`, which goes on where it was stopped; write them down."""
+_MADE = {
+    "digits": ("{name: digits, validation: 0.25, standardize: true}", 64, (5, 10, 20)),
+    "mnist": (_MNIST, 32, (2, 6, 18)),
+}
+"""The data, the width of the hidden layer, and the budgets in epochs of each of our tables."""
+
+
+def train(folder: Path, output: Path, names: Sequence[str], mnist: Path | None) -> None:
+    """Train the tables of these names by `lrsearch grid`, which goes on where it was stopped; write
+    them down. Tables that are stored and not trained now stay as they are."""
     tables = {}
+    if output.exists():
+        with gzip.open(output) as stored:
+            tables = json.load(stored)
     folder.mkdir(parents=True, exist_ok=True)
-    for budget in _BUDGETS:
-        text = _TABLE.format(budget=budget, rates=_RATES)
-        path = folder / f"digits-{budget}.yaml"
-        path.write_text(text)
-        command = [sys.executable, "-m", "lrsearch", "grid", str(path), "--runs", str(folder)]
-        subprocess.run([*command, "--device", "cpu", "--quiet"], check=True)
-        run = folder / f"digits-{budget}"
-        curves: dict[str, list[list[float | None]]] = {}
-        history = read(run)
-        points = {
-            number: proposal.point for proposal in history.proposals for number in proposal.trials
-        }
-        for number in sorted(history.results):
-            curve = read_curve(run, number)["loss"]
-            kept = [float(f"{value:.4g}") if np.isfinite(value) else None for value in curve]
-            kept += [None] * (budget - len(kept))
-            curves.setdefault(json.dumps(points[number], sort_keys=True), []).append(kept)
-        tables[f"digits-{budget}ep"] = {"text": text, "curves": curves}
-    with gzip.open(output, "wt") as file:
-        json.dump(tables, file)
-    print(f"wrote {output}: {output.stat().st_size:,} bytes")
+    for name in names:
+        data, width, budgets = _MADE[name]
+        if name == "mnist" and mnist is None:
+            print("skipped mnist: no --mnist FILE.npz")
+            continue
+        for budget in budgets:
+            run = f"{name}-{budget}"
+            text = _TABLE.format(name=run, data=data, width=width, budget=budget, rates=_RATES)
+            path = folder / f"{run}.yaml"
+            path.write_text(text)
+            # A table answers what a training stopped early would have come to.
+            change = ["--set", "prune=none"]
+            if name == "mnist":
+                change += ["--set", f"data.source={json.dumps(str(mnist))}"]
+            command = [sys.executable, "-m", "lrsearch", "grid", str(path), *change]
+            command += ["--runs", str(folder), "--device", "cpu", "--quiet"]
+            subprocess.run(command, check=True)
+            tables[f"{run}ep"] = {"text": text, "curves": collect(folder / run, budget)}
+            with gzip.GzipFile(output, "wb", mtime=0) as file:
+                file.write(json.dumps(tables).encode())
+            print(f"wrote {output}: {output.stat().st_size:,} bytes", flush=True)
 
 
 # searches
@@ -150,16 +174,11 @@ def optuna_sampler(name: str) -> Proposer:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         space = task.spec().space
-        kinds = {
-            "random": lambda: optuna.samplers.RandomSampler(seed=seed),
-            "tpe": lambda: optuna.samplers.TPESampler(seed=seed, multivariate=True, group=True),
-            "gp": lambda: optuna.samplers.GPSampler(seed=seed),
-        }
         values: list[float] = []
         spent = -time.process_time()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            study = optuna.create_study(sampler=kinds[name]())
+            study = optuna.create_study(sampler=make_sampler(name, seed))
             for _ in range(trainings):
                 trial = study.ask()
                 point = build(space, lambda key, part, trial=trial: suggest(trial, key, part))
@@ -176,6 +195,15 @@ def optuna_sampler(name: str) -> Proposer:
     return search
 
 
+def make_sampler(name: str, seed: int) -> Any:
+    """A sampler of Optuna's."""
+    from optuna import samplers
+
+    if name == "tpe":
+        return samplers.TPESampler(seed=seed, multivariate=True, group=True)
+    return {"random": samplers.RandomSampler, "gp": samplers.GPSampler}[name](seed=seed)
+
+
 def suggest(trial: Any, name: str, part: Dimension) -> float:
     """The raw number of a parameter that an Optuna trial takes; a list of numbers is a range of
     its places, which is kinder to Optuna than a choice."""
@@ -187,6 +215,9 @@ def suggest(trial: Any, name: str, part: Dimension) -> float:
     draw = trial.suggest_float if isinstance(part, Float) else trial.suggest_int
     return float(draw(name, part.low, part.high, log=part.log))
 
+
+RULES = ("none", "no_progress", "quarter", "halving", "median", "asha", "hyperband")
+"""Rules of early stopping that `epochs` compares."""
 
 METHODS: dict[str, Proposer] = {
     "random": replay("random: {trials: 99}"),
@@ -203,24 +234,142 @@ METHODS: dict[str, Proposer] = {
     "Optuna GPSampler": optuna_sampler("gp"),
 }
 
+# searches of so many epochs
+
+Searcher = Callable[[Task, int, int], Meter]
+"""(task, seed, epochs) -> what came of a search."""
+
+UNENDING = 500
+"""More trials than the epochs of any search are enough for."""
+
+
+def ours(strategy: str, rule: str, settings: str = "") -> Searcher:
+    """Searches by our tuner, with a rule of early stopping."""
+    more = f"{strategy}: {{trials: {UNENDING}{settings}}}\nprune: {rule}"
+    return lambda task, seed, epochs: search(task, seed, strategy, more, epochs)
+
+
+def optuna_study(sampler: str, pruner: str = "none") -> Searcher:
+    """Searches by a sampler and a pruner of Optuna's, which sees the value of every epoch."""
+
+    def run(task: Task, seed: int, epochs: int) -> Meter:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        space, meter = task.spec().space, Meter(epochs)
+        pruners = {
+            "none": optuna.pruners.NopPruner,
+            "median": optuna.pruners.MedianPruner,
+            "hyperband": lambda: optuna.pruners.HyperbandPruner(1, task.epochs, 3),
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            study = optuna.create_study(
+                sampler=make_sampler(sampler, seed), pruner=pruners[pruner]()
+            )
+            while meter.trainings < UNENDING:
+                trial = study.ask()
+                point = build(space, lambda key, part, trial=trial: suggest(trial, key, part))
+                try:
+                    state, value = _train(trial, meter.look_up(task, point), meter, pruner)
+                except Over:
+                    break
+                study.tell(trial, value, state)
+        return meter
+
+    return run
+
+
+def _train(trial: Any, course: Course, meter: Meter, pruner: str) -> tuple[Any, float | None]:
+    """Train a trial of Optuna's until it ends, diverges or is pruned."""
+    from optuna.trial import TrialState
+
+    for epoch, value in enumerate(course.epochs, 1):
+        meter.train()
+        if not np.isfinite(value):
+            return TrialState.PRUNED, None
+        if pruner != "none" and epoch < len(course.epochs):
+            trial.report(value, epoch)
+            if trial.should_prune():
+                return TrialState.PRUNED, None
+    meter.end(course.value)
+    return TrialState.COMPLETE, course.value
+
+
+_GP = ", model: gp"
+SEARCHERS: dict[str, Searcher] = {
+    "random, none": ours("random", "none"),
+    "random, no_progress": ours("random", "no_progress"),
+    "random, asha": ours("random", "asha"),
+    "random informed, none": ours("random", "none", ", sampler: informed"),
+    "random informed, quarter": ours("random", "quarter", ", sampler: informed"),
+    "random informed, asha": ours("random", "asha", ", sampler: informed"),
+    **{f"tpe, {rule}": ours("bayes", rule) for rule in RULES},
+    **{f"gp, {rule}": ours("bayes", rule, _GP) for rule in RULES},
+    "gp, random start, none": ours("bayes", "none", f"{_GP}, start: random"),
+    "gp, random start, halving": ours("bayes", "halving", f"{_GP}, start: random"),
+    "gp, sobol start, none": ours("bayes", "none", f"{_GP}, start: sobol"),
+    "gp, sobol start, halving": ours("bayes", "halving", f"{_GP}, start: sobol"),
+    "Optuna random": optuna_study("random"),
+    "Optuna TPE": optuna_study("tpe"),
+    "Optuna TPE, MedianPruner": optuna_study("tpe", "median"),
+    "Optuna TPE, HyperbandPruner": optuna_study("tpe", "hyperband"),
+    "Optuna GPSampler": optuna_study("gp"),
+}
+
+EQUAL = 16
+"""Full trainings whose epochs a search of `epochs` has, at most."""
+
+DRAWN = (
+    *("random, none", "tpe, none", "tpe, halving", "gp, none", "gp, halving"),
+    *("Optuna random", "Optuna TPE", "Optuna TPE, MedianPruner"),
+    *("Optuna TPE, HyperbandPruner", "Optuna GPSampler"),
+)
+"""Searches of `epochs` that are in the picture."""
+
 SLOW = ("Optuna GPSampler",)
 """Methods that are tried with `--slow-seeds` seeds."""
 
 
 # figures
 
+Row = Callable[[Task, int, int], tuple[list[float], float]]
+"""(task, seed, the most full trainings) -> the best value at each of AT, and the CPU milliseconds a
+training."""
 
-def measure(tasks: Sequence[Task], method: Proposer, seeds: int, most: int) -> dict[str, Any]:
-    """Regrets [task][seed][place of AT] and the CPU milliseconds a proposal."""
+
+def follow(method: Proposer) -> Row:
+    """The best values after so many full trainings."""
+
+    def row(task: Task, seed: int, most: int) -> tuple[list[float], float]:
+        values, spent = method(task, seed, most)
+        best = np.minimum.accumulate(values)
+        return [float(best[min(at, len(best)) - 1]) for at in AT], 1000 * spent / len(values)
+
+    return row
+
+
+def count(searcher: Searcher) -> Row:
+    """The best values known after as many epochs as so many full trainings have."""
+
+    def row(task: Task, seed: int, most: int) -> tuple[list[float], float]:
+        spent = -time.process_time()
+        meter = searcher(task, seed, most * task.epochs)
+        spent += time.process_time() - meter.looking
+        return [meter.best(at * task.epochs) for at in AT], 1000 * spent / meter.trainings
+
+    return row
+
+
+def measure(tasks: Sequence[Task], row: Row, seeds: int, most: int) -> dict[str, Any]:
+    """Regrets [task][seed][place of AT] and the CPU milliseconds a training."""
     regrets, cpu = [], []
     for task in tasks:
         rows = []
         for seed in range(seeds):
-            values, spent = method(task, seed, most)
-            best = np.minimum.accumulate(values)
-            row = [min(WORST, task.regret(float(best[min(at, len(best)) - 1]))) for at in AT]
-            rows.append([round(each, 4) for each in row])
-            cpu.append(1000 * spent / len(values))
+            values, spent = row(task, seed, most)
+            rows.append([round(min(WORST, task.regret(value)), 4) for value in values])
+            cpu.append(spent)
         regrets.append(rows)
     return {"regret": regrets, "cpu_ms": round(statistics.median(cpu), 2), "seeds": seeds}
 
@@ -240,11 +389,15 @@ def compare(one: Mapping[str, Any], two: Mapping[str, Any], place: int) -> float
     return float(wilcoxon(differences).pvalue)
 
 
-def table(name: str, found: Mapping[str, Any], most: int) -> Iterator[str]:
+def table(name: str, found: Mapping[str, Any], most: int, against: str) -> Iterator[str]:
     """A table of one family in Markdown: mean, and median with quartiles over runs."""
     places = [place for place, at in enumerate(AT) if at <= most]
     heads = [f"{AT[place]}" for place in places]
-    yield f"| {name} | " + " | ".join(heads) + " | seeds | CPU a proposal | p against tpe |"
+    yield (
+        f"| {name} | "
+        + " | ".join([*heads, "seeds", "CPU a training", f"p against {against}"])
+        + " |"
+    )
     yield "| --- " * (len(heads) + 4) + "|"
     for method, each in found.items():
         runs = np.asarray(each["regret"]).reshape(-1, len(AT))
@@ -252,13 +405,14 @@ def table(name: str, found: Mapping[str, Any], most: int) -> Iterator[str]:
         for place in places:
             low, middle, high = np.quantile(runs[:, place], (0.25, 0.5, 0.75))
             cells.append(f"{runs[:, place].mean():.3f}; {middle:.3f} ({low:.2f} to {high:.2f})")
-        p = compare(each, found["tpe"], places[-1]) if "tpe" in found else None
+        p = compare(each, found[against], places[-1]) if against in found else None
         last = [str(each["seeds"]), f"{each['cpu_ms']} ms", "" if p is None else f"{p:.1g}"]
         yield f"| {method} | " + " | ".join([*cells, *last]) + " |"
 
 
-def draw(results: Mapping[str, Any], output: Path) -> None:
-    """A picture: the mean regret of each method by trainings, a panel a family."""
+def draw(results: Mapping[str, Any], output: Path, drawn: Sequence[str]) -> None:
+    """A picture: the mean regret of each method (of those to be `drawn`, where they are named) by
+    trainings, a panel a family."""
     if importlib.util.find_spec("matplotlib") is None:
         print("no picture: matplotlib is not installed")
         return
@@ -271,6 +425,8 @@ def draw(results: Mapping[str, Any], output: Path) -> None:
     figure, axes = plt.subplots(1, len(results), figsize=(5 * len(results), 4), squeeze=False)
     for axis, (name, part) in zip(axes[0], results.items(), strict=True):
         for method, each in part["methods"].items():
+            if drawn and method not in drawn:
+                continue
             runs = np.asarray(each["regret"]).reshape(-1, len(AT))
             places = [place for place, at in enumerate(AT) if at <= part["most"]]
             trainings = [AT[place] for place in places]
@@ -300,54 +456,78 @@ def families(options: argparse.Namespace) -> Iterator[tuple[str, list[Task], int
         # Where more than half of the rates diverge, a median random point has no value.
         yield "deepobs", [task for task in rates if np.isfinite(task.scale[1])], 16
     if INHOUSE.exists():
-        yield "digits, schedules mixed", inhouse(), 32
+        yield "in-house, schedules mixed", inhouse(), 32
     else:
         print(f"skipped our own tables: no {INHOUSE}, which train makes")
+    if FINETUNED.exists():
+        yield "fine-tuning", finetuned(), 16
+    else:
+        print(f"skipped fine-tuning: no {FINETUNED}, which search_finetuned.py makes")
 
 
-def main() -> None:
-    """Train the tables of our own, or replay all there are."""
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train")
     training.add_argument("--folder", type=Path, required=True)
-    replaying = commands.add_parser("replay")
-    replaying.add_argument("--lcbench", type=Path)
-    replaying.add_argument("--deepobs", type=Path)
-    replaying.add_argument("--half", choices=("odd", "even"), default="odd")
-    replaying.add_argument("--seeds", type=int, default=16)
-    replaying.add_argument("--slow-seeds", type=int, default=1)
-    replaying.add_argument("--families", default="", help="beginnings of names, by commas")
-    replaying.add_argument("--methods", default=",".join(METHODS).replace(", ", "_"))
-    replaying.add_argument("--output", type=Path, default=RESULTS / "search-quality.json")
-    options = parser.parse_args()
+    training.add_argument("--mnist", type=Path, help="Keras' mnist.npz")
+    training.add_argument("--tables", nargs="+", choices=tuple(_MADE), default=list(_MADE))
+    for command, methods in (("replay", METHODS), ("epochs", SEARCHERS)):
+        one = commands.add_parser(command)
+        one.add_argument("--lcbench", type=Path)
+        one.add_argument("--deepobs", type=Path)
+        one.add_argument("--half", choices=("odd", "even"), default="odd")
+        one.add_argument("--seeds", type=int, default=16)
+        one.add_argument("--slow-seeds", type=int, default=1)
+        one.add_argument("--families", default="", help="beginnings of names, by commas")
+        one.add_argument("--methods", default="", help="by semicolons; default all")
+        output = "search-quality.json" if command == "replay" else "search-epochs.json"
+        one.add_argument("--output", type=Path, default=RESULTS / output)
+        one.set_defaults(table=methods)
+    options = parser.parse_args(arguments)
+    if options.command != "train":
+        chosen = [each.strip() for each in options.methods.split(";") if each.strip()]
+        wrong = [each for each in chosen if each not in options.table]
+        if wrong:
+            known = "; ".join(options.table)
+            parser.error(f"unknown methods: {'; '.join(wrong)}; there are {known}")
+        options.methods = chosen or list(options.table)
+    return options
+
+
+def main() -> None:
+    """Train the tables of our own, or replay all there are."""
+    options = parse()
     if options.command == "train":
-        train(options.folder, INHOUSE)
+        train(options.folder, INHOUSE, options.tables, options.mnist)
         return
-    chosen = [each.replace("_", ", ") for each in options.methods.split(",")]
-    wrong = [each for each in chosen if each not in METHODS]
-    if wrong:
-        parser.error(f"unknown methods: {', '.join(wrong)}; there are {', '.join(METHODS)}")
+    counted = options.command == "epochs"
     stored = options.output.exists()
     results: dict[str, Any] = json.loads(options.output.read_text()) if stored else {}
     for name, tasks, most in families(options):
         if not name.startswith(tuple(options.families.split(","))):
             continue
+        most = min(most, EQUAL) if counted else most
         part = results.setdefault(name, {"tasks": [], "most": most, "methods": {}})
         part["tasks"] = [task.name for task in tasks]
-        for method in chosen:
+        for method in options.methods:
             seeds = options.slow_seeds if method in SLOW else options.seeds
-            part["methods"][method] = measure(tasks, METHODS[method], seeds, most)
+            found = options.table[method]
+            part["methods"][method] = measure(
+                tasks, count(found) if counted else follow(found), seeds, most
+            )
             part["methods"] = {
-                key: part["methods"][key] for key in METHODS if key in part["methods"]
+                key: part["methods"][key] for key in options.table if key in part["methods"]
             }
             print(f"{name}: {method} done", file=sys.stderr, flush=True)
             # What was measured is kept whenever it is stopped.
             options.output.write_text(json.dumps(results, separators=(",", ":")) + "\n")
+    against = "Optuna TPE" if counted else "tpe"
     for name, part in results.items():
         print()
-        print("\n".join(table(name, part["methods"], part["most"])))
-    draw(results, options.output.with_suffix(".svg"))
+        print("\n".join(table(name, part["methods"], part["most"], against)))
+    draw(results, options.output.with_suffix(".svg"), drawn=DRAWN if counted else ())
 
 
 if __name__ == "__main__":

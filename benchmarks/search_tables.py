@@ -16,28 +16,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pruning import stands_still
 
 from lrsearch.space import draw_random, every_point, size
 from lrsearch.spec import Spec
 from lrsearch.spec.document import parse
 from lrsearch.spec.validate import validate
+from lrsearch.store import read, read_curve
 from lrsearch.trial import Outcome, Point
 
 HERE = Path(__file__).resolve().parent
 INHOUSE = HERE / "results" / "search-tables.json.gz"
+FINETUNED = HERE / "results" / "search-finetuned.json.gz"
 
 RANDOM = 2000
 """Draws that the median of random points is of, and a surrogate's best known point."""
 
-CLIMBS = 20
-"""Best draws of a surrogate from which its best is climbed to."""
-
 
 @dataclass(frozen=True)
 class Course:
-    """A training: its value after each epoch, low being good; not finite from where it diverged."""
+    """A training: its value after each epoch, low being good; not finite from where it diverged.
+
+    `start` is its loss before the first step, None where nobody knows, and `training` and
+    `validation` are its losses after each epoch, by which `no_progress` judges."""
 
     epochs: tuple[float, ...]
+    start: float | None = None
+    training: tuple[float, ...] = ()
+    validation: tuple[float, ...] = ()
 
     @property
     def value(self) -> float:
@@ -48,6 +54,12 @@ class Course:
     def outcome(self) -> Outcome:
         """The outcome of the whole training."""
         return Outcome.COMPLETED if math.isfinite(self.value) else Outcome.DIVERGED
+
+    def stands_still(self, epoch: int) -> bool:
+        """Whether it has made no progress after so many epochs; False where nobody knows."""
+        if self.start is None:
+            return False
+        return stands_still(self.start, self.start, self.training, self.validation, epoch)
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,11 @@ class Task:
         """The spec that searches it."""
         text = f"{self.text}\nseed: {seed}\n{more}"
         return validate(parse(text, f"{self.name}.yaml"), HERE, text)
+
+    @cached_property
+    def epochs(self) -> int:
+        """The epochs of a whole training."""
+        return int(self.spec().document["train"]["budget"].removesuffix("ep"))
 
     @cached_property
     def scale(self) -> tuple[float, float]:
@@ -91,6 +108,7 @@ name: lcbench
 data: digits
 model: {class_path: lcbench.Net}
 train: {budget: 52ep, optimizer: sgd}
+objective: loss
 search:
   lr: {min: 1e-4, max: 0.1}
   batch_size: {min: 16, max: 512}
@@ -163,18 +181,22 @@ def deepobs(path: Path) -> list[Task]:
         errors = [1.0 - each for each in run.get("test_accuracies") or ()]
         values = errors if any(errors) else list(run["test_losses"])
         values = [each if math.isfinite(each) else math.inf for each in values]
-        losses = [each for each in run["test_losses"] if each is not None]
-        if not losses or not math.isfinite(losses[-1]):
+        start, *training = map(float, run["train_losses"])
+        validation = [float(each) for each in run["test_losses"]][1:]
+        if not math.isfinite(validation[-1]):
             values[-1] = math.inf
         rate = float(f"{run['learning_rate']:.6g}")
-        tables.setdefault((run["testproblem"], optimizer), {})[rate] = Course(tuple(values))
+        # The first value is of the time before the first step.
+        course = Course(tuple(values[1:]), start, tuple(training), tuple(validation))
+        tables.setdefault((run["testproblem"], optimizer), {})[rate] = course
     return [_rates(*names, table) for names, table in sorted(tables.items())]
 
 
 def _rates(problem: str, optimizer: str, table: Mapping[float, Course]) -> Task:
+    epochs = len(next(iter(table.values())).epochs)
     text = (
-        "name: deepobs\ndata: digits\nmodel: mlp\n"
-        f"train: {{budget: 10ep, optimizer: {_OPTIMIZERS[optimizer]}}}\n"
+        "name: deepobs\ndata: digits\nmodel: mlp\nobjective: loss\n"
+        f"train: {{budget: {epochs}ep, optimizer: {_OPTIMIZERS[optimizer]}}}\n"
         f"search: {{lr: {sorted(table)}}}"
     )
     label = f"{problem}-{optimizer.removesuffix('Optimizer').lower()}"
@@ -184,23 +206,46 @@ def _rates(problem: str, optimizer: str, table: Mapping[float, Course]) -> Task:
 # tables of our own
 
 
+def collect(run: Path, budget: int) -> dict[str, list[list[float | None]]]:
+    """The validation losses of a run after each epoch, to four digits, by point and seed; None from
+    where a training diverged."""
+    curves: dict[str, list[list[float | None]]] = {}
+    history = read(run)
+    points = {number: each.point for each in history.proposals for number in each.trials}
+    for number in sorted(history.results):
+        curve = read_curve(run, number)["loss"]
+        kept = [float(f"{value:.4g}") if math.isfinite(value) else None for value in curve]
+        kept += [None] * (budget - len(kept))
+        curves.setdefault(json.dumps(points[number], sort_keys=True), []).append(kept)
+    return curves
+
+
 def inhouse(path: Path = INHOUSE) -> list[Task]:
-    """The tables that `search_quality.py train` made: the mean over the seeds."""
+    """The tables that `search_quality.py train` made: the mean over the seeds. A network of ten
+    classes that has learned nothing has the loss they begin with."""
     with gzip.open(path) as file:
         tables = json.load(file)
-    return [_schedules(name, table) for name, table in tables.items()]
+    return [_mean(name, table, math.log(10)) for name, table in tables.items()]
 
 
-def _schedules(name: str, table: Mapping[str, Any]) -> Task:
-    curves = {
-        key: Course(tuple(np.mean([_finite(curve) for curve in seeds], axis=0).tolist()))
-        for key, seeds in table["curves"].items()
-    }
+def finetuned(path: Path = FINETUNED) -> list[Task]:
+    """The tables that `search_finetuned.py` made: the mean over the seeds."""
+    with gzip.open(path) as file:
+        tables = json.load(file)
+    return [_mean(name, table, None) for name, table in tables.items()]
+
+
+def _mean(name: str, table: Mapping[str, Any], start: float | None) -> Task:
+    curves = {}
+    for key, seeds in table["curves"].items():
+        losses = tuple(np.mean([_finite(curve) for curve in seeds], axis=0).tolist())
+        curves[key] = Course(losses, start, losses, losses)
 
     def course(point: Point) -> Course:
         return curves[json.dumps(point, sort_keys=True)]
 
-    return Task(name, table["text"], course)
+    # A training of the table is the mean of its seeds, and counts once.
+    return Task(name, table["text"].replace("\nseeds: 3", ""), course)
 
 
 def _finite(curve: list[float | None]) -> list[float]:

@@ -294,3 +294,52 @@ def test_trainings_of_which_all_runs_but_one_in_twenty_are_there(
     assert replays._count_for([*courses, [(4, False), (9, False)]]) == 8
     assert replays._count_for([*courses, [(4, False)], [(4, False)]]) is None
     assert replays._count_for([[(4, True), (8, False), (9, True)]] * 3) == 9
+
+
+def test_searches_of_tables_count_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the tuner and its rules, and by Optuna: of what diverges or is stopped as far as it came.
+    Rates up to 0.06 learn, the nearer to it the better; of those above one stands still, and the
+    highest diverges in its second epoch."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import search_engine
+    import search_quality
+    import search_tables
+
+    rates = [0.001, 0.002, 0.004, 0.008, 0.016, 0.03, 0.06, 0.12, 0.25]
+
+    def course(point: Any) -> search_tables.Course:
+        place = rates.index(point["lr"])
+        values = tuple(1.0 - 0.1 * place - 0.01 * epoch for epoch in range(9))
+        if place == 7:
+            values = (2.0,) * 9
+        if place == 8:
+            values = (1.0,) + (math.inf,) * 8
+        return search_tables.Course(values, 2.0, values, values)
+
+    text = (
+        "name: known\ndata: digits\nmodel: mlp\nobjective: loss\n"
+        f"train: {{budget: 9ep, batch_size: 100, optimizer: sgd}}\nsearch: {{lr: {rates}}}"
+    )
+    task = search_tables.Task("known", text, course)
+    best = 1.0 - 0.1 * 6 - 0.01 * 8
+
+    whole = search_quality.ours("random", "none")(task, 0, 999)
+    assert (whole.spent, whole.trainings, len(whole.ends)) == (8 * 9 + 2, 9, 8)
+    assert whole.best(whole.spent) == pytest.approx(best) and whole.best(1) == math.inf
+    assert task.regret(whole.best(whole.spent)) == 0
+    judged = search_quality.ours("random", "no_progress")(task, 0, 999)
+    assert (judged.spent, len(judged.ends)) == (7 * 9 + 1 + 2, 7)
+
+    halved = search_engine.search(task, 0, "grid", "prune: halving", 999)
+    # The first goes to its end, and is the first to. The lowest rates are no good at a ninth.
+    assert halved.ends[0] == (9, pytest.approx(1.0 - 0.08))
+    assert sorted(value for _, value in halved.ends[1:]) == pytest.approx([best, best + 0.1])
+    assert halved.spent == 9 + 2 * 9 + 2 * 3 + 4  # Four were stopped after an epoch.
+
+    for name in ("random, none", "tpe, halving", "Optuna TPE, MedianPruner", "Optuna random"):
+        short = search_quality.SEARCHERS[name](task, 0, 20)
+        assert short.spent == 20 and short.trainings >= 3
+    row = search_quality.count(search_quality.SEARCHERS["random, none"])
+    found = search_quality.measure([task], row, 2, 4)
+    (lines,) = [list(search_quality.table("known", {"random, none": found}, 4, "tpe"))]
+    assert len(lines) == 3 and lines[0].startswith("| known | 4 | seeds | CPU")

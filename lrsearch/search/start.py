@@ -6,6 +6,7 @@ monotonous, so that what a dimension covers evenly stays evenly covered by proba
 - Rates from scratch: `catalogue.RATE_PRIORS`, cut off at the ends of the range, and a part of
   `FLOOR` even over the range, for trainings unlike those that the prior is of.
 - Batches from scratch: towards the small end, since the same epochs are more steps.
+- Weight decay from scratch, on a linear scale: towards the small end.
 - Momentum, and Adam's betas: even in log(1 - m), by the number of steps that they average over.
 - Pretrained weights, commands and loops: all ranges and lists of numbers from their middle; so are
   rates that have no prior, and those whose range leaves their prior out.
@@ -28,6 +29,7 @@ from lrsearch.spec.model import Spec
 from lrsearch.spec.priors import (
     FAR,
     counts_epochs,
+    leans_to_little,
     middle_of_all,
     momentum_factor,
     momentum_names,
@@ -43,7 +45,7 @@ MIDDLE = 0.2
 """The deviation around the middle of a range, as a share of it."""
 
 SMALL = 3.0
-"""The power that draws shares of batch sizes to the small end."""
+"""The power that draws shares of batch sizes, and of weight decays, to the small end."""
 
 AVERAGES = ("momentum", "beta1", "beta2")
 """Numbers that average over 1 / (1 - m) steps."""
@@ -102,6 +104,8 @@ class Start:
             return even(dimension, share**SMALL)
         if parse_name(name).argument.removeprefix("init_args.") in AVERAGES:
             return averaging(dimension, share)
+        if leans_to_little(name, dimension):
+            return even(dimension, share**SMALL)
         return even(dimension, share)
 
     def _rate(self, name: str, shares: Mapping[str, float]) -> float:

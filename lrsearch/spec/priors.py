@@ -162,6 +162,13 @@ def counts_epochs(spec: Spec) -> bool:
     return all(isinstance(each, str) and parse(each).unit != "ba" for each in values)
 
 
+def leans_to_little(name: str, dimension: Dimension) -> bool:
+    """Whether a parameter is a weight decay on a linear scale: the best are mostly small parts of
+    such a range, by orders of magnitude."""
+    decays = parse_name(name).argument.removeprefix("init_args.") == "weight_decay"
+    return decays and isinstance(dimension, Float) and not dimension.log
+
+
 # in words
 
 
@@ -181,6 +188,8 @@ def describe_start(spec: Spec) -> list[str]:
     batch = dict(spec.space.dimensions).get("batch_size")
     if batch is not None and counts_epochs(spec):
         parts.append("small batches first")
+    if any(leans_to_little(*each) for each in parameters(spec.space)):
+        parts.append("little weight decay first")
     if not parts:
         return [f"{subject} cover the space evenly: nothing that is searched has a prior"]
     return [f"{subject} lean to what is usual from scratch: {'; '.join(parts)}"]

@@ -109,6 +109,21 @@ def test_small_batches_come_first_unless_the_budget_counts_steps():
 
 
 @pytest.mark.parametrize(
+    ("scale", "train", "expected"),
+    [
+        ("linear", "budget: 5ep", 0.5**3),
+        ("log", "budget: 5ep", 10**-2.5),  # Even in orders of magnitude.
+        ("linear", "budget: 5ep, start: pretrained", 0.5),
+    ],
+)
+def test_weight_decay_on_a_linear_scale_leans_to_little(scale, train, expected):
+    search = f"optimizer.weight_decay: {{min: 1.0e-5, max: 1.0, scale: {scale}}}"
+    start = Start(spec_of(search, train=f"{train}, lr: 0.1"))
+    found = [start.point(index)["optimizer.weight_decay"] for index in range(64)]
+    assert median(found) == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize(
     "spec",
     [
         lambda: spec_of(RANGE, "adamw", train="budget: 5ep, start: pretrained"),
@@ -248,6 +263,8 @@ def test_check_says_where_a_search_begins():
     assert "lr / (1 - momentum) of sgd 0.009 to 0.7; small batches first" in said(
         RANGE + ", batch_size: [16, 32]"
     )
+    decay = "optimizer.weight_decay: {min: 0, max: 0.1, scale: linear}"
+    assert "sgd 0.009 to 0.7; little weight decay first." in said(f"{RANGE}, {decay}")
     assert "1e-08 to 1e-06 leaves out: from the middle of the range" in said(
         "lr: {min: 1e-8, max: 1e-6}", "adamw"
     )

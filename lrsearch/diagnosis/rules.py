@@ -75,10 +75,10 @@ SWING, TURNS, SETTLED = 0.025, 0.4, 0.3
 """Share of what was learned that the validation loss moves by from one evaluation to the next;
 share of the evaluations between which it turns; place from which it should have settled."""
 
-LARGE, SHARPER, TURNS_LARGE = 0.01, 2.0, 0.2
+LARGE, SHARPER, TURNS_LARGE = 0.01, 1.5, 0.2
 """Ratio of updates to weights from which they are large, ten times what is usual: the swing's limit
-falls as the ratio rises, to this part of it; share of turns that is enough then, as of restarts,
-which turn twice a cycle."""
+falls as the ratio rises, by this factor at most; share of turns that is enough then, as of
+restarts, which turn twice a cycle."""
 
 NEIGHBOURS = 3
 """Values on either side of a spike, at least: two tell no noise."""

@@ -75,6 +75,14 @@ SWING, TURNS, SETTLED = 0.025, 0.4, 0.3
 """Share of what was learned that the validation loss moves by from one evaluation to the next;
 share of the evaluations between which it turns; place from which it should have settled."""
 
+LARGE, SHARPER, TURNS_LARGE = 0.01, 1.5, 0.2
+"""Ratio of updates to weights from which they are large, ten times what is usual: the swing's limit
+falls as the ratio rises, by this factor at most; share of turns that is enough then, as of
+restarts, which turn twice a cycle."""
+
+NEIGHBOURS = 3
+"""Values on either side of a spike, at least: two tell no noise."""
+
 TWENTIETHS, SURE = 20, 4.0
 """Parts of the training whose means a climb is told by, and how many times its standard error it
 must be: of the 190 pairs of them one exceeds three times now and then by chance."""
@@ -177,6 +185,15 @@ class Reading:
         """The median ratio of updates to weights, as evidence; empty where nobody knows."""
         values = self.course.ratio.values
         return {"update_ratio": statistics.median(values)} if values else {}
+
+    @cached_property
+    def large_updates(self) -> float:
+        """The ratio of updates to weights that a tenth of the recorded steps exceed: where restarts
+        bring a rate back, few steps are large; nan where nobody knows."""
+        values = self.course.ratio.values
+        if len(values) < FEWEST_STEPS:
+            return math.nan
+        return statistics.quantiles(values, n=10, method="inclusive")[-1]
 
     @cached_property
     def gain(self) -> float:
@@ -297,7 +314,7 @@ def _spikes(series: Series, reading: Reading) -> list[float]:
     for place, value in zip(series.places, series.values, strict=True):
         before = series.within(place - AROUND, place - 1e-6)
         after = series.within(place, place + AROUND)
-        if len(before) < 2 or len(after) < 2:
+        if min(len(before), len(after)) < NEIGHBOURS:
             continue
         level = max(statistics.median(before), statistics.median(after))
         noise = max(map(_noise, (before, after)))
@@ -324,8 +341,14 @@ def find_oscillating(reading: Reading) -> Found | None:
     steps = [after - before for before, after in itertools.pairwise(values)]
     turns = sum(a * b < 0 for a, b in itertools.pairwise(steps)) / (len(steps) - 1)
     swing = statistics.median(map(abs, steps)) / max(reading.learned, NONE * reading.size)
-    margin = swing / SWING if turns >= TURNS else 0.0
-    return Found("oscillating", margin, {"swing": swing, "turns": turns, "limit": SWING})
+    large = reading.large_updates
+    times = min(max(large / LARGE, 1.0), SHARPER) if math.isfinite(large) else 1.0
+    limit = SWING / times
+    margin = swing / limit if turns >= (TURNS_LARGE if times > 1 else TURNS) else 0.0
+    evidence = {"swing": swing, "turns": turns, "limit": limit}
+    if math.isfinite(large):
+        evidence["large_updates"] = large
+    return Found("oscillating", margin, evidence)
 
 
 def find_overfitting(reading: Reading) -> Found | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from lrsearch.diagnosis import agreements, diagnose, find_certain
 from lrsearch.diagnosis.course import Series, read_course
+from lrsearch.diagnosis.rules import LARGE, SHARPER, SWING, Reading, _spikes
 from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Records, Result, Trial
 
 LOSS = Objective("loss", "min")
@@ -281,6 +283,54 @@ def test_a_warmup_is_waited_for():
 
 
 # -- courses
+
+
+def swinging(swing, ratio, period=2, evaluations=25):
+    """A training whose validation loss moves by a share of the start from one evaluation to the
+    next, up and down in `period` evaluations, while updates are `ratio` of the weights."""
+    curve, records = training("healthy", evaluations=evaluations)
+    moved = [abs((k % period) - period / 2) * swing * START for k in range(evaluations)]
+    curve["loss"] = [loss + move for loss, move in zip(curve["loss"], moved, strict=True)]
+    ratios = (ratio,) * len(records.step) if ratio is not None else ()
+    return curve, replace(records, update_ratio=ratios or (math.nan,) * len(records.step))
+
+
+@pytest.mark.parametrize(
+    ("swing", "ratio", "verdict"),
+    [
+        (0.028, 1e-4, "oscillating"),
+        (0.018, 1e-4, "healthy"),
+        (0.018, 9e-3, "healthy"),
+        (0.018, 2e-2, "oscillating"),
+        (0.018, None, "healthy"),  # Nobody knows the ratio: as ever.
+        (0.028, None, "oscillating"),
+        (0.009, 2e-2, "healthy"),
+        (0.009, 1.0, "healthy"),  # However large the updates are, a loss that stands still does.
+    ],
+)
+def test_large_updates_sharpen_the_look_at_swings(swing, ratio, verdict):
+    found = told(*swinging(swing, ratio))[0]
+    assert found.verdict == verdict
+    if verdict == "oscillating":
+        times = min(max((ratio or 0.0) / LARGE, 1.0), SHARPER)
+        assert found.evidence["limit"] == pytest.approx(SWING / times)
+        assert ("large_updates" in found.evidence) is (ratio is not None)
+
+
+@pytest.mark.parametrize(("ratio", "told_so"), [(1e-3, False), (2e-2, True)])
+def test_restarts_turn_seldom(ratio, told_so):
+    assert ("oscillating" in names(told(*swinging(0.1, ratio, period=6)))) is told_so
+
+
+@pytest.mark.parametrize(("values", "spikes"), [(20, 0), (32, 1)])
+def test_two_neighbours_tell_no_spike(values, spikes):
+    """Of 20 values two lie within a tenth of the training on either side of another."""
+    places = tuple((k + 1) / values for k in range(values))
+    curve, records = training("healthy", recorded=0)
+    reading = Reading(read_course(curve, records, LOSS, BUDGET))
+    middle = values // 2
+    series = Series(places, tuple(START if k == middle else 0.2 for k in range(values)))
+    assert len(_spikes(series, reading)) == spikes
 
 
 def test_names_of_losses():

@@ -80,6 +80,43 @@ def test_a_sound_training_is_right_by_its_first_verdict_alone(benchmark: ModuleT
     assert not benchmark.is_right(["dead"], ())
 
 
+def test_an_outcome_may_contradict_how_a_training_was_made(benchmark: ModuleType) -> None:
+    import failing
+
+    def came(loss, outcome="completed"):
+        curve = {"loss": [2.0] * 9 + [loss]}
+        return {"outcome": outcome, "curve": curve, "records": {"start": 2.4, "baseline": 2.3}}
+
+    def made(*labels):
+        return failing.make("digits-mlp", "sgd", "a way", labels, 0)
+
+    sound = [(made("healthy"), came(0.1 * k)) for k in range(1, 5)]
+    others = [
+        (made("unstable"), came(0.3), ()),  # As three of the four sound ones do.
+        (made("unstable"), came(0.31), ("unstable",)),
+        (made("too_slow"), came(2.2), ("too_slow",)),
+        (made("too_slow"), came(2.26), ("too_slow", "diverged", "stagnating")),
+        (made("underfitting"), came(math.nan, "diverged"), ("diverged",)),
+    ]
+    cases = [each[0] for each in (*sound, *others)]
+    found = benchmark.label_by_outcome(cases, [each[1] for each in (*sound, *others)])
+    assert found == [("healthy",)] * 4 + [labels for *_, labels in others]
+
+
+def test_units_are_dead_behind_batch_norm_too(benchmark: ModuleType) -> None:
+    import failing
+    import torch
+
+    for kind, given, shape in (
+        ("mlp", {"hidden": [8, 8]}, (16, 4)),
+        ("cnn", {"channels": [2, 3]}, (16, 1, 8, 8)),
+    ):
+        for batch_norm in (False, True):
+            model = failing.Dead(3, kind, False, {**given, "batch_norm": batch_norm}, 4)
+            model.train()
+            assert not model(torch.randn(shape)).any()
+
+
 def test_published_rules(benchmark: ModuleType) -> None:
     def came(accuracy, loss=0.5, gradient=1.0, outcome="completed"):
         losses = [loss] * len(accuracy)

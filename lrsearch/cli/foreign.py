@@ -12,7 +12,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from lrsearch import duration
 from lrsearch.cli.closing import say
-from lrsearch.errors import LrsearchError, UsageError, suggest
+from lrsearch.cli.slips import explain_slip, value_of
+from lrsearch.errors import LrsearchError, UsageError, nearest, suggest
 from lrsearch.terminal import command_line, guarded_streams, quote, visible_line
 
 _COMMANDS = {
@@ -72,9 +73,9 @@ class Group(TyperGroup):
         """Find the command, as in Click, with an error of lrsearch's for another tool's name."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
-            hint = command_hint(name, args[1:], self.list_commands(ctx))
-            if hint:
-                _refuse(f"there is no command '{name}'", hint)
+            known = self.list_commands(ctx)
+            hint = command_hint(name, args[1:], known) or suggest(name, known)
+            _refuse(f"there is no command '{name}'", hint)
         return super().resolve_command(ctx, args)
 
 
@@ -87,14 +88,17 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except Exception as error:  # Typer brings its own copy of Click, or not.
+            if slip := explain_slip(error, ctx, self, given):
+                _refuse(*slip)
             name = getattr(error, "option_name", "")
             if type(error).__name__ != "NoSuchOption" or not name:
                 raise
             known = {option for part in self.params for option in part.opts}
             hint = option_hint(name, given, str(ctx.info_name), known)
-            if not hint:
-                raise
-            _refuse(f"there is no option {name}", hint)
+            meant = nearest(name, sorted(known))
+            hint = hint or (f"did you mean {meant}? " if meant else "")
+            hint = hint or f"lrsearch {ctx.info_name} --help lists the options"
+            _refuse(f"there is no option {name}", hint.strip())
             raise
 
 
@@ -151,7 +155,7 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     from lrsearch.spec.outside import is_outside
 
     word = snake(name.lstrip("-"))
-    text = _value(name, args)
+    text = value_of(name, args)
     value = plain_scalar(text) if text is not None else True
     config = next((each for each in args if each.endswith((".yaml", ".yml"))), None)
     file = config or "CONFIG"
@@ -197,20 +201,6 @@ def _time(text: str | None) -> str:
     except ValueError:
         return "30m, or another time"
     return found
-
-
-def _value(name: str, args: Sequence[str]) -> str | None:
-    """The value that follows an option: `--lr=0.1`, `--lr 0.1`, `-j4`; None where there is none."""
-    for index, each in enumerate(args):
-        if each.startswith(f"{name}="):
-            return each.partition("=")[2]
-        if each == name:
-            following = args[index + 1] if index + 1 < len(args) else "-"
-            left = following.startswith("-") and not following[1:2].isdigit()
-            return None if left or following.endswith((".yaml", ".yml")) else following
-        if len(name) == 2 and each.startswith(name) and not each.startswith("--"):
-            return each[2:]
-    return None
 
 
 def _document(config: str | None) -> Mapping[str, Any]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrsearch.cli.closing import say
-from lrsearch.errors import UsageError, suggest
+from lrsearch.errors import SpecError, UsageError, suggest
 from lrsearch.terminal import command_line, path_word, quote, visible_line
+
+if TYPE_CHECKING:
+    from lrsearch.spec.foreign.sweep import Left
 
 
 def init(
@@ -84,23 +87,20 @@ def init(
 
 
 def _take_sweep(path: Path, sweep: Path) -> None:
-    """Write the spec of a sweep. Raises UsageError for a file that is none, SpecError for one that
-    is no YAML."""
+    """Write the spec of a sweep. Raises UsageError where there is no such file, SpecError with the
+    faults of one that is no sweep."""
     from lrsearch.spec import read_text
     from lrsearch.spec.document import read_document
     from lrsearch.spec.foreign.sweep import read_sweep, strategy_of
+    from lrsearch.spec.foreign.sweep_checks import find_sweep_faults
 
-    document = read_document(read_text(sweep), str(sweep)).data
-    text = read_sweep(document, str(sweep))
-    if path.exists():
-        raise UsageError(f"{path} exists already", hint="nothing was written: name another file")
-    _write({path: text})
-    print(f"written {visible_line(str(path))}: the sweep of {visible_line(str(sweep))}")
-    left = [line[4:].partition(":")[0] for line in text.splitlines() if line.startswith("#   ")]
-    if left:
-        print(f"without a counterpart, comments in it: {', '.join(left)}")
+    document = read_document(read_text(sweep), str(sweep))
+    if faults := find_sweep_faults(document):
+        raise SpecError(faults)
+    text, left = read_sweep(document.data, str(sweep))
+    _write_new(path, text, f"the sweep of {sweep}", left)
     print(f"next: lrsearch check {quote(path_word(path))}")
-    print(f"      lrsearch {strategy_of(document)} {quote(path_word(path))} --allow-command")
+    print(f"      lrsearch {strategy_of(document.data)} {quote(path_word(path))} --allow-command")
 
 
 def _take_study(path: Path, storage: str, name: str) -> None:
@@ -111,13 +111,25 @@ def _take_study(path: Path, storage: str, name: str) -> None:
     study = read_study(storage, name)
     source = f"{storage} {name}"
     objective = (study.metric, study.goal)
-    text = write_study(study.drawn, study.always, objective, study.trials, source)
+    text, left = write_study(study.drawn, study.always, objective, study.trials, source)
+    _write_new(path, text, f"the study {source}", left)
+    print("first: make its objective a function of my_loop.py, as its comments say")
+    print(f"next: lrsearch bayes {quote(path_word(path))} --allow-import my_loop")
+
+
+def _write_new(path: Path, text: str, of: str, left: Sequence[Left]) -> None:
+    """Write a spec made of something else, and say what of that has no counterpart, and what to do
+    about it. Raises UsageError for a file that is there."""
     if path.exists():
         raise UsageError(f"{path} exists already", hint="nothing was written: name another file")
     _write({path: text})
-    print(f"written {visible_line(str(path))}: the study {visible_line(source)}")
-    print("first: make its objective a function of my_loop.py, as its comments say")
-    print(f"next: lrsearch bayes {quote(path_word(path))} --allow-import my_loop")
+    print(f"written {visible_line(str(path))}: {visible_line(of)}")
+    if left:
+        names = ", ".join(each.name for each in left)
+        print(f"without a counterpart, comments in it: {visible_line(names)}")
+    for each in left:
+        if each.remark:
+            print(f"  {visible_line(each.name)}: {visible_line(each.remark)}")
 
 
 def _check_path(path: Path) -> None:

@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-from lrsearch.errors import UsageError, suggest
+from lrsearch.errors import UsageError, nearest, suggest
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def read_study(storage: str, name: str) -> Study:
             held = JournalStorage(JournalFileBackend(file))
         known = optuna.get_all_study_names(held)
         if name not in known:
-            raise UsageError(f"it has no study '{name}'", where=where, hint=suggest(name, known))
+            hint = suggest(name, known) if known else "there is no study in it: name another file"
+            raise UsageError(f"it has no study '{name}'", where=where, hint=hint)
         study = optuna.load_study(study_name=name, storage=held)
         trials, directions = study.get_trials(deepcopy=False), study.directions
         named = study.metric_names or [""]
@@ -54,19 +55,26 @@ def read_study(storage: str, name: str) -> Study:
         raise
     except Exception as error:  # Each storage has errors of its own.
         text = " ".join(str(error).split())[:200]
-        raise UsageError(f"it is no storage of Optuna's: {text}", where=where) from error
+        hint = f"a storage is a file, such as {STORAGE}, or a URL, such as sqlite:///{STORAGE}"
+        message = f"it is no storage of Optuna's: {text}"
+        raise UsageError(message, where=where, hint=hint) from error
     if len(directions) > 1:
-        raise UsageError(f"'{name}' has {len(directions)} objectives: a spec has one", where=where)
+        message = f"'{name}' has {len(directions)} objectives: a spec has one"
+        raise UsageError(message, where=where, hint=_BY_HAND)
     drawn: dict[str, Any] = {}
     for trial in trials:
         drawn |= {key: _plain(part) for key, part in trial.distributions.items()}
     if not drawn:
-        raise UsageError(f"'{name}' has no trial with parameters yet", where=where)
+        message = f"'{name}' has no trial with parameters yet"
+        raise UsageError(message, where=where, hint=_BY_HAND)
     complete = [each for each in trials if each.distributions]
     always = frozenset(drawn).intersection(*(each.distributions for each in complete))
     goal = "max" if directions[0] == optuna.study.StudyDirection.MAXIMIZE else "min"
     return Study(goal, named[0], len(trials), drawn, always)
 
+
+STORAGE = "study.db"
+_BY_HAND = "to write what is searched yourself: lrsearch init new.yaml --from loop"
 
 _SQLITE = b"SQLite format 3"
 """The beginning of a database of SQLite."""
@@ -77,7 +85,12 @@ def _begin(path: Path, where: str) -> bytes:
         with path.open("rb") as file:
             return file.read(len(_SQLITE))
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}", where=where) from None
+        files = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+        meant = nearest(path.name, files) if isinstance(error, FileNotFoundError) else None
+        hint = f"did you mean '{path.with_name(meant)}'?" if meant else ""
+        hint = hint or f"a storage is a file, such as {STORAGE}, or a URL of Optuna's"
+        message = f"cannot read {path}: {error.strerror}"
+        raise UsageError(message, where=where, hint=hint) from None
 
 
 def _plain(part: BaseDistribution) -> Any:

@@ -1,0 +1,115 @@
+"""Slips on the command line, which Click tells in words of its own: what was given, what is allowed
+and what to write instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lrsearch.errors import nearest
+from lrsearch.terminal import command_line, quote
+
+_LISTED = 5
+"""The most specs of the folder that a hint names."""
+_USUAL = {
+    "--trials": "40", "--workers": "2", "--lanes": "8", "--trial": "3", "--set": "train.lr=0.1",
+    "--time": "30m", "--until": "'accuracy>=0.98'", "--require": "'accuracy>=0.95'",
+    "--allow-import": "my_package", "--from-optuna": "study.db NAME", "--sort": "-seconds",
+    "--from-wandb": "sweep.yaml", "--where": "'lr > 1e-3'", "--device": "cpu", "--runs": "runs",
+    "--engine": "solo", "--from": "mlp", "--html": "run.html", "--output": "best.yaml",
+    "--format": "pytorch", "--junit": "lrsearch.xml", "--executor": "inline", "--baseline": "RUN",
+}  # fmt: skip
+"""A value of an option, as an example of one."""
+
+
+def explain_slip(error: Any, ctx: Any, command: Any, args: Sequence[str]) -> tuple[str, str] | None:
+    """The fault of a command's arguments, and what to write; None for an error of
+    another kind. `error` is Click's, of whichever copy of Click Typer brings."""
+    kind, name = type(error).__name__, str(ctx.info_name)
+    if kind == "MissingParameter" and getattr(error, "param", None) is not None:
+        word = _word(error.param)
+        hint = f"write lrsearch {name} {word}"
+        if word == "CONFIG" and (specs := list(_specs())):
+            hint += f", such as {command_line(['lrsearch', name, specs[0]])}"
+            hint += f"; here are {', '.join(map(quote, specs))}" if specs[1:] else ""
+        return f"lrsearch {name} needs {word}: {_doc(error.param)}", hint
+    if kind == "BadOptionUsage":
+        option = str(error.option_name)
+        if "does not take" in error.message:
+            return f"{option} takes no value", f"write {option}"
+        part = next((each for each in command.params if option in each.opts), None)
+        form = str(getattr(part, "metavar", None) or "VALUE")
+        return f"{option} needs {form}", f"write {option} {_USUAL.get(option, form)}"
+    if kind == "BadParameter" and getattr(error, "param", None) is not None:
+        return _of_value(error, args)
+    extra = re.match(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", str(error))
+    if kind == "UsageError" and extra:
+        return _of_extra(name, extra[1], command, args)
+    return None
+
+
+def _of_value(error: Any, args: Sequence[str]) -> tuple[str, str]:
+    """A value that is none of those an option takes."""
+    part = error.param
+    option = max(part.opts, key=len)
+    given = next((text for each in part.opts if (text := value_of(each, args)) is not None), None)
+    allowed = str(error.message)
+    if "valid int" in allowed:
+        allowed = "it takes a whole number"
+    elif least := re.search(r"greater than or equal to (\S+)", allowed):
+        allowed = f"it takes a number from {least[1]} up"
+    shown = f"'{given}': " if given is not None else ""
+    return f"{option}: {shown}{allowed}", f"write {option} {_USUAL.get(option, 'VALUE')}"
+
+
+def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple[str, str]:
+    """Words that are none of a command's arguments."""
+    taken = [_word(each) for each in command.params if each.param_type_name == "argument"]
+    form = command_line(["lrsearch", name, *taken])
+    message = f"lrsearch {name} takes {' '.join(taken) or 'no argument'}: '{words}' is too much"
+    first = words.split()[0] if words.split() else ""
+    known = [option for each in command.params for option in each.opts if option[:2] == "--"]
+    option = nearest(f"--{first.partition('=')[0]}", known)
+    if option and f"--{first.partition('=')[0]}" == option:
+        return message, f"write {option} with its hyphens"
+    if re.fullmatch(r"[A-Za-z_][\w.]*=.+", first) and "--set" in known:
+        return message, f"write --set {quote(first)}"
+    if first.endswith((".yaml", ".yml")):
+        rest = " && ".join(
+            command_line(["lrsearch", name, each]) for each in args if each[:1] != "-"
+        )
+        return message, f"one command for each: {rest}" if len(args) < _LISTED else f"write {form}"
+    return message, f"write {form}"
+
+
+def value_of(name: str, args: Sequence[str]) -> str | None:
+    """The value that follows an option: `--lr=0.1`, `--lr 0.1`, `-j4`; None where there is none."""
+    for index, each in enumerate(args):
+        if each.startswith(f"{name}="):
+            return each.partition("=")[2]
+        if each == name:
+            following = args[index + 1] if index + 1 < len(args) else "-"
+            left = following.startswith("-") and not following[1:2].isdigit()
+            return None if left or following.endswith((".yaml", ".yml")) else following
+        if len(name) == 2 and each.startswith(name) and not each.startswith("--"):
+            return each[2:]
+    return None
+
+
+def _word(part: Any) -> str:
+    """An argument's name as the README has it: CONFIG, RUN."""
+    word = str(part.name).upper().rstrip("_")
+    return {"TARGET": "RUN", "TARGETS": "RUN RUN...", "PATH": "FILE"}.get(word, word)
+
+
+def _doc(part: Any) -> str:
+    text = str(getattr(part, "help", "") or "").rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _specs() -> Iterator[str]:
+    """A few files of the folder, and of its configs/, that look like specs."""
+    found = (each for place in (Path(), Path("configs")) for each in sorted(place.glob("*.y*ml")))
+    yield from (str(each) for each, _ in zip(found, range(_LISTED), strict=False))

@@ -305,7 +305,8 @@ class Dispatch:
         """The place of a trial that a job has begun."""
         job, trial = self.jobs[handle], self.session.run.history.trials[number]
         lanes = job.plan.lanes if job.plan.engine == "fused" else 1
-        shared = self.branches[number][1] if number in self.branches else 0.0
+        _, forked, whole = self.shared.get(number, (0, 0.0, 0.0))
+        shared = forked / whole if whole else 0.0
         samples, batch = (0, None) if self.spec.kind else self._measure_epoch(trial)
         if not samples:
             return Place(handle, lanes, shared=shared)

@@ -52,8 +52,8 @@ def by_point(records: Sequence[Record]) -> dict[int, str]:
 
 
 def count_verdicts(records: Sequence[Record]) -> str:
-    """Counts of the trials by verdict, the most frequent first; "" where all are healthy, or
-    nothing is known."""
+    """Counts of the trials by their first verdict, the most frequent first, and of the further
+    ones, which advice counts, too; "" where all are healthy, or nothing is known."""
     told = [record.result for record in records if record.result and record.result.outcome in _TOLD]
     counted = Counter(_named(result) for result in told if result.verdicts is not None)
     unknown = counted.pop("", 0)
@@ -63,7 +63,9 @@ def count_verdicts(records: Sequence[Record]) -> str:
     parts += [f"{unknown} {UNKNOWN}"] if unknown else []
     unread = sum(result.verdicts is None for result in told)
     parts += [f"{unread} of before, not looked at"] if unread else []
-    return ", ".join(parts)
+    further = Counter(each.verdict for result in told for each in (result.verdicts or ())[1:])
+    beside = ", ".join(f"{number} {in_words(name)}" for name, number in further.most_common())
+    return ", ".join(parts) + (f"; as a further verdict {beside}" if beside else "")
 
 
 def advise(records: Sequence[Record]) -> list[str]:

@@ -1,5 +1,7 @@
 """Code of a setting for other programs, executed: its rates are ours at every step."""
 
+import importlib.util
+import os
 import sys
 import types
 
@@ -133,6 +135,79 @@ def test_keras_looks_our_rates_up_at_every_step(tmp_path, schedule):
     ours = rates_of(setting)
     assert found == pytest.approx(ours.tolist(), rel=1e-6, abs=1e-12)
     assert float(rate(setting.budget + 5)) == pytest.approx(ours[-1], rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def keras():
+    if importlib.util.find_spec("keras") is None:
+        pytest.skip("keras is not installed")
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    return pytest.importorskip("keras")
+
+
+@pytest.mark.parametrize("warmup", WARMUPS)
+def test_keras_itself_has_our_rates_at_every_step(tmp_path, keras, warmup):
+    for schedule in SCHEDULES:
+        if schedule == "plateau":
+            continue
+        setting = make_setting(tmp_path, schedule, warmup)
+        optimizer = run_code(write_code("keras", setting))["optimizer"]
+        kept = keras.optimizers.schedules.LearningRateSchedule
+        assert isinstance(optimizer._learning_rate, kept), schedule
+        found = []
+        for step in range(setting.budget):
+            optimizer.iterations.assign(step)
+            found.append(float(keras.ops.convert_to_numpy(optimizer.learning_rate)))
+        assert found == pytest.approx(rates_of(setting).tolist(), rel=1e-6, abs=1e-12), schedule
+
+
+def test_keras_trains_at_our_rates(tmp_path, keras):
+    setting = make_setting(tmp_path, "{name: wsd, final: 0.1}", WARMUPS[1], budget="30ba")
+    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
+    optimizer = run_code(write_code("keras", setting))["optimizer"]
+    model.compile(optimizer, "mse")
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            seen.append(float(keras.ops.convert_to_numpy(optimizer.learning_rate)))
+
+    x = np.ones((74, 1), "float32")
+    model.fit(x, x, batch_size=37, epochs=15, shuffle=False, verbose=0, callbacks=[Watch()])
+    assert seen == pytest.approx(rates_of(setting).tolist(), rel=1e-6)
+
+
+KERAS = [
+    "sgd",
+    "{name: sgd, momentum: 0.9}",
+    "{name: sgd, momentum: 0.9, nesterov: true}",
+    "adam",
+    "{name: adamw, weight_decay: 0.1}",
+    "rmsprop",
+    "{name: rmsprop, momentum: 0.9, centered: true}",
+    "adagrad",
+    "{name: lion, weight_decay: 0.1}",
+]
+
+
+@pytest.mark.parametrize("optimizer", KERAS)
+def test_keras_steps_as_our_optimizers_do(tmp_path, keras, optimizer):
+    # At a constant rate: Keras multiplies by the rate before the momentum, torch after it.
+    from lrsearch.train.optimizers.registry import build_optimizer
+
+    setting = make_setting(tmp_path, "constant", optimizer=optimizer, lr=0.01)
+    theirs = run_code(write_code("keras", setting))["optimizer"]
+    ours = torch.nn.Parameter(torch.tensor([0.5, -0.25, 2.0]))
+    stepper = build_optimizer(setting.train["optimizer"], [ours], 0.01)
+    other = keras.Variable(np.array([0.5, -0.25, 2.0], "float32"))
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        gradient = generator.normal(size=3).astype("float32")
+        ours.grad = torch.tensor(gradient)
+        stepper.step()
+        theirs.apply([keras.ops.convert_to_tensor(gradient)], [other])
+    found = keras.ops.convert_to_numpy(other)
+    assert found == pytest.approx(ours.detach().numpy(), rel=1e-3, abs=1e-5)
 
 
 def test_hugging_face_trains_at_our_rates(tmp_path):

@@ -104,16 +104,21 @@ def write_keras(optimizer: Mapping[str, Any]) -> str:
         if optimizer["dampening"]:
             return ""
         given = {"momentum": optimizer["momentum"], "nesterov": optimizer["nesterov"]}
+        given["nesterov"] = given["nesterov"] and given["momentum"] > 0
     if name == "rmsprop":
         given = {"rho": optimizer["alpha"], "momentum": optimizer["momentum"]}
         given["centered"] = optimizer["centered"]
-    if name == "adagrad" and optimizer["lr_decay"]:
-        return ""
+    if name == "adagrad":
+        if optimizer["lr_decay"]:
+            return ""
+        given["initial_accumulator_value"] = 0.0  # Keras begins at 0.1.
     if name != "lion":
         given |= {"epsilon": optimizer["eps"]} if "eps" in optimizer else {}
     if name in ("adamw", "lion"):
         given["weight_decay"] = optimizer["weight_decay"]
-    return f"keras.optimizers.{_KERAS[name]}(learning_rate=Rate(){_arguments(given)})"
+    # Keras refuses a whole number for a momentum.
+    told = "".join(f", {key}={value!r}" for key, value in given.items())
+    return f"keras.optimizers.{_KERAS[name]}(learning_rate=Rate(){told})"
 
 
 def untold(optimizer: Mapping[str, Any]) -> bool:

@@ -15,8 +15,9 @@ WORTH = 0.01
 
 
 def foresee_sharing(spec: Spec) -> list[str]:
-    """A sentence on the epochs that a grid of several budgets is worth, and on those that it trains;
-    none where nothing is shared, or where only loading the data, or a range test, can tell."""
+    """A sentence on the epochs that a grid of several budgets is worth, and on those that it
+    trains; none where nothing is shared, or where only loading the data, or a range test, can
+    tell."""
     if spec.kind is not None or spec.train_samples is None or without_points(spec.space):
         return []
     searched = dict(spec.space.dimensions)

@@ -85,11 +85,13 @@ def check(
 
 
 def _foresee(spec: Spec) -> list[str]:
-    """Sentences on the range tests that a search makes before its first trial."""
+    """Sentences on the range tests that a search makes before its first trial, and on the steps
+    that its trials have in common."""
     from lrsearch.space import automatic
+    from lrsearch.tuner.foreseeing import foresee_sharing
 
     if not automatic(spec.space):
-        return []
+        return foresee_sharing(spec)
     from lrsearch.store import History
     from lrsearch.tuner.finding import foresee, look_up
     from lrsearch.tuner.ledger import Content

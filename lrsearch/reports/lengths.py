@@ -74,7 +74,6 @@ def tell_lengths(answer: Answer) -> list[str]:
     lengths = answer.lengths
     assert lengths is not None
     longest, enough = lengths.rows[-1], lengths.enough
-    one = answer.highest.point
     seeds = len(answer.highest.scores)
     told = []
     if lengths.longer:
@@ -94,10 +93,7 @@ def tell_lengths(answer: Answer) -> list[str]:
             ties = "longer ones cannot be told from it"
         told.append(f"{one_line(enough.budget)} is enough: {ties}")
     if seeds < 2 and not answer.steady:
-        told.append(
-            f"of one seed each nobody knows what of this is noise (point {one}'s is the best "
-            "value): seeds: 3 tells"
-        )
+        told.append("of one seed each nobody knows what of this is noise: seeds: 3 tells")
     return told
 
 

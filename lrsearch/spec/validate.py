@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -12,6 +13,7 @@ from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
 from lrsearch.duration import find_time, is_never, parse_time
 from lrsearch.errors import SpecError
+from lrsearch.spec.budgets import note_budgets
 from lrsearch.spec.components import read_arguments, read_component
 from lrsearch.spec.cross_checks import (
     check_models,
@@ -160,6 +162,8 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
     if spec is not None:
         check_schedules(reader, spec)
         check_models(reader, spec)
+        if not reader.faults:
+            spec = replace(spec, notes=(*spec.notes, *note_budgets(spec)))
     return spec
 
 

@@ -218,7 +218,10 @@ class Dispatch:
         # A worker trains all it has, so where a search may end it gets what it begins at once.
         at_once = self.asked.limited or alone
         stems = {} if at_once and plan.engine == "solo" else self._find_stems(trials)
-        parts = divide(trials, plan, self.executor.capacity, at_once=at_once, stems=stems)
+        whole = not self.budgets
+        parts = divide(
+            trials, plan, self.executor.capacity, at_once=at_once, stems=stems, whole=whole
+        )
         return [self.cohort(part, plan) for part in parts]
 
     def _find_stems(self, trials: Sequence[Trial]) -> dict[int, int]:

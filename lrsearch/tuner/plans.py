@@ -91,6 +91,7 @@ def divide(
     *,
     at_once: bool = False,
     stems: Mapping[int, int] | None = None,
+    whole: bool = False,
 ) -> list[list[Trial]]:
     """The cohorts of one structure's trials: every worker gets a share; with `at_once` no more than
     it begins together, so that none begins late.
@@ -99,6 +100,8 @@ def divide(
     two; trials of one seed, which share their batches, stay together. So do trials that have steps
     in common, where no worker gets much less for it: `stems` has, by number, the first of those
     that a trial has some in common with. A stem's branches fill the lanes that it leaves empty.
+    With `whole` they stay together whatever a worker gets: of several budgets the longest takes
+    most of the time, and the others are branches of it.
     """
     if not trials:
         return []
@@ -115,19 +118,20 @@ def divide(
         number = max(least, min(number, total // 2))
         ends = [total * part // number for part in range(1, number + 1)]
     if stems and not at_once:
-        ends = _move_ends(ends, [roots[each.number] for each in together])
+        ends = _move_ends(ends, [roots[each.number] for each in together], whole=whole)
     return [together[start:end] for start, end in itertools.pairwise([0, *ends])]
 
 
-def _move_ends(ends: Sequence[int], roots: Sequence[int]) -> list[int]:
-    """The ends of parts, moved to where other roots begin if that is less than half a part off."""
+def _move_ends(ends: Sequence[int], roots: Sequence[int], *, whole: bool) -> list[int]:
+    """The ends of parts, moved to where other roots begin if that is less than half a part off, or
+    anyhow where roots stay `whole`."""
     total = ends[-1]
     between = [place for place in range(1, total) if roots[place - 1] != roots[place]]
     half = total / len(ends) / 2
     moved: dict[int, None] = {}
     for end in ends[:-1]:
         near = min((*between, total), key=lambda place: abs(place - end))
-        moved[near if abs(near - end) < half else end] = None
+        moved[near if whole or abs(near - end) < half else end] = None
     return [*(each for each in moved if each < total), total]
 
 

@@ -248,3 +248,25 @@ def test_points_that_are_proposed_while_a_probe_is_made_wait_for_its_plan(tmp_pa
     found = search(tmp_path, "bayes", changes, engine="auto")
     assert len(found.history.results) == 12
     assert found.history.closed == "finished"
+
+
+def test_points_of_other_budgets_are_no_rivals(tmp_path):
+    """Each budget is compared among its own points, at its own rungs: of the longer one, whose
+    values at a ninth are better, as many stop as of the shorter."""
+    changes = compared("quarter", 0.02, 0.1, 0.01, 0.05)
+    changes["search"]["budget"] = ["9ep", "27ep"]
+    found = search(tmp_path, changes=changes)
+    history = found.history
+    budgets = {n: each.config["train"]["budget"] for n, each in history.trials.items()}
+    steps = {"9ep": {11, 34}, "27ep": {34, 101}}
+    assert {(budgets[n], step) for n, step in history.reached} == {
+        (budget, step) for budget, rungs in steps.items() for step in rungs
+    }
+    stopped = Counter(budgets[n] for n, r in history.results.items() if r.outcome is Outcome.PRUNED)
+    assert stopped == {"9ep": 1, "27ep": 1}
+    first = {budget: {n for n, each in budgets.items() if each == budget} for budget in steps}
+    for budget, numbers in first.items():
+        value = {n: history.reached[n, min(steps[budget])] for n in numbers}
+        lost = [n for n in numbers if history.results[n].steps == min(steps[budget])]
+        assert lost == [min(numbers, key=value.__getitem__)]
+    assert not any(each.shared_epochs for each in history.results.values())

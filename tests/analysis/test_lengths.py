@@ -1,0 +1,181 @@
+"""The best of each budget, and what is said of training longer."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_answer import ACCURACY, RATES, points_of, records_of
+
+from lrsearch.analysis.answer import find_answer
+from lrsearch.analysis.law import Law
+from lrsearch.analysis.points import summarize
+from lrsearch.reports.answer import _budgets
+from lrsearch.reports.lengths import (
+    MOST,
+    describe_lengths,
+    list_lengths,
+    plain_lengths,
+    tell_lengths,
+)
+from lrsearch.trial import Objective, Outcome, Record, Result, Trial
+
+LOSS = Objective("loss", "min")
+
+
+def trained(rows, objective=LOSS):
+    """Points of (params, values), whose trainings have the epochs of their budgets."""
+    found = []
+    for point, (params, values) in enumerate(rows, 1):
+        budget = params["budget"]
+        epochs = float(budget[:-2]) / (1 if budget.endswith("ep") else 20)
+        for seed, value in enumerate(values):
+            number = len(found) + 1
+            last = {} if value is None else {objective.metric: value}
+            outcome = Outcome.DIVERGED if value is None else Outcome.COMPLETED
+            result = Result(outcome, round(20 * epochs), epochs, 0.1, last=last, best=last)
+            found.append(Record(Trial(number, "", {}, seed), point, params, "grid", result))
+    return summarize(found, objective)
+
+
+def bowls(budgets, gains, seeds=1, noise=0.0):
+    """Bowls through the rate, whose best falls by the gain of each budget, and moves down."""
+    return [
+        (
+            {"lr": rate, "budget": budget},
+            [
+                1 + (math.log10(rate) + 2 + 0.25 * place) ** 2 - gain + noise * (-1) ** (seed + at)
+                for seed in range(seeds)
+            ],
+        )
+        for place, (budget, gain) in enumerate(zip(budgets, gains, strict=True))
+        for at, rate in enumerate(RATES)
+    ]
+
+
+BUDGETS = ["10ep", "5ep", "800ba", "20ep"]
+"""800 steps are 40 epochs."""
+
+
+def test_each_budget_has_its_best_the_shortest_first():
+    answer = find_answer(trained(bowls(BUDGETS, [0.2, 0.1, 0.4, 0.3])), LOSS)
+    rows = answer.lengths.rows
+    assert [row.budget for row in rows] == ["5ep", "10ep", "20ep", "800ba"]
+    assert [row.epochs for row in rows] == [5, 10, 20, 40]
+    assert [row.points for row in rows] == [len(RATES)] * 4
+    for row, place in zip(rows, (1, 0, 3, 2), strict=True):
+        assert row.value == row.point.objective and row.point.params["budget"] == row.budget
+        assert row.lr == min(RATES, key=lambda r: abs(math.log10(r) + 2 + 0.25 * place))
+        low, high = row.best_lr
+        assert low < 10 ** (-2 - 0.25 * place) < high
+        assert row.interval[0] <= row.value + 0.05 and row.interval[1] >= row.value - 0.05
+    values = [row.value for row in rows]
+    assert values == sorted(values, reverse=True)
+    assert answer.lengths.longer == "1600ba" and answer.lengths.enough is rows[-1]
+    (told, seeds) = tell_lengths(answer)
+    assert "search.budget=[5ep,10ep,20ep,800ba,1600ba]" in told and "one seed" in seeds
+
+
+def test_a_shorter_budget_wins_where_it_is_tied():
+    """Of trainings of less than a second the times say nothing, the budgets do."""
+    rows = bowls(["40ep", "5ep", "10ep"], [0.5, 0.0, 0.5 - 1e-4], seeds=4, noise=0.01)
+    answer = find_answer(trained(rows), LOSS)
+    assert answer.highest.params["budget"] in ("40ep", "10ep")
+    assert answer.lengths.enough.budget == "10ep" and answer.lengths.longer == ""
+    assert [row.tied for row in answer.lengths.rows] == [False, True, True]
+    assert tell_lengths(answer) == ["10ep is enough: longer ones cannot be told from it"]
+    same = [({"lr": 0.1, "budget": budget}, [0.5, 0.6]) for budget in ("20ep", "5ep", "10ep")]
+    answer = find_answer(trained(same), LOSS)
+    assert answer.recommended.params["budget"] == "5ep" and answer.why == (
+        "its budget is the shortest"
+    )
+
+
+def test_a_longer_budget_that_is_worse_brings_nothing():
+    answer = find_answer(trained(bowls(["5ep", "10ep"], [0.3, 0.1])), LOSS)
+    assert tell_lengths(answer)[0] == "5ep is enough: no longer one has a better value"
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [({"lr": 0.1}, [0.5]), ({"lr": 0.2}, [0.6])],
+        [({"lr": 0.1, "budget": "5ep"}, [0.5]), ({"lr": 0.2, "budget": "5ep"}, [0.6])],
+        [({"budget": 5}, [0.5]), ({"budget": 10}, [0.6])],
+        [({"budget": "small"}, [0.5]), ({"budget": "large"}, [0.6])],
+        [({"budget": "5ep"}, [0.5]), ({"budget": "10ep"}, [None])],
+    ],
+)
+def test_where_one_budget_has_a_value_nothing_is_said(rows):
+    answer = find_answer(points_of(rows), LOSS)
+    assert answer.lengths is None
+
+
+def test_a_budget_without_a_value_is_listed():
+    rows = [*bowls(["5ep", "10ep"], [0.0, 0.1]), ({"lr": 1.0, "budget": "20ep"}, [None])]
+    answer = find_answer(trained(rows), LOSS)
+    last = answer.lengths.rows[-1]
+    assert (last.budget, last.value, last.point, last.tied) == ("20ep", None, None, False)
+    assert answer.lengths.longer == ""
+    assert list_lengths(answer, LOSS)[-1][:2] == ("20ep", "none")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits(width):
+    answer = find_answer(trained(bowls(BUDGETS, [0.2, 0.1, 0.4, 0.3], seeds=3, noise=0.01)), LOSS)
+    title, lines = describe_lengths(answer, LOSS, width - 2)
+    assert title.startswith("what training longer brings")
+    assert [line.split()[0] for line in lines[:5]] == ["budget", "5ep", "10ep", "20ep", "800ba"]
+    assert all(len(line) <= width - 2 for line in lines[:5])
+    assert "recommended" in lines[4]
+
+
+def test_of_many_budgets_those_are_shown_that_better_all_shorter_ones():
+    gains = [0.01 * (place if place % 2 else -place) for place in range(MOST + 2)]
+    rows = [({"lr": 0.1, "budget": f"{place + 1}ep"}, [1 - gain])
+            for place, gain in enumerate(gains)]  # fmt: skip
+    answer = find_answer(trained(rows), LOSS)
+    shown = [row[0] for row in list_lengths(answer, LOSS)[1:]]
+    assert shown == ["1ep", *(f"{place + 1}ep" for place in range(1, MOST + 2, 2))]
+    assert len(plain_lengths(answer.lengths)["rows"]) == MOST + 2
+
+
+lengths = st.lists(
+    st.tuples(st.sampled_from(["1ep", "2ep", "40ba", "3ep"]), st.floats(0, 1)),
+    min_size=2,
+    max_size=12,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths)
+def test_the_answer_is_the_best_of_its_rows(pairs):
+    rows = [({"lr": 0.1 * (at + 1), "budget": budget}, [value, value + 0.01])
+            for at, (budget, value) in enumerate(pairs)]  # fmt: skip
+    answer = find_answer(trained(rows, ACCURACY), ACCURACY)
+    if answer.lengths is None:
+        assert len({budget for budget, _ in pairs}) == 1
+        return
+    found = answer.lengths.rows
+    assert sum(row.points for row in found) == len(pairs)
+    assert [row.epochs for row in found] == sorted(row.epochs for row in found)
+    own = next(row for row in found if row.budget == answer.recommended.params["budget"])
+    assert own.tied
+    assert answer.lengths.enough.epochs == min(row.epochs for row in found if row.tied)
+
+
+def test_laws_tell_of_the_epochs_of_their_own_budget_alone():
+    """Where one batch size was trained for another budget, too, the means over all would differ."""
+    sizes = [({"lr": 0.1, "batch_size": size, "budget": budget}, [0.5])
+             for size, budget in ((32, "5ep"), (32, "10ep"), (64, "5ep"))]  # fmt: skip
+    records = records_of(sizes)
+    ends = {"5ep": 5.0, "10ep": 10.0}
+    records = [
+        Record(r.trial, r.point, r.params, r.strategy,
+               Result(Outcome.COMPLETED, 100 * int(r.params["batch_size"] == 32) + 100,
+                      ends[r.params["budget"]], 1.0))
+        for r in records
+    ]  # fmt: skip
+    law = Law("batch_size", {"budget": "5ep"}, (), {}, None, None)
+    assert "at equal epochs" in _budgets(law, records)
+    assert _budgets(Law("batch_size", {}, (), {}, None, None), records) == "at budgets that differ"

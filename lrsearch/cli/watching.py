@@ -25,6 +25,8 @@ from lrsearch.reports.page import Served, live, write_page
 from lrsearch.reports.page.live import News, State
 from lrsearch.reports.view import RunView
 from lrsearch.store import NO_SENSE, Reader, folders, holds_run, is_locked, read_now
+from lrsearch.trial import Plan
+from lrsearch.tuner.plans import structure_key
 
 RESTS = 4.0
 """Times what making a page took that pass until it is made again while its run is written."""
@@ -115,12 +117,33 @@ class Watched:
         """The state of a run that was read."""
         history, command = run.history, view.next_command
         if locked:
-            return State("running", strategy=run.strategy, running=sorted(history.running))
+            facts = history.sessions[-1]["facts"]
+            return State(
+                "running",
+                strategy=run.strategy,
+                running=sorted(history.running),
+                engines=_engines(run),
+                samples=max(map(int, facts.get("train_samples") or ()), default=0),
+            )
         if history.closed is None:
             return State("gone", "", command, run.strategy)
         word = summarize_end(history.closed)
         text = view.stopped or next(iter(view.warnings), "") if word != "done" else view.stopped
-        return State(word, text or f"{run.strategy} came to its end", command, run.strategy)
+        if word == "done":  # What comes next stands below, with its reasons.
+            return State(word, text or f"{run.strategy} came to its end", "", run.strategy)
+        return State(word, text, command, run.strategy)
+
+
+def _engines(run: StoredRun) -> list[str]:
+    """The engines of the trials under way, in words."""
+    history, found = run.history, dict[str, None]()
+    plans = {structure: plan for (structure, _), plan in history.plans.items()}
+    for number in sorted(history.running):
+        trial = history.trials[number]
+        plan = plans.get(structure_key(trial.config, trial.fold), Plan())
+        fused = f"fused, up to {plan.lanes} lanes a program"
+        found[fused if plan.engine == "fused" else plan.engine] = None
+    return list(found)
 
 
 def summarize_end(reason: str) -> str:
@@ -187,6 +210,8 @@ class Site:
                     run.look(patient=at is not None)
                     if run.seen is not None:
                         seen.append(run.seen)
+            except KeyError:
+                problems.append(f"{name}: there is no run of this name here")
             except UNREADABLE as error:
                 problems.append(f"{name}: {_tell(error)}")
         contest = hold(seen) if seen else None

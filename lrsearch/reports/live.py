@@ -189,6 +189,36 @@ class Progress:
         if not self._quiet:
             self._print(one_line(text), "dim")
 
+    def news(self) -> dict[str, Any]:
+        """The search at this moment, as `page.live.read_news` reads it."""
+        with self._lock:
+            running = [
+                {
+                    "trial": number,
+                    "share": each.fraction,
+                    "params": format_params(each.params),
+                    "told": self._told(each),
+                }
+                for number, each in sorted(self._running.items())
+            ]
+            elapsed = self._clock() - self._begun
+            left = self._left(self._done, self._total, self._trained(), elapsed)
+            return {
+                "written": time.time(),
+                "begun": time.time() - elapsed,
+                "doing": self._starting,
+                "done": self._done,
+                "total": self._total,
+                "workers": self._workers,
+                "left": None if left is None else [left, left],
+                "pace": None,
+                "best": "" if self._best is None else self._best[0],
+                "jobs": [{"lanes": 0, "trials": running}] if running else [],
+            }
+
+    def _trained(self) -> float:
+        return math.fsum(each.fraction for each in self._running.values())
+
     def close(self) -> None:
         """Remove the moving part of the display; printed lines stay. Needed once."""
         if self._display is not None:

@@ -267,6 +267,7 @@ NAV = (
 
 def _nav(context: Mapping[str, Any], served: Served | None) -> list[tuple[str, str]]:
     first = [("now", "Now")] if served else []
+    first += [("course", "Course")] if served and served.course else []
     present = {**context, "rates": context["rates"] or context["tests"]}
     present["best"] = context["best"] or context["typical"] or context["verdicts"]
     return first + [(key, short) for key, short, part in NAV if present[part]]

@@ -158,8 +158,9 @@ class Sweep:
     `steps` steps at each.
 
     `trials` are one a seed, all of one structure; their own rates, schedules and budgets play no
-    part. `engine` is auto or fused, to train them side by side, at most `lanes` (None: all) in a
-    program, where that can be done, or solo. The hashes are as in `Cohort`.
+    part. A worker's pulse counts the steps of all of them. `engine` is auto or fused, to train them
+    side by side, at most `lanes` (None: all) in a program, where that can be done, or solo. The
+    hashes are as in `Cohort`.
     """
 
     trials: tuple[Trial, ...]
@@ -401,6 +402,48 @@ class Looked:
     trial: int
     metrics: Mapping[str, float]
     samples: int
+
+
+# what a display is told of a search
+
+
+@dataclass(frozen=True)
+class Place:
+    """The place of a trial: the `job` that it trains in, by its handle, in a program of so many
+    `lanes`, 1 for one that trains alone. It takes `steps` and `epochs` in all, 0 where nobody
+    knows; another trial trains the first of them, a share of `shared`."""
+
+    job: int = 0
+    lanes: int = 1
+    steps: int = 0
+    epochs: float = 0.0
+    shared: float = 0.0
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The rate of a search, or what is searched in its place: its flat `name`, the bounds of the
+    search, and what was `measured` before: its values, with the objective, None of a trial that
+    came to none."""
+
+    name: str
+    low: float
+    high: float
+    log: bool
+    measured: Sequence[tuple[float, float | None]] = ()
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The trials to come that nobody can count yet: of those planned in all at least `least` are
+    trained (of a race some may not be needed; None: all of them), and so many `later` ones follow
+    them, from and to. No more begin once `deadline` is over, a `time.monotonic()`; an `early` end
+    is possible, as where a value is asked for."""
+
+    least: int | None = None
+    later: tuple[int, int] = (0, 0)
+    deadline: float | None = None
+    early: bool = False
 
 
 # facts and records

@@ -17,7 +17,6 @@ from lrsearch.reports.text import format_bytes, format_params
 from lrsearch.reports.view import RunView, build_view
 from lrsearch.spec.export import export_train
 from lrsearch.spec.model import steps_of
-from lrsearch.spec.searched import find_searched
 from lrsearch.store import read_curve, write_whole
 from lrsearch.terminal import command_line, path_word, visible_line
 from lrsearch.trial import Config, Objective
@@ -93,13 +92,11 @@ def gather(run: StoredRun, view: RunView) -> Making:
     session = run.history.sessions[-1]
     facts: Mapping[str, Any] = session["facts"]
     samples = max(map(int, facts.get("train_samples") or ()), default=0)
-    rates = [each for each in find_searched(run.spec) if each.path in ("lr", "optimizer.lr")]
     curves = {number: _curve(run, number) for number in choose_curves(view)}
     return Making(
         command=_commands(run),
         codes=list(_codes(run, view, samples)),
         curves={number: curve for number, curve in curves.items() if curve},
-        bounds=(rates[0].low, rates[0].high) if len(rates) == 1 and rates[0].low > 0 else None,
         samples=samples,
         facts=list(_facts(run, facts)),
         spec=_spec(run),

@@ -19,7 +19,7 @@ from lrsearch.cli.foreign import check_device
 from lrsearch.cli.interruptible import Interruptible
 from lrsearch.errors import RunLocked, UsageError
 from lrsearch.sweeps import HIGHEST, LOWEST, RATES, SEEDS, STEPS, make_rates, share_steps
-from lrsearch.terminal import path_word, quote, visible_line
+from lrsearch.terminal import command_line, path_word, quote, visible_line
 
 if TYPE_CHECKING:
     from lrsearch.reports.live import Progress
@@ -47,6 +47,7 @@ Lanes = Annotated[
 
 
 def range_(
+    context: typer.Context,
     config: options.Config,
     set_: options.Set = None,
     seeds: Annotated[
@@ -73,6 +74,7 @@ def range_(
     json: options.Json = False,
 ) -> None:
     """Find which learning rates are worth searching: a short training whose rate rises."""
+    arguments = dict(locals())
     from lrsearch.cli import consent
     from lrsearch.cli.looking import read_and_look
     from lrsearch.reports.live import Progress
@@ -105,7 +107,8 @@ def range_(
             views = _measure(spec, manner, place, progress)
         except KeyboardInterrupt:
             progress.close()
-            say("interrupted: every finished range test is kept, and the same command goes on")
+            again = command_line(searching.repeated("range", arguments, context))
+            say(f"interrupted: every finished range test is kept; go on with\n  {again}")
             raise typer.Exit(130) from None
     if dry_run:
         return
@@ -198,7 +201,7 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
                 executor=executor,
                 facts=facts,
                 workplace=workplace,
-                note=progress.note,
+                watcher=progress,
             )
     return [read_range(note) for note in notes]
 

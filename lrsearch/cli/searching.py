@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -135,24 +135,29 @@ class Options:
 
 
 def resuming(strategy: str, given: Options, context: typer.Context) -> list[str]:
-    """The command line that goes on with the search: as given, but without `--fresh`, which would
-    set the run aside, and `--dry-run`."""
+    """The command line that goes on with the search: `repeated`."""
+    return repeated(strategy, vars(given), context)
+
+
+def repeated(name: str, given: Mapping[str, Any], context: typer.Context) -> list[str]:
+    """The line of a command that goes on with what it began, by its arguments: as given, but
+    without `--fresh`, which would set the run aside, and `--dry-run`."""
     lists: list[str] = []
     values: list[str] = []
     flags: list[str] = []
     for part in context.command.params:
-        name = part.name or ""
-        source = context.get_parameter_source(name)
-        if source is None or source.name == "DEFAULT" or name in ("config", "fresh", "dry_run"):
+        own = part.name or ""
+        source = context.get_parameter_source(own)
+        if source is None or source.name == "DEFAULT" or own in ("config", "fresh", "dry_run"):
             continue
-        option, value = part.opts[0], getattr(given, name)
+        option, value = part.opts[0], given[own]
         if value is True:
             flags.append(option)
         elif isinstance(value, list):
             lists += [word for each in value for word in (option, each)]
         else:
             values += [option, str(value)]
-    return ["lrsearch", strategy, path_word(given.config), *lists, *values, *flags]
+    return ["lrsearch", name, path_word(given["config"]), *lists, *values, *flags]
 
 
 def make_command(strategy: str) -> Callable[..., None]:

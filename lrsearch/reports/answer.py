@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.basin import Basin
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
 from lrsearch.analysis.refining import describe_round
@@ -19,7 +17,7 @@ from lrsearch.reports.confirmation import (
     plain_control,
     title_of,
 )
-from lrsearch.reports.curves import encodes, raster
+from lrsearch.reports.rates import describe_basins, spell_span
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -32,15 +30,6 @@ from lrsearch.reports.text import (
 from lrsearch.reports.view import RunView
 from lrsearch.terminal import command_line
 from lrsearch.trial import Outcome, Record
-
-ROWS = 9
-"""Lines of a drawing."""
-
-FAR = 6
-"""Times the middle gap to the best within a decade of it: what is worse is not drawn."""
-
-WIDTH = 80
-"""Characters of a drawing at most."""
 
 
 def describe_edge(edge: Edge) -> str:
@@ -109,15 +98,11 @@ def _span(ends: tuple[float, float], like: float) -> str:
     return " to ".join(format_fixed(end, decimals) for end in ends)
 
 
-def _rates(ends: tuple[float, float]) -> str:
-    return f"{format_value(ends[0])} to {format_value(ends[1])}"
-
-
 def describe_law(law: Law, records: Sequence[Record]) -> Iterator[str]:
     """Sentences on how the best rate follows the batch size."""
     name = one_line(law.name)
     bests = "; ".join(
-        f"{format_value(best.batch_size)}: {format_value(best.lr)} ({_rates(best.interval)})"
+        f"{format_value(best.batch_size)}: {format_value(best.lr)} ({spell_span(best.interval)})"
         for best in law.bests
     )
     shared = f" with {format_params(law.params)}" if law.params else ""
@@ -180,106 +165,6 @@ def _budgets(law: Law, records: Sequence[Record]) -> str:
     return "at budgets that differ"
 
 
-def describe_basins(answer: Answer) -> list[tuple[str, ...]]:
-    """Rows of a table of all basins, the first its head."""
-    rows: list[tuple[str, ...]] = [
-        ("", "best rate", "95 %", "do as well", "decades", "diverges", "sensitivity")
-    ]
-    for basin in answer.basins:
-        ends = ("… " if basin.open_low else "", " …" if basin.open_high else "")
-        rows.append(
-            (
-                format_params(basin.params),
-                format_value(basin.best),
-                f"{ends[0]}{_rates(basin.best_lr)}{ends[1]}",
-                _rates(basin.safe_lr),
-                f"{basin.decades:.1f}",
-                "" if basin.diverges_at is None else format_value(basin.diverges_at),
-                format_value(basin.sensitivity),
-            )
-        )
-    return rows
-
-
-def draw_basin(
-    basin: Basin, recommended: float | None, *, width: int = WIDTH, encoding: str = "utf-8"
-) -> list[str]:
-    """The objective through the rate, in lines: the curve, its band of 95 %, the points, and the
-    recommended one; a line stands where divergence begins. What is far worse than the values
-    within a decade of the best is cut off."""
-    marks = list("░━●◆┊" if encodes("░━●◆┊┤", encoding) else ":-o#!")
-    band, line, point, star, edge = marks
-    bottom, top = frame_basin(basin)
-    labels = [format_value(float(top), 4), *[""] * (ROWS - 2), format_value(float(bottom), 4)]
-    margin = max(map(len, labels))
-    columns = max(16, min(width, WIDTH) - margin - 2)
-    left, right = math.log10(basin.rates[0]), math.log10(basin.rates[-1])
-    cells = [[" "] * columns for _ in range(ROWS)]
-
-    def column(rate: float) -> int:
-        share = (math.log10(rate) - left) / (right - left)
-        return min(max(round(share * (columns - 1)), 0), columns - 1)
-
-    def row(value: float) -> int:
-        return round((top - value) / (top - bottom) * (ROWS - 1))
-
-    for place in range(columns):
-        rate = 10 ** (left + (right - left) * place / (columns - 1))
-        _, low, high = basin.at(rate)
-        for each in range(max(row(high), 0), min(row(low), ROWS - 1) + 1):
-            cells[each][place] = band
-    inside = [value if bottom <= value <= top else math.nan for value in basin.middle]
-    for place, rows in enumerate(raster(inside, columns, ROWS, bottom, top)):
-        for each in rows:
-            cells[each][place] = line
-    if basin.diverges_at is not None:
-        for each in range(ROWS):
-            cells[each][column(basin.diverges_at)] = edge
-    for rate, value in basin.readings:
-        if value is not None and bottom <= value <= top:
-            cells[row(value)][column(rate)] = star if rate == recommended else point
-    axis = "┤" if encodes("┤", encoding) else "|"
-    lines = [
-        f"{label:>{margin}} {axis}{''.join(part)}".rstrip()
-        for label, part in zip(labels, cells, strict=True)
-    ]
-    first, last = format_value(basin.rates[0]), format_value(basin.rates[-1])
-    lines.append(f"{'':{margin + 2}}{first}{last:>{columns - len(first)}}")
-    told = [f"{point} measured", f"{line} curve", f"{band} its band of 95 %"]
-    if any(rate == recommended for rate, _ in basin.readings):
-        told.insert(0, f"{star} recommended")
-    if basin.diverges_at is not None:
-        told.append(f"{edge} divergence begins")
-    outside = sum(value is not None and not bottom <= value <= top for _, value in basin.readings)
-    if outside:
-        told.append(f"{count(outside, 'measured point')} outside")
-    indent = " " * (margin + 2)
-    return [
-        *lines,
-        *textwrap.wrap(
-            "  ".join(told), columns + margin + 2, initial_indent=indent, subsequent_indent=indent
-        ),
-    ]
-
-
-def frame_basin(basin: Basin) -> tuple[float, float]:
-    """The values that a drawing reaches from and to."""
-    measured = [value for _, value in basin.readings if value is not None]
-    near = [
-        value
-        for rate, value in basin.readings
-        if value is not None and abs(math.log10(rate / basin.best)) <= 1
-    ]
-    near = near if len(near) > 1 else measured
-    gaps = sorted(abs(value - basin.value) for value in near)
-    far = FAR * gaps[len(gaps) // 2]
-    shown = [value for value in near if abs(value - basin.value) <= far]
-    shown += [basin.value, *basin.interval]
-    low, high = min(shown), max(shown)
-    room = 0.05 * (high - low) or 0.01 * abs(high) or 1.0
-    return low - room, high + room
-
-
 def describe_cost(view: RunView) -> str:
     """The cost of the run, in a line."""
     cost = view.cost
@@ -322,9 +207,9 @@ def first_notes(view: RunView) -> Iterator[tuple[str, str]]:
     yield from confirmation_notes(answer, view.objective)
 
 
-def details(view: RunView, width: int, encoding: str) -> Iterator[tuple[str, list[str]]]:
-    """Titles and lines of what the answer rests on: the recommended point's curve (or the best
-    one), all curves in a table, the law of the batch size, the parameters' importance."""
+def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
+    """Titles and lines of what the answer rests on: finalists, all curves in a table, the law of
+    the batch size, the parameters' importance."""
     answer = view.answer
     if answer is None:
         return
@@ -332,11 +217,6 @@ def details(view: RunView, width: int, encoding: str) -> Iterator[tuple[str, lis
     if answer.confirmation is not None:
         yield title_of(answer.confirmation), _table(describe_finalists(answer), width)
     if answer.basins:
-        basin = answer.basin or answer.basins[0]
-        own = answer.recommended.params.get(basin.rate) if basin is answer.basin else None
-        shared = f" with {format_params(basin.params)}" if basin.params else ""
-        title = f"{metric} by {one_line(basin.rate)}{shared}"
-        yield title, draw_basin(basin, own, width=width, encoding=encoding)
         yield "the best rate, and the rates that do as well", _table(describe_basins(answer), width)
     if answer.law is not None:
         yield (

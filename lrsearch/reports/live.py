@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self, TextIO, cast
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self, TextIO
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.file_proxy import FileProxy
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-from lrsearch.reports.apart import shorten, tell_apart
-from lrsearch.reports.tables import STYLES, VisibleConsole
-from lrsearch.reports.text import count, format_fixed, format_params, format_seconds, one_line
+from lrsearch.analysis.basin import is_rate
+from lrsearch.analysis.remaining import Work, foresee
+from lrsearch.reports.apart import shorten
+from lrsearch.reports.frame import Snapshot, Trial, lay_out, tell_pace, tell_plainly, tell_range
+from lrsearch.reports.scatter import Cloud
+from lrsearch.reports.screen import INTERVAL, Screen
+from lrsearch.reports.tables import STYLES
+from lrsearch.reports.text import format_fixed, format_params, format_seconds, one_line
 from lrsearch.reports.verdicts import in_words
-from lrsearch.terminal import VisibleStream
-from lrsearch.trial import Objective, Outcome
-
-INTERVAL = 0.25
-"""Seconds between two redraws, at least."""
-
-BARS = 12
-"""Running trials with a line of their own."""
+from lrsearch.trial import Axis, Objective, Outcome, Outlook, Place
 
 NOTICED = 3
 """Trials under way of whose verdicts a line is printed; those of others stand beside them alone."""
+
+HEARTBEAT = 60.0
+"""Seconds between two lines on what is under way, off a terminal."""
+
+LONGEST = 200
+"""Characters of a line off a terminal, at most."""
+
+WINDOW = 60.0
+"""Seconds over which the pace of the work is taken."""
+
+KEPT = 1000
+"""Values of a trial under way that are kept for its curve; beyond them every other one is."""
 
 
 def animates(stream: TextIO) -> bool:
@@ -53,12 +58,17 @@ number stays."""
 @dataclass
 class _Running:
     params: Mapping[str, Any]
+    begun: float
     fraction: float = 0.0
+    values: list[float] = field(default_factory=list)
     value: float | None = None
     verdict: str = ""
+    place: Place = field(default_factory=Place)
 
-
-# the progress
+    @property
+    def epochs(self) -> float:
+        """The epochs that were trained for it until now."""
+        return max(0.0, self.fraction - self.place.shared) * self.place.epochs
 
 
 class Progress:
@@ -66,7 +76,8 @@ class Progress:
     `close`. `quiet` leaves nothing but warnings.
 
     A call only stores its news, in a few microseconds; on a terminal a thread redraws at most four
-    times a second. `clock` gives seconds.
+    times a second, elsewhere one prints a line a minute. `clock` gives seconds, as
+    `time.monotonic`.
     """
 
     def __init__(
@@ -79,23 +90,34 @@ class Progress:
         self._stream = stream if stream is not None else sys.stderr
         self._quiet = quiet
         self._clock = clock
-        self._display: _Display | None = None
+        self._screen: Screen | None = None
+        self._heart: _Heart | None = None
         self._lock = threading.Lock()
         self._objective: Objective | None = None
+        self._noun = "trial"
         self._total: int | None = None
+        self._outlook = Outlook()
+        self._axis: Axis | None = None
         self._workers = 0
         self._done = 0
         self._begun = clock()
         self._starting = ""
         self._running: dict[int, _Running] = {}
+        self._cloud: list[tuple[float, float | None]] = []
         self._best: tuple[str, Mapping[str, Any]] | None = None
         self._noticed = 0
+        self._first: float | None = None
+        self._ended: list[float] = []
+        self._epochs = 0.0
+        self._paces: deque[tuple[float, float]] = deque()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    # what is told
 
     def start(self, text: str) -> None:
         """Show the activity before the search begins: on a terminal a line that moves until then,
@@ -104,37 +126,63 @@ class Progress:
             return
         if not animates(self._stream):
             self.note(text)
-            return
         with self._lock:
             self._starting, self._begun = one_line(text), self._clock()
-        if self._display is None:
-            self._display = _Display(self._stream, self._frame)
+        self._open()
 
     def begin(self, total_trials: int | None, objective: Objective, workers: int) -> None:
         """Start the display. `total_trials` is None where it is not known yet."""
-        self._total, self._objective, self._workers = total_trials, objective, workers
-        self._done = 0
         with self._lock:
-            self._begun, self._starting = self._clock(), ""
-        if not self._quiet and self._display is None and animates(self._stream):
-            self._display = _Display(self._stream, self._frame)
+            if self._objective is None or self._noun != "trial":
+                self._forget("trial")
+            self._total, self._objective, self._workers = total_trials, objective, workers
+            self._outlook = Outlook()
+            self._done, self._starting = 0, ""
+        self._open()
 
     def planned(self, total: int) -> None:
         """Take the number of trials, once it is known or has changed."""
         with self._lock:
             self._total = total
 
+    def awaits(self, outlook: Outlook) -> None:
+        """Take what is known of the trials to come."""
+        with self._lock:
+            self._outlook = outlook
+
+    def draws(self, axis: Axis) -> None:
+        """Draw the objective over this axis."""
+        with self._lock:
+            self._axis, self._cloud = axis, list(axis.measured)
+
     def started(self, number: int, params: Mapping[str, Any]) -> None:
         """A worker begins a trial (again, perhaps)."""
         with self._lock:
-            self._running[number] = _Running(params)
+            self._enter(number, params)
+
+    def placed(self, number: int, place: Place) -> None:
+        """Take the place of a trial."""
+        with self._lock:
+            self._running[number].place = place
+
+    def stepped(self, number: int, fraction: float) -> None:
+        """Take how far a trial has come between its evaluations."""
+        with self._lock:
+            if number in self._running:
+                self._running[number].fraction = fraction
 
     def measured(self, number: int, fraction: float, value: float | None) -> None:
         """Take the progress of a trial: the fraction of its budget that it has trained; `value` is
         its objective's metric there."""
         with self._lock:
             running = self._running[number]
-            running.fraction, running.value = fraction, value
+            running.fraction = fraction
+            if value is None:
+                return
+            running.value = value
+            running.values.append(value)
+            if len(running.values) > KEPT:
+                del running.values[::2]
 
     def noticed(self, number: int, verdict: str) -> None:
         """A verdict is certain of a trial that still trains: it stands beside it, and the first
@@ -156,33 +204,45 @@ class Progress:
         value: float | None,
         seconds: float,
         reason: str = "",
+        epochs: float = 0.0,
     ) -> None:
         """A trial is over: it gets a line that stays."""
-        with self._lock:
-            self._running.pop(number, None)
-            self._done += 1
-            place, width = f"{self._done}", 0
-            if self._total is not None:
-                width = len(str(self._total))
-                place = f"{place:>{width}}/{self._total}"
-        if self._quiet:
-            return
         completed = outcome is Outcome.COMPLETED
+        with self._lock:
+            place = self._leave(number, seconds)
+            self._epochs += epochs
+            rate = params.get(self._axis.name) if self._axis is not None else None
+            if is_rate(rate) and (completed or outcome is Outcome.DIVERGED):
+                self._cloud.append((float(rate or 0), value))
         came_to = self._valued(value) if completed else outcome.replace("_", " ")
-        parts = [f"[{place}] trial {number:<{width}}", came_to, format_seconds(seconds)]
-        if self._display is not None and completed:
-            room = self._display.width - sum(len(part) + 2 for part in parts)
-            parts.append(shorten(params, room))
-        else:
-            parts.append(format_params(params))
-        parts += ["" if completed else one_line(reason)]
-        line = "  ".join(part for part in parts if part)
-        self._print(line, STYLES.get(outcome, ""))
+        parts = [f"{place} trial {number:<{self._digits}}", came_to, format_seconds(seconds)]
+        self._print_end(parts, params, "" if completed else reason, STYLES.get(outcome, ""))
 
     def best(self, params: Mapping[str, Any], value: float) -> None:
         """Show the best so far, on a terminal below the running trials."""
         with self._lock:
             self._best = self._valued(value), params
+
+    def sweeps(self, total: int, workers: int) -> None:
+        """Range tests begin, so many."""
+        with self._lock:
+            self._forget("range test")
+            self._total, self._workers, self._starting = total, workers, ""
+        self._open()
+
+    def sweeping(self, number: int, params: Mapping[str, Any], fraction: float) -> None:
+        """Take how far a range test has come."""
+        with self._lock:
+            if number not in self._running:
+                self._enter(number, params)
+            self._running[number].fraction = fraction
+
+    def swept(self, number: int, params: Mapping[str, Any], told: str, seconds: float) -> None:
+        """A range test is over: it gets a line that stays."""
+        with self._lock:
+            place = self._leave(number, seconds)
+        parts = [f"{place} range test {number:<{self._digits}}", told, format_seconds(seconds)]
+        self._print_end(parts, params, "", "")
 
     def note(self, text: str) -> None:
         """Print a line that stays, unless quiet."""
@@ -221,74 +281,144 @@ class Progress:
 
     def close(self) -> None:
         """Remove the moving part of the display; printed lines stay. Needed once."""
-        if self._display is not None:
-            self._display.close()
-            self._display = None
+        if self._heart is not None:
+            self._heart.stop()
+            self._heart = None
+        if self._screen is not None:
+            self._screen.close()
+            self._screen = None
+
+    # what is kept
+
+    def _open(self) -> None:
+        if self._quiet:
+            return
+        if animates(self._stream):
+            self._screen = self._screen or Screen(self._stream, self._frame)
+        else:
+            self._heart = self._heart or _Heart(self._beat)
+
+    def _forget(self, noun: str) -> None:
+        """Begin with nothing done: what took place before was of another kind."""
+        now = self._clock()
+        self._noun, self._begun, self._done, self._first = noun, now, 0, None
+        self._running, self._ended, self._epochs = {}, [], 0.0
+        self._paces.clear()
+
+    def _enter(self, number: int, params: Mapping[str, Any]) -> None:
+        now = self._clock()
+        self._first = now if self._first is None else self._first
+        self._running[number] = _Running(params, now)
+
+    def _leave(self, number: int, seconds: float) -> str:
+        """Take what was under way away; its place among all, as its line shows it."""
+        running = self._running.pop(number, None)
+        self._done += 1
+        if running is not None:
+            # Its wall time: in lanes the seconds of training are a share of it.
+            self._ended.append(max(self._clock() - running.begun, 1e-6))
+        place = f"{self._done}"
+        if self._total is not None:
+            place = f"{place:>{self._digits}}/{self._total}"
+        return f"[{place}]"
+
+    @property
+    def _digits(self) -> int:
+        return 0 if self._total is None else len(str(self._total))
+
+    def _snapshot(self) -> Snapshot:
+        """The search at this moment."""
+        now = self._clock()
+        with self._lock:
+            running = sorted(self._running.items())
+            shown = [
+                Trial(number, each.params, each.fraction, tuple(each.values), self._told(each),
+                      each.place.job, each.place.lanes)
+                for number, each in running
+            ]  # fmt: skip
+            left, later = self._left(now), self._outlook.later[1]
+            return Snapshot(
+                shown,
+                self._done,
+                self._total,
+                now - self._begun,
+                self._workers,
+                self._noun,
+                self._best,
+                left,
+                self._pace(now),
+                f"then at most {later} more" if later and self._noun == "trial" else "",
+                len(self._brief(0.5)) if self._noun == "trial" else 0,
+                self._find_cloud(),
+                getattr(self._stream, "encoding", None) or "utf-8",
+            )
+
+    def _left(self, now: float) -> str:
+        """The time left in words: from and to, "" while nobody knows."""
+        if self._first is None or self._total is None:
+            return ""
+        coming, outlook = max(0, self._total - self._done - len(self._running)), self._outlook
+        sure = coming
+        if outlook.least is not None:
+            sure = max(0, outlook.least - self._done - len(self._running))
+        if self._noun == "trial":
+            coming, sure = coming + outlook.later[1], sure + outlook.later[0]
+        running = [(now - each.begun, each.fraction) for each in self._running.values()]
+        found = foresee(Work(self._ended, now - self._first, running, sure, coming))
+        if found is None:
+            return ""
+        low, high = found
+        if outlook.early:
+            low = 0.0
+        if outlook.deadline is not None:
+            # What trains then is finished.
+            over, longest = max(0.0, outlook.deadline - now), max(self._ended, default=0.0)
+            low, high = min(low, over), max(min(high, over + longest), min(low, over))
+        return tell_range(low, high)
+
+    def _pace(self, now: float) -> str:
+        """The epochs trained a second over the last while, or, where nobody counts any, trials."""
+        running = self._running.values()
+        epochs = self._epochs + math.fsum(each.epochs for each in running)
+        trials = self._done + math.fsum(each.fraction for each in running)
+        counted = epochs > 0
+        amount, noun = (epochs, "epochs") if counted else (trials, f"{self._noun}s")
+        if self._first is None:
+            return ""
+        paces = self._paces
+        if paces and counted and paces[0][1] > amount:
+            paces.clear()
+        if not paces:
+            paces.append((self._first, 0.0))
+        if now - paces[-1][0] >= 1.0:
+            paces.append((now, amount))
+        while len(paces) > 2 and now - paces[1][0] > WINDOW:
+            paces.popleft()
+        since, before = paces[0]
+        if now - since < 1.0 or amount <= before:
+            return ""
+        return tell_pace((amount - before) / (now - since), noun)
+
+    def _find_cloud(self) -> Cloud | None:
+        axis, objective = self._axis, self._objective
+        if axis is None or objective is None or self._noun != "trial":
+            return None
+        running = [
+            (float(each.params[axis.name]), each.value)
+            for each in self._running.values()
+            if each.value is not None and is_rate(each.params.get(axis.name))
+        ]
+        ends = axis.low, axis.high
+        return Cloud(axis.name, *ends, axis.log, objective.goal, objective.metric,
+                     tuple(self._cloud), running)  # fmt: skip
+
+    # in words
 
     def _valued(self, value: float | None) -> str:
         metric = one_line(self._objective.metric) if self._objective else "value"
         # Four decimals suit accuracies, and keep lines of one search aligned.
         decimals = 4 if value is not None and 1e-3 <= abs(value) < 100 else None
         return f"{metric} {'-' if value is None else format_fixed(value, decimals)}"
-
-    def _print(self, line: str, style: str) -> None:
-        if self._display is not None:
-            self._display.add(Text(line, style=style, overflow="fold"))
-        else:
-            try:
-                self._stream.write(line + "\n")
-                self._stream.flush()
-            except (OSError, ValueError):
-                # The reader of the progress has left, or the stream takes no more, or the stream
-                # is closed: the search goes on without saying so.
-                self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
-
-    def _frame(self, height: int, width: int) -> Iterator[Text | Table]:
-        """The moving part: running trials, the best, and the whole progress; at most `height`
-        lines. Before the search begins, the activity it waits for."""
-        with self._lock:
-            running = [
-                (number, entry.params, entry.fraction, self._told(entry))
-                for number, entry in sorted(self._running.items())
-            ]
-            done, total, best, starting = self._done, self._total, self._best, self._starting
-        if starting:
-            yield self._turning(starting)
-            return
-        limit = max(1, min(BARS, height - 4))
-        if running:
-            yield self._bars(running[:limit], width)
-        if len(running) > limit:
-            yield Text(f"and {len(running) - limit} more running", style="dim")
-        if best:
-            value, params = best
-            room = max(10, width - len("best  ") - len(value) - 2)
-            shown = f"{value}  {tell_apart([params], room)[0]}"
-            yield Text.assemble(("best  ", "bold"), (shown, "green"), no_wrap=True)
-        yield self._overall(done, total, math.fsum(fraction for _, _, fraction, _ in running))
-
-    def _bars(
-        self, running: Sequence[tuple[int, Mapping[str, Any], float, str]], width: int
-    ) -> Table:
-        """A line for each running trial, all different."""
-        bar = 12 if width >= 100 else 8
-        values = [value for *_, value in running]
-        room = width - len(f"trial {running[-1][0]}") - bar - len("100%") - 8
-        # There is always room for a value: the text must not change when the first one comes.
-        room = max(10, room - max(len(self._brief(0.5)), *map(len, values)))
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        for justify in ("right", "left", "left", "right", "left"):
-            grid.add_column(justify=justify, no_wrap=True, overflow="ellipsis")
-        shown = tell_apart([params for _, params, _, _ in running], room)
-        for (number, _, fraction, _), text, value in zip(running, shown, values, strict=True):
-            grid.add_row(
-                Text(f"trial {number}"),
-                Text(text),
-                ProgressBar(total=1.0, completed=fraction, width=bar),
-                Text(f"{fraction:.0%}"),
-                Text(value),
-            )
-        return grid
 
     def _told(self, entry: _Running) -> str:
         """The state of a running trial: its value, and a verdict."""
@@ -309,88 +439,68 @@ class Progress:
             (f"{sign} ", "green"), text, (f"  {format_seconds(elapsed)}", "dim"), overflow="fold"
         )
 
-    def _overall(self, done: int, total: int | None, training: float) -> Table:
-        grid = Table.grid(padding=(0, 2, 0, 0))
-        elapsed = self._clock() - self._begun
-        row: list[Text | ProgressBar] = [Text(f"{done}/{total}" if total else f"{done} done")]
-        if total:
-            row.append(ProgressBar(total=total, completed=min(total, done + training), width=30))
-        words = [format_seconds(elapsed)]
-        left = self._left(done, total, training, elapsed)
-        if left is not None:
-            words.append(f"{format_seconds(left)} left")
-        words.append(count(self._workers, "worker"))
-        row.append(Text(", ".join(words), style="dim"))
-        grid.add_row(*row)
-        return grid
+    # showing it
 
-    def _left(self, done: int, total: int | None, training: float, elapsed: float) -> float | None:
-        """Seconds to the end at the rate so far, in trials a second; the running ones count by
-        their fractions. None before the first has ended."""
-        if total is None or not done:
-            return None
-        return max(0.0, total - done - training) * elapsed / (done + training)
+    def _print_end(
+        self, parts: Sequence[str], params: Mapping[str, Any], reason: str, style: str
+    ) -> None:
+        """Print the line of what is over: with all parameters where there is room."""
+        if self._quiet:
+            return
+        room = LONGEST if self._screen is None else self._screen.width
+        room -= sum(len(part) + 2 for part in parts)
+        why = one_line(reason)
+        text = format_params(params)
+        if (self._screen is not None and not why) or len(text) > room:
+            text = shorten(params, room)
+        line = "  ".join(part for part in (*parts, text, why) if part)
+        self._print(line, style)
+
+    def _print(self, line: str, style: str) -> None:
+        if self._screen is not None:
+            self._screen.add(Text(line, style=style, overflow="fold"))
+            return
+        try:
+            if len(line) > LONGEST:
+                line = line[: LONGEST - 3].rstrip() + "..."
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except (OSError, ValueError):
+            # The reader of the progress has left, or the stream takes no more, or the stream
+            # is closed: the search goes on without saying so.
+            self._stream = open(os.devnull, "w")  # noqa: PTH123, SIM115
+
+    def _frame(self, height: int, width: int) -> list[Text]:
+        """The moving part, at most `height` lines: before the search begins the activity that it
+        waits for, then all of a snapshot that has room."""
+        with self._lock:
+            starting = self._starting
+        return [self._turning(starting)] if starting else lay_out(self._snapshot(), width, height)
+
+    def _beat(self) -> None:
+        """Print a line on what is under way."""
+        with self._lock:
+            starting, elapsed = self._starting, self._clock() - self._begun
+        if starting:
+            self._print(f"after {format_seconds(elapsed)}: {starting}", "")
+        else:
+            self._print(tell_plainly(self._snapshot(), LONGEST), "")
 
 
-_GONE = (OSError, ValueError, SystemExit)
-"""Errors of a terminal that has gone away; SystemExit is rich's for a broken pipe."""
+class _Heart:
+    """A thread that calls a function once a minute."""
 
-
-# the display
-
-
-class _Display:
-    """The moving part on a terminal: a thread prints new lines above it and redraws it."""
-
-    def __init__(self, stream: TextIO, frame: Callable[[int, int], Iterator[Text | Table]]) -> None:
-        self._frame = frame
-        self._console = VisibleConsole(stream)
-        self._lines: list[Text] = []
-        self._live = Live(
-            self,
-            console=self._console,
-            auto_refresh=False,
-            transient=True,
-            redirect_stdout=False,
-            redirect_stderr=stream is sys.stderr,
-        )
+    def __init__(self, beat: Callable[[], None]) -> None:
         self._over = threading.Event()
-        with contextlib.suppress(*_GONE):
-            self._live.start()
-        if isinstance(sys.stderr, FileProxy):
-            # What is printed beside it is printed above it: as text, of which rich would take the
-            # escape sequences for styles and links.
-            sys.stderr = cast(TextIO, VisibleStream(cast(TextIO, sys.stderr)))
-        self._thread = threading.Thread(target=self._redraw, name="progress", daemon=True)
+        self._beat = beat
+        self._thread = threading.Thread(target=self._go_on, name="heartbeat", daemon=True)
         self._thread.start()
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from self._frame(console.size.height, options.max_width)
-
-    @property
-    def width(self) -> int:
-        """Columns of the terminal."""
-        return self._console.width
-
-    def add(self, line: Text) -> None:
-        self._lines.append(line)
-
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Call it no more."""
         self._over.set()
         self._thread.join()
-        with contextlib.suppress(*_GONE):
-            self._live.stop()
 
-    def _redraw(self) -> None:
-        over = False
-        while not over:
-            over = self._over.wait(INTERVAL)
-            # Only this thread takes lines away; others append, which is atomic.
-            ready = len(self._lines)
-            lines = self._lines[:ready]
-            del self._lines[:ready]
-            with contextlib.suppress(*_GONE):
-                if lines:
-                    self._console.print(Group(*lines))  # It redraws the moving part, too.
-                elif not over:
-                    self._live.refresh()
+    def _go_on(self) -> None:
+        while not self._over.wait(HEARTBEAT):
+            self._beat()

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.refining import describe_round
-from lrsearch.reports.answer import WIDTH, describe_cost, details, first_notes, to_plain
+from lrsearch.reports.answer import describe_cost, first_notes, to_plain
 from lrsearch.reports.cells import cell, plain, write_csv
+from lrsearch.reports.characters import WIDTH
+from lrsearch.reports.characters import plain as plain_line
 from lrsearch.reports.confirmation import describe_finalists, title_of
 from lrsearch.reports.confirmation import to_plain as plain_confirmation
 from lrsearch.reports.ranges import RangeView, describe_test, tell_range
+from lrsearch.reports.rates import plot_rates
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -311,10 +314,11 @@ def to_markdown(view: RunView, all_rows: bool = True) -> str:
 
 def _drawing(view: RunView) -> list[str]:
     """The objective through the rate, as the terminal has it: a title, and a block of code."""
-    if view.answer is None or not view.answer.basins:
+    plot = plot_rates(view, width=WIDTH, encoding="utf-8")
+    if plot is None:
         return []
-    title, lines = next(details(view, WIDTH, "utf-8"))
-    return [escape_markdown(title), "\n".join(["```text", *lines, "```"])]
+    title, lines = plot
+    return [escape_markdown(title), "\n".join(["```text", *map(plain_line, lines), "```"])]
 
 
 def escape_markdown(text: str) -> str:

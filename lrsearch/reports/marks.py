@@ -171,6 +171,16 @@ class Figure:
     notes: Sequence[str] = ()
 
 
+def used_key(panels: Sequence[Panel], key: Mapping[str, str]) -> dict[str, str]:
+    """The part of a key whose marks are in some panels."""
+    kinds = {mark.kind for panel in panels for mark in panel.marks if _shows(mark)}
+    return {kind: text for kind, text in key.items() if kind in kinds}
+
+
+def _shows(mark: Mark) -> bool:
+    return not isinstance(mark, Points | Line | Band) or len(mark.places) > 0
+
+
 def label(value: float) -> str:
     """A tick's label: 0.001, 1e-5, 0.95."""
     return format_value(float(value))

@@ -22,6 +22,7 @@ from lrsearch.reports.answer import describe_cost, details, first_notes
 from lrsearch.reports.apart import last_parts
 from lrsearch.reports.choosing import Chosen
 from lrsearch.reports.ranges import tell_range
+from lrsearch.reports.rates import plot_rates
 from lrsearch.reports.text import (
     count,
     decimals_for,
@@ -60,6 +61,20 @@ STYLES: dict[Outcome | None, str] = {
     Outcome.FAILED: "red",
 }
 """The colour of an outcome."""
+
+MARKS = {
+    "title": "bold",
+    "axis": "dim",
+    "band": "dim",
+    "basin": "green",
+    "pick": "bold green",
+    "dot": "cyan",
+    "tie": "magenta",
+    "fresh": "magenta",
+    "lost": "yellow",
+    "cross": "yellow",
+}
+"""The colours of marks by kind, whose signs differ without them."""
 
 # Text in place of a value.
 _ENDINGS: dict[Outcome | None, str] = {
@@ -128,6 +143,16 @@ class _Result:
             (label, text, "yellow" if label == "edge" else "") for label, text in first_notes(view)
         ]
         yield from _labelled([*first, *_last_notes(view)], console, width)
+        if (plot := plot_rates(view, width=width - 2, encoding=options.encoding)) is not None:
+            title, drawn = plot
+            yield Text()
+            yield Text(title, style="bold", overflow="fold")
+            for pieces in drawn:
+                drawing = Text.assemble(
+                    "  ", *((each, MARKS.get(kind, "")) for each, kind in pieces)
+                )
+                drawing.rstrip()
+                yield drawing
         # On a terminal the answer, which is at the top, should not scroll away.
         room = max(10, console.size.height - AROUND) if console.is_terminal else ROWS
         points = view.points if self.chosen is None else self.chosen.points
@@ -141,7 +166,7 @@ class _Result:
             more = len(points) - len(shown)
             if more:
                 yield Text(f"  {signs.more} and {more} more: --all", style="dim")
-        for title, lines in details(view, width - 2, options.encoding):
+        for title, lines in details(view, width - 2):
             yield Text()
             yield Text(title, style="bold")
             for line in lines:

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from lrsearch.analysis.answer import Answer, find_answer
+from lrsearch.analysis.basin import find_rate
 from lrsearch.analysis.confirmation import Confirmation
 from lrsearch.analysis.edges import Edge, Range, find_edges
 from lrsearch.analysis.points import PointSummary, best, rank, summarize
@@ -43,7 +44,7 @@ class RunView:
     `advice` are sentences on what the diagnoses of the trials agree on. `edges` are the ranges at
     whose ends the best lies, `confirmation` is what fresh measurements say, None without any.
     `stopped` says why the search ended by a rule of its own, "" where it did not; `rounds` are the
-    notes on its refinement.
+    notes on its refinement. `bounds` are those of the searched learning rate, None without any.
     """
 
     name: str
@@ -71,6 +72,7 @@ class RunView:
     confirmation: Confirmation | None = None
     stopped: str = ""
     rounds: tuple[Mapping[str, Any], ...] = ()
+    bounds: tuple[float, float] | None = None
 
     @cached_property
     def answer(self) -> Answer | None:
@@ -176,6 +178,7 @@ def build_view(
         confirmation=context.confirmation,
         stopped=context.stopped,
         rounds=tuple(context.rounds),
+        bounds=_bounds(points, context.ranges),
     )
 
 
@@ -233,6 +236,13 @@ def _columns(records: Iterable[Record]) -> tuple[str, ...]:
         return [order[prefix] for prefix in prefixes if prefix in order]
 
     return tuple(sorted(names, key=place))
+
+
+def _bounds(points: Sequence[PointSummary], ranges: Sequence[Range]) -> tuple[float, float] | None:
+    """The bounds of the searched learning rate, None where there is none, or several ranges are of
+    its name."""
+    own = [each for each in ranges if each.name == find_rate(points)]
+    return (own[0].low, own[0].high) if len(own) == 1 and own[0].low > 0 else None
 
 
 def _matters(name: str, winner: PointSummary, points: Sequence[PointSummary]) -> bool:

@@ -58,6 +58,7 @@ class Conclusions:
             value,
             result.seconds,
             result.reason,
+            result.epochs - result.shared_epochs,
         )
         if result.outcome is Outcome.OUT_OF_MEMORY:
             self.memory.remember(trial)

@@ -21,7 +21,7 @@ from lrsearch.analysis.answer import find_answer
 from lrsearch.analysis.confirmation import Confirmation, Finalist, choose_finalists
 from lrsearch.analysis.points import PointSummary, summarize
 from lrsearch.analysis.points import best as find_best
-from lrsearch.analysis.race import judge, next_round
+from lrsearch.analysis.race import Scores, judge, next_round
 from lrsearch.errors import UsageError
 from lrsearch.spec.model import (
     ConfirmSettings,
@@ -216,15 +216,33 @@ class Race:
         complete, and values that it has not asked for do not count, so that neither the order of
         the results nor an interruption makes a difference."""
         scores: dict[int, dict[int, float | None]] = {}
-        order = range(len(self.confirming.configs))
         while True:
-            pairs = next_round(scores, order, self.ledger.objective, seeds=self.seeds)
+            pairs = self._next(scores)
             found = {pair: self.value(*pair) for pair in pairs}
             left = tuple(pair for pair in pairs if not found[pair][0])
             if left or not pairs:
                 return scores, left
             for (point, seed), (_, value) in found.items():
                 scores.setdefault(point, {})[seed] = value
+
+    def ahead(self) -> tuple[tuple[int, int], ...]:
+        """The pairs of the present round, the measured ones among them, and those that follow it
+        if no point leaves the race."""
+        scores, left = self.follow()
+        pairs = self._next(scores) if left else ()
+        first = max((seed for _, seed in pairs), default=0) + 1
+        points = dict.fromkeys(point for point, _ in pairs)
+        return pairs + tuple((each, seed) for seed in range(first, self.seeds) for each in points)
+
+    def missing(self, pairs: Iterable[tuple[int, int]]) -> int:
+        """The trials of some pairs that have no result."""
+        results = self.ledger.history.results
+        return sum(number not in results for pair in pairs for number in self.numbers(*pair))
+
+    def _next(self, scores: Scores) -> tuple[tuple[int, int], ...]:
+        """The pairs of the round that follows complete ones."""
+        order = range(len(self.confirming.configs))
+        return next_round(scores, order, self.ledger.objective, seeds=self.seeds)
 
 
 def make_race(confirming: Confirming, spec: Spec, ledger: Ledger) -> Race:
@@ -388,37 +406,34 @@ class _Confirming:
 
     def go(self) -> Ending:
         """Measure round by round to the end of the race, and look at the test part."""
+        # Here alone: commands that only read runs need no numpy.
+        from lrsearch.tuner import outlook
+
         race, asked = self.race, self.session.asked
+        own = replace(self.session, strategy=CONFIRM)
         if asked.retry_failed:
             self._retry()
         _, left = race.follow()
         self.watcher.note(describe_race(race))
-        self.watcher.begin(
-            self._count(left), self.session.objective, self.session.executor.capacity
-        )
+        most = race.missing(race.ahead())
+        self.watcher.begin(most, self.session.objective, self.session.executor.capacity)
+        outlook.draw(self.session)
+        outlook.show(own, least=race.missing(left))
         self.saving.begin([self.run.history.trials[number] for number in self._under_way(left)])
-        racing = {point for point, _ in left}
+        racing = {point for point, _ in race.ahead()}
         while left and not asked.is_over_time():
             self._measure(left)
             _, left = race.follow()
-            following = {point for point, _ in left}
+            ahead = race.ahead()
+            following = {point for point, _ in ahead}
             if left and (out := racing - following):
                 self.watcher.note(self._describe_out(out, left))
             racing = following
-            self.watcher.planned(self.conclusions.trained + self._count(left))
+            self.watcher.planned(self.conclusions.trained + race.missing(ahead))
+            outlook.show(own, least=self.conclusions.trained + race.missing(left))
         if left:
             return Ending(self.conclusions.trained, "time")
         return Ending(self.conclusions.trained, "finished" if self._look() else "time")
-
-    def _count(self, left: Sequence[tuple[int, int]]) -> int:
-        """The trials that are left at most, with those of a round."""
-        if not left:
-            return 0
-        first = min(seed for _, seed in left)
-        racing, folds = len({point for point, _ in left}), len(self.race.folds)
-        under_way = sum(number in self.run.history.results for pair in left
-                        for number in self.race.numbers(*pair))  # fmt: skip
-        return racing * folds * (self.race.seeds - first) - under_way
 
     def _under_way(self, left: Sequence[tuple[int, int]]) -> list[int]:
         """The trials of a round that are made and have not ended."""
@@ -549,34 +564,30 @@ class Foreseen:
 def foresee_race(race: Race, *, retry_failed: bool = False) -> Foreseen:
     """The trainings that a race takes at most, if no point leaves it."""
     results, ledger = race.ledger.history.results, race.ledger
-    _, left = race.follow()
-    if retry_failed:
-        left = tuple(dict.fromkeys([*left, *_failed(race)]))
-    if not left:
-        return Foreseen(0, 0.0)
-    first = min(seed for _, seed in left)
-    racing = {point for point, _ in left}
+    pairs = dict.fromkeys(race.ahead())
+    again = set(_failed(race)) if retry_failed else set()
+    for point in sorted({point for point, _ in again}):
+        pairs |= dict.fromkeys((point, seed) for seed in range(race.seeds))
     trials, seconds = 0, 0.0
     all_seconds = [each.seconds for each in results.values()]
-    for point in sorted(racing):
+    for point, seed in pairs:
         entry = ledger.entries.get(_text(race.confirming.configs[point]))
         own = [results[number].seconds for number in (entry.trials if entry else ())
                if number in results]  # fmt: skip
-        each = statistics.median(own or all_seconds or [math.nan])
-        for seed in range(first, race.seeds):
-            again = retry_failed and (point, seed) in left
-            ended = [number in results and not again for number in race.numbers(point, seed)]
-            trials += ended.count(False)
-            seconds += each * ended.count(False)
+        found = [results.get(number or 0) for number in race.numbers(point, seed)]
+        missing = found.count(None) + sum(
+            each.outcome is Outcome.FAILED for each in found if each and (point, seed) in again
+        )
+        trials += missing
+        if missing:
+            seconds += missing * statistics.median(own or all_seconds or [math.nan])
     return Foreseen(trials, seconds if math.isfinite(seconds) else None)
 
 
 def _failed(race: Race) -> Iterator[tuple[int, int]]:
     """The pairs of which a training has failed."""
-    for point in range(len(race.confirming.configs)):
-        for seed in range(race.seeds):
-            if race.combine(point, seed)[0] is Outcome.FAILED:
-                yield point, seed
+    pairs = itertools.product(range(len(race.confirming.configs)), range(race.seeds))
+    return (pair for pair in pairs if race.combine(*pair)[0] is Outcome.FAILED)
 
 
 def describe_test(race: Race) -> str:

@@ -13,6 +13,7 @@ from lrsearch.train.jobs import PROBE, find_jobs
 from lrsearch.trial import (
     Cohort,
     Measured,
+    Place,
     Plan,
     Planned,
     Probe,
@@ -285,6 +286,19 @@ class Dispatch:
                 self.session.watcher.note(describe_shared(self.branches))
 
     # training
+
+    def place(self, handle: int, number: int) -> Place:
+        """The place of a trial that a job has begun."""
+        job, trial = self.jobs[handle], self.session.run.history.trials[number]
+        lanes = job.plan.lanes if job.plan.engine == "fused" else 1
+        shared = self.branches[number][1] if number in self.branches else 0.0
+        samples, batch = (0, None) if self.spec.kind else self._measure_epoch(trial)
+        if not samples:
+            return Place(handle, lanes, shared=shared)
+        train = trial.config["train"]
+        size = batch or train["batch_size"]
+        steps = steps_of({**trial.config, "train": {**train, "batch_size": size}}, samples)
+        return Place(handle, lanes, steps, steps * size / samples, shared)
 
     def cohort(self, trials: Sequence[Trial], plan: Plan) -> Cohort:
         """Trials of one structure as a task for a worker."""

@@ -57,7 +57,7 @@ class Listener:
         self.dispatch, self.jobs, self.rungs = dispatch, dispatch.jobs, dispatch.rungs
         self.conclusions, self.saving = dispatch.conclusions, dispatch.saving
         self.best, self.memory = self.conclusions.best, self.conclusions.memory
-        self.watch = Watch(self.executor, self.watcher.note, self._describe_job)
+        self.watch = Watch(self.executor, self.watcher.note, self._describe_job, self._hear)
         self.signs = Signs(session.objective)
         self.stillborn = 0
         self.spent: dict[int, float] = {}
@@ -83,6 +83,7 @@ class Listener:
                 self.run.started(event.trial)
                 self._forget(event.trial)
                 self.watcher.started(event.trial, self.session.params(event.trial))
+                self.watcher.placed(event.trial, self.dispatch.place(handle, event.trial))
             elif isinstance(event, Measured | Reached):
                 self._take_progress(handle, event)
             elif isinstance(event, Saved):
@@ -131,6 +132,19 @@ class Listener:
         self.watcher.measured(event.trial, share, value)
         if verdict := self.signs.take(event):
             self.watcher.noticed(event.trial, verdict)
+
+    def _hear(self, heard: Heard) -> None:
+        """Show how far a trial has come that trains alone, between its evaluations; in lanes no
+        step is any one trial's."""
+        job = self.jobs.get(heard.handle)
+        if job is None or len(job.begun) != 1 or job.plan.engine != "solo":
+            return
+        (number,) = job.begun
+        last = job.measured.get(number)
+        steps = self.dispatch.place(heard.handle, number).steps
+        measured = last.measurement.step if last is not None else 0
+        if heard.activity == pulse.TRAINING and measured < heard.step < steps:
+            self.watcher.stepped(number, heard.step / steps)
 
     def _forget(self, number: int) -> None:
         """Forget what a trial was at: it has ended, or begins again."""

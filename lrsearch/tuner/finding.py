@@ -41,6 +41,7 @@ from lrsearch.tuner.ranging import (
     is_idle,
     is_numeric,
     measure,
+    read_interval,
     strip_config,
 )
 from lrsearch.tuner.watcher import Watcher
@@ -306,7 +307,7 @@ def _test(
             executor=executor,
             facts=facts,
             workplace=workplace,
-            note=watcher.note,
+            watcher=watcher,
         )
 
     bodies = make(structures)
@@ -325,18 +326,10 @@ def _is_lost(body: Mapping[str, Any]) -> bool:
 
 def _judge(test: Test, body: Mapping[str, Any]) -> RangeTest:
     """The result of a range test, as the journal has it, for its structure."""
-    found = _read(body)
+    found = read_interval(body)
     if isinstance(found, sweeps.Refusal):
         return RangeTest(test.params, None, found.reason)
     return RangeTest(test.params, (found.low, found.high))
-
-
-def _read(body: Mapping[str, Any]) -> sweeps.Interval | sweeps.Refusal:
-    """The interval of a range test, as the journal has it, or why it tells none."""
-    if body["fault"]:
-        return sweeps.Refusal(str(body["fault"]), "")
-    losses = [[float(loss) for loss in each] for each in body["losses"]]
-    return sweeps.find_interval([float(rate) for rate in body["lr"]], losses, body["cap"])
 
 
 def _combine(spec: Spec, name: str, tests: Sequence[RangeTest], cap: float) -> Ranged:
@@ -373,7 +366,7 @@ def _refuse(
     why = "; ".join(reasons)
     if len(reasons) > 1:
         why = "; ".join(f"{_tell(test.params)}: {test.refused}" for test in tests)
-    found = [_read(body) for body in bodies]
+    found = [read_interval(body) for body in bodies]
     advice = dict.fromkeys(each.advice for each in found if isinstance(each, sweeps.Refusal))
     advised = "; ".join(filter(None, advice))
     told = "lrsearch range shows the curves" + (f", and advises: {advised}" if advised else "")

@@ -18,6 +18,7 @@ from lrsearch.spec.model import ConfirmSettings, Spec, settle_data
 from lrsearch.store import Run
 from lrsearch.train.jobs import find_jobs
 from lrsearch.trial import CONFIRM, Facts, Plan, Workplace
+from lrsearch.tuner import outlook
 from lrsearch.tuner.best import Best
 from lrsearch.tuner.conclusions import Conclusions
 from lrsearch.tuner.confirming import confirm, has_value, nothing_to_confirm
@@ -179,6 +180,8 @@ class _Search:
         unfinished = self.proposer.unfinished()
         self.total = len(unfinished.waiting) + coming
         self.watcher.begin(self.total, self.objective, self.executor.capacity)
+        self._look_ahead()
+        outlook.draw(self.session)
         if self.best.found is not None:
             # The file may be another spec's best, or one that a killed session did not replace.
             self.best.take()
@@ -301,12 +304,17 @@ class _Search:
             self._propose_generation()
         self.dispatch.hand_out()
 
+    def _look_ahead(self) -> None:
+        made = self.proposer.generations if self.name == Refine.name else 0
+        outlook.show(self.session, made=made)
+
     def _propose_generation(self) -> None:
         room = self.proposer.room
         generation = self.proposer.propose()
         per_point = self.spec.trials_per_point
         if told := note_round(self.run, self.spec, self.proposer):
             self.watcher.note(told)
+            self._look_ahead()
         if generation is not None:
             fresh = self._take(generation)
             self.total += fresh

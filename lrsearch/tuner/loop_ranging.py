@@ -11,7 +11,18 @@ from lrsearch import pulse
 from lrsearch.executors.port import Died, Executor, Finished, Raised
 from lrsearch.spec.model import Spec, complete_group
 from lrsearch.train.jobs import find_jobs
-from lrsearch.trial import Cohort, Config, Ended, Facts, Outcome, Plan, Swept, Trial, Workplace
+from lrsearch.trial import (
+    Cohort,
+    Config,
+    Ended,
+    Facts,
+    Measured,
+    Outcome,
+    Plan,
+    Swept,
+    Trial,
+    Workplace,
+)
 from lrsearch.tuner.silence import Subject, Watch, name_trials
 
 LOSSES = ("train_loss", "loss")
@@ -42,17 +53,22 @@ def sweep_loops(
     facts: Facts,
     workplace: Workplace,
     note: Callable[[str], None] = lambda _: None,
+    hear: Callable[[int, float], None] = lambda _, __: None,
 ) -> Iterator[tuple[int, Swept]]:
     """Train the loop while its rate rises from the first to the second of `rates`; `trials` are, by
     structure, one a seed. Yields a structure's place and what came of it.
 
     The trials have numbers that no trial of the run has yet, and later trials have them again: what
-    a loop keeps by its number is written over by those. A loop that does not follow or does not
-    report the rate has a fault. Raises what a cohort raises for changed code.
+    a loop keeps by its number is written over by those. `hear` is told the place of a structure
+    under way, and the share of its trainings that is over, by the rates that they report. A loop
+    that does not follow or does not report the rate has a fault. Raises what a cohort raises for
+    changed code.
     """
     tests = [_Test() for _ in trials]
     places: dict[int, int] = {}
     numbers: dict[int, int] = {}
+    shares: dict[int, float] = {}
+    of: dict[int, list[int]] = {}
     for place, trial in ((place, trial) for place, each in enumerate(trials) for trial in each):
         cohort = Cohort(
             (replace(trial, config=_rising(trial.config, rates)),),
@@ -64,7 +80,8 @@ def sweep_loops(
             run=spec.name,
         )
         handle = executor.submit(find_jobs(spec.kind).train, cohort)
-        places[handle], numbers[handle] = place, trial.number
+        places[handle], numbers[handle], shares[handle] = place, trial.number, 0.0
+        of.setdefault(place, []).append(handle)
     watch = Watch(
         executor,
         note,
@@ -74,16 +91,29 @@ def sweep_loops(
         if pulse.asked():  # What has not ended is made again.
             raise KeyboardInterrupt
         for handle, event in watch.events():
-            if isinstance(event, Ended):
-                tests[places[handle]].trainings.append(event)
+            place = places[handle]
+            if isinstance(event, Measured):
+                shares[handle] = _share(event.measurement.metrics, rates)
+                hear(place, math.fsum(shares[each] for each in of[place]) / len(of[place]))
+            elif isinstance(event, Ended):
+                tests[place].trainings.append(event)
+                shares[handle] = 1.0
             elif isinstance(event, Raised):
                 raise event.cause
             elif isinstance(event, Died | Finished):
-                place = places.pop(handle)
+                del places[handle]
                 if isinstance(event, Died):
                     tests[place].fault = f"its worker was lost: {event.reason}"
                 if place not in places.values():
                     yield place, _join(tests[place], rates)
+
+
+def _share(metrics: Mapping[str, float], rates: tuple[float, float]) -> float:
+    """The share of a training that is over, by the rate that it reports."""
+    rate = metrics.get("lr", math.nan)
+    if not rates[0] < rate < math.inf:
+        return 0.0
+    return min(1.0, math.log(rate / rates[0]) / math.log(rates[1] / rates[0]))
 
 
 def _rising(config: Config, rates: tuple[float, float]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lrsearch import catalogue, pulse, sweeps
 from lrsearch.errors import UsageError
-from lrsearch.executors.port import Died, Executor, Finished, Raised
+from lrsearch.executors.port import Died, Executor, Finished, Heard, Raised
 from lrsearch.space import Choice, Dimension, Float, Space, parameters, parse_name, point_at
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import TRAINING_VERSION, Spec, identity, resolve
@@ -21,6 +21,7 @@ from lrsearch.trial import Config, Facts, Sweep, Swept, Trial, Workplace
 from lrsearch.tuner.ledger import content_of
 from lrsearch.tuner.loop_ranging import sweep_loops
 from lrsearch.tuner.silence import Subject, Watch
+from lrsearch.tuner.watcher import Watcher
 
 KIND = "range"
 """The kind of the journal's notes that hold range tests."""
@@ -190,9 +191,11 @@ def sweep_configs(
     facts: Facts,
     workplace: Workplace,
     note: Callable[[str], None] = lambda _: None,
+    hear: Callable[[int, float], None] = lambda _, __: None,
 ) -> Iterator[tuple[int, Swept]]:
     """Make a range test of each config, in workers; yields its place among them and what came of
-    it, as they end. What a lost worker had is the fault of an empty answer.
+    it, as they end. What a lost worker had is the fault of an empty answer. `hear` is told the
+    place of a test under way, and the share of it that is trained.
 
     Raises what a cohort raises for data or code that are not what the run began with.
     """
@@ -211,7 +214,16 @@ def sweep_configs(
             facts.source_hashes,
         )
         places[executor.submit(SWEEP, payload)] = place
-    watch = Watch(executor, note, lambda heard: Subject(f"range test {places[heard.handle] + 1}"))
+    steps = manner.seeds * manner.steps * len(manner.rates)
+
+    def tell(heard: Heard) -> None:
+        if heard.activity and heard.handle in places:
+            hear(places[heard.handle], min(1.0, heard.step / steps))
+
+    def describe(heard: Heard) -> Subject:
+        return Subject(f"range test {places[heard.handle] + 1}")
+
+    watch = Watch(executor, note, describe, tell)
     answered: set[int] = set()
     while places:
         if pulse.asked():  # What has not ended is made again.
@@ -253,6 +265,20 @@ def make_note(key: str, structure: Structure, manner: Manner, swept: Swept) -> d
     }
 
 
+def read_interval(body: Mapping[str, Any]) -> sweeps.Interval | sweeps.Refusal:
+    """The interval of a range test, as the journal has it, or why it tells none."""
+    if body["fault"]:
+        return sweeps.Refusal(str(body["fault"]), "")
+    losses = [[float(loss) for loss in each] for each in body["losses"]]
+    return sweeps.find_interval([float(rate) for rate in body["lr"]], losses, body["cap"])
+
+
+def _tell(found: sweeps.Interval | sweeps.Refusal) -> str:
+    if isinstance(found, sweeps.Refusal):
+        return f"no range: {found.reason}"
+    return f"lr {found.low:.2g} to {found.high:.2g}"
+
+
 def stored_tests(history: History) -> dict[str, dict[str, Any]]:
     """The range tests that a journal has, by their keys, those made last behind the others."""
     found: dict[str, dict[str, Any]] = {}
@@ -272,7 +298,7 @@ def measure(
     executor: Executor,
     facts: Facts,
     workplace: Workplace,
-    note: Callable[[str], None] = lambda _: None,
+    watcher: Watcher,
 ) -> list[dict[str, Any]]:
     """The range tests of structures, as `make_note` has them: those that the run has already, made
     in the same manner, and the others anew. What has a fault is not kept, and made again the next
@@ -282,12 +308,20 @@ def measure(
     missing = [at for at, key in enumerate(keys) if key not in known]
     found = {at: known[key] for at, key in enumerate(keys) if key in known}
     configs = [structures[at].config for at in missing]
+
+    def params(index: int) -> dict[str, Any]:
+        structure = structures[missing[index]]
+        return {**structure.params, **structure.beside}
+
     place: dict[str, Any] = {
         "executor": executor,
         "facts": facts,
         "workplace": workplace,
-        "note": note,
+        "note": watcher.note,
+        "hear": lambda index, share: watcher.sweeping(index + 1, params(index), share),
     }
+    if missing:
+        watcher.sweeps(len(missing), executor.capacity)
     if spec.kind is None:
         sweeping = sweep_configs(spec, configs, manner, **place)
     else:
@@ -300,7 +334,8 @@ def measure(
         sweeping = sweep_loops(spec, trials, ends, **place)
     for index, swept in sweeping:
         at = missing[index]
-        found[at] = make_note(keys[at], structures[at], manner, swept)
+        found[at] = body = make_note(keys[at], structures[at], manner, swept)
+        watcher.swept(index + 1, params(index), _tell(read_interval(body)), swept.seconds)
         if not swept.fault:
             run.noted(KIND, found[at])
     return [found[at] for at in range(len(keys))]

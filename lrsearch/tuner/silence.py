@@ -53,11 +53,13 @@ class Cut:
 @dataclass
 class Watch:
     """Waits for an executor's events and watches silent jobs meanwhile. `describe` gives the
-    subject of a job; `cut` has the jobs that were ended, by their handles."""
+    subject of a job, `hear` is told the state of each about once a second; `cut` has the jobs that
+    were ended, by their handles."""
 
     executor: Executor
     note: Callable[[str], None]
     describe: Callable[[Heard], Subject]
+    hear: Callable[[Heard], None] = lambda _: None
     cut: dict[int, Cut] = field(default_factory=dict)
     _told: dict[int, float] = field(default_factory=dict)
     _looked: float = 0.0
@@ -70,6 +72,7 @@ class Watch:
             if time.monotonic() - self._looked >= TICK:  # Others may say much meanwhile.
                 self._looked = time.monotonic()
                 for heard in self.executor.heard():
+                    self.hear(heard)
                     self._look(heard)
             if events or pulse.asked() or not self.executor.busy:
                 return events

@@ -82,7 +82,13 @@ def look_at_test(session: Session, dispatch: Dispatch, entry: Entry) -> None:
                 if result.outcome is not Outcome.COMPLETED:
                     why = result.reason or result.outcome.replace("_", " ")
                 watcher.ended(
-                    trial.number, params, result.outcome, shown, result.seconds, result.reason
+                    trial.number,
+                    params,
+                    result.outcome,
+                    shown,
+                    result.seconds,
+                    result.reason,
+                    result.epochs,
                 )
             elif isinstance(event, Raised):
                 raise event.cause

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from lrsearch.trial import Objective, Outcome
+from lrsearch.trial import Axis, Objective, Outcome, Outlook, Place
 
 
 class Watcher(Protocol):
@@ -17,8 +17,20 @@ class Watcher(Protocol):
     def planned(self, total: int) -> None:
         """The number of trials has changed."""
 
+    def awaits(self, outlook: Outlook) -> None:
+        """The outlook on the trials to come has changed."""
+
+    def draws(self, axis: Axis) -> None:
+        """The objective is drawn over this axis."""
+
     def started(self, number: int, params: Mapping[str, Any]) -> None:
         """A worker begins a trial."""
+
+    def placed(self, number: int, place: Place) -> None:
+        """A trial that has begun has this place."""
+
+    def stepped(self, number: int, fraction: float) -> None:
+        """A trial has trained this share of its budget, and is not evaluated there."""
 
     def measured(self, number: int, fraction: float, value: float | None) -> None:
         """A trial has trained this share of its budget; `value` is its metric there."""
@@ -34,11 +46,21 @@ class Watcher(Protocol):
         value: float | None,
         seconds: float,
         reason: str = "",
+        epochs: float = 0.0,
     ) -> None:
-        """A trial is over."""
+        """A trial is over. Its `epochs` are those that no other trial trained for it."""
 
     def best(self, params: Mapping[str, Any], value: float) -> None:
         """A point is the best so far."""
+
+    def sweeps(self, total: int, workers: int) -> None:
+        """Range tests begin, so many."""
+
+    def sweeping(self, number: int, params: Mapping[str, Any], fraction: float) -> None:
+        """A range test, by its number from 1, has come so far."""
+
+    def swept(self, number: int, params: Mapping[str, Any], told: str, seconds: float) -> None:
+        """A range test is over; `told` says what came of it."""
 
     def note(self, text: str) -> None:
         """A note worth a line."""

@@ -1,6 +1,5 @@
 """The answer: basins, the batch-size law, importance, ties and what is recommended."""
 
-import io
 import json
 import math
 import subprocess
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from lrsearch.analysis.answer import find_answer
 from lrsearch.analysis.basin import SEED_SHIFT, SPLIT_SHIFT, find_basins, find_rate, group
@@ -23,11 +21,9 @@ from lrsearch.reports.answer import (
     describe_basins,
     describe_law,
     details,
-    draw_basin,
     evidence,
     to_plain,
 )
-from lrsearch.reports.tables import result as shown_result
 from lrsearch.reports.view import Context, build_view
 from lrsearch.spec import read_spec
 from lrsearch.trial import Objective, Outcome, Record, Result, Trial
@@ -190,7 +186,6 @@ def test_odd_values_do_not_stop_it():
         assert answer is not None and math.isfinite(answer.value)
         for basin in answer.basins:
             assert RATES[0] * 0.99 <= basin.best_lr[0] <= basin.best_lr[1] <= RATES[-1] * 1.01
-            assert draw_basin(basin, 0.03)
 
 
 def test_a_rate_goes_by_other_names():
@@ -428,35 +423,6 @@ def shown_view(**more):
     return build_view("r", "runs/r", LOSS, records_of(rows), Context(ranges=ranges, **more))
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_drawing_shows_points_curve_and_where_divergence_begins(width, encoding):
-    answer = shown_view().answer
-    rate = answer.recommended.params["lr"]
-    lines = draw_basin(answer.basins[0], rate, width=width, encoding=encoding)
-    assert max(map(len, lines)) <= min(width, 80)
-    text = "\n".join(lines[:9])
-    star, point, edge = ("◆", "●", "┊") if encoding == "utf-8" else ("#", "o", "!")
-    assert text.count(star) == 1 and text.count(point) >= 3 and text.count(edge) >= 7
-    assert encoding == "utf-8" or text.isascii()
-    best = max(range(9), key=lambda row: star in lines[row])
-    others = [row for row in range(9) if point in lines[row]]
-    assert best >= max(others)  # The least loss is at the bottom.
-
-
-@pytest.mark.parametrize("width", [60, 80, 120])
-def test_the_drawing_fits_a_terminal_of_any_width(width):
-    console = Console(width=width, file=io.StringIO())
-    console.print(shown_result(shown_view()))
-    lines = console.file.getvalue().splitlines()
-    assert max(map(len, lines)) <= width
-    drawn = [line for line in lines if "┤" in line]
-    assert len(drawn) == 9 and len({line.index("┤") for line in drawn}) == 1
-    order = ["r: loss", "edge", "evidence", "cost", "  point", "loss by lr", "the best rate,"]
-    places = [next(i for i, line in enumerate(lines) if line.startswith(o)) for o in order]
-    assert places == sorted(places)
-
-
 def test_the_answer_says_its_evidence_in_a_line():
     view = shown_view()
     text = evidence(view.answer)
@@ -469,7 +435,7 @@ def test_the_answer_says_its_evidence_in_a_line():
 def test_columns_that_have_no_room_are_named():
     view = shown_view()
     title = "the best rate, and the rates that do as well"
-    wide, narrow = (dict(details(view, width, "utf-8"))[title] for width in (200, 62))
+    wide, narrow = (dict(details(view, width))[title] for width in (200, 62))
     assert "sensitivity" in wide[0] and len(wide) == 3
     *rows, told = narrow
     assert len(rows) == 3 and "sensitivity" not in rows[0]
@@ -543,16 +509,6 @@ def test_null_is_a_value_like_others():
     ]
     shares = {each.name: each.share for each in find_importance(points_of(rows), LOSS)}
     assert shares["clip"] > 0.8
-
-
-def test_a_drawing_says_how_many_points_lie_outside_it():
-    values = [1.0, 0.5, 0.4, 0.3, 0.2, 0.25, 0.3, 900.0, 4000.0]
-    rows = [({"lr": rate}, [value]) for rate, value in zip(RATES, values, strict=True)]
-    (basin,) = find_basins(points_of(rows), LOSS)
-    text = "\n".join(draw_basin(basin, None))
-    drawn = text[: text.index("measured")].count("●") - 1  # The legend has one.
-    outside = len(values) - drawn
-    assert 2 <= outside < len(values) and f"{outside} measured points outside" in text
 
 
 def test_what_does_the_same_work_costs_the_same():

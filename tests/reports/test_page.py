@@ -112,7 +112,6 @@ def made(count, *, params=None, folds=None, objective=ACCURACY, seeds=1, config=
         command="lrsearch random a.yaml",
         codes=[("YAML", "train:\n  lr: 0.1\n"), ("PyTorch", "import torch\n")],
         curves={number: curve for number, curve in curves.items() if curve},
-        bounds=(1e-4, 1.0),
         samples=1000,
         facts=[("versions", "torch 2")],
         spec="name: digits\n",
@@ -212,7 +211,7 @@ def test_a_page_is_complete_without_its_script(forty):
 def test_sizes(forty):
     assert len(forty.encode()) < 150_000
     view, making = made(10_000)
-    making = Making(curves=dict(list(making.curves.items())[:200]), bounds=making.bounds)
+    making = Making(curves=dict(list(making.curves.items())[:200]))
     text = write_page(view, making)
     assert len(text.encode()) < 2_000_000
     assert "Of 10000 trials 200 have their curve here" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -489,10 +490,21 @@ def test_a_kill_at_any_line_of_the_journal_changes_nothing(here: Path) -> None:
         name = f"cut{at}"
         option = copied(here, name)
         (here / name / "mine" / "journal.jsonl").write_bytes(b"".join(lines[:end]))
-        again = found("confirm", "mine.yaml", *TRAIN, *option)
+        before = read(here / name / "mine")
+        had = len(before.apart & before.results.keys())
+        out, err = lrsearch("confirm", "mine.yaml", *TRAIN, *option, "--json")
+        again = json.loads(out)
         assert values(again) == values(whole), end
         trained = read(here / name / "mine").apart
-        assert len(trained) == whole["confirmation"]["trials"], "nothing is trained twice"
+        trials = whole["confirmation"]["trials"]
+        assert len(trained) == trials, "nothing is trained twice"
+        # It counts what it trains itself: at most all points with all seeds, in the end exactly.
+        counted = [tuple(map(int, each)) for each in re.findall(r"^\[ *(\d+)/(\d+)\]", err, re.M)]
+        counted = counted[: trials - had]  # The look at the test part comes behind them.
+        assert [number for number, _ in counted] == list(range(1, 1 + trials - had)), end
+        if 0 < had < 3 * 5:  # Within the first round nobody has left the race.
+            assert counted[0][1] == 5 * 5 - had
+        assert not counted or counted[-1][1] == trials - had
 
 
 def test_a_confirmation_that_is_killed_goes_on(here: Path) -> None:

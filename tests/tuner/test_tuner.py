@@ -44,6 +44,7 @@ from lrsearch.tuner.loop import Ending, tune
 from lrsearch.tuner.plans import COHORT, ROUNDS, by_structure, divide, structure
 from lrsearch.tuner.preparing import prepare
 from lrsearch.tuner.session import Asked
+from lrsearch.tuner.watcher import Watcher
 
 SPEC = """
 name: tuned
@@ -101,7 +102,7 @@ class Unbuildable(nn.Module):
 '''
 
 
-class Log:
+class Log(Watcher):
     """A watcher that keeps what it is shown."""
 
     def __init__(self) -> None:
@@ -138,6 +139,7 @@ class Log:
         value: float | None,
         seconds: float,
         reason: str = "",
+        epochs: float = 0.0,
     ) -> None:
         self.ended_trials.append(number)
 

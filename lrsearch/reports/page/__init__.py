@@ -27,6 +27,7 @@ from lrsearch.reports.cells import plain
 from lrsearch.reports.marks import Figure
 from lrsearch.reports.page import content, figures, rows
 from lrsearch.reports.page.content import Making
+from lrsearch.reports.rates import draw_rates
 from lrsearch.reports.text import count, one_line
 from lrsearch.reports.verdicts import count_verdicts
 from lrsearch.reports.view import RunView
@@ -91,7 +92,7 @@ def write_page(view: RunView, making: Making | None = None, *, served: Served | 
     making = making or Making()
     table = rows.list_trials(view)
     drawn = {
-        "rates": _prepare(figures.draw_rates(view, making.bounds), pickable=True),
+        "rates": _prepare(draw_rates(view), pickable=True),
         "tests": _prepare(figures.draw_tests(view.ranges), STRIP),
         "finalists": _prepare(figures.draw_finalists(view)),
         "law": _prepare(

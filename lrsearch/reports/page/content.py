@@ -44,7 +44,7 @@ LONG = 4000
 class Making:
     """The making of a run, besides its view. `command` is the one that made it; `codes` are
     titles and texts to paste, YAML first, of the recommended point; `curves` are those of some
-    trials, which may be fewer than all; `bounds` the searched rates; `samples` those of the
+    trials, which may be fewer than all; `samples` those of the
     training part, 0 where nobody knows. `facts` are labels and values on the machine, the versions,
     data and code; `spec` is the text of the spec. `edge_command` begins the search that an edge
     asks for, by its words."""
@@ -52,7 +52,6 @@ class Making:
     command: str = ""
     codes: Sequence[tuple[str, str]] = ()
     curves: Mapping[int, Mapping[str, Sequence[float]]] = field(default_factory=dict)
-    bounds: tuple[float, float] | None = None
     samples: int = 0
     facts: Sequence[tuple[str, str]] = ()
     spec: str = ""

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from lrsearch import sweeps
-from lrsearch.analysis.basin import Basin, find_rate, group, is_rate
 from lrsearch.analysis.law import Law
-from lrsearch.analysis.points import PointSummary
-from lrsearch.reports.answer import describe_basins, frame_basin
 from lrsearch.reports.confirmation import confirmation_notes, describe_finalists, describe_state
 from lrsearch.reports.marks import (
     HUGE,
-    Band,
     Bar,
     Figure,
     Line,
     Mark,
     Panel,
     Points,
-    Rule,
     Scale,
     Span,
     spanning,
+    used_key,
 )
 from lrsearch.reports.ranges import RangeView, round_ends, tell_range
+from lrsearch.reports.rates import worst_end
 from lrsearch.reports.text import (
-    count,
     decimals_for,
     format_fixed,
     format_params,
@@ -36,192 +31,11 @@ from lrsearch.reports.text import (
     one_line,
 )
 from lrsearch.reports.view import RunView
-from lrsearch.trial import Outcome
-
-PANELS = 12
-"""Small multiples of the rate that are drawn, the best first."""
 
 TESTS = 4
 """Range tests that are drawn."""
 
-KEY = {
-    "pick": "recommended",
-    "dot": "measured",
-    "bar": "its seeds, from worst to best",
-    "curve": "curve",
-    "band": "its band of 95 %",
-    "basin": "rates that do as well",
-    "lost": "divergence begins",
-    "cross": "diverged",
-    "off": "beyond the axis",
-    "bound": "end of the search",
-}
-"""The meaning of marks, by kind."""
-
-
-def used_key(panels: Sequence[Panel], key: Mapping[str, str] = KEY) -> dict[str, str]:
-    """The part of a key whose marks are in some panels."""
-    kinds = {mark.kind for panel in panels for mark in panel.marks}
-    return {kind: text for kind, text in key.items() if kind in kinds}
-
-
-# the learning rate
-
-
-def draw_rates(view: RunView, bounds: tuple[float, float] | None) -> Figure | None:
-    """The objective through the logarithm of the rate, a panel each batch size, schedule and other
-    choice, on shared axes; None where no rate was searched. `bounds` are those of the search."""
-    rate = find_rate(view.points)
-    if rate is None:
-        return None
-    answer = view.answer
-    basins = {repr(basin.params): basin for basin in (answer.basins if answer else ())}
-    groups = [
-        (shared, points, basins.get(repr(shared)))
-        for shared, points in group(view.points)
-        if any(point.objective is not None or _lost(point) for point in points)
-    ]
-    if not groups:
-        return None
-    order = {point.point: place for place, point in enumerate(view.points)}
-    groups.sort(key=lambda each: min(order[point.point] for point in each[1]))
-    drawn = groups[:PANELS]
-    rates = [float(p.params[rate]) for _, points, _ in drawn for p in points]
-    x = spanning([*rates, *(bounds or ())], log=True, room=0.04)
-    y = _heights(view, drawn)
-    numbers = _numbers(view)
-    panels = []
-    for shared, points, basin in drawn:
-        panel = Panel(
-            title=format_params(shared) or "all points",
-            x=x,
-            y=y,
-            marks=list(_rate_marks(view, rate, points, basin, bounds, y)),
-            x_label=one_line(rate),
-            y_label=one_line(view.objective.metric),
-            numbers=[
-                (float(p.params[rate]), _height(view, p, y), n)
-                for p in points
-                for n in numbers.get(p.point, ())
-                if p.objective is not None or _lost(p)
-            ],
-        )
-        panels.append(panel)
-    notes = []
-    if len(groups) > len(drawn):
-        notes.append(f"{count(len(groups) - len(drawn), 'combination')} more, none of them better")
-    head, *rows = describe_basins(answer) if answer and answer.basins else [()]
-    if not rows:
-        head, rows = _point_rows(view, rate, groups)
-    return Figure("rates", _rate_finding(view, rate), panels, head, rows, used_key(panels), notes)
-
-
-def _lost(point: PointSummary) -> bool:
-    return point.outcome is Outcome.DIVERGED
-
-
-def _numbers(view: RunView) -> dict[int, list[int]]:
-    """The first trial of each point, which stands for it where a point is picked."""
-    return {point.point: [point.trials[0]] for point in view.points if point.trials}
-
-
-def _heights(
-    view: RunView, groups: Sequence[tuple[Any, Sequence[PointSummary], Basin | None]]
-) -> Scale:
-    """The objective's scale: what the curves say near their best, or else all but the worst fifth
-    of the values; the rest is drawn at the end of the axis."""
-    frames = [end for _, _, basin in groups if basin for end in frame_basin(basin)]
-    values = sorted(
-        point.objective
-        for _, points, _ in groups
-        for point in points
-        if point.objective is not None
-    )
-    if frames:
-        return Scale(min(frames), max(frames))
-    if view.objective.goal == "max":
-        values.reverse()
-    kept = values[: max(2, math.ceil(0.8 * len(values)))]
-    return spanning(kept)
-
-
-def _worst(view: RunView, y: Scale) -> float:
-    return y.low if view.objective.goal == "max" else y.high
-
-
-def _height(view: RunView, point: PointSummary, y: Scale) -> float:
-    return _worst(view, y) if point.objective is None else y.clamp(point.objective)
-
-
-def _rate_marks(
-    view: RunView,
-    rate: str,
-    points: Sequence[PointSummary],
-    basin: Basin | None,
-    bounds: tuple[float, float] | None,
-    y: Scale,
-) -> Iterator[Mark]:
-    if basin is not None:
-        yield Span(*basin.safe_lr)
-        yield Band(list(zip(basin.rates, basin.low, basin.high, strict=True)))
-        yield Line(list(zip(basin.rates, basin.middle, strict=True)))
-        if basin.diverges_at is not None:
-            yield Rule(basin.diverges_at, "lost")
-    for end in bounds or ():
-        yield Rule(end)
-    for point in points:
-        if len(point.scores) > 1 and point.objective is not None and len(points) <= 60:
-            scores = point.scores.values()
-            yield Bar(float(point.params[rate]), min(scores), max(scores))
-    measured = [(float(p.params[rate]), p.objective) for p in points if p.objective is not None]
-    yield Points([(a, b) for a, b in measured if y.holds(b)])
-    worst = _worst(view, y)
-    beyond = [(a, y.clamp(b)) for a, b in measured if not y.holds(b)]
-    if beyond:
-        yield Points(beyond, "off")
-    lost = [(float(p.params[rate]), worst) for p in points if _lost(p)]
-    if lost:
-        yield Points(lost, "cross")
-    best = view.answer.recommended if view.answer else None
-    if best is not None and best.objective is not None and any(p is best for p in points):
-        yield Points([(float(best.params[rate]), best.objective)], "pick")
-
-
-def _rate_finding(view: RunView, rate: str) -> str:
-    answer, name = view.answer, one_line(rate)
-    if answer is None:
-        return f"No training came to its end at any {name}."
-    basin = answer.basin
-    if basin is None:
-        own = answer.recommended.params.get(rate)
-        if not is_rate(own):
-            return f"{name} makes no curve: too few of its values were measured."
-        return (
-            f"The best value was measured at {name} {format_value(own)}; too few were for a curve."
-        )
-    low, high = basin.safe_lr
-    told = (
-        f"{name} from {format_value(low)} to {format_value(high)} does as well as the best, "
-        f"{format_value(basin.best)}"
-    )
-    if basin.diverges_at is not None:
-        told += f"; training diverges from {format_value(basin.diverges_at)} on"
-    return f"{told}."
-
-
-def _point_rows(
-    view: RunView, rate: str, groups: Sequence[tuple[Any, Sequence[PointSummary], Any]]
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    rows: list[tuple[str, ...]] = [
-        (
-            format_params(shared),
-            format_value(point.params[rate]),
-            "diverged" if point.objective is None else format_value(point.objective, 4),
-        )
-        for shared, points, _ in groups[:PANELS]
-        for point in points[:50]
-    ]
-    return ("", one_line(rate), one_line(view.objective.metric)), rows
+# the range tests
 
 
 def draw_tests(ranges: Sequence[RangeView]) -> Figure | None:
@@ -285,7 +99,7 @@ def draw_finalists(view: RunView) -> Figure | None:
             kind = "off" if not y.holds(each.mean) else "pick" if own else "dot"
             fresh.setdefault(kind, []).append((place, y.clamp(each.mean)))
         elif each.outcome:
-            fresh.setdefault("cross", []).append((place, _worst(view, y)))
+            fresh.setdefault("cross", []).append((place, worst_end(view, y)))
     marks += [Points(places, kind) for kind, places in fresh.items()]
     names = [
         (float(place), "control" if each.control else f"point {each.point}")

@@ -71,7 +71,10 @@ def _sweep(payload: Sweep, device: torch.device) -> Generator[Swept, Any, None]:
     if reason:
         pulse.enter(pulse.TRAINING)
         try:
-            losses = [_train_alone(payload, trial, data) for trial in payload.trials]
+            losses = [
+                _train_alone(payload, trial, data, place * len(payload.rates) * payload.steps)
+                for place, trial in enumerate(payload.trials)
+            ]
         except any_but_interrupts(DataError) as error:
             losses, fault = [], f"the training raised {_tell(error)}"
             release(error)
@@ -151,8 +154,9 @@ def _portions(payload: Sweep) -> Iterator[tuple[int, int]]:
         yield first, min(first + LOOK, len(payload.rates))
 
 
-def _train_alone(payload: Sweep, trial: Trial, data: Data) -> list[float]:
-    """One seed's mean loss at each rate, up to the one it is lost at."""
+def _train_alone(payload: Sweep, trial: Trial, data: Data, before: int) -> list[float]:
+    """One seed's mean loss at each rate, up to the one it is lost at. `before` are the steps of
+    the seeds before it, all counted."""
     train, seeds = trial.config["train"], trial_seeds(trial.seed)
     model = build(trial, data, payload.workplace)
     criterion = make_criterion(
@@ -168,7 +172,8 @@ def _train_alone(payload: Sweep, trial: Trial, data: Data) -> list[float]:
         for place, rate in enumerate(payload.rates[first:last]):
             for _ in range(payload.steps):
                 totals[place] += training.step(next(batches), rate)
-                pulse.beat()
+                before += 1
+                pulse.beat(before)
         curve.take((totals / payload.steps).tolist())
         if curve.lost:
             break
@@ -180,11 +185,14 @@ def _train_lanes(payload: Sweep, data: Data) -> list[list[float]]:
     lanes = min(payload.lanes or len(payload.trials), len(payload.trials))
     losses = []
     for first in range(0, len(payload.trials), lanes):
-        losses += _train_program(payload, payload.trials[first : first + lanes], data)
+        before = first * len(payload.rates) * payload.steps
+        losses += _train_program(payload, payload.trials[first : first + lanes], data, before)
     return losses
 
 
-def _train_program(payload: Sweep, trials: Sequence[Trial], data: Data) -> list[list[float]]:
+def _train_program(
+    payload: Sweep, trials: Sequence[Trial], data: Data, before: int
+) -> list[list[float]]:
     """`_train_alone` of some seeds, side by side."""
     config = trials[0].config
     train, size = config["train"], config["train"]["batch_size"]
@@ -214,6 +222,7 @@ def _train_program(payload: Sweep, trials: Sequence[Trial], data: Data) -> list[
             advance(program, orders, program.tabulate([row] * len(filled)))
             totals.append(program.total / payload.steps)
             program.total.zero_()
+            pulse.beat(before + len(trials) * end)
         rows = torch.stack(totals, 1).tolist()
         for curve, losses in zip(found, rows, strict=False):
             curve.take(losses)

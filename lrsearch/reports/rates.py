@@ -1,0 +1,336 @@
+"""The objective through the learning rate, as the page and the terminal draw it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lrsearch.analysis.answer import Answer
+from lrsearch.analysis.basin import Basin, find_rate, group, is_rate
+from lrsearch.analysis.confirmation import Finalist
+from lrsearch.analysis.points import PointSummary
+from lrsearch.reports.characters import Pieces, draw_figure
+from lrsearch.reports.marks import (
+    Band,
+    Bar,
+    Figure,
+    Line,
+    Mark,
+    Panel,
+    Points,
+    Rule,
+    Scale,
+    Span,
+    spanning,
+    used_key,
+)
+from lrsearch.reports.text import count, format_params, format_value, one_line
+from lrsearch.reports.view import RunView
+from lrsearch.trial import Outcome
+
+PANELS = 12
+"""Combinations of batch size, schedule and other choices that are drawn, the best first."""
+
+SHOWN = 4
+"""Combinations that a terminal shows of those that matter."""
+
+ALL = "all points"
+"""The title of a combination where points differ in nothing else than the rate."""
+
+FEW = 3
+"""Rates of a combination from which on a drawing of it says more than the table."""
+
+FAR = 6
+"""Times the middle gap to the best within a decade of it: what is worse is not drawn."""
+
+KEY = {
+    "pick": "recommended",
+    "dot": "measured",
+    "bar": "its seeds, from worst to best",
+    "tie": "mean of fresh seeds",
+    "fresh": "its interval of 95 %",
+    "curve": "curve",
+    "band": "its band of 95 %",
+    "basin": "rates that do as well",
+    "lost": "divergence begins",
+    "cross": "diverged",
+    "off": "beyond the axis",
+    "bound": "end of the search",
+}
+"""The meaning of marks, by kind."""
+
+Combination = tuple[Mapping[str, Any], Sequence[PointSummary], Basin | None]
+"""The values that points have in common, the points, and their curve where they have one."""
+
+
+def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> Figure | None:
+    """The objective through the logarithm of the rate, a panel each batch size, schedule and other
+    choice, on shared axes, the recommended one first and then the best; at most so many, and of
+    `telling` ones only those that matter (see `matters`). None where no rate was searched, or
+    nothing is to be drawn."""
+    rate = find_rate(view.points)
+    if rate is None:
+        return None
+    every = _combine(view)
+    groups = [each for each in every if matters(view.answer, each, rate)] if telling else every
+    if not groups:
+        return None
+    drawn = groups[:most]
+    rates = [float(p.params[rate]) for _, points, _ in drawn for p in points]
+    x = spanning([*rates, *(view.bounds or ())], log=True, room=0.04)
+    y = _heights(view, drawn)
+    numbers = _numbers(view)
+    panels = [
+        Panel(
+            title=format_params(each[0]) or ALL,
+            x=x,
+            y=y,
+            marks=list(_rate_marks(view, rate, each, y)),
+            x_label=one_line(rate),
+            y_label=one_line(view.objective.metric),
+            numbers=[
+                (float(p.params[rate]), _height(view, p, y), n)
+                for p in each[1]
+                for n in numbers.get(p.point, ())
+                if p.objective is not None or _lost(p)
+            ],
+        )
+        for each in drawn
+    ]
+    notes = _left_out(len(every), len(groups), len(drawn), telling)
+    answer = view.answer
+    head, *rows = describe_basins(answer) if answer and answer.basins else [()]
+    if not rows:
+        head, rows = _point_rows(view, rate, drawn)
+    return Figure(
+        "rates", _rate_finding(view, rate), panels, head, rows, used_key(panels, KEY), notes
+    )
+
+
+def plot_rates(view: RunView, *, width: int, encoding: str) -> tuple[str, list[Pieces]] | None:
+    """The combinations that matter in characters, at most `SHOWN`: a title and lines. None where
+    there is nothing to draw."""
+    figure = draw_rates(view, most=SHOWN, telling=True)
+    if figure is None:
+        return None
+    first = figure.panels[0]
+    title = f"{first.y_label} by {first.x_label}"
+    if len(figure.panels) == 1 and first.title != ALL:
+        title += f" with {first.title}"
+    return title, draw_figure(figure, width=width, encoding=encoding)
+
+
+def _combine(view: RunView) -> list[Combination]:
+    """The combinations that something is known of, the recommended one first, then the best."""
+    answer = view.answer
+    basins = {repr(basin.params): basin for basin in (answer.basins if answer else ())}
+    groups = [
+        (shared, points, basins.get(repr(shared)))
+        for shared, points in group(view.points)
+        if any(point.objective is not None or _lost(point) for point in points)
+    ]
+    order = {point.point: place for place, point in enumerate(view.points)}
+    if answer is not None:
+        order[answer.recommended.point] = -1
+    return sorted(groups, key=lambda each: min(order[point.point] for point in each[1]))
+
+
+def matters(answer: Answer | None, combination: Combination, rate: str) -> bool:
+    """Whether a combination of at least `FEW` rates may be the best: one of its points is
+    recommended, the highest, a finalist or tied with these; or its curve reaches, at its best and
+    within its band of 95 %, the value of the best curve; or it has no curve to tell."""
+    _, points, basin = combination
+    if answer is None or answer.steady or len({p.params[rate] for p in points}) < FEW:
+        return False
+    again = answer.confirmation.finalists if answer.confirmation is not None else ()
+    told = {each.point for each in again if not each.control}
+    told |= {answer.recommended.point, answer.highest.point, *answer.tied}
+    if basin is None or any(point.point in told for point in points):
+        return True
+    low, high = basin.interval
+    return low <= answer.basins[0].value <= high
+
+
+def _left_out(every: int, groups: int, drawn: int, telling: bool) -> list[str]:
+    """Sentences on the combinations that are not drawn."""
+    left = count(every - drawn, "combination")
+    if not telling:
+        return [f"{left} more, none of them better"] if every > drawn else []
+    told = [f"{groups - drawn} may be the best, too"] if groups > drawn else []
+    told += [f"{every - groups} worse, or of fewer than {FEW} rates"] if every > groups else []
+    if not told:
+        return []
+    return [f"{left} not drawn: {'; '.join(told)} (report --html FILE draws up to {PANELS})"]
+
+
+def spell_span(ends: tuple[float, float]) -> str:
+    """The ends of a span of rates: `0.01 to 0.1`."""
+    return f"{format_value(ends[0])} to {format_value(ends[1])}"
+
+
+def describe_basins(answer: Answer) -> list[tuple[str, ...]]:
+    """Rows of a table of all basins, the first its head."""
+    rows: list[tuple[str, ...]] = [
+        ("", "best rate", "95 %", "do as well", "decades", "diverges", "sensitivity")
+    ]
+    for basin in answer.basins:
+        ends = ("… " if basin.open_low else "", " …" if basin.open_high else "")
+        rows.append(
+            (
+                format_params(basin.params),
+                format_value(basin.best),
+                f"{ends[0]}{spell_span(basin.best_lr)}{ends[1]}",
+                spell_span(basin.safe_lr),
+                f"{basin.decades:.1f}",
+                "" if basin.diverges_at is None else format_value(basin.diverges_at),
+                format_value(basin.sensitivity),
+            )
+        )
+    return rows
+
+
+def frame_basin(basin: Basin) -> tuple[float, float]:
+    """The values that a drawing reaches from and to."""
+    measured = [value for _, value in basin.readings if value is not None]
+    near = [
+        value
+        for rate, value in basin.readings
+        if value is not None and abs(math.log10(rate / basin.best)) <= 1
+    ]
+    near = near if len(near) > 1 else measured
+    gaps = sorted(abs(value - basin.value) for value in near)
+    far = FAR * gaps[len(gaps) // 2]
+    shown = [value for value in near if abs(value - basin.value) <= far]
+    shown += [basin.value, *basin.interval]
+    low, high = min(shown), max(shown)
+    room = 0.05 * (high - low) or 0.01 * abs(high) or 1.0
+    return low - room, high + room
+
+
+def _lost(point: PointSummary) -> bool:
+    return point.outcome is Outcome.DIVERGED
+
+
+def _numbers(view: RunView) -> dict[int, list[int]]:
+    """The first trial of each point, which stands for it where a point is picked."""
+    return {point.point: [point.trials[0]] for point in view.points if point.trials}
+
+
+def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
+    """The objective's scale: what the curves say near their best, or else all but the worst fifth
+    of the values; what fresh seeds say widens it, by no more than half of it at either end. The
+    rest is drawn at the end of the axis."""
+    frames = [end for _, _, basin in groups if basin for end in frame_basin(basin)]
+    values = sorted(
+        point.objective
+        for _, points, _ in groups
+        for point in points
+        if point.objective is not None
+    )
+    if frames:
+        found = Scale(min(frames), max(frames))
+    else:
+        if view.objective.goal == "max":
+            values.reverse()
+        found = spanning(values[: max(2, math.ceil(0.8 * len(values)))])
+    room = (found.high - found.low) / 2
+    ends = [
+        min(max(end, found.low - room), found.high + room)
+        for shared, _, _ in groups
+        for each in _finalists(view, shared)
+        if not each.control and each.mean is not None
+        for end in (each.interval or (each.mean,))
+    ]
+    return Scale(min([found.low, *ends]), max([found.high, *ends]))
+
+
+def _finalists(view: RunView, shared: Mapping[str, Any]) -> list[Finalist]:
+    """The points measured again, the control too, that have some values in common."""
+    answer = view.answer
+    if answer is None or answer.confirmation is None:
+        return []
+    return [
+        each
+        for each in answer.confirmation.finalists
+        if all(each.params.get(name) == value for name, value in shared.items())
+    ]
+
+
+def worst_end(view: RunView, y: Scale) -> float:
+    """The end of the objective's scale that stands for what is worse, or has no value."""
+    return y.low if view.objective.goal == "max" else y.high
+
+
+def _height(view: RunView, point: PointSummary, y: Scale) -> float:
+    return worst_end(view, y) if point.objective is None else y.clamp(point.objective)
+
+
+def _rate_marks(view: RunView, rate: str, combination: Combination, y: Scale) -> Iterator[Mark]:
+    shared, points, basin = combination
+    if basin is not None:
+        yield Span(*basin.safe_lr)
+        yield Band(list(zip(basin.rates, basin.low, basin.high, strict=True)))
+        yield Line(list(zip(basin.rates, basin.middle, strict=True)))
+        if basin.diverges_at is not None:
+            yield Rule(basin.diverges_at, "lost")
+    for end in view.bounds or ():
+        yield Rule(end)
+    for point in points:
+        if len(point.scores) > 1 and point.objective is not None and len(points) <= 60:
+            scores = point.scores.values()
+            yield Bar(float(point.params[rate]), min(scores), max(scores))
+    measured = [(float(p.params[rate]), p.objective) for p in points if p.objective is not None]
+    yield Points([(a, b) for a, b in measured if y.holds(b)])
+    beyond = [(a, y.clamp(b)) for a, b in measured if not y.holds(b)]
+    lost = [float(p.params[rate]) for p in points if _lost(p)]
+    again = [each for each in _finalists(view, shared) if is_rate(each.params.get(rate))]
+    for each in again:
+        if each.interval is not None and any(map(y.holds, each.interval)):
+            yield Bar(float(each.params[rate]), *each.interval, "fresh")
+    fresh = [(float(e.params[rate]), e.mean) for e in again if e.mean is not None]
+    yield Points([(a, b) for a, b in fresh if y.holds(b)], "tie")
+    beyond += [(a, y.clamp(b)) for a, b in fresh if not y.holds(b)]
+    lost += [float(each.params[rate]) for each in again if each.outcome]
+    yield Points(beyond, "off")
+    yield Points([(a, worst_end(view, y)) for a in dict.fromkeys(lost)], "cross")
+    answer = view.answer
+    if answer is not None and any(p is answer.recommended for p in points):
+        yield Points([(float(answer.recommended.params[rate]), answer.value)], "pick")
+
+
+def _rate_finding(view: RunView, rate: str) -> str:
+    answer, name = view.answer, one_line(rate)
+    if answer is None:
+        return f"No training came to its end at any {name}."
+    basin = answer.basin
+    if basin is None:
+        own = answer.recommended.params.get(rate)
+        if not is_rate(own):
+            return f"{name} makes no curve: too few of its values were measured."
+        return (
+            f"The best value was measured at {name} {format_value(own)}; too few were for a curve."
+        )
+    low, high = basin.safe_lr
+    told = (
+        f"{name} from {format_value(low)} to {format_value(high)} does as well as the best, "
+        f"{format_value(basin.best)}"
+    )
+    if basin.diverges_at is not None:
+        told += f"; training diverges from {format_value(basin.diverges_at)} on"
+    return f"{told}."
+
+
+def _point_rows(
+    view: RunView, rate: str, groups: Sequence[Combination]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    rows: list[tuple[str, ...]] = [
+        (
+            format_params(shared),
+            format_value(point.params[rate]),
+            "diverged" if point.objective is None else format_value(point.objective, 4),
+        )
+        for shared, points, _ in groups
+        for point in points[:50]
+    ]
+    return ("", one_line(rate), one_line(view.objective.metric)), rows

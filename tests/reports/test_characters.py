@@ -1,0 +1,228 @@
+"""The rate plot in characters: the figure that the page has, by the same marks and scales."""
+
+import io
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+from test_answer import RATES, bowl, records_of, shown_view
+
+from lrsearch.analysis.confirmation import Confirmation, Finalist
+from lrsearch.analysis.edges import Range
+from lrsearch.reports import svg
+from lrsearch.reports.characters import SIGNS, choose_signs, draw, plain
+from lrsearch.reports.marks import Band, Bar, Line, Panel, Points, Rule, Scale, Span
+from lrsearch.reports.rates import FEW, KEY, SHOWN, draw_rates, plot_rates
+from lrsearch.reports.tables import result
+from lrsearch.reports.view import Context, build_view
+from lrsearch.trial import Objective
+
+LOSS = Objective("loss", "min")
+
+HALF = Scale(1.0, 100.0, log=True)
+"""Of 21 columns 1 is the first, 10 the middle, 100 the last."""
+
+
+def drawn(marks, *, y=Scale(0.0, 1.0), encoding="utf-8", **more):  # noqa: B008
+    """The plane and the axis of a panel of 21 columns and 5 rows, and its labels."""
+    margin = 3 if y == Scale(0.0, 1.0) else 1
+    panel = Panel("", HALF, y, marks, **more)
+    lines = [
+        plain(line) for line in draw(panel, width=21 + margin + 2, height=5, encoding=encoding)
+    ]
+    assert len(lines) == 7
+    *plane, base, names = (line[margin + 2 :].ljust(21) for line in lines)
+    return plane, base, names
+
+
+def find(lines, sign):
+    return [(line.index(sign), row) for row, line in enumerate(lines) if sign in line]
+
+
+def test_marks_stand_at_their_places_on_the_scales():
+    plane, base, names = drawn(
+        [
+            Span(10.0, 100.0),
+            Line([(1.0, 0.0), (100.0, 1.0)]),
+            Rule(10.0 ** (6 / 5), "lost"),
+            Rule(10.0 ** (1 / 10)),
+            Rule(10.0 ** (19 / 10)),
+            Bar(10.0 ** (2 / 5), 0.5, 1.0, "fresh"),
+            Points([(10.0, 0.5), (100.0, 7.0)]),
+            Points([(1.0, 0.0)], "cross"),
+        ],
+        x_label="lr",
+    )
+    assert find(plane, "●") == [(20, 0), (10, 2)]  # What lies above stands on the edge.
+    assert find(plane, "X") == [(0, 4)]
+    assert find(plane, "┃") == [(4, 0), (4, 1), (4, 2)]
+    assert find(plane, "┊") == [(12, row) for row in range(5)]
+    # The line rises from the one corner to the other, joined.
+    columns = [line.index("━") for line in reversed(plane) if "━" in line]
+    assert len(columns) == 5 and columns == sorted(columns)
+    assert base.index("▀") == 10 and base.count("▀") == 10
+    assert (base.index("["), base.index("]")) == (1, 19)
+    assert names == f"1{'':17}100"
+
+
+def test_a_band_is_filled_between_its_ends_and_not_outside():
+    ends = [(1.0, 0.0, 0.25), (10.0, 0.5, 0.75), (100.0, 2.0, 3.0)]
+    plane, _, _ = drawn([Band(ends)])
+    filled = [[row for row in range(5) if plane[row][column] == "░"] for column in (0, 10, 20)]
+    assert filled == [[3, 4], [1, 2], []]
+
+
+def test_what_is_not_finite_or_outside_leaves_a_gap():
+    plane, _, _ = drawn([Line([(1.0, 0.5), (5.0, math.nan), (20.0, 5.0), (100.0, 0.5)])])
+    assert plane[2][0] == plane[2][20] == "━" and "".join(plane).count("━") < 12
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "no-such-encoding"])
+def test_no_sign_means_two_things(encoding):
+    signs = choose_signs(encoding)
+    assert encoding == "utf-8" or "".join(signs.values()).isascii()
+    own = [signs[kind] for kind in [*KEY, "end", "high"]]
+    assert set(map(len, own)) == {1} and len(set(own)) == len(own)
+    assert set(KEY) <= set(SIGNS)
+
+
+NUMBER = st.floats(-1e9, 1e9)
+RATE = st.floats(1e-12, 1e12)
+
+
+@given(st.lists(st.tuples(RATE, NUMBER), max_size=9), st.integers(20, 90), st.integers(3, 12))
+def test_any_panel_keeps_to_its_size(places, width, height):
+    bands = [(x, min(y, 0.0), max(y, 0.0)) for x, y in sorted(places)]
+    marks = [Band(bands), Line(sorted(places)), Points(places), Points(places, "off")]
+    marks += [Bar(x, y - 1, y) for x, y in places] + [Rule(x) for x, _ in places]
+    panel = Panel("", Scale(1e-5, 10.0, log=True), Scale(-2.0, 5.0), marks, "lr")
+    lines = draw(panel, width=width, height=height)
+    assert len(lines) == height + 2
+    assert {sum(len(text) for text, _ in line) for line in lines} == {width}
+
+
+# -- the rates of a run
+
+
+def rates_view(**more):
+    """Two curves that cannot be told apart, a third that is worse, and one of two rates."""
+    rows = [
+        ({"lr": rate, "schedule": name}, [None if rate > 0.5 else bowl(rate, 1e-2) + worse])
+        for name, worse in (("cosine", 0.0), ("linear", 0.01), ("step", 30.0))
+        for rate in RATES
+    ]
+    rows += [({"lr": rate, "schedule": "wsd"}, [bowl(rate, 1e-2)]) for rate in RATES[3:5]]
+    context = Context(ranges=[Range("lr", 1e-5, 10.0, "log", path="lr")], **more)
+    return build_view("r", "runs/r", LOSS, records_of(rows), context)
+
+
+def text_of(view, width=80, encoding="utf-8"):
+    title, lines = plot_rates(view, width=width, encoding=encoding)
+    return title, [plain(line) for line in lines]
+
+
+def test_the_combinations_that_matter_are_drawn_and_the_rest_is_counted():
+    title, lines = text_of(rates_view())
+    heads = [line for line in lines if "schedule=" in line]
+    assert title == "loss by lr" and heads == [f"{'schedule=cosine':41}schedule=linear"]
+    told = " ".join(" ".join(lines).split())
+    assert f"2 combinations not drawn: 2 worse, or of fewer than {FEW} rates (report" in told
+    assert "○" not in told and "┃" not in told  # Nothing was measured again.
+    for sign, text in (("◆", "recommended"), ("X", "diverged"), ("[ ]", "end of the search")):
+        assert f"{sign} {text}" in told
+    plane = "\n".join(lines[:8])
+    assert plane.count("◆") == 1 and plane.count("X") == 2 and plane.count("┊") >= 10
+
+
+def test_terminal_and_page_draw_the_same_figure():
+    view = rates_view()
+    page, terminal = draw_rates(view), draw_rates(view, most=SHOWN, telling=True)
+    both = (
+        [m for m in each.panels[0].marks if not isinstance(m, Points)] for each in (page, terminal)
+    )
+    assert next(both) == next(both)
+    assert page.panels[0].title == terminal.panels[0].title == "schedule=cosine"
+    assert len(page.panels) == 4 and len(terminal.panels) == 2
+    drawing = svg.draw(terminal.panels[0])
+    assert all(f'class="{kind}"' in drawing for kind in terminal.key)
+
+
+def test_no_more_than_four_are_drawn():
+    rows = [
+        ({"lr": rate, "batch_size": 2**size}, [bowl(rate, 1e-2)])
+        for rate in RATES
+        for size in range(6)
+    ]
+    view = build_view("r", "runs/r", LOSS, records_of(rows))
+    _, lines = text_of(view, 120)
+    assert sum(line.count("batch_size=") for line in lines) == SHOWN
+    assert "2 combinations not drawn: 2 may be the best, too (report" in " ".join(lines)
+
+
+def test_where_no_curve_tells_each_may_be_the_best():
+    rows = [
+        ({"lr": rate, "schedule": name}, [worse + rate])
+        for name, worse in (("cosine", 0.0), ("step", 30.0))
+        for rate in RATES[:3]
+    ]
+    view = build_view("r", "runs/r", LOSS, records_of(rows))
+    assert view.answer.basins == () and len(draw_rates(view, telling=True).panels) == 2
+    two = build_view("r", "runs/r", LOSS, records_of([rows[0], rows[1]]))
+    assert plot_rates(two, width=80, encoding="utf-8") is None
+
+
+def test_finalists_have_their_fresh_means_and_error_bars():
+    view = rates_view()
+    best, other = view.answer.recommended, view.points[1]
+    scores = dict.fromkeys(range(5), 1.0)
+
+    def finalist(point, mean, width, **more):
+        ends = (mean - width, mean + width)
+        return Finalist(point.point, point.params, point.objective, mean, ends, scores, **more)
+
+    far = Finalist(
+        None, {"lr": 0.03, "schedule": "cosine"}, 90.0, 95.0, (94.0, 96.0), scores, control=True
+    )
+    again = Confirmation((finalist(best, 1.4, 0.3), finalist(other, 1.5, 0.2), far), 5, over=True)
+    view = rates_view(confirmation=again)
+    assert view.answer.confirmed
+    panel = draw_rates(view, telling=True).panels[0]
+    marks = {mark.kind: mark for mark in panel.marks}
+    rate = view.answer.recommended.params["lr"]
+    assert marks["pick"].places == [(rate, view.answer.value)]
+    bars = [(mark.x, mark.low, mark.high) for mark in panel.marks if mark.kind == "fresh"]
+    assert (best.params["lr"], 1.4 - 0.3, 1.4 + 0.3) in bars
+    assert panel.y.holds(1.4 + 0.3) and not panel.y.holds(95.0)
+    assert (0.03, panel.y.high) in marks["off"].places  # The control makes no axis.
+    text = "\n".join(text_of(view)[1])
+    assert "○ mean of fresh seeds" in text and "┃ its interval of 95 %" in text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_report_fits_and_has_its_parts_in_order(width, encoding):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    console = Console(width=width, file=stream)
+    console.print(result(shown_view()))
+    stream.seek(0)
+    lines = stream.read().splitlines()
+    assert max(map(len, lines)) <= width
+    titles = [line.count("  batch_size=") for line in lines if line.startswith("  batch_size=")]
+    assert titles[:2] == ([1, 1] if width == 60 else [2, 1])  # The second is of the table below.
+    order = ["r: loss", "edge", "evidence", "cost", "loss by lr", "  point", "the best rate,"]
+    places = [next(i for i, line in enumerate(lines) if line.startswith(o)) for o in order]
+    assert places == sorted(places)
+
+
+def test_colour_is_never_alone():
+    plainly, coloured = io.StringIO(), io.StringIO()
+    Console(width=90, file=plainly).print(result(shown_view()))
+    Console(width=90, file=coloured, force_terminal=True, color_system="standard").print(
+        result(shown_view())
+    )
+    stripped = re.sub(r"\x1b\[[0-9;]*m", "", coloured.getvalue())
+    cut = lambda text: text[text.index("loss by lr") : text.index("  point")]  # noqa: E731
+    assert cut(stripped) == cut(plainly.getvalue()) and "\x1b[" in cut(coloured.getvalue())

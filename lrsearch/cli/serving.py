@@ -205,7 +205,7 @@ def serve(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUNS]",
+            metavar="RUNS",
             help="A folder of runs, or one run by its folder, name or spec. Without it: --runs.",
             show_default=False,
         ),

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,8 @@ class Watched:
         if not history.sessions:
             raise RunError(f"nothing was searched in {self.folder.name} yet")
         run = see(self.folder, history)
-        view = view_run(run)
+        # The folder may have another name than the spec.
+        view = replace(view_run(run), name=self.folder.name)
         ended = [
             (result.own_seconds, result.value(view.objective))
             for number in sorted(history.ended_at, key=history.ended_at.__getitem__)

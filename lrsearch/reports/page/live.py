@@ -245,12 +245,19 @@ def _running(state: State, news: News | None, clock: float) -> dict[str, Any]:
     return told
 
 
+def tell_left(left: tuple[float, float]) -> str:
+    """The time that is left, in words."""
+    low, high = map(format_seconds, left)
+    if left[0] <= 0:
+        return f"up to {high}"
+    return low if low == high else f"{low} to {high}"
+
+
 def _facts(state: State, news: News, clock: float) -> Sequence[tuple[str, str]]:
     done = f"{news.done} of {news.total}" if news.total else str(news.done)
     facts = [("trials done", done)]
     if news.left is not None:
-        low, high = map(format_seconds, news.left)
-        facts.append(("time left", low if low == high else f"{low} to {high}"))
+        facts.append(("time left", tell_left(news.left)))
     facts.append(("running for", format_seconds(max(0.0, clock - news.begun))))
     if news.pace is not None:
         number, noun = news.pace
@@ -397,8 +404,7 @@ def _row(line: RunLine, news: News | None) -> dict[str, str]:
     if news is not None and news.total:
         left = ""
         if news.left is not None:
-            low, high = map(format_seconds, news.left)
-            left = f", {low} to {high} left"
+            left = f", {tell_left(news.left)} left"
         trials += f" ({news.done} of {news.total} now{left})"
     cost = format_seconds(line.seconds) if line.seconds else ""
     if line.epochs:
@@ -448,9 +454,7 @@ def write_compare(
         "problems": [visible(text) for text in problems],
         "names": [one_line(name) for name in compared],
         "rows": contest_rows(contest) if contest else [],
-        "notes": [f"{note[:1].upper()}{note[1:]}" for note in contest_notes(contest)]
-        if contest
-        else [],
+        "notes": contest_notes(contest) if contest else [],
         "values": _draw_values(contest) if contest else None,
     }
     return render("compare.html", context, NO_ROWS, Served("compare", "../"))

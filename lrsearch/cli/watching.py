@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lrsearch.cli.comparing import hold
-from lrsearch.cli.paging import gather
-from lrsearch.cli.stored import StoredRun, see, summarize_folder, view_run
+from lrsearch.cli.paging import gather, view_tests
+from lrsearch.cli.stored import StoredRun, see, see_tests, summarize_folder, view_run
 from lrsearch.errors import LrsearchError, RunDamaged, RunError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.page import Served, live, write_page
@@ -99,6 +99,12 @@ class Watched:
 
     def _read(self, locked: bool) -> None:
         history = self._reader.read()
+        tests = see_tests(self.folder, history)
+        if tests is not None:
+            view = view_tests(tests)
+            self.page.take(write_page(view, served=Served("run", "../../")))
+            self.state = State("running" if locked else "done", "range tests alone", "", "range")
+            return
         if not history.sessions:
             raise RunError(f"nothing was searched in {self.folder.name} yet")
         run = see(self.folder, history)
@@ -179,7 +185,7 @@ class Site:
         self._lock = threading.Lock()
         self._runs: OrderedDict[str, Watched] = OrderedDict()
         self._pages: OrderedDict[Hashable, Kept] = OrderedDict()
-        self._lines: dict[str, tuple[Hashable, RunLine]] = {}
+        self._lines: dict[str, tuple[Hashable, RunLine, float]] = {}
 
     # the pages, each as HTML, or as what is new in it
 
@@ -287,13 +293,16 @@ class Site:
             return {"kind": kind, **page.news(at)}
 
     def _line(self, folder: Path) -> RunLine:
-        """The line of a folder, worked out where its run has changed."""
+        """The line of a folder, worked out where its run has changed, as `Watched.look` does."""
         mark: Hashable = None
         with contextlib.suppress(*UNREADABLE):
             mark = (_mark_file(folder / "journal.jsonl"), is_locked(folder))
         before = self._lines.get(folder.name)
-        if mark is None or before is None or before[0] != mark:
-            before = self._lines[folder.name] = (mark, summarize_folder(folder))
+        begun = time.monotonic()
+        if before is None or mark is None or (before[0] != mark and begun >= before[2]):
+            line = summarize_folder(folder)
+            due = time.monotonic() + RESTS * (time.monotonic() - begun)
+            before = self._lines[folder.name] = (mark, line, due)
         return before[1]
 
 

@@ -26,7 +26,7 @@ from lrsearch.cli.watching import Site
 from lrsearch.reports.live import Progress
 from lrsearch.reports.page import live
 from lrsearch.reports.page.live import STALE, State, draw_course, read_news, write_now
-from lrsearch.store import NOW, read_now
+from lrsearch.store import NOW, Run, read_now
 from lrsearch.trial import Objective, Outcome
 
 LINES = (OLDER / "journal.jsonl").read_bytes().splitlines(keepends=True)
@@ -316,6 +316,17 @@ def test_folders_that_are_no_runs_or_not_begun(server, root):
     assert news(server, at["at"], "/runs/new/")["kind"] == "run"  # The page loads itself anew.
 
 
+def test_a_run_of_range_tests_alone(server, root):
+    rates = [10.0 ** (-4 + place / 8) for place in range(33)]
+    losses = [2.0 if rate < 1e-3 else 1.0 if rate < 0.3 else 9.0 for rate in rates]
+    with Run.open(root, "tested", spec_text="name: tested\n") as run:
+        body = {"key": "k", "params": {"batch_size": 32}, "beside": {}, "lr": rates, "fault": ""}
+        body |= {"losses": [losses], "cap": 1.0, "epochs": 1.0, "seconds": 2.0, "reason": ""}
+        run.noted("range", body | {"steps": 1, "seeds": 1, "engine": "solo", "trained": 33})
+    text = page(server, "/runs/tested/")
+    assert "range tests alone" in text and 'id="fig-tests"' in text
+
+
 # what runs now
 
 
@@ -555,7 +566,7 @@ def test_a_trial_that_ends_appears_without_loading(browser, server, root):  # no
         shown.run("window.before = true")
         assert completed(shown) == 1 and "40%" in shown.one("#now").text
         shown.one("#filter").send_keys("l")
-        shown.click(shown.one("#all .row"))
+        shown.click(shown.find("#all .row")[0])
         shown.click(shown.find("#measured > details > summary")[0])
         shown.click(shown.one("label[for=tab-2]"))
         shown.one("#filter").send_keys("o")

@@ -95,7 +95,7 @@ class Watched:
                 self._error = error
             self._due = time.monotonic() + RESTS * (time.monotonic() - begun)
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)  # It is raised again and again.
 
     def _read(self, locked: bool) -> None:
         history = self._reader.read()

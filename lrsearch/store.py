@@ -695,32 +695,24 @@ def read(folder: Path) -> History:
 
 
 class Reader:
-    """Reads one run again and again, each time no more than the lines that were added since. It
+    """Reads one run again and again, and folds in no more than the lines that were added since. It
     never touches the run."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._file: os.stat_result | None = None
         self._history = History()
+        self._known = b""
 
     def read(self) -> History:
         """The run's history, the same object as before where its journal was only added to. Raises
         as the function `read`, and reads all of the journal the next time."""
         _check(self._folder)
-        before, self._file = self._file, None
-        path, more = self._folder / "journal.jsonl", None
-        with _using(path):
-            try:
-                with os.fdopen(_open(path, os.O_RDONLY), "rb") as file:
-                    found = os.fstat(file.fileno())
-                    if before is not None and os.path.samestat(found, before):
-                        file.seek(self._history.end)
-                        more = file.read() if found.st_size >= self._history.end else None
-            except FileNotFoundError:
-                raise _missing(self._folder) from None
-        if more is None or not self._add(more):
-            self._history = read(self._folder)
-        self._file = found
+        data, known = _journal(self._folder), self._known
+        self._known = b""
+        begun = _digest(data[: self._history.end]) == known
+        if not begun or not self._add(data[self._history.end :]):
+            self._history = _replay(self._folder, data)
+        self._known = _digest(data[: self._history.end])
         return self._history
 
     def _add(self, data: bytes) -> bool:

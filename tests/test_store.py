@@ -134,9 +134,14 @@ def test_a_reader_notices_other_changes(tmp_path: Path) -> None:
     assert reader.read().lines == whole.lines - 1
     with journal(tmp_path).open("ab") as file:
         file.write(content.splitlines(keepends=True)[-1])  # A line that does not follow.
-    with pytest.raises(RunDamaged, match="is numbered"):
-        reader.read()
-    with pytest.raises(RunDamaged, match="is numbered"):
+    for _ in range(2):
+        with pytest.raises(RunDamaged, match="is numbered"):
+            reader.read()
+    journal(tmp_path).write_bytes(content)
+    assert reader.read().lines == whole.lines - 1
+    damaged = content.replace(b'"demo"', b'"dema"', 1)  # What was read is another now.
+    journal(tmp_path).write_bytes(damaged + b'{"n":')
+    with pytest.raises(RunDamaged, match="line 1 is damaged"):
         reader.read()
 
 

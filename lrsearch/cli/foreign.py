@@ -26,10 +26,11 @@ _COMMANDS = {
         ),
         (
             "report",
-            "results result status best summary view print analyze analyse stats dashboard top",
+            "results result status best summary view print analyze analyse stats top",
         ),
         ("list", "ls runs studies experiments history"),
         ("compare", "diff versus vs contrast"),
+        ("serve", "dashboard server ui web webui gui monitor watch follow live browse http"),
         ("check", "validate lint verify test parse doctor"),
         ("show", "plot draw describe space curve curves"),
         ("init", "new create template quickstart setup example"),
@@ -47,6 +48,7 @@ _TIMES = (
     *("wall_time", "walltime", "max_runtime", "duration", "max_seconds"),
 )
 _FRESH = ("restart", "overwrite", "force", "clean", "reset", "new", "no_resume", "clear")
+_HOSTS = ("host", "bind", "bind_all", "address", "server_address", "ip", "listen", "share")
 _ALONE = ("resume", "continue", "restore", "verbose", "v", "debug", "progress", "log_level")
 
 
@@ -161,6 +163,14 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     file = config or "CONFIG"
     if word in _FILES:
         return f"write the file alone: lrsearch {command} {quote(text or file)}"
+    if command == "serve" and word in _HOSTS:
+        return (
+            "this machine alone is served: what is shown is nobody else's; from another machine "
+            "write there\n  ssh -L 8080:127.0.0.1:PORT THIS_MACHINE\n  and open the address with "
+            "localhost:8080 in place of 127.0.0.1:PORT"
+        )
+    if command == "serve" and word in words.FOLDER_WORDS:
+        return f"write lrsearch serve {quote(text or 'RUNS')}"
     if "--set" not in known:
         return ""
     if word == "n" or words.means(word) == "bayes.trials":

@@ -43,7 +43,7 @@ def write_report(run: StoredRun | Unsearched, path: Path) -> None:
     be written."""
     _check(path)
     if isinstance(run, Unsearched):
-        view, making = _tests_alone(run), Making()
+        view, making = view_tests(run), Making()
     else:
         view = view_run(run)
         making = gather(run, view)
@@ -79,7 +79,7 @@ def _check(path: Path) -> None:
         )
 
 
-def _tests_alone(run: Unsearched) -> RunView:
+def view_tests(run: Unsearched) -> RunView:
     """A view of range tests alone."""
     from dataclasses import replace
 

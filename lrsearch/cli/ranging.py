@@ -158,6 +158,7 @@ class _Place:
 
 def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> list[RangeView]:
     """Make the range tests that the run has not yet; all of the spec's. None for a dry run."""
+    from lrsearch.cli.telling import told
     from lrsearch.reports.ranges import read_range
     from lrsearch.reports.text import count
     from lrsearch.spec.model import settle_data
@@ -192,7 +193,10 @@ def _measure(spec: Spec, manner: Manner, place: _Place, progress: Progress) -> l
             workplace = replace(workplace, device=device)
         seeds, each = count(manner.seeds, "seed"), _count_steps(spec, manner)
         progress.start(f"{count(len(structures), 'range test')} of {seeds}, {each} each")
-        with Run.open(place.runs, spec.name, spec_text=spec.text, known=stored) as run:
+        with (
+            Run.open(place.runs, spec.name, spec_text=spec.text, known=stored) as run,
+            told(run.folder, progress.news),
+        ):
             notes = measure(
                 spec,
                 structures,

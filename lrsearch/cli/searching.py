@@ -474,6 +474,7 @@ def _train(
     search: _Search, begun: _Begun, progress: Progress, interruptible: Interruptible
 ) -> History:
     """Train the trials that the run lacks; returns its history then."""
+    from lrsearch.cli.telling import told
     from lrsearch.store import Run
     from lrsearch.tuner.loop import tune
 
@@ -481,6 +482,7 @@ def _train(
     waiting = interruptible.deferred(inline=given.executor == "inline")
     with (
         Run.open(given.runs, spec.name, spec_text=spec.text, known=begun.stored) as run,
+        told(run.folder, progress.news),
         waiting,
     ):
         tune(

@@ -142,7 +142,7 @@ class Handler(BaseHTTPRequestHandler):
             text = "nothing is here; lrsearch serve prints the whole address"
             raise Refused(HTTPStatus.NOT_FOUND, text)
         if not parts or parts[-1] not in ("", "news"):
-            if self._find([*parts, ""]):
+            if self._find([*parts, ""])[0]:
                 target = f"{asked.path}/" + (f"?{asked.query}" if asked.query else "")
                 self._send(HTTPStatus.PERMANENT_REDIRECT, "text/plain", "", Location=target)
                 return
@@ -205,7 +205,7 @@ def serve(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUNS]",
+            metavar="RUNS",
             help="A folder of runs, or one run by its folder, name or spec. Without it: --runs.",
             show_default=False,
         ),

@@ -187,9 +187,14 @@ def open_to_report(target: str | None, root: Path) -> StoredRun | Unsearched:
     """`open_stored`, of runs of range tests alone, too."""
     folder = find_run(target, root)
     history = read(folder)
-    if not history.sessions and (ranges := _ranges(history)):
-        return Unsearched(folder.resolve().name, tuple(ranges))
-    return _open(folder, history)
+    return see_tests(folder, history) or _open(folder, history)
+
+
+def see_tests(folder: Path, history: History) -> Unsearched | None:
+    """View a run in which nothing was searched and range tests were made; None of any other."""
+    if history.sessions or not (ranges := _ranges(history)):
+        return None
+    return Unsearched(folder.resolve().name, tuple(ranges))
 
 
 def _open(folder: Path, history: History) -> StoredRun:

@@ -12,19 +12,21 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lrsearch.cli.comparing import hold
-from lrsearch.cli.paging import gather
-from lrsearch.cli.stored import StoredRun, see, summarize_folder, view_run
+from lrsearch.cli.paging import gather, view_tests
+from lrsearch.cli.stored import StoredRun, see, see_tests, summarize_folder, view_run
 from lrsearch.errors import LrsearchError, RunDamaged, RunError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.page import Served, live, write_page
 from lrsearch.reports.page.live import News, State
 from lrsearch.reports.view import RunView
 from lrsearch.store import NO_SENSE, Reader, folders, holds_run, is_locked, read_now
+from lrsearch.trial import Plan
+from lrsearch.tuner.plans import structure_key
 
 RESTS = 4.0
 """Times what making a page took that pass until it is made again while its run is written."""
@@ -93,14 +95,21 @@ class Watched:
                 self._error = error
             self._due = time.monotonic() + RESTS * (time.monotonic() - begun)
         if self._error is not None:
-            raise self._error
+            raise self._error.with_traceback(None)  # It is raised again and again.
 
     def _read(self, locked: bool) -> None:
         history = self._reader.read()
+        tests = see_tests(self.folder, history)
+        if tests is not None:
+            view = view_tests(tests)
+            self.page.take(write_page(view, served=Served("run", "../../")))
+            self.state = State("running" if locked else "done", "range tests alone", "", "range")
+            return
         if not history.sessions:
             raise RunError(f"nothing was searched in {self.folder.name} yet")
         run = see(self.folder, history)
-        view = view_run(run)
+        # The folder may have another name than the spec.
+        view = replace(view_run(run), name=self.folder.name)
         ended = [
             (result.own_seconds, result.value(view.objective))
             for number in sorted(history.ended_at, key=history.ended_at.__getitem__)
@@ -115,12 +124,33 @@ class Watched:
         """The state of a run that was read."""
         history, command = run.history, view.next_command
         if locked:
-            return State("running", strategy=run.strategy, running=sorted(history.running))
+            facts = history.sessions[-1]["facts"]
+            return State(
+                "running",
+                strategy=run.strategy,
+                running=sorted(history.running),
+                engines=_engines(run),
+                samples=max(map(int, facts.get("train_samples") or ()), default=0),
+            )
         if history.closed is None:
             return State("gone", "", command, run.strategy)
         word = summarize_end(history.closed)
         text = view.stopped or next(iter(view.warnings), "") if word != "done" else view.stopped
-        return State(word, text or f"{run.strategy} came to its end", command, run.strategy)
+        if word == "done":  # What comes next stands below, with its reasons.
+            return State(word, text or f"{run.strategy} came to its end", "", run.strategy)
+        return State(word, text, command, run.strategy)
+
+
+def _engines(run: StoredRun) -> list[str]:
+    """The engines of the trials under way, in words."""
+    history, found = run.history, dict[str, None]()
+    plans = {structure: plan for (structure, _), plan in history.plans.items()}
+    for number in sorted(history.running):
+        trial = history.trials[number]
+        plan = plans.get(structure_key(trial.config, trial.fold), Plan())
+        fused = f"fused, up to {plan.lanes} lanes a program"
+        found[fused if plan.engine == "fused" else plan.engine] = None
+    return list(found)
 
 
 def summarize_end(reason: str) -> str:
@@ -155,7 +185,7 @@ class Site:
         self._lock = threading.Lock()
         self._runs: OrderedDict[str, Watched] = OrderedDict()
         self._pages: OrderedDict[Hashable, Kept] = OrderedDict()
-        self._lines: dict[str, tuple[Hashable, RunLine]] = {}
+        self._lines: dict[str, tuple[Hashable, RunLine, float]] = {}
 
     # the pages, each as HTML, or as what is new in it
 
@@ -187,6 +217,8 @@ class Site:
                     run.look(patient=at is not None)
                     if run.seen is not None:
                         seen.append(run.seen)
+            except KeyError:
+                problems.append(f"{name}: there is no run of this name here")
             except UNREADABLE as error:
                 problems.append(f"{name}: {_tell(error)}")
         contest = hold(seen) if seen else None
@@ -261,13 +293,16 @@ class Site:
             return {"kind": kind, **page.news(at)}
 
     def _line(self, folder: Path) -> RunLine:
-        """The line of a folder, worked out where its run has changed."""
+        """The line of a folder, worked out where its run has changed, as `Watched.look` does."""
         mark: Hashable = None
         with contextlib.suppress(*UNREADABLE):
             mark = (_mark_file(folder / "journal.jsonl"), is_locked(folder))
         before = self._lines.get(folder.name)
-        if mark is None or before is None or before[0] != mark:
-            before = self._lines[folder.name] = (mark, summarize_folder(folder))
+        begun = time.monotonic()
+        if before is None or mark is None or (before[0] != mark and begun >= before[2]):
+            line = summarize_folder(folder)
+            due = time.monotonic() + RESTS * (time.monotonic() - begun)
+            before = self._lines[folder.name] = (mark, line, due)
         return before[1]
 
 

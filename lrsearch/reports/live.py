@@ -249,6 +249,35 @@ class Progress:
         if not self._quiet:
             self._print(one_line(text), "dim")
 
+    def news(self) -> dict[str, Any]:
+        """The search at this moment, as `page.live.read_news` reads it."""
+        now, clock = self._clock(), time.time()
+        with self._lock:
+            jobs: dict[int, list[dict[str, Any]]] = {}
+            lanes: dict[int, int] = {}
+            for number, each in sorted(self._running.items()):
+                lanes[each.place.job] = each.place.lanes
+                jobs.setdefault(each.place.job, []).append(
+                    {
+                        "trial": number,
+                        "share": each.fraction,
+                        "params": format_params(each.params),
+                        "told": self._told(each),
+                    }
+                )
+            return {
+                "written": clock,
+                "begun": clock - (now - self._begun),
+                "doing": self._starting or ("" if self._noun == "trial" else f"{self._noun}s"),
+                "done": self._done,
+                "total": self._total,
+                "workers": self._workers,
+                "left": self._foresee(now),
+                "pace": self._measure_pace(now),
+                "best": "" if self._best is None else self._best[0],
+                "jobs": [{"lanes": lanes[job], "trials": each} for job, each in jobs.items()],
+            }
+
     def close(self) -> None:
         """Remove the moving part of the display; printed lines stay. Needed once."""
         if self._heart is not None:
@@ -325,8 +354,13 @@ class Progress:
 
     def _left(self, now: float) -> str:
         """The time left in words: from and to, "" while nobody knows."""
+        found = self._foresee(now)
+        return "" if found is None else tell_range(*found)
+
+    def _foresee(self, now: float) -> tuple[float, float] | None:
+        """The time left in seconds: from and to, None while nobody knows."""
         if self._first is None or self._total is None:
-            return ""
+            return None
         coming, outlook = max(0, self._total - self._done - len(self._running)), self._outlook
         sure = coming
         if outlook.least is not None:
@@ -336,7 +370,7 @@ class Progress:
         running = [(now - each.begun, each.fraction) for each in self._running.values()]
         found = foresee(Work(self._ended, now - self._first, running, sure, coming))
         if found is None:
-            return ""
+            return None
         low, high = found
         if outlook.early:
             low = 0.0
@@ -344,9 +378,14 @@ class Progress:
             # What trains then is finished.
             over, longest = max(0.0, outlook.deadline - now), max(self._ended, default=0.0)
             low, high = min(low, over), max(min(high, over + longest), min(low, over))
-        return tell_range(low, high)
+        return low, high
 
     def _pace(self, now: float) -> str:
+        """The pace in words, "" while nobody knows."""
+        found = self._measure_pace(now)
+        return "" if found is None else tell_pace(*found)
+
+    def _measure_pace(self, now: float) -> tuple[float, str] | None:
         """The epochs trained a second over the last while, or, where nobody counts any, trials."""
         running = self._running.values()
         epochs = self._epochs + math.fsum(each.epochs for each in running)
@@ -354,7 +393,7 @@ class Progress:
         counted = epochs > 0
         amount, noun = (epochs, "epochs") if counted else (trials, f"{self._noun}s")
         if self._first is None:
-            return ""
+            return None
         paces = self._paces
         if paces and counted and paces[0][1] > amount:
             paces.clear()
@@ -366,8 +405,8 @@ class Progress:
             paces.popleft()
         since, before = paces[0]
         if now - since < 1.0 or amount <= before:
-            return ""
-        return tell_pace((amount - before) / (now - since), noun)
+            return None
+        return (amount - before) / (now - since), noun
 
     def _find_cloud(self) -> Cloud | None:
         axis, objective = self._axis, self._objective

@@ -228,6 +228,9 @@ class Arm:
 OFTEN = {"lrsearch.train.engines.saving.SHARE": 0, "lrsearch.tuner.saving.FIRST": float("inf")}
 """Settings that have states saved whatever it costs."""
 
+SILENT = {"lrsearch.cli.telling.EVERY": 3600.0}
+"""Settings by which a search writes no news of itself: calls on a run folder are counted."""
+
 
 class Fork(Command):
     """The same command line by a fork of the nursery, which has all imports behind it."""
@@ -252,7 +255,7 @@ class Fork(Command):
             "folder": str(folder),
             "arguments": [str(each) for each in arguments],
             "environment": variables,
-            "settings": {**(OFTEN if often else {}), **(settings or {})},
+            "settings": {**SILENT, **(OFTEN if often else {}), **(settings or {})},
             "out": str(self._files[0]),
             "err": str(self._files[1]),
         }

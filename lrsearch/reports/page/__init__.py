@@ -269,10 +269,13 @@ NAV = (
 
 
 def _nav(context: Mapping[str, Any], served: Served | None) -> list[tuple[str, str]]:
-    first = [("now", "Now")] if served else []
     present = {**context, "rates": context["rates"] or context["tests"]}
     present["best"] = context["best"] or context["typical"] or context["verdicts"]
-    return first + [(key, short) for key, short, part in NAV if present[part]]
+    found = [(key, short) for key, short, part in NAV if present[part]]
+    if served is None:
+        return found
+    course = [("course", "Course")] if served.course else []
+    return [("now", "Now"), found[0], *course, *found[1:]]
 
 
 def _subtitle(view: RunView) -> str:

@@ -86,9 +86,9 @@ class Lane:
 
 @dataclass(frozen=True)
 class Job:
-    """The work of one worker: trials side by side in so many `lanes` of a program, or one alone."""
+    """The work of one worker: trials side by side in so many `lanes` of a program, or one alone; 0
+    where nobody knows."""
 
-    engine: str
     lanes: int
     trials: Sequence[Lane]
 
@@ -96,8 +96,9 @@ class Job:
 @dataclass(frozen=True)
 class News:
     """The words of a search on itself while it runs. Times are seconds, `written` and `begun` since
-    1970; `left` is the time that it still takes, from and to; `speed` says what is trained a
-    second, in words; `doing` what it does before it trains, "" then. What nobody knows is None."""
+    1970; `left` is the time that it still takes, from and to; `pace` says how many of what are
+    trained a second, such as epochs; `doing` what it does before it trains, "" then. What nobody
+    knows is None."""
 
     written: float
     begun: float
@@ -106,7 +107,7 @@ class News:
     total: int | None = None
     workers: int = 0
     left: tuple[float, float] | None = None
-    speed: Sequence[str] = ()
+    pace: tuple[float, str] | None = None
     best: str = ""
     jobs: Sequence[Job] = ()
 
@@ -114,11 +115,10 @@ class News:
 def read_news(content: Mapping[str, Any]) -> News:
     """Read what a search has written. Raises ValueError, LookupError or TypeError for what none
     has."""
-    total, left = content["total"], content["left"]
+    total, left, pace = content["total"], content["left"], content["pace"]
     jobs = [
         Job(
-            str(job["engine"]),
-            max(1, int(job["lanes"])),
+            max(0, int(job["lanes"])),
             [
                 Lane(
                     int(lane["trial"]),
@@ -139,7 +139,7 @@ def read_news(content: Mapping[str, Any]) -> News:
         total=None if total is None else int(total),
         workers=int(content["workers"]),
         left=None if left is None else (_number(left[0]), _number(left[1])),
-        speed=[str(each) for each in content["speed"]],
+        pace=None if pace is None else (_number(pace[0]), str(pace[1])),
         best=str(content["best"]),
         jobs=jobs,
     )
@@ -159,13 +159,17 @@ def _share(value: Any) -> float:
 @dataclass(frozen=True)
 class State:
     """The state of a run: one of the words of `RunLine`, or `gone` of one whose process has ended
-    without a word, `deleted` of one that was there; `reason` says more, `command` goes on."""
+    without a word, `deleted` of one that was there; `reason` says more, `command` goes on. Of one
+    that runs `running` are the trials under way, by what the journal knows, `engines` theirs in
+    words, and `samples` those of an epoch, 0 where nobody knows."""
 
     word: str
     reason: str = ""
     command: str = ""
     strategy: str = ""
     running: Sequence[int] = ()
+    engines: Sequence[str] = ()
+    samples: int = 0
 
 
 LANES = 64
@@ -225,7 +229,7 @@ def _running(state: State, news: News | None, clock: float) -> dict[str, Any]:
         )
     if news.doing:
         told["text"] = f"{told['text']}: {one_line(news.doing)}"
-    told["facts"] = [(name, one_line(text)) for name, text in _facts(news, clock)]
+    told["facts"] = [(name, one_line(text)) for name, text in _facts(state, news, clock)]
     if news.total:
         share = sum(lane.share for job in news.jobs for lane in job.trials)
         told["share"] = min(1.0, (news.done + share) / news.total)
@@ -241,18 +245,27 @@ def _running(state: State, news: News | None, clock: float) -> dict[str, Any]:
     return told
 
 
-def _facts(news: News, clock: float) -> Sequence[tuple[str, str]]:
+def tell_left(left: tuple[float, float]) -> str:
+    """The time that is left, in words."""
+    low, high = map(format_seconds, left)
+    if left[0] <= 0:
+        return f"up to {high}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _facts(state: State, news: News, clock: float) -> Sequence[tuple[str, str]]:
     done = f"{news.done} of {news.total}" if news.total else str(news.done)
     facts = [("trials done", done)]
     if news.left is not None:
-        low, high = map(format_seconds, news.left)
-        facts.append(("time left", low if low == high else f"{low} to {high}"))
+        facts.append(("time left", tell_left(news.left)))
     facts.append(("running for", format_seconds(max(0.0, clock - news.begun))))
-    facts += [("speed", ", ".join(news.speed))] if news.speed else []
-    engines = dict.fromkeys(
-        f"fused, {job.lanes} lanes" if job.engine == "fused" else job.engine for job in news.jobs
-    )
-    facts += [("engine", ", ".join(engines))] if engines else []
+    if news.pace is not None:
+        number, noun = news.pace
+        speed = f"{format_value(number, 3)} {noun} a second"
+        if noun == "epochs" and state.samples:
+            speed = f"{number * state.samples:,.0f} samples a second ({speed})"
+        facts.append(("speed", speed))
+    facts += [("engine", ", ".join(state.engines))] if state.engines else []
     facts += [("workers", str(news.workers))] if news.workers else []
     return facts + ([("best so far", news.best)] if news.best else [])
 
@@ -267,9 +280,9 @@ def _job(job: Job, kept: Sequence[Lane]) -> dict[str, Any]:
         }
         for lane in kept
     ]
-    free = job.lanes - len(job.trials)
-    title = "One trial alone"
-    if job.engine == "fused":
+    free = job.lanes - len(job.trials) if job.lanes > 1 else 0
+    title = "One trial alone" if job.lanes == 1 else ""
+    if job.lanes > 1:
         title = f"{len(job.trials)} of {count(job.lanes, 'lane')} of one program"
     return {"title": title, "lanes": lanes, "free": f"{free} free" if free > 0 else ""}
 
@@ -363,6 +376,8 @@ def write_list(listed: Listed) -> str:
     rows = [
         _row(line, listed.news.get(line.name)) for line in listed.lines if line.state != "foreign"
     ]
+    others = [one_line(line.name) for line in listed.lines if line.state == "foreign"]
+    no = "that is no run" if len(others) == 1 else "that are no runs"
     context = {
         "title": "Runs",
         "subtitle": visible(listed.folder),
@@ -371,7 +386,8 @@ def write_list(listed: Listed) -> str:
         "problem": visible(listed.problem),
         "runs": rows,
         "folder": visible(listed.folder),
-        "others": [one_line(line.name) for line in listed.lines if line.state == "foreign"],
+        "others": others,
+        "others_title": f"{count(len(others), 'folder')} {no}",
     }
     return render("runs.html", context, NO_ROWS, Served("list"))
 
@@ -388,8 +404,7 @@ def _row(line: RunLine, news: News | None) -> dict[str, str]:
     if news is not None and news.total:
         left = ""
         if news.left is not None:
-            low, high = map(format_seconds, news.left)
-            left = f", {low} to {high} left"
+            left = f", {tell_left(news.left)} left"
         trials += f" ({news.done} of {news.total} now{left})"
     cost = format_seconds(line.seconds) if line.seconds else ""
     if line.epochs:
@@ -439,9 +454,7 @@ def write_compare(
         "problems": [visible(text) for text in problems],
         "names": [one_line(name) for name in compared],
         "rows": contest_rows(contest) if contest else [],
-        "notes": [f"{note[:1].upper()}{note[1:]}" for note in contest_notes(contest)]
-        if contest
-        else [],
+        "notes": contest_notes(contest) if contest else [],
         "values": _draw_values(contest) if contest else None,
     }
     return render("compare.html", context, NO_ROWS, Served("compare", "../"))

@@ -31,7 +31,11 @@ class Cloud:
 def make_panel(cloud: Cloud) -> Panel | None:
     """The panel of a cloud: trials with a value as dots, the best one picked, crosses for those
     that came to none, circles for those under way. None where nothing has a value yet."""
-    known = [(rate, value) for rate, value in cloud.measured if _is_number(value)]
+    known = [
+        (rate, value)
+        for rate, value in cloud.measured
+        if value is not None and math.isfinite(value)
+    ]
     if not known:
         return None
     rates = [rate for rate, _ in (*cloud.measured, *cloud.running) if rate > 0 or not cloud.log]
@@ -42,7 +46,7 @@ def make_panel(cloud: Cloud) -> Panel | None:
     worst = y.low if largest else y.high
     best = (max if largest else min)(known, key=lambda each: each[1])
     off = [rate for rate, value in known if not y.holds(value)]
-    lost = [rate for rate, value in cloud.measured if not _is_number(value)]
+    lost = [rate for rate, value in cloud.measured if value is None or not math.isfinite(value)]
     running = [(rate, y.clamp(value)) for rate, value in cloud.running if math.isfinite(value)]
     marks = (
         Rule(cloud.low),
@@ -61,7 +65,3 @@ def _within(mark: Points | Rule, x: Scale) -> Points | Rule:
     if isinstance(mark, Rule) or not x.log:
         return mark
     return Points([each for each in mark.places if each[0] > 0], mark.kind)
-
-
-def _is_number(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

@@ -11,19 +11,24 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from lrsearch.reports.apart import tell_apart
+from lrsearch.reports.characters import WIDTH, draw
 from lrsearch.reports.curves import encodes
-from lrsearch.reports.scatter import Cloud, draw
+from lrsearch.reports.scatter import Cloud, make_panel
 from lrsearch.reports.sparks import bar, lanes, spark
+from lrsearch.reports.tables import MARKS
 from lrsearch.reports.text import count, format_seconds
 
 BARS = 12
 """Running trials with a line of their own."""
 
+FEW = 4
+"""Lines of running trials that are there wherever they have room."""
+
 PLOT = (6, 12)
 """Lines of the drawing of the rates, at least and at most; below these there is none."""
 
-TALL = 20
-"""Lines of a terminal from which on the rates are drawn."""
+TALL, NARROW = 20, 40
+"""Lines and columns of a terminal from which on the rates are drawn."""
 
 
 @dataclass(frozen=True)
@@ -72,21 +77,32 @@ def lay_out(shown: Snapshot, width: int, height: int) -> list[Text]:
     if strip is not None and height > 6:
         foot.insert(0, strip)
     free = height - len(foot)
-    plotted: list[str] = []
-    if height >= TALL and shown.cloud is not None:
-        size = min(PLOT[1], max(PLOT[0], height // 3 - 1))
-        plotted = draw(shown.cloud, min(width, 100), min(size, free - 2))
+    plotted: list[Text] = []
+    if height >= TALL and width >= NARROW:
+        plotted = _draw_rates(shown, width, min(PLOT[1], max(PLOT[0], height // 3 - 1)))
         free -= len(plotted)
     # Half of the terminal is for the lines that stay.
-    most = max(1, min(BARS, free, height // 2 - len(foot) - (len(plotted) if height < 30 else 0)))
+    half = height // 2 - len(foot) - (len(plotted) if height < 30 else 0)
+    most = max(1, min(BARS, free, max(FEW, half)))
     bars = _bars(shown, width, most) if free > 0 else []
-    lines = [*(Text(line, style="blue") for line in plotted), *bars, *foot]
+    lines = [*plotted, *bars, *foot]
     return [_fit(line, width) for line in lines[-height:]]
 
 
 def _fit(line: Text, width: int) -> Text:
     line.truncate(width, overflow="crop")
     return line
+
+
+def _draw_rates(shown: Snapshot, width: int, height: int) -> list[Text]:
+    """The objective over the rate, where any was measured, in so many lines."""
+    panel = make_panel(shown.cloud) if shown.cloud is not None else None
+    if panel is None:
+        return []
+    drawn = draw(panel, width=min(width, WIDTH), height=height - 2, encoding=shown.encoding)
+    return [
+        Text.assemble(*((text, MARKS.get(kind, "")) for text, kind in pieces)) for pieces in drawn
+    ]
 
 
 def _bars(shown: Snapshot, width: int, most: int) -> list[Text]:

@@ -392,7 +392,7 @@ class Progress:
         trials = self._done + math.fsum(each.fraction for each in running)
         counted = epochs > 0
         amount, noun = (epochs, "epochs") if counted else (trials, f"{self._noun}s")
-        if self._first is None:
+        if self._first is None or self._noun != "trial":
             return None
         paces = self._paces
         if paces and counted and paces[0][1] > amount:

@@ -1,15 +1,12 @@
-"""The objective over the rate in a few lines of text, while a search fills it in."""
+"""The objective over the rate while a search fills it in, as a panel."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from lrsearch.reports.marks import Scale, label, spanning
-
-SIGNS = {"lost": "x", "dot": "o", "running": "+", "best": "*"}
-"""The mark of a kind of point, in the order in which they are drawn over each other."""
+from lrsearch.reports.marks import Panel, Points, Rule, Scale, spanning
 
 SHOWN = 0.8
 """The share of values, from the best on, that the objective's axis holds; others stand at its
@@ -19,8 +16,7 @@ end."""
 @dataclass(frozen=True)
 class Cloud:
     """Measurements over a rate: values by rate, None of those that came to none; the `running`
-    trials with their latest value. The axis is named `name` and reaches from `low` to `high`, and
-    to what was measured outside."""
+    trials with their latest value. The rate is named `name`, and searched from `low` to `high`."""
 
     name: str
     low: float
@@ -28,62 +24,44 @@ class Cloud:
     log: bool
     goal: str
     metric: str = ""
-    measured: Sequence[tuple[float, float | None]] = field(default=())
-    running: Sequence[tuple[float, float]] = field(default=())
+    measured: Sequence[tuple[float, float | None]] = ()
+    running: Sequence[tuple[float, float]] = ()
 
 
-def draw(cloud: Cloud, width: int, height: int) -> list[str]:
-    """Draw a cloud, in `height` lines no wider than `width`: the objective's axis at the left, the
-    rate's below. No lines where nothing has a value, or there is no room."""
-    known = [(x, y) for x, y in cloud.measured if y is not None and math.isfinite(y)]
-    if not known or height < 4 or width < 20:
-        return []
-    x, y = _axes(cloud, known)
-    rows = height - 1
-    names = {rows - 1: label(y.low), 0: label(y.high)}
-    margin = max(map(len, names.values()))
-    columns = width - margin - 2
-    if columns < 10:
-        return []
-    cells = [[" "] * columns for _ in range(rows)]
-    better = max if cloud.goal == "max" else min
-    best = better(known, key=lambda each: each[1])
-    worst = y.low if cloud.goal == "max" else y.high
-    lost = [(rate, worst) for rate, value in cloud.measured
-            if value is None or not math.isfinite(value)]  # fmt: skip
-    running = [each for each in cloud.running if math.isfinite(each[1])]
-    for kind, points in (("lost", lost), ("dot", known), ("running", running), ("best", [best])):
-        for rate, value in points:
-            if cloud.log and rate <= 0:
-                continue
-            column = min(columns - 1, max(0, round(x.place(rate) * (columns - 1))))
-            row = round((1 - y.place(y.clamp(value))) * (rows - 1))
-            cells[row][column] = SIGNS[kind]
-    lines = [
-        f"{names.get(at, ''):>{margin}} |{''.join(row)}".rstrip() for at, row in enumerate(cells)
+def make_panel(cloud: Cloud) -> Panel | None:
+    """The panel of a cloud: trials with a value as dots, the best one picked, crosses for those
+    that came to none, circles for those under way. None where nothing has a value yet."""
+    known = [
+        (rate, value)
+        for rate, value in cloud.measured
+        if value is not None and math.isfinite(value)
     ]
-    return [*lines, " " * (margin + 2) + _ticks(x, columns, cloud.name)]
-
-
-def _axes(cloud: Cloud, known: Sequence[tuple[float, float]]) -> tuple[Scale, Scale]:
+    if not known:
+        return None
     rates = [rate for rate, _ in (*cloud.measured, *cloud.running) if rate > 0 or not cloud.log]
-    x = spanning([*rates, cloud.low, cloud.high], log=cloud.log, room=0.0)
-    if not x.high > x.low:
-        x = spanning([cloud.low], log=cloud.log)
-    values = sorted((value for _, value in known), reverse=cloud.goal == "max")
-    return x, spanning(values[: max(2, math.ceil(SHOWN * len(values)))], room=0.0)
+    x = spanning([*rates, cloud.low, cloud.high], log=cloud.log, room=0.02)
+    largest = cloud.goal == "max"
+    values = sorted((value for _, value in known), reverse=largest)
+    y = spanning(values[: max(2, math.ceil(SHOWN * len(values)))])
+    worst = y.low if largest else y.high
+    best = (max if largest else min)(known, key=lambda each: each[1])
+    off = [rate for rate, value in known if not y.holds(value)]
+    lost = [rate for rate, value in cloud.measured if value is None or not math.isfinite(value)]
+    running = [(rate, y.clamp(value)) for rate, value in cloud.running if math.isfinite(value)]
+    marks = (
+        Rule(cloud.low),
+        Rule(cloud.high),
+        Points([(rate, worst) for rate in lost], "cross"),
+        Points([(rate, worst) for rate in off], "off"),
+        Points([each for each in known if y.holds(each[1])]),
+        Points(running, "tie"),
+        Points([(best[0], y.clamp(best[1]))], "pick"),
+    )
+    return Panel("", x, y, [_within(mark, x) for mark in marks], cloud.name, cloud.metric)
 
 
-def _ticks(x: Scale, columns: int, name: str) -> str:
-    """The line of the rate's ticks, its name at the end where there is room."""
-    line = [" "] * columns
-    free = 0
-    for value in x.ticks(max(2, columns // 9)):
-        text = label(value)
-        place = round(x.place(value) * (columns - 1))
-        first = min(max(0, place - len(text) // 2), columns - len(text))
-        if first >= free:
-            line[first : first + len(text)] = text
-            free = first + len(text) + 1
-    text = "".join(line).rstrip()
-    return f"{text}  {name}" if len(text) + len(name) + 2 <= columns else text
+def _within(mark: Points | Rule, x: Scale) -> Points | Rule:
+    """A mark without the points that have no place on a logarithmic axis."""
+    if isinstance(mark, Rule) or not x.log:
+        return mark
+    return Points([each for each in mark.places if each[0] > 0], mark.kind)

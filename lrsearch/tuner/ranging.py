@@ -200,11 +200,12 @@ def sweep_configs(
     Raises what a cohort raises for data or code that are not what the run began with.
     """
     fold = 0 if spec.folds else None
-    places = {}
+    places: dict[int, int] = {}
+    steps: dict[int, int] = {}
     for place, config in enumerate(configs):
-        trials = (Trial(0, "", config, spec.seed + at, fold) for at in range(manner.seeds))
+        trials = tuple(Trial(0, "", config, spec.seed + at, fold) for at in range(manner.seeds))
         payload = Sweep(
-            tuple(trials),
+            trials,
             sweeps.cap_rates(manner.rates, find_optimizer(config)),
             manner.steps,
             manner.engine,
@@ -213,12 +214,13 @@ def sweep_configs(
             facts.data_hash,
             facts.source_hashes,
         )
-        places[executor.submit(SWEEP, payload)] = place
-    steps = manner.seeds * manner.steps * len(manner.rates)
+        handle = executor.submit(SWEEP, payload)
+        places[handle] = place
+        steps[handle] = len(trials) * manner.steps * len(payload.rates)
 
     def tell(heard: Heard) -> None:
         if heard.activity and heard.handle in places:
-            hear(places[heard.handle], min(1.0, heard.step / steps))
+            hear(places[heard.handle], min(1.0, heard.step / steps[heard.handle]))
 
     def describe(heard: Heard) -> Subject:
         return Subject(f"range test {places[heard.handle] + 1}")

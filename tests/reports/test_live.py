@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import math
+import os
+import pty
 import re
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,9 +22,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from lrsearch.reports import live
+from lrsearch.reports.characters import choose_signs, draw, plain
 from lrsearch.reports.frame import Snapshot, Trial, lay_out, tell_pace, tell_plainly, tell_range
 from lrsearch.reports.live import Progress
-from lrsearch.reports.scatter import Cloud, draw
+from lrsearch.reports.scatter import Cloud, make_panel
 from lrsearch.reports.screen import Steady
 from lrsearch.reports.sparks import BLOCKS, PLAIN, bar, lanes, spark
 from lrsearch.trial import Axis, Objective, Outcome, Outlook, Place
@@ -83,29 +94,32 @@ clouds = st.builds(
 )
 
 
-@given(clouds, st.integers(1, 130), st.integers(1, 14))
-def test_the_drawing_of_the_rates_fits_and_is_there(cloud: Cloud, width: int, height: int) -> None:
-    drawn = draw(cloud, width, height)
-    assert not drawn or len(drawn) == height
-    assert all(len(line) <= width for line in drawn)
-    known = any(y is not None and math.isfinite(y) for _, y in cloud.measured)
-    if known and width >= 40 and height >= 4:
-        assert "*" in "".join(drawn[:-1])
-    if not known:
-        assert drawn == []
+@given(clouds, st.integers(20, 90), st.integers(3, 12), st.sampled_from(["utf-8", "ascii"]))
+def test_the_rates_are_drawn_whatever_was_measured(
+    cloud: Cloud, width: int, height: int, encoding: str
+) -> None:
+    panel = make_panel(cloud)
+    known = [y for _, y in cloud.measured if y is not None and math.isfinite(y)]
+    assert (panel is None) == (not known)
+    if panel is not None:
+        drawn = [plain(line) for line in draw(panel, width=width, height=height, encoding=encoding)]
+        assert len(drawn) == height + 2
+        assert choose_signs(encoding)["pick"] in "".join(drawn[:-2])
 
 
 def test_better_values_stand_higher_and_higher_rates_further_right() -> None:
-    measured = [(1e-3, 0.2), (1e-2, 0.6), (0.1, 0.9), (1.0, None)]
-    lines = draw(Cloud("lr", 1e-4, 1.0, True, "max", "accuracy", measured, [(0.03, 0.7)]), 60, 9)
+    measured = [(1e-3, 0.2), (1e-2, 0.6), (0.1, 0.9), (0.2, 0.8), (0.3, 0.7), (1.0, None)]
+    panel = make_panel(Cloud("lr", 1e-4, 1.0, True, "max", "accuracy", measured, [(0.03, 0.7)]))
+    assert panel is not None
+    lines = [plain(line) for line in draw(panel, width=70, height=9, encoding="ascii")]
     places = {
-        sign: [(at, line.index(sign)) for at, line in enumerate(lines[:-1]) if sign in line]
-        for sign in "*+x"
+        sign: [(at, line.index(sign)) for at, line in enumerate(lines[:-2]) if sign in line]
+        for sign in "#@Xv"
     }
-    (best,), (running,), (lost,) = places["*"], places["+"], places["x"]
-    assert best[0] == 0 and 0 < running[0] < 8 and lost[0] == len(lines) - 2
-    assert running[1] < best[1] < lost[1]
-    assert lines[-1].split() == ["0.0001", "0.001", "0.01", "0.1", "1"]
+    (best,), (running,), (lost,), (worse,) = (places[sign] for sign in "#@Xv")
+    assert best[0] < running[0] < lost[0] == worse[0] == len(lines) - 3
+    assert worse[1] < running[1] < best[1] < lost[1]
+    assert "0.001" in lines[-1].split()
 
 
 # the layout
@@ -176,7 +190,7 @@ def test_the_drawing_has_room_in_a_tall_terminal_alone() -> None:
     cloud = Cloud("lr", 1e-4, 1.0, True, "max", "accuracy", [(0.1, 0.9), (0.01, 0.5)])
     for height, drawn in ((12, False), (24, True), (40, True)):
         text = "\n".join(line.plain for line in lay_out(shown(cloud=cloud), 80, height))
-        assert ("|" in text and "*" in text) is drawn, height
+        assert ("┤" in text and "◆" in text) is drawn, height
     # The lines that stay have room above it.
     assert len(lay_out(shown(30, cloud=cloud), 80, 24)) <= 15
 
@@ -479,3 +493,95 @@ def test_what_was_shown_is_gone_at_the_end_and_lines_stay(monkeypatch: pytest.Mo
         "[3/3] trial 3  accuracy 0.5000  1.0s  lr=0.3",
         "a note",
     ]
+
+
+SPEC = """\
+name: shown
+loop: mine.train
+objective: {metric: loss, goal: min}
+search: {lr: {min: 0.001, max: 1.0, points: 6}}
+"""
+
+LOOP = """\
+import sys, time
+def train(trial):
+    print("printed meanwhile", file=sys.stderr)
+    for step in range(8):
+        time.sleep(0.1)
+        trial.report(step + 1, loss=trial.params["lr"] / (step + 1))
+"""
+
+NETWORK = """\
+name: shown
+data: digits
+model: {name: mlp, hidden: [16]}
+train: {budget: 1ep, lr: 0.1, batch_size: 64}
+"""
+
+
+def on_a_terminal(folder: Path, *words: str, width: int, height: int) -> tuple[bytes, int]:
+    """All that a command writes to a terminal of this size; and its exit code."""
+    here, there = pty.openpty()
+    fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+    env = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    env |= {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    env.pop("NO_COLOR", None)
+    command = [sys.executable, "-m", "lrsearch", *words]
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdin=there, stdout=there, stderr=there, close_fds=True
+    ) as process:
+        os.close(there)
+        written = b""
+        with contextlib.suppress(OSError):  # A terminal that nobody has open any more.
+            while part := os.read(here, 1 << 16):
+                written += part
+        process.wait(60)
+    os.close(here)
+    return written, process.returncode
+
+
+def test_a_search_on_a_terminal_never_flickers_and_leaves_it_clean(tmp_path: Path) -> None:
+    (tmp_path / "shown.yaml").write_text(SPEC)
+    (tmp_path / "mine.py").write_text(LOOP)
+    given = ("grid", "shown.yaml", "--allow-import", "mine", "--workers", "2")
+    raw, code = on_a_terminal(tmp_path, *given, width=80, height=24)
+    text = raw.decode().replace("\r\n", "\n")
+    assert code == 0, text[-2000:]
+    assert not re.search("\x1b\\[(2J|H|\\?1049)", text), "the terminal is cleared"
+    tube, screens = Tube(80, 24), []
+    progress, _, result = text.rpartition("\x1b[?25h")
+    for written in progress.split("\x1b[?25l"):
+        tube.write(written)
+        screens.append("\n".join(tube.shown[-24:]))
+    tube.write("\x1b[?25h")
+    assert tube.cursor and "\x1b[?25l" not in result
+    # Each write leaves a whole frame: what is under way is there until the search is over.
+    frames = screens[1:-1]
+    assert len(frames) > 5
+    assert all(re.search(r"^\d+/\d+ .*worker|starting", each, re.M) for each in frames)
+    assert any(re.search("trial [0-9]+ .*[▁▂▃▄▅▆▇█]{3}.*%", each) for each in frames)
+    assert any("◆" in each and "┤" in each and "○" in each for each in frames)
+    assert any(re.search(r"/6 .* left, .*trials/min", each) for each in frames)
+    lines = [line for line in tube.shown if line]
+    assert [line[:5] for line in lines if line.startswith("[")] == [
+        f"[{number}/6]" for number in range(1, 7)
+    ]
+    assert not any("left," in line or "◆" in line for line in lines), "the frame is gone"
+
+
+def test_an_interrupted_range_test_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "shown.yaml").write_text(NETWORK)
+    words = ["range", "shown.yaml", "--device", "cpu", "--steps", "200000", "--seeds", "2"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "lrsearch", *words],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "1 range test of 2 seeds" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        said = process.stderr.read()
+    assert process.returncode == 130
+    command = "lrsearch range shown.yaml --seeds 2 --steps 200000 --device cpu"
+    assert f"go on with\n  {command}" in said

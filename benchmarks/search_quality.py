@@ -321,7 +321,7 @@ EQUAL = 16
 """Full trainings whose epochs a search of `epochs` has, at most."""
 
 DRAWN = (
-    *("random, none", "tpe, none", "tpe, halving", "gp, none", "gp, halving"),
+    *("tpe, none", "tpe, asha", "gp, none", "gp, halving", "gp, asha"),
     *("Optuna random", "Optuna TPE", "Optuna TPE, MedianPruner"),
     *("Optuna TPE, HyperbandPruner", "Optuna GPSampler"),
 )
@@ -413,8 +413,8 @@ def table(name: str, found: Mapping[str, Any], most: int, against: str) -> Itera
 PANEL, HEIGHT, LEFT = 300, 260, 46
 """Pixels of a panel, and of its axes' names."""
 
-TOP = 1.0
-"""The highest regret that is drawn."""
+TICKS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+"""Regrets that are named, up to the highest that is drawn."""
 
 COLOURS = (
     *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b"),
@@ -424,9 +424,9 @@ COLOURS = (
 
 def draw(results: Mapping[str, Any], drawn: Sequence[str]) -> str:
     """A picture in SVG: the median regret of each of the `drawn` methods by trainings, Optuna's
-    dashed, and a panel a family."""
+    dashed, and a panel a family. Its axis is that of the square root."""
     rows = -(-len(drawn) // len(results))
-    width, height = PANEL * len(results) + 20, HEIGHT + 70 + 16 * rows
+    width, height = PANEL * len(results) + 20, HEIGHT + 80 + 16 * rows
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         'font-family="sans-serif" font-size="11">',
@@ -438,25 +438,27 @@ def draw(results: Mapping[str, Any], drawn: Sequence[str]) -> str:
         colour = COLOURS[drawn.index(method) % len(COLOURS)]
         return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.6"{dash}/>'
 
+    def lift(regret: float) -> float:
+        return 30 + HEIGHT * (1 - float(np.sqrt(min(regret, TICKS[-1]))))
+
     for panel, (name, part) in enumerate(results.items()):
         places = [place for place, at in enumerate(AT) if at <= part["most"]]
         left, right = PANEL * panel + LEFT, PANEL * (panel + 1)
         across = [left + (right - left) * place / (len(places) - 1) for place in places]
         parts.append(f'<text x="{(left + right) / 2}" y="18" text-anchor="middle">{name}</text>')
-        for regret in np.arange(0, TOP + 0.01, 0.2):
-            y = 30 + HEIGHT * (1 - regret / TOP)
+        for regret in TICKS:
+            y = lift(regret)
             parts.append(f'<path d="M{left} {y:.1f}H{right}" stroke="#e5e5e5"/>')
-            parts.append(
-                f'<text x="{left - 4}" y="{y + 4:.1f}" text-anchor="end">{regret:.1f}</text>'
-            )
+            text = f'<text x="{left - 4}" y="{y + 4:.1f}" text-anchor="end">{regret:g}</text>'
+            parts.append(text)
         for x, place in zip(across, places, strict=True):
             text = f'<text x="{x}" y="{HEIGHT + 46}" text-anchor="middle">{AT[place]}</text>'
             parts.append(text)
         for method in drawn:
             if method in part["methods"]:
                 runs = np.asarray(part["methods"][method]["regret"]).reshape(-1, len(AT))
-                middles = np.minimum(np.median(runs, axis=0)[places], TOP)
-                ends = zip(across, 30 + HEIGHT * (1 - middles / TOP), strict=True)
+                middles = map(lift, np.median(runs, axis=0)[places])
+                ends = zip(across, middles, strict=True)
                 parts.append(line(method, "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in ends)))
     for place, method in enumerate(drawn):
         x, y = LEFT + PANEL * (place // rows), HEIGHT + 72 + 16 * (place % rows)

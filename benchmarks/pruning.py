@@ -7,9 +7,9 @@
 momentum and Adam at 36 constant rates), test losses standing for validation losses: how many of the
 best quarter of each problem it stops, by test accuracy where there is one.
 
-All rules are held against full tables of digits by an MLP, with five schedules mixed, which
-`search_quality.py train` makes: rate x batch size x schedule, 3 seeds, a validation loss an epoch,
-for budgets of 5, 10 and 20 epochs. Populations of 32 points (of 8 for `halving`) are drawn from
+All rules are held against full tables of digits and of MNIST by an MLP, with five schedules mixed,
+which `search_quality.py train` makes: rate x batch size x schedule, 3 seeds, a validation loss an
+epoch, for three budgets each. Populations of 32 points (of 8 for `halving`) are drawn from
 each table, 400 times.
 Lost is a point of the table's best twentieth that is stopped; epochs saved are shares of what the
 population would have trained, those that diverge until they do. A seed is a training of its own;

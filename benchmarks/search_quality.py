@@ -10,7 +10,7 @@ the tuner with its early stopping (`search_engine.py`) beside Optuna's samplers 
 counts each epoch, of trainings that are stopped or diverge too: a value is known when its training
 has come to its end. The seeds of a table are averaged. The regret of a search is 0 at the best
 known point of its table and 1 at a median random one. What is not given (`--lcbench`, `--deepobs`)
-or not installed (onnxruntime, which LCBench's surrogate needs; matplotlib) is skipped by name.
+or not installed (onnxruntime, which LCBench's surrogate needs) is skipped by name.
 Constants of the strategies were chosen on the even tasks of LCBench alone.
 """
 
@@ -321,7 +321,7 @@ EQUAL = 16
 """Full trainings whose epochs a search of `epochs` has, at most."""
 
 DRAWN = (
-    *("random, none", "tpe, none", "tpe, halving", "gp, none", "gp, halving"),
+    *("tpe, none", "tpe, asha", "gp, none", "gp, halving", "gp, asha"),
     *("Optuna random", "Optuna TPE", "Optuna TPE, MedianPruner"),
     *("Optuna TPE, HyperbandPruner", "Optuna GPSampler"),
 )
@@ -410,34 +410,63 @@ def table(name: str, found: Mapping[str, Any], most: int, against: str) -> Itera
         yield f"| {method} | " + " | ".join([*cells, *last]) + " |"
 
 
-def draw(results: Mapping[str, Any], output: Path, drawn: Sequence[str]) -> None:
-    """A picture: the mean regret of each method (of those to be `drawn`, where they are named) by
-    trainings, a panel a family."""
-    if importlib.util.find_spec("matplotlib") is None:
-        print("no picture: matplotlib is not installed")
-        return
-    import matplotlib as mpl
+PANEL, HEIGHT, LEFT = 300, 260, 46
+"""Pixels of a panel, and of its axes' names."""
 
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "search"
-    from matplotlib import pyplot as plt
+TICKS = (0.0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+"""Regrets that are named, up to the highest that is drawn."""
 
-    figure, axes = plt.subplots(1, len(results), figsize=(5 * len(results), 4), squeeze=False)
-    for axis, (name, part) in zip(axes[0], results.items(), strict=True):
-        for method, each in part["methods"].items():
-            if drawn and method not in drawn:
-                continue
-            runs = np.asarray(each["regret"]).reshape(-1, len(AT))
-            places = [place for place, at in enumerate(AT) if at <= part["most"]]
-            trainings = [AT[place] for place in places]
-            style = "--" if method.startswith("Optuna") else "-"
-            axis.plot(trainings, runs[:, places].mean(0), style, marker="o", label=method)
-        axis.set(title=name, xlabel="full trainings", xscale="log", ylabel="mean regret")
-        axis.set_xticks(trainings, [str(each) for each in trainings])
-    axes[0][-1].legend(fontsize=7)
-    figure.tight_layout()
-    figure.savefig(output, metadata={"Date": None})
-    print(f"wrote {output}")
+COLOURS = (
+    *("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b"),
+    *("#e377c2", "#7f7f7f", "#bcbd22", "#17becf", "#393b79", "#637939"),
+)
+
+
+def draw(results: Mapping[str, Any], drawn: Sequence[str]) -> str:
+    """A picture in SVG: the median regret of each of the `drawn` methods by trainings, Optuna's
+    dashed, and a panel a family. Its axis is that of the square root."""
+    rows = -(-len(drawn) // len(results))
+    width, height = PANEL * len(results) + 20, HEIGHT + 80 + 16 * rows
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+        'font-family="sans-serif" font-size="11">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+
+    def line(method: str, path: str) -> str:
+        dash = ' stroke-dasharray="5 3"' if method.startswith("Optuna") else ""
+        colour = COLOURS[drawn.index(method) % len(COLOURS)]
+        return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.6"{dash}/>'
+
+    def lift(regret: float) -> float:
+        return 30 + HEIGHT * (1 - float(np.sqrt(min(regret, TICKS[-1]))))
+
+    for panel, (name, part) in enumerate(results.items()):
+        places = [place for place, at in enumerate(AT) if at <= part["most"]]
+        left, right = PANEL * panel + LEFT, PANEL * (panel + 1)
+        across = [left + (right - left) * place / (len(places) - 1) for place in places]
+        parts.append(f'<text x="{(left + right) / 2}" y="18" text-anchor="middle">{name}</text>')
+        for regret in TICKS:
+            y = lift(regret)
+            parts.append(f'<path d="M{left} {y:.1f}H{right}" stroke="#e5e5e5"/>')
+            text = f'<text x="{left - 4}" y="{y + 4:.1f}" text-anchor="end">{regret:g}</text>'
+            parts.append(text)
+        for x, place in zip(across, places, strict=True):
+            text = f'<text x="{x}" y="{HEIGHT + 46}" text-anchor="middle">{AT[place]}</text>'
+            parts.append(text)
+        for method in drawn:
+            if method in part["methods"]:
+                runs = np.asarray(part["methods"][method]["regret"]).reshape(-1, len(AT))
+                middles = map(lift, np.median(runs, axis=0)[places])
+                ends = zip(across, middles, strict=True)
+                parts.append(line(method, "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in ends)))
+    for place, method in enumerate(drawn):
+        x, y = LEFT + PANEL * (place // rows), HEIGHT + 72 + 16 * (place % rows)
+        parts.append(line(method, f"M{x} {y - 4}H{x + 24}"))
+        parts.append(f'<text x="{x + 30}" y="{y}">{method}</text>')
+    words = "median regret by trainings' worth"
+    parts.append(f'<text x="{width - 10}" y="{height - 6}" text-anchor="end">{words}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def families(options: argparse.Namespace) -> Iterator[tuple[str, list[Task], int]]:
@@ -527,7 +556,8 @@ def main() -> None:
     for name, part in results.items():
         print()
         print("\n".join(table(name, part["methods"], part["most"], against)))
-    draw(results, options.output.with_suffix(".svg"), drawn=DRAWN if counted else ())
+    drawn = DRAWN if counted else tuple(METHODS)
+    options.output.with_suffix(".svg").write_text(draw(results, drawn))
 
 
 if __name__ == "__main__":

@@ -343,3 +343,20 @@ def test_searches_of_tables_count_every_epoch(monkeypatch: pytest.MonkeyPatch) -
     found = search_quality.measure([task], row, 2, 4)
     (lines,) = [list(search_quality.table("known", {"random, none": found}, 4, "tpe"))]
     assert len(lines) == 3 and lines[0].startswith("| known | 4 | seeds | CPU")
+
+
+def test_a_start_of_fine_tuning_is_no_worse_than_random(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On each stored table of it, after 4 and 8 trainings."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import search_quality
+    import search_tables
+
+    tasks = search_tables.finetuned()
+    assert len(tasks) == 4
+    means = {}
+    for name in ("random", "random informed"):
+        row = search_quality.follow(search_quality.METHODS[name])
+        found = search_quality.measure(tasks, row, 8, 8)["regret"]
+        means[name] = [[sum(run[at] for run in runs) / 8 for at in (0, 1)] for runs in found]
+    for plain, informed in zip(means["random"], means["random informed"], strict=True):
+        assert informed[0] < plain[0] and informed[1] < plain[1]

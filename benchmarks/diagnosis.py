@@ -3,10 +3,11 @@
     python benchmarks/diagnosis.py [--mnist mnist.npz] [--text input.txt]
         [--deepobs deepobs_baselines.json.gz] [--folder DIR] [--minutes 9] [--tasks digits-mlp]
 
-`failing.py` has the trainings: 17 tasks (mlp, cnn, resnet, transformer, recurrent), each by
-SGD and AdamW, sound and made to go wrong, labelled by how they were made; and once more by their
-outcome, too, which may contradict that (`label_by_outcome`). The rules' limits were set on seven of
-the tasks; the tables of the last two, which were judged once, are the result. Beside it stands what published rules say of the same trainings: AutoTrainer's thresholds (Zhang et al. 2021) and the
+`failing.py` has the trainings: 17 tasks (mlp, cnn, resnet, transformer, recurrent), each by SGD and
+AdamW, sound and made to go wrong, labelled by how they were made; and once more by their outcome,
+too, which may contradict that (`label_by_outcome`). The rules' limits were set on seven of the
+tasks; the tables of the last two, which were judged once, are the result. Beside it stands what
+published rules say of the same trainings: AutoTrainer's thresholds (Zhang et al. 2021) and the
 ratio of updates to weights of CS231n's notes. `--deepobs` names DeepOBS's baselines (Schneider et
 al. 2019): 1,080 published trainings, of whose best nothing may be said to be lost.
 

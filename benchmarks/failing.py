@@ -124,7 +124,7 @@ TASKS = {
         {"width": 2},
         {"samples": 110},
     ),
-    # ... reported on these, which were looked at several times meanwhile ...
+    # ... looked at on these ...
     "cancer-mlp": Task(
         {"name": "breast_cancer", "standardize": True},
         {"name": "mlp", "hidden": [32, 32]},
@@ -164,7 +164,7 @@ TASKS = {
         {"samples": 110},
         train={"clip_norm": 1.0},
     ),
-    # ... and on these, which were trained and judged once, when all was set.
+    # ... and reported on these, which were judged once before what they showed was mended.
     "wine-mlp": Task(
         {"name": "wine", "standardize": True},
         {"name": "mlp", "hidden": [16], "activation": "tanh"},
@@ -210,8 +210,8 @@ TASKS = {
     ),
 }  # fmt: skip
 
-UNSEEN = tuple(TASKS)[-4:]
-"""The tasks that were judged once."""
+NEW = tuple(TASKS)[-4:]
+"""The tasks that were new when the rules were as they are, but for what these showed."""
 
 SETTING = tuple(TASKS)[:7]
 """The tasks that rules were set on."""

@@ -75,10 +75,9 @@ SWING, TURNS, SETTLED = 0.025, 0.4, 0.3
 """Share of what was learned that the validation loss moves by from one evaluation to the next;
 share of the evaluations between which it turns; place from which it should have settled."""
 
-LARGE, SHARPER, TURNS_LARGE = 0.01, 1.5, 0.2
-"""Ratio of updates to weights from which they are large, ten times what is usual: the swing's limit
-falls as the ratio rises, by this factor at most; share of turns that is enough then, as of
-restarts, which turn twice a cycle."""
+LARGE, TURNS_LARGE = 0.01, 0.2
+"""Ratio of updates to weights above which they are large, ten times what is usual; share of the
+evaluations that is enough there: restarts that are too high turn twice a cycle."""
 
 NEIGHBOURS = 3
 """Values on either side of a spike, at least: two tell no noise."""
@@ -275,13 +274,14 @@ def _highest(series: Series, limit: float, *, high: bool) -> float:
 def find_unstable(reading: Reading) -> Found | None:
     """Spikes that recover: a loss that stands high above those around it, stood far above its size
     and came back, or climbs by much of what was learned."""
-    series = (reading.training, reading.course.batches, reading.validation)
-    spikes = [_spikes(each, reading) for each in series]
+    # Of a single batch nobody knows whether the model or its samples stand out.
+    spikes = [_spikes(each, reading) for each in (reading.training, reading.validation)]
     height = max((each for found in spikes for each in found), default=0.0)
     peak = 0.0
     if reading.course.losses:
         limit = LOST * reading.size
         high = not reading.course.start <= limit
+        series = (reading.training, reading.course.batches, reading.validation)
         peak = max(_highest(each, limit, high=high) / reading.size for each in series)
     climb = _climb(reading.training)
     if climb >= LITTLE * reading.size:
@@ -342,10 +342,9 @@ def find_oscillating(reading: Reading) -> Found | None:
     turns = sum(a * b < 0 for a, b in itertools.pairwise(steps)) / (len(steps) - 1)
     swing = statistics.median(map(abs, steps)) / max(reading.learned, NONE * reading.size)
     large = reading.large_updates
-    times = min(max(large / LARGE, 1.0), SHARPER) if math.isfinite(large) else 1.0
-    limit = SWING / times
-    margin = swing / limit if turns >= (TURNS_LARGE if times > 1 else TURNS) else 0.0
-    evidence = {"swing": swing, "turns": turns, "limit": limit}
+    least = TURNS_LARGE if large > LARGE else TURNS
+    margin = swing / SWING if turns >= least else 0.0
+    evidence = {"swing": swing, "turns": turns, "limit": SWING}
     if math.isfinite(large):
         evidence["large_updates"] = large
     return Found("oscillating", margin, evidence)

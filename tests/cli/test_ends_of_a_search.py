@@ -132,7 +132,8 @@ def test_patience_stands_in_the_answer_with_what_goes_on(here):
     assert found.exit_code == 0
     report = json.loads(found.stdout)
     assert "no improvement beyond noise" in report["stopped"]
-    assert "--set stop.patience=6 goes on" in report["stopped"]
+    line = "To go on, write stop: {patience: 6} (--set stop.patience=6)"
+    assert report["stopped"].endswith(line)
     assert report["cost"]["trials"] < 34
     assert "stopped" in call("report", "s.yaml").stdout
 

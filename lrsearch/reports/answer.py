@@ -294,11 +294,10 @@ def describe_cost(view: RunView) -> str:
         parts[-1] += f" ({format_value(float(saved), 4)} more saved by stopping early)"
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     if again := int(cost.get("again_trials") or 0):
-        spent = _spent(cost, "again")
+        were = "was" if again == 1 else "were"
         text += (
-            f" ({spent} of it in {count(again, 'training')} that {'was' if again == 1 else 'were'}"
+            f" ({_spent(cost, 'again')} of it in {count(again, 'training')} that {were} made again)"
         )
-        text += " made again)"
     if cost["range_seconds"]:
         epochs, seconds = (cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
         spent = [f"{format_value(float(epochs), 4)} epochs"] if epochs else []

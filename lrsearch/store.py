@@ -100,7 +100,8 @@ class History:
     `confirming` are the points that were measured again, the latest last; `fresh` has the trials of
     these measurements, from a key to the latest number with it, which `by_key` lacks, and `apart`
     all their numbers. `tested` are the looks at a test part. `reached` has the values of trials at
-    rungs, by the trial and the step (None: it had none), `rulings` the verdicts there.
+    rungs, by the trial and the step (None: it had none), `rulings` the verdicts there. `killed` are
+    the sessions that were followed by another and never closed, `cut` the trials that they trained.
 
     `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
     counts at those lines, which date results and proposals. `end` is the end of the last line in
@@ -129,6 +130,8 @@ class History:
     tested: list[Tested] = field(default_factory=list)
     reached: dict[tuple[int, int], float | None] = field(default_factory=dict)
     rulings: dict[tuple[int, int], Ruling] = field(default_factory=dict)
+    killed: int = 0
+    cut: int = 0
     closed: str | None = None
     told: str = ""
     next_number: int = 1
@@ -149,6 +152,9 @@ def fold(history: History, line: Mapping[str, Any]) -> None:
     event, body = line["event"], line
     history.digest = b""
     if event == "opened":
+        if history.sessions and history.closed is None:
+            history.killed += 1
+            history.cut += len(history.running)
         history.sessions.append(_body(line))
         history.running.clear()
         history.closed, history.told = None, ""
@@ -260,6 +266,7 @@ def _tested_part(history: History, body: Mapping[str, Any]) -> Tested:
         str(body["part"]),
         int(body["samples"]),
         {name: float(value) for name, value in body["metrics"].items()},
+        _result(body["result"]) if body.get("result") else None,
     )
     if any(each.part == found.part for each in history.tested):
         raise ValueError("that test part was looked at before")
@@ -315,6 +322,23 @@ def _tested(body: Mapping[str, Any]) -> RangeTest:
         None if ends is None else (float(ends[0]), float(ends[1])),
         str(body["refused"]),
     )
+
+
+def _result_body(result: Result) -> dict[str, Any]:
+    """A result as a line of the journal has it."""
+    body = vars(result) | {
+        "last": {name: float(value) for name, value in result.last.items()},
+        "best": {name: float(value) for name, value in result.best.items()},
+        "best_step": {name: int(step) for name, step in result.best_step.items()},
+        "verdicts": [vars(each) for each in result.verdicts or ()],
+    }
+    if result.verdicts is None:
+        del body["verdicts"]
+    if not result.shared_epochs:  # As most: older versions of lrsearch read the line, too.
+        del body["shared_epochs"], body["shared_seconds"]
+    if not result.rule:
+        del body["rule"], body["whole"]
+    return body
 
 
 def _result(body: Mapping[str, Any]) -> Result:
@@ -1189,22 +1213,10 @@ class Run:
         }
         if records is not None and records.step:
             content[_RECORDS] = vars(records)
-        body = vars(result) | {
-            "last": {name: float(value) for name, value in result.last.items()},
-            "best": {name: float(value) for name, value in result.best.items()},
-            "best_step": {name: int(step) for name, step in result.best_step.items()},
-            "verdicts": [vars(each) for each in result.verdicts or ()],
-        }
-        if result.verdicts is None:
-            del body["verdicts"]
-        if not result.shared_epochs:  # As most: older versions of lrsearch read the line, too.
-            del body["shared_epochs"], body["shared_seconds"]
-        if not result.rule:
-            del body["rule"], body["whole"]
         # A second fsync would double what a trial costs, and nothing but a power cut could make
         # the line outlive its curve.
         write_whole(_curve(self.folder, number), _dump(content).encode("ascii"), sync=False)
-        self.append(event, {"trial": trial, "result": body}, sync=True)
+        self.append(event, {"trial": trial, "result": _result_body(result)}, sync=True)
 
     def ranged(self, key: str, ranged: Ranged) -> None:
         """Write the range that range tests have found, by the key of what they were made of; once.
@@ -1217,9 +1229,16 @@ class Run:
         of these is proposed."""
         self.append("confirming", vars(confirming), sync=True)
 
-    def tested(self, tested: Tested) -> None:
-        """Write what a look at the test part has shown, once for each part."""
-        self.append("tested", vars(tested), sync=True)
+    def tested(self, tested: Tested, curve: Mapping[str, list[float]] | None = None) -> None:
+        """Write what a look at the test part has shown, once for each part, and the curve of the
+        training that looked."""
+        body = {name: value for name, value in vars(tested).items() if name != "result"}
+        if tested.result is not None:
+            body["result"] = _result_body(tested.result)
+        if curve is not None:
+            path = _curve(self.folder, tested.number)
+            write_whole(path, _dump(dict(curve)).encode("ascii"), sync=False)
+        self.append("tested", body, sync=True)
 
     def noted(self, kind: str, body: Mapping[str, Any]) -> None:
         """Write a note, found again in `history.notes` by its "kind"."""

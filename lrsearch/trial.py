@@ -539,7 +539,8 @@ class Confirming:
 @dataclass(frozen=True)
 class Tested:
     """A look at the test part, at the model that trial `number` trained: its metrics there.
-    `samples` is the size of the part, `part` says which part of which data it is."""
+    `samples` is the size of the part, `part` says which part of which data it is; `result` is that
+    of the training, None in runs of older versions."""
 
     number: int
     config: Config
@@ -548,6 +549,7 @@ class Tested:
     part: str
     samples: int
     metrics: Mapping[str, float]
+    result: Result | None = None
 
 
 WORST_FIRST = (

@@ -75,12 +75,15 @@ def judge_patience(
     noise: float,
     goal: str,
     before: Iterable[float] = (),
+    start: int = 0,
 ) -> Patience:
     """The standing of a search whose proposals came to `values`, in their order, None where they
     have none (they diverged, say). `before` are values that were measured before any of them.
 
     A proposal improves where it is better by more than `noise` than the latest that did (than the
     best of `before`, until one has): small steps add up, and the first value is an improvement.
+    The first `start` proposals, which follow no result, exhaust no patience: it counts from their
+    end at the earliest.
     """
     sign = 1.0 if goal == "max" else -1.0
     reference = max((sign * value for value in before), default=None)
@@ -90,4 +93,4 @@ def judge_patience(
             continue
         if reference is None or sign * value - reference > noise:
             reference, latest = sign * value, number
-    return Patience(len(values), latest, patience - (len(values) - latest))
+    return Patience(len(values), latest, patience - (len(values) - max(latest, start)))

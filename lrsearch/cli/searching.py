@@ -375,7 +375,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     if strategy != CONFIRM:
         check_search(strategy, spec, large=given.yes)
     elif not holds_run(folder):
-        begin = f"begin with: lrsearch bayes {quote(path_word(given.config))}"
+        begin = f"begin with: {_search_first(given)}"
         raise RunError(
             f"nothing was searched with {given.config} yet: there is no run {folder}",
             hint=f"{begin}\n  {list_runs(given.runs, spec.name)}",
@@ -402,22 +402,31 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     return _Search(strategy, given, asked, spec, requirements, until, workplace)
 
 
+def _search_first(given: Options) -> str:
+    """The command of a search that makes the run which is asked for: with the same overrides, in
+    the same place."""
+    words = ["lrsearch", "bayes", path_word(given.config)]
+    words += [word for each in given.set_ or () for word in ("--set", each)]
+    if given.runs != Path("runs"):
+        words += ["--runs", path_word(given.runs)]
+    return command_line(words)
+
+
 def _check_begun(given: Options, folder: Path) -> None:
     """Raises UsageError where there is no run to refine."""
     from lrsearch.store import holds_run
 
-    config = quote(path_word(given.config))
     if given.fresh:
         raise UsageError(
             "a refinement goes on with the run that --fresh sets aside",
             where="--fresh",
-            hint=f"search anew first: lrsearch bayes {config} --fresh",
+            hint=f"search anew first: {_search_first(given)} --fresh",
         )
     if not holds_run(folder):
         raise UsageError(
             f"there is nothing to refine: nothing was searched in {folder} yet",
             where=str(given.config),
-            hint=f"search first: lrsearch bayes {config}",
+            hint=f"search first: {_search_first(given)}",
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import summarize
 from lrsearch.analysis.refining import find_rounds, pick
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
+from lrsearch.cli.costs import find_replaced, find_spent
 from lrsearch.cli.diagnosing import complete, diagnosed
 from lrsearch.cli.going_on import confirming, name_run, resuming, spec_name, without
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
@@ -46,7 +46,7 @@ from lrsearch.store import (
     saved_states,
 )
 from lrsearch.terminal import command_line, path_word, quote
-from lrsearch.trial import CONFIRM, Plan, Record, Records
+from lrsearch.trial import CONFIRM, Plan, Record, Records, Tested, Trial
 from lrsearch.tuner.confirming import find_confirmation, find_point
 from lrsearch.tuner.finding import Found, look_up
 from lrsearch.tuner.ledger import Content, Ledger, go_on, resuming_pruned, retrying
@@ -273,9 +273,9 @@ def view_run(run: StoredRun) -> RunView:
             plans=_plans(run),
             data=str(history.sessions[-1]["facts"].get("data", "")),
             found=[each for each in run.found.ranges.values() if each is not None],
-            range_cost=_range_cost(history),
             confirmation=confirmation,
-            confirm_cost=_confirm_cost(history),
+            spent=find_spent(history),
+            replaced=find_replaced(ledger),
             stopped=stopped,
             rounds=list(find_rounds(history.notes).values()),
         ),
@@ -348,8 +348,10 @@ def _stopped(run: StoredRun) -> str:
         return f"{told}; without --until the same command goes on"
     if run.history.closed == "patience" and told:
         patience = run.spec.patience
-        more = f": --set stop.patience={2 * patience} goes on" if patience else ""
-        return f"{told}{more}"
+        if not patience:
+            return told
+        line = f"stop: {{patience: {2 * patience}}}"
+        return f"{told}. To go on, write {line} (--set stop.patience={2 * patience})"
     return ""
 
 
@@ -406,26 +408,6 @@ def _may_confirm(confirmation: Confirmation | None) -> bool:
     return confirmation is None or not (confirmation.over and confirmation.current)
 
 
-def _confirm_cost(history: History) -> tuple[int, float, float]:
-    """The trainings, epochs and seconds of all that was measured again."""
-    ended = [history.results[number] for number in history.apart if number in history.results]
-    return (
-        len(ended),
-        math.fsum(each.epochs for each in ended),
-        math.fsum(each.own_seconds for each in ended),
-    )
-
-
-def _range_cost(history: History) -> tuple[float, float]:
-    """The epochs and seconds of a run's range tests."""
-    bodies = list(stored_tests(history).values())
-    epochs, seconds = (math.fsum(float(each[key]) for each in bodies) for key in _COST)
-    return epochs, seconds
-
-
-_COST = ("epochs", "seconds")
-
-
 def _surplus(run: StoredRun) -> set[int]:
     """Points that were proposed when the spec asked for more points, and are not measured."""
     from lrsearch.search import STRATEGIES, trial_limit
@@ -477,8 +459,12 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
             repeats=repeats,
         )
     trial = history.trials.get(number)
+    look = next((each for each in history.tested if each.number == number), None)
+    if look is not None and trial is None:
+        return _view_look(run, look)
     if trial is None:
-        last = max((*history.trials, *history.repeating.values()), default=0)
+        looks = [each.number for each in history.tested]
+        last = max((*history.trials, *history.repeating.values(), *looks), default=0)
         raise UsageError(
             f"no trial {number} in {run.folder}",
             where="--trial",
@@ -509,6 +495,25 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         confirms=find_point(ledger, trial) if number in history.apart else None,
         saved=_position(run, number) if result is None else None,
         records=read_records(run.folder, number) if result else Records(),
+    )
+
+
+def _view_look(run: StoredRun, look: Tested) -> TrialView:
+    """The training that looked at the test part."""
+    ledger = run.ledger
+    key = ledger.key_of(look.config, look.seed, look.fold)
+    trial = Trial(look.number, key, look.config, look.seed, look.fold)
+    point = find_point(ledger, trial)
+    params = flatten(run.spec.space, look.config)
+    return TrialView(
+        run.spec.name,
+        ledger.objective,
+        Record(trial, point or 0, params, CONFIRM, look.result),
+        belongs=point is not None,
+        running=False,
+        curve=_curve(run, look.number),
+        plans={},
+        look=look,
     )
 
 

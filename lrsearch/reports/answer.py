@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
@@ -182,15 +182,40 @@ def describe_cost(view: RunView) -> str:
     if saved:
         parts[-1] += f" ({format_value(float(saved), 4)} more saved by stopping early)"
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
+    if again := int(cost.get("again_trials") or 0):
+        were = "was" if again == 1 else "were"
+        text += (
+            f" ({_spent(cost, 'again')} of it in {count(again, 'training')} that {were} made again)"
+        )
     if cost["range_seconds"]:
         epochs, seconds = (cost[key] or 0.0 for key in ("range_epochs", "range_seconds"))
         spent = [f"{format_value(float(epochs), 4)} epochs"] if epochs else []
         text += f", and {', '.join([*spent, format_seconds(seconds)])} of range tests"
     if cost["confirm_trials"]:
-        again = count(int(cost["confirm_trials"]), "training")
-        text += f", and {again}, {format_seconds(cost['confirm_seconds'] or 0.0)} of confirming"
+        text += f", and {_trainings(cost, 'confirm')} of confirming"
+    if cost.get("test_trials"):
+        text += f", and {_trainings(cost, 'test')} for the look at the test part"
+    if cost.get("repeat_trials"):
+        text += f", and {_trainings(cost, 'repeat')} once more, to compare"
     wall = cost.get("wall_seconds")
-    return text if wall is None else f"{text} in {format_seconds(wall)}"
+    text = text if wall is None else f"{text} in {format_seconds(wall)}"
+    if killed := int(cost.get("killed_sessions") or 0):
+        cut = count(int(cost.get("killed_trials") or 0), "training")
+        text += f", without what {count(killed, 'killed session')} left unfinished: {cut}"
+    return text
+
+
+def _trainings(cost: Mapping[str, float | None], name: str) -> str:
+    """The number of trainings of a kind and their seconds."""
+    many = count(int(cost[f"{name}_trials"] or 0), "training")
+    return f"{many}, {format_seconds(cost[f'{name}_seconds'] or 0.0)}"
+
+
+def _spent(cost: Mapping[str, float | None], name: str) -> str:
+    """The epochs, where they are known, and the seconds of a kind."""
+    epochs, seconds = cost[f"{name}_epochs"] or 0.0, cost[f"{name}_seconds"] or 0.0
+    known = f"{format_value(float(epochs), 4)} epochs, " if epochs else ""
+    return known + format_seconds(seconds)
 
 
 def first_notes(view: RunView) -> Iterator[tuple[str, str]]:

@@ -155,6 +155,9 @@ def trial_json(view: TrialView) -> str:
             "repeats": view.repeats,
             "fresh": view.fresh,
             "confirms": view.confirms,
+            "test": None
+            if view.look is None
+            else {"samples": view.look.samples, "metrics": view.look.metrics},
             "saved": {"step": view.saved[0], "steps": view.saved[1]} if view.saved else None,
             "config": trial.config,
             "last": result.last if result else {},

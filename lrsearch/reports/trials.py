@@ -81,6 +81,8 @@ def _headline(view: TrialView) -> Text:
     head = Text.assemble((f"{one_line(view.run)}, trial {record.trial.number}", "bold"))
     if view.belongs:
         head.append(f" of point {record.point}")
+    if view.look is not None:
+        return head.append(": the look at the test part", style="green")
     if result is None:
         return head.append(": running" if view.running else ": not trained yet", style="dim")
     value = result.value(view.objective)
@@ -93,6 +95,13 @@ def _headline(view: TrialView) -> Text:
 def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
     """Label, text and style of each line."""
     record, result = view.record, view.record.result
+    if view.look is not None:
+        found = "; ".join(
+            f"{one_line(name)} {format_value(value, 5)}"
+            for name, value in view.look.metrics.items()
+        )
+        yield "test", f"{found} ({count(view.look.samples, 'sample')}), looked at once", ""
+        yield "note", "it was trained for that alone, apart from the search and its values", ""
     if view.fresh:
         whose = "the control" if view.confirms is None else f"point {view.confirms}"
         yield "note", f"it measures {whose} again, on a fresh seed, apart from the search", ""

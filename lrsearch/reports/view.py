@@ -18,7 +18,7 @@ from lrsearch.analysis.tied import ties
 from lrsearch.reports.ranges import RangeView
 from lrsearch.reports.text import count, enumerate_numbers, format_value, one_line
 from lrsearch.reports.verdicts import advise
-from lrsearch.trial import Objective, Plan, Ranged, Record, Records
+from lrsearch.trial import Objective, Plan, Ranged, Record, Records, Result, Tested
 
 ROWS = 25
 """Points a table shows where it does not show all."""
@@ -31,10 +31,14 @@ class RunView:
     `points` are ranked best first, `params` are the names of their values in the order of columns.
     `hidden` counts stored trials that do not belong to the spec, `running` those in training.
     `cost` has `trials` (with a result), `trial_epochs`, of these the `shared_epochs` that another
-    trial trained, `seconds` of training (sums over trials), `saved_epochs` (that pruned ones were
-    not trained for), `range_epochs`, `range_seconds` (of the range tests), `confirm_trials`,
-    `confirm_epochs`, `confirm_seconds` (of what was measured again, apart from the others) and
-    `wall_seconds` (None where not known).
+    trial trained, `seconds` of training, of these `again_trials`, `again_epochs`, `again_seconds`
+    (of trials that were trained again after they had been stopped early or had failed, beside
+    `trials`), `saved_epochs` (that pruned ones were not trained for), `range_epochs`,
+    `range_seconds` (of the range tests), `confirm_trials`, `confirm_epochs`, `confirm_seconds` (of
+    what was measured again, apart from the others), the same of `test` (the look at the test part)
+    and `repeat` (a training once more, to see whether it comes to the same), `wall_seconds` of
+    sessions that were closed (None where the latest was not), and the `killed_sessions` with the
+    `killed_trials` that these trained when they were killed, of which nothing else is known.
     `plans` are the plans of the records' structures, by structure key and device; `data` says how
     the data were understood, "" where that is not known. `saved` are the trials under way that are
     saved, and the bytes of their states. `retry_command` trains failed trials again, "" where none
@@ -89,7 +93,7 @@ class TrialView:
     was trained in its place after a failure, `repeats` the trial that it repeats; `fresh` says that
     it measured its point again, and `confirms` which point, None for a control that is none.
     `saved` is the step of its saved state and the number of its steps, while it is under way.
-    `records` are those of its single steps."""
+    `records` are those of its single steps; `look` is the look at the test part that it had."""
 
     run: str
     objective: Objective
@@ -104,14 +108,14 @@ class TrialView:
     confirms: int | None = None
     saved: tuple[int, int] | None = None
     records: Records = field(default_factory=Records)
+    look: Tested | None = None
 
 
 @dataclass(frozen=True)
 class Context:
     """The facts of a run besides its records, as `RunView` has it. `ranges` are the searched
-    ones; `warnings` are shown before those that follow from the records; `range_cost` are
-    the epochs and seconds of the run's range tests, `confirm_cost` the trainings, epochs and
-    seconds of all that was measured again."""
+    ones; `warnings` are shown before those that follow from the records; `spent` is the cost of
+    what is apart from the records, `replaced` has the results of trials that were trained again."""
 
     ranges: Sequence[Range] = ()
     hidden: int = 0
@@ -122,11 +126,20 @@ class Context:
     plans: Mapping[tuple[str, str], Plan] = field(default_factory=dict)
     data: str = ""
     found: Sequence[Ranged] = ()
-    range_cost: tuple[float, float] = (0.0, 0.0)
     confirmation: Confirmation | None = None
-    confirm_cost: tuple[int, float, float] = (0, 0.0, 0.0)
+    spent: Mapping[str, float] = field(default_factory=dict)
+    replaced: Sequence[Result] = ()
     stopped: str = ""
     rounds: Sequence[Mapping[str, Any]] = ()
+
+
+_NOTHING: dict[str, float] = {
+    "range_epochs": 0.0, "range_seconds": 0.0,
+    "confirm_trials": 0, "confirm_epochs": 0.0, "confirm_seconds": 0.0,
+    "test_trials": 0, "test_epochs": 0.0, "test_seconds": 0.0,
+    "repeat_trials": 0, "repeat_epochs": 0.0, "repeat_seconds": 0.0,
+    "killed_sessions": 0, "killed_trials": 0,
+}  # fmt: skip
 
 
 def build_view(
@@ -140,6 +153,7 @@ def build_view(
     kept = tuple(sorted(records, key=lambda record: record.trial.number))
     points = tuple(rank(summarize(kept, objective), objective))
     results = [record.result for record in kept if record.result is not None]
+    trained = [*results, *context.replaced]
     confirmed = context.confirmation is not None and context.confirmation.holds
     return RunView(
         name=name,
@@ -158,15 +172,15 @@ def build_view(
         ),
         cost={
             "trials": len(results),
-            "trial_epochs": math.fsum(result.epochs for result in results),
-            "shared_epochs": math.fsum(result.shared_epochs for result in results),
-            "seconds": math.fsum(result.own_seconds for result in results),
+            "trial_epochs": math.fsum(result.epochs for result in trained),
+            "shared_epochs": math.fsum(result.shared_epochs for result in trained),
+            "seconds": math.fsum(result.own_seconds for result in trained),
+            "again_trials": len(context.replaced),
+            "again_epochs": math.fsum(result.epochs for result in context.replaced),
+            "again_seconds": math.fsum(result.own_seconds for result in context.replaced),
             "saved_epochs": math.fsum(result.saved_epochs for result in results),
-            "range_epochs": context.range_cost[0],
-            "range_seconds": context.range_cost[1],
-            "confirm_trials": context.confirm_cost[0],
-            "confirm_epochs": context.confirm_cost[1],
-            "confirm_seconds": context.confirm_cost[2],
+            **_NOTHING,
+            **context.spent,
             "wall_seconds": context.wall_seconds,
         },
         next_command=context.next_command,

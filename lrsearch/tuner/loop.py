@@ -27,7 +27,7 @@ from lrsearch.tuner.events import Listener
 from lrsearch.tuner.finding import find_ranges, look_up
 from lrsearch.tuner.ledger import Ledger, content_of, describe_begun, go_on, settle
 from lrsearch.tuner.memory import Memory
-from lrsearch.tuner.proposer import Generation, Proposer
+from lrsearch.tuner.proposer import UNSTOPPED, Generation, Proposer
 from lrsearch.tuner.pruning import Pruning
 from lrsearch.tuner.refining import note_round, refuse_nothing, widened
 from lrsearch.tuner.repeating import is_due, repeat
@@ -225,7 +225,23 @@ class _Search:
             self.watcher.note(f"the time is over: {over}")
         elif ending.told:
             self.watcher.note(ending.told)
+        elif first and not ending.trained and (text := self._describe_whole()):
+            self.watcher.note(text)
         return ending
+
+    def _describe_whole(self) -> str:
+        """The reason why a command that has come to its end trained nothing, and what trains more;
+        "" of a refinement, which says so itself."""
+        name, made, limit = self.name, self.proposer.made, self.proposer.limit
+        if name in UNSTOPPED:
+            return "all points of the grid are trained already" if name == "grid" else ""
+        if limit is None or made < limit:
+            return f"{name} has no point left to propose: it has made {made}"
+        more = 2 * limit
+        return (
+            f"all {limit} proposals of {name} were made before: to go on, write "
+            f"{name}: {{trials: {more}}} (--trials {more})"
+        )
 
     def _end(self) -> Ending:
         """The reason why nothing more is trained."""

@@ -33,14 +33,15 @@ class Generation:
     waiting: tuple[Trial, ...]
 
 
-def describe_patience(found: Patience, patience: int, noise: Noise) -> str:
-    """The reason of a search's end, in words."""
+def describe_patience(found: Patience, patience: int, noise: Noise, start: int = 0) -> str:
+    """The reason of a search's end, in words; `start` are the proposals before it counts."""
     proposals = "1 proposal" if patience == 1 else f"{patience} proposals"
     size = f" ({noise.error:.2g}, by the {noise.basis})" if noise.basis else ""
     last = f"the last was proposal {found.latest} of {found.made}"
     if not found.latest:
         last = f"none of {found.made} was better than what was measured before"
-    return f"no improvement beyond noise{size} in {proposals}: {last}"
+    after = f" after the start of {start}" if found.latest < start else ""
+    return f"no improvement beyond noise{size} in {proposals}{after}: {last}"
 
 
 class Proposer:
@@ -214,9 +215,11 @@ class Proposer:
         ]
         objective = self.ledger.objective
         noise = find_noise((summary for _, summary in self._summaries()), objective)
-        found = judge_patience(own, self.patience, noise.error, objective.goal, others)
+        # Points of other strategies shorten the start: what proposes then has seen them.
+        start = max(0, self.spec.bayes.startup - len(others)) if self.name == "bayes" else 0
+        found = judge_patience(own, self.patience, noise.error, objective.goal, others, start)
         if found.over:
-            self.stopped = describe_patience(found, self.patience, noise)
+            self.stopped = describe_patience(found, self.patience, noise, start)
             return 0
         return self.room if self.strategy.waits else min(self.room, found.left)
 

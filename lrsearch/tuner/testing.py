@@ -22,6 +22,9 @@ from lrsearch.tuner.ledger import Content, Entry
 from lrsearch.tuner.session import Session
 from lrsearch.tuner.silence import Subject, Watch
 
+UNSEEN = "unseen"
+"""The kind of a note on a training for the test part that did not come to a look."""
+
 _BESIDE = ("validation", "validation_seed", "standardize", "transforms")
 """Keys of `data` that do not decide which samples the test part has."""
 
@@ -62,6 +65,7 @@ def look_at_test(session: Session, dispatch: Dispatch, entry: Entry) -> None:
     watch = Watch(session.executor, watcher.note, lambda _: subject)
     params = ledger.flatten(entry.config)
     looked: Looked | None = None
+    ended: Ended | None = None
     why = ""
     over = False
     while not over:
@@ -77,7 +81,7 @@ def look_at_test(session: Session, dispatch: Dispatch, entry: Entry) -> None:
             elif isinstance(event, Looked):
                 looked = event
             elif isinstance(event, Ended):
-                result = event.result
+                ended, result = event, event.result
                 shown = result.value(session.objective)
                 if result.outcome is not Outcome.COMPLETED:
                     why = result.reason or result.outcome.replace("_", " ")
@@ -97,6 +101,9 @@ def look_at_test(session: Session, dispatch: Dispatch, entry: Entry) -> None:
                 why = cut.reason if cut is not None else f"its worker was lost: {event.reason}"
             over = over or isinstance(event, Finished | Died)
     if looked is None:
+        spent = ended.result if ended is not None else None
+        cost = {"epochs": spent.epochs, "seconds": spent.seconds} if spent else {}
+        run.noted(UNSEEN, {"number": trial.number, "epochs": 0.0, "seconds": 0.0, **cost})
         watcher.note(f"the test part was not looked at: {why or 'the training has no value'}")
         return
     run.tested(
@@ -108,5 +115,7 @@ def look_at_test(session: Session, dispatch: Dispatch, entry: Entry) -> None:
             part_of(entry.config, ledger.content),
             looked.samples,
             looked.metrics,
-        )
+            ended.result if ended is not None else None,
+        ),
+        ended.curve if ended is not None else None,
     )

@@ -43,6 +43,16 @@ def test_what_was_measured_before_is_to_be_bettered():
     assert judge_patience([0.5, 0.6, 0.1], 3, 0.1, "max", [0.55]).over
 
 
+@given(VALUES, st.integers(1, 8), st.integers(0, 12), NOISE, GOALS)
+def test_a_start_exhausts_no_patience(values, patience, start, noise, goal):
+    found = judge_patience(values, patience, noise, goal, (), start)
+    plain = judge_patience(values, patience, noise, goal)
+    assert (found.made, found.latest) == (plain.made, plain.latest)
+    assert not (found.over and len(values) < start + patience)
+    # Past the start only what failed to improve since then counts.
+    assert found.over == (plain.over and len(values) - start >= patience)
+
+
 @given(VALUES, st.integers(1, 8), NOISE, GOALS)
 def test_no_search_is_over_before_as_many_failed(values, patience, noise, goal):
     found = judge_patience(values, patience, noise, goal)

@@ -51,6 +51,7 @@ def test_refine_without_a_search_names_the_command_that_makes_one(tmp_path, monk
     assert not (tmp_path / "runs").exists()
     for words, told in (
         (("--fresh",), "lrsearch bayes s.yaml --fresh"),
+        (("--set", "seeds=2"), "search first: lrsearch bayes s.yaml --set seeds=2"),
         (("--trials", "3"), "--set refine.rounds=3"),
     ):
         refused = call("refine", "s.yaml", *words)
@@ -127,12 +128,26 @@ def test_until_that_is_met_already_trains_nothing_and_says_so(here):
     assert "done" in call("list").stdout
 
 
+def test_a_search_whose_proposals_are_all_made_says_so_and_how_to_get_more(here):
+    again = call("grid", "s.yaml")
+    assert again.exit_code == 0 and "all points of the grid are trained already" in again.stderr
+    call("random", "s.yaml", "--trials", "2")
+    again = call("random", "s.yaml", "--trials", "2")
+    said = " ".join(again.stderr.split())
+    assert "all 2 proposals of random were made before: to go on, write random:" in said
+    assert "random: {trials: 4} (--trials 4)" in said
+    # What is to be written does go on, and says nothing of the kind.
+    more = call("random", "s.yaml", "--trials", "4")
+    assert more.exit_code == 0 and "made before" not in more.stderr
+
+
 def test_patience_stands_in_the_answer_with_what_goes_on(here):
     found = call("random", "s.yaml", "--set", "stop.patience=3", "--json")
     assert found.exit_code == 0
     report = json.loads(found.stdout)
     assert "no improvement beyond noise" in report["stopped"]
-    assert "--set stop.patience=6 goes on" in report["stopped"]
+    line = "To go on, write stop: {patience: 6} (--set stop.patience=6)"
+    assert report["stopped"].endswith(line)
     assert report["cost"]["trials"] < 34
     assert "stopped" in call("report", "s.yaml").stdout
 

@@ -156,11 +156,22 @@ def test_export_writes_the_recommended_and_the_highest(here: Path) -> None:
 def test_the_test_part_is_looked_at_by_the_exported_training(here: Path) -> None:
     write(here)
     found("grid", "mine.yaml", *TRAIN)
-    first = found("confirm", "mine.yaml", *TRAIN)["confirmation"]["test"]
+    after = found("confirm", "mine.yaml", *TRAIN)
+    first, cost = after["confirmation"]["test"], after["cost"]
     assert first["point"] == 6 and first["samples"] == 36
     # What the exported spec trains is the model that was looked at.
     history = read(here / "runs" / "mine")
     (tested,) = history.tested
+    # Its training is in the cost, and has a number that the report knows.
+    assert tested.result is not None and tested.result.steps == 30
+    assert (cost["test_trials"], cost["test_epochs"]) == (1, tested.result.epochs)
+    assert cost["test_seconds"] == tested.result.seconds > 0
+    page = lrsearch("report", "mine.yaml", "--trial", tested.number)[0]
+    assert "the look at the test part" in page and "30 steps" in page and "36 samples" in page
+    trial = found("report", "mine.yaml", "--trial", tested.number)
+    assert (trial["trial"]["point"], trial["trial"]["test"]["samples"]) == (6, 36)
+    assert trial["trial"]["steps"] == 30 and trial["curve"]["step"][-1] == 30
+    assert "1 training, " in lrsearch("report", "mine.yaml", "--markdown")[0]
     assert (tested.seed, tested.config["data"].get("validation_seed")) == (0, None)
 
 

@@ -1,0 +1,55 @@
+"""The cost of a run beside that of the trials which count: what was trained again, measured again,
+looked at, repeated, or lost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from lrsearch.store import History
+from lrsearch.trial import Result
+from lrsearch.tuner.ledger import Ledger
+from lrsearch.tuner.ranging import stored_tests
+from lrsearch.tuner.testing import UNSEEN
+
+
+def find_replaced(ledger: Ledger) -> list[Result]:
+    """The results of the spec's trials that were trained again: stopped early and then trained to
+    their end, or failed."""
+    latest = {number for entry in ledger.entries.values() for number in ledger.latest(entry)}
+    return [
+        result
+        for number, result in ledger.history.results.items()
+        if number in ledger.entry_of and number not in latest
+    ]
+
+
+def find_spent(history: History) -> dict[str, float]:
+    """The trainings, epochs and seconds of all that is apart from the trials, as `RunView.cost` has
+    them. Of a killed session only the number of its trainings under way is known."""
+    apart = [history.results[number] for number in history.apart if number in history.results]
+    looks = [each.result for each in history.tested if each.result is not None]
+    unseen = [note for note in history.notes if note["kind"] == UNSEEN]
+    ranges = list(stored_tests(history).values())
+    return {
+        "range_epochs": math.fsum(float(each["epochs"]) for each in ranges),
+        "range_seconds": math.fsum(float(each["seconds"]) for each in ranges),
+        **_sum("confirm", apart),
+        **_sum("repeat", history.repeated.values()),
+        "test_trials": len(history.tested) + len(unseen),
+        "test_epochs": math.fsum([each.epochs for each in looks] + [n["epochs"] for n in unseen]),
+        "test_seconds": math.fsum(
+            [each.own_seconds for each in looks] + [n["seconds"] for n in unseen]
+        ),
+        "killed_sessions": history.killed,
+        "killed_trials": history.cut,
+    }
+
+
+def _sum(name: str, results: Iterable[Result]) -> dict[str, float]:
+    found = list(results)
+    return {
+        f"{name}_trials": len(found),
+        f"{name}_epochs": math.fsum(each.epochs for each in found),
+        f"{name}_seconds": math.fsum(each.own_seconds for each in found),
+    }

@@ -1,0 +1,79 @@
+"""The cost of a run: all that was trained, also what was trained again."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+from test_cli import TRAIN, lrsearch
+
+from lrsearch.reports.answer import describe_cost
+from lrsearch.reports.view import Context, build_view
+from lrsearch.store import History, fold, read
+from lrsearch.trial import Objective
+
+SPEC = {
+    "data": {"name": "iris", "validation": 0.2},
+    "model": "logistic",
+    "train": {"budget": "200ba", "batch_size": 16, "evaluate": "20ba"},
+    "search": {"lr": [1e-7, 0.03, 0.3]},
+}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(SPEC))
+    return tmp_path
+
+
+def trained(*more: str) -> dict[str, float]:
+    said = lrsearch("grid", "mine.yaml", *TRAIN, *more, "--json")
+    cost: dict[str, float] = json.loads(said.out)["cost"]
+    return cost
+
+
+def test_what_was_trained_before_it_was_trained_to_its_end_counts(here: Path) -> None:
+    first = trained()
+    assert first["saved_epochs"] > 0 and first["again_trials"] == 0
+    after = trained("--resume-pruned")
+    results = read(here / "runs" / "mine").results.values()
+    assert len(results) == 4 and sum(each.outcome == "pruned" for each in results) == 1
+    assert after["trial_epochs"] == pytest.approx(math.fsum(each.epochs for each in results))
+    assert after["seconds"] == pytest.approx(math.fsum(each.own_seconds for each in results))
+    assert (after["trials"], after["again_trials"], after["saved_epochs"]) == (3, 1, 0)
+    stopped = [each.epochs for each in results if each.outcome == "pruned"]
+    assert after["again_epochs"] == pytest.approx(math.fsum(stopped))
+    for form in ((), ("--markdown",)):
+        said = " ".join(lrsearch("report", "mine.yaml", *form).out.split())
+        assert "of it in 1 training that was made again)" in said
+
+
+def test_a_session_that_was_killed_is_told() -> None:
+    history = History()
+    opened = {"event": "opened", "facts": {}, "strategy": "grid"}
+    trial = {"number": 1, "key": "k", "config": 0, "seed": 0, "fold": None}
+    proposal = {"index": 0, "point": {}, "trials": [1]}
+    config = {"command": "true", "params": {}}
+    fold(history, opened)
+    fold(
+        history,
+        {
+            "event": "proposed", "strategy": "grid", "generation": 1, "configs": [config],
+            "trials": [trial], "proposals": [proposal],
+        },
+    )  # fmt: skip
+    fold(history, {"event": "started", "trial": 1})
+    fold(history, opened)
+    assert (history.killed, history.cut) == (1, 1)
+    fold(history, {"event": "closed", "reason": "interrupted", "seconds": 3.0})
+    fold(history, opened)  # The one before was closed: nothing of it is unknown.
+    assert (history.killed, history.cut) == (1, 1)
+    spent = {"killed_sessions": 2, "killed_trials": 1}
+    view = build_view("r", "r", Objective("loss", "min", "last"), [], Context(spent=spent))
+    assert describe_cost(view).endswith(
+        "without what 2 killed sessions left unfinished: 1 training"
+    )

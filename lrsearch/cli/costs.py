@@ -4,7 +4,7 @@ looked at, repeated, or lost."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from lrsearch.store import History
 from lrsearch.trial import Result
@@ -44,6 +44,14 @@ def find_spent(history: History) -> dict[str, float]:
         "killed_sessions": history.killed,
         "killed_trials": history.cut,
     }
+
+
+def add_up(cost: Mapping[str, float | None]) -> tuple[float, float]:
+    """The epochs and seconds of all that a run has trained, by its `RunView.cost`."""
+    apart = ("range", "confirm", "repeat", "test")
+    epochs = (cost[f"{name}_epochs"] or 0.0 for name in ("trial", *apart))
+    seconds = (cost[name] or 0.0 for name in ("seconds", *(f"{each}_seconds" for each in apart)))
+    return math.fsum(epochs), math.fsum(seconds)
 
 
 def _sum(name: str, results: Iterable[Result]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from lrsearch.analysis.edges import Range
 from lrsearch.analysis.points import summarize
 from lrsearch.analysis.refining import find_rounds, pick
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
-from lrsearch.cli.costs import find_replaced, find_spent
+from lrsearch.cli.costs import add_up, find_replaced, find_spent
 from lrsearch.cli.diagnosing import complete, diagnosed
 from lrsearch.cli.going_on import confirming, name_run, resuming, spec_name, without
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
@@ -139,8 +139,9 @@ def summarize_folder(folder: Path) -> RunLine:
             return replace(line, state="empty")
         run = see(folder, history)
         records = run.ledger.records()
-        view = build_view(run.spec.name, str(folder), run.ledger.objective, records)
-        costs = (_confirm_cost(history)[1:], _range_cost(history))
+        context = Context(spent=find_spent(history), replaced=find_replaced(run.ledger))
+        view = build_view(run.spec.name, str(folder), run.ledger.objective, records, context)
+        epochs, seconds = add_up(view.cost)
         state = _STATES.get(history.closed or "interrupted", "stopped")
         return replace(
             line,
@@ -150,8 +151,8 @@ def summarize_folder(folder: Path) -> RunLine:
             unfinished=sum(each.result is None for each in records),
             objective=run.ledger.objective,
             best=view.best.objective if view.best else None,
-            epochs=(view.cost["trial_epochs"] or 0.0) + math.fsum(each for each, _ in costs),
-            seconds=(view.cost["seconds"] or 0.0) + math.fsum(each for _, each in costs),
+            epochs=epochs,
+            seconds=seconds,
         )
     except (LrsearchError, *NO_SENSE) as error:
         if not holds_run(folder):

@@ -32,6 +32,9 @@ DECADES = 2.0
 LENGTHS = {"rate": 1.0, "batch": 1.5, "share": 1.0, "one-hot": 1.2}
 """Median of a length's prior, in units of the feature, by what it is of."""
 
+OWN = 8
+"""The most options of a choice that have a length each: those of a longer one share theirs."""
+
 _OPTION = re.compile(r"\[(\d+)\]")
 
 
@@ -65,7 +68,8 @@ class _Column:
 
 
 class Features:
-    """The columns of a space. `lengths` has the median length of each."""
+    """The columns of a space. `groups` has the place of each one's length in `lengths`, the median
+    lengths: a column has its own, but for the options of a choice of more than `OWN`."""
 
     def __init__(self, space: Space) -> None:
         named = list(parameters(space))
@@ -79,7 +83,20 @@ class Features:
         self._columns: list[_Column] = []
         for place, (name, dimension) in enumerate(named):
             self._columns += _columns(place, name, dimension)
-        self.lengths = np.asarray([LENGTHS[column.kind] for column in self._columns])
+        many = [isinstance(part, Choice) and len(part.options) > OWN for part in self.dimensions]
+        heads: dict[tuple[int, int], float] = {}
+        for place, column in enumerate(self._columns):
+            shared = column.chosen is not None and many[column.number]
+            heads.setdefault((column.number, -1 if shared else place), LENGTHS[column.kind])
+        self.lengths = np.asarray(list(heads.values()))
+        places_of = {head: place for place, head in enumerate(heads)}
+        self.groups = np.asarray(
+            [
+                places_of.get((column.number, place), places_of.get((column.number, -1), 0))
+                for place, column in enumerate(self._columns)
+            ],
+            dtype=np.intp,
+        )
         self._coupled = self._couple()
         self.choices = np.asarray([isinstance(part, Choice) for part in self.dimensions])
         self._orders = [

@@ -77,6 +77,13 @@ def point_key(point: Point) -> str:
     return json.dumps(point, sort_keys=True)
 
 
+def generation_size(generation: int, startup: int, told: int) -> int:
+    """The number of points to propose at once by a model that was told `told`: those that are left
+    of the start, so that what begins with the start ends with it; then no more than it knows of,
+    since what it proposes beyond that is little better than the start's."""
+    return min(generation, startup - told if told < startup else max(told, 1))
+
+
 class Repeats:
     """Replaces proposals once too many in a row are known, and notices an exhausted space."""
 

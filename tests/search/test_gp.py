@@ -16,14 +16,17 @@ from typer.testing import CliRunner
 from lrsearch.cli import app
 from lrsearch.search import Request, make_strategy
 from lrsearch.search.features import Features
-from lrsearch.search.gp import (
-    MOST,
-    GaussianProcess,
-    _most_telling,
-    _Told,
+from lrsearch.search.gp import MOST, GaussianProcess
+from lrsearch.search.process import (
+    FANTASIES,
+    WORST,
+    Process,
+    _Posterior,
     covariance,
     fit,
+    learn,
     measured_noise,
+    spread_out,
     standardize,
     unit_of,
 )
@@ -163,6 +166,15 @@ def test_no_value_is_worse_than_all_and_pruned_as_bad_as_the_worst():
     assert standardize(np.asarray([4.0, 4.0])).tolist() == [0.0, 0.0]
 
 
+def test_one_huge_value_and_rounding_teach_no_more_than_a_bad_one():
+    plain = standardize(np.asarray([1.0, 2.0, 3.0, 1e30, -np.inf]))
+    assert plain[:3].tolist() == [0.0, pytest.approx(2 / 3), pytest.approx(4 / 3)]
+    assert plain[3] == WORST < plain[4]
+    assert np.isfinite(standardize(np.asarray([-1e308, 0.0, 1e308, 1.7e308]))).all()
+    rounded = standardize(np.asarray([0.1, 0.1 + 1e-17, 0.1, 0.1 + 3e-17, 0.9]))
+    assert rounded == pytest.approx([0, 0, 0, 0, 1]), "the unit is no rounding of a plateau"
+
+
 def test_a_seed_that_is_better_at_every_point_is_no_noise():
     generator = np.random.default_rng(0)
     points, seeds = np.linspace(0, 5, 40)[:, None], np.asarray([0.0, 3.0, -2.0])[None]
@@ -176,35 +188,104 @@ def test_a_seed_that_is_better_at_every_point_is_no_noise():
     assert told(points[:, :1]) is None and told((points + seeds)[:2]) is None
 
 
+def modelled(features, values, noise=None):
+    columns = np.arange(features.shape[1])
+    lengths, level = learn(features, values, np.ones(len(columns)), columns, noise)
+    return fit(features, values, lengths, level)
+
+
 def test_the_model_passes_through_values_without_noise_and_doubts_what_is_far():
-    generator = np.random.default_rng(1)
     features = np.linspace(0, 4, 9)[:, None]
-    values = np.square(features[:, 0] - 2)
-    model = fit(features, values, np.ones(1), generator, noise=1e-8)
+    model = modelled(features, np.square(features[:, 0] - 2), noise=1e-8)
     mean, deviation = model.predict(np.asarray([[0.5], [2.0], [40.0]]))
-    assert (model.weights @ mean)[:2] == pytest.approx([2.25, 0.0], abs=0.05)
-    assert (model.weights @ deviation)[2] > 10 * (model.weights @ deviation)[0]
-    believed = model.believe(np.asarray([[0.25]]))
-    assert believed.mean(np.asarray([[0.25]])) == pytest.approx(
-        model.mean(np.asarray([[0.25]])), abs=1e-3
-    )
+    assert mean[0, :2] == pytest.approx([2.25, 0.0], abs=0.05)
+    assert deviation[2] > 10 * deviation[0]
     gain = model.improvement(np.asarray([[2.0], [40.0]]))
     assert gain[0] < 0.01 < gain[1], "nothing is to be gained where it was measured"
+
+
+def test_a_noisy_function_is_known_to_be_noisy_and_a_flat_number_to_be_flat():
+    generator = np.random.default_rng(0)
+    features = generator.uniform(0, 3, (60, 2))
+    smooth = np.sin(2 * features[:, 0])
+    columns = np.arange(2)
+    lengths, quiet = learn(features, smooth, np.ones(2), columns)
+    noisy = learn(features, smooth + 0.5 * generator.standard_normal(60), np.ones(2), columns)[1]
+    assert lengths[1] > 2 * lengths[0] and quiet < 1e-3 and noisy > 0.02
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 12), st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_the_climb_goes_by_the_density_s_own_slope(seed, points, columns):
+    generator = np.random.default_rng(seed)
+    groups = np.asarray([*range(columns), columns - 1])
+    features = generator.random((points, columns + 1))
+    posterior = _Posterior(
+        features, generator.standard_normal(points), np.ones(columns), groups, None
+    )
+    place = generator.uniform(-1, 1, columns + 1)
+    gradient = posterior.descend(place)[1]
+    for number in range(columns + 1):
+        step = np.zeros(columns + 1)
+        step[number] = 1e-5
+        slope = (posterior.descend(place + step)[0] - posterior.descend(place - step)[0]) / 2e-5
+        assert gradient[number] == pytest.approx(slope, rel=1e-3, abs=1e-4)
+
+
+def test_a_point_that_waits_is_as_if_it_had_been_measured_at_each_of_its_draws():
+    generator = np.random.default_rng(3)
+    features, values = generator.random((9, 2)), generator.standard_normal(9)
+    model = modelled(features, values)
+    points = generator.random((2, 2))
+    waiting = model.await_value(points[:1], generator).await_value(points[1:], generator)
+    assert isinstance(waiting, Process) and waiting.values.shape == (FANTASIES, 11)
+    assert (waiting.values[:, :9] == values).all() and len(set(waiting.values[:, 9])) == FANTASIES
+    inverse = waiting.triangle.T @ waiting.triangle
+    whole = covariance(waiting.features, waiting.features, model.lengths)
+    whole[np.diag_indices(11)] = 1.0 + model.noise
+    assert inverse @ whole == pytest.approx(np.eye(11), abs=1e-6)
+    mean, deviation = model.predict(points[:1])
+    drawn = waiting.values[:, 9]
+    assert abs(drawn.mean() - mean[0, 0]) < 0.2 * deviation[0]
+    assert drawn.std() == pytest.approx(deviation[0], rel=0.3)
+    after = waiting.predict(points)[1]
+    assert (after < 0.1 * model.predict(points)[1]).all(), "what waits is as good as known"
 
 
 def test_the_covariance_is_matern_s():
     left, right = np.asarray([[0.0, 0.0]]), np.asarray([[3.0, 8.0]])
     distance = math.sqrt(5) * 5  # by lengths 1 and 2: (3, 4)
     expected = (1 + distance + distance**2 / 3) * math.exp(-distance)
-    found = covariance(left, right, np.asarray([[1.0, 2.0]]))
-    assert found[0, 0, 0] == pytest.approx(expected)
+    found = covariance(left, right, np.asarray([1.0, 2.0]))
+    assert found[0, 0] == pytest.approx(expected)
 
 
-def test_of_many_points_the_best_and_the_latest_are_told():
-    told = [_Told((float(place),), float(place)) for place in range(MOST + 100)]
-    kept = [int(each.value) for each in _most_telling(told)]
-    assert len(kept) == MOST and kept == sorted(kept)
-    assert kept[: MOST // 2] == list(range(MOST // 2)) and kept[-1] == MOST + 99
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+@settings(max_examples=25, deadline=None)
+def test_the_covariance_of_mixed_points_is_one(seed, count):
+    """Positive semi-definite, whatever the lengths, points twice and options' numbers included."""
+    generator = np.random.default_rng(seed)
+    features = Features(spec_of(CONDITIONAL).space)
+    raw = features.raw(generator.random((count, len(features.names))))
+    rows = features.matrix(np.vstack([raw, raw[: count // 2]]))
+    lengths = np.exp(2 * generator.standard_normal(rows.shape[1]))
+    found = covariance(rows, rows, lengths)
+    assert np.isfinite(found).all() and found.max() <= 1 + 1e-9
+    assert np.linalg.eigvalsh((found + found.T) / 2).min() > -1e-7 * len(rows)
+    model = fit(rows, generator.standard_normal(len(rows)), lengths, 1e-6)
+    assert all(np.isfinite(each).all() for each in model.predict(rows))
+
+
+def test_of_many_points_the_best_are_told_and_others_from_all_over():
+    generator = np.random.default_rng(0)
+    features = generator.random((MOST + 100, 2))
+    values = np.square(features - 0.1).sum(1)
+    kept = spread_out(features, values, MOST)
+    assert len(set(kept)) == MOST and kept == sorted(kept)
+    best = set(np.argsort(values)[: MOST // 2])
+    assert best < set(kept)
+    corner = features[sorted(set(kept) - best)].max(0)
+    assert (corner > 0.95).all() and spread_out(features, values, 999) == [*range(MOST + 100)]
 
 
 # searches
@@ -287,6 +368,100 @@ def test_a_plateau_is_not_measured_at_one_place_again_and_again():
     points = search(spec_of("lr: {min: 1e-4, max: 1.0}"), value, 28)
     rates = sorted(math.log10(point["lr"]) / 4 for point in points[8:])
     assert min(b - a for a, b in pairwise(rates)) >= 0.02 - 1e-9
+
+
+def test_a_large_generation_grows_with_what_is_known():
+    spec = spec_of("lr: {min: 1e-4, max: 1.0}", startup=6, generation=16)
+    strategy, sizes = make_strategy("bayes", spec, LOSS), []
+    for _ in range(4):
+        found = strategy.propose(Request(sum(sizes), 99, lambda _: False, lambda _: False))
+        for point in found:
+            strategy.tell(point, Outcome.COMPLETED, abs(math.log10(point["lr"]) + 2))
+        sizes.append(len(found))
+    assert sizes == [6, 6, 12, 16]
+
+
+VALUES = st.one_of(
+    st.floats(-5, 5),
+    st.sampled_from([None, math.nan, math.inf, 1e30, -1e30, 1e308, -1e308, 0.5, 0.5, 5e-324]),
+)
+
+
+@given(st.lists(VALUES, min_size=1, max_size=12), st.booleans(), st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_whatever_the_values_proposals_are_new_points_of_the_space(values, pruned, seed):
+    spec = spec_of(CONDITIONAL + ", clip_norm: {min: 1, max: 1}", seed, startup=1)
+    strategy, known = make_strategy("bayes", spec, LOSS), set()
+    for index, value in enumerate(values):
+        point = Start(spec).point(index)
+        known.add(point_key(point))
+        outcome = Outcome.PRUNED if pruned and value is None else Outcome.COMPLETED
+        strategy.tell(point, outcome, value, (value, value) if value is not None else ())
+    asked = Request(len(values), 99, lambda p: point_key(p) in known, lambda _: False)
+    found = strategy.propose(asked)
+    keys = set(map(point_key, found))
+    assert len(keys) == len(found) == min(4, len(values)) and not keys & known
+    assert all(encode(spec.space, point) is not None for point in found)
+
+
+@given(st.permutations(range(12)), st.integers(0, 99))
+@settings(max_examples=10, deadline=None)
+def test_the_order_in_which_points_are_told_makes_no_difference(order, seed):
+    spec = spec_of(CONDITIONAL, seed)
+    start = Start(spec)
+    points = [start.point(index) for index in range(12)]
+    found = []
+    for places in (range(12), order):
+        strategy = make_strategy("bayes", spec, LOSS)
+        for place in places:
+            value = math.sin(place)
+            outcome = Outcome.PRUNED if place == 5 else Outcome.COMPLETED
+            strategy.tell(points[place], outcome, value, (value - 0.1, value + place / 50))
+        found.append(strategy.propose(Request(12, 99, lambda p: p in points, lambda _: False)))
+    assert found[0] == found[1]
+
+
+def test_it_computes_on_one_thread_whatever_there_are():
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    seen = []
+
+    def known(_):
+        seen.append({each["num_threads"] for each in threadpool_info() if "blas" in str(each)})
+        return False
+
+    spec = spec_of("lr: {min: 1e-4, max: 1.0}", startup=2)
+    strategy = make_strategy("bayes", spec, LOSS)
+    with threadpool_limits(2, "blas"):
+        for rate in (0.1, 0.01, 0.001):
+            strategy.tell({"lr": rate}, Outcome.COMPLETED, rate)
+        strategy.propose(Request(3, 99, known, lambda _: False))
+    assert seen and set.union(*seen) == {1}
+
+
+def test_a_thousand_choices_are_proposed_one_after_another():
+    names = ", ".join(f"{{name: step, gamma: 0.5, every: {each}ba}}" for each in range(1, 1001))
+    spec = spec_of(f"lr: {{min: 1e-3, max: 1.0}}, schedule: [{names}]", train="lr: 0.1")
+    features = Features(spec.space)
+    assert len(features.lengths) == 2 and len(features.groups) == 1001
+    strategy, known = make_strategy("bayes", spec, LOSS), []
+    for index in range(10):
+        known.append(Start(spec).point(index))
+        strategy.tell(known[-1], Outcome.COMPLETED, abs(math.log10(known[-1]["lr"]) + 1))
+    found = strategy.propose(Request(10, 99, lambda point: point in known, lambda _: False))
+    assert len(set(map(point_key, found))) == 4 and not [each for each in found if each in known]
+
+
+def test_a_failed_point_is_not_proposed_again():
+    spec = spec_of("lr: [0.1, 0.03, 0.01, 0.003, 0.001], batch_size: [16, 32]", startup=2)
+    strategy = make_strategy("bayes", spec, LOSS)
+    failed = {"lr": 0.01, "batch_size": 16}
+    for rate in (0.1, 0.03, 0.003, 0.001):
+        point = {"lr": rate, "batch_size": 16}
+        strategy.tell(point, Outcome.COMPLETED, abs(math.log10(rate) + 2))
+    strategy.tell(failed, Outcome.FAILED, None)
+    found = strategy.propose(Request(5, 99, lambda point: point == failed, lambda _: False))
+    assert len(found) == 4 and failed not in found
 
 
 def test_a_small_space_is_searched_to_its_end_without_a_repeat():

@@ -11,10 +11,9 @@ import contextlib
 import math
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from search_tables import Course, Task
 
@@ -41,6 +40,7 @@ from lrsearch.trial import (
 )
 from lrsearch.tuner.loop import tune
 from lrsearch.tuner.session import Asked
+from lrsearch.tuner.watcher import Watcher
 
 SAMPLES = 10_000
 """Training samples that the tuner is told of: they make steps of epochs."""
@@ -179,32 +179,8 @@ def _train(
     yield end(Outcome.COMPLETED)
 
 
-class Silent:
+class Silent(Watcher):
     """A watcher that shows nothing."""
-
-    def begin(self, *_: object, **__: object) -> None:
-        """Show nothing."""
-
-    def planned(self, total: int) -> None:
-        """Show nothing."""
-
-    def started(self, number: int, params: Mapping[str, Any]) -> None:
-        """Show nothing."""
-
-    def measured(self, number: int, fraction: float, value: float | None) -> None:
-        """Show nothing."""
-
-    def noticed(self, number: int, verdict: str) -> None:
-        """Show nothing."""
-
-    def ended(self, *_: object, **__: object) -> None:
-        """Show nothing."""
-
-    def best(self, params: Mapping[str, Any], value: float) -> None:
-        """Show nothing."""
-
-    def note(self, text: str) -> None:
-        """Show nothing."""
 
 
 def search(task: Task, seed: int, strategy: str, more: str, limit: int) -> Meter:

@@ -107,7 +107,8 @@ def test_the_answer_rests_on_fresh_seeds(here: Path) -> None:
     # Points that are clearly worse get the first round's seeds alone.
     assert {points[number]["seeds"] for number in (1, 2)} == {3}
     text = lrsearch("report", "mine.yaml")[0]
-    assert "(5 fresh seeds), point 6" in text and "measured again on fresh seeds" in text
+    assert "(5 fresh seeds, deviation 0.0" in text.splitlines()[0]
+    assert "), point 6" in text.splitlines()[0] and "measured again on fresh seeds" in text
     assert "next       lrsearch export mine.yaml" in text
     assert "| recommended, highest |" in lrsearch("report", "mine.yaml", "--markdown")[0]
     again = found("confirm", "mine.yaml", *TRAIN)

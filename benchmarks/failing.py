@@ -150,7 +150,7 @@ TASKS = {
         {"name": "resnet", "depth": 8, "width": 8},
         64,
         250,
-        {"sgd": 0.1, "adamw": 6e-3},
+        {"sgd": 0.05, "adamw": 3e-3},
         {"width": 1},
         {"validation": 0.944},
     ),

@@ -57,9 +57,9 @@ def _of_value(error: Any, args: Sequence[str]) -> tuple[str, str]:
     given = next((text for each in part.opts if (text := value_of(each, args)) is not None), None)
     allowed = str(error.message)
     if "valid int" in allowed:
-        allowed = "it takes a whole number"
+        allowed = "it takes an integer"
     elif least := re.search(r"greater than or equal to (\S+)", allowed):
-        allowed = f"it takes a number from {least[1]} up"
+        allowed = f"it takes a number greater than or equal to {least[1]}"
     shown = f"'{given}': " if given is not None else ""
     return f"{option}: {shown}{allowed}", f"write {option} {_USUAL.get(option, 'VALUE')}"
 

@@ -201,7 +201,7 @@ def describe_cost(view: RunView) -> str:
     text = text if wall is None else f"{text} in {format_seconds(wall)}"
     if killed := int(cost.get("killed_sessions") or 0):
         cut = count(int(cost.get("killed_trials") or 0), "training")
-        text += f", without what {count(killed, 'killed session')} left unfinished: {cut}"
+        text += f", without what {count(killed, 'killed session')} lost: {cut}"
     return text
 
 

@@ -74,6 +74,4 @@ def test_a_session_that_was_killed_is_told() -> None:
     assert (history.killed, history.cut) == (1, 1)
     spent = {"killed_sessions": 2, "killed_trials": 1}
     view = build_view("r", "r", Objective("loss", "min", "last"), [], Context(spent=spent))
-    assert describe_cost(view).endswith(
-        "without what 2 killed sessions left unfinished: 1 training"
-    )
+    assert describe_cost(view).endswith("without what 2 killed sessions lost: 1 training")

@@ -10,9 +10,12 @@ from test_cli import lrsearch
     ("arguments", "words"),
     [
         (("grid", "a.yaml", "--trials"), "--trials needs N write --trials 40"),
-        (("grid", "a.yaml", "--trials", "x"), "'x': it takes a whole number write --trials 40"),
-        (("grid", "a.yaml", "--workers=0"), "'0': it takes a number from 1 up write --workers 2"),
-        (("report", "--trial", "x"), "--trial: 'x': it takes a whole number write --trial 3"),
+        (("grid", "a.yaml", "--trials", "x"), "'x': it takes an integer write --trials 40"),
+        (
+            ("grid", "a.yaml", "--workers=0"),
+            "'0': it takes a number greater than or equal to 1 write --workers 2",
+        ),
+        (("report", "--trial", "x"), "--trial: 'x': it takes an integer write --trial 3"),
         (("grid",), "needs CONFIG: the spec, a YAML file write lrsearch grid CONFIG"),
         (("repair",), "lrsearch repair needs RUN"),
         (("grid", "a.yaml", "b.yaml"), "lrsearch grid a.yaml && lrsearch grid b.yaml"),

@@ -43,6 +43,7 @@ COMMANDS = (
     "report",
     "list",
     "compare",
+    "serve",
     "export",
     "repair",
 )

@@ -17,6 +17,7 @@ import termios
 from pathlib import Path
 
 import pytest
+from devices import DEVICE
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -571,7 +572,7 @@ def test_a_search_on_a_terminal_never_flickers_and_leaves_it_clean(tmp_path: Pat
 
 def test_an_interrupted_range_test_says_how_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "shown.yaml").write_text(NETWORK)
-    words = ["range", "shown.yaml", "--device", "cpu", "--steps", "200000", "--seeds", "2"]
+    words = ["range", "shown.yaml", "--device", str(DEVICE), "--steps", "200000", "--seeds", "2"]
     with subprocess.Popen(
         [sys.executable, "-m", "lrsearch", *words],
         cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

@@ -118,10 +118,10 @@ def read_news(content: Mapping[str, Any]) -> News:
     total, left, pace = content["total"], content["left"], content["pace"]
     jobs = [
         Job(
-            max(0, int(job["lanes"])),
+            max(0, _count(job["lanes"])),
             [
                 Lane(
-                    int(lane["trial"]),
+                    _count(lane["trial"]),
                     _share(lane["share"]),
                     str(lane["params"]),
                     str(lane["told"]),
@@ -135,9 +135,9 @@ def read_news(content: Mapping[str, Any]) -> News:
         written=_number(content["written"]),
         begun=_number(content["begun"]),
         doing=str(content["doing"]),
-        done=int(content["done"]),
-        total=None if total is None else int(total),
-        workers=int(content["workers"]),
+        done=_count(content["done"]),
+        total=None if total is None else _count(total),
+        workers=_count(content["workers"]),
         left=None if left is None else (_number(left[0]), _number(left[1])),
         pace=None if pace is None else (_number(pace[0]), str(pace[1])),
         best=str(content["best"]),
@@ -154,6 +154,11 @@ def _number(value: Any) -> float:
 
 def _share(value: Any) -> float:
     return min(max(_number(value), 0.0), 1.0)
+
+
+def _count(value: Any) -> int:
+    """A number of trials: one that no share can be taken of is none."""
+    return int(_number(int(value)))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from lrsearch.reports.text import (
     format_seconds,
     format_value,
     one_line,
+    tell_span,
 )
 from lrsearch.terminal import visible
 from lrsearch.trial import Objective
@@ -250,19 +251,11 @@ def _running(state: State, news: News | None, clock: float) -> dict[str, Any]:
     return told
 
 
-def tell_left(left: tuple[float, float]) -> str:
-    """The time that is left, in words."""
-    low, high = map(format_seconds, left)
-    if left[0] <= 0:
-        return f"up to {high}"
-    return low if low == high else f"{low} to {high}"
-
-
 def _facts(state: State, news: News, clock: float) -> Sequence[tuple[str, str]]:
     done = f"{news.done} of {news.total}" if news.total else str(news.done)
     facts = [("trials done", done)]
     if news.left is not None:
-        facts.append(("time left", tell_left(news.left)))
+        facts.append(("time left", tell_span(*news.left)))
     facts.append(("running for", format_seconds(max(0.0, clock - news.begun))))
     if news.pace is not None:
         number, noun = news.pace
@@ -409,7 +402,7 @@ def _row(line: RunLine, news: News | None) -> dict[str, str]:
     if news is not None and news.total:
         left = ""
         if news.left is not None:
-            left = f", {tell_left(news.left)} left"
+            left = f", {tell_span(*news.left)} left"
         trials += f" ({news.done} of {news.total} now{left})"
     cost = format_seconds(line.seconds) if line.seconds else ""
     if line.epochs:

@@ -24,9 +24,9 @@ from lrsearch.reports.listing import RunLine
 from lrsearch.reports.page import Served, live, write_page
 from lrsearch.reports.page.live import News, State
 from lrsearch.reports.view import RunView
-from lrsearch.store import NO_SENSE, Reader, folders, holds_run, is_locked, read_now
+from lrsearch.store import NO_SENSE, History, Reader, folders, holds_run, is_locked, read_now
 from lrsearch.trial import Plan
-from lrsearch.tuner.plans import structure_key
+from lrsearch.tuner.plans import structure_keys
 
 RESTS = 4.0
 """Times what making a page took that pass until it is made again while its run is written."""
@@ -129,7 +129,7 @@ class Watched:
                 "running",
                 strategy=run.strategy,
                 running=sorted(history.running),
-                engines=_engines(run),
+                engines=find_engines(history),
                 samples=max(map(int, facts.get("train_samples") or ()), default=0),
             )
         if history.closed is None:
@@ -141,13 +141,14 @@ class Watched:
         return State(word, text, command, run.strategy)
 
 
-def _engines(run: StoredRun) -> list[str]:
+def find_engines(history: History) -> list[str]:
     """The engines of the trials under way, in words."""
-    history, found = run.history, dict[str, None]()
+    found = dict[str, None]()
     plans = {structure: plan for (structure, _), plan in history.plans.items()}
     for number in sorted(history.running):
         trial = history.trials[number]
-        plan = plans.get(structure_key(trial.config, trial.fold), Plan())
+        keys = structure_keys(trial)  # Trials of several budgets may be of one structure.
+        plan = next((plans[key] for key in keys if key in plans), Plan())
         fused = f"fused, up to {plan.lanes} lanes a program"
         found[fused if plan.engine == "fused" else plan.engine] = None
     return list(found)

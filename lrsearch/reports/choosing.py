@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lrsearch import duration
 from lrsearch.analysis.points import PointSummary
 from lrsearch.errors import UsageError, suggest
 from lrsearch.reports.apart import last_parts
@@ -144,17 +145,36 @@ def _test(read: Read, sign: str, value: str, quoted: bool) -> Callable[[PointSum
                 return same == (sign != "!=")
             return compare(given, wanted) or (same and sign in ("<=", ">="))
         if sign not in ("==", "=", "!="):
-            return False
+            return _compare_lengths(compare, given, value)
         texts = {format_value(given), str(given)} if given is not None else {"", "null", "none"}
         return (value in texts) == (sign != "!=")
 
     return test
 
 
-def _order(value: Any) -> tuple[int, float, str] | None:
-    """The place of a value among others: numbers by size, then texts by letters; None of none."""
+def _compare_lengths(compare: Callable[[Any, Any], bool], given: Any, value: str) -> bool:
+    """Compare two lengths of training, which only those of one unit can be without the data."""
+    one, other = _length(given), _length(value)
+    if one is None or other is None or one[0] != other[0]:
+        return False
+    return compare(one, other)
+
+
+def _length(value: Any) -> tuple[str, float] | None:
+    """The unit and the number of a length of training, None of anything else."""
+    with contextlib.suppress(ValueError):
+        found = duration.parse(value)
+        return found.unit, found.value
+    return None
+
+
+def _order(value: Any) -> tuple[int, str, float, str] | None:
+    """The place of a value among others: numbers by size, then lengths of training by unit and
+    size, then texts by letters; None of none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return 0, float(value), ""
-    return 1, 0.0, format_value(value)
+        return 0, "", float(value), ""
+    if (length := _length(value)) is not None:
+        return 1, *length, ""
+    return 2, "", 0.0, format_value(value)

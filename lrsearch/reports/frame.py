@@ -191,14 +191,6 @@ def _overall(shown: Snapshot, width: int) -> Text:
     return line.append(text, "dim")
 
 
-def tell_range(low: float, high: float) -> str:
-    """A range of seconds in words: `2m 10s to 3m 20s`, one of them where they read alike."""
-    ends = [format_seconds(low), format_seconds(high)]
-    if low <= 0:
-        return f"up to {ends[1]}"
-    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
-
-
 def tell_pace(amount: float, noun: str) -> str:
     """A pace, of so many a second: `41 epochs/s`, `12 epochs/min`, `3.2 epochs/h`."""
     for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):

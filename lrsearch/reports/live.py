@@ -17,11 +17,11 @@ from rich.text import Text
 from lrsearch.analysis.basin import is_rate
 from lrsearch.analysis.remaining import Work, foresee
 from lrsearch.reports.apart import shorten
-from lrsearch.reports.frame import Snapshot, Trial, lay_out, tell_pace, tell_plainly, tell_range
+from lrsearch.reports.frame import Snapshot, Trial, lay_out, tell_pace, tell_plainly
 from lrsearch.reports.scatter import Cloud
 from lrsearch.reports.screen import INTERVAL, Screen
 from lrsearch.reports.tables import STYLES
-from lrsearch.reports.text import format_fixed, format_params, format_seconds, one_line
+from lrsearch.reports.text import format_fixed, format_params, format_seconds, one_line, tell_span
 from lrsearch.reports.verdicts import in_words
 from lrsearch.trial import Axis, Objective, Outcome, Outlook, Place
 
@@ -355,7 +355,7 @@ class Progress:
     def _left(self, now: float) -> str:
         """The time left in words: from and to, "" while nobody knows."""
         found = self._foresee(now)
-        return "" if found is None else tell_range(*found)
+        return "" if found is None else tell_span(*found)
 
     def _foresee(self, now: float) -> tuple[float, float] | None:
         """The time left in seconds: from and to, None while nobody knows."""

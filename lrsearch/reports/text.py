@@ -109,6 +109,14 @@ def format_seconds(seconds: float) -> str:
     return f"{hours // 24}d {hours % 24:02d}h"
 
 
+def tell_span(low: float, high: float) -> str:
+    """A range of seconds in words: `2m 10s to 3m 20s`, one of them where they read alike."""
+    ends = [format_seconds(low), format_seconds(high)]
+    if low <= 0:
+        return f"up to {ends[1]}"
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
 def format_bytes(size: int) -> str:
     """812 B, 1.3 kB, 42 MB, 1.7 GB."""
     value, units = float(size), ["B", "kB", "MB", "GB", "TB"]

@@ -22,12 +22,13 @@ from test_rooms import HEAVY
 
 from lrsearch.cli.serving import HEADERS, LONGEST, Server
 from lrsearch.cli.telling import told
-from lrsearch.cli.watching import Site
+from lrsearch.cli.watching import Site, find_engines
 from lrsearch.reports.live import Progress
 from lrsearch.reports.page import live
 from lrsearch.reports.page.live import STALE, State, draw_course, read_news, write_now
-from lrsearch.store import NOW, Run, read_now
-from lrsearch.trial import Objective, Outcome
+from lrsearch.store import NO_SENSE, NOW, Run, read, read_now
+from lrsearch.trial import Objective, Outcome, Plan
+from lrsearch.tuner.plans import structure_key
 
 LINES = (OLDER / "journal.jsonl").read_bytes().splitlines(keepends=True)
 """A run's journal: a session, its proposals and plan, six trials that begin and end, its end."""
@@ -401,6 +402,24 @@ def test_what_is_hostile_is_text(server, root):
         text = page(server)
     assert text.count("<script") == 3 and "\x1b" not in text and "\u202e" not in text
     assert 'value="100"' in text and "&lt;script&gt;alert(1)" in text
+
+
+@pytest.mark.parametrize("name", ["done", "total", "workers"])
+def test_numbers_that_no_search_has_are_no_news(name):
+    news = {**Progress(quiet=True).news(), "total": 4}
+    assert read_news(news).total == 4
+    with pytest.raises(NO_SENSE):
+        read_news({**news, name: 10**400})
+
+
+def test_the_engine_of_several_budgets_is_that_of_their_plan():
+    history = read(OLDER)
+    history.running.add(1)
+    trial = history.trials[1]
+    whole = structure_key(trial.config, trial.fold, budgets=False)
+    history.plans.clear()
+    history.plans[whole, "cpu"] = Plan("fused", 4)
+    assert find_engines(history) == ["fused, up to 4 lanes a program"]
 
 
 def test_a_search_tells_of_itself_while_it_runs(tmp_path, monkeypatch):

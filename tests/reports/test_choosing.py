@@ -1,5 +1,7 @@
 """Points chosen by conditions, and in another order."""
 
+from dataclasses import replace
+
 import pytest
 from test_page import made
 from test_report import big_view, rendered
@@ -53,6 +55,25 @@ def test_conditions(view, where, holds):
 def test_a_rate_is_found_as_it_is_shown(view):
     point = view.points[0]
     assert numbers(view, f"lr == {point.params['lr']}") == [point.point]
+
+
+def test_budgets_are_lengths_and_no_words(view):
+    budgets = ["10ep", "2ep", "100ep", "5ba"]
+    points = [
+        replace(point, params={**point.params, "budget": budgets[place % 4]})
+        for place, point in enumerate(view.points)
+    ]
+    view = replace(view, points=points, params=(*view.params, "budget"))
+    of = {point.point: point.params["budget"] for point in points}
+    assert list(dict.fromkeys(of[number] for number in numbers(view, sort="budget"))) == [
+        "5ba",
+        "2ep",
+        "10ep",
+        "100ep",
+    ]
+    assert {of[number] for number in numbers(view, "budget >= 10ep")} == {"10ep", "100ep"}
+    assert {of[number] for number in numbers(view, "budget < 10.0ep")} == {"2ep"}
+    assert {of[number] for number in numbers(view, "budget == 10ep")} == {"10ep"}
 
 
 def test_sorting_rises_or_falls_and_keeps_what_has_no_value_last(view):

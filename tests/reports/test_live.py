@@ -24,11 +24,12 @@ from rich.cells import cell_len
 
 from lrsearch.reports import live
 from lrsearch.reports.characters import choose_signs, draw, plain
-from lrsearch.reports.frame import Snapshot, Trial, lay_out, tell_pace, tell_plainly, tell_range
+from lrsearch.reports.frame import Snapshot, Trial, lay_out, tell_pace, tell_plainly
 from lrsearch.reports.live import Progress
 from lrsearch.reports.scatter import Cloud, make_panel
 from lrsearch.reports.screen import Steady
 from lrsearch.reports.sparks import BLOCKS, PLAIN, bar, lanes, spark
+from lrsearch.reports.text import tell_span
 from lrsearch.trial import Axis, Objective, Outcome, Outlook, Place
 
 ACCURACY = Objective("accuracy", "max")
@@ -197,8 +198,8 @@ def test_the_drawing_has_room_in_a_tall_terminal_alone() -> None:
 
 
 def test_ranges_and_paces_in_words() -> None:
-    assert tell_range(130, 200) == "2m 10s to 3m 20s"
-    assert tell_range(0, 200) == "up to 3m 20s" and tell_range(40.1, 40.3) == "40s"
+    assert tell_span(130, 200) == "2m 10s to 3m 20s"
+    assert tell_span(0, 200) == "up to 3m 20s" and tell_span(40.1, 40.3) == "40s"
     assert tell_pace(41.2, "epochs") == "41 epochs/s" and tell_pace(1.25, "e") == "1.2 e/s"
     assert tell_pace(0.2, "epochs") == "12 epochs/min"
     assert tell_pace(0.001, "epochs") == "3.6 epochs/h"

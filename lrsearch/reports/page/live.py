@@ -26,6 +26,7 @@ from lrsearch.reports.text import (
     format_seconds,
     format_value,
     one_line,
+    tell_span,
 )
 from lrsearch.terminal import visible
 from lrsearch.trial import Objective
@@ -118,10 +119,10 @@ def read_news(content: Mapping[str, Any]) -> News:
     total, left, pace = content["total"], content["left"], content["pace"]
     jobs = [
         Job(
-            max(0, int(job["lanes"])),
+            max(0, _count(job["lanes"])),
             [
                 Lane(
-                    int(lane["trial"]),
+                    _count(lane["trial"]),
                     _share(lane["share"]),
                     str(lane["params"]),
                     str(lane["told"]),
@@ -135,9 +136,9 @@ def read_news(content: Mapping[str, Any]) -> News:
         written=_number(content["written"]),
         begun=_number(content["begun"]),
         doing=str(content["doing"]),
-        done=int(content["done"]),
-        total=None if total is None else int(total),
-        workers=int(content["workers"]),
+        done=_count(content["done"]),
+        total=None if total is None else _count(total),
+        workers=_count(content["workers"]),
         left=None if left is None else (_number(left[0]), _number(left[1])),
         pace=None if pace is None else (_number(pace[0]), str(pace[1])),
         best=str(content["best"]),
@@ -154,6 +155,11 @@ def _number(value: Any) -> float:
 
 def _share(value: Any) -> float:
     return min(max(_number(value), 0.0), 1.0)
+
+
+def _count(value: Any) -> int:
+    """A number of trials: one that no share can be taken of is none."""
+    return int(_number(int(value)))
 
 
 @dataclass(frozen=True)
@@ -245,19 +251,11 @@ def _running(state: State, news: News | None, clock: float) -> dict[str, Any]:
     return told
 
 
-def tell_left(left: tuple[float, float]) -> str:
-    """The time that is left, in words."""
-    low, high = map(format_seconds, left)
-    if left[0] <= 0:
-        return f"up to {high}"
-    return low if low == high else f"{low} to {high}"
-
-
 def _facts(state: State, news: News, clock: float) -> Sequence[tuple[str, str]]:
     done = f"{news.done} of {news.total}" if news.total else str(news.done)
     facts = [("trials done", done)]
     if news.left is not None:
-        facts.append(("time left", tell_left(news.left)))
+        facts.append(("time left", tell_span(*news.left)))
     facts.append(("running for", format_seconds(max(0.0, clock - news.begun))))
     if news.pace is not None:
         number, noun = news.pace
@@ -404,7 +402,7 @@ def _row(line: RunLine, news: News | None) -> dict[str, str]:
     if news is not None and news.total:
         left = ""
         if news.left is not None:
-            left = f", {tell_left(news.left)} left"
+            left = f", {tell_span(*news.left)} left"
         trials += f" ({news.done} of {news.total} now{left})"
     cost = format_seconds(line.seconds) if line.seconds else ""
     if line.epochs:

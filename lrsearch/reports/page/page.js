@@ -159,7 +159,7 @@
       const b = right[sorted.place];
       if (a === null || a === "") return b === null || b === "" ? 0 : 1;
       if (b === null || b === "") return -1;
-      const by = typeof a === "number" && typeof b === "number" ? a - b : show(a).localeCompare(show(b));
+      const by = typeof a === "number" && typeof b === "number" ? a - b : show(a).localeCompare(show(b), undefined, { numeric: true });
       return sorted.down ? -by : by;
     }
 

@@ -7,10 +7,11 @@ import contextlib
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from lrsearch import duration
 from lrsearch.analysis.points import PointSummary
 from lrsearch.errors import UsageError, suggest
 from lrsearch.reports.apart import last_parts
@@ -34,6 +35,8 @@ _SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 
+_UNITS = ("sp", "ba", "ep", "dur")
+
 Read = Callable[[PointSummary], Any]
 """The value of a point by some name, None where it has none."""
 
@@ -55,7 +58,7 @@ def choose(view: RunView, where: str | None, sort: str | None) -> Chosen | None:
     known = _readers(view)
     points, words = list(view.points), []
     if where is not None:
-        tests = _parse(where, known)
+        tests = _parse(where, known, points)
         points = [point for point in points if all(test(point) for test in tests)]
         words.append(f"where {one_line(where)}")
     if sort is not None:
@@ -106,7 +109,9 @@ def _find(name: str, known: dict[str, Read], where: str) -> Read:
     return known[name]
 
 
-def _parse(text: str, known: dict[str, Read]) -> list[Callable[[PointSummary], bool]]:
+def _parse(
+    text: str, known: dict[str, Read], points: Iterable[PointSummary]
+) -> list[Callable[[PointSummary], bool]]:
     tests, at = [], 0
     while True:
         found = _CONDITION.match(text, at)
@@ -119,12 +124,52 @@ def _parse(text: str, known: dict[str, Read]) -> list[Callable[[PointSummary], b
         name, sign, value = found.groups()
         read = _find(name.strip('"'), known, "--where")
         quoted = value[0] in "\"'"
-        tests.append(_test(read, sign, value[1:-1] if quoted else value, quoted))
+        plain = value[1:-1] if quoted else value
+        if sign in ("<", "<=", ">", ">="):
+            _refuse_disorder(name.strip('"'), sign, plain, map(read, points), quoted)
+        tests.append(_test(read, sign, plain, quoted))
         at = found.end()
         if at == len(text):
             return tests
         joined = re.compile(r"and\b|&&?", re.IGNORECASE).match(text, at)
         at = joined.end() if joined else at
+
+
+def _refuse_disorder(name: str, sign: str, value: str, given: Iterable[Any], quoted: bool) -> None:
+    """Raise UsageError where there are values and none can be larger or smaller than `value`: a
+    condition that no point can meet would read as a finding."""
+    known = [each for each in given if each is not None]
+    length = None if quoted else _length(value)
+    if length is not None:
+        ordered = any(each is not None and each.unit == length.unit for each in map(_length, known))
+    else:
+        ordered = not quoted and _is_number(value) and any(map(_is_amount, known))
+    if known and not ordered:
+        raise UsageError(
+            f"{one_line(name)} {sign} {one_line(value)} compares nothing: {one_line(name)} is "
+            f"{format_value(known[0])} and the like",
+            where="--where",
+            hint="numbers are larger or smaller than numbers, lengths than lengths of their unit "
+            "(budget > 2ep); texts are == or !=",
+        )
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_number(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return math.isfinite(float(text)) or "inf" in text.lower()
+    return False
+
+
+def _length(value: Any) -> duration.Duration | None:
+    """The duration that a parameter's value is, None where it is none."""
+    try:
+        return duration.parse(value)
+    except ValueError:
+        return None
 
 
 def _test(read: Read, sign: str, value: str, quoted: bool) -> Callable[[PointSummary], bool]:
@@ -136,15 +181,17 @@ def _test(read: Read, sign: str, value: str, quoted: bool) -> Callable[[PointSum
 
     def test(point: PointSummary) -> bool:
         given = read(point)
-        number = isinstance(given, int | float) and not isinstance(given, bool)
-        if number and wanted is not None:
+        if _is_amount(given) and wanted is not None:
             # As it is shown, a rate has three digits.
             same = math.isclose(given, wanted, rel_tol=1e-9) or format_value(given) == value
             if sign in ("==", "=", "!="):
                 return same == (sign != "!=")
             return compare(given, wanted) or (same and sign in ("<=", ">="))
         if sign not in ("==", "=", "!="):
-            return False
+            left, right = _length(given), _length(value)
+            if left is None or right is None or left.unit != right.unit:
+                return False
+            return compare(left.value, right.value)
         texts = {format_value(given), str(given)} if given is not None else {"", "null", "none"}
         return (value in texts) == (sign != "!=")
 
@@ -152,9 +199,12 @@ def _test(read: Read, sign: str, value: str, quoted: bool) -> Callable[[PointSum
 
 
 def _order(value: Any) -> tuple[int, float, str] | None:
-    """The place of a value among others: numbers by size, then texts by letters; None of none."""
+    """The place of a value among others: numbers by size, then lengths by unit and size, then texts
+    by letters; None of none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if _is_amount(value):
         return 0, float(value), ""
-    return 1, 0.0, format_value(value)
+    if (length := _length(value)) is not None:
+        return 1 + _UNITS.index(length.unit), length.value, ""
+    return 1 + len(_UNITS), 0.0, format_value(value)

@@ -20,6 +20,7 @@ _USUAL = {
     "--from-wandb": "sweep.yaml", "--where": "'lr > 1e-3'", "--device": "cpu", "--runs": "runs",
     "--engine": "solo", "--from": "mlp", "--html": "run.html", "--output": "best.yaml",
     "--format": "pytorch", "--junit": "lrsearch.xml", "--executor": "inline", "--baseline": "RUN",
+    "--port": "8080",
 }  # fmt: skip
 """A value of an option, as an example of one."""
 
@@ -60,6 +61,8 @@ def _of_value(error: Any, args: Sequence[str]) -> tuple[str, str]:
         allowed = "it takes an integer"
     elif least := re.search(r"greater than or equal to (\S+)", allowed):
         allowed = f"it takes a number greater than or equal to {least[1]}"
+    elif most := re.search(r"less than or equal to (\S+)", allowed):
+        allowed = f"it takes a number less than or equal to {most[1]}"
     shown = f"'{given}': " if given is not None else ""
     return f"{option}: {shown}{allowed}", f"write {option} {_USUAL.get(option, 'VALUE')}"
 

@@ -177,10 +177,10 @@ def describe_cost(view: RunView) -> str:
     if epochs:  # Those of a training outside lrsearch are not known.
         parts.append(f"{format_value(float(epochs), 4)} epochs")
     shared, saved = cost.get("shared_epochs"), cost.get("saved_epochs")
-    if shared:
-        parts[-1] += f" ({format_value(float(shared), 4)} of them shared)"
-    if saved:
-        parts[-1] += f" ({format_value(float(saved), 4)} more saved by stopping early)"
+    of_these = [f"{format_value(float(shared), 4)} of them shared"] if shared else []
+    of_these += [f"{format_value(float(saved), 4)} more saved by stopping early"] if saved else []
+    if of_these:
+        parts[-1] += f" ({', '.join(of_these)})"
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     if again := int(cost.get("again_trials") or 0):
         were = "was" if again == 1 else "were"

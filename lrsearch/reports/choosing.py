@@ -7,7 +7,7 @@ import contextlib
 import math
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,8 @@ _SIGNS: dict[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
 }
 
+_UNITS = ("sp", "ba", "ep", "dur")
+
 Read = Callable[[PointSummary], Any]
 """The value of a point by some name, None where it has none."""
 
@@ -56,7 +58,7 @@ def choose(view: RunView, where: str | None, sort: str | None) -> Chosen | None:
     known = _readers(view)
     points, words = list(view.points), []
     if where is not None:
-        tests = _parse(where, known)
+        tests = _parse(where, known, points)
         points = [point for point in points if all(test(point) for test in tests)]
         words.append(f"where {one_line(where)}")
     if sort is not None:
@@ -107,7 +109,9 @@ def _find(name: str, known: dict[str, Read], where: str) -> Read:
     return known[name]
 
 
-def _parse(text: str, known: dict[str, Read]) -> list[Callable[[PointSummary], bool]]:
+def _parse(
+    text: str, known: dict[str, Read], points: Iterable[PointSummary]
+) -> list[Callable[[PointSummary], bool]]:
     tests, at = [], 0
     while True:
         found = _CONDITION.match(text, at)
@@ -120,12 +124,52 @@ def _parse(text: str, known: dict[str, Read]) -> list[Callable[[PointSummary], b
         name, sign, value = found.groups()
         read = _find(name.strip('"'), known, "--where")
         quoted = value[0] in "\"'"
-        tests.append(_test(read, sign, value[1:-1] if quoted else value, quoted))
+        plain = value[1:-1] if quoted else value
+        if sign in ("<", "<=", ">", ">="):
+            _refuse_disorder(name.strip('"'), sign, plain, map(read, points), quoted)
+        tests.append(_test(read, sign, plain, quoted))
         at = found.end()
         if at == len(text):
             return tests
         joined = re.compile(r"and\b|&&?", re.IGNORECASE).match(text, at)
         at = joined.end() if joined else at
+
+
+def _refuse_disorder(name: str, sign: str, value: str, given: Iterable[Any], quoted: bool) -> None:
+    """Raise UsageError where there are values and none can be larger or smaller than `value`: a
+    condition that no point can meet would read as a finding."""
+    known = [each for each in given if each is not None]
+    length = None if quoted else _length(value)
+    if length is not None:
+        ordered = any(each is not None and each.unit == length.unit for each in map(_length, known))
+    else:
+        ordered = not quoted and _is_number(value) and any(map(_is_amount, known))
+    if known and not ordered:
+        raise UsageError(
+            f"{one_line(name)} {sign} {one_line(value)} compares nothing: {one_line(name)} is "
+            f"{format_value(known[0])} and the like",
+            where="--where",
+            hint="numbers are larger or smaller than numbers, lengths than lengths of their unit "
+            "(budget > 2ep); texts are == or !=",
+        )
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_number(text: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return math.isfinite(float(text)) or "inf" in text.lower()
+    return False
+
+
+def _length(value: Any) -> duration.Duration | None:
+    """The duration that a parameter's value is, None where it is none."""
+    try:
+        return duration.parse(value)
+    except ValueError:
+        return None
 
 
 def _test(read: Read, sign: str, value: str, quoted: bool) -> Callable[[PointSummary], bool]:
@@ -137,44 +181,30 @@ def _test(read: Read, sign: str, value: str, quoted: bool) -> Callable[[PointSum
 
     def test(point: PointSummary) -> bool:
         given = read(point)
-        number = isinstance(given, int | float) and not isinstance(given, bool)
-        if number and wanted is not None:
+        if _is_amount(given) and wanted is not None:
             # As it is shown, a rate has three digits.
             same = math.isclose(given, wanted, rel_tol=1e-9) or format_value(given) == value
             if sign in ("==", "=", "!="):
                 return same == (sign != "!=")
             return compare(given, wanted) or (same and sign in ("<=", ">="))
         if sign not in ("==", "=", "!="):
-            return _compare_lengths(compare, given, value)
+            left, right = _length(given), _length(value)
+            if left is None or right is None or left.unit != right.unit:
+                return False
+            return compare(left.value, right.value)
         texts = {format_value(given), str(given)} if given is not None else {"", "null", "none"}
         return (value in texts) == (sign != "!=")
 
     return test
 
 
-def _compare_lengths(compare: Callable[[Any, Any], bool], given: Any, value: str) -> bool:
-    """Compare two lengths of training, which only those of one unit can be without the data."""
-    one, other = _length(given), _length(value)
-    if one is None or other is None or one[0] != other[0]:
-        return False
-    return compare(one, other)
-
-
-def _length(value: Any) -> tuple[str, float] | None:
-    """The unit and the number of a length of training, None of anything else."""
-    with contextlib.suppress(ValueError):
-        found = duration.parse(value)
-        return found.unit, found.value
-    return None
-
-
-def _order(value: Any) -> tuple[int, str, float, str] | None:
-    """The place of a value among others: numbers by size, then lengths of training by unit and
-    size, then texts by letters; None of none."""
+def _order(value: Any) -> tuple[int, float, str] | None:
+    """The place of a value among others: numbers by size, then lengths by unit and size, then texts
+    by letters; None of none."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return 0, "", float(value), ""
+    if _is_amount(value):
+        return 0, float(value), ""
     if (length := _length(value)) is not None:
-        return 1, *length, ""
-    return 2, "", 0.0, format_value(value)
+        return 1 + _UNITS.index(length.unit), length.value, ""
+    return 1 + len(_UNITS), 0.0, format_value(value)

@@ -32,7 +32,8 @@ HEARTBEAT = 60.0
 """Seconds between two lines on what is under way, off a terminal."""
 
 LONGEST = 200
-"""Characters of a line off a terminal, at most."""
+"""Characters of a trial's line and of one on what is under way, off a terminal, at most; notes are
+whole."""
 
 WINDOW = 60.0
 """Seconds over which the pace of the work is taken."""
@@ -463,6 +464,8 @@ class Progress:
         if (self._screen is not None and not why) or len(text) > room:
             text = shorten(params, room)
         line = "  ".join(part for part in (*parts, text, why) if part)
+        if self._screen is None and len(line) > LONGEST:
+            line = line[: LONGEST - 3].rstrip() + "..."
         self._print(line, style)
 
     def _print(self, line: str, style: str) -> None:
@@ -470,8 +473,6 @@ class Progress:
             self._screen.add(Text(line, style=style, overflow="fold"))
             return
         try:
-            if len(line) > LONGEST:
-                line = line[: LONGEST - 3].rstrip() + "..."
             self._stream.write(line + "\n")
             self._stream.flush()
         except (OSError, ValueError):

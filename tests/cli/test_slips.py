@@ -15,6 +15,10 @@ from test_cli import lrsearch
             ("grid", "a.yaml", "--workers=0"),
             "'0': it takes a number greater than or equal to 1 write --workers 2",
         ),
+        (
+            ("serve", "--port", "99999"),
+            "'99999': it takes a number less than or equal to 65535 write --port 8080",
+        ),
         (("report", "--trial", "x"), "--trial: 'x': it takes an integer write --trial 3"),
         (("grid",), "needs CONFIG: the spec, a YAML file write lrsearch grid CONFIG"),
         (("repair",), "lrsearch repair needs RUN"),

@@ -40,7 +40,6 @@ def numbers(view, where=None, sort=None):
         ("outcome == diverged", lambda p: p.outcome == "diverged"),
         ('"outcome" != completed', lambda p: p.outcome != "completed"),
         ("verdict == 'too slow'", None),
-        ("schedule > 1", lambda p: False),
     ],
 )
 def test_conditions(view, where, holds):
@@ -100,6 +99,25 @@ def test_the_last_part_of_a_name_is_enough():
 def test_what_cannot_be_read(view, where):
     with pytest.raises(UsageError, match="conditions are"):
         choose(view, where, None)
+
+
+@pytest.mark.parametrize("where", ["schedule > 1", "lr > x", "lr > '0.1'", "lr < 2ep"])
+def test_what_can_be_neither_larger_nor_smaller(view, where):
+    with pytest.raises(UsageError, match="compares nothing") as caught:
+        choose(view, where, None)
+    assert "texts are == or !=" in caught.value.hint
+
+
+def test_budgets_are_compared_and_sorted_as_lengths():
+    view = made(12, params=lambda point: {"budget": ["10ep", "2ep", "4ep"][point % 3]})[0]
+    budgets = {point.point: point.params["budget"] for point in view.points}
+    assert {budgets[number] for number in numbers(view, "budget > 2ep")} == {"4ep", "10ep"}
+    assert {budgets[number] for number in numbers(view, "budget <= 4ep")} == {"2ep", "4ep"}
+    told = [budgets[number] for number in numbers(view, sort="budget")]
+    assert told == ["2ep"] * 4 + ["4ep"] * 4 + ["10ep"] * 4
+    for where in ("budget > 2", "budget > 20ba"):
+        with pytest.raises(UsageError, match=r"budget is (10|2|4)ep and the like"):
+            choose(view, where, None)
 
 
 def test_an_unknown_name_is_answered_by_the_nearest(view):

@@ -253,7 +253,9 @@ def test_lines_off_a_terminal_are_bounded() -> None:
         progress.begin(4, ACCURACY, 1)
         progress.ended(1, params, Outcome.FAILED, None, 1.0, "why " * 200)
         progress.ended(2, params, Outcome.COMPLETED, 0.5, 1.0)
-    first, second = stream.getvalue().splitlines()
+        progress.note(f"ends: {'words ' * 60}and the reason")
+    first, second, note = stream.getvalue().splitlines()
+    assert note.endswith("words and the reason")
     assert len(first) <= live.LONGEST and first.startswith("[1/4] trial 1  failed  1.0s  ")
     assert len(second) <= live.LONGEST and second.startswith("[2/4] trial 2  accuracy 0.5000")
 

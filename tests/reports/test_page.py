@@ -27,7 +27,7 @@ from lrsearch.analysis.edges import Range
 from lrsearch.reports import svg
 from lrsearch.reports.marks import Bar, Line, Panel, Points, Scale, spanning
 from lrsearch.reports.page import Making, rows, write_page
-from lrsearch.reports.page.figures import draw_curves
+from lrsearch.reports.page.figures import draw_curves, draw_finalists
 from lrsearch.reports.view import Context, build_view
 from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Result, Trial
 
@@ -335,6 +335,20 @@ def test_finalists_stand_with_their_fresh_seeds():
     assert drawn.count('class="fresh"') == 3 and drawn.count(">point ") == 4
     assert all(f'class="{kind}"' in drawn for kind in ("off", "cross", "pick", "dot", "tie"))
     assert "the control comes to 0.5" in figure and "0.9300 to 0.9700" in figure
+
+
+def test_a_near_control_has_its_whole_interval():
+    """One that reaches beyond all others at both ends was left out, as if there were none."""
+    view, _ = confirmed()
+    wide = [
+        dataclasses.replace(each, mean=0.945, interval=(0.85, 0.99)) if each.control else each
+        for each in view.confirmation.finalists
+    ]
+    seen = dataclasses.replace(view.confirmation, finalists=tuple(wide))
+    panel = draw_finalists(dataclasses.replace(view, confirmation=seen)).panels[0]
+    bars = [mark for mark in panel.marks if isinstance(mark, Bar)]
+    assert len(bars) == 4
+    assert all(panel.y.holds(bar.low) and panel.y.holds(bar.high) for bar in bars)
 
 
 KINDS = {

@@ -87,6 +87,13 @@ def draw_finalists(view: RunView) -> Figure | None:
     values = [value for each in close for value in (each.searched, each.mean)]
     ends = [end for each in close for end in each.interval or ()]
     y = spanning([value for value in [*values, *ends] if value is not None], room=0.12)
+    ends += [
+        end
+        for each in finalists
+        if each.control and each.mean is not None and y.holds(each.mean)
+        for end in each.interval or ()
+    ]
+    y = spanning([value for value in [*values, *ends] if value is not None], room=0.12)
     marks: list[Mark] = []
     fresh: dict[str, list[tuple[float, float]]] = {}
     for place, each in enumerate(finalists, 1):

@@ -39,8 +39,9 @@ def _check_grid(name: str, spec: Spec, large: bool) -> None:
         if first in automatic(spec.space):
             write = "write lr: {auto: true, points: 9}"
             write += " (or --set search.lr.points=9)" if first == "lr" else " into the option"
+        have = "has" if len(missing) == 1 else "have"
         raise UsageError(
-            f"a grid needs 'points' in each range, and {', '.join(missing)} has none",
+            f"a grid needs 'points' in each range, and {', '.join(missing)} {have} none",
             where=spec.source,
             hint=f"{write}, or use random or bayes",
         )

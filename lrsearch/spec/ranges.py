@@ -7,6 +7,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
+from lrsearch.errors import nearest
 from lrsearch.space import Choice, Dimension, Float, Int, Option, same
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign.lines import LONGEST, Line
@@ -56,10 +57,13 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
         return make_choice(reader, path, [Option(value) for value in values])
     if is_range(raw):
         return _read_range(reader, path, parameter, raw)
+    rate = parameter is catalogue.TRAIN["lr"] and not reader.outside
+    slip = rate and isinstance(raw, str) and nearest(raw, [AUTO])
     reader.fault(
         path,
         f"{show(raw)} is one value",
-        "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}; "
+        (f"did you mean '{AUTO}'? " if slip else "")
+        + "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}; "
         f"a fixed one belongs under {reader.fixed_under}",
     )
     return None

@@ -130,7 +130,8 @@ def describe(spec: Spec) -> str:
         count = grid_size(spec.space)
         sentences.append(f"The grid has {count:,} point{'s' if count != 1 else ''}")
     else:
-        sentences.append(f"No grid: {', '.join(missing)} has no 'points'")
+        have = "has" if len(missing) == 1 else "have"
+        sentences.append(f"No grid: {', '.join(missing)} {have} no 'points'")
     per_point = spec.trials_per_point
     if per_point > 1:
         parts = [f"{spec.seeds} seeds" if spec.seeds > 1 else ""]

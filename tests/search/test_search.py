@@ -351,7 +351,7 @@ def test_a_grid_needs_points_in_every_range():
     spec = spec_of("lr: {min: 0.1, max: 1}, schedule: [{name: cosine, final: {min: 0, max: 1}}]")
     with pytest.raises(UsageError) as error:
         check_search("grid", spec)
-    assert "lr, schedule[0].final has none" in error.value.message
+    assert "lr, schedule[0].final have none" in error.value.message
     assert "--set search.lr.points=9" in error.value.hint
     check_search("random", spec)
     check_search("bayes", spec)

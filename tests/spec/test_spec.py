@@ -287,6 +287,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
         ("points: 3", "point: 3", 12, "search.label_smoothing.point", "did you mean 'points'?"),
         ("points: 3", "scale: log", 12, "search.label_smoothing.min", "no place on a log scale"),
         ("min: 0.0, ", "", 12, "search.label_smoothing", "'min' is missing"),
+        ("batch_size: [32, 64]", "lr: auot", 11, "search.lr", "did you mean 'auto'?"),
         ("batch_size: [32, 64]", "lr: [fast]", 11, "search.lr.0", "'fast' is not a number"),
         ("batch_size: [32, 64]", "momentum: [0.9]", 11, "search.momentum", "unknown parameter"),
         ("batch_size: [32, 64]", "schedule.final: [fast]", 11, "search.schedule.final.0", "fast"),

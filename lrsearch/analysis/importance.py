@@ -219,7 +219,7 @@ def _shares(
         own = slice(start, start + rows.shape[1])
         start = own.stop
         raw = float(((spaced @ fitted[own]) ** 2).mean())
-        noise = float(np.einsum("ij,jk,ik->i", spaced, doubt[own, own], spaced).mean())
+        noise = float(((spaced @ doubt[own, own]) * spaced).sum(axis=1).mean())
         present = float((np.abs(rows).sum(axis=1) > 0).mean())
         variances.append(max(raw - noise, 0.0) * present)
     total = sum(variances) + rest

@@ -47,11 +47,12 @@ def find_spent(history: History) -> dict[str, float]:
 
 
 def add_up(cost: Mapping[str, float | None]) -> tuple[float, float]:
-    """The epochs and seconds of all that a run has trained, by its `RunView.cost`."""
+    """The epochs and seconds of all that a run has trained, by its `RunView.cost`: steps that
+    trials have in common once."""
     apart = ("range", "confirm", "repeat", "test")
     epochs = (cost[f"{name}_epochs"] or 0.0 for name in ("trial", *apart))
     seconds = (cost[name] or 0.0 for name in ("seconds", *(f"{each}_seconds" for each in apart)))
-    return math.fsum(epochs), math.fsum(seconds)
+    return math.fsum(epochs) - (cost["shared_epochs"] or 0.0), math.fsum(seconds)
 
 
 def _sum(name: str, results: Iterable[Result]) -> dict[str, float]:

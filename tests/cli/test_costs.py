@@ -10,10 +10,11 @@ import pytest
 import yaml
 from test_cli import TRAIN, lrsearch
 
+from lrsearch.cli.costs import add_up
 from lrsearch.reports.answer import describe_cost
 from lrsearch.reports.view import Context, build_view
 from lrsearch.store import History, fold, read
-from lrsearch.trial import Objective
+from lrsearch.trial import Objective, Outcome, Record, Result, Trial
 
 SPEC = {
     "data": {"name": "iris", "validation": 0.2},
@@ -50,6 +51,19 @@ def test_what_was_trained_before_it_was_trained_to_its_end_counts(here: Path) ->
     for form in ((), ("--markdown",)):
         said = " ".join(lrsearch("report", "mine.yaml", *form).out.split())
         assert "of it in 1 training that was made again)" in said
+
+
+def test_steps_that_trials_have_in_common_were_trained_once() -> None:
+    results = [
+        Result(Outcome.COMPLETED, 100, 10.0, 5.0),
+        Result(Outcome.COMPLETED, 50, 5.0, 3.0, shared_epochs=4.0, shared_seconds=2.0),
+    ]
+    records = [
+        Record(Trial(number, str(number), {}, 0), number, {"lr": number}, "grid", result)
+        for number, result in enumerate(results)
+    ]
+    view = build_view("r", "r", Objective("loss", "min", "last"), records)
+    assert add_up(view.cost) == (11.0, 6.0)
 
 
 def test_a_session_that_was_killed_is_told() -> None:

@@ -53,7 +53,9 @@ def evidence(answer: Answer) -> str:
     if answer.interval is not None:
         basis = "its curve" if answer.curved else count(answer.seeds, "seed")
         basis = "these" if answer.confirmed else basis
-        parts.append(f"likely {_span(answer.interval, answer.value)} by {basis}")
+        low, high = answer.interval
+        outside = "" if low <= answer.value <= high else ", what was measured being luck"
+        parts.append(f"likely {_span(answer.interval, answer.value)} by {basis}{outside}")
     if answer.tied and not answer.steady:
         others = "other" if len(answer.tied) == 1 else "others"
         parts.append(f"tied with {len(answer.tied)} {others}")

@@ -347,7 +347,7 @@ class Progress:
                 self._best,
                 left,
                 self._pace(now),
-                f"then at most {later} more" if later and self._noun == "trial" else "",
+                f"then at most {later} trainings more" if later and self._noun == "trial" else "",
                 len(self._brief(0.5)) if self._noun == "trial" else 0,
                 self._find_cloud(),
                 getattr(self._stream, "encoding", None) or "utf-8",

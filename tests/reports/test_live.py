@@ -148,7 +148,7 @@ snapshots = st.builds(
     st.none() | st.just(("accuracy 0.99", {"lr": 0.1, "batch_size": 64})),
     st.sampled_from(["", "2m 10s to 4m 00s"]),
     st.sampled_from(["", "41 epochs/s"]),
-    st.sampled_from(["", "then at most 26 more"]),
+    st.sampled_from(["", "then at most 26 trainings more"]),
     st.integers(0, 20),
     st.none() | clouds,
     st.sampled_from(["utf-8", "ascii"]),

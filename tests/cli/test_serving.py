@@ -583,7 +583,7 @@ def test_a_trial_that_ends_appears_without_loading(browser, server, root):  # no
         say(root)
         shown = Live(browser, server, "runs/older/")
         shown.run("window.before = true")
-        assert completed(shown) == 1 and "40%" in shown.one("#now").text
+        assert completed(shown) == 1 and "40%" in shown.read("#now")
         shown.click(shown.find("#all .row")[0])
         shown.one("#filter").send_keys("c")
         # Clicks of a mouse at one place would be a double click, which selects.
@@ -594,23 +594,23 @@ def test_a_trial_that_ends_appears_without_loading(browser, server, root):  # no
         say(root, done=3)
         shown.wait(lambda: completed(shown) == 3)
         assert shown.run("return window.before")
-        assert "3 of 6" in shown.one("#now").text and shown.find("#fig-course .plot")
+        assert "3 of 6" in shown.read("#now") and shown.find("#fig-course .plot")
         # What was chosen stays so.
         assert shown.one("#filter").get_attribute("value") == "co"
         assert shown.run("return document.activeElement.id") == "filter"
-        assert "Trial 1" in shown.one("#picked").text and shown.find("tr.on")
+        assert "Trial 1" in shown.read("#picked") and shown.find("tr.on")
         assert shown.run("return document.querySelector('#measured > details').open")
         assert shown.run("return document.getElementById('tab-2').checked")
         add(root, *LINES[BEGUN + 4 :])
-    shown.wait(lambda: "The search has ended" in shown.one("#now").text)
+    shown.wait(lambda: "The search has ended" in shown.read("#now"))
     shown.check()
 
 
 def test_an_end_of_the_server_is_told(browser, root):  # noqa: F811
     with serving(root) as server:
         shown = Live(browser, server, "")
-        assert shown.one("h1").text == "Runs"
-    shown.wait(lambda: "does not answer" in shown.one("#status").text)
+        assert shown.read("h1") == "Runs"
+    shown.wait(lambda: "does not answer" in shown.read("#status"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

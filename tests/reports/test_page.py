@@ -499,6 +499,10 @@ class Page:
         (found,) = self.find(css)
         return found
 
+    def read(self, css):
+        """The text of an element, which an update may replace at any moment."""
+        return self.run("return document.querySelector(arguments[0]).innerText", css)
+
     def click(self, element):
         """Click an element in the middle of the window, where nothing covers it."""
         self.run("arguments[0].scrollIntoView({block: 'center'})", element)

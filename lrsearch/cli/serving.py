@@ -136,8 +136,12 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/favicon.ico":  # Browsers ask by themselves.
             self._send(HTTPStatus.NO_CONTENT, "image/x-icon", "")
             return
-        asked = urlsplit(self.path)
-        _, token, *parts = asked.path.split("/")
+        try:
+            asked = urlsplit(self.path)
+            query = parse_qs(asked.query, errors="surrogateescape", max_num_fields=100)
+            _, token, *parts = asked.path.split("/")
+        except ValueError:
+            raise Refused(HTTPStatus.BAD_REQUEST, "that is no address") from None
         if not secrets.compare_digest(token.encode("utf-8", "replace"), self.server.token.encode()):
             text = "nothing is here; lrsearch serve prints the whole address"
             raise Refused(HTTPStatus.NOT_FOUND, text)
@@ -147,7 +151,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(HTTPStatus.PERMANENT_REDIRECT, "text/plain", "", Location=target)
                 return
             raise Refused(HTTPStatus.NOT_FOUND, "nothing is here")
-        self._show(parts, parse_qs(asked.query, errors="surrogateescape", max_num_fields=100))
+        self._show(parts, query)
 
     def _find(self, parts: list[str]) -> tuple[str, str]:
         """The page that a path means, and the run that it is of; ("", "") of none."""

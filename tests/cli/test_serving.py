@@ -163,6 +163,14 @@ def test_without_the_token_nothing_is_found(server, root, token):
     assert ask(server, "/favicon.ico", token="")[0] == 204
 
 
+@pytest.mark.parametrize("target", ["foo", "*", "http://[bad"])
+def test_what_is_no_address_is_no_bug(server, capsys, target):
+    assert ask(server, target, token="", Host="127.0.0.1")[0] == 400
+    many = "&".join(["run=older"] * 101)
+    assert ask(server, f"/compare/?{many}")[0] == 400
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

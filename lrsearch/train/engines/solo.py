@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lrsearch import divergence, pulse
+from lrsearch import catalogue, divergence, pulse
 from lrsearch.analysis.pruning import judging_step
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.trees import Tree
@@ -122,7 +122,8 @@ def run_trial(
 ) -> EventGenerator:
     """Train one trial, to its end; by default it shares no steps with others."""
     sharing = sharing or Sharing(cohort, ())
-    if "class_path" in trial.config["train"]["optimizer"]:
+    optimizer = trial.config["train"]["optimizer"]
+    if "class_path" in optimizer or optimizer["name"] in catalogue.OPTIMIZER_PACKAGES:
         # The first of torch's own in a process imports its compiler; no trial is charged for that.
         torch.optim.SGD([torch.zeros(1)], lr=1.0)
     course = Course("solo", clock=pulse.clock(), objective=cohort.objective.metric)

@@ -89,10 +89,11 @@ def choice(answer: Answer) -> str:
         winner = answer.confirmation.winner
         value = None if winner is None else winner.mean
     assert value is not None
-    better = f"was measured better ({format_fixed(value, decimals)})"
-    if value == answer.value:
-        better = "has the same value"
     own = answer.recommended.point
+    if value == answer.value:
+        same = f"point {highest.point} has the same value"
+        return f"{same}: point {own} is recommended since {answer.why}"
+    better = f"was measured better ({format_fixed(value, decimals)})"
     told = f"cannot be told from point {own}, which is recommended since {answer.why}"
     return f"point {highest.point} {better}, but {told}"
 

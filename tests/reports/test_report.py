@@ -918,3 +918,19 @@ def test_values_that_only_the_spec_has_beyond_the_best_are_named():
     records.append(record(3, 3, {"batch_size": 16}, 0.5))
     view = build_view("r", "runs/r", ACCURACY, records, Context(ranges=ranges))
     assert not any("not trained yet" in each for each in view.warnings)
+
+
+def test_a_point_of_the_same_value_is_not_called_better():
+    from types import SimpleNamespace
+
+    from lrsearch.reports.answer import choice
+
+    own, other = SimpleNamespace(point=10), SimpleNamespace(point=4, objective=0.9)
+    answer = SimpleNamespace(
+        recommended=own, highest=other, steady=False, value=0.9,
+        confirmation=None, confirmed=False, why="its schedule is the simplest",
+    )  # fmt: skip
+    same = "point 4 has the same value: point 10 is recommended since its schedule is the simplest"
+    assert choice(answer) == same
+    answer.value = 0.8
+    assert choice(answer).startswith("point 4 was measured better (0.9")

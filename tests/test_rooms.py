@@ -62,7 +62,7 @@ LIBRARIES = {
     "torch": ["train", "outside/loops.py", "outside/loop_process.py"],
     "safetensors": ["train"],
     "optuna": ["search", "reports/exporting/studies.py"],
-    "sklearn": ["data"],
+    "sklearn": ["data/built_in.py"],
     "pyarrow": ["data", "reports/exporting/tables.py"],
     "PIL": ["data"],
     "yaml": ["spec"],

@@ -17,8 +17,6 @@ def encode(table: Table, rows: Array, *, standardize: bool) -> Array:
     unknown categories ignored). The width is that of the whole table, so that every fold trains the
     same model; a category that no training row has is all zeros.
     """
-    from sklearn.preprocessing import OneHotEncoder, StandardScaler
-
     widths = [len(categories) for categories in table.categories]
     count = table.numbers.shape[1]
     x = np.zeros((len(table.y), count + sum(widths)), np.float32)
@@ -28,12 +26,25 @@ def encode(table: Table, rows: Array, *, standardize: bool) -> Array:
             far = find_far(numbers, VERY_FAR)
             if far.any():  # Counted from a row of its own on their mean is exact again.
                 numbers = np.where(far, numbers - numbers[rows[0]], numbers)
-            numbers = StandardScaler().fit(numbers[rows]).transform(numbers)
+            mean, scale = _measure(numbers[rows])
+            numbers = (numbers - mean) / scale
         x[:, :count] = numbers
-    if widths:
-        encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
-        encoder.fit(table.codes[rows])
-        starts = count + np.cumsum([0, *widths[:-1]])
-        known = [start + seen for start, seen in zip(starts, encoder.categories_, strict=True)]
-        x[:, np.concatenate(known)] = encoder.transform(table.codes)
+    start = count
+    for codes, width in zip(table.codes.T, widths, strict=True):
+        known = np.unique(codes[rows])
+        x[:, start + known] = codes[:, None] == known
+        start += width
     return x
+
+
+def _measure(numbers: Array) -> tuple[Array, Array]:
+    """The mean and the scale of each column: its deviation by the corrected two-pass algorithm
+    (Chan, Golub and LeVeque, 1983), and 1 where that is no more than rounding."""
+    count = len(numbers)
+    mean = numbers.sum(axis=0) / count
+    around = numbers - mean
+    correction = around.sum(axis=0)
+    variance = ((around**2).sum(axis=0) - correction**2 / count) / count
+    eps = np.finfo(np.float64).eps
+    constant = variance <= count * eps * variance + (count * mean * eps) ** 2
+    return mean, np.where(constant, 1.0, np.sqrt(variance))

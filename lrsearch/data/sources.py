@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch import catalogue
+from lrsearch.data import built_in
 from lrsearch.data.arrays import Named, check_arrays, digest
 from lrsearch.data.delimited import read_csv
 from lrsearch.data.encoding import encode
@@ -216,18 +216,6 @@ def _pictured(place: str, images: Images, task: str | None) -> Raw:
     )
 
 
-def _sklearn(loader: str) -> dict[str, Array]:
-    from sklearn import datasets
-
-    x, y = getattr(datasets, loader)(return_X_y=True)
-    return {"x": x, "y": y}
-
-
-def _digits() -> dict[str, Array]:
-    arrays = _sklearn("load_digits")
-    return {"x": arrays["x"].reshape(-1, 1, 8, 8) / 16.0, "y": arrays["y"]}
-
-
 _UNREADABLE = (
     ValueError,  # arrays of objects, damaged headers
     EOFError,
@@ -294,11 +282,11 @@ def _choose_members(found: Sequence[str], source: str, validated: bool) -> list[
 
 
 SOURCES: dict[str, Callable[..., dict[str, Array] | Table | Windows | Images]] = {
-    "digits": _digits,
-    "breast_cancer": partial(_sklearn, "load_breast_cancer"),
-    "wine": partial(_sklearn, "load_wine"),
-    "iris": partial(_sklearn, "load_iris"),
-    "diabetes": partial(_sklearn, "load_diabetes"),
+    "digits": built_in.read_digits,
+    "breast_cancer": built_in.read_breast_cancer,
+    "wine": built_in.read_wine,
+    "iris": built_in.read_iris,
+    "diabetes": built_in.read_diabetes,
     "npz": _npz,
     "csv": read_csv,
     "parquet": read_parquet,

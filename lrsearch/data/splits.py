@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch import catalogue
+from lrsearch.data.drawing import hold_out, take_fold
 from lrsearch.data.encoding import encode
 from lrsearch.data.parts import Stream
 from lrsearch.data.precision import feature_axes
@@ -210,33 +211,25 @@ def _hold_out(
     raw: Raw, rest: Array, size: int, name: str, config: Mapping[str, Any]
 ) -> tuple[Array, Array]:
     """The indices that stay, and `size` of them held out."""
-    from sklearn.model_selection import train_test_split
-
     if not 0 < size < len(rest):
         raise DataError(f"{name} {config[name]} of {len(raw)} samples is {size}", where=raw.name)
     y = _stratify(raw, rest, 2, name, config)
     try:
-        kept, chosen = train_test_split(
-            rest, test_size=size, stratify=y, random_state=_seed(config, name)
-        )
+        kept, chosen = hold_out(len(rest), size, y, _seed(config, name))
     except ValueError as error:
         raise DataError(
             f"a {name} split of {size} samples cannot hold every class: {error}", where=raw.name
         ) from error
-    return kept, chosen
+    return rest[kept], rest[chosen]
 
 
 def _take_fold(
     raw: Raw, rest: Array, fold: int, count: int, config: Mapping[str, Any]
 ) -> tuple[Array, Array]:
-    from sklearn.model_selection import KFold, StratifiedKFold
-
     if count > len(rest):
         raise DataError(f"{count} folds of {len(rest)} samples", where=raw.name)
     y = _stratify(raw, rest, count, "validation", config)
-    kind = KFold if y is None else StratifiedKFold
-    cut = kind(n_splits=count, shuffle=True, random_state=_seed(config, "validation"))
-    kept, chosen = list(cut.split(rest, y))[fold]
+    kept, chosen = take_fold(len(rest), fold, count, y, _seed(config, "validation"))
     return rest[kept], rest[chosen]
 
 

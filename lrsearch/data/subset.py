@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lrsearch.data.drawing import hold_out
 from lrsearch.data.tables import Array
 
 SEED = 0
@@ -16,14 +17,11 @@ def choose(y: Array, task: str, count: int, *, shuffle: bool) -> Array:
     as far as there is room for each."""
     if not shuffle or count == len(y):
         return np.arange(count)
-    from sklearn.model_selection import train_test_split
-
-    index = np.arange(len(y))
     shares = y if task == "classification" else None
     try:
-        drawn, _ = train_test_split(index, train_size=count, stratify=shares, random_state=SEED)
+        drawn, _ = hold_out(len(y), len(y) - count, shares, SEED)
     except ValueError:  # Classes of one sample, or fewer samples than classes.
-        drawn, _ = train_test_split(index, train_size=count, random_state=SEED)
+        drawn, _ = hold_out(len(y), len(y) - count, None, SEED)
     return np.sort(drawn)
 
 

@@ -28,6 +28,7 @@ from lrsearch.reports.text import (
     format_value,
     lay_out,
     one_line,
+    tell_epochs,
 )
 from lrsearch.reports.view import RunView
 from lrsearch.terminal import command_line
@@ -178,12 +179,8 @@ def describe_cost(view: RunView) -> str:
     trials, epochs, seconds = (cost[key] or 0.0 for key in ("trials", "trial_epochs", "seconds"))
     parts = [count(int(trials), "trial")]
     if epochs:  # Those of a training outside lrsearch are not known.
-        parts.append(f"{format_value(float(epochs), 4)} epochs")
-    shared, saved = cost.get("shared_epochs"), cost.get("saved_epochs")
-    of_these = [f"{format_value(float(shared), 4)} of them shared"] if shared else []
-    of_these += [f"{format_value(float(saved), 4)} more saved by stopping early"] if saved else []
-    if of_these:
-        parts[-1] += f" ({', '.join(of_these)})"
+        shared, saved = (float(cost.get(f"{key}_epochs") or 0.0) for key in ("shared", "saved"))
+        parts.append(tell_epochs(float(epochs), shared, saved))
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     if again := int(cost.get("again_trials") or 0):
         were = "was" if again == 1 else "were"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
+from lrsearch.analysis.basin import agrees
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
 from lrsearch.analysis.refining import describe_round
@@ -157,7 +158,7 @@ def _budgets(law: Law, records: Sequence[Record]) -> str:
         result = record.result
         if result is None or result.outcome is not Outcome.COMPLETED:
             continue
-        if any(record.params.get(name) != value for name, value in law.params.items()):
+        if not agrees(record.params, law.params):
             continue
         if law.name in record.params and result.steps:
             own = ends.setdefault(record.params[law.name], (set(), set()))

@@ -43,7 +43,7 @@ APART = {
     f"{name}_{part}": 0 if part == "trials" else 0.0
     for name in ("again", "confirm", "test", "repeat")
     for part in ("trials", "epochs", "seconds")
-} | {"killed_sessions": 0, "killed_trials": 0}
+} | {"confirm_shared_epochs": 0.0, "killed_sessions": 0, "killed_trials": 0}
 """The cost of what is apart from the trials, where there is none."""
 
 

@@ -923,10 +923,7 @@ def newest(root: Path) -> Path:
     with _using(root):
         journals = [path for path in journals if path.is_file()]
         if not journals:
-            raise RunError(
-                f"there are no runs in {root}",
-                hint="begin one with: lrsearch bayes CONFIG; --runs DIR says where others are",
-            )
+            raise RunError(f"there are no runs in {root}")
         return max(journals, key=lambda path: path.stat().st_mtime_ns).parent
 
 

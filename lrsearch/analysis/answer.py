@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
-from lrsearch.analysis.basin import Basin, find_basins, find_batch_size, find_rate, is_rate
+from lrsearch.analysis.basin import Basin, agrees, find_basins, find_batch_size, find_rate, is_rate
 from lrsearch.analysis.confirmation import Confirmation, Finalist
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.importance import Level, Share, find_importance, isolate
@@ -215,7 +215,7 @@ def _measured_again(point: PointSummary, finalist: Finalist) -> PointSummary:
 def _basin_of(point: PointSummary, basins: Sequence[Basin]) -> Basin | None:
     """The basin that a point was read for."""
     for basin in basins:
-        if all(point.params.get(name) == value for name, value in basin.params.items()):
+        if agrees(point.params, basin.params):
             return basin
     return None
 

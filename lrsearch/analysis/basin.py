@@ -4,12 +4,14 @@ where divergence begins. docs/answer.md has the rules and their sources."""
 from __future__ import annotations
 
 import bisect
+import contextlib
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lrsearch import duration
 from lrsearch.analysis.points import PointSummary, clip, find_ends
 from lrsearch.trial import Objective, Outcome
 
@@ -24,8 +26,8 @@ LEVELS = 5
 drawn from, a curve takes all together."""
 
 BATCHES = 12
-"""Batch sizes that part points into curves of their own: more, as a range has, are taken together,
-or each curve would have hardly any points."""
+"""Batch sizes, and lengths of training, that part points into curves of their own: more, as a range
+has, are taken together, or each curve would have hardly any points."""
 
 WORSE = 1.0
 """The distance of a diverged point below the worst value, in units of `Gauge`."""
@@ -45,6 +47,9 @@ them: standard deviations, which no reading of that split and seed shows. Set on
 
 RATES = ("lr", "learning_rate", "learning-rate", "eta")
 """Names of a learning rate, the likeliest first."""
+
+BUDGET = "budget"
+"""The name of a searched length of training."""
 
 _BATCHES = ("batch_size", "batch-size", "bs", "batch")
 
@@ -162,6 +167,36 @@ def is_rate(value: Any) -> bool:
     return number and 0 < value < math.inf
 
 
+def read_number(value: object) -> tuple[float, str] | None:
+    """A number and its unit: "" of plain ones, that of a length of training such as `2.5ep`; None
+    of any other value."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value), ""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            length = duration.parse(value)
+            return length.value, length.unit
+    return None
+
+
+def double(budget: object) -> object:
+    """The doubling that a budget lies in, its end left out: `4ep to 8ep` for 5.3ep; any other value
+    as it is."""
+    found = read_number(budget)
+    if found is None or not found[1] or not found[0] > 0:
+        return budget
+    low = 2.0 ** (math.frexp(found[0])[1] - 1)
+    return f"{duration.Duration(low, found[1])} to {duration.Duration(2 * low, found[1])}"
+
+
+def agrees(params: Mapping[str, Any], shared: Mapping[str, Any]) -> bool:
+    """Whether a point's parameters have what points of one curve have in common (`group`)."""
+    return all(
+        params.get(name) == value or (name == BUDGET and double(params.get(name)) == value)
+        for name, value in shared.items()
+    )
+
+
 Group = tuple[dict[str, Any], list[PointSummary]]
 """The parameters that points of one curve have in common, and the points."""
 
@@ -169,32 +204,36 @@ Group = tuple[dict[str, Any], list[PointSummary]]
 def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group]:
     """The points that one curve is for, with what they have in common. The rate (by default the
     learning rate) does not part points, nor does a number of more than `LEVELS` values, or a batch
-    size of more than `BATCHES`."""
+    size or a length of more than `BATCHES`. Of budgets, which the objective follows most of all,
+    so many part points by doublings (`double`)."""
     rate, batch = rate or find_rate(points), find_batch_size(points)
     if rate is None:
         return []
     values: dict[str, set[str]] = {}
-    ranges = set()
+    most: dict[str, int] = {}
     for point in points:
         for name, value in point.params.items():
             seen = values.setdefault(name, set())
             if len(seen) <= BATCHES:  # Of more nobody asks how many.
                 seen.add(repr(value))
-                if isinstance(value, float) or (
-                    isinstance(value, int) and value is not bool(value)
-                ):
-                    ranges.add(name)
-    most = {name: BATCHES if name == batch else LEVELS for name in ranges}
+                number = read_number(value)
+                if number is not None:
+                    most[name] = BATCHES if name == batch or number[1] else LEVELS
     parting = {
         name
         for name, seen in values.items()
         if 1 < len(seen) <= most.get(name, len(seen)) and name != rate
     }
+    many = len(values.get(BUDGET, ())) > BATCHES
     found: dict[str, tuple[dict[str, Any], list[PointSummary]]] = {}
     for point in points:
         if not is_rate(point.params.get(rate)):
             continue
-        shared = {name: value for name, value in point.params.items() if name in parting}
+        shared = {
+            name: double(value) if many and name == BUDGET else value
+            for name, value in point.params.items()
+            if name in parting or (many and name == BUDGET)
+        }
         found.setdefault(repr(shared), (shared, []))[1].append(point)
     return list(found.values())
 

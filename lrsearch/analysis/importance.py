@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lrsearch.analysis.basin import LEVELS, WORSE, is_rate, make_gauge
+from lrsearch.analysis.basin import LEVELS, WORSE, is_rate, make_gauge, read_number
 from lrsearch.analysis.points import PointSummary
 from lrsearch.trial import Objective, Outcome
 
@@ -144,16 +144,17 @@ def _block(values: Sequence[Any]) -> tuple[Array, Array]:
     import numpy as np
 
     given = [value for value in values if value is not _ABSENT]
-    numbers = [
-        value for value in given if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
-    if len(numbers) == len(given) and len(set(numbers)) > LEVELS:
+    read = [read_number(value) for value in given]
+    numbers = [each[0] for each in read if each is not None]
+    alike = len(numbers) == len(given) and len({each[1] for each in read if each}) == 1
+    if alike and len(set(numbers)) > LEVELS:
         logarithmic = all(map(is_rate, numbers)) and max(numbers) > 20 * min(numbers)
         ease = math.log if logarithmic else float
         low, high = ease(min(numbers)), ease(max(numbers))
         knots = np.linspace(0, 1, KNOTS)
+        at = iter(numbers)
         shares = np.array(
-            [np.nan if v is _ABSENT else (ease(v) - low) / (high - low) for v in values]
+            [np.nan if v is _ABSENT else (ease(next(at)) - low) / (high - low) for v in values]
         )
         even = np.linspace(0, 1, 41)
         spaced = np.clip(1 - np.abs(even[:, None] - knots) * (KNOTS - 1), 0, None)

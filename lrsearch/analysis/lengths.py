@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lrsearch import duration
-from lrsearch.analysis.basin import Basin
+from lrsearch.analysis.basin import BATCHES, BUDGET, Basin, double
 from lrsearch.analysis.points import PointSummary
 
-NAME = "budget"
-"""The name of the parameter."""
+NAME = BUDGET
+
+MOST = BATCHES
+"""The most budgets that are told of one by one: of more, as a range has, by doublings, as curves
+are."""
 
 FACTOR = 2
 """Times the longest budget that was searched, the next one worth searching."""
@@ -20,13 +23,16 @@ FACTOR = 2
 
 @dataclass(frozen=True)
 class Length:
-    """A budget and the best that came of it. `epochs` are those of a training, `point` is the
-    recommended one of its points (None where none has a value), `value` and `interval` what it is
-    worth, as the answer's. `lr` is its rate, `best_lr` the interval of the budget's best rate; None
-    where none was searched, or no curve read. `tied` says that it cannot be told from the best of
-    all budgets."""
+    """A budget and the best that came of it; of more than `MOST` budgets all of a doubling,
+    `span`, up to the `longest`. `budget` is the point's, `epochs` are those of a training, `point`
+    is the recommended one of its points (None where none has a value), `value` and
+    `interval` what it is worth, as the answer's. `lr` is its rate, `best_lr` the interval of the
+    budget's best rate; None where none was searched, or no curve read. `tied` says that it cannot
+    be told from the best of all budgets."""
 
     budget: str
+    span: str
+    longest: str
     epochs: float
     points: int
     point: PointSummary | None
@@ -68,14 +74,16 @@ def find_lengths(
             return None
         groups.setdefault(budget, []).append(point)
     rows = []
-    for budget, own in groups.items():
+    for span, longest, own in _part(groups):
         measured = [point for point in own if point.objective is not None]
         chosen, interval = choose(own) if measured else (None, None)
         basin = basins.get(chosen.point) if chosen is not None else None
         lr = chosen.params.get(rate) if chosen is not None and rate is not None else None
         rows.append(
             Length(
-                budget,
+                str(chosen.params[NAME]) if chosen is not None else longest,
+                span,
+                longest,
                 _epochs(measured or own),
                 len(own),
                 chosen,
@@ -88,10 +96,34 @@ def find_lengths(
         )
     if sum(row.value is not None for row in rows) < 2:
         return None
-    rows.sort(key=lambda row: (row.epochs, duration.parse(row.budget).value, row.budget))
     good = [row for row in rows if row.tied]
-    longest = good == rows[-1:]
-    return Lengths(tuple(rows), good[0], _double(rows[-1].budget) if longest else "")
+    longer = _double(rows[-1].longest) if good == rows[-1:] else ""
+    return Lengths(tuple(rows), good[0], longer)
+
+
+def _part(
+    groups: Mapping[str, list[PointSummary]],
+) -> list[tuple[str, str, Sequence[PointSummary]]]:
+    """The points of each budget, the shortest first, or of all budgets of a doubling where there
+    are many: the budget or doubling, the longest budget in it, its points."""
+    epochs = {
+        budget: _epochs([p for p in own if p.objective is not None] or own)
+        for budget, own in groups.items()
+    }
+    order = sorted(groups, key=lambda b: (epochs[b], duration.parse(b).value, b))
+    if len(order) <= MOST:
+        return [(budget, budget, groups[budget]) for budget in order]
+    parts: dict[str, list[str]] = {}
+    for budget in order:
+        parts.setdefault(str(double(budget)), []).append(budget)
+    return [
+        (
+            span,
+            max(own, key=lambda budget: duration.parse(budget).value),
+            [point for budget in own for point in groups[budget]],
+        )
+        for span, own in parts.items()
+    ]
 
 
 def is_budget(text: str) -> bool:

@@ -17,6 +17,7 @@ from lrsearch.terminal import visible_line
 if TYPE_CHECKING:
     from lrsearch.spec import Spec
     from lrsearch.trial import Facts
+    from lrsearch.tuner.foreseeing import Sharing
 
 MOST_STEPS = 2000
 """Steps a curve is drawn from at most: far more than a terminal has columns."""
@@ -91,12 +92,28 @@ def _foresee(spec: Spec) -> list[str]:
     from lrsearch.tuner.foreseeing import foresee_sharing
 
     if not automatic(spec.space):
-        return foresee_sharing(spec)
+        sharing = foresee_sharing(spec)
+        return [] if sharing is None else [describe_sharing(spec, sharing)]
     from lrsearch.store import History
     from lrsearch.tuner.finding import foresee, look_up
     from lrsearch.tuner.ledger import Content
 
     return foresee(spec, look_up(spec, Content(spec.task or "", "", {}), History()).tests)
+
+
+def describe_sharing(spec: Spec, sharing: Sharing) -> str:
+    """A sentence on the epochs that a grid is worth, trains and shares, in the words of a report's
+    cost."""
+    from lrsearch import catalogue
+    from lrsearch.reports.text import count, tell_epochs
+
+    of = "" if spec.trials_per_point == 1 else " of a seed" if not spec.folds else " of a fold"
+    early = "" if spec.prune["name"] == "none" else ", less what ends early"
+    if spec.prune["name"] not in ("none", catalogue.PRUNE):
+        early += "; fewer are shared where points wait for each other at rungs"
+    told = tell_epochs(sharing.epochs, sharing.shared)
+    trials = count(sharing.trials, "trial")
+    return f"The grid{of} is {trials}, {told}: steps in common are trained once{early}"
 
 
 _FACTS = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,7 +30,7 @@ def compare(
             metavar="RUN RUN...", help="Runs by name, folder or spec.", show_default=False
         ),
     ],
-    runs: options.Runs = Path("runs"),
+    runs: options.Runs = options.USUAL_RUNS,
     json: options.Json = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,7 +39,7 @@ def confirm(
     top: Top = None,
     seeds: Seeds = None,
     time_: searching.Time = None,
-    runs: options.Runs = Path("runs"),
+    runs: options.Runs = options.USUAL_RUNS,
     workers: options.Workers = None,
     device: options.Device = "auto",
     executor: searching.ExecutorName = "local",

@@ -35,6 +35,7 @@ def find_spent(history: History) -> dict[str, float]:
         "range_epochs": math.fsum(float(each["epochs"]) for each in ranges),
         "range_seconds": math.fsum(float(each["seconds"]) for each in ranges),
         **_sum("confirm", apart),
+        "confirm_shared_epochs": math.fsum(each.shared_epochs for each in apart),
         **_sum("repeat", history.repeated.values()),
         "test_trials": len(history.tested) + len(unseen),
         "test_epochs": math.fsum([each.epochs for each in looks] + [n["epochs"] for n in unseen]),
@@ -52,7 +53,8 @@ def add_up(cost: Mapping[str, float | None]) -> tuple[float, float]:
     apart = ("range", "confirm", "repeat", "test")
     epochs = (cost[f"{name}_epochs"] or 0.0 for name in ("trial", *apart))
     seconds = (cost[name] or 0.0 for name in ("seconds", *(f"{each}_seconds" for each in apart)))
-    return math.fsum(epochs) - (cost["shared_epochs"] or 0.0), math.fsum(seconds)
+    shared = (cost[key] or 0.0 for key in ("shared_epochs", "confirm_shared_epochs"))
+    return math.fsum(epochs) - math.fsum(shared), math.fsum(seconds)
 
 
 def _sum(name: str, results: Iterable[Result]) -> dict[str, float]:

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lrsearch.cli.options import USUAL_RUNS
+from lrsearch.cli.slips import FIRST_SPEC, list_specs
 from lrsearch.errors import LrsearchError, RunError
 from lrsearch.spec.document import read_document
 from lrsearch.spec.model import Spec
 from lrsearch.spec.validate import NAME
 from lrsearch.store import History
-from lrsearch.terminal import path_word
+from lrsearch.terminal import command_line, path_word
 from lrsearch.trial import CONFIRM
 
 
@@ -30,7 +32,7 @@ def spec_name(path: Path) -> str:
 def name_run(folder: Path, spec: Spec) -> list[str]:
     """The run's name for a reading command: its spec where that leads to the run, else its
     folder."""
-    usual = folder == Path("runs") / spec.name
+    usual = folder == USUAL_RUNS / spec.name
     with contextlib.suppress(LrsearchError):
         if usual and spec_name(Path(spec.source)) == spec.name:
             return [path_word(spec.source)]
@@ -41,12 +43,32 @@ def resuming(folder: Path, spec: Spec, history: History, strategy: str) -> list[
     """The command of the latest session of a strategy, as the user gave it."""
     commands = {each["strategy"]: each["spec"].get("command") for each in history.sessions}
     plain = ["lrsearch", strategy, path_word(spec.source)]
-    if folder.parent != Path("runs"):
+    if folder.parent != USUAL_RUNS:
         plain += ["--runs", str(folder.parent)]
     given: Any = commands.get(strategy)
     words = isinstance(given, list) and all(isinstance(word, str) for word in given)
     # A journal may come from anywhere: what is shown for copying begins as what lrsearch writes.
     return list(given) if words and given[:2] == plain[:2] else plain
+
+
+def beginning(root: Path) -> str:
+    """The lines that say how a first run under `root` is begun, for those who have none."""
+    specs = list(list_specs())
+    first = searching_first(specs[0], root) if specs else FIRST_SPEC
+    told = f"begin one with: {first}" if specs else f"begin with a spec: {first}"
+    return f"{told}\n  --runs DIR says where other runs are"
+
+
+def searching_first(
+    config: object, root: Path, overrides: Sequence[str] = (), consents: Sequence[str] = ()
+) -> str:
+    """The command of a search that makes a run under `root`, with the options of another command
+    that decide what is trained, and what the spec may do."""
+    words = ["lrsearch", "bayes", path_word(config)]
+    words += [word for each in overrides for word in ("--set", each)]
+    if root != USUAL_RUNS:
+        words += ["--runs", path_word(root)]
+    return command_line([*words, *consents])
 
 
 _OWN = ("--trials", "--time", "--until", "--require", "--baseline", "--top", "--seeds")

@@ -23,6 +23,9 @@ Set = Annotated[
         help="Override a value of the spec, such as train.lr=0.1. Repeatable.",
     ),
 ]
+USUAL_RUNS = Path("runs")
+"""The folder of runs where no other is named; it is there from the first search on."""
+
 Runs = Annotated[
     Path, typer.Option("--runs", envvar="LRSEARCH_RUNS", metavar="DIR", help="Where runs are kept.")
 ]

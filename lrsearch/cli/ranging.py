@@ -62,7 +62,7 @@ def range_(
     high: Annotated[
         float, typer.Option("--max", metavar="RATE", help="The rate it ends with.")
     ] = HIGHEST,
-    runs: options.Runs = Path("runs"),
+    runs: options.Runs = options.USUAL_RUNS,
     workers: options.Workers = None,
     device: options.Device = "auto",
     executor: searching.ExecutorName = "local",

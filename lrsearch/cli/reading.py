@@ -97,7 +97,7 @@ class _Form:
 
 def report(
     target: options.Target = None,
-    runs: options.Runs = Path("runs"),
+    runs: options.Runs = options.USUAL_RUNS,
     json: options.Json = False,
     csv: Csv = False,
     raw: Raw = False,
@@ -213,14 +213,16 @@ def _show_ranges(run: Unsearched, *, json: bool, markdown: bool) -> None:
 
 
 def list_(
-    runs: options.Runs = Path("runs"),
+    runs: options.Runs = options.USUAL_RUNS,
     json: options.Json = False,
 ) -> None:
     """List the runs in a folder, the one written last first."""
+    from lrsearch.cli.going_on import beginning
     from lrsearch.cli.stored import list_folder
     from lrsearch.reports.listing import listing, listing_json
 
-    lines = list_folder(runs)
+    new = runs == options.USUAL_RUNS and not runs.is_dir()
+    lines = [] if new else list_folder(runs)
     if json:
         sys.stdout.write(listing_json(lines) + "\n")
         return
@@ -228,6 +230,8 @@ def list_(
 
     if not lines:
         print(f"there are no runs in {visible_line(str(runs))}")
+        if runs == options.USUAL_RUNS:
+            say(f"  {beginning(runs)}")
         return
     open_console(sys.stdout).print(listing(lines))
 
@@ -246,7 +250,7 @@ def _show_trial(view: TrialView, json: bool) -> None:
 
 def export(
     target: options.Target = None,
-    runs: options.Runs = Path("runs"),
+    runs: options.Runs = options.USUAL_RUNS,
     point: Annotated[
         int | None,
         typer.Option(
@@ -370,10 +374,10 @@ MOST_NAMED = 20
 
 def repair(
     target: Annotated[str, typer.Argument(help="A run's folder, its name, or its spec.")],
-    runs: options.Runs = Path("runs"),
+    runs: options.Runs = options.USUAL_RUNS,
 ) -> None:
     """Make a run with damaged journal lines usable again; the damaged journal is kept beside it."""
-    from lrsearch.cli.stored import find_run
+    from lrsearch.cli.targets import find_run
     from lrsearch.reports.text import count
     from lrsearch.store import repair as repair_run
 

@@ -16,6 +16,7 @@ from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
 from lrsearch.cli.executors import first_words, make_executor, suit
 from lrsearch.cli.foreign import check_device
+from lrsearch.cli.going_on import searching_first
 from lrsearch.cli.interruptible import Interruptible
 from lrsearch.duration import find_time, parse_time
 from lrsearch.errors import RunError, RunLocked, UsageError, suggest
@@ -170,7 +171,7 @@ def make_command(strategy: str) -> Callable[..., None]:
         trials: Trials = None,
         time_: Time = None,
         until: Until = None,
-        runs: options.Runs = Path("runs"),
+        runs: options.Runs = options.USUAL_RUNS,
         workers: options.Workers = None,
         device: options.Device = "auto",
         executor: ExecutorName = "local",
@@ -405,11 +406,9 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
 def _search_first(given: Options) -> str:
     """The command of a search that makes the run which is asked for: with the same overrides, in
     the same place."""
-    words = ["lrsearch", "bayes", path_word(given.config)]
-    words += [word for each in given.set_ or () for word in ("--set", each)]
-    if given.runs != Path("runs"):
-        words += ["--runs", path_word(given.runs)]
-    return command_line(words)
+    allowed = [word for each in given.allow_import or () for word in ("--allow-import", each)]
+    allowed += ["--allow-command"] if given.allow_command else []
+    return searching_first(given.config, given.runs, given.set_ or (), allowed)
 
 
 def _check_begun(given: Options, folder: Path) -> None:

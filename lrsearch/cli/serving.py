@@ -214,7 +214,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    runs: options.Runs = Path("runs"),
+    runs: options.Runs = options.USUAL_RUNS,
     port: Annotated[
         int,
         typer.Option(
@@ -229,8 +229,10 @@ def serve(
     json: Annotated[bool, typer.Option("--json", help="Print the address as JSON.")] = False,
 ) -> None:
     """Show runs as live pages, to this machine alone, until Ctrl-C."""
+    from lrsearch.cli.going_on import beginning
     from lrsearch.cli.watching import Site
     from lrsearch.reports.page.live import link
+    from lrsearch.store import names
 
     root, name = _find_target(target, runs)
     with _listen(Site(root), port) as server:
@@ -240,6 +242,8 @@ def serve(
             print(json_text.dumps(said), flush=True)
         else:
             print(address, flush=True)
+        if not name and not names(root):
+            say(f"there are no runs yet: they appear there as they begin\n  {beginning(runs)}")
         say(
             f"serving {visible_line(str(root))} to this machine alone, by this address; nothing "
             "can be changed there; Ctrl-C ends it"
@@ -276,15 +280,15 @@ def _listen(site: Site, port: int) -> Server:
 def _find_target(target: str | None, runs: Path) -> tuple[Path, str]:
     """The folder of runs, and the name of the one run that was asked for. Raises RunError or
     UsageError where there is none."""
-    from lrsearch.cli.stored import find_run
+    from lrsearch.cli.going_on import beginning
+    from lrsearch.cli.targets import find_run
     from lrsearch.errors import RunError
     from lrsearch.store import holds_run, list_runs
 
     if target is None:
-        if not runs.is_dir():
+        if not runs.is_dir() and runs != options.USUAL_RUNS:
             raise RunError(
-                f"there are no runs in {runs}: there is no such folder",
-                hint="begin one with: lrsearch bayes CONFIG; --runs DIR says where others are",
+                f"there are no runs in {runs}: there is no such folder", hint=beginning(runs)
             )
         return runs, ""
     path = Path(target)

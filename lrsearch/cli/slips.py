@@ -25,6 +25,9 @@ _USUAL = {
 """A value of an option, as an example of one."""
 
 
+FIRST_SPEC = "lrsearch init search.yaml writes a first spec"
+
+
 def explain_slip(error: Any, ctx: Any, command: Any, args: Sequence[str]) -> tuple[str, str] | None:
     """The fault of a command's arguments, and what to write; None for an error of
     another kind. `error` is Click's, of whichever copy of Click Typer brings."""
@@ -32,9 +35,11 @@ def explain_slip(error: Any, ctx: Any, command: Any, args: Sequence[str]) -> tup
     if kind == "MissingParameter" and getattr(error, "param", None) is not None:
         word = _word(error.param)
         hint = f"write lrsearch {name} {word}"
-        if word == "CONFIG" and (specs := list(_specs())):
+        if word == "CONFIG" and (specs := list(list_specs())):
             hint += f", such as {command_line(['lrsearch', name, specs[0]])}"
             hint += f"; here are {', '.join(map(quote, specs))}" if specs[1:] else ""
+        elif word == "CONFIG":
+            hint += f"; {FIRST_SPEC}"
         return f"lrsearch {name} needs {word}: {_doc(error.param)}", hint
     if kind == "BadOptionUsage":
         option = str(error.option_name)
@@ -112,7 +117,7 @@ def _doc(part: Any) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _specs() -> Iterator[str]:
+def list_specs() -> Iterator[str]:
     """A few files of the folder, and of its configs/, that look like specs."""
     found = (each for place in (Path(), Path("configs")) for each in sorted(place.glob("*.y*ml")))
     yield from (str(each) for each, _ in zip(found, range(_LISTED), strict=False))

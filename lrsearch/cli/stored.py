@@ -17,7 +17,8 @@ from lrsearch.analysis.refining import find_rounds, pick
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.costs import add_up, find_replaced, find_spent
 from lrsearch.cli.diagnosing import complete, diagnosed
-from lrsearch.cli.going_on import confirming, name_run, resuming, spec_name, without
+from lrsearch.cli.going_on import beginning, confirming, name_run, resuming, without
+from lrsearch.cli.targets import find_run
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
 from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
@@ -37,15 +38,12 @@ from lrsearch.store import (
     holds_run,
     is_locked,
     last_written,
-    list_runs,
-    names,
-    newest,
     read,
     read_curve,
     read_records,
     saved_states,
 )
-from lrsearch.terminal import command_line, path_word, quote
+from lrsearch.terminal import command_line
 from lrsearch.trial import CONFIRM, Plan, Record, Records, Tested, Trial
 from lrsearch.tuner.confirming import find_confirmation, find_point
 from lrsearch.tuner.finding import Found, look_up
@@ -81,52 +79,12 @@ class StoredRun:
         return str(self.history.sessions[-1]["strategy"])
 
 
-def find_run(target: str | None, root: Path) -> Path:
-    """The folder a report's argument means: the newest run, the run of a spec (by its name
-    alone), a run's folder, the newest run of a folder of runs, or a run's name under `root`.
-    Raises RunError, which names the runs there are, or UsageError for a spec that is not there."""
-    if target is None:
-        return newest(root)
-    path = Path(target)
-    if path.is_file():
-        folder = root / spec_name(path)
-        if folder.is_dir():
-            return folder
-        raise RunError(
-            f"nothing was searched with {path} yet: there is no {folder}",
-            hint=f"begin with: lrsearch bayes {quote(path_word(target))}\n  "
-            + list_runs(root, folder.name),
-        )
-    if path.is_dir():
-        return newest(path) if names(path) and not (path / "run.json").exists() else path
-    if path.suffix in (".yaml", ".yml"):
-        raise _missing_spec(path, root)
-    # A path says where to look; a name is one under `root`, as is what leads nowhere else.
-    folder = path if len(path.parts) > 1 and not (root / path).is_dir() else root / path
-    if not folder.is_dir():
-        there = folder.parent if names(folder.parent) else root
-        raise RunError(f"{folder} is not a run", hint=list_runs(there, folder.name))
-    return folder
-
-
-def _missing_spec(path: Path, root: Path) -> LrsearchError:
-    """The error for a spec that does not exist: it names the specs and runs there are."""
-    from lrsearch.spec import read_text
-
-    try:
-        read_text(path)
-    except LrsearchError as error:
-        runs = list_runs(root, path.stem)
-        hint = f"{error.hint}\n  {runs}" if error.hint else runs
-        return type(error)(error.message, where=error.where, hint=hint)
-    return RunError(f"{path} is no spec")  # It has come into being meanwhile.
-
-
 def list_folder(root: Path) -> list[RunLine]:
     """A line for each folder under `root`, the one written last first; a folder that cannot be read
     has the reason in its line. Raises RunError where `root` is no folder that can be looked at."""
     if not root.is_dir():
-        raise RunError(f"there are no runs in {root}: there is no such folder")
+        told = f"there are no runs in {root}: there is no such folder"
+        raise RunError(told, hint=beginning(root))
     return sorted(map(summarize_folder, folders(root)), key=lambda line: line.written, reverse=True)
 
 

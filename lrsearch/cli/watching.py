@@ -183,6 +183,7 @@ class Site:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._listed = False
         self._lock = threading.Lock()
         self._runs: OrderedDict[str, Watched] = OrderedDict()
         self._pages: OrderedDict[Hashable, Kept] = OrderedDict()
@@ -195,8 +196,10 @@ class Site:
         lines, problem = [], ""
         try:
             lines = [self._line(folder) for folder in folders(self.root)]
+            self._listed = True
         except RunError as error:
-            problem = f"{error.message}: what was served is not there any more"
+            if self._listed or self.root.exists():
+                problem = f"{error.message}: what was served is not there any more"
         lines.sort(key=lambda line: line.written, reverse=True)
         news = {
             line.name: found

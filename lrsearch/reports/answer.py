@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
+from lrsearch.analysis.basin import agrees
 from lrsearch.analysis.edges import Edge
 from lrsearch.analysis.law import BEYOND, SATURATING, Law
 from lrsearch.analysis.refining import describe_round
@@ -28,6 +29,7 @@ from lrsearch.reports.text import (
     format_value,
     lay_out,
     one_line,
+    tell_epochs,
 )
 from lrsearch.reports.view import RunView
 from lrsearch.terminal import command_line
@@ -156,7 +158,7 @@ def _budgets(law: Law, records: Sequence[Record]) -> str:
         result = record.result
         if result is None or result.outcome is not Outcome.COMPLETED:
             continue
-        if any(record.params.get(name) != value for name, value in law.params.items()):
+        if not agrees(record.params, law.params):
             continue
         if law.name in record.params and result.steps:
             own = ends.setdefault(record.params[law.name], (set(), set()))
@@ -178,12 +180,8 @@ def describe_cost(view: RunView) -> str:
     trials, epochs, seconds = (cost[key] or 0.0 for key in ("trials", "trial_epochs", "seconds"))
     parts = [count(int(trials), "trial")]
     if epochs:  # Those of a training outside lrsearch are not known.
-        parts.append(f"{format_value(float(epochs), 4)} epochs")
-    shared, saved = cost.get("shared_epochs"), cost.get("saved_epochs")
-    of_these = [f"{format_value(float(shared), 4)} of them shared"] if shared else []
-    of_these += [f"{format_value(float(saved), 4)} more saved by stopping early"] if saved else []
-    if of_these:
-        parts[-1] += f" ({', '.join(of_these)})"
+        shared, saved = (float(cost.get(f"{key}_epochs") or 0.0) for key in ("shared", "saved"))
+        parts.append(tell_epochs(float(epochs), shared, saved))
     text = ", ".join([*parts, f"{format_seconds(seconds)} of training"])
     if again := int(cost.get("again_trials") or 0):
         were = "was" if again == 1 else "were"

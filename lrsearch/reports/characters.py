@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from lrsearch.reports.curves import encodes, raster
 from lrsearch.reports.marks import (
@@ -102,14 +102,19 @@ def draw_figure(figure: Figure, *, width: int, encoding: str = "utf-8") -> list[
             ]
         for parts in zip(*blocks, strict=True):
             lines.append([piece for part in parts for piece in (*part, (" " * GAP, ""))][:-1])
+    lines += [[(text, "")] for text in tell_key(figure.key, width, encoding)]
+    lines += [[(text, "")] for note in figure.notes for text in _flow(note.split(" "), width, " ")]
+    return lines
+
+
+def tell_key(key: Mapping[str, str], width: int, encoding: str = "utf-8") -> Iterator[str]:
+    """Lines that say what the signs of these kinds mean."""
     signs = choose_signs(encoding)
     told = [
         f"{' '.join(signs[name] for name in PAIRS.get(kind, (kind,)))} {text}"
-        for kind, text in figure.key.items()
+        for kind, text in key.items()
     ]
-    lines += [[(text, "")] for text in _flow(told, width)]
-    lines += [[(text, "")] for note in figure.notes for text in _flow(note.split(" "), width, " ")]
-    return lines
+    return _flow(told, width)
 
 
 def _flow(words: Sequence[str], width: int, gap: str = "  ") -> Iterator[str]:

@@ -11,9 +11,10 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from lrsearch.reports.apart import tell_apart
-from lrsearch.reports.characters import WIDTH, draw
+from lrsearch.reports.characters import WIDTH, draw, tell_key
 from lrsearch.reports.curves import encodes
-from lrsearch.reports.scatter import Cloud, make_panel
+from lrsearch.reports.marks import used_key
+from lrsearch.reports.scatter import KEY, Cloud, make_panel
 from lrsearch.reports.sparks import bar, lanes, spark
 from lrsearch.reports.tables import MARKS
 from lrsearch.reports.text import count, format_seconds
@@ -24,7 +25,7 @@ BARS = 12
 FEW = 4
 """Lines of running trials that are there wherever they have room."""
 
-PLOT = (6, 12)
+PLOT = (7, 13)
 """Lines of the drawing of the rates, at least and at most; below these there is none."""
 
 TALL, NARROW = 20, 40
@@ -79,7 +80,7 @@ def lay_out(shown: Snapshot, width: int, height: int) -> list[Text]:
     free = height - len(foot)
     plotted: list[Text] = []
     if height >= TALL and width >= NARROW:
-        plotted = _draw_rates(shown, width, min(PLOT[1], max(PLOT[0], height // 3 - 1)))
+        plotted = _draw_rates(shown, width, min(PLOT[1], max(PLOT[0], height // 3)))
         free -= len(plotted)
     # Half of the terminal is for the lines that stay.
     half = height // 2 - len(foot) - (len(plotted) if height < 30 else 0)
@@ -99,9 +100,13 @@ def _draw_rates(shown: Snapshot, width: int, height: int) -> list[Text]:
     panel = make_panel(shown.cloud) if shown.cloud is not None else None
     if panel is None:
         return []
-    drawn = draw(panel, width=min(width, WIDTH), height=height - 2, encoding=shown.encoding)
+    across = min(width, WIDTH)
+    # One line says what the marks are: of the last ones only where it has room.
+    (key, *_) = tell_key(used_key([panel], KEY), across - 2, shown.encoding)
+    drawn = draw(panel, width=across, height=height - 3, encoding=shown.encoding)
     return [
-        Text.assemble(*((text, MARKS.get(kind, "")) for text, kind in pieces)) for pieces in drawn
+        *(Text.assemble(*((text, MARKS.get(kind, "")) for text, kind in line)) for line in drawn),
+        Text(f"  {key}", "dim"),
     ]
 
 

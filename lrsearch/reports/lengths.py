@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.lengths import NAME, Lengths
+from lrsearch.analysis.lengths import NAME, Length, Lengths
 from lrsearch.reports.text import (
     decimals_for,
     format_fixed,
@@ -18,9 +17,6 @@ from lrsearch.terminal import command_line
 from lrsearch.trial import Objective
 
 TITLE = "what training longer brings: the best of each budget"
-
-MOST = 12
-"""The most budgets that are shown: of more, as a range has, those with the best value so far."""
 
 
 def describe_lengths(answer: Answer, objective: Objective, width: int) -> tuple[str, list[str]]:
@@ -37,7 +33,7 @@ def list_lengths(answer: Answer, objective: Objective) -> list[tuple[str, ...]]:
     rated = any(row.lr is not None for row in answer.lengths.rows)
     head = ("budget", one_line(objective.metric), "95 %", "", "lr", "best rate, 95 %", "point")
     rows = [head]
-    for row in _shown(answer.lengths, objective):
+    for row in answer.lengths.rows:
         stand = "tied" if row.tied else ""
         if row.point is not None and row.point.point == answer.recommended.point:
             stand = "recommended"
@@ -45,7 +41,7 @@ def list_lengths(answer: Answer, objective: Objective) -> list[tuple[str, ...]]:
         rates = row.best_lr and " to ".join(map(format_value, row.best_lr))
         rows.append(
             (
-                one_line(row.budget),
+                _span(row),
                 "none" if row.value is None else format_fixed(row.value, decimals),
                 span or "",
                 stand,
@@ -59,14 +55,9 @@ def list_lengths(answer: Answer, objective: Objective) -> list[tuple[str, ...]]:
     return [tuple(cell for cell, shown in zip(row, filled, strict=True) if shown) for row in rows]
 
 
-def _shown(lengths: Lengths, objective: Objective) -> Iterator[Any]:
-    """All budgets, or of too many those that are better than all shorter ones."""
-    best: float | None = None
-    for row in lengths.rows:
-        rises = row.value is not None and (best is None or objective.better(row.value, best))
-        if rises or len(lengths.rows) <= MOST:
-            yield row
-        best = row.value if rises else best
+def _span(row: Length) -> str:
+    """The budget of a row, or its doubling: `5ep`, `2ep to 4ep`."""
+    return format_value(row.span)
 
 
 def tell_lengths(answer: Answer) -> list[str]:
@@ -77,21 +68,22 @@ def tell_lengths(answer: Answer) -> list[str]:
     seeds = len(answer.highest.scores)
     told = []
     if lengths.longer:
-        listed = [*(row.budget for row in lengths.rows), lengths.longer]
-        if len(listed) > MOST:
-            listed = listed[-2:]
-        line = f"{NAME}: [{', '.join(map(one_line, listed))}]"
-        setting = command_line(["--set", f"search.{NAME}=[{','.join(map(one_line, listed))}]"])
+        parted = any(row.span != row.longest for row in lengths.rows)
+        listed = [longest.longest] if parted else [row.budget for row in lengths.rows]
+        words = [format_value(each) for each in (*listed, lengths.longer)]
+        line = f"{NAME}: [{', '.join(words)}]"
+        setting = command_line(["--set", f"search.{NAME}=[{','.join(words)}]"])
+        have = "have" if parted else "has"
         told.append(
-            f"the longest, {one_line(longest.budget)}, has the best value: a longer one may be "
-            f"better still. Search {line} ({setting})"
+            f"the longest, {_span(longest)}, {have} the best value: a longer one may be better "
+            f"still. Search {line} ({setting})"
         )
     elif enough is not longest:
         others = [row for row in lengths.rows if row.tied and row is not enough]
         ties = "no longer one has a better value"
         if others:
             ties = "longer ones cannot be told from it"
-        told.append(f"{one_line(enough.budget)} is enough: {ties}")
+        told.append(f"{_span(enough)} is enough: {ties}")
     if seeds < 2 and not answer.steady:
         told.append("of one seed each nobody knows what of this is noise: seeds: 3 tells")
     return told
@@ -103,6 +95,7 @@ def plain_lengths(lengths: Lengths) -> dict[str, Any]:
         "rows": [
             {
                 "budget": row.budget,
+                "span": row.span,
                 "epochs": row.epochs,
                 "points": row.points,
                 "point": None if row.point is None else row.point.point,

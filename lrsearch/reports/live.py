@@ -245,6 +245,16 @@ class Progress:
         parts = [f"{place} range test {number:<{self._digits}}", told, format_seconds(seconds)]
         self._print_end(parts, params, "", "")
 
+    def looked(
+        self, number: int, params: Mapping[str, Any], told: str, value: float | None, seconds: float
+    ) -> None:
+        """The look at the test part is over: it gets a line that stays, and no place among the
+        trials."""
+        with self._lock:
+            self._running.pop(number, None)
+        came_to = one_line(told if value is None else f"{self._valued(value)} {told}")
+        self._print_end([f"trial {number}", came_to, format_seconds(seconds)], params, "", "")
+
     def note(self, text: str) -> None:
         """Print a line that stays, unless quiet."""
         if not self._quiet:

@@ -13,6 +13,16 @@ SHOWN = 0.8
 end."""
 
 
+KEY = {
+    "pick": "best",
+    "dot": "measured",
+    "tie": "under way",
+    "cross": "diverged",
+    "off": "beyond the axis",
+}
+"""The meanings of the marks, by kind."""
+
+
 @dataclass(frozen=True)
 class Cloud:
     """Measurements over a rate: values by rate, None of those that came to none; the `running`

@@ -18,6 +18,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from lrsearch.analysis.points import PointSummary
+from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.reports.answer import describe_cost, details, first_notes
 from lrsearch.reports.apart import last_parts
 from lrsearch.reports.choosing import Chosen
@@ -466,20 +467,23 @@ def _engines(view: RunView, dots: str, whole: bool) -> Iterator[tuple[str, str, 
         if plan.engine == "solo" and plan.reason:
             reasons.setdefault(plan.reason, set()).add(structure)
     lines = []
-    for reason, structures in reasons.items():
+    for told, own in merge_reasons(reasons).items():
+        structures = set().union(*(reasons[each] for each in own))
         share = f"{len(structures)} of {total} structures " if len(structures) < total else ""
-        lines.append(one_line(f"{share}solo: {reason}"))
+        lines.append(one_line(f"{share}solo: {told}"))
     # Trials of a plan that is not the latest of its structure.
     others = Counter(
         record.result.why
         for record in view.records
         if record.result and record.result.why and record.result.why not in reasons
     )
-    for reason, number in others.items():
+    for told, own in merge_reasons(others).items():
+        number = sum(others[each] for each in own)
         share = f"{count(number, 'trial')} " if number < trained.total() else ""
-        lines.append(one_line(f"{share}solo: {reason}"))
-    for line in lines if whole else lines[:REASONS]:
-        yield "engine", line, ""
+        lines.append(one_line(f"{share}solo: {told}"))
+    label = "" if trained["fused"] else "engine"
+    for place, line in enumerate(lines if whole else lines[:REASONS]):
+        yield "" if place else label, line, ""
     if len(lines) > REASONS and not whole:
         more = count(len(lines) - REASONS, "other reason")
         yield "", f"{dots} and {more}: --all", ""

@@ -93,6 +93,18 @@ def format_params(params: Mapping[str, Any]) -> str:
     return " ".join(f"{one_line(name)}={format_value(value)}" for name, value in params.items())
 
 
+def tell_epochs(worth: float, shared: float, saved: float = 0.0) -> str:
+    """The epochs that trainings are worth, of these those that were trained and those shared with
+    another trial, and those saved beside them: `56 epochs (32 trained, 24 shared)`."""
+    parts = []
+    if shared:
+        parts += [f"{format_value(worth - shared, 4)} trained", f"{format_value(shared, 4)} shared"]
+    if saved:
+        parts.append(f"{format_value(saved, 4)} more saved by stopping early")
+    told = f" ({', '.join(parts)})" if parts else ""
+    return f"{format_value(worth, 4)} epochs{told}"
+
+
 def format_seconds(seconds: float) -> str:
     """1.3s, 42s, 3m 12s, 2h 05m, 1d 03h."""
     if seconds < 9.95:

@@ -34,11 +34,12 @@ class RunView:
     trial trained, `seconds` of training, of these `again_trials`, `again_epochs`, `again_seconds`
     (of trials that were trained again after they had been stopped early or had failed, beside
     `trials`), `saved_epochs` (that pruned ones were not trained for), `range_epochs`,
-    `range_seconds` (of the range tests), `confirm_trials`, `confirm_epochs`, `confirm_seconds` (of
-    what was measured again, apart from the others), the same of `test` (the look at the test part)
-    and `repeat` (a training once more, to see whether it comes to the same), `wall_seconds` of
-    sessions that were closed (None where the latest was not), and the `killed_sessions` with the
-    `killed_trials` that these trained when they were killed, of which nothing else is known.
+    `range_seconds` (of the range tests), `confirm_trials`, `confirm_epochs`, of these
+    `confirm_shared_epochs`, `confirm_seconds` (of what was measured again, apart from the others),
+    the same of `test` (the look at the test part) and `repeat` (a training once more, to see
+    whether it comes to the same), each trained alone, `wall_seconds` of sessions that were closed
+    (None where the latest was not), and the `killed_sessions` with the `killed_trials` that these
+    trained when they were killed, of which nothing else is known.
     `plans` are the plans of the records' structures, by structure key and device; `data` says how
     the data were understood, "" where that is not known. `saved` are the trials under way that are
     saved, and the bytes of their states. `retry_command` trains failed trials again, "" where none
@@ -135,7 +136,8 @@ class Context:
 
 _NOTHING: dict[str, float] = {
     "range_epochs": 0.0, "range_seconds": 0.0,
-    "confirm_trials": 0, "confirm_epochs": 0.0, "confirm_seconds": 0.0,
+    "confirm_trials": 0, "confirm_epochs": 0.0, "confirm_shared_epochs": 0.0,
+    "confirm_seconds": 0.0,
     "test_trials": 0, "test_epochs": 0.0, "test_seconds": 0.0,
     "repeat_trials": 0, "repeat_epochs": 0.0, "repeat_seconds": 0.0,
     "killed_sessions": 0, "killed_trials": 0,

@@ -519,7 +519,6 @@ class _Confirming:
             return True
         if self.session.asked.is_over_time():
             return False
-        self.watcher.planned(self.conclusions.trained + 1)
         look_at_test(self.session, self.dispatch, entry)
         return True
 

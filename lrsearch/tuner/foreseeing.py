@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lrsearch import catalogue
+from dataclasses import dataclass
+
 from lrsearch.space import grid, grid_size, without_points
 from lrsearch.spec.model import Spec, resolve, steps_of
 from lrsearch.trial import Trial
@@ -14,15 +15,25 @@ WORTH = 0.01
 """The least share of a grid's epochs worth telling of."""
 
 
-def foresee_sharing(spec: Spec) -> list[str]:
-    """A sentence on the epochs that a grid of several budgets is worth, and on those that it
-    trains; none where nothing is shared, or where only loading the data, or a range test, can
-    tell."""
+@dataclass(frozen=True)
+class Sharing:
+    """The trials of a grid, of one seed and fold, the epochs that these are worth, and of these the
+    `shared` ones, that are another trial's: as the cost of a report has them where none ends
+    early."""
+
+    trials: int
+    epochs: float
+    shared: float
+
+
+def foresee_sharing(spec: Spec) -> Sharing | None:
+    """The sharing of a grid of several budgets; None where nothing is shared, or where only loading
+    the data, or a range test, can tell."""
     if spec.kind is not None or spec.train_samples is None or without_points(spec.space):
-        return []
+        return None
     searched = dict(spec.space.dimensions)
     if "budget" not in searched or not 1 < grid_size(spec.space) <= MOST:
-        return []
+        return None
     # Here alone: other specs are checked without numpy.
     from lrsearch.train.engines.stems import find_stems
 
@@ -36,13 +47,4 @@ def foresee_sharing(spec: Spec) -> list[str]:
         each = trial.config["train"]["batch_size"] / samples
         worth += each * steps_of(trial.config, samples)
         shared += each * branches[trial.number].fork if trial.number in branches else 0.0
-    if shared < WORTH * worth:
-        return []
-    told = "" if spec.trials_per_point == 1 else " of a seed" if not spec.folds else " of a fold"
-    early = "" if spec.prune["name"] == "none" else ", less what ends early"
-    if spec.prune["name"] not in ("none", catalogue.PRUNE):
-        early += ", and more than that where points wait for each other at rungs"
-    return [
-        f"Of {worth:,.0f} epochs that the grid{told} is worth {worth - shared:,.0f} are trained"
-        f"{early}: the others are steps that trials have in common"
-    ]
+    return Sharing(len(trials), worth, shared) if shared >= WORTH * worth else None

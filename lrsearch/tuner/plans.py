@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from lrsearch import catalogue
+from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.spec.model import Spec, identity
 from lrsearch.store import Run
 from lrsearch.trial import Config, Plan, Planned, Trial
@@ -241,12 +242,19 @@ class Plans:
             reason = f": {fused[0].reason}" if len(fused) == 1 else ""
             whose = self._whose(sum(counts[plan] for plan in fused))
             lines.append(f"{whose}fused: {lanes} lanes a program{reason}")
-        for plan in solo[:DESCRIBED]:
-            whose = self._whose(counts[plan])
-            verb = "train" if whose and counts[plan] > 1 else "trains"
-            lines.append(f"{whose}{verb} solo: {plan.reason}")
-        if len(solo) > DESCRIBED:
-            rest = sum(counts[plan] for plan in solo[DESCRIBED:])
+        counted = Counter[str]()
+        for plan in solo:
+            counted[plan.reason] += counts[plan]
+        told = [
+            (text, sum(counted[each] for each in own))
+            for text, own in merge_reasons(counted).items()
+        ]
+        for reason, number in told[:DESCRIBED]:
+            whose = self._whose(number)
+            verb = "train" if whose and number > 1 else "trains"
+            lines.append(f"{whose}{verb} solo: {reason}")
+        if len(told) > DESCRIBED:
+            rest = sum(number for _, number in told[DESCRIBED:])
             lines.append(f"{rest} more solo, for other reasons: see lrsearch report --all")
         return lines
 

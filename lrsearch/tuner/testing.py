@@ -82,29 +82,21 @@ def look_at_test(session: Session, dispatch: Dispatch, entry: Entry) -> None:
                 looked = event
             elif isinstance(event, Ended):
                 ended, result = event, event.result
-                shown = result.value(session.objective)
                 if result.outcome is not Outcome.COMPLETED:
                     why = result.reason or result.outcome.replace("_", " ")
-                watcher.ended(
-                    trial.number,
-                    params,
-                    result.outcome,
-                    shown,
-                    result.seconds,
-                    result.reason,
-                    result.epochs,
-                )
             elif isinstance(event, Raised):
                 raise event.cause
             elif isinstance(event, Died):
                 cut = watch.cut.get(handle)
                 why = cut.reason if cut is not None else f"its worker was lost: {event.reason}"
             over = over or isinstance(event, Finished | Died)
+    spent = ended.result if ended is not None else None
+    seconds = spent.seconds if spent is not None else 0.0
     if looked is None:
-        spent = ended.result if ended is not None else None
         cost = {"epochs": spent.epochs, "seconds": spent.seconds} if spent else {}
         run.noted(UNSEEN, {"number": trial.number, "epochs": 0.0, "seconds": 0.0, **cost})
-        watcher.note(f"the test part was not looked at: {why or 'the training has no value'}")
+        told = f"the test part was not looked at: {why or 'the training has no value'}"
+        watcher.looked(trial.number, params, told, None, seconds)
         return
     run.tested(
         Tested(
@@ -119,3 +111,6 @@ def look_at_test(session: Session, dispatch: Dispatch, entry: Entry) -> None:
         ),
         ended.curve if ended is not None else None,
     )
+    told = f"on the test part ({looked.samples:,} samples)"
+    value = looked.metrics.get(session.objective.metric)
+    watcher.looked(trial.number, params, told, value, seconds)

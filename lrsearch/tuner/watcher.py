@@ -62,5 +62,11 @@ class Watcher(Protocol):
     def swept(self, number: int, params: Mapping[str, Any], told: str, seconds: float) -> None:
         """A range test is over; `told` says what came of it."""
 
+    def looked(
+        self, number: int, params: Mapping[str, Any], told: str, value: float | None, seconds: float
+    ) -> None:
+        """The training that looks at the test part, which is none of the trials, is over: `told`
+        says what came of it, `value` is its metric on the test part, None where there is none."""
+
     def note(self, text: str) -> None:
         """A note worth a line."""

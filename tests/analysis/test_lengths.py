@@ -1,6 +1,7 @@
 """The best of each budget, and what is said of training longer."""
 
 import math
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -8,14 +9,15 @@ from hypothesis import strategies as st
 from test_answer import ACCURACY, RATES, points_of, records_of
 
 from lrsearch.analysis.answer import find_answer
+from lrsearch.analysis.basin import double, group
+from lrsearch.analysis.importance import find_importance
 from lrsearch.analysis.law import Law
+from lrsearch.analysis.lengths import MOST
 from lrsearch.analysis.points import summarize
 from lrsearch.reports.answer import _budgets
 from lrsearch.reports.lengths import (
-    MOST,
     describe_lengths,
     list_lengths,
-    plain_lengths,
     tell_lengths,
 )
 from lrsearch.trial import Objective, Outcome, Record, Result, Trial
@@ -130,14 +132,56 @@ def test_the_table_fits(width):
     assert "recommended" in lines[4]
 
 
-def test_of_many_budgets_those_are_shown_that_better_all_shorter_ones():
-    gains = [0.01 * (place if place % 2 else -place) for place in range(MOST + 2)]
-    rows = [({"lr": 0.1, "budget": f"{place + 1}ep"}, [1 - gain])
-            for place, gain in enumerate(gains)]  # fmt: skip
-    answer = find_answer(trained(rows), LOSS)
-    shown = [row[0] for row in list_lengths(answer, LOSS)[1:]]
-    assert shown == ["1ep", *(f"{place + 1}ep" for place in range(1, MOST + 2, 2))]
-    assert len(plain_lengths(answer.lengths)["rows"]) == MOST + 2
+def drawn(many, longest=8.0):
+    """Points of a range of budgets, from an epoch on; the loss falls by 0.1 a doubling."""
+    budgets = [longest ** (place / (many - 1)) for place in range(many)]
+    return [
+        ({"lr": RATES[at % len(RATES)], "budget": f"{budget!r}ep"},
+         [1 + (math.log10(RATES[at % len(RATES)]) + 2) ** 2 - 0.1 * math.log2(budget)])
+        for at, budget in enumerate(budgets)
+    ]  # fmt: skip
+
+
+def test_a_range_of_budgets_is_told_by_doublings():
+    points = trained(drawn(60, longest=7.9))
+    answer = find_answer(points, LOSS)
+    rows = answer.lengths.rows
+    assert [row.span for row in rows] == ["1ep to 2ep", "2ep to 4ep", "4ep to 8ep"]
+    for place, row in enumerate(rows):
+        own = [p for p in points if 2**place <= float(p.params["budget"][:-2]) < 2 ** (place + 1)]
+        assert len(own) == row.points and row.point in own and row.tied is (place == 2)
+        assert row.budget == row.point.params["budget"]
+    # Curves are parted alike, and each budget's is the one that it is told by.
+    for row, basin in zip(rows, sorted(answer.basins, key=lambda b: b.params["budget"]),
+                          strict=True):  # fmt: skip
+        assert basin.params == {"budget": row.span}
+        assert row.best_lr == basin.best_lr
+    assert [row[0] for row in list_lengths(answer, LOSS)[1:]] == [row.span for row in rows]
+    (told, _) = tell_lengths(answer)
+    assert "4ep to 8ep, have the best value" in told and "budget: [7.9ep, 15.8ep]" in told
+
+
+def test_few_budgets_are_told_one_by_one():
+    answer = find_answer(trained(drawn(MOST)), LOSS)
+    assert len(answer.lengths.rows) == MOST
+    assert all(row.span == row.longest == row.budget for row in answer.lengths.rows)
+    assert re.fullmatch(r"\d\.\d\dep", list_lengths(answer, LOSS)[4][0])
+    spans = {"5.3ep": "4ep to 8ep", "8ep": "8ep to 16ep", "1000ba": "512ba to 1024ba"}
+    for text, span in {**spans, "0.3ep": "0.25ep to 0.5ep", 5: 5, "0ep": "0ep", None: None}.items():
+        assert double(text) == span
+
+
+@pytest.mark.parametrize("name", ["budget", "warmup.for"])
+def test_a_range_of_lengths_explains_as_a_number_does(name):
+    unit = "ep" if name == "budget" else "dur"
+    rows = [({"lr": params["lr"], name: params["budget"].replace("ep", unit)}, values)
+            for params, values in drawn(400)]  # fmt: skip
+    plain = [({"lr": params["lr"], name: float(params[name].removesuffix(unit))}, values)
+             for params, values in rows]  # fmt: skip
+    assert find_importance(points_of(rows), LOSS) == find_importance(points_of(plain), LOSS)
+    assert {share.name for share in find_importance(points_of(rows), LOSS)} == {"lr", name}
+    told = {repr(shared) for shared, _ in group(points_of(rows))}
+    assert len(told) == (4 if name == "budget" else 1)
 
 
 lengths = st.lists(

@@ -10,11 +10,14 @@ import pytest
 import yaml
 from test_cli import TRAIN, lrsearch
 
-from lrsearch.cli.costs import add_up
+from lrsearch.cli.checking import describe_sharing
+from lrsearch.cli.costs import add_up, find_spent
 from lrsearch.reports.answer import describe_cost
 from lrsearch.reports.view import Context, build_view
+from lrsearch.spec import read_spec
 from lrsearch.store import History, fold, read
 from lrsearch.trial import Objective, Outcome, Record, Result, Trial
+from lrsearch.tuner.foreseeing import Sharing
 
 SPEC = {
     "data": {"name": "iris", "validation": 0.2},
@@ -53,7 +56,7 @@ def test_what_was_trained_before_it_was_trained_to_its_end_counts(here: Path) ->
         assert "of it in 1 training that was made again)" in said
 
 
-def test_steps_that_trials_have_in_common_were_trained_once() -> None:
+def test_steps_that_trials_have_in_common_were_trained_once(here: Path) -> None:
     results = [
         Result(Outcome.COMPLETED, 100, 10.0, 5.0),
         Result(Outcome.COMPLETED, 50, 5.0, 3.0, shared_epochs=4.0, shared_seconds=2.0),
@@ -62,8 +65,20 @@ def test_steps_that_trials_have_in_common_were_trained_once() -> None:
         Record(Trial(number, str(number), {}, 0), number, {"lr": number}, "grid", result)
         for number, result in enumerate(results)
     ]
-    view = build_view("r", "r", Objective("loss", "min", "last"), records)
+    objective = Objective("loss", "min", "last")
+    view = build_view("r", "r", objective, records)
     assert add_up(view.cost) == (11.0, 6.0)
+    told = "15 epochs (11 trained, 4 shared)"
+    assert f"2 trials, {told}, 6.0s" in describe_cost(view)
+    # What `check` foresees of such a grid is told by the same words.
+    spec = read_spec(here / "mine.yaml")
+    assert f"2 trials, {told}: " in describe_sharing(spec, Sharing(2, 15.0, 4.0))
+    # Fresh trainings share, too, and are told apart from those of the search.
+    fresh = dict(zip((8, 9), results, strict=True))
+    spent = find_spent(History(results=fresh, apart={8, 9}))
+    assert (spent["confirm_epochs"], spent["confirm_shared_epochs"]) == (15.0, 4.0)
+    both = build_view("r", "r", objective, records, Context(spent=spent))
+    assert add_up(both.cost) == (22.0, 12.0)
 
 
 def test_a_session_that_was_killed_is_told() -> None:

@@ -20,7 +20,7 @@ from test_exporting_runs import OLDER, call
 from test_page import Page, browser, find_axe, hashed  # noqa: F401 (a fixture)
 from test_rooms import HEAVY
 
-from lrsearch.cli.serving import HEADERS, LONGEST, Server
+from lrsearch.cli.serving import HEADERS, LONGEST, Server, _find_target
 from lrsearch.cli.telling import told
 from lrsearch.cli.watching import Site, find_engines
 from lrsearch.reports.live import Progress
@@ -524,6 +524,19 @@ def test_a_port_in_use(root, monkeypatch):
         said = call("serve", "--port", str(port), code=2).stderr
     another = port + 1 if port < 65535 else 0
     assert f"port {port} is in use" in said and f"lrsearch serve --port {another}" in said
+
+
+def test_before_the_first_search_the_list_is_empty_and_waits(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root.rename("later")
+    assert _find_target(None, Path("runs")) == (Path("runs"), "")
+    site = Site(Path("runs"))
+    assert "No runs yet." in site.list_runs(None)
+    version = int(site.list_runs(0)["at"])
+    Path("later").rename("runs")
+    assert "older" in site.list_runs(version)["parts"]["runs"]
+    Path("runs").rename("gone")
+    assert "what was served is not there any more" in site.list_runs(None)
 
 
 def test_the_command_prints_its_address_and_ends_by_ctrl_c(root, nursery):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from test_cli import lrsearch
 
@@ -43,3 +45,38 @@ def test_specs_that_are_here_are_named(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text("")
     monkeypatch.chdir(tmp_path)
     assert "such as lrsearch grid mine.yaml" in " ".join(lrsearch("grid").err.split())
+
+
+def test_before_the_first_search_is_told_how_one_begins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    init = "begin with a spec: lrsearch init search.yaml writes a first spec"
+    said = lrsearch("list")
+    assert (said.code, said.out) == (0, "there are no runs in runs\n") and init in said.err
+    assert json.loads(lrsearch("list", "--json").out)["runs"] == []
+    for command in (("report",), ("export",), ("list", "--runs", "nowhere")):
+        said = lrsearch(*command)
+        assert said.code == 2 and init in said.err, command
+    assert "lrsearch init search.yaml writes a first spec" in lrsearch("grid").err
+    (tmp_path / "mine.yaml").write_text("model: mlp\n")
+    assert "begin one with: lrsearch bayes mine.yaml\n" in lrsearch("report").err
+    said = lrsearch("report", "--runs", "else where").err
+    assert "begin one with: lrsearch bayes mine.yaml --runs 'else where'\n" in said
+
+
+def test_what_is_to_be_searched_first_is_searched_with_the_same_options(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr: [0.1, 1]}\n"
+    (tmp_path / "mine.yaml").write_text(spec)
+    more = ("--set", "train.batch_size=8", "--runs", "there")
+    begin = "lrsearch bayes mine.yaml --set train.batch_size=8 --runs there"
+    for command in ("confirm", "refine"):
+        assert f": {begin}\n" in lrsearch(command, "mine.yaml", *more).err
+    said = lrsearch("report", "mine.yaml", "--runs", "there").err
+    assert "begin with: lrsearch bayes mine.yaml --runs there\n" in said
+    # A run of this spec by another name, as --set name=other makes it.
+    folder = tmp_path / "there" / "other"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    (folder / "spec.yaml").write_text(spec)
+    said = lrsearch("report", "mine.yaml", "--runs", "there").err
+    assert "mine.yaml was searched under another name" in said and "name: other\n" in said

@@ -14,6 +14,7 @@ import struct
 import subprocess
 import sys
 import termios
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -195,6 +196,24 @@ def test_the_drawing_has_room_in_a_tall_terminal_alone() -> None:
         assert ("┤" in text and "◆" in text) is drawn, height
     # The lines that stay have room above it.
     assert len(lay_out(shown(30, cloud=cloud), 80, 24)) <= 15
+
+
+@pytest.mark.parametrize("goal", ["min", "max"])
+def test_every_mark_of_the_drawing_is_in_its_key(goal: str) -> None:
+    far = [(0.1, 0.5), (0.2, 0.52), (0.3, 0.54), (0.4, 0.56), (0.5, -9.0 if goal == "max" else 9.0)]
+    whole = Cloud("lr", 1e-4, 1.0, True, goal, "loss", [*far, (1.0, None)], [(0.03, 0.53)])
+    few = replace(whole, measured=far[:2], running=[])
+    beyond = "@ under way  X diverged  v ^ beyond the axis"
+    for cloud, key in ((whole, f"# best  o measured  {beyond}"), (few, "# best  o measured")):
+        lines = [line.plain for line in lay_out(shown(cloud=cloud, encoding="ascii"), 79, 24)]
+        at = lines.index(f"  {key}")
+        plane = "".join(re.split(r"[|+]", line, maxsplit=1)[1] for line in lines[: at - 2])
+        assert set(plane) - {" "} == set(re.findall(r"[#o@X]", key.replace("o ", "o"))) | (
+            {"v" if goal == "max" else "^"} if "v" in key else set()
+        )
+    # Where there is less room, the first of them are there, and nothing is cut through.
+    narrow = [line.plain for line in lay_out(shown(cloud=whole), 45, 24)]
+    assert "  ◆ best  ● measured  ○ under way" in narrow
 
 
 def test_ranges_and_paces_in_words() -> None:

@@ -43,7 +43,7 @@ APART = {
     f"{name}_{part}": 0 if part == "trials" else 0.0
     for name in ("again", "confirm", "test", "repeat")
     for part in ("trials", "epochs", "seconds")
-} | {"killed_sessions": 0, "killed_trials": 0}
+} | {"confirm_shared_epochs": 0.0, "killed_sessions": 0, "killed_trials": 0}
 """The cost of what is apart from the trials, where there is none."""
 
 
@@ -286,12 +286,16 @@ def test_the_engine_is_named_where_not_all_is_plainly_solo():
 
 
 def test_reasons_against_fusing_are_few_unless_all_is_asked():
-    plans = {(f"{n}", "cpu"): Plan("solo", 1, f"reason {n}") for n in range(5)}
+    plans = {(f"{n}", "cpu"): Plan("solo", 1, f"reason {'abcde'[n]}") for n in range(5)}
     records = [record(1, 1, {"lr": 0.1}, 0.5)]
     found = engine_notes(records, plans)
-    assert found[0] == "1 of 5 structures solo: reason 0"
+    assert found[0] == "1 of 5 structures solo: reason a"
     assert len(found) == 4 and found[-1] == "… and 2 other reasons: --all"
     assert len(engine_notes(records, plans, all_rows=True)) == 5
+    # Numbers alone make no other reason.
+    plans |= {(f"{n}", "cpu"): Plan("solo", 1, f"{n} steps are too few") for n in range(5, 9)}
+    found = engine_notes(records, plans, all_rows=True)
+    assert len(found) == 6 and found[-1] == "4 of 9 structures solo: 5 to 8 steps are too few"
 
 
 def test_failure_reasons_are_few_unless_all_is_asked():

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from lrsearch import data, store
 from lrsearch.cli import app
+from lrsearch.reports.text import format_fixed
 from lrsearch.store import read
 from lrsearch.train.batches.resident import load_raw
 from lrsearch.trial import CONFIRM, Workplace
@@ -157,8 +158,13 @@ def test_export_writes_the_recommended_and_the_highest(here: Path) -> None:
 def test_the_test_part_is_looked_at_by_the_exported_training(here: Path) -> None:
     write(here)
     found("grid", "mine.yaml", *TRAIN)
-    after = found("confirm", "mine.yaml", *TRAIN)
+    out, err = lrsearch("confirm", "mine.yaml", *TRAIN, "--json")
+    after = json.loads(out)
     first, cost = after["confirmation"]["test"], after["cost"]
+    # It is none of the trials that were counted, and its value is that of the test part.
+    loss = format_fixed(first["metrics"]["loss"], 4)
+    told = rf"test part, once\ntrial \d+  loss {loss} on the test part \(36 samples\)  "
+    assert re.search(told, err), err
     assert first["point"] == 6 and first["samples"] == 36
     # What the exported spec trains is the model that was looked at.
     history = read(here / "runs" / "mine")
@@ -512,7 +518,6 @@ def test_a_kill_at_any_line_of_the_journal_changes_nothing(here: Path) -> None:
         assert len(trained) == trials, "nothing is trained twice"
         # It counts what it trains itself: at most all points with all seeds, in the end exactly.
         counted = [tuple(map(int, each)) for each in re.findall(r"^\[ *(\d+)/(\d+)\]", err, re.M)]
-        counted = counted[: trials - had]  # The look at the test part comes behind them.
         assert [number for number, _ in counted] == list(range(1, 1 + trials - had)), end
         if 0 < had < 3 * 5:  # Within the first round nobody has left the race.
             assert counted[0][1] == 5 * 5 - had

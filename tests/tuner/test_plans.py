@@ -483,10 +483,15 @@ def test_plans_are_described_once_and_in_few_lines(tmp_path: Path) -> None:
         "1 of 5 structures trains solo: slow",
     ]
     assert describe() == []
-    many = [Plan("solo", 1, f"reason {number}") for number in range(20)]
+    many = [Plan("solo", 1, f"reason {letter}") for letter in "abcdefghijklmnopqrst"]
     lines = make_plans(tmp_path / "4", *many)()
     assert len(lines) == DESCRIBED + 1
     assert lines[-1] == "17 more solo, for other reasons: see lrsearch report --all"
+    alike = [Plan("solo", 1, f"{steps} steps are too few") for steps in (720, 44, 90)]
+    assert make_plans(tmp_path / "7", *alike, Plan("solo", 1, "slow"))() == [
+        "3 of 4 structures train solo: 44 to 720 steps are too few",
+        "1 of 4 structures trains solo: slow",
+    ]
     some = [Plan("fused", lanes, f"{lanes}x") for lanes in (8, 4, 16)]
     assert make_plans(tmp_path / "5", *some)() == ["fused: 4 to 16 lanes a program"]
     same = [Plan("fused", 8, "2x"), Plan("fused", 8, "3x")]

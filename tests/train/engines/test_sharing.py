@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -428,7 +429,11 @@ def test_a_search_tells_what_is_shared(engine, alone, start, tmp_path):
     assert cost["shared_epochs"] == pytest.approx(0.5 * cost["trial_epochs"], rel=0.01)
     assert sum(each["shared_epochs"] for each in found["trials"]) == cost["shared_epochs"]
     assert sum(each["seconds"] for each in found["trials"]) > cost["seconds"] > 0
-    assert "of them shared" in report(tmp_path, "long")
+    halves = re.search(
+        r"8 trials, (\S+) epochs \((\S+) trained, (\S+) shared", report(tmp_path, "long")
+    )
+    worth, own, others = map(float, halves.groups())
+    assert own + others == pytest.approx(worth) and others == pytest.approx(own, rel=0.01)
     names = ("outcome", "objective", "steps", "epochs")
     for one, other in zip(found["trials"], expected["trials"], strict=True):
         assert [one[name] for name in names] == [other[name] for name in names]

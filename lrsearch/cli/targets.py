@@ -1,0 +1,74 @@
+"""The folder of a run that a command's argument means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lrsearch.cli.going_on import beginning, searching_first, spec_name
+from lrsearch.errors import LrsearchError, RunError
+from lrsearch.store import list_runs, names, newest
+from lrsearch.terminal import path_word, quote
+
+
+def find_run(target: str | None, root: Path) -> Path:
+    """The folder a report's argument means: the newest run, the run of a spec (by its name
+    alone), a run's folder, the newest run of a folder of runs, or a run's name under `root`.
+    Raises RunError, which names the runs there are, or UsageError for a spec that is not there."""
+    if target is None:
+        if not names(root):
+            raise RunError(f"there are no runs in {root} yet", hint=beginning(root))
+        return newest(root)
+    path = Path(target)
+    if path.is_file():
+        folder = root / spec_name(path)
+        if folder.is_dir():
+            return folder
+        raise _unsearched(path, folder)
+    if path.is_dir():
+        return newest(path) if names(path) and not (path / "run.json").exists() else path
+    if path.suffix in (".yaml", ".yml"):
+        raise _missing_spec(path, root)
+    # A path says where to look; a name is one under `root`, as is what leads nowhere else.
+    folder = path if len(path.parts) > 1 and not (root / path).is_dir() else root / path
+    if not folder.is_dir():
+        there = folder.parent if names(folder.parent) else root
+        raise RunError(f"{folder} is not a run", hint=list_runs(there, folder.name))
+    return folder
+
+
+def _unsearched(path: Path, folder: Path) -> RunError:
+    """The error for a spec with no run of its name; it may have been searched under another one."""
+    root, text = folder.parent, path.read_bytes()
+    others = [name for name in names(root) if _read_text_of(root / name) == text]
+    if others:
+        shown = ", ".join(map(quote, others))
+        return RunError(
+            f"there is no {folder}: {path} was searched under another name",
+            hint=f"write, in place of {quote(path_word(path))}, the run's name: {shown}",
+        )
+    begin = f"begin with: {searching_first(path, root)}"
+    return RunError(
+        f"nothing was searched with {path} yet: there is no {folder}",
+        hint=f"{begin}\n  {list_runs(root, folder.name)}",
+    )
+
+
+def _read_text_of(folder: Path) -> bytes | None:
+    """The text of the spec that a run was first searched with, None where there is none."""
+    try:
+        return (folder / "spec.yaml").read_bytes()
+    except OSError:
+        return None
+
+
+def _missing_spec(path: Path, root: Path) -> LrsearchError:
+    """The error for a spec that does not exist: it names the specs and runs there are."""
+    from lrsearch.spec import read_text
+
+    try:
+        read_text(path)
+    except LrsearchError as error:
+        runs = list_runs(root, path.stem)
+        hint = f"{error.hint}\n  {runs}" if error.hint else runs
+        return type(error)(error.message, where=error.where, hint=hint)
+    return RunError(f"{path} is no spec")  # It has come into being meanwhile.

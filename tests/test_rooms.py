@@ -15,7 +15,10 @@ ROOT = Path(lrsearch.__file__).parent
 LAYERS = [
     ["terminal"],
     ["errors"],
-    ["duration", "trial", "divergence", "sweeps", "reporting", "pulse", "forks", "states"],
+    [
+        *("duration", "trial", "divergence", "sweeps", "reporting", "pulse", "forks", "states"),
+        "machine",
+    ],
     ["catalogue", "schedules", "space"],
     ["analysis"],
     ["spec"],
@@ -50,7 +53,7 @@ the ground floor, files that stand for themselves."""
 ARROWS = 40
 """At most so many pairs of train's rooms of which one imports the other."""
 
-OUTSIDE_USES = {"users", "jobs", "device", "randomness"}
+OUTSIDE_USES = {"users", "jobs", "device"}
 """What the trainings of the user's own need of train: the user's code and the ground floor."""
 
 VALUES_ONLY = {"diagnosis", "analysis", "reports"}
@@ -59,7 +62,7 @@ VALUES_ONLY = {"diagnosis", "analysis", "reports"}
 HEAVY = ["torch", "optuna", "sklearn", "scipy", "pyarrow", "PIL"]
 
 LIBRARIES = {
-    "torch": ["train", "outside/loops.py", "outside/loop_process.py"],
+    "torch": ["train"],
     "safetensors": ["train"],
     "optuna": ["search", "reports/exporting/studies.py"],
     "sklearn": ["data/built_in.py"],

@@ -18,6 +18,7 @@ from typing import Any
 
 from lrsearch import pulse
 from lrsearch.errors import ModelError, TrainingError, signal_name
+from lrsearch.machine import describe_processor
 from lrsearch.outside.advice import missing_metric
 from lrsearch.outside.process import POLL, Aside, Notice, Process, find_device
 from lrsearch.outside.reported import Reported
@@ -67,7 +68,7 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     workplace = payload.workplace
     hashes = hash_files(possible_files(payload.configs, workplace.folder), workplace.folder)
     device = find_device(workplace.device)
-    yield make_facts("command", hashes, device, platform.processor() or platform.machine())
+    yield make_facts("command", hashes, device, describe_processor())
 
 
 def make_facts(task: str, hashes: Mapping[str, str], device: str, device_name: str) -> Facts:

@@ -2,6 +2,8 @@
 
 Started by `process`, like a command. It reports through a descriptor that only it inherits: lines
 of a token and JSON, metrics or `["raised" or "changed", TEXT]` where it cannot go on.
+
+It imports neither torch nor NumPy by itself: a loop has what it imports, and waits for no more.
 """
 
 from __future__ import annotations
@@ -12,18 +14,15 @@ import os
 import signal
 import sys
 import traceback
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lrsearch import forks
+from lrsearch.data.seeding import LateSeeding
 from lrsearch.errors import LrsearchError, Stopped
-from lrsearch.outside.loops import find_loop
+from lrsearch.outside.functions import find_device, find_loop
 from lrsearch.reporting import encode
-from lrsearch.schedules import multipliers
-from lrsearch.train.device import find_device
-from lrsearch.train.randomness import seed_everything
 from lrsearch.train.users.importing import importable, source_hashes
 from lrsearch.trial import Workplace
 
@@ -75,15 +74,20 @@ class LoopTrial:
     def __init__(self, task: dict[str, Any], params: dict[str, Any], channel: Channel) -> None:
         self.params = params
         self.seed: int = task["seed"]
-        self.device = str(find_device(task["device"]))
         self.number: int = task["number"]
         self.run: str = task["run"]
+        self._asked_device: str = task["device"]
         self._channel = channel
         self.stopped = False
         forks.handle(signal.SIGTERM, self._stop)
 
     def _stop(self, *_: object) -> None:
         self.stopped = True
+
+    @cached_property
+    def device(self) -> str:
+        """torch's name of the device. Raises UsageError where it is not available."""
+        return find_device(self._asked_device)
 
     def lr_at(self, step: int, total: int) -> float:
         """The learning rate of a step (from 0) of `total`: the parameter `lr`, times the schedule
@@ -95,6 +99,10 @@ class LoopTrial:
             raise ValueError(f"lr_at: step {step} is none of {total}, which are 0 to {total - 1}")
         if "lr" not in self.params:
             raise ValueError("lr_at: there is no parameter lr")
+        import numpy as np
+
+        from lrsearch.schedules import multipliers
+
         multiplier = multipliers(
             self.params.get("schedule") or {"name": "constant"},
             self.params.get("warmup"),
@@ -132,16 +140,17 @@ def main() -> None:
         else:
             channel.write(json.dumps([kind, text]))
 
+    seeding = LateSeeding()
     with importable(workplace):
         try:
-            seed_everything(task["seed"])  # A module may draw when it is imported, too.
+            seeding.seed(task["seed"])  # A module may draw when it is imported, too.
             loop = find_loop(task["loop"], workplace)
             found = source_hashes([task["loop"]], workplace).get(task["loop"])
             if found != task["hash"]:
                 say("changed", task["loop"])
                 sys.exit(1)
             trial = LoopTrial(task, params, channel)
-            seed_everything(trial.seed)
+            seeding.seed(trial.seed)
             try:
                 loop(trial)
             except Stopped:

@@ -1,21 +1,17 @@
-"""A training loop of the user's: a function that is called with the trial, checked before it
-trains."""
+"""The job that looks at a loop of the user's before it trains."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Generator
 from typing import Any
 
-import torch
-
-from lrsearch.errors import ModelError
+from lrsearch.data.noise import get_states, set_states
+from lrsearch.data.seeding import LateSeeding
 from lrsearch.outside.commands import make_facts
-from lrsearch.train.device import describe_device, find_device
+from lrsearch.outside.functions import describe_device, find_device, find_loop
 from lrsearch.train.jobs import Preparation
-from lrsearch.train.users.importing import forget_imports, resolve, source_hashes
-from lrsearch.train.users.isolation import isolated
-from lrsearch.trial import Facts, Workplace
+from lrsearch.train.users.importing import forget_imports, importable, source_hashes
+from lrsearch.trial import Facts
 
 
 def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
@@ -25,34 +21,21 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
     ImportRefused, or UsageError (the device).
     """
     forget_imports()  # A process may have seen the files as they were before.
-    yield from isolated(_prepare(payload), torch.device("cpu"), payload.workplace)
+    states = get_states()  # Its imports draw from generators of their own, as when it trains.
+    seeding = LateSeeding()
+    try:
+        with importable(payload.workplace):
+            seeding.seed(0)
+            facts = _look(payload)
+    finally:
+        seeding.remove()
+        set_states(states)
+    yield facts
 
 
-def _prepare(payload: Preparation) -> Generator[Facts, Any, None]:
+def _look(payload: Preparation) -> Facts:
     device = find_device(payload.workplace.device)
     path = payload.configs[0]["loop"]
     find_loop(path, payload.workplace)
     hashes = source_hashes([path], payload.workplace)
-    yield make_facts("loop", hashes, str(device), describe_device(device))
-
-
-def find_loop(path: str, workplace: Workplace) -> Any:
-    """Import the function a class path names. Raises ModelError where it cannot be called with a
-    trial alone, and the errors of `importing.resolve`."""
-    found = resolve(path, workplace)
-    form = "a loop is a function such as: def train(trial): ..."
-    if isinstance(found, type):
-        raise ModelError(f"{path} is a class", where="loop", hint=form)
-    if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):
-        kind = "a coroutine" if inspect.iscoroutinefunction(found) else "a generator"
-        raise ModelError(f"{path} is {kind}: calling it trains nothing", where="loop", hint=form)
-    try:
-        signature = inspect.signature(found)
-    except (TypeError, ValueError):  # Compiled: its signature is unknown.
-        return found
-    try:
-        signature.bind(None)
-    except TypeError as error:
-        message = f"{path}{signature} cannot be called with the trial alone: {error}"
-        raise ModelError(message, where="loop", hint=form) from None
-    return found
+    return make_facts("loop", hashes, device, describe_device(device))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from lrsearch.errors import DeviceLost, UsageError, causes, suggest
+from lrsearch.machine import describe_processor
 
 
 def available_devices() -> tuple[str, ...]:
@@ -38,12 +37,7 @@ def describe_device(device: torch.device) -> str:
     """The maker's name of the device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(models, "") or platform.processor() or platform.machine()
+    return describe_processor()
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lrsearch.data.noise import States, get_states, set_states
+from lrsearch.data.seeding import seed_libraries
 from lrsearch.train.device import to_device
 
 
@@ -53,9 +53,7 @@ def batches(samples: int, size: int, seed: int, device: torch.device) -> Iterato
 
 def seed_everything(seed: int) -> None:
     """Seed all global generators; a user's code may draw from any of them."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    seed_libraries(seed, np.random, torch)
 
 
 def get_noise(device: torch.device) -> Tensor:

@@ -14,19 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import nn, optim
-
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.errors import ImportRefused, LrsearchError, ModelError, nearest, suggest
-from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.users.beside import find_imported, found_beside, imports_of, source_file
 from lrsearch.trial import Workplace
 
-_FREE: dict[str, tuple[ModuleType, type]] = {
-    "torch.nn.": (nn, nn.Module),
-    "torch.optim.": (optim, optim.Optimizer),
-}
-"""Prefixes of class paths that are free, with the classes they must name."""
+_FREE = {"torch.nn.": "Module", "torch.optim.": "Optimizer"}
+"""Prefixes of class paths that are free, with the classes they must name. torch is not imported
+here: code that is none of torch's may need none."""
 
 
 @dataclass
@@ -79,10 +74,13 @@ def importable(workplace: Workplace) -> Iterator[None]:
 def _is_local(name: str, folder: str) -> bool:
     if name.partition(".")[0] == "lrsearch":  # Run from its own checkout.
         return False
-    module = sys.modules.get(name)
-    paths = [*getattr(module, "__path__", []), getattr(module, "__file__", None)]
-    path = next(iter(filter(None, paths)), None)
-    return path is not None and Path(path).is_relative_to(folder) and "site-packages" not in path
+    # As they stand there: torch.classes makes a class of any attribute that it is asked for.
+    held = getattr(sys.modules.get(name), "__dict__", {})
+    paths = held.get("__path__")
+    path = next(iter(paths), None) if isinstance(paths, Iterable) else held.get("__file__")
+    return (
+        isinstance(path, str) and path.startswith(folder + os.sep) and "site-packages" not in path
+    )
 
 
 def _suggest(name: str, names: Iterable[str]) -> str:
@@ -115,7 +113,7 @@ def resolve(class_path: str, workplace: Workplace) -> Callable[..., Any]:
     with importable(workplace):
         found = _walk(parts, workplace)
     home = getattr(found, "__module__", None)
-    if not callable(found) or not isinstance(home, str) or isinstance(found, nn.Module):
+    if not callable(found) or not isinstance(home, str) or _is_module(found):
         raise ModelError(f"{class_path} is neither a class nor a function")
     if home.partition(".")[0] not in workplace.allowed and not _is_free(found):
         raise ImportRefused(
@@ -139,6 +137,8 @@ def construct(
     """Call the user's class or function with its arguments. Raises ModelError for its errors, their
     text behind `told`, with the hint that `hint` returns; errors of lrsearch's, and those of memory
     that ran out, as they are."""
+    from lrsearch.train.device import is_out_of_memory  # Imports torch.
+
     try:
         return constructor(*given, **arguments)
     except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
@@ -146,28 +146,36 @@ def construct(
         raise ModelError(message, where=where, hint=hint()) from error
 
 
+def _is_module(found: object) -> bool:
+    """Whether it is a module of torch's, an instance."""
+    library = sys.modules.get("torch.nn")
+    return library is not None and isinstance(found, library.Module)
+
+
 def _is_free(found: object) -> bool:
     """Whether it is a module class of torch.nn, or an optimizer of torch.optim."""
-    return isinstance(found, type) and any(
-        issubclass(found, kind) and f"{found.__module__}.".startswith(place)
-        for place, (_, kind) in _FREE.items()
-    )
+    if not isinstance(found, type):
+        return False
+    for place, kind in _FREE.items():
+        library = sys.modules.get(place.removesuffix("."))
+        if library is not None and f"{found.__module__}.".startswith(place):
+            return issubclass(found, getattr(library, kind))
+    return False
 
 
 def _resolve_free(class_path: str) -> Callable[..., Any]:
-    place, (library, kind) = next(
-        (place, part) for place, part in _FREE.items() if class_path.startswith(place)
-    )
+    place = next(place for place in _FREE if class_path.startswith(place))
+    home = place.removesuffix(".")
+    library = importlib.import_module(home)
     found: Any = library
     name = class_path.removeprefix(place)
     for part in name.split("."):
         found = getattr(found, part, None)
-    home = place.removesuffix(".")
     if found is None:
         names = [each for each in dir(library) if _is_free(getattr(library, each))]
         raise ModelError(f"{home} has no '{name}'", hint=_suggest(name, names))
     if not _is_free(found):
-        what = "module" if kind is nn.Module else "optimizer"
+        what = "module" if home == "torch.nn" else "optimizer"
         hint = "a schedule of your own is a function of the progress, from 0 to 1"
         raise ImportRefused(
             f"{class_path} is no {what} class of {home}; only those are free",

@@ -1,0 +1,33 @@
+"""The machine as the operating system tells of it: its processor, and whether it may have an
+accelerator. Free of torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+_FILES = ("nvidia", "nvhost", "nvmap", "dxg", "kfd")
+"""Beginnings of the names of devices on Linux without which torch has no GPU: NVIDIA's, those of
+its boards, of Linux in Windows, and AMD's."""
+
+
+def may_have_accelerator() -> bool:
+    """Whether torch may find another device than the CPU here; torch itself knows for sure."""
+    if sys.platform != "linux":
+        return True
+    try:
+        return any(name.startswith(_FILES) for name in os.listdir("/dev"))  # noqa: PTH208
+    except OSError:
+        return True
+
+
+def describe_processor() -> str:
+    """The maker's name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(models, "") or platform.processor() or platform.machine()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -46,6 +48,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what tests train on: cpu (the default), cuda or cuda:0; on a GPU only those run that "
         "take their device from devices.py",
     )
+    parser.addoption(
+        "--fresh",
+        action="store_true",
+        help="start every worker and command line in an interpreter of its own, not by a fork",
+    )
     # Has the fault suite draw other tries (tests/faults).
     parser.addoption(
         "--faults-seed",
@@ -59,6 +66,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "cpu(reason): is about the CPU, and is left out where tests train elsewhere"
+    )
+    config.addinivalue_line(
+        "markers", "fresh(reason): starts workers and command lines in interpreters of their own"
     )
     name = config.getoption("--device")
     if name == "cpu":
@@ -152,15 +162,45 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path | str:
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory: pytest.TempPathFactory, shim: Path | str) -> Iterator[Nursery]:
-    """Forks command lines, for the whole of the tests."""
+def nurseries(
+    tmp_path_factory: pytest.TempPathFactory, shim: Path | str
+) -> Iterator[Callable[[], Nursery]]:
+    """Gives the nursery, which starts when it is first asked for."""
     import driving
+    import forking
 
-    made = driving.Nursery(
-        tmp_path_factory.mktemp("nursery"), shim if isinstance(shim, Path) else None
-    )
-    yield made
-    made.close()
+    @functools.cache
+    def find() -> Nursery:
+        folder = tmp_path_factory.mktemp("nursery")
+        return driving.Nursery(folder, shim if isinstance(shim, Path) else None)
+
+    if sys.platform == "linux":
+        forking.source = forking.Source(lambda: find().address)
+    yield find
+    forking.source = None
+    if find.cache_info().currsize:
+        find().close()
+
+
+@pytest.fixture(scope="session")
+def nursery(nurseries: Callable[[], Nursery]) -> Nursery:
+    """Forks command lines, for the whole of the tests."""
+    return nurseries()
+
+
+@pytest.fixture(autouse=True)
+def forked(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    nurseries: Callable[[], Nursery],
+) -> None:
+    """Workers and command lines that a test starts are forks of the nursery, unless it is about
+    their start and marked `fresh`."""
+    import forking
+
+    fresh = request.config.getoption("--fresh") or request.node.get_closest_marker("fresh")
+    if not fresh and devices.DEVICE.type == "cpu":
+        monkeypatch.setattr(subprocess, "Popen", forking.Forking)
 
 
 # What processes of the tests hand over to the one that prints, which loads no other conftest.py

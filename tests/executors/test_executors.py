@@ -20,6 +20,8 @@ from lrsearch.executors.local import Local
 from lrsearch.executors.port import Died, Executor, Finished, Raised, Terminal
 from lrsearch.trial import Verdict
 
+pytestmark = pytest.mark.fresh("is about workers and their starts")
+
 HERE = str(Path(__file__).parent)
 ENVIRONMENT = {"PYTHONPATH": HERE}
 

@@ -144,6 +144,10 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **more}
 
 
+Popen = subprocess.Popen
+"""Starts fresh interpreters, whatever a test has in its place (see `forking`)."""
+
+
 class Command:
     """`lrsearch ARGUMENT...` in a fresh interpreter, in a session of its own."""
 
@@ -151,7 +155,7 @@ class Command:
         self._files = _outputs(folder)
         out, err = (path.open("wb") for path in self._files)
         with out, err:
-            self._process = subprocess.Popen(
+            self._process = Popen(
                 # Like the console script, which has not the folder it is run in on its path.
                 [sys.executable, "-P", "-m", "lrsearch", *map(str, arguments)],
                 cwd=folder,
@@ -299,7 +303,7 @@ class Nursery:
         self.shim = shim
         self.address = str(folder / "socket")
         preload = {"LD_PRELOAD": str(shim)} if shim else {}
-        self._process = subprocess.Popen(
+        self._process = Popen(
             [sys.executable, str(HERE / "nursery.py"), self.address],
             env=environment(**preload),
             stdin=subprocess.PIPE,

@@ -2,7 +2,8 @@
 
 `python nursery.py SOCKET`, started by `driving`: what a fresh interpreter spends on imports, a fork
 has already. Beyond that it is `lrsearch ARGUMENT...` as users run it. Where `shim.c` is loaded, a
-fork is armed with it. The nursery ends with its stdin.
+fork is armed with it. The nursery ends with its stdin. What `forking` asks for is a child of the
+process that asks; a command line then has a nursery of its own for its workers.
 """
 
 from __future__ import annotations
@@ -13,12 +14,21 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
 
+import forking
+import numpy as np
 import torch
 
 from lrsearch.__main__ import main
@@ -39,8 +49,13 @@ AHEAD = (
 """What is imported before the first fork."""
 
 
-def serve(path: str) -> None:
-    """Fork for each connection; the forks of forks return, and are command lines."""
+PLACES = [place for place in sys.path[1:] if place != os.environ["PYTHONPATH"]]
+PLACES.append(os.environ["PYTHONPATH"])
+"""Where modules are found, but for this file's folder; lrsearch last, as an installation has it."""
+
+
+def begin(path: str) -> Callable[[], int]:
+    """Import all that forks need, and serve."""
     torch.set_num_threads(1)
     for name in AHEAD:
         importlib.import_module(name)
@@ -49,8 +64,13 @@ def serve(path: str) -> None:
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen(64)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     print("ready", flush=True)
+    return serve(server)
+
+
+def serve(server: socket.socket) -> Callable[[], int]:
+    """Fork for each connection. Returns in the forks of forks, with what they are to run."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         ready, _, _ = select.select([server, 0], [], [])
         if 0 in ready:
@@ -59,8 +79,10 @@ def serve(path: str) -> None:
         if os.fork() == 0:
             server.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            if connection.recv(1, socket.MSG_PEEK) == b"+":
+                return _bear(connection)
             if _attend(connection):
-                return
+                return _run
             os._exit(0)
         connection.close()
 
@@ -78,6 +100,80 @@ def _attend(connection: socket.socket) -> bool:
     _, status = os.waitpid(child, 0)
     connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
     return False
+
+
+def _bear(connection: socket.socket) -> Callable[[], int]:
+    """Leave a child to the process that the connection comes from; returns in that child."""
+    _, streams, _, _ = socket.recv_fds(connection, 1, 3)
+    asked = json.loads(connection.makefile().readline())
+    if os.fork():
+        os._exit(0)
+    while os.getppid() != asked["parent"]:
+        if os.getppid() == 1:
+            os._exit(1)
+        time.sleep(0.0005)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.closerange(3, connection.fileno())
+    os.closerange(connection.fileno() + 1, 65536)
+    if asked["leads"]:
+        os.setsid()
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    _begin_streams()
+    np.random.seed()
+    found = forking.module_of(asked["words"])
+    assert found is not None
+    sys.modules.pop("forking", None)  # A module of that name is the user's.
+    sys.orig_argv[:] = asked["words"]
+    sys.argv[:] = ["-m", *found[1]]
+    own = [] if "-P" in asked["words"][:2] else [str(Path.cwd())]
+    given = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    sys.path[:] = [*own, *given, *(place for place in PLACES if place not in given)]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
+    for number in asked["ignored"]:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, asked["mask"])
+    connection.sendall(b"%d\n" % os.getpid())
+    connection.close()
+    return partial(_run_module, found[0])
+
+
+def _begin_streams() -> None:
+    """Open the streams of Python, as it does when it starts."""
+    encoding, errors = sys.stdout.encoding, sys.stdout.errors
+    sys.stdin = open(0, encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, encoding, "backslashreplace", closefd=False)  # noqa: SIM115
+
+
+def _run_module(name: str) -> int:
+    """Run a module like `python -m`; its exit code."""
+    if name != forking.WORKER:
+        # What workers are forked from has seen nothing of the command line.
+        server = socket.socket(socket.AF_UNIX)
+        address = f"\0lrsearch-{os.getpid()}"
+        server.bind(address)
+        server.listen(64)
+        waiting, alive = os.pipe()
+        if os.fork() == 0:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_IGN)
+            os.dup2(waiting, 0)
+            for stream in (1, 2):
+                os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+            os.close(alive)
+            return serve(server)()
+        server.close()
+        os.close(waiting)
+        forking.source = forking.Source(lambda: address)
+        subprocess.Popen = forking.Forking
+    sys.modules.pop("lrsearch.__main__", None)
+    sys.modules["__main__"] = ModuleType("__main__")
+    return _end_of(partial(runpy._run_module_as_main, name))
 
 
 def _become(asked: dict) -> None:
@@ -110,8 +206,12 @@ def _become(asked: dict) -> None:
 
 def _run() -> int:
     """Run the command line; its exit code."""
+    return _end_of(main)
+
+
+def _end_of(run: Callable[[], object]) -> int:
     try:
-        main()
+        run()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(bool(end.code))
     except BaseException:
@@ -120,8 +220,7 @@ def _run() -> int:
     return 0
 
 
-serve(sys.argv[1])
-code = _run()
+code = begin(sys.argv[1])()
 # As an interpreter ends, but that it does not take its modules apart, which takes longer than all
 # that comes before.
 threading._shutdown()

@@ -13,6 +13,8 @@ from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.engines.course import release
 from lrsearch.train.users.beside import find_imported, find_missing, found_beside
 
+pytestmark = pytest.mark.fresh("is about what an interpreter imports")
+
 SHADOWS = (
     *("sklearn", "scipy", "joblib", "pandas", "sympy", "tree", "profile", "html", "numpy", "torch"),
     *("yaml", "rich", "optuna", "pickletools", "cProfile", "antigravity", "safetensors", "typer"),

@@ -1,0 +1,136 @@
+"""Forks of the nursery are what fresh interpreters are, as far as a test can tell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import forking
+import pytest
+from driving import Popen
+
+from lrsearch.executors.local import Local
+from lrsearch.executors.port import Finished, Replies
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for Linux")
+
+HERE = str(Path(__file__).parent)
+
+
+SMALL = "data: iris\nmodel: mlp\ntrain: {budget: 5ba}\nsearch: {lr: [0.1]}\n"
+WAITING = "command: sh -c 'touch here; sleep 100' {lr}\nobjective: loss\nsearch: {lr: [0.1]}\n"
+
+
+def describe(payload: object) -> Generator[object, Replies, None]:
+    """A job that tells what its process was started with."""
+    numbers = sorted(signal.valid_signals())
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    found: dict[str, Any] = {
+        "parent": os.getppid(),
+        "folder": str(Path.cwd()),
+        "environment": dict(os.environ),
+        "words": [sys.orig_argv, sys.argv],
+        "places": [sys.path[0], *sorted({*sys.path})],
+        "main": [vars(sys.modules["__main__"])[name] for name in ("__name__", "__file__")],
+        "group": [os.getsid(0), os.getpgrp()],
+        "descriptors": sorted(os.listdir("/proc/self/fd")),  # noqa: PTH208
+        "streams": [
+            (each.encoding, each.errors, each.line_buffering, each.fileno()) for each in streams
+        ],
+        "handlers": [str(signal.getsignal(number)).split(" at ")[0] for number in numbers],
+        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "umask": Path("/proc/self/status").read_text().partition("Umask:")[2].split()[0],
+        "user's modules": sorted({"forking", "driving", "conftest"} & sys.modules.keys()),
+    }
+    yield found
+
+
+def ask(popen: type, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    with Local(1, environment={"PYTHONPATH": HERE, "MINE": "1"}) as place:
+        place.submit("test_forking:describe", None)
+        events = [each for _ in range(2) for _, each in place.events()]
+    assert isinstance(events[-1], Finished), events
+    return events[0]  # type: ignore[return-value]
+
+
+@pytest.fixture
+def used() -> Generator[list[object], None, None]:
+    """What was forked in the test."""
+    found: list[object] = []
+    real = forking.start
+
+    def start(*arguments: Any) -> int:
+        found.append(arguments)
+        return real(*arguments)
+
+    forking.start = start
+    yield found
+    forking.start = real
+
+
+def test_a_forked_worker_is_like_a_fresh_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: list[object]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    try:
+        fresh, forked = (ask(each, monkeypatch) for each in (Popen, forking.Forking))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGUSR2, before)
+    assert len(used) == 1
+    assert fresh["parent"] == os.getpid() and fresh["environment"]["MINE"] == "1"
+    for each in fresh:
+        assert forked[each] == fresh[each], each
+
+
+def test_a_forked_command_line_starts_its_workers_by_forks(
+    tmp_path: Path, used: list[object]
+) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    words = [sys.executable, "-m", "lrsearch", "grid", "small.yaml", "--workers", "1"]
+    done = subprocess.run(
+        words, cwd=tmp_path, capture_output=True, text=True, start_new_session=True, timeout=100
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "lr=0.1" in done.stdout and "starting 1 worker" in done.stderr
+    assert len(used) == 1
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"env": {**os.environ, "PYTHONHASHSEED": "1"}},
+        {"env": {**os.environ, "LC_ALL": "C"}},
+        {"preexec_fn": lambda: None},
+        {"pass_fds": (0,)},
+        {"close_fds": False},
+    ],
+    ids=["hash seed", "locale", "preexec_fn", "pass_fds", "close_fds"],
+)
+def test_what_a_fork_cannot_give_starts_fresh(given: dict[str, Any], used: list[object]) -> None:
+    words = [sys.executable, "-m", "lrsearch", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=100, **given)
+    assert done.returncode == 0 and done.stdout and not used
+
+
+def test_a_fork_ends_as_it_is_told(tmp_path: Path, used: list[object]) -> None:
+    (tmp_path / "wait.yaml").write_text(WAITING)
+    words = [sys.executable, "-m", "lrsearch", "grid", "wait.yaml", "--allow-command"]
+    with subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        while not (tmp_path / "here").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL
+    assert len(used) == 1
+    wrong = subprocess.run([*words[:3], "grd"], capture_output=True, text=True, timeout=100)
+    assert (wrong.returncode, len(used)) == (2, 2) and "grid" in wrong.stderr

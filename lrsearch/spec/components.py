@@ -104,7 +104,9 @@ def read_named(
     if "name" not in raw:
         forms = "'name' (or 'class_path')" if kind in IMPORTABLE else "'name'"
         hint = reader.hint(path, _renamed(reader, kind, path, given))
-        reader.fault(path, f"{forms} is missing", hint or suggest("", table))
+        names = ("name", "class_path") if kind in IMPORTABLE else ("name",)
+        if hint or not reader.slip(path, raw, names):
+            reader.fault(path, f"{forms} is missing", hint or suggest("", table))
         return {}
     if not isinstance(name, str) or name not in table:
         hint = reader.hint((*path, "name"), _renamed(reader, kind, path, given))
@@ -154,7 +156,7 @@ def _check_arguments(
             bare.remove(key)
             reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
     for key in bare:
-        close = nearest(key, known)
+        close = reader.near(path, key, known)
         hint = f"did you mean '{close}'?" if close else ""
         hint = suggest(key, known) if key == bare[-1] else hint
         reader.fault((*path, key), f"{name} has no argument '{key}'", hint)

@@ -8,7 +8,7 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
-from lrsearch.errors import suggest
+from lrsearch.errors import nearest, suggest
 from lrsearch.space import Dimension, Option
 from lrsearch.spec.components import read_arguments, read_import, read_named
 from lrsearch.spec.document import Path
@@ -37,8 +37,9 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         meant = foreign_names.data(given)
         if "name" not in raw:
             hint = reader.hint(path, [Line(path, meant)] if meant else None)
-            hint = hint or suggest("", catalogue.DATA)
-            reader.fault(path, "'name' (or 'class_path') is missing", hint)
+            if hint or not reader.slip(path, raw, ("name", "class_path")):
+                hint = hint or suggest("", catalogue.DATA)
+                reader.fault(path, "'name' (or 'class_path') is missing", hint)
             return {}
         source = catalogue.DATA.get(name) if isinstance(name, str) else None
         if source is None:
@@ -168,7 +169,8 @@ def _read_validation(reader: Reader, raw: Any, source: catalogue.Source | None) 
             return 0.2
         reader.unknown(path, raw, ("folds",))
         if "folds" not in raw:
-            reader.fault(path, "'folds' is missing")
+            if not reader.is_promised("data.validation.folds"):
+                reader.fault(path, "'folds' is missing", "write validation: {folds: 5}")
             return 0.2
         return {"folds": reader.value((*path, "folds"), Parameter("int", low=2), raw["folds"])}
     return _read_share(reader, path, raw, source, "a share such as 0.2, {folds: 5}, or source")
@@ -192,6 +194,8 @@ def _read_share(
         return raw
     number = isinstance(raw, int | float) and not isinstance(raw, bool)
     if not number or not 0 < raw < 1:
-        reader.fault(path, f"{show(raw)} is no share of the data", f"it takes {allowed}")
+        slip = isinstance(raw, str) and nearest(raw, ["source"])
+        hint = reader.hint(path, [Line(path, "source")]) if slip else f"it takes {allowed}"
+        reader.fault(path, f"{show(raw)} is no share of the data", hint)
         return 0.2
     return float(raw)

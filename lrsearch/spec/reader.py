@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -64,6 +64,24 @@ class Reader:
         found = advise(path, value, top, outside=self.outside, source=source)
         return self.hint(path, found)
 
+    def near(self, path: Path, key: str, allowed: Iterable[str]) -> str | None:
+        """The nearest allowed name to an unknown key of the mapping at a path, if any: it is not
+        told to be missing, too."""
+        close = nearest(key, allowed)
+        if close is not None:
+            self.promised.add(".".join(map(str, (*path, close))))
+        return close
+
+    def slip(self, path: Path, raw: Mapping[str, Any], names: Sequence[str]) -> bool:
+        """Whether a key of a mapping without any of these names is a slip of one: a fault then."""
+        for key, value in raw.items():
+            close = nearest(str(key), names)
+            if close is not None:
+                hint = self.hint((*path, key), [Line((*path, close), value)])
+                self.fault((*path, key), "unknown key", hint)
+                return True
+        return False
+
     def is_promised(self, *keys: str) -> bool:
         """Whether a line of an earlier hint fills one of these paths, or a part of it."""
         return any(
@@ -74,7 +92,7 @@ class Reader:
         """Faults for keys that are not allowed; the allowed ones are listed once."""
         bare = []
         for key in raw:
-            if key in allowed:
+            if key in allowed or (key == "<<" and (*path, key) in self.document.unread):
                 continue
             hint = self.advice((*path, key), raw[key])
             if hint:
@@ -82,7 +100,7 @@ class Reader:
             else:
                 bare.append(key)
         for key in bare:
-            close = nearest(key, allowed)
+            close = self.near(path, key, allowed)
             hint = f"did you mean '{close}'?" if close else ""
             if self.outside and not path and not close:
                 line = Line(("params", key), raw[key])
@@ -94,6 +112,8 @@ class Reader:
     def value(self, path: Path, parameter: Parameter, raw: Any) -> Any:
         """A value in its canonical form; a fault, and the value unchanged, where it is not
         valid."""
+        if path in self.document.unread:
+            return raw
         try:
             return check_value(parameter, raw)
         except Unfit as error:

@@ -181,7 +181,10 @@ def _find_parameter(
         return None
     if name not in catalogue.TRAIN:
         names = (*catalogue.TRAIN, "schedule", "warmup", "optimizer", "model", "data")
-        reader.fault(path, "unknown parameter", reader.advice(path, value) or suggest(name, names))
+        hint = reader.advice(path, value)
+        if not hint:
+            reader.near(("search",), name, names)
+        reader.fault(path, "unknown parameter", hint or suggest(name, names))
         return None
     if name in ("step", "metrics"):
         message = "points that are measured in different ways cannot be compared"

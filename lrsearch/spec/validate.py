@@ -29,6 +29,7 @@ from lrsearch.spec.document import Document
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
+from lrsearch.spec.malformed import find_assigned
 from lrsearch.spec.model import (
     BayesSettings,
     ConfirmSettings,
@@ -147,7 +148,8 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         return None
     if not isinstance(top, Mapping):
         kind = "a list" if isinstance(top, list) else show(top)
-        reader.fault((), f"a spec is a mapping (key: value), this is {kind}")
+        hint = find_assigned(top) if isinstance(top, str) else ""
+        reader.fault((), f"a spec is a mapping (key: value), this is {kind}", hint)
         return None
     words = [look_up(snake(str(key))) or ("", "") for key in top]
     reader.outside = is_outside(top) or any(target in KINDS for target, _ in words)
@@ -314,8 +316,8 @@ def _settle_seed(reader: Reader, top: Mapping[str, Any], plain: dict[str, Any]) 
 def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
     stem = FilePath(reader.document.source).stem
     name = top.get("name", stem)
-    if isinstance(name, str) and NAME.fullmatch(name):
-        return name
+    if (isinstance(name, str) and NAME.fullmatch(name)) or ("name",) in reader.document.unread:
+        return str(name)
     rule = "a run's name starts with a letter or digit and has at most 64 of A-Z a-z 0-9 . _ -"
     if "name" not in top:
         reader.fault((), f"'name' is missing, and the file's own name '{stem}' cannot serve", rule)

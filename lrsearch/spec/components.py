@@ -98,7 +98,7 @@ def read_named(
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, Mapping):
-        reader.fault(path, f"{show(raw)} names no {word}", suggest("", table))
+        reader.misshaped(path, raw, f"names no {word}", suggest("", table))
         return {}
     name = raw.get("name")
     if "name" not in raw:
@@ -150,7 +150,10 @@ def _check_arguments(
         meant = look_up(foreign_names.snake(key), kind)
         if nearest(key, known) is not None and meant is None:
             continue
-        hint = reader.hint((*path, key), _renamed(reader, kind, path, raw))
+        lines = _renamed(reader, kind, path, raw)
+        if any(line.value == name and line.remark.endswith("is not in it") for line in lines):
+            lines = []  # It has that name already, and the line would say nothing.
+        hint = reader.hint((*path, key), lines)
         hint = reader.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
         if hint:
             bare.remove(key)

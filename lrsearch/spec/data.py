@@ -14,6 +14,7 @@ from lrsearch.spec.components import read_arguments, read_import, read_named
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
+from lrsearch.spec.foreign.ranges import number as read_number
 from lrsearch.spec.ranges import make_choice
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show
@@ -25,7 +26,7 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, Mapping):
-        reader.fault(path, f"{show(raw)} names no data", suggest("", catalogue.DATA))
+        reader.misshaped(path, raw, "names no data", suggest("", catalogue.DATA))
         return {}
     common = ("validation", "test", *catalogue.SPLITTING, "transforms")
     source: catalogue.Source | None = None
@@ -194,8 +195,13 @@ def _read_share(
         return raw
     number = isinstance(raw, int | float) and not isinstance(raw, bool)
     if not number or not 0 < raw < 1:
-        slip = isinstance(raw, str) and nearest(raw, ["source"])
-        hint = reader.hint(path, [Line(path, "source")]) if slip else f"it takes {allowed}"
+        hint, share = f"it takes {allowed}", read_number(raw)
+        if isinstance(raw, int) and not isinstance(raw, bool) and 1 < raw < 100:
+            share = raw / 100
+        if isinstance(raw, str) and nearest(raw, ["source"]):
+            hint = reader.hint(path, [Line(path, "source")])
+        elif isinstance(share, float) and 0 < share < 1:
+            hint = reader.hint(path, [Line(path, share)])
         reader.fault(path, f"{show(raw)} is no share of the data", hint)
         return 0.2
     return float(raw)

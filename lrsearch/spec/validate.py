@@ -48,36 +48,11 @@ from lrsearch.spec.outside import (
     read_outside,
 )
 from lrsearch.spec.pruning import note_prune, read_prune
-from lrsearch.spec.reader import Reader
+from lrsearch.spec.reader import TOP_LEVEL, Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
 from lrsearch.spec.unusual import unusual_rates
 from lrsearch.spec.values import show
-
-TOP_LEVEL = (
-    "name",
-    "data",
-    "model",
-    "train",
-    "command",
-    "loop",
-    "params",
-    "metrics",
-    "timeout",
-    "verify",
-    "objective",
-    "search",
-    "random",
-    "bayes",
-    "refine",
-    "confirm",
-    "stop",
-    "seeds",
-    "seed",
-    "max_failures",
-    "save",
-    "prune",
-)
 
 _GOES_ELSEWHERE = {
     "metrics": "metrics of your own stand under train",
@@ -213,6 +188,11 @@ def _finish(
     name = _read_name(reader, top)
     settings = {key: read_settings(reader, key, top.get(key)) for key in catalogue.SETTINGS}
     confirms = top.get("confirm") is not None or ("confirm",) in reader.document.empty
+    many = top.get("seeds")
+    if isinstance(many, list) and many:
+        hint = reader.hint(("seeds",), [Line(("seeds",), len(many), "seed says the first")])
+        reader.fault(("seeds",), f"{show(many)} is no number of seeds", hint)
+        top = {key: value for key, value in top.items() if key != "seeds"}
     plain = {
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
         for key, parameter in _PLAIN.items()
@@ -322,8 +302,12 @@ def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
     if "name" not in top:
         reader.fault((), f"'name' is missing, and the file's own name '{stem}' cannot serve", rule)
     else:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", str(name)).strip("-._")[:64]
+        hint = rule
+        if isinstance(name, str | int | float) and NAME.fullmatch(plain):
+            hint = f"{reader.hint(('name',), [Line(('name',), plain)])}; {rule}"
         quote = "; quote it" if isinstance(name, int | float) else ""
-        reader.fault(("name",), f"{show(name)} cannot name a run{quote}", rule)
+        reader.fault(("name",), f"{show(name)} cannot name a run{quote}", hint)
     return ""
 
 

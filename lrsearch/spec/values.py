@@ -44,6 +44,8 @@ def show(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = f"'{value}'" if isinstance(value, str) else str(value)
+    if isinstance(value, dict | list):
+        text = write(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
@@ -163,6 +165,7 @@ _UNITS = {
     **dict.fromkeys(("sample", "samples", "sp", "examples", "images", "tokens"), "sp"),
     **dict.fromkeys(("%", "percent", "dur"), "dur"),
 }  # fmt: skip
+_EVERY = re.compile(r"(?:(?:once )?(?:every|each|per|an?) )?([a-z]+)")
 _WORDED = re.compile(r"([0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)([kKM]?) *([A-Za-z%]+)")
 
 
@@ -172,6 +175,9 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
     if isinstance(value, str):
         match = _WORDED.fullmatch(value.strip())
         unit = _UNITS.get(match[3].lower()) if match else None
+        every = _EVERY.fullmatch(value.strip().lower())
+        if every and (own := _UNITS.get(every[1])) in parameter.units:
+            return f"1{own}", ""
         if match and unit in parameter.units:
             amount = (
                 float(match[1].replace("_", "")) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6}[match[2]]

@@ -1992,6 +1992,9 @@ def test_a_timeout_is_one_key_for_every_kind_of_training(tmp_path):
 # slips that are told once, with the line to write
 
 
+RANGE = "{min: 1e-3, max: 1.0, points: 4}"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "key", "told"),
     [
@@ -2010,16 +2013,32 @@ def test_a_timeout_is_one_key_for_every_kind_of_training(tmp_path):
         ("digits}", "digits, validation: {fold: 5}}", "data.validation.fold", "mean 'folds'?"),
         ("digits}", "digits, validation: sorce}", "data.validation", "write validation: source"),
         ("points: 4", "points: 4, scale: lgo", "search.lr.scale", "did you mean 'log'?"),
-        ("min: 1e-3, max: 1.0", "min: 1, max: 0.1", "search.lr.min", "{min: 0.1, max: 1, points: 4}"),
+        ("min: 1e-3, max: 1.0", "min: 1, max: 0.1", "search.lr.min", "min: 0.1, max: 1"),
         ("min: 1e-3", "min: 0", "search.lr.min", "write min: 1e-4"),
-        ("{min: 1e-3, max: 1.0, points: 4}", "[[0.1, 1]]", "search.lr", "write lr: [0.1, 1]"),
-        ("{min: 1e-3, max: 1.0, points: 4}", "[{min: 0.1, max: 1}]", "search.lr", "{min: 0.1, max: 1}"),
-        ("{min: 1e-3, max: 1.0, points: 4}", "[0.1, 0.1, 1]", "search.lr.1", "listed twice"),
-        ("{min: 1e-3, max: 1.0, points: 4}", "", "search.lr", "there is nothing to search"),
-        ("{min: 1e-3, max: 1.0, points: 4}", "0.1", "search.lr", "write lr: 0.1 under train"),
+        (RANGE, "[[0.1, 1]]", "search.lr", "write lr: [0.1, 1]"),
+        (RANGE, "[{min: 0.1, max: 1}]", "search.lr", "{min: 0.1, max: 1}"),
+        (RANGE, "[0.1, 0.1, 1]", "search.lr.1", "listed twice"),
+        (RANGE, "", "search.lr", "there is nothing to search"),
+        (RANGE, "0.1", "search.lr", "write lr: 0.1 under train"),
+        ("search:\n", "search:\n  - ", "search", "write search: {lr: {min: 1e-3"),
+        ("{name: digits}", "[digits]", "data", "write data: digits; it is no list"),
+        ("{name: digits}", "", "data", "it is empty"),
+        ("{name: mlp, hidden: [32]}", "", "model", "it is empty"),
+        ("{name: mlp, hidden: [32]}", "[mlp, cnn]", "model", "[mlp, cnn] under search"),
+        ("{name: sgd}", "[sgd, adam]", "train.optimizer", "optimizer: [sgd, adam] under search"),
+        ("digits}", "digits, validation: 20%}", "data.validation", "write validation: 0.2"),
+        ("digits}", "digits, validation: 20}", "data.validation", "write validation: 0.2"),
+        ("digits}", "digits, test: 1.0}", "data.test", "a share such as 0.1"),
+        ("search:", "seeds: [1, 2]\nsearch:", "seeds", "write seeds: 2"),
+        ("search:", "name: my run\nsearch:", "name", "write name: my-run"),
+        ("search:", "name: \u201cx\u201d\nsearch:", "name", "typographic quotes"),
+        ("4ep", "4ep\n  evaluate: every epoch", "train.evaluate", "write evaluate: 1ep"),
+        ("4ep", "4ep\n  search: {lr: [1]}", "train.search", "'search' stands at the top level"),
+        ("4ep", "4ep\n  schedule: {name: multistep, at: [1ep]}", "train.schedule.at", "allowed"),
+        ("search:\n", "search:\n  schedule: cosine\n", "search.schedule", "schedule: cosine under"),
         ("hidden: [32]", "hidden: '32,64'", "model.hidden", "write hidden: [32, 64]"),
         ("budget: 4ep", "budget: 1k", "train.budget", "1000ba is steps"),
-        ("budget: 4ep", "budget: 4ep\n  clip_norm: None", "train.clip_norm", "write clip_norm: null"),
+        ("budget: 4ep", "budget: 4ep\n  clip_norm: None", "train.clip_norm", "clip_norm: null"),
         ("search:", "seed: 0x1F\nsearch:", "seed", "up to 2147483647\n  write seed: 31"),
         ("search:", "bayes: {model: pg}\nsearch:", "bayes.model", "did you mean 'gp'?"),
         ("search:", "bayes: {model: gaussian process}\nsearch:", "bayes.model", "write model: gp"),
@@ -2030,7 +2049,7 @@ def test_a_timeout_is_one_key_for_every_kind_of_training(tmp_path):
 def test_a_slip_is_told_once(old, new, key, told):
     text = (
         "data: {name: digits}\nmodel: {name: mlp, hidden: [32]}\ntrain:\n  budget: 4ep\n"
-        "  optimizer: {name: sgd}\nsearch:\n  lr: {min: 1e-3, max: 1.0, points: 4}\n"
+        "  optimizer: {name: sgd}\nsearch:\n  lr: " + RANGE + "\n"
     )
     assert text.count(old) == 1
     (fault,) = faults(text.replace(old, new))

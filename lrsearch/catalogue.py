@@ -56,9 +56,9 @@ class Parameter:
         elif self.kind in ("float", "int"):
             text = {"float": "a number", "int": "a whole number"}[self.kind]
             if self.low is not None:
-                text += f" {'above' if self.open_low else 'from'} {self.low:g}"
+                text += f" {'above' if self.open_low else 'from'} {self.low:.12g}"
             if self.high is not None:
-                text += f" {'below' if self.open_high else 'up to'} {self.high:g}"
+                text += f" {'below' if self.open_high else 'up to'} {self.high:.12g}"
             if self.every > 1 and self.low is not None:
                 first = ", ".join(f"{self.low + step * self.every:g}" for step in range(4))
                 text += f", every {self.every} ({first}, ...)"

@@ -187,6 +187,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name closest to `name`, or None where nothing comes close."""
     by_lower = {each.lower(): each for each in reversed(list(known))}
     found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    # Two letters that changed places are half of a short name: rl for lr.
+    letters = sorted(str(name).lower())
+    found = found or [each for each in by_lower if sorted(each) == letters]
     return by_lower[found[0]] if found else None
 
 

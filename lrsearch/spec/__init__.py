@@ -12,6 +12,7 @@ from lrsearch.spec.imports import check_imports, needed_imports
 from lrsearch.spec.model import Spec
 from lrsearch.spec.overrides import apply_override
 from lrsearch.spec.validate import validate
+from lrsearch.terminal import path_word, quote
 
 if TYPE_CHECKING:
     from lrsearch.spec.sources import ColumnNames
@@ -66,11 +67,22 @@ def read_text(path: Path) -> str:
         raise UsageError(f"cannot read {path}: {error}") from None
     try:
         return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
         if len(content) > MAX_BYTES:
             raise SpecError([Fault(0, "", "a spec has at most 64 KiB", str(path))]) from None
-        message = "not a text file: a spec is YAML in UTF-8"
-        raise SpecError([Fault(0, "", message, str(path))]) from None
+        raise SpecError([_explain_bytes(content, str(path), error)]) from None
+
+
+def _explain_bytes(content: bytes, source: str, error: UnicodeDecodeError) -> Fault:
+    """The fault of a file that is no text in UTF-8."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        hint = f"write iconv -f UTF-16 -t UTF-8 {quote(path_word(source))} > utf8.yaml"
+        return Fault(0, "", "the file is in UTF-16, and a spec is YAML in UTF-8", source, hint)
+    if b"\0" in content:
+        return Fault(0, "", "not a text file: a spec is YAML in UTF-8", source)
+    line = content.count(b"\n", 0, error.start) + 1
+    byte = f"byte 0x{content[error.start]:02X}"
+    return Fault(line, "", f"not a text file: {byte} is none of UTF-8's, as a spec has", source)
 
 
 __all__ = ["Spec", "check_imports", "needed_imports", "read_spec", "read_text"]

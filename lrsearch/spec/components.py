@@ -98,13 +98,15 @@ def read_named(
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, Mapping):
-        reader.fault(path, f"{show(raw)} names no {word}", suggest("", table))
+        reader.misshaped(path, raw, f"names no {word}", suggest("", table))
         return {}
     name = raw.get("name")
     if "name" not in raw:
         forms = "'name' (or 'class_path')" if kind in IMPORTABLE else "'name'"
         hint = reader.hint(path, _renamed(reader, kind, path, given))
-        reader.fault(path, f"{forms} is missing", hint or suggest("", table))
+        names = ("name", "class_path") if kind in IMPORTABLE else ("name",)
+        if hint or not reader.slip(path, raw, names):
+            reader.fault(path, f"{forms} is missing", hint or suggest("", table))
         return {}
     if not isinstance(name, str) or name not in table:
         hint = reader.hint((*path, "name"), _renamed(reader, kind, path, given))
@@ -148,13 +150,16 @@ def _check_arguments(
         meant = look_up(foreign_names.snake(key), kind)
         if nearest(key, known) is not None and meant is None:
             continue
-        hint = reader.hint((*path, key), _renamed(reader, kind, path, raw))
+        lines = _renamed(reader, kind, path, raw)
+        if any(line.value == name and line.remark.endswith("is not in it") for line in lines):
+            lines = []  # It has that name already, and the line would say nothing.
+        hint = reader.hint((*path, key), lines)
         hint = reader.advice((*path, key), raw[key]) if kind in ("model", "transform") else hint
         if hint:
             bare.remove(key)
             reader.fault((*path, key), f"{name} has no argument '{key}'", hint)
     for key in bare:
-        close = nearest(key, known)
+        close = reader.near(path, key, known)
         hint = f"did you mean '{close}'?" if close else ""
         hint = suggest(key, known) if key == bare[-1] else hint
         reader.fault((*path, key), f"{name} has no argument '{key}'", hint)

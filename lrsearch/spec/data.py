@@ -8,12 +8,13 @@ from typing import Any
 
 from lrsearch import catalogue
 from lrsearch.catalogue import Parameter
-from lrsearch.errors import suggest
+from lrsearch.errors import nearest, suggest
 from lrsearch.space import Dimension, Option
 from lrsearch.spec.components import read_arguments, read_import, read_named
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign import names as foreign_names
 from lrsearch.spec.foreign.lines import Line
+from lrsearch.spec.foreign.ranges import number as read_number
 from lrsearch.spec.ranges import make_choice
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import show
@@ -25,7 +26,7 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
     given = raw
     raw = {"name": raw} if isinstance(raw, str) else raw
     if not isinstance(raw, Mapping):
-        reader.fault(path, f"{show(raw)} names no data", suggest("", catalogue.DATA))
+        reader.misshaped(path, raw, "names no data", suggest("", catalogue.DATA))
         return {}
     common = ("validation", "test", *catalogue.SPLITTING, "transforms")
     source: catalogue.Source | None = None
@@ -37,8 +38,9 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         meant = foreign_names.data(given)
         if "name" not in raw:
             hint = reader.hint(path, [Line(path, meant)] if meant else None)
-            hint = hint or suggest("", catalogue.DATA)
-            reader.fault(path, "'name' (or 'class_path') is missing", hint)
+            if hint or not reader.slip(path, raw, ("name", "class_path")):
+                hint = hint or suggest("", catalogue.DATA)
+                reader.fault(path, "'name' (or 'class_path') is missing", hint)
             return {}
         source = catalogue.DATA.get(name) if isinstance(name, str) else None
         if source is None:
@@ -168,7 +170,8 @@ def _read_validation(reader: Reader, raw: Any, source: catalogue.Source | None) 
             return 0.2
         reader.unknown(path, raw, ("folds",))
         if "folds" not in raw:
-            reader.fault(path, "'folds' is missing")
+            if not reader.is_promised("data.validation.folds"):
+                reader.fault(path, "'folds' is missing", "write validation: {folds: 5}")
             return 0.2
         return {"folds": reader.value((*path, "folds"), Parameter("int", low=2), raw["folds"])}
     return _read_share(reader, path, raw, source, "a share such as 0.2, {folds: 5}, or source")
@@ -192,6 +195,13 @@ def _read_share(
         return raw
     number = isinstance(raw, int | float) and not isinstance(raw, bool)
     if not number or not 0 < raw < 1:
-        reader.fault(path, f"{show(raw)} is no share of the data", f"it takes {allowed}")
+        hint, share = f"it takes {allowed}", read_number(raw)
+        if isinstance(raw, int) and not isinstance(raw, bool) and 1 < raw < 100:
+            share = raw / 100
+        if isinstance(raw, str) and nearest(raw, ["source"]):
+            hint = reader.hint(path, [Line(path, "source")])
+        elif isinstance(share, float) and 0 < share < 1:
+            hint = reader.hint(path, [Line(path, share)])
+        reader.fault(path, f"{show(raw)} is no share of the data", hint)
         return 0.2
     return float(raw)

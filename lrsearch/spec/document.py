@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from lrsearch.errors import Fault, SpecError
+from lrsearch.spec.malformed import explain, is_in_odd_quotes
 
 MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
@@ -29,8 +30,6 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
 }
 
-_PLACED = re.compile(r"(^|[:,{\[])\s*\{\s*[A-Za-z_]\w*\s*\}\s*[^\s,}\]]")
-"""The text `{lr} / 10`, which YAML takes for a mapping followed by something else."""
 _HALVES = re.compile("[\ud800-\udfff]")
 
 Path = tuple[str | int, ...]
@@ -42,7 +41,8 @@ class Document:
 
     `lines` has the line (from 1) of every path; `origins` names the `--set` a path came from;
     `faults` are its faults as YAML that plain values do not show: keys given twice, aliases, tags.
-    `empty` are the paths with no value, which plain values show as null.
+    `empty` are the paths with no value, which plain values show as null, `unread` those of aliases
+    and tags, whose values are none.
     """
 
     source: str
@@ -51,6 +51,7 @@ class Document:
     origins: dict[Path, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     empty: set[Path] = field(default_factory=set)
+    unread: set[Path] = field(default_factory=set)
 
     def fault(self, path: Path, message: str, hint: str = "") -> Fault:
         """A fault at a path, or at the nearest of its ancestors that stands in the text."""
@@ -97,33 +98,12 @@ def read_document(text: str, source: str) -> Document:
     try:
         builder.read(_events(text))
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 0
-        problem = error.problem or str(error)
-        if "'\\t'" in problem:
-            problem = "a tab cannot indent YAML: use spaces"
-        elif error.context:
-            problem = f"not valid YAML: {error.context}, {problem}"
-        else:
-            problem = f"not valid YAML: {problem}"
-        faulty = "".join(text.splitlines()[line - 1 : line])
-        hint = next((words for part, words in _QUOTING.items() if part in problem), "")
-        if _PLACED.search(faulty):
-            hint = 'a text that begins with { stands in quotes: "{lr} / 10"'
+        line, problem, hint = explain(text, error)
         raise SpecError([*builder.faults, Fault(line, "", problem, source, hint)]) from None
     except yaml.YAMLError as error:
         reason = getattr(error, "reason", str(error))
         raise SpecError([Fault(0, "", f"not a text file: {reason}", source)]) from None
     return document
-
-
-_QUOTING = {
-    "unknown escape character": "between double quotes a backslash begins an escape: write the "
-    "text between single quotes, such as 'loss: ([\\d.]+)'",
-    "mapping values are not allowed": "text that has a colon and a blank in it stands between "
-    "single quotes, such as 'loss: ([\\d.]+)'",
-}
-"""Hints for text that YAML takes for another construct, by a part of YAML's own message."""
 
 
 def _events(text: str) -> Iterator[Any]:
@@ -172,6 +152,8 @@ class _Builder:
                 self.document.source,
             )
             raise SpecError([*self.faults, fault])
+        if isinstance(event, yaml.AliasEvent) or event.tag is not None:
+            self.document.unread.add(path)
         if isinstance(event, yaml.AliasEvent):
             self._fault(event, key, f"aliases are not allowed (*{event.anchor}): write it out")
             return None
@@ -182,6 +164,9 @@ class _Builder:
         if isinstance(event, yaml.ScalarEvent):
             if _HALVES.search(event.value):
                 self._fault(event, key, "an escape names half a character")
+            if event.style is None and is_in_odd_quotes(event.value):
+                self._fault(event, key, "typographic quotes are none of YAML's: write plain ones")
+                self.document.unread.add(path)
             if event.value == "":
                 self.document.empty.add(path)
             return plain_scalar(event.value) if event.style is None else event.value

@@ -44,12 +44,13 @@ def read_objective(
     if goal is not None:
         goal = read_goal(reader, (*path, "goal"), goal)
     usual = catalogue.METRICS.get(metric) if isinstance(metric, str) else None
-    if usual is None and goal is None and (metric in own or stepped):
+    told = reader.is_promised("objective.goal")
+    if usual is None and goal is None and (metric in own or stepped) and not told:
         message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
         reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
     elif usual is not None and goal not in (None, usual[0]):
         reader.fault((*path, "goal"), f"the goal of {metric} is {usual[0]}: leave it out")
-    elif metric is None and goal is not None:
+    elif metric is None and goal is not None and not reader.is_promised("objective.metric"):
         reader.fault((*path, "goal"), "a goal goes with a metric, which is missing")
     at = Parameter("text", "last", choices=("last", "best"))
     return metric, reader.value((*path, "at"), at, raw.get("at", "last")), goal
@@ -81,7 +82,7 @@ def read_outside_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
         return "", "min", "last"
     reader.unknown(path, raw, ("metric", "goal", "at"))
     metric = raw.get("metric")
-    if metric is None and reader.is_promised("objective"):
+    if metric is None and reader.is_promised("objective", "objective.metric"):
         return "", "min", "last"
     if not isinstance(metric, str) or not metric.strip() or metric == "step":
         told = "'metric' is missing" if metric is None else f"{show(metric)} is no metric"
@@ -90,7 +91,7 @@ def read_outside_objective(reader: Reader, raw: Any) -> tuple[str, str, str]:
     known = catalogue.METRICS.get(metric)
     goal = raw.get("goal")
     if goal is None:
-        if known is None and metric and not reader.is_promised("objective"):
+        if known is None and metric and not reader.is_promised("objective", "objective.goal"):
             message = f"'goal' is missing: is a large '{metric}' good, or a small one?"
             reader.fault(path, message, f"write {{metric: {metric}, goal: max}}, or goal: min")
         goal = known[0] if known else "min"

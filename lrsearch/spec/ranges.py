@@ -44,7 +44,15 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
         return None
     if isinstance(raw, list):
         if not raw:
-            reader.fault(path, "an empty list leaves nothing to choose from")
+            hint = (
+                "list the values, such as [1, 2, 3], or write a range {min: 1, max: 3, points: 3}"
+            )
+            reader.fault(path, "an empty list leaves nothing to choose from", hint)
+            return None
+        if len(raw) == 1 and _is_wrapped(parameter, raw[0]):
+            told = "a list" if isinstance(raw[0], list) else "a range"
+            hint = reader.hint(path, [Line(path, raw[0])])
+            reader.fault(path, f"{told} stands in a list of its own", hint)
             return None
         before = len(reader.faults)
         if any(map(is_auto, raw)) and parameter.kind == "float":
@@ -57,29 +65,32 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
         return make_choice(reader, path, [Option(value) for value in values])
     if is_range(raw):
         return _read_range(reader, path, parameter, raw)
+    if raw is None:
+        example = EXAMPLE if parameter.scale == "log" else [1, 2, 3]
+        hint = f"list the values or write a range, such as {path[-1]}: {write(example)}"
+        reader.fault(path, "it is empty: there is nothing to search", hint)
+        return None
     rate = parameter is catalogue.TRAIN["lr"] and not reader.outside
     slip = rate and isinstance(raw, str) and nearest(raw, [AUTO])
-    reader.fault(
-        path,
-        f"{show(raw)} is one value",
-        (f"did you mean '{AUTO}'? " if slip else "")
-        + "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}; "
-        f"a fixed one belongs under {reader.fixed_under}",
-    )
+    told = f"did you mean '{AUTO}'? " if slip else ""
+    told += "a searched parameter is a list [1, 2, 3] or a range {min: 1, max: 3, points: 3}"
+    if slip:
+        reader.fault(path, f"{show(raw)} is one value", told)
+    else:
+        _fault_fixed(reader, path, raw, raw, f"{told};\n  a fixed one is no part of search: ")
     return None
+
+
+def _is_wrapped(parameter: Parameter, part: Any) -> bool:
+    """Whether the one entry of a list is the list, or the range, that is meant."""
+    numbers = parameter.kind in ("float", "int", "duration")
+    return numbers and (isinstance(part, list) or is_range(part))
 
 
 def _fault_foreign(reader: Reader, path: Path, parameter: Parameter, raw: Any, meant: Any) -> None:
     """A fault for a range or a list in the form of another tool, with lrsearch's own."""
     if isinstance(meant, Fixed):
-        hint = f"a fixed one belongs under {reader.fixed_under}: {show(meant.value)}"
-        if path[0] == "search" and len(path) == 2:
-            place: Path = ("params",) if reader.outside else ("train",)
-            if str(path[1]).split(".")[0] in ("model", "data"):
-                place = ()
-            name = tuple(str(path[1]).split("."))
-            hint = reader.hint(path, [Line((*place, *name), meant.value)])
-        reader.fault(path, f"{show(raw)} is one value", hint)
+        _fault_fixed(reader, path, raw, meant.value)
         return
     if parameter.kind == "duration":
         unit = parameter.units[0]
@@ -93,14 +104,28 @@ def _fault_foreign(reader: Reader, path: Path, parameter: Parameter, raw: Any, m
     reader.fault((*path, strange[0]) if strange else path, told, hint)
 
 
+def _fault_fixed(reader: Reader, path: Path, raw: Any, value: Any, more: str = "") -> None:
+    """A fault for one value where a range or a list belongs, with where it is fixed."""
+    hint = f"{more}a fixed one belongs under {reader.fixed_under}: {show(value)}"
+    if path[0] == "search" and len(path) == 2:
+        place: Path = ("params",) if reader.outside else ("train",)
+        if str(path[1]).split(".")[0] in ("model", "data"):
+            place = ()
+        name = tuple(str(path[1]).split("."))
+        hint = more + reader.hint(path, [Line((*place, *name), value)])
+    reader.fault(path, f"{show(raw)} is one value", hint)
+
+
 def make_choice(reader: Reader, path: Path, options: list[Option], group: str = "") -> Choice:
     """Make a choice of options, the defaults of its `group` filled; a fault where one is listed
     twice."""
     whole = [complete_group(group, option.value) for option in options]
     for index, option in enumerate(options):
-        for number, earlier in enumerate(options[:index]):
-            if same(whole[index], whole[number]) and option.space == earlier.space:
-                reader.fault((*path, index), f"{show(option.value)} is listed twice")
+        if any(
+            same(whole[index], whole[number]) and option.space == earlier.space
+            for number, earlier in enumerate(options[:index])
+        ):
+            reader.fault((*path, index), f"{show(option.value)} is listed twice")
     return Choice(tuple(options))
 
 
@@ -112,7 +137,7 @@ def _read_range(
     before = len(reader.faults)
     reader.unknown(path, raw, RANGE)
     for end in ("min", "max"):
-        if end not in raw:
+        if end not in raw and not reader.is_promised(".".join(map(str, (*path, end)))):
             reader.fault(path, f"'{end}' is missing from the range")
     if parameter.kind not in ("float", "int", "duration", "any"):
         reader.fault(path, f"no range of these: list the values; each is {parameter.allowed()}")
@@ -221,18 +246,29 @@ def _read_ends(
             hint = reader.hint(place, [Line(place, error.meant, error.remark)])
             reader.fault(place, str(error), hint)
         except ValueError as error:
-            reader.fault(place, str(error))
+            reader.fault(place, str(error), _suggest_low(reader, place, parameter, raw))
     if len(ends) < 2:
         return None
     low, high = ends
     if low > high:
-        reader.fault((*path, "min"), f"min {show(raw['min'])} is above max {show(raw['max'])}")
+        turned = {**raw, "min": raw["max"], "max": raw["min"]}
+        message = f"min {show(raw['min'])} is above max {show(raw['max'])}"
+        reader.fault((*path, "min"), message, reader.hint(path, [Line(path, turned)]))
         return None
     if parameter.every > 1:
         message = f"between its ends not all are allowed: list the values; {parameter.allowed()}"
         reader.fault(path, message)
         return None
     return low, high, unit
+
+
+def _suggest_low(reader: Reader, path: Path, parameter: Parameter, raw: Mapping[str, Any]) -> str:
+    """The hint for a `min` that is not above 0, where all values are; "" for any other end."""
+    low, high = raw["min"], raw["max"]
+    numbers = isinstance(low, int | float) and isinstance(high, int | float)
+    if path[-1] != "min" or not numbers or not parameter.open_low or low > 0 or not high > 0:
+        return ""
+    return reader.hint(path, [Line(path, float(f"{high * 1e-4:.1g}"), "or another above 0")])
 
 
 def is_range(raw: Any) -> bool:

@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from lrsearch.catalogue import Parameter
+from lrsearch.catalogue import GROUPS, Parameter
 from lrsearch.errors import Fault, nearest, suggest
 from lrsearch.spec.document import Document, Path
 from lrsearch.spec.foreign.advice import advise
 from lrsearch.spec.foreign.lines import Advice, Line, show_advice
 from lrsearch.spec.foreign.translation import is_choice
-from lrsearch.spec.values import Unfit, check_value, is_auto
+from lrsearch.spec.values import Unfit, check_value, is_auto, show
+
+TOP_LEVEL = (
+    "name",
+    "data",
+    "model",
+    "train",
+    "command",
+    "loop",
+    "params",
+    "metrics",
+    "timeout",
+    "verify",
+    "objective",
+    "search",
+    "random",
+    "bayes",
+    "refine",
+    "confirm",
+    "stop",
+    "seeds",
+    "seed",
+    "max_failures",
+    "save",
+    "prune",
+)
+"""The keys of a spec."""
 
 
 @dataclass
@@ -64,6 +90,42 @@ class Reader:
         found = advise(path, value, top, outside=self.outside, source=source)
         return self.hint(path, found)
 
+    def near(self, path: Path, key: str, allowed: Iterable[str]) -> str | None:
+        """The nearest allowed name to an unknown key of the mapping at a path, if any: it is not
+        told to be missing, too."""
+        close = nearest(key, allowed)
+        if close is not None:
+            self.promised.add(".".join(map(str, (*path, close))))
+        return close
+
+    def slip(self, path: Path, raw: Mapping[str, Any], names: Sequence[str]) -> bool:
+        """Whether a key of a mapping without any of these names is a slip of one: a fault then."""
+        for key, value in raw.items():
+            close = nearest(str(key), names)
+            if close is not None:
+                hint = self.hint((*path, key), [Line((*path, close), value)])
+                self.fault((*path, key), "unknown key", hint)
+                return True
+        return False
+
+    def misshaped(self, path: Path, raw: Any, told: str, hint: str = "") -> None:
+        """Add a fault for a value that is no mapping: an empty one, or a list whose entries are the
+        mapping's, is told as such, anything else by the words given."""
+        if raw is None:
+            self.fault(path, "it is empty", hint)
+            return
+        parts = raw if isinstance(raw, list) else []
+        meant: Any = None
+        if parts and all(isinstance(part, Mapping) for part in parts):
+            meant = {key: value for part in parts for key, value in part.items()}
+        elif len(parts) == 1 and isinstance(parts[0], str):
+            meant = parts[0]
+        if meant:
+            hint = self.hint(path, [Line(path, meant, "it is no list")])
+        elif parts and path[-1] in GROUPS:
+            hint = self.hint(path, [Line(("search", path[-1]), parts)])
+        self.fault(path, f"{show(raw)} {told}", hint)
+
     def is_promised(self, *keys: str) -> bool:
         """Whether a line of an earlier hint fills one of these paths, or a part of it."""
         return any(
@@ -74,15 +136,17 @@ class Reader:
         """Faults for keys that are not allowed; the allowed ones are listed once."""
         bare = []
         for key in raw:
-            if key in allowed:
+            if key in allowed or (key == "<<" and (*path, key) in self.document.unread):
                 continue
             hint = self.advice((*path, key), raw[key])
+            if path and not hint and key in TOP_LEVEL:
+                hint = f"'{key}' stands at the top level, beside {path[0]}"
             if hint:
                 self.fault((*path, key), "unknown key", hint)
             else:
                 bare.append(key)
         for key in bare:
-            close = nearest(key, allowed)
+            close = self.near(path, key, allowed)
             hint = f"did you mean '{close}'?" if close else ""
             if self.outside and not path and not close:
                 line = Line(("params", key), raw[key])
@@ -94,6 +158,8 @@ class Reader:
     def value(self, path: Path, parameter: Parameter, raw: Any) -> Any:
         """A value in its canonical form; a fault, and the value unchanged, where it is not
         valid."""
+        if path in self.document.unread:
+            return raw
         try:
             return check_value(parameter, raw)
         except Unfit as error:

@@ -34,7 +34,8 @@ def read_search(
     if raw is None:
         raw = {}
     if not isinstance(raw, Mapping):
-        reader.fault(("search",), f"{show(raw)} is no mapping of searched parameters")
+        reader.misshaped(("search",), raw, "is no mapping of searched parameters")
+        reader.promised.add("search")
         raw = {}
     found: dict[str, Dimension] = {}
     _descend(reader, ("search",), "", raw, {"data": data, "model": model, **train}, found)
@@ -177,11 +178,18 @@ def _find_parameter(
         return _HEADS[head](reader, _Searched(path, head, rest, value, fixed.get(head)))
     if head in _GROUPED:
         message = f"'{head}' is searched by a list of options, or by its arguments"
-        reader.fault(path, message, f"such as {_GROUPED[head]}")
+        hint = f"such as {_GROUPED[head]}"
+        if isinstance(value, str) and head in catalogue.GROUPS:
+            place = ("model",) if head == "model" else ("train", head)
+            hint += f"; one alone is fixed: {reader.hint(path, [Line(place, value)])}"
+        reader.fault(path, message, hint)
         return None
     if name not in catalogue.TRAIN:
         names = (*catalogue.TRAIN, "schedule", "warmup", "optimizer", "model", "data")
-        reader.fault(path, "unknown parameter", reader.advice(path, value) or suggest(name, names))
+        hint = reader.advice(path, value)
+        if not hint:
+            reader.near(("search",), name, names)
+        reader.fault(path, "unknown parameter", hint or suggest(name, names))
         return None
     if name in ("step", "metrics"):
         message = "points that are measured in different ways cannot be compared"

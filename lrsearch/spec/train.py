@@ -31,7 +31,8 @@ def read_train(reader: Reader, raw: Any) -> dict[str, Any]:
     `catalogue.TRAIN`, and one of `_KEYS` where it is not read as one value."""
     path: Path = ("train",)
     if not isinstance(raw, Mapping):
-        reader.fault(path, f"{show(raw)} is no mapping of training values")
+        hint = "it has at least budget and lr, such as {budget: 10ep, lr: 0.01}"
+        reader.misshaped(path, raw, "is no mapping of training values", hint)
         return {}
     reader.unknown(path, raw, (*catalogue.TRAIN, "schedule", "warmup", "optimizer", "start"))
     train: dict[str, Any] = {}

@@ -29,6 +29,7 @@ from lrsearch.spec.document import Document
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
+from lrsearch.spec.malformed import find_assigned
 from lrsearch.spec.model import (
     BayesSettings,
     ConfirmSettings,
@@ -47,36 +48,11 @@ from lrsearch.spec.outside import (
     read_outside,
 )
 from lrsearch.spec.pruning import note_prune, read_prune
-from lrsearch.spec.reader import Reader
+from lrsearch.spec.reader import TOP_LEVEL, Reader
 from lrsearch.spec.search import read_search
 from lrsearch.spec.train import read_train, read_warmup
 from lrsearch.spec.unusual import unusual_rates
 from lrsearch.spec.values import show
-
-TOP_LEVEL = (
-    "name",
-    "data",
-    "model",
-    "train",
-    "command",
-    "loop",
-    "params",
-    "metrics",
-    "timeout",
-    "verify",
-    "objective",
-    "search",
-    "random",
-    "bayes",
-    "refine",
-    "confirm",
-    "stop",
-    "seeds",
-    "seed",
-    "max_failures",
-    "save",
-    "prune",
-)
 
 _GOES_ELSEWHERE = {
     "metrics": "metrics of your own stand under train",
@@ -147,7 +123,8 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         return None
     if not isinstance(top, Mapping):
         kind = "a list" if isinstance(top, list) else show(top)
-        reader.fault((), f"a spec is a mapping (key: value), this is {kind}")
+        hint = find_assigned(top) if isinstance(top, str) else ""
+        reader.fault((), f"a spec is a mapping (key: value), this is {kind}", hint)
         return None
     words = [look_up(snake(str(key))) or ("", "") for key in top]
     reader.outside = is_outside(top) or any(target in KINDS for target, _ in words)
@@ -211,6 +188,11 @@ def _finish(
     name = _read_name(reader, top)
     settings = {key: read_settings(reader, key, top.get(key)) for key in catalogue.SETTINGS}
     confirms = top.get("confirm") is not None or ("confirm",) in reader.document.empty
+    many = top.get("seeds")
+    if isinstance(many, list) and many:
+        hint = reader.hint(("seeds",), [Line(("seeds",), len(many), "seed says the first")])
+        reader.fault(("seeds",), f"{show(many)} is no number of seeds", hint)
+        top = {key: value for key, value in top.items() if key != "seeds"}
     plain = {
         key: reader.value((key,), parameter, top[key]) if key in top else parameter.default
         for key, parameter in _PLAIN.items()
@@ -314,14 +296,18 @@ def _settle_seed(reader: Reader, top: Mapping[str, Any], plain: dict[str, Any]) 
 def _read_name(reader: Reader, top: Mapping[str, Any]) -> str:
     stem = FilePath(reader.document.source).stem
     name = top.get("name", stem)
-    if isinstance(name, str) and NAME.fullmatch(name):
-        return name
+    if (isinstance(name, str) and NAME.fullmatch(name)) or ("name",) in reader.document.unread:
+        return str(name)
     rule = "a run's name starts with a letter or digit and has at most 64 of A-Z a-z 0-9 . _ -"
     if "name" not in top:
         reader.fault((), f"'name' is missing, and the file's own name '{stem}' cannot serve", rule)
     else:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", str(name)).strip("-._")[:64]
+        hint = rule
+        if isinstance(name, str | int | float) and NAME.fullmatch(plain):
+            hint = f"{reader.hint(('name',), [Line(('name',), plain)])}; {rule}"
         quote = "; quote it" if isinstance(name, int | float) else ""
-        reader.fault(("name",), f"{show(name)} cannot name a run{quote}", rule)
+        reader.fault(("name",), f"{show(name)} cannot name a run{quote}", hint)
     return ""
 
 

@@ -44,6 +44,8 @@ def show(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = f"'{value}'" if isinstance(value, str) else str(value)
+    if isinstance(value, dict | list):
+        text = write(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
@@ -94,7 +96,12 @@ def check_value(parameter: Parameter, value: Any) -> Any:
     if value is None and parameter.optional:
         return None
     check: Callable[[Parameter, Any], Any] = _CHECKS.get(parameter.kind, _check_text)
-    return check(parameter, value)
+    try:
+        return check(parameter, value)
+    except ValueError as error:
+        if parameter.optional and isinstance(value, str) and value.strip().lower() in _NOTHING:
+            raise Unfit(str(error), None) from None
+        raise
 
 
 def _check_text(parameter: Parameter, value: Any) -> str:
@@ -105,11 +112,12 @@ def _check_text(parameter: Parameter, value: Any) -> str:
         raise ValueError(f"{show(value)} is not {parameter.allowed()}{tab}")
     if parameter.choices and value not in parameter.choices:
         close = nearest(value, parameter.choices)
-        alike = [each for each in parameter.choices if _bare(each) == _bare(value)]
+        meant = _bare(_ALIASES.get(_bare(value), value))
+        alike = [each for each in parameter.choices if _bare(each) == meant]
         if alike:
             raise Unfit(f"{show(value)} is not {parameter.allowed()}", alike[0])
-        meant = f"; did you mean '{close}'?" if close else ""
-        raise ValueError(f"{show(value)} is not {parameter.allowed()}{meant}")
+        told = f"; did you mean '{close}'?" if close else ""
+        raise ValueError(f"{show(value)} is not {parameter.allowed()}{told}")
     return value
 
 
@@ -122,10 +130,28 @@ def _check_bool(_: Parameter, value: Any) -> bool:
     raise ValueError(message)
 
 
+_NOTHING = {"none", "nil", "off", "no", "false", "nothing", "never", "disabled", "undefined"}
+"""Words elsewhere for null."""
+
 _BOOLEANS = {
     **dict.fromkeys(("true", "yes", "on", "y", "1"), True),
     **dict.fromkeys(("false", "no", "off", "n", "0"), False),
 }
+
+
+_ALIASES = {
+    **dict.fromkeys(("gaussianprocess", "gaussian", "gpr", "kriging", "botorch", "bo"), "gp"),
+    **dict.fromkeys(("parzen", "treeparzenestimator", "treeparzen", "hyperopt", "optuna"), "tpe"),
+    **dict.fromkeys(("qmc", "quasirandom", "halton", "lhs", "latinhypercube"), "sobol"),
+    **dict.fromkeys(("uniform", "pseudorandom", "iid"), "random"),
+    **dict.fromkeys(("prior", "usual", "default"), "informed"),
+    **dict.fromkeys(("final", "end", "latest", "finish"), "last"),
+    **dict.fromkeys(("highest", "peak", "lowest"), "best"),
+    **dict.fromkeys(("lin",), "linear"),
+    **dict.fromkeys(("logarithmic", "loguniform", "log10", "exponential"), "log"),
+    **dict.fromkeys(("swish",), "silu"),
+}
+"""Words elsewhere for values here, by their letters, for whatever parameter has such a value."""
 
 
 def _bare(name: str) -> str:
@@ -139,6 +165,7 @@ _UNITS = {
     **dict.fromkeys(("sample", "samples", "sp", "examples", "images", "tokens"), "sp"),
     **dict.fromkeys(("%", "percent", "dur"), "dur"),
 }  # fmt: skip
+_EVERY = re.compile(r"(?:(?:once )?(?:every|each|per|an?) )?([a-z]+)")
 _WORDED = re.compile(r"([0-9][0-9_]*(?:\.[0-9]*)?|\.[0-9]+)([kKM]?) *([A-Za-z%]+)")
 
 
@@ -148,13 +175,16 @@ def _meant_length(parameter: Parameter, value: Any) -> tuple[str, str] | None:
     if isinstance(value, str):
         match = _WORDED.fullmatch(value.strip())
         unit = _UNITS.get(match[3].lower()) if match else None
+        every = _EVERY.fullmatch(value.strip().lower())
+        if every and (own := _UNITS.get(every[1])) in parameter.units:
+            return f"1{own}", ""
         if match and unit in parameter.units:
             amount = (
                 float(match[1].replace("_", "")) * {"": 1, "k": 1e3, "K": 1e3, "M": 1e6}[match[2]]
             )
             amount /= 100 if match[3] in ("%", "percent") else 1
             return f"{amount:.12g}{unit}", ""
-        value = plain_scalar(value.strip())
+        value = read_number(value.strip())
     if not is_numeric(value) or value < 0 or (value == 0 and parameter.open_low):
         return None
     if 0 < value < 1 and "dur" in parameter.units:
@@ -186,6 +216,10 @@ def _check_ints(parameter: Parameter, value: Any) -> list[int]:
     """A list of positive whole numbers."""
     if type(value) is int and value >= 1:
         raise Unfit(f"{show(value)} is not {parameter.allowed()}", [value])
+    if isinstance(value, str):
+        parts = [plain_scalar(part.strip()) for part in value.strip("[]() ").split(",")]
+        if all(type(part) is int and part >= 1 for part in parts):
+            raise Unfit(f"{show(value)} is not {parameter.allowed()}", parts)
     whole = isinstance(value, list) and value
     if not whole or any(type(part) is not int or part < 1 for part in value):
         raise ValueError(f"{show(value)} is not {parameter.allowed()}")
@@ -298,6 +332,7 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
         raise ValueError(f"{show(value)} is not a number: {allowed}")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{show(value)} is not finite: {allowed}")
+    given = value
     if parameter.kind == "int":
         if value != int(value):
             raise ValueError(f"{show(value)} is not a whole number: {allowed}")
@@ -317,9 +352,9 @@ def _check_number(parameter: Parameter, value: object) -> float | int:
         near = f"the nearest are {below:g} and {below + parameter.every:g}"
         raise ValueError(f"{show(value)} is none of its values: {allowed}; {near}")
     if low is not None and (value < low or (parameter.open_low and value == low)):
-        raise ValueError(f"{show(value)} is too small: {allowed}")
+        raise ValueError(f"{show(given)} is too small: {allowed}")
     if high is not None and (value > high or (parameter.open_high and value == high)):
-        raise ValueError(f"{show(value)} is too large: {allowed}")
+        raise ValueError(f"{show(given)} is too large: {allowed}")
     return value
 
 

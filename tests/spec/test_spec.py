@@ -158,7 +158,7 @@ def test_every_value_remembers_its_line():
         ("a: !x {b: 1}\n", 1, "tags are not allowed (!x)"),
         ("&k a: 1\n", 1, "not allowed"),
         ("a: 1\n---\nb: 2\n", 2, "one YAML document"),
-        ("a: [1, 2\nb: 3\n", 2, "not valid YAML"),
+        ("a: [1, 2\nb: 3\n", 1, "not valid YAML: a [ that is opened there is not closed"),
         ("a: 1\n? [b]\n: 2\n", 2, "a key is plain text"),
         ('a: 1\nb: "\\UFFFFFFFF"\n', 2, "an escape names no character"),
         ('a: 1\nb: "\\ud800"\n', 2, "an escape names half a character"),
@@ -193,7 +193,10 @@ def test_files_that_are_no_spec(tmp_path):
         (b"# only a comment\n", "empty"),
         (b"- 1\n- 2\n", "this is a list"),
         (b"hello", "this is 'hello'"),
-        (b"\xff\xfe\x00\x80", "not a text file"),
+        (b"\xfe\x00\x80", "not a text file"),
+        (b"a: 1\nb: \xe9", "spec.yaml:2: not a text file: byte 0xE9"),
+        ("a: 1".encode("utf-16"), "in UTF-16"),
+        (b"data = digits", "write data: digits"),
         (b"\x89PNG\r\n\x1a\n" + bytes(70000), "64 KiB"),
         (b"a: " + b"x" * 70000, "64 KiB"),
     ]:
@@ -298,7 +301,13 @@ def test_a_missing_file_names_the_nearest(tmp_path):
         ("batch_size: [32, 64]", "budget: [1ep, 1dur]", 11, "search.budget.1", "units ep"),
         ("batch_size: [32, 64]", "warmup.start: [0.1]", 11, "search.warmup.start", "no 'for'"),
         ("batch_size: [32, 64]", "loss: [null, huber]", 11, "search.loss.0", "null is not one of"),
-        ("batch_size: [32, 64]", "schedule: [{nam: a}]", 11, "search.schedule.0", "is missing"),
+        (
+            "batch_size: [32, 64]",
+            "schedule: [{nam: a}]",
+            11,
+            "search.schedule.0.nam",
+            "write name: a",
+        ),
         ("batch_size: [32, 64]", "schedule: [constnt, cosin]", 11, "search.schedule.0.name", ""),
         ("search:", "random: 40\nsearch:", 10, "random", "40 is no mapping"),
         ("search:", "random: {sampler: soobol}\nsearch:", 10, "random.sampler", "mean 'sobol'"),
@@ -1978,3 +1987,70 @@ def test_a_timeout_is_one_key_for_every_kind_of_training(tmp_path):
         with pytest.raises(SpecError) as error:
             read_spec(tmp_path / "s.yaml")
         assert "write timeout: 20m" in str(error.value)
+
+
+# slips that are told once, with the line to write
+
+
+RANGE = "{min: 1e-3, max: 1.0, points: 4}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key", "told"),
+    [
+        ("model: ", "modle: ", "modle", "did you mean 'model'?"),
+        ("data: ", "dtaa: ", "dtaa", "did you mean 'data'?"),
+        ("train:", "trian:", "trian", "did you mean 'train'?"),
+        ("budget: ", "budgt: ", "train.budgt", "did you mean 'budget'?"),
+        ("lr: {min", "rl: {min", "search.rl", "did you mean 'lr'?"),
+        ("search:", "serach:", "serach", "did you mean 'search'?"),
+        ("min: 1e-3", "mim: 1e-3", "search.lr.mim", "did you mean 'min'?"),
+        ("max: 1.0", "mx: 1.0", "search.lr.mx", "did you mean 'max'?"),
+        ("name: digits", "nmae: digits", "data.nmae", "write name: digits"),
+        ("name: mlp", "nam: mlp", "model.nam", "write name: mlp"),
+        ("{name: mlp", "{classpath: mine.Net", "model.classpath", "write class_path: mine.Net"),
+        ("name: sgd", "nme: sgd", "train.optimizer.nme", "write name: sgd"),
+        ("digits}", "digits, validation: {fold: 5}}", "data.validation.fold", "mean 'folds'?"),
+        ("digits}", "digits, validation: sorce}", "data.validation", "write validation: source"),
+        ("points: 4", "points: 4, scale: lgo", "search.lr.scale", "did you mean 'log'?"),
+        ("min: 1e-3, max: 1.0", "min: 1, max: 0.1", "search.lr.min", "min: 0.1, max: 1"),
+        ("min: 1e-3", "min: 0", "search.lr.min", "write min: 1e-4"),
+        (RANGE, "[[0.1, 1]]", "search.lr", "write lr: [0.1, 1]"),
+        (RANGE, "[{min: 0.1, max: 1}]", "search.lr", "{min: 0.1, max: 1}"),
+        (RANGE, "[0.1, 0.1, 1]", "search.lr.1", "listed twice"),
+        (RANGE, "", "search.lr", "there is nothing to search"),
+        (RANGE, "0.1", "search.lr", "write lr: 0.1 under train"),
+        ("search:\n", "search:\n  - ", "search", "write search: {lr: {min: 1e-3"),
+        ("{name: digits}", "[digits]", "data", "write data: digits; it is no list"),
+        ("{name: digits}", "", "data", "it is empty"),
+        ("{name: mlp, hidden: [32]}", "", "model", "it is empty"),
+        ("{name: mlp, hidden: [32]}", "[mlp, cnn]", "model", "[mlp, cnn] under search"),
+        ("{name: sgd}", "[sgd, adam]", "train.optimizer", "optimizer: [sgd, adam] under search"),
+        ("digits}", "digits, validation: 20%}", "data.validation", "write validation: 0.2"),
+        ("digits}", "digits, validation: 20}", "data.validation", "write validation: 0.2"),
+        ("digits}", "digits, test: 1.0}", "data.test", "a share such as 0.1"),
+        ("search:", "seeds: [1, 2]\nsearch:", "seeds", "write seeds: 2"),
+        ("search:", "name: my run\nsearch:", "name", "write name: my-run"),
+        ("search:", "name: \u201cx\u201d\nsearch:", "name", "typographic quotes"),
+        ("4ep", "4ep\n  evaluate: every epoch", "train.evaluate", "write evaluate: 1ep"),
+        ("4ep", "4ep\n  search: {lr: [1]}", "train.search", "'search' stands at the top level"),
+        ("4ep", "4ep\n  schedule: {name: multistep, at: [1ep]}", "train.schedule.at", "allowed"),
+        ("search:\n", "search:\n  schedule: cosine\n", "search.schedule", "schedule: cosine under"),
+        ("hidden: [32]", "hidden: '32,64'", "model.hidden", "write hidden: [32, 64]"),
+        ("budget: 4ep", "budget: 1k", "train.budget", "1000ba is steps"),
+        ("budget: 4ep", "budget: 4ep\n  clip_norm: None", "train.clip_norm", "clip_norm: null"),
+        ("search:", "seed: 0x1F\nsearch:", "seed", "up to 2147483647\n  write seed: 31"),
+        ("search:", "bayes: {model: pg}\nsearch:", "bayes.model", "did you mean 'gp'?"),
+        ("search:", "bayes: {model: gaussian process}\nsearch:", "bayes.model", "write model: gp"),
+        ("search:", "seed: !!int 3\nsearch:", "seed", "tags are not allowed"),
+        ("search:", "seed: *a\nsearch:", "seed", "aliases are not allowed"),
+    ],
+)  # fmt: skip
+def test_a_slip_is_told_once(old, new, key, told):
+    text = (
+        "data: {name: digits}\nmodel: {name: mlp, hidden: [32]}\ntrain:\n  budget: 4ep\n"
+        "  optimizer: {name: sgd}\nsearch:\n  lr: " + RANGE + "\n"
+    )
+    assert text.count(old) == 1
+    (fault,) = faults(text.replace(old, new))
+    assert fault.key == key and told in str(fault), str(fault)

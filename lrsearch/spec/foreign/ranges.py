@@ -58,6 +58,8 @@ _PAIRS = (
     "range", "bounds", "interval", "between", "uniform", "loguniform", "log_uniform", "limits",
     "log", "space", "float", "int", "suggest_float", "suggest_int", "domain",
 )  # fmt: skip
+_LOGARITHMIC, _EVEN = "log|reciprocal|exp", "uniform|lin"
+_SCALES = f"{_LOGARITHMIC}|{_EVEN}"
 _NORMAL = ("mu", "mean", "loc"), ("sigma", "std", "sd", "scale")
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:ep|ba|sp|dur)?"
@@ -112,14 +114,16 @@ def rejoin(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def number(text: Any) -> Any:
-    """The number that a text is, `1_000`, `10^-3`, `1/128`, `5%` or `0,1` included; anything else
-    unchanged."""
+    """The number that a text is, `1_000`, `0x1F`, `10^-3`, `1/128`, `5%` or `0,1` included;
+    anything else unchanged."""
     if not isinstance(text, str):
         return text
     plain = plain_scalar(text.strip())
     if isinstance(plain, int | float) and not isinstance(plain, bool):
         return plain
     bare = text.strip().replace("_", "").replace("^", "**").replace("×", "*")
+    if re.fullmatch(r"0(x[0-9a-fA-F]+|o[0-7]+|b[01]+)", bare):
+        return int(bare, 0)
     if re.fullmatch(r"[-+]?\d+,\d+", bare):
         bare = bare.replace(",", ".")
     if re.fullmatch(r"[-+]?[\d.]+ ?%", bare):
@@ -281,6 +285,8 @@ def _read_mapping(raw: dict[str, Any]) -> Any:
     own = raw.keys() <= {"min", "max", "points", "scale"}
     if own and {"min", "max"} <= raw.keys() and raw.get("scale") in (None, "log", "linear"):
         return None
+    if own and "scale" in raw and not re.search(_SCALES, str(raw["scale"]).lower()):
+        return None  # A slip in one of lrsearch's own.
     if "_target_" in given:
         target = str(given.pop("_target_")).rpartition(".")[2].lower()
         return _read_mapping({"distribution": target, **given}) if given else None
@@ -339,9 +345,9 @@ def _range(low: Any, high: Any, words: str, points: int | None = None) -> dict[s
     found: dict[str, Any] = {"min": low, "max": high}
     if points is not None:
         found["points"] = points
-    if re.search("log|reciprocal|exp", words):
+    if re.search(_LOGARITHMIC, words):
         found["scale"] = "log"
-    elif re.search("uniform|lin", words) and not re.search("int", words):
+    elif re.search(_EVEN, words) and not re.search("int", words):
         found["scale"] = "linear"
     return found
 

@@ -1,0 +1,144 @@
+"""Text that is no YAML: where it stops being any, and which slip of the pen may be why."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import yaml
+
+_QUOTES = "\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a"
+_ODD = {
+    **dict.fromkeys("\u00a0\u2007\u202f\u3000\u2002\u2003\u2009", "a plain blank"),
+    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff", "nothing"),
+    **dict.fromkeys(_QUOTES, "a plain quote"),
+    "\uff1a": "a colon and a blank",
+    "\uff0c": "a comma",
+}
+"""Characters that look like others and mean nothing to YAML, and what to write in their place."""
+
+_PLACED = re.compile(r"(^|[:,{\[])\s*\{\s*[A-Za-z_]\w*\s*\}\s*[^\s,}\]]")
+"""The text `{lr} / 10`, which YAML takes for a mapping followed by something else."""
+
+_ASSIGNED = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*=\s*(\S.*)")
+_TIGHT = re.compile(r"\s*([A-Za-z_][\w.-]*):([^\s/:].*)")
+_COLONS = re.compile(r"(['\"]).*?\1|:\s")
+
+_QUOTING = {
+    "unknown escape character": "between double quotes a backslash begins an escape: write the "
+    "text between single quotes, such as 'loss: ([\\d.]+)'",
+    "cannot start any token": "a text that begins with such a sign stands between quotes",
+    "expected alphabetic or numeric": "a text that begins with such a sign stands between quotes",
+}
+"""Hints for text that YAML takes for another construct, by a part of YAML's own message."""
+
+_COLON = (
+    "text that has a colon and a blank in it stands between single quotes, such as "
+    "'loss: ([\\d.]+)'"
+)
+
+
+def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
+    """The line, from 1, of what is wrong in a text that YAML's parser refuses, the fault in words,
+    and a hint."""
+    mark = error.problem_mark or error.context_mark
+    line, problem = mark.line + 1 if mark else 0, error.problem or str(error)
+    if "'\\t'" in problem:
+        return line, "a tab cannot indent YAML: use spaces", ""
+    told = f"{error.context}, {problem}" if error.context else problem
+    begun = error.context_mark.line + 1 if error.context_mark else line
+    lines = text.splitlines()
+    found = (
+        _find_odd(lines, begun, line)
+        or _find_assignment(lines, begun, line)
+        or _find_open(error, begun, line)
+        or _find_indentation(lines, problem, line)
+    )
+    if found is not None:
+        return found
+    hint = next((words for part, words in _QUOTING.items() if part in problem), "")
+    if _PLACED.search(_line(lines, line)):
+        hint = 'a text that begins with { stands in quotes: "{lr} / 10"'
+    elif "mapping values are not allowed" in problem:
+        hint = _COLON
+    return line, f"not valid YAML: {told}", hint
+
+
+def find_assigned(text: str) -> str:
+    """The hint for text of lines such as `lr = 0.1`, "" for any other."""
+    match = re.search(r"(?:^|\s)([A-Za-z_][\w.-]*)\s*=\s*(\S+)", text)
+    return f"write {match[1]}: {match[2]}" if match else ""
+
+
+def is_in_odd_quotes(text: str) -> bool:
+    """Whether a text stands between typographic quotes, which are letters to YAML."""
+    return len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES
+
+
+def _line(lines: list[str], number: int) -> str:
+    return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+def _find_odd(lines: list[str], begun: int, line: int) -> tuple[int, str, str] | None:
+    """A character that looks like another, at the fault or on the line before it."""
+    for number in range(line, max(0, min(begun, line) - 2), -1):
+        for char in _line(lines, number).partition(" #")[0]:
+            if char in _ODD:
+                name = unicodedata.name(char, "an invisible character").lower()
+                told = f"not valid YAML: a {name} (U+{ord(char):04X}) stands there"
+                return number, told, f"write {_ODD[char]} in its place"
+    return None
+
+
+def _find_assignment(lines: list[str], begun: int, line: int) -> tuple[int, str, str] | None:
+    """A line such as `lr = 0.1`, or `lr:0.1`, at the fault or right before it."""
+    for number in dict.fromkeys((begun, line, line - 1)):
+        given = _line(lines, number)
+        for pattern, lack in ((_ASSIGNED, "':'"), (_TIGHT, "a blank after the colon")):
+            match = pattern.fullmatch(given)
+            if match and not re.search(r"[\w\"']:\s", given):
+                told = f"not valid YAML: '{given.strip()}' lacks {lack}"
+                return number, told, f"write {match[1]}: {match[2].strip()}"
+    return None
+
+
+def _find_open(error: yaml.MarkedYAMLError, begun: int, line: int) -> tuple[int, str, str] | None:
+    """A brace, bracket or quote that is opened on one line and not closed there."""
+    context, problem = error.context or "", error.problem or ""
+    if "quoted scalar" in context and ("end of stream" in problem or begun < line):
+        return begun, "not valid YAML: a quote that is opened there is not closed", ""
+    signs = {"flow mapping": "{}", "flow sequence": "[]"}
+    opened = next((pair for what, pair in signs.items() if what in context), None)
+    if opened is None or begun >= line:
+        return None
+    return (
+        begun,
+        f"not valid YAML: a {opened[0]} that is opened there is not closed",
+        (f"close it with {opened[1]}"),
+    )
+
+
+def _find_indentation(lines: list[str], problem: str, line: int) -> tuple[int, str, str] | None:
+    """A line that stands neither below the key before it nor within it."""
+    colons = len(
+        [found for found in _COLONS.finditer(_line(lines, line) + " ") if found[0][0] == ":"]
+    )
+    within = "mapping values are not allowed" in problem and colons < 2
+    beside = "<block end>" in problem and "block mapping start" in problem
+    before = next((at for at in range(line - 1, 0, -1) if _bare(_line(lines, at))), 0)
+    if not before or not (within or beside):
+        return None
+    own, other = (_indent(_line(lines, number)) for number in (line, before))
+    if own == other:
+        return None
+    told = f"this line is indented by {own}, the one before it by {other}"
+    hint = "the keys of one mapping stand right below each other, those within it further right"
+    return line, f"not valid YAML: {told}", hint
+
+
+def _bare(line: str) -> str:
+    return line.partition("#")[0].strip()
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())

@@ -1,0 +1,52 @@
+"""Text that is no YAML: the line of the slip, and what to write, not where the parser gave up."""
+
+import pytest
+
+from lrsearch.errors import SpecError
+from lrsearch.spec.document import parse
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "told", "hint"),
+    [
+        ("a: 1\nseed = 3\nb: 2\n", 2, "'seed = 3' lacks ':'", "write seed: 3"),
+        ("a: 1\nseed:3\nb: 2\n", 2, "lacks a blank after the colon", "write seed: 3"),
+        ("a: 1\nseed:3\n", 2, "lacks a blank after the colon", "write seed: 3"),
+        ("[data]\nname = x\n", 2, "'name = x' lacks ':'", "write name: x"),
+        ("a:\n  b: 1\n   c: 2\n", 3, "indented by 3, the one before it by 2", "right below"),
+        ("a:\n  b:\n    c: 1\n   d: 2\n", 4, "by 3, the one before it by 4", "right below"),
+        ("a:\n  b: {c: 1\nd: 2\n", 2, "a { that is opened there", "close it with }"),
+        ("a: [1,\n  2\nb: 3\n", 1, "a [ that is opened there", "close it with ]"),
+        ("a: 1\nb: 'x\nc: 2\n", 2, "a quote that is opened there is not closed", ""),
+        ("a:\n\u00a0\u00a0b: 2\n  c: 1\n", 2, "a no-break space (U+00A0)", "a plain blank"),
+        ("a:\n  b:\u00a02\n  c: 1\n", 2, "a no-break space (U+00A0)", "a plain blank"),
+        ("a: 1\nb\uff1a 2\n", 2, "a fullwidth colon (U+FF1A)", "a colon and a blank"),
+        ("a: 1\nb: %x\n", 2, "cannot start any token", "stands between quotes"),
+        ("a: 1\nb: @x\n", 2, "cannot start any token", "stands between quotes"),
+        ("a: 1\nb: x: y\n", 2, "mapping values are not allowed", "between single quotes"),
+        ("a: 1\nb: {lr} / 10\n", 2, "not valid YAML", 'in quotes: "{lr} / 10"'),
+        ('a: 1\nb: "\\d"\n', 2, "unknown escape", "single quotes"),
+        ("a: \u201cx\u201d\n", 1, "typographic quotes", ""),
+    ],
+)  # fmt: skip
+def test_the_slip_is_told_where_it_stands(text, line, told, hint):
+    with pytest.raises(SpecError) as error:
+        parse(text, "f.yaml")
+    (fault,) = error.value.faults
+    assert (fault.line, fault.source) == (line, "f.yaml")
+    assert told in fault.message and hint in fault.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: it's = 3\n",
+        "a: http://x.y/z\n",
+        "a: 'caf\u00e9\u00a0x'\n",
+        "a: \u201cx\u201d and more\n",
+        "a: '\u201cx\u201d'\n",
+        "a: {b: [1,\n  2]}\n",
+    ],
+)
+def test_what_is_yaml_is_no_slip(text):
+    assert parse(text, "f.yaml").faults == []

@@ -173,30 +173,29 @@ def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group
     rate, batch = rate or find_rate(points), find_batch_size(points)
     if rate is None:
         return []
-    values: dict[str, set[str]] = {}
-    ranges = set()
+    columns: dict[str, list[Any]] = {}
     for point in points:
         for name, value in point.params.items():
-            seen = values.setdefault(name, set())
-            if len(seen) <= BATCHES:  # Of more nobody asks how many.
-                seen.add(repr(value))
-                if isinstance(value, float) or (
-                    isinstance(value, int) and value is not bool(value)
-                ):
-                    ranges.add(name)
-    most = {name: BATCHES if name == batch else LEVELS for name in ranges}
-    parting = {
-        name
-        for name, seen in values.items()
-        if 1 < len(seen) <= most.get(name, len(seen)) and name != rate
-    }
-    found: dict[str, tuple[dict[str, Any], list[PointSummary]]] = {}
+            columns.setdefault(name, []).append(value)
+    parting = [name for name, own in columns.items() if name != rate and _parts(own, name == batch)]
+    found: dict[str, Group] = {}
     for point in points:
         if not is_rate(point.params.get(rate)):
             continue
-        shared = {name: value for name, value in point.params.items() if name in parting}
-        found.setdefault(repr(shared), (shared, []))[1].append(point)
+        own = {name: point.params[name] for name in parting if name in point.params}
+        found.setdefault(repr(own), (own, []))[1].append(point)
     return list(found.values())
+
+
+def _parts(values: Sequence[Any], batch: bool) -> bool:
+    """Whether the values of a parameter part points into curves of their own."""
+    kinds = set(map(type, values))
+    # Most are texts or numbers, all of a kind: the rest is told apart by what is written.
+    plain = len(kinds) == 1 and kinds <= {str, int, float, bool}
+    different = len(set(values) if plain else set(map(repr, values)))
+    numbers = any(issubclass(kind, int | float) and kind is not bool for kind in kinds)
+    most = (BATCHES if batch else LEVELS) if numbers else different
+    return 1 < different <= most
 
 
 def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | None:

@@ -180,10 +180,13 @@ def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group
     parting = [name for name, own in columns.items() if name != rate and _parts(own, name == batch)]
     found: dict[str, Group] = {}
     for point in points:
-        if not is_rate(point.params.get(rate)):
+        params = point.params
+        if not is_rate(params.get(rate)):
             continue
-        own = {name: point.params[name] for name in parting if name in point.params}
-        found.setdefault(repr(own), (own, []))[1].append(point)
+        key = repr([params.get(name, ...) for name in parting])
+        if key not in found:
+            found[key] = {name: params[name] for name in parting if name in params}, []
+        found[key][1].append(point)
     return list(found.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -104,9 +105,14 @@ def _read_columns(judged: Sequence[Record]) -> dict[str, _Column]:
             values.setdefault(name, []).append(value)
     columns: dict[str, _Column] = {}
     for name, own in values.items():
-        make = None if set(map(type, own)) in ({str}, {int}, {float}) else _key
+        numbers = set(map(type, own)) <= {int, float}
+        make = None if numbers or set(map(type, own)) == {str} else _key
         keys = [*map(make, own)] if make else own
-        columns[name] = make, dict(zip(reversed(keys), reversed(own), strict=True)), Counter(keys)
+        first = dict(zip(reversed(keys), reversed(own), strict=True))
+        counted = Counter(keys)
+        if len(counted) > VALUES and numbers:  # For all verdicts at once: see `_groups`.
+            counted = Counter({key: counted[key] for key in sorted(counted)})
+        columns[name] = make, first, counted
     return columns
 
 
@@ -117,7 +123,7 @@ def _candidates(
     for name, (make, first, among_all) in columns.items():
         values = [each.params[name] for each in own if name in each.params]
         counted = Counter(map(make, values) if make else values)
-        rows = [(first[key], counted[key], among) for key, among in among_all.items()]
+        rows = [(first[key], counted.get(key, 0), among) for key, among in among_all.items()]
         for kind, value, hits, among in _groups(rows):
             others = judged - among
             if among < FEWEST or not others:
@@ -135,7 +141,7 @@ def _groups(counted: list[tuple[Any, int, int]]) -> Iterator[tuple[str, Any, int
             yield "only", value, hits, among
     if not all(type(value) in (int, float) for value, _, _ in counted):
         return
-    counted.sort(key=lambda entry: entry[0])
+    counted.sort(key=operator.itemgetter(0))
     hits_below = [0, *itertools.accumulate(hits for _, hits, _ in counted)]
     below = [0, *itertools.accumulate(among for _, _, among in counted)]
     for place in sorted({k * len(counted) // ENDS for k in range(ENDS)}):

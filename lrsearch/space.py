@@ -166,7 +166,7 @@ def get_path(tree: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path. Raises KeyError where there is none."""
     value: Any = tree
     for part in path.split("."):
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise KeyError(path)
         value = value[part]
     return value

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import cast
 
 from lrsearch.analysis.basin import Basin, agrees, find_basins, find_batch_size, find_rate, is_rate
@@ -49,14 +50,25 @@ class Answer:
     basin: Basin | None
     edges: tuple[Edge, ...]
     law: Law | None
-    importance: tuple[Share, ...]
-    levels: Mapping[str, Sequence[Level]]
+    points: Sequence[PointSummary] = field(repr=False)
+    """The points that it is the answer of."""
+    objective: Objective = field(repr=False)
     steady: bool
     """Whether every point came to the same value."""
     lengths: Lengths | None = None
     """The best of each budget, where several were searched."""
     confirmation: Confirmation | None = None
     """Fresh measurements, which value, interval and ties are of where they hold."""
+
+    @cached_property
+    def importance(self) -> tuple[Share, ...]:
+        """The share of each parameter in the objective's variation, largest first."""
+        return tuple(find_importance(set_apart(self.points), self.objective))
+
+    @cached_property
+    def levels(self) -> Mapping[str, Sequence[Level]]:
+        """The best of each value of each parameter that has few."""
+        return isolate(self.points, self.objective)
 
     @property
     def confirmed(self) -> bool:
@@ -100,8 +112,7 @@ def find_answer(
         return None
     highest = ranked[0]
     values = {point.objective for point in ranked}
-    sound = set_apart(points)
-    basins = find_basins(sound, objective)
+    basins = find_basins(set_apart(points), objective)
     rate, batch_size = find_rate(points), find_batch_size(points)
     group = [highest, *ties(points, objective)]
     limits = find_ends(objective, [one for one in values if one is not None])
@@ -116,11 +127,10 @@ def find_answer(
         chosen, _ = _recommend([first, *close(own, objective)], basins, rate)
         return chosen, _worth(chosen, _basin_of(chosen, basins), rate, limits)[0]
 
-    basin_of = {point.point: _basin_of(point, basins) for point in ranked}
     lengths = find_lengths(
         points,
         [point.point for point in group],
-        {number: found for number, found in basin_of.items() if found is not None},
+        lambda point: _basin_of(point, basins),
         rate,
         choose,
     )
@@ -136,8 +146,8 @@ def find_answer(
         basin=basin,
         edges=tuple(edges),
         law=find_law(basins, batch_size, recommended.params),
-        importance=tuple(find_importance(sound, objective)),
-        levels=isolate(points, objective),
+        points=points,
+        objective=objective,
         steady=len(values) == 1 and len(ranked) > 1,
         lengths=lengths,
         confirmation=confirmation,

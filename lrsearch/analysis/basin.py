@@ -209,33 +209,38 @@ def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group
     rate, batch = rate or find_rate(points), find_batch_size(points)
     if rate is None:
         return []
-    values: dict[str, set[str]] = {}
-    most: dict[str, int] = {}
+    columns: dict[str, list[Any]] = {}
     for point in points:
         for name, value in point.params.items():
-            seen = values.setdefault(name, set())
-            if len(seen) <= BATCHES:  # Of more nobody asks how many.
-                seen.add(repr(value))
-                number = read_number(value)
-                if number is not None:
-                    most[name] = BATCHES if name == batch or number[1] else LEVELS
-    parting = {
-        name
-        for name, seen in values.items()
-        if 1 < len(seen) <= most.get(name, len(seen)) and name != rate
-    }
-    many = len(values.get(BUDGET, ())) > BATCHES
-    found: dict[str, tuple[dict[str, Any], list[PointSummary]]] = {}
+            columns.setdefault(name, []).append(value)
+    parting = [name for name, own in columns.items() if name != rate and _parts(own, name == batch)]
+    many = rate != BUDGET and len(set(map(repr, columns.get(BUDGET, ())))) > BATCHES
+    if many:  # As many lengths part no points themselves.
+        parting.append(BUDGET)
+    found: dict[str, Group] = {}
     for point in points:
-        if not is_rate(point.params.get(rate)):
+        params = point.params
+        if not is_rate(params.get(rate)):
             continue
-        shared = {
-            name: double(value) if many and name == BUDGET else value
-            for name, value in point.params.items()
-            if name in parting or (many and name == BUDGET)
-        }
-        found.setdefault(repr(shared), (shared, []))[1].append(point)
+        if many:
+            params = {**params, BUDGET: double(params.get(BUDGET))}
+        key = repr([params.get(name, ...) for name in parting])
+        if key not in found:
+            found[key] = {name: params[name] for name in parting if name in params}, []
+        found[key][1].append(point)
     return list(found.values())
+
+
+def _parts(values: Sequence[Any], batch: bool) -> bool:
+    """Whether the values of a parameter part points into curves of their own."""
+    kinds = set(map(type, values))
+    # Most are texts or numbers, all of a kind: the rest is told apart by what is written.
+    plain = len(kinds) == 1 and kinds <= {str, int, float, bool}
+    distinct = {value if plain else repr(value): value for value in values}
+    units = {found[1] for found in map(read_number, distinct.values()) if found is not None}
+    different = len(distinct)
+    most = (BATCHES if batch or units - {""} else LEVELS) if units else different
+    return 1 < different <= most
 
 
 def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | None:

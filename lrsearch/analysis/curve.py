@@ -96,12 +96,11 @@ class Family:
         table = []
         for length in LENGTHS:
             prior = -0.5 * (math.log(length / LENGTH) / LENGTH_SPREAD) ** 2
+            kernels = [kernel(curve.places, curve.places, length) for curve in self.curves]
             for ratio in RATIOS:
                 fit = log_volume = 0.0
-                for curve in self.curves:
-                    own = kernel(curve.places, curve.places, length)
-                    own[np.diag_indices_from(own)] += ratio / curve.counts
-                    factor = np.linalg.cholesky(own)
+                for curve, smooth in zip(self.curves, kernels, strict=True):
+                    factor = np.linalg.cholesky(smooth + np.diag(ratio / curve.counts))
                     fit += float((np.linalg.solve(factor, curve.means) ** 2).sum())
                     fit += curve.scatter / ratio
                     log_volume += 2 * float(np.log(np.diag(factor)).sum())
@@ -142,22 +141,31 @@ class Family:
     def draw(self, number: int, grid: Array) -> Array:
         """Curves drawn from the posterior of one of the family, [draws, len(grid)]. The same call
         draws the same."""
-        curve = self.curves[number]
         generator = np.random.default_rng(number)
+        known: dict[tuple[float, float], tuple[Array, Array]] = {}
         found = []
         for length, ratio, shape, scale in self._entries():
-            own = kernel(curve.places, curve.places, length)
-            own[np.diag_indices_from(own)] += ratio / curve.counts
-            factor = np.linalg.cholesky(own)
-            across = np.linalg.solve(factor, kernel(curve.places, grid, length))
-            mean = across.T @ np.linalg.solve(factor, curve.means)
-            left = kernel(grid, grid, length) - across.T @ across
-            spread = np.linalg.cholesky(left + 1e-7 * np.eye(len(grid)))
+            if (length, ratio) not in known:
+                known[length, ratio] = self._posterior(self.curves[number], grid, length, ratio)
+            mean, spread = known[length, ratio]
             deviations = np.sqrt(scale / generator.gamma(shape, size=(DRAWS // ENTRIES, 1)))
             noise = generator.standard_normal((DRAWS // ENTRIES, len(grid)))
             found.append(mean + deviations * (noise @ spread.T))
         drawn: Array = np.concatenate(found)
         return drawn
+
+    @staticmethod
+    def _posterior(
+        curve: Readings, grid: Array, length: float, ratio: float
+    ) -> tuple[Array, Array]:
+        """The mean of a curve on a grid, and a triangular root of its covariance in units of the
+        curves' variance."""
+        own = kernel(curve.places, curve.places, length) + np.diag(ratio / curve.counts)
+        factor = np.linalg.cholesky(own)
+        across = np.linalg.solve(factor, kernel(curve.places, grid, length))
+        mean = across.T @ np.linalg.solve(factor, curve.means)
+        left = kernel(grid, grid, length) - across.T @ across
+        return mean, np.linalg.cholesky(left + 1e-7 * np.eye(len(grid)))
 
     def _entries(self) -> list[tuple[float, float, float, float]]:
         """`ENTRIES` entries of the table, each as often as its weight says (systematic

@@ -60,13 +60,14 @@ class Level:
 
 def isolate(points: Sequence[PointSummary], objective: Objective) -> dict[str, list[Level]]:
     """The best of each value of each parameter that has few values, best first."""
-    values: dict[str, dict[str, list[PointSummary]]] = {}
+    values: dict[str, dict[Any, list[PointSummary]]] = {}
     for point in points:
         if point.objective is not None:
             for name, value in point.params.items():
                 by_value = values.setdefault(name, {})
                 if len(by_value) <= LEVELS:  # Of more values nothing is said.
-                    by_value.setdefault(repr(value), []).append(point)
+                    key = value if type(value) is str else (repr(value),)
+                    by_value.setdefault(key, []).append(point)
     sign = -1.0 if objective.goal == "max" else 1.0
     found = {}
     for name, by_value in values.items():
@@ -188,8 +189,9 @@ def _choose(design: Array, y: Array) -> tuple[Array, Array]:
     errors = []
     for ridge in RIDGES:
         inner = design.T @ design + _penalty(design, ridge)
-        hat = design @ np.linalg.solve(inner, design.T)
-        left = (y - hat @ y) / np.maximum(1 - np.diag(hat), 1e-6)[:, None]
+        root = np.linalg.solve(inner, design.T)
+        leverage = (design * root.T).sum(axis=1)
+        left = (y - design @ (root @ y)) / np.maximum(1 - leverage, 1e-6)[:, None]
         errors.append((left**2).mean(axis=0))
     stacked = np.stack(errors)
     best = stacked.argmin(axis=0)

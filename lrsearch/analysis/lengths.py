@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lrsearch import duration
@@ -61,12 +61,12 @@ Choose = Callable[[Sequence[PointSummary]], tuple[PointSummary, tuple[float, flo
 def find_lengths(
     points: Sequence[PointSummary],
     tied: Sequence[int],
-    basins: Mapping[int, Basin],
+    basin_of: Callable[[PointSummary], Basin | None],
     rate: str | None,
     choose: Choose,
 ) -> Lengths | None:
     """The budgets of points, None unless several were searched. `tied` are the numbers of the best
-    point and of those that tie with it, `basins` the basin of each point, by number."""
+    point and of those that tie with it, `basin_of` finds the basin of a point."""
     groups: dict[str, list[PointSummary]] = {}
     for point in points:
         budget = point.params.get(NAME)
@@ -77,7 +77,7 @@ def find_lengths(
     for span, longest, own in _part(groups):
         measured = [point for point in own if point.objective is not None]
         chosen, interval = choose(own) if measured else (None, None)
-        basin = basins.get(chosen.point) if chosen is not None else None
+        basin = basin_of(chosen) if chosen is not None else None
         lr = chosen.params.get(rate) if chosen is not None and rate is not None else None
         rows.append(
             Length(

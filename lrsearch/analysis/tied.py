@@ -63,8 +63,10 @@ def _compare(
     if len(ranked) < 2:
         return []
     first, *others = ranked
-    alike = [point for point in ranked if point.scores.keys() == first.scores.keys()]
-    noise = pool_noise(alike[:POOLED]) if len(first.scores) > 1 else None
+    noise = None
+    if len(first.scores) > 1:
+        alike = [point for point in ranked if point.scores.keys() == first.scores.keys()]
+        noise = pool_noise(alike[:POOLED])
     assert first.objective is not None
     bits = 1e-12 * abs(first.objective)  # The last ones of a mean are no difference.
     found = []
@@ -82,7 +84,7 @@ def _error(
     """The degrees of freedom (0 where there is one trial each) and the standard error of the
     difference of two means."""
     counts = (len(first.scores), len(other.scores))
-    if max(counts) == 1:
+    if counts == (1, 1):
         return 0, 0.0
     if noise is not None and first.scores.keys() == other.scores.keys():
         variance, freedom = noise

@@ -318,6 +318,8 @@ def _widened(ranges: Sequence[Range], records: Sequence[Record]) -> list[Range]:
     """The ranges, widened to where a refinement went beyond them, so that an edge is the end of
     all that was searched."""
     found = list(ranges)
+    if not any(record.strategy == "refine" for record in records):
+        return found
     for name in dict.fromkeys(each.name for each in ranges):
         # Options of an optimizer may have ranges of their own.
         groups: dict[str, list[Record]] = {}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,14 +57,20 @@ def agreements(records: Sequence[Record]) -> list[Agreement]:
     """Agreements, one for each verdict that several trials share: the parameter's values that it
     goes with, if any, those that tell most; or that most of all trials share it."""
     judged = [each for each in records if each.result and each.result.verdicts]
+    hits: dict[str, list[Record]] = {}
+    for record in judged:
+        for verdict in _names(record):
+            hits.setdefault(verdict, []).append(record)
+    columns: dict[str, _Column] = {}
     found = []
     for verdict in VERBS:
-        hit = [verdict in _names(each) for each in judged]
-        if sum(hit) < FEWEST:
+        own = hits.get(verdict, ())
+        if len(own) < FEWEST:
             continue
-        best = max(_candidates(verdict, judged, hit), default=None, key=_strength)
-        if best is None and sum(hit) >= MOST * len(judged):
-            best = Agreement(verdict, sum(hit), len(judged))
+        columns = columns or _read_columns(judged)
+        best = max(_candidates(verdict, columns, own, len(judged)), default=None, key=_strength)
+        if best is None and len(own) >= MOST * len(judged):
+            best = Agreement(verdict, len(own), len(judged))
         if best is not None:
             found.append(best)
     return found
@@ -80,28 +88,52 @@ def _strength(found: Agreement) -> tuple[float, int]:
     return found.hits * found.hits / found.among, -found.among
 
 
-def _candidates(verdict: str, judged: Sequence[Record], hit: Sequence[bool]) -> Iterator[Agreement]:
-    total = sum(hit)
-    for name in dict.fromkeys(name for record in judged for name in record.params):
-        counted: dict[Any, list[Any]] = {}
-        for record, each in zip(judged, hit, strict=True):
-            if name in record.params:
-                value = record.params[name]
-                # A list is no key, and true would be 1.
-                key = value if type(value) in (int, float) else repr(value)
-                entry = counted.setdefault(key, [value, 0, 0])
-                entry[1] += each
-                entry[2] += 1
-        for kind, value, hits, among in _groups([*counted.values()]):
-            others = len(judged) - among
+_Column = tuple[Callable[[Any], Any] | None, dict[Any, Any], Counter[Any]]
+"""Values of a parameter: what makes a key of one (None where each is its own), by their keys the
+values themselves, and the trials that have each."""
+
+
+def _key(value: Any) -> Any:
+    """A value as a key: a list is none, and true would be 1."""
+    return value if type(value) in (int, float) else repr(value)
+
+
+def _read_columns(judged: Sequence[Record]) -> dict[str, _Column]:
+    values: dict[str, list[Any]] = {}
+    for record in judged:
+        for name, value in record.params.items():
+            values.setdefault(name, []).append(value)
+    columns: dict[str, _Column] = {}
+    for name, own in values.items():
+        numbers = set(map(type, own)) <= {int, float}
+        make = None if numbers or set(map(type, own)) == {str} else _key
+        keys = [*map(make, own)] if make else own
+        first = dict(zip(reversed(keys), reversed(own), strict=True))
+        counted = Counter(keys)
+        if len(counted) > VALUES and numbers:  # For all verdicts at once: see `_groups`.
+            counted = Counter({key: counted[key] for key in sorted(counted)})
+        columns[name] = make, first, counted
+    return columns
+
+
+def _candidates(
+    verdict: str, columns: Mapping[str, _Column], own: Sequence[Record], judged: int
+) -> Iterator[Agreement]:
+    """Agreements on a verdict that `own` of so many judged trials have."""
+    for name, (make, first, among_all) in columns.items():
+        values = [each.params[name] for each in own if name in each.params]
+        counted = Counter(map(make, values) if make else values)
+        rows = [(first[key], counted.get(key, 0), among) for key, among in among_all.items()]
+        for kind, value, hits, among in _groups(rows):
+            others = judged - among
             if among < FEWEST or not others:
                 continue
-            rest = (total - hits) / others
-            if hits >= MOST * max(among, total) and hits / among >= TIMES * rest:
+            rest = (len(own) - hits) / others
+            if hits >= MOST * max(among, len(own)) and hits / among >= TIMES * rest:
                 yield Agreement(verdict, hits, among, name, kind, value)
 
 
-def _groups(counted: list[list[Any]]) -> Iterator[tuple[str, Any, int, int]]:
+def _groups(counted: list[tuple[Any, int, int]]) -> Iterator[tuple[str, Any, int, int]]:
     """The groups that values fall into, each given with its hits and its trials: kind, value, hits,
     trials."""
     if len(counted) <= VALUES:
@@ -109,7 +141,7 @@ def _groups(counted: list[list[Any]]) -> Iterator[tuple[str, Any, int, int]]:
             yield "only", value, hits, among
     if not all(type(value) in (int, float) for value, _, _ in counted):
         return
-    counted.sort(key=lambda entry: entry[0])
+    counted.sort(key=operator.itemgetter(0))
     hits_below = [0, *itertools.accumulate(hits for _, hits, _ in counted)]
     below = [0, *itertools.accumulate(among for _, _, among in counted)]
     for place in sorted({k * len(counted) // ENDS for k in range(ENDS)}):

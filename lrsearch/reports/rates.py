@@ -72,7 +72,7 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     rate = find_rate(view.points)
     if rate is None:
         return None
-    every = _combine(view)
+    every = _combine(view, rate)
     groups = [each for each in every if matters(view.answer, each, rate)] if telling else every
     if not groups:
         return None
@@ -121,13 +121,13 @@ def plot_rates(view: RunView, *, width: int, encoding: str) -> tuple[str, list[P
     return title, draw_figure(figure, width=width, encoding=encoding)
 
 
-def _combine(view: RunView) -> list[Combination]:
+def _combine(view: RunView, rate: str) -> list[Combination]:
     """The combinations that something is known of, the recommended one first, then the best."""
     answer = view.answer
     basins = {repr(basin.params): basin for basin in (answer.basins if answer else ())}
     groups = [
         (shared, points, basins.get(repr(shared)))
-        for shared, points in group(view.points)
+        for shared, points in group(view.points, rate)
         if any(point.objective is not None or _lost(point) for point in points)
     ]
     order = {point.point: place for place, point in enumerate(view.points)}

@@ -361,8 +361,13 @@ class Ledger:
         return self._ended_by(Outcome.PRUNED)
 
     def _ended_by(self, outcome: Outcome) -> list[int]:
-        counted = (number for entry in self.entries.values() for number in self.latest(entry))
-        return sorted(number for number in counted if self._has(number, outcome))
+        return sorted(
+            number
+            for number, result in self.history.results.items()
+            if result.outcome is outcome
+            and (entry := self.entry_of.get(number)) is not None
+            and number in self.latest(entry)
+        )
 
     def _has(self, number: int, outcome: Outcome) -> bool:
         result = self.history.results.get(number)

@@ -36,9 +36,9 @@ from typing import Any
 
 import torch
 import yaml
-from failing import FRESH, OPTIMIZERS, SETTING, TASKS, Case, healthy, ladder, wrong
+from failing import FRESH, OPTIMIZERS, SETTING, TASKS, Case, healthy, ladder, make, search, wrong
 
-from lrsearch.diagnosis import diagnose
+from lrsearch.diagnosis import compare, diagnose, read_signs
 from lrsearch.spec.document import read_document
 from lrsearch.spec.model import resolve
 from lrsearch.spec.validate import validate
@@ -49,6 +49,7 @@ from lrsearch.trial import (
     Objective,
     Outcome,
     Plan,
+    Record,
     Records,
     Result,
     Trial,
@@ -165,6 +166,64 @@ def judge(case: Case, came: Mapping[str, Any]) -> Judged:
     return Judged(
         case, tuple(each.verdict for each in found), autotrainer(came), update_ratio(records)
     )
+
+
+def find_company(
+    cases: Sequence[Case], folder: Path, sources: Mapping[str, str], until: float
+) -> dict[str, list[Record]]:
+    """The trials of the searches that cases of a task and an optimizer stand in, by what a search
+    has in common (`name_search`)."""
+    found: dict[str, list[Record]] = {}
+    for case in cases:
+        if (name := name_search(case)) not in found:
+            around = search(case)
+            came = train_all(around, folder, sources, until)
+            found[name] = [
+                make_record(number, other, each)
+                for number, (other, each) in enumerate(zip(around, came, strict=True), 1)
+            ]
+    return found
+
+
+def name_search(case: Case) -> str:
+    """The name of all that the trials of a search have in common: all but the rate."""
+    train = {name: value for name, value in case.spec["train"].items() if name != "lr"}
+    return json.dumps({**case.spec, "train": train}, sort_keys=True)
+
+
+def make_record(number: int, case: Case, came: Mapping[str, Any]) -> Record:
+    """A training as a report has it; its model is what is searched beside the rate."""
+    records = read_records(came["records"])
+    config = {"train": {"lr": case.spec["train"]["lr"]}}
+    result = Result(Outcome(came["outcome"]), came["steps"], 1.0, 1.0)
+    result = replace(
+        result,
+        verdicts=diagnose(config, came["curve"], records, result, LOSS),
+        signs=read_signs(came["curve"], records, result, LOSS),
+    )
+    params = {"lr": case.spec["train"]["lr"], "model.kind": repr(case.spec["model"])}
+    return Record(Trial(number, "", config, 0), 0, params, "grid", result)
+
+
+def judge_among(
+    judged: Judged, came: Mapping[str, Any], companies: Mapping[str, Sequence[Record]]
+) -> Judged:
+    """What is said of a training beside its neighbours in a search, and beside those of the sound
+    model where its own is another: as a search through models has it."""
+    case = judged.case
+    own = make_record(0, case, came)
+    company = [*companies[name_search(case)]]
+    if case.how == "too small a model":
+        sound = make(case.task, case.optimizer, "sound", ["healthy"], 0)
+        schedule = {"schedule": case.spec["train"]["schedule"]}
+        sound = replace(sound, spec={**sound.spec, "train": {**sound.spec["train"], **schedule}})
+        company += [
+            replace(each, trial=replace(each.trial, number=each.trial.number + len(company)))
+            for each in companies[name_search(sound)]
+        ]
+    result = compare([own, *company])[0].result
+    told = tuple(each.verdict for each in (result and result.verdicts) or ())
+    return replace(judged, verdicts=told)
 
 
 NO_BETTER, AS_GOOD = 0.98, 0.75

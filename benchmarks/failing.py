@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -393,6 +393,22 @@ def ladder(name: str, optimizer: str) -> list[Case]:
         make(name, optimizer, "ladder", ["?"], 50, lr=float(f"{rate * 1.6**step:.6g}"))
         for step in range(13)
     ]
+
+
+FACTORS = tuple(4.0**k for k in range(-3, 4))
+"""The rates of a search, as multiples of a task's sound one."""
+
+
+def search(case: Case) -> list[Case]:
+    """The trainings of a search that a case stands in: all but the rate and the seed are its
+    own."""
+    rate = TASKS[case.task].rates[case.optimizer]
+    found = []
+    for factor in FACTORS:
+        spec = copy.deepcopy({**case.spec})
+        spec["train"]["lr"] = float(f"{rate * factor:.6g}")
+        found.append(replace(case, labels=("?",), how=f"around {case.how}", spec=spec, seed=70))
+    return found
 
 
 # Data and models that are not sound ----------------------------------------------------------

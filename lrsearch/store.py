@@ -334,6 +334,8 @@ def _result_body(result: Result) -> dict[str, Any]:
     }
     if result.verdicts is None:
         del body["verdicts"]
+    if not result.signs:
+        del body["signs"]
     if not result.shared_epochs:  # As most: older versions of lrsearch read the line, too.
         del body["shared_epochs"], body["shared_seconds"]
     if not result.rule:
@@ -359,6 +361,7 @@ def _result(body: Mapping[str, Any]) -> Result:
         shared_epochs=float(body.get("shared_epochs", 0.0)),
         shared_seconds=float(body.get("shared_seconds", 0.0)),
         verdicts=None if verdicts is None else tuple(map(_diagnosis, verdicts)),
+        signs={name: float(value) for name, value in body.get("signs", {}).items()},
         rule=str(body.get("rule", "")),
         whole=int(body.get("whole", 0)),
     )

@@ -281,8 +281,9 @@ class Result:
     `shared_epochs` and `shared_seconds` were trained by another trial, with which it had them in
     common. `verdicts` are the one or two of its
     diagnosis, none where there is too little to tell; None where it was never diagnosed, as in runs
-    of older versions. A pruned trial has in `rule` the name of the rule that stopped it, and in
-    `whole` the steps of its whole budget, 0 where nobody knows."""
+    of older versions; `signs` are the numbers that it is compared by with others of its search
+    (`diagnosis.read_signs`). A pruned trial has in `rule` the name of the rule that stopped it, and
+    in `whole` the steps of its whole budget, 0 where nobody knows."""
 
     outcome: Outcome
     steps: int
@@ -299,6 +300,7 @@ class Result:
     shared_epochs: float = 0.0
     shared_seconds: float = 0.0
     verdicts: tuple[Diagnosis, ...] | None = None
+    signs: Mapping[str, float] = field(default_factory=dict)
     rule: str = ""
     whole: int = 0
 

@@ -1,4 +1,5 @@
-"""Diagnoses of trials whose journal has none: those of older versions."""
+"""Diagnoses of the trials of a run: beside each other, and of those whose journal has none, which
+older versions wrote."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from lrsearch.diagnosis import diagnose
+from lrsearch.diagnosis import compare, diagnose, read_signs
 from lrsearch.errors import LrsearchError
 from lrsearch.store import read_curve, read_records
 from lrsearch.trial import Objective, Record, Result, Trial
@@ -16,21 +17,24 @@ MOST = 300
 
 
 def complete(folder: Path, records: Iterable[Record], objective: Objective) -> list[Record]:
-    """The records, those that were never diagnosed with verdicts by their curves, as far as these
-    can be read; nothing is read where they are too many."""
+    """The records with what their neighbours say of their verdicts, and those that were never
+    diagnosed with verdicts by their curves, as far as these can be read; nothing is read where they
+    are too many."""
     kept = list(records)
     missing = [each for each in kept if each.result is not None and each.result.verdicts is None]
     if len(missing) > MOST:
-        return kept
+        return compare(kept)
     found = {
         each.trial.number: diagnosed(folder, each.trial, each.result, objective)
         for each in missing
         if each.result is not None
     }
-    return [
-        replace(each, result=found.get(each.trial.number, each.result)) if found else each
-        for each in kept
-    ]
+    return compare(
+        [
+            replace(each, result=found.get(each.trial.number, each.result)) if found else each
+            for each in kept
+        ]
+    )
 
 
 def diagnosed(folder: Path, trial: Trial, result: Result, objective: Objective) -> Result:
@@ -42,4 +46,8 @@ def diagnosed(folder: Path, trial: Trial, result: Result, objective: Objective) 
         curve, records = read_curve(folder, trial.number), read_records(folder, trial.number)
     except LrsearchError:  # It is no part of the journal, and may be lost.
         return result
-    return replace(result, verdicts=diagnose(trial.config, curve, records, result, objective))
+    return replace(
+        result,
+        verdicts=diagnose(trial.config, curve, records, result, objective),
+        signs=read_signs(curve, records, result, objective),
+    )

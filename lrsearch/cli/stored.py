@@ -437,16 +437,20 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         result = diagnosed(run.folder, trial, result, ledger.objective)
     known = history.fresh if number in history.apart else history.by_key
     keys, latest = structure_keys(trial), known[trial.key]
+    record = Record(
+        trial=trial,
+        point=entry.number if entry else 0,
+        params=flatten(run.spec.space, trial.config),
+        strategy=history.strategy[number],
+        result=result,
+    )
+    if entry is not None:  # Its neighbours have a part in its verdicts.
+        others = complete(run.folder, ledger.records(), ledger.objective)
+        record = next((each for each in others if each.trial.number == number), record)
     return TrialView(
         run.spec.name,
         ledger.objective,
-        Record(
-            trial=trial,
-            point=entry.number if entry else 0,
-            params=flatten(run.spec.space, trial.config),
-            strategy=history.strategy[number],
-            result=result,
-        ),
+        record,
         belongs=entry is not None,
         running=number in history.running and is_locked(run.folder),
         curve=read_curve(run.folder, number) if result else {},

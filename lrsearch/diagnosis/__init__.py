@@ -9,15 +9,23 @@ import math
 from typing import Any
 
 from lrsearch.analysis.pruning import NO_PROGRESS, PROGRESS
-from lrsearch.diagnosis.advice import advise, remedy
+from lrsearch.diagnosis.advice import HEALTHY, advise, remedy
 from lrsearch.diagnosis.agreement import Agreement, agreements
 from lrsearch.diagnosis.course import Curve, read_course
-from lrsearch.diagnosis.rules import Found, find_hopeless, judge
+from lrsearch.diagnosis.neighbours import compare
+from lrsearch.diagnosis.rules import Found, find_hopeless, judge, measure_end
 from lrsearch.trial import Config, Diagnosis, Objective, Outcome, Records, Result
 
-__all__ = ["HEALTHY", "Agreement", "agreements", "diagnose", "find_certain", "remedy"]
-
-HEALTHY = "healthy"
+__all__ = [
+    "HEALTHY",
+    "Agreement",
+    "agreements",
+    "compare",
+    "diagnose",
+    "find_certain",
+    "read_signs",
+    "remedy",
+]
 
 
 def diagnose(
@@ -44,10 +52,26 @@ def diagnose(
             each.verdict,
             round(1 - 0.5 / max(1.0, each.margin), 3),
             {name: float(value) for name, value in each.evidence.items()},
-            advise(each.verdict, each.evidence, rate),
+            advise(
+                each.verdict,
+                each.evidence,
+                rate,
+                beside=[other.verdict for other in found if other is not each],
+            ),
         )
         for each in found
     )
+
+
+def read_signs(
+    curve: Curve, records: Records, result: Result, objective: Objective
+) -> dict[str, float]:
+    """The numbers of a trial by which its neighbours are compared with it (`compare`): its training
+    and validation loss at the end, and that of a model that knows nothing; those that are
+    known."""
+    if result.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY):
+        return {}
+    return measure_end(read_course(curve, records, objective, result.steps))
 
 
 EARLIEST = 0.3

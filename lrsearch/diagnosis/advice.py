@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+HEALTHY = "healthy"
 
 RISEN = 0.1
 """Share of its size that a loss has risen by which learned nothing: lower rates are to be tried."""
@@ -25,70 +29,165 @@ def remedy(verdict: str) -> str:
     return _REMEDIES[verdict]
 
 
-def advise(verdict: str, evidence: Mapping[str, float], rate: float) -> str:
-    """One sentence on a verdict; `rate` is the largest that was trained with, nan where nobody
-    knows."""
+@dataclass(frozen=True)
+class Witness:
+    """A neighbour that an advice names: a trial at another rate, and the share of what it learned
+    that the one advised `missed`; with another model the parameters of that. One that is not
+    `better` only says that its rate is none to try."""
 
-    def by(factor: float) -> str:
-        return f" ({rate * factor:.2g})" if math.isfinite(rate) and rate > 0 else ""
+    number: int
+    rate: float
+    missed: float = math.nan
+    model: Mapping[str, Any] = field(default_factory=dict)
+    better: bool = True
+
+    @property
+    def evidence(self) -> dict[str, float]:
+        """The numbers of it."""
+        found = {"neighbour": float(self.number), "neighbour_lr": self.rate}
+        return found | ({"missed": self.missed} if math.isfinite(self.missed) else {})
+
+    @property
+    def where(self) -> str:
+        """The place where it trained."""
+        if self.model:
+            return "with " + " ".join(f"{name} {value}" for name, value in self.model.items())
+        return f"at lr {self.rate:.3g}"
+
+    def tell(self, verdict: str) -> str:
+        """Say how it did."""
+        if not self.better:
+            return f"trial {self.number} {self.where} ended no better"
+        if not math.isfinite(self.missed):
+            return f"trial {self.number} learned {self.where}"
+        steps = " in as many steps" if verdict == "too_slow" else ""
+        return (
+            f"it missed {self.missed:.0%} of what trial {self.number} learned {self.where}{steps}"
+        )
+
+
+def advise(
+    verdict: str,
+    evidence: Mapping[str, float],
+    rate: float,
+    witness: Witness | None = None,
+    beside: Collection[str] = (),
+) -> str:
+    """One sentence on a verdict; `rate` is the largest that was trained with, nan where nobody
+    knows, `witness` a neighbour that says where to go, `beside` are the trial's other verdicts."""
+    found, remedied = _finding(verdict, evidence), _remedied(verdict, evidence, rate, beside)
+    if witness is not None:
+        found = ", and ".join(filter(None, (found, witness.tell(verdict))))
+        remedied = _beside(verdict, witness)
+    return f"{found}: {remedied}"
+
+
+def _beside(verdict: str, witness: Witness) -> str:
+    """The remedy that a neighbour has shown."""
+    match verdict:
+        case "healthy":
+            return "it swings without losing by it; leave it as it is"
+        case "underfitting":
+            return "try that one, or less regularisation"
+        case "too_slow" if witness.better:
+            return "try rates around that, or train longer"
+        case "too_slow":
+            return "train longer rather than at a higher rate"
+        case "unstable" | "oscillating" if not witness.better:
+            return "rather than a lower rate try a schedule that decays, or clipped gradients"
+        case "dead":
+            return "try rates around that, or another initialisation or activation"
+    return "try rates around that"
+
+
+def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
+    """The sight of it, with its numbers; "" where only neighbours have seen it."""
 
     def of(name: str, form: str = ".0%") -> str:
         return format(evidence.get(name, math.nan), form)
 
     match verdict:
         case "diverged" if evidence.get("step") == 0.0:
-            return (
-                "the loss is no finite number before the first step, whatever the rate: look at "
-                "the data and at the initial weights"
-            )
+            return "the loss is no finite number before the first step, whatever the rate"
         case "diverged":
             told = "the loss did not stay finite, or rose far above its start for good"
             if "peak" in evidence:
                 told = f"the loss stood at {of('peak', '.3g')} times its size and ended no better"
                 told += " than it began"
-            return f"{told}: try a tenth of the rate{by(0.1)}, or a warmup"
+            return told
         case "unstable":
             jumps = "jump" if evidence.get("spikes") == 1 else "jumps"
             return (
                 f"{of('spikes', '.0f')} {jumps} by up to {of('height')} of what was learned, from "
-                f"which it recovered: try half the rate{by(0.5)}, clipped gradients or a warmup"
+                "which it recovered"
             )
-        case "oscillating":
+        case "oscillating" if "swing" in evidence:
             return (
                 f"the loss swings by {of('swing', '.1%')} of what was learned from one evaluation "
-                f"to the next: try a third of the rate{by(1 / 3)}, or a schedule that decays"
+                "to the next"
             )
         case "stagnating":
             if evidence.get("learned", 0.0) < -RISEN:
-                return (
-                    f"the loss rose by {format(-evidence['learned'], '.0%')}: try a tenth of the "
-                    f"rate{by(0.1)}, or a warmup"
-                )
+                return f"the loss rose by {format(-evidence['learned'], '.0%')}"
             down = f"came down by {of('learned', '.2%')} in all"
-            down = down if evidence.get("learned", 0.0) >= 5e-5 else "did not come down"
-            return (
-                f"the loss {down}: try ten times the "
-                f"rate{by(10)}, and look at the scale of the inputs and at the targets"
+            return "the loss " + (
+                down if evidence.get("learned", 0.0) >= 5e-5 else "did not come down"
             )
         case "dead":
-            return (
-                "next to no gradient arrives: try another initialisation or activation, and look "
-                "whether the outputs are cut off"
-            )
-        case "too_slow":
-            return (
-                f"the last fifth still brought {of('fall')} of what was learned: train longer, or "
-                f"try up to three times the rate{by(3)}"
-            )
+            return "next to no gradient arrives"
+        case "too_slow" if "fall" in evidence:
+            return f"the last fifth still brought {of('fall')} of what was learned"
         case "overfitting":
             return (
                 f"the validation loss is {of('rise')} of its fall above its lowest, and "
-                f"{of('gap')} of what was learned above the training loss: train less, or with "
-                "more data, weight decay, dropout or augmentation"
+                f"{of('gap')} of what was learned above the training loss"
             )
+        case "underfitting" if "left" in evidence:
+            return f"the training loss stays at {of('left')} of where it began"
+        case "healthy" if "learned" in evidence:
+            return f"the loss came down by {of('learned')} and nothing stands out"
+    return ""
+
+
+def _remedied(
+    verdict: str, evidence: Mapping[str, float], rate: float, beside: Collection[str]
+) -> str:
+    """The remedy, which nothing `beside` the verdict contradicts."""
+
+    def by(factor: float) -> str:
+        return f" ({rate * factor:.2g})" if math.isfinite(rate) and rate > 0 else ""
+
+    match verdict:
+        case "diverged" if evidence.get("step") == 0.0:
+            return "look at the data and at the initial weights"
+        case "diverged":
+            return f"try a tenth of the rate{by(0.1)}, or a warmup"
+        case "unstable":
+            return f"try half the rate{by(0.5)}, clipped gradients or a warmup"
+        case "oscillating":
+            return f"try a third of the rate{by(1 / 3)}, or a schedule that decays"
+        case "stagnating" if evidence.get("learned", 0.0) < -RISEN:
+            return f"try a tenth of the rate{by(0.1)}, or a warmup"
+        case "stagnating":
+            return (
+                f"try ten times the rate{by(10)}, and look at the scale of the inputs and at the "
+                "targets"
+            )
+        case "dead":
+            return (
+                "try another initialisation or activation, and look whether the outputs are cut off"
+            )
+        case "too_slow" if {"unstable", "oscillating", "overfitting"} & {*beside}:
+            return "train longer"
+        case "too_slow":
+            return f"train longer, or try up to three times the rate{by(3)}"
+        case "overfitting" if "too_slow" in beside:
+            return "train with more data, weight decay, dropout or augmentation"
+        case "overfitting":
+            return "train less, or with more data, weight decay, dropout or augmentation"
         case "underfitting":
             return (
-                f"the training loss stays at {of('left')} of where it began: try a larger model, "
-                "or less regularisation, unless the targets are as noisy as that"
+                "try a larger model, or less regularisation, unless the targets are as noisy as "
+                "that"
             )
-    return f"the loss came down by {of('learned')} and nothing stands out: leave it as it is"
+    return "leave it as it is"

@@ -121,6 +121,22 @@ class Course:
         """The largest rate, nan where nobody knows."""
         return max(self.rates.values, default=math.nan)
 
+    def by_rate(self, series: Series) -> Series:
+        """A series by the share of the sum of all rates that had been trained with: under a rate
+        that decays the last steps are short. As it is where no rates are known."""
+        places, rates = (0.0, *self.rates.places), self.rates.values
+        parts = [
+            rate * (after - before)
+            for (before, after), rate in zip(itertools.pairwise(places), rates, strict=True)
+        ]
+        sums = [0.0, *itertools.accumulate(parts)]
+        if not sums[-1] > 0:
+            return series
+        return Series(
+            tuple(_between(place, places, sums) / sums[-1] for place in series.places),
+            series.values,
+        )
+
 
 def read_course(curve: Curve, records: Records, objective: Objective, steps: int) -> Course:
     """The course of a training of so many steps by its curve and its records, either of which may
@@ -153,6 +169,15 @@ def read_course(curve: Curve, records: Records, objective: Objective, steps: int
         baseline=_bounded(records.baseline),
         losses=losses,
     )
+
+
+def _between(place: float, places: Sequence[float], sums: Sequence[float]) -> float:
+    """The sum at a place, on the lines between those at `places`."""
+    after = min(bisect.bisect_left(places, place), len(places) - 1)
+    if after == 0 or places[after] <= place:
+        return sums[after]
+    part = (place - places[after - 1]) / (places[after] - places[after - 1])
+    return sums[after - 1] + part * (sums[after] - sums[after - 1])
 
 
 MOST = 512

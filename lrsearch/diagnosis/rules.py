@@ -55,6 +55,10 @@ FALL = 0.06
 """Share of all that was learned which the last fifth may bring: of a loss that falls as exp(-3 t)
 over the training, a twentieth of the way is left."""
 
+DECAYED = 3.0
+"""The factor on that by the sum of the rates, of which a rate that decays spends the last fifth on
+more than a fifth of the steps."""
+
 AGREED = 4.0
 """The fall of the training loss over that of the validation loss, at most."""
 
@@ -155,19 +159,31 @@ class Reading:
         model that knows nothing, or of the validation losses since the first evaluation."""
         if not self.validation:
             return self.gain
-        return max(self.gain, self.validation.values[0] - self.validation_end)
+        # What blew up before the first evaluation has not learned what it lost.
+        began = self.validation.values[0]
+        began = min(began, self.course.start) if self.course.known else began
+        return max(self.gain, began - self.validation_end)
 
     @cached_property
     def fall(self) -> list[float]:
         """The certain falls of training and validation losses from the last but one fifth to the
         last."""
-        found = []
-        for series in (self.training, self.validation):
-            if len(series) >= FEWEST_EVALUATIONS:
-                fall = self.drop(series)
-                doubts = series.error(1 - 2 * FIFTH, 1 - FIFTH), series.error(1 - FIFTH, 1)
-                found.append(fall - 2 * math.hypot(*doubts))
-        return found
+        return [*map(self.certain_drop, self._falling)]
+
+    @cached_property
+    def fall_by_rate(self) -> list[float]:
+        """The same by fifths of the sum of the rates."""
+        return [self.certain_drop(self.course.by_rate(each)) for each in self._falling]
+
+    @property
+    def _falling(self) -> list[Series]:
+        series = (self.training, self.validation)
+        return [each for each in series if len(each) >= FEWEST_EVALUATIONS]
+
+    def certain_drop(self, series: Series) -> float:
+        """`drop` less twice its standard error."""
+        doubts = series.error(1 - 2 * FIFTH, 1 - FIFTH), series.error(1 - FIFTH, 1)
+        return self.drop(series) - 2 * math.hypot(*doubts)
 
     @staticmethod
     def drop(series: Series) -> float:
@@ -177,7 +193,7 @@ class Reading:
     @cached_property
     def falls(self) -> bool:
         """Whether a loss falls at the end, however little."""
-        return max(self.fall, default=0.0) >= CREEP * self.size
+        return max((*self.fall, *self.fall_by_rate), default=0.0) >= CREEP * self.size
 
     @cached_property
     def ratio(self) -> dict[str, float]:
@@ -375,10 +391,19 @@ def find_slow(reading: Reading) -> Found | None:
     if not reading.fall:
         return None
     learned = max(reading.learned, NONE * reading.size)
-    share = max(reading.fall) / learned
-    if len(reading.validation) >= FEWEST_EVALUATIONS:
-        share = min(share, AGREED * reading.drop(reading.validation) / learned)
+    validation = reading.validation
+    steady = max(reading.fall) / learned
+    # Where a rate decays next to nothing falls at last, however much there is left to learn.
+    decayed = max(reading.fall_by_rate) / learned
+    if len(validation) >= FEWEST_EVALUATIONS:
+        steady = min(steady, AGREED * reading.drop(validation) / learned)
+        by_rate = reading.course.by_rate(validation)
+        decayed = min(decayed, AGREED * reading.drop(by_rate) / learned)
     limit = FALL if reading.course.known else UNKNOWN * FALL
+    if decayed > DECAYED * steady:
+        share, limit = decayed, DECAYED * limit
+    else:
+        share = steady
     return Found("too_slow", share / limit, {"fall": share, "limit": limit} | reading.ratio)
 
 
@@ -388,6 +413,20 @@ def find_underfitting(reading: Reading) -> Found | None:
         return None
     left = reading.end / reading.size
     return Found("underfitting", left / HIGH, {"left": left, "limit": HIGH})
+
+
+def measure_end(course: Course) -> dict[str, float]:
+    """The losses at the end of a course, and that of a model that knows nothing, as far as they are
+    known."""
+    if not _is_told(course):
+        return {}
+    reading = Reading(course)
+    found = {
+        "training": course.training.mean(1 - TAIL, 1),
+        "validation": reading.validation_end,
+        "nothing": reading.nothing,
+    }
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _is_told(course: Course) -> bool:
@@ -415,6 +454,8 @@ def judge(course: Course, *, whole: bool = True) -> list[Found]:
     names = [each.verdict for each in beyond]
     if "too_slow" in names and beyond[names.index("too_slow")].margin >= 2:
         beyond = [each for each in beyond if each.verdict != "underfitting"]
+    if {"overfitting", "underfitting"} == {each.verdict for each in beyond[:2]}:
+        beyond = beyond[:1]  # What is done against one brings the other.
     if beyond:
         return beyond[:2]
     margin = max((each.margin for each in every), default=0.0)

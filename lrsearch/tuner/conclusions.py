@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lrsearch.diagnosis import diagnose
+from lrsearch.diagnosis import diagnose, read_signs
 from lrsearch.errors import LrsearchError, TooManyFailures
 from lrsearch.spec.model import derive
 from lrsearch.terminal import command_line
@@ -45,7 +45,8 @@ class Conclusions:
         blame for it, and other errors that end the search."""
         records = records or Records()
         verdicts = diagnose(trial.config, curve, records, result, self.objective)
-        result = replace(result, verdicts=verdicts)
+        signs = read_signs(curve, records, result, self.objective)
+        result = replace(result, verdicts=verdicts, signs=signs)
         self.run.ended(trial.number, result, curve, records)
         self.saving.drop(trial.number)
         self.trained += 1

@@ -1,0 +1,236 @@
+"""Neighbours of a trial in its search: trials that differ from it in the learning rate alone, and,
+for the size of a model, the best of other models.
+
+A curve by itself does not tell a rate that is too low from a small budget, nor one that is too high
+from a small model. Trials at other rates do. docs/diagnosis.md has the reasons of the limits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lrsearch.analysis.basin import RATES, is_rate
+from lrsearch.diagnosis.advice import HEALTHY, Witness, advise
+from lrsearch.trial import Diagnosis, Outcome, Record
+
+BEHIND = 0.03
+"""Share of what a neighbour of a lower rate learned that a trial missed, at a rate that is too
+high. Sound trainings miss less, also at twice the rate that is best."""
+
+MISSED = 1 / 3
+"""The same of a neighbour of a higher rate, or of another model: at half of the best rate a short
+training may miss a quarter."""
+
+CERTAIN = 0.75
+"""Confidence from which on a swing is told where no lower rate ended better, too."""
+
+LOST = ("diverged", "dead", "stagnating")
+"""Verdicts that stay whatever neighbours do: the curve has learned nothing."""
+
+TOO_HIGH = ("unstable", "oscillating")
+"""Verdicts of rates that are too high."""
+
+SLOW = (HEALTHY, "too_slow", "underfitting")
+"""Verdicts that a rate which is too low may have by itself."""
+
+MODEL = "model."
+"""The beginning of the names of a model's parameters."""
+
+
+@dataclass(frozen=True)
+class Stand:
+    """A trial as its neighbours see it: its `rate`, the model's parameters, and at its end the
+    training and the validation loss, or what is in its place, beside that of who knows `nothing`;
+    nan where nobody knows. `verdicts` are those by its own curve, `whole` says that it was trained
+    to its end and measured."""
+
+    number: int
+    rate: float
+    model: Mapping[str, Any] = field(default_factory=dict)
+    training: float = math.nan
+    validation: float = math.nan
+    nothing: float = math.nan
+    verdicts: tuple[Diagnosis, ...] = ()
+    whole: bool = True
+
+    @property
+    def sound(self) -> bool:
+        """Whether it ended, and learned something."""
+        end = self.validation if math.isfinite(self.validation) else self.training
+        return self.whole and math.isfinite(end) and self.verdicts[0].verdict not in LOST
+
+    @property
+    def order(self) -> tuple[float, float, int]:
+        """Less of the better of two that are sound."""
+        end = self.validation if math.isfinite(self.validation) else self.training
+        return end, self.rate, self.number
+
+    def missed(self, other: Stand | None) -> float:
+        """The share of what another learned that this one did not, by the loss of which it missed
+        less: who only knows its training samples better has not learned more. -inf where there is
+        nothing to compare."""
+        if other is None:
+            return -math.inf
+        pairs = (self.training, other.training), (self.validation, other.validation)
+        shares = [
+            (mine - its) / (other.nothing - its) if other.nothing > its else -math.inf
+            for mine, its in pairs
+            if math.isfinite(mine) and math.isfinite(its)
+        ]
+        return min(shares, default=-math.inf)
+
+    def tells(self, verdict: str) -> bool:
+        """Whether its own curve has a verdict."""
+        return any(each.verdict == verdict for each in self.verdicts)
+
+
+def compare(records: Sequence[Record]) -> list[Record]:
+    """The records, each with the verdicts that its neighbours leave of its own; as they were where
+    there are none that learned anything."""
+    companies: dict[tuple[Any, Any], list[Stand]] = {}
+    for record in records:
+        if (stand := _stand(record)) is not None:
+            companies.setdefault(_company(record), []).append(stand)
+    largest: dict[Any, Stand] = {}  # The best of all models with all else alike.
+    for (_, others), company in companies.items():
+        known = [largest[others]] if others in largest else []
+        if best := _best([*known, *company]):
+            largest[others] = best
+    found: dict[int, tuple[Diagnosis, ...]] = {}
+    for (_, others), company in companies.items():
+        if best := _best(company):
+            larger = None if largest[others] is best else largest[others]
+            found |= {own.number: judge_among(own, company, best, larger) for own in company}
+    return [
+        replace(each, result=replace(each.result, verdicts=found[each.trial.number]))
+        if each.result and each.trial.number in found
+        else each
+        for each in records
+    ]
+
+
+def _stand(record: Record) -> Stand | None:
+    """A record as its neighbours see it; None of one without a verdict or a known rate."""
+    result = record.result
+    rates = [value for name, value in record.params.items() if _names_rate(name)]
+    if result is None or not result.verdicts or len(rates) != 1 or not is_rate(rates[0]):
+        return None
+    training, validation, nothing = (
+        result.signs.get(name, math.nan) for name in ("training", "validation", "nothing")
+    )
+    return Stand(
+        number=record.trial.number,
+        rate=float(rates[0]),
+        model={name: value for name, value in record.params.items() if name.startswith(MODEL)},
+        training=training,
+        validation=validation,
+        nothing=nothing,
+        verdicts=result.verdicts,
+        whole=result.outcome is Outcome.COMPLETED,
+    )
+
+
+def _names_rate(name: str) -> bool:
+    return name.rpartition(".")[2].lower() in RATES
+
+
+def _company(record: Record) -> tuple[Any, Any]:
+    """The values that neighbours have in common, all but the rate: the model's, and the others."""
+    model: list[tuple[str, str]] = []
+    others: list[tuple[str, str]] = []
+    for name, value in record.params.items():
+        if not _names_rate(name):
+            (model if name.startswith(MODEL) else others).append((name, repr(value)))
+    return tuple(model), (*others, record.trial.seed, record.trial.fold)
+
+
+def _best(stands: Sequence[Stand]) -> Stand | None:
+    return min((each for each in stands if each.sound), key=lambda each: each.order, default=None)
+
+
+def judge_among(
+    own: Stand, company: Sequence[Stand], best: Stand, larger: Stand | None
+) -> tuple[Diagnosis, ...]:
+    """The verdicts on a trial among those that differ from it in the rate, of which `best` is the
+    best; `larger` is the best of all models where that is of another one."""
+    if own.verdicts[0].evidence.get("step") == 0.0:
+        return own.verdicts  # It was lost before its first step: no rate has a part in it.
+    if own.verdicts[0].verdict in LOST:
+        witness = Witness(best.number, best.rate)
+        return (_told(own.verdicts[0], own, witness), *own.verdicts[1:])
+    if not own.sound:
+        return own.verdicts
+    lower = _best([each for each in company if each.rate < own.rate])
+    higher = _best([each for each in company if each.rate > own.rate])
+    by_lower, by_higher = own.missed(lower), own.missed(higher)
+    slow = all(each.verdict in SLOW for each in own.verdicts)
+    if lower and by_lower >= max(BEHIND, by_higher):
+        found = _too_high(own, lower, Witness(lower.number, lower.rate, by_lower))
+    elif slow and higher and by_higher >= MISSED:
+        found = _too_low(own, higher, Witness(higher.number, higher.rate, by_higher))
+    else:
+        found = _settled(own, lower, higher)
+    # The best of a model that is too slow may come further: that is no matter of its size.
+    small = larger is not None and best.missed(larger) >= MISSED and not best.tells("too_slow")
+    if larger is None or not small or any(each.verdict == "overfitting" for each in found):
+        return found
+    witness = Witness(larger.number, larger.rate, own.missed(larger), larger.model)
+    others = [each for each in found if each.verdict not in (HEALTHY, "underfitting")]
+    return (*others[:1], _by("underfitting", own, witness, MISSED))
+
+
+def _too_high(own: Stand, other: Stand, witness: Witness) -> tuple[Diagnosis, ...]:
+    """A rate at which less is learned than at a lower one, of both losses."""
+    high = [_told(each, own, witness) for each in own.verdicts if each.verdict in TOO_HIGH]
+    return tuple([*(high or [_by("oscillating", own, witness, BEHIND)]), *_kept(own, other)][:2])
+
+
+def _too_low(own: Stand, other: Stand, witness: Witness) -> tuple[Diagnosis, ...]:
+    """A rate at which less is learned than at a higher one by the same budget."""
+    return tuple([_by("too_slow", own, witness, MISSED), *_kept(own, other)][:2])
+
+
+def _kept(own: Stand, other: Stand) -> list[Diagnosis]:
+    """The verdicts that a better rate leaves: a loss that stays high there, too, is no matter of
+    the rate."""
+    stay = {"overfitting"} | ({"underfitting"} if other.tells("underfitting") else set())
+    return [each for each in own.verdicts if each.verdict in stay]
+
+
+def _settled(own: Stand, lower: Stand | None, higher: Stand | None) -> tuple[Diagnosis, ...]:
+    """A rate beside which no other did better: swings that cost nothing are none, and the other
+    rates are not what to try."""
+    kept = []
+    for each in own.verdicts:
+        if each.verdict in TOO_HIGH and lower and own.order < lower.order:
+            if each.verdict == "oscillating" and each.confidence < CERTAIN:
+                continue
+            each = _told(each, own, Witness(lower.number, lower.rate, better=False))
+        if each.verdict == "too_slow" and higher and own.order < higher.order:
+            each = _told(each, own, Witness(higher.number, higher.rate, better=False))
+        kept.append(each)
+    if kept or lower is None:
+        return tuple(kept)
+    return (_by(HEALTHY, own, Witness(lower.number, lower.rate, better=False), 1.0),)
+
+
+def _told(found: Diagnosis, own: Stand, witness: Witness) -> Diagnosis:
+    """A diagnosis whose evidence and advice name a neighbour, too."""
+    evidence = {**found.evidence, **witness.evidence}
+    return replace(
+        found, evidence=evidence, advice=advise(found.verdict, evidence, own.rate, witness)
+    )
+
+
+def _by(verdict: str, own: Stand, witness: Witness, limit: float) -> Diagnosis:
+    """A diagnosis by a neighbour; of a verdict that the trial's own curve has, too, the confidence
+    of whichever is surer, and the evidence of both."""
+    before = next((each for each in own.verdicts if each.verdict == verdict), None)
+    known = dict(before.evidence) if before else {}
+    margin = witness.missed / limit if math.isfinite(witness.missed) else 1.0
+    confidence = max(round(1 - 0.5 / max(1.0, margin), 3), before.confidence if before else 0.0)
+    evidence = known or {"limit": limit}
+    return _told(Diagnosis(verdict, confidence, evidence, ""), own, witness)

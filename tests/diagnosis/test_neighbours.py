@@ -1,0 +1,207 @@
+"""What trials at other rates, and of other models, say of a trial."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from lrsearch.cli import app
+from lrsearch.cli.stored import open_stored, view_run, view_trial
+from lrsearch.diagnosis import compare
+from lrsearch.trial import Diagnosis, Outcome, Record, Result, Trial
+
+
+def trial(number, rate, training, validation, *verdicts, seed=0, outcome="completed", **params):
+    """A trial that ended with these losses, where one that knows nothing has a loss of 2."""
+    signs = {"training": training, "validation": validation, "nothing": 2.0}
+    found = tuple(Diagnosis(each, 0.6, {}, "as it was") for each in verdicts or ("healthy",))
+    result = Result(Outcome(outcome), 100, 1.0, 1.0, verdicts=found, signs=signs)
+    given = {"lr": rate, **{name.replace("__", "."): value for name, value in params.items()}}
+    return Record(Trial(number, str(number), {}, seed), number, given, "grid", result)
+
+
+def told(records):
+    return {
+        each.trial.number: [found.verdict for found in each.result.verdicts]
+        for each in compare(records)
+    }
+
+
+def test_a_rate_at_which_both_losses_are_worse_than_at_a_lower_one_is_too_high() -> None:
+    sound = trial(1, 0.01, 0.2, 0.3)
+    assert told([sound, trial(2, 0.1, 0.3, 0.4)]) == {1: ["healthy"], 2: ["oscillating"]}
+    kept = trial(2, 0.1, 0.3, 0.4, "unstable", "overfitting")
+    assert told([sound, kept])[2] == ["unstable", "overfitting"]
+    # The training loss alone, or the validation loss alone, says nothing of the rate.
+    assert told([sound, trial(2, 0.1, 0.1, 0.6)])[2] == ["healthy"]
+    assert told([sound, trial(2, 0.1, 0.3, 0.2)])[2] == ["healthy"]
+    # What a high rate cannot bring down says nothing of the model.
+    assert told([sound, trial(2, 0.1, 1.5, 1.5, "underfitting")])[2] == ["oscillating"]
+    found = compare([sound, trial(2, 0.1, 1.1, 1.2)])[1].result.verdicts[0]
+    assert found.evidence["neighbour"] == 1 and found.evidence["neighbour_lr"] == 0.01
+    assert found.evidence["missed"] == pytest.approx(0.5) and found.confidence > 0.9
+    assert found.advice == (
+        "it missed 50% of what trial 1 learned at lr 0.01: try rates around that"
+    )
+
+
+def test_a_rate_at_which_less_is_learned_than_at_a_higher_one_is_too_low() -> None:
+    sound = trial(2, 0.1, 0.2, 0.3)
+    assert told([trial(1, 0.01, 1.2, 1.3), sound])[1] == ["too_slow"]
+    assert told([trial(1, 0.01, 1.6, 1.6, "underfitting"), sound])[1] == ["too_slow"]
+    assert told([trial(1, 0.01, 0.5, 0.6), sound])[1] == ["healthy"]
+    # Swings are no sign of a rate that is too low, and a model that is too small stays so.
+    assert told([trial(1, 0.01, 1.2, 1.3, "oscillating"), sound])[1] == ["oscillating"]
+    poor = trial(2, 0.1, 1.4, 1.4, "underfitting")
+    assert told([trial(1, 0.01, 1.8, 1.8, "underfitting"), poor])[1] == ["too_slow", "underfitting"]
+
+
+def test_a_model_with_which_no_rate_learns_what_another_does_is_too_small() -> None:
+    small = [trial(k, rate, 1.1, 1.1, model__hidden=[1]) for k, rate in ((1, 0.01), (2, 0.1))]
+    large = trial(3, 0.02, 0.1, 0.2, model__hidden=[64])
+    assert told([*small, large]) == {1: ["underfitting"], 2: ["underfitting"], 3: ["healthy"]}
+    assert (
+        "trial 3 learned with model.hidden [64]"
+        in compare([*small, large])[0].result.verdicts[0].advice
+    )
+    # One that still falls may come further; one that is as good is not.
+    slow = [trial(k, rate, 1.1, 1.1, "too_slow", model__hidden=[1]) for k, rate in ((1, 0.01),)]
+    assert told([*slow, large])[1] == ["too_slow"]
+    assert told([*small, trial(3, 0.02, 0.9, 0.9, model__hidden=[64])])[1] == ["healthy"]
+    # Of another batch size nothing is said.
+    assert told([*small, replace(large, params={**large.params, "batch_size": 8})])[1] == [
+        "healthy"
+    ]
+
+
+def test_a_swing_that_costs_nothing_is_none() -> None:
+    lower = trial(1, 0.01, 0.3, 0.4)
+    assert told([lower, trial(2, 0.1, 0.2, 0.3, "oscillating")])[2] == ["healthy"]
+    assert told([lower, trial(2, 0.1, 0.3, 0.41, "oscillating")])[2] == ["oscillating"]
+    assert told([trial(2, 0.1, 0.2, 0.3, "oscillating")])[2] == ["oscillating"]
+    kept = compare([lower, trial(2, 0.1, 0.2, 0.3, "unstable")])[1].result.verdicts[0]
+    assert kept.verdict == "unstable" and "trial 1 at lr 0.01 ended no better" in kept.advice
+    # Nor is a higher rate to be tried that is known to do no better.
+    slow = compare([trial(1, 0.01, 0.3, 0.4, "too_slow"), trial(2, 0.1, 0.4, 0.6)])[0]
+    assert slow.result.verdicts[0].advice == (
+        "trial 2 at lr 0.1 ended no better: train longer rather than at a higher rate"
+    )
+
+
+def test_what_has_learned_nothing_stays_so_and_says_where_others_learned() -> None:
+    sound = trial(1, 0.01, 0.2, 0.3)
+    for verdict in ("diverged", "dead", "stagnating"):
+        for outcome in ("completed", "pruned", "diverged"):
+            lost = trial(2, 1.0, 2.0, 2.0, verdict, outcome=outcome)
+            found = compare([sound, lost])[1].result.verdicts[0]
+            assert (found.verdict, found.confidence) == (verdict, 0.6)
+            assert "trial 1 learned at lr 0.01: try rates around that" in found.advice
+            assert compare([lost]) == [lost]
+            assert compare([lost, replace(lost, params={"lr": 3.0})])[0] == lost
+    begun = replace(sound.result.verdicts[0], verdict="diverged", evidence={"step": 0.0})
+    start = replace(sound, result=replace(sound.result, verdicts=(begun,)))
+    start = replace(start, trial=replace(start.trial, number=2), params={"lr": 0.1})
+    assert compare([sound, start])[1] == start, "No rate has a part in it."
+
+
+def test_who_is_a_neighbour() -> None:
+    sound, worse = trial(1, 0.01, 0.2, 0.3), trial(2, 0.1, 0.8, 0.9)
+    assert told([sound, worse])[2] == ["oscillating"]
+    apart = [
+        trial(2, 0.1, 0.8, 0.9, seed=1),
+        trial(2, 0.1, 0.8, 0.9, batch_size=64),
+        trial(2, 0.01, 0.8, 0.9),
+        replace(worse, params={"rate": 0.1}),
+        replace(worse, params={"lr": "high"}),
+        replace(worse, result=replace(worse.result, signs={})),
+        replace(worse, result=replace(worse.result, outcome=Outcome.PRUNED)),
+    ]
+    for other in apart:
+        assert compare([sound, other])[1] == other
+    empty = replace(worse, result=replace(worse.result, verdicts=()))
+    waiting = replace(worse, result=None)
+    assert compare([sound, empty, waiting]) == [sound, empty, waiting]
+    # Known by its metric alone, turned so that less is better.
+    metric = {"validation": -0.9, "nothing": -0.1}
+    known = [
+        replace(each, result=replace(each.result, signs={**metric, **more}))
+        for each, more in ((sound, {}), (worse, {"validation": -0.5}))
+    ]
+    assert told(known)[2] == ["oscillating"]
+
+
+losses = st.floats(0.01, 2.5)
+names = st.sampled_from(
+    ["healthy", "too_slow", "underfitting", "oscillating", "unstable", "overfitting", "stagnating"]
+)
+
+
+@given(st.lists(st.tuples(losses, losses, names), min_size=2, max_size=8), st.integers(-8, 8))
+def test_neither_order_nor_scale_matters_and_nothing_contradicts(ends, power) -> None:
+    records = [
+        trial(k, 0.001 * 3**k, training, validation, verdict)
+        for k, (training, validation, verdict) in enumerate(ends, 1)
+    ]
+    found = told(records)
+    shuffled = records.copy()
+    random.Random(0).shuffle(shuffled)
+    assert told(shuffled) == found
+    scaled = [
+        replace(each, result=replace(each.result, signs={
+            name: value * 2.0**power for name, value in each.result.signs.items()
+        }))
+        for each in records
+    ]  # fmt: skip
+    assert told(scaled) == found
+    for verdicts in found.values():
+        assert 1 <= len(verdicts) <= 2 and len({*verdicts}) == len(verdicts)
+        assert "healthy" not in verdicts or verdicts == ["healthy"]
+    best = min(
+        (each for each in records if found[each.trial.number][0] != "stagnating"),
+        key=lambda each: each.result.signs["validation"],
+        default=None,
+    )
+    if best is not None:
+        assert set(found[best.trial.number]) <= {*_own(best), "healthy"}, "No other did better."
+
+
+def _own(record):
+    return {each.verdict for each in record.result.verdicts}
+
+
+SPEC = """
+data: {name: digits, standardize: true, validation: 0.2}
+model: {name: mlp, hidden: [16]}
+train: {budget: 60ba, evaluate: 6ba, batch_size: 32, optimizer: {name: sgd, momentum: 0.9}}
+objective: {metric: loss, goal: min}
+search: {lr: [0.0005, 0.05]}
+prune: none
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("neighbours")
+    (folder / "spec.yaml").write_text(SPEC)
+    asked = ["grid", str(folder / "spec.yaml"), "--runs", str(folder), "--executor", "inline"]
+    assert CliRunner().invoke(app, asked, catch_exceptions=False).exit_code == 0
+    return folder / "spec"
+
+
+def test_a_report_and_the_page_of_a_trial_have_it(run: Path) -> None:
+    stored = open_stored(str(run), run.parent)
+    low, good = sorted(view_run(stored).records, key=lambda each: each.params["lr"])
+    assert low.result and low.result.verdicts and good.result
+    first = low.result.verdicts[0]
+    assert first.verdict == "too_slow"
+    assert first.evidence["neighbour"] == good.trial.number
+    assert f"trial {good.trial.number} learned at lr 0.05" in first.advice
+    assert {"training", "validation", "nothing"} == {*low.result.signs}
+    alone = view_trial(stored, low.trial.number).record
+    assert alone.result == low.result

@@ -174,7 +174,7 @@ class _Session:
                         self._advance()
                     yield from self._look()
                     yield from self._end_late()
-                elif self.parked:
+                elif self.parked and not (self.fresh or self.ready or self.stopped):
                     yield from self._tell(None)
             except pulse.Leave:
                 yield from self._hand_over()

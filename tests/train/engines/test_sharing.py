@@ -3,6 +3,7 @@ themselves, bit by bit, and each step is trained once."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import signal
@@ -273,6 +274,33 @@ def test_each_waits_at_its_own_rungs(verdict, engine, lanes):
     for end in ends:
         assert_same(end, expected[end.trial])
     assert any(each.result.shared_epochs for each in ends)
+
+
+@pytest.mark.parametrize("lanes", [2, 3])
+def test_branches_that_have_ended_at_their_fork_keep_none_waiting(lanes):
+    """Of more than there are lanes, beside one that waits at its rung."""
+    others = [schedule("step", every="2ep", gamma=gamma) for gamma in (0.1, 0.2, 0.3, 0.4, 0.5)]
+    job = trials(schedule("constant"), *others, engine="fused", lanes=lanes, lr=1e-6)
+    first = next(each for each in train(job)[0] if isinstance(each, Measured)).measurement.step
+    (good,) = cohort(config(NORMED, schedule=schedule("constant"))).trials
+    given = replace(
+        job,
+        trials=(*job.trials, replace(good, number=9, key="good")),
+        judged=frozenset(range(6)),
+        rungs=(first,),
+        share=True,
+    )
+    running, answers, ended = run_cohort(given), None, []
+    with contextlib.suppress(StopIteration):
+        while True:
+            event = running.send(answers)
+            answers = []
+            if isinstance(event, Ended):
+                ended.append(event.trial)
+            elif event is None:  # It waits for nothing but the verdict.
+                assert sorted(ended) == list(range(6))
+                answers = [(9, Verdict.GO_ON)]
+    assert sorted(ended) == [*range(6), 9]
 
 
 @pytest.mark.parametrize(("engine", "lanes"), ENGINES)

@@ -105,7 +105,8 @@ class Cohort:
     `source_hashes` are the run's, as in `Facts`: a worker that finds others must not train.
     `timeout` is the seconds that a trial may take; `run` (its name) is for trainings outside
     lrsearch. `save` is the seconds between two saved states of a trial, None for never; `states`
-    has, by the number of a trial, the file of the state that it goes on from. `judged` are the
+    has, by the number of a trial, the file of the state that it goes on from, `saved` the step of
+    that, where it is known. `judged` are the
     numbers of the trials that end early where they make no progress. With `share` steps that trials
     have in common are trained once.
     """
@@ -122,6 +123,7 @@ class Cohort:
     run: str = ""
     save: float | None = None
     states: Mapping[int, str] = field(default_factory=dict)
+    saved: Mapping[int, int] = field(default_factory=dict)
     judged: frozenset[int] = frozenset()
     share: bool = False
 

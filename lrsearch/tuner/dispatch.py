@@ -236,7 +236,11 @@ class Dispatch:
         samples, batch = self._measure_epoch(ordered[0])
         if not samples:
             return {}
-        begun = [each.number for each in trials if self.saving.holds(each.number)]
+        begun = {
+            each.number: self.saving.step(each.number)
+            for each in trials
+            if self.saving.holds(each.number)
+        }
         branches = find_stems(
             *(ordered, samples, batch),
             begun=begun,
@@ -362,7 +366,8 @@ class Dispatch:
         if trials:
             bar = self.conclusions.best.bar
             states = self.saving.find(trials, cohort.plan.engine)
-            cohort = replace(cohort, trials=trials, bar=bar, states=states)
+            saved = {number: self.saving.step(number) for number in states}
+            cohort = replace(cohort, trials=trials, bar=bar, states=states, saved=saved)
             function = find_jobs(self.spec.kind).train
             handle = self.executor.submit(function, cohort, clean=clean)
             left = {trial.number: trial for trial in trials}

@@ -212,6 +212,7 @@ class Listener:
         before = {each for each in under_way - saved if self.saving.holds(each)}
         if (unkept := self._find_unkept()) is not None:
             self.watcher.note(f"{unkept.message}: {unkept.hint}")
+        saved &= under_way  # Of a trial that has yet to begin the stem may be saved.
         raise Left(describe_left(len(saved), len(before), len(under_way - saved - before)))
 
     def _describe_job(self, heard: Heard) -> Subject:

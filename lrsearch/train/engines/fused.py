@@ -38,7 +38,6 @@ from lrsearch.train.engines.saving import (
     Saver,
     begins_again,
     explain,
-    load,
     save,
 )
 from lrsearch.train.engines.sharing import Sharing, cannot_share, tell_measured
@@ -155,7 +154,7 @@ class _Session:
         self.seen: Resident | Window = (
             self.data if isinstance(self.data, Resident) else Window(self.data, size)
         )
-        self.sharing = Sharing(self.cohort, trials)
+        self.sharing = Sharing(self.cohort, trials, "fused", self.device)
         self.sharing.plan(self.data.samples)
         self.fresh.extend(each for each in trials if each.number not in self.sharing.branches)
         taken = self.cohort.save is not None or bool(self.sharing.branches)
@@ -175,7 +174,7 @@ class _Session:
                         self._advance()
                     yield from self._look()
                     yield from self._end_late()
-                elif self.parked:
+                elif self.parked and not (self.fresh or self.ready or self.stopped):
                     yield from self._tell(None)
             except pulse.Leave:
                 yield from self._hand_over()
@@ -230,6 +229,7 @@ class _Session:
         for ended in lost:
             yield from self._close(ended)
         self.fresh.extend(self.sharing.take_freed())  # Now: they were not told to have begun.
+        yield from self._tell(tuple(self.sharing.save()))
 
     def _too_empty(self, wanted: int) -> bool:
         remaining = max((lane.budget - lane.step for lane in self.places if lane), default=0)
@@ -275,12 +275,12 @@ class _Session:
         lane.saver = Saver(self.cohort.save)
         saved = number in self.cohort.states
         try:
-            if saved:
-                restore(lane, load(self.cohort, trial, "fused", self.device), self.device)
+            if (own := self.sharing.load(trial)) is not None:
+                restore(lane, own, self.device)
                 self.sharing.pass_by(number, lane.step)
                 measurement = Measurement(lane.step, lane.course.last)
                 return [Measured(number, measurement, lane.budget, lane.course.tell())]
-            if (state := self.sharing.adopt(trial, lane.plateau, self.device)) is None:
+            if (state := self.sharing.adopt(trial, lane.plateau)) is None:
                 return []
             restore(lane, {**state, "rates": lane.rates}, self.device)
             lane.lost = lane.course.judge_again()
@@ -311,6 +311,7 @@ class _Session:
             if lane is None or lane.step not in lane.forks:
                 continue
             number, total = lane.trial.number, self.program.total[place]
+            lane.copied = lane.step
             take = partial(self._dump, lane, self.program.take(place, copied=False), total)
             if refused := self.sharing.reach(number, lane.step, take):
                 yield from self._tell(cannot_share(number, refused))
@@ -344,6 +345,7 @@ class _Session:
         for lane in (*self.parked.values(), *self.ready):
             if lane.saver.every is not None and lane.state is not None and lane.total is not None:
                 yield self._take(lane, lane.state, lane.total)
+        yield from self.sharing.save(last=True)
 
     def _initial(self, trial: Trial) -> tuple[LaneState, list[float]]:
         """The state before the first step, and `solo.start_losses` there: both follow from the seed

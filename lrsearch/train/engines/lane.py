@@ -54,6 +54,8 @@ class Lane:
     forks: frozenset[int] = frozenset()
     passed: int = 0
     """The last rung that a verdict let it pass."""
+    copied: int = 0
+    """The last fork at which it was copied."""
     lost: tuple[Outcome, str] | None = None
     """Outcome and reason of one that has ended before its fork."""
 
@@ -64,9 +66,10 @@ class Lane:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is to be evaluated, or waits at a rung, before its next step."""
+        """Whether it is to be evaluated, is copied, or waits at a rung, before its next step."""
         evaluation = self.step in self.evaluations and self.since != self.step
-        return evaluation or (self.step in self.rungs and self.passed != self.step)
+        copied = self.step in self.forks and self.copied != self.step
+        return evaluation or copied or (self.step in self.rungs and self.passed != self.step)
 
     def next_stop(self) -> int:
         """The next step at which it is evaluated or waits for a verdict."""

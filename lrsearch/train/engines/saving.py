@@ -7,7 +7,7 @@ import time
 import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -89,13 +89,34 @@ def explain(error: Exception) -> str:
     return str(error) if isinstance(error, Unusable) else f"{type(error).__name__}: {error}"
 
 
-def load(cohort: Cohort, trial: Trial, engine: str, device: torch.device) -> Any:
-    """The tree of the saved state of a trial. Raises Unusable for a state of another training, or a
-    damaged one."""
+def save_stem(
+    trial: Trial, engine: str, device: torch.device, at: tuple[int, int], stem: State
+) -> Saved | Noted:
+    """The event that has a trial saved which is yet to go on from a copy of its stem's state, or
+    says why it cannot be; `at` are the fork, and the trial's own steps."""
+    try:
+        head = Header(trial.key, engine, device.type, str(torch.__version__), *at)
+        content = states.pack(head, {_STEM: stem.content}, stem.tensors)
+        return Saved(trial.number, engine, *at, content)
+    except Exception as error:
+        return _cannot_save(trial, error, device)
+
+
+_STEM = "stem"
+"""The one name in the content of a state that is a stem's, as it is where a trial branches off."""
+
+
+def load(
+    cohort: Cohort, trial: Trial, engine: str, device: torch.device
+) -> tuple[State, State | None]:
+    """The saved state of a trial, and the one in it that is its stem's, for a trial that had yet to
+    go on from there. Raises Unusable for a state of another training, or a damaged one."""
     state = states.read(cohort.states[trial.number])
     version = str(torch.__version__)
     states.check(state.header, key=trial.key, engine=engine, device=device.type, torch=version)
-    return decode(state, device)
+    content = state.content
+    stem = isinstance(content, dict) and content.keys() == {_STEM}
+    return state, replace(state, content=content[_STEM]) if stem else None
 
 
 def check_steps(saved: Mapping[str, Any], budget: int) -> None:

@@ -5,11 +5,15 @@ A branch is a trial that goes on from its stem's state as from a saved one: to t
 by bit, on a CPU. A branch of another budget takes its stem's evaluations by its own: it may have
 ended with one of them. Where the stem ends before the fork, or its state cannot be copied, the
 branch trains by itself: nothing depends on sharing but the time.
+
+What took long to come to is saved as a state of the branches that have begun with it, and of the
+first that waits: from that the others go on, too, where the search is killed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -22,12 +26,22 @@ from lrsearch.schedules import Plateau
 from lrsearch.states import Header, State, Unusable
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.engines.course import Course, Event
-from lrsearch.train.engines.saving import Encoder, decode
+from lrsearch.train.engines.saving import Encoder, decode, load, save_stem
 from lrsearch.train.engines.stems import LEAST, Branch, find_stems
 from lrsearch.train.engines.timetable import recorded_steps
 from lrsearch.train.recording import Recording
 from lrsearch.train.users.memory import Unseen
-from lrsearch.trial import Cohort, Ended, Measured, Measurement, Noted, Outcome, Started, Trial
+from lrsearch.trial import (
+    Cohort,
+    Ended,
+    Measured,
+    Measurement,
+    Noted,
+    Outcome,
+    Saved,
+    Started,
+    Trial,
+)
 
 ROOM = memory() // 32
 """Bytes of copied states that a worker keeps in memory at once: there may be a worker a core."""
@@ -35,10 +49,11 @@ ROOM = memory() // 32
 
 @dataclass(frozen=True)
 class _Copy:
-    """A stem's state at a fork."""
+    """A stem's state at a fork, `seconds` of training behind it."""
 
     state: State
     step: int
+    seconds: float
 
     @property
     def size(self) -> int:
@@ -47,15 +62,20 @@ class _Copy:
 
 class Sharing:
     """The common steps of a cohort's trials. `branches` has those trials that wait for their stem,
-    by number; `left` those that have not ended."""
+    by number; `left` those that have not ended. `engine` and `device` are those they train on."""
 
-    def __init__(self, cohort: Cohort, trials: Sequence[Trial]) -> None:
-        self.cohort = cohort
+    def __init__(
+        self, cohort: Cohort, trials: Sequence[Trial], engine: str, device: torch.device
+    ) -> None:
+        self.cohort, self.engine, self.device = cohort, engine, device
         self.left = {trial.number: trial for trial in trials}
         self.branches: dict[int, Branch] = {}
         self._freed: list[Trial] = []
         self._copies: dict[int, _Copy] = {}
         self._adopted: dict[int, _Copy] = {}
+        self._begun: dict[int, _Copy] = {}
+        self._kept: set[int] = set()
+        self._wholes: dict[int, int] = {}
         self._size: tuple[int, float | Fraction | None] | None = None
         self._off = not cohort.share or len(trials) < 2
 
@@ -71,8 +91,11 @@ class Sharing:
             return {}
         # A trial waits at its rungs under its own number.
         most = min(self.cohort.rungs, default=None)
-        begun, judged = self.cohort.states, self.cohort.judged
-        return find_stems(trials, *self._size, begun=begun, judged=judged, most=most)
+        begun = {number: self.cohort.saved.get(number, 0) for number in self.cohort.states}
+        judged = self.cohort.judged
+        found = find_stems(trials, *self._size, begun=begun, judged=judged, most=most)
+        self._wholes |= {number: branch.whole for number, branch in found.items()}
+        return found
 
     def forks(self, number: int) -> frozenset[int]:
         """The steps of a trial at which others branch off."""
@@ -92,8 +115,9 @@ class Sharing:
         return frozenset(found)
 
     def has_part(self, number: int) -> bool:
-        """Whether a trial's state is copied, or is another's copy."""
-        return number in self._copies or bool(self.forks(number))
+        """Whether a trial's state is copied, or goes on from another's copy or a file."""
+        saved = number in self.cohort.states
+        return saved or number in self._copies or bool(self.forks(number))
 
     def find_next(self) -> Trial:
         """The trial to train next, where they train in turn: one that goes on from a state in
@@ -114,7 +138,8 @@ class Sharing:
             tree, encoder = take()
             content = encoder.encode(tree)
             head = Header(self.left[number].key, "", "", str(torch.__version__), step, step)
-            copy = _Copy(State(head, content, encoder.pack()), step)
+            seconds = tree["course"]["seconds"]
+            copy = _Copy(State(head, content, encoder.pack()), step, seconds)
         except Exception as error:  # Of objects of the user's, too.
             self._off = not is_out_of_memory(error)
             self._free(waiting)
@@ -168,9 +193,9 @@ class Sharing:
         return found
 
     def pass_by(self, number: int, step: int) -> None:
-        """Free those that branch off a trial at this step or before: it goes on behind it."""
+        """Free those that branch off a trial before this step: it goes on from there."""
         ahead = [each for each in self.branches.values() if each.stem == number]
-        if late := {each.fork for each in ahead if each.fork <= step}:
+        if late := {each.fork for each in ahead if each.fork < step}:
             self._free([trial for fork in sorted(late) for trial in self._waiting(number, fork)])
 
     def end(self, ended: Ended) -> list[Event]:
@@ -227,16 +252,27 @@ class Sharing:
 
     # branches
 
-    def adopt(
-        self, trial: Trial, plateau: Plateau | None, device: torch.device
-    ) -> dict[str, Any] | None:
+    def load(self, trial: Trial) -> Any:
+        """The tree of the state that a trial itself was saved at; None where there is none, and
+        where that is its stem's, which `adopt` then gives. Raises Unusable."""
+        if trial.number not in self.cohort.states:
+            return None
+        state, stem = load(self.cohort, trial, self.engine, self.device)
+        if stem is None:
+            return decode(state, self.device)
+        self._copies[trial.number] = _Copy(stem, stem.header.step, math.inf)
+        self._kept.add(trial.number)
+        return None
+
+    def adopt(self, trial: Trial, plateau: Plateau | None) -> dict[str, Any] | None:
         """The tree of the state that a branch begins with, once; None for a trial that begins at
         its first step. Raises Unusable. `plateau` is the branch's own, before its first step."""
         copy = self._copies.pop(trial.number, None)
         if copy is None:
             return None
         self._adopted = {trial.number: copy}
-        saved: dict[str, Any] = dict(decode(copy.state, device))
+        self._begun[trial.number] = copy
+        saved: dict[str, Any] = dict(decode(copy.state, self.device))
         course = saved["course"]
         shared = {"shared": copy.step, "shared_seconds": course["seconds"]}
         saved |= {"course": {**course, **shared}, "plateau": None}
@@ -248,6 +284,22 @@ class Sharing:
                 raise Unusable("its plateau has changed the rate before")
             saved["plateau"] = plateau.take()
         return saved
+
+    def save(self, *, last: bool = False) -> Generator[Saved | Noted, object, None]:
+        """Yield the events that have trials saved which begin with copies, now or later: those that
+        have begun since the last call, and the first that waits for each copy. A copy that took
+        less than the time between two saved states is not worth it, unless it is the `last`
+        call."""
+        own, self._begun = self._begun, {}
+        waiting = {each: self._copies[each] for each in self.left if each in self._copies}
+        firsts = {id(copy): (each, copy) for each, copy in reversed(waiting.items())}
+        for number, copy in [*own.items(), *firsts.values()]:
+            every = self.cohort.save
+            worth = every is not None and (last or copy.seconds >= every)
+            if worth and number in self.left and number not in self._kept:
+                self._kept.add(number)
+                at = copy.step, self._wholes[number]
+                yield save_stem(self.left[number], self.engine, self.device, at, copy.state)
 
 
 def tell_measured(trial: int, course: Course, steps: int) -> list[Measured]:

@@ -50,7 +50,6 @@ from lrsearch.train.engines.saving import (
     begins_again,
     check_steps,
     explain,
-    load,
     model_tensors,
     put_memory,
     put_model,
@@ -109,7 +108,7 @@ def run(cohort: Cohort, device: torch.device) -> EventGenerator:
 
 def run_trials(cohort: Cohort, trials: Sequence[Trial], device: torch.device) -> EventGenerator:
     """Train trials of a cohort in turn, those first that go on from a state in memory."""
-    sharing = Sharing(cohort, trials)
+    sharing = Sharing(cohort, trials, "solo", device)
     while sharing.left:
         trial = sharing.find_next()
         yield Started(trial.number)
@@ -121,7 +120,7 @@ def run_trial(
     cohort: Cohort, trial: Trial, device: torch.device, sharing: Sharing | None = None
 ) -> EventGenerator:
     """Train one trial, to its end; by default it shares no steps with others."""
-    sharing = sharing or Sharing(cohort, ())
+    sharing = sharing or Sharing(cohort, (), "solo", device)
     optimizer = trial.config["train"]["optimizer"]
     if "class_path" in optimizer or optimizer["name"] in catalogue.OPTIMIZER_PACKAGES:
         # The first of torch's own in a process imports its compiler; no trial is charged for that.
@@ -371,16 +370,16 @@ def _go_on(
     run = _begin(cohort, trial, data, course, sharing, taken=taken)
     saved = number in cohort.states
     try:
-        if saved:
-            run.put(load(cohort, trial, "solo", data.device))
+        if (own := sharing.load(trial)) is not None:
+            run.put(own)
             sharing.pass_by(number, run.step)
             last = Measurement(run.step, course.last)
             return run, [Measured(number, last, run.budget, course.tell())], None
-        if (state := sharing.adopt(trial, run.plateau, data.device)) is None:
+        if (state := sharing.adopt(trial, run.plateau)) is None:
             return run, [], None
         run.put(state)
         lost = course.judge_again()
-        return run, [*tell_measured(number, course, run.budget)], lost
+        return run, [*tell_measured(number, course, run.budget), *sharing.save()], lost
     except Exception as error:
         if is_out_of_memory(error):
             raise
@@ -435,10 +434,10 @@ def _train(
                     saver.note(begun)
                     if isinstance(kept, Noted):
                         saver.every = None
-            if run.step in forks and (
-                refused := sharing.reach(trial.number, run.step, partial(_take, run))
-            ):
-                yield cannot_share(trial.number, refused)
+            if run.step in forks:
+                if refused := sharing.reach(trial.number, run.step, partial(_take, run)):
+                    yield cannot_share(trial.number, refused)
+                yield from sharing.save()
             if run.step in rungs:
                 waited = pulse.clock()
                 verdict = yield from await_verdict(
@@ -457,6 +456,7 @@ def _train(
     except pulse.Leave:
         if saver.every is not None and run.step:
             yield _save(run, generators)
+        yield from sharing.save(last=True)
         raise
     except any_but_interrupts(DataError, GeneratorExit) as error:
         if not (sign := _find_loss(cohort, run, error)):

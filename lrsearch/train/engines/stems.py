@@ -11,6 +11,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from types import MappingProxyType
 
 import numpy as np
 
@@ -43,12 +44,14 @@ class Branch:
 class Way:
     """The rates of a training, float64 [budget], and the number of steps that are `certain` to
     have them: a plateau follows what is measured. At the step `judged` (0: never) it ends where it
-    makes no progress. `evaluations` are the steps after which it is evaluated."""
+    makes no progress. `evaluations` are the steps after which it is evaluated. It goes on from a
+    state after `begun` steps, and nobody branches off before."""
 
     rates: Array
     certain: int
     judged: int = 0
     evaluations: tuple[int, ...] = ()
+    begun: int = 0
 
     def is_alike(self, other: Way) -> bool:
         """Whether both end at the same step, as long as they have their steps in common."""
@@ -107,7 +110,8 @@ def join(ways: Sequence[Way], *, least: int = LEAST) -> list[Branch | None]:
     """
     found: list[Branch | None] = []
     for place, way in enumerate(ways):
-        common = [common_steps(way, other) for other in ways[:place]]
+        found_common = [(common_steps(way, other), other.begun) for other in ways[:place]]
+        common = [steps if steps >= begun else 0 for steps, begun in found_common]
         fork = max(common, default=0)
         if fork < max(1, least):
             found.append(None)
@@ -122,15 +126,15 @@ def find_stems(
     samples: int,
     batch: float | Fraction | None = None,
     *,
-    begun: Collection[int] = (),
+    begun: Mapping[int, int] = MappingProxyType({}),
     judged: Collection[int] = (),
     most: int | None = None,
 ) -> dict[int, Branch]:
     """The branches among trials of one structure, by number; stems stand before them in the order.
 
     `samples` is the size of an epoch, `batch` that of a batch on average, where a loader has its
-    own. Trials in `begun` have a state of their own and branch off none, those in `judged` end
-    where they make no progress. No fork lies past step `most`.
+    own. Trials in `begun` go on from a state, after so many steps, and branch off none, those in
+    `judged` end where they make no progress. No fork lies past step `most`.
     """
     found: dict[int, Branch] = {}
     for group in _groups(trials):
@@ -145,7 +149,7 @@ def find_stems(
                 continue
             certain = way.certain if most is None else min(most, way.certain)
             own.append(trial)
-            ways.append(replace(way, certain=certain))
+            ways.append(replace(way, certain=certain, begun=begun.get(trial.number, 0)))
         for trial, branch in zip(own, join(ways), strict=True):
             if branch is not None and trial.number not in begun:
                 found[trial.number] = replace(branch, stem=own[branch.stem].number)

@@ -3,10 +3,12 @@ themselves, bit by bit, and each step is trained once."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
 import signal
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from test_train import MLP, cohort, config
 from lrsearch import schedules
 from lrsearch.analysis.pruning import NO_PROGRESS
 from lrsearch.spec.model import complete_group
-from lrsearch.train.engines import sharing, stems
+from lrsearch.train.engines import fused, sharing, solo, stems
 from lrsearch.train.engines.cohort import run_cohort
 from lrsearch.train.engines.stems import Way, join
 from lrsearch.trial import (
@@ -275,6 +277,33 @@ def test_each_waits_at_its_own_rungs(verdict, engine, lanes):
     assert any(each.result.shared_epochs for each in ends)
 
 
+@pytest.mark.parametrize("lanes", [2, 3])
+def test_branches_that_have_ended_at_their_fork_keep_none_waiting(lanes):
+    """Of more than there are lanes, beside one that waits at its rung."""
+    others = [schedule("step", every="2ep", gamma=gamma) for gamma in (0.1, 0.2, 0.3, 0.4, 0.5)]
+    job = trials(schedule("constant"), *others, engine="fused", lanes=lanes, lr=1e-6)
+    first = next(each for each in train(job)[0] if isinstance(each, Measured)).measurement.step
+    (good,) = cohort(config(NORMED, schedule=schedule("constant"))).trials
+    given = replace(
+        job,
+        trials=(*job.trials, replace(good, number=9, key="good")),
+        judged=frozenset(range(6)),
+        rungs=(first,),
+        share=True,
+    )
+    running, answers, ended = run_cohort(given), None, []
+    with contextlib.suppress(StopIteration):
+        while True:
+            event = running.send(answers)
+            answers = []
+            if isinstance(event, Ended):
+                ended.append(event.trial)
+            elif event is None:  # It waits for nothing but the verdict.
+                assert sorted(ended) == list(range(6))
+                answers = [(9, Verdict.GO_ON)]
+    assert sorted(ended) == [*range(6), 9]
+
+
 @pytest.mark.parametrize(("engine", "lanes"), ENGINES)
 def test_a_stem_that_goes_on_from_its_saved_state_is_a_stem_still(
     engine, lanes, tmp_path, monkeypatch
@@ -293,6 +322,111 @@ def test_a_stem_that_goes_on_from_its_saved_state_is_a_stem_still(
         assert_same(end, alone[number])
     assert ends[3].result.shared_epochs or ends[4].result.shared_epochs
     assert not [each for each in events if isinstance(each, Noted)]
+
+
+EARLY = schedule("step", every="1ep"), schedule("multistep", milestones=["1ep", "3ep"])
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The steps that each trial is trained for itself, by its number."""
+    found, step, advance = Counter(), solo._step, fused._Session._advance
+
+    def count(run, batch):
+        found[run.trial.number] += 1
+        step(run, batch)
+
+    def count_lanes(session):
+        before = {lane: lane.step for lane in session.places if lane is not None}
+        advance(session)
+        for lane, first in before.items():
+            found[lane.trial.number] += lane.step - first
+
+    monkeypatch.setattr(solo, "_step", count)
+    monkeypatch.setattr(fused._Session, "_advance", count_lanes)
+    return found
+
+
+def cut(job, events, many, tmp_path):
+    """The job that is left where it is killed after so many of its events: its trials go on from
+    the states that were handed over until then."""
+    kept = [each for each in events[:many] if isinstance(each, Saved)]
+    over = {each.trial for each in events[:many] if isinstance(each, Ended)}
+    return replace(
+        job,
+        trials=tuple(each for each in job.trials if each.number not in over),
+        states={each.trial: write(tmp_path, each) for each in kept},
+        saved={each.trial: each.step for each in kept},
+    )
+
+
+def assert_none_trains_more(job, made, tmp_path):
+    """Wherever a job is killed, no trial trains more steps afterwards than it would have had to
+    undisturbed, and all come to the same ends."""
+    _, alone = train(job)
+    made.clear()
+    job = replace(job, share=True, save=0.0)
+    events, _ = train(job)
+    own = dict(made)
+    assert sum(own.values()) < 0.7 * sum(end.result.steps for end in alone.values())
+    for many in range(1, len(events), 9):
+        made.clear()
+        left = cut(job, events, many, tmp_path)
+        found, ends = train(left)
+        assert ends.keys() == {each.number for each in left.trials}
+        for number, end in ends.items():
+            assert_same(end, alone[number])
+            assert end.result.epochs == alone[number].result.epochs
+            assert made[number] <= own[number], (many, number)
+        assert not [each for each in found if isinstance(each, Noted)]
+
+
+@pytest.mark.parametrize(("engine", "lanes"), ENGINES)
+def test_branches_of_a_killed_job_go_on_from_their_forks(engine, lanes, made, often, tmp_path):
+    plateau = schedule("plateau", **LATE["plateau"][0])
+    longer = config(NORMED, schedule=schedule("constant"), budget="7ep")
+    job = trials(schedule("constant"), *EARLY, plateau, *STEPS, engine=engine, lanes=lanes)
+    (last,) = cohort(longer).trials
+    job = replace(job, trials=(*job.trials, replace(last, number=6)), objective=AT_BEST)
+    assert_none_trains_more(job, made, tmp_path)
+
+
+def test_branches_of_a_killed_job_of_the_users_code(place, made, often, tmp_path):
+    """What it remembers goes on whether anything is saved any more, or not."""
+    job = trials(schedule("constant"), *STEPS, **own(place))
+    assert_none_trains_more(job, made, tmp_path)
+    _, alone = train(job)
+    events, _ = train(replace(job, share=True, save=0.0))
+    first = next(at for at, each in enumerate(events) if isinstance(each, Ended))
+    for many in (first // 2, first):
+        left = cut(job, events, many, tmp_path)
+        assert left.states
+        _, ends = train(replace(left, share=True))
+        for number, end in ends.items():
+            assert_same(end, alone[number])
+
+
+@pytest.mark.parametrize(("engine", "lanes"), ENGINES)
+def test_a_fork_is_saved_once_for_all_that_wait_there(engine, lanes, monkeypatch):
+    """One copy stands on the disk for those that wait, beside the states of those that train; none
+    where the stem took less than is saved, unless the search is asked to leave."""
+    job = trials(schedule("constant"), *(schedule("step", every="2ep", gamma=gamma)
+                 for gamma in (0.1, 0.2, 0.3, 0.4)), engine=engine, lanes=lanes)  # fmt: skip
+    job = replace(job, share=True)
+    monkeypatch.setattr("lrsearch.train.engines.course.Course.spent", 400.0)
+    events, _ = train(replace(job, save=300.0))
+    saved = {each.trial: each.step for each in events if isinstance(each, Saved)}
+    assert sorted(saved) == [1, 2, 3, 4]
+    (fork,) = {*saved.values()}
+    ended = next(at for at, each in enumerate(events) if isinstance(each, Ended))
+    before = [each for each in events[:ended] if isinstance(each, Saved)]
+    assert len(before) == {1: 1, 2: 2, 5: 4}[lanes]
+    events, _ = train(replace(job, save=3600.0))
+    assert not [each for each in events if isinstance(each, Saved)]
+    left = stop(run_cohort(replace(job, save=3600.0)), 60, monkeypatch)
+    handed = {each.trial: each.step for each in left if isinstance(each, Saved)}
+    first = {number for number, step in handed.items() if step == fork}
+    assert handed[0] > fork and first == ({lanes} if lanes < 5 else set())
 
 
 def test_a_budget_below_the_first_fork_is_shared_up_to_its_last_step():
@@ -360,7 +494,7 @@ def test_other_numbers_and_seeds_share_nothing():
     assert not stems.find_stems(both, 1000)
     alike = cohort(first, config(schedule=STEPS[0]), config(schedule={"class_path": "a.b"})).trials
     assert stems.find_stems(alike, 1000) == {1: stems.Branch(0, 2 * 16)}
-    assert not stems.find_stems(alike, 1000, begun=[1])
+    assert not stems.find_stems(alike, 1000, begun={1: 0})
     assert stems.find_stems(alike, 1000, most=20) == {1: stems.Branch(0, 20)}
     assert not stems.find_stems(alike, 1000, most=stems.LEAST - 1)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import get_states, same_states
+from lrsearch.data.raised import tell_raised
 from lrsearch.data.tables import Array
 from lrsearch.data.trees import Tree, leaves, map_tree, replace_leaves
 from lrsearch.errors import DataError
@@ -206,7 +207,7 @@ def _call(function: Callable[..., Any], batch_size: int, place: str) -> Any:
     try:
         made = function(batch_size)
     except any_but_interrupts() as error:
-        message = f"making a DataLoader raised {type(error).__name__}: {error}"
+        message = f"making a DataLoader raised {tell_raised(error)}"
         raise DataError(message, where=place) from error
     if not _is_loader(made):
         message = f"called with a batch size it gives {type(made).__name__}, not a DataLoader"
@@ -274,7 +275,7 @@ def _check_length(dataset: Any, place: str) -> int:
         size = len(dataset)
     except any_but_interrupts() as error:
         raise DataError(
-            f"the length of {type(dataset).__name__} is unknown ({type(error).__name__}: {error})",
+            f"the length of {type(dataset).__name__} is unknown: {tell_raised(error)}",
             where=place,
             hint="epochs are counted by it: give it a __len__",
         ) from error
@@ -335,8 +336,7 @@ def sample_at(dataset: Any, index: int, place: str) -> Part:
         return map_part(divide(dataset[index]), place)
     except any_but_interrupts(DataError) as error:
         raise DataError(
-            f"reading sample {index} of {type(dataset).__name__} raised "
-            f"{type(error).__name__}: {error}",
+            f"reading sample {index} of {type(dataset).__name__} raised {tell_raised(error)}",
             where=place,
         ) from error
 
@@ -353,7 +353,7 @@ def read_at(stream: Stream, index: int, place: str) -> Part:
         what = "its collate_fn"
         return map_part(divide(collate(samples)), place)
     except any_but_interrupts(DataError) as error:
-        message = f"{what} raised {type(error).__name__}: {error}"
+        message = f"{what} raised {tell_raised(error)}"
         raise DataError(message, where=place) from error
 
 

@@ -16,6 +16,7 @@ import torch
 from lrsearch import catalogue, data, pulse
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.precision import LOST, tell_lost_targets
+from lrsearch.data.raised import tell_raised
 from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.schedules import ScheduleError
 from lrsearch.spec.model import argument_paths, class_paths
@@ -366,6 +367,6 @@ def _check_training(
     except any_but_interrupts(LrsearchError) as error:
         if "class_path" not in schedule:
             raise
-        raise ModelError(f"it raised {type(error).__name__}: {error}", where=name) from error
+        raise ModelError(f"it raised {tell_raised(error)}", where=name) from error
     if not np.isfinite(rates).all():
         raise DataError(f"the schedule {name} gives rates that are no numbers")

@@ -491,7 +491,7 @@ def test_what_loading_a_sample_raises_is_the_reason(nets, workers):
     own = own_config(code("broken", workers=workers), MLP, SOURCE, **SHORT)
     ended = run(own, place=nets).result
     assert ended.outcome is Outcome.FAILED
-    assert ended.reason.endswith("OSError: no such picture") and len(ended.reason) < 100
+    assert "OSError: no such picture (nets.py, line " in ended.reason and len(ended.reason) < 100
     assert "in __getitem__" in ended.traceback
     assert not multiprocessing.active_children()
 

@@ -24,6 +24,7 @@ from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import get_states, set_states
 from lrsearch.data.parts import Part, Stream, Typed, divide, map_part, plain, read_at, stack
 from lrsearch.data.precision import keep_exact, tell_lost_targets
+from lrsearch.data.raised import tell_raised
 from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.tables import Array, show_labels
 from lrsearch.data.trees import Tree, count, leaves, map_tree, replace_leaves
@@ -459,7 +460,7 @@ def _first_batch(place: str, stream: Stream) -> Part:
     try:
         return map_part(divide(next(iter(stream.make(2)))), place)
     except any_but_interrupts(DataError) as error:
-        message = f"its DataLoader raised {type(error).__name__}: {error}"
+        message = f"its DataLoader raised {tell_raised(error)}"
         raise DataError(message, where=place) from error
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import get_states, same_states
+from lrsearch.data.raised import tell_raised
 from lrsearch.data.tables import Array
 from lrsearch.data.trees import Tree, leaves, map_tree, replace_leaves
 from lrsearch.errors import DataError
@@ -25,6 +26,9 @@ LABELS = ("labels", "label", "targets", "target", "y")
 
 WEIGHTS = ("weight", "weights", "sample_weight")
 """Names under which a mapping holds its samples' weights."""
+
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test"}
+"""Names of parts, which a mapping of samples has not for its inputs."""
 
 FORMS = (
     "a function of data returns (x, y) or (x, y, weight), a mapping with 'labels', a Dataset, a "
@@ -94,6 +98,12 @@ def read_parts(result: Any, place: str) -> list[Part | Stream]:
     """The parts a function returned: one, or training, validation and perhaps test. Raises
     DataError for values that are no data."""
     parts = [result]
+    if isinstance(result, Mapping) and "train" in result and result.keys() <= _SPLITS:
+        raise DataError(
+            f"returned a mapping of parts: {', '.join(result)}",
+            where=place,
+            hint="return them in a tuple: (training, validation) or (training, validation, test)",
+        )
     if isinstance(result, tuple) and len(result) in (2, 3) and all(map(_is_part, result)):
         parts = list(result)
     names = ("training", "validation", "test") if len(parts) > 1 else ("",)
@@ -174,6 +184,9 @@ class Typed:
     array: Array
 
 
+_NUMBERS = (int, float, np.bool_, np.integer, np.floating)
+
+
 def as_array(value: Any) -> Any:
     """An array of a tensor (wherever it is, whatever its precision), a list or a number."""
     if isinstance(value, Typed):
@@ -183,12 +196,17 @@ def as_array(value: Any) -> Any:
         if str(value.dtype) in ("torch.bfloat16", "torch.float16"):
             value = value.float()
         return Typed(np.asarray(value))
+    if isinstance(value, np.ma.MaskedArray) and value.mask.any():
+        raise ValueError("a masked array has values that are missing")
     array = np.asarray(value)
     if array.dtype == object:  # As of a table's column of text, or of what is no array at all.
         if array.ndim == 0:
-            raise ValueError(f"{type(value).__name__} is no array")
+            way = ": write .toarray()" if hasattr(value, "toarray") else ""
+            raise ValueError(f"{type(value).__name__} is no array{way}")
         if all(isinstance(each, str) for each in array.flat):
             return array.astype(str)
+        if all(isinstance(each, _NUMBERS) for each in array.flat):  # Of a table of mixed columns.
+            return np.array(array.tolist())
     return array
 
 
@@ -206,7 +224,7 @@ def _call(function: Callable[..., Any], batch_size: int, place: str) -> Any:
     try:
         made = function(batch_size)
     except any_but_interrupts() as error:
-        message = f"making a DataLoader raised {type(error).__name__}: {error}"
+        message = f"making a DataLoader raised {tell_raised(error)}"
         raise DataError(message, where=place) from error
     if not _is_loader(made):
         message = f"called with a batch size it gives {type(made).__name__}, not a DataLoader"
@@ -274,7 +292,7 @@ def _check_length(dataset: Any, place: str) -> int:
         size = len(dataset)
     except any_but_interrupts() as error:
         raise DataError(
-            f"the length of {type(dataset).__name__} is unknown ({type(error).__name__}: {error})",
+            f"the length of {type(dataset).__name__} is unknown: {tell_raised(error)}",
             where=place,
             hint="epochs are counted by it: give it a __len__",
         ) from error
@@ -299,6 +317,13 @@ SHARE = 0.25
 def _read_dataset(dataset: Any, place: str, workers: int = 0) -> Part | Stream:
     """A Dataset's samples as arrays, or a stream where they change between two readings, are
     too many to keep, or differ in shape."""
+    if any(each.__name__ == "IterableDataset" for each in type(dataset).__mro__):
+        raise DataError(
+            f"{type(dataset).__name__} is an IterableDataset, whose samples have no places",
+            where=place,
+            hint="return a function of batch_size that makes a DataLoader of it, and a validation "
+            "part beside it",
+        )
     size = _check_length(dataset, place)
     tensors = getattr(dataset, "tensors", None)
     if type(dataset).__name__ == "TensorDataset" and isinstance(tensors, tuple):
@@ -335,8 +360,7 @@ def sample_at(dataset: Any, index: int, place: str) -> Part:
         return map_part(divide(dataset[index]), place)
     except any_but_interrupts(DataError) as error:
         raise DataError(
-            f"reading sample {index} of {type(dataset).__name__} raised "
-            f"{type(error).__name__}: {error}",
+            f"reading sample {index} of {type(dataset).__name__} raised {tell_raised(error)}",
             where=place,
         ) from error
 
@@ -353,7 +377,7 @@ def read_at(stream: Stream, index: int, place: str) -> Part:
         what = "its collate_fn"
         return map_part(divide(collate(samples)), place)
     except any_but_interrupts(DataError) as error:
-        message = f"{what} raised {type(error).__name__}: {error}"
+        message = f"{what} raised {tell_raised(error)}"
         raise DataError(message, where=place) from error
 
 

@@ -24,6 +24,7 @@ from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.parquet import read_parquet
 from lrsearch.data.parts import Part, Stream, read_parts
 from lrsearch.data.precision import VERY_FAR, find_far
+from lrsearch.data.raised import tell_raised
 from lrsearch.data.raw import Portion, Raw
 from lrsearch.data.subset import choose, describe_choice
 from lrsearch.data.tables import Array, Table, show_labels, take_rows
@@ -302,5 +303,5 @@ def _call(
     try:
         result = function(**arguments)
     except any_but_interrupts(LrsearchError) as error:
-        raise DataError(f"{type(error).__name__}: {error}", where=name) from error
+        raise DataError(tell_raised(error), where=name) from error
     return read_parts(result, name)

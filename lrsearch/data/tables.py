@@ -98,8 +98,24 @@ def doubt_classes(what: str, values: Array) -> list[str]:
     return [f"{told}: for a quantity write task: regression under data"]
 
 
+ONE_HOT = "for classes give their numbers, y.argmax(1)"
+
+
+def is_one_hot(y: Any) -> bool:
+    """Whether each row of targets [samples, classes] is zeros and a one."""
+    if not isinstance(y, np.ndarray) or y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "fiub":
+        return False
+    return bool(((y == 0) | (y == 1)).all() and (y.sum(1) == 1).all())
+
+
 def doubt_numbers(what: str, y: Array) -> list[str]:
-    """A sentence for floating-point numbers that may be classes and became a regression."""
+    """A sentence for floating-point numbers that may be classes and became a regression, or that
+    leave nothing to learn."""
+    if is_one_hot(y):
+        told = f"each row of the targets is one-hot, taken as a regression of {y.shape[1]} targets"
+        return [f"{told}: {ONE_HOT}"]
+    if y.size == len(y) and (y == y.flat[0]).all():
+        return [f"{what} nothing but {y.flat[0]:g}: there is nothing to learn"]
     if y.size != len(y) or not (y == np.round(y)).all():
         return []
     count = len(np.unique(y))

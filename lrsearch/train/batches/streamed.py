@@ -34,6 +34,7 @@ from lrsearch import data, pulse
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import States, get_states, set_states
 from lrsearch.data.parts import Part, Stream, divide
+from lrsearch.data.raised import tell_raised
 from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
 from lrsearch.train.batches.averaging import BATCHES, recalibration_batches
@@ -361,7 +362,7 @@ def measure_pass(stream: Stream, size: int) -> tuple[int, Fraction]:
         try:
             known[size] = _count_pass(stream, size)
         except any_but_interrupts(LrsearchError) as error:
-            raise ModelError(f"its DataLoader raised {type(error).__name__}: {error}") from error
+            raise ModelError(f"its DataLoader raised {tell_raised(error)}") from error
     return known[size]
 
 
@@ -434,7 +435,7 @@ class _Samples(Dataset[Any]):
                 if get_worker_info() is None:
                     raise
                 # torch would raise a worker's error with its traceback as the message.
-                reason = f"loading a batch raised {type(error).__name__}: {error}"
+                reason = f"loading a batch raised {tell_raised(error)}"
                 return _Failed(reason, traceback.format_exc())
 
     def _look(self, indices: list[int]) -> Any:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from lrsearch import catalogue
 from lrsearch.data.interrupts import any_but_interrupts
+from lrsearch.data.raised import tell_raised
 from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError, ModelError
 from lrsearch.train.batches.batch import NOTHING, Batch, select
@@ -197,7 +198,7 @@ def check_transforms(config: Mapping[str, Any], x: Tensor, what: str, workplace:
                 out = made.function(x.clone())
         except any_but_interrupts(is_out_of_memory) as error:
             raise ModelError(
-                f"of a batch {shape} it raised {type(error).__name__}: {error}", where=made.name
+                f"of a batch {shape} it raised {tell_raised(error)}", where=made.name
             ) from error
         given = f"{list(out.shape)}, {out.dtype}" if isinstance(out, Tensor) else type(out).__name__
         if given != f"{shape}, {x.dtype}":

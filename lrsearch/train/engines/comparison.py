@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import sysconfig
 import textwrap
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,9 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-import lrsearch
 from lrsearch import pulse
 from lrsearch.data.interrupts import any_but_interrupts
+from lrsearch.data.raised import find_line
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.train.batches.batch import Batch, copy, take
 from lrsearch.train.batches.resident import Resident
@@ -72,6 +71,9 @@ _PLAIN = {
     r"setup_context|generate_vmap_rule": "an autograd function that it uses has no rule for vmap",
     r"[Ss]parse": "it has sparse tensors",
     r"accessing `data`": "it uses the .data of a tensor",
+    r"access storage": "it copies a tensor with its memory, as copy.deepcopy does",
+    r"requires_grad_\(\)": "it calls requires_grad_() on a tensor",
+    r"backward\(\) called": "it calls backward() itself",
     r"single memory location|in extra_args|updated in place": "it changes in place what all lanes "
     "share",
     r"(?:rule not implemented for|not yet support) (aten::\w+)": "vmap has no rule for {}",
@@ -181,25 +183,15 @@ def _compare(
     except _Differs as error:
         return str(error), isinstance(error, _Rounds)
     except NotRecordable as error:
-        return f"{error}{_place(error, models)}", False
+        return f"{_checks(error) or error}{_place(error, models)}", False
     except any_but_interrupts(GeneratorExit) as error:
         if is_out_of_memory(error):
             reason = "two lanes run out of memory"
         else:
-            reason = f"{_explain(error)}{_place(error, models)}"
+            reason = f"{_checks(error) or _explain(error)}{_place(error, models)}"
         release(error)
         return reason, False
     return "", False
-
-
-_OTHERS = tuple(
-    str(Path(path).resolve())
-    for path in (
-        *(str(Path(module.__file__ or "").parent) for module in (torch, lrsearch)),
-        sysconfig.get_path("stdlib"),
-    )
-)
-"""Folders whose code is not the user's. Packages lie in the folder of the standard library."""
 
 
 # reasons
@@ -209,16 +201,21 @@ def _place(error: BaseException, models: Iterable[nn.Module]) -> str:
     """The place where an error was raised, in brackets: the layer, and the line of the user's code.
     "" outside of both, as in a backward pass."""
     names = {id(each): name for model in models for name, each in model.named_modules() if name}
-    layer = line = ""
-    for frame, number in traceback.walk_tb(error.__traceback__):
+    layer = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
         held = frame.f_locals.get("self")
         if id(held) in names:
             layer = f"in its layer {names[id(held)]}, {type(held).__name__}"
-        file = frame.f_code.co_filename
-        if Path(file).is_file() and not str(Path(file).resolve()).startswith(_OTHERS):
-            line = f"{Path(file).name}, line {number}"
-    told = "; ".join(filter(None, (layer, line)))
+    told = "; ".join(filter(None, (layer, find_line(error))))
     return f" ({told})" if told else ""
+
+
+def _checks(error: BaseException) -> str:
+    """The reason against lanes where torch.distributions looked at parameters; "" elsewhere."""
+    files = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
+    if not any(Path(each).parts[-3:-1] == ("torch", "distributions") for each in files):
+        return ""
+    return "it checks the parameters of a distribution, unless made with validate_args=False"
 
 
 def _explain(error: BaseException) -> str:
@@ -326,6 +323,8 @@ class _Comparison:
         remembered: dict[str, object] = {}
         for step, rows in enumerate(self.rows):
             pulse.beat()
+            self.models[0].train()
+            seen = self._remember()
             alone = [self._step_alone(lane, states[lane], rows[lane]) for lane in range(2)]
             if step:
                 self._compare_memory(remembered)
@@ -336,8 +335,13 @@ class _Comparison:
             found = [program.take(lane) for lane in range(2)]
             self._put(program, states, (0, 1))
             losses, gradients = program.compute_gradients(rows)
-            for lane, single in enumerate(alone):
-                self._compare_step(single, losses[lane], gradients, program, lane)
+            try:
+                for lane, single in enumerate(alone):
+                    self._compare_step(single, losses[lane], gradients, program, lane)
+            except _Differs as error:  # What it remembers explains more than by how much.
+                if changed := _find_change(seen, remembered):
+                    raise type(error)(changed) from None
+                raise
             program.update(gradients, numbers[0])
             states = found
             for lane in range(2):
@@ -393,7 +397,10 @@ class _Comparison:
         model.train()
         training = Training(model, self.trains[lane], self.workplace, self.criteria[lane])
         before = {name: id(each) for name, each in model.named_buffers()}
+        seeded = torch.initial_seed()
         loss = training.compute_gradients(take(self.data.train, row))
+        if torch.initial_seed() != seeded:
+            raise _Differs("it seeds torch's random numbers, as by torch.manual_seed")
         for name, each in model.named_buffers():
             if before.get(name, id(each)) != id(each):
                 raise _Differs(
@@ -466,10 +473,8 @@ class _Comparison:
     def _compare_memory(
         self, before: Mapping[str, object], criterion: Criterion | None = None
     ) -> None:
-        after = self._remember(criterion)
-        changed = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-        if changed:
-            raise _Differs(f"its forward changes {changed[0]}, which no recording repeats")
+        if changed := _find_change(before, self._remember(criterion)):
+            raise _Differs(changed)
 
     def _compare_outputs(self, program: Program, states: Sequence[LaneState]) -> None:
         """Compare evaluations: outputs of a chunk, and the summed loss over the validation
@@ -529,7 +534,7 @@ class _Comparison:
         self._compare_states("a step on a shared batch", expected[0], program.take(0))
 
     def _agree(self, what: str, alone: Tensor, fused: Tensor, floor: float = 0.0) -> None:
-        left, right = _where_wide(alone).double(), _where_wide(fused).double()
+        left, right = _numbers(alone), _numbers(fused)
         if left.shape != right.shape:
             raise _Differs(f"in lanes {what} has another shape")
         if not left.numel():
@@ -542,6 +547,20 @@ class _Comparison:
             share = worst / scale if scale else math.inf
             kind = _Rounds if bool(same.all()) else _Differs
             raise kind(f"in lanes {what} differs, by {share:.1g} of its largest entry")
+
+
+def _find_change(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    """The reason against lanes that a memory of the user's code is, where it has changed."""
+    for name in {**before, **after}:
+        if before.get(name) != after.get(name):
+            return f"its forward changes {name}, which no recording repeats"
+    return ""
+
+
+def _numbers(tensor: Tensor) -> Tensor:
+    """A tensor in float64; a complex one as its real and imaginary parts."""
+    wide = _where_wide(tensor)
+    return (torch.view_as_real(wide.resolve_conj()) if wide.is_complex() else wide).double()
 
 
 def _largest(tensors: Tensors) -> float:

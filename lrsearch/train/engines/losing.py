@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from lrsearch.data.interrupts import any_but_interrupts
+from lrsearch.data.raised import tell_raised
 from lrsearch.divergence import UNKNOWN_FACTOR
 from lrsearch.train.device import is_out_of_memory
 from lrsearch.train.recording import norm_of
@@ -54,7 +54,4 @@ def _size(model: nn.Module) -> float:
 
 def tell_error(error: BaseException) -> str:
     """An error in one line: its own words, of a bug in the user's code where it was raised."""
-    text = str(error).strip().partition("\n")[0]
-    last = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f" ({last[0].filename.rpartition('/')[2]}, line {last[0].lineno})" if last else ""
-    return f"{type(error).__name__}: {text}{where}"
+    return tell_raised(error).strip().partition("\n")[0]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lrsearch import catalogue, divergence, pulse
 from lrsearch.analysis.pruning import judging_step
 from lrsearch.data.interrupts import any_but_interrupts
+from lrsearch.data.raised import tell_raised
 from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
 from lrsearch.schedules import Plateau
@@ -143,7 +144,7 @@ def run_trial(
                     outcome, trace = Outcome.FAILED, "".join(traceback.format_exception(error))
                 place = cohort.workplace
                 missing = find_missing(error, place.folder, place.allowed)
-                reason = f"{type(error).__name__}: {error}" + (f"; {missing}" if missing else "")
+                reason = tell_raised(error) + (f"; {missing}" if missing else "")
                 result = course.result(outcome, reason, trace)
                 if outcome is Outcome.FAILED:
                     result = replace(result, output=printed.text())

@@ -14,9 +14,15 @@ from lrsearch.train.products import align, multiply
 
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """torch.nn.functional.linear, by the rule below where each lane has a weight of its own."""
-    if input.dim() < 1 or torch._C._functorch.maybe_get_level(weight) < 0:
+    if input.dim() < 1 or torch._C._functorch.maybe_get_level(weight) < 0 or transforms_itself():
         return F.linear(input, weight, bias)
     return apply(_Linear, input, weight, bias)
+
+
+def transforms_itself() -> bool:
+    """Whether code runs within a transform of torch.func of its own, inside of the lanes' vmap. The
+    rules below are not differentiated twice, torch's are."""
+    return len(torch._C._functorch.get_interpreter_stack() or ()) > 1
 
 
 def lower(*given: Any) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lrsearch.train.lanes.draws import Noise, draw_rules, drop
-from lrsearch.train.lanes.linear import apply, linear, lower, move
+from lrsearch.train.lanes.linear import apply, linear, lower, move, transforms_itself
 from lrsearch.train.lanes.recurrent import CELLS, LAYERS, recur, step
 from lrsearch.train.tape import NotRecordable
 
@@ -28,7 +28,9 @@ def _fits_one_batch(*given: Tensor) -> bool:
     said by torch to draw random numbers, and cannot be recorded."""
     first = given[0]
     fits = {each.shape[:-2] for each in given} == {first.shape[:2]}
-    return fits and first.device.type == "cpu" and torch._C._functorch.maybe_get_level(first) >= 0
+    if not fits or first.device.type != "cpu" or transforms_itself():
+        return False
+    return int(torch._C._functorch.maybe_get_level(first)) >= 0
 
 
 class _Attention(torch.autograd.Function):

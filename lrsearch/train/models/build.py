@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from lrsearch import catalogue
 from lrsearch.data.interrupts import any_but_interrupts
+from lrsearch.data.raised import tell_raised
 from lrsearch.data.trees import Tree, map_tree
 from lrsearch.errors import ModelError, suggest
 from lrsearch.train.batches.batch import call
@@ -174,11 +175,7 @@ def _try_classes(
         try:
             found = _look(build({**arguments, "num_classes": outputs}), example)
         except any_but_interrupts(is_out_of_memory) as error:
-            text = (
-                error.args[0]
-                if isinstance(error, ModelError)
-                else f"{type(error).__name__}: {error}"
-            )
+            text = error.args[0] if isinstance(error, ModelError) else tell_raised(error)
             text = str(text).partition("\n")[0]
             return Classes(without=told, reason=f"with num_classes={outputs} it raised {text}")
     if _gives(found, outputs):
@@ -225,7 +222,7 @@ def _materialize(path: str, model: nn.Module, zeros: Tree) -> None:
     except any_but_interrupts(is_out_of_memory) as error:
         raise ModelError(
             "its lazy modules get their sizes in a forward pass, which raised "
-            f"{type(error).__name__}: {error}",
+            f"{tell_raised(error)}",
             where=path,
         ) from error
     model.train()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lrsearch import catalogue
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.parts import divide
+from lrsearch.data.raised import tell_raised
 from lrsearch.data.trees import Tree, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
 from lrsearch.train.batches.batch import Batch, call, join, widen
@@ -24,7 +25,7 @@ from lrsearch.train.batches.transforms import Transform, augment, build_transfor
 from lrsearch.train.device import is_out_of_memory, sum_type
 from lrsearch.train.models.build import fill_arguments
 from lrsearch.train.models.metrics import LOSSES, SUMS
-from lrsearch.train.models.outputs import find_output
+from lrsearch.train.models.outputs import find_output, is_flat
 from lrsearch.train.randomness import seed_everything
 from lrsearch.train.users.importing import construct, resolve
 from lrsearch.trial import Config, Workplace
@@ -123,7 +124,10 @@ class Criterion:
             loss.train(model.training)  # It may drop or gather something, as a model does.
         with self.precision(batch):
             outputs = call(model, batch.x)
-        return widen(find_output(outputs) if self.task in SUMS else outputs)
+        outputs = widen(find_output(outputs) if self.task in SUMS else outputs)
+        # A loss would hold [samples] against each of [samples, 1] targets.
+        alone = self.task == "regression" and self.outputs == 1
+        return outputs.unsqueeze(1) if alone and is_flat(outputs) else outputs
 
     def as_classes(self, outputs: Any, *, lanes: bool = False) -> Any:
         """Logits [samples, classes] of outputs, behind a first axis of lanes where they have one.
@@ -438,6 +442,7 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
         return
     _check_positive_weights(criterion, tried)
     what = "train.step" if criterion.step is not None else "train.loss"
+    learns = False
     try:
         with torch.enable_grad():
             tied = criterion.loss(model, batch).requires_grad
@@ -446,6 +451,7 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
                 "its value does not depend on the model's parameters: nothing would be learned"
             )
             raise ModelError(message, where=what, hint="leave out .detach(), .item() and no_grad")
+        learns = True
         with torch.no_grad():
             _, outputs = criterion.sums(model, batch)
             if criterion.measures:
@@ -455,9 +461,21 @@ def check_criterion(criterion: Criterion, model: nn.Module, batch: Batch) -> Non
                 criterion.measure_by(name, outputs, batch.y)
     except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
         raise ModelError(
-            f"tried on {batch.samples} samples it raised {type(error).__name__}: {error}",
+            f"tried on {batch.samples} samples it raised {tell_raised(error)}",
             where=what,
+            hint=hint_gradients(error) if learns else "",
         ) from error
+
+
+def hint_gradients(error: BaseException) -> str:
+    """A hint on the user's code that takes gradients itself, and raised an error in evaluation,
+    where none are kept; "" for other errors."""
+    if "does not require grad" not in str(error):
+        return ""
+    return (
+        "evaluations keep no gradients: take them within `with torch.enable_grad():`, those of "
+        "inputs after x = x.detach().requires_grad_()"
+    )
 
 
 @torch.no_grad()

@@ -34,6 +34,11 @@ def find_output(outputs: Any) -> Any:
     return outputs
 
 
+def is_flat(outputs: Any) -> bool:
+    """Whether outputs are one number a sample, [samples]."""
+    return isinstance(outputs, Tensor) and outputs.dim() == 1
+
+
 def describe_outputs(outputs: Any) -> str:
     """Outputs in words, by the shapes of what they hold: `a tuple of [2, 10], None`."""
     if isinstance(outputs, Tensor):

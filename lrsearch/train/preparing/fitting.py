@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lrsearch import catalogue, data, pulse
 from lrsearch.data.interrupts import any_but_interrupts
+from lrsearch.data.raised import find_line, tell_raised
 from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import ModelError, suggest
 from lrsearch.train.batches.batch import Batch, call, shape_of, split
@@ -22,7 +23,13 @@ from lrsearch.train.device import (
 )
 from lrsearch.train.engines.training import Training
 from lrsearch.train.models.build import Classes, build_model, find_classes
-from lrsearch.train.models.criterion import BINARY, OTHER_OUTPUTS, Criterion, check_criterion
+from lrsearch.train.models.criterion import (
+    BINARY,
+    OTHER_OUTPUTS,
+    Criterion,
+    check_criterion,
+    hint_gradients,
+)
 from lrsearch.train.models.metrics import SUMS
 from lrsearch.train.models.outputs import (
     are_probabilities,
@@ -78,6 +85,25 @@ _MISFIT = re.compile(
 )
 
 
+_ARGUMENTS = re.compile("argument|keywords")
+
+_CALL = re.compile(r"\bforward\(\) (missing|takes)")
+"""Messages of Python for a forward that takes more, or fewer, parts than a sample has."""
+
+
+def _tell_misfit(error: BaseException) -> str:
+    """A misfit's message, with the line of the user's code."""
+    line = find_line(error)
+    return f"{error} ({line})" if line else str(error)
+
+
+def _refuse_gradients(error: BaseException, name: str) -> None:
+    """Raises ModelError for what a forward that takes gradients itself raises in evaluation."""
+    if hint := hint_gradients(error):
+        message = f"in evaluation its forward raised {tell_raised(error)}"
+        raise ModelError(message, where=name, hint=hint) from error
+
+
 def _hint_images(raw: data.Raw) -> str:
     """A hint on taking samples of two dimensions the other way, as images or not; "" for other
     samples."""
@@ -130,20 +156,22 @@ def _check_model(
         try:
             outputs = _forward(model, pair.x)
         except (RuntimeError, TypeError, ValueError) as error:
+            _refuse_gradients(error, name)
             misfit = _MISFIT.search(str(error))
-            if isinstance(error, TypeError):  # Of a mapping, arguments that it does not take.
-                misfit = misfit if shape is not None else re.search("argument|keywords", str(error))
+            if isinstance(error, TypeError):  # Arguments that it does not take, or has not got.
+                misfit = _ARGUMENTS.search(str(error)) if shape is None else misfit
+                misfit = misfit or _CALL.search(str(error))
             if is_out_of_memory(error) or not misfit:
                 return parameters, notes
             told = shape if shape is not None else _outline(pair.x)
             raise ModelError(
-                f"the model does not take samples of shape {told}: {error}",
+                f"the model does not take samples of shape {told}: {_tell_misfit(error)}",
                 where=name,
                 hint=_hint_images(raw),
             ) from error
         except any_but_interrupts() as error:
             if find_missing(error, workplace.folder, workplace.allowed):  # No trial would find it.
-                message = f"its forward raised {type(error).__name__}: {error}"
+                message = f"its forward raised {tell_raised(error)}"
                 raise ModelError(message, where=name) from error
             return parameters, notes
         classes = find_classes(config, shape, raw.outputs, workplace)
@@ -154,6 +182,7 @@ def _check_model(
                 f"gives {classes[0].without} for 2 samples"
             )
         if "class_path" in config:
+            _check_training_outputs(outputs, model, pair, criterion, name)
             notes += _tell_outputs(outputs, model, pair, criterion, name)
     try:
         check_criterion(criterion, model, batch)
@@ -264,10 +293,12 @@ def _check_outputs(
     if criterion.stacks or crossed:
         logits = criterion.as_classes(outputs)  # A logit alone serves two classes.
         found = list(logits.shape) if isinstance(logits, Tensor) else found
-    if found == needed:
+    if found == needed or (raw.task == "regression" and found == [2] and raw.outputs == 1):
         return
     hint = ""
-    if criterion.loss_code is not None and not crossed and raw.task != "language":
+    if outputs is not given and needed in _shapes(given):  # The tensor that counts is another one.
+        hint = _ALONE
+    elif criterion.loss_code is not None and not crossed and raw.task != "language":
         hint = f"the metrics of a {raw.task} need that shape; {OTHER_OUTPUTS}"
     elif not isinstance(outputs, Tensor):
         hint = _ALONE
@@ -277,6 +308,32 @@ def _check_outputs(
     raise ModelError(
         f"the model gives {describe_outputs(given)} for 2 samples; {told}", where=name, hint=hint
     )
+
+
+def _check_training_outputs(
+    evaluated: Any, model: nn.Module, pair: Batch, criterion: Criterion, name: str
+) -> None:
+    """Raises ModelError for outputs in training that are no tensor where those of an evaluation
+    are one, as of a model with auxiliary outputs. What its forward raises is left to its trials."""
+    if criterion.task not in SUMS or not isinstance(find_output(evaluated), Tensor):
+        return
+    try:
+        given = call(model.train(), pair.x)
+    except any_but_interrupts(is_out_of_memory):
+        return
+    if not isinstance(find_output(given), Tensor):
+        raise ModelError(
+            f"in training the model gives {describe_outputs(given)}, and in evaluation "
+            f"{describe_outputs(evaluated)}",
+            where=name,
+            hint=_ALONE,
+        )
+
+
+def _shapes(outputs: Any) -> list[list[int]]:
+    """The shapes of the tensors of a mapping or a sequence of outputs."""
+    parts = outputs.values() if isinstance(outputs, Mapping) else outputs
+    return [list(each.shape) for each in parts if isinstance(each, Tensor)]
 
 
 _CLASSES = re.compile(
@@ -404,6 +461,7 @@ def _fits(config: Config, raw: data.Raw, workplace: Workplace) -> bool:
         outputs = find_output(_forward(model, x))
     except any_but_interrupts():
         return False
-    alone = raw.task == "classification" and raw.outputs == 2  # A logit serves two classes.
+    # A logit serves two classes, and a number a sample one target.
+    alone = raw.outputs == {"classification": 2, "regression": 1}.get(raw.task)
     shapes = [[2, raw.outputs], *([[2], [2, 1]] if alone else [])]
     return raw.task == "own" or list(getattr(outputs, "shape", ())) in shapes

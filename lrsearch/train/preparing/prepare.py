@@ -15,7 +15,10 @@ import torch
 
 from lrsearch import catalogue, data, pulse
 from lrsearch.data.interrupts import any_but_interrupts
+from lrsearch.data.parts import LABELS
 from lrsearch.data.precision import LOST, tell_lost_targets
+from lrsearch.data.raised import tell_raised
+from lrsearch.data.tables import ONE_HOT, is_one_hot
 from lrsearch.errors import DataError, LrsearchError, ModelError
 from lrsearch.schedules import ScheduleError
 from lrsearch.spec.model import argument_paths, class_paths
@@ -326,17 +329,21 @@ def _check_training(
             hint="a step of your own (train.step) may use them",
         )
     loss = train["loss"]
-    if loss is None and train.get("step") is None and raw.task == "own":
-        raise DataError(
-            "the targets are of your own kind, and no loss is named",
-            where=raw.name,
-            hint="write train.loss (mse, or a class path) or train.step",
-        )
     if train.get("step") is None and raw.y is None:
+        names = ", ".join(LABELS)
+        mapped = f"of a mapping these are its {names}; " if isinstance(raw.x, dict) else ""
         raise DataError(
             "the samples have no targets",
             where=raw.name,
-            hint="a step of your own may do without: train.step",
+            hint=f"{mapped}a step of your own may do without: train.step",
+        )
+    if loss is None and train.get("step") is None and raw.task == "own":
+        hint = "write train.loss (mse, or a class path) or train.step"
+        one_hot = is_one_hot(raw.y)
+        raise DataError(
+            "the targets are of your own kind, and no loss is named",
+            where=raw.name,
+            hint=f"each row is one-hot: {ONE_HOT}; else {hint}" if one_hot else hint,
         )
     if isinstance(loss, str) and raw.task not in catalogue.LOSSES[loss][0]:
         allowed = [name for name, (tasks, _) in catalogue.LOSSES.items() if raw.task in tasks]
@@ -366,6 +373,6 @@ def _check_training(
     except any_but_interrupts(LrsearchError) as error:
         if "class_path" not in schedule:
             raise
-        raise ModelError(f"it raised {type(error).__name__}: {error}", where=name) from error
+        raise ModelError(f"it raised {tell_raised(error)}", where=name) from error
     if not np.isfinite(rates).all():
         raise DataError(f"the schedule {name} gives rates that are no numbers")

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from lrsearch.data.interrupts import any_but_interrupts
+from lrsearch.data.raised import tell_raised
 from lrsearch.errors import ImportRefused, LrsearchError, ModelError, nearest, suggest
 from lrsearch.train.users.beside import find_imported, found_beside, imports_of, source_file
 from lrsearch.trial import Workplace
@@ -142,7 +143,7 @@ def construct(
     try:
         return constructor(*given, **arguments)
     except any_but_interrupts(LrsearchError, is_out_of_memory) as error:
-        message = f"{told}{type(error).__name__}: {error}"
+        message = f"{told}{tell_raised(error)}"
         raise ModelError(message, where=where, hint=hint()) from error
 
 
@@ -210,9 +211,7 @@ def _import(name: str, part: str, workplace: Workplace, parent: object = None) -
         return importlib.import_module(name)
     except any_but_interrupts() as error:
         if not (isinstance(error, ModuleNotFoundError) and error.name == name):
-            raise ModelError(
-                f"importing {name} raised {type(error).__name__}: {error}", where=name
-            ) from error
+            raise ModelError(f"importing {name} raised {tell_raised(error)}", where=name) from error
         paths = getattr(parent, "__path__", None) or [workplace.folder]
         names = {module.name for module in pkgutil.iter_modules(paths)} | _public(parent)
         where = name.rpartition(".")[0] or f"the folder {workplace.folder} or the environment"

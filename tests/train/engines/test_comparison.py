@@ -64,6 +64,10 @@ REFUSED = {
     "NoisyFromItsOwn": "from a generator of its own",
     "DropsInEvaluation": "uses dropout in evaluation",
     "CountsInEvaluation": "in evaluation, too",
+    "Samples": "unless made with validate_args=False",
+    "Seeds": "seeds torch's random numbers",
+    "KeepsItsState": "changes kept, which",
+    "AnnealsByItsCalls": "changes calls, which",
     "Half": "not all float32",
     "Hooked": "hooks are registered",
     "HookedBackward": "hooks are registered",
@@ -72,7 +76,10 @@ REFUSED = {
     "SavesMore": "_extra_state",
 }
 
-FUSED = ("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds")
+FUSED = (
+    *("ClampsItsWeights", "Double", "DoubleBuffers", "SharesALayer", "TiesItsEnds"),
+    *("Slopes", "Turns"),
+)
 
 CORE = (
     "linear",
@@ -134,6 +141,7 @@ def test_what_a_recording_would_get_wrong_is_refused(name: str) -> None:
     assert REFUSED[name] in reason(f"layers.{name}")
 
 
+@pytest.mark.filterwarnings("error:Casting complex values")
 @pytest.mark.parametrize("name", FUSED)
 def test_what_looks_odd_and_is_sound_trains_in_lanes(name: str) -> None:
     assert reason(f"layers.{name}") == ""

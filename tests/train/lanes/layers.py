@@ -620,6 +620,62 @@ class AveragesInNumpy(Net):
         return super().hidden(x) * float(self.scale[0])
 
 
+class KeepsItsState(Net):
+    """From one batch to the next, as a recurrent network may."""
+
+    kept = None
+
+    def hidden(self, x):
+        out = super().hidden(x)
+        before = torch.zeros_like(out) if self.kept is None else self.kept.mean(0)
+        self.kept = out.detach()
+        return out + 0.5 * before
+
+
+class AnnealsByItsCalls(Net):
+    """From the first call on."""
+
+    calls = 0
+
+    def hidden(self, x):
+        self.calls += self.training
+        return super().hidden(x) / max(1.0, 5.0 - 0.2 * self.calls)
+
+
+class Turns(Net):
+    """By complex numbers of a buffer."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.register_buffer("turns", torch.polar(torch.ones(8), torch.linspace(0, 3, 8)))
+
+    def hidden(self, x):
+        pairs = torch.view_as_complex(super().hidden(x).unflatten(-1, (8, 2)))
+        return torch.view_as_real(pairs * self.turns).flatten(1)
+
+
+class Samples(Net):
+    """From a distribution that checks its parameters."""
+
+    def hidden(self, x):
+        mean = super().hidden(x)
+        return torch.distributions.Normal(mean, 1.0).rsample() if self.training else mean
+
+
+class Seeds(Net):
+    def hidden(self, x):
+        torch.manual_seed(0)
+        return F.dropout(super().hidden(x), 0.2, self.training)
+
+
+class Slopes(Net):
+    """Slopes of each sample, by transforms within the lanes'."""
+
+    def hidden(self, x):
+        slope = torch.func.vmap(torch.func.grad(lambda each: self.first(each).tanh().sum()))
+        return super().hidden(x) + self.first(slope(x.flatten(1)))
+
+
 class DrawsByPython(Net):
     """Skips a layer now and then."""
 

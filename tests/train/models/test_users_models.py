@@ -97,7 +97,21 @@ NETS = """
         def forward(self, x):
             out = super().forward(x)
             return {"tuple": (out, None), "list": [out, x], "logits": {"logits": out, "x": x},
-                    "other": {"scores": out, "x": x}, "last": (x, out)}[self.kind]
+                    "other": {"scores": out, "x": x}, "last": (x, out), "features": (x[:, 0], out),
+                    "aux": {"out": out, "aux": out} if self.training else out}[self.kind]
+
+    class Flat(Lonely):
+        def __init__(self, in_features):
+            super().__init__(in_features, flat=True, hidden=4)
+
+    class Forces(Lonely):
+        def forward(self, x):
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(super().forward(x).sum(), x)[0][:, :1]
+
+    class Takes(Lonely):
+        def forward(self, x, y):
+            return super().forward(x)
 
     def right(outputs, targets):
         return ((outputs.reshape(-1) > 0) == targets.reshape(-1)).float().mean()
@@ -468,6 +482,36 @@ def test_what_is_no_output_is_said_with_its_parts(nets, kind):
         own["train"]["loss"] = loss_of_torch("BCEWithLogitsLoss")
         with pytest.raises(ModelError, match="as 'logits' in a mapping"):
             facts(own, place=nets)
+
+
+@pytest.mark.parametrize(
+    ("model", "source", "told"),
+    [
+        (
+            code("Parts", kind="aux"),
+            "digits",
+            "in training the model gives a dict of out: [2, 10], ",
+        ),
+        (code("Parts", kind="features"), "digits", "return the tensor that the loss takes alone"),
+        (code("Forces"), "diabetes", "evaluations keep no gradients: take them within `with torch"),
+        (code("Takes"), "diabetes", "missing 1 required positional argument: 'y'"),
+    ],
+)
+def test_what_a_forward_does_wrong_is_said_before_anything_trains(nets, model, source, told):
+    with pytest.raises(ModelError) as caught:
+        facts(config(model, source), place=nets)
+    assert told in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_number_a_sample_is_the_answer_to_one_target(nets):
+    """Held against [samples, 1] it would be the loss of every pair."""
+    flat, plain = code("Flat"), code("Lonely", hidden=4)
+    own = config(flat, "diabetes", lr=0.1)
+    expected = run(config(plain, "diabetes", lr=0.1), place=nets).curve
+    for alone, together in both(own, own, place=nets, lanes=2)[0]:
+        assert together.result.engine == "fused", together.result
+        assert_same_numbers(alone.curve, expected)
+        np.testing.assert_allclose(together.curve["rmse"], expected["rmse"], rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,11 @@ NETS = """
         return digits()[0]
 
 
+    def one_hot():
+        x, y = digits()
+        return x, np.eye(10, dtype=int)[y]
+
+
     def odd():
         x, y = digits()
         return x, (y % 2).astype(np.float64)
@@ -559,6 +564,8 @@ def test_a_step_that_remembers_trains_alone(nets):
     [
         ("itself", code("Auto"), {"loss": None}, "targets are of your own kind, and no loss is"),
         ("alone", code("Auto"), {"loss": "mse"}, "the samples have no targets"),
+        ("alone", code("Auto"), {"loss": None}, "the samples have no targets"),
+        ("one_hot", MLP, {"loss": None}, "each row is one-hot: for classes give their numbers"),
         ("itself", code("One"), {"loss": "mse"}, r"gives \[2, 1\] .* \[2, 1, 8, 8\] is needed"),
         ("digits", code("One"), {"loss": code("focal")}, "task: own under data"),
         ("digits", MLP, {"loss": code("two_values")}, r"gives \[2\] for 256 samples; one value"),

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from devices import DEVICE, assert_same_numbers, assert_same_weights, noise_state
+from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 from test_fused import both, tensors
 from test_own_code import code, own_config, own_data, raw_of, write_nets
 from test_tables import INLINE, lrsearch
 from test_train import MLP, facts, run
-from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from lrsearch.data import split
 from lrsearch.errors import DataError, ModelError
@@ -45,6 +46,11 @@ class Made(Dataset):
         return self.make(index)
 
 
+class Endless(IterableDataset):
+    def __iter__(self):
+        yield from zip(X, Y, strict=True)
+
+
 def plain_sample(index):
     return X[index], int(Y[index])
 
@@ -73,6 +79,11 @@ def plain_sample(index):
          r"samples of validation are x float32 \(2,\), those of train x float32 \(3,\)"),
         ((Made(lambda i: (X[i] + np.random.randn(3), 0)), {"a": X, "y": Y}), {},
          "samples of validation are x.a"),
+        ({"train": (X, Y), "val": (X, Y)}, {}, "returned a mapping of parts: train, val"),
+        (Endless(), {}, "Endless is an IterableDataset, whose samples have no places"),
+        ((np.ma.masked_array(X, X > 1), Y), {}, "a masked array has values that are missing"),
+        ((csr_array(X), Y), {}, r"csr_array is no array: write .toarray\(\)"),
+        ((np.array([[1.0, None]] * 40, object), Y), {}, "x holds object, not numbers"),
     ],
 )  # fmt: skip
 def test_what_is_no_data_is_said_by_its_name(result, given, message):
@@ -85,8 +96,25 @@ def test_lists_are_samples_and_text_may_be_objects():
     for listed in (list(X), [torch.from_numpy(each) for each in X]):
         np.testing.assert_array_equal(raw_of((listed, Y)).x, X)
     assert raw_of((X, Y.astype(str).astype(object))).labels == ("0", "1", "2", "3")
+    mixed = raw_of((X.astype(object), Y.astype(object)))  # As of a table of several types.
+    np.testing.assert_array_equal(mixed.x, X)
+    assert mixed.labels == ("0", "1", "2", "3")
     two = raw_of(((X, X[:, :2]), Y)).x
     assert [each.shape for each in two] == [(40, 3), (40, 2)]
+
+
+@pytest.mark.parametrize(
+    ("y", "told"),
+    [
+        (np.eye(4, dtype="float32")[Y], "one-hot, taken as a regression of 4 targets: for classes"),
+        (np.ones(40, "float32"), "nothing but 1: there is nothing to learn"),
+        (np.eye(4)[Y] / 2, None),
+        (np.linspace(0, 1, 40), None),
+    ],
+)
+def test_a_regression_that_may_be_none_is_doubted(y, told):
+    notes = [each for each in raw_of((X, y)).notes if "learn" in each or "one-hot" in each]
+    assert len(notes) == (told is not None) and (told or "") in "".join(notes), notes
 
 
 def test_bytes_are_scaled_as_inputs_and_stay_as_targets():
@@ -491,7 +519,7 @@ def test_what_loading_a_sample_raises_is_the_reason(nets, workers):
     own = own_config(code("broken", workers=workers), MLP, SOURCE, **SHORT)
     ended = run(own, place=nets).result
     assert ended.outcome is Outcome.FAILED
-    assert ended.reason.endswith("OSError: no such picture") and len(ended.reason) < 100
+    assert "OSError: no such picture (nets.py, line " in ended.reason and len(ended.reason) < 100
     assert "in __getitem__" in ended.traceback
     assert not multiprocessing.active_children()
 

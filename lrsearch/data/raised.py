@@ -1,0 +1,40 @@
+"""Errors that the user's code raised, in words: with the file and line of that code."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+import lrsearch
+
+_OTHERS = tuple(
+    str(Path(path).resolve())
+    for path in (Path(lrsearch.__file__).parent, sysconfig.get_path("stdlib"))
+)
+"""Folders whose code is not the user's."""
+
+_PACKAGES = {"site-packages", "dist-packages"}
+
+
+def tell_raised(error: BaseException) -> str:
+    """An error in words, with the line of the user's code where it arose, behind the first line of
+    its text: `KeyError: 'x' (nets.py, line 12)`."""
+    first, *others = f"{type(error).__name__}: {error}".split("\n")
+    place = "" if isinstance(error, SyntaxError) else find_line(error)  # Its text has its place.
+    return "\n".join([f"{first} ({place})" if place else first, *others])
+
+
+def find_line(error: BaseException) -> str:
+    """The innermost line of the user's code in an error's traceback, `nets.py, line 12`; "" where
+    it has none."""
+    for frame, number in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = Path(frame.f_code.co_filename)
+        if file.is_file() and not _is_of_others(file.resolve()):
+            return f"{file.name}, line {number}"
+    return ""
+
+
+def _is_of_others(path: Path) -> bool:
+    """Whether a file is of a package, of Python's own, or of lrsearch."""
+    return bool(_PACKAGES & {*path.parts}) or str(path).startswith(_OTHERS)

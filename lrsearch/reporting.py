@@ -21,7 +21,7 @@ VARIABLE = "LRSEARCH_METRICS"
 
 
 inside: Callable[..., None] | None = None
-"""In the process of a loop its trial's own `report`, which tells when the trial is to stop."""
+"""The `report` of the trial in the process of a loop, which tells when the trial is to stop."""
 
 
 def report(step: int | None = None, *others: object, **metrics: float) -> None:

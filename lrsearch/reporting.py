@@ -10,7 +10,7 @@ import json
 import math
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 LONGEST_NAME = 100
@@ -20,17 +20,23 @@ VARIABLE = "LRSEARCH_METRICS"
 """The environment variable that names the file of metrics, inside a search alone."""
 
 
-def report(step: int | None = None, **metrics: float) -> None:
+inside: Callable[..., None] | None = None
+"""The `report` of the trial in the process of a loop, which tells when the trial is to stop."""
+
+
+def report(step: int | None = None, *others: object, **metrics: float) -> None:
     """Report metrics of a trial after a step (a whole number from 0; left out, it is the next):
     Python's numbers, NumPy's scalars, and tensors of one value on any device.
 
     Outside a search it does nothing, and does not even check them. Several processes and threads
     may report. Raises TypeError or ValueError for a value that is no metric.
     """
+    if inside is not None:
+        return inside(step, *others, **metrics)
     path = os.environ.get(VARIABLE)
     if not path:
         return
-    line = encode(step, metrics)
+    line = encode(step, metrics, others)
     # A process that outlives its trial finds no file any more, and has no reader.
     with contextlib.suppress(FileNotFoundError):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
@@ -46,9 +52,14 @@ def write(descriptor: int, line: str) -> None:
     os.write(descriptor, f"{line}\n".encode())
 
 
-def encode(step: Any, metrics: Mapping[str, Any]) -> str:
-    """The line of JSON for metrics after a step, None for the next. Raises TypeError or ValueError
-    for a value that is no metric."""
+def encode(step: Any, metrics: Mapping[str, Any], others: Sequence[object] = ()) -> str:
+    """The line of JSON for metrics after a step, None for the next. `others` are arguments that
+    were given without a name. Raises TypeError or ValueError for a value that is no metric."""
+    given = (step, *others)
+    if others or isinstance(step, Mapping):
+        several = any(isinstance(each, Mapping) for each in given)
+        form = "report(step, **metrics)" if several else "report(step, loss=0.5)"
+        raise TypeError(f"report: metrics are given by their names, such as {form}")
     if not metrics:
         raise ValueError("report: no metric is given, such as report(step, loss=0.5)")
     content: dict[str, float] = {} if step is None else {"step": _whole(step)}

@@ -140,12 +140,11 @@ def _look(config: Config, metric: str, seen: Sequence[str]) -> tuple[str, list[s
                 clue = f"{words}: {_cut(line)!r}"
                 shown = [line]
                 break
-    found = _find_pattern(
-        metric, [line[:LONGEST_MATCHED] for line in shown if find_object(line) is None]
-    )
+    text = [line[:LONGEST_MATCHED] for line in shown if find_object(line) is None]
+    found = _find_pattern(metric, text) or _find_column(metric, text)
     if found is not None:
         pattern, line = found.text, found.line
-        step = _step_pattern(line, seen)
+        step = found.step or _step_pattern(line, seen)
         also = f", step: {_quote(step)}" if step is not None else ""
         name = metric if re.fullmatch(r"[A-Za-z_]\w*", metric) else json.dumps(metric)
         written = f"metrics: {{{name}: {_quote(pattern)}{also}}}"
@@ -267,7 +266,10 @@ def _spellings(metric: str) -> Iterator[tuple[int, str]]:
 
 # patterns
 
-_NUMBER = r"[-+]?(?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d[\d.]*|\.\d+)(?:e[-+]?\d+)?"
+_COMMA = r"\d+,\d+(?![\d.,])"
+_NUMBER = (
+    rf"[-+]?(?:[1-9]\d{{0,2}}(?:,\d{{3}})+(?!\d)(?:\.\d+)?|{_COMMA}|\d[\d.]*|\.\d+)(?:e[-+]?\d+)?"
+)
 _GAP = (
     r"(?:[^\w\n]{0,60}?(?:\([^()\d\n]{1,20}\)[^\w\n]{0,20}?|(?:is|was)\s+|[\w.]{0,9}"
     r"(?:tensor|float\d*)\()?|[^:=|,;\n]{1,60}[:=]\s*)"
@@ -278,12 +280,13 @@ _GAP = (
 @dataclass(frozen=True)
 class _Pattern:
     """A regular expression that finds a metric's number, the line it is made from, the part of the
-    data that the line names, and a remark."""
+    data that the line names, remarks, and an expression that finds the step."""
 
     text: str
     line: str
     part: str
     remarks: tuple[str, ...] = ()
+    step: str | None = None
 
 
 def _find_pattern(metric: str, lines: Sequence[str]) -> _Pattern | None:
@@ -332,7 +335,8 @@ def _write_pattern(found: re.Match[str], said: re.Match[str] | None) -> str | No
         name = re.sub(r"(?: |\\s\+)$", "", literal)
         text, number = rf"{name}\s+[\d.]+\s*\(\s*([\d.]+)", average[1]
     else:
-        text = literal + (r"(\d+)" if behind == "/" else r"([\d.]+)")
+        plain = r"([\d.,]+)" if re.fullmatch(rf"[-+]?{_COMMA}", number) else r"([\d.]+)"
+        text = literal + (r"(\d+)" if behind == "/" else plain)
         text += behind if behind in ("%", "/") else ""
     written = [text]
     if said is not None and said.end() <= found.start(1):
@@ -392,6 +396,67 @@ def _other_part(text: str, part: str, lines: Sequence[str]) -> str | None:
         if not part and len(ends) > 1:
             return line
     return None
+
+
+_BARS = "|\u2502\u2503"
+_BETWEEN = (rf"\s*[{_BARS}]\s*", r"\s*\t\s*", r"\s{2,}", r"\s*,\s*", r"\s+")
+"""Patterns for what stands between the names in a table's header."""
+
+
+_DIGIT = re.compile(r"\d|nan|inf", re.IGNORECASE)
+
+
+def _find_column(metric: str, lines: Sequence[str]) -> _Pattern | None:
+    """A regular expression that finds the metric's number in the rows of a table, by the place of
+    its name in the header; made from the last row. None where there is no such table."""
+    wanted = _part(metric)
+    for at, header in enumerate(lines):
+        for between in _BETWEEN:
+            names = _cells(header, between)
+            fit = [
+                (_order(wanted or "val", _part(name)), place)
+                for place, name in enumerate(names)
+                if len(names) > 1 and _meaning(name) == _meaning(metric)
+                if _fits(wanted, _part(name))
+            ]
+            if not fit:
+                continue
+            place = min(fit)[1]
+            for row in reversed(lines[at + 1 :]):
+                # The names may have blanks, the numbers below them have none.
+                cells = _cells(row, between if "s*" in between else r"\s+")
+                # A row may begin with a word, not so where any sentence looks like a header.
+                numbers = cells[between != r"\s+" :]
+                if len(cells) == len(names) and all(map(_DIGIT.search, numbers)):
+                    found = _write_column(names, cells, place, row)
+                    if found is not None:
+                        return found
+    return None
+
+
+def _cells(line: str, between: str) -> list[str]:
+    return re.split(between, line.strip(f" \t{_BARS}"))
+
+
+def _write_column(
+    names: Sequence[str], cells: Sequence[str], place: int, row: str
+) -> _Pattern | None:
+    """The pattern for a cell of a row, after as many numbers, or words as they are, as stand before
+    it. None where it finds no number there."""
+    sign = next((each for each in (*_BARS, ",") if each in row), "")
+    joint = rf"\s*{re.escape(sign)}\s*" if sign else r"\s+"
+    before = [
+        r"[\d.:%]+" if _DIGIT.search(cell) else re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", cell)
+        for cell in cells[:place]
+    ]
+    text = r"^\W*" + joint.join([*before, r"([\d.]+)"])
+    value = match_number(re.compile(text), row)[1]
+    if value is None or value != read_number(cells[place].rstrip("% ")):
+        return None
+    counted = _meaning(names[0])[0] in ("epoch", "step", "iter", "iteration")
+    step = rf"^\W*(\d+){joint}[\d.]" if counted and place and cells[0].isdigit() else None
+    part = _part(names[place])
+    return _Pattern(text, row, part, ("it is a value of training",) * (part == "train"), step)
 
 
 _STEP = re.compile(

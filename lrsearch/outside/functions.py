@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lrsearch.errors import ModelError
@@ -12,27 +13,56 @@ from lrsearch.machine import describe_processor, may_have_accelerator
 from lrsearch.train.users.importing import resolve
 from lrsearch.trial import Workplace
 
+_FORM = "a loop is a function such as: def train(trial): ..."
 
-def find_loop(path: str, workplace: Workplace) -> Any:
+
+def find_loop(path: str, workplace: Workplace, params: Mapping[str, Any]) -> Any:
     """Import the function a class path names. Raises ModelError where it cannot be called with a
-    trial alone, and the errors of `importing.resolve`."""
+    trial alone, or takes parameters of the trial's (`params`) instead, and the errors of
+    `importing.resolve`."""
     found = resolve(path, workplace)
-    form = "a loop is a function such as: def train(trial): ..."
     if isinstance(found, type):
-        raise ModelError(f"{path} is a class", where="loop", hint=form)
+        raise ModelError(f"{path} is a class", where="loop", hint=_FORM)
     if inspect.iscoroutinefunction(found) or inspect.isgeneratorfunction(found):
         kind = "a coroutine" if inspect.iscoroutinefunction(found) else "a generator"
-        raise ModelError(f"{path} is {kind}: calling it trains nothing", where="loop", hint=form)
+        raise ModelError(f"{path} is {kind}: calling it trains nothing", where="loop", hint=_FORM)
     try:
         signature = inspect.signature(found)
     except (TypeError, ValueError):  # Compiled: its signature is unknown.
         return found
+    wanted = [each.name for each in signature.parameters.values() if each.default is each.empty]
+    # One that is no number may be a trial by another name.
+    several = len(wanted) > 1 or (wanted and isinstance(params.get(wanted[0]), int | float))
+    if several and set(wanted) <= params.keys():
+        name = path.rpartition(".")[2]
+        given = ", ".join(f'{each}=trial.params["{each}"]' for each in wanted)
+        raise ModelError(
+            f"{path}{signature} takes {', '.join(wanted)}, and a loop is given the trial",
+            where="loop",
+            hint="write another function, which reports what this one measures: def train(trial): "
+            f"trial.report(1, loss={name}({given}))",
+        )
     try:
         signature.bind(None)
     except TypeError as error:
         message = f"{path}{signature} cannot be called with the trial alone: {error}"
-        raise ModelError(message, where="loop", hint=form) from None
+        raise ModelError(message, where="loop", hint=_FORM) from None
     return found
+
+
+_UNFINISHED: Mapping[str, Callable[[object], bool]] = {
+    "a coroutine": inspect.iscoroutine,
+    "a generator": inspect.isgenerator,
+    "an asynchronous generator": inspect.isasyncgen,
+}
+
+
+def refuse_unfinished(returned: object, path: str) -> None:
+    """Raises ModelError for what a loop returned where it is still to be run."""
+    for kind, is_kind in _UNFINISHED.items():
+        if is_kind(returned):
+            message = f"{path} returned {kind}, which nobody runs: it has trained nothing"
+            raise ModelError(message, where="loop", hint=_FORM)
 
 
 def find_device(name: str) -> str:

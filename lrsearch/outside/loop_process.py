@@ -18,10 +18,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lrsearch import forks
+from lrsearch import forks, reporting
 from lrsearch.data.seeding import LateSeeding
-from lrsearch.errors import LrsearchError, Stopped
-from lrsearch.outside.functions import find_device, find_loop
+from lrsearch.errors import LrsearchError, Stopped, suggest
+from lrsearch.outside.functions import find_device, find_loop, refuse_unfinished
 from lrsearch.reporting import encode
 from lrsearch.train.users.importing import importable, source_hashes
 from lrsearch.trial import Workplace
@@ -114,16 +114,35 @@ class LoopTrial:
         )
         return float(self.params["lr"]) * float(multiplier[0])
 
-    def report(self, step: int, **metrics: float) -> None:
-        """Report metrics after a step (a whole number from 0): anything that `float` takes, and
-        arrays and tensors of one value.
+    def report(self, step: int | None = None, *others: object, **metrics: float) -> None:
+        """Report metrics after a step (a whole number from 0; left out, it is the next): anything
+        that `float` takes, and arrays and tensors of one value.
 
         Raises Stopped when the trial is to stop, TypeError or ValueError for a value that is no
         metric, RuntimeError where user code has closed the channel.
         """
-        self._channel.write(encode(step, metrics))
+        self._channel.write(encode(step, metrics, others))
         if self.stopped:
             raise Stopped("the trial is to stop")
+
+    def __getitem__(self, name: object) -> Any:
+        raise TypeError(f"a trial has no items: write trial.params[{name!r}]")
+
+    def __getattr__(self, name: str) -> Any:
+        """Raises AttributeError, with what to write instead."""
+        params = vars(self).get("params", {})
+        own = [each for each in dir(self) if not each.startswith("_")]
+        if name in params:
+            hint = f"write trial.params['{name}']"
+        elif name.startswith("suggest"):
+            hint = "the spec says what is searched, and trial.params has its value"
+        elif name in ("should_prune", "should_stop"):
+            hint = "trial.report raises lrsearch.Stopped where it is to stop"
+        elif name in ("log", "log_metrics", "log_dict"):
+            hint = "write trial.report(step, **metrics)"
+        else:
+            hint = suggest(name, own)
+        raise AttributeError(f"a trial has no '{name}': {hint}")
 
 
 def main() -> None:
@@ -144,15 +163,16 @@ def main() -> None:
     with importable(workplace):
         try:
             seeding.seed(task["seed"])  # A module may draw when it is imported, too.
-            loop = find_loop(task["loop"], workplace)
+            loop = find_loop(task["loop"], workplace, params)
             found = source_hashes([task["loop"]], workplace).get(task["loop"])
             if found != task["hash"]:
                 say("changed", task["loop"])
                 sys.exit(1)
             trial = LoopTrial(task, params, channel)
+            reporting.inside = trial.report
             seeding.seed(trial.seed)
             try:
-                loop(trial)
+                refuse_unfinished(loop(trial), task["loop"])
             except Stopped:
                 if not trial.stopped:
                     say("raised", _UNASKED)

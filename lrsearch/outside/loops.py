@@ -35,7 +35,8 @@ def prepare(payload: Preparation) -> Generator[Facts, Any, None]:
 
 def _look(payload: Preparation) -> Facts:
     device = find_device(payload.workplace.device)
-    path = payload.configs[0]["loop"]
-    find_loop(path, payload.workplace)
+    config = payload.configs[0]
+    path = config["loop"]
+    find_loop(path, payload.workplace, config["params"])
     hashes = source_hashes([path], payload.workplace)
     return make_facts("loop", hashes, device, describe_device(device))

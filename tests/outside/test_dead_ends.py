@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shlex
 import subprocess
@@ -293,6 +294,18 @@ Epoch: 1
 [==>] Step: 59ms | Tot: 1s | Loss: 0.800 | Acc: 45.1% (45/128) 391/391
 [==>] Step: 25ms | Tot: 1s | Loss: 1.100 | Acc: 47.1% (45/128) 100/100
 """
+SKORCH = """\
+  epoch    train_loss    valid_loss     dur
+-------  ------------  ------------  ------
+      1        0.9          8e-1      0.01
+      2        0.8           nan      0.01
+      3        0.7          -0.6      0.01
+"""
+RICH = "\u2503 Epoch \u2503 Train Loss \u2503 Acc \u2503\n\u2502 1 \u2502 0.5 \u2502 91% \u2502\n"
+YOLO = """\
+                 Class     Images  Instances      Box(P          R      mAP50  mAP50-95)
+                   all        128        929      0.65      0.55       0.60      0.45
+"""
 JOINED = "Epoch 3 | train loss 0.5 acc 0.6 | valid loss 0.4 acc 0.7\n"
 
 
@@ -343,6 +356,18 @@ def heard(patterns: dict[str, str], out: str) -> list[tuple[int, dict[str, float
         ("accuracy", "interval 3: train acc 0.5\ninterval 3: test acc 0.4\n", [(1, 0.4)]),
         ("val_loss", "Best val loss: 0.3\nval loss: 0.4\n", [(1, 0.4)]),
         ("f1", "F1-score: 0.8\n", [(1, 0.8)]),
+        ("val_loss", SKORCH, [(1, 0.8), (2, math.nan), (3, -0.6)]),
+        ("loss", SKORCH, [(1, 0.8), (2, math.nan), (3, -0.6)]),
+        ("train_loss", SKORCH, [(1, 0.9), (2, 0.8), (3, 0.7)]),
+        ("val_f1", SKORCH, []),
+        ("accuracy", RICH, [(1, 91)]),
+        ("val_loss", RICH, []),
+        ("mAP50", YOLO, [(1, 0.6)]),
+        ("loss", "step, loss\n5, 0.5\n15, 2.5e-1\n", [(5, 0.5), (15, 0.25)]),
+        ("loss", "| loss | acc |\n|---|---|\n| 0.5 | 0.7 |\n", [(1, 0.5)]),
+        ("loss", "the loss is small\nnow 3 5 7\n", []),
+        ("loss", "Epoche 1: loss 0,5\nEpoche 2: loss 0,25\n", [(1, 0.5), (2, 0.25)]),
+        ("loss", "loss 1,234 of 2\n", [(1, 1234)]),
     ],
 )
 def test_what_is_told_to_be_written_finds_these_values_and_no_others(
@@ -350,7 +375,10 @@ def test_what_is_told_to_be_written_finds_these_values_and_no_others(
 ) -> None:
     patterns = written(metric, out)
     found = heard(patterns, out) if patterns else []
-    assert [(step, row[metric]) for step, row in found if metric in row] == values, patterns
+    rows = [(step, row[metric]) for step, row in found if metric in row]
+    assert [step for step, _ in rows] == [step for step, _ in values], patterns
+    numbers = [number for _, number in values]
+    assert [number for _, number in rows] == pytest.approx(numbers, nan_ok=True), patterns
 
 
 def test_a_pattern_that_cannot_tell_the_parts_of_the_data_apart_says_so() -> None:

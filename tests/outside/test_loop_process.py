@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,11 @@ import numpy
 import pytest
 import torch
 
+from lrsearch import reporting
 from lrsearch.data.noise import get_states, set_states
+from lrsearch.errors import LrsearchError, Stopped
+from lrsearch.outside.functions import find_loop, refuse_unfinished
+from lrsearch.outside.loop_process import Channel, LoopTrial
 from lrsearch.train.randomness import seed_everything
 from lrsearch.train.users.importing import forget_imports, source_hashes
 from lrsearch.trial import Workplace
@@ -25,6 +31,8 @@ import os
 import random
 import sys
 import threading
+
+import lrsearch
 
 KIND = os.environ["KIND"]
 drawn = [random.random()]
@@ -66,7 +74,7 @@ def train(trial):
     values = {f"{place} {at}": number
               for place, numbers in (("before", drawn), ("within", again))
               for at, number in enumerate(numbers)}
-    trial.report(1, **found, **values)
+    lrsearch.report(1, **found, **values)
 """
 
 SEED = 7
@@ -136,3 +144,139 @@ def test_a_library_is_seeded_whenever_the_loop_imports_it(tmp_path: Path, kind: 
 def test_a_device_that_is_none_is_told_where_it_is_asked_for(tmp_path: Path) -> None:
     kind, told = train(tmp_path, "plain", "cuda:99")
     assert kind == "raised" and "device 'cuda:99' is not available" in told
+
+
+# slips of the pen
+
+FORMS = """\
+import functools
+
+
+async def coroutine(trial):
+    pass
+
+
+async def rows(trial):
+    yield trial
+
+
+class Kind:
+    def __call__(self, trial):
+        trial.append(1)
+
+    def run(self, trial):
+        trial.append(1)
+
+
+class Late:
+    async def __call__(self, trial):
+        pass
+
+
+def two(lr, width):
+    return lr
+
+
+def one(lr):
+    return lr
+
+
+def named(config):
+    config.append(1)
+
+
+def more(x, trial):
+    trial.append(1)
+
+
+kind, late = Kind(), Late()
+run = kind.run
+part = functools.partial(functools.partial(more, 3))
+delayed = functools.partial(coroutine)
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Iterator[Workplace]:
+    (tmp_path / "forms.py").write_text(FORMS)
+    forget_imports()
+    yield Workplace("cpu", str(tmp_path), ("forms",))
+    forget_imports()
+
+
+@pytest.mark.parametrize("name", ["kind", "run", "part", "named"])
+def test_what_can_be_called_with_the_trial_is_a_loop(mine: Workplace, name: str) -> None:
+    called: list[int] = []
+    loop = find_loop(f"forms.{name}", mine, {"lr": 0.1, "config": "small"})
+    refuse_unfinished(loop(called), name)
+    assert called == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("delayed", "is a coroutine"),
+        ("late", "returned a coroutine, which nobody runs"),
+        ("rows", "returned an asynchronous generator, which nobody runs"),
+        ("two", 'two(lr=trial.params["lr"], width=trial.params["width"])'),
+        ("one", "takes lr, and a loop is given the trial"),
+        ("more", "cannot be called with the trial alone"),
+    ],
+)
+def test_what_would_train_nothing_is_told(mine: Workplace, name: str, told: str) -> None:
+    with pytest.raises(LrsearchError) as raised:
+        loop = find_loop(f"forms.{name}", mine, {"lr": 0.1, "width": 3})
+        returned = loop([])
+        if name == "late":
+            returned.close()  # Or Python warns that it was never awaited.
+        refuse_unfinished(returned, name)
+    assert told in str(raised.value)
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> Iterator[LoopTrial]:
+    before = signal.getsignal(signal.SIGTERM)
+    task = {"seed": 3, "number": 1, "run": "mine", "device": "cpu"}
+    with (tmp_path / "channel").open("wb") as channel:
+        yield LoopTrial(task, {"lr": 0.5}, Channel(channel.fileno(), "T"))
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize(
+    ("slip", "told"),
+    [
+        (lambda trial: trial.lr, "write trial.params['lr']"),
+        (lambda trial: trial["lr"], "write trial.params['lr']"),
+        (lambda trial: trial.parms, "did you mean 'params'?"),
+        (lambda trial: trial.suggest_float("lr", 0, 1), "the spec says what is searched"),
+        (lambda trial: trial.should_prune(), "trial.report raises lrsearch.Stopped"),
+        (lambda trial: trial.log({"loss": 1.0}), "trial.report(step, **metrics)"),
+        (lambda trial: trial.report(1, {"loss": 1.0}), "report(step, **metrics)"),
+        (lambda trial: trial.report({"loss": 1.0}), "report(step, **metrics)"),
+        (lambda trial: trial.report(0.5, 1), "report(step, loss=0.5)"),
+        (lambda trial: trial.report(0.5), "report(step, loss=0.5)"),
+    ],
+)
+def test_a_slip_is_answered_by_what_to_write(trial: LoopTrial, slip: Any, told: str) -> None:
+    with pytest.raises((AttributeError, TypeError, ValueError), match=re.escape(told)):
+        slip(trial)
+    assert not hasattr(trial, "another") and trial.device == "cpu"
+
+
+def test_a_step_may_be_left_out(trial: LoopTrial, tmp_path: Path) -> None:
+    trial.report(loss=0.5)
+    trial.report(epoch=3, loss=0.25)
+    assert (tmp_path / "channel").read_text().split() == [
+        *('T{"loss":', "0.5}", 'T{"epoch":', "3.0,", '"loss":', "0.25}")
+    ]
+
+
+def test_the_report_of_scripts_is_the_trial_s_own(
+    trial: LoopTrial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "inside", trial.report)
+    reporting.report(7, loss=0.5)
+    trial.stopped = True
+    with pytest.raises(Stopped):
+        reporting.report(loss=0.25)
+    assert "0.25" in (tmp_path / "channel").read_text()

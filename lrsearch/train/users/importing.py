@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -87,6 +88,8 @@ def _is_local(name: str, folder: str) -> bool:
 def _suggest(name: str, names: Iterable[str]) -> str:
     """The nearest name, in any case, or else the names there are."""
     known = sorted(names)
+    if not known:
+        return ""
     close = nearest(name, known)
     return f"did you mean '{close}'?" if close else suggest(name, known)
 
@@ -113,10 +116,13 @@ def resolve(class_path: str, workplace: Workplace) -> Callable[..., Any]:
     importlib.invalidate_caches()
     with importable(workplace):
         found = _walk(parts, workplace)
-    home = getattr(found, "__module__", None)
+    inner = found
+    while isinstance(inner, partial):  # It is where its function is.
+        inner = inner.func
+    home = getattr(inner, "__module__", None)
     if not callable(found) or not isinstance(home, str) or _is_module(found):
         raise ModelError(f"{class_path} is neither a class nor a function")
-    if home.partition(".")[0] not in workplace.allowed and not _is_free(found):
+    if home.partition(".")[0] not in workplace.allowed and not _is_free(inner):
         raise ImportRefused(
             f"{class_path} is defined in the module '{home}', which is not allowed",
             hint=f"if you trust it: --allow-import {home.partition('.')[0]}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import functools
 import os
 import signal
@@ -84,6 +85,21 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.backends.cudnn.allow_tf32 = False
     # Stopped by a time limit it tells what has failed until then.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Iterator[Any]:
+    """Keep the compiled code of lrsearch and of the tests also where Python is told not to
+    (PYTHONDONTWRITEBYTECODE): each of hundreds of processes would compile lrsearch, which takes as
+    long as to import torch, and each process of the tests their assertions."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = False
+    if not hasattr(session.config, "workerinput"):
+        compileall.compile_dir(Path(ROOT, "lrsearch"), quiet=2)
+    try:
+        return (yield)
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def pytest_report_header() -> str:

@@ -187,9 +187,11 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name closest to `name`, or None where nothing comes close."""
     by_lower = {each.lower(): each for each in reversed(list(known))}
     found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
-    # Two letters that changed places are half of a short name: rl for lr.
-    letters = sorted(str(name).lower())
-    found = found or [each for each in by_lower if sorted(each) == letters]
+    # Two letters that changed places are half of a short name: rl for lr. Or a name is cut off.
+    word = str(name).lower()
+    found = found or [each for each in by_lower if sorted(each) == sorted(word)]
+    begun = [each for each in by_lower if len(word) > 2 and each.startswith(word)]
+    found = found or (begun if len(begun) == 1 else [])
     return by_lower[found[0]] if found else None
 
 

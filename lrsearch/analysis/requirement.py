@@ -83,6 +83,8 @@ def parse_requirement(
         if percent := _PERCENT.search(text):
             meant = f"{text[: percent.start()].strip()}{float(percent[1]) / 100:.6g}"
             hint = f'shares stand as numbers from 0 to 1: {option} "{meant}"'
+        elif meant := _mend(text):
+            hint = f'write {option} "{meant}"'
         elif (sign := _OTHER.search(text)) and text[sign.start() - 1 : sign.start()] not in "<>":
             hint = "values are hardly ever equal: write >= or <="
         other = ""
@@ -101,6 +103,19 @@ def parse_requirement(
             f"{option} {text!r}: unknown metric {match[1]!r}; {suggest(match[1], known)}"
         )
     return Requirement(match[1], match[2], bound, relative=relative is not None)
+
+
+def _mend(text: str) -> str:
+    """The requirement that a text with another sign, a decimal comma or its sides exchanged may
+    mean, "" for any other."""
+    text = re.sub(r"=>|≥", ">=", re.sub(r"=<|≤", "<=", re.sub(r"(\d),(\d)", r"\1.\2", text)))
+    if turned := re.fullmatch(r"\s*([-+.\deE]+)\s*([<>])(=?)\s*([A-Za-z_]\S*)\s*", text):
+        text = f"{turned[4]}{'<' if turned[2] == '>' else '>'}{turned[3]}{turned[1]}"
+    found = _PATTERN.fullmatch(text)
+    try:
+        return text.strip() if found and math.isfinite(float(found[3])) else ""
+    except ValueError:
+        return ""
 
 
 def check_end(until: Requirement, objective: Objective, *, ours: bool = True) -> None:

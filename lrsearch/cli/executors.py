@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lrsearch.errors import UsageError
+from lrsearch.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from lrsearch.executors.port import Executor
@@ -50,7 +50,7 @@ def make_executor(
     Raises UsageError for another name."""
     make = EXECUTORS.get(name)
     if make is None:
-        hint = " or ".join(EXECUTORS)
+        hint = suggest(name, EXECUTORS)
         raise UsageError(f"unknown executor '{name}'", where="--executor", hint=hint)
     return make(workers, device, gpus)
 

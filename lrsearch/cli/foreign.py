@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from lrsearch import duration
+from lrsearch import catalogue, duration
 from lrsearch.cli.closing import say
+from lrsearch.cli.options import USUAL_RUNS
 from lrsearch.cli.slips import explain_slip, value_of
 from lrsearch.errors import LrsearchError, UsageError, nearest, suggest
 from lrsearch.terminal import command_line, guarded_streams, quote, visible_line
@@ -48,6 +50,7 @@ _TIMES = (
     *("wall_time", "walltime", "max_runtime", "duration", "max_seconds"),
 )
 _FRESH = ("restart", "overwrite", "force", "clean", "reset", "new", "no_resume", "clear")
+_DELETING = ("delete", "rm", "remove", "del", "drop", "clean", "purge", "destroy")
 _HOSTS = ("host", "bind", "bind_all", "address", "server_address", "ip", "listen", "share")
 _ALONE = ("resume", "continue", "restore", "verbose", "v", "debug", "progress", "log_level")
 
@@ -96,8 +99,11 @@ class Command(TyperCommand):
             if type(error).__name__ != "NoSuchOption" or not name:
                 raise
             known = {option for part in self.params for option in part.opts}
-            hint = option_hint(name, given, str(ctx.info_name), known)
-            meant = nearest(name, sorted(known))
+            name, hint = _find_long(name, given, known)
+            hint = hint or option_hint(name, given, str(ctx.info_name), known)
+            # Their hyphens are alike in all.
+            bare = {option.lstrip("-").replace("-", "_"): option for option in sorted(known)}
+            meant = bare.get(nearest(name.lstrip("-").replace("-", "_"), bare) or "")
             hint = hint or (f"did you mean {meant}? " if meant else "")
             hint = hint or f"lrsearch {ctx.info_name} --help lists the options"
             _refuse(f"there is no option {name}", hint.strip())
@@ -133,8 +139,13 @@ def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
         return f"the same command goes on: write {_line('bayes', rest)} (or grid, or random)"
     elif word in ("trial", "trials") and len(rest) == 2 and rest[1].isdigit():
         return f"write {_line('report', [rest[0], '--trial', rest[1]])}"
+    elif word == "help" and rest and rest[0] in known:
+        return f"write lrsearch {rest[0]} --help"
     elif word in ("version", "help"):
         return f"write lrsearch --{word}"
+    elif word in _DELETING:
+        folder = USUAL_RUNS / (rest[0] if rest and rest[0][:1] != "-" else "NAME")
+        return f"a run is its folder, and goes with it: rm -r {quote(str(folder))}"
     else:
         meant = STRATEGY_NAMES.get(word) or _COMMANDS.get(word, "")
     if not meant or meant not in known:
@@ -145,6 +156,19 @@ def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
 
 def _line(command: str, rest: Sequence[str]) -> str:
     return command_line(["lrsearch", command, *rest])
+
+
+def _find_long(name: str, args: Sequence[str], known: set[str]) -> tuple[str, str]:
+    """The option that was given, where Click names the first letter of one with a hyphen too few,
+    and what to write."""
+    for each in args:
+        option = f"-{each.partition('=')[0]}"
+        if re.fullmatch(r"--[a-z][a-z-]+", option) and option in known:
+            return option[1:], f"write {option}, with two hyphens"
+    return name, ""
+
+
+_NO_PRUNING = ("no_prune", "no_pruning", "no_early_stopping", "no_pruner", "disable_pruning")
 
 
 def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -> str:
@@ -163,6 +187,8 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     file = config or "CONFIG"
     if word in _FILES:
         return f"write the file alone: lrsearch {command} {quote(text or file)}"
+    if word in ("format", "output_format", "fmt") and f"--{str(text).lower()}" in known:
+        return f"write --{str(text).lower()}"
     if command == "serve" and word in _HOSTS:
         return (
             "this machine alone is served: what is shown is nobody else's; from another machine "
@@ -182,6 +208,10 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         return f"write --set bayes.trials={many}, or random.trials={many}"
     if word in _TIMES and "--time" in known:
         return f"write --time {_time(text)}"
+    if word in _NO_PRUNING:
+        return "write --set prune=none"
+    if word == "model" and value in catalogue.SETTINGS["bayes"]["model"].choices:
+        return f"write --set bayes.model={value}"
     if word in ("j", "np", "p") or word in words.WORKER_WORDS:
         return f"write --workers {value if type(value) is int else 'N'}"
     if word in words.DEVICE_WORDS:

@@ -14,7 +14,7 @@ from lrsearch.cli import options
 from lrsearch.cli.closing import print_exactly, say
 from lrsearch.cli.foreign import Command
 from lrsearch.errors import UsageError
-from lrsearch.terminal import command_line, path_word, visible_line
+from lrsearch.terminal import command_line, path_word, quote, visible_line
 
 if TYPE_CHECKING:
     from lrsearch.cli.stored import StoredRun, Unsearched
@@ -355,7 +355,10 @@ def _write(text: str, output: Path, force: bool, *, spec: bool) -> None:
     except FileExistsError:
         raise UsageError(f"{output} exists already", hint="--force overwrites it") from None
     except OSError as error:
-        raise UsageError(f"cannot write {output}: {error.strerror}") from None
+        missing = not output.parent.is_dir()
+        hint = f"make its folder first: mkdir -p {quote(path_word(output.parent))}"
+        told = f"cannot write {output}: {error.strerror}"
+        raise UsageError(told, hint=hint if missing else "") from None
     if not spec:
         say(f"wrote {visible_line(str(output))}")
         return

@@ -64,6 +64,7 @@ Trials = Annotated[
     int | None,
     typer.Option(
         "--trials",
+        min=1,
         metavar="N",
         help="Points that random or bayes proposes, in place of the spec's.",
         show_default=False,

@@ -20,12 +20,12 @@ _USUAL = {
     "--from-wandb": "sweep.yaml", "--where": "'lr > 1e-3'", "--device": "cpu", "--runs": "runs",
     "--engine": "solo", "--from": "mlp", "--html": "run.html", "--output": "best.yaml",
     "--format": "pytorch", "--junit": "lrsearch.xml", "--executor": "inline", "--baseline": "RUN",
-    "--port": "8080",
+    "--port": "8080", "--point": "3", "--top": "4", "--seeds": "5", "--points": "9",
 }  # fmt: skip
 """A value of an option, as an example of one."""
 
 
-FIRST_SPEC = "lrsearch init search.yaml writes a first spec"
+FIRST_SPEC = "lrsearch init search.yaml --from mlp writes a first spec"
 
 
 def explain_slip(error: Any, ctx: Any, command: Any, args: Sequence[str]) -> tuple[str, str] | None:
@@ -80,6 +80,8 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     first = words.split()[0] if words.split() else ""
     known = [option for each in command.params for option in each.opts if option[:2] == "--"]
     option = nearest(f"--{first.partition('=')[0]}", known)
+    if option in ("--runs", "--html", "--output") and "=" not in first:
+        return message, f"write {option} {quote(first)}"
     if option and f"--{first.partition('=')[0]}" == option:
         return message, f"write {option} with its hyphens"
     if re.fullmatch(r"[A-Za-z_][\w.]*=.+", first) and "--set" in known:

@@ -139,7 +139,9 @@ def _check_path(path: Path) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder", hint=f"such as {path / 'lrsearch.yaml'}")
     if path.suffix not in (".yaml", ".yml"):
-        raise UsageError(f"{path} is no name of a spec", hint=f"such as {path}.yaml")
+        raise UsageError(
+            f"{path} is no name of a spec", hint=f"such as {path.with_suffix('.yaml')}"
+        )
     if not NAME.fullmatch(path.stem):
         raise UsageError(
             f"{path}: '{path.stem}' cannot name a run",

@@ -69,6 +69,6 @@ def _missing_spec(path: Path, root: Path) -> LrsearchError:
         read_text(path)
     except LrsearchError as error:
         runs = list_runs(root, path.stem)
-        hint = f"{error.hint}\n  {runs}" if error.hint else runs
+        hint = f"{error.hint}\n  {runs.rpartition('? ')[2]}" if error.hint else runs
         return type(error)(error.message, where=error.where, hint=hint)
     return RunError(f"{path} is no spec")  # It has come into being meanwhile.

@@ -7,20 +7,24 @@ import contextlib
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lrsearch import duration
+from lrsearch import catalogue, duration
 from lrsearch.analysis.points import PointSummary
-from lrsearch.errors import UsageError, suggest
+from lrsearch.diagnosis.agreement import VERBS
+from lrsearch.errors import UsageError, nearest, suggest
 from lrsearch.reports.apart import last_parts
 from lrsearch.reports.text import format_value, one_line
-from lrsearch.reports.verdicts import by_point
+from lrsearch.reports.verdicts import by_point, in_words
 from lrsearch.reports.view import RunView
+from lrsearch.spec.foreign.words import means
+from lrsearch.terminal import quote
+from lrsearch.trial import Outcome
 
 _CONDITION = re.compile(
-    r"""\s*("[^"]*"|[^\s<>=!"]+)\s*(==|!=|<=|>=|=|<|>)\s*("[^"]*"|'[^']*'|[^\s"']+)\s*"""
+    r"""\s*("[^"]*"|[^\s<>=!"]+)\s*(==|!=|<=|>=|=|<|>)\s*("[^"]*"|'[^']*'|[^\s"'<>=!][^\s"']*)\s*"""
 )
 
 GRAMMAR = "conditions are a name, ==, !=, <, <=, > or >=, and a value, joined by and"
@@ -58,7 +62,7 @@ def choose(view: RunView, where: str | None, sort: str | None) -> Chosen | None:
     known = _readers(view)
     points, words = list(view.points), []
     if where is not None:
-        tests = _parse(where, known, points)
+        tests = _read(where, known, points)
         points = [point for point in points if all(test(point) for test in tests)]
         words.append(f"where {one_line(where)}")
     if sort is not None:
@@ -101,6 +105,54 @@ def _reader(name: str) -> Read:
     return lambda point: point.params.get(name)
 
 
+def _read(
+    text: str, known: dict[str, Read], points: Sequence[PointSummary]
+) -> list[Callable[[PointSummary], bool]]:
+    """The tests of conditions. Where these cannot be read, the error has those that may be
+    meant."""
+    try:
+        return _parse(text, known, points)
+    except UsageError as error:
+        meant, hint = _mend(text, known, points), ""
+        with contextlib.suppress(UsageError):
+            if meant != text and _parse(meant, known, points):
+                hint = f"write --where {quote(one_line(meant))}"
+        if re.search(r"(\s|\|)(or|\|\|?)(\s|$)", text, re.IGNORECASE):
+            hint = "report each side of 'or' by itself: all conditions must hold"
+        raise UsageError(error.message, where=error.where, hint=hint or error.hint) from None
+
+
+_MENDED = (
+    (r"([\w.]+)\s+between\s+(\S+)\s+and\s+(\S+)", r"\1 >= \2 and \1 <= \3"),
+    (r"([-\d.e]+)\s*<(=?)\s*([A-Za-z_][\w.]*)\s*<(=?)\s*(\S+)", r"\3 >\2 \1 and \3 <\4 \5"),
+    (r"=>|≥|>>", ">="), (r"=<|≤|<<", "<="), (r"<>|=!|\bis not\b", "!="), (r"===|\bis\b", "=="),
+    (r"(\d),(\d)", r"\1.\2"), (r"[()]", " "), (r"\s*[,;]\s*", " and "),
+)  # fmt: skip
+"""Forms of conditions elsewhere, and how they are written here."""
+
+
+def _mend(text: str, known: dict[str, Read], points: Sequence[PointSummary]) -> str:
+    """The conditions that a text may mean."""
+    for pattern, written in _MENDED:
+        text = re.sub(pattern, written, text)
+    text = re.sub(r"([\d.]*\d) ?%", lambda found: f"{float(found[1]) / 100:.6g}", text)
+
+    def complete(found: re.Match[str]) -> str:
+        name, sign, value = found.groups()
+        if name not in known:
+            meant = means(name).rpartition(".")[2]
+            name = meant if meant in known else nearest(name, known) or name
+        units = {
+            each.unit
+            for each in map(_length, map(known[name], points) if name in known else ())
+            if each is not None
+        }
+        unit = units.pop() if len(units) == 1 and _is_number(value) else ""
+        return f"{name} {sign} {value}{unit}"
+
+    return " ".join(re.sub(r"([A-Za-z_][\w.]*)\s*([<>=!]+)\s*(\S+)", complete, text).split())
+
+
 def _find(name: str, known: dict[str, Read], where: str) -> Read:
     if name not in known:
         raise UsageError(
@@ -127,6 +179,8 @@ def _parse(
         plain = value[1:-1] if quoted else value
         if sign in ("<", "<=", ">", ">="):
             _refuse_disorder(name.strip('"'), sign, plain, map(read, points), quoted)
+        else:
+            _refuse_slip(name.strip('"'), plain, map(read, points))
         tests.append(_test(read, sign, plain, quoted))
         at = found.end()
         if at == len(text):
@@ -151,6 +205,25 @@ def _refuse_disorder(name: str, sign: str, value: str, given: Iterable[Any], quo
             where="--where",
             hint="numbers are larger or smaller than numbers, lengths than lengths of their unit "
             "(budget > 2ep); texts are == or !=",
+        )
+
+
+def _refuse_slip(name: str, value: str, given: Iterable[Any]) -> None:
+    """Raise UsageError for a word that no point has and that is a slip of one that points have, or
+    may have: points chosen by it would read as a finding."""
+    known = [each for each in given if each is not None]
+    words = {each for each in known if isinstance(each, str) and _length(each) is None}
+    if not known or len(words) < len(set(map(repr, known))) or value in words:
+        return
+    if name == "outcome":
+        words |= {each.replace("_", " ") for each in Outcome}
+    built_in = {each for group in catalogue.GROUPS.values() for each in group}
+    built_in |= set(map(in_words, VERBS)) if name == "verdict" else set()
+    if value not in words | built_in and nearest(value, words):
+        raise UsageError(
+            f"no point has {one_line(name)} '{one_line(value)}'",
+            where="--where",
+            hint=suggest(value, sorted(words)),
         )
 
 

@@ -55,12 +55,13 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        close = None
-        if path.absolute().parent.is_dir():
-            names = [entry.name for entry in path.absolute().parent.iterdir()]
-            close = nearest(path.name, [name for name in names if name.endswith((".yaml", ".yml"))])
-        hint = f"did you mean '{path.parent / close}'?" if close else ""
+        close = _nearest_spec(path)
+        hint = f"did you mean '{close}'?" if close else ""
         raise UsageError(f"no such file: {path}", hint=hint) from None
+    except IsADirectoryError:
+        specs = ", ".join(str(each) for each in _specs(path)[:5])
+        hint = f"here are {specs}" if specs else "there is none in it"
+        raise UsageError(f"{path} is a folder, and a spec a file", hint=hint) from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:  # A NUL, which no command line can hold, though a journal can.
@@ -71,6 +72,21 @@ def read_text(path: Path) -> str:
         if len(content) > MAX_BYTES:
             raise SpecError([Fault(0, "", "a spec has at most 64 KiB", str(path))]) from None
         raise SpecError([_explain_bytes(content, str(path), error)]) from None
+
+
+def _specs(folder: Path) -> list[Path]:
+    """The files of a folder that may be specs, sorted."""
+    if not folder.is_dir():
+        return []
+    return sorted(each for each in folder.iterdir() if each.suffix in (".yaml", ".yml"))
+
+
+def _nearest_spec(path: Path) -> Path | None:
+    """The spec that a path may mean which leads nowhere: of its name with another ending, in its
+    folder or in configs/, or else of the nearest name."""
+    there = [*_specs(path.parent), *_specs(path.parent / "configs")]
+    stems = {each.stem: each for each in reversed(there)}
+    return stems.get(path.stem) or stems.get(nearest(path.stem, stems) or "")
 
 
 def _explain_bytes(content: bytes, source: str, error: UnicodeDecodeError) -> Fault:

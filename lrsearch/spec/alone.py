@@ -8,6 +8,7 @@ from typing import Any
 from lrsearch import catalogue
 from lrsearch.errors import UsageError, suggest
 from lrsearch.spec.document import Document
+from lrsearch.spec.foreign.schedules import translate_schedule
 from lrsearch.spec.overrides import apply_override
 from lrsearch.spec.validate import validate_schedule
 
@@ -19,7 +20,10 @@ def read_schedule(
     an argument of the schedule, or `warmup=10ba`, `warmup.shape=cosine`. Raises UsageError for an
     unknown name, SpecError with every fault of the overrides."""
     if name not in catalogue.SCHEDULES:
-        raise UsageError(f"unknown schedule '{name}'", hint=suggest(name, catalogue.SCHEDULES))
+        meant = (translate_schedule(name) or ("",))[0]
+        named = meant["name"] if isinstance(meant, dict) else meant
+        hint = f"write {named}" if named else suggest(name, catalogue.SCHEDULES)
+        raise UsageError(f"unknown schedule '{name}'", hint=hint)
     document = Document("--set", {"train": {"schedule": {"name": name}}})
     for text in overrides:
         own = text.partition("=")[0].split(".")[0].strip() == "warmup"

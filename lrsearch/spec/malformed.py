@@ -32,6 +32,9 @@ _QUOTING = {
 }
 """Hints for text that YAML takes for another construct, by a part of YAML's own message."""
 
+LONGEST = 80
+"""Characters of a line that are shown."""
+
 _COLON = (
     "text that has a colon and a blank in it stands between single quotes, such as "
     "'loss: ([\\d.]+)'"
@@ -67,7 +70,7 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
 def find_assigned(text: str) -> str:
     """The hint for text of lines such as `lr = 0.1`, "" for any other."""
     match = re.search(r"(?:^|\s)([A-Za-z_][\w.-]*)\s*=\s*(\S+)", text)
-    return f"write {match[1]}: {match[2]}" if match else ""
+    return f"write {match[1]}: {_short(match[2])}" if match else ""
 
 
 def is_in_odd_quotes(text: str) -> bool:
@@ -97,8 +100,8 @@ def _find_assignment(lines: list[str], begun: int, line: int) -> tuple[int, str,
         for pattern, lack in ((_ASSIGNED, "':'"), (_TIGHT, "a blank after the colon")):
             match = pattern.fullmatch(given)
             if match and not re.search(r"[\w\"']:\s", given):
-                told = f"not valid YAML: '{given.strip()}' lacks {lack}"
-                return number, told, f"write {match[1]}: {match[2].strip()}"
+                told = f"not valid YAML: '{_short(given.strip())}' lacks {lack}"
+                return number, told, f"write {match[1]}: {_short(match[2].strip())}"
     return None
 
 
@@ -109,7 +112,7 @@ def _find_open(error: yaml.MarkedYAMLError, begun: int, line: int) -> tuple[int,
         return begun, "not valid YAML: a quote that is opened there is not closed", ""
     signs = {"flow mapping": "{}", "flow sequence": "[]"}
     opened = next((pair for what, pair in signs.items() if what in context), None)
-    if opened is None or begun >= line:
+    if opened is None or (begun >= line and "stream end" not in problem):
         return None
     return (
         begun,
@@ -138,6 +141,10 @@ def _find_indentation(lines: list[str], problem: str, line: int) -> tuple[int, s
 
 def _bare(line: str) -> str:
     return line.partition("#")[0].strip()
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _indent(line: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
@@ -12,6 +13,7 @@ from lrsearch.errors import Fault, SpecError, UsageError
 from lrsearch.spec.document import Document, Path, parse
 from lrsearch.spec.model import DEFAULTS
 from lrsearch.spec.values import AUTO, is_auto
+from lrsearch.terminal import quote
 
 
 def apply_override(document: Document, text: str, given: str = "") -> None:
@@ -23,7 +25,7 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
     name = name.strip()
     if not equals or not name or any(not part for part in name.split(".")):
         raise UsageError(
-            f"{given or text!r} is no override", where="--set", hint="write --set train.lr=0.1"
+            f"{given or text!r} is no override", where="--set", hint=_meant(given or text)
         )
     try:
         value = parse(value_text.strip() or "null", source).data
@@ -44,6 +46,16 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
     if parts[0] in ("train", "model", "data", "params"):
         fixed = parts[1:] if parts[0] in ("train", "params") else parts
         _stop_searching(document, ".".join(fixed), source)
+
+
+def _meant(text: str) -> str:
+    """The hint for text that is no override."""
+    match = re.fullmatch(r"\s*([A-Za-z_][\w.]*\w)\s*(?::=?|\s)\s*(\S.*)", text)
+    if match:
+        return f"write --set {quote(f'{match[1]}={match[2]}')}"
+    if re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*", text):
+        return f"write its value, too: --set {text}=VALUE"
+    return "write --set train.lr=0.1"
 
 
 def _absolute(name: str, value: Any) -> Any:

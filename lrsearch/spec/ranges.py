@@ -11,7 +11,7 @@ from lrsearch.errors import nearest
 from lrsearch.space import Choice, Dimension, Float, Int, Option, same
 from lrsearch.spec.document import Path
 from lrsearch.spec.foreign.lines import LONGEST, Line
-from lrsearch.spec.foreign.ranges import Fixed, each, lasting, read_foreign
+from lrsearch.spec.foreign.ranges import Fixed, each, is_numeric, lasting, number, read_foreign
 from lrsearch.spec.model import complete_group
 from lrsearch.spec.reader import Reader
 from lrsearch.spec.values import AUTO, Unfit, check_duration, check_value, is_auto, show, write
@@ -53,6 +53,11 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
             told = "a list" if isinstance(raw[0], list) else "a range"
             hint = reader.hint(path, [Line(path, raw[0])])
             reader.fault(path, f"{told} stands in a list of its own", hint)
+            return None
+        numbers = [number(part) for part in str(raw[0]).split()] if len(raw) == 1 else []
+        if len(numbers) > 1 and parameter.kind != "any" and all(map(is_numeric, numbers)):
+            hint = reader.hint(path, [Line(path, numbers)])
+            reader.fault(path, f"{show(raw)} has no commas between its values", hint)
             return None
         before = len(reader.faults)
         if any(map(is_auto, raw)) and parameter.kind == "float":

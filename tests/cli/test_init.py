@@ -64,7 +64,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     [
         (("x.yaml", "--from", "comand"), "did you mean 'command'?"),
         (("x.yaml",), "which kind of spec? allowed: mlp, csv, module, loop, command"),
-        (("x.txt", "--from", "mlp"), "x.txt is no name of a spec such as x.txt.yaml"),
+        (("x.txt", "--from", "mlp"), "x.txt is no name of a spec such as x.yaml"),
         ((".", "--from", "mlp"), ". is a folder such as lrsearch.yaml"),
         (("/", "--from", "mlp"), "/ is a folder such as /lrsearch.yaml"),
         (("my spec.yaml", "--from", "mlp"), "'my spec' cannot name a run"),

@@ -7,6 +7,8 @@ import json
 import pytest
 from test_cli import lrsearch
 
+SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr: [0.1, 1]}\n"
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
@@ -31,6 +33,19 @@ from test_cli import lrsearch
         (("grid", "a.yaml", "--frehs"), "there is no option --frehs did you mean --fresh?"),
         (("grid", "a.yaml", "--zzz"), "lrsearch grid --help lists the options"),
         (("list", "x"), "lrsearch list takes no argument: 'x' is too much write lrsearch list"),
+        (("report", "-json"), "there is no option -json write --json, with two hyphens"),
+        (("report", "--format", "json"), "there is no option --format write --json"),
+        (("range", "a.yaml", "--points", "5"), "no option --points lrsearch range --help lists"),
+        (("bayes", "a.yaml", "--no-prune"), "write --set prune=none"),
+        (("bayes", "a.yaml", "--model", "gp"), "write --set bayes.model=gp"),
+        (("bayes", "a.yaml", "--trials", "0"), "--trials: '0': it takes a number greater than"),
+        (("confirm", "a.yaml", "--top", "0"), "write --top 4"),
+        (("list", "runs"), "'runs' is too much write --runs runs"),
+        (("help", "grid"), "there is no command 'help' write lrsearch grid --help"),
+        (("delete", "x"), "a run is its folder, and goes with it: rm -r runs/x"),
+        (("schedules", "CosineAnnealingLR"), "unknown schedule 'CosineAnnealingLR' write cosine"),
+        (("schedules", "cosine", "--set", "final"), "write its value, too: --set final=VALUE"),
+        (("init", "x.txt", "--from", "mlp"), "x.txt is no name of a spec such as x.yaml"),
         (("repor",), "there is no command 'repor' did you mean 'report'? allowed: init, check"),
         (("\x1b[2J",), r"there is no command '\x1b[2J'"),
     ],
@@ -47,16 +62,47 @@ def test_specs_that_are_here_are_named(tmp_path, monkeypatch):
     assert "such as lrsearch grid mine.yaml" in " ".join(lrsearch("grid").err.split())
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("check", "mine"), "no such file: mine did you mean 'mine.yaml'?"),
+        (("check", "mine.yml"), "did you mean 'mine.yaml'?"),
+        (("check", "min.yaml"), "did you mean 'mine.yaml'?"),
+        (("check", "digits.yaml"), "did you mean 'configs/digits.yaml'?"),
+        (("check", "zzz.yaml"), "no such file: zzz.yaml"),
+        (("check", "."), ". is a folder, and a spec a file here are mine.yaml"),
+        (("check", "empty"), "empty is a folder, and a spec a file there is none in it"),
+        (("check", "mine.yaml", "--set", "train.lr:0.1"), "write --set train.lr=0.1"),
+        (("check", "mine.yaml", "--set", "train.lr"), "too: --set train.lr=VALUE"),
+        (("check", "mine.yaml", "--set", "search.lr=[0.1,1"), "is not closed close it with ]"),
+        (("check", "mine.yaml", "--set", "search.lr=[0.1 1]"), "--set 'search.lr=[0.1, 1]'"),
+        (("grid", "mine.yaml", "--executor", "lcoal"), "did you mean 'local'? allowed: local"),
+        (("grid", "mine.yaml", "--until", "acc>=0.9"), "did you mean 'accuracy'?"),
+        (("grid", "mine.yaml", "--until", "accuracy>0,9"), 'write --until "accuracy>0.9"'),
+        (("grid", "mine.yaml", "--until", "accuracy=>0.9"), 'write --until "accuracy>=0.9"'),
+        (("grid", "mine.yaml", "--require", "0.9<=accuracy"), 'write --require "accuracy>=0.9"'),
+    ],
+)
+def test_slips_in_a_folder_of_specs(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "empty").mkdir()
+    for path in ("mine.yaml", "configs/digits.yaml"):
+        (tmp_path / path).write_text(SPEC)
+    said = lrsearch(*arguments)
+    assert said.code == 2 and words in " ".join(said.err.split()), said.err
+
+
 def test_before_the_first_search_is_told_how_one_begins(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    init = "begin with a spec: lrsearch init search.yaml writes a first spec"
+    init = "begin with a spec: lrsearch init search.yaml --from mlp writes a first spec"
     said = lrsearch("list")
     assert (said.code, said.out) == (0, "there are no runs in runs\n") and init in said.err
     assert json.loads(lrsearch("list", "--json").out)["runs"] == []
     for command in (("report",), ("export",), ("list", "--runs", "nowhere")):
         said = lrsearch(*command)
         assert said.code == 2 and init in said.err, command
-    assert "lrsearch init search.yaml writes a first spec" in lrsearch("grid").err
+    assert "lrsearch init search.yaml --from mlp writes a first spec" in lrsearch("grid").err
     (tmp_path / "mine.yaml").write_text("model: mlp\n")
     assert "begin one with: lrsearch bayes mine.yaml\n" in lrsearch("report").err
     said = lrsearch("report", "--runs", "else where").err
@@ -65,8 +111,7 @@ def test_before_the_first_search_is_told_how_one_begins(tmp_path, monkeypatch):
 
 def test_what_is_to_be_searched_first_is_searched_with_the_same_options(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    spec = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr: [0.1, 1]}\n"
-    (tmp_path / "mine.yaml").write_text(spec)
+    (tmp_path / "mine.yaml").write_text(SPEC)
     more = ("--set", "train.batch_size=8", "--runs", "there")
     begin = "lrsearch bayes mine.yaml --set train.batch_size=8 --runs there"
     for command in ("confirm", "refine"):
@@ -77,6 +122,6 @@ def test_what_is_to_be_searched_first_is_searched_with_the_same_options(tmp_path
     folder = tmp_path / "there" / "other"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text("{}")
-    (folder / "spec.yaml").write_text(spec)
+    (folder / "spec.yaml").write_text(SPEC)
     said = lrsearch("report", "mine.yaml", "--runs", "there").err
     assert "mine.yaml was searched under another name" in said and "name: other\n" in said

@@ -123,9 +123,60 @@ def test_budgets_are_compared_and_sorted_as_lengths():
 def test_an_unknown_name_is_answered_by_the_nearest(view):
     with pytest.raises(UsageError, match="no point has a 'shedule'") as caught:
         choose(view, "shedule == cosine", None)
-    assert "did you mean 'schedule'?" in caught.value.hint
+    assert caught.value.hint == "write --where 'schedule == cosine'"
     with pytest.raises(UsageError, match="no point has a 'rate'"):
         choose(view, None, "rate")
+
+
+@pytest.mark.parametrize(
+    ("where", "meant"),
+    [
+        ("lr => 1e-3", "lr >= 1e-3"),
+        ("lr =< 1e-3", "lr <= 1e-3"),
+        ("lr >> 1e-3", "lr >= 1e-3"),
+        ("learning_rate > 1e-3", "lr > 1e-3"),
+        ("(lr > 1e-3)", "lr > 1e-3"),
+        ("lr > 0,01", "lr > 0.01"),
+        ("lr > 1e-3, schedule == cosine", "lr > 1e-3 and schedule == cosine"),
+        ("lr between 1e-3 and 1e-2", "lr >= 1e-3 and lr <= 1e-2"),
+        ("1e-3 < lr <= 1e-2", "lr > 1e-3 and lr <= 1e-2"),
+        ("accuracy >= 95%", "accuracy >= 0.95"),
+        ("shedule is cosine", "schedule == cosine"),
+    ],
+)
+def test_slips_are_answered_by_what_is_meant(view, where, meant):
+    with pytest.raises(UsageError) as caught:
+        choose(view, where, None)
+    assert caught.value.hint == f"write --where '{meant}'"
+    assert numbers(view, meant)
+
+
+@pytest.mark.parametrize(
+    ("where", "hint"),
+    [
+        ("lr > 1e-3 or lr < 1e-4", "report each side of 'or' by itself"),
+        ("outcome == complete", "did you mean 'completed'?"),
+        ("outcome != prunned", "did you mean 'pruned'?"),
+        ("schedule == cosin", "did you mean 'cosine'?"),
+        ("verdict == healty", "did you mean 'healthy'?"),
+    ],
+)
+def test_words_that_no_point_can_have(view, where, hint):
+    with pytest.raises(UsageError) as caught:
+        choose(view, where, None)
+    assert hint in caught.value.hint
+
+
+def test_words_that_points_may_have_choose_none(view):
+    for where in ("outcome == 'out of memory'", "schedule == linear", "verdict == dead"):
+        assert numbers(view, where) == []
+
+
+def test_a_length_takes_the_unit_of_the_others():
+    view = made(12, params=lambda point: {"budget": ["10ep", "2ep", "4ep"][point % 3]})[0]
+    with pytest.raises(UsageError) as caught:
+        choose(view, "budget > 2", None)
+    assert caught.value.hint == "write --where 'budget > 2ep'"
 
 
 def test_the_answer_stays_that_of_all_points(view):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from lrsearch.diagnosis import diagnose
 from lrsearch.errors import LrsearchError
 from lrsearch.store import read_curve, read_records
-from lrsearch.trial import Objective, Record, Result, Trial
+from lrsearch.trial import Objective, Record, Records, Result, Trial
 
 MOST = 300
 """Curves that a report reads for it: each is a file, of which a thousand take about a second."""
@@ -43,3 +43,13 @@ def diagnosed(folder: Path, trial: Trial, result: Result, objective: Objective) 
     except LrsearchError:  # It is no part of the journal, and may be lost.
         return result
     return replace(result, verdicts=diagnose(trial.config, curve, records, result, objective))
+
+
+def read_course(folder: Path, number: int) -> tuple[Mapping[str, list[float]], Records, str]:
+    """Read the curve of a trial and the records of its steps; and why there are none, "" where
+    there are: their file may be lost, and the journal has all the rest of the trial."""
+    try:
+        return read_curve(folder, number), read_records(folder, number), ""
+    except LrsearchError as error:
+        where = f"{error.where}: " if error.where else ""
+        return {}, Records(), f"{where}{error.message}"

@@ -808,16 +808,21 @@ RESERVE = 2**24
 
 
 def read_curve(folder: Path, number: int) -> dict[str, list[float]]:
-    """The curve of an ended trial: a list per metric, all as long as `step`."""
+    """The curve of an ended trial: a list per metric, all as long as `step`. Raises RunError where
+    it was lost, RunDamaged where its file is no curve."""
     path = _curve(folder, number)
     with _using(path):
         text = path.read_bytes()
     try:
-        return {
+        curve = {
             name: [float(value) if isinstance(value, str) else value for value in values]
             for name, values in json.loads(text).items()
             if name != _RECORDS
         }
+        kinds = {type(value) for values in curve.values() for value in values}
+        if len(set(map(len, curve.values()))) > 1 or not kinds <= {int, float}:
+            raise ValueError("they are not as many numbers for each metric")
+        return curve
     except NO_SENSE as error:
         raise RunDamaged("the curve cannot be read", where=str(path)) from error
 

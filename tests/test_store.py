@@ -397,7 +397,14 @@ results = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(result=results, curve=st.dictionaries(st.text(max_size=5), st.lists(numbers), max_size=3))
+@given(
+    result=results,
+    curve=st.integers(0, 5).flatmap(
+        lambda size: st.dictionaries(
+            st.text(max_size=5), st.lists(numbers, min_size=size, max_size=size), max_size=3
+        )
+    ),
+)
 def test_any_result_reads_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, result: Result, curve: dict[str, list[float]]
 ) -> None:

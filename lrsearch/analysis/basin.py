@@ -45,6 +45,13 @@ SPLIT_SHIFT, SEED_SHIFT = 0.23, 0.12
 """Decades by which the best rate of one split of the data, and of one seed, lies off that of all of
 them: standard deviations, which no reading of that split and seed shows. Set on measured tables."""
 
+LARGEST = 1e300
+"""The largest value, and distance between two, that is reckoned with: beyond it sums and squares
+are not finite."""
+
+FARTHEST = math.asinh(LARGEST)
+"""The place of it on a gauge whose unit is 1."""
+
 RATES = ("lr", "learning_rate", "learning-rate", "eta")
 """Names of a learning rate, the likeliest first."""
 
@@ -52,6 +59,10 @@ BUDGET = "budget"
 """The name of a searched length of training."""
 
 _BATCHES = ("batch_size", "batch-size", "bs", "batch")
+
+
+def _bound(value: float) -> float:
+    return clip(value, (-LARGEST, LARGEST))
 
 
 @dataclass(frozen=True)
@@ -68,11 +79,12 @@ class Gauge:
 
     def measure(self, value: float) -> float:
         """A value of the objective on this scale."""
-        return math.asinh(self.sign * (self.best - value) / self.size)
+        return math.asinh(_bound(_bound(self.sign * (self.best - value)) / self.size))
 
     def value(self, place: float) -> float:
         """The value of the objective at a place of this scale."""
-        return clip(self.best - self.sign * self.size * math.sinh(place), self.ends)
+        gap = self.size * math.sinh(clip(place, (-FARTHEST, FARTHEST)))
+        return clip(_bound(self.best - self.sign * _bound(gap)), self.ends)
 
 
 @dataclass(frozen=True)
@@ -250,7 +262,7 @@ def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | 
         return None
     sign = 1.0 if objective.goal == "max" else -1.0
     best = max(values, key=lambda value: sign * value)
-    gaps = sorted(abs(best - value) for value in values)
+    gaps = sorted(_bound(abs(best - value)) for value in values)
     # Of half the points, or of half of those that are worse than the best at all.
     size = gaps[len(gaps) // 2] or statistics.median([gap for gap in gaps if gap] or [0.0])
     if not size > 1e-12 * abs(best):

@@ -3,14 +3,14 @@ older versions wrote."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from lrsearch.diagnosis import compare, diagnose, read_signs
 from lrsearch.errors import LrsearchError
 from lrsearch.store import read_curve, read_records
-from lrsearch.trial import Objective, Record, Result, Trial
+from lrsearch.trial import Objective, Record, Records, Result, Trial
 
 MOST = 300
 """Curves that a report reads for it: each is a file, of which a thousand take about a second."""
@@ -51,3 +51,13 @@ def diagnosed(folder: Path, trial: Trial, result: Result, objective: Objective) 
         verdicts=diagnose(trial.config, curve, records, result, objective),
         signs=read_signs(curve, records, result, objective),
     )
+
+
+def read_course(folder: Path, number: int) -> tuple[Mapping[str, list[float]], Records, str]:
+    """Read the curve of a trial and the records of its steps; and why there are none, "" where
+    there are: their file may be lost, and the journal has all the rest of the trial."""
+    try:
+        return read_curve(folder, number), read_records(folder, number), ""
+    except LrsearchError as error:
+        where = f"{error.where}: " if error.where else ""
+        return {}, Records(), f"{where}{error.message}"

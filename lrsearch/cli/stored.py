@@ -16,7 +16,7 @@ from lrsearch.analysis.points import summarize
 from lrsearch.analysis.refining import find_rounds, pick
 from lrsearch.analysis.repeatability import Curve, Repeatability, compare
 from lrsearch.cli.costs import add_up, find_replaced, find_spent
-from lrsearch.cli.diagnosing import complete, diagnosed
+from lrsearch.cli.diagnosing import complete, diagnosed, read_course
 from lrsearch.cli.going_on import beginning, confirming, name_run, resuming, without
 from lrsearch.cli.targets import find_run
 from lrsearch.errors import LrsearchError, RunDamaged, RunError, UsageError
@@ -39,8 +39,6 @@ from lrsearch.store import (
     is_locked,
     last_written,
     read,
-    read_curve,
-    read_records,
     saved_states,
 )
 from lrsearch.terminal import command_line
@@ -436,6 +434,7 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
     if result is not None:
         result = diagnosed(run.folder, trial, result, ledger.objective)
     known = history.fresh if number in history.apart else history.by_key
+    curve, records, lost = read_course(run.folder, number) if result else ({}, Records(), "")
     keys, latest = structure_keys(trial), known[trial.key]
     record = Record(
         trial=trial,
@@ -453,13 +452,14 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         record,
         belongs=entry is not None,
         running=number in history.running and is_locked(run.folder),
-        curve=read_curve(run.folder, number) if result else {},
+        curve=curve,
+        lost=lost,
         plans={device: plan for (each, device), plan in history.plans.items() if each in keys},
         again=latest if latest != number else None,
         fresh=number in history.apart,
         confirms=find_point(ledger, trial) if number in history.apart else None,
         saved=_position(run, number) if result is None else None,
-        records=read_records(run.folder, number) if result else Records(),
+        records=records,
     )
 
 
@@ -533,9 +533,7 @@ def _repeatability(run: StoredRun, view: RunView) -> Repeatability | None:
 
 def _curve(run: StoredRun, number: int | None) -> Curve:
     """Read a curve; it is empty where its file was lost, since the journal has none."""
-    with contextlib.suppress(LrsearchError):
-        return read_curve(run.folder, number) if number is not None else {}
-    return {}
+    return read_course(run.folder, number)[0] if number is not None else {}
 
 
 def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:

@@ -168,6 +168,7 @@ def trial_json(view: TrialView) -> str:
         },
         "plans": [_describe_plan(device, plan) for device, plan in view.plans.items()],
         "curve": view.curve,
+        "curve_lost": view.lost or None,
         "records": vars(view.records) if view.records.step else {},
     }
     return json.dumps(plain(document), indent=2, allow_nan=False)

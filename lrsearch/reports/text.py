@@ -61,7 +61,9 @@ def _number(value: float, digits: int) -> str:
         digits = 5
     elif 0.99 < abs(value) < 1:
         digits += 2
-    value = float(f"{value:.{digits}g}")
+    rounded = float(f"{value:.{digits}g}")
+    if math.isfinite(rounded):  # The largest numbers that there are round up to infinity.
+        value = rounded
     if value == 0:
         return "0"
     if 1e-4 <= abs(value) < 1e6:
@@ -85,7 +87,7 @@ def format_fixed(value: float, decimals: int | None) -> str:
     """`value` with so many decimals, or four significant digits where that is None."""
     if decimals is None or abs(value) >= 1e6:
         return format_value(float(value), 4)
-    return f"{value:.{decimals}f}"
+    return f"{value:z.{decimals}f}"
 
 
 def format_params(params: Mapping[str, Any]) -> str:

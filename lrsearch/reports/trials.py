@@ -123,6 +123,8 @@ def _facts(view: TrialView) -> Iterator[tuple[str, str, str]]:
         if result.shared_epochs:
             trained += f" ({format_value(result.shared_epochs, 4)} of them another trial's)"
         yield "trained", f"{trained}, in {format_seconds(result.seconds)}, {result.engine}", ""
+    if view.lost:
+        yield "curve", f"it is not there: {one_line(view.lost)}", "yellow"
     if view.saved is not None:
         step, steps = view.saved
         share = f" ({step / steps:.0%})" if steps else ""

@@ -94,7 +94,8 @@ class TrialView:
     was trained in its place after a failure, `repeats` the trial that it repeats; `fresh` says that
     it measured its point again, and `confirms` which point, None for a control that is none.
     `saved` is the step of its saved state and the number of its steps, while it is under way.
-    `records` are those of its single steps; `look` is the look at the test part that it had."""
+    `records` are those of its single steps; `look` is the look at the test part that it had. `lost`
+    says why the curve and records of a trial that ended cannot be read, "" where they can."""
 
     run: str
     objective: Objective
@@ -110,6 +111,7 @@ class TrialView:
     saved: tuple[int, int] | None = None
     records: Records = field(default_factory=Records)
     look: Tested | None = None
+    lost: str = ""
 
 
 @dataclass(frozen=True)

@@ -188,6 +188,18 @@ def test_odd_values_do_not_stop_it():
             assert RATES[0] * 0.99 <= basin.best_lr[0] <= basin.best_lr[1] <= RATES[-1] * 1.01
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("odd", [1e30, 1e38, 1e306, sys.float_info.max, -sys.float_info.max])
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 5e-324, 1e300])
+def test_the_largest_and_smallest_numbers_have_an_answer(odd, scale):
+    rows = [({"lr": rate}, [scale * bowl(rate, 0.01)]) for rate in RATES]
+    rows[2][1][0] = odd
+    answer = find_answer(points_of(rows), LOSS)
+    assert answer is not None and answer.value == min(value for _, (value,) in rows)
+    json.dumps(to_plain(answer), allow_nan=False)
+    assert all(math.isfinite(value) for basin in answer.basins for value in basin.middle)
+
+
 def test_batch_sizes_of_a_range_share_a_curve_and_a_dozen_do_not():
     rows = [
         ({"lr": rate, "batch_size": 16 + (7 * place + number) % 13}, [bowl(rate, 1e-2)])

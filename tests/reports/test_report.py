@@ -109,6 +109,10 @@ def rows_of(text):
         (2e7, "2e7"),
         (-0.25, "-0.25"),
         (0.0, "0"),
+        (-0.0, "0"),
+        (1.7976931348623157e308, "1.8e308"),
+        (-1.7976931348623157e308, "-1.8e308"),
+        (5e-324, "4.9407e-324"),
         (math.nan, "nan"),
         (64, "64"),
         (123456789, "123456789"),
@@ -124,6 +128,14 @@ def rows_of(text):
 )
 def test_format_value(value, text):
     assert format_value(value) == text
+
+
+@pytest.mark.parametrize("decimals", [None, 2, 4])
+@given(st.floats(-1.79e308, 1.79e308) | st.sampled_from([math.inf, -math.inf, math.nan]))
+def test_every_number_is_written_with_fixed_decimals(decimals, value):
+    text = format_fixed(value, decimals)
+    assert math.isnan(value) or float(text) == pytest.approx(value, rel=1e-3, abs=0.005)
+    assert not text.startswith("-") or float(text) < 0
 
 
 @given(st.floats(1e-12, 1e12), st.sampled_from([-1, 1]))

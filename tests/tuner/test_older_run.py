@@ -99,3 +99,27 @@ def test_a_search_that_began_at_random_goes_on_with_an_informed_start(older: Pat
     spec = read_spec(older.parent.parent / "older.yaml")
     # Six points were told before: the start has twelve in all, and its points go by their index.
     assert [dict(each.point) for each in mine[3:6]] == [Start(spec).point(i) for i in (3, 4, 5)]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file"),
+        ("{", "cannot be read"),
+        ('{"step": [1, 2], "accuracy": [0.5]}', "cannot be read"),
+        ('{"step": [1], "accuracy": [null]}', "cannot be read"),
+        ('{"step": [1], "accuracy": [true]}', "cannot be read"),
+    ],
+)
+def test_a_trial_whose_curve_is_lost_is_shown_without_it(
+    older: Path, content: str | None, reason: str
+) -> None:
+    curve = older / "curves" / "000006.json"
+    curve.unlink()
+    if content is not None:
+        curve.write_text(content)
+    page = lrsearch("report", "older", "--trial", "6")
+    assert "accuracy 0.94429" in page and reason in " ".join(page.split())
+    found = json.loads(lrsearch("report", "older", "--trial", "6", "--json"))
+    assert reason in found["curve_lost"] and found["curve"] == {} and found["trial"]["last"]
+    assert lrsearch("report", "older").startswith("older: accuracy 0.9443")

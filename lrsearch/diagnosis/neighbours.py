@@ -183,9 +183,11 @@ def judge_among(
         found = _too_low(own, higher, Witness(higher.number, higher.rate, by_higher))
     else:
         found = _settled(own, lower, higher)
+    if larger is None or any(each.verdict == "overfitting" for each in found):
+        return found
     # The best of a model that is too slow may come further: that is no matter of its size.
-    small = larger is not None and best.missed(larger) >= MISSED and not best.tells("too_slow")
-    if larger is None or not small or any(each.verdict == "overfitting" for each in found):
+    small = min(best.missed(larger), own.missed(larger)) >= MISSED and not best.tells("too_slow")
+    if not small:
         return found
     witness = Witness(larger.number, larger.rate, own.missed(larger), larger.model)
     others = [each for each in found if each.verdict not in (HEALTHY, "underfitting")]

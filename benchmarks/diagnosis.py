@@ -3,10 +3,12 @@
     python benchmarks/diagnosis.py [--mnist mnist.npz] [--text input.txt]
         [--deepobs deepobs_baselines.json.gz] [--folder DIR] [--minutes 9] [--tasks digits-mlp]
 
-`failing.py` has the trainings: 17 tasks (mlp, cnn, resnet, transformer, recurrent), each by SGD and
-AdamW, sound and made to go wrong, labelled by how they were made; and once more by their outcome,
-too, which may contradict that (`label_by_outcome`). The rules' limits were set on seven of the
-tasks; the tables of the last two, which were judged once, are the result. Beside it stands what
+`failing.py` has the trainings: 21 tasks (mlp, cnn, resnet, transformer, mixer, recurrent), each by
+one optimizer or two, sound and made to go wrong, labelled by how they were made; and once more by
+their outcome, too, which may contradict that (`label_by_outcome`). Each is judged by its curve
+alone, and beside the trials of a search that it stands in: of seven rates, and where the model is
+too small, of the sound model, too. The rules' limits were set on seven of the tasks; the tables of
+the last four, which were judged once, are the result. Beside it stands what
 published rules say of the same trainings: AutoTrainer's thresholds (Zhang et al. 2021) and the
 ratio of updates to weights of CS231n's notes. `--deepobs` names DeepOBS's baselines (Schneider et
 al. 2019): 1,080 published trainings, of whose best nothing may be said to be lost.
@@ -36,7 +38,7 @@ from typing import Any
 
 import torch
 import yaml
-from failing import FRESH, OPTIMIZERS, SETTING, TASKS, Case, healthy, ladder, make, search, wrong
+from failing import FRESH, SETTING, TASKS, Case, healthy, ladder, make, search, wrong
 
 from lrsearch.diagnosis import compare, diagnose, read_signs
 from lrsearch.spec.document import read_document
@@ -482,6 +484,15 @@ def draw(table: Mapping[str, Any]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def _relabel(judged: Sequence[Judged], labels: Sequence[tuple[str, ...]]) -> list[Judged]:
+    """The trainings by other labels, without those that have none."""
+    return [
+        replace(each, case=replace(each.case, labels=own))
+        for each, own in zip(judged, labels, strict=True)
+        if own
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--mnist", help="the archive mnist.npz")
@@ -492,6 +503,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument(
         "--tasks", default=",".join(TASKS), help="by commas, of " + ", ".join(TASKS)
+    )
+    quick = ",".join(name for name in TASKS if not name.startswith("text-"))
+    parser.add_argument(
+        "--searches",
+        default=quick,
+        help="the tasks whose trainings are judged beside others of a search, too, which takes as "
+        "long again and more; default: all but those of text",
     )
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -505,12 +523,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     until = time.monotonic() + 60 * given.minutes
     judged: list[Judged] = []
     ended: list[Judged] = []
+    among: list[Judged] = []
+    among_ended: list[Judged] = []
     for name in given.tasks.split(","):
         source = SOURCES.get(TASKS[name].data.get("name", ""))
         if source and source not in sources:
             print(f"skipped {name}: --{source} names its data")
             continue
-        for optimizer in OPTIMIZERS:
+        for optimizer in TASKS[name].rates:
             try:
                 edge = find_edge(name, optimizer, given.folder, sources, until)
                 cases = wrong(name, optimizer, edge) + healthy(name, optimizer)
@@ -518,13 +538,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except TimeoutError as error:
                 print(error)
                 return 1
+            labels = label_by_outcome(cases, came)
             own = [judge(case, each) for case, each in zip(cases, came, strict=True)]
             judged += own
-            ended += [
-                replace(each, case=replace(each.case, labels=labels))
-                for each, labels in zip(own, label_by_outcome(cases, came), strict=True)
-                if labels
-            ]
+            ended += _relabel(own, labels)
+            if name in given.searches.split(","):
+                try:
+                    companies = find_company(cases, given.folder, sources, until)
+                except TimeoutError as error:
+                    print(error)
+                    return 1
+                own = [judge_among(*each, companies) for each in zip(own, came, strict=True)]
+                among += own
+                among_ended += _relabel(own, labels)
     document: dict[str, Any] = {"format": 1}
     looked = [name for name in TASKS if name not in (*SETTING, *FRESH)]
     parts = {
@@ -539,6 +565,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             document[part] = summarize(made) | {"by_outcome": summarize(left)}
             show(f"{title}, labelled as they were made", document[part])
             show(f"{title}, labelled by their outcome, too", document[part]["by_outcome"])
+        made = [each for each in among if each.case.task in names]
+        if made:
+            left = [each for each in among_ended if each.case.task in names]
+            alone = [each for each in judged if each.case.task in {own.case.task for own in made}]
+            table = summarize(made) | {"by_outcome": summarize(left), "alone": summarize(alone)}
+            document[part]["among_neighbours"] = table
+            show(f"{title}, beside their neighbours in a search", table)
+            show("the same, labelled by their outcome, too", table["by_outcome"])
     sound = [each for each in judged if each.case.labels[0] == "healthy"]
     lost = sum(bool({"diverged", "dead"} & {*each.verdicts}) for each in sound)
     document["healthy"] = {"trainings": len(sound), "called_diverged_or_dead": lost}

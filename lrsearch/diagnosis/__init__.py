@@ -66,9 +66,9 @@ def diagnose(
 def read_signs(
     curve: Curve, records: Records, result: Result, objective: Objective
 ) -> dict[str, float]:
-    """The numbers of a trial by which its neighbours are compared with it (`compare`): its training
-    and validation loss at the end, and that of a model that knows nothing; those that are
-    known."""
+    """The numbers of a trial by which it is compared with its neighbours (`compare`): its training
+    and validation loss at the end, that of a model that knows nothing, and the swing of the
+    validation loss from one evaluation to the next; those that are known."""
     if result.outcome in (Outcome.FAILED, Outcome.OUT_OF_MEMORY):
         return {}
     return measure_end(read_course(curve, records, objective, result.steps))

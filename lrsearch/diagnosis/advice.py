@@ -32,20 +32,23 @@ def remedy(verdict: str) -> str:
 @dataclass(frozen=True)
 class Witness:
     """A neighbour that an advice names: a trial at another rate, and the share of what it learned
-    that the one advised `missed`; with another model the parameters of that. One that is not
-    `better` only says that its rate is none to try."""
+    that the one advised `missed`; with another model the parameters of that. `beyond` is the next
+    higher rate, where nothing is learned at it. One that is not `better` only says that its rate is
+    none to try."""
 
     number: int
     rate: float
     missed: float = math.nan
     model: Mapping[str, Any] = field(default_factory=dict)
     better: bool = True
+    beyond: float = math.nan
 
     @property
     def evidence(self) -> dict[str, float]:
         """The numbers of it."""
         found = {"neighbour": float(self.number), "neighbour_lr": self.rate}
-        return found | ({"missed": self.missed} if math.isfinite(self.missed) else {})
+        more = {"missed": self.missed, "lost_lr": self.beyond}
+        return found | {name: value for name, value in more.items() if math.isfinite(value)}
 
     @property
     def where(self) -> str:
@@ -61,8 +64,15 @@ class Witness:
         if not math.isfinite(self.missed):
             return f"trial {self.number} learned {self.where}"
         steps = " in as many steps" if verdict == "too_slow" else ""
-        return (
+        told = (
             f"it missed {self.missed:.0%} of what trial {self.number} learned {self.where}{steps}"
+        )
+        if self.missed < 0.005:
+            told = f"trial {self.number} {self.where} ended no worse"
+        return told + (
+            f", and nothing is learned at lr {self.beyond:.3g}"
+            if math.isfinite(self.beyond)
+            else ""
         )
 
 
@@ -97,7 +107,9 @@ def _beside(verdict: str, witness: Witness) -> str:
             return "rather than a lower rate try a schedule that decays, or clipped gradients"
         case "dead":
             return "try rates around that, or another initialisation or activation"
-    return "try rates around that"
+    return (
+        f"try rates around {witness.rate:.3g}" if witness.missed >= 0 else "try rates around that"
+    )
 
 
 def _finding(verdict: str, evidence: Mapping[str, float]) -> str:

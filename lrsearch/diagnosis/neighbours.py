@@ -24,6 +24,11 @@ MISSED = 1 / 3
 """The same of a neighbour of a higher rate, or of another model: at half of the best rate a short
 training may miss a quarter."""
 
+NEAR, NOISIER = 5.0, 2.0
+"""The ratio of rates at which one that learns nothing is near, and how many times a neighbour's
+swing a rate swings that is at the edge of it: there whoever is no better than at a lower rate is
+too high. No sound training of the first tasks is as near."""
+
 CERTAIN = 0.75
 """Confidence from which on a swing is told where no lower rate ended better, too."""
 
@@ -43,9 +48,9 @@ MODEL = "model."
 @dataclass(frozen=True)
 class Stand:
     """A trial as its neighbours see it: its `rate`, the model's parameters, and at its end the
-    training and the validation loss, or what is in its place, beside that of who knows `nothing`;
-    nan where nobody knows. `verdicts` are those by its own curve, `whole` says that it was trained
-    to its end and measured."""
+    training and the validation loss, or what is in its place, beside that of who knows `nothing`,
+    and how far the validation loss swings; nan where nobody knows. `verdicts` are those by its own
+    curve, `whole` says that it was trained to its end and measured."""
 
     number: int
     rate: float
@@ -53,6 +58,7 @@ class Stand:
     training: float = math.nan
     validation: float = math.nan
     nothing: float = math.nan
+    swing: float = math.nan
     verdicts: tuple[Diagnosis, ...] = ()
     whole: bool = True
 
@@ -118,8 +124,8 @@ def _stand(record: Record) -> Stand | None:
     rates = [value for name, value in record.params.items() if _names_rate(name)]
     if result is None or not result.verdicts or len(rates) != 1 or not is_rate(rates[0]):
         return None
-    training, validation, nothing = (
-        result.signs.get(name, math.nan) for name in ("training", "validation", "nothing")
+    training, validation, nothing, swing = (
+        result.signs.get(name, math.nan) for name in ("training", "validation", "nothing", "swing")
     )
     return Stand(
         number=record.trial.number,
@@ -128,6 +134,7 @@ def _stand(record: Record) -> Stand | None:
         training=training,
         validation=validation,
         nothing=nothing,
+        swing=swing,
         verdicts=result.verdicts,
         whole=result.outcome is Outcome.COMPLETED,
     )
@@ -167,19 +174,31 @@ def judge_among(
     higher = _best([each for each in company if each.rate > own.rate])
     by_lower, by_higher = own.missed(lower), own.missed(higher)
     slow = all(each.verdict in SLOW for each in own.verdicts)
-    if lower and by_lower >= max(BEHIND, by_higher):
-        found = _too_high(own, lower, Witness(lower.number, lower.rate, by_lower))
+    edge = _edge(own, company)
+    at_edge = edge and lower and by_lower >= 0 and own.swing >= NOISIER * lower.swing
+    if lower and by_lower >= by_higher and (by_lower >= BEHIND or at_edge):
+        beyond = edge.rate if edge else math.nan
+        found = _too_high(own, lower, Witness(lower.number, lower.rate, by_lower, beyond=beyond))
     elif slow and higher and by_higher >= MISSED:
         found = _too_low(own, higher, Witness(higher.number, higher.rate, by_higher))
     else:
         found = _settled(own, lower, higher)
+    if larger is None or any(each.verdict == "overfitting" for each in found):
+        return found
     # The best of a model that is too slow may come further: that is no matter of its size.
-    small = larger is not None and best.missed(larger) >= MISSED and not best.tells("too_slow")
-    if larger is None or not small or any(each.verdict == "overfitting" for each in found):
+    small = min(best.missed(larger), own.missed(larger)) >= MISSED and not best.tells("too_slow")
+    if not small:
         return found
     witness = Witness(larger.number, larger.rate, own.missed(larger), larger.model)
     others = [each for each in found if each.verdict not in (HEALTHY, "underfitting")]
     return (*others[:1], _by("underfitting", own, witness, MISSED))
+
+
+def _edge(own: Stand, company: Sequence[Stand]) -> Stand | None:
+    """The next higher rate that learned nothing, where it is near."""
+    lost = (each for each in company if each.verdicts[0].verdict in LOST)
+    near = [each for each in lost if own.rate < each.rate <= NEAR * own.rate]
+    return min(near, key=lambda each: (each.rate, each.number), default=None)
 
 
 def _too_high(own: Stand, other: Stand, witness: Witness) -> tuple[Diagnosis, ...]:

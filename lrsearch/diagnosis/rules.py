@@ -416,17 +416,18 @@ def find_underfitting(reading: Reading) -> Found | None:
 
 
 def measure_end(course: Course) -> dict[str, float]:
-    """The losses at the end of a course, and that of a model that knows nothing, as far as they are
-    known."""
+    """The losses at the end of a course, that of a model that knows nothing, and how far its
+    validation loss swings, as far as they are known."""
     if not _is_told(course):
         return {}
     reading = Reading(course)
-    found = {
+    ends = {
         "training": course.training.mean(1 - TAIL, 1),
         "validation": reading.validation_end,
         "nothing": reading.nothing,
+        "swing": found.evidence["swing"] if (found := find_oscillating(reading)) else math.nan,
     }
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+    return {name: value for name, value in ends.items() if math.isfinite(value)}
 
 
 def _is_told(course: Course) -> bool:

@@ -60,7 +60,7 @@ def test_every_way_has_its_trainings_and_healthy_ones_are_many(benchmark: Module
     labels: dict[tuple[bool, str], int] = {}
     sound = 0
     for name in failing.TASKS:
-        for optimizer in failing.OPTIMIZERS:
+        for optimizer in failing.TASKS[name].rates:
             sound += len(failing.healthy(name, optimizer))
             for case in failing.wrong(name, optimizer, 1.0):
                 place = name in failing.SETTING, case.labels[0]
@@ -71,6 +71,44 @@ def test_every_way_has_its_trainings_and_healthy_ones_are_many(benchmark: Module
             "healthy"
         }
         assert min(count for (chosen, _), count in labels.items() if chosen is half) >= 12
+
+
+def test_a_training_is_judged_beside_those_of_its_search(
+    benchmark: ModuleType, tmp_path: Path
+) -> None:
+    import failing
+
+    case = failing.make(
+        "diabetes-mlp", "sgd", "far too low a rate", ["too_slow"], 0, steps=60, lr=1e-4,
+        schedule={"name": "cosine", "final": 0.0},
+    )  # fmt: skip
+    [came] = benchmark.train_all([case], tmp_path, {}, math.inf)
+    companies = benchmark.find_company([case], tmp_path, {}, math.inf)
+    [records] = companies.values()
+    assert [each.params["lr"] for each in records] == [
+        pytest.approx(0.005 * factor) for factor in failing.FACTORS
+    ]
+    assert [each.trial.number for each in records] == [*range(1, 8)]
+    judged = benchmark.judge_among(benchmark.judge(case, came), came, companies)
+    assert judged.verdicts[0] == "too_slow"
+    alone = {benchmark.name_search(case): [records[-1]]}
+    assert (
+        benchmark.judge_among(judged, came, alone).verdicts == benchmark.judge(case, came).verdicts
+    )
+
+
+def test_models_and_data_of_the_last_tasks_fit(benchmark: ModuleType) -> None:
+    import failing
+    import torch
+
+    for name in ("waves", "mixer"):
+        model = failing.Dead(5, name)
+        assert not model(
+            torch.randn(3, 1, 64) if name == "waves" else torch.randn(3, 1, 8, 8)
+        ).any()
+    for name, shape in (("classes", (20,)), ("signals", (1, 64)), ("images", (64,))):
+        x, y = failing.load(name)
+        assert x.shape == (len(y), *shape) and abs(x.mean()) < 0.01
 
 
 def test_a_sound_training_is_right_by_its_first_verdict_alone(benchmark: ModuleType) -> None:

@@ -47,8 +47,25 @@ def test_a_rate_at_which_both_losses_are_worse_than_at_a_lower_one_is_too_high()
     assert found.evidence["neighbour"] == 1 and found.evidence["neighbour_lr"] == 0.01
     assert found.evidence["missed"] == pytest.approx(0.5) and found.confidence > 0.9
     assert found.advice == (
-        "it missed 50% of what trial 1 learned at lr 0.01: try rates around that"
+        "it missed 50% of what trial 1 learned at lr 0.01: try rates around 0.01"
     )
+
+
+def test_a_rate_beside_one_that_learns_nothing_is_at_the_edge_where_it_gains_nothing() -> None:
+    def swings(record, share):
+        signs = {**record.result.signs, "swing": share}
+        return replace(record, result=replace(record.result, signs=signs))
+
+    sound, own = swings(trial(1, 0.01, 0.2, 0.3), 0.005), swings(trial(2, 0.1, 0.201, 0.301), 0.011)
+    lost = trial(3, 0.3, 2.0, 2.0, "diverged", outcome="diverged")
+    assert told([sound, own, lost])[2] == ["oscillating"]
+    found = compare([sound, own, lost])[1].result.verdicts[0]
+    assert found.evidence["lost_lr"] == 0.3 and "nothing is learned at lr 0.3" in found.advice
+    assert told([sound, own])[2] == ["healthy"], "Nobody knows where the edge is."
+    assert told([sound, own, replace(lost, params={"lr": 1.0})])[2] == ["healthy"]
+    assert told([sound, swings(own, 0.009), lost])[2] == ["healthy"], "It is as steady."
+    better = swings(trial(2, 0.1, 0.19, 0.301), 0.011)
+    assert told([sound, better, lost])[2] == ["healthy"]
 
 
 def test_a_rate_at_which_less_is_learned_than_at_a_higher_one_is_too_low() -> None:
@@ -202,6 +219,6 @@ def test_a_report_and_the_page_of_a_trial_have_it(run: Path) -> None:
     assert first.verdict == "too_slow"
     assert first.evidence["neighbour"] == good.trial.number
     assert f"trial {good.trial.number} learned at lr 0.05" in first.advice
-    assert {"training", "validation", "nothing"} == {*low.result.signs}
+    assert {"training", "validation", "nothing", "swing"} == {*low.result.signs}
     alone = view_trial(stored, low.trial.number).record
     assert alone.result == low.result

@@ -11,11 +11,13 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C and SIGTERM are handled from the first import on."""
+    """Run the command line. Ctrl-C and SIGTERM are handled from the first import on, and to the
+    last."""
+    code, taken = 130, []
     try:
         with contextlib.suppress(ValueError):  # Called in a thread, which takes no signals.
             # An exception in the midst of an import may come out as another, or end the process.
-            taken = [signal.SIGTERM]
+            taken.append(signal.SIGTERM)
             if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 taken.append(signal.SIGINT)
             for number in taken:
@@ -36,9 +38,15 @@ def main() -> None:
         with contextlib.suppress(ValueError):
             for number in taken:
                 signal.signal(number, signal.default_int_handler)
-        sys.exit(run())
+        code = run()
     except KeyboardInterrupt:
-        sys.exit(130)
+        pass
+    with contextlib.suppress(ValueError):
+        # All is done and said: what Python does at its end is of no use to who waits for it, and an
+        # exception there would be shown as a fault.
+        for number in taken:
+            signal.signal(number, lambda *_: os._exit(code))
+    sys.exit(code)
 
 
 def _fill_descriptors() -> None:

@@ -16,7 +16,7 @@ from lrsearch.cli import options
 from lrsearch.cli.closing import ignore_closed_stdout, say
 from lrsearch.cli.executors import first_words, make_executor, suit
 from lrsearch.cli.foreign import check_device
-from lrsearch.cli.going_on import searching_first
+from lrsearch.cli.going_on import name_run, searching_first
 from lrsearch.cli.interruptible import Interruptible
 from lrsearch.duration import find_time, parse_time
 from lrsearch.errors import RunError, RunLocked, UsageError, suggest
@@ -282,12 +282,36 @@ class _Begun:
 def search(strategy: str, given: Options, command: Sequence[str]) -> None:
     """Search, or confirm, and show the result. Exits with 130 after an interruption."""
     from lrsearch.cli.output import meet, read_result, require_confirmed, show_result
+
+    asked = _check(strategy, given, command)
+    history: History | None = None
+    try:
+        history = _run(asked, command)
+        if history is None:
+            return
+        view = read_result(asked.folder, history)
+        with ignore_closed_stdout():
+            show_result(view, json=given.json, all_rows=given.all_)
+    except KeyboardInterrupt:
+        done = "all is done, and kept; show it with"
+        told = ["lrsearch", "report", *name_run(asked.folder, asked.spec)]
+        if history is None:
+            done, told = "every finished trial is kept; go on with", [*command]
+        say(f"interrupted: {done}\n  {command_line(told)}")
+        raise typer.Exit(130) from None
+    meet(view, asked.requirements)
+    if strategy == CONFIRM:
+        require_confirmed(view)
+
+
+def _run(asked: _Search, command: Sequence[str]) -> History | None:
+    """Search, or confirm; None where it was only said what would be trained. Exits with 130 after
+    an interruption."""
     from lrsearch.reports.live import Progress
     from lrsearch.store import fresh as set_aside
     from lrsearch.tuner.events import Left
 
-    asked = _check(strategy, given, command)
-    spec, folder = asked.spec, asked.folder
+    given, spec = asked.given, asked.spec
     again = [*command, "--fresh"] if given.fresh else command
     progress = Progress(quiet=given.quiet)
     for note in spec.notes:
@@ -298,24 +322,18 @@ def search(strategy: str, given: Options, command: Sequence[str]) -> None:
             if given.dry_run:
                 progress.close()
                 _show_plan(asked, begun)
-                return
+                return None
             if given.fresh and (old := set_aside(given.runs, spec.name)):
                 progress.note(f"the old run is now {old}")
             # From here on the command that resumes this search must not set it aside.
             again = command
-            history = _train(asked, begun, progress, interruptible)
+            return _train(asked, begun, progress, interruptible)
         except KeyboardInterrupt as interrupt:
             progress.close()
             if isinstance(interrupt, Left) and str(interrupt):
                 say(str(interrupt))
             say(f"interrupted: every finished trial is kept; go on with\n  {command_line(again)}")
             raise typer.Exit(130) from None
-    view = read_result(folder, history)
-    with ignore_closed_stdout():
-        show_result(view, json=given.json, all_rows=given.all_)
-    meet(view, asked.requirements)
-    if strategy == CONFIRM:
-        require_confirmed(view)
 
 
 def _show_plan(search: _Search, begun: _Begun) -> None:

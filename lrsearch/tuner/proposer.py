@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -207,14 +208,18 @@ class Proposer:
             and (entry := self.ledger.entry_of.get(proposal.trials[0])) is not None
             and entry.point is not None
         ]
+        # What came after its last, as a refinement's points, is nothing that it followed: however
+        # often it is asked, it has come to the same end.
+        last = max(self._own, default=math.inf)
         others = [
             value
             for entry in self.ledger.entries.values()
-            if entry.number not in self._own and entry.point is not None
+            if entry.number not in self._own and entry.point is not None and entry.number < last
             if (value := self.ledger.judge_measured(entry)[1]) is not None
         ]
         objective = self.ledger.objective
-        noise = find_noise((summary for _, summary in self._summaries()), objective)
+        summaries = (summary for _, summary in self._summaries() if summary.point <= last)
+        noise = find_noise(summaries, objective)
         # Points of other strategies shorten the start: what proposes then has seen them.
         start = max(0, self.spec.bayes.startup - len(others)) if self.name == "bayes" else 0
         found = judge_patience(own, self.patience, noise.error, objective.goal, others, start)

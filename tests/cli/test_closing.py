@@ -357,3 +357,28 @@ def test_a_signal_during_the_start_ends_as_one_later(number, tmp_path):
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130 and err == b""
+
+
+def test_a_signal_while_python_ends_is_no_fault(here):
+    """Not even in what runs at its end; the exit code is that of what was done."""
+    script = """
+import atexit, os, signal, sys
+atexit.register(lambda: os.kill(os.getpid(), signal.{name}))
+sys.argv = ["lrsearch", "--version"]
+from lrsearch.__main__ import main
+main()
+"""
+    for name in ("SIGINT", "SIGTERM"):
+        line = [sys.executable, "-c", script.format(name=name)]
+        said = subprocess.run(line, capture_output=True, text=True)
+        assert (said.returncode, said.stderr) == (0, "") and said.stdout
+
+
+def test_ctrl_c_while_the_result_is_shown_says_how_to_show_it(run, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lrsearch.cli.output.show_result", interrupt)
+    said = CliRunner().invoke(app, [*GRID[len(COMMAND) :], "--quiet"])
+    assert said.exit_code == 130
+    assert "all is done" in said.stderr and said.stderr.endswith("  lrsearch report small.yaml\n")

@@ -272,6 +272,16 @@ def test_patience_ends_a_search_at_the_same_proposal(
     assert len(proposals(longer, strategy)) > made
 
 
+def test_what_follows_a_search_is_none_of_what_it_was_patient_about(tmp_path: Path) -> None:
+    """Neither the values of its refinement nor their noise: gone on with it comes to the same."""
+    found = search(tmp_path, "random", NOISY | {"refine": {"rounds": 1}})
+    assert proposals(found) and "the last was proposal" in found.history.told
+    best = max(found.points, key=lambda point: point.objective or 0.0)
+    assert best.strategy == "refine"
+    again = search(tmp_path, "random", NOISY | {"refine": {"rounds": 1}})
+    assert again.ending.trained == 0 and again.history.told == found.history.told
+
+
 def test_random_makes_no_proposal_beyond_its_patience(tmp_path: Path) -> None:
     found = search(tmp_path, "random", NOISY)
     free = tmp_path / "free"

@@ -589,3 +589,6 @@ def test_a_killed_search_comes_to_the_same_results(engine, ended, alone, start, 
     process.wait().check(-signal.SIGKILL)
     start(tmp_path, engine, *INLINE).wait().check(0)
     assert curves(tmp_path / "runs" / "long") == curves(alone(engine) / "runs" / "long")
+    if ended == 3:  # Every fork is on the disk: none of the branches trains its stem's steps.
+        cost = search_of(tmp_path)["cost"]
+        assert cost["shared_epochs"] == pytest.approx(0.5 * cost["trial_epochs"], rel=0.01)

@@ -179,19 +179,23 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path | str:
 
 @pytest.fixture(scope="session")
 def nurseries(
-    tmp_path_factory: pytest.TempPathFactory, shim: Path | str
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, shim: Path | str
 ) -> Iterator[Callable[[], Nursery]]:
     """Gives the nursery, which starts when it is first asked for."""
     import driving
     import forking
 
+    variables = driving.environment()
+
     @functools.cache
     def find() -> Nursery:
         folder = tmp_path_factory.mktemp("nursery")
-        return driving.Nursery(folder, shim if isinstance(shim, Path) else None)
+        return driving.Nursery(folder, shim if isinstance(shim, Path) else None, variables)
 
     if sys.platform == "linux":
         forking.source = forking.Source(lambda: find().address)
+        if hasattr(request.config, "workerinput"):
+            find()  # Of a part of all tests some ask; while it starts others run.
     yield find
     forking.source = None
     if find.cache_info().currsize:

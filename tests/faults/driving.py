@@ -296,21 +296,30 @@ class Fork(Command):
 
 
 class Nursery:
-    """A process that forks command lines; with `shim`, the path of a compiled `shim.c`, they can
-    be armed."""
+    """A process that forks command lines, started with these variables; with `shim`, the path of a
+    compiled `shim.c`, they can be armed."""
 
-    def __init__(self, folder: Path, shim: Path | None) -> None:
+    def __init__(self, folder: Path, shim: Path | None, variables: Mapping[str, str]) -> None:
         self.shim = shim
-        self.address = str(folder / "socket")
+        self._address = str(folder / "socket")
         preload = {"LD_PRELOAD": str(shim)} if shim else {}
         self._process = Popen(
-            [sys.executable, str(HERE / "nursery.py"), self.address],
-            env=environment(**preload),
+            [sys.executable, str(HERE / "nursery.py"), self._address],
+            cwd=ROOT,  # Not that of the test that happens to be the first to ask.
+            env={**variables, **preload},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
+        self._told, self._asking = b"", threading.Lock()
+
+    @property
+    def address(self) -> str:
+        """Where it listens; waits until it does."""
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"ready\n"
+        with self._asking:
+            self._told = self._told or self._process.stdout.readline()
+        assert self._told == b"ready\n"
+        return self._address
 
     def close(self) -> None:
         self._process.communicate()

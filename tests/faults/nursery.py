@@ -34,7 +34,7 @@ import torch
 from lrsearch.__main__ import main
 
 AHEAD = (
-    *("optuna", "pydantic", "sklearn.datasets.data", "sklearn.datasets.descr", "sklearn.metrics"),
+    *("optuna", "pydantic"),
     "torch._dynamo",  # What torch.optim imports when it is first used.
     *("lrsearch.analysis.requirement", "lrsearch.cli.output", "lrsearch.cli.stored"),
     *("lrsearch.executors.inline", "lrsearch.reports.live", "lrsearch.reports.tables"),
@@ -56,6 +56,9 @@ PLACES.append(os.environ["PYTHONPATH"])
 
 def begin(path: str) -> Callable[[], int]:
     """Import all that forks need, and serve."""
+    # Whoever is the first to ask may block or ignore some for the moment.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    _take_signals()
     torch.set_num_threads(1)
     for name in AHEAD:
         importlib.import_module(name)
@@ -131,15 +134,23 @@ def _bear(connection: socket.socket) -> Callable[[], int]:
     own = [] if "-P" in asked["words"][:2] else [str(Path.cwd())]
     given = [*filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     sys.path[:] = [*own, *given, *(place for place in PLACES if place not in given)]
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-        signal.signal(number, usual)
+    _take_signals()
     for number in asked["ignored"]:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, asked["mask"])
     connection.sendall(b"%d\n" % os.getpid())
     connection.close()
     return partial(_run_module, found[0])
+
+
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+def _take_signals() -> None:
+    """Handle those that end a process as Python does when it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _begin_streams() -> None:
@@ -160,7 +171,7 @@ def _run_module(name: str) -> int:
         server.listen(64)
         waiting, alive = os.pipe()
         if os.fork() == 0:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            for number in (signal.SIGINT, *ENDING):
                 signal.signal(number, signal.SIG_IGN)
             os.dup2(waiting, 0)
             for stream in (1, 2):

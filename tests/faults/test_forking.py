@@ -13,7 +13,7 @@ from typing import Any
 
 import forking
 import pytest
-from driving import Popen
+from driving import Fork, Nursery, Popen, environment
 
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Finished, Replies
@@ -134,3 +134,28 @@ def test_a_fork_ends_as_it_is_told(tmp_path: Path, used: list[object]) -> None:
     assert len(used) == 1
     wrong = subprocess.run([*words[:3], "grd"], capture_output=True, text=True, timeout=100)
     assert (wrong.returncode, len(used)) == (2, 2) and "grid" in wrong.stderr
+
+
+def test_forks_take_ctrl_c_whoever_was_the_first_to_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    monkeypatch.chdir(tmp_path)
+    try:
+        nursery = Nursery(tmp_path, None, environment())
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        signal.signal(signal.SIGHUP, before)
+    try:
+        (tmp_path / "wait.yaml").write_text(WAITING)
+        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 130)):
+            (tmp_path / "here").unlink(missing_ok=True)
+            fork = Fork(nursery, tmp_path, "grid", "wait.yaml", "--allow-command", "--fresh")
+            while not (tmp_path / "here").exists():
+                assert not fork.ended()
+                time.sleep(0.02)
+            fork.send(number)
+            fork.wait().check(code)
+    finally:
+        nursery.close()

@@ -3,12 +3,12 @@
     python benchmarks/diagnosis.py [--mnist mnist.npz] [--text input.txt]
         [--deepobs deepobs_baselines.json.gz] [--folder DIR] [--minutes 9] [--tasks digits-mlp]
 
-`failing.py` has the trainings: 21 tasks (mlp, cnn, resnet, transformer, mixer, recurrent), each by
+`failing.py` has the trainings: 20 tasks (mlp, cnn, resnet, transformer, mixer, recurrent), each by
 one optimizer or two, sound and made to go wrong, labelled by how they were made; and once more by
 their outcome, too, which may contradict that (`label_by_outcome`). Each is judged by its curve
 alone, and beside the trials of a search that it stands in: of seven rates, and where the model is
 too small, of the sound model, too. The rules' limits were set on seven of the tasks; the tables of
-the last four, which were judged once, are the result. Beside it stands what
+the last three, which were judged once, are the result. Beside it stands what
 published rules say of the same trainings: AutoTrainer's thresholds (Zhang et al. 2021) and the
 ratio of updates to weights of CS231n's notes. `--deepobs` names DeepOBS's baselines (Schneider et
 al. 2019): 1,080 published trainings, of whose best nothing may be said to be lost.

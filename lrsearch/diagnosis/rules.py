@@ -251,7 +251,8 @@ def find_diverged(reading: Reading) -> Found | None:
     size, nothing = reading.size, reading.nothing
     if not reading.course.losses or not ended >= nothing - NONE * size:
         return None
-    peak = max((*reading.training.values, *reading.validation.values))
+    # Where means are few single steps stand in their place, of which a peak may not be recorded.
+    peak = max((*reading.training.values, *reading.course.means.values, *reading.validation.values))
     margin = max(peak / size / LOST, (nothing - reading.low) / size / REGAINED)
     evidence = {"peak": peak / size, "lowest": reading.low / size, "end": ended / size}
     return Found("diverged", margin, evidence)
@@ -297,7 +298,8 @@ def find_unstable(reading: Reading) -> Found | None:
     if reading.course.losses:
         limit = LOST * reading.size
         high = not reading.course.start <= limit
-        series = (reading.training, reading.course.batches, reading.validation)
+        course = reading.course
+        series = (course.means, course.batches, reading.training, reading.validation)
         peak = max(_highest(each, limit, high=high) / reading.size for each in series)
     climb = _climb(reading.training)
     if climb >= LITTLE * reading.size:

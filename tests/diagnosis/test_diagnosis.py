@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrsearch.diagnosis import agreements, diagnose, find_certain
+from lrsearch.diagnosis.advice import advise
 from lrsearch.diagnosis.course import Series, read_course
 from lrsearch.diagnosis.rules import Reading, _spikes
 from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Records, Result, Trial
@@ -425,3 +426,66 @@ def test_a_loss_that_rose_asks_for_lower_rates_by_the_rate_it_was_trained_with()
     (found,) = diagnose({}, curve, records, Result(Outcome.PRUNED, 20, 1.0, 1.0), LOSS)[:1]
     assert found.verdict == "stagnating"
     assert "rose by" in found.advice and "a tenth of the rate (0.05)" in found.advice
+
+
+def test_a_peak_that_no_recorded_step_shows_is_one() -> None:
+    steps = tuple(range(1, 401, 4))
+    records = Records(
+        steps, tuple(2.5 for _ in steps), tuple(1.0 for _ in steps), tuple(1e-3 for _ in steps),
+        tuple(1.0 for _ in steps), START, START,
+    )  # fmt: skip
+    curve = {"step": [200, 400], "train_loss": [1e9, 2.5], "loss": [2.6, 2.5], "lr": [1.0, 1.0]}
+    result = Result(Outcome.PRUNED, 400, 1.0, 1.0, rule="no_progress", whole=4000)
+    [found] = diagnose({}, curve, records, result, LOSS)
+    assert found.verdict == "diverged" and found.evidence["peak"] > 1e8
+
+
+def test_what_a_decaying_rate_leaves_is_too_slow_not_underfitting() -> None:
+    """A loss that falls as the sum of a cosine's rates, far from its end: it stands at last, since
+    the rate is next to nothing there."""
+    places = [k / 25 for k in range(1, 26)]
+
+    def at(place):
+        return START * math.exp(-0.1 * (place + math.sin(math.pi * place) / math.pi))
+
+    def rate(place):
+        return 1e-4 * (1 + math.cos(math.pi * place))
+
+    def judged(given):
+        curve = {
+            "step": [round(1000 * place) for place in places],
+            "train_loss": [at(place - 0.02) for place in places],
+            "loss": [at(place) for place in places],
+            "lr": [given(place) for place in places],
+        }
+        records = Records(start=START, baseline=START)
+        return diagnose({}, curve, records, Result(Outcome.COMPLETED, 1000, 1.0, 1.0), LOSS)
+
+    assert judged(rate)[0].verdict == "too_slow"
+    # Under a rate that stays it has come to its end.
+    assert [each.verdict for each in judged(lambda _: 1e-4)] == ["underfitting"]
+
+
+def test_what_blew_up_before_the_first_evaluation_is_not_learned() -> None:
+    places = [k / 25 for k in range(1, 26)]
+    losses = [1e12 if k == 0 else 0.5 * START for k in range(25)]
+    curve = {
+        "step": [round(1000 * place) for place in places],
+        "loss": losses,
+        "train_loss": losses,
+    }
+    course = read_course(curve, Records(start=START, baseline=START), LOSS, 1000)
+    assert Reading(course).learned < START
+
+
+def test_advice_on_one_verdict_does_not_contradict_the_other() -> None:
+    def told(verdict, *beside):
+        return advise(verdict, {"fall": 0.1, "rise": 0.2, "gap": 0.3}, 0.1, beside=beside)
+
+    assert "three times the rate" in told("too_slow")
+    assert "three times the rate" in told("too_slow", "underfitting")
+    for other in ("oscillating", "unstable", "overfitting"):
+        assert "three times the rate" not in told("too_slow", other)
+    assert "train less" in told("overfitting") and "train less" not in told(
+        "overfitting", "too_slow"
+    )

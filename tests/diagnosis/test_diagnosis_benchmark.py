@@ -101,12 +101,8 @@ def test_models_and_data_of_the_last_tasks_fit(benchmark: ModuleType) -> None:
     import failing
     import torch
 
-    for name in ("waves", "mixer"):
-        model = failing.Dead(5, name)
-        assert not model(
-            torch.randn(3, 1, 64) if name == "waves" else torch.randn(3, 1, 8, 8)
-        ).any()
-    for name, shape in (("classes", (20,)), ("signals", (1, 64)), ("images", (64,))):
+    assert not failing.Dead(5, "mixer")(torch.randn(3, 1, 8, 8)).any()
+    for name, shape in (("classes", (20,)), ("images", (64,))):
         x, y = failing.load(name)
         assert x.shape == (len(y), *shape) and abs(x.mean()) < 0.01
 

@@ -24,6 +24,7 @@ from lrsearch.search.process import (
     _Posterior,
     covariance,
     fit,
+    foresee,
     learn,
     measured_noise,
     spread_out,
@@ -142,6 +143,8 @@ def test_a_narrow_range_of_rates_is_not_flat():
 
 # values
 
+VALUES_SEEN = st.one_of(st.integers(-8, 8).map(float), st.sampled_from([1e307, -1e307]))
+
 
 @given(
     st.lists(st.floats(-5, 5), min_size=3, max_size=12, unique=True),
@@ -164,6 +167,33 @@ def test_no_value_is_worse_than_all_and_pruned_as_bad_as_the_worst():
     assert found[4] == found[5] < found[3] < found[5] + 1
     assert standardize(np.asarray([np.inf, np.nan])).tolist() == [1.0, 1.0]
     assert standardize(np.asarray([4.0, 4.0])).tolist() == [0.0, 0.0]
+
+
+def test_a_stopped_training_is_foreseen_by_the_one_that_stood_nearest():
+    nan = math.nan
+    way = [((0.1, 2.0), (0.33, 1.4)), ((0.12, 3.0), (0.35, 2.6)), ((0.12, 2.25),), ((0.34, 2.7),)]
+    found = foresee(np.asarray([1.0, 2.0, nan, nan]), way)
+    assert found == pytest.approx([1.0, 2.0, 1.25, 2.1])
+    late = foresee(np.asarray([1.0, 2.0, nan]), [*way[:2], ((0.1, 1.5),)])
+    assert late[2] == 1.0, "no better than the best: it was stopped since others led"
+    unseen = [((0.9, 2.0),), (), ((0.11, nan),)]
+    assert np.isnan(foresee(np.asarray([1.0, nan, nan, nan]), [((0.1, 1.0),), *unseen])[1:]).all()
+    assert np.isnan(foresee(np.asarray([np.inf, nan]), way[:2])[1]), "nothing has come to its end"
+
+
+@given(st.lists(st.tuples(VALUES_SEEN, VALUES_SEEN, st.booleans()), min_size=1, max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_what_is_foreseen_is_finite_and_moves_with_the_objective(told):
+    values = np.asarray([math.nan if stopped else end for _, end, stopped in told])
+    way = [((0.1, worth),) for worth, _, _ in told]
+    found = foresee(values, way)
+    known = np.isfinite(values)
+    assert (found[known] == values[known]).all()
+    assert np.isfinite(found).all() == known.any()
+    if known.any():
+        assert found.min() == values[known].min()
+        turned = foresee(4.0 * values, [((share, 4.0 * worth),) for ((share, worth),) in way])
+        assert turned == pytest.approx(4.0 * found)
 
 
 def test_one_huge_value_and_rounding_teach_no_more_than_a_bad_one():

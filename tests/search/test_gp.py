@@ -1,6 +1,7 @@
 """The Gaussian process of `bayes`: its features, its values, and what it makes of them."""
 
 import math
+import random
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -449,6 +450,45 @@ def test_the_order_in_which_points_are_told_makes_no_difference(order, seed):
             strategy.tell(points[place], outcome, value, (value - 0.1, value + place / 50))
         found.append(strategy.propose(Request(12, 99, lambda p: p in points, lambda _: False)))
     assert found[0] == found[1]
+
+
+ODD_SPACES = {
+    "one": "lr: {min: 1e-5, max: 1.0}",
+    "numbers": "lr: {min: 1, max: 9}, batch_size: {min: 1, max: 9}, model.hidden: [[3], [4], [5]]",
+    "choices": "lr: [0.1, 0.2], optimizer: [sgd, adam, adamw, rmsprop], schedule: [constant, "
+    "cosine, one_cycle, wsd, linear]",
+    "ten": "lr: {min: 1e-4, max: 1.0}, batch_size: {min: 8, max: 512}, model.dropout: "
+    "{min: 0.0, max: 0.9}, optimizer.momentum: {min: 0.0, max: 0.99}, optimizer.weight_decay: "
+    "{min: 1e-6, max: 0.1}, clip_norm: {min: 0.1, max: 9.0}, warmup.for: {min: 1ba, max: 4ba}, "
+    "warmup.start: {min: 0.0, max: 0.9}, optimizer.dampening: {min: 0.0, max: 0.9}, "
+    "label_smoothing: {min: 0.0, max: 0.9}",
+}
+
+ODD_VALUES = {
+    "a constant": lambda draw, _: 1.0,
+    "noise": lambda draw, _: draw.random(),
+    "half without": lambda draw, place: None if place > 0.5 else place,
+    "heavy tails": lambda draw, place: 10 ** (24 * draw.random() - 12) if place > 0.3 else -place,
+    "nearly all the same": lambda draw, place: 1e300 * (1.0 + 1e-13 * place),
+}
+
+
+@pytest.mark.parametrize("space", ODD_SPACES)
+@pytest.mark.parametrize("values", ODD_VALUES)
+def test_odd_tables_are_searched_without_a_point_twice(space, values):
+    spec = spec_of(ODD_SPACES[space], train="" if "lr:" in ODD_SPACES[space] else "lr: 0.1")
+    names = [name for name, _ in parameters(spec.space)]
+    features = Features(spec.space)
+
+    def value(point):
+        row = np.asarray([features.numbers(encode(spec.space, point))])
+        share = features.shares(row)[0, names.index("lr")]
+        return ODD_VALUES[values](random.Random(point_key(point)), share)
+
+    points = search(spec, value, 20)
+    assert all(encode(spec.space, point) is not None for point in points)
+    later = [point_key(point) for point in points[8:]]
+    assert len(later) == 12 == len(set(later) - set(map(point_key, points[:8])))
 
 
 def test_it_computes_on_one_thread_whatever_there_are():

@@ -12,7 +12,7 @@ import math
 import tempfile
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from search_tables import Course, Task
@@ -21,6 +21,7 @@ from lrsearch.analysis.pruning import NO_PROGRESS
 from lrsearch.duration import evaluation_steps
 from lrsearch.executors.inline import Inline
 from lrsearch.executors.port import Replies
+from lrsearch.spec import Spec
 from lrsearch.store import History, Run
 from lrsearch.train.engines.stems import find_way
 from lrsearch.train.jobs import await_verdict
@@ -114,6 +115,10 @@ class Tables(Inline):
         """Hand in a cohort, which `answer` trains in place of `function`."""
         return super().submit("search_engine:answer", (self, payload))
 
+    def course(self, trial: Trial) -> Course:
+        """The curve of a trial that begins."""
+        return self.meter.look_up(self.task, self.point(trial.number))
+
     def point(self, number: int) -> Point:
         """The point that a trial measures."""
         for proposal in self.history.proposals[self._read :]:
@@ -127,7 +132,7 @@ def answer(given: tuple[Tables, Cohort]) -> Generator[object, Replies, None]:
     tables, cohort = given
     for trial in cohort.trials:
         yield Started(trial.number)
-        course = tables.meter.look_up(tables.task, tables.point(trial.number))
+        course = tables.course(trial)
         yield from _train(trial, cohort, course, tables.meter)
 
 
@@ -194,14 +199,20 @@ def search(task: Task, seed: int, strategy: str, more: str, limit: int) -> Meter
         Tables(task, run.history, meter) as executor,
         contextlib.suppress(Over),
     ):
-        tune(
-            spec,
-            strategy,
-            run=run,
-            executor=executor,
-            facts=_FACTS,
-            workplace=Workplace("cpu", folder),
-            watcher=Silent(),
-            asked=Asked(engine="solo", share=False),
-        )
+        tune_tables(spec, strategy, run, executor)
     return meter
+
+
+def tune_tables(spec: Spec, strategy: str, run: Run, executor: Tables) -> None:
+    """Search by the tuner, in a run that may have been begun before."""
+    facts = replace(_FACTS, train_samples=(SAMPLES,) * (spec.folds or 1))
+    tune(
+        spec,
+        strategy,
+        run=run,
+        executor=executor,
+        facts=facts,
+        workplace=Workplace("cpu", "."),
+        watcher=Silent(),
+        asked=Asked(engine="solo", share=False),
+    )

@@ -49,13 +49,15 @@ class _Job:
 
 
 class Jobs:
-    """Jobs stepped one at a time, in the order they came; each runs until it waits or ends.
+    """Jobs stepped one at a time; each runs until it waits or ends. Those that were replied to go
+    on first, in the order of the replies, then others in the order they came.
 
     `on_turn` is called with a job's handle whenever another job than before begins or resumes.
     """
 
     def __init__(self, on_turn: Callable[[int], None] | None = None) -> None:
         self._jobs: dict[int, _Job] = {}
+        self._replied: dict[int, None] = {}
         self._current: int | None = None
         self._on_turn = on_turn
 
@@ -67,6 +69,7 @@ class Jobs:
         """Keep a reply for the job's next turn; dropped if the job is over."""
         if handle in self._jobs:
             self._jobs[handle].replies.append((trial, verdict))
+            self._replied.setdefault(handle)
 
     def step(self) -> tuple[int, object] | None:
         """Run until the next event: (handle, event), or None if every job waits."""
@@ -93,19 +96,21 @@ class Jobs:
         return self._next() is not None
 
     def _next(self) -> int | None:
-        ready = (at for at, job in self._jobs.items() if job.replies or not job.waits)
-        return next(ready, None)
+        ready = (at for at, job in self._jobs.items() if not job.waits)
+        return next(iter(self._replied), next(ready, None))
 
     def _turn(self) -> int | None:
         if self._current is None:
             self._current = self._next()
             if self._current is not None and self._on_turn is not None:
                 self._on_turn(self._current)
+            self._replied.pop(self._current or 0, None)
         return self._current
 
     def drop(self, handle: int) -> None:
         """End a job without an event."""
         job = self._jobs.pop(handle)
+        self._replied.pop(handle, None)
         if self._current == handle:
             self._current = None
         if job.generator is not None:

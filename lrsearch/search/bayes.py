@@ -16,7 +16,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
 from lrsearch.search.start import Start
-from lrsearch.search.strategy import Repeats, Request, derive_seed, point_key
+from lrsearch.search.strategy import Partial, Repeats, Request, derive_seed, point_key
 from lrsearch.space import Choice, Dimension, Float, Space, build, encode, parameters
 from lrsearch.trial import Outcome, Point
 
@@ -72,6 +72,7 @@ class Bayes:
         outcome: Outcome,
         value: float | None,
         replicates: tuple[float, ...] = (),
+        partial: Partial = (),
     ) -> None:
         """Tell the study a completed point with its value; a point that diverged, was pruned or ran
         out of memory as pruned without a value, which TPE ranks last; a failed point not at all."""

@@ -14,6 +14,7 @@ from lrsearch.search.features import Array, Features
 from lrsearch.search.process import (
     Process,
     fit,
+    foresee,
     learn,
     measured_noise,
     spread_out,
@@ -21,7 +22,14 @@ from lrsearch.search.process import (
     unit_of,
 )
 from lrsearch.search.start import Start
-from lrsearch.search.strategy import Repeats, Request, derive_seed, generation_size, point_key
+from lrsearch.search.strategy import (
+    Partial,
+    Repeats,
+    Request,
+    derive_seed,
+    generation_size,
+    point_key,
+)
 from lrsearch.space import build, encode, every_point, size
 from lrsearch.spec.model import Spec
 from lrsearch.trial import Outcome, Point
@@ -65,11 +73,13 @@ LOOK = 64
 @dataclass(frozen=True)
 class _Told:
     """A point's raw numbers; its value, low being good, infinite where it diverged, NaN where it
-    was stopped; and what its value is the mean of, one a seed and fold."""
+    was stopped; what its value is the mean of, one a seed and fold; and what it was worth on its
+    way, low being good."""
 
     numbers: tuple[float, ...]
     value: float
     replicates: tuple[float, ...] = ()
+    partial: Partial = ()
 
 
 @dataclass
@@ -111,9 +121,10 @@ class GaussianProcess:
         outcome: Outcome,
         value: float | None,
         replicates: tuple[float, ...] = (),
+        partial: Partial = (),
     ) -> None:
         """Learn a point's value: of one that diverged or ran out of memory that it is worse than
-        all, of one that was pruned that it is as bad as the worst; of a failed one nothing."""
+        all, of one that was pruned how it stood when it was stopped; of a failed one nothing."""
         key = point_key(point)
         encoded = encode(self.space, point)
         if outcome is Outcome.FAILED or key in self._told or encoded is None:
@@ -122,7 +133,8 @@ class GaussianProcess:
         if outcome is Outcome.COMPLETED and value is not None and math.isfinite(value):
             number = self.sign * value
         numbers = tuple(self._features.numbers(encoded))
-        self._told[key] = _Told(numbers, number, replicates if math.isfinite(number) else ())
+        way = tuple((share, self.sign * each) for share, each in partial)
+        self._told[key] = _Told(numbers, number, replicates if math.isfinite(number) else (), way)
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """Propose the next generation; every earlier proposal must have been told. One that the
@@ -141,7 +153,8 @@ class GaussianProcess:
         """Learn from all that was told, whose order makes no difference."""
         told = sorted(self._told.values(), key=lambda each: each.numbers)
         raw = np.asarray([each.numbers for each in told])
-        plain = np.asarray([each.value for each in told])
+        known = np.asarray([each.value for each in told])
+        plain = foresee(known, [each.partial for each in told])
         values = standardize(plain)
         noise = measured_noise([each.replicates for each in told], unit_of(plain))
         features = self._features.matrix(raw)

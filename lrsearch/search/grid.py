@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lrsearch.search.strategy import Request
+from lrsearch.search.strategy import Partial, Request
 from lrsearch.space import Space, grid
 from lrsearch.trial import Outcome, Point
 
@@ -24,6 +24,7 @@ class Grid:
         outcome: Outcome,
         value: float | None,
         replicates: tuple[float, ...] = (),
+        partial: Partial = (),
     ) -> None:
         """Learn nothing: a grid follows no results."""
 

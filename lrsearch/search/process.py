@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from scipy.optimize import minimize
 from scipy.special import ndtr, ndtri
 
 from lrsearch.search.features import Array
+from lrsearch.search.strategy import Partial
 
 SQUEEZED = 2.0
 """Units above which a value is squeezed by a logarithm."""
@@ -30,10 +32,13 @@ WORST = 5.0
 WORSE = 0.25
 """Units that a training without a value is worse than the worst with one."""
 
-ROUNDING = 1e-12
+ROUNDING = 1e-14
 """Differences of values below this part of them are no differences."""
 
-LARGEST = 1e300
+ALIKE = 1.5
+"""The factor within which two shares of a budget are one: evaluations do not come at the same."""
+
+LARGEST = 8e307
 """The largest value that is told from larger ones, so that no difference overflows."""
 
 FARTHEST = 1e9
@@ -103,6 +108,39 @@ def measured_noise(replicates: list[tuple[float, ...]], unit: float = 1.0) -> fl
     residuals -= np.median(residuals, axis=0)
     variances = np.square(residuals).sum(1) / (many - 1) / many
     return float(np.median(variances))
+
+
+def foresee(values: Array, partial: Sequence[Partial]) -> Array:
+    """Values, low being good, of which those of stopped trainings, NaN, are what is to be expected.
+
+    `partial` has what each was worth at shares of its budget. A stopped training is as far from the
+    completed one that was the nearest to it where it was stopped as the two were apart there, and
+    no better than the best. NaN stays where no completed one was seen there.
+    """
+    finite = np.isfinite(values)
+    seen = [
+        (share, worth, values[place])
+        for place in map(int, np.flatnonzero(finite))
+        for share, worth in partial[place]
+        if math.isfinite(worth)
+    ]
+    found = values.copy()
+    if not seen:
+        return found
+    shares, worths, ends = np.clip(np.asarray(seen).T, -LARGEST, LARGEST)
+    for place in map(int, np.flatnonzero(np.isnan(values))):
+        share, worth = max(partial[place], default=(0.0, math.nan))
+        if not math.isfinite(worth) or share <= 0:
+            continue
+        alike = np.maximum(shares / share, share / shares) <= ALIKE
+        if alike.any():
+            worth = min(max(worth, -LARGEST), LARGEST)
+            apart = worth - worths[alike]
+            nearest = int(np.argmin(np.abs(apart)))
+            with np.errstate(over="ignore"):
+                end = min(ends[alike][nearest] + apart[nearest], LARGEST)
+            found[place] = max(end, float(values[finite].min()))
+    return found
 
 
 def standardize(values: Array) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lrsearch.search.start import Start
-from lrsearch.search.strategy import Repeats, Request, derive_seed
+from lrsearch.search.strategy import Partial, Repeats, Request, derive_seed
 from lrsearch.space import Space, draw, draw_random, parameters
 from lrsearch.trial import Outcome, Point
 
@@ -40,6 +40,7 @@ class Random:
         outcome: Outcome,
         value: float | None,
         replicates: tuple[float, ...] = (),
+        partial: Partial = (),
     ) -> None:
         """Learn nothing: random draws follow no results."""
 

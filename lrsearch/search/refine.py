@@ -15,7 +15,7 @@ from lrsearch.analysis.basin import RATES
 from lrsearch.analysis.edges import Range
 from lrsearch.analysis.refining import Round, refine
 from lrsearch.errors import UsageError
-from lrsearch.search.strategy import Request
+from lrsearch.search.strategy import Partial, Request
 from lrsearch.space import (
     Dimension,
     Float,
@@ -115,6 +115,7 @@ class Refine:
         outcome: Outcome,
         value: float | None,
         replicates: tuple[float, ...] = (),
+        partial: Partial = (),
     ) -> None:
         """Learn nothing here: a round takes the points with their seeds and folds."""
 

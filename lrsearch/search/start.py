@@ -6,7 +6,7 @@ monotonous, so that what a dimension covers evenly stays evenly covered by proba
 - Rates from scratch: `catalogue.RATE_PRIORS`, cut off at the ends of the range, and a part of
   `FLOOR` even over the range, for trainings unlike those that the prior is of.
 - Batches from scratch: towards the small end, since the same epochs are more steps.
-- Weight decay from scratch, on a linear scale: towards the small end.
+- Weight decay from scratch, on a linear scale: towards the small end; dropout likewise, less so.
 - Momentum, and Adam's betas: even in log(1 - m), by the number of steps that they average over.
 - Pretrained weights, commands and loops: all ranges and lists of numbers from their middle; so are
   rates that have no prior, and those whose range leaves their prior out.
@@ -29,6 +29,7 @@ from lrsearch.spec.model import Spec
 from lrsearch.spec.priors import (
     FAR,
     counts_epochs,
+    drops_units,
     leans_to_little,
     middle_of_all,
     momentum_factor,
@@ -46,6 +47,9 @@ MIDDLE = 0.2
 
 SMALL = 3.0
 """The power that draws shares of batch sizes, and of weight decays, to the small end."""
+
+LITTLE = 2.0
+"""The power that draws shares of dropouts to the small end."""
 
 AVERAGES = ("momentum", "beta1", "beta2")
 """Numbers that average over 1 / (1 - m) steps."""
@@ -106,6 +110,8 @@ class Start:
             return averaging(dimension, share)
         if leans_to_little(name, dimension):
             return even(dimension, share**SMALL)
+        if drops_units(name, dimension):
+            return even(dimension, share**LITTLE)
         return even(dimension, share)
 
     def _rate(self, name: str, shares: Mapping[str, float]) -> float:

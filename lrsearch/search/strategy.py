@@ -21,6 +21,9 @@ from lrsearch.trial import Outcome, Point
 MAX_REPEATS = 20
 """Known proposals in a row after which a random unknown point is drawn instead."""
 
+Partial = tuple[tuple[float, float], ...]
+"""Shares of a point's budget, and what its objective was after each."""
+
 SMALL = 10_000
 """The size of a space up to which its being used up is noticed."""
 
@@ -58,9 +61,11 @@ class Strategy(Protocol):
         outcome: Outcome,
         value: float | None,
         replicates: tuple[float, ...] = (),
+        partial: Partial = (),
     ) -> None:
         """Learn a point's outcome; `value` is the objective of a completed one, `replicates` what
-        it is the mean of, one a seed and fold, in the same order for every point."""
+        it is the mean of, one a seed and fold, in the same order for every point; `partial` is what
+        it was worth where trainings are compared, of a stopped one up to there."""
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """The points of the next generation, at most `request.room`; none when it has no more."""

@@ -33,6 +33,9 @@ MOST_FILES = 1000
 _NAMES = re.compile(r"(?i)(.*_)?(pretrained|checkpoint|ckpt|weights)(_.*)?")
 """Arguments that name pretrained weights, or ask for them."""
 
+_DROPOUT = re.compile(r"(?i)(.*_)?drop(out|path|_path)?(_?(rate|ratio|prob|p))?")
+"""Arguments that are probabilities of dropping units, or whole layers."""
+
 _WITHOUT = frozenset(("", "none", "null", "false", "no", "random", "scratch"))
 
 
@@ -169,6 +172,14 @@ def leans_to_little(name: str, dimension: Dimension) -> bool:
     return decays and isinstance(dimension, Float) and not dimension.log
 
 
+def drops_units(name: str, dimension: Dimension) -> bool:
+    """Whether a parameter is a dropout, of a range or a list of numbers: of its upper half little
+    is good, the less so the shorter a training is."""
+    argument = parse_name(name).argument.removeprefix("init_args.").rpartition(".")[2]
+    numbers = dimension.ordered if isinstance(dimension, Choice) else isinstance(dimension, Float)
+    return numbers and _DROPOUT.fullmatch(argument) is not None
+
+
 # in words
 
 
@@ -190,6 +201,8 @@ def describe_start(spec: Spec) -> list[str]:
         parts.append("small batches first")
     if any(leans_to_little(*each) for each in parameters(spec.space)):
         parts.append("little weight decay first")
+    if any(drops_units(*each) for each in parameters(spec.space)):
+        parts.append("little dropout first")
     if not parts:
         return [f"{subject} cover the space evenly: nothing that is searched has a prior"]
     return [f"{subject} lean to what is usual from scratch: {'; '.join(parts)}"]

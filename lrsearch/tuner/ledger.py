@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any
 
 from lrsearch.errors import SpecRefused
@@ -178,6 +179,8 @@ class Ledger:
         self._asked = frozenset(self.wanted)
         self._judged: dict[int, tuple[Outcome | None, float | None]] = {}
         self._judged_measured: dict[int, tuple[Outcome | None, float | None]] = {}
+        self._reached: dict[tuple[int, int], float | None] = {}
+        self._rungs: dict[int, list[int]] = {}
         self._rests: dict[tuple[object, ...], str] = {}
         self._others: frozenset[int] = frozenset()
         self.flatten = make_flattening(spec.space)
@@ -327,6 +330,30 @@ class Ledger:
             if value is not None:
                 found.append(value)
         return tuple(found)
+
+    def partial(self, entry: Entry) -> tuple[tuple[float, float], ...]:
+        """The rungs that all trials of a point have reached: the share of the budget, and the mean
+        of their objectives there."""
+        if len(self._reached) < len(self.history.reached):
+            self._reached = dict(self.history.reached)
+            self._rungs = {}
+            for number, step in sorted(self._reached):
+                self._rungs.setdefault(number, []).append(step)
+        by_place = {(self.trials[each].seed, self.trials[each].fold): each for each in entry.trials}
+        worth: list[list[tuple[float, float]]] = []
+        for place in self.wanted:
+            number = by_place.get(place, -1)
+            result = self.history.results.get(number)
+            if result is None or result.outcome not in (Outcome.COMPLETED, Outcome.PRUNED):
+                return ()
+            whole = result.steps if result.outcome is Outcome.COMPLETED else result.whole
+            if not whole:  # As of a command that told no budget.
+                return ()
+            at = ((step, self._reached[number, step]) for step in self._rungs.get(number, ()))
+            worth.append([(step / whole, value) for step, value in at if value is not None])
+        # A point is worth something at a rung where all its seeds and folds are.
+        rungs = zip(*worth, strict=False)
+        return tuple((fmean(s for s, _ in rung), fmean(v for _, v in rung)) for rung in rungs)
 
     def records(self) -> list[Record]:
         """The trials that belong to the spec, as a report takes them."""

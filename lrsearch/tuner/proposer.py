@@ -76,6 +76,7 @@ class Proposer:
         self.strategy = make_strategy(strategy, spec, ledger.objective)
         self.limit = trial_limit(strategy, spec)
         self.patience = None if strategy in UNSTOPPED else spec.patience
+        self._budgets = "budget" in dict(spec.space.dimensions)
         self.exhausted = False
         self.stopped = ""
         self.made = 0
@@ -310,7 +311,10 @@ class Proposer:
             self._told = []
         for entry, outcome, value in known[len(self._told) :]:
             assert entry.point is not None
-            self.strategy.tell(entry.point, outcome, value, self.ledger.replicates(entry))
+            replicates = self.ledger.replicates(entry)
+            # Shares of several budgets are not compared: a third of 40 epochs says nothing of 5.
+            partial = () if self._budgets else self.ledger.partial(entry)
+            self.strategy.tell(entry.point, outcome, value, replicates, partial)
         self._told = known
 
     def _canonical(self) -> list[Told]:

@@ -308,9 +308,19 @@ class Rungs:
         ruling = Ruling(stop, self.settings["name"], reason if stop else "")
         self.session.run.ruled(self.settings["name"], {(number, step): ruling})
 
+    def _worth(self, number: int) -> float:
+        """The mean value of the point of a trial that waits, where it waits, low being good."""
+        numbers = self._numbers(self.ledger.entry_of[number])
+        steps = {each: at for each, (_, at) in self.waiting.items()}
+        reached = [self.history.reached.get((each, steps.get(each, -1))) for each in numbers]
+        values = [self.sign * value for value in reached if value is not None]
+        return math.fsum(values) / len(values) if values else math.inf
+
     def _answer(self) -> None:
-        """Tell the trials that wait the verdicts that are journaled."""
-        for number, (handle, step) in sorted(self.waiting.items()):
+        """Tell the trials that wait the verdicts that are journaled, those of the best points
+        first: where there are fewer places than go on, these come to their end first."""
+        order = sorted(self.waiting.items(), key=lambda each: (self._worth(each[0]), each[0]))
+        for number, (handle, step) in order:
             ruling = self.history.rulings.get((number, step))
             if ruling is not None:
                 del self.waiting[number]

@@ -166,6 +166,19 @@ def test_two_jobs_interleave_where_one_waits(executor: Executor) -> None:
     assert collect(executor, 1) == {first: [("went on", 1), Finished()]}
 
 
+def test_jobs_go_on_in_the_order_of_their_replies() -> None:
+    with Inline() as inline:
+        first, second = (inline.submit("jobs:rungs", [1]) for _ in range(2))
+        wait_for(inline, ("reached", 1))
+        wait_for(inline, ("reached", 1))
+        inline.events()
+        third = inline.submit("jobs:count", 1)
+        for handle in (second, first):
+            inline.reply(handle, 1, Verdict.GO_ON)
+        order = [inline.events()[0][0] for _ in range(6)]
+        assert order == [second, second, first, first, third, third]
+
+
 def test_late_replies_are_dropped(executor: Executor) -> None:
     first = executor.submit("jobs:count", 1)
     collect(executor, 1)

@@ -1,6 +1,7 @@
 """The Gaussian process of `bayes`: its features, its values, and what it makes of them."""
 
 import math
+import random
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,7 @@ from lrsearch.search.process import (
     _Posterior,
     covariance,
     fit,
+    foresee,
     learn,
     measured_noise,
     spread_out,
@@ -142,6 +144,8 @@ def test_a_narrow_range_of_rates_is_not_flat():
 
 # values
 
+VALUES_SEEN = st.one_of(st.integers(-8, 8).map(float), st.sampled_from([1e307, -1e307]))
+
 
 @given(
     st.lists(st.floats(-5, 5), min_size=3, max_size=12, unique=True),
@@ -164,6 +168,33 @@ def test_no_value_is_worse_than_all_and_pruned_as_bad_as_the_worst():
     assert found[4] == found[5] < found[3] < found[5] + 1
     assert standardize(np.asarray([np.inf, np.nan])).tolist() == [1.0, 1.0]
     assert standardize(np.asarray([4.0, 4.0])).tolist() == [0.0, 0.0]
+
+
+def test_a_stopped_training_is_foreseen_by_the_one_that_stood_nearest():
+    nan = math.nan
+    way = [((0.1, 2.0), (0.33, 1.4)), ((0.12, 3.0), (0.35, 2.6)), ((0.12, 2.25),), ((0.34, 2.7),)]
+    found = foresee(np.asarray([1.0, 2.0, nan, nan]), way)
+    assert found == pytest.approx([1.0, 2.0, 1.25, 2.1])
+    late = foresee(np.asarray([1.0, 2.0, nan]), [*way[:2], ((0.1, 1.5),)])
+    assert late[2] == 1.0, "no better than the best: it was stopped since others led"
+    unseen = [((0.9, 2.0),), (), ((0.11, nan),)]
+    assert np.isnan(foresee(np.asarray([1.0, nan, nan, nan]), [((0.1, 1.0),), *unseen])[1:]).all()
+    assert np.isnan(foresee(np.asarray([np.inf, nan]), way[:2])[1]), "nothing has come to its end"
+
+
+@given(st.lists(st.tuples(VALUES_SEEN, VALUES_SEEN, st.booleans()), min_size=1, max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_what_is_foreseen_is_finite_and_moves_with_the_objective(told):
+    values = np.asarray([math.nan if stopped else end for _, end, stopped in told])
+    way = [((0.1, worth),) for worth, _, _ in told]
+    found = foresee(values, way)
+    known = np.isfinite(values)
+    assert (found[known] == values[known]).all()
+    assert np.isfinite(found).all() == known.any()
+    if known.any():
+        assert found.min() == values[known].min()
+        turned = foresee(4.0 * values, [((share, 4.0 * worth),) for ((share, worth),) in way])
+        assert turned == pytest.approx(4.0 * found)
 
 
 def test_one_huge_value_and_rounding_teach_no_more_than_a_bad_one():
@@ -419,6 +450,45 @@ def test_the_order_in_which_points_are_told_makes_no_difference(order, seed):
             strategy.tell(points[place], outcome, value, (value - 0.1, value + place / 50))
         found.append(strategy.propose(Request(12, 99, lambda p: p in points, lambda _: False)))
     assert found[0] == found[1]
+
+
+ODD_SPACES = {
+    "one": "lr: {min: 1e-5, max: 1.0}",
+    "numbers": "lr: {min: 1, max: 9}, batch_size: {min: 1, max: 9}, model.hidden: [[3], [4], [5]]",
+    "choices": "lr: [0.1, 0.2], optimizer: [sgd, adam, adamw, rmsprop], schedule: [constant, "
+    "cosine, one_cycle, wsd, linear]",
+    "ten": "lr: {min: 1e-4, max: 1.0}, batch_size: {min: 8, max: 512}, model.dropout: "
+    "{min: 0.0, max: 0.9}, optimizer.momentum: {min: 0.0, max: 0.99}, optimizer.weight_decay: "
+    "{min: 1e-6, max: 0.1}, clip_norm: {min: 0.1, max: 9.0}, warmup.for: {min: 1ba, max: 4ba}, "
+    "warmup.start: {min: 0.0, max: 0.9}, optimizer.dampening: {min: 0.0, max: 0.9}, "
+    "label_smoothing: {min: 0.0, max: 0.9}",
+}
+
+ODD_VALUES = {
+    "a constant": lambda draw, _: 1.0,
+    "noise": lambda draw, _: draw.random(),
+    "half without": lambda draw, place: None if place > 0.5 else place,
+    "heavy tails": lambda draw, place: 10 ** (24 * draw.random() - 12) if place > 0.3 else -place,
+    "nearly all the same": lambda draw, place: 1e300 * (1.0 + 1e-13 * place),
+}
+
+
+@pytest.mark.parametrize("space", ODD_SPACES)
+@pytest.mark.parametrize("values", ODD_VALUES)
+def test_odd_tables_are_searched_without_a_point_twice(space, values):
+    spec = spec_of(ODD_SPACES[space], train="" if "lr:" in ODD_SPACES[space] else "lr: 0.1")
+    names = [name for name, _ in parameters(spec.space)]
+    features = Features(spec.space)
+
+    def value(point):
+        row = np.asarray([features.numbers(encode(spec.space, point))])
+        share = features.shares(row)[0, names.index("lr")]
+        return ODD_VALUES[values](random.Random(point_key(point)), share)
+
+    points = search(spec, value, 20)
+    assert all(encode(spec.space, point) is not None for point in points)
+    later = [point_key(point) for point in points[8:]]
+    assert len(later) == 12 == len(set(later) - set(map(point_key, points[:8])))
 
 
 def test_it_computes_on_one_thread_whatever_there_are():

@@ -123,6 +123,23 @@ def test_weight_decay_on_a_linear_scale_leans_to_little(scale, train, expected):
     assert median(found) == pytest.approx(expected, rel=0.15)
 
 
+def test_dropout_leans_to_little_whatever_its_name():
+    names = "dropout", "max_dropout", "drop_path_rate", "attention_drop_prob", "dropless", "droplet"
+    search = ", ".join(f"model.init_args.{name}: {{min: 0.0, max: 0.8}}" for name in names)
+    space = f"{search}, model.init_args.dropout_p: [0.6, 0.0, 0.3]"
+
+    def halves(train):
+        spec = spec_of(space, train=f"{train}, lr: 0.1", model="{class_path: nets.Net}")
+        points = [Start(spec).point(index) for index in range(64)]
+        found = [median(point[f"model.init_args.{name}"] for point in points) for name in names]
+        return found, sum(point["model.init_args.dropout_p"] == 0.0 for point in points)
+
+    found, zeros = halves("budget: 5ep")
+    assert found == pytest.approx([0.2] * 4 + [0.4] * 2, rel=0.15) and 30 < zeros < 44
+    found, zeros = halves("budget: 5ep, start: pretrained")
+    assert found == pytest.approx([0.4] * 6, rel=0.15) and zeros < 22
+
+
 @pytest.mark.parametrize(
     "spec",
     [
@@ -265,6 +282,7 @@ def test_check_says_where_a_search_begins():
     )
     decay = "optimizer.weight_decay: {min: 0, max: 0.1, scale: linear}"
     assert "sgd 0.009 to 0.7; little weight decay first." in said(f"{RANGE}, {decay}")
+    assert "to 0.7; little dropout first." in said(f"{RANGE}, model.dropout: [0.0, 0.5]")
     assert "1e-08 to 1e-06 leaves out: from the middle of the range" in said(
         "lr: {min: 1e-8, max: 1e-6}", "adamw"
     )

@@ -100,7 +100,8 @@ class History:
     `confirming` are the points that were measured again, the latest last; `fresh` has the trials of
     these measurements, from a key to the latest number with it, which `by_key` lacks, and `apart`
     all their numbers. `tested` are the looks at a test part. `reached` has the values of trials at
-    rungs, by the trial and the step (None: it had none), `rulings` the verdicts there. `killed` are
+    rungs, by the trial and the step (None: it had none), `reached_by` the objective that each is of
+    ("" in runs of older versions), `rulings` the verdicts there. `killed` are
     the sessions that were followed by another and never closed, `cut` the trials that they trained.
 
     `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
@@ -129,6 +130,7 @@ class History:
     apart: set[int] = field(default_factory=set)
     tested: list[Tested] = field(default_factory=list)
     reached: dict[tuple[int, int], float | None] = field(default_factory=dict)
+    reached_by: dict[tuple[int, int], str] = field(default_factory=dict)
     rulings: dict[tuple[int, int], Ruling] = field(default_factory=dict)
     killed: int = 0
     cut: int = 0
@@ -301,6 +303,7 @@ def _fold_rung(history: History, event: str, body: Mapping[str, Any]) -> None:
     if event == "reached":
         value = body["value"]
         history.reached[places[0]] = None if value is None else float(value)
+        history.reached_by[places[0]] = str(body.get("objective", ""))
         return
     for place, item in zip(places, listed, strict=True):
         history.rulings[place] = Ruling(bool(item["stop"]), str(body["rule"]), str(item["reason"]))
@@ -1161,9 +1164,11 @@ class Run:
         """A worker begins a trial."""
         self.append("started", {"trial": trial})
 
-    def reached(self, trial: int, step: int, value: float | None) -> None:
-        """Write the value that a trial has reached a rung with; before any verdict by it."""
-        self.append("reached", {"trial": trial, "step": step, "value": value})
+    def reached(self, trial: int, step: int, value: float | None, objective: str) -> None:
+        """Write the value of an objective that a trial has reached a rung with; before any verdict
+        by it."""
+        body = {"trial": trial, "step": step, "value": value, "objective": objective}
+        self.append("reached", body)
 
     def ruled(self, rule: str, rulings: Mapping[tuple[int, int], Ruling]) -> None:
         """Write verdicts by a rule, of all that were compared together, by trial and step; before

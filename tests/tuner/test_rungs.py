@@ -117,6 +117,20 @@ def test_old_verdicts_stay_under_another_rule(quarter, tmp_path):
     assert resumed.ending.trained == 3 and resumed.outcomes() == {"completed": 8}
 
 
+def test_values_of_another_objective_are_not_compared(quarter, tmp_path):
+    """Of a search that is gone on with, before any verdict, under another one."""
+    folder, _ = quarter
+    changes = compared("quarter") | {"objective": {"metric": "loss", "at": "last"}}
+    whole = search(tmp_path, changes=changes)
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run" / "runs" / "tuned" / "journal.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    cut = next(at for at, line in enumerate(lines) if b'"event":"ruled"' in line)
+    assert sum(b'"event":"reached"' in line for line in lines[:cut]) > 4
+    path.write_bytes(b"".join(lines[:cut]))
+    assert told(search(tmp_path / "run", changes=changes)) == told(whole)
+
+
 def test_halving_has_a_first_point_in_full(tmp_path):
     # The first is among the worst, and goes to its end all the same.
     found = search(tmp_path, changes=compared("halving", 3e-3, 0.2, 0.05, *sorted(EIGHT)[3:]))

@@ -9,8 +9,7 @@ from pathlib import Path
 import lrsearch
 
 _OTHERS = tuple(
-    str(Path(path).resolve())
-    for path in (Path(lrsearch.__file__).parent, sysconfig.get_path("stdlib"))
+    Path(path).resolve() for path in (Path(lrsearch.__file__).parent, sysconfig.get_path("stdlib"))
 )
 """Folders whose code is not the user's."""
 
@@ -37,4 +36,4 @@ def find_line(error: BaseException) -> str:
 
 def _is_of_others(path: Path) -> bool:
     """Whether a file is of a package, of Python's own, or of lrsearch."""
-    return bool(_PACKAGES & {*path.parts}) or str(path).startswith(_OTHERS)
+    return bool(_PACKAGES & {*path.parts}) or any(map(path.is_relative_to, _OTHERS))

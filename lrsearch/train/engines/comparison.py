@@ -13,7 +13,6 @@ import textwrap
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ from lrsearch.train.models.criterion import CHUNK, Criterion, make_criterion
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import batches, set_noise, trial_seeds
 from lrsearch.train.tape import NotRecordable, record
-from lrsearch.train.users.memory import recall
+from lrsearch.train.users.memory import Shared, recall
 from lrsearch.trial import Trial, Workplace
 
 STEPS = 2
@@ -211,11 +210,12 @@ def _place(error: BaseException, models: Iterable[nn.Module]) -> str:
 
 
 def _checks(error: BaseException) -> str:
-    """The reason against lanes where torch.distributions looked at parameters; "" elsewhere."""
-    files = (frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__))
-    if not any(Path(each).parts[-3:-1] == ("torch", "distributions") for each in files):
+    """The reason against lanes where a distribution of torch's looked at values; "" elsewhere."""
+    checks = [(torch.distributions.Distribution, name) for name in ("__init__", "_validate_sample")]
+    codes = {getattr(owner, name).__code__ for owner, name in checks}
+    if not any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__)):
         return ""
-    return "it checks the parameters of a distribution, unless made with validate_args=False"
+    return "it checks the values of a distribution, unless made with validate_args=False"
 
 
 def _explain(error: BaseException) -> str:
@@ -338,14 +338,14 @@ class _Comparison:
             try:
                 for lane, single in enumerate(alone):
                     self._compare_step(single, losses[lane], gradients, program, lane)
+                program.update(gradients, numbers[0])
+                states = found
+                for lane in range(2):
+                    self._compare_states("a recorded step", program.take(lane), states[lane])
             except _Differs as error:  # What it remembers explains more than by how much.
                 if changed := _find_change(seen, remembered):
                     raise type(error)(changed) from None
                 raise
-            program.update(gradients, numbers[0])
-            states = found
-            for lane in range(2):
-                self._compare_states("a recorded step", program.take(lane), states[lane])
             first = first if step else states
         self._compare_outputs(program, states)
         if self.exact:
@@ -553,7 +553,8 @@ def _find_change(before: Mapping[str, object], after: Mapping[str, object]) -> s
     """The reason against lanes that a memory of the user's code is, where it has changed."""
     for name in {**before, **after}:
         if before.get(name) != after.get(name):
-            return f"its forward changes {name}, which no recording repeats"
+            also = " and trials share" if isinstance(name, Shared) else ""
+            return f"its forward changes {name}, which no recording repeats{also}"
     return ""
 
 

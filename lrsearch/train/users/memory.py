@@ -3,16 +3,20 @@ attributes."""
 
 from __future__ import annotations
 
+import array
+import functools
 import io
 import itertools
 import logging
+import operator
 import random
 import sys
 import sysconfig
+import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import FunctionType, MethodType, ModuleType
+from types import FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,10 @@ _PLACES = ("_parameters", "_buffers", "_modules")
 
 LIMIT = 1000
 """The most values that are looked at in one attribute."""
+
+
+class Shared(str):
+    """A name of what all trials of a process share: a class's attribute, or a global."""
 
 
 def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
@@ -36,6 +44,7 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
         "the state of numpy's random": look.at(np.random.get_state()),
     }
     kinds: dict[type, None] = {}
+    scopes: dict[str, None] = {}
     for prefix, module in model.named_modules():
         kinds |= dict.fromkeys(type(module).__mro__)
         for name, value in vars(module).items():
@@ -50,22 +59,35 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
         found[name] = look.at(owner)
         scope = sys.modules.get(getattr(owner, "__module__", ""))
         if isinstance(owner, FunctionType) and scope is not None:
-            found |= {f"{scope.__name__}.{key}": look.at(each) for key, each in _globals(scope)}
+            scopes[scope.__name__] = None
         else:
             kinds |= dict.fromkeys(type(owner).__mro__)
     for kind in kinds:
         if kind.__module__.partition(".")[0] in ("torch", "builtins", "lrsearch"):
             continue
-        scope = sys.modules.get(kind.__module__)
-        for owner, values in ((kind.__name__, vars(kind)), (kind.__module__, vars(scope))):
-            for name, value in values.items():
-                if not name.startswith("__"):
-                    found[f"{owner}.{name}"] = look.at(value)
+        scopes[kind.__module__] = None
+        found |= {Shared(f"{kind.__name__}.{key}"): look.at(each) for key, each in _globals(kind)}
+    for each in _reached(scopes):
+        values = _globals(sys.modules[each])
+        found |= {Shared(f"{each}.{key}"): look.at(value) for key, value in values}
     return found
 
 
-def _globals(module: ModuleType) -> list[tuple[str, object]]:
-    return [(name, value) for name, value in vars(module).items() if not name.startswith("__")]
+def _reached(scopes: Iterable[str]) -> list[str]:
+    """Modules, and those of the user's that they import, or import functions and classes of."""
+    found = dict.fromkeys(name for name in scopes if name in sys.modules)
+    ahead = deque(found)
+    while ahead:
+        for _, value in _globals(sys.modules[ahead.popleft()]):
+            home = getattr(value, "__name__" if isinstance(value, ModuleType) else "__module__", "")
+            if isinstance(home, str) and home not in found and _is_users(home):
+                found[home] = None
+                ahead.append(home)
+    return list(found)
+
+
+def _globals(owner: ModuleType | type) -> list[tuple[str, object]]:
+    return [(name, value) for name, value in vars(owner).items() if not name.startswith("__")]
 
 
 class _Same:
@@ -119,12 +141,11 @@ class _Look:
             parts = itertools.chain.from_iterable(value.items())
         elif isinstance(value, list | tuple | set | frozenset | deque):
             parts = value
-        elif isinstance(value, FunctionType):
-            parts = [each.cell_contents for each in value.__closure__ or ()]
-        elif not isinstance(value, type | ModuleType) and hasattr(value, "__dict__"):
-            parts = vars(value).values()
         else:
-            return _Same(value)
+            inside = _parts(value)
+            if inside is None:
+                return _Same(value)
+            parts = inside
         if depth == 0 or self.left < 0:
             return _Same(value)
         whole = iter(parts)
@@ -132,9 +153,53 @@ class _Look:
         return type(value), near, tuple(map(_Same, whole))
 
 
-def _sample(array: np.ndarray[Any, Any]) -> bytes:
+def _parts(value: Any) -> Iterable[Any] | None:
+    """Parts of a value other than a container, which may change; None for one without."""
+    if isinstance(value, FunctionType):
+        defaults = (value.__defaults__ or (), (value.__kwdefaults__ or {}).values())
+        cells = [each.cell_contents for each in value.__closure__ or ()]
+        return [*cells, *itertools.chain(*defaults), *vars(value).values()]
+    if isinstance(value, MethodType):
+        return [value.__self__, value.__func__]
+    if isinstance(value, functools.partial):
+        return [value.func, value.args, value.keywords]
+    if isinstance(value, bytearray | array.array):
+        return [bytes(value)]
+    if isinstance(value, GeneratorType):
+        frame = value.gi_frame
+        return [] if frame is None else [frame.f_lasti, frame.f_locals]
+    if isinstance(value, Iterator) and not isinstance(value, io.IOBase):
+        return _place(value)
+    if isinstance(value, type):
+        return [each for _, each in _globals(value)] if _is_users(value.__module__) else None
+    if isinstance(value, ModuleType):
+        return None
+    slots = [name for kind in type(value).__mro__ for name in _names(vars(kind).get("__slots__"))]
+    held = [getattr(value, name, None) for name in slots]
+    return [*held, *vars(value).values()] if hasattr(value, "__dict__") else held or None
+
+
+def _names(slots: Any) -> Iterable[str]:
+    return (slots,) if isinstance(slots, str) else slots or ()
+
+
+def _place(iterator: Iterator[Any]) -> Iterable[Any] | None:
+    """The place of an iterator, as far as it tells; one that does not is never like it was."""
+    if hasattr(iterator, "__dict__"):
+        return vars(iterator).values()
+    if hasattr(iterator, "__length_hint__"):
+        return [operator.length_hint(iterator)]
+    try:
+        with warnings.catch_warnings():  # That iterators will not tell from Python 3.14 on.
+            warnings.simplefilter("ignore")
+            return [each for each in iterator.__reduce__()[1:] if each is not None]
+    except (TypeError, AttributeError, IndexError):
+        return [object()]
+
+
+def _sample(large: np.ndarray[Any, Any]) -> bytes:
     """Some of a large array's entries."""
-    flat = array.reshape(-1) if array.flags.c_contiguous else array.ravel(order="K")
+    flat = large.reshape(-1) if large.flags.c_contiguous else large.ravel(order="K")
     return flat[:: max(1, flat.size // LIMIT)].tobytes()
 
 
@@ -226,10 +291,9 @@ class Memory:
                 for name, value in vars(kind).items():
                     if not name.startswith("__"):
                         found[f"the class {kind.__name__}", name] = look.at(value)
-        for scope in scopes:
-            if _is_users(scope):
-                for name, value in _globals(sys.modules[scope]):
-                    found[f"the module {scope}", name] = look.at(value)
+        for scope in _reached(filter(_is_users, scopes)):
+            for name, value in _globals(sys.modules[scope]):
+                found[f"the module {scope}", name] = look.at(value)
         return found
 
     def _apart(self, value: object) -> frozenset[str]:

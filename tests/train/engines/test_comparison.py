@@ -65,6 +65,7 @@ REFUSED = {
     "DropsInEvaluation": "uses dropout in evaluation",
     "CountsInEvaluation": "in evaluation, too",
     "Samples": "unless made with validate_args=False",
+    "Mixes": "has no rule for vmap",
     "Seeds": "seeds torch's random numbers",
     "KeepsItsState": "changes kept, which",
     "AnnealsByItsCalls": "changes calls, which",
@@ -139,6 +140,21 @@ def test_layers_train_in_lanes_or_say_why_not(family: str) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_a_recording_would_get_wrong_is_refused(name: str) -> None:
     assert REFUSED[name] in reason(f"layers.{name}")
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        *((kind, "changes kept, which") for kind in ("generator", "list iterator", "zip", "cycle")),
+        *((kind, "changes kept, which") for kind in ("partial", "slots", "bytearray")),
+        ("class", "changes layers.Settings, which"),
+        ("default", "changes layers.mutable, which"),
+        ("function", "changes layers.with_attribute, which"),
+        ("module", "changes ticks.calls, which no recording repeats and trials share"),
+    ],
+)
+def test_a_count_of_calls_is_seen_wherever_it_is_kept(kind: str, told: str) -> None:
+    assert told in reason("layers.Cools", kind=kind)
 
 
 @pytest.mark.filterwarnings("error:Casting complex values")

@@ -3,12 +3,15 @@ lanes, in a module that specs can name."""
 
 from __future__ import annotations
 
+import functools
 import itertools
+import math
 import random
 from collections import deque
 from collections.abc import Callable
 
 import numpy as np
+import ticks
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -569,6 +572,78 @@ class CountsInAClosure(Net):
         return self.change(super().hidden(x))
 
 
+class Settings:
+    """A class in the place of globals."""
+
+    calls = 0
+
+
+def mutable(calls=[0]):  # noqa: B006
+    calls[0] += 1
+    return calls[0]
+
+
+def with_attribute():
+    with_attribute.calls = getattr(with_attribute, "calls", 0) + 1
+    return with_attribute.calls
+
+
+def add_one(calls):
+    calls.append(calls.pop() + 1)
+    return calls[0]
+
+
+def ticking():
+    yield from itertools.count()
+
+
+def _settings():
+    Settings.calls += 1
+    return Settings.calls
+
+
+def _slotted(state):
+    state.calls += 1
+    return state.calls
+
+
+class Cools(Net):
+    """By a call count kept in a place of this kind, too slowly for two steps to show."""
+
+    def __init__(self, num_classes: int, kind: str = "class") -> None:
+        super().__init__(num_classes)
+        self.kind = kind
+        self.kept = {
+            "generator": lambda: ticking(),
+            "list iterator": lambda: iter(list(range(1000))),
+            "zip": lambda: zip(range(1000), "x" * 1000, strict=True),
+            "cycle": lambda: itertools.cycle(range(1000)),
+            "partial": lambda: functools.partial(add_one, [0]),
+            "slots": lambda: ticks.Slotted(),
+            "bytearray": lambda: bytearray(2),
+        }.get(kind, lambda: None)()
+
+    def count(self):
+        if self.kind == "bytearray":
+            self.kept[0] += 1
+            return self.kept[0]
+        if hasattr(self.kept, "__next__"):
+            found = next(self.kept)
+            return found[0] if isinstance(found, tuple) else found
+        return {
+            "partial": self.kept,
+            "slots": lambda: _slotted(self.kept),
+            "class": _settings,
+            "default": mutable,
+            "function": with_attribute,
+            "module": ticks.tick,
+        }[self.kind]()
+
+    def hidden(self, x):
+        cooled = math.exp(-1e-6 * self.count()) if self.training else 1.0
+        return super().hidden(x) * cooled
+
+
 class Remembers(Net):
     def __init__(self, num_classes):
         super().__init__(num_classes)
@@ -660,6 +735,15 @@ class Samples(Net):
     def hidden(self, x):
         mean = super().hidden(x)
         return torch.distributions.Normal(mean, 1.0).rsample() if self.training else mean
+
+
+class Mixes(Net):
+    """By a draw that torch differentiates itself."""
+
+    def hidden(self, x):
+        one = torch.ones(())
+        share = torch.distributions.Beta(one, one, validate_args=False).sample()
+        return super().hidden(x) * (share if self.training else 1.0)
 
 
 class Seeds(Net):

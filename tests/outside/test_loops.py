@@ -323,6 +323,9 @@ if kind == "crash":
     ctypes.string_at(0)
 if kind == "code":
     sys.exit(3)
+if kind == "after":
+    print(json.dumps({"loss": 3.0}), file=sys.stderr)
+    sys.exit(4)
 if kind == "raise":
     raise ValueError("no good")
 if kind == "nan":
@@ -404,6 +407,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     [
         ("crash", "failed", "killed by SIGSEGV"),
         ("code", "failed", "exit code 3: complaint of code"),
+        ("after", "failed", "exit code 4"),
         ("raise", "failed", "exit code 1: ValueError: no good"),
         ("nan", "diverged", "loss is nan at step 7"),
         ("mute", "failed", "it never reported 'loss'; it reported los"),

@@ -40,7 +40,8 @@ def find_loop(path: str, workplace: Workplace, params: Mapping[str, Any]) -> Any
         raise ModelError(
             f"{path}{signature} takes {', '.join(wanted)}, and a loop is given the trial",
             where="loop",
-            hint="write another function, which reports what this one measures: def train(trial): "
+            hint="write another function, which reports what this one measures: "
+            f"def {'search' if name == 'train' else 'train'}(trial): "
             f"trial.report(1, loss={name}({given}))",
         )
     try:

@@ -399,9 +399,9 @@ def _other_part(text: str, part: str, lines: Sequence[str]) -> str | None:
 
 
 _BARS = "|\u2502\u2503"
-_BETWEEN = (rf"\s*[{_BARS}]\s*", r"\s*\t\s*", r"\s{2,}", r"\s*,\s*", r"\s+")
-"""Patterns for what stands between the names in a table's header."""
-
+_BETWEEN = {rf"\s*[{_BARS}]\s*": _BARS, r"\t": "", r"\s{2,}": "", r"\s*,\s*": ",", r"\s+": ""}
+"""Patterns for what stands between the names in a table's header, and the signs that stand between
+the numbers of a row; without a sign blanks do."""
 
 _DIGIT = re.compile(r"\d|nan|inf", re.IGNORECASE)
 
@@ -411,7 +411,7 @@ def _find_column(metric: str, lines: Sequence[str]) -> _Pattern | None:
     its name in the header; made from the last row. None where there is no such table."""
     wanted = _part(metric)
     for at, header in enumerate(lines):
-        for between in _BETWEEN:
+        for between, signs in _BETWEEN.items():
             names = _cells(header, between)
             fit = [
                 (_order(wanted or "val", _part(name)), place)
@@ -424,11 +424,11 @@ def _find_column(metric: str, lines: Sequence[str]) -> _Pattern | None:
             place = min(fit)[1]
             for row in reversed(lines[at + 1 :]):
                 # The names may have blanks, the numbers below them have none.
-                cells = _cells(row, between if "s*" in between else r"\s+")
+                cells = _cells(row, between if signs else r"\s+")
                 # A row may begin with a word, not so where any sentence looks like a header.
                 numbers = cells[between != r"\s+" :]
                 if len(cells) == len(names) and all(map(_DIGIT.search, numbers)):
-                    found = _write_column(names, cells, place, row)
+                    found = _write_column(names, cells, place, row, signs)
                     if found is not None:
                         return found
     return None
@@ -439,12 +439,11 @@ def _cells(line: str, between: str) -> list[str]:
 
 
 def _write_column(
-    names: Sequence[str], cells: Sequence[str], place: int, row: str
+    names: Sequence[str], cells: Sequence[str], place: int, row: str, signs: str
 ) -> _Pattern | None:
     """The pattern for a cell of a row, after as many numbers, or words as they are, as stand before
     it. None where it finds no number there."""
-    sign = next((each for each in (*_BARS, ",") if each in row), "")
-    joint = rf"\s*{re.escape(sign)}\s*" if sign else r"\s+"
+    joint = next((rf"\s*{re.escape(each)}\s*" for each in signs if each in row), r"\s+")
     before = [
         r"[\d.:%]+" if _DIGIT.search(cell) else re.sub(r"([\\.^$*+?{}\[\]|()])", r"\\\1", cell)
         for cell in cells[:place]

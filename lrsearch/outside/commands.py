@@ -20,6 +20,7 @@ from lrsearch import pulse
 from lrsearch.errors import ModelError, TrainingError, signal_name
 from lrsearch.machine import describe_processor
 from lrsearch.outside.advice import missing_metric
+from lrsearch.outside.listening import find_object
 from lrsearch.outside.process import POLL, Aside, Notice, Process, find_device
 from lrsearch.outside.reported import Reported
 from lrsearch.spec.commandline import named_files, possible_files
@@ -264,6 +265,8 @@ def _judge(process: Process, course: Reported, objective: Objective) -> Ending |
         reason = "stopped from outside, by a signal to its keeper"
     elif kind == "exit":
         last = process.last_words()
+        if find_object(last) is not None:  # Metrics say nothing of why it failed.
+            last = ""
         reason = f"exit code {detail}" + (f": {last}" if last else "")
     elif kind == "error":
         return Outcome.FAILED, f"the command cannot be started: {detail}", _NOTHING

@@ -31,15 +31,17 @@ def find_loop(path: str, workplace: Workplace, params: Mapping[str, Any]) -> Any
     except (TypeError, ValueError):  # Compiled: its signature is unknown.
         return found
     wanted = [each.name for each in signature.parameters.values() if each.default is each.empty]
-    # One that is no number may be a trial by another name.
-    several = len(wanted) > 1 or (wanted and isinstance(params.get(wanted[0]), int | float))
-    if several and set(wanted) <= params.keys():
+    # One alone may be the trial by another name.
+    used = getattr(getattr(found, "__code__", None), "co_names", ())
+    alone = wanted and isinstance(params.get(wanted[0]), int | float) and "params" not in used
+    if (len(wanted) > 1 or (alone and "report" not in used)) and set(wanted) <= params.keys():
         name = path.rpartition(".")[2]
         given = ", ".join(f'{each}=trial.params["{each}"]' for each in wanted)
         raise ModelError(
             f"{path}{signature} takes {', '.join(wanted)}, and a loop is given the trial",
             where="loop",
-            hint="write another function, which reports what this one measures: def train(trial): "
+            hint="write another function, which reports what this one measures: "
+            f"def {'search' if name == 'train' else 'train'}(trial): "
             f"trial.report(1, loss={name}({given}))",
         )
     try:

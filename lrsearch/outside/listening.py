@@ -254,6 +254,11 @@ def _write_plainly(text: str, missing: str) -> tuple[str, list[tuple[int, int, f
 # streams
 
 
+_SEAM = re.compile(r"(?<=\})(?=\{)")
+
+_MOST_AT_ONCE = 64
+
+
 class Objects:
     """Reader of the objects on the lines of one stream. Any JSON object alone on a line of stdout
     counts; all others must hold the objective's metric, or a step."""
@@ -278,9 +283,17 @@ class Objects:
         after, self._after = self._after, not ended
         if b"{" not in line or b"}" not in line:
             return
-        found = find_object(decode(line), after=after)
-        if found is None:
+        text = decode(line)
+        found = find_object(text, after=after)
+        if found is not None:
+            self._take_found(found)
             return
+        # Processes that print at once: the objects come first, and then their line feeds.
+        *pieces, rest = _SEAM.split(text, _MOST_AT_ONCE)
+        for piece in filter(None, map(find_object, (*pieces, rest) if pieces else ())):
+            self._take_found(piece)
+
+    def _take_found(self, found: Found) -> None:
         content = widen(found.content, self._objective)
         if not (self._plain and found.plain):
             held = as_number(content.get(self._objective)) is not None

@@ -364,6 +364,7 @@ def heard(patterns: dict[str, str], out: str) -> list[tuple[int, dict[str, float
         ("val_loss", RICH, []),
         ("mAP50", YOLO, [(1, 0.6)]),
         ("loss", "step, loss\n5, 0.5\n15, 2.5e-1\n", [(5, 0.5), (15, 0.25)]),
+        ("loss", "step  loss\n5  1,234.5\n", [(5, 1234.5)]),
         ("loss", "| loss | acc |\n|---|---|\n| 0.5 | 0.7 |\n", [(1, 0.5)]),
         ("loss", "the loss is small\nnow 3 5 7\n", []),
         ("loss", "Epoche 1: loss 0,5\nEpoche 2: loss 0,25\n", [(1, 0.5), (2, 0.25)]),

@@ -147,6 +147,11 @@ def test_json_of_any_kind_still_counts_on_a_line_of_stdout_alone() -> None:
     assert objects(f"INFO:root:{LINE}\n".encode(), plain=False) == FOUND
 
 
+def test_objects_of_processes_that_print_at_once_are_told_apart() -> None:
+    lines = b'{"step": 1, "loss": 3}{"step": 1, "loss": 2}\n\nrank 1 {"loss": 4}{"note": "}{"}\n'
+    assert objects(lines) == [{"step": 1, "loss": 3}, {"step": 1, "loss": 2}, {"loss": 4}]
+
+
 def test_the_parameters_printed_back_are_no_metrics() -> None:
     dump = b'{"lr": 0.1, "loss": "mse", "epochs": 3}\n'
     assert objects(dump, lr=0.1) == []

@@ -185,6 +185,10 @@ def named(config):
     config.append(1)
 
 
+def t(t):
+    t.append(len(t.params))
+
+
 def more(x, trial):
     trial.append(1)
 
@@ -204,10 +208,14 @@ def mine(tmp_path: Path) -> Iterator[Workplace]:
     forget_imports()
 
 
-@pytest.mark.parametrize("name", ["kind", "run", "part", "named"])
+class Called(list[int]):
+    params = (1,)
+
+
+@pytest.mark.parametrize("name", ["kind", "run", "part", "named", "t"])
 def test_what_can_be_called_with_the_trial_is_a_loop(mine: Workplace, name: str) -> None:
-    called: list[int] = []
-    loop = find_loop(f"forms.{name}", mine, {"lr": 0.1, "config": "small"})
+    called = Called()
+    loop = find_loop(f"forms.{name}", mine, {"lr": 0.1, "config": "small", "t": 0.1})
     refuse_unfinished(loop(called), name)
     assert called == [1]
 

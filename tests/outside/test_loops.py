@@ -317,12 +317,16 @@ ODD = """\
 import ctypes, json, os, signal, subprocess, sys, time
 
 kind = sys.argv[1]
-print("output of", kind)
-print("complaint of", kind, file=sys.stderr)
+if kind != "after":
+    print("output of", kind)
+    print("complaint of", kind, file=sys.stderr)
 if kind == "crash":
     ctypes.string_at(0)
 if kind == "code":
     sys.exit(3)
+if kind == "after":
+    print(json.dumps({"loss": 3.0}))
+    sys.exit(4)
 if kind == "raise":
     raise ValueError("no good")
 if kind == "nan":
@@ -404,6 +408,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     [
         ("crash", "failed", "killed by SIGSEGV"),
         ("code", "failed", "exit code 3: complaint of code"),
+        ("after", "failed", "exit code 4"),
         ("raise", "failed", "exit code 1: ValueError: no good"),
         ("nan", "diverged", "loss is nan at step 7"),
         ("mute", "failed", "it never reported 'loss'; it reported los"),
@@ -418,7 +423,7 @@ def test_a_trial_that_fails_says_why(
 ) -> None:
     result = results(odd[0], "odd")[kind]
     assert (result.outcome, result.reason) == (outcome, reason)
-    if outcome == "failed":
+    if outcome == "failed" and kind != "after":
         assert f"complaint of {kind}" in result.traceback
     assert result.seconds < (3 if kind not in ("hang", "stubborn", "gush") else 9)
     assert reason in odd[1]

@@ -8,7 +8,7 @@ from a small model. Trials at other rates do. docs/diagnosis.md has the reasons 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,7 +109,8 @@ def compare(records: Sequence[Record]) -> list[Record]:
     for (_, others), company in companies.items():
         if best := _best(company):
             larger = None if largest[others] is best else largest[others]
-            found |= {own.number: judge_among(own, company, best, larger) for own in company}
+            for own, lower, higher, lost in _beside(company):
+                found[own.number] = judge_among(own, lower, higher, lost, best, larger)
     return [
         replace(each, result=replace(each.result, verdicts=found[each.trial.number]))
         if each.result and each.trial.number in found
@@ -158,11 +159,40 @@ def _best(stands: Sequence[Stand]) -> Stand | None:
     return min((each for each in stands if each.sound), key=lambda each: each.order, default=None)
 
 
+def _beside(
+    company: Sequence[Stand],
+) -> Iterator[tuple[Stand, Stand | None, Stand | None, Stand | None]]:
+    """Each trial with the best of lower rates, the best of higher ones, and the next of these that
+    learned nothing: in one pass up and one down, since trials may be many."""
+    rates: dict[float, list[Stand]] = {}
+    for each in sorted(company, key=lambda each: (each.rate, each.number)):
+        rates.setdefault(each.rate, []).append(each)
+    higher: dict[float, tuple[Stand | None, Stand | None]] = {}
+    best: Stand | None = None
+    lost: Stand | None = None
+    for rate in reversed(rates):
+        higher[rate] = best, lost
+        best = _best([*([best] if best else []), *rates[rate]])
+        gone = (each for each in rates[rate] if each.verdicts[0].verdict in LOST)
+        lost = next(gone, lost)
+    lower: Stand | None = None
+    for rate, stands in rates.items():
+        for own in stands:
+            yield own, lower, *higher[rate]
+        lower = _best([*([lower] if lower else []), *stands])
+
+
 def judge_among(
-    own: Stand, company: Sequence[Stand], best: Stand, larger: Stand | None
+    own: Stand,
+    lower: Stand | None,
+    higher: Stand | None,
+    lost: Stand | None,
+    best: Stand,
+    larger: Stand | None,
 ) -> tuple[Diagnosis, ...]:
     """The verdicts on a trial among those that differ from it in the rate, of which `best` is the
-    best; `larger` is the best of all models where that is of another one."""
+    best, `lower` and `higher` the best at such rates, `lost` the next higher that learned nothing;
+    `larger` is the best of all models where that is of another one."""
     if own.verdicts[0].evidence.get("step") == 0.0:
         return own.verdicts  # It was lost before its first step: no rate has a part in it.
     if own.verdicts[0].verdict in LOST:
@@ -170,11 +200,9 @@ def judge_among(
         return (_told(own.verdicts[0], own, witness), *own.verdicts[1:])
     if not own.sound:
         return own.verdicts
-    lower = _best([each for each in company if each.rate < own.rate])
-    higher = _best([each for each in company if each.rate > own.rate])
     by_lower, by_higher = own.missed(lower), own.missed(higher)
     slow = all(each.verdict in SLOW for each in own.verdicts)
-    edge = _edge(own, company)
+    edge = lost if lost and lost.rate <= NEAR * own.rate else None
     at_edge = edge and lower and by_lower >= 0 and own.swing >= NOISIER * lower.swing
     if lower and by_lower >= by_higher and (by_lower >= BEHIND or at_edge):
         beyond = edge.rate if edge else math.nan
@@ -192,13 +220,6 @@ def judge_among(
     witness = Witness(larger.number, larger.rate, own.missed(larger), larger.model)
     others = [each for each in found if each.verdict not in (HEALTHY, "underfitting")]
     return (*others[:1], _by("underfitting", own, witness, MISSED))
-
-
-def _edge(own: Stand, company: Sequence[Stand]) -> Stand | None:
-    """The next higher rate that learned nothing, where it is near."""
-    lost = (each for each in company if each.verdicts[0].verdict in LOST)
-    near = [each for each in lost if own.rate < each.rate <= NEAR * own.rate]
-    return min(near, key=lambda each: (each.rate, each.number), default=None)
 
 
 def _too_high(own: Stand, other: Stand, witness: Witness) -> tuple[Diagnosis, ...]:

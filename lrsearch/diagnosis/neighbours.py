@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from lrsearch.analysis.basin import RATES, is_rate
@@ -141,6 +142,7 @@ def _stand(record: Record) -> Stand | None:
     )
 
 
+@cache  # Asked of every parameter of every trial.
 def _names_rate(name: str) -> bool:
     return name.rpartition(".")[2].lower() in RATES
 

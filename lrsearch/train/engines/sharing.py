@@ -259,7 +259,10 @@ class Sharing:
             return None
         state, stem = load(self.cohort, trial, self.engine, self.device)
         if stem is None:
-            return decode(state, self.device)
+            saved = decode(state, self.device)
+            if not isinstance(saved, dict):
+                raise Unusable("it says what no version of lrsearch writes")
+            return saved
         self._copies[trial.number] = _Copy(stem, stem.header.step, math.inf)
         self._kept.add(trial.number)
         return None

@@ -179,6 +179,11 @@ def is_rate(value: Any) -> bool:
     return number and 0 < value < math.inf
 
 
+def names_rate(name: str) -> bool:
+    """Whether a parameter is a learning rate by its name, as `optimizer.lr` is."""
+    return name.rpartition(".")[2].lower() in RATES
+
+
 def read_number(value: object) -> tuple[float, str] | None:
     """A number and its unit: "" of plain ones, that of a length of training such as `2.5ep`; None
     of any other value."""
@@ -189,6 +194,11 @@ def read_number(value: object) -> tuple[float, str] | None:
             length = duration.parse(value)
             return length.value, length.unit
     return None
+
+
+def _is_length(value: object) -> bool:
+    found = read_number(value)
+    return found is not None and bool(found[1])
 
 
 def double(budget: object) -> object:
@@ -226,7 +236,9 @@ def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group
         for name, value in point.params.items():
             columns.setdefault(name, []).append(value)
     parting = [name for name, own in columns.items() if name != rate and _parts(own, name == batch)]
-    many = rate != BUDGET and len(set(map(repr, columns.get(BUDGET, ())))) > BATCHES
+    budgets = {repr(value): value for value in columns.get(BUDGET, ())}
+    # A loop's own parameter of that name may be a plain number.
+    many = rate != BUDGET and len(budgets) > BATCHES and all(map(_is_length, budgets.values()))
     if many:  # As many lengths part no points themselves.
         parting.append(BUDGET)
     found: dict[str, Group] = {}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-_NUMBER = re.compile(r"(?<![\w.+-])\d+(?:\.\d+)?(?![\w.])")
-"""A number that stands for itself, as none in a name does."""
+_NUMBER = re.compile(r"(?<![\w.,+-])(?<!\bline )(?<!\blayer )\d+(?:\.\d+)?(?![\w.]|,\d)")
+"""A number that is an amount, as none in a name is, nor that of a line or a layer. Those with
+commas stay as they are."""
 
 
 def merge_reasons(reasons: Iterable[str]) -> dict[str, list[str]]:

@@ -434,7 +434,7 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
     if result is not None:
         result = diagnosed(run.folder, trial, result, ledger.objective)
     known = history.fresh if number in history.apart else history.by_key
-    curve, records, lost = read_course(run.folder, number) if result else ({}, Records(), "")
+    curve, steps, lost = read_course(run.folder, number) if result else ({}, Records(), "")
     keys, latest = structure_keys(trial), known[trial.key]
     record = Record(
         trial=trial,
@@ -444,7 +444,8 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         result=result,
     )
     if entry is not None:  # Its neighbours have a part in its verdicts.
-        others = complete(run.folder, ledger.records(), ledger.objective)
+        records = [record if each.trial.number == number else each for each in ledger.records()]
+        others = complete(run.folder, records, ledger.objective)
         record = next((each for each in others if each.trial.number == number), record)
     return TrialView(
         run.spec.name,
@@ -459,7 +460,7 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
         fresh=number in history.apart,
         confirms=find_point(ledger, trial) if number in history.apart else None,
         saved=_position(run, number) if result is None else None,
-        records=records,
+        records=steps,
     )
 
 

@@ -38,9 +38,10 @@ def find_run(target: str | None, root: Path) -> Path:
 
 def _unsearched(path: Path, folder: Path) -> RunError:
     """The error for a spec with no run of its name; it may have been searched under another one."""
-    root, text = folder.parent, path.read_bytes()
-    others = [name for name in names(root) if _read_text_of(root / name) == text]
-    if others:
+    root, text = folder.parent, _read_bytes(path)
+    # A run's folder has the text of the spec that it was first searched with.
+    others = [name for name in names(root) if _read_bytes(root / name / "spec.yaml") == text]
+    if others and text is not None:
         shown = ", ".join(map(quote, others))
         return RunError(
             f"there is no {folder}: {path} was searched under another name",
@@ -53,10 +54,10 @@ def _unsearched(path: Path, folder: Path) -> RunError:
     )
 
 
-def _read_text_of(folder: Path) -> bytes | None:
-    """The text of the spec that a run was first searched with, None where there is none."""
+def _read_bytes(path: Path) -> bytes | None:
+    """The bytes of a file, None where it cannot be read."""
     try:
-        return (folder / "spec.yaml").read_bytes()
+        return path.read_bytes()
     except OSError:
         return None
 

@@ -8,12 +8,11 @@ from a small model. Trials at other rates do. docs/diagnosis.md has the reasons 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any
 
-from lrsearch.analysis.basin import RATES, is_rate
+from lrsearch.analysis.basin import is_rate, names_rate
 from lrsearch.diagnosis.advice import HEALTHY, Witness, advise
 from lrsearch.trial import Diagnosis, Outcome, Record
 
@@ -110,8 +109,9 @@ def compare(records: Sequence[Record]) -> list[Record]:
     for (_, others), company in companies.items():
         if best := _best(company):
             larger = None if largest[others] is best else largest[others]
-            for own, lower, higher, lost in _beside(company):
-                found[own.number] = judge_among(own, lower, higher, lost, best, larger)
+            found |= {
+                each.own.number: judge_among(each, best, larger) for each in place_among(company)
+            }
     return [
         replace(each, result=replace(each.result, verdicts=found[each.trial.number]))
         if each.result and each.trial.number in found
@@ -123,7 +123,7 @@ def compare(records: Sequence[Record]) -> list[Record]:
 def _stand(record: Record) -> Stand | None:
     """A record as its neighbours see it; None of one without a verdict or a known rate."""
     result = record.result
-    rates = [value for name, value in record.params.items() if _names_rate(name)]
+    rates = [value for name, value in record.params.items() if names_rate(name)]
     if result is None or not result.verdicts or len(rates) != 1 or not is_rate(rates[0]):
         return None
     training, validation, nothing, swing = (
@@ -142,59 +142,60 @@ def _stand(record: Record) -> Stand | None:
     )
 
 
-@cache  # Asked of every parameter of every trial.
-def _names_rate(name: str) -> bool:
-    return name.rpartition(".")[2].lower() in RATES
-
-
 def _company(record: Record) -> tuple[Any, Any]:
     """The values that neighbours have in common, all but the rate: the model's, and the others."""
     model: list[tuple[str, str]] = []
     others: list[tuple[str, str]] = []
     for name, value in record.params.items():
-        if not _names_rate(name):
+        if not names_rate(name):
             (model if name.startswith(MODEL) else others).append((name, repr(value)))
     return tuple(model), (*others, record.trial.seed, record.trial.fold)
 
 
-def _best(stands: Sequence[Stand]) -> Stand | None:
+def _best(stands: Iterable[Stand]) -> Stand | None:
     return min((each for each in stands if each.sound), key=lambda each: each.order, default=None)
 
 
-def _beside(
-    company: Sequence[Stand],
-) -> Iterator[tuple[Stand, Stand | None, Stand | None, Stand | None]]:
-    """Each trial with the best of lower rates, the best of higher ones, and the next of these that
-    learned nothing: in one pass up and one down, since trials may be many."""
+@dataclass(frozen=True)
+class Place:
+    """A trial among those that differ from it in the rate: the best of the lower and of the higher
+    rates, and the next higher one that learned nothing, where it is near."""
+
+    own: Stand
+    lower: Stand | None
+    higher: Stand | None
+    edge: Stand | None
+
+
+def place_among(company: Sequence[Stand]) -> list[Place]:
+    """The place of each trial of a company, in one pass through the rates from either end: a search
+    may have thousands."""
     rates: dict[float, list[Stand]] = {}
     for each in sorted(company, key=lambda each: (each.rate, each.number)):
         rates.setdefault(each.rate, []).append(each)
-    higher: dict[float, tuple[Stand | None, Stand | None]] = {}
-    best: Stand | None = None
-    lost: Stand | None = None
-    for rate in reversed(rates):
-        higher[rate] = best, lost
-        best = _best([*([best] if best else []), *rates[rate]])
-        gone = (each for each in rates[rate] if each.verdicts[0].verdict in LOST)
-        lost = next(gone, lost)
-    lower: Stand | None = None
-    for rate, stands in rates.items():
+    lower: list[Stand | None] = [None]
+    for stands in rates.values():
+        lower.append(_best(filter(None, (lower[-1], *stands))))
+    higher: list[Stand | None] = [None]
+    lost: list[Stand | None] = [None]
+    for stands in reversed(rates.values()):
+        higher.append(_best(filter(None, (higher[-1], *stands))))
+        blind = (each for each in stands if each.verdicts[0].verdict in LOST)
+        lost.append(next(blind, lost[-1]))
+    found = []
+    for place, stands in enumerate(rates.values()):
+        above = len(rates) - place - 1
+        edge = lost[above]
         for own in stands:
-            yield own, lower, *higher[rate]
-        lower = _best([*([lower] if lower else []), *stands])
+            near = edge if edge is not None and edge.rate <= NEAR * own.rate else None
+            found.append(Place(own, lower[place], higher[above], near))
+    return found
 
 
-def judge_among(
-    own: Stand,
-    lower: Stand | None,
-    higher: Stand | None,
-    lost: Stand | None,
-    best: Stand,
-    larger: Stand | None,
-) -> tuple[Diagnosis, ...]:
+def judge_among(place: Place, best: Stand, larger: Stand | None) -> tuple[Diagnosis, ...]:
     """The verdicts on a trial among those that differ from it in the rate, of which `best` is the
-    best, `lower` and `higher` the best at such rates, `lost` the next higher that learned nothing;
-    `larger` is the best of all models where that is of another one."""
+    best; `larger` is the best of all models where that is of another one."""
+    own, lower, higher, edge = place.own, place.lower, place.higher, place.edge
     if own.verdicts[0].evidence.get("step") == 0.0:
         return own.verdicts  # It was lost before its first step: no rate has a part in it.
     if own.verdicts[0].verdict in LOST:
@@ -204,7 +205,6 @@ def judge_among(
         return own.verdicts
     by_lower, by_higher = own.missed(lower), own.missed(higher)
     slow = all(each.verdict in SLOW for each in own.verdicts)
-    edge = lost if lost and lost.rate <= NEAR * own.rate else None
     at_edge = edge and lower and by_lower >= 0 and own.swing >= NOISIER * lower.swing
     if lower and by_lower >= by_higher and (by_lower >= BEHIND or at_edge):
         beyond = edge.rate if edge else math.nan

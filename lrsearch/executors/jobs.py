@@ -104,7 +104,8 @@ class Jobs:
             self._current = self._next()
             if self._current is not None and self._on_turn is not None:
                 self._on_turn(self._current)
-            self._replied.pop(self._current or 0, None)
+        if self._current is not None:  # It is given all of its replies.
+            self._replied.pop(self._current, None)
         return self._current
 
     def drop(self, handle: int) -> None:

@@ -135,7 +135,7 @@ def _mend(text: str, known: dict[str, Read], points: Sequence[PointSummary]) -> 
     """The conditions that a text may mean."""
     for pattern, written in _MENDED:
         text = re.sub(pattern, written, text)
-    text = re.sub(r"([\d.]*\d) ?%", lambda found: f"{float(found[1]) / 100:.6g}", text)
+    text = re.sub(r"(\d+\.?\d*|\.\d+) ?%", lambda found: f"{float(found[1]) / 100:.6g}", text)
 
     def complete(found: re.Match[str]) -> str:
         name, sign, value = found.groups()

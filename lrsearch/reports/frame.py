@@ -102,7 +102,7 @@ def _draw_rates(shown: Snapshot, width: int, height: int) -> list[Text]:
         return []
     across = min(width, WIDTH)
     # One line says what the marks are: of the last ones only where it has room.
-    (key, *_) = tell_key(used_key([panel], KEY), across - 2, shown.encoding)
+    key = next(tell_key(used_key([panel], KEY), across - 2, shown.encoding), "")
     drawn = draw(panel, width=across, height=height - 3, encoding=shown.encoding)
     return [
         *(Text.assemble(*((text, MARKS.get(kind, "")) for text, kind in line)) for line in drawn),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lrsearch import catalogue
+from lrsearch.analysis.basin import names_rate
 from lrsearch.analysis.edges import Range
 from lrsearch.space import Choice, Float, parameters, parse_name
 from lrsearch.spec.model import Spec
@@ -24,7 +25,8 @@ def find_searched(spec: Spec, samples: int | None = None) -> list[Range]:
         if name == "batch_size" and samples and spec.kind is None:
             bounds = (bounds[0], samples)
         more: dict[str, Any] = {"path": path, "least": bounds[0], "most": bounds[1]}
-        more["open_ends"] = known is not None and (known.open_low or known.open_high)
+        # Of a loop's or a constructor's parameters no bounds are known: a rate is never 0.
+        more["open_ends"] = known.open_low or known.open_high if known else names_rate(name)
         if isinstance(dimension, Choice):
             if not dimension.ordered or len(dimension.options) < 2:
                 continue

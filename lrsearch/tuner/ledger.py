@@ -179,8 +179,8 @@ class Ledger:
         self._asked = frozenset(self.wanted)
         self._judged: dict[int, tuple[Outcome | None, float | None]] = {}
         self._judged_measured: dict[int, tuple[Outcome | None, float | None]] = {}
-        self._reached: dict[tuple[int, int], float | None] = {}
-        self._rungs: dict[int, list[int]] = {}
+        self._read = 0
+        self._rungs: dict[int, list[tuple[int, float]]] = {}
         self._rests: dict[tuple[object, ...], str] = {}
         self._others: frozenset[int] = frozenset()
         self.flatten = make_flattening(spec.space)
@@ -331,14 +331,24 @@ class Ledger:
                 found.append(value)
         return tuple(found)
 
+    @property
+    def measure(self) -> str:
+        """The objective in words, as the journal has it beside a value at a rung."""
+        return f"{self.objective.metric} {self.objective.goal} {self.objective.at}"
+
+    def has_reached(self, place: tuple[int, int]) -> bool:
+        """Whether a trial is known to have reached a rung, by its value of this objective: another
+        one's is nothing to compare with. Older versions did not say whose it was."""
+        return self.history.reached_by.get(place) in ("", self.measure)
+
     def partial(self, entry: Entry) -> tuple[tuple[float, float], ...]:
         """The rungs that all trials of a point have reached: the share of the budget, and the mean
         of their objectives there."""
-        if len(self._reached) < len(self.history.reached):
-            self._reached = dict(self.history.reached)
-            self._rungs = {}
-            for number, step in sorted(self._reached):
-                self._rungs.setdefault(number, []).append(step)
+        if self._read < self.history.lines:
+            self._read, self._rungs = self.history.lines, {}
+            for (number, step), value in sorted(self.history.reached.items()):
+                if value is not None and self.has_reached((number, step)):
+                    self._rungs.setdefault(number, []).append((step, value))
         by_place = {(self.trials[each].seed, self.trials[each].fold): each for each in entry.trials}
         worth: list[list[tuple[float, float]]] = []
         for place in self.wanted:
@@ -349,8 +359,7 @@ class Ledger:
             whole = result.steps if result.outcome is Outcome.COMPLETED else result.whole
             if not whole:  # As of a command that told no budget.
                 return ()
-            at = ((step, self._reached[number, step]) for step in self._rungs.get(number, ()))
-            worth.append([(step / whole, value) for step, value in at if value is not None])
+            worth.append([(step / whole, value) for step, value in self._rungs.get(number, ())])
         # A point is worth something at a rung where all its seeds and folds are.
         rungs = zip(*worth, strict=False)
         return tuple((fmean(s for s, _ in rung), fmean(v for _, v in rung)) for rung in rungs)

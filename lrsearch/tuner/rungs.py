@@ -57,9 +57,7 @@ class Rungs:
         rule = RULES.get(self.settings["name"])
         self._rule = rule if self.pruning.on else None
         self.history, self.ledger = self.session.run.history, self.session.ledger
-        objective = self.session.objective
-        self.sign = -1.0 if objective.goal == "max" else 1.0
-        self.objective = f"{objective.metric} {objective.goal} {objective.at}"
+        self.sign = -1.0 if self.session.objective.goal == "max" else 1.0
 
     @property
     def rule(self) -> Rule | None:
@@ -142,18 +140,11 @@ class Rungs:
     def reach(self, handle: int, event: Reached) -> None:
         """Take a trial that waits at a rung; its value is journaled where it has none yet."""
         self.waiting[event.trial] = (handle, event.step)
-        if not self._has_reached((event.trial, event.step)):
+        if not self.ledger.has_reached((event.trial, event.step)):
             value = event.value
             known = value is not None and not math.isnan(value)
-            self.session.run.reached(
-                event.trial, event.step, value if known else None, self.objective
-            )
-
-    def _has_reached(self, place: Place) -> bool:
-        """Whether a trial is known to have reached a rung, by its value of this objective: another
-        one's is nothing to compare with. Older versions did not say whose it was."""
-        by = self.history.reached_by.get(place)
-        return by is not None and by in ("", self.objective)
+            told = value if known else None
+            self.session.run.reached(event.trial, event.step, told, self.ledger.measure)
 
     def forget(self, trial: int) -> None:
         """Forget a trial that has ended, or begins again."""
@@ -269,7 +260,7 @@ class Rungs:
             result = self.history.results.get(number)
             if step is None or self.pruning.goes_on(trial):
                 found.add(Stand.BESIDE)
-            elif self._has_reached((number, step)):
+            elif self.ledger.has_reached((number, step)):
                 value = self.history.reached[number, step]
                 if value is None:
                     found.add(Stand.BESIDE)

@@ -438,6 +438,29 @@ def test_what_an_edge_suggests_is_a_spec(tmp_path):
     assert find_searched(read_spec(path)) == find_searched(longer)
 
 
+LOOP = """\
+name: edged
+loop: mine.train
+objective: loss
+search:
+  lr: [0.1, 0.2]
+  eta: {min: 0.1, max: 0.4, points: 4, scale: linear}
+  dropout: [0.1, 0.2]
+"""
+
+
+def test_no_rate_of_a_loop_is_searched_at_0(tmp_path):
+    from lrsearch.spec.searched import find_searched
+
+    path = tmp_path / "spec.yaml"
+    path.write_text(LOOP)
+    searched = find_searched(read_spec(path))
+    edges = find_edges({"lr": 0.1, "eta": 0.1, "dropout": 0.1}, searched)
+    assert [edge.suggest.get("values", edge.suggest.get("min")) for edge in edges] == [
+        [0.05, 0.1, 0.2], 0.05, [0.0, 0.1, 0.2]
+    ]  # fmt: skip
+
+
 # -- renderings
 
 

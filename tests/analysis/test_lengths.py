@@ -184,6 +184,11 @@ def test_a_range_of_lengths_explains_as_a_number_does(name):
     assert len(told) == (4 if name == "budget" else 1)
 
 
+def test_a_plain_number_that_is_called_budget_parts_no_points():
+    rows = [({"lr": RATES[at % len(RATES)], "budget": at}, [0.5]) for at in range(60)]
+    assert [shared for shared, _ in group(points_of(rows))] == [{}]
+
+
 lengths = st.lists(
     st.tuples(st.sampled_from(["1ep", "2ep", "40ba", "3ep"]), st.floats(0, 1)),
     min_size=2,

@@ -20,6 +20,10 @@ def test_what_differs_in_its_numbers_alone_is_one_reason():
     }
     # The numbers in names part them.
     named = ["layers.3 of Conv2d has none", "layers.4 of Conv2d has none", "x-1", "x-2"]
+    # So do those of places, and what is no plain number stays whole.
+    named += [f"it reads a value (in its layer {n}, Net; nets.py, line 12)" for n in (0, 1)]
+    named += [f"it reads a value (nets.py, line {n})" for n in (12, 30)]
+    named += ["1,024 steps are few", "20,480 steps are few"]
     assert list(merge_reasons(named)) == named
 
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from lrsearch.cli import app
+from lrsearch.cli import app, diagnosing
 from lrsearch.cli.stored import open_stored, view_run, view_trial
 from lrsearch.diagnosis import compare
+from lrsearch.diagnosis.neighbours import LOST, NEAR, Stand, place_among
 from lrsearch.trial import Diagnosis, Outcome, Record, Result, Trial
 
 
@@ -31,6 +32,37 @@ def told(records):
         each.trial.number: [found.verdict for found in each.result.verdicts]
         for each in compare(records)
     }
+
+
+def stand(number, rate, loss, verdict):
+    return Stand(number, rate, {}, loss, loss, 2.0, verdicts=(Diagnosis(verdict, 0.6, {}, ""),))
+
+
+stands = st.lists(
+    st.tuples(
+        st.sampled_from([0.001, 0.004, 0.01, 0.1, 0.3]),
+        st.sampled_from([0.1, 0.2, 0.3]),
+        st.sampled_from(["healthy", "too_slow", "diverged", "dead"]),
+    ),
+    min_size=1,
+    max_size=12,
+).map(lambda rows: [stand(number, *row) for number, row in enumerate(rows)])
+
+
+@given(stands)
+def test_the_place_of_a_trial_is_that_of_its_rate(company: list[Stand]) -> None:
+    def best(found):
+        return min((each for each in found if each.sound), key=lambda s: s.order, default=None)
+
+    places = place_among(company)
+    assert sorted(each.own.number for each in places) == [each.number for each in company]
+    for each in places:
+        rate = each.own.rate
+        above = [other for other in company if other.rate > rate]
+        near = [s for s in above if s.rate <= NEAR * rate and s.verdicts[0].verdict in LOST]
+        assert each.lower == best([other for other in company if other.rate < rate])
+        assert each.higher == best(above)
+        assert each.edge == min(near, key=lambda s: (s.rate, s.number), default=None)
 
 
 def test_a_rate_at_which_both_losses_are_worse_than_at_a_lower_one_is_too_high() -> None:
@@ -222,3 +254,17 @@ def test_a_report_and_the_page_of_a_trial_have_it(run: Path) -> None:
     assert {"training", "validation", "nothing", "swing"} == {*low.result.signs}
     alone = view_trial(stored, low.trial.number).record
     assert alone.result == low.result
+
+
+def test_a_trial_of_an_older_version_is_looked_at_however_many_there_are(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = open_stored(str(run), run.parent)
+    results = stored.history.results
+    for number, result in results.items():
+        results[number] = replace(result, verdicts=None, signs={})
+    monkeypatch.setattr(diagnosing, "MOST", 1)
+    assert [each.result and each.result.verdicts for each in view_run(stored).records] == [None] * 2
+    for number in results:
+        found = view_trial(stored, number).record.result
+        assert found and found.verdicts

@@ -167,6 +167,12 @@ def test_words_that_no_point_can_have(view, where, hint):
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize("where", ["lr > 1.2.3%", "lr > %", "lr > .%", "lr > 1e-3%"])
+def test_a_number_that_is_none_is_an_error_of_the_users(view, where):
+    with pytest.raises(UsageError):
+        choose(view, where, None)
+
+
 def test_words_that_points_may_have_choose_none(view):
     for where in ("outcome == 'out of memory'", "schedule == linear", "verdict == dead"):
         assert numbers(view, where) == []

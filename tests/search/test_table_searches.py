@@ -135,6 +135,11 @@ def test_a_model_is_told_how_what_was_stopped_stood(engine: ModuleType, tmp_path
         elif all(each.outcome is Outcome.COMPLETED for each in results):
             assert [round(9 * share) for share, _ in way] == [1, 3]
     assert stopped > 3
+    # Under another objective those values are of no use: they are not what is compared.
+    other = validate(parse(text.replace("loss", "accuracy", 1), "s.yaml"), tmp_path, text)
+    ledger = Ledger(other, content_of(engine._FACTS), history)
+    assert len(ledger.entries) == 15
+    assert all(ledger.partial(entry) == () for entry in ledger.entries.values())
 
 
 def test_the_best_of_those_that_go_on_are_trained_first(engine: ModuleType, tmp_path: Path) -> None:

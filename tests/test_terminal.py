@@ -748,7 +748,7 @@ def test_a_bug_shows_a_harmless_traceback(tmp_path):
         "import lrsearch.cli.reading as r, lrsearch.cli.stored as s, sys\n"
         f"def fail(*_): raise RuntimeError({SPELLED!r})\n"
         "s.list_folder = fail\n"
-        "sys.argv = ['lrsearch', 'list']\n"
+        "sys.argv = ['lrsearch', 'list', '--runs', '.']\n"
         "from lrsearch.__main__ import main\nmain()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path)

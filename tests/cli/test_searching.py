@@ -81,7 +81,7 @@ def test_an_executor_has_one_of_the_names():
             assert executor.capacity == 1
     with pytest.raises(UsageError) as raised:
         make_executor("slurm", 1, "cpu")
-    assert raised.value.hint == "local or inline"
+    assert raised.value.hint == "allowed: local, inline"
 
 
 def test_an_option_is_left_out_with_its_value():

@@ -16,6 +16,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from devices import DEVICE
 
 from lrsearch import reporting
 from lrsearch.data.noise import get_states, set_states
@@ -204,7 +205,7 @@ delayed = functools.partial(coroutine)
 def mine(tmp_path: Path) -> Iterator[Workplace]:
     (tmp_path / "forms.py").write_text(FORMS)
     forget_imports()
-    yield Workplace("cpu", str(tmp_path), ("forms",))
+    yield Workplace(str(DEVICE), str(tmp_path), ("forms",))
     forget_imports()
 
 

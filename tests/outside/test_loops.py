@@ -1014,7 +1014,10 @@ BAD = [
     ("command: {py} t.py\nobjective: loss\ntimeout: 0s", ["'0s' is no time"]),
     ("command: {py} t.py\nobjective: loss\nsearch: {train.lr: [1]}", ["write lr"]),
     ("command: {py} t.py\nobjective: loss\nsearch: {seed: [1]}", ["a name of lrsearch's own"]),
-    ("command: {py} t.py\nobjective: loss\nsearch: {lr: 3}", ["a fixed one belongs under params"]),
+    (
+        "command: {py} t.py\nobjective: loss\nsearch: {lr: 3}",
+        ["write lr: 3 under params"],
+    ),
     ("command: {py} t.py\nobjective: loss\nsearch: {lr: [1], LR: [2]}", ["in case alone"]),
     ('command: {py} t.py\nobjective: loss\nparams: {a: "\\0"}', ["NUL"]),
     ("loop: mine\nobjective: loss", ["'mine' is no dotted path"]),

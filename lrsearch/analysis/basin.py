@@ -250,7 +250,8 @@ def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group
             params = {**params, BUDGET: double(params.get(BUDGET))}
         key = repr([params.get(name, ...) for name in parting])
         if key not in found:
-            found[key] = {name: params[name] for name in parting if name in params}, []
+            # In the order of its own parameters, whatever point stands first of all.
+            found[key] = {name: own for name, own in params.items() if name in parting}, []
         found[key][1].append(point)
     return list(found.values())
 

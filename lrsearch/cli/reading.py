@@ -221,7 +221,7 @@ def list_(
     from lrsearch.cli.stored import list_folder
     from lrsearch.reports.listing import listing, listing_json
 
-    new = runs == options.USUAL_RUNS and not runs.is_dir()
+    new = runs == options.USUAL_RUNS and not runs.exists()
     lines = [] if new else list_folder(runs)
     if json:
         sys.stdout.write(listing_json(lines) + "\n")

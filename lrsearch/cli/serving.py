@@ -286,7 +286,7 @@ def _find_target(target: str | None, runs: Path) -> tuple[Path, str]:
     from lrsearch.store import holds_run, list_runs
 
     if target is None:
-        if not runs.is_dir() and runs != options.USUAL_RUNS:
+        if not runs.is_dir() and (runs.exists() or runs != options.USUAL_RUNS):
             raise RunError(
                 f"there are no runs in {runs}: there is no such folder", hint=beginning(runs)
             )

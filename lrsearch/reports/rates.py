@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.analysis.answer import Answer
-from lrsearch.analysis.basin import Basin, find_rate, group, is_rate
+from lrsearch.analysis.basin import Basin, agrees, find_rate, group, is_rate
 from lrsearch.analysis.confirmation import Finalist
 from lrsearch.analysis.points import PointSummary
 from lrsearch.reports.characters import Pieces, draw_figure
@@ -250,11 +250,7 @@ def _finalists(view: RunView, shared: Mapping[str, Any]) -> list[Finalist]:
     answer = view.answer
     if answer is None or answer.confirmation is None:
         return []
-    return [
-        each
-        for each in answer.confirmation.finalists
-        if all(each.params.get(name) == value for name, value in shared.items())
-    ]
+    return [each for each in answer.confirmation.finalists if agrees(each.params, shared)]
 
 
 def worst_end(view: RunView, y: Scale) -> float:

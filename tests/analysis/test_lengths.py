@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from test_answer import ACCURACY, RATES, points_of, records_of
 
 from lrsearch.analysis.answer import find_answer
-from lrsearch.analysis.basin import double, group
+from lrsearch.analysis.basin import agrees, double, group
 from lrsearch.analysis.importance import find_importance
 from lrsearch.analysis.law import Law
 from lrsearch.analysis.lengths import MOST
@@ -187,6 +187,23 @@ def test_a_range_of_lengths_explains_as_a_number_does(name):
 def test_a_plain_number_that_is_called_budget_parts_no_points():
     rows = [({"lr": RATES[at % len(RATES)], "budget": at}, [0.5]) for at in range(60)]
     assert [shared for shared, _ in group(points_of(rows))] == [{}]
+
+
+@pytest.mark.parametrize("many", [6, 60])
+def test_points_of_a_curve_agree_in_what_they_share_in_whatever_order_they_come(many):
+    rows = [
+        ({"lr": RATES[at % len(RATES)], **options, **params}, values)
+        for at, (params, values) in enumerate(drawn(many))
+        for options in ({"schedule": "one_cycle", "schedule.pct_start": [0.1, 0.3][at % 2]},
+                        {"schedule": "cosine", "schedule.final": [0.0, 0.1][at % 2]})
+    ]  # fmt: skip
+    points = points_of([({**params, "optimizer": "sgd" if at % 3 else "adam"}, values)
+                        for at, (params, values) in enumerate(rows)])  # fmt: skip
+    groups = group(points)
+    for point in points:
+        assert [point in own for _, own in groups] == [agrees(point.params, s) for s, _ in groups]
+    # Drawings find the curve of a group by what it shares.
+    assert {repr(s) for s, _ in groups} == {repr(s) for s, _ in group(points[::-1])}
 
 
 lengths = st.lists(

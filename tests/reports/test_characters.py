@@ -201,6 +201,23 @@ def test_finalists_have_their_fresh_means_and_error_bars():
     assert "○ mean of fresh seeds" in text and "┃ its interval of 95 %" in text
 
 
+def test_finalists_of_many_budgets_stand_in_the_drawing_of_their_doubling():
+    rows = [
+        ({"lr": RATES[at % len(RATES)], "budget": f"{4 + at / 10:g}ep"},
+         [bowl(RATES[at % len(RATES)], 1e-2)])
+        for at in range(30)
+    ]  # fmt: skip
+    records = records_of(rows)
+    best = build_view("r", "runs/r", LOSS, records, Context()).answer.recommended
+    scores = dict.fromkeys(range(5), 1.0)
+    own = Finalist(best.point, best.params, best.objective, 1.4, (1.1, 1.7), scores)
+    again = Confirmation((own,), 5, over=True)
+    view = build_view("r", "runs/r", LOSS, records, Context(confirmation=again))
+    (panel,) = draw_rates(view, telling=True).panels
+    bars = [(mark.x, mark.low, mark.high) for mark in panel.marks if mark.kind == "fresh"]
+    assert bars == [(best.params["lr"], 1.1, 1.7)]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_report_fits_and_has_its_parts_in_order(width, encoding):

@@ -70,7 +70,7 @@ def init(
     there = [each for each in files if each.exists()]
     if there:
         raise UsageError(
-            f"{' and '.join(map(str, there))} exists already",
+            f"{' and '.join(map(str, there))} exist{'s' * (len(there) == 1)} already",
             hint="nothing was written: name another file or folder, such as lrsearch init new/"
             + path.name,
         )

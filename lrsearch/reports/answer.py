@@ -52,7 +52,7 @@ def evidence(answer: Answer) -> str:
     parts = [describe_state(answer)]
     if answer.steady:
         parts.append("every point came to the same value: there is nothing to choose by")
-    if answer.interval is not None:
+    if answer.interval is not None and not answer.seedless:
         basis = "its curve" if answer.curved else count(answer.seeds, "seed")
         basis = "these" if answer.confirmed else basis
         low, high = answer.interval

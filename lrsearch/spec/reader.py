@@ -138,8 +138,10 @@ class Reader:
         for key in raw:
             if key in allowed or (key == "<<" and (*path, key) in self.document.unread):
                 continue
-            hint = self.advice((*path, key), raw[key])
-            if path and not hint and key in TOP_LEVEL:
+            counted = {f"{key}s", str(key).removesuffix("s")} & set(allowed)
+            # In confirm, seed is a slip of seeds, though other mappings have a seed.
+            hint = "" if path and counted else self.advice((*path, key), raw[key])
+            if path and not hint and key in TOP_LEVEL and not counted:
                 hint = f"'{key}' stands at the top level, beside {path[0]}"
             if hint:
                 self.fault((*path, key), "unknown key", hint)

@@ -57,6 +57,8 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     said = lrsearch("init", path, "--from", "loop")
     assert said.code == 2 and "my_loop.py exists already" in said.err and not path.exists()
     assert (tmp_path / "my_loop.py").read_text() == "mine\n"
+    path.write_text("mine")
+    assert "my_loop.py exist already" in lrsearch("init", path, "--from", "loop").err
 
 
 @pytest.mark.parametrize(

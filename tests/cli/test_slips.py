@@ -27,6 +27,17 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("grid",), "needs CONFIG: the spec, a YAML file write lrsearch grid CONFIG"),
         (("repair",), "lrsearch repair needs RUN"),
         (("grid", "a.yaml", "b.yaml"), "lrsearch grid a.yaml && lrsearch grid b.yaml"),
+        (
+            ("check", "a.yaml", "b.yaml", "--allow-import", "nets"),
+            "lrsearch check a.yaml --allow-import nets && "
+            "lrsearch check b.yaml --allow-import nets",
+        ),
+        (("-v",), "there is no option -v write lrsearch --version"),
+        (("--hepl",), "there is no option --hepl write lrsearch --help"),
+        (
+            ("--runs", "x", "list"),
+            "options stand behind the command: lrsearch list --runs x",
+        ),
         (("grid", "a.yaml", "train.lr=0.1"), "is too much write --set train.lr=0.1"),
         (("grid", "a.yaml", "fresh"), "write --fresh with its hyphens"),
         (("grid", "a.yaml", "--fresh=1"), "--fresh takes no value write --fresh"),

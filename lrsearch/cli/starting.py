@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="The spec to write.")] = Path("lrsearch.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The spec to write.")] = Path(
+        "lrsearch.yaml"
+    ),
     from_: Annotated[
         str | None,
         typer.Option(

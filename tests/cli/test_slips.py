@@ -136,3 +136,17 @@ def test_what_is_to_be_searched_first_is_searched_with_the_same_options(tmp_path
     (folder / "spec.yaml").write_text(SPEC)
     said = lrsearch("report", "mine.yaml", "--runs", "there").err
     assert "mine.yaml was searched under another name" in said and "name: other\n" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("grid", "lrsearch grid [OPTIONS] {CONFIG}"),
+        ("report", "lrsearch report [OPTIONS] [RUN]"),
+        ("compare", "lrsearch compare [OPTIONS] {RUN}..."),
+        ("init", "lrsearch init [OPTIONS] [FILE]"),
+        ("schedules", "lrsearch schedules [OPTIONS] [NAME]"),
+    ],
+)
+def test_help_names_arguments_as_errors_do(command, usage):
+    assert usage.partition(" [")[2] in lrsearch(command, "--help").out

@@ -222,7 +222,8 @@ def _numbers(view: RunView) -> dict[int, list[int]]:
 
 def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
     """The objective's scale: what the curves say near their best, or else all but the worst fifth
-    of the values; what fresh seeds say widens it, by no more than half of it at either end. The
+    of the values; what fresh seeds say widens it, by no more than half of it at either end, but
+    for the recommended point's value, which is always on it. The
     rest is drawn at the end of the axis."""
     frames = [end for _, _, basin in groups if basin for end in frame_basin(basin)]
     values = sorted(
@@ -245,6 +246,9 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
         if not each.control and each.mean is not None
         for end in (each.interval or (each.mean,))
     ]
+    answer = view.answer
+    if answer is not None and any(p is answer.recommended for _, own, _ in groups for p in own):
+        ends.append(answer.value)  # Its mark stands where it was measured, whatever that takes.
     return Scale(min([found.low, *ends]), max([found.high, *ends]))
 
 

@@ -213,6 +213,17 @@ def test_finalists_have_their_fresh_means_and_error_bars():
     assert "○ mean of fresh seeds" in text and "┃ its interval of 95 %" in text
 
 
+def test_the_recommended_point_stands_at_its_value_however_lucky_the_search_was():
+    best = rates_view().answer.recommended
+    ends, scores = (49.0, 51.0), dict.fromkeys(range(5), 50.0)
+    fresh = Finalist(best.point, best.params, best.objective, 50.0, ends, scores)
+    view = rates_view(confirmation=Confirmation((fresh,), 5, over=True))
+    panel = draw_rates(view, telling=True).panels[0]
+    marks = {mark.kind: mark for mark in panel.marks}
+    assert view.answer.value == 50.0 and panel.y.holds(50.0)
+    assert marks["pick"].places == [(best.params["lr"], 50.0)]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_the_report_fits_and_has_its_parts_in_order(width, encoding):

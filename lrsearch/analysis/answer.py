@@ -76,6 +76,12 @@ class Answer:
         return self.confirmation is not None and self.confirmation.holds
 
     @property
+    def seedless(self) -> bool:
+        """Whether it rests on fresh measurements in which no seed made a difference: of these
+        nothing follows on other seeds."""
+        return self.confirmation is not None and self.confirmed and self.confirmation.seedless
+
+    @property
     def finalist(self) -> Finalist | None:
         """The recommended point as it was measured again, None where it is not confirmed."""
         if self.confirmation is None or not self.confirmed:

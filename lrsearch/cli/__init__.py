@@ -60,7 +60,7 @@ def run() -> int:
     try:
         with ignore_closed_stdout():
             try:
-                app()
+                app(prog_name="lrsearch")
             except SystemExit as leaving:  # Printed text has yet to be written.
                 code = leaving.code if isinstance(leaving.code, int) else int(bool(leaving.code))
     except StorageFull as error:  # Output of help, say, which belongs to no command.
@@ -87,7 +87,7 @@ def _common(
 _TRAINING = {
     "grid": "Train every point of the spec's grid, coarse to fine.",
     "random": "Train points drawn at random, log-uniformly on log scales (or a Sobol sequence).",
-    "bayes": "Train points proposed by Optuna's TPE, which learns from every trial.",
+    "bayes": "Train points proposed by TPE or a Gaussian process, which learn from every trial.",
     "refine": "Train what narrows down the best rate of a search, or lies beyond its edge.",
 }
 app.command(cls=Command)(_guarded(init))

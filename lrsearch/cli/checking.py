@@ -40,7 +40,7 @@ def check(
 ) -> None:
     """Find every fault of a spec, or say ok and read it back. Nothing is trained."""
     from lrsearch.cli.consent import allow_command as check_command
-    from lrsearch.cli.consent import allowed_imports
+    from lrsearch.cli.consent import allowed_imports, describe_missing, read_modules
     from lrsearch.cli.looking import read_and_look
     from lrsearch.reports.text import fill, one_line
     from lrsearch.spec.statics import unlooked
@@ -50,7 +50,8 @@ def check(
     try:
         check_device(device)
         spec = read_and_look(config, set_ or ())
-        allowed = allowed_imports(spec, allow_import)
+        # Code is imported by --deep alone; what else may be allowed is looked at for slips.
+        allowed = allowed_imports(spec, allow_import) if deep else read_modules(allow_import)
         if allow_command:  # What it allows is not needed: no command is run here.
             check_command(spec, allow_command)
         if deep:
@@ -63,6 +64,7 @@ def check(
         raise typer.Exit(error.exit_code) from None
     left = [] if deep else unlooked(spec)
     notes = [*spec.notes, *(facts.notes if facts is not None else ())]
+    notes += [] if deep else describe_missing(spec, allowed)
     if json:
         summary: dict[str, Any] = {"name": spec.name, "summary": describe(spec), "notes": notes}
         summary["unlooked"] = left

@@ -26,9 +26,7 @@ SPLIT = ("validation", "split_seed", "validation_seed", "test")
 def compare(
     targets: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RUN RUN...", help="Runs by name, folder or spec.", show_default=False
-        ),
+        typer.Argument(metavar="RUN", help="Runs by name, folder or spec.", show_default=False),
     ],
     runs: options.Runs = options.USUAL_RUNS,
     json: options.Json = False,

@@ -17,18 +17,30 @@ from lrsearch.spec import Spec, check_imports, needed_imports
 from lrsearch.terminal import visible_line
 
 
-def allowed_imports(spec: Spec, given: Sequence[str] | None) -> tuple[str, ...]:
-    """The top-level modules this spec may import. Raises ImportRefused for a module that the spec
-    names and the user has not allowed; on a terminal the user is asked, and a yes is kept for the
-    spec's folder."""
-    allowed = tuple(given or ())
-    for name in allowed:
+def read_modules(given: Sequence[str] | None) -> tuple[str, ...]:
+    """The modules that `--allow-import` names. Raises UsageError for what is none."""
+    for name in given or ():
         if not name.isidentifier():
             raise UsageError(
                 f"'{name}' is no top-level module",
                 where="--allow-import",
                 hint="write the first part of the class path alone: --allow-import my_package",
             )
+    return tuple(given or ())
+
+
+def describe_missing(spec: Spec, given: Sequence[str]) -> list[str]:
+    """A sentence on the modules that a search asks for, none where all are allowed."""
+    known = {*given, *_remembered().get(str(spec.folder.resolve()), ())}
+    options = [f"--allow-import {each}" for each in needed_imports(spec) if each not in known]
+    return [f"a search imports code, and needs {' '.join(options)}"] if options else []
+
+
+def allowed_imports(spec: Spec, given: Sequence[str] | None) -> tuple[str, ...]:
+    """The top-level modules this spec may import. Raises ImportRefused for a module that the spec
+    names and the user has not allowed; on a terminal the user is asked, and a yes is kept for the
+    spec's folder."""
+    allowed = read_modules(given)
     remembered = _remembered()
     folder = str(spec.folder.resolve())
     allowed += tuple(remembered.get(folder, ()))

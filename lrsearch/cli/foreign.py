@@ -74,6 +74,26 @@ class Group(TyperGroup):
         with _visible_errors():
             return super().invoke(ctx)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what stands before the command, as in Click, with an error of lrsearch's for an
+        option."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # Typer brings its own copy of Click, or not.
+            name = getattr(error, "option_name", "")
+            if type(error).__name__ != "NoSuchOption" or not name:
+                raise
+            place = next((n for n, each in enumerate(given) if each in self.commands), None)
+            if place is not None and name.lower() not in ("-v", "--ver"):
+                moved = [*given[:place], *given[place + 1 :]]
+                hint = f"options stand behind the command: {_line(given[place], moved)}"
+            else:
+                meant = "--version" if name.lower() in ("-v", "--ver") else ""
+                hint = f"write lrsearch {meant or nearest(name, ('--version',)) or '--help'}"
+            _refuse(f"there is no option {name}", hint)
+            raise
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command, as in Click, with an error of lrsearch's for another tool's name."""
         name = args[0] if args else ""

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
-Config = Annotated[Path, typer.Argument(help="The spec, a YAML file.", show_default=False)]
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="The spec, a YAML file.", show_default=False)
+]
 Target = Annotated[
     str | None,
     typer.Argument(
+        metavar="RUN",
         help="A spec, a run's folder or a run's name. Without it: the newest run.",
         show_default=False,
     ),

@@ -376,7 +376,7 @@ MOST_NAMED = 20
 
 
 def repair(
-    target: Annotated[str, typer.Argument(help="A run's folder, its name, or its spec.")],
+    target: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, name or spec.")],
     runs: options.Runs = options.USUAL_RUNS,
 ) -> None:
     """Make a run with damaged journal lines usable again; the damaged journal is kept beside it."""

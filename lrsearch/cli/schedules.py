@@ -18,7 +18,11 @@ SHORT = 10_000_000
 def schedules(
     name: Annotated[
         str | None,
-        typer.Argument(help="A schedule's name. Without it: all of them.", show_default=False),
+        typer.Argument(
+            metavar="NAME",
+            help="A schedule's name. Without it: all of them.",
+            show_default=False,
+        ),
     ] = None,
     set_: Annotated[
         list[str] | None,

@@ -87,11 +87,25 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     if re.fullmatch(r"[A-Za-z_][\w.]*=.+", first) and "--set" in known:
         return message, f"write --set {quote(first)}"
     if first.endswith((".yaml", ".yml")):
-        rest = " && ".join(
-            command_line(["lrsearch", name, each]) for each in args if each[:1] != "-"
-        )
-        return message, f"one command for each: {rest}" if len(args) < _LISTED else f"write {form}"
+        given, options = _split(command, args)
+        rest = " && ".join(command_line(["lrsearch", name, each, *options]) for each in given)
+        return message, f"one command for each: {rest}" if len(given) < _LISTED else f"write {form}"
     return message, f"write {form}"
+
+
+def _split(command: Any, args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments of a command, and its options, each with the value that it takes."""
+    valued = {
+        option
+        for each in command.params
+        if each.param_type_name == "option" and not each.is_flag
+        for option in each.opts
+    }
+    given: list[str] = []
+    options: list[str] = []
+    for before, each in zip(("", *args), args, strict=False):
+        (options if each.startswith("-") or before in valued else given).append(each)
+    return given, options
 
 
 def value_of(name: str, args: Sequence[str]) -> str | None:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def init(
-    path: Annotated[Path, typer.Argument(help="The spec to write.")] = Path("lrsearch.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The spec to write.")] = Path(
+        "lrsearch.yaml"
+    ),
     from_: Annotated[
         str | None,
         typer.Option(
@@ -70,7 +72,7 @@ def init(
     there = [each for each in files if each.exists()]
     if there:
         raise UsageError(
-            f"{' and '.join(map(str, there))} exists already",
+            f"{' and '.join(map(str, there))} exist{'s' * (len(there) == 1)} already",
             hint="nothing was written: name another file or folder, such as lrsearch init new/"
             + path.name,
         )

@@ -31,6 +31,13 @@ def find_run(target: str | None, root: Path) -> Path:
     # A path says where to look; a name is one under `root`, as is what leads nowhere else.
     folder = path if len(path.parts) > 1 and not (root / path).is_dir() else root / path
     if not folder.is_dir():
+        for spec in (path.with_name(f"{path.name}{end}") for end in (".yaml", ".yml")):
+            if spec.is_file():
+                raise RunError(
+                    f"{folder} is not a run",
+                    hint=f"did you mean the spec {quote(path_word(spec))}?\n  "
+                    + list_runs(folder.parent if names(folder.parent) else root, folder.name),
+                )
         there = folder.parent if names(folder.parent) else root
         raise RunError(f"{folder} is not a run", hint=list_runs(there, folder.name))
     return folder

@@ -358,7 +358,7 @@ def _understand(
         rare = int(counts.argmin())
         alone = int((counts < 2).sum())
         many = f" (so have {alone - 1:,} other classes)" if alone > 1 else ""
-        quantity = numbers is not None and task is None
+        quantity = numbers is not None and (task is None or 2 * alone > len(labels))
         raise DataError(
             f"class '{labels[rare]}' of the target '{name}' has one row only{many}: "
             "it cannot be in training and in validation",

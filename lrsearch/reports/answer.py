@@ -52,7 +52,7 @@ def evidence(answer: Answer) -> str:
     parts = [describe_state(answer)]
     if answer.steady:
         parts.append("every point came to the same value: there is nothing to choose by")
-    if answer.interval is not None:
+    if answer.interval is not None and not answer.seedless:
         basis = "its curve" if answer.curved else count(answer.seeds, "seed")
         basis = "these" if answer.confirmed else basis
         low, high = answer.interval
@@ -258,10 +258,11 @@ def details(view: RunView, width: int) -> Iterator[tuple[str, list[str]]]:
         )
     if answer.importance:
         rows = [("", "share", "95 %", "best of each value, all else free")]
+        decimals = decimals_for(answer.value)
         for share in answer.importance:
             levels = answer.levels.get(share.name, ())
             best = ", ".join(
-                f"{format_value(level.value)} {format_value(level.objective, 4)}"
+                f"{format_value(level.value)} {format_fixed(level.objective, decimals)}"
                 for level in levels
             )
             low, high = share.interval

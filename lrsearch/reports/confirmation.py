@@ -27,6 +27,8 @@ def describe_state(answer: Answer) -> str:
         own = count(answer.seeds, "fresh seed")
         if answer.seeds == 1:
             return f"measured on {own}, of which there is no interval"
+        if answer.seedless:
+            return f"measured again on {own}, which made no difference: they confirm nothing"
         return f"confirmed on {own}"
     if not found.over:
         return f"not confirmed yet: {count(found.trials, 'fresh training')} so far"
@@ -45,7 +47,7 @@ def confirmation_notes(answer: Answer, objective: Objective) -> Iterator[tuple[s
         if own.searched is not None and own.shrinkage is not None:
             yield "shrinkage", _describe_shrinkage(own, decimals)
         if (control := found.control) is not None:
-            yield "control", _describe_control(own, control, decimals)
+            yield "control", _describe_control(own, control, decimals, found.seedless)
     lost = [each for each in found.finalists if each.outcome]
     if lost:
         named = "; ".join(f"{_name(each)} {each.outcome}" for each in lost)
@@ -81,7 +83,9 @@ def _describe_shrinkage(own: Finalist, decimals: int | None) -> str:
     return f"the search had measured {searched}, the same"
 
 
-def _describe_control(own: Finalist, control: Finalist, decimals: int | None) -> str:
+def _describe_control(
+    own: Finalist, control: Finalist, decimals: int | None, seedless: bool
+) -> str:
     which = format_params(control.params)
     number = "" if control.point is None else f"point {control.point}, "
     if control is own:
@@ -89,7 +93,7 @@ def _describe_control(own: Finalist, control: Finalist, decimals: int | None) ->
     if control.mean is None:
         return f"{control.outcome or 'not measured'} ({number}{which})"
     told = f"{format_fixed(control.mean, decimals)} ({number}{which})"
-    if own.better is None:
+    if own.better is None or seedless:  # One value each: there is no noise to go by.
         return told
     return f"{told}, worse with probability {_probability(own.better)}"
 
@@ -139,14 +143,15 @@ def describe_finalists(answer: Answer) -> list[tuple[str, ...]]:
         ("point", "", "fresh", "95 %", "better", "search", "too good by", "seeds")
     ]
     for each in found.finalists:
-        ends = each.interval
+        ends = None if found.seedless else each.interval
+        better = None if found.seedless else each.better
         rows.append(
             (
                 "" if each.point is None else str(each.point),
                 ", ".join(_roles(answer, each)),
                 each.outcome or number(each.mean),
                 "" if ends is None else f"{number(ends[0])} to {number(ends[1])}",
-                "" if each.better is None else _brief(each.better),
+                "" if better is None else _brief(better),
                 number(each.searched),
                 number(each.shrinkage),
                 str(each.seeds),

@@ -22,6 +22,7 @@ from lrsearch.reports.text import (
     one_line,
 )
 from lrsearch.reports.view import RunView
+from lrsearch.trial import Outcome
 
 FINALISTS = 3
 """Points of each run that are shown, the best first."""
@@ -53,7 +54,7 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
     else:
         decimals = decimals_for(answer.value)
         value = f"{format_fixed(answer.value, decimals)} ({count(answer.seeds, 'seed')})"
-        if answer.interval is not None:
+        if answer.interval is not None and not answer.seedless:
             low, high = (format_fixed(end, decimals) for end in answer.interval)
             value += f", likely {low} to {high}"
         yield "value", value
@@ -74,7 +75,7 @@ def _facts(view: RunView) -> Iterator[tuple[str, str]]:
             text = f"{format_fixed(point.objective, decimals)}{spread}"
             yield f"best {place} of the search", f"{text} {format_params(point.params)}"
     ended = Counter(each.result.outcome for each in view.records if each.result is not None)
-    told = [f"{many} {outcome.replace('_', ' ')}" for outcome, many in ended.items()]
+    told = [f"{ended[each]} {each.replace('_', ' ')}" for each in Outcome if ended[each]]
     yield "trials", ", ".join(told) or "none"
     yield "cost", describe_cost(view)
 

@@ -68,7 +68,8 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     """The objective through the logarithm of the rate, a panel each batch size, schedule and other
     choice, on shared axes, the recommended one first and then the best; at most so many, and of
     `telling` ones only those that matter (see `matters`). None where no rate was searched, or
-    nothing is to be drawn."""
+    nothing is to be drawn. Beside others that of the recommended point is drawn however few its
+    rates are."""
     rate = find_rate(view.points)
     if rate is None:
         return None
@@ -76,6 +77,8 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     groups = [each for each in every if matters(view.answer, each, rate)] if telling else every
     if not groups:
         return None
+    if view.answer is not None and every[0] not in groups:
+        groups.insert(0, every[0])  # A drawing without what is recommended misleads.
     drawn = groups[:most]
     rates = [float(p.params[rate]) for _, points, _ in drawn for p in points]
     x = spanning([*rates, *(view.bounds or ())], log=True, room=0.04)
@@ -219,7 +222,8 @@ def _numbers(view: RunView) -> dict[int, list[int]]:
 
 def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
     """The objective's scale: what the curves say near their best, or else all but the worst fifth
-    of the values; what fresh seeds say widens it, by no more than half of it at either end. The
+    of the values; what fresh seeds say widens it, by no more than half of it at either end, but
+    for the recommended point's value, which is always on it. The
     rest is drawn at the end of the axis."""
     frames = [end for _, _, basin in groups if basin for end in frame_basin(basin)]
     values = sorted(
@@ -242,6 +246,9 @@ def _heights(view: RunView, groups: Sequence[Combination]) -> Scale:
         if not each.control and each.mean is not None
         for end in (each.interval or (each.mean,))
     ]
+    answer = view.answer
+    if answer is not None and any(p is answer.recommended for _, own, _ in groups for p in own):
+        ends.append(answer.value)  # Its mark stands where it was measured, whatever that takes.
     return Scale(min([found.low, *ends]), max([found.high, *ends]))
 
 

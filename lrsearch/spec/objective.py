@@ -41,9 +41,13 @@ def read_objective(
             )
             return None, "last", None
         metric = reader.value((*path, "metric"), Parameter("text", choices=known), metric)
+    usual = catalogue.METRICS.get(metric) if isinstance(metric, str) else None
+    if usual and goal not in (None, "min", "max") and foreign_names.goal(goal) != usual[0]:
+        hint = f"leave it out: the goal of {metric} is {usual[0]}"
+        reader.fault((*path, "goal"), f"{show(goal)} is not one of min, max", hint)
+        goal = None
     if goal is not None:
         goal = read_goal(reader, (*path, "goal"), goal)
-    usual = catalogue.METRICS.get(metric) if isinstance(metric, str) else None
     told = reader.is_promised("objective.goal")
     if usual is None and goal is None and (metric in own or stepped) and not told:
         message = f"'goal' is missing: is a large '{metric}' good, or a small one?"

@@ -138,8 +138,10 @@ class Reader:
         for key in raw:
             if key in allowed or (key == "<<" and (*path, key) in self.document.unread):
                 continue
-            hint = self.advice((*path, key), raw[key])
-            if path and not hint and key in TOP_LEVEL:
+            # In confirm, seed is a slip of seeds, though at the top there is a seed, too.
+            slip = bool(path) and key in TOP_LEVEL and f"{key}s" in allowed
+            hint = "" if slip else self.advice((*path, key), raw[key])
+            if path and not hint and key in TOP_LEVEL and not slip:
                 hint = f"'{key}' stands at the top level, beside {path[0]}"
             if hint:
                 self.fault((*path, key), "unknown key", hint)

@@ -177,8 +177,10 @@ def describe_rule(spec: Spec) -> str:
 def _describe_training(spec: Spec) -> list[str]:
     """Sentences on the model, its data and their parts."""
     data, model = catalogue.name_of(spec.data), catalogue.name_of(spec.model)
-    budget = "searched" if "budget" in dict(spec.space.dimensions) else spec.train["budget"]
-    sentences = [f"Run '{spec.name}' trains {model} on {data}, budget {budget} a trial"]
+    budget = f", budget {spec.train['budget']} a trial"
+    if "budget" in dict(spec.space.dimensions):
+        budget = "; the budget of a trial is searched"
+    sentences = [f"Run '{spec.name}' trains {model} on {data}{budget}"]
     sentences.append(_describe_splits(spec))
     if spec.data["transforms"] and "data.transforms" not in dict(spec.space.dimensions):
         sentences.append(f"Training batches go through {name_transforms(spec.data['transforms'])}")

@@ -615,7 +615,10 @@ def test_code_must_be_allowed(empty: Path) -> None:
     document["search"] = {"model.init_args.width": [4, 8]}
     document["train"]["lr"] = 0.1
     (empty / "own.yaml").write_text(yaml.safe_dump({**document, "name": "own"}))
-    for command in (("check", "own.yaml"), ("grid", "own.yaml", *TRAIN)):
+    said = lrsearch("check", "own.yaml")  # It imports nothing, and says what a search asks for.
+    assert said.code == 0 and "a search imports code, and needs --allow-import my_nets" in said.out
+    assert "needs" not in lrsearch("check", "own.yaml", "--allow-import", "my_nets").out
+    for command in (("check", "own.yaml", "--deep"), ("grid", "own.yaml", *TRAIN)):
         said = lrsearch(*command)
         assert said.code == 2
         assert "my_nets.build" in said.err
@@ -856,6 +859,7 @@ def test_a_run_that_is_not_there_is_answered_with_those_that_are(here: Path, com
         ("nothing.yaml", "runs in runs: "),
         ("wine.yaml", "did you mean 'wine'? runs in runs: wine, "),
         ("new.yaml", "did you mean 'wine'? runs in runs: wine, "),
+        ("new", "did you mean the spec new.yaml?"),
     ):
         done = lrsearch(command, target)
         assert (done.code, done.out) == (2, ""), (target, done)

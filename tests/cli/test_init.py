@@ -48,7 +48,7 @@ def test_what_is_written_trains(kind: str, tmp_path: Path) -> None:
     inline = TRAIN if kind in ("mlp", "module") else ()
     allow = TEMPLATES[kind].allow.split()
     said = lrsearch("grid", path, "--runs", tmp_path / "runs", *few, *allow, *inline)
-    assert said.code == 0 and re.search(r"^trials +2 completed$", said.out, re.M), said
+    assert said.code == 0 and re.search("^trials +2 completed", said.out, re.MULTILINE), said
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -57,6 +57,8 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     said = lrsearch("init", path, "--from", "loop")
     assert said.code == 2 and "my_loop.py exists already" in said.err and not path.exists()
     assert (tmp_path / "my_loop.py").read_text() == "mine\n"
+    path.write_text("mine")
+    assert "my_loop.py exist already" in lrsearch("init", path, "--from", "loop").err
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,17 @@ SPEC = "data: iris\nmodel: logistic\ntrain: {budget: 1ep, lr: 0.1}\nsearch: {lr:
         (("grid",), "needs CONFIG: the spec, a YAML file write lrsearch grid CONFIG"),
         (("repair",), "lrsearch repair needs RUN"),
         (("grid", "a.yaml", "b.yaml"), "lrsearch grid a.yaml && lrsearch grid b.yaml"),
+        (
+            ("check", "a.yaml", "b.yaml", "--allow-import", "nets"),
+            "lrsearch check a.yaml --allow-import nets && "
+            "lrsearch check b.yaml --allow-import nets",
+        ),
+        (("-v",), "there is no option -v write lrsearch --version"),
+        (("--hepl",), "there is no option --hepl write lrsearch --help"),
+        (
+            ("--runs", "x", "list"),
+            "options stand behind the command: lrsearch list --runs x",
+        ),
         (("grid", "a.yaml", "train.lr=0.1"), "is too much write --set train.lr=0.1"),
         (("grid", "a.yaml", "fresh"), "write --fresh with its hyphens"),
         (("grid", "a.yaml", "--fresh=1"), "--fresh takes no value write --fresh"),
@@ -125,3 +136,17 @@ def test_what_is_to_be_searched_first_is_searched_with_the_same_options(tmp_path
     (folder / "spec.yaml").write_text(SPEC)
     said = lrsearch("report", "mine.yaml", "--runs", "there").err
     assert "mine.yaml was searched under another name" in said and "name: other\n" in said
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("grid", "lrsearch grid [OPTIONS] {CONFIG}"),
+        ("report", "lrsearch report [OPTIONS] [RUN]"),
+        ("compare", "lrsearch compare [OPTIONS] {RUN}..."),
+        ("init", "lrsearch init [OPTIONS] [FILE]"),
+        ("schedules", "lrsearch schedules [OPTIONS] [NAME]"),
+    ],
+)
+def test_help_names_arguments_as_errors_do(command, usage):
+    assert usage.partition(" [")[2] in lrsearch(command, "--help").out

@@ -548,6 +548,11 @@ BAD = {
         "bad.csv:2: class '0' of the target 'id' has one row only (so have 29 other classes): it "
         "cannot be in training and in validation if the column is a quantity, write task: regr",
     ),
+    "a quantity that is called classes": (
+        text_of(GOOD),
+        "data={name: csv, source: bad.csv, target: id, task: classification}",
+        "cannot be in training and in validation if the column is a quantity, write task: regr",
+    ),
     "too many categories": (
         text_of([["name", "y"], *([f"n{row}", row % 2] for row in range(1001))]),
         "",

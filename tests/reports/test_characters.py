@@ -137,6 +137,18 @@ def test_the_combinations_that_matter_are_drawn_and_the_rest_is_counted():
     assert plane.count("◆") == 1 and plane.count("X") == 2 and plane.count("┊") >= 10
 
 
+def test_the_recommended_point_is_drawn_though_its_combination_has_few_rates():
+    rows = [({"lr": rate, "schedule": "cosine"}, [bowl(rate, 1e-2) + 5.0]) for rate in RATES[:4]]
+    rows += [({"lr": rate, "schedule": "wsd"}, [bowl(rate, 1e-2)]) for rate in RATES[3:5]]
+    _, lines = text_of(build_view("r", "runs/r", LOSS, records_of(rows), Context()))
+    [heads] = [line for line in lines if "schedule=" in line]
+    assert heads.split() == ["schedule=wsd", "schedule=cosine"]
+    assert sum(line.count("◆") for line in lines) == 2, "once drawn, once explained"
+    # Alone it says no more than the table.
+    alone = build_view("r", "runs/r", LOSS, records_of(rows[4:]), Context())
+    assert plot_rates(alone, width=80, encoding="utf-8") is None
+
+
 def test_terminal_and_page_draw_the_same_figure():
     view = rates_view()
     page, terminal = draw_rates(view), draw_rates(view, most=SHOWN, telling=True)
@@ -216,6 +228,17 @@ def test_finalists_of_many_budgets_stand_in_the_drawing_of_their_doubling():
     (panel,) = draw_rates(view, telling=True).panels
     bars = [(mark.x, mark.low, mark.high) for mark in panel.marks if mark.kind == "fresh"]
     assert bars == [(best.params["lr"], 1.1, 1.7)]
+
+
+def test_the_recommended_point_stands_at_its_value_however_lucky_the_search_was():
+    best = rates_view().answer.recommended
+    ends, scores = (49.0, 51.0), dict.fromkeys(range(5), 50.0)
+    fresh = Finalist(best.point, best.params, best.objective, 50.0, ends, scores)
+    view = rates_view(confirmation=Confirmation((fresh,), 5, over=True))
+    panel = draw_rates(view, telling=True).panels[0]
+    marks = {mark.kind: mark for mark in panel.marks}
+    assert view.answer.value == 50.0 and panel.y.holds(50.0)
+    assert marks["pick"].places == [(best.params["lr"], 50.0)]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

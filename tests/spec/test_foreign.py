@@ -168,6 +168,8 @@ ROWS: list[tuple[str, str, str]] = [
     (built("objective: val_acc"), "objective.metric", "write objective: accuracy"),
     (built("objective: maximize"), "objective.metric", "write objective: accuracy"),
     (built("objective: {metric: accuracy, goal: maximize}"), "objective.goal", "write goal: max"),
+    (built("objective: {metric: accuracy, goal: minimize}"), "objective.goal",
+     "leave it out: the goal of accuracy is max"),
     (built(train="metric: acc"), "train.metric", "write objective: accuracy at the top level"),
     (built(train="direction: maximize"), "train.direction", "write objective: accuracy at"),
     (built("trainer: {monitor: val_acc, mode: max}"), "trainer", "write objective: accuracy"),

@@ -1126,7 +1126,7 @@ def test_a_spec_is_read_back_in_words():
         (small(), "It searches nothing: grid trains its one point. The grid has 1 point."),
         (small("lr: {min: 0.1, max: 1}"), "No grid: lr has no 'points'"),
         (small("lr: {min: 0.1, max: 1}"), "lr (0.1 to 1, log)"),
-        (small("budget: {min: 1ep, max: 2ep}"), "budget searched a trial"),
+        (small("budget: {min: 1ep, max: 2ep}"), "; the budget of a trial is searched"),
         (small("budget: {min: 1ep, max: 2ep}"), "A trial takes 45 to 90 steps"),
         (small(data="{name: digits, validation: {folds: 5}}"), "A point is 5 trials (5 folds)"),
         (small(data="{class_path: a.b}"), "the task's usual metric"),

@@ -361,6 +361,8 @@ def test_a_slip_is_answered_with_what_to_write(here: Path) -> None:
     assert "write confirm: {top: 3}" in lrsearch("check", "mine.yaml", code=2)[1]
     write(here, confirm={"seedz": 3})
     assert "did you mean 'seeds'" in lrsearch("check", "mine.yaml", code=2)[1]
+    write(here, confirm={"seed": 3})  # Which is a key of its own at the top, and means another.
+    assert "did you mean 'seeds'" in lrsearch("check", "mine.yaml", code=2)[1]
 
 
 COMMAND = {
@@ -387,6 +389,9 @@ def test_a_command_that_ignores_its_seed_is_noticed(here: Path) -> None:
     out, _ = lrsearch("confirm", "mine.yaml", *ALLOW)
     told = " ".join(out.split())
     assert "no seed made a difference" in told
+    # One value for all seeds says nothing on others: no certainty is made of it.
+    assert "which made no difference: they confirm nothing" in told
+    assert not any(word in told for word in ("confirmed on", "likely", "with probability", ">0.9"))
     assert "the splits stayed, only the seeds are others: the command is given another seed" in told
     whole = found("report", "mine.yaml")
     # Though only the seeds are others, they are no seeds of the search.

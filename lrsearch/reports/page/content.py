@@ -92,7 +92,7 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
         return None
     decimals = decimals_for(answer.value)
     interval = ""
-    if answer.interval is not None:
+    if answer.interval is not None and not answer.seedless:
         low, high = (format_fixed(end, decimals) for end in answer.interval)
         interval = f"{low} to {high}"
     return {
@@ -112,7 +112,9 @@ def describe_answer(view: RunView) -> dict[str, Any] | None:
 
 
 def _chips(view: RunView, answer: Answer) -> Iterator[Chip]:
-    if answer.confirmed:
+    if answer.seedless:
+        yield Chip("seeds made no difference", "warn")
+    elif answer.confirmed:
         yield Chip(f"confirmed on {count(answer.seeds, 'fresh seed')}", "good")
     else:
         yield Chip("not confirmed", "warn")

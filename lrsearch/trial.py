@@ -582,4 +582,7 @@ def combine(
     numbers = [value for value in values if value is not None and math.isfinite(value)]
     if outcome is not Outcome.COMPLETED or len(numbers) < len(values):
         return outcome, None
-    return outcome, math.fsum(numbers) / len(numbers)
+    try:
+        return outcome, math.fsum(numbers) / len(numbers)
+    except OverflowError:  # Their sum alone is too large.
+        return outcome, math.fsum(number / len(numbers) for number in numbers)

@@ -22,6 +22,11 @@ _ORDER = (
 """The order of points without a value, which follow those with one; None is an unfinished point."""
 
 
+LARGEST = 1e150
+"""The largest value of a trial that spreads and errors are reckoned with: squares of larger ones,
+as of a loop whose loss blows up, are not finite."""
+
+
 @dataclass(frozen=True)
 class PointSummary:
     """A point and what its trials came to.
@@ -31,7 +36,8 @@ class PointSummary:
     trials when all completed with a finite value, `spread` their sample standard deviation (over
     seeds and folds; None with one trial). `trials` are numbers, `done` counts those with a result;
     `epochs` and `seconds` are sums over them. `seeds` and `folds` count distinct ones (`folds` is 0
-    without folds), `scores` holds the objective of each completed trial by its (seed, fold).
+    without folds), `scores` holds the objective of each completed trial by its (seed, fold), and of
+    larger ones `LARGEST`.
     `reason` is that of the first trial with the point's outcome. `lost` says that a trial of it was
     trained to its end and is diagnosed as diverged.
     """
@@ -69,8 +75,8 @@ def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
     for record in records:
         value = record.result.value(objective) if record.result is not None else None
         if value is not None and math.isfinite(value):
-            values.append(value)
-            scores[record.trial.seed, record.trial.fold] = value
+            values.append(clip(value, (-LARGEST, LARGEST)))
+            scores[record.trial.seed, record.trial.fold] = values[-1]
     if objective_value is None:
         values = []
     return PointSummary(

@@ -200,6 +200,20 @@ def test_the_largest_and_smallest_numbers_have_an_answer(odd, scale):
     assert all(math.isfinite(value) for basin in answer.basins for value in basin.middle)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("odd", [1e100, 1e160, 1e300, sys.float_info.max])
+def test_seeds_of_the_largest_numbers_have_an_answer(odd):
+    """As of a loop whose loss blows up at the highest rates."""
+    rows = [({"lr": rate}, [bowl(rate, 0.01), bowl(rate, 0.01) + 0.01]) for rate in RATES]
+    for _, values in rows[-2:]:
+        values[:] = [odd, odd / 3]
+    points = points_of(rows)
+    assert points[-1].objective == pytest.approx(odd / 1.5)
+    answer = find_answer(points, LOSS)
+    assert answer is not None and answer.highest == min(points, key=lambda p: p.objective)
+    json.dumps(to_plain(answer), allow_nan=False)
+
+
 def test_batch_sizes_of_a_range_share_a_curve_and_a_dozen_do_not():
     rows = [
         ({"lr": rate, "batch_size": 16 + (7 * place + number) % 13}, [bowl(rate, 1e-2)])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from lrsearch.reports.text import format_value, one_line
+from lrsearch.reports.text import format_value, last_parts, one_line
 
 _MISSING = object()
 
@@ -52,14 +51,6 @@ def shorten(params: Mapping[str, Any], width: int) -> str:
         if cell_len(text) <= width:
             break
     return text
-
-
-def last_parts(names: Sequence[str]) -> dict[str, str]:
-    """The last part of each dotted name, or all of it where two end alike."""
-    # A warmup's `for` says nothing alone.
-    short = {name: name.removesuffix(".for").rpartition(".")[2] for name in names}
-    last = Counter(short.values())
-    return {name: one_line(part if last[part] == 1 else name) for name, part in short.items()}
 
 
 def abbreviate(names: Sequence[str]) -> dict[str, str]:

@@ -15,8 +15,7 @@ from lrsearch import catalogue, duration
 from lrsearch.analysis.points import PointSummary
 from lrsearch.diagnosis.agreement import VERBS
 from lrsearch.errors import UsageError, nearest, suggest
-from lrsearch.reports.apart import last_parts
-from lrsearch.reports.text import format_value, one_line
+from lrsearch.reports.text import format_value, last_parts, one_line
 from lrsearch.reports.verdicts import by_point, in_words
 from lrsearch.reports.view import RunView
 from lrsearch.spec.foreign.words import means

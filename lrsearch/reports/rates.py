@@ -25,7 +25,7 @@ from lrsearch.reports.marks import (
     spanning,
     used_key,
 )
-from lrsearch.reports.text import count, format_params, format_value, one_line
+from lrsearch.reports.text import count, format_params, format_value, last_parts, one_line
 from lrsearch.reports.view import RunView
 from lrsearch.trial import Outcome
 
@@ -84,9 +84,11 @@ def draw_rates(view: RunView, *, most: int = PANELS, telling: bool = False) -> F
     x = spanning([*rates, *(view.bounds or ())], log=True, room=0.04)
     y = _heights(view, drawn)
     numbers = _numbers(view)
+    # As in the table of points: where whole names are cut, titles come out alike.
+    called = last_parts(list(dict.fromkeys(name for shared, _, _ in drawn for name in shared)))
     panels = [
         Panel(
-            title=format_params(each[0]) or ALL,
+            title=format_params({called[name]: v for name, v in each[0].items()}) or ALL,
             x=x,
             y=y,
             marks=list(_rate_marks(view, rate, each, y)),

@@ -20,7 +20,6 @@ from rich.text import Text
 from lrsearch.analysis.points import PointSummary
 from lrsearch.analysis.reasons import merge_reasons
 from lrsearch.reports.answer import describe_cost, details, first_notes
-from lrsearch.reports.apart import last_parts
 from lrsearch.reports.choosing import Chosen
 from lrsearch.reports.ranges import tell_range
 from lrsearch.reports.rates import plot_rates
@@ -32,6 +31,7 @@ from lrsearch.reports.text import (
     format_fixed,
     format_params,
     format_value,
+    last_parts,
     one_line,
 )
 from lrsearch.reports.verdicts import by_point, count_verdicts

@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -93,6 +94,14 @@ def format_fixed(value: float, decimals: int | None) -> str:
 def format_params(params: Mapping[str, Any]) -> str:
     """`lr=0.0316 batch_size=64`."""
     return " ".join(f"{one_line(name)}={format_value(value)}" for name, value in params.items())
+
+
+def last_parts(names: Sequence[str]) -> dict[str, str]:
+    """The last part of each dotted name, or all of it where two end alike."""
+    # A warmup's `for` says nothing alone.
+    short = {name: name.removesuffix(".for").rpartition(".")[2] for name in names}
+    last = Counter(short.values())
+    return {name: one_line(part if last[part] == 1 else name) for name, part in short.items()}
 
 
 def tell_epochs(worth: float, shared: float, saved: float = 0.0) -> str:

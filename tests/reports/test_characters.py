@@ -230,6 +230,17 @@ def test_finalists_of_many_budgets_stand_in_the_drawing_of_their_doubling():
     assert bars == [(best.params["lr"], 1.1, 1.7)]
 
 
+def test_titles_have_the_names_of_the_table():
+    rows = [
+        ({"lr": rate, "optimizer.momentum": beta}, [bowl(rate, 1e-2)])
+        for beta in (0.5, 0.9)
+        for rate in RATES
+    ]
+    _, lines = text_of(build_view("r", "runs/r", LOSS, records_of(rows), Context()), width=100)
+    [heads] = [line for line in lines if "momentum=" in line]
+    assert " ".join(heads.split()) == "momentum=0.5 momentum=0.9"
+
+
 def test_the_recommended_point_stands_at_its_value_however_lucky_the_search_was():
     best = rates_view().answer.recommended
     ends, scores = (49.0, 51.0), dict.fromkeys(range(5), 50.0)

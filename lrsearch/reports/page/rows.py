@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from lrsearch.reports.apart import last_parts
 from lrsearch.reports.marks import HUGE
 from lrsearch.reports.page.content import best_trials
 from lrsearch.reports.svg import open_svg
-from lrsearch.reports.text import format_value, one_line
+from lrsearch.reports.text import format_value, last_parts, one_line
 from lrsearch.reports.verdicts import in_words, leading
 from lrsearch.reports.view import RunView
 from lrsearch.trial import Record

@@ -95,8 +95,14 @@ def summarize_folder(folder: Path) -> RunLine:
             return replace(line, state="empty")
         run = see(folder, history)
         records = run.ledger.records()
-        context = Context(spent=find_spent(history), replaced=find_replaced(run.ledger))
+        context = Context(
+            spent=find_spent(history),
+            replaced=find_replaced(run.ledger),
+            confirmation=_find_confirmation(run, records),
+        )
         view = build_view(run.spec.name, str(folder), run.ledger.objective, records, context)
+        # The whole answer takes its time: of most runs nobody asks for it here.
+        answer = view.answer if context.confirmation is not None else None
         epochs, seconds = add_up(view.cost)
         state = _STATES.get(history.closed or "interrupted", "stopped")
         return replace(
@@ -107,6 +113,7 @@ def summarize_folder(folder: Path) -> RunLine:
             unfinished=sum(each.result is None for each in records),
             objective=run.ledger.objective,
             best=view.best.objective if view.best else None,
+            confirmed=answer.value if answer is not None and answer.confirmed else None,
             epochs=epochs,
             seconds=seconds,
         )
@@ -196,6 +203,12 @@ def _look_up(spec: Spec, content: Content, history: History) -> Found:
         return Found({}, {}, {}, refused=error.message)
 
 
+def _find_confirmation(run: StoredRun, records: Sequence[Record]) -> Confirmation | None:
+    """The fresh measurements of a run, None where there are none."""
+    points = summarize(records, run.ledger.objective) if run.history.confirming else []
+    return find_confirmation(run.spec, run.ledger, points)
+
+
 def view_run(run: StoredRun) -> RunView:
     """The run as a report shows it."""
     history, ledger = run.history, run.ledger
@@ -205,8 +218,7 @@ def view_run(run: StoredRun) -> RunView:
     waiting = [entry for entry in waiting if entry.number not in surplus]
     records = [each for each in ledger.records() if each.result or each.point not in surplus]
     records = complete(run.folder, records, ledger.objective)
-    points = summarize(records, ledger.objective) if history.confirming else []
-    confirmation = find_confirmation(run.spec, ledger, points)
+    confirmation = _find_confirmation(run, records)
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
     refused = run.found.refused

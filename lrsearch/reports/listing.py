@@ -22,8 +22,9 @@ class RunLine:
     """A run's row in a list. `state` is running, done, interrupted, stopped (by its time, or an
     error) or empty (never searched); or one of `UNREADABLE`, for the `reason`. `outcomes` counts
     the ended trials of the spec as it is now, `unfinished` the others; `best` is the objective of
-    the best point; `epochs` and `seconds` were trained in all, for range tests and fresh seeds,
-    too. `written` is in seconds since 1970."""
+    the best point in the search, `confirmed` that of the recommended one over fresh seeds, None
+    where it was not measured again; `epochs` and `seconds` were trained in all, for range tests
+    and fresh seeds, too. `written` is in seconds since 1970."""
 
     name: str
     folder: str
@@ -34,6 +35,7 @@ class RunLine:
     unfinished: int = 0
     objective: Objective | None = None
     best: float | None = None
+    confirmed: float | None = None
     epochs: float = 0.0
     seconds: float = 0.0
     reason: str = ""
@@ -51,6 +53,7 @@ def listing_json(lines: Sequence[RunLine]) -> str:
             "unfinished": line.unfinished,
             "objective": line.objective and vars(line.objective),
             "best": line.best,
+            "confirmed": line.confirmed,
             "epochs": line.epochs,
             "seconds": line.seconds,
             "written": datetime.fromtimestamp(line.written, UTC).isoformat(timespec="seconds"),
@@ -77,14 +80,20 @@ def listing(lines: Sequence[RunLine]) -> object:
             text = f"{line.state}  {one_line(line.folder)}: {reason}"
             parts.append(Text(text, style="dim" if line.state == "foreign" else "red"))
             continue
-        best = ""
-        if line.best is not None and line.objective is not None:
-            best = f"{one_line(line.objective.metric)} {format_value(float(line.best), 4)}"
         written = time.strftime("%Y-%m-%d %H:%M", time.localtime(line.written))
-        cells = (line.name, line.strategy, line.state, tell_trials(line), best, written)
+        cells = (line.name, line.strategy, line.state, tell_trials(line), tell_best(line), written)
         style = {"running": "green", "done": ""}.get(line.state, "yellow")
         table.add_row(*(Text(one_line(cell)) for cell in cells), style=style)
     return Group(*([table] if table.row_count else []), *parts)  # type: ignore[arg-type]
+
+
+def tell_best(line: RunLine) -> str:
+    """The best value of a run in words, as its report begins; "" where there is none."""
+    value = line.best if line.confirmed is None else line.confirmed
+    if value is None or line.objective is None:
+        return ""
+    told = f"{one_line(line.objective.metric)} {format_value(float(value), 4)}"
+    return told if line.confirmed is None else f"{told}, confirmed"
 
 
 def tell_trials(line: RunLine) -> str:

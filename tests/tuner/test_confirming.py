@@ -94,6 +94,9 @@ def test_the_answer_rests_on_fresh_seeds(here: Path) -> None:
     whole = found("confirm", "mine.yaml", *TRAIN)
     answer, confirmation = whole["answer"], whole["confirmation"]
     assert searched["answer"]["confirmed"] is False and answer["confirmed"] is True
+    listed = json.loads(lrsearch("list", "--json")[0])["runs"][0]
+    assert (listed["best"], listed["confirmed"]) == (whole["best"]["objective"], answer["value"])
+    assert f"loss {answer['value']:.3f}" in lrsearch("list")[0]
     points = {each["point"]: each for each in confirmation["finalists"]}
     own = points[answer["recommended"]["point"]]
     assert (answer["value"], answer["interval"]) == (own["mean"], own["interval"])

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from lrsearch import __version__
 from lrsearch.reports.contest import Contest, contest_notes, contest_rows
-from lrsearch.reports.listing import UNREADABLE, RunLine, tell_trials
+from lrsearch.reports.listing import UNREADABLE, RunLine, tell_best, tell_trials
 from lrsearch.reports.marks import Bar, Figure, Line, Mark, Panel, Points, Scale, spanning
 from lrsearch.reports.page import Served, environment, render
 from lrsearch.reports.text import (
@@ -395,9 +395,6 @@ def _footer(folder: str) -> str:
 
 
 def _row(line: RunLine, news: News | None) -> dict[str, str]:
-    best = ""
-    if line.best is not None and line.objective is not None:
-        best = f"{one_line(line.objective.metric)} {format_value(float(line.best), 4)}"
     trials = tell_trials(line)
     if news is not None and news.total:
         left = ""
@@ -415,7 +412,7 @@ def _row(line: RunLine, news: News | None) -> dict[str, str]:
         "kind": KINDS.get(line.state, "warn"),
         "strategy": one_line(line.strategy),
         "trials": trials,
-        "best": best,
+        "best": tell_best(line),
         "cost": cost,
         "written": time.strftime("%Y-%m-%d %H:%M", time.localtime(line.written)),
         "reason": visible(line.reason),

@@ -22,6 +22,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are for L
 
 HERE = str(Path(__file__).parent)
 
+ROOT = str(Path(__file__).parents[2])
+
 
 SMALL = "data: iris\nmodel: mlp\ntrain: {budget: 5ba}\nsearch: {lr: [0.1]}\n"
 WAITING = "command: sh -c 'touch here; sleep 100' {lr}\nobjective: loss\nsearch: {lr: [0.1]}\n"
@@ -36,7 +38,8 @@ def describe(payload: object) -> Generator[object, Replies, None]:
         "folder": str(Path.cwd()),
         "environment": dict(os.environ),
         "words": [sys.orig_argv, sys.argv],
-        "places": [sys.path[0], *sorted({*sys.path})],
+        # An editable installation may find lrsearch by a hook: no path has its folder then.
+        "places": [sys.path[0], *sorted({*sys.path} - {ROOT})],
         "main": [vars(sys.modules["__main__"])[name] for name in ("__name__", "__file__")],
         "group": [os.getsid(0), os.getpgrp()],
         "descriptors": sorted(os.listdir("/proc/self/fd")),  # noqa: PTH208

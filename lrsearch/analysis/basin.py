@@ -196,7 +196,8 @@ def read_number(value: object) -> tuple[float, str] | None:
     return None
 
 
-def _is_length(value: object) -> bool:
+def is_length(value: object) -> bool:
+    """Whether a value is a length of training, as `2.5ep` is."""
     found = read_number(value)
     return found is not None and bool(found[1])
 
@@ -238,7 +239,7 @@ def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group
     parting = [name for name, own in columns.items() if name != rate and _parts(own, name == batch)]
     budgets = {repr(value): value for value in columns.get(BUDGET, ())}
     # A loop's own parameter of that name may be a plain number.
-    many = rate != BUDGET and len(budgets) > BATCHES and all(map(_is_length, budgets.values()))
+    many = rate != BUDGET and len(budgets) > BATCHES and all(map(is_length, budgets.values()))
     if many:  # As many lengths part no points themselves.
         parting.append(BUDGET)
     found: dict[str, Group] = {}

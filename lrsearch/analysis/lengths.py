@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lrsearch import duration
-from lrsearch.analysis.basin import BATCHES, BUDGET, Basin, double
+from lrsearch.analysis.basin import BATCHES, BUDGET, Basin, double, is_length
 from lrsearch.analysis.points import PointSummary
 
 NAME = BUDGET
@@ -70,7 +70,7 @@ def find_lengths(
     groups: dict[str, list[PointSummary]] = {}
     for point in points:
         budget = point.params.get(NAME)
-        if not isinstance(budget, str) or not is_budget(budget):
+        if not isinstance(budget, str) or not is_length(budget):
             return None
         groups.setdefault(budget, []).append(point)
     rows = []
@@ -124,15 +124,6 @@ def _part(
         )
         for span, own in parts.items()
     ]
-
-
-def is_budget(text: str) -> bool:
-    """Whether the value of a parameter named like a budget is a length of training."""
-    try:
-        duration.parse(text)
-    except ValueError:
-        return False
-    return True
 
 
 def epochs_of(point: PointSummary) -> float:

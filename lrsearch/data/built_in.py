@@ -47,9 +47,10 @@ def _read(loader: str, reader: Callable[[Path], tuple[Array, Array]]) -> dict[st
     are known here, as in another version of it, the loader itself is asked. Raises DataError where
     scikit-learn is missing."""
     package = importlib.util.find_spec("sklearn")
-    place = Path(str(package and package.origin)).parent / "datasets" / "data"
     try:
-        x, y = reader(place)
+        if package is None or package.origin is None:
+            raise FileNotFoundError("scikit-learn is not installed as a folder of files")
+        x, y = reader(Path(package.origin).parent / "datasets" / "data")
     except (OSError, ValueError, IndexError):
         try:
             from sklearn import datasets

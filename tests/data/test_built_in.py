@@ -57,7 +57,11 @@ def test_other_files_than_are_known_have_the_package_asked(name, text, tmp_path,
     check_same(name)
 
 
-def test_a_missing_package_is_said(monkeypatch):
+def test_a_missing_package_is_said(monkeypatch, tmp_path):
+    # Files of these names where the command runs are not the package's.
+    (tmp_path / "datasets" / "data").mkdir(parents=True)
+    (tmp_path / "datasets" / "data" / "iris.csv").write_text("2,1,a\n1.0,0\n2.0,1\n")
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(DataError, match="iris: its files come with scikit-learn") as caught:

@@ -84,7 +84,7 @@ def train(cases: Sequence[Case], sources: Mapping[str, str]) -> list[dict[str, A
         read = validate(read_document(text, "case.yaml"), HERE, "case")
         trials.append(Trial(number, f"{number}", resolve(read, {}), case.seed))
     plan = Plan("fused", LANES) if len(trials) > 1 else Plan()
-    workplace = Workplace("cpu", str(HERE), ("failing", "workloads"))
+    workplace = Workplace("cpu", str(HERE), ("failing", "unseen", "workloads"))
     found = {}
     for event in run_cohort(Cohort(tuple(trials), plan, workplace, LOSS)):
         if isinstance(event, Ended):
@@ -131,17 +131,19 @@ def find_edge(
     name: str, optimizer: str, folder: Path, sources: Mapping[str, str], until: float
 ) -> float:
     """The largest rate of the ladder before one with which less than half is learned of what is
-    learned with the best."""
-    cases = ladder(name, optimizer)
-    found = train_all(cases, folder, sources, until)
-    ends = [
-        each["curve"]["train_loss"][-1] if each["outcome"] == "completed" else math.inf
-        for each in found
-    ]
-    start = max(found[0]["curve"]["loss"][0], found[0]["curve"]["train_loss"][0])
-    limit = (start + min(ends)) / 2
-    first = next(k for k, end in enumerate([*ends, math.nan]) if not end <= limit)
-    return float(cases[max(0, first - 1)].spec["train"]["lr"])
+    learned with the best, of all seeds."""
+    edges = []
+    for cases in ladder(name, optimizer):
+        found = train_all(cases, folder, sources, until)
+        ends = [
+            each["curve"]["train_loss"][-1] if each["outcome"] == "completed" else math.inf
+            for each in found
+        ]
+        start = max(found[0]["curve"]["loss"][0], found[0]["curve"]["train_loss"][0])
+        limit = (start + min(ends)) / 2
+        first = next(k for k, end in enumerate([*ends, math.nan]) if not end <= limit)
+        edges.append(float(cases[max(0, first - 1)].spec["train"]["lr"]))
+    return min(edges)
 
 
 # What is said of it --------------------------------------------------------------------------

@@ -32,7 +32,8 @@ def remedy(verdict: str) -> str:
 @dataclass(frozen=True)
 class Witness:
     """A neighbour that an advice names: a trial at another rate, and the share of what it learned
-    that the one advised `missed`; with another model the parameters of that. `beyond` is the next
+    that the one advised `missed`; with another model the parameters of that, and `beside` the rate
+    other numbers that differ. `beyond` is the next
     higher rate, where nothing is learned at it. One that is not `better` only says that its rate is
     none to try."""
 
@@ -42,6 +43,7 @@ class Witness:
     model: Mapping[str, Any] = field(default_factory=dict)
     better: bool = True
     beyond: float = math.nan
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def evidence(self) -> dict[str, float]:
@@ -55,7 +57,8 @@ class Witness:
         """The place where it trained."""
         if self.model:
             return "with " + " ".join(f"{name} {value}" for name, value in self.model.items())
-        return f"at lr {self.rate:.3g}"
+        others = "".join(f", {name} {value:.3g}" for name, value in self.beside.items())
+        return f"at lr {self.rate:.3g}{others}"
 
     def tell(self, verdict: str) -> str:
         """Say how it did."""

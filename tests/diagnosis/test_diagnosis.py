@@ -286,34 +286,41 @@ def test_a_warmup_is_waited_for():
 # -- courses
 
 
-def swinging(swing, ratio, period=2, evaluations=25):
-    """A training whose validation loss moves by a share of the start from one evaluation to the
-    next, up and down in `period` evaluations, while updates are `ratio` of the weights."""
-    curve, records = training("healthy", evaluations=evaluations)
-    moved = [abs((k % period) - period / 2) * swing * START for k in range(evaluations)]
-    curve["loss"] = [loss + move for loss, move in zip(curve["loss"], moved, strict=True)]
-    ratios = (ratio,) * len(records.step) if ratio is not None else ()
-    return curve, replace(records, update_ratio=ratios or (math.nan,) * len(records.step))
+def swinging(moves):
+    """A training whose validation losses are moved by shares of the start, at the evaluations."""
+    curve, records = training("healthy", evaluations=len(moves))
+    curve["loss"] = [loss + move * START for loss, move in zip(curve["loss"], moves, strict=True)]
+    return curve, records
 
 
 @pytest.mark.parametrize(
-    ("swing", "period", "ratio", "told_so"),
+    ("moves", "told_so"),
     [
-        (0.1, 6, 1e-3, False),
-        (0.1, 6, 2e-2, True),
-        (0.1, 6, None, False),  # Nobody knows the ratio: as ever.
-        (0.1, 2, 1e-3, True),
-        (0.1, 2, None, True),
-        (0.02, 6, 1.0, False),  # However large the updates are.
-        (0.1, 12, 1.0, False),  # A slope is no swing.
+        ([0.1 * (k % 2) for k in range(25)], True),
+        ([0.005 * (k % 2) for k in range(25)], False),
+        ([0.05 * abs(k % 6 - 3) for k in range(25)], True),  # As restarts that are too high.
+        ([0.02 * k for k in range(25)], False),  # A slope is no swing,
+        ([0.02 * abs(k - 16) for k in range(25)], False),  # nor is a bottom,
+        ([0.02 * (12 - abs(k - 12)) for k in range(25)], False),  # or a top,
+        ([0.5 * (k == 15) for k in range(25)], False),  # or one that stands out.
     ],
 )
-def test_restarts_turn_seldom(swing, period, ratio, told_so):
-    """Large updates are those of rates that are too high, which a few turns tell."""
-    found = told(*swinging(swing, ratio, period))
-    assert ("oscillating" in names(found)) is told_so
-    for each in found:
-        assert each.verdict != "oscillating" or ("large_updates" in each.evidence) is bool(ratio)
+def test_a_swing_goes_back_and_forth(moves, told_so):
+    assert ("oscillating" in names(told(*swinging(moves)))) is told_so
+
+
+def test_a_gradient_that_was_never_there_is_gone():
+    """It is as large as ever, and a millionth of the loss, whatever that is measured in."""
+    curve, records = training("stagnating")
+    for size in (1e-3, 1.0, 1e3):
+        for share, verdict in ((1e-9, "dead"), (1e-3, "stagnating")):
+            faint = tuple(share * START * size for _ in records.step)
+            scaled = {name: [size * each for each in values] if "loss" in name else values
+                      for name, values in curve.items()}  # fmt: skip
+            more = {"start": size * records.start, "baseline": size * records.baseline}
+            losses = tuple(size * each for each in records.loss)
+            own = replace(records, loss=losses, gradient_norm=faint, **more)
+            assert names(told(scaled, own)) == [verdict]
 
 
 def test_a_batch_that_stands_out_is_no_spike():

@@ -45,7 +45,8 @@ class Task:
     leave it too small, `little` the data's that leave some 100 samples to train on, `large` the
     model's for these. `scaled` names the data for `scaled_inputs`, "" where there are none;
     `schedules` are those of the sound ones, `restarts` the multiples of the rate at the edge that
-    these begin at, and an edge is where so many seeds agree on it (`edge_seeds`)."""
+    these begin at, and an edge is where so many seeds agree on it (`edge_seeds`); `short` are
+    what a budget that is too short is divided by."""
 
     data: Mapping[str, Any]
     model: Mapping[str, Any]
@@ -61,6 +62,7 @@ class Task:
     schedules: Sequence[Mapping[str, Any]] = SCHEDULES
     restarts: tuple[float, float] = (1.5, 2.0)
     edge_seeds: int = 1
+    short: tuple[int, int] = (20, 30)
 
 
 DIGITS = {"name": "digits", "standardize": True}
@@ -290,23 +292,24 @@ TASKS = {
         {"class_path": "unseen.Signals"},
         32,
         1200,
-        {"nesterov": 0.02, "rmsprop": 1e-3},
+        {"nesterov": 0.014, "rmsprop": 2.8e-3},
         {"width": 1},
-        {"validation": 0.94},
+        {"class_path": "unseen.load", "init_args": {"name": "waves"}, "validation": 0.97},
         {"width": 24},
         "unseen.waves",
         schedules=OTHERS,
         restarts=(1.0, 1.5),
         edge_seeds=3,
+        short=(60, 80),
     ),
     "table-wide": Task(
         {"class_path": "unseen.load", "init_args": {"name": "table"}, "validation": 0.25},
         {"class_path": "unseen.WideDeep"},
         32,
         2400,
-        {"lion": 6e-4, "adamax": 4e-3},
+        {"lion": 6e-4, "adamax": 1.6e-2},
         {"width": 1},
-        {"validation": 0.95},
+        {"class_path": "unseen.load", "init_args": {"name": "table"}, "validation": 0.95},
         {"width": 128},
         "unseen.table",
         loss="mse",
@@ -319,7 +322,7 @@ TASKS = {
         {"class_path": "unseen.Patches", "init_args": {"layers": 1}},
         32,
         800,
-        {"muon": 4e-3},
+        {"muon": 8e-3},
         {"width": 2},
         {"samples": 130, "validation": 0.2},
         schedules=OTHERS,
@@ -330,8 +333,8 @@ TASKS = {
         {"name": "text", "context": 24, "validation": 0.1, "samples": 5000},
         {"class_path": "unseen.Causal"},
         16,
-        1800,
-        {"radam": 6e-3},
+        1200,
+        {"radam": 1.2e-2},
         {"width": 1},
         {"samples": 110},
         {"width": 64},
@@ -440,7 +443,7 @@ def healthy(name: str, optimizer: str) -> list[Case]:
 
 def wrong(name: str, optimizer: str, edge: float) -> list[Case]:
     """The trainings of a task that are made to go wrong, two or more for each way; `edge` is the
-    largest rate that it trains with at all, see `edges`."""
+    largest rate that it trains with at all, 0 where there is none that costs something."""
     task, cases = TASKS[name], []
 
     def add(how: str, labels: Sequence[str], **more: Any) -> None:
@@ -454,7 +457,7 @@ def wrong(name: str, optimizer: str, edge: float) -> list[Case]:
         add("far too high a rate", ["diverged"], lr=rate * times * (100 if adam else 1))
     for times in (0.01, 0.005):
         add("far too low a rate", ["too_slow"], lr=rate * times)
-    for share in (20, 30):
+    for share in task.short:
         add("too short a budget", ["too_slow"], steps=max(10, task.steps // share))
     for times in (1e-6, 1e-7):
         add("a rate of next to nothing", ["stagnating"], lr=rate * times)
@@ -480,6 +483,8 @@ def wrong(name: str, optimizer: str, edge: float) -> list[Case]:
             batch_size=16)  # fmt: skip
     for schedule in ({"name": "constant"}, {"name": "cosine", "final": 0.0}):
         add("too small a model", ["underfitting"], model=task.tiny, schedule=schedule)
+    if not edge:
+        return cases
     for _ in range(2):
         add("a rate at the edge", ["oscillating", "unstable"], lr=edge)
     for times in task.restarts:
@@ -506,13 +511,16 @@ def _dead(task: Task, bias: bool) -> dict[str, Any]:
     return {"class_path": path, "init_args": arguments}
 
 
-def ladder(name: str, optimizer: str) -> list[list[Case]]:
-    """Trainings at rates from the sound one up, each 1.6 times the one before: by seed."""
-    rate = TASKS[name].rates[optimizer]
+def ladder(
+    name: str, optimizer: str, first: float = 0.0, factor: float = 1.6, rates: int = 13
+) -> list[list[Case]]:
+    """Trainings at rates from the sound one, or another `first`, up, each 1.6 times the one before:
+    by seed."""
+    low = first or TASKS[name].rates[optimizer]
     return [
         [
-            make(name, optimizer, "ladder", ["?"], 50 + seed, lr=float(f"{rate * 1.6**step:.6g}"))
-            for step in range(13)
+            make(name, optimizer, "ladder", ["?"], 50 + seed, lr=float(f"{low * factor**step:.6g}"))
+            for step in range(rates)
         ]
         for seed in range(TASKS[name].edge_seeds)
     ]
@@ -532,6 +540,26 @@ def search(case: Case) -> list[Case]:
         spec["train"]["lr"] = float(f"{rate * factor:.6g}")
         found.append(replace(case, labels=("?",), how=f"around {case.how}", spec=spec, seed=70))
     return found
+
+
+SCATTERED = 24
+"""Trials of a random search through rate and weight decay."""
+
+
+def scatter(case: Case) -> list[Case]:
+    """A case with a weight decay in the middle of its range, and the trainings of a random search
+    through rate and weight decay that it stands in: no two differ in the rate alone."""
+    rate = TASKS[case.task].rates[case.optimizer]
+    draw = np.random.default_rng(5)
+    rates = [case.spec["train"]["lr"], *(rate * 64 ** draw.uniform(-1, 1, SCATTERED))]
+    decays = [3e-5, *(10 ** draw.uniform(-6, -3, SCATTERED))]
+    found = []
+    for lr, decay in zip(rates, decays, strict=True):
+        spec = copy.deepcopy({**case.spec})
+        spec["train"]["lr"] = float(f"{lr:.6g}")
+        spec["train"]["optimizer"]["weight_decay"] = float(f"{decay:.6g}")
+        found.append(replace(case, how=f"scattered {case.how}", spec=spec, seed=70))
+    return [replace(found[0], how=case.how, seed=case.seed), *found[1:]]
 
 
 # Data and models that are not sound ----------------------------------------------------------

@@ -16,6 +16,7 @@ _REMEDIES = {
     "diverged": "lower rates, clipped gradients or a longer warmup may train",
     "unstable": "lower rates, clipped gradients or a longer warmup would be steadier",
     "oscillating": "lower rates, or a schedule that decays, would settle",
+    "too_high": "lower rates would come further",
     "stagnating": "other rates, or inputs and an initialisation of another scale, may learn",
     "dead": "another initialisation or activation, or a lower rate, may let gradients through",
     "too_slow": "a larger budget, or higher rates, would come further",
@@ -25,7 +26,7 @@ _REMEDIES = {
 
 
 def remedy(verdict: str) -> str:
-    """The remedy where the trials of a search agree on a verdict."""
+    """The remedy where the trials of a search agree on a verdict, or on rates that are too high."""
     return _REMEDIES[verdict]
 
 
@@ -67,9 +68,8 @@ class Witness:
         if not math.isfinite(self.missed):
             return f"trial {self.number} learned {self.where}"
         steps = " in as many steps" if verdict == "too_slow" else ""
-        told = (
-            f"it missed {self.missed:.0%} of what trial {self.number} learned {self.where}{steps}"
-        )
+        share = f"{self.missed:.0%}" if self.missed < 0.995 else "all"
+        told = f"it missed {share} of what trial {self.number} learned {self.where}{steps}"
         if self.missed < 0.005:
             told = f"trial {self.number} {self.where} ended no worse"
         return told + (
@@ -130,7 +130,7 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
                 told = f"the loss stood at {of('peak', '.3g')} times its size and ended no better"
                 told += " than it began"
             return told
-        case "unstable":
+        case "unstable" if "spikes" in evidence:
             jumps = "jump" if evidence.get("spikes") == 1 else "jumps"
             return (
                 f"{of('spikes', '.0f')} {jumps} by up to {of('height')} of what was learned, from "
@@ -141,6 +141,8 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
                 f"the loss swings by {of('swing', '.1%')} of what was learned from one evaluation "
                 "to the next"
             )
+        case "unstable" | "oscillating":
+            return "the rate is too high"
         case "stagnating":
             if evidence.get("learned", 0.0) < -RISEN:
                 return f"the loss rose by {format(-evidence['learned'], '.0%')}"

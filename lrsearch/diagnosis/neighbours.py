@@ -120,10 +120,11 @@ def compare(records: Sequence[Record]) -> list[Record]:
         if best := _best(company):
             larger = None if largest[others] is best else largest[others]
             found |= {
-                each.own.number: judge_among(each, best, larger) for each in place_among(company)
+                each.own.number: judge_among(each, best, larger, _guide(company, best))
+                for each in place_among(company)
             }
     for place, best in _find_near_places(records, companies):
-        found[place.own.number] = judge_among(place, best, None)
+        found[place.own.number] = judge_among(place, best, None, best)
     return [
         replace(each, result=replace(each.result, verdicts=found[each.trial.number]))
         if each.result and each.trial.number in found
@@ -192,6 +193,13 @@ def _best(stands: Iterable[Stand]) -> Stand | None:
     return min((each for each in stands if each.sound), key=lambda each: each.order, default=None)
 
 
+def _guide(company: Iterable[Stand], best: Stand) -> Stand:
+    """The best of a company whose own curve does not say that its rate is too high, where it is as
+    good as the best: its rate is safer to go to."""
+    steady = _best(each for each in company if not any(map(each.tells, TOO_HIGH)))
+    return steady if steady is not None and steady.missed(best) < BEHIND else best
+
+
 @dataclass(frozen=True)
 class Place:
     """A trial among those that differ from it in the rate: the best of the lower and of the higher
@@ -230,16 +238,17 @@ def place_among(company: Sequence[Stand]) -> list[Place]:
     return found
 
 
-def judge_among(place: Place, best: Stand, larger: Stand | None) -> tuple[Diagnosis, ...]:
+def judge_among(
+    place: Place, best: Stand, larger: Stand | None, guide: Stand
+) -> tuple[Diagnosis, ...]:
     """The verdicts on a trial among those that differ from it in the rate, of which `best` is the
-    best; `larger` is the best of all models where that is of another one."""
+    best, and `guide` the one to go to; `larger` is the best of all models where that is of another
+    one."""
     own, lower, higher, edge = place.own, place.lower, place.higher, place.edge
     if own.verdicts[0].evidence.get("step") == 0.0:
         return own.verdicts  # It was lost before its first step: no rate has a part in it.
     if own.verdicts[0].verdict in LOST:
-        if best is own:
-            return own.verdicts
-        return (_told(own.verdicts[0], own, _witness(own, best)), *own.verdicts[1:])
+        return (_told(own.verdicts[0], own, _witness(own, guide)), *own.verdicts[1:])
     if not own.sound:
         return own.verdicts
     by_lower, by_higher = own.missed(lower), own.missed(higher)
@@ -250,9 +259,14 @@ def judge_among(place: Place, best: Stand, larger: Stand | None) -> tuple[Diagno
         beyond = edge.rate if edge else math.nan
         found = _too_high(own, lower, _witness(own, lower, missed=by_lower, beyond=beyond))
     elif slow and higher and by_higher >= MISSED:
-        found = _too_low(own, higher, _witness(own, higher, missed=by_higher))
+        ahead = guide if guide.rate > own.rate else higher
+        found = _too_low(own, higher, _witness(own, ahead, missed=own.missed(ahead)))
     else:
         found = _settled(own, lower, higher)
+        # With a model that is too small no rate does better.
+        small = own.tells("underfitting") and not best.tells("underfitting")
+        if small and slow and higher and best is higher and by_higher > 0:
+            found = _too_low(own, higher, _witness(own, higher, missed=by_higher))
     if larger is None or any(each.verdict == "overfitting" for each in found):
         return found
     # The best of a model that is too slow may come further: that is no matter of its size.

@@ -34,6 +34,9 @@ LOST = 3.0
 NONE = 0.02
 """Share of its size by which a loss that ends no better than it began may be below that."""
 
+ROSE = 0.2
+"""Share of its size that a loss ends above its start by, and falls no more."""
+
 REGAINED = 0.2
 """Share of its size that a loss had come down by, of a training that has lost it all again."""
 
@@ -245,6 +248,9 @@ def find_diverged(reading: Reading) -> Found | None:
     # Where means are few single steps stand in their place, of which a peak may not be recorded.
     peak = max((*reading.training.values, *reading.course.means.values, *reading.validation.values))
     margin = max(peak / size / LOST, (nothing - reading.low) / size / REGAINED)
+    rose = ended - reading.noise - max(reading.course.first, nothing)
+    if rose >= ROSE * size and not reading.falls:
+        margin = max(margin, rose / size / ROSE)
     evidence = {"peak": peak / size, "lowest": reading.low / size, "end": ended / size}
     return Found("diverged", margin, evidence)
 

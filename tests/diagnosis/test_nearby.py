@@ -37,7 +37,8 @@ def test_a_near_trial_at_another_rate_says_where_to_go() -> None:
     high = first([*ENDS, good, trial(2, 0.1, 1.1, decay=1e-4)], 2)
     assert high.verdict == "oscillating" and high.evidence["neighbour"] == 1
     assert high.advice == (
-        "it missed 50% of what trial 1 learned at lr 0.01, decay 0.00011: try rates around 0.01"
+        "the rate is too high, and it missed 50% of what trial 1 learned at lr 0.01, "
+        "decay 0.00011: try rates around 0.01"
     )
     low = first([*ENDS, good, trial(2, 0.001, 1.1, decay=1e-4)], 2)
     assert low.verdict == "too_slow" and low.evidence["missed"] == pytest.approx(0.5)

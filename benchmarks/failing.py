@@ -23,12 +23,30 @@ from lrsearch.train.models.built_in import CNN, MLP
 from lrsearch.train.models.resnet import ResNet
 from lrsearch.train.models.transformer import CharTransformer
 
+SCHEDULES = (
+    {"name": "constant"},
+    {"name": "cosine", "final": 0.0},
+    {"name": "linear", "final": 0.1},
+    {"name": "wsd", "decay": "0.2dur"},
+)
+
+OTHERS = (
+    {"name": "constant"},
+    {"name": "one_cycle"},
+    {"name": "wsd", "decay": "0.4dur", "shape": "sqrt"},
+    {"name": "exponential", "final": 0.03},
+)
+"""Schedules of the sound trainings of a task."""
+
 
 @dataclass(frozen=True)
 class Task:
     """A spec that trains soundly: its `rates` by optimizer; `tiny` are the model's arguments that
     leave it too small, `little` the data's that leave some 100 samples to train on, `large` the
-    model's for these. `scaled` names the data for `scaled_inputs`, "" where there are none."""
+    model's for these. `scaled` names the data for `scaled_inputs`, "" where there are none;
+    `schedules` are those of the sound ones, `restarts` the multiples of the rate at the edge that
+    these begin at, and an edge is where so many seeds agree on it (`edge_seeds`); `short` are
+    what a budget that is too short is divided by."""
 
     data: Mapping[str, Any]
     model: Mapping[str, Any]
@@ -41,6 +59,10 @@ class Task:
     scaled: str = ""
     train: Mapping[str, Any] = field(default_factory=dict)
     loss: str = "cross_entropy"
+    schedules: Sequence[Mapping[str, Any]] = SCHEDULES
+    restarts: tuple[float, float] = (1.5, 2.0)
+    edge_seeds: int = 1
+    short: tuple[int, int] = (20, 30)
 
 
 DIGITS = {"name": "digits", "standardize": True}
@@ -230,7 +252,7 @@ TASKS = {
         "friedman2",
         loss="mse",
     ),
-    # ... and reported on these, which were judged once, when all was set.
+    # ... three more, judged once, before budgets were made by a rule ...
     "classes-mlp": Task(
         {"class_path": "failing.load", "init_args": {"name": "classes"}, "validation": 0.2},
         {"name": "mlp", "hidden": [48, 48], "activation": "silu"},
@@ -264,9 +286,65 @@ TASKS = {
         "images",
         loss="mse",
     ),
+    # ... and reported on these, which were judged once, when all was set.
+    "waves-conv": Task(
+        {"class_path": "unseen.load", "init_args": {"name": "waves"}, "validation": 0.25},
+        {"class_path": "unseen.Signals"},
+        32,
+        1200,
+        {"nesterov": 0.014, "rmsprop": 2.8e-3},
+        {"width": 1},
+        {"class_path": "unseen.load", "init_args": {"name": "waves"}, "validation": 0.97},
+        {"width": 24},
+        "unseen.waves",
+        schedules=OTHERS,
+        restarts=(1.0, 1.5),
+        edge_seeds=3,
+        short=(60, 80),
+    ),
+    "table-wide": Task(
+        {"class_path": "unseen.load", "init_args": {"name": "table"}, "validation": 0.25},
+        {"class_path": "unseen.WideDeep"},
+        32,
+        2400,
+        {"lion": 6e-4, "adamax": 1.6e-2},
+        {"width": 1},
+        {"class_path": "unseen.load", "init_args": {"name": "table"}, "validation": 0.95},
+        {"width": 128},
+        "unseen.table",
+        loss="mse",
+        schedules=OTHERS,
+        restarts=(1.0, 1.5),
+        edge_seeds=3,
+    ),
+    "mnist-patches": Task(
+        {"name": "npz", "samples": 2500, "standardize": True, "validation": 0.2},
+        {"class_path": "unseen.Patches", "init_args": {"layers": 1}},
+        32,
+        800,
+        {"muon": 8e-3},
+        {"width": 2},
+        {"samples": 130, "validation": 0.2},
+        schedules=OTHERS,
+        restarts=(1.0, 1.5),
+        edge_seeds=3,
+    ),
+    "text-causal": Task(
+        {"name": "text", "context": 24, "validation": 0.1, "samples": 5000},
+        {"class_path": "unseen.Causal"},
+        16,
+        1200,
+        {"radam": 1.2e-2},
+        {"width": 1},
+        {"samples": 110},
+        {"width": 64},
+        schedules=OTHERS,
+        restarts=(1.0, 1.5),
+        edge_seeds=3,
+    ),
 }  # fmt: skip
 
-FRESH = tuple(TASKS)[-3:]
+FRESH = tuple(TASKS)[-4:]
 """The tasks that were judged once, when all was set."""
 
 SETTING = tuple(TASKS)[:7]
@@ -278,15 +356,13 @@ OPTIMIZERS = {
     "adam": {"name": "adam"},
     "rmsprop": {"name": "rmsprop"},
     "lion": {"name": "lion"},
+    "nesterov": {"name": "sgd", "momentum": 0.9, "nesterov": True},
+    "adamax": {"name": "adamax"},
+    "nadam": {"name": "nadam"},
+    "radam": {"name": "radam"},
+    "muon": {"name": "muon"},
 }
 """Optimizers by name; a task's `rates` say which it is trained by."""
-
-SCHEDULES = (
-    {"name": "constant"},
-    {"name": "cosine", "final": 0.0},
-    {"name": "linear", "final": 0.1},
-    {"name": "wsd", "decay": "0.2dur"},
-)
 
 
 @dataclass(frozen=True)
@@ -354,9 +430,9 @@ def _laid(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 def healthy(name: str, optimizer: str) -> list[Case]:
     """Thirteen sound trainings: four schedules, three rates, seeds of their own."""
     cases = []
-    rate = TASKS[name].rates[optimizer]
+    rate, schedules = TASKS[name].rates[optimizer], TASKS[name].schedules
     for index in range(13):
-        schedule = SCHEDULES[index % len(SCHEDULES)]
+        schedule = schedules[index % len(schedules)]
         times = (1.0, 0.5, 2.0)[index % 3]
         cases.append(
             make(name, optimizer, "sound", ["healthy"], 100 + index, lr=rate * times,
@@ -367,26 +443,29 @@ def healthy(name: str, optimizer: str) -> list[Case]:
 
 def wrong(name: str, optimizer: str, edge: float) -> list[Case]:
     """The trainings of a task that are made to go wrong, two or more for each way; `edge` is the
-    largest rate that it trains with at all, see `edges`."""
+    largest rate that it trains with at all, 0 where there is none that costs something."""
     task, cases = TASKS[name], []
 
     def add(how: str, labels: Sequence[str], **more: Any) -> None:
         cases.append(make(name, optimizer, how, labels, len(cases), **copy.deepcopy(more)))
 
     rate = task.rates[optimizer]
-    adam = optimizer != "sgd"  # Its steps are of the size of the rate, whatever the gradient.
+    adam = (
+        OPTIMIZERS[optimizer]["name"] != "sgd"
+    )  # Its steps are of the size of the rate, whatever the gradient.
     for times in (1e3, 3e3):
         add("far too high a rate", ["diverged"], lr=rate * times * (100 if adam else 1))
     for times in (0.01, 0.005):
         add("far too low a rate", ["too_slow"], lr=rate * times)
-    for share in (20, 30):
+    for share in task.short:
         add("too short a budget", ["too_slow"], steps=max(10, task.steps // share))
     for times in (1e-6, 1e-7):
         add("a rate of next to nothing", ["stagnating"], lr=rate * times)
     if task.scaled:
         for scale in (1e-5, 1e-6):
             add("inputs of a bad scale", ["stagnating"], data=_load(task, scale=scale))
-    if task.model.get("name") == "mlp":
+    own = task.model.get("class_path", "").startswith("unseen.") and task.data.get("name") != "text"
+    if task.model.get("name") == "mlp" or own:
         model = {"class_path": "failing.DeepSigmoid"}
         for seed in (20, 21):
             settings = {} if adam else {"optimizer": {"momentum": 0.0}}
@@ -404,35 +483,46 @@ def wrong(name: str, optimizer: str, edge: float) -> list[Case]:
             batch_size=16)  # fmt: skip
     for schedule in ({"name": "constant"}, {"name": "cosine", "final": 0.0}):
         add("too small a model", ["underfitting"], model=task.tiny, schedule=schedule)
+    if not edge:
+        return cases
     for _ in range(2):
         add("a rate at the edge", ["oscillating", "unstable"], lr=edge)
-    for times in (1.5, 2.0):
+    for times in task.restarts:
         restarts = {"name": "cosine_restarts", "cycles": 4}
         add("restarts at the edge", ["unstable", "oscillating"], lr=edge * times, schedule=restarts)
     return cases
 
 
 def _load(task: Task, **more: Any) -> dict[str, Any]:
-    arguments = {"name": task.scaled, **more}
-    return {"class_path": "failing.load", "init_args": arguments, "validation": 0.2}
+    module, _, name = task.scaled.rpartition(".")
+    arguments = {"name": name, **more}
+    path = f"{module or 'failing'}.load"
+    return {"class_path": path, "init_args": arguments, "validation": 0.2}
 
 
 def _dead(task: Task, bias: bool) -> dict[str, Any]:
     given = dict(task.model)
-    kind = given.pop("class_path", "").rpartition(".")[2].lower()
+    module, _, kind = given.pop("class_path", "").lower().rpartition(".")
     arguments = {"kind": given.pop("name", kind), "bias": bias, "arguments": given}
     if kind:
         del arguments["arguments"]
         arguments |= {"arguments": given["init_args"]} if "init_args" in given else {}
-    return {"class_path": "failing.Dead", "init_args": arguments}
+    path = "unseen.Rectified" if module == "unseen" else "failing.Dead"
+    return {"class_path": path, "init_args": arguments}
 
 
-def ladder(name: str, optimizer: str) -> list[Case]:
-    """Trainings at rates from the sound one up, each 1.6 times the one before."""
-    rate = TASKS[name].rates[optimizer]
+def ladder(
+    name: str, optimizer: str, first: float = 0.0, factor: float = 1.6, rates: int = 13
+) -> list[list[Case]]:
+    """Trainings at rates from the sound one, or another `first`, up, each 1.6 times the one before:
+    by seed."""
+    low = first or TASKS[name].rates[optimizer]
     return [
-        make(name, optimizer, "ladder", ["?"], 50, lr=float(f"{rate * 1.6**step:.6g}"))
-        for step in range(13)
+        [
+            make(name, optimizer, "ladder", ["?"], 50 + seed, lr=float(f"{low * factor**step:.6g}"))
+            for step in range(rates)
+        ]
+        for seed in range(TASKS[name].edge_seeds)
     ]
 
 
@@ -450,6 +540,26 @@ def search(case: Case) -> list[Case]:
         spec["train"]["lr"] = float(f"{rate * factor:.6g}")
         found.append(replace(case, labels=("?",), how=f"around {case.how}", spec=spec, seed=70))
     return found
+
+
+SCATTERED = 24
+"""Trials of a random search through rate and weight decay."""
+
+
+def scatter(case: Case) -> list[Case]:
+    """A case with a weight decay in the middle of its range, and the trainings of a random search
+    through rate and weight decay that it stands in: no two differ in the rate alone."""
+    rate = TASKS[case.task].rates[case.optimizer]
+    draw = np.random.default_rng(5)
+    rates = [case.spec["train"]["lr"], *(rate * 64 ** draw.uniform(-1, 1, SCATTERED))]
+    decays = [3e-5, *(10 ** draw.uniform(-6, -3, SCATTERED))]
+    found = []
+    for lr, decay in zip(rates, decays, strict=True):
+        spec = copy.deepcopy({**case.spec})
+        spec["train"]["lr"] = float(f"{lr:.6g}")
+        spec["train"]["optimizer"]["weight_decay"] = float(f"{decay:.6g}")
+        found.append(replace(case, how=f"scattered {case.how}", spec=spec, seed=70))
+    return [replace(found[0], how=case.how, seed=case.seed), *found[1:]]
 
 
 # Data and models that are not sound ----------------------------------------------------------

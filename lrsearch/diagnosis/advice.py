@@ -16,6 +16,7 @@ _REMEDIES = {
     "diverged": "lower rates, clipped gradients or a longer warmup may train",
     "unstable": "lower rates, clipped gradients or a longer warmup would be steadier",
     "oscillating": "lower rates, or a schedule that decays, would settle",
+    "too_high": "lower rates would come further",
     "stagnating": "other rates, or inputs and an initialisation of another scale, may learn",
     "dead": "another initialisation or activation, or a lower rate, may let gradients through",
     "too_slow": "a larger budget, or higher rates, would come further",
@@ -25,14 +26,15 @@ _REMEDIES = {
 
 
 def remedy(verdict: str) -> str:
-    """The remedy where the trials of a search agree on a verdict."""
+    """The remedy where the trials of a search agree on a verdict, or on rates that are too high."""
     return _REMEDIES[verdict]
 
 
 @dataclass(frozen=True)
 class Witness:
     """A neighbour that an advice names: a trial at another rate, and the share of what it learned
-    that the one advised `missed`; with another model the parameters of that. `beyond` is the next
+    that the one advised `missed`; with another model the parameters of that, and `beside` the rate
+    other numbers that differ. `beyond` is the next
     higher rate, where nothing is learned at it. One that is not `better` only says that its rate is
     none to try."""
 
@@ -42,6 +44,7 @@ class Witness:
     model: Mapping[str, Any] = field(default_factory=dict)
     better: bool = True
     beyond: float = math.nan
+    beside: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def evidence(self) -> dict[str, float]:
@@ -55,7 +58,8 @@ class Witness:
         """The place where it trained."""
         if self.model:
             return "with " + " ".join(f"{name} {value}" for name, value in self.model.items())
-        return f"at lr {self.rate:.3g}"
+        others = "".join(f", {name} {value:.3g}" for name, value in self.beside.items())
+        return f"at lr {self.rate:.3g}{others}"
 
     def tell(self, verdict: str) -> str:
         """Say how it did."""
@@ -64,9 +68,8 @@ class Witness:
         if not math.isfinite(self.missed):
             return f"trial {self.number} learned {self.where}"
         steps = " in as many steps" if verdict == "too_slow" else ""
-        told = (
-            f"it missed {self.missed:.0%} of what trial {self.number} learned {self.where}{steps}"
-        )
+        share = f"{self.missed:.0%}" if self.missed < 0.995 else "all"
+        told = f"it missed {share} of what trial {self.number} learned {self.where}{steps}"
         if self.missed < 0.005:
             told = f"trial {self.number} {self.where} ended no worse"
         return told + (
@@ -127,7 +130,7 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
                 told = f"the loss stood at {of('peak', '.3g')} times its size and ended no better"
                 told += " than it began"
             return told
-        case "unstable":
+        case "unstable" if "spikes" in evidence:
             jumps = "jump" if evidence.get("spikes") == 1 else "jumps"
             return (
                 f"{of('spikes', '.0f')} {jumps} by up to {of('height')} of what was learned, from "
@@ -138,6 +141,8 @@ def _finding(verdict: str, evidence: Mapping[str, float]) -> str:
                 f"the loss swings by {of('swing', '.1%')} of what was learned from one evaluation "
                 "to the next"
             )
+        case "unstable" | "oscillating":
+            return "the rate is too high"
         case "stagnating":
             if evidence.get("learned", 0.0) < -RISEN:
                 return f"the loss rose by {format(-evidence['learned'], '.0%')}"

@@ -6,7 +6,7 @@ import itertools
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lrsearch.trial import Record
@@ -43,7 +43,8 @@ VERBS = {
 class Agreement:
     """`hits` of `among` trials have a verdict: those whose parameter `name` is of a `kind`
     ("least" for values from `value` up, "most" for those up to it, "only" for itself); of all
-    trials, where `name` is ""."""
+    trials, where `name` is "". `steady` says that most do not swing: it is their neighbours that
+    say that their rates are too high."""
 
     verdict: str
     hits: int
@@ -51,6 +52,7 @@ class Agreement:
     name: str = ""
     kind: str = ""
     value: Any = None
+    steady: bool = False
 
 
 def agreements(records: Sequence[Record]) -> list[Agreement]:
@@ -72,7 +74,7 @@ def agreements(records: Sequence[Record]) -> list[Agreement]:
         if best is None and len(own) >= MOST * len(judged):
             best = Agreement(verdict, len(own), len(judged))
         if best is not None:
-            found.append(best)
+            found.append(replace(best, steady=2 * sum(map(_is_steady, own)) > len(own)))
     return found
 
 
@@ -81,6 +83,12 @@ def _names(record: Record) -> set[str]:
     parameter of the training has a part in it."""
     verdicts = (record.result and record.result.verdicts) or ()
     return {each.verdict for each in verdicts if each.evidence.get("step") != 0.0}
+
+
+def _is_steady(record: Record) -> bool:
+    """Whether a trial oscillates by its neighbours alone."""
+    verdicts = (record.result and record.result.verdicts) or ()
+    return any(each.verdict == "oscillating" and "swing" not in each.evidence for each in verdicts)
 
 
 def _strength(found: Agreement) -> tuple[float, int]:

@@ -1,5 +1,5 @@
-"""Neighbours of a trial in its search: trials that differ from it in the learning rate alone, and,
-for the size of a model, the best of other models.
+"""Neighbours of a trial in its search: trials that differ from it in the learning rate alone, or in
+other numbers by next to nothing, and, for the size of a model, the best of other models.
 
 A curve by itself does not tell a rate that is too low from a small budget, nor one that is too high
 from a small model. Trials at other rates do. docs/diagnosis.md has the reasons of the limits.
@@ -8,12 +8,13 @@ from a small model. Trials at other rates do. docs/diagnosis.md has the reasons 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lrsearch.analysis.basin import is_rate, names_rate
 from lrsearch.diagnosis.advice import HEALTHY, Witness, advise
+from lrsearch.diagnosis.nearby import find_near, numbers_of
 from lrsearch.trial import Diagnosis, Outcome, Record
 
 BEHIND = 0.03
@@ -23,6 +24,13 @@ high. Sound trainings miss less, also at twice the rate that is best."""
 MISSED = 1 / 3
 """The same of a neighbour of a higher rate, or of another model: at half of the best rate a short
 training may miss a quarter."""
+
+BEHIND_NEAR = 2 * BEHIND
+"""The same of a neighbour whose other numbers are near, which have a part in it, too."""
+
+APART = 1.5
+"""The ratio of rates, at least, of two trials that differ in other numbers, too: closer ones do not
+say that it is the rate that matters."""
 
 NEAR, NOISIER = 5.0, 2.0
 """The ratio of rates at which one that learns nothing is near, and how many times a neighbour's
@@ -50,7 +58,8 @@ class Stand:
     """A trial as its neighbours see it: its `rate`, the model's parameters, and at its end the
     training and the validation loss, or what is in its place, beside that of who knows `nothing`,
     and how far the validation loss swings; nan where nobody knows. `verdicts` are those by its own
-    curve, `whole` says that it was trained to its end and measured."""
+    curve, `whole` says that it was trained to its end and measured, `numbers` are its other
+    parameters that are numbers."""
 
     number: int
     rate: float
@@ -61,6 +70,7 @@ class Stand:
     swing: float = math.nan
     verdicts: tuple[Diagnosis, ...] = ()
     whole: bool = True
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def sound(self) -> bool:
@@ -110,14 +120,40 @@ def compare(records: Sequence[Record]) -> list[Record]:
         if best := _best(company):
             larger = None if largest[others] is best else largest[others]
             found |= {
-                each.own.number: judge_among(each, best, larger) for each in place_among(company)
+                each.own.number: judge_among(each, best, larger, _guide(company, best))
+                for each in place_among(company)
             }
+    for place, best in _find_near_places(records, companies):
+        found[place.own.number] = judge_among(place, best, None, best)
     return [
         replace(each, result=replace(each.result, verdicts=found[each.trial.number]))
         if each.result and each.trial.number in found
         else each
         for each in records
     ]
+
+
+def _find_near_places(
+    records: Sequence[Record], companies: Mapping[tuple[Any, Any], Sequence[Stand]]
+) -> Iterator[tuple[Place, Stand]]:
+    """The places of trials that no other differs from in the rate alone, among those that are near
+    in all else, and the best of these."""
+    rows = {each.number: each for company in companies.values() for each in company}
+    single = [
+        each
+        for company in companies.values()
+        if len({each.rate for each in company}) == 1
+        for each in company
+    ]
+    if not single:
+        return
+    for number, others in find_near(records, {each.number for each in single}).items():
+        own = rows[number]
+        near = [rows[each] for each in others if each in rows]
+        lower = _best(each for each in near if each.rate * APART <= own.rate)
+        higher = _best(each for each in near if each.rate >= own.rate * APART)
+        if best := _best(filter(None, (lower, higher, own))):
+            yield Place(own, lower, higher, None, near=True), best
 
 
 def _stand(record: Record) -> Stand | None:
@@ -139,6 +175,7 @@ def _stand(record: Record) -> Stand | None:
         swing=swing,
         verdicts=result.verdicts,
         whole=result.outcome is Outcome.COMPLETED,
+        numbers=numbers_of(record),
     )
 
 
@@ -156,15 +193,24 @@ def _best(stands: Iterable[Stand]) -> Stand | None:
     return min((each for each in stands if each.sound), key=lambda each: each.order, default=None)
 
 
+def _guide(company: Iterable[Stand], best: Stand) -> Stand:
+    """The best of a company whose own curve does not say that its rate is too high, where it is as
+    good as the best: its rate is safer to go to."""
+    steady = _best(each for each in company if not any(map(each.tells, TOO_HIGH)))
+    return steady if steady is not None and steady.missed(best) < BEHIND else best
+
+
 @dataclass(frozen=True)
 class Place:
     """A trial among those that differ from it in the rate: the best of the lower and of the higher
-    rates, and the next higher one that learned nothing, where it is near."""
+    rates, and the next higher one that learned nothing, where it is near. `near` says that they
+    differ in other numbers, too, which are near."""
 
     own: Stand
     lower: Stand | None
     higher: Stand | None
     edge: Stand | None
+    near: bool = False
 
 
 def place_among(company: Sequence[Stand]) -> list[Place]:
@@ -192,27 +238,35 @@ def place_among(company: Sequence[Stand]) -> list[Place]:
     return found
 
 
-def judge_among(place: Place, best: Stand, larger: Stand | None) -> tuple[Diagnosis, ...]:
+def judge_among(
+    place: Place, best: Stand, larger: Stand | None, guide: Stand
+) -> tuple[Diagnosis, ...]:
     """The verdicts on a trial among those that differ from it in the rate, of which `best` is the
-    best; `larger` is the best of all models where that is of another one."""
+    best, and `guide` the one to go to; `larger` is the best of all models where that is of another
+    one."""
     own, lower, higher, edge = place.own, place.lower, place.higher, place.edge
     if own.verdicts[0].evidence.get("step") == 0.0:
         return own.verdicts  # It was lost before its first step: no rate has a part in it.
     if own.verdicts[0].verdict in LOST:
-        witness = Witness(best.number, best.rate)
-        return (_told(own.verdicts[0], own, witness), *own.verdicts[1:])
+        return (_told(own.verdicts[0], own, _witness(own, guide)), *own.verdicts[1:])
     if not own.sound:
         return own.verdicts
     by_lower, by_higher = own.missed(lower), own.missed(higher)
     slow = all(each.verdict in SLOW for each in own.verdicts)
     at_edge = edge and lower and by_lower >= 0 and own.swing >= NOISIER * lower.swing
-    if lower and by_lower >= by_higher and (by_lower >= BEHIND or at_edge):
+    behind = BEHIND_NEAR if place.near else BEHIND
+    if lower and by_lower >= by_higher and (by_lower >= behind or at_edge):
         beyond = edge.rate if edge else math.nan
-        found = _too_high(own, lower, Witness(lower.number, lower.rate, by_lower, beyond=beyond))
+        found = _too_high(own, lower, _witness(own, lower, missed=by_lower, beyond=beyond))
     elif slow and higher and by_higher >= MISSED:
-        found = _too_low(own, higher, Witness(higher.number, higher.rate, by_higher))
+        ahead = guide if guide.rate > own.rate else higher
+        found = _too_low(own, higher, _witness(own, ahead, missed=own.missed(ahead)))
     else:
         found = _settled(own, lower, higher)
+        # With a model that is too small no rate does better.
+        small = own.tells("underfitting") and not best.tells("underfitting")
+        if small and slow and higher and best is higher and by_higher > 0:
+            found = _too_low(own, higher, _witness(own, higher, missed=by_higher))
     if larger is None or any(each.verdict == "overfitting" for each in found):
         return found
     # The best of a model that is too slow may come further: that is no matter of its size.
@@ -222,6 +276,12 @@ def judge_among(place: Place, best: Stand, larger: Stand | None) -> tuple[Diagno
     witness = Witness(larger.number, larger.rate, own.missed(larger), larger.model)
     others = [each for each in found if each.verdict not in (HEALTHY, "underfitting")]
     return (*others[:1], _by("underfitting", own, witness, MISSED))
+
+
+def _witness(own: Stand, other: Stand, **more: Any) -> Witness:
+    """Another trial as an advice on one names it, with the numbers that it does not share."""
+    apart = {name: value for name, value in other.numbers.items() if value != own.numbers[name]}
+    return Witness(other.number, other.rate, beside=apart, **more)
 
 
 def _too_high(own: Stand, other: Stand, witness: Witness) -> tuple[Diagnosis, ...]:
@@ -250,13 +310,13 @@ def _settled(own: Stand, lower: Stand | None, higher: Stand | None) -> tuple[Dia
         if each.verdict in TOO_HIGH and lower and own.order < lower.order:
             if each.verdict == "oscillating" and each.confidence < CERTAIN:
                 continue
-            each = _told(each, own, Witness(lower.number, lower.rate, better=False))
+            each = _told(each, own, _witness(own, lower, better=False))
         if each.verdict == "too_slow" and higher and own.order < higher.order:
-            each = _told(each, own, Witness(higher.number, higher.rate, better=False))
+            each = _told(each, own, _witness(own, higher, better=False))
         kept.append(each)
     if kept or lower is None:
         return tuple(kept)
-    return (_by(HEALTHY, own, Witness(lower.number, lower.rate, better=False), 1.0),)
+    return (_by(HEALTHY, own, _witness(own, lower, better=False), 1.0),)
 
 
 def _told(found: Diagnosis, own: Stand, witness: Witness) -> Diagnosis:

@@ -34,6 +34,9 @@ LOST = 3.0
 NONE = 0.02
 """Share of its size by which a loss that ends no better than it began may be below that."""
 
+ROSE = 0.2
+"""Share of its size that a loss ends above its start by, and falls no more."""
+
 REGAINED = 0.2
 """Share of its size that a loss had come down by, of a training that has lost it all again."""
 
@@ -50,6 +53,9 @@ CREEP = 1e-3
 GONE, LATEST = 0.01, 2
 """Share of its highest that a gradient is left with that is gone; recorded steps of the second half
 that tell it, at least."""
+
+FAINT = 1e-6
+"""Share of the loss's size below which a gradient is gone that was never any larger."""
 
 FALL = 0.06
 """Share of all that was learned which the last fifth may bring: of a loss that falls as exp(-3 t)
@@ -75,13 +81,9 @@ training loss the validation loss is, where the samples are known by heart."""
 HIGH = 0.65
 """Share of its size that a training loss is left with by a model that is too small."""
 
-SWING, TURNS, SETTLED = 0.025, 0.4, 0.3
-"""Share of what was learned that the validation loss moves by from one evaluation to the next;
-share of the evaluations between which it turns; place from which it should have settled."""
-
-LARGE, TURNS_LARGE = 0.01, 0.2
-"""Ratio of updates to weights above which they are large, ten times what is usual; share of the
-evaluations that is enough there: restarts that are too high turn twice a cycle."""
+SWING, SETTLED = 0.015, 0.3
+"""Share of what was learned that the validation loss goes back and forth by from one evaluation to
+the next; place from which it should have settled."""
 
 NEIGHBOURS = 3
 """Values on either side of a spike, at least: two tell no noise."""
@@ -202,15 +204,6 @@ class Reading:
         return {"update_ratio": statistics.median(values)} if values else {}
 
     @cached_property
-    def large_updates(self) -> float:
-        """The ratio of updates to weights that a tenth of the recorded steps exceed: where restarts
-        bring a rate back, few steps are large; nan where nobody knows."""
-        values = self.course.ratio.values
-        if len(values) < FEWEST_STEPS:
-            return math.nan
-        return statistics.quantiles(values, n=10, method="inclusive")[-1]
-
-    @cached_property
     def gain(self) -> float:
         """The fall of the main loss from that of a model that knows nothing."""
         return self.nothing - self.end - self.noise
@@ -228,7 +221,8 @@ class Reading:
             each = (series.values for series in (self.training, self.validation) if series)
             return all(max(values) - min(values) <= CREEP * self.size for values in each)
         fell = self.validation.values[0] - self.validation_end if self.validation else 0.0
-        shown = fell < SHOWN * self.size
+        # One that came down to where whoever knows nothing stands has come back from a bad start.
+        shown = fell < SHOWN * self.size or self.validation_end > self.nothing
         little = self.nothing - self.low < REGAINED * self.size
         return self.gain < LITTLE * self.size and shown and little
 
@@ -254,6 +248,9 @@ def find_diverged(reading: Reading) -> Found | None:
     # Where means are few single steps stand in their place, of which a peak may not be recorded.
     peak = max((*reading.training.values, *reading.course.means.values, *reading.validation.values))
     margin = max(peak / size / LOST, (nothing - reading.low) / size / REGAINED)
+    rose = ended - reading.noise - max(reading.course.first, nothing)
+    if rose >= ROSE * size and not reading.falls:
+        margin = max(margin, rose / size / ROSE)
     evidence = {"peak": peak / size, "lowest": reading.low / size, "end": ended / size}
     return Found("diverged", margin, evidence)
 
@@ -266,6 +263,8 @@ def find_dead(reading: Reading) -> Found | None:
         return None
     left, highest = statistics.median(late), max(gradient.values)
     share = left / highest if highest > 0 else 0.0
+    if highest < FAINT * reading.size:
+        share = min(share, GONE * highest / (FAINT * reading.size))
     margin = GONE / max(share, GONE / 20)
     return Found("dead", margin, {"gradient": left, "of_highest": share, "limit": GONE})
 
@@ -357,15 +356,14 @@ def find_oscillating(reading: Reading) -> Found | None:
     if len(values) < FEWEST_EVALUATIONS:
         return None
     steps = [after - before for before, after in itertools.pairwise(values)]
-    turns = sum(a * b < 0 for a, b in itertools.pairwise(steps)) / (len(steps) - 1)
-    swing = statistics.median(map(abs, steps)) / max(reading.learned, NONE * reading.size)
-    large = reading.large_updates
-    least = TURNS_LARGE if large > LARGE else TURNS
-    margin = swing / SWING if turns >= least else 0.0
-    evidence = {"swing": swing, "turns": turns, "limit": SWING}
-    if math.isfinite(large):
-        evidence["large_updates"] = large
-    return Found("oscillating", margin, evidence)
+    runs = [math.fsum(run) for _, run in itertools.groupby(steps, lambda step: step > 0)]
+    climbs, falls = (
+        sorted(each for each in ways if each > 0) for ways in (runs, [-each for each in runs])
+    )
+    # The longest way of each is a slope's, a single bottom's or a spike's.
+    less = min(math.fsum(climbs[:-1]), math.fsum(falls[:-1]))
+    swing = 2 * less / len(steps) / max(reading.learned, NONE * reading.size)
+    return Found("oscillating", swing / SWING, {"swing": swing, "limit": SWING})
 
 
 def find_overfitting(reading: Reading) -> Found | None:

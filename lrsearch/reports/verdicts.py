@@ -81,6 +81,8 @@ def _sentence(found: Agreement, budget: str) -> str:
     if found.name:
         value = f"{one_line(found.name)} {format_value(found.value)}"
         who += f" with {value}" + {"least": " or more", "most": " or less", "only": ""}[found.kind]
+    if found.verdict == "oscillating" and found.steady:
+        return f"{who} learn less than others do at lower rates: {remedy('too_high')}"
     at = f" at {one_line(budget)}" if budget and found.verdict == "too_slow" else ""
     return f"{who} {VERBS[found.verdict][1]}{at}: {remedy(found.verdict)}"
 

@@ -14,6 +14,7 @@ from lrsearch.diagnosis import agreements, diagnose, find_certain
 from lrsearch.diagnosis.advice import advise
 from lrsearch.diagnosis.course import Series, read_course
 from lrsearch.diagnosis.rules import Reading, _spikes
+from lrsearch.reports.verdicts import advise as advise_search
 from lrsearch.trial import Diagnosis, Objective, Outcome, Record, Records, Result, Trial
 
 LOSS = Objective("loss", "min")
@@ -286,34 +287,52 @@ def test_a_warmup_is_waited_for():
 # -- courses
 
 
-def swinging(swing, ratio, period=2, evaluations=25):
-    """A training whose validation loss moves by a share of the start from one evaluation to the
-    next, up and down in `period` evaluations, while updates are `ratio` of the weights."""
-    curve, records = training("healthy", evaluations=evaluations)
-    moved = [abs((k % period) - period / 2) * swing * START for k in range(evaluations)]
-    curve["loss"] = [loss + move for loss, move in zip(curve["loss"], moved, strict=True)]
-    ratios = (ratio,) * len(records.step) if ratio is not None else ()
-    return curve, replace(records, update_ratio=ratios or (math.nan,) * len(records.step))
+def swinging(moves):
+    """A training whose validation losses are moved by shares of the start, at the evaluations."""
+    curve, records = training("healthy", evaluations=len(moves))
+    curve["loss"] = [loss + move * START for loss, move in zip(curve["loss"], moves, strict=True)]
+    return curve, records
 
 
 @pytest.mark.parametrize(
-    ("swing", "period", "ratio", "told_so"),
+    ("moves", "told_so"),
     [
-        (0.1, 6, 1e-3, False),
-        (0.1, 6, 2e-2, True),
-        (0.1, 6, None, False),  # Nobody knows the ratio: as ever.
-        (0.1, 2, 1e-3, True),
-        (0.1, 2, None, True),
-        (0.02, 6, 1.0, False),  # However large the updates are.
-        (0.1, 12, 1.0, False),  # A slope is no swing.
+        ([0.1 * (k % 2) for k in range(25)], True),
+        ([0.005 * (k % 2) for k in range(25)], False),
+        ([0.05 * abs(k % 6 - 3) for k in range(25)], True),  # As restarts that are too high.
+        ([0.02 * k for k in range(25)], False),  # A slope is no swing,
+        ([0.02 * abs(k - 16) for k in range(25)], False),  # nor is a bottom,
+        ([0.02 * (12 - abs(k - 12)) for k in range(25)], False),  # or a top,
+        ([0.5 * (k == 15) for k in range(25)], False),  # or one that stands out.
     ],
 )
-def test_restarts_turn_seldom(swing, period, ratio, told_so):
-    """Large updates are those of rates that are too high, which a few turns tell."""
-    found = told(*swinging(swing, ratio, period))
-    assert ("oscillating" in names(found)) is told_so
-    for each in found:
-        assert each.verdict != "oscillating" or ("large_updates" in each.evidence) is bool(ratio)
+def test_a_swing_goes_back_and_forth(moves, told_so):
+    assert ("oscillating" in names(told(*swinging(moves)))) is told_so
+
+
+def test_a_loss_that_rose_for_good_diverged():
+    """It stands, above where it began: to learn nothing would be to stay there."""
+    curve, records = training("stagnating")
+    for share, verdict in ((1.05, "stagnating"), (1.5, "diverged")):
+        risen = {**curve, **{
+            name: [START * (1 + (share - 1) * min(1, k / 3)) for k, _ in enumerate(values)]
+            for name, values in curve.items() if "loss" in name
+        }}  # fmt: skip
+        assert names(told(risen, records)) == [verdict]
+
+
+def test_a_gradient_that_was_never_there_is_gone():
+    """It is as large as ever, and a millionth of the loss, whatever that is measured in."""
+    curve, records = training("stagnating")
+    for size in (1e-3, 1.0, 1e3):
+        for share, verdict in ((1e-9, "dead"), (1e-3, "stagnating")):
+            faint = tuple(share * START * size for _ in records.step)
+            scaled = {name: [size * each for each in values] if "loss" in name else values
+                      for name, values in curve.items()}  # fmt: skip
+            more = {"start": size * records.start, "baseline": size * records.baseline}
+            losses = tuple(size * each for each in records.loss)
+            own = replace(records, loss=losses, gradient_norm=faint, **more)
+            assert names(told(scaled, own)) == [verdict]
 
 
 def test_a_batch_that_stands_out_is_no_spike():
@@ -374,6 +393,20 @@ def test_trials_that_were_lost_before_they_began_agree_on_nothing():
     assert not agreements([record(k, {"lr": 0.1 * k}, "diverged", step=0.0) for k in range(1, 7)])
 
 
+def test_trials_at_rates_that_are_too_high_need_not_swing():
+    for swings, steady in ((0, True), (2, True), (3, False), (5, False)):
+        records = [record(k, {"lr": 0.001 * k}, "healthy") for k in range(1, 6)]
+        for k in range(5):
+            evidence = {"swing": 0.1} if k < swings else {"missed": 0.5}
+            records.append(record(10 + k, {"lr": 0.1 * (k + 1)}, "oscillating", **evidence))
+        (found,) = agreements(records)
+        assert (found.hits, found.kind, found.value) == (5, "least", 0.1)
+        assert found.steady is steady
+        (told,) = advise_search(records)
+        assert told.startswith("all 5 trials with lr 0.1 or more ")
+        assert ("oscillate" in told) is not steady and "lower rates" in told
+
+
 def test_trials_agree_on_a_rate():
     records = [
         record(k, {"lr": 10 ** (k / 4 - 4), "batch_size": 32 if k % 2 else 64},
@@ -409,10 +442,16 @@ def test_chance_is_no_agreement():
     assert agreements([record(k, {"lr": k}, "dead") for k in range(2)]) == []
 
 
-def test_a_loss_that_rose_asks_for_lower_rates_by_the_rate_it_was_trained_with():
+@pytest.mark.parametrize(
+    ("first", "verdict", "seen"),
+    [(2.5, "stagnating", "rose by"), (3.0, "diverged", "ended no better")],
+)
+def test_a_loss_that_rose_asks_for_lower_rates_by_the_rate_it_was_trained_with(
+    first, verdict, seen
+):
     """A training that was stopped early: the one recorded step is the first of its warmup."""
     steps = list(range(2, 22, 2))
-    losses = [3.0 + 0.1 * place for place in range(10)]
+    losses = [first + 0.01 * place for place in range(10)]
     curve = {"step": steps, "loss": losses, "train_loss": losses, "lr": [0.5] * 10}
     records = Records(
         step=(1,),
@@ -424,8 +463,8 @@ def test_a_loss_that_rose_asks_for_lower_rates_by_the_rate_it_was_trained_with()
         baseline=2.3,
     )
     (found,) = diagnose({}, curve, records, Result(Outcome.PRUNED, 20, 1.0, 1.0), LOSS)[:1]
-    assert found.verdict == "stagnating"
-    assert "rose by" in found.advice and "a tenth of the rate (0.05)" in found.advice
+    assert found.verdict == verdict
+    assert seen in found.advice and "a tenth of the rate (0.05)" in found.advice
 
 
 def test_a_peak_that_no_recorded_step_shows_is_one() -> None:

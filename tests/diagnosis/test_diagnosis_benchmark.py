@@ -97,6 +97,23 @@ def test_a_training_is_judged_beside_those_of_its_search(
     )
 
 
+def test_no_two_of_a_scattered_search_differ_in_the_rate_alone(
+    benchmark: ModuleType, tmp_path: Path
+) -> None:
+    import failing
+
+    case = failing.make("diabetes-mlp", "sgd", "far too low a rate", ["too_slow"], 0, steps=40)
+    case.spec["train"]["lr"] = 1e-4
+    own, *others = around = failing.scatter(case)
+    assert (own.how, own.seed, own.spec["train"]["lr"]) == (case.how, 0, 1e-4)
+    assert len(others) == failing.SCATTERED
+    decays = [each.spec["train"]["optimizer"]["weight_decay"] for each in around]
+    assert len({*decays}) == len(around) and 1e-6 <= min(decays) < max(decays) <= 1e-3
+    assert "weight_decay" not in case.spec["train"]["optimizer"]
+    alone, among = benchmark.judge_scattered([case], tmp_path, {}, math.inf)
+    assert alone[0].verdicts[0] == "too_slow" and among[0].verdicts == ("too_slow",)
+
+
 def test_models_and_data_of_the_last_tasks_fit(benchmark: ModuleType) -> None:
     import failing
     import torch
@@ -105,6 +122,38 @@ def test_models_and_data_of_the_last_tasks_fit(benchmark: ModuleType) -> None:
     for name, shape in (("classes", (20,)), ("images", (64,))):
         x, y = failing.load(name)
         assert x.shape == (len(y), *shape) and abs(x.mean()) < 0.01
+
+
+def test_models_and_data_that_no_other_task_has_fit(benchmark: ModuleType) -> None:
+    import failing
+    import torch
+    import unseen
+
+    fitting = {
+        "signals": (torch.randn(3, 1, 48), {"in_channels": 1}),
+        "widedeep": (torch.randn(3, 28), {"in_features": 28}),
+        "patches": (torch.randn(3, 1, 28, 28), {}),
+        "causal": (torch.randint(0, 5, (3, 9)), {"in_features": 9}),
+    }
+    for kind, (x, more) in fitting.items():
+        out = unseen.MODELS[kind](num_classes=5, **more)(x)
+        assert out.shape == ((3, 9, 5) if kind == "causal" else (3, 5))
+        model = unseen.Rectified(5, kind, **more)
+        assert not model(x).any(), kind
+        model(x).sum().backward()
+        assert not any(each.grad is not None and each.grad.any() for each in model.parameters())
+    for name, shape in (("waves", (1, 48)), ("table", (28,))):
+        x, y = unseen.load(name, 2.0)
+        assert x.shape == (len(y), *shape) and abs(x.mean()) < 0.01
+        assert x.std() == pytest.approx(2.0, abs=0.01)
+    last = [failing.TASKS[name] for name in failing.FRESH]
+    assert all("unseen." in task.model["class_path"] for task in last)
+    seen = {each["class_path"] for task in last for each in [task.model]}
+    others = [task for name, task in failing.TASKS.items() if name not in failing.FRESH]
+    assert not seen & {task.model.get("class_path") for task in others}
+    assert not {each for task in last for each in task.rates} & {
+        each for task in others for each in task.rates
+    } - {"rmsprop", "lion"}
 
 
 def test_a_sound_training_is_right_by_its_first_verdict_alone(benchmark: ModuleType) -> None:
@@ -189,3 +238,37 @@ def test_the_picture_and_the_published_trainings(benchmark: ModuleType, tmp_path
         "better half": {"stagnating": 1},
         "worse half": {"diverged": 1},
     }
+
+
+def test_who_came_out_as_meant_is_known_by_losses(benchmark: ModuleType) -> None:
+    import failing
+    import making
+
+    def came(validation, training, outcome="completed"):
+        curve = {"loss": [2.0] * 9 + [validation], "train_loss": [2.0] * 9 + [training]}
+        return {"outcome": outcome, "curve": curve, "records": {"start": 2.1, "baseline": 2.0}}
+
+    best = came(0.5, 0.4)
+
+    def meant(how, *ends, doubled=None):
+        case = failing.make("diabetes-mlp", "sgd", how, ["?"], 0)
+        return making.as_meant(case, came(*ends), best, doubled)
+
+    assert meant("sound", 0.6, 0.5) and not meant("sound", 0.7, 0.6)
+    assert not meant("sound", 0.6, 0.5, doubled=came(0.4, 0.3))
+    assert meant("far too high a rate", 0.0, 0.0, "diverged")
+    assert meant("far too high a rate", 2.0, 2.1) and not meant("far too high a rate", 1.9, 2.0)
+    for how in ("far too low a rate", "too short a budget", "too small a model"):
+        assert meant(how, 1.1, 1.1) and not meant(how, 1.1, 0.8)
+    assert not meant("too small a model", 0.0, 0.0, "diverged")
+    assert meant("a plateau", 1.9, 1.9) and not meant("a plateau", 1.7, 1.9)
+    assert meant("100 samples", 0.7, 0.1) and not meant("100 samples", 0.7, 0.6)
+    assert meant("a rate at the edge", 0.6, 0.5) and not meant("a rate at the edge", 0.6, 0.4)
+    sound = failing.make("diabetes-mlp", "sgd", "sound", ["healthy"], 0)
+    assert making.find_best([sound, sound], [came(0.6, 0.1), best]) is best
+    longer = making.double(sound)
+    assert longer.spec["train"]["budget"] == "500ba" and sound.spec["train"]["budget"] == "250ba"
+    judged = [benchmark.Judged(sound, ("healthy",), (), (), meant) for meant in (True, False)]
+    judged.append(benchmark.Judged(sound, ("too_slow",), (), (), True))
+    table = benchmark.summarize(judged)
+    assert (table["meant"], table["share_of_meant"]) == (2, 0.5)

@@ -79,7 +79,8 @@ def test_a_rate_at_which_both_losses_are_worse_than_at_a_lower_one_is_too_high()
     assert found.evidence["neighbour"] == 1 and found.evidence["neighbour_lr"] == 0.01
     assert found.evidence["missed"] == pytest.approx(0.5) and found.confidence > 0.9
     assert found.advice == (
-        "it missed 50% of what trial 1 learned at lr 0.01: try rates around 0.01"
+        "the rate is too high, and it missed 50% of what trial 1 learned at lr 0.01: "
+        "try rates around 0.01"
     )
 
 
@@ -109,6 +110,30 @@ def test_a_rate_at_which_less_is_learned_than_at_a_higher_one_is_too_low() -> No
     assert told([trial(1, 0.01, 1.2, 1.3, "oscillating"), sound])[1] == ["oscillating"]
     poor = trial(2, 0.1, 1.4, 1.4, "underfitting")
     assert told([trial(1, 0.01, 1.8, 1.8, "underfitting"), poor])[1] == ["too_slow", "underfitting"]
+
+
+def test_a_steady_rate_is_the_one_to_go_to() -> None:
+    """Where it is as good as the best, by whose curve the rate is too high."""
+    low, lost = trial(1, 0.001, 1.2, 1.3), trial(2, 9.0, 2.0, 2.0, "diverged")
+    wild, steady = trial(3, 1.0, 0.2, 0.2, "unstable"), trial(4, 0.1, 0.22, 0.22)
+    for records, number in (([low, lost, wild, steady], 4), ([low, lost, wild], 3)):
+        for each in compare(records)[:2]:
+            assert each.result.verdicts[0].evidence["neighbour"] == number
+    worse = trial(4, 0.1, 0.4, 0.4)
+    assert compare([low, wild, worse])[0].result.verdicts[0].evidence["neighbour"] == 3
+
+
+def test_a_loss_that_stays_high_where_a_higher_rate_does_better_is_no_matter_of_the_model() -> None:
+    low, good = trial(1, 0.01, 1.4, 1.3, "underfitting"), trial(2, 0.1, 1.1, 1.1)
+    assert told([low, good])[1] == ["too_slow"]
+    assert told([low, trial(2, 0.1, 1.35, 1.25, "underfitting")])[1] == ["underfitting"]
+    assert told([low, trial(2, 0.001, 1.1, 1.1)])[1] == ["oscillating"]
+
+
+def test_more_than_all_is_missed_by_who_lost_it() -> None:
+    low, good = trial(1, 0.01, 2.1, 2.1, "too_slow"), trial(2, 0.1, 1.1, 1.1)
+    found = compare([low, good])[0].result.verdicts[0]
+    assert found.evidence["missed"] > 1 and "it missed all of what trial 2 learned" in found.advice
 
 
 def test_a_model_with_which_no_rate_learns_what_another_does_is_too_small() -> None:

@@ -1,0 +1,89 @@
+"""Trials that are near another in all parameters but the learning rate: in a search of several
+continuous parameters none differs in the rate alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lrsearch.analysis.basin import names_rate
+from lrsearch.trial import Record
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+WIDTH = 0.125
+"""Share of the range of a parameter's values that two trials may be apart in it: of trials spread
+evenly a quarter is within that of another."""
+
+DECADE = 10.0
+"""The ratio of the largest value of a parameter to the smallest from which on its scale is
+logarithmic."""
+
+MOST = 32
+"""Trials, the nearest, that one is held against: a search may have thousands."""
+
+
+def numbers_of(record: Record) -> dict[str, float]:
+    """The parameters of a trial, but the rate, that are finite numbers."""
+    return {
+        name: float(value)
+        for name, value in record.params.items()
+        if type(value) in (int, float) and math.isfinite(value) and not names_rate(name)
+    }
+
+
+def find_near(records: Sequence[Record], wanted: Collection[int]) -> dict[int, list[int]]:
+    """The numbers of the trials near each of the wanted ones, by the numbers of these, the nearest
+    first; neighbours have all in common that is no number, the seed and the fold, too."""
+    groups: dict[Any, list[Record]] = {}
+    for record in sorted(records, key=lambda each: each.trial.number):
+        groups.setdefault(_in_common(record), []).append(record)
+    found: dict[int, list[int]] = {}
+    for group in groups.values():
+        if len(group) > 1 and numbers_of(group[0]):
+            own = [each.trial.number for each in group]
+            for row, near in _find_rows(group, [each in wanted for each in own]):
+                found[own[row]] = [own[each] for each in near]
+    return found
+
+
+def _in_common(record: Record) -> Any:
+    numbers = numbers_of(record)
+    others = [
+        (name, None if name in numbers else repr(value))
+        for name, value in record.params.items()
+        if not names_rate(name)
+    ]
+    return tuple(sorted(others)), record.trial.seed, record.trial.fold
+
+
+def _find_rows(group: Sequence[Record], wanted: Sequence[bool]) -> list[tuple[int, Sequence[int]]]:
+    """The rows of a group that are wanted, each with those near it."""
+    import numpy as np
+
+    places = np.stack([_scaled(np.array(column)) for column in _columns(group)], 1)
+    found = []
+    for row in np.flatnonzero(wanted):
+        distance = np.abs(places - places[row]).max(1)
+        distance[row] = math.inf
+        order = np.argsort(distance, kind="stable")[:MOST]
+        found.append((int(row), order[distance[order] <= WIDTH].tolist()))
+    return found
+
+
+def _columns(group: Sequence[Record]) -> list[list[float]]:
+    rows = [numbers_of(each) for each in group]
+    return [[row[name] for row in rows] for name in rows[0]]
+
+
+def _scaled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Values by shares of their range, of their logarithms where they span a decade."""
+    import numpy as np
+
+    if values.min() > 0 and values.max() >= DECADE * values.min():
+        values = np.log(values)
+    span = values.max() - values.min()
+    return (values - values.min()) / span if span > 0 else 0.0 * values

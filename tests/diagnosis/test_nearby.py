@@ -1,0 +1,110 @@
+"""What trials say of one another that differ in the rate and, next to nothing, in other numbers."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lrsearch.diagnosis import compare
+from lrsearch.diagnosis.nearby import MOST, WIDTH, find_near
+from lrsearch.trial import Diagnosis, Outcome, Record, Result, Trial
+
+
+def trial(number, rate, loss, *verdicts, seed=0, outcome="completed", **params):
+    """A trial that ended with this loss, where one that knows nothing has a loss of 2."""
+    signs = {"training": loss, "validation": loss, "nothing": 2.0}
+    found = tuple(Diagnosis(each, 0.6, {}, "as it was") for each in verdicts or ("healthy",))
+    result = Result(Outcome(outcome), 100, 1.0, 1.0, verdicts=found, signs=signs)
+    given = {"lr": rate, **{name.replace("__", "."): value for name, value in params.items()}}
+    return Record(Trial(number, str(number), {}, seed), number, given, "random", result)
+
+
+def first(records, number):
+    [found] = [each for each in compare(records) if each.trial.number == number]
+    return found.result.verdicts[0]
+
+
+ENDS = [trial(90, 1e-3, 0.2, decay=1e-6), trial(91, 1.2e-3, 0.2, decay=1e-2)]
+"""Trials that say how wide the range of `decay` is: four decades, of which half a one is near."""
+
+
+def test_a_near_trial_at_another_rate_says_where_to_go() -> None:
+    good = trial(1, 0.01, 0.2, decay=1.1e-4)
+    high = first([*ENDS, good, trial(2, 0.1, 1.1, decay=1e-4)], 2)
+    assert high.verdict == "oscillating" and high.evidence["neighbour"] == 1
+    assert high.advice == (
+        "the rate is too high, and it missed 50% of what trial 1 learned at lr 0.01, "
+        "decay 0.00011: try rates around 0.01"
+    )
+    low = first([*ENDS, good, trial(2, 0.001, 1.1, decay=1e-4)], 2)
+    assert low.verdict == "too_slow" and low.evidence["missed"] == pytest.approx(0.5)
+    lost = first([*ENDS, good, trial(2, 1.0, 2.0, "diverged", decay=1e-4)], 2)
+    assert lost.advice.endswith("trial 1 learned at lr 0.01, decay 0.00011: try rates around that")
+    # Two things differ: what would do for the rate alone does not.
+    assert first([*ENDS, good, trial(2, 0.1, 0.28, decay=1e-4)], 2).verdict == "healthy"
+    assert first([*ENDS, good, trial(2, 0.1, 0.28, decay=1.1e-4)], 2).verdict == "oscillating"
+
+
+def test_who_is_not_near() -> None:
+    good, own = trial(1, 0.01, 0.2, decay=1.1e-4), trial(2, 0.1, 1.1, decay=1e-4)
+    assert first([*ENDS, good, own], 2).verdict == "oscillating"
+    for other in (
+        trial(1, 0.01, 0.2, decay=1e-3),
+        trial(1, 0.08, 0.2, decay=1.1e-4),  # As good as the same rate.
+        trial(1, 0.01, 0.2, decay=1.1e-4, seed=1),
+        trial(1, 0.01, 0.2, decay=1.1e-4, schedule="cosine"),
+        trial(1, 0.01, 0.2, decay=1.1e-4, outcome="pruned"),
+        trial(1, 0.01, 0.2),
+    ):
+        assert first([*ENDS, other, own], 2) == own.result.verdicts[0]
+    # One that differs in the rate alone says more, whatever others say.
+    exact = trial(3, 0.2, 1.2, decay=1e-4)
+    assert first([*ENDS, good, own, exact], 2).verdict == "healthy"
+
+
+def test_a_small_range_is_no_matter_of_logarithms() -> None:
+    ends = [trial(90, 1e-3, 0.2, momentum=0.5), trial(91, 1.2e-3, 0.2, momentum=0.9)]
+    own = trial(2, 0.1, 1.1, momentum=0.7)
+    assert first([*ends, trial(1, 0.01, 0.2, momentum=0.74), own], 2).verdict == "oscillating"
+    assert first([*ends, trial(1, 0.01, 0.2, momentum=0.76), own], 2).verdict == "healthy"
+
+
+points = st.tuples(st.floats(-4, 0), st.floats(-6, -2), st.floats(0.05, 2.5))
+
+
+@given(st.lists(points, min_size=2, max_size=30), st.integers(-3, 3))
+def test_neither_order_nor_unit_matters(rows, power) -> None:
+    records = [
+        trial(k, 10**rate, loss, decay=10**decay) for k, (rate, decay, loss) in enumerate(rows)
+    ]
+    found = {each.trial.number: each for each in compare(records)}
+    shuffled = random.Random(0).sample(records, len(records))
+    assert {each.trial.number: each for each in compare(shuffled)} == found
+    near = find_near(records, range(len(records)))
+    for number, others in near.items():
+        assert number not in others and len(others) <= MOST
+        assert all(number in near[each] for each in others) or len(rows) > MOST
+    moved = [
+        replace(each, params={**each.params, "decay": each.params["decay"] * 2.0**power})
+        for each in records
+    ]
+    for number, others in find_near(moved, range(len(records))).items():
+        # Of two that stand at the edge of what is near rounding decides.
+        assert set(others) ^ set(near[number]) <= _at_edge(records, number)
+
+
+def _at_edge(records, number):
+    import math
+
+    values = [math.log(each.params["decay"]) for each in records]
+    plain = [each.params["decay"] for each in records]
+    found = set()
+    for column in (values, plain):
+        span = max(column) - min(column) or 1.0
+        shares = [abs(each - column[number]) / span for each in column]
+        found |= {k for k, share in enumerate(shares) if abs(share - WIDTH) < 1e-6}
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,9 +99,15 @@ class Repeats:
         self._left: dict[str, dict[str, Any]] | None = None
 
     def fill(
-        self, request: Request, count: int, draw: Callable[[int], dict[str, Any]]
+        self,
+        request: Request,
+        count: int,
+        draw: Callable[[int], dict[str, Any]],
+        instead: Callable[[Point, Mapping[str, Point]], str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Make up to `count` proposals; `draw` gives the proposal of an index."""
+        """Make up to `count` proposals; `draw` gives the proposal of an index. Where the points of
+        the space are counted, `instead` chooses among those left, by their keys, the one that
+        is proposed in place of a known one."""
         points: list[dict[str, Any]] = []
         pending: set[str] = set()
         repeats = request.repeats
@@ -117,7 +123,10 @@ class Repeats:
             index = request.index + len(points)
             point = draw(index)
             key = point_key(point)
-            if key in pending or request.known(point):
+            if (key in pending or request.known(point)) and self._left and instead is not None:
+                key, repeats = instead(point, self._left), 0
+                point = self._left[key]
+            elif key in pending or request.known(point):
                 if repeats >= MAX_REPEATS:
                     fresh = self._unknown(index, pending, request.known)
                     if fresh is None:

@@ -20,8 +20,9 @@ from lrsearch.search import (
     make_strategy,
     trial_limit,
 )
+from lrsearch.search.features import Nearest
 from lrsearch.search.strategy import MAX_REPEATS, derive_seed, point_key
-from lrsearch.space import encode, grid_size, size
+from lrsearch.space import encode, every_point, grid_size, size
 from lrsearch.spec.document import parse
 from lrsearch.spec.validate import validate
 from lrsearch.trial import Objective, Outcome
@@ -197,7 +198,46 @@ def test_after_twenty_known_proposals_an_unknown_one_comes(kind, before):
         return point["batch_size"] != 777
 
     points = make(kind, spec).propose(Request(0, 50, known, known, repeats=before))
-    assert [known(point) for point in points] == [True] * (MAX_REPEATS - before) + [False]
+    wasted = 0 if kind in ("bayes", "gp") else MAX_REPEATS - before
+    assert [known(point) for point in points] == [True] * wasted + [False]
+
+
+@pytest.mark.parametrize("kind", ["bayes", "gp"])
+def test_bayes_wastes_no_proposal_on_a_known_point_while_others_are_left(kind):
+    spec = spec_of(FINITE.replace("cosine", "cosine, wsd") + ", clip_norm: {min: 1, max: 1}")
+    points = Search(make(kind, spec)).go(size(spec.space))
+    assert len(set(map(point_key, points))) == len(points) == size(spec.space)
+    # What something else measured is no proposal's worth either.
+    known = {point_key(point) for point in points[::2]}
+    asked = Request(0, 99, lambda point: point_key(point) in known, lambda _: False)
+    found = make(kind, spec).propose(asked)
+    assert found and not known & set(map(point_key, found))
+
+
+def test_in_place_of_a_known_point_the_nearest_one_left_is_proposed():
+    text = (
+        "lr: [0.1, 1.0, 0.01], batch_size: {min: 1, max: 5, scale: linear}, "
+        "optimizer: [adam, {name: sgd, momentum: [0.0, 0.5, 0.9]}]"
+    )
+    spec = spec_of(text)
+    point = {"lr": 0.1, "batch_size": 3, "optimizer": {"name": "sgd", "momentum": 0.5}}
+    left = {point_key(each): each for each in every_point(spec.space)}
+    nearest = Nearest(spec.space)
+    assert nearest.find(point, left) == point_key(point)
+
+    def among(**fixed):
+        """The nearest of the other points that are equal in these."""
+        rest = [each for each in left.values() if each != point]
+        rest = [each for each in rest if all(each.get(key) == fixed[key] for key in fixed)]
+        return left[nearest.find(point, {point_key(each): each for each in rest})]
+
+    # A fifth of a range; a place of three in a list; another option with all that it has in common.
+    assert among()["batch_size"] in (2, 4) and among()["lr"] == 0.1
+    assert among(batch_size=3)["optimizer"]["name"] == "sgd"
+    assert among(batch_size=3, optimizer=point["optimizer"])["lr"] in (0.01, 1.0)
+    adam = {"name": "adam"}
+    assert among(optimizer=adam) == point | {"optimizer": adam}
+    assert among(lr=1.0, optimizer=adam)["batch_size"] == 3
 
 
 @pytest.mark.parametrize("kind", SAMPLED)

@@ -18,7 +18,14 @@ from optuna.trial import TrialState, create_trial
 
 from lrsearch.search.features import Nearest
 from lrsearch.search.start import Start
-from lrsearch.search.strategy import Partial, Repeats, Request, derive_seed, point_key
+from lrsearch.search.strategy import (
+    Partial,
+    Repeats,
+    Request,
+    derive_seed,
+    generation_size,
+    point_key,
+)
 from lrsearch.space import Choice, Dimension, Float, Space, build, encode, parameters
 from lrsearch.trial import Outcome, Point
 
@@ -98,7 +105,8 @@ class Bayes:
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """Propose the next generation; every earlier proposal must have been told."""
-        points = self._repeats.fill(request, self.generation, self._ask, self._replace)
+        count = generation_size(self.generation, self.startup, len(self._told))
+        points = self._repeats.fill(request, count, self._ask, self._replace)
         for trial in self._asked:
             # FAIL takes a placeholder out of TPE's sight.
             self._study.tell(trial, state=TrialState.FAIL)

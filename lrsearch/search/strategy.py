@@ -82,11 +82,19 @@ def point_key(point: Point) -> str:
     return json.dumps(point, sort_keys=True)
 
 
+FIRST = 4
+"""The most that a model proposes at once before it has seen a proposal of its own."""
+
+
 def generation_size(generation: int, startup: int, told: int) -> int:
     """The number of points to propose at once by a model that was told `told`: those that are left
-    of the start, so that what begins with the start ends with it; then no more than it knows of,
-    since what it proposes beyond that is little better than the start's."""
-    return min(generation, startup - told if told < startup else max(told, 1))
+    of the start, so that what begins with the start ends with it; then a few, which teach the model
+    more than any later ones; then no more than it knows of, since what it proposes beyond that is
+    little better than the start's."""
+    if told < startup:
+        return min(generation, startup - told)
+    few = FIRST if told < startup + FIRST else told
+    return min(generation, few, max(told, 1))
 
 
 class Repeats:

@@ -410,17 +410,6 @@ def test_a_plateau_is_not_measured_at_one_place_again_and_again():
     assert min(b - a for a, b in pairwise(rates)) >= 0.02 - 1e-9
 
 
-def test_a_large_generation_grows_with_what_is_known():
-    spec = spec_of("lr: {min: 1e-4, max: 1.0}", startup=6, generation=16)
-    strategy, sizes = make_strategy("bayes", spec, LOSS), []
-    for _ in range(4):
-        found = strategy.propose(Request(sum(sizes), 99, lambda _: False, lambda _: False))
-        for point in found:
-            strategy.tell(point, Outcome.COMPLETED, abs(math.log10(point["lr"]) + 2))
-        sizes.append(len(found))
-    assert sizes == [6, 6, 12, 16]
-
-
 VALUES = st.one_of(
     st.floats(-5, 5),
     st.sampled_from([None, math.nan, math.inf, 1e30, -1e30, 1e308, -1e308, 0.5, 0.5, 5e-324]),

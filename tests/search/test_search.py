@@ -191,7 +191,7 @@ def test_an_exhausted_space_ends_the_search(kind):
 @pytest.mark.parametrize("kind", SAMPLED)
 @pytest.mark.parametrize("before", [0, 15, 20])
 def test_after_twenty_known_proposals_an_unknown_one_comes(kind, before):
-    bayes = {"generation": 60, "startup": 60 if kind == "gp" else 8}
+    bayes = {"generation": 60, "startup": 60}
     spec = spec_of("batch_size: {min: 1, max: 1000, scale: linear}", bayes=bayes)
 
     def known(point):
@@ -242,7 +242,7 @@ def test_in_place_of_a_known_point_the_nearest_one_left_is_proposed():
 
 @pytest.mark.parametrize("kind", SAMPLED)
 def test_an_endless_space_is_left_for_unknown_points_too(kind):
-    bayes = {"generation": 60, "startup": 60 if kind == "gp" else 8}
+    bayes = {"generation": 60, "startup": 60}
     spec = spec_of("lr: {min: 0.001, max: 1.0, scale: linear}", bayes=bayes)
 
     def known(point):
@@ -377,11 +377,26 @@ def test_bayes_is_told_a_point_once_and_failed_or_foreign_ones_not_at_all():
     assert [plain.propose(part) for part in requests] == [noisy.propose(part) for part in requests]
 
 
-def test_bayes_proposes_whole_generations():
-    spec = spec_of(SPACES["mixed"], bayes={"startup": 2, "generation": 5})
-    search = Search(make("bayes", spec))
-    assert [len(search.step(12 - len(search.points))) for _ in range(3)] == [5, 5, 2]
-    assert len(set(map(point_key, search.points))) == 12
+@pytest.mark.parametrize("kind", ["bayes", "gp"])
+@pytest.mark.parametrize(
+    ("startup", "generation", "sizes"),
+    [
+        (8, 4, [4, 4, 4, 4, 4]),
+        (8, 16, [8, 4, 12, 16, 16]),
+        (6, 4, [4, 2, 4, 4, 4]),
+        (2, 5, [2, 2, 4, 5, 5]),
+        (1, 3, [1, 1, 2, 3, 3]),
+    ],
+)
+def test_a_generation_ends_with_the_start_and_grows_with_what_is_known(
+    kind, startup, generation, sizes
+):
+    """After the start a few, so that a model soon learns what came of its own proposals."""
+    spec = spec_of(SPACES["mixed"], bayes={"startup": startup, "generation": generation})
+    search = Search(make(kind, spec), lambda point: (Outcome.COMPLETED, rate_of(point)))
+    assert [len(search.step()) for _ in sizes] == sizes
+    assert len(search.step(2)) == min(2, generation)
+    assert len(set(map(point_key, search.points))) == len(search.points)
 
 
 # what can be searched

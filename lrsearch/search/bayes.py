@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -15,8 +16,16 @@ from optuna.distributions import (
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
 
+from lrsearch.search.features import Nearest
 from lrsearch.search.start import Start
-from lrsearch.search.strategy import Partial, Repeats, Request, derive_seed, point_key
+from lrsearch.search.strategy import (
+    Partial,
+    Repeats,
+    Request,
+    derive_seed,
+    generation_size,
+    point_key,
+)
 from lrsearch.space import Choice, Dimension, Float, Space, build, encode, parameters
 from lrsearch.trial import Outcome, Point
 
@@ -64,6 +73,7 @@ class Bayes:
         self._study = optuna.create_study(direction="maximize" if goal == "max" else "minimize")
         self._asked: list[optuna.Trial] = []
         self._told: set[str] = set()
+        self._nearest = Nearest(space)
         self._repeats = Repeats(space, seed, self.name)
 
     def tell(
@@ -95,7 +105,8 @@ class Bayes:
 
     def propose(self, request: Request) -> list[dict[str, Any]]:
         """Propose the next generation; every earlier proposal must have been told."""
-        points = self._repeats.fill(request, self.generation, self._ask)
+        count = generation_size(self.generation, self.startup, len(self._told))
+        points = self._repeats.fill(request, count, self._ask, self._replace)
         for trial in self._asked:
             # FAIL takes a placeholder out of TPE's sight.
             self._study.tell(trial, state=TrialState.FAIL)
@@ -124,6 +135,14 @@ class Bayes:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self._study.enqueue_trial(params)
         return self._build(self._study.ask())
+
+    def _replace(self, known: Point, left: Mapping[str, Point]) -> str:
+        """The key of the point that is proposed in place of a known one, the nearest of those left,
+        which stands in the study from here on."""
+        key = self._nearest.find(known, left)
+        self._study.tell(self._asked.pop(), state=TrialState.FAIL)
+        self._begin(left[key])
+        return key
 
     def _typed(self, name: str, number: float) -> float:
         return number if isinstance(self._distributions[name], FloatDistribution) else int(number)

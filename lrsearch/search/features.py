@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lrsearch.search.start import rising
-from lrsearch.space import Choice, Dimension, Int, Space, parameters, parse_name
+from lrsearch.space import Choice, Dimension, Int, Space, encode, parameters, parse_name
+from lrsearch.trial import Point
 
 Array = NDArray[np.float64]
 
@@ -72,6 +74,7 @@ class Features:
     lengths: a column has its own, but for the options of a choice of more than `OWN`."""
 
     def __init__(self, space: Space) -> None:
+        self.space = space
         named = list(parameters(space))
         self.names = [name for name, _ in named]
         self.dimensions = [dimension for _, dimension in named]
@@ -122,6 +125,12 @@ class Features:
                     found.append((place, other))
         return found
 
+    @cached_property
+    def _middle(self) -> list[tuple[str, float]]:
+        """The raw number of each parameter in the middle of its range, by its name."""
+        numbers = self.raw(np.full((1, len(self.names)), 0.5))[0]
+        return list(zip(self.names, map(float, numbers), strict=True))
+
     # between shares, raw numbers and features
 
     def raw(self, shares: Array) -> Array:
@@ -140,7 +149,7 @@ class Features:
 
     def shares(self, raw: Array) -> Array:
         """The shares that `raw` makes these numbers of; an option's are the middle of its own."""
-        found = np.empty_like(raw)
+        found = np.empty(raw.shape)
         for place, part in enumerate(self.dimensions):
             numbers = raw[:, place]
             if isinstance(part, Choice):
@@ -161,7 +170,7 @@ class Features:
     def matrix(self, raw: Array) -> Array:
         """The features of points, [points, columns]."""
         alive = self.alive(raw)
-        middle = self.raw(np.full((1, len(self.names)), 0.5))
+        middle = np.asarray([number for _, number in self._middle])
         found = np.empty((len(raw), len(self._columns)))
         plain = np.where(alive, raw, middle)
         for place, column in enumerate(self._columns):
@@ -192,10 +201,32 @@ class Features:
     def numbers(self, encoded: Mapping[str, float]) -> list[float]:
         """A row of raw numbers, of a point as `space.encode` has it; what does not live there is in
         the middle."""
-        middle = self.raw(np.full((1, len(self.names)), 0.5))[0]
-        return [
-            encoded.get(name, float(rest)) for name, rest in zip(self.names, middle, strict=True)
+        return [float(encoded.get(name, rest)) for name, rest in self._middle]
+
+
+class Nearest:
+    """The nearest of the points that are left of a space: that which differs least from another by
+    the sum over parameters of their differences as shares of their range, 1 between options."""
+
+    def __init__(self, space: Space) -> None:
+        self._features = Features(space)
+        self._plain = [
+            isinstance(part, Choice) and not part.ordered for part in self._features.dimensions
         ]
+        self._rows: dict[str, list[float]] = {}
+
+    def find(self, point: Point, left: Mapping[str, Point]) -> str:
+        """The key of the nearest to a point of the space; of several the first."""
+        for key in left.keys() - self._rows.keys():
+            self._rows[key] = self._row(left[key])
+        raw = np.asarray([self._row(point), *(self._rows[key] for key in left)])
+        shares, alive = self._features.shares(raw), self._features.alive(raw)
+        differs = np.where(self._plain, raw[1:] != raw[0], np.abs(shares[1:] - shares[0]))
+        apart = np.where(alive[1:] & alive[0], differs, 0.0).sum(axis=1)
+        return list(left)[int(np.argmin(apart))]
+
+    def _row(self, point: Point) -> list[float]:
+        return self._features.numbers(encode(self._features.space, point) or {})
 
 
 def _columns(place: int, name: str, dimension: Dimension) -> list[_Column]:

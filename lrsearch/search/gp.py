@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lrsearch.search.features import Array, Features
+from lrsearch.search.features import Array, Features, Nearest
 from lrsearch.search.process import (
     Process,
     fit,
@@ -110,6 +110,7 @@ class GaussianProcess:
         self.generation = spec.bayes.generation
         self.start = start
         self._features = Features(spec.space)
+        self._nearest = Nearest(spec.space)
         self._told: dict[str, _Told] = {}
         self._generation: _Generation | None = None
         self._repeats = Repeats(spec.space, spec.seed, self.name)
@@ -143,7 +144,7 @@ class GaussianProcess:
 
         count = generation_size(self.generation, self.startup, len(self._told))
         if len(self._told) < self.startup:
-            return self._repeats.fill(request, count, self.start.point)
+            return self._repeats.fill(request, count, self.start.point, self._nearest.find)
         # Threads would spend more than they save on matrices of this size, and sum in other orders.
         with threadpool_limits(1, "blas"):
             begun = self._begin(request)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -82,11 +82,19 @@ def point_key(point: Point) -> str:
     return json.dumps(point, sort_keys=True)
 
 
+FIRST = 4
+"""The most that a model proposes at once before it has seen a proposal of its own."""
+
+
 def generation_size(generation: int, startup: int, told: int) -> int:
     """The number of points to propose at once by a model that was told `told`: those that are left
-    of the start, so that what begins with the start ends with it; then no more than it knows of,
-    since what it proposes beyond that is little better than the start's."""
-    return min(generation, startup - told if told < startup else max(told, 1))
+    of the start, so that what begins with the start ends with it; then a few, which teach the model
+    more than any later ones; then no more than it knows of, since what it proposes beyond that is
+    little better than the start's."""
+    if told < startup:
+        return min(generation, startup - told)
+    few = FIRST if told < startup + FIRST else told
+    return min(generation, few, max(told, 1))
 
 
 class Repeats:
@@ -99,9 +107,15 @@ class Repeats:
         self._left: dict[str, dict[str, Any]] | None = None
 
     def fill(
-        self, request: Request, count: int, draw: Callable[[int], dict[str, Any]]
+        self,
+        request: Request,
+        count: int,
+        draw: Callable[[int], dict[str, Any]],
+        instead: Callable[[Point, Mapping[str, Point]], str] | None = None,
     ) -> list[dict[str, Any]]:
-        """Make up to `count` proposals; `draw` gives the proposal of an index."""
+        """Make up to `count` proposals; `draw` gives the proposal of an index. Where the points of
+        the space are counted, `instead` chooses among those left, by their keys, the one that
+        is proposed in place of a known one."""
         points: list[dict[str, Any]] = []
         pending: set[str] = set()
         repeats = request.repeats
@@ -117,7 +131,10 @@ class Repeats:
             index = request.index + len(points)
             point = draw(index)
             key = point_key(point)
-            if key in pending or request.known(point):
+            if (key in pending or request.known(point)) and self._left and instead is not None:
+                key, repeats = instead(point, self._left), 0
+                point = self._left[key]
+            elif key in pending or request.known(point):
                 if repeats >= MAX_REPEATS:
                     fresh = self._unknown(index, pending, request.known)
                     if fresh is None:

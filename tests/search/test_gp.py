@@ -34,7 +34,7 @@ from lrsearch.search.process import (
 )
 from lrsearch.search.start import Start
 from lrsearch.search.strategy import point_key
-from lrsearch.space import build, draw, encode, parameters
+from lrsearch.space import build, draw, encode, every_point, parameters
 from lrsearch.spec.document import parse
 from lrsearch.spec.validate import validate
 from lrsearch.store import read
@@ -100,6 +100,15 @@ def test_shares_become_the_points_that_the_space_draws(seed):
         again = encode(spec.space, point)
         assert again == pytest.approx(drawn, rel=1e-9)
         assert features.numbers(again)[0] == pytest.approx(numbers[0], rel=1e-9)
+
+
+def test_a_point_of_choices_alone_keeps_its_shares():
+    spec = spec_of("batch_size: [16, 64, 256, 1024], schedule: [constant, cosine, wsd]")
+    features = Features(spec.space)
+    rows = [features.numbers(encode(spec.space, each)) for each in every_point(spec.space)]
+    shares = features.shares(np.asarray(rows))
+    assert sorted(set(shares[:, 0])) == pytest.approx([0.125, 0.375, 0.625, 0.875])
+    assert (features.raw(shares) == rows).all()
 
 
 def test_what_does_not_live_at_a_point_makes_no_difference_to_it():
@@ -399,17 +408,6 @@ def test_a_plateau_is_not_measured_at_one_place_again_and_again():
     points = search(spec_of("lr: {min: 1e-4, max: 1.0}"), value, 28)
     rates = sorted(math.log10(point["lr"]) / 4 for point in points[8:])
     assert min(b - a for a, b in pairwise(rates)) >= 0.02 - 1e-9
-
-
-def test_a_large_generation_grows_with_what_is_known():
-    spec = spec_of("lr: {min: 1e-4, max: 1.0}", startup=6, generation=16)
-    strategy, sizes = make_strategy("bayes", spec, LOSS), []
-    for _ in range(4):
-        found = strategy.propose(Request(sum(sizes), 99, lambda _: False, lambda _: False))
-        for point in found:
-            strategy.tell(point, Outcome.COMPLETED, abs(math.log10(point["lr"]) + 2))
-        sizes.append(len(found))
-    assert sizes == [6, 6, 12, 16]
 
 
 VALUES = st.one_of(

@@ -20,8 +20,9 @@ from lrsearch.search import (
     make_strategy,
     trial_limit,
 )
+from lrsearch.search.features import Nearest
 from lrsearch.search.strategy import MAX_REPEATS, derive_seed, point_key
-from lrsearch.space import encode, grid_size, size
+from lrsearch.space import encode, every_point, grid_size, size
 from lrsearch.spec.document import parse
 from lrsearch.spec.validate import validate
 from lrsearch.trial import Objective, Outcome
@@ -190,19 +191,58 @@ def test_an_exhausted_space_ends_the_search(kind):
 @pytest.mark.parametrize("kind", SAMPLED)
 @pytest.mark.parametrize("before", [0, 15, 20])
 def test_after_twenty_known_proposals_an_unknown_one_comes(kind, before):
-    bayes = {"generation": 60, "startup": 60 if kind == "gp" else 8}
+    bayes = {"generation": 60, "startup": 60}
     spec = spec_of("batch_size: {min: 1, max: 1000, scale: linear}", bayes=bayes)
 
     def known(point):
         return point["batch_size"] != 777
 
     points = make(kind, spec).propose(Request(0, 50, known, known, repeats=before))
-    assert [known(point) for point in points] == [True] * (MAX_REPEATS - before) + [False]
+    wasted = 0 if kind in ("bayes", "gp") else MAX_REPEATS - before
+    assert [known(point) for point in points] == [True] * wasted + [False]
+
+
+@pytest.mark.parametrize("kind", ["bayes", "gp"])
+def test_bayes_wastes_no_proposal_on_a_known_point_while_others_are_left(kind):
+    spec = spec_of(FINITE.replace("cosine", "cosine, wsd") + ", clip_norm: {min: 1, max: 1}")
+    points = Search(make(kind, spec)).go(size(spec.space))
+    assert len(set(map(point_key, points))) == len(points) == size(spec.space)
+    # What something else measured is no proposal's worth either.
+    known = {point_key(point) for point in points[::2]}
+    asked = Request(0, 99, lambda point: point_key(point) in known, lambda _: False)
+    found = make(kind, spec).propose(asked)
+    assert found and not known & set(map(point_key, found))
+
+
+def test_in_place_of_a_known_point_the_nearest_one_left_is_proposed():
+    text = (
+        "lr: [0.1, 1.0, 0.01], batch_size: {min: 1, max: 5, scale: linear}, "
+        "optimizer: [adam, {name: sgd, momentum: [0.0, 0.5, 0.9]}]"
+    )
+    spec = spec_of(text)
+    point = {"lr": 0.1, "batch_size": 3, "optimizer": {"name": "sgd", "momentum": 0.5}}
+    left = {point_key(each): each for each in every_point(spec.space)}
+    nearest = Nearest(spec.space)
+    assert nearest.find(point, left) == point_key(point)
+
+    def among(**fixed):
+        """The nearest of the other points that are equal in these."""
+        rest = [each for each in left.values() if each != point]
+        rest = [each for each in rest if all(each.get(key) == fixed[key] for key in fixed)]
+        return left[nearest.find(point, {point_key(each): each for each in rest})]
+
+    # A fifth of a range; a place of three in a list; another option with all that it has in common.
+    assert among()["batch_size"] in (2, 4) and among()["lr"] == 0.1
+    assert among(batch_size=3)["optimizer"]["name"] == "sgd"
+    assert among(batch_size=3, optimizer=point["optimizer"])["lr"] in (0.01, 1.0)
+    adam = {"name": "adam"}
+    assert among(optimizer=adam) == point | {"optimizer": adam}
+    assert among(lr=1.0, optimizer=adam)["batch_size"] == 3
 
 
 @pytest.mark.parametrize("kind", SAMPLED)
 def test_an_endless_space_is_left_for_unknown_points_too(kind):
-    bayes = {"generation": 60, "startup": 60 if kind == "gp" else 8}
+    bayes = {"generation": 60, "startup": 60}
     spec = spec_of("lr: {min: 0.001, max: 1.0, scale: linear}", bayes=bayes)
 
     def known(point):
@@ -337,11 +377,26 @@ def test_bayes_is_told_a_point_once_and_failed_or_foreign_ones_not_at_all():
     assert [plain.propose(part) for part in requests] == [noisy.propose(part) for part in requests]
 
 
-def test_bayes_proposes_whole_generations():
-    spec = spec_of(SPACES["mixed"], bayes={"startup": 2, "generation": 5})
-    search = Search(make("bayes", spec))
-    assert [len(search.step(12 - len(search.points))) for _ in range(3)] == [5, 5, 2]
-    assert len(set(map(point_key, search.points))) == 12
+@pytest.mark.parametrize("kind", ["bayes", "gp"])
+@pytest.mark.parametrize(
+    ("startup", "generation", "sizes"),
+    [
+        (8, 4, [4, 4, 4, 4, 4]),
+        (8, 16, [8, 4, 12, 16, 16]),
+        (6, 4, [4, 2, 4, 4, 4]),
+        (2, 5, [2, 2, 4, 5, 5]),
+        (1, 3, [1, 1, 2, 3, 3]),
+    ],
+)
+def test_a_generation_ends_with_the_start_and_grows_with_what_is_known(
+    kind, startup, generation, sizes
+):
+    """After the start a few, so that a model soon learns what came of its own proposals."""
+    spec = spec_of(SPACES["mixed"], bayes={"startup": startup, "generation": generation})
+    search = Search(make(kind, spec), lambda point: (Outcome.COMPLETED, rate_of(point)))
+    assert [len(search.step()) for _ in sizes] == sizes
+    assert len(search.step(2)) == min(2, generation)
+    assert len(set(map(point_key, search.points))) == len(search.points)
 
 
 # what can be searched

@@ -22,6 +22,7 @@ from lrsearch.train.batches.batch import NOTHING, Batch, split, take
 from lrsearch.train.batches.streamed import Streamed
 from lrsearch.train.device import sum_type
 from lrsearch.train.randomness import batches, seed_everything
+from lrsearch.train.users import anew
 from lrsearch.train.users.importing import resolve
 from lrsearch.trial import Workplace
 
@@ -157,9 +158,12 @@ _kept: OrderedDict[tuple[object, ...], Resident] = OrderedDict()
 
 def load_raw(config: Mapping[str, Any], workplace: Workplace) -> data.Raw:
     """The arrays of a resolved `data`; code that it names is imported as the workplace allows.
-    Reseeds the global generators."""
+    Reseeds the global generators, and puts the globals of the user's code back."""
+    anew.put_back(workplace)
     seed_everything(0)  # A function that makes up data makes up the same in every process.
-    return data.load(config, resolver=partial(resolve, workplace=workplace))
+    raw = data.load(config, resolver=partial(resolve, workplace=workplace))
+    anew.keep_with(raw, workplace)
+    return raw
 
 
 def place(

@@ -39,7 +39,7 @@ from lrsearch.train.models.criterion import CHUNK, Criterion, make_criterion
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import batches, set_noise, trial_seeds
 from lrsearch.train.tape import NotRecordable, record
-from lrsearch.train.users.memory import Shared, recall
+from lrsearch.train.users.memory import recall
 from lrsearch.trial import Trial, Workplace
 
 STEPS = 2
@@ -553,8 +553,7 @@ def _find_change(before: Mapping[str, object], after: Mapping[str, object]) -> s
     """The reason against lanes that a memory of the user's code is, where it has changed."""
     for name in {**before, **after}:
         if before.get(name) != after.get(name):
-            also = " and trials share" if isinstance(name, Shared) else ""
-            return f"its forward changes {name}, which no recording repeats{also}"
+            return f"its forward changes {name}, which no recording repeats"
     return ""
 
 

@@ -47,6 +47,7 @@ from lrsearch.train.lanes.state import LaneState, Skeleton, initial_state
 from lrsearch.train.models.criterion import Criterion, make_criterion
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import seed_everything, trial_seeds
+from lrsearch.train.users import anew
 from lrsearch.train.users.memory import Memory
 from lrsearch.trial import (
     Cohort,
@@ -353,6 +354,7 @@ class _Session:
         train = trial.config["train"]
         smoothing = float(train["label_smoothing"])
         if trial.seed not in self.initial:
+            anew.put_back(self.cohort.workplace)
             model = solo.build(trial, self.data, self.cohort.workplace)
             noise = torch.Generator(self.device).manual_seed(trial_seeds(trial.seed).noise)
             optimizer = STACKED[train["optimizer"]["name"]]

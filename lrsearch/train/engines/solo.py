@@ -77,6 +77,7 @@ from lrsearch.train.randomness import (
     set_generators,
     trial_seeds,
 )
+from lrsearch.train.users import anew
 from lrsearch.train.users.beside import find_missing
 from lrsearch.train.users.memory import Memory
 from lrsearch.train.users.printing import Printed
@@ -367,6 +368,8 @@ def _go_on(
     """A training at its saved state, or that of its stem, or before its first step; the events that
     tell of it; and how it has ended before its fork, if it has."""
     before = replace(course, curve={})
+    left = anew.put_back(cohort.workplace)
+    noted: list[Event] = [Noted(trial.number, anew.tell_left(left))] if left else []
     number, taken = trial.number, sharing.has_part(trial.number)
     run = _begin(cohort, trial, data, course, sharing, taken=taken)
     saved = number in cohort.states
@@ -375,19 +378,22 @@ def _go_on(
             run.put(own)
             sharing.pass_by(number, run.step)
             last = Measurement(run.step, course.last)
-            return run, [Measured(number, last, run.budget, course.tell())], None
+            return run, [*noted, Measured(number, last, run.budget, course.tell())], None
         if (state := sharing.adopt(trial, run.plateau)) is None:
-            return run, [], None
+            return run, noted, None
         run.put(state)
         lost = course.judge_again()
-        return run, [*tell_measured(number, course, run.budget), *sharing.save()], lost
+        told = tell_measured(number, course, run.budget)
+        return run, [*noted, *told, *sharing.save()], lost
     except Exception as error:
         if is_out_of_memory(error):
             raise
         reason = explain(error)
     vars(course).update(vars(before))  # It may have been put back in part.
+    anew.put_back(cohort.workplace)
     run = _begin(cohort, trial, data, course, sharing, taken=taken)
-    return run, [begins_again(trial, reason) if saved else cannot_share(number, reason)], None
+    why = begins_again(trial, reason) if saved else cannot_share(number, reason)
+    return run, [*noted, why], None
 
 
 def _train(

@@ -29,6 +29,7 @@ from lrsearch.train.models.criterion import Criterion, make_criterion
 from lrsearch.train.optimizers.registry import STACKED
 from lrsearch.train.randomness import seed_everything, trial_seeds
 from lrsearch.train.tape import NotRecordable
+from lrsearch.train.users import anew
 from lrsearch.train.users.isolation import isolated
 from lrsearch.trial import Sweep, Swept, Trial
 
@@ -158,6 +159,7 @@ def _train_alone(payload: Sweep, trial: Trial, data: Data, before: int) -> _Curv
     """One seed's mean loss at each rate, up to the one it is lost at. What its code raises once it
     is lost ends it there. `before` are the steps of the seeds before it, all counted."""
     train, seeds = trial.config["train"], trial_seeds(trial.seed)
+    anew.put_back(payload.workplace)
     model = build(trial, data, payload.workplace)
     criterion = make_criterion(
         trial.config, data.task, data.outputs, payload.workplace, data.device
@@ -221,6 +223,7 @@ def _train_program(
     optimizer = STACKED[train["optimizer"]["name"]]
     states = []
     for trial in trials:
+        anew.put_back(payload.workplace)
         model = build(trial, data, payload.workplace)
         noise = torch.Generator(data.device).manual_seed(trial_seeds(trial.seed).noise)
         states.append(initial_state(model, optimizer, noise.get_state()))

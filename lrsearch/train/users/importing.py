@@ -42,6 +42,19 @@ class _Imported:
 
 _imported = _Imported()
 
+after_import: Callable[[Workplace], object] = lambda _: None  # noqa: E731
+"""Called after each import of a class path. `anew` sets it, which imports torch."""
+
+
+def standing() -> object:
+    """A value that is another one whenever imports have been forgotten."""
+    return _imported
+
+
+def local_modules() -> set[str]:
+    """The modules that came from the workplace's folder."""
+    return set(_imported.modules)
+
 
 def forget_imports(folder: str = "") -> None:
     """Forget the modules of a workplace's folder, so that they are imported again from the files as
@@ -116,6 +129,7 @@ def resolve(class_path: str, workplace: Workplace) -> Callable[..., Any]:
     importlib.invalidate_caches()
     with importable(workplace):
         found = _walk(parts, workplace)
+    after_import(workplace)
     inner = found
     while isinstance(inner, partial):  # It is where its function is.
         inner = inner.func

@@ -13,6 +13,7 @@ from torch.backends import cudnn
 
 from lrsearch.train.device import check_alive
 from lrsearch.train.randomness import get_generators, seed_everything, set_generators
+from lrsearch.train.users import anew
 from lrsearch.train.users.importing import importable
 from lrsearch.trial import Workplace
 
@@ -151,7 +152,12 @@ def isolated(
             except RuntimeError:
                 check_alive(device)
                 raise
-            if isinstance(event, tuple):
+            if event is None:  # It waits: another job may train meanwhile.
+                taken = anew.take_out(workplace)
+                replies = yield event
+                anew.put_back(workplace)
+                anew.put_in(taken)
+            elif isinstance(event, tuple):
                 replies = []
                 for each in event:
                     replies += (yield each) or []

@@ -29,10 +29,6 @@ LIMIT = 1000
 """The most values that are looked at in one attribute."""
 
 
-class Shared(str):
-    """A name of what all trials of a process share: a class's attribute, or a global."""
-
-
 def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
     """The state that can steer a module beside the contents of its tensors, by name: its
     attributes, those of its classes, the globals of their modules, and the global generators.
@@ -66,10 +62,10 @@ def recall(model: nn.Module, others: Mapping[str, object]) -> dict[str, object]:
         if kind.__module__.partition(".")[0] in ("torch", "builtins", "lrsearch"):
             continue
         scopes[kind.__module__] = None
-        found |= {Shared(f"{kind.__name__}.{key}"): look.at(each) for key, each in _globals(kind)}
+        found |= {f"{kind.__name__}.{key}": look.at(each) for key, each in _globals(kind)}
     for each in _reached(scopes):
         values = _globals(sys.modules[each])
-        found |= {Shared(f"{each}.{key}"): look.at(value) for key, value in values}
+        found |= {f"{each}.{key}": look.at(value) for key, value in values}
     return found
 
 
@@ -80,7 +76,7 @@ def _reached(scopes: Iterable[str]) -> list[str]:
     while ahead:
         for _, value in _globals(sys.modules[ahead.popleft()]):
             home = getattr(value, "__name__" if isinstance(value, ModuleType) else "__module__", "")
-            if isinstance(home, str) and home not in found and _is_users(home):
+            if isinstance(home, str) and home not in found and is_users(home):
                 found[home] = None
                 ahead.append(home)
     return list(found)
@@ -127,7 +123,7 @@ class _Look:
         if id(value) in self.held or isinstance(value, logging.Logger):
             return _Same(value)
         if isinstance(value, np.ndarray):
-            return value.tobytes() if value.nbytes < 2**20 else (_Same(value), _sample(value))
+            return value.tobytes() if value.nbytes < 2**20 else (_Same(value), sample(value))
         if isinstance(value, torch.Generator):
             return value.get_state().numpy().tobytes()
         if isinstance(value, random.Random):
@@ -169,21 +165,22 @@ def _parts(value: Any) -> Iterable[Any] | None:
         frame = value.gi_frame
         return [] if frame is None else [frame.f_lasti, frame.f_locals]
     if isinstance(value, Iterator) and not isinstance(value, io.IOBase):
-        return _place(value)
+        return place_of(value)
     if isinstance(value, type):
-        return [each for _, each in _globals(value)] if _is_users(value.__module__) else None
+        return [each for _, each in _globals(value)] if is_users(value.__module__) else None
     if isinstance(value, ModuleType):
         return None
-    slots = [name for kind in type(value).__mro__ for name in _names(vars(kind).get("__slots__"))]
+    slots = [name for kind in type(value).__mro__ for name in names_of(vars(kind).get("__slots__"))]
     held = [getattr(value, name, None) for name in slots]
     return [*held, *vars(value).values()] if hasattr(value, "__dict__") else held or None
 
 
-def _names(slots: Any) -> Iterable[str]:
+def names_of(slots: Any) -> Iterable[str]:
+    """The names of a class's `__slots__`, of which there may be one as text, or none."""
     return (slots,) if isinstance(slots, str) else slots or ()
 
 
-def _place(iterator: Iterator[Any]) -> Iterable[Any] | None:
+def place_of(iterator: Iterator[Any]) -> Iterable[Any] | None:
     """The place of an iterator, as far as it tells; one that does not is never like it was."""
     if hasattr(iterator, "__dict__"):
         return vars(iterator).values()
@@ -197,7 +194,7 @@ def _place(iterator: Iterator[Any]) -> Iterable[Any] | None:
         return [object()]
 
 
-def _sample(large: np.ndarray[Any, Any]) -> bytes:
+def sample(large: np.ndarray[Any, Any]) -> bytes:
     """Some of a large array's entries."""
     flat = large.reshape(-1) if large.flags.c_contiguous else large.ravel(order="K")
     return flat[:: max(1, flat.size // LIMIT)].tobytes()
@@ -287,11 +284,11 @@ class Memory:
                 scopes[owner.__module__] = None
         scopes |= {each.__module__: None for each in kinds}
         for kind in kinds:
-            if _is_users(kind.__module__):
+            if is_users(kind.__module__):
                 for name, value in vars(kind).items():
                     if not name.startswith("__"):
                         found[f"the class {kind.__name__}", name] = look.at(value)
-        for scope in _reached(filter(_is_users, scopes)):
+        for scope in _reached(filter(is_users, scopes)):
             for name, value in _globals(sys.modules[scope]):
                 found[f"the module {scope}", name] = look.at(value)
         return found
@@ -379,7 +376,7 @@ _STDLIB = str(Path(sysconfig.get_path("stdlib")).resolve())
 _PACKAGES = {"site-packages", "dist-packages"}
 
 
-def _is_users(module: str) -> bool:
+def is_users(module: str) -> bool:
     """Whether a module is the user's: neither Python's nor a package's nor lrsearch's."""
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None or module.partition(".")[0] in ("torch", "lrsearch"):

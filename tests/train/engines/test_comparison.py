@@ -150,7 +150,7 @@ def test_what_a_recording_would_get_wrong_is_refused(name: str) -> None:
         ("class", "changes layers.Settings, which"),
         ("default", "changes layers.mutable, which"),
         ("function", "changes layers.with_attribute, which"),
-        ("module", "changes ticks.calls, which no recording repeats and trials share"),
+        ("module", "changes ticks.calls, which"),
     ],
 )
 def test_a_count_of_calls_is_seen_wherever_it_is_kept(kind: str, told: str) -> None:

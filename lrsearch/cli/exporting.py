@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
+import os
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,23 +183,36 @@ def _check_place(output: Path, chosen: Format, force: bool) -> None:
 @contextlib.contextmanager
 def _written(output: Path, *, folder: bool = False) -> Iterator[Path]:
     """A path to write to, which takes its place when it is whole: what was there before stays until
-    then. Raises StorageFull, or UsageError, where it cannot be written."""
+    then. Its name has no letter that an address has a meaning for, whatever `output` is called.
+    Raises StorageFull, or UsageError, where it cannot be written."""
     whole = output.resolve()  # A link keeps its place.
-    path = whole.with_name(f".{whole.name}.tmp{whole.suffix}")
+    suffix = whole.suffix if whole.suffix[1:].isalnum() else ""
+    path = whole.with_name(f".lrsearch-{zlib.crc32(os.fsencode(whole.name)):08x}.tmp{suffix}")
     try:
         _remove(path)
         try:
+            (path.mkdir if folder else path.touch)()  # Here an error says what is wrong.
+            _remove(path)
             yield path
             if folder and whole.is_dir():
                 whole.rmdir()  # It is empty.
             path.replace(whole)
         finally:
             _remove(path)
-    except (OSError, sqlite3.OperationalError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        if getattr(error, "errno", None) == 28:
+    except Exception as error:
+        if (cause := _cause(error)) is None:
+            raise
+        reason = getattr(cause, "strerror", None) or str(cause)
+        if getattr(cause, "errno", None) == errno.ENOSPC or "is full" in reason:
             raise StorageFull(f"cannot write {output}: {reason}") from error
         raise UsageError(f"cannot write {output}: {reason}") from error
+
+
+def _cause(error: BaseException | None) -> OSError | sqlite3.DatabaseError | None:
+    """The error of the system, or of SQLite, that a library's error comes of."""
+    while error is not None and not isinstance(error, OSError | sqlite3.DatabaseError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _remove(path: Path) -> None:

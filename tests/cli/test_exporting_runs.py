@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,40 @@ def test_a_folder_with_anything_in_it_stays(run):
     assert len(list(Path("logs").iterdir())) > 3
     done = call("export", run, "--format", "tensorboard", "-o", "logs", "--force", code=2)
     assert "logs exists already\n  name a folder that does not" in done.stderr
+
+
+def test_a_name_that_means_something_in_an_address_is_a_name(run):
+    import optuna
+
+    Path("p?q%41").mkdir()
+    for name in ("a?b=1.db", "c%41d.db", "p?q%41/é x.db", f"{'x' * 240}.db"):
+        done = call("export", run, "--format", "optuna", "-o", name)
+        assert Path(name).stat().st_size > 10_000
+    shutil.copyfile("a?b=1.db", "plain.db")
+    assert len(optuna.load_study(study_name="older", storage="sqlite:///plain.db").trials) == 6
+    done = call("export", run, "--format", "optuna", "-o", "a?b=1.db", "--force")
+    assert done.stderr.endswith(" optuna-dashboard sqlite:///a%3Fb=1.db\n")
+    assert not list(Path().rglob(".*"))
+
+
+@pytest.mark.parametrize("name", ["csv", "optuna"])
+def test_a_place_that_takes_no_file_is_told_without_a_traceback(run, name):
+    if not Path("/proc/self").exists():
+        pytest.skip("there is no folder that takes no file of the superuser's")
+    done = call("export", run, "--format", name, "-o", "/proc/a.db", code=2)
+    assert "cannot write /proc/a.db: No such file or directory" in done.stderr
+
+
+def test_a_file_that_cannot_grow_is_told_without_a_traceback(run):
+    # SQLite's error comes inside of one of the library's.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    try:
+        done = call("export", run, "--format", "optuna", "-o", "a.db", code=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "cannot write a.db: disk I/O error" in done.stderr
+    assert [path.name for path in Path().iterdir()] == ["runs"]
 
 
 @pytest.mark.parametrize(

@@ -381,6 +381,12 @@ def test_no_two_options_share_a_label(values):
     assert [known.to_internal_repr(label) for label in labels] == list(range(len(values)))
 
 
+def test_an_option_keeps_its_value_beside_others_that_optuna_takes_for_one():
+    values = ["a=b", None, True, 1, 0.5, "1 (int)"]
+    labels = label_options(Choice(tuple(map(Option, values))))
+    assert labels == ("a=b", None, "true (bool)", "1 (int) ", 0.5, "1 (int)")
+
+
 # tables
 
 
@@ -401,6 +407,18 @@ def test_evaluations_are_a_table_of_their_own(written, name):
         for step, loss in zip(curve.get("step", ()), curve.get("loss", ()), strict=True)
     ]
     assert str(found) == str(wanted)  # nan is not equal to itself
+
+
+def test_columns_of_a_run_without_a_result_have_their_types(tmp_path):
+    import pyarrow.parquet
+
+    run = make_run()
+    begun = [dataclasses.replace(record, result=None) for record in run.view.records]
+    run = dataclasses.replace(run, view=build_view("digits", "runs/digits", OBJECTIVE, begun))
+    FORMATS["parquet"].write(run, tmp_path / "a.parquet")
+    schema = pyarrow.parquet.read_schema(tmp_path / "a.parquet")
+    found = {name: str(schema.field(name).type) for name in ("fold", "steps", "objective")}
+    assert found == {"fold": "int64", "steps": "int64", "objective": "double"}
 
 
 def test_types_of_parquet(written):

@@ -6,6 +6,8 @@ imports its library when it is called, and writes into a file or a folder that d
 
 from __future__ import annotations
 
+import re
+
 from lrsearch.reports.exporting.events import write_events
 from lrsearch.reports.exporting.studies import JOURNALS, write_study
 from lrsearch.reports.exporting.tables import to_csv, write_parquet
@@ -15,8 +17,13 @@ from lrsearch.terminal import command_line, quote
 
 
 def _dashboard(path: str) -> str:
-    journal = path.endswith(JOURNALS)
-    return command_line(["optuna-dashboard", path if journal else f"sqlite:///{path}"])
+    return command_line(["optuna-dashboard", path if path.endswith(JOURNALS) else _address(path)])
+
+
+def _address(path: str) -> str:
+    """The address of a database in SQLite; what has a meaning there is escaped, as SQLAlchemy
+    does."""
+    return "sqlite:///" + re.sub("[%?]", lambda found: f"%{ord(found[0]):02X}", path)
 
 
 FORMATS: dict[str, Format] = {
@@ -73,8 +80,6 @@ FORMATS: dict[str, Format] = {
         install="mlflow",
         named=True,
         suffix=".db",
-        opened=lambda path: command_line(
-            ["mlflow", "ui", "--backend-store-uri", f"sqlite:///{path}"]
-        ),
+        opened=lambda path: command_line(["mlflow", "ui", "--backend-store-uri", _address(path)]),
     ),
 }

@@ -9,6 +9,7 @@ several.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import math
@@ -28,6 +29,7 @@ from lrsearch.trial import Outcome, Record
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
 JOURNALS = (".journal", ".log")
@@ -41,16 +43,26 @@ would forget a trial that has failed."""
 def write_study(run: ExportedRun, path: Path) -> None:
     """Write the run as a storage with one study."""
     import optuna
-    from optuna.storages import BaseStorage, RDBStorage
+    from optuna.storages import RDBStorage
     from optuna.storages.journal import JournalFileBackend, JournalStorage
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    storage: BaseStorage
     if path.suffixes and path.suffixes[-1] in JOURNALS:
         storage = JournalStorage(JournalFileBackend(str(path)))
-    else:
-        storage = RDBStorage(f"sqlite:///{path}")
+        _fill(run, storage)
+        return
+    with contextlib.chdir(path.parent):  # In an address a folder's ? or % has a meaning.
+        storage = RDBStorage(f"sqlite:///{path.name}")
+        _fill(run, storage)
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def _fill(run: ExportedRun, storage: BaseStorage) -> None:
+    """Make the study in a storage."""
+    import optuna
+
     directions = optuna.study.StudyDirection
     goal = directions.MAXIMIZE if run.view.objective.goal == "max" else directions.MINIMIZE
     study = optuna.create_study(storage=storage, study_name=run.name, direction=goal)
@@ -63,9 +75,6 @@ def write_study(run: ExportedRun, path: Path) -> None:
     for point in sorted(run.view.points, key=lambda each: each.point):
         if point.outcome is not None:
             study.add_trial(_trial(run, point, named))
-    if isinstance(storage, RDBStorage):
-        storage.remove_session()
-        storage.engine.dispose()
 
 
 @dataclass(frozen=True)
@@ -136,10 +145,16 @@ def label_options(choice: Choice) -> tuple[Any, ...]:
         while any(label == other and type(label) is type(other) for other in labels):
             label = f"{label} ({len(labels) + 1})"
         labels.append(label)
-    # Optuna takes 1, 1.0 and true for one choice.
-    if len(set(labels)) < len(labels):
-        labels = [f"{format_value(label)} ({type(label).__name__})" for label in labels]
-    return tuple(labels)
+    # Optuna takes 1, 1.0 and true for one choice: these alone are told apart by their types.
+    return tuple(_typed(label, labels) if labels.count(label) > 1 else label for label in labels)
+
+
+def _typed(label: Any, labels: Sequence[Any]) -> str:
+    """A label with its type, and as many blanks behind as make it unlike all others."""
+    text = f"{format_value(label)} ({type(label).__name__})"
+    while text in labels:
+        text += " "
+    return text
 
 
 def _trial(run: ExportedRun, point: PointSummary, named: Mapping[str, Named]) -> FrozenTrial:

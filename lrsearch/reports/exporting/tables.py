@@ -37,7 +37,7 @@ def write_parquet(run: ExportedRun, path: Path) -> None:
 
     head, *rows = _rows(run)
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(head)
-    made = [_column(column) for column in columns]
+    made = [_column(column, name) for column, name in zip(columns, head, strict=True)]
     types = {
         "text": pyarrow.string(),
         "truth": pyarrow.bool_(),
@@ -48,9 +48,18 @@ def write_parquet(run: ExportedRun, path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table(arrays, names=list(map(text_of, head))), path)
 
 
-def _column(values: Sequence[Any]) -> tuple[str, list[Any]]:
-    """The kind of a column, and its values in that kind."""
+_WHOLE = ("trial", "point", "seed", "fold", "steps", "step")
+_NUMBERS = ("objective", "epochs", "seconds")
+
+
+def _column(values: Sequence[Any], name: str) -> tuple[str, list[Any]]:
+    """The kind of a column, and its values in that kind. One of lrsearch's own has its kind also
+    where it is empty, so that tables of several runs go together."""
     known = [value for value in values if value is not None]
+    if not known and name in _WHOLE:
+        return "whole", list(values)
+    if not known and (name in _NUMBERS or name.startswith("metrics.")):
+        return "number", list(values)
     if known and all(isinstance(value, bool) for value in known):
         return "truth", list(values)
     if known and all(type(value) is int and -(2**63) <= value < 2**63 for value in known):

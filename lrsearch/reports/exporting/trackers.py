@@ -10,10 +10,13 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lrsearch.reports.exporting.values import ENDED, ExportedRun, measurements, scalar, text_of
 from lrsearch.trial import Record, Result
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
 
 
 def write_wandb(run: ExportedRun, path: Path) -> None:
@@ -32,6 +35,7 @@ def write_trackio(run: ExportedRun, path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("TRACKIO_")]:
         del os.environ[name]
     os.environ |= {"TRACKIO_DIR": str(path), "HF_HUB_OFFLINE": "1"}
+    path.mkdir(parents=True, exist_ok=True)  # A run without a trial makes none.
     with contextlib.redirect_stdout(io.StringIO()):  # It says where it writes, and what shows it.
         import trackio
 
@@ -77,12 +81,18 @@ def write_mlflow(run: ExportedRun, path: Path) -> None:
     """Write a database of MLflow's with one experiment. Its file stores are no longer written to by
     MLflow itself."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow.entities import Metric, Param, RunTag
     from mlflow.tracking import MlflowClient
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    client = MlflowClient(tracking_uri=f"sqlite:///{path}")
+    with contextlib.chdir(path.parent):  # In an address a folder's ? or % has a meaning.
+        _fill_mlflow(run, MlflowClient(tracking_uri=f"sqlite:///{path.name}"))
+
+
+def _fill_mlflow(run: ExportedRun, client: MlflowClient) -> None:
+    """Make the experiment and its runs."""
+    from mlflow.entities import Metric, Param, RunTag
+
     # No file is kept beside the numbers; what is logged later goes where MLflow puts it by default.
     experiment = client.create_experiment(run.name, artifact_location="mlflow-artifacts:/")
     start = round(run.began * 1000)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import devices
 import pytest
 import torch
+import typer.testing
 
 from lrsearch.errors import UsageError
 from lrsearch.train.device import find_device
@@ -43,6 +44,9 @@ sys.dont_write_bytecode = _bytecode
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile("same")
+
+# The commands are as they are, and to make them of their functions takes longer than most of them.
+typer.testing._get_command = functools.cache(typer.testing._get_command)  # type: ignore[attr-defined]
 
 # As workers run: several threads gain nothing on models this small, and fight over a busy machine.
 torch.set_num_threads(1)
@@ -221,19 +225,28 @@ def nursery(nurseries: Callable[[], Nursery]) -> Nursery:
     return nurseries()
 
 
-@pytest.fixture(autouse=True)
-def forked(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    nurseries: Callable[[], Nursery],
-) -> None:
-    """Workers and command lines that a test starts are forks of the nursery, unless it is about
-    their start and marked `fresh`."""
+@pytest.fixture(scope="module", autouse=True)
+def forking_module(
+    request: pytest.FixtureRequest, nurseries: Callable[[], Nursery]
+) -> Iterator[None]:
+    """Workers and command lines that tests, and their fixtures, start are forks of the nursery,
+    unless the module is about their start and marked `fresh`."""
     import forking
 
     fresh = request.config.getoption("--fresh") or request.node.get_closest_marker("fresh")
-    if not fresh and devices.DEVICE.type == "cpu":
-        monkeypatch.setattr(subprocess, "Popen", forking.Forking)
+    with pytest.MonkeyPatch.context() as patched:
+        if not fresh and devices.DEVICE.type == "cpu":
+            patched.setattr(subprocess, "Popen", forking.Forking)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def forked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `forking_module`, but that one test may be about a start."""
+    if request.node.get_closest_marker("fresh"):
+        import driving
+
+        monkeypatch.setattr(subprocess, "Popen", driving.Popen)
 
 
 # What processes of the tests hand over to the one that prints, which loads no other conftest.py

@@ -17,6 +17,7 @@ import yaml
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
+from lrsearch.data.built_in import read_digits
 from lrsearch.reporting import report
 
 
@@ -140,28 +141,25 @@ def test_a_script_that_reports_loads_nothing_heavy() -> None:
 SCRIPT = """\
 import sys
 import numpy as np
-import torch
-from sklearn.datasets import load_digits
 from lrsearch import report
 
 how, rate = sys.argv[1], float(sys.argv[2])
-images, labels = load_digits(return_X_y=True)
-x = torch.tensor(images / 16, dtype=torch.float32)
-y = torch.tensor(labels)
-torch.manual_seed(0)
-model = torch.nn.Linear(64, 10)
-optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+if how == "torch":  # Its import takes longer than all of these trainings.
+    import torch
+digits = np.load("digits.npz")
+x, y = digits["x"], digits["y"]
+weights, targets = np.zeros((64, 10)), np.eye(10)[y]
 for step in range(1, 31):
-    loss = torch.nn.functional.cross_entropy(model(x), y)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    right = (model(x).argmax(1) == y).float().mean()
+    shares = np.exp(x @ weights)
+    shares /= shares.sum(1, keepdims=True)
+    loss = -np.log((shares * targets).sum(1, keepdims=True)).mean()
+    weights -= rate * x.T @ (shares - targets) / len(y)
+    right = np.float32(((x @ weights).argmax(1) == y).mean())
     print("step", step, "right", right.item())
     if how == "torch":
-        report(step, loss=loss, accuracy=right)
+        report(step, loss=torch.tensor(loss, requires_grad=True), accuracy=torch.tensor(right))
     elif how == "numpy":
-        report(step=np.int32(step), loss=loss.detach().numpy(), accuracy=np.float32(right))
+        report(step=np.int32(step), loss=np.array(loss), accuracy=right)
     elif how == "lost":
         report(step, loss=loss * float("nan"), accuracy=right)
 """
@@ -170,6 +168,8 @@ for step in range(1, 31):
 def test_a_command_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "train.py").write_text(SCRIPT)
+    digits = read_digits()
+    np.savez(tmp_path / "digits.npz", x=digits["x"].reshape(-1, 64), y=digits["y"])
     spec = {
         "name": "told",
         "command": f"{sys.executable} train.py {{how}} 0.5",
@@ -186,7 +186,7 @@ def test_a_command_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found["torch"]["objective"] == found["numpy"]["objective"]
     assert found["lost"]["outcome"] == "diverged"
     assert found["lost"]["reason"] == "loss is nan at step 1"
-    alone = subprocess.run([sys.executable, "train.py", "torch", "0.5"], capture_output=True)
+    alone = subprocess.run([sys.executable, "train.py", "numpy", "0.5"], capture_output=True)
     assert alone.returncode == 0, alone.stderr
 
 

@@ -8,6 +8,9 @@ descriptor STATUS behind its process id: `4711 exit 3`, `4711 signal 11`, `4711 
 was ended, or `0 error TEXT`. The descriptor CHANNEL, -1 for none, is passed on to the command.
 Processes that a command leaves running end the same way, on Linux even those that have left its
 group (daemons). Last the folder SCRATCH is deleted.
+
+A trial may be over in less time than Python takes to import `subprocess`, `pathlib` and `shutil`:
+here is none of them.
 """
 
 from __future__ import annotations
@@ -15,13 +18,10 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 _POLL = 0.02
 
@@ -48,10 +48,9 @@ def main() -> None:
         # stopped this process, when the worker ends.
         _prctl(_PR_SET_CHILD_SUBREAPER, 1)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGCONT)
+    os.set_inheritable(status, False)
     try:
-        process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, start_new_session=True, pass_fds=passed
-        )
+        process = _Process(words)
     except OSError as error:
         _tell(status, f"0 error {error.strerror}")
         os.close(status)
@@ -77,7 +76,47 @@ def main() -> None:
         if code is None or asked:
             _tell_end(status, " stopped")
     os.read(0, 1)  # The worker has read all that it wants when it closes the lifeline.
-    shutil.rmtree(scratch, ignore_errors=True)
+    _delete(scratch)
+
+
+class _Process:
+    """The command, in a session of its own, with the streams and the variables of this process, and
+    an empty stdin. Raises OSError where it cannot be started."""
+
+    def __init__(self, words: list[str]) -> None:
+        self.pid = os.posix_spawnp(
+            words[0],
+            words,
+            os.environ,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+            setsid=True,
+            setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],  # Python ignores both.
+        )
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Its exit code, or less the signal that ended it; None while it runs."""
+        if self._code is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                self._code = os.waitstatus_to_exitcode(status)
+        return self._code
+
+
+def _delete(folder: str) -> None:
+    """Delete a folder and all in it, as far as that can be done."""
+    for here, folders, files in os.walk(folder, topdown=False):
+        for remove, names in ((os.unlink, files), (_remove_folder, folders)):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    remove(os.path.join(here, name))  # noqa: PTH118
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)  # noqa: PTH106
+
+
+def _remove_folder(path: str) -> None:
+    """Remove an empty folder, or a link to one."""
+    (os.unlink if os.path.islink(path) else os.rmdir)(path)  # noqa: PTH114
 
 
 def _tell(status: int, text: str) -> None:
@@ -102,10 +141,11 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def _orphans(process: subprocess.Popen[bytes]) -> list[int]:
+def _orphans(process: _Process) -> list[int]:
     """The running processes that have become this one's children; ended ones are reaped."""
     try:
-        listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text("ascii")
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:  # noqa: PTH123
+            listed = file.read()
     except OSError:  # Another system, or one that keeps no such file.
         return []
     found = []
@@ -117,7 +157,7 @@ def _orphans(process: subprocess.Popen[bytes]) -> list[int]:
     return found
 
 
-def _end_all(process: subprocess.Popen[bytes], grace: float) -> None:
+def _end_all(process: _Process, grace: float) -> None:
     """End the whole group, and all processes that became this one's children: SIGTERM, then SIGKILL
     after `grace` seconds."""
     deadline = time.monotonic() + grace

@@ -14,12 +14,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from devices import DEVICE
+from forking import Before
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -399,29 +401,36 @@ def test_trials_takes_the_place_of_the_spec_s(empty: Path) -> None:
     assert grid.code == 2 and "lrsearch random small.yaml --trials 2" in grid.err
 
 
-def test_a_search_that_its_time_stops_goes_on_by_the_same_command(empty: Path) -> None:
+def test_a_search_that_its_time_stops_goes_on_by_the_same_command(
+    empty: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (empty / "mine.yaml").write_text(COMMAND.replace("[0.1, 0.2, 0.4]", "[0.1, 0.3, 0.4, 0.5]"))
-    # The first trial is still training when the time is over, however slow the start was.
-    wait = "import os, time\n\ntime.sleep(max(0.0, float(os.environ['END']) - time.time()))\n"
-    (empty / "train.py").write_text(wait + SCRIPT)
-    run = ("grid", "mine.yaml", "--allow-command", "--workers", "1", "--time", "12s")
-    done = lrsearch(*run, END=str(time.time() + 12.5))
+    # The time is over while the first trial trains, however slow the start was.
+    (empty / "train.py").write_text("open('training', 'w').close()\n" + SCRIPT)
+
+    def clock() -> float:
+        return time.monotonic() + 3600 * (empty / "training").exists()
+
+    run = ("grid", "mine.yaml", "--allow-command", "--workers", "1", "--time", "1h")
+    with monkeypatch.context() as patched:
+        patched.setattr("lrsearch.tuner.session.time", SimpleNamespace(monotonic=clock))
+        done = lrsearch(*run)
     assert done.code == 0, done
     trained = count_trials(empty, "mine")
     assert trained == 1
     assert f"the time is over: {trained} of 4 trials are trained" in done.err
     said = f"was stopped by its time limit: {trained} of 4 trials are trained"
     assert said in " ".join(done.out.split()), done
-    again = "lrsearch grid mine.yaml --time 12s --workers 1 --allow-command"
+    again = "lrsearch grid mine.yaml --time 1h --workers 1 --allow-command"
     assert re.search(rf"^next +{again}$", done.out, re.MULTILINE)
     assert lrsearch("report", "mine").out == done.out
     assert json.loads(lrsearch("list", "--json").out)["runs"][0]["state"] == "stopped"
-    assert lrsearch(*run, END="0").code == 0
+    assert lrsearch(*run).code == 0
     assert count_trials(empty, "mine") == 4
     assert "time limit" not in lrsearch("report", "mine").out
     before = lrsearch("grid", "mine.yaml", "--allow-command", "--time", "1ms", "--fresh")
     assert before.code == 2 and "90s, 10m, 1.5h" in before.err
-    short = lrsearch("grid", "mine.yaml", "--allow-command", "--time", "0.001s", "--fresh", END="0")
+    short = lrsearch("grid", "mine.yaml", "--allow-command", "--time", "0.001s", "--fresh")
     assert short.code == 1 and "no trial began" in short.err
 
 
@@ -1191,11 +1200,9 @@ def test_a_stderr_that_was_never_open(here: Path, command: str) -> None:
     cut_last_results(here, 1)
     more = TRAIN if command == "grid" else ()
     arguments = [sys.executable, "-m", "lrsearch", command, "small.yaml", *more]
-    line = shlex.join(arguments) + " 2>&-"
-    done = subprocess.run(line, shell=True, stdout=subprocess.PIPE, text=True)
-    assert done.returncode == 0
-    line = shlex.join([*arguments[:4], "none.yaml"]) + " 2>&-"
-    done = subprocess.run(line, shell=True, stdout=subprocess.PIPE, text=True)
+    closed = {"stdout": subprocess.PIPE, "text": True, "preexec_fn": Before(closed=(2,))}
+    assert subprocess.run(arguments, **closed).returncode == 0
+    done = subprocess.run([*arguments[:4], "none.yaml"], **closed)
     assert (done.returncode, done.stdout) == (2, "")
 
 

@@ -5,16 +5,15 @@ import os
 import pty
 import resource
 import select
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from forking import Before
 from typer.testing import CliRunner
 
 import lrsearch
@@ -156,37 +155,34 @@ COMMANDS = {
 WAYS = ["stdout full", "stderr full", "stdout left", "all closed"]
 
 
+CLOSED = {
+    "all closed": (0, 1, 2),
+    "stdin closed": (0,),
+    "stdout closed": (1,),
+    "stderr closed": (2,),
+}
+
+
 def run_with(command, way):
-    """A command in a shell that has its streams as the way says; what it says where it can."""
+    """A command that has its streams as the way says; what it says where it can."""
+    words = [*COMMAND, *command.replace("WAY", way.replace(" ", "-")).split()]
     reading, writing = os.pipe()
     os.close(reading)
-    words = [*COMMAND, *command.replace("WAY", way.replace(" ", "-")).split()]
-    redirected = {
-        "stdout full": "> /dev/full",
-        "stderr full": "2> /dev/full",
-        "stdout left": f">&{writing}",
-        "all closed": "<&- >&- 2>&-",
-        "stdin closed": "<&-",
-        "stdout closed": ">&-",
-        "stderr closed": "2>&-",
-    }
-    done = subprocess.run(
-        ["bash", "-c", f"{shlex.join(words)} {redirected[way]}"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        pass_fds=(writing,),
-        timeout=200,
-    )
+    with Path("/dev/full").open("w") as full:
+        where = {"stdout full": {"stdout": full}, "stderr full": {"stderr": full}}
+        where["stdout left"] = {"stdout": writing}
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **where.get(way, {})}
+        closed = {"preexec_fn": Before(closed=CLOSED[way])} if way in CLOSED else {}
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, **streams, **closed, timeout=200)
     os.close(writing)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    return done.returncode, (done.stdout or b"").decode(), (done.stderr or b"").decode()
 
 
 @full
 def test_every_command_ends_in_order_whatever_its_streams(run, here):
     asked = [(command, way) for command in COMMANDS for way in WAYS]
     asked += [("report small", f"{name} closed") for name in ("stdin", "stdout", "stderr")]
-    with ThreadPoolExecutor(2) as pool:
-        found = list(pool.map(lambda each: run_with(*each), asked))
+    found = [run_with(*each) for each in asked]
     told = "error: cannot write the result to stdout: No space left on device"
     for (command, way), (code, _, errors) in zip(asked, found, strict=True):
         expected, prints = COMMANDS.get(command, (0, True))
@@ -239,9 +235,16 @@ def test_the_end_of_the_terminal_ends_no_search(here, kind):
     (here / "my_loop.py").write_text(LOOP)
     (here / "script.py").write_text(SCRIPT)
     command = [*COMMAND, "grid", "small.yaml", *options, "--require", "loss<1e9"]
-    pid, terminal = pty.fork()
-    if pid == 0:  # The leader of a session, whose terminal this is.
-        os.execv(command[0], command)
+    terminal, theirs = pty.openpty()
+    searching = subprocess.Popen(  # The leader of a session, whose terminal this is.
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=Before(terminal=True),
+    )
+    os.close(theirs)
     journal = here / "runs" / "small" / "journal.jsonl"
     end = time.monotonic() + 120
     while not (journal.exists() and '"started"' in journal.read_text()):
@@ -250,8 +253,7 @@ def test_the_end_of_the_terminal_ends_no_search(here, kind):
             os.read(terminal, 4096)
     assert results(here) < 3, "there is nothing left to train"
     os.close(terminal)  # The kernel sends SIGHUP to all that run there.
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert searching.wait(200) == 0
     found = read(here / "runs" / "small")
     assert [each.outcome for each in found.results.values()] == ["completed"] * 3
     assert '"finished"' in journal.read_text().splitlines()[-1]

@@ -109,10 +109,12 @@ NETS = '''
         order = WeightedRandomSampler(1.0 + (data.tensors[1] < 5), len(data))
         make = lambda batch_size: DataLoader(data, batch_size, sampler=order)
         return make, data
-
-    def train(trial):
-        trial.report(1, loss=trial.params["lr"])
 '''
+
+LOOP = """
+def train(trial):
+    trial.report(1, loss=trial.params["lr"])
+"""
 
 SPEC = """
 name: why
@@ -233,8 +235,9 @@ def test_what_is_slower_in_lanes_is_a_reason(here, monkeypatch):
 
 @pytest.mark.parametrize("kind", ["command", "loop"])
 def test_training_of_one_s_own_says_why(here, kind):
-    text = {"command": "python job.py {lr}", "loop": "nets.train"}[kind]
-    allow = {"command": ("--allow-command",), "loop": ("--allow-import", "nets")}[kind]
+    text = {"command": "python job.py {lr}", "loop": "my_loop.train"}[kind]
+    allow = {"command": ("--allow-command",), "loop": ("--allow-import", "my_loop")}[kind]
+    (here / "my_loop.py").write_text(LOOP)
     (here / "job.py").write_text("import json; print(json.dumps({'loss': 1.0}))\n")
     (here / "why.yaml").write_text(
         f"name: why\n{kind}: {text}\nobjective: {{metric: loss}}\nsearch: {{lr: [0.1, 0.2]}}\n"

@@ -10,27 +10,33 @@ folder, environment, group, mask and ignored signals, like any other.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import inspect
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 WORKER = "lrsearch.executors.worker"
 MODULES = ("lrsearch", WORKER)
 CUSTOM = ("sitecustomize.py", "usercustomize.py")
-READ_AT_START = re.compile(r"(?!PYTHONPATH$)(PYTHON|LD_|LC_|LANG|GLIBC_)")
-"""Variables that an interpreter reads when it starts."""
+READ_AT_START = re.compile(
+    r"(?!PYTHON(PATH|UNBUFFERED|DONTWRITEBYTECODE)$)(PYTHON|LD_|LC_|LANG|GLIBC_)"
+)
+"""Variables that an interpreter reads when it starts, but for those that a fork goes by, too."""
 
 ORDINARY = {
-    **dict.fromkeys(("executable", "preexec_fn", "gid", "gids", "uid"), None),
+    **dict.fromkeys(("executable", "gid", "gids", "uid"), None),
     "close_fds": True,
     "pass_fds": (),
     "shell": False,
@@ -43,6 +49,26 @@ ORDINARY = {
 _SIGNATURE = inspect.signature(subprocess.Popen._execute_child)
 _SUBREAPER = 36
 _lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Before:
+    """For `preexec_fn`, the changes of a process before it begins that a fork makes as well: its
+    terminal becomes stdin's, files may have no more than `largest` bytes, and streams are closed,
+    by their numbers."""
+
+    terminal: bool = False
+    largest: int | None = None
+    closed: tuple[int, ...] = ()
+
+    def __call__(self) -> None:
+        """Make them."""
+        if self.terminal:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        if self.largest is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest, self.largest))
+        for number in self.closed:
+            os.close(number)
 
 
 class Source:
@@ -68,12 +94,16 @@ class Forking(subprocess.Popen[Any]):
             return
         ends = [given[f"{name}"] for name in ("p2cread", "c2pwrite", "errwrite")]
         environment = os.environ if given["env"] is None else given["env"]
+        before = given["preexec_fn"] or Before()
         self.pid = start(
             {
                 "words": [*map(os.fspath, given["args"])],
                 "folder": os.fspath(given["cwd"] or Path.cwd()),
                 "environment": dict(environment),
                 "leads": given["start_new_session"],
+                "terminal": before.terminal,
+                "largest": before.largest,
+                "closed": before.closed,
             },
             [number if end == -1 else end for number, end in enumerate(ends)],
         )
@@ -92,6 +122,8 @@ def module_of(words: list[str]) -> tuple[str, list[str]] | None:
 def _may_fork(given: Mapping[str, Any]) -> bool:
     """Whether a fork does what a fresh interpreter would, started with these."""
     if source is None or isinstance(given["args"], str | bytes | os.PathLike):
+        return False
+    if not isinstance(given["preexec_fn"], Before | None):
         return False
     words = [*map(os.fspath, given["args"])]
     environment = os.environ if given["env"] is None else given["env"]

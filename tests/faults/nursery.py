@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import functools
 import gc
 import importlib
 import json
@@ -23,28 +24,32 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
 from types import ModuleType
 
 import forking
 import numpy as np
 import torch
+import typer.main
 
 from lrsearch.__main__ import main
+from lrsearch.cli import app
 
 AHEAD = (
-    *("optuna", "pydantic"),
+    *("numpy.ma", "optuna", "scipy.stats.qmc"),
+    *("pydantic.json_schema", "pydantic.type_adapter"),  # What typer imports when it is run.
     "torch._dynamo",  # What torch.optim imports when it is first used.
-    *("lrsearch.analysis.requirement", "lrsearch.cli.output", "lrsearch.cli.stored"),
-    *("lrsearch.executors.inline", "lrsearch.reports.live", "lrsearch.reports.tables"),
-    *("lrsearch.search.bayes", "lrsearch.spec.statics", "lrsearch.train.engines.cohort"),
-    *(
-        "lrsearch.outside.commands",
-        "lrsearch.train.preparing.prepare",
-        "lrsearch.train.engines.probe",
-    ),
-    *("lrsearch.tuner.loop", "lrsearch.tuner.preparing"),
+    *("lrsearch.analysis.curve", "lrsearch.analysis.requirement"),
+    *("lrsearch.cli.consent", "lrsearch.cli.looking", "lrsearch.cli.output", "lrsearch.cli.stored"),
+    *("lrsearch.cli.telling", "lrsearch.data.imported", "lrsearch.data.sources"),
+    *("lrsearch.executors.inline", "lrsearch.executors.local", "lrsearch.outside.commands"),
+    *("lrsearch.reports.live", "lrsearch.reports.tables"),
+    *("lrsearch.search.bayes", "lrsearch.search.grid", "lrsearch.search.random"),
+    *("lrsearch.spec.statics", "lrsearch.spec.summary"),
+    *("lrsearch.train.engines.cohort", "lrsearch.train.engines.probe"),
+    "lrsearch.train.preparing.prepare",
+    *("lrsearch.tuner.foreseeing", "lrsearch.tuner.loop", "lrsearch.tuner.preparing"),
 )
 """What is imported before the first fork."""
 
@@ -59,9 +64,13 @@ def begin(path: str) -> Callable[[], int]:
     # Whoever is the first to ask may block or ignore some for the moment.
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     _take_signals()
+    for name in HUGE:
+        del os.environ[name]
     torch.set_num_threads(1)
     for name in AHEAD:
         importlib.import_module(name)
+    typer.main.get_command = functools.cache(typer.main.get_command)
+    typer.main.get_command(app)  # All commands are made of their functions.
     gc.collect()
     gc.freeze()  # No fork goes through all modules again.
     server = socket.socket(socket.AF_UNIX)
@@ -84,25 +93,63 @@ def serve(server: socket.socket) -> Callable[[], int]:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if connection.recv(1, socket.MSG_PEEK) == b"+":
                 return _bear(connection)
-            if _attend(connection):
-                return _run
+            if run := _attend(connection):
+                return run
             os._exit(0)
         connection.close()
 
 
-def _attend(connection: socket.socket) -> bool:
-    """Begin what the connection asks for, and tell its process id and how it ended. True in the
-    process that is to become it."""
+def _attend(connection: socket.socket) -> Callable[[], int] | None:
+    """Begin what the connection asks for, and tell its process id and how it ended. Returns in the
+    process that is to become it, and in the workers of that one, with what they are to run."""
     asked = json.loads(connection.makefile().readline())
     child = os.fork()
     if child == 0:
         connection.close()
+        os.setsid()
+        os.environ.pop("LD_PRELOAD", None)
+        if asked["forks"] and _may_have_workers(asked["arguments"]) and (run := _nest()):
+            return run
         _become(asked)
-        return True
+        return _run
     connection.sendall(b"%d\n" % child)
     _, status = os.waitpid(child, 0)
     connection.sendall(b"%d\n" % os.waitstatus_to_exitcode(status))
-    return False
+    return None
+
+
+def _may_have_workers(arguments: list[str]) -> bool:
+    """Whether a command line may start workers; those of any other would be fresh ones."""
+    return arguments[:1] in WITH_WORKERS and "inline" not in arguments
+
+
+HUGE = ("GLIBC_TUNABLES", "PYTHONMALLOC")
+"""Variables that are for this process alone, see `driving`."""
+
+WITH_WORKERS = [[each] for each in ("grid", "random", "bayes", "refine", "confirm", "range")]
+
+
+def _nest() -> Callable[[], int] | None:
+    """Have the workers of this process forked by a nursery of its own, which has seen nothing of
+    the command line. Returns in them, with what they are to run."""
+    server = socket.socket(socket.AF_UNIX)
+    address = f"\0lrsearch-{os.getpid()}"
+    server.bind(address)
+    server.listen(64)
+    waiting, alive = os.pipe()
+    if os.fork() == 0:
+        for number in (signal.SIGINT, *ENDING):
+            signal.signal(number, signal.SIG_IGN)
+        os.dup2(waiting, 0)
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_RDWR), stream)
+        os.close(alive)
+        return serve(server)
+    server.close()
+    os.close(waiting)
+    forking.source = forking.Source(lambda: address)
+    subprocess.Popen = forking.Forking
+    return None
 
 
 def _bear(connection: socket.socket) -> Callable[[], int]:
@@ -121,9 +168,11 @@ def _bear(connection: socket.socket) -> Callable[[], int]:
     os.closerange(connection.fileno() + 1, 65536)
     if asked["leads"]:
         os.setsid()
+    forking.Before(asked["terminal"], asked["largest"])()
     os.chdir(asked["folder"])
     os.environ.clear()
     os.environ.update(asked["environment"])
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     _begin_streams()
     np.random.seed()
     found = forking.module_of(asked["words"])
@@ -140,7 +189,7 @@ def _bear(connection: socket.socket) -> Callable[[], int]:
     signal.pthread_sigmask(signal.SIG_SETMASK, asked["mask"])
     connection.sendall(b"%d\n" % os.getpid())
     connection.close()
-    return partial(_run_module, found[0])
+    return functools.partial(_run_module, found[0], asked["closed"])
 
 
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -155,42 +204,34 @@ def _take_signals() -> None:
 
 def _begin_streams() -> None:
     """Open the streams of Python, as it does when it starts."""
-    encoding, errors = sys.stdout.encoding, sys.stdout.errors
-    sys.stdin = open(0, encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
-    sys.stdout = open(1, "w", encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", 1, encoding, "backslashreplace", closefd=False)  # noqa: SIM115
+    errors = sys.stdout.errors
+    sys.stdin, sys.stdout = _open_stream(0, errors), _open_stream(1, errors)
+    sys.stderr = _open_stream(2, "backslashreplace")
 
 
-def _run_module(name: str) -> int:
-    """Run a module like `python -m`; its exit code."""
-    if name != forking.WORKER:
-        # What workers are forked from has seen nothing of the command line.
-        server = socket.socket(socket.AF_UNIX)
-        address = f"\0lrsearch-{os.getpid()}"
-        server.bind(address)
-        server.listen(64)
-        waiting, alive = os.pipe()
-        if os.fork() == 0:
-            for number in (signal.SIGINT, *ENDING):
-                signal.signal(number, signal.SIG_IGN)
-            os.dup2(waiting, 0)
-            for stream in (1, 2):
-                os.dup2(os.open(os.devnull, os.O_RDWR), stream)
-            os.close(alive)
-            return serve(server)()
-        server.close()
-        os.close(waiting)
-        forking.source = forking.Source(lambda: address)
-        subprocess.Popen = forking.Forking
+def _open_stream(number: int, errors: str | None) -> TextIOWrapper:
+    direct = bool(os.environ.get("PYTHONUNBUFFERED"))
+    size = 0 if direct and number else -1
+    file = open(number, "wb" if number else "rb", size, closefd=False)  # noqa: SIM115
+    by_line = not direct and (number == 2 or os.isatty(number))
+    encoding = sys.__stdout__.encoding  # type: ignore[union-attr]
+    return TextIOWrapper(file, encoding, errors, "\n", by_line, write_through=direct)
+
+
+def _run_module(name: str, closed: list[int]) -> int:
+    """Run a module like `python -m`, with these streams closed; its exit code."""
+    if name != forking.WORKER and _may_have_workers(sys.argv[1:]) and (run := _nest()):
+        return run()
     sys.modules.pop("lrsearch.__main__", None)
     sys.modules["__main__"] = ModuleType("__main__")
-    return _end_of(partial(runpy._run_module_as_main, name))
+    forking.Before(closed=tuple(closed))()
+    for number in closed:  # As Python has it where there is no such descriptor.
+        setattr(sys, ("stdin", "stdout", "stderr")[number], None)
+    return _end_of(functools.partial(runpy._run_module_as_main, name))
 
 
 def _become(asked: dict) -> None:
-    os.setsid()
     os.chdir(asked["folder"])
-    os.environ.pop("LD_PRELOAD", None)
     os.environ.update(asked["environment"])
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -236,6 +277,6 @@ code = begin(sys.argv[1])()
 # that comes before.
 threading._shutdown()
 atexit._run_exitfuncs()
-sys.stdout.flush()
-sys.stderr.flush()
+for stream in filter(None, (sys.stdout, sys.stderr)):
+    stream.flush()
 os._exit(code)

@@ -14,6 +14,7 @@ from typing import Any
 import forking
 import pytest
 from driving import Fork, Nursery, Popen, environment
+from forking import Before
 
 from lrsearch.executors.local import Local
 from lrsearch.executors.port import Finished, Replies
@@ -44,8 +45,10 @@ def describe(payload: object) -> Generator[object, Replies, None]:
         "group": [os.getsid(0), os.getpgrp()],
         "descriptors": sorted(os.listdir("/proc/self/fd")),  # noqa: PTH208
         "streams": [
-            (each.encoding, each.errors, each.line_buffering, each.fileno()) for each in streams
+            (each.encoding, each.errors, each.line_buffering, each.fileno(), each.write_through)
+            for each in streams
         ],
+        "bytecode": not sys.dont_write_bytecode,
         "handlers": [str(signal.getsignal(number)).split(" at ")[0] for number in numbers],
         "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "umask": Path("/proc/self/status").read_text().partition("Umask:")[2].split()[0],
@@ -54,9 +57,9 @@ def describe(payload: object) -> Generator[object, Replies, None]:
     yield found
 
 
-def ask(popen: type, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def ask(popen: type, monkeypatch: pytest.MonkeyPatch, **more: str) -> dict[str, Any]:
     monkeypatch.setattr(subprocess, "Popen", popen)
-    with Local(1, environment={"PYTHONPATH": HERE, "MINE": "1"}) as place:
+    with Local(1, environment={"PYTHONPATH": HERE, "MINE": "1", **more}) as place:
         place.submit("test_forking:describe", None)
         events = [each for _ in range(2) for _, each in place.events()]
     assert isinstance(events[-1], Finished), events
@@ -78,14 +81,16 @@ def used() -> Generator[list[object], None, None]:
     forking.start = real
 
 
+@pytest.mark.parametrize("told", ["", "1"])
 def test_a_forked_worker_is_like_a_fresh_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: list[object]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: list[object], told: str
 ) -> None:
+    more = dict.fromkeys(("PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE"), told)
     monkeypatch.chdir(tmp_path)
     before = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
     try:
-        fresh, forked = (ask(each, monkeypatch) for each in (Popen, forking.Forking))
+        fresh, forked = (ask(each, monkeypatch, **more) for each in (Popen, forking.Forking))
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         signal.signal(signal.SIGUSR2, before)
@@ -123,6 +128,27 @@ def test_what_a_fork_cannot_give_starts_fresh(given: dict[str, Any], used: list[
     words = [sys.executable, "-m", "lrsearch", "--version"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=100, **given)
     assert done.returncode == 0 and done.stdout and not used
+
+
+@pytest.mark.parametrize(
+    "before",
+    [Before(closed=(0,)), Before(closed=(1,)), Before(closed=(0, 1, 2)), Before(largest=0)],
+    ids=["no stdin", "no stdout", "no streams", "no room"],
+)
+def test_a_fork_begins_with_what_is_asked(
+    before: Before, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, used: list[object]
+) -> None:
+    words = [sys.executable, "-m", "lrsearch", "init", "x.yaml", "--from", "loop"]
+    told = []
+    for number, popen in enumerate((Popen, forking.Forking)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        monkeypatch.setattr(subprocess, "Popen", popen)
+        done = subprocess.run(words, cwd=folder, capture_output=True, preexec_fn=before)
+        left = [each.read_bytes() for each in sorted(folder.iterdir())]
+        told.append((done.returncode, done.stdout, done.stderr, left))
+    assert len(used) == 1 and told[0] == told[1]
+    assert bool(told[0][3]) is (before.largest is None)
 
 
 def test_a_fork_ends_as_it_is_told(tmp_path: Path, used: list[object]) -> None:

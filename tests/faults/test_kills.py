@@ -1,6 +1,6 @@
 """Killed at a random moment: driver, workers or both; the same command comes to the same result.
 
-Command lines in fresh interpreters, with workers, as users run them.
+What is killed runs in fresh interpreters, with workers, as users run it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from driving import (
     FAILED,
     SEARCHES,
     Command,
+    Fork,
+    Nursery,
     References,
     Search,
     Tries,
@@ -46,7 +48,9 @@ def _command(pid: int) -> bytes:
         return b""
 
 
-def disturb(search: Search, folder: Path, whom: str, moment: float, many: int) -> None:
+def disturb(
+    search: Search, folder: Path, whom: str, moment: float, many: int, nursery: Nursery
+) -> None:
     """Run a search, kill it so often, and go on with it until it is done: one that ends before
     the moment is begun anew, and killed earlier. Raises where nothing could be killed, where
     anything that was kept is lost, and where a process outlives its driver."""
@@ -84,7 +88,7 @@ def disturb(search: Search, folder: Path, whom: str, moment: float, many: int) -
         if (search.run(folder) / "run.json").exists():
             kept = check_kept(search.run(folder), said.err, _ended_well(kept))
         moment *= 0.6
-    after = Command(folder, *command, "--retry-failed", **{name: value}).wait().check(0)
+    after = Fork(nursery, folder, *command, "--retry-failed", **{name: value}).wait().check(0)
     check_kept(search.run(folder), after.err, _ended_well(kept))
     await_none(marker)
 
@@ -96,7 +100,7 @@ def _ended_well(kept: dict[str, str]) -> dict[str, str]:
 @pytest.mark.kind("driver and workers killed")
 @pytest.mark.parametrize("name", SEARCHES)
 def test_killed_at_random_moments(
-    name: str, references: References, tries: Tries, tmp_path: Path
+    name: str, references: References, tries: Tries, tmp_path: Path, nursery: Nursery
 ) -> None:
     whoms = ["driver", "both", "a worker", "workers"]
     if name == "bayes":
@@ -110,7 +114,7 @@ def test_killed_at_random_moments(
         whom, moment = planned
         search = SEARCHES[name]
         folder = search.lay(tmp_path / str(next(numbered)))
-        disturb(search, folder, whom, moment, 3 if tries.long else 1)
+        disturb(search, folder, whom, moment, 3 if tries.long else 1, nursery)
         # What failed was proposed again.
         parts = ("results", "curves") if "worker" in whom else ()
         compare(search.run(folder), references.outcome(name), *parts)

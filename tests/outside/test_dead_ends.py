@@ -437,7 +437,10 @@ def test_other_languages_are_told_the_form_of_a_line() -> None:
     assert "it printed nothing" in advice("loss", "")[1]
 
 
-def test_a_pattern_that_takes_too_long_ends_the_search(here: Path) -> None:
+def test_a_pattern_that_takes_too_long_ends_the_search(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lrsearch.outside.listening.PATIENCE", 0.2)
     write(here, f"print({'a' * 60 + 'b'!r})\n", metrics={"accuracy": "(a+)+$"})
     said = lrsearch(*GRID)
     assert said.code == 2 and "metrics.accuracy: the pattern '(a+)+$' takes more" in said.err

@@ -9,7 +9,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 from devices import DEVICE
+from forking import Before
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -259,9 +259,16 @@ def test_nothing_runs_before_it_is_allowed(here: Path) -> None:
 
 def on_a_terminal(answer: bytes, *arguments: str) -> tuple[int, str]:
     """A command's exit code and all that a terminal shows of it; `answer` is typed when asked."""
-    process, terminal = pty.fork()
-    if process == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "lrsearch", *arguments])
+    terminal, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lrsearch", *arguments],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=Before(terminal=True),
+    )
+    os.close(theirs)
     shown = b""
     with contextlib.suppress(OSError):  # Linux' way to say that it is over
         while data := os.read(terminal, 4096):
@@ -269,7 +276,7 @@ def on_a_terminal(answer: bytes, *arguments: str) -> tuple[int, str]:
             shown += data
             if b"[y/N]" in shown and not asked:
                 os.write(terminal, answer)
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    code = process.wait(60)
     os.close(terminal)
     return code, shown.decode()
 
@@ -733,8 +740,6 @@ import sys
 import tempfile
 
 import numpy
-import torch
-from torch import nn
 
 AT_IMPORT = random.random(), numpy.random.rand()
 
@@ -745,6 +750,8 @@ def train(trial):
     if kind == "text":
         trial.report(1, loss="small")
     assert kind in ("good", "same")
+    import torch
+    from torch import nn
     draws = *AT_IMPORT, random.random(), numpy.random.rand(), torch.rand(1).item()
     model = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -970,19 +977,18 @@ def test_a_loop_that_is_none_is_found_before_training(here: Path, path: str, tol
 
 
 @pytest.mark.parametrize(
-    ("name", "allow"), [("command", "--allow-command"), ("loop", "--allow-import=my_loop")]
+    ("name", "allow"), [("command", ["--allow-command"]), ("loop", ["--allow-import", "my_loop"])]
 )
-def test_the_examples_train(tmp_path: Path, name: str, allow: str) -> None:
-    for path in (ROOT / "configs").iterdir():
-        if path.is_file():
-            shutil.copy(path, tmp_path)
-    fixed = ("--set", "params.lr=0.1", "--set", "params.batch_size=32", "--set", "params.epochs=3")
-    said = lrsearch(
-        *("grid", tmp_path / f"{name}.yaml", allow, *fixed, "--json"),
-        *("--runs", tmp_path / "runs", "--executor", "inline", "--device", str(DEVICE)),
-    )
-    assert said.code == 0, said
-    assert json.loads(said.out)["best"]["objective"] > 0.85
+def test_the_examples_train(name: str, allow: list[str], tmp_path: Path) -> None:
+    """By the README's commands, of one point."""
+    path = f"configs/{name}.yaml"
+    assert f"lrsearch grid {path} {' '.join(allow)}" in (ROOT / "README.md").read_text()
+    one = ["--set", "search.lr=[0.1]", "--set", "search.batch_size=[32]"]
+    one += ["--set", "params.epochs=3", "--device", str(DEVICE)]
+    said = lrsearch("grid", ROOT / path, *allow, *one, "--runs", tmp_path)
+    assert said.code == 0 and "trials  1 completed" in said.out, said
+    report = json.loads(lrsearch("report", tmp_path / name, "--json").out)
+    assert report["best"]["objective"] > 0.85
 
 
 # what is wrong with a spec
@@ -1074,18 +1080,6 @@ def test_options_that_make_no_sense(here: Path, more: tuple[str, ...], told: str
     said = lrsearch("grid", "mine.yaml", *TRAIN, *more)
     assert said.code == 2 and told in said.err
     assert not (here / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "allow"), [("command", ["--allow-command"]), ("loop", ["--allow-import", "my_loop"])]
-)
-def test_the_readme_s_examples_train(name: str, allow: list[str], tmp_path: Path) -> None:
-    """By the README's commands, of one point."""
-    path = f"configs/{name}.yaml"
-    assert f"lrsearch grid {path} {' '.join(allow)}" in (ROOT / "README.md").read_text()
-    one = ["--set", "search.lr=[0.1]", "--set", "search.batch_size=[32]"]
-    said = lrsearch("grid", ROOT / path, *allow, *one, "--runs", tmp_path)
-    assert said.code == 0 and "trials  1 completed" in said.out, said
 
 
 # the scale of a range that says none

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,12 +13,14 @@ from typing import Any
 import pytest
 import yaml
 from devices import DEVICE
+from driving import Fork, Nursery
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
-from lrsearch.store import Run, read, read_curve
-from lrsearch.trial import Outcome
+from lrsearch.store import History, Run, read, read_curve
+from lrsearch.trial import Outcome, Result, Trial
 from lrsearch.tuner import repeating
+from lrsearch.tuner.repeating import is_due
 
 TRAIN = ("--allow-command", "--executor", "inline")
 
@@ -41,6 +42,8 @@ def search(*arguments: object, code: int = 0) -> dict[str, Any]:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    # What is cheap is a matter of seconds, which decide nothing here but in the test of the rule.
+    monkeypatch.setattr(repeating, "CHEAP", math.inf)
     return tmp_path
 
 
@@ -137,11 +140,9 @@ def test_a_run_that_began_with_seed_zero_goes_on_with_it(here: Path, strategy: s
 # the best once more
 
 EXACT = """\
-import json, os, sys, time
+import json, os, sys
 
 lr = float(sys.argv[1])
-if os.environ["LRSEARCH_TRIAL"] == "1":
-    time.sleep(1)
 with open("seen", "a") as seen:
     print(os.environ["LRSEARCH_TRIAL"], os.environ["LRSEARCH_SEED"], lr, file=seen)
 for step in range(1, 4):
@@ -153,8 +154,7 @@ NOISY = EXACT.replace("import json", "import random, json").replace(
 )
 """A script that draws without a seed, so that it ignores the one it is given."""
 
-TWENTY = {"lr": {"min": 0.01, "max": 1.0, "points": 20}}
-"""So many, and the first so long, that one of them is cheap."""
+FOUR = {"lr": {"min": 0.01, "max": 1.0, "points": 4}}
 
 
 def seen(folder: Path) -> list[list[str]]:
@@ -162,12 +162,12 @@ def seen(folder: Path) -> list[list[str]]:
 
 
 def test_a_training_that_repeats_itself(here: Path) -> None:
-    write(here, EXACT, search=TWENTY, seeds=2)
+    write(here, EXACT, search=FOUR, seeds=2)
     alone = search("grid", "mine.yaml", *TRAIN, "--set", "verify=false", "--set", "name=alone")
-    assert alone["repeatability"] is None and len(seen(here)) == 40
+    assert alone["repeatability"] is None and len(seen(here)) == 8
     (here / "seen").unlink()
     out, err = lrsearch("grid", "mine.yaml", *TRAIN)
-    assert "the training repeats itself exactly (loss of trial" in out and "40 completed" in out
+    assert "the training repeats itself exactly (loss of trial" in out and "8 completed" in out
     found = json.loads(lrsearch("report", "mine.yaml", "--json")[0])
     again = found.pop("repeatability")
     best = found["best"]
@@ -184,36 +184,36 @@ def test_a_training_that_repeats_itself(here: Path) -> None:
         "reason": "",
     }
     *trained, last = seen(here)
-    assert last == ["41", "1", f"{best['params']['lr']}"], "with a number of its own"
+    assert last == ["9", "1", f"{best['params']['lr']}"], "with a number of its own"
     assert [number, *last[1:]] in [[int(each[0]), *each[1:]] for each in trained]
-    assert "trial 41 is trial" in err and "[41/41]" in err
+    assert "trial 9 is trial" in err and "[9/9]" in err
     for name in ("points", "best"):
         assert found[name] == alone[name], "neither a point nor a seed more, and no other value"
-    assert len(found["trials"]) == found["cost"]["trials"] == 40
+    assert len(found["trials"]) == found["cost"]["trials"] == 8
     assert "repeats itself exactly" in lrsearch("report", "mine.yaml", "--markdown")[0]
 
 
 def test_it_is_repeated_once_and_its_number_is_never_another_s(here: Path) -> None:
-    write(here, EXACT, search=TWENTY, bayes={"trials": 6, "startup": 2, "generation": 2})
+    write(here, EXACT, search=FOUR, bayes={"trials": 6, "startup": 2, "generation": 2})
     first = search("grid", "mine.yaml", *TRAIN)
     again = search("grid", "mine.yaml", *TRAIN, "--retry-failed")
     assert {**again, "cost": 0} == {**first, "cost": 0}
-    assert len(seen(here)) == 21
+    assert len(seen(here)) == 5
     search("bayes", "mine.yaml", *TRAIN)
     numbers = [each[0] for each in seen(here)]
-    assert len(set(numbers)) == len(numbers) > 21
+    assert len(set(numbers)) == len(numbers) > 5
     history = read(here / "runs/mine")
-    assert 21 not in history.trials and 22 in history.trials
+    assert 5 not in history.trials and 6 in history.trials
 
 
 def test_what_is_told_to_a_strategy_does_not_change(here: Path) -> None:
     """The same proposals with a repetition in between as without one."""
-    write(here, NOISY.replace("random.random()", "lr"), search=TWENTY)
+    write(here, NOISY.replace("random.random()", "lr"), search=FOUR)
     points = {}
     for verify in ("true", "false"):
         name = ("--set", f"name=run-{verify}", "--set", f"verify={verify}")
-        for trials in (12, 24):
-            settings = f"bayes={{trials: {trials}, startup: 4, generation: 4}}"
+        for trials in (6, 12):
+            settings = f"bayes={{trials: {trials}, startup: 3, generation: 3}}"
             search("bayes", "mine.yaml", *TRAIN, *name, "--set", settings)
         history = read(here / "runs" / f"run-{verify}")
         assert bool(history.repeated) == (verify == "true")
@@ -222,7 +222,7 @@ def test_what_is_told_to_a_strategy_does_not_change(here: Path) -> None:
 
 
 def test_a_training_whose_result_is_noise(here: Path) -> None:
-    write(here, NOISY, search=TWENTY)
+    write(here, NOISY, search=FOUR)
     out, _ = lrsearch("grid", "mine.yaml", *TRAIN)
     found = json.loads(lrsearch("report", "mine.yaml", "--json")[0])
     again = found["repeatability"]
@@ -240,7 +240,7 @@ def test_a_training_whose_result_is_noise(here: Path) -> None:
 def test_the_same_end_is_not_the_same_training(here: Path) -> None:
     """A metric of few values often ends alike by chance; its course tells."""
     script = NOISY.replace("0.5}", "lr if step == 3 else random.random()}")
-    write(here, script, search=TWENTY, objective={"metric": "accuracy", "goal": "max"})
+    write(here, script, search=FOUR, objective={"metric": "accuracy", "goal": "max"})
     out, _ = lrsearch("grid", "mine.yaml", *TRAIN)
     again = json.loads(lrsearch("report", "mine.yaml", "--json")[0])["repeatability"]
     assert again["difference"] == 0.0 and not again["exact"]
@@ -276,10 +276,21 @@ def test_what_is_verified_has_numbers_of_its_own(here: Path) -> None:
     assert [each[0] for each in seen(here)] == ["1", "2", "3", "4", "5", "6"]
 
 
-def test_what_is_not_cheap_is_not_repeated(here: Path) -> None:
-    write(here, EXACT.replace("time.sleep(1)", "pass"))
+def test_what_is_not_cheap_is_not_repeated(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeating, "CHEAP", 0.0)
+    write(here, EXACT)
     found = search("grid", "mine.yaml", *TRAIN)
     assert found["repeatability"] is None and len(seen(here)) == 3
+
+
+@pytest.mark.parametrize(("others", "cheap"), [(10.1, True), (9.0, True), (8.9, False), (0, False)])
+def test_a_tenth_of_what_was_trained_is_cheap(others: float, cheap: bool) -> None:
+    def result(seconds: float) -> Result:
+        return Result(Outcome.COMPLETED, 3, 0.0, seconds)
+
+    results = {1: result(others / 2), 2: result(others / 2), 3: result(0.999)}
+    trial = Trial(number=3, key="", config={}, seed=0)
+    assert is_due(History(results=results), trial) is cheap
 
 
 @pytest.mark.parametrize(
@@ -293,82 +304,77 @@ def test_what_is_not_cheap_is_not_repeated(here: Path) -> None:
 def test_a_repetition_that_does_not_complete_says_so(
     here: Path, code: str, outcome: str, reason: str
 ) -> None:
-    once = f"if int(os.environ['LRSEARCH_TRIAL']) > 20:\n    {code}\nfor step"
-    write(here, EXACT.replace("for step", once), search=TWENTY, max_failures=0)
+    once = f"if int(os.environ['LRSEARCH_TRIAL']) > 4:\n    {code}\nfor step"
+    write(here, EXACT.replace("for step", once), search=FOUR, max_failures=0)
     out, _ = lrsearch("grid", "mine.yaml", *TRAIN)
-    assert f"completed, and {outcome} when it was trained again" in out and "20 completed" in out
+    assert f"completed, and {outcome} when it was trained again" in out and "4 completed" in out
     found = json.loads(lrsearch("report", "mine.yaml", "--json")[0])
     again = found["repeatability"]
     assert again["outcome"] == outcome and reason in again["reason"]
     assert again["again"] is None and again["difference"] is None
     assert found["best"]["objective"] == again["objective"]
     search("grid", "mine.yaml", *TRAIN)
-    assert len(seen(here)) == 21, "it is not tried again"
-    page, _ = lrsearch("report", "mine.yaml", "--trial", "21")
+    assert len(seen(here)) == 5, "it is not tried again"
+    page, _ = lrsearch("report", "mine.yaml", "--trial", "5")
     assert f": {outcome}" in page and f"it is trial {again['trial']} once more" in page
     search("grid", "mine.yaml", *TRAIN, "--retry-failed")
-    assert len(seen(here)) == 21 + (outcome == "failed"), "unless that is asked for"
-    assert read(here / "runs/mine").repeating == {again["trial"]: 21}
+    assert len(seen(here)) == 5 + (outcome == "failed"), "unless that is asked for"
+    assert read(here / "runs/mine").repeating == {again["trial"]: 5}
 
 
 def test_a_script_that_changes_before_the_repetition_costs_nothing(here: Path) -> None:
-    last = "if int(os.environ['LRSEARCH_TRIAL']) == 20: open('train.py', 'a').write('#')\nfor step"
-    write(here, EXACT.replace("for step", last), search=TWENTY)
+    last = "if int(os.environ['LRSEARCH_TRIAL']) == 4: open('train.py', 'a').write('#')\nfor step"
+    write(here, EXACT.replace("for step", last), search=FOUR)
     out, err = lrsearch("grid", "mine.yaml", *TRAIN)
-    assert "20 completed" in out and "it was not trained again: " in err
+    assert "4 completed" in out and "it was not trained again: " in err
     assert not read(here / "runs/mine").repeated
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_repetition_that_is_killed_is_taken_up_again(here: Path, number: int) -> None:
+def test_a_repetition_that_is_killed_is_taken_up_again(
+    here: Path, number: int, nursery: Nursery
+) -> None:
     hangs = (
-        "if int(os.environ['LRSEARCH_TRIAL']) > 20 and not os.path.exists('go'):\n"
+        "if int(os.environ['LRSEARCH_TRIAL']) > 4 and not os.path.exists('go'):\n"
         "    open('hangs', 'w').close(); import time; time.sleep(60)\nfor step"
     )
-    write(here, EXACT.replace("for step", hangs), search=TWENTY)
+    write(here, EXACT.replace("for step", hangs), search=FOUR)
     command = ("grid", "mine.yaml", "--allow-command", "--workers", "2")
-    driver = subprocess.Popen(
-        [sys.executable, "-m", "lrsearch", *command],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    driver = Fork(nursery, here, *command, settings={"lrsearch.tuner.repeating.CHEAP": math.inf})
     deadline = time.monotonic() + 60
     while not (here / "hangs").exists():
-        assert driver.poll() is None and time.monotonic() < deadline
+        assert not driver.ended() and time.monotonic() < deadline, driver.said()
         time.sleep(0.02)
     shown = json.loads(lrsearch("report", "mine.yaml", "--json")[0])
     assert shown["best"] and shown["repeatability"] is None
-    driver.send_signal(number)
+    driver.send(number)
     driver.wait(20)
     interrupted, _ = lrsearch("report", "mine.yaml")
     assert "the search was interrupted" in interrupted and "lrsearch grid mine.yaml" in interrupted
     (here / "go").touch()
     found = search(*command)
     assert found["repeatability"]["exact"] and found["points"] == shown["points"]
-    assert [each[0] for each in seen(here)[20:]] == ["21", "21"], "under the number it had"
+    assert [each[0] for each in seen(here)[4:]] == ["5", "5"], "under the number it had"
     assert search(*command)["repeatability"] == found["repeatability"]
-    assert len(seen(here)) == 22
+    assert len(seen(here)) == 6
 
 
-def test_an_older_run_opens_and_a_loop_repeats_itself(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write(here, EXACT, search=TWENTY)
+def test_an_older_run_opens_and_a_loop_repeats_itself(here: Path) -> None:
+    write(here, EXACT, search=FOUR)
     search("grid", "mine.yaml", *TRAIN, "--set", "verify=false", "--set", "seed=0")
     make_older(here, "mine", "older")
     name = ("--set", "name=older")
     assert json.loads(lrsearch("report", "runs/older", "--json")[0])["repeatability"] is None
     found = search("grid", "mine.yaml", *TRAIN, *name)
-    assert found["repeatability"]["exact"] and len(found["trials"]) == 20
-    assert seen(here)[-1][:2] == ["21", "0"]
+    assert found["repeatability"]["exact"] and len(found["trials"]) == 4
+    assert seen(here)[-1][:2] == ["5", "0"]
     (here / "mine_loop.py").write_text(
-        "import torch\ndef train(trial):\n    loss = torch.rand(1) + trial.params['lr']\n"
+        "import numpy\ndef train(trial):\n    loss = numpy.random.rand() + trial.params['lr']\n"
         "    trial.report(1, loss=loss)\n"
     )
     loop = {"loop": "mine_loop.train", "objective": "loss", "search": {"lr": [0.1, 0.2]}}
     loop["seeds"] = 2
     (here / "loop.yaml").write_text(yaml.safe_dump(loop))
-    monkeypatch.setattr(repeating, "CHEAP", math.inf)
     allowed = ("--allow-import", "mine_loop", "--device", str(DEVICE))
     found = search("grid", "loop.yaml", *allowed, "--workers", "2")
     assert found["repeatability"]["exact"] and len(found["best"]["trials"]) == 2
@@ -388,12 +394,12 @@ def test_verify_is_for_commands_and_loops(here: Path) -> None:
 
 
 def test_lines_of_a_repetition_that_contradict_the_journal(here: Path) -> None:
-    write(here, EXACT, search=TWENTY)
+    write(here, EXACT, search=FOUR)
     search("grid", "mine.yaml", *TRAIN)
     with Run.open(here / "runs", "mine", spec_text=None, create=False) as run:
         (trial,) = run.history.repeated
         result = run.history.repeated[trial]
-        assert run.repeating(trial) == 21 and result.outcome is Outcome.COMPLETED
+        assert run.repeating(trial) == 5 and result.outcome is Outcome.COMPLETED
         with pytest.raises(ValueError, match="repeated already"):
             run.repeated(trial, result, {})
         with pytest.raises(ValueError, match="not ended"):

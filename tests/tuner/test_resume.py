@@ -4,7 +4,6 @@ faults (tests/faults)."""
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from devices import DEVICE, exact
 from driving import Fork, Nursery
+from forking import Before
 from typer.testing import CliRunner
 
 from lrsearch.cli import app
@@ -29,13 +29,14 @@ name: resumed
 data: {name: digits, standardize: true}
 model: {name: mlp, hidden: [48]}
 train:
-  budget: 3ep
+  budget: 60ba
+  evaluate: 20ba
   optimizer: {name: sgd, momentum: 0.9}
 search:
   lr: {min: 1e-3, max: 1e3, points: 4}
   batch_size: [32, 64]
   schedule: [constant, {name: step, gamma: {min: 0.1, max: 0.9, points: 2}}]
-bayes: {trials: 28, startup: 6, generation: 4}
+bayes: {trials: 18, startup: 6, generation: 4}
 """
 
 
@@ -144,7 +145,7 @@ def test_a_full_disk_loses_nothing(
     line = ("bayes", spec, "--runs", tmp_path, "--quiet", "--device", DEVICE, *engine, *INLINE)
     limited = subprocess.run(
         command(*line),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (26_000, 26_000)),
+        preexec_fn=Before(largest=16_000),
         capture_output=True,
         text=True,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import functools
+import gc
 import os
 import signal
 import subprocess
@@ -16,7 +17,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import devices
-import hypothesis
 import pytest
 import torch
 import typer.testing
@@ -31,6 +31,13 @@ ROOT = str(Path(__file__).parents[1])
 
 # What tests of one room lend to another's is imported by its file's name alone, which no two share.
 sys.path[:0] = sorted({str(path.parent) for path in Path(__file__).parent.rglob("*.py")})
+
+# pytest rewrites the assertions of its plugins, too, a hundred files of hypothesis among them: what
+# is kept is done once, and not by each process of the tests. See `pytest_collection`.
+_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, False
+import hypothesis  # noqa: E402
+
+sys.dont_write_bytecode = _bytecode
 
 # A change fails by what it changes: examples are the same in every run, and no machine is too slow
 # for them. Others are tried by `pytest --hypothesis-profile=search`.
@@ -100,10 +107,16 @@ def pytest_collection(session: pytest.Session) -> Iterator[Any]:
     sys.dont_write_bytecode = False
     if not hasattr(session.config, "workerinput"):
         compileall.compile_dir(Path(ROOT, "lrsearch"), quiet=2)
+    gc.disable()
     try:
         return (yield)
     finally:
         sys.dont_write_bytecode = before
+        # All modules and tests stay: no later collection goes through a million objects again. Nor
+        # does one look for circles after every few hundred more, as no command does (__main__.py).
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 100)
+        gc.enable()
 
 
 def pytest_report_header() -> str:

@@ -1,6 +1,7 @@
 """The rooms of the package: imports run one way, and only those who need a library load it."""
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -100,9 +101,14 @@ def imported(path):
 
 
 FILES = sorted(ROOT.rglob("*.py"))
-IMPORTS = [(path.relative_to(ROOT), line, name) for path in FILES for line, name in imported(path)]
 TRAIN = sorted(set((ROOT / "train").rglob("*.py")) - {ROOT / "train" / "__init__.py"})
 RANK = {room: rank for rank, layer in enumerate(LAYERS) for room in layer}
+
+
+@functools.cache
+def imports():
+    """Every import of the package: (path, line, dotted name). To find them takes seconds."""
+    return [(path.relative_to(ROOT), line, name) for path in FILES for line, name in imported(path)]
 
 
 def room_of(path):
@@ -110,7 +116,7 @@ def room_of(path):
 
 
 def between_rooms():
-    for path, line, name in IMPORTS:
+    for path, line, name in imports():
         parts = name.split(".")
         if parts[0] != "lrsearch" or len(parts) == 1 or path == Path("__init__.py"):
             continue
@@ -152,7 +158,7 @@ def test_a_library_stays_in_its_rooms(library):
     places = tuple(map(Path, LIBRARIES[library]))
     wrong = [
         f"{path}:{line}"
-        for path, line, name in IMPORTS
+        for path, line, name in imports()
         if name.split(".")[0] == library
         and not any(place == path or place in path.parents for place in places)
     ]
@@ -164,7 +170,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(WINGS) for room in rooms}
 
 def within_train():
     """Every import of one of train's rooms by another."""
-    for path, line, name in IMPORTS:
+    for path, line, name in imports():
         if room_of(path) != "train" or len(path.parts) < 2 or path.name == "__init__.py":
             continue
         here, parts = path.parts[1].removesuffix(".py"), name.split(".")
@@ -189,7 +195,7 @@ def test_within_train_imports_run_down():
 def test_the_trainings_of_the_users_own_need_little_of_train():
     used = {
         name.split(".")[2]
-        for path, _, name in IMPORTS
+        for path, _, name in imports()
         if room_of(path) == "outside" and name.startswith("lrsearch.train.")
     }
     assert used == OUTSIDE_USES
@@ -222,11 +228,11 @@ def file_of(name):
 def test_what_the_driver_loads_of_train_is_free_of_torch():
     driver = {
         file_of(name)
-        for path, _, name in IMPORTS
+        for path, _, name in imports()
         if name.startswith("lrsearch.train") and room_of(path) not in ("train", "outside")
     }
     assert driver and driver <= WITHOUT_TORCH
-    for path, line, name in IMPORTS:
+    for path, line, name in imports():
         if path.as_posix() in WITHOUT_TORCH:
             assert name.split(".")[0] not in ("torch", "safetensors"), f"{path}:{line}"
             inner = name.startswith("lrsearch.train.")

@@ -120,7 +120,8 @@ def _attend(connection: socket.socket) -> Callable[[], int] | None:
 
 def _may_have_workers(arguments: list[str]) -> bool:
     """Whether a command line may start workers; those of any other would be fresh ones."""
-    return arguments[:1] in WITH_WORKERS and "inline" not in arguments
+    searches = arguments[:1] in WITH_WORKERS and "inline" not in arguments
+    return searches or "--deep" in arguments
 
 
 HUGE = ("GLIBC_TUNABLES", "PYTHONMALLOC")

@@ -381,5 +381,11 @@ def is_users(module: str) -> bool:
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None or module.partition(".")[0] in ("torch", "lrsearch"):
         return False
+    return _is_users_file(file if Path(file).is_absolute() else str(Path(file).resolve()))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _is_users_file(file: str) -> bool:
+    """Whether a module's file is neither Python's nor a package's: of each it is asked often."""
     path = Path(file).resolve()
     return not _PACKAGES & {*path.parts} and not str(path).startswith(_STDLIB)

@@ -13,7 +13,7 @@ from pathlib import Path
 def main() -> None:
     """Run the command line. Ctrl-C and SIGTERM are handled from the first import on, and to the
     last."""
-    code, taken = 130, []
+    code, taken, reading = 130, [], False
     try:
         with contextlib.suppress(ValueError):  # Called in a thread, which takes no signals.
             # An exception in the midst of an import may come out as another, or end the process.
@@ -30,6 +30,8 @@ def main() -> None:
         # A run of many trials is millions of objects without a circle among them: looking for
         # circles after every few hundred, as Python does, takes a third of the time of reading it.
         gc.set_threshold(100_000, 50, 100)
+        if reading := sys.argv[1:2] in (["report"], ["list"], ["compare"]):
+            gc.disable()  # They are over before that would pay.
         from lrsearch.terminal import guard_streams
 
         guard_streams()
@@ -46,6 +48,8 @@ def main() -> None:
         # exception there would be shown as a fault.
         for number in taken:
             signal.signal(number, lambda *_: os._exit(code))
+    if reading:
+        os._exit(code)  # Nothing is open, and to free a run of many trials takes its time.
     sys.exit(code)
 
 

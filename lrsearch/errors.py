@@ -25,7 +25,6 @@ Anything else that escapes is a bug: it shows its traceback and exits 1.
 
 from __future__ import annotations
 
-import difflib
 import re
 import signal
 from collections.abc import Iterable, Iterator, Sequence
@@ -185,6 +184,8 @@ class TooManyFailures(LrsearchError):
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name closest to `name`, or None where nothing comes close."""
+    import difflib  # Only where there is an error.
+
     by_lower = {each.lower(): each for each in reversed(list(known))}
     found = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
     # Two letters that changed places are half of a short name: rl for lr. Or a name is cut off.
@@ -197,6 +198,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 def by_likeness(name: str, known: Iterable[str]) -> list[str]:
     """The known names, those most like `name` first; of equals the first in their order."""
+    import difflib
 
     def likeness(other: str) -> float:
         return difflib.SequenceMatcher(None, name.lower(), other.lower()).ratio()

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import itertools
 import math
+import operator
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrsearch import duration
-from lrsearch.analysis.points import PointSummary, clip, find_ends
+from lrsearch.analysis.points import PointSummary, clip, columns, find_ends
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -79,6 +81,9 @@ class Gauge:
 
     def measure(self, value: float) -> float:
         """A value of the objective on this scale."""
+        place = self.sign * (self.best - value) / self.size
+        if abs(place) <= LARGEST:  # As nearly always.
+            return math.asinh(place)
         return math.asinh(_bound(_bound(self.sign * (self.best - value)) / self.size))
 
     def value(self, place: float) -> float:
@@ -157,8 +162,7 @@ def find_batch_size(points: Sequence[PointSummary]) -> str | None:
 
 
 def _find(points: Sequence[PointSummary], known: Sequence[str]) -> str | None:
-    kinds = dict.fromkeys(tuple(point.params) for point in points)
-    names = dict.fromkeys(name for kind in kinds for name in kind)
+    names = dict.fromkeys(itertools.chain.from_iterable(point.params for point in points))
     for wanted in known:
         for name in names:
             if name.rpartition(".")[2].lower() == wanted and _varies(points, name):
@@ -175,8 +179,9 @@ def _varies(points: Sequence[PointSummary], name: str) -> bool:
 
 def is_rate(value: Any) -> bool:
     """Whether a value is a positive number, of which there is a logarithm."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 < value < math.inf
+    if type(value) is not float and (not isinstance(value, int | float) or value is True):
+        return False
+    return 0 < value < math.inf
 
 
 def names_rate(name: str) -> bool:
@@ -214,10 +219,11 @@ def double(budget: object) -> object:
 
 def agrees(params: Mapping[str, Any], shared: Mapping[str, Any]) -> bool:
     """Whether a point's parameters have what points of one curve have in common (`group`)."""
-    return all(
-        params.get(name) == value or (name == BUDGET and double(params.get(name)) == value)
-        for name, value in shared.items()
-    )
+    for name, value in shared.items():
+        own = params.get(name)
+        if own != value and (name != BUDGET or double(own) != value):
+            return False
+    return True
 
 
 Group = tuple[dict[str, Any], list[PointSummary]]
@@ -229,31 +235,57 @@ def group(points: Sequence[PointSummary], rate: str | None = None) -> list[Group
     learning rate) does not part points, nor does a number of more than `LEVELS` values, or a batch
     size or a length of more than `BATCHES`. Of budgets, which the objective follows most of all,
     so many part points by doublings (`double`)."""
-    rate, batch = rate or find_rate(points), find_batch_size(points)
+    rate = rate or find_rate(points)
     if rate is None:
         return []
-    columns: dict[str, list[Any]] = {}
-    for point in points:
-        for name, value in point.params.items():
-            columns.setdefault(name, []).append(value)
-    parting = [name for name, own in columns.items() if name != rate and _parts(own, name == batch)]
-    budgets = {repr(value): value for value in columns.get(BUDGET, ())}
+    params = [point.params for point in points]
+    if not _divided or _divided[0][0] != rate or not _same(_divided[0][1], params):
+        # The curves and their drawing ask for the same parts, of points of the same parameters.
+        _divided[:] = [(rate, params, _divide(points, rate))]
+    return [(shared, [points[place] for place in places]) for shared, places in _divided[0][2]]
+
+
+Parts = list[tuple[dict[str, Any], list[int]]]
+"""What points have in common, and their places."""
+
+_divided: list[tuple[str, list[Mapping[str, Any]], Parts]] = []
+"""The parts that were asked for last: by which rate, of points with which parameters."""
+
+
+def _same(left: Sequence[object], right: Sequence[object]) -> bool:
+    return len(left) == len(right) and all(map(operator.is_, left, right))
+
+
+def _divide(points: Sequence[PointSummary], rate: str) -> Parts:
+    known, batch = columns(points), find_batch_size(points)
+    parting = [name for name, own in known.items() if name != rate and _parts(own, name == batch)]
+    budgets = {repr(value): value for value in known.get(BUDGET, ())}
     # A loop's own parameter of that name may be a plain number.
     many = rate != BUDGET and len(budgets) > BATCHES and all(map(is_length, budgets.values()))
     if many:  # As many lengths part no points themselves.
         parting.append(BUDGET)
-    found: dict[str, Group] = {}
-    for point in points:
+    # Values that are written alike are alike, and texts and whole numbers of one kind are quicker
+    # to tell apart by themselves.
+    told = [
+        place
+        for place, name in enumerate(parting)
+        if set(map(type, known[name])) not in ({str}, {int}, {bool})
+    ]
+    found: dict[Any, tuple[dict[str, Any], list[int]]] = {}
+    for number, point in enumerate(points):
         params = point.params
         if not is_rate(params.get(rate)):
             continue
         if many:
             params = {**params, BUDGET: double(params.get(BUDGET))}
-        key = repr([params.get(name, ...) for name in parting])
+        values = [params.get(name, ...) for name in parting]
+        for place in told:
+            values[place] = repr(values[place])
+        key = tuple(values)
         if key not in found:
             # In the order of its own parameters, whatever point stands first of all.
             found[key] = {name: own for name, own in params.items() if name in parting}, []
-        found[key][1].append(point)
+        found[key][1].append(number)
     return list(found.values())
 
 
@@ -275,8 +307,8 @@ def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | 
     if not values:
         return None
     sign = 1.0 if objective.goal == "max" else -1.0
-    best = max(values, key=lambda value: sign * value)
-    gaps = sorted(_bound(abs(best - value)) for value in values)
+    best = max(values) if sign > 0 else min(values)
+    gaps = sorted([min(abs(best - value), LARGEST) for value in values])
     # Of half the points, or of half of those that are worse than the best at all.
     size = gaps[len(gaps) // 2] or statistics.median([gap for gap in gaps if gap] or [0.0])
     if not size > 1e-12 * abs(best):
@@ -315,7 +347,8 @@ def fit(
         return None
     from lrsearch.analysis.curve import Family, gather
 
-    worst = max(gauge.measure(p.objective) for p in points if p.objective is not None)
+    values = [point.objective for point in points if point.objective is not None]
+    worst = gauge.measure(min(values) if gauge.sign > 0 else max(values))
     optimizers = [own[0].params.get("optimizer") for _, own in groups]
     apart = {repr(each): each for each in optimizers}
     reach = {name: _domain(each, points, rate) for name, each in apart.items()}
@@ -371,12 +404,9 @@ def _read(
 
 def _domain(optimizer: Any, points: Sequence[PointSummary], rate: str) -> tuple[float, float]:
     """Decades that the best rate may lie in: those measured by any point of the optimizer."""
-    rates = [
-        math.log10(point.params[rate])
-        for point in points
-        if is_rate(point.params.get(rate)) and point.params.get("optimizer") == optimizer
-    ]
-    return min(rates), max(rates)
+    given = [p.params.get(rate) for p in points if p.params.get("optimizer") == optimizer]
+    rates: list[Any] = [each for each in given if is_rate(each)]
+    return math.log10(min(rates)), math.log10(max(rates))
 
 
 def _describe(
@@ -388,13 +418,13 @@ def _describe(
 ) -> Basin:
     import numpy as np
 
-    from lrsearch.analysis.curve import CELLS
+    from lrsearch.analysis.curve import CELLS, ends
 
     rate, gauge, (left, right) = scale
     grid = np.linspace(left, right, CELLS)
     drawn = family.draw(index, grid)
     middle = drawn.mean(axis=0)
-    low, high = np.quantile(drawn, [TAIL, 1 - TAIL], axis=0)
+    low, high = ends(drawn, TAIL)
     moved = np.random.default_rng(index).normal(0, _shift(points), len(drawn))
     bests = np.clip(grid[drawn.argmin(axis=1)] + moved, left, right)
     best = int(middle.argmin())

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -74,6 +74,23 @@ def gather(readings: Sequence[tuple[float, float]]) -> Readings:
     )
 
 
+def ends(drawn: Array, tail: float) -> tuple[Array, Array]:
+    """The values below and above which a share of `tail` of each column lies, as `numpy.quantile`
+    gives them: sorted, which takes a quarter of the time of its partition of so few rows."""
+    rows = np.sort(drawn, axis=0)
+
+    def quantile(share: float) -> Array:
+        place = share * (len(rows) - 1)
+        first = math.floor(place)
+        low, high, part = rows[first], rows[min(first + 1, len(rows) - 1)], place - first
+        # From the nearer of both, as there.
+        step = high - low
+        found: Array = low + step * part if part < 0.5 else high - step * (1 - part)
+        return found
+
+    return quantile(tail), quantile(1 - tail)
+
+
 def kernel(left: Array, right: Array, length: float) -> Array:
     """Matern's, of smoothness 5/2, with an unknown mean: [n] and [m] to [n, m]."""
     distance = math.sqrt(5) * np.abs(left[:, None] - right[None, :]) / length
@@ -87,6 +104,8 @@ class Family:
     which one curve of few readings could not tell alone."""
 
     curves: tuple[Readings, ...]
+    _kernels: dict[tuple[float, ...], Array] = field(default_factory=dict, repr=False)
+    """Kernels of a grid with itself, which most curves of a family share, by length and grid."""
 
     @cached_property
     def weights(self) -> list[tuple[float, float, float, float, float]]:
@@ -154,9 +173,8 @@ class Family:
         drawn: Array = np.concatenate(found)
         return drawn
 
-    @staticmethod
     def _posterior(
-        curve: Readings, grid: Array, length: float, ratio: float
+        self, curve: Readings, grid: Array, length: float, ratio: float
     ) -> tuple[Array, Array]:
         """The mean of a curve on a grid, and a triangular root of its covariance in units of the
         curves' variance."""
@@ -164,7 +182,10 @@ class Family:
         factor = np.linalg.cholesky(own)
         across = np.linalg.solve(factor, kernel(curve.places, grid, length))
         mean = across.T @ np.linalg.solve(factor, curve.means)
-        left = kernel(grid, grid, length) - across.T @ across
+        key = length, *grid.tolist()
+        if key not in self._kernels:
+            self._kernels[key] = kernel(grid, grid, length)
+        left = self._kernels[key] - across.T @ across
         return mean, np.linalg.cholesky(left + 1e-7 * np.eye(len(grid)))
 
     def _entries(self) -> list[tuple[float, float, float, float]]:

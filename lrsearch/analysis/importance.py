@@ -5,12 +5,13 @@ points."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lrsearch.analysis.basin import LEVELS, WORSE, is_rate, make_gauge, read_number
-from lrsearch.analysis.points import PointSummary
+from lrsearch.analysis.points import PointSummary, columns, rank
 from lrsearch.trial import Objective, Outcome
 
 if TYPE_CHECKING:
@@ -60,26 +61,22 @@ class Level:
 
 def isolate(points: Sequence[PointSummary], objective: Objective) -> dict[str, list[Level]]:
     """The best of each value of each parameter that has few values, best first."""
-    values: dict[str, dict[Any, list[PointSummary]]] = {}
-    for point in points:
-        if point.objective is not None:
-            for name, value in point.params.items():
-                by_value = values.setdefault(name, {})
-                if len(by_value) <= LEVELS:  # Of more values nothing is said.
-                    key = value if type(value) is str else (repr(value),)
-                    by_value.setdefault(key, []).append(point)
-    sign = -1.0 if objective.goal == "max" else 1.0
+    measured = [point for point in points if point.objective is not None]
+    ranked = rank(measured, objective)
     found = {}
-    for name, by_value in values.items():
-        if not 1 < len(by_value) <= LEVELS:
-            continue
-        levels = []
-        for members in by_value.values():
-            first = min(members, key=lambda point: (sign * (point.objective or 0.0), point.point))
-            assert first.objective is not None
-            level = Level(first.params[name], first.objective, first.point, len(members))
-            levels.append(level)
-        found[name] = sorted(levels, key=lambda level: (sign * level.objective, level.point))
+    for name, values in columns(measured).items():
+        if {*map(type, values)} <= {str, int, float} and len({*values}) > LEVELS:
+            continue  # Of so many nothing is said.
+        own = [point for point in ranked if name in point.params]
+        keys = [repr(point.params[name]) for point in own]
+        firsts = dict(zip(reversed(keys), reversed(own), strict=True))
+        counted = Counter(keys)  # In the order of their first points.
+        if 1 < len(counted) <= LEVELS:
+            found[name] = [
+                Level(first.params[name], first.objective, first.point, many)
+                for key, many in counted.items()
+                if (first := firsts[key]).objective is not None
+            ]
     return found
 
 
@@ -96,7 +93,8 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
     import numpy as np
 
     generator = np.random.default_rng(0)
-    worst = max(gauge.measure(p.objective) for p in used if p.objective is not None)
+    values = [point.objective for point in used if point.objective is not None]
+    worst = gauge.measure(min(values) if gauge.sign > 0 else max(values))
     if len(used) > MOST:
         used = [used[int(index)] for index in generator.permutation(len(used))[:MOST]]
     y = np.array(
@@ -109,10 +107,14 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
     as_good = int((_choose(design, shuffled)[1] <= error[0]).sum())
     if (as_good + 1) / (SHUFFLES + 1) > SIGNIFICANT:
         return []
-    shares = _shares(design, y, blocks, float(ridge[0]), np.ones(len(y)))
+    parts = [
+        (rows.shape[1], spaced, float((np.abs(rows).sum(axis=1) > 0).mean()))
+        for rows, spaced in blocks.values()
+    ]
+    shares = _shares(design, y, parts, float(ridge[0]), np.ones(len(y)))
     resampled = np.array(
         [
-            _shares(design, y, blocks, float(ridge[0]), weights)
+            _shares(design, y, parts, float(ridge[0]), weights)
             for weights in generator.multinomial(len(y), [1 / len(y)] * len(y), RESAMPLES)
         ]
     )
@@ -201,29 +203,30 @@ def _choose(design: Array, y: Array) -> tuple[Array, Array]:
 def _shares(
     design: Array,
     y: Array,
-    blocks: dict[str, tuple[Array, Array]],
+    blocks: Sequence[tuple[int, Array, float]],
     ridge: float,
     weights: Array,
 ) -> list[float]:
     """Each parameter's variance over its values as a share of all: theirs and what is left. What
-    noise adds to the estimate of a variance is taken off."""
+    noise adds to the estimate of a variance is taken off. `blocks` has each parameter's number of
+    columns, its columns at evenly spread places, and the share of the points that have it."""
     import numpy as np
 
     weighted = design * weights[:, None]
-    inverse = np.linalg.inv(design.T @ weighted + _penalty(design, ridge))
+    inner = design.T @ weighted
+    inverse = np.linalg.inv(inner + _penalty(design, ridge))
     fitted = inverse @ (weighted.T @ y)
     left = y - design @ fitted
-    spent = float(np.trace(inverse @ (design.T @ weighted)))
+    spent = float(np.trace(inverse @ inner))
     whole = float(weights.sum())
     rest = float((weights * left**2).sum()) / max(whole - spent, 1.0)
     doubt = rest * (inverse @ (weighted.T @ weighted) @ inverse)
     variances, start = [], 1
-    for rows, spaced in blocks.values():
-        own = slice(start, start + rows.shape[1])
+    for many, spaced, present in blocks:
+        own = slice(start, start + many)
         start = own.stop
-        raw = float(((spaced @ fitted[own]) ** 2).mean())
-        noise = float(((spaced @ doubt[own, own]) * spaced).sum(axis=1).mean())
-        present = float((np.abs(rows).sum(axis=1) > 0).mean())
+        raw = float(((spaced @ fitted[own]) ** 2).sum()) / len(spaced)
+        noise = float(((spaced @ doubt[own, own]) * spaced).sum(axis=1).sum()) / len(spaced)
         variances.append(max(raw - noise, 0.0) * present)
     total = sum(variances) + rest
     return [variance / total if total > 0 else 0.0 for variance in variances]

@@ -6,6 +6,8 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from lrsearch.catalogue import ENDS
@@ -62,12 +64,14 @@ class PointSummary:
 def summarize(records: Iterable[Record], objective: Objective) -> list[PointSummary]:
     """One summary a point, by point number. Its strategy is that of its first trial."""
     groups: dict[int, list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.trial.number):
+    for record in sorted(records, key=attrgetter("trial.number")):
         groups.setdefault(record.point, []).append(record)
     return [_summary(groups[point], objective) for point in sorted(groups)]
 
 
 def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
+    if len(records) == 1:
+        return _alone(records[0], objective)
     everything = [record.result for record in records]
     results = [result for result in everything if result is not None]
     outcome, objective_value = combine(everything, objective)
@@ -98,6 +102,44 @@ def _summary(records: Sequence[Record], objective: Objective) -> PointSummary:
     )
 
 
+def _alone(record: Record, objective: Objective) -> PointSummary:
+    """`_summary` of one trial, as most points of a large run have."""
+    result, trial = record.result, record.trial
+    outcome = None if result is None else result.outcome
+    value = None if result is None else result.value(objective)
+    value = value if value is not None and math.isfinite(value) else None
+    scores = {}
+    if value is not None:
+        scores[trial.seed, trial.fold] = clip(value, (-LARGEST, LARGEST))
+    return PointSummary(
+        record.point,
+        record.strategy,
+        record.params,
+        outcome,
+        None if value is None else value + 0.0,  # As a mean has no -0.
+        None,
+        (trial.number,),
+        0.0 if result is None else result.epochs + 0.0,
+        0.0 if result is None else result.seconds + 0.0,
+        0 if result is None else 1,
+        "" if result is None else result.reason,
+        1,
+        0 if trial.fold is None else 1,
+        scores,
+        any(each.verdict == "diverged" for each in (result and result.verdicts) or ()),
+    )
+
+
+def columns(rows: Sequence[Record] | Sequence[PointSummary]) -> dict[str, list[Any]]:
+    """The values of each parameter of trials or points, of those that have it; the names in the
+    order in which they first appear."""
+    params = [row.params for row in rows]
+    return {
+        name: [each[name] for each in params if name in each]
+        for name in dict.fromkeys(chain.from_iterable(params))
+    }
+
+
 def set_apart(points: Iterable[PointSummary]) -> list[PointSummary]:
     """The points, with those that are `lost` as diverged ones: their values are those of trainings
     that blew up, and say nothing of the objective beside them."""
@@ -113,14 +155,15 @@ def set_apart(points: Iterable[PointSummary]) -> list[PointSummary]:
 def rank(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
     """Points ranked: best first, equal ones by number; then those without a value: diverged,
     pruned, out of memory, failed, unfinished."""
-    sign = -1.0 if objective.goal == "max" else 1.0
-
-    def place(point: PointSummary) -> tuple[bool, float, int]:
-        if point.objective is not None:
-            return False, sign * point.objective, point.point
-        return True, _ORDER.index(point.outcome), point.point
-
-    return sorted(points, key=place)
+    measured: list[PointSummary] = []
+    others: list[PointSummary] = []
+    for point in points:
+        (others if point.objective is None else measured).append(point)
+    # Sorting keeps the order of equals, and so the numbers come before the values.
+    measured.sort(key=attrgetter("point"))
+    measured.sort(key=attrgetter("objective"), reverse=objective.goal == "max")
+    others.sort(key=lambda point: (_ORDER.index(point.outcome), point.point))
+    return measured + others
 
 
 def best(points: Iterable[PointSummary], objective: Objective) -> PointSummary | None:

@@ -34,7 +34,7 @@ def ties(points: Iterable[PointSummary], objective: Objective) -> list[PointSumm
     corrected resampled t test). It covers seeds and folds, not the choice of the validation
     samples.
     """
-    return [point for point, gap, reach, _ in _compare(points, objective) if gap <= reach]
+    return [point for point, *_ in _compare(points, objective)]
 
 
 def close(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
@@ -57,8 +57,8 @@ def close(points: Iterable[PointSummary], objective: Objective) -> list[PointSum
 def _compare(
     points: Iterable[PointSummary], objective: Objective
 ) -> list[tuple[PointSummary, float, float, float]]:
-    """Every point with a value but the best: how far its mean is from the best's, how far it may be
-    in a tie, and the standard error of the difference."""
+    """The points that tie with the best: how far each mean is from the best's, how far it may be in
+    a tie, and the standard error of the difference."""
     ranked = [point for point in rank(points, objective) if point.objective is not None]
     if len(ranked) < 2:
         return []
@@ -70,11 +70,16 @@ def _compare(
     assert first.objective is not None
     bits = 1e-12 * abs(first.objective)  # The last ones of a mean are no difference.
     found = []
+    alone = len(first.scores) == 1
     for point in others:
         assert point.objective is not None
+        gap = abs(first.objective - point.objective)
+        if alone and gap > bits and len(point.scores) == 1:
+            continue  # One trial each: see `ties`.
         freedom, error = _error(first, point, noise)
         reach = student(freedom, ERROR / len(others)) * error if freedom else 0.0
-        found.append((point, abs(first.objective - point.objective), reach + bits, error + bits))
+        if gap <= reach + bits:
+            found.append((point, gap, reach + bits, error + bits))
     return found
 
 

@@ -3,62 +3,51 @@
 from __future__ import annotations
 
 import errno
-import functools
-from collections.abc import Callable
-from typing import Annotated, Any
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
-import typer
-
-from lrsearch import __version__
-from lrsearch.cli import checking, comparing, confirming, ranging, reading, searching, serving
 from lrsearch.cli.closing import ignore_closed_stdout, outlive_readers, say
-from lrsearch.cli.foreign import Command, Group
-from lrsearch.cli.schedules import schedules
-from lrsearch.cli.starting import init
 from lrsearch.errors import LrsearchError, StorageFull
 
-app = typer.Typer(
-    cls=Group,
-    name="lrsearch",
-    help="Which learning rate, batch size and schedule should I train with?",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
-
-def _guarded(command: Callable[..., None]) -> Callable[..., None]:
-    """Call the command; an error the user caused is printed as one message and sets the exit
+def call(command: Callable[[], None]) -> int:
+    """Call a command; an error the user caused is printed as one message. Returns the exit
     code."""
-
-    @functools.wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            with ignore_closed_stdout():
-                command(*args, **kwargs)
-        except LrsearchError as error:
-            say(f"error: {error}")
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
-                raise
-            say(
-                f"error: {error.strerror}: this process may open no more of them\n  "
-                "ulimit -n 1024 allows more, and --workers 1 needs fewer"
-            )
-            raise typer.Exit(1) from None
-
-    return run
+    try:
+        with ignore_closed_stdout():
+            command()
+    except LrsearchError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        say(
+            f"error: {error.strerror}: this process may open no more of them\n  "
+            "ulimit -n 1024 allows more, and --workers 1 needs fewer"
+        )
+        return 1
+    return 0
 
 
 def run() -> int:
     """Run the command line of this process; returns its exit code."""
     outlive_readers()
+    if (plain := plain_command(sys.argv[1:])) is not None:
+        return call(plain)
     code = 0
     try:
         with ignore_closed_stdout():
+            from lrsearch.cli.tree import COMMANDS, make_app
+
+            # Whoever asks for one command waits for no other; of any other word all are told.
+            named = [word for word in sys.argv[1:2] if word in COMMANDS]
+            app = make_app(named or COMMANDS)
             try:
                 app(prog_name="lrsearch")
             except SystemExit as leaving:  # Printed text has yet to be written.
@@ -69,38 +58,22 @@ def run() -> int:
     return code
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"lrsearch {__version__}")
-        raise typer.Exit
+def plain_command(words: Sequence[str]) -> Callable[[], None] | None:
+    """The commands that are given most and that show something at once, `report` with at most a
+    run and `list`, without the parser, which takes longer to load than most runs to be read. None
+    of any other command line."""
+    from lrsearch.cli import showing
+
+    runs = Path(os.environ.get("LRSEARCH_RUNS") or showing.USUAL_RUNS)
+    if words[:1] == ["report"] and len(words) <= 2 and not any(w[:1] == "-" for w in words):
+        return lambda: showing.show_run((*words, None)[1], runs)
+    return (lambda: showing.show_list(runs)) if words == ["list"] else None
 
 
-@app.callback()
-def _common(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    pass
+def __getattr__(name: str) -> Any:
+    """The whole command line, `app`, made where it is asked for."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from lrsearch.cli.tree import make_app
 
-
-_TRAINING = {
-    "grid": "Train every point of the spec's grid, coarse to fine.",
-    "random": "Train points drawn at random, log-uniformly on log scales (or a Sobol sequence).",
-    "bayes": "Train points proposed by TPE or a Gaussian process, which learn from every trial.",
-    "refine": "Train what narrows down the best rate of a search, or lies beyond its edge.",
-}
-app.command(cls=Command)(_guarded(init))
-app.command(cls=Command)(_guarded(checking.check))
-app.command(cls=Command)(_guarded(checking.show))
-app.command(cls=Command)(_guarded(schedules))
-app.command("range", cls=Command)(_guarded(ranging.range_))
-for _name, _help in _TRAINING.items():
-    app.command(_name, help=_help, cls=Command)(_guarded(searching.make_command(_name)))
-app.command(cls=Command)(_guarded(confirming.confirm))
-app.command(cls=reading.Report)(_guarded(reading.report))
-app.command("list", cls=Command)(_guarded(reading.list_))
-app.command(cls=Command)(_guarded(comparing.compare))
-app.command(cls=Command)(_guarded(serving.serve))
-app.command(cls=Command)(_guarded(reading.export))
-app.command(cls=Command)(_guarded(reading.repair))
+    return globals().setdefault("app", make_app())

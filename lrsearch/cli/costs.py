@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from lrsearch.store import History
 from lrsearch.trial import Result
 from lrsearch.tuner.ledger import Ledger
-from lrsearch.tuner.ranging import stored_tests
-from lrsearch.tuner.testing import UNSEEN
+from lrsearch.tuner.notes import UNSEEN, stored_tests
 
 
 def find_replaced(ledger: Ledger) -> list[Result]:

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from lrsearch import catalogue, duration
 from lrsearch.cli.closing import say
-from lrsearch.cli.options import USUAL_RUNS
+from lrsearch.cli.showing import USUAL_RUNS
 from lrsearch.cli.slips import explain_slip, value_of
 from lrsearch.errors import LrsearchError, UsageError, nearest, suggest
 from lrsearch.terminal import command_line, guarded_streams, quote, visible_line
@@ -128,6 +128,25 @@ class Command(TyperCommand):
             hint = hint or f"lrsearch {ctx.info_name} --help lists the options"
             _refuse(f"there is no option {name}", hint.strip())
             raise
+
+
+RAW = "--csv-raw"
+"""`--csv raw`, as one word."""
+
+
+class Report(Command):
+    """A command with the option `--csv raw`. An option of Click's with an optional value would take
+    the run that follows `--csv` for it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments, as in Click."""
+        end = args.index("--") if "--" in args else len(args)
+        for place, word in reversed(list(enumerate(args[:end]))):
+            if word == "--csv=raw":
+                args = [*args[:place], RAW, *args[place + 1 :]]
+            elif word == "--csv" and args[place + 1 : place + 2] == ["raw"]:
+                args = [*args[:place], RAW, *args[place + 2 :]]
+        return super().parse_args(ctx, args)
 
 
 @contextlib.contextmanager

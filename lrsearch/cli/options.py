@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lrsearch.cli.showing import USUAL_RUNS as USUAL_RUNS
+
 Config = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="The spec, a YAML file.", show_default=False)
 ]
@@ -26,9 +28,6 @@ Set = Annotated[
         help="Override a value of the spec, such as train.lr=0.1. Repeatable.",
     ),
 ]
-USUAL_RUNS = Path("runs")
-"""The folder of runs where no other is named; it is there from the first search on."""
-
 Runs = Annotated[
     Path, typer.Option("--runs", envvar="LRSEARCH_RUNS", metavar="DIR", help="Where runs are kept.")
 ]

@@ -6,38 +6,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lrsearch.cli import options
 from lrsearch.cli.closing import print_exactly, say
-from lrsearch.cli.foreign import Command
+from lrsearch.cli.foreign import RAW
+from lrsearch.cli.showing import show_list
 from lrsearch.errors import UsageError
 from lrsearch.terminal import command_line, path_word, quote, visible_line
 
 if TYPE_CHECKING:
     from lrsearch.cli.stored import StoredRun, Unsearched
     from lrsearch.reports.view import RunView, TrialView
-
-RAW = "--csv-raw"
-"""`--csv raw`, as one word."""
-
-
-class Report(Command):
-    """A command with the option `--csv raw`. An option of Click's with an optional value would take
-    the run that follows `--csv` for it."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments, as in Click."""
-        end = args.index("--") if "--" in args else len(args)
-        for place, word in reversed(list(enumerate(args[:end]))):
-            if word == "--csv=raw":
-                args = [*args[:place], RAW, *args[place + 1 :]]
-            elif word == "--csv" and args[place + 1 : place + 2] == ["raw"]:
-                args = [*args[:place], RAW, *args[place + 2 :]]
-        return super().parse_args(ctx, args)
-
 
 Where = Annotated[
     str | None,
@@ -217,23 +199,7 @@ def list_(
     json: options.Json = False,
 ) -> None:
     """List the runs in a folder, the one written last first."""
-    from lrsearch.cli.going_on import beginning
-    from lrsearch.cli.stored import list_folder
-    from lrsearch.reports.listing import listing, listing_json
-
-    new = runs == options.USUAL_RUNS and not runs.exists()
-    lines = [] if new else list_folder(runs)
-    if json:
-        sys.stdout.write(listing_json(lines) + "\n")
-        return
-    from lrsearch.reports.tables import open_console
-
-    if not lines:
-        print(f"there are no runs in {visible_line(str(runs))}")
-        if runs == options.USUAL_RUNS:
-            say(f"  {beginning(runs)}")
-        return
-    open_console(sys.stdout).print(listing(lines))
+    show_list(runs, json=json)
 
 
 def _show_trial(view: TrialView, json: bool) -> None:

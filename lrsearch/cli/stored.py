@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lrsearch.analysis.basin import is_rate
 from lrsearch.analysis.confirmation import Confirmation
@@ -24,13 +25,12 @@ from lrsearch.reports.listing import RunLine
 from lrsearch.reports.ranges import RangeView, read_range
 from lrsearch.reports.text import count
 from lrsearch.reports.view import Context, RunView, TrialView, build_view
+from lrsearch.space import automatic
 from lrsearch.spec.document import Document
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import Spec, settle_data
 from lrsearch.spec.searched import find_searched
 from lrsearch.spec.validate import validate
-from lrsearch.states import Unusable
-from lrsearch.states import read as read_state
 from lrsearch.store import (
     NO_SENSE,
     History,
@@ -43,11 +43,11 @@ from lrsearch.store import (
 )
 from lrsearch.terminal import command_line
 from lrsearch.trial import CONFIRM, Plan, Record, Records, Tested, Trial
-from lrsearch.tuner.confirming import find_confirmation, find_point
-from lrsearch.tuner.finding import Found, look_up
 from lrsearch.tuner.ledger import Content, Ledger, go_on, resuming_pruned, retrying
-from lrsearch.tuner.plans import structure_keys
-from lrsearch.tuner.ranging import stored_tests
+from lrsearch.tuner.notes import stored_tests
+
+if TYPE_CHECKING:
+    from lrsearch.tuner.finding import Found
 
 _ENDINGS = {
     **dict.fromkeys((None, "interrupted", "finished"), "was interrupted"),
@@ -63,13 +63,14 @@ error ended it."""
 @dataclass(frozen=True)
 class StoredRun:
     """A run, the spec it was last searched with, and the values that follow from both; `found` are
-    the ranges that the spec left to range tests, and has in it as far as they are found."""
+    the ranges that the spec left to range tests, and has in it as far as they are found, None
+    where it left none."""
 
     folder: Path
     spec: Spec
     history: History
     ledger: Ledger
-    found: Found
+    found: Found | None
 
     @property
     def strategy(self) -> str:
@@ -189,14 +190,16 @@ def see(folder: Path, history: History) -> StoredRun:
     spec = validate(document, Path(stored["folder"]), "", arithmetic=arithmetic, stored=True)
     spec = go_on(settle_data(spec, facts.get("settled") or {}), history)
     content = Content(facts["task"], facts["data_hash"], facts["source_hashes"])
-    found = _look_up(spec, content, history)
-    spec = found.settle(spec)
+    found = _look_up(spec, content, history) if automatic(spec.space) else None
+    spec = found.settle(spec) if found is not None else spec
     return StoredRun(folder, spec, history, Ledger(spec, content, history), found)
 
 
 def _look_up(spec: Spec, content: Content, history: History) -> Found:
     """The ranges that a spec left to range tests; none where their tests cannot be planned, since
     what was measured is shown all the same."""
+    from lrsearch.tuner.finding import Found, look_up
+
     try:
         return look_up(spec, content, history)
     except UsageError as error:
@@ -205,8 +208,11 @@ def _look_up(spec: Spec, content: Content, history: History) -> Found:
 
 def _find_confirmation(run: StoredRun, records: Sequence[Record]) -> Confirmation | None:
     """The fresh measurements of a run, None where there are none."""
-    points = summarize(records, run.ledger.objective) if run.history.confirming else []
-    return find_confirmation(run.spec, run.ledger, points)
+    if not run.history.confirming:
+        return None
+    from lrsearch.tuner.confirming import find_confirmation
+
+    return find_confirmation(run.spec, run.ledger, summarize(records, run.ledger.objective))
 
 
 def view_run(run: StoredRun) -> RunView:
@@ -221,7 +227,7 @@ def view_run(run: StoredRun) -> RunView:
     confirmation = _find_confirmation(run, records)
     strategies = {history.strategy[number] for entry in waiting for number in entry.trials}
     latest = history.closed in (None, "interrupted", "time") or run.strategy in strategies
-    refused = run.found.refused
+    refused = run.found.refused if run.found is not None else ""
     warnings = [f"which rates it searches is not known: {refused}"] if refused else []
     stopped = "" if searching else _stopped(run)
     if not searching and not stopped and (waiting or latest):
@@ -241,7 +247,7 @@ def view_run(run: StoredRun) -> RunView:
             warnings=warnings,
             plans=_plans(run),
             data=str(history.sessions[-1]["facts"].get("data", "")),
-            found=[each for each in run.found.ranges.values() if each is not None],
+            found=[each for each in run.found.ranges.values() if each] if run.found else [],
             confirmation=confirmation,
             spent=find_spent(history),
             replaced=find_replaced(ledger),
@@ -445,6 +451,9 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
     result = history.results.get(number)
     if result is not None:
         result = diagnosed(run.folder, trial, result, ledger.objective)
+    from lrsearch.tuner.confirming import find_point
+    from lrsearch.tuner.plans import structure_keys
+
     known = history.fresh if number in history.apart else history.by_key
     curve, steps, lost = read_course(run.folder, number) if result else ({}, Records(), "")
     keys, latest = structure_keys(trial), known[trial.key]
@@ -478,6 +487,8 @@ def view_trial(run: StoredRun, number: int) -> TrialView:
 
 def _view_look(run: StoredRun, look: Tested) -> TrialView:
     """The training that looked at the test part."""
+    from lrsearch.tuner.confirming import find_point
+
     ledger = run.ledger
     key = ledger.key_of(look.config, look.seed, look.fold)
     trial = Trial(look.number, key, look.config, look.seed, look.fold)
@@ -512,6 +523,9 @@ def _saved(run: StoredRun) -> tuple[int, int]:
 
 def _position(run: StoredRun, number: int) -> tuple[int, int] | None:
     """The step of its latest usable state that a trial is saved at, and its steps."""
+    from lrsearch.states import Unusable
+    from lrsearch.states import read as read_state
+
     for path in saved_states(run.folder).get(number, ()):
         with contextlib.suppress(Unusable):
             header = read_state(path, tensors=False).header
@@ -556,6 +570,10 @@ def _plans(run: StoredRun) -> dict[tuple[str, str], Plan]:
     plans = {place: passing[-1] for place, passing in history.passing.items()} | history.plans
     # Without a plan, as in every run of a command, structures are not needed.
     left = {structure for structure, _ in plans}
+    if not left:
+        return {}
+    from lrsearch.tuner.plans import structure_keys
+
     for trial in trials:
         if not left:
             break

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lrsearch.analysis.points import columns
 from lrsearch.trial import Record
 
 FEWEST = 3
@@ -63,14 +64,14 @@ def agreements(records: Sequence[Record]) -> list[Agreement]:
     for record in judged:
         for verdict in _names(record):
             hits.setdefault(verdict, []).append(record)
-    columns: dict[str, _Column] = {}
+    known: dict[str, _Column] = {}
     found = []
     for verdict in VERBS:
         own = hits.get(verdict, ())
         if len(own) < FEWEST:
             continue
-        columns = columns or _read_columns(judged)
-        best = max(_candidates(verdict, columns, own, len(judged)), default=None, key=_strength)
+        known = known or _read_columns(judged)
+        best = max(_candidates(verdict, known, own, len(judged)), default=None, key=_strength)
         if best is None and len(own) >= MOST * len(judged):
             best = Agreement(verdict, len(own), len(judged))
         if best is not None:
@@ -107,12 +108,8 @@ def _key(value: Any) -> Any:
 
 
 def _read_columns(judged: Sequence[Record]) -> dict[str, _Column]:
-    values: dict[str, list[Any]] = {}
-    for record in judged:
-        for name, value in record.params.items():
-            values.setdefault(name, []).append(value)
-    columns: dict[str, _Column] = {}
-    for name, own in values.items():
+    found: dict[str, _Column] = {}
+    for name, own in columns(judged).items():
         numbers = set(map(type, own)) <= {int, float}
         make = None if numbers or set(map(type, own)) == {str} else _key
         keys = [*map(make, own)] if make else own
@@ -120,15 +117,15 @@ def _read_columns(judged: Sequence[Record]) -> dict[str, _Column]:
         counted = Counter(keys)
         if len(counted) > VALUES and numbers:  # For all verdicts at once: see `_groups`.
             counted = Counter({key: counted[key] for key in sorted(counted)})
-        columns[name] = make, first, counted
-    return columns
+        found[name] = make, first, counted
+    return found
 
 
 def _candidates(
-    verdict: str, columns: Mapping[str, _Column], own: Sequence[Record], judged: int
+    verdict: str, known: Mapping[str, _Column], own: Sequence[Record], judged: int
 ) -> Iterator[Agreement]:
     """Agreements on a verdict that `own` of so many judged trials have."""
-    for name, (make, first, among_all) in columns.items():
+    for name, (make, first, among_all) in known.items():
         values = [each.params[name] for each in own if name in each.params]
         counted = Counter(map(make, values) if make else values)
         rows = [(first[key], counted.get(key, 0), among) for key, among in among_all.items()]

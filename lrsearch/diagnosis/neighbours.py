@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Any
 
 from lrsearch.analysis.basin import is_rate, names_rate
@@ -53,7 +54,7 @@ MODEL = "model."
 """The beginning of the names of a model's parameters."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Stand:
     """A trial as its neighbours see it: its `rate`, the model's parameters, and at its end the
     training and the validation loss, or what is in its place, beside that of who knows `nothing`,
@@ -71,18 +72,17 @@ class Stand:
     verdicts: tuple[Diagnosis, ...] = ()
     whole: bool = True
     numbers: Mapping[str, float] = field(default_factory=dict)
+    sound: bool = field(init=False)
+    """Whether it ended, and learned something."""
+    order: tuple[float, float, int] = field(init=False)
+    """Less of the better of two that are sound."""
 
-    @property
-    def sound(self) -> bool:
-        """Whether it ended, and learned something."""
+    def __post_init__(self) -> None:
+        # Both are asked for many times of each trial, of which a search may have thousands.
         end = self.validation if math.isfinite(self.validation) else self.training
-        return self.whole and math.isfinite(end) and self.verdicts[0].verdict not in LOST
-
-    @property
-    def order(self) -> tuple[float, float, int]:
-        """Less of the better of two that are sound."""
-        end = self.validation if math.isfinite(self.validation) else self.training
-        return end, self.rate, self.number
+        lost = not self.verdicts or self.verdicts[0].verdict in LOST
+        self.sound = self.whole and math.isfinite(end) and not lost
+        self.order = end, self.rate, self.number
 
     def missed(self, other: Stand | None) -> float:
         """The share of what another learned that this one did not, by the loss of which it missed
@@ -90,12 +90,10 @@ class Stand:
         nothing to compare."""
         if other is None:
             return -math.inf
-        pairs = (self.training, other.training), (self.validation, other.validation)
-        shares = [
-            (mine - its) / (other.nothing - its) if other.nothing > its else -math.inf
-            for mine, its in pairs
-            if math.isfinite(mine) and math.isfinite(its)
-        ]
+        shares, nothing = [], other.nothing
+        for mine, its in (self.training, other.training), (self.validation, other.validation):
+            if math.isfinite(mine) and math.isfinite(its):
+                shares.append((mine - its) / (nothing - its) if nothing > its else -math.inf)
         return min(shares, default=-math.inf)
 
     def tells(self, verdict: str) -> bool:
@@ -107,27 +105,34 @@ def compare(records: Sequence[Record]) -> list[Record]:
     """The records, each with the verdicts that its neighbours leave of its own; as they were where
     there are none that learned anything."""
     companies: dict[tuple[Any, Any], list[Stand]] = {}
+    kinds: dict[tuple[str, ...], _Names] = {}
     for record in records:
-        if (stand := _stand(record)) is not None:
-            companies.setdefault(_company(record), []).append(stand)
+        names = tuple(record.params)
+        kind = kinds.get(names)
+        if kind is None:
+            kind = kinds[names] = _Names.of(names)
+        if (stand := _stand(record, kind)) is not None:
+            companies.setdefault(_company(record, kind), []).append(stand)
     largest: dict[Any, Stand] = {}  # The best of all models with all else alike.
     for (_, others), company in companies.items():
-        known = [largest[others]] if others in largest else []
-        if best := _best([*known, *company]):
+        if best := _best(company, largest.get(others)):
             largest[others] = best
     found: dict[int, tuple[Diagnosis, ...]] = {}
     for (_, others), company in companies.items():
         if best := _best(company):
             larger = None if largest[others] is best else largest[others]
-            found |= {
-                each.own.number: judge_among(each, best, larger, _guide(company, best))
-                for each in place_among(company)
-            }
+            guide = _guide(company, best)
+            for each in place_among(company):
+                verdicts = judge_among(each, best, larger, guide)
+                if verdicts != each.own.verdicts:  # Most stay what they are.
+                    found[each.own.number] = verdicts
     for place, best in _find_near_places(records, companies):
-        found[place.own.number] = judge_among(place, best, None, best)
+        verdicts = judge_among(place, best, None, best)
+        if verdicts != place.own.verdicts:
+            found[place.own.number] = verdicts
     return [
         replace(each, result=replace(each.result, verdicts=found[each.trial.number]))
-        if each.result and each.trial.number in found
+        if each.trial.number in found and each.result
         else each
         for each in records
     ]
@@ -147,50 +152,75 @@ def _find_near_places(
     ]
     if not single:
         return
+    by_number = {each.trial.number: each for each in records}
+    for stand in rows.values():
+        stand.numbers = numbers_of(by_number[stand.number])
     for number, others in find_near(records, {each.number for each in single}).items():
-        own = rows[number]
-        near = [rows[each] for each in others if each in rows]
-        lower = _best(each for each in near if each.rate * APART <= own.rate)
-        higher = _best(each for each in near if each.rate >= own.rate * APART)
+        own, lower, higher = rows[number], None, None
+        for each in (rows[each] for each in others if each in rows):
+            if each.rate * APART <= own.rate:
+                lower = _best((each,), lower)
+            elif each.rate >= own.rate * APART:
+                higher = _best((each,), higher)
         if best := _best(filter(None, (lower, higher, own))):
             yield Place(own, lower, higher, None, near=True), best
 
 
-def _stand(record: Record) -> Stand | None:
+@dataclass(frozen=True)
+class _Names:
+    """The names of a record's parameters: those that are rates, those of the model, all others."""
+
+    rates: tuple[str, ...]
+    model: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @classmethod
+    def of(cls, names: Iterable[str]) -> _Names:
+        rates: list[str] = []
+        model: list[str] = []
+        others: list[str] = []
+        for name in names:
+            kind = model if name.startswith(MODEL) else others
+            (rates if names_rate(name) else kind).append(name)
+        return cls(tuple(rates), tuple(model), tuple(others))
+
+
+def _stand(record: Record, names: _Names) -> Stand | None:
     """A record as its neighbours see it; None of one without a verdict or a known rate."""
-    result = record.result
-    rates = [value for name, value in record.params.items() if names_rate(name)]
-    if result is None or not result.verdicts or len(rates) != 1 or not is_rate(rates[0]):
+    result, params = record.result, record.params
+    if result is None or not result.verdicts or len(names.rates) != 1:
         return None
-    training, validation, nothing, swing = (
-        result.signs.get(name, math.nan) for name in ("training", "validation", "nothing", "swing")
-    )
+    rate = params[names.rates[0]]
+    if not is_rate(rate):
+        return None
+    sign = result.signs.get
     return Stand(
-        number=record.trial.number,
-        rate=float(rates[0]),
-        model={name: value for name, value in record.params.items() if name.startswith(MODEL)},
-        training=training,
-        validation=validation,
-        nothing=nothing,
-        swing=swing,
-        verdicts=result.verdicts,
-        whole=result.outcome is Outcome.COMPLETED,
-        numbers=numbers_of(record),
+        record.trial.number,
+        float(rate),
+        {name: params[name] for name in params if name.startswith(MODEL)} if names.model else {},
+        sign("training", math.nan),
+        sign("validation", math.nan),
+        sign("nothing", math.nan),
+        sign("swing", math.nan),
+        result.verdicts,
+        result.outcome is Outcome.COMPLETED,
     )
 
 
-def _company(record: Record) -> tuple[Any, Any]:
+def _company(record: Record, names: _Names) -> tuple[Any, Any]:
     """The values that neighbours have in common, all but the rate: the model's, and the others."""
-    model: list[tuple[str, str]] = []
-    others: list[tuple[str, str]] = []
-    for name, value in record.params.items():
-        if not names_rate(name):
-            (model if name.startswith(MODEL) else others).append((name, repr(value)))
-    return tuple(model), (*others, record.trial.seed, record.trial.fold)
+    params, trial = record.params, record.trial
+    model = (names.model, *[repr(params[name]) for name in names.model])
+    others = [repr(params[name]) for name in names.others]
+    return model, (names.others, *others, trial.seed, trial.fold)
 
 
-def _best(stands: Iterable[Stand]) -> Stand | None:
-    return min((each for each in stands if each.sound), key=lambda each: each.order, default=None)
+def _best(stands: Iterable[Stand], best: Stand | None = None) -> Stand | None:
+    """The best sound one of some trials and of `best`."""
+    for each in stands:
+        if each.sound and (best is None or each.order < best.order):
+            best = each
+    return best
 
 
 def _guide(company: Iterable[Stand], best: Stand) -> Stand:
@@ -217,15 +247,15 @@ def place_among(company: Sequence[Stand]) -> list[Place]:
     """The place of each trial of a company, in one pass through the rates from either end: a search
     may have thousands."""
     rates: dict[float, list[Stand]] = {}
-    for each in sorted(company, key=lambda each: (each.rate, each.number)):
+    for each in sorted(company, key=attrgetter("rate", "number")):
         rates.setdefault(each.rate, []).append(each)
     lower: list[Stand | None] = [None]
     for stands in rates.values():
-        lower.append(_best(filter(None, (lower[-1], *stands))))
+        lower.append(_best(stands, lower[-1]))
     higher: list[Stand | None] = [None]
     lost: list[Stand | None] = [None]
     for stands in reversed(rates.values()):
-        higher.append(_best(filter(None, (higher[-1], *stands))))
+        higher.append(_best(stands, higher[-1]))
         blind = (each for each in stands if each.verdicts[0].verdict in LOST)
         lost.append(next(blind, lost[-1]))
     found = []
@@ -322,9 +352,8 @@ def _settled(own: Stand, lower: Stand | None, higher: Stand | None) -> tuple[Dia
 def _told(found: Diagnosis, own: Stand, witness: Witness) -> Diagnosis:
     """A diagnosis whose evidence and advice name a neighbour, too."""
     evidence = {**found.evidence, **witness.evidence}
-    return replace(
-        found, evidence=evidence, advice=advise(found.verdict, evidence, own.rate, witness)
-    )
+    advice = advise(found.verdict, evidence, own.rate, witness)
+    return Diagnosis(found.verdict, found.confidence, evidence, advice)
 
 
 def _by(verdict: str, own: Stand, witness: Witness, limit: float) -> Diagnosis:

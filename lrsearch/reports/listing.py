@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from lrsearch.reports.cells import plain
-from lrsearch.reports.machine import FORMAT
 from lrsearch.reports.text import format_value, one_line
 from lrsearch.trial import Objective, Outcome
 
@@ -43,6 +42,8 @@ class RunLine:
 
 def listing_json(lines: Sequence[RunLine]) -> str:
     """The runs as JSON, format 1; `written` is the time in UTC."""
+    from lrsearch.reports.machine import FORMAT
+
     runs = [
         {
             "name": line.name,

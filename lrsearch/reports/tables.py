@@ -335,7 +335,8 @@ def _value_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Colum
 
 def _verdict_columns(view: RunView, points: Sequence[PointSummary]) -> list[_Column]:
     """The column of verdicts, none where they say nothing."""
-    found = by_point(view.records)
+    shown = {point.point for point in points}
+    found = by_point(record for record in view.records if record.point in shown)
     cells = [found.get(point.point, "") for point in points]
     return [_Column("verdict", cells, right=False)] if any(cells) else []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lrsearch.diagnosis import HEALTHY, Agreement, agreements, remedy
@@ -37,7 +37,7 @@ def _named(result: Result) -> str:
     return f"{verdict} yet trained to the end" if late else verdict
 
 
-def by_point(records: Sequence[Record]) -> dict[int, str]:
+def by_point(records: Iterable[Record]) -> dict[int, str]:
     """The verdict of most of a point's trials, in words, by the point's number; points that are
     healthy have none, nor those whose outcome says that they diverged."""
     found: dict[int, Counter[str]] = {}
@@ -70,9 +70,11 @@ def count_verdicts(records: Sequence[Record]) -> str:
 
 def advise(records: Sequence[Record]) -> list[str]:
     """A sentence for each verdict that the trials of a search agree on."""
+    if not (found := agreements(records)):
+        return []
     budgets = {str(each.trial.config.get("train", {}).get("budget", "")) for each in records}
     budget = budgets.pop() if len(budgets) == 1 else ""
-    return [_sentence(each, budget) for each in agreements(records)]
+    return [_sentence(each, budget) for each in found]
 
 
 def _sentence(found: Agreement, budget: str) -> str:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 from lrsearch.analysis.answer import Answer, find_answer
@@ -154,7 +156,7 @@ def build_view(
     context: Context = Context(),
 ) -> RunView:
     """Summarize, rank and comment the records of a run."""
-    kept = tuple(sorted(records, key=lambda record: record.trial.number))
+    kept = tuple(sorted(records, key=attrgetter("trial.number")))
     points = tuple(rank(summarize(kept, objective), objective))
     results = [record.result for record in kept if record.result is not None]
     trained = [*results, *context.replaced]
@@ -245,7 +247,7 @@ def describe_found(found: Ranged) -> str:
 
 def _columns(records: Iterable[Record]) -> tuple[str, ...]:
     """Names in the order they first appear; those of a choice (`schedule.pct_start`) follow it."""
-    names = list(dict.fromkeys(name for record in records for name in record.params))
+    names = list(dict.fromkeys(chain.from_iterable(record.params for record in records)))
     order = {name: index for index, name in enumerate(names)}
 
     def place(name: str) -> list[int]:

@@ -5,11 +5,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from lrsearch.space import same
 from lrsearch.spec.arithmetic import Arithmetic
-from lrsearch.spec.model import Spec, carry_rates, derive, identity, resolve_fixed
+from lrsearch.spec.model import (
+    SILENT,
+    Spec,
+    canonical,
+    carry_rates,
+    derive,
+    identity,
+    resolve_fixed,
+    schedule_identity,
+)
 from lrsearch.trial import Config
 
 
@@ -22,12 +32,9 @@ def differences(spec: Spec, config: Config, task: str | None = None) -> list[str
 def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], list[str]]:
     """`differences` of many configs from one spec, each given by its identity."""
     present = identity(resolve_fixed(spec, task))
-    names = [name for name, _ in spec.space.dimensions]
-    searched = {spec.config_path(path) for path in (*names, *spec.derived)}
+    names, searched = [name for name, _ in spec.space.dimensions], _searched(spec)
     if spec.outside is not None:
         return lambda whole: _compare_outside(whole, present, names, searched, spec.derived)
-    if carry_rates(dict(spec.space.dimensions).get("optimizer")):
-        searched.add("train.lr")
 
     def compare(whole: Config) -> list[str]:
         found: list[str] = []
@@ -35,6 +42,114 @@ def make_comparison(spec: Spec, task: str | None = None) -> Callable[[Config], l
         return found
 
     return compare
+
+
+def _searched(spec: Spec) -> set[str]:
+    """The paths in a config of what is searched, or follows from it."""
+    searched = {spec.config_path(path) for path, _ in spec.space.dimensions}
+    searched.update(map(spec.config_path, spec.derived))
+    if spec.outside is None and carry_rates(dict(spec.space.dimensions).get("optimizer")):
+        searched.add("train.lr")
+    return searched
+
+
+class Membership:
+    """Reads many configs: the canonical text of each, and whether it belongs to a spec.
+
+    Nearly all configs of a run differ in values of `train` that are searched as a whole, such as a
+    rate or an optimizer. `guess` takes the text around these from the config that was read by
+    `read` before, as long as all else is equal. Equal values may be written in two ways, as 1 and
+    1.0 are: who takes a guess holds it against the trial's key.
+    """
+
+    def __init__(self, spec: Spec, task: str | None = None) -> None:
+        self._compare = make_comparison(spec, task)
+        self._belongs: dict[str, bool] = {}
+        places = (path.removeprefix("train.") for path in _searched(spec) if path[:6] == "train.")
+        self._places = frozenset(name for name in places if "." not in name) - SILENT.keys()
+        self._like: _Like | None = None
+
+    def read(self, config: Config) -> tuple[str, bool]:
+        """Read a config."""
+        whole = identity(config)
+        text = canonical(whole)
+        belongs = self._belongs.get(text)
+        if belongs is None:
+            belongs = self._belongs[text] = not self._compare(whole)
+        self._like = _Like.make(config, whole, self._places, belongs)
+        return text, belongs
+
+    def guess(self, config: Config) -> tuple[str, bool] | None:
+        """A guess at what `read` says, None where the config is too unlike the last one."""
+        like = self._like
+        text = None if like is None else like.spell(config)
+        return None if like is None or text is None else (text, like.belongs)
+
+
+class _Like:
+    """The canonical text of a config around the values at `places` of `train`."""
+
+    def __init__(self, config: Config, places: Sequence[str], pieces: Sequence[str]) -> None:
+        self.belongs = False
+        train = config["train"]
+        self._data, self._model, self._size = config["data"], config["model"], len(train)
+        self._places, self._pieces = itemgetter(*places), pieces
+        self._fixed = itemgetter(*(name for name in train if name not in places))
+        self._equal = self._fixed(train)
+        self._schedule = places.index("schedule") if "schedule" in places else None
+        self._texts: dict[Any, str] = {}
+
+    @classmethod
+    def make(
+        cls, config: Config, whole: Config, searched: frozenset[str], belongs: bool
+    ) -> _Like | None:
+        """The text around what is searched; None of a training outside, or where there are too few
+        values of either kind."""
+        if "params" in config or config.keys() != {"data", "model", "train"}:
+            return None
+        places = sorted(searched & whole["train"].keys())
+        if len(places) < 2 or len(config["train"]) < len(places) + 2:
+            return None
+        mark = "\n"  # No text of JSON has one.
+        marked = {**whole["train"], **dict.fromkeys(places, mark)}
+        pieces = canonical({**whole, "train": marked}).split(json.dumps(mark))
+        if len(pieces) != len(places) + 1:  # A user's text is the mark, too.
+            return None
+        made = cls(config, places, pieces)
+        made.belongs = belongs
+        return made
+
+    def spell(self, config: Config) -> str | None:
+        """The text with a config's own values; None where anything else differs."""
+        try:
+            train = config["train"]
+            if (
+                config["data"] != self._data
+                or config["model"] != self._model
+                or len(train) != self._size
+                or self._fixed(train) != self._equal
+            ):
+                return None
+            values = list(self._places(train))
+        except KeyError:
+            return None
+        if self._schedule is not None:
+            values[self._schedule] = schedule_identity(values[self._schedule])
+        parts = [self._pieces[0]]
+        for value, behind in zip(values, self._pieces[1:], strict=True):
+            parts += self._write(value), behind
+        return "".join(parts)
+
+    def _write(self, value: Any) -> str:
+        """The canonical text of a value, of equal ones that of the first."""
+        try:
+            key = tuple(value.items()) if isinstance(value, dict) else value
+            text = self._texts.get(key)
+        except TypeError:  # It holds a list.
+            return canonical(value)
+        if text is None:
+            text = self._texts[key] = canonical(value)
+        return text
 
 
 def _compare_outside(

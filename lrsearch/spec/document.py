@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from lrsearch.errors import Fault, SpecError
 from lrsearch.spec.malformed import explain, is_in_odd_quotes
 
@@ -91,6 +89,8 @@ def parse(text: str, source: str) -> Document:
 def read_document(text: str, source: str) -> Document:
     """Read one YAML document, its faults kept in it. Raises SpecError only where the text stops
     being YAML, or is too long."""
+    import yaml  # Stored specs, which most commands read, are no YAML.
+
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise SpecError([Fault(0, "", "a spec has at most 64 KiB", source)])
     document = Document(source, None)
@@ -107,6 +107,8 @@ def read_document(text: str, source: str) -> Document:
 
 
 def _events(text: str) -> Iterator[Any]:
+    import yaml
+
     mark: Any = None
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -128,6 +130,8 @@ class _Builder:
         self.faults = document.faults
 
     def read(self, events: Iterator[Any]) -> None:
+        import yaml
+
         documents = 0
         for event in events:
             if isinstance(event, yaml.DocumentStartEvent):
@@ -142,6 +146,8 @@ class _Builder:
         self.faults.append(Fault(_line(event), key, message, self.document.source))
 
     def _value(self, event: Any, events: Iterator[Any], path: Path) -> Any:
+        import yaml
+
         key = ".".join(str(part) for part in path)
         self.document.lines.setdefault(path, _line(event))
         if len(path) > MAX_DEPTH:

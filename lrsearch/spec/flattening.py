@@ -21,37 +21,52 @@ def make_flattening(space: Space) -> Callable[[Config], dict[str, Any]]:
     """`flatten` of many configs of one space."""
     parts = [
         # Where one option has its own rate, the rates of all may differ.
-        (path, config_path(path), dimension, path == "optimizer" and carry_rates(dimension))
+        (
+            path,
+            config_path(path).split("."),
+            ["params", *path.split(".")],
+            dimension,
+            path == "optimizer" and carry_rates(dimension),
+        )
         for path, dimension in space.dimensions
     ]
-    known: dict[tuple[str, str | None], list[str]] = {}
+    known: dict[tuple[str, str | None], list[tuple[str, str, bool]]] = {}
 
-    def distinguishing(path: str, dimension: Dimension, title: Any) -> list[str]:
-        if title is not None and not isinstance(title, str):  # As a user's parameter may be.
-            return _distinguishing(dimension, title)
-        if (path, title) not in known:
-            known[path, title] = _distinguishing(dimension, title)
-        return known[path, title]
+    def distinguishing(path: str, dimension: Dimension, title: Any) -> list[tuple[str, str, bool]]:
+        plain = title is None or isinstance(title, str)  # A user's parameter may be no text.
+        found = known.get((path, title)) if plain else None
+        if found is None:
+            names = _distinguishing(dimension, title)
+            found = [(name, f"{path}.{name}", "." in name) for name in names]
+            if plain:
+                known[path, title] = found
+        return found
 
     def flattened(config: Config) -> dict[str, Any]:
         flat: dict[str, Any] = {}
         own = "params" in config
-        for path, place, dimension, rates in parts:
+        for path, place, outside, dimension, rates in parts:
             try:
-                value = get_path(config, f"params.{path}" if own else place)
+                value: Any = config
+                for part in outside if own else place:
+                    value = value[part] if type(value) is dict else get_path(value, part)
             except KeyError:
                 continue
-            if not isinstance(value, Mapping):
+            if type(value) is not dict and not isinstance(value, Mapping):
                 flat[path] = value
                 continue
             title = catalogue.name_of(value)
             if title is not None:
                 flat[path] = title
-            for name in distinguishing(path, dimension, title):
+            for name, whole, nested in distinguishing(path, dimension, title):
                 if path == "optimizer" and name == "lr" and not own:
                     continue
+                if not nested:
+                    if name in value:
+                        flat[whole] = value[name]
+                    continue
                 try:
-                    flat[f"{path}.{name}"] = get_path(value, name)
+                    flat[whole] = get_path(value, name)
                 except KeyError:
                     continue
             if rates and not own:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TYPE_CHECKING
 
-import yaml
+if TYPE_CHECKING:
+    import yaml
 
 _QUOTES = "\u201c\u201d\u201e\u00ab\u00bb\u2018\u2019\u201a"
 _ODD = {

@@ -374,7 +374,8 @@ def settle_data(spec: Spec, settled: Mapping[str, Any]) -> Spec:
 _LATER = ("layer_decay", "groups", "weight_decay_on", "step", "metrics")
 
 
-_SILENT = {name: catalogue.TRAIN[name].default for name in _LATER}
+SILENT = {name: catalogue.TRAIN[name].default for name in _LATER}
+"""Keys of `train` that an identity leaves out at these values."""
 
 _ABSENT = tuple(catalogue.IMPORTED)
 
@@ -421,12 +422,12 @@ def fill_config(config: Config) -> Config:
     train = config.get("train", {})
     if not {"schedule", "optimizer"} <= train.keys():
         return config
-    later = {name: catalogue.TRAIN[name].default for name in _LATER if name not in train}
-    groups = {
-        part: complete_group(part, train[part])
-        for part in ("schedule", "optimizer")
-        if not _is_complete(part, train[part])
-    }
+    later, groups = {}, {}
+    if not train.keys() >= SILENT.keys():
+        later = {name: value for name, value in SILENT.items() if name not in train}
+    for part in ("schedule", "optimizer"):
+        if not _is_complete(part, train[part]):
+            groups[part] = complete_group(part, train[part])
     data = config["data"]
     if not isinstance(data.get("transforms"), list):
         data = {**data, "transforms": data.get("transforms") or []}
@@ -440,10 +441,17 @@ def fill_config(config: Config) -> Config:
 def _is_complete(path: str, given: Any) -> bool:
     """Whether a group has exactly the catalogue's arguments, in its order, so that none is to be
     filled."""
-    entry = (
-        catalogue.GROUPS[path].get(given.get("name", "")) if isinstance(given, Mapping) else None
-    )
-    return entry is not None and list(given) == ["name", *entry.parameters]
+    if not isinstance(given, dict):
+        return False
+    wanted = _WHOLE[path].get(given.get("name", ""))
+    return wanted is not None and [*given] == wanted
+
+
+_WHOLE = {
+    path: {name: ["name", *entry.parameters] for name, entry in catalogue.GROUPS[path].items()}
+    for path in ("schedule", "optimizer")
+}
+"""The names of a component's values in the catalogue's order, by its group and name."""
 
 
 def identity(config: Config) -> dict[str, Any]:
@@ -469,10 +477,15 @@ def identity(config: Config) -> dict[str, Any]:
     train = {
         key: part
         for key, part in config["train"].items()
-        if key not in _SILENT or part != _SILENT[key]
+        if key not in SILENT or part != SILENT[key]
     }
-    train["schedule"] = {key: part for key, part in train["schedule"].items() if part is not None}
+    train["schedule"] = schedule_identity(train["schedule"])
     return {"data": data, "model": config["model"], "train": train}
+
+
+def schedule_identity(schedule: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a schedule that decides the measurement."""
+    return {key: part for key, part in schedule.items() if part is not None}
 
 
 def trial_key(config: Config, content: Mapping[str, Any], seed: int, fold: int | None) -> str:

@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import attrgetter
 from statistics import fmean
 from typing import Any
 
 from lrsearch.errors import SpecRefused
 from lrsearch.spec.commandline import named_files
-from lrsearch.spec.comparison import differences, make_comparison
+from lrsearch.spec.comparison import Membership, differences
 from lrsearch.spec.flattening import make_flattening
 from lrsearch.spec.model import (
     Spec,
@@ -44,13 +45,20 @@ class Content:
         if "params" in config:
             files = (name for name in named_files(config) if name in self.sources)
             return {"source": {name: self.sources[name] for name in files}}
-        sources = {}
-        if self.sources:
-            names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
-            sources = {name: self.sources[name] for name in names if self.sources.get(name)}
+        if not self.sources:
+            return self._plain[not config["data"].get("standardize")]
+        names = {*class_paths(config), *(f"path:{text}" for text in argument_paths(config))}
+        sources = {name: self.sources[name] for name in names if self.sources.get(name)}
+        return {**self._plain[not config["data"].get("standardize")], "source": sources}
+
+    @cached_property
+    def _plain(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The hashes that any config of ours names where no code or file is named, with data that
+        are standardized and with others."""
         # Behind a + is the hash of digits that only standardizing uses.
-        data = self.data if config["data"].get("standardize") else self.data.partition("+")[0]
-        return {"data": data, "source": sources}
+        parts = self.data, self.data.partition("+")[0]
+        standardized, others = ({"data": part, "source": {}} for part in parts)
+        return standardized, others
 
 
 def content_of(facts: Facts) -> Content:
@@ -184,23 +192,26 @@ class Ledger:
         self._rests: dict[tuple[object, ...], str] = {}
         self._others: frozenset[int] = frozenset()
         self.flatten = make_flattening(spec.space)
-        compare = make_comparison(spec, content.task)
-        belongs: dict[str, bool] = {}
+        membership = Membership(spec, content.task)
         config: Config | None = None
-        text = ""
+        text, belongs = "", False
         for trial in history.trials.values():
             if trial.number in history.apart:  # No strategy is told of it.
                 continue
+            mine = False
             if trial.config is not config:  # As it is of the seeds and folds of one proposal.
                 config = trial.config
-                whole = identity(config)
-                text = canonical(whole)
-                if text not in belongs:
-                    belongs[text] = not compare(whole)
-            if belongs[text] and trial.key == self._hash(config, text, trial.seed, trial.fold):
+                guess = membership.guess(config)
+                mine = guess is not None and self._owns(trial, guess[0])
+                text, belongs = guess if guess is not None and mine else membership.read(config)
+            if belongs and (mine or self._owns(trial, text)):
                 self.add(trial, self._entry(config, text))
             elif trial.number in history.results:
                 self.hidden += 1
+
+    def _owns(self, trial: Trial, text: str) -> bool:
+        """Whether a trial has the key of a config of this canonical text under this content."""
+        return trial.key == self._hash(trial.config, text, trial.seed, trial.fold)
 
     def set_apart(self, trials: Iterable[Trial]) -> Ledger:
         """A ledger of the same run that holds these trials alone, each of them asked for."""
@@ -300,6 +311,9 @@ class Ledger:
 
     def is_open(self, entry: Entry) -> bool:
         """Whether a trial that counts has no result yet."""
+        if len(entry.trials) == 1:
+            (number,) = entry.trials
+            return number not in self.history.results and self._is_asked(number)
         return any(number not in self.history.results for number in self.latest(entry))
 
     def judge(self, entry: Entry) -> tuple[Outcome | None, float | None]:
@@ -370,16 +384,10 @@ class Ledger:
         for entry in self.entries.values():
             params = self.flatten(entry.config)
             for number in self.latest(entry):
-                found.append(
-                    Record(
-                        trial=self.trials[number],
-                        point=entry.number,
-                        params=params,
-                        strategy=self.history.strategy[number],
-                        result=self.history.results.get(number),
-                    )
-                )
-        return sorted(found, key=lambda record: record.trial.number)
+                trial, result = self.trials[number], self.history.results.get(number)
+                strategy = self.history.strategy[number]
+                found.append(Record(trial, entry.number, params, strategy, result))
+        return sorted(found, key=attrgetter("trial.number"))
 
     def _changed_files(self) -> list[str]:
         """The files that `init_args` name by path and that have changed since the last session."""

@@ -15,16 +15,14 @@ from lrsearch.executors.port import Died, Executor, Finished, Heard, Raised
 from lrsearch.space import Choice, Dimension, Float, Space, parameters, parse_name, point_at
 from lrsearch.spec.flattening import flatten
 from lrsearch.spec.model import TRAINING_VERSION, Spec, identity, resolve
-from lrsearch.store import History, Run
+from lrsearch.store import Run
 from lrsearch.train.jobs import SWEEP
 from lrsearch.trial import Config, Facts, Sweep, Swept, Trial, Workplace
 from lrsearch.tuner.ledger import content_of
 from lrsearch.tuner.loop_ranging import sweep_loops
+from lrsearch.tuner.notes import RANGE, stored_tests
 from lrsearch.tuner.silence import Subject, Watch
 from lrsearch.tuner.watcher import Watcher
-
-KIND = "range"
-"""The kind of the journal's notes that hold range tests."""
 
 IDLE = ("lr", "schedule", "warmup", "budget", "evaluate")
 """The keys of `train` that play no part in a range test."""
@@ -282,16 +280,6 @@ def _tell(found: sweeps.Interval | sweeps.Refusal) -> str:
     return f"lr {found.low:.2g} to {found.high:.2g}"
 
 
-def stored_tests(history: History) -> dict[str, dict[str, Any]]:
-    """The range tests that a journal has, by their keys, those made last behind the others."""
-    found: dict[str, dict[str, Any]] = {}
-    for body in history.notes:
-        if body.get("kind") == KIND:
-            found.pop(str(body["key"]), None)
-            found[str(body["key"])] = body
-    return found
-
-
 def measure(
     spec: Spec,
     structures: Sequence[Structure],
@@ -340,5 +328,5 @@ def measure(
         found[at] = body = make_note(keys[at], structures[at], manner, swept)
         watcher.swept(index + 1, params(index), _tell(read_interval(body)), swept.seconds)
         if not swept.fault:
-            run.noted(KIND, found[at])
+            run.noted(RANGE, found[at])
     return [found[at] for at in range(len(keys))]

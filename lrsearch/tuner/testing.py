@@ -19,11 +19,9 @@ from lrsearch.train.jobs import TEST
 from lrsearch.trial import Config, Ended, Looked, Measured, Outcome, Plan, Started, Tested, Trial
 from lrsearch.tuner.dispatch import Dispatch
 from lrsearch.tuner.ledger import Content, Entry
+from lrsearch.tuner.notes import UNSEEN
 from lrsearch.tuner.session import Session
 from lrsearch.tuner.silence import Subject, Watch
-
-UNSEEN = "unseen"
-"""The kind of a note on a training for the test part that did not come to a look."""
 
 _BESIDE = ("validation", "validation_seed", "standardize", "transforms")
 """Keys of `data` that do not decide which samples the test part has."""

@@ -1,0 +1,117 @@
+"""Many configs held against a spec: a guess from the one before is the whole reading."""
+
+import copy
+
+import pytest
+
+from lrsearch.space import every_point
+from lrsearch.spec import model, read_spec
+from lrsearch.spec.comparison import Membership, differences
+from lrsearch.spec.model import canonical, identity, resolve
+
+TEXT = """
+name: many
+data: {name: digits, standardize: true}
+model: {name: mlp, hidden: [32]}
+train: {budget: 5ep, warmup: {for: 0.05dur, shape: linear}}
+search:
+  lr: {min: 1e-4, max: 1.0, points: 4}
+  batch_size: [16, 32]
+  optimizer:
+    - {name: sgd, momentum: {min: 0.0, max: 0.9, points: 2}}
+    - {name: adamw, betas: [0.9, 0.99]}
+  schedule:
+    - constant
+    - {name: cosine, final: {min: 0.0, max: 0.5, points: 2}}
+"""
+
+
+@pytest.fixture
+def spec(tmp_path):
+    path = tmp_path / "many.yaml"
+    path.write_text(TEXT)
+    return read_spec(path)
+
+
+@pytest.fixture
+def configs(spec):
+    return [resolve(spec, point, "classification") for point in every_point(spec.space)]
+
+
+def test_a_guess_is_what_reading_the_config_says(spec, configs):
+    membership = Membership(spec, "classification")
+    membership.read(configs[0])
+    for config in configs:
+        assert membership.guess(config) == (canonical(identity(config)), True)
+
+
+def test_of_a_grid_one_config_is_read_whole(spec, configs, monkeypatch):
+    read = []
+
+    def counted(config):
+        read.append(config)
+        return identity(config)
+
+    monkeypatch.setattr("lrsearch.spec.comparison.identity", counted)
+    membership = Membership(spec, "classification")
+    read.clear()
+    for config in configs:
+        assert membership.guess(config) or membership.read(config)
+    assert len(configs) == 48 and len(read) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("data.validation", 0.25),
+        ("model.hidden", [64]),
+        ("train.budget", "6ep"),
+        ("train.clip_norm", 1.0),
+        ("train.layer_decay", 0.9),
+        ("train.warmup", None),
+        ("train.label_smoothing", 0.1),
+    ],
+)
+def test_a_config_that_differs_elsewhere_is_not_guessed(spec, configs, path, value):
+    membership = Membership(spec, "classification")
+    membership.read(configs[0])
+    other = copy.deepcopy(configs[1])
+    part, name = path.split(".")
+    other[part][name] = value
+    assert membership.guess(other) is None
+    assert membership.read(other) == (canonical(identity(other)), False)
+    assert differences(spec, other, "classification")
+    # What follows it is guessed from it, and does not belong either.
+    next_one = copy.deepcopy(configs[5])
+    next_one[part][name] = value
+    assert membership.guess(next_one) == (canonical(identity(next_one)), False)
+
+
+def test_a_key_more_or_less_in_train_is_not_guessed(spec, configs):
+    membership = Membership(spec, "classification")
+    membership.read(configs[0])
+    more, less = copy.deepcopy(configs[1]), copy.deepcopy(configs[1])
+    more["train"]["extra"] = 1
+    del less["train"]["warmup"]
+    assert membership.guess(more) is None and membership.guess(less) is None
+
+
+def test_equal_values_written_in_another_way_have_another_key(spec, configs):
+    """Of 32 and 32.0 a guess has the text of the first: the key of the trial tells them apart."""
+    membership = Membership(spec, "classification")
+    membership.read(configs[0])
+    membership.guess(configs[0])
+    other = copy.deepcopy(configs[0])
+    other["train"]["batch_size"] = float(other["train"]["batch_size"])
+    text, _ = membership.guess(other)
+    rest = model.rest_of_key({}, 0, None)
+    assert model.key_of_text(text, rest) != model.trial_key(other, {}, 0, None)
+    assert membership.read(other)[0] == canonical(identity(other)) != text
+
+
+def test_a_text_of_the_user_s_that_is_the_mark_is_not_guessed(spec, configs):
+    odd = copy.deepcopy(configs[0])
+    odd["data"]["name"] = "\n"
+    membership = Membership(spec, "classification")
+    membership.read(odd)
+    assert membership.guess(odd) is None

@@ -65,6 +65,10 @@ def _bound(value: float) -> float:
     return clip(value, (-LARGEST, LARGEST))
 
 
+BLOWN_UP = 1e5
+"""The ratio to the usual gap and to the best value from which on a gap is that of a blow-up."""
+
+
 @dataclass(frozen=True)
 class Gauge:
     """The scale that curves are fitted on: 0 is the best value measured, growing as values get
@@ -80,6 +84,12 @@ class Gauge:
     def measure(self, value: float) -> float:
         """A value of the objective on this scale."""
         return math.asinh(_bound(_bound(self.sign * (self.best - value)) / self.size))
+
+    def is_blown(self, value: float) -> bool:
+        """Whether a value is that of a training that blew up: it says no more than a divergence
+        does of what lies beside it."""
+        gap = _bound(self.sign * (self.best - value))
+        return gap > BLOWN_UP * max(self.size, abs(self.best))
 
     def value(self, place: float) -> float:
         """The value of the objective at a place of this scale."""
@@ -98,8 +108,8 @@ class Basin:
     `open_low` and `open_high` say that it reaches the end of what was measured. `within_error` are
     the rates whose value is within one standard error of the best's, `within_percent` those that
     lose less than a hundredth of it, `safe_lr` the wider of the two, `decades` how wide that is.
-    `diverges_at` is the lowest rate that diverged. `sensitivity` is the mean loss against the best
-    over the decade to each side of it, as far as it was measured.
+    `diverges_at` is the lowest rate above the best one that diverged. `sensitivity` is the mean
+    loss against the best over the decade to each side of it, as far as it was measured.
     """
 
     rate: str
@@ -270,12 +280,14 @@ def _parts(values: Sequence[Any], batch: bool) -> bool:
 
 
 def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | None:
-    """The scale of the objective's values, None where they do not vary."""
+    """The scale of the objective's values, None where they do not vary, or are too large to."""
     values = [point.objective for point in points if point.objective is not None]
     if not values:
         return None
     sign = 1.0 if objective.goal == "max" else -1.0
     best = max(values, key=lambda value: sign * value)
+    if abs(best) >= LARGEST:  # All beyond it are one to what is reckoned with.
+        return None
     gaps = sorted(_bound(abs(best - value)) for value in values)
     # Of half the points, or of half of those that are worse than the best at all.
     size = gaps[len(gaps) // 2] or statistics.median([gap for gap in gaps if gap] or [0.0])
@@ -315,7 +327,8 @@ def fit(
         return None
     from lrsearch.analysis.curve import Family, gather
 
-    worst = max(gauge.measure(p.objective) for p in points if p.objective is not None)
+    known = [point.objective for point in points if point.objective is not None]
+    worst = max(gauge.measure(value) for value in known if not gauge.is_blown(value))
     optimizers = [own[0].params.get("optimizer") for _, own in groups]
     apart = {repr(each): each for each in optimizers}
     reach = {name: _domain(each, points, rate) for name, each in apart.items()}
@@ -362,8 +375,9 @@ def _read(
     found = []
     for point in points:
         place = math.log10(point.params[rate])
-        if point.objective is None:
+        if point.objective is None or any(map(gauge.is_blown, point.scores.values())):
             found += [(place, lost)] * max(1, point.done)
+            continue
         for key, value in measured.get(point.point, {}).items():
             found.append((place, value - effects.get(key, 0.0)))
     return found
@@ -404,6 +418,7 @@ def _describe(
     gaps = np.abs(values - values[best])
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
     lost = [p.params[rate] for p in points if p.outcome is Outcome.DIVERGED]
+    lost = [each for each in lost if each > 10 ** grid[best]]
     measured = [(float(p.params[rate]), p.objective) for p in points]
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
     step = float(grid[1] - grid[0])

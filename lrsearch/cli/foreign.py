@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from lrsearch import catalogue, duration
 from lrsearch.cli.closing import say
 from lrsearch.cli.options import USUAL_RUNS
-from lrsearch.cli.slips import explain_slip, value_of
+from lrsearch.cli.slips import explain_slip, explain_target, value_of
 from lrsearch.errors import LrsearchError, UsageError, nearest, suggest
 from lrsearch.terminal import command_line, guarded_streams, quote, visible_line
 
@@ -111,7 +111,7 @@ class Command(TyperCommand):
         """Read the arguments, as in Click, with an error of lrsearch's for another tool's name."""
         given = list(args)
         try:
-            return super().parse_args(ctx, args)
+            left = super().parse_args(ctx, args)
         except Exception as error:  # Typer brings its own copy of Click, or not.
             if slip := explain_slip(error, ctx, self, given):
                 _refuse(*slip)
@@ -128,6 +128,9 @@ class Command(TyperCommand):
             hint = hint or f"lrsearch {ctx.info_name} --help lists the options"
             _refuse(f"there is no option {name}", hint.strip())
             raise
+        if slip := explain_target(ctx, self):
+            _refuse(*slip)
+        return left
 
 
 @contextlib.contextmanager

@@ -57,7 +57,8 @@ def evidence(answer: Answer) -> str:
         basis = "these" if answer.confirmed else basis
         low, high = answer.interval
         outside = "" if low <= answer.value <= high else ", what was measured being luck"
-        parts.append(f"likely {_span(answer.interval, answer.value)} by {basis}{outside}")
+        if low < high:  # Seeds that made no difference make nothing certain.
+            parts.append(f"likely {_span(answer.interval, answer.value)} by {basis}{outside}")
     if answer.tied and not answer.steady:
         others = "other" if len(answer.tied) == 1 else "others"
         parts.append(f"tied with {len(answer.tied)} {others}")

@@ -248,8 +248,7 @@ def _read_ends(
             else:
                 ends.append(check_value(parameter, raw[end]))
         except Unfit as error:
-            hint = reader.hint(place, [Line(place, error.meant, error.remark)])
-            reader.fault(place, str(error), hint)
+            reader.fault(place, str(error), reader.unfit(place, parameter, error))
         except ValueError as error:
             reader.fault(place, str(error), _suggest_low(reader, place, parameter, raw))
     if len(ends) < 2:

@@ -165,13 +165,22 @@ class Reader:
         try:
             return check_value(parameter, raw)
         except Unfit as error:
-            self.fault(path, str(error), self.hint(path, [Line(path, error.meant, error.remark)]))
+            self.fault(path, str(error), self.unfit(path, parameter, error))
         except ValueError as error:
             searched = path[0] == "train" and is_choice(".".join(map(str, path)), raw)
             searched = searched or (path == ("train", "lr") and is_auto(raw))
             line = Line(("search", str(path[-1])), raw)
             self.fault(path, str(error), self.hint(path, [line]) if searched else "")
         return raw
+
+    def unfit(self, path: Path, parameter: Parameter, error: Unfit) -> str:
+        """The hint for a value whose meaning is known: the line to write, where it is valid
+        there."""
+        try:
+            check_value(parameter, error.meant)
+        except ValueError:
+            return ""
+        return self.hint(path, [Line(path, error.meant, error.remark)])
 
     def search_path(self, dotted: str) -> Path:
         """The place of a searched parameter in the document, nested or dotted."""

@@ -902,3 +902,24 @@ def test_long_texts_are_refused_at_once(tmp_path: Path, part: str) -> None:
         (tmp_path / "s.yaml").write_text(document)
         with contextlib.suppress(LrsearchError):
             read_spec(tmp_path / "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("\u22121", -1), ("1e\u22123", 1e-3), ("\uff15", 5), ("\u00bd", 0.5), ("0x1F", 31),
+        ("10\u207b\u00b3", 1e-3), ("3\u00d710\u207b\u2074", 3e-4), ("0.1f", 0.1), ("1'000", 1000),
+        ("1_000", 1000),
+        ("1 - 1e-3", 0.999), ("5 %", 0.05), ("1,5", 1.5), ("2k", 2000),
+    ],
+)  # fmt: skip
+def test_a_number_in_another_hand_is_read(text, meant):
+    assert number(text) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2024-11-12", "10-3", "1e-3-1", "1--2", "1.2.3", "1.2.3%", "..k", "f", "-", "1:30", "9" * 500],
+)
+def test_what_is_no_number_is_left_alone(text):
+    assert number(text) == text

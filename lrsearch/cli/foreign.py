@@ -173,6 +173,8 @@ def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
         meant = STRATEGY_NAMES.get(word) or _COMMANDS.get(word, "")
     if not meant or meant not in known:
         return ""
+    if not rest and meant in ("bayes", "check", "show", "range", "refine"):
+        rest = ["CONFIG"]
     also = "; grid and random are the other strategies" if meant == "bayes" else ""
     return f"write {_line(meant, rest)}{also}"
 
@@ -191,6 +193,21 @@ def _find_long(name: str, args: Sequence[str], known: set[str]) -> tuple[str, st
     return name, ""
 
 
+_OF_REPORT = {
+    **dict.fromkeys(("output", "o", "out", "save", "to"), "write {line} --csv > {file}"),
+    **dict.fromkeys(("plot", "figure", "graph", "page"), "write {line} --html report.html"),
+    **dict.fromkeys(("best", "winner"), "the best stands first: write {line}"),
+    **dict.fromkeys(("a", "full", "everything"), "write {line} --all"),
+    **dict.fromkeys(
+        ("limit", "top", "n", "head", "max_rows", "rows"),
+        "the best points are shown, and --all shows every one: write {line}",
+    ),
+    **dict.fromkeys(("verbose", "v", "details"), "write {line} --all"),
+    **dict.fromkeys(("desc", "descending", "reverse"), "write {line} --sort -lr"),
+    **dict.fromkeys(("filter", "query", "select"), "write {line} --where 'lr > 1e-3'"),
+}
+"""Options of other tools for reports, with what to write."""
+
 _NO_PRUNING = ("no_prune", "no_pruning", "no_early_stopping", "no_pruner", "disable_pruning")
 
 
@@ -201,6 +218,7 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     from lrsearch.spec.foreign.advice import advise
     from lrsearch.spec.foreign.lines import show_advice
     from lrsearch.spec.foreign.names import snake
+    from lrsearch.spec.foreign.ranges import HIGH, LOW
     from lrsearch.spec.outside import is_outside
 
     word = snake(name.lstrip("-"))
@@ -220,8 +238,19 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         )
     if command == "serve" and word in words.FOLDER_WORDS:
         return f"write lrsearch serve {quote(text or 'RUNS')}"
+    if command == "report" and word in _OF_REPORT:
+        given = [each for each in args if each[:1] != "-"]
+        line = command_line(["lrsearch", "report", *given[:1]])
+        return _OF_REPORT[word].format(line=line, file=quote(text or "report.csv"))
     if "--set" not in known:
         return ""
+    ends = {**dict.fromkeys(LOW, "--min"), **dict.fromkeys(HIGH, "--max")}
+    if command == "range" and word in ends:
+        return f"write {ends[word]} {text or '1e-5'}"
+    if word == "rounds":
+        return f"write --set refine.rounds={value if type(value) is int and value > 0 else 3}"
+    if word in ("name", "seeds", "seed", "save", "prune", "timeout", "max_failures") and text:
+        return f"write --set {quote(f'{word}={text}')}"
     if word == "n" or words.means(word) == "bayes.trials":
         many = value if type(value) is int else "N"
         if command == "grid":

@@ -20,7 +20,8 @@ _USUAL = {
     "--from-wandb": "sweep.yaml", "--where": "'lr > 1e-3'", "--device": "cpu", "--runs": "runs",
     "--engine": "solo", "--from": "mlp", "--html": "run.html", "--output": "best.yaml",
     "--format": "pytorch", "--junit": "lrsearch.xml", "--executor": "inline", "--baseline": "RUN",
-    "--port": "8080", "--point": "3", "--top": "4", "--seeds": "5", "--points": "9",
+    "--port": "8080", "--width": "60", "--steps": "200", "--point": "3",
+    "--top": "4", "--seeds": "5", "--points": "9",
 }  # fmt: skip
 """A value of an option, as an example of one."""
 
@@ -44,6 +45,11 @@ def explain_slip(error: Any, ctx: Any, command: Any, args: Sequence[str]) -> tup
     if kind == "BadOptionUsage":
         option = str(error.option_name)
         if "does not take" in error.message:
+            given = [each for each in _split(command, args)[0] if each[:1] != "-"]
+            value = value_of(option, args) or ""
+            if option == "--csv" and value.endswith(".csv"):
+                line = command_line(["lrsearch", name, *given, option])
+                return f"{option} takes no value", f"write {line} > {quote(value)}"
             return f"{option} takes no value", f"write {option}"
         part = next((each for each in command.params if option in each.opts), None)
         form = str(getattr(part, "metavar", None) or "VALUE")
@@ -91,7 +97,11 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     if option in ("--runs", "--html", "--output") and "=" not in first:
         return message, f"write {option} {quote(first)}"
     if re.fullmatch(r"[A-Za-z_][\w.]*=.+", first) and "--set" in known:
-        return message, f"write --set {quote(first)}"
+        from lrsearch.spec.foreign.words import means
+
+        key, _, value = first.partition("=")
+        meant = key if "." in key else means(key) or key
+        return message, f"write --set {quote(f'{meant}={value}')}"
     if first.endswith((".yaml", ".yml")):
         given, options = _split(command, args)
         rest = " && ".join(command_line(["lrsearch", name, each, *options]) for each in given)

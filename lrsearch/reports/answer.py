@@ -103,7 +103,11 @@ def choice(answer: Answer) -> str:
 
 def _span(ends: tuple[float, float], like: float) -> str:
     decimals = decimals_for(like)
-    return " to ".join(format_fixed(end, decimals) for end in ends)
+    texts = [format_fixed(end, decimals) for end in ends]
+    for more in range(1, 4):
+        if decimals is not None and texts[0] == texts[1] and ends[0] < ends[1]:
+            texts = [format_fixed(end, decimals + more) for end in ends]
+    return " to ".join(texts)
 
 
 def describe_law(law: Law, records: Sequence[Record]) -> Iterator[str]:

@@ -21,6 +21,8 @@ MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
 
 _INT = re.compile(r"[-+]?[0-9]+")
+_TIGHT = re.compile(r"([A-Za-z_][\w.]*):(?!//)(\S+)")
+"""A key and its value without a blank between them: {min:1e-4}."""
 _OCTAL = re.compile(r"[-+]?0[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Any] = {
@@ -228,6 +230,16 @@ class _Builder:
                 mapping[place], last = float(number), None
                 next(events)
                 continue
+            if name.style is None and (tight := _TIGHT.fullmatch(name.value)):
+                last = next(events)
+                if isinstance(last, yaml.ScalarEvent) and last.value == "" and last.style is None:
+                    told = f"'{name.value}' lacks a blank after the colon"
+                    dotted = ".".join(str(part) for part in (*path, tight[1]))
+                    self._fault(name, dotted, told, f"write {tight[1]}: {tight[2]}")
+                    self.document.lines[(*path, tight[1])] = _line(name)
+                    mapping[tight[1]] = plain_scalar(tight[2])
+                    continue
+                events = itertools.chain([last], events)
             inner = (*path, name.value)
             if name.value in mapping:
                 first = self.document.lines[inner]

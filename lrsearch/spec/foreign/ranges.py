@@ -199,6 +199,9 @@ def _read_text(text: str) -> Any:
         match = pattern.fullmatch(text)
         if match and _ascend(plain_scalar(match[1]), plain_scalar(match[2])):
             return {"min": plain_scalar(match[1]), "max": plain_scalar(match[2])}
+    ends = [number(part) for part in re.split(r"\.\.\.?|\bto\b|\s[-–—]\s|->", text)]
+    if len(ends) == 2 and all(map(is_numeric, ends)) and _ascend(*ends):
+        return {"min": ends[0], "max": ends[1]}
     if _CALL.fullmatch(text):
         try:
             return _read_call(ast.parse(text, mode="eval").body)
@@ -274,6 +277,8 @@ def _read_call(node: ast.expr) -> Any:
         return {"min": _tidy(ends[0]), "max": _tidy(ends[1]), "points": points, "scale": scale}
     if name in ("range", "arange"):
         first, last, by = (*([0] if len(given) == 1 else []), *given, 1)[:3]
+        if len(given) == 2 and last - first < 1:
+            return {"min": first, "max": last}  # Ends, rather than steps of 1.
         return _steps(first, last, by, inclusive=False)
     if name in ("normal", "lognormal", "gauss", "qnormal", "randn"):
         return _normal(*(given or named.values()), log=name == "lognormal")

@@ -218,7 +218,6 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     from lrsearch.spec.foreign.advice import advise
     from lrsearch.spec.foreign.lines import show_advice
     from lrsearch.spec.foreign.names import snake
-    from lrsearch.spec.foreign.ranges import HIGH, LOW
     from lrsearch.spec.outside import is_outside
 
     word = snake(name.lstrip("-"))
@@ -244,13 +243,8 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         return _OF_REPORT[word].format(line=line, file=quote(text or "report.csv"))
     if "--set" not in known:
         return ""
-    ends = {**dict.fromkeys(LOW, "--min"), **dict.fromkeys(HIGH, "--max")}
-    if command == "range" and word in ends:
-        return f"write {ends[word]} {text or '1e-5'}"
-    if word == "rounds":
-        return f"write --set refine.rounds={value if type(value) is int and value > 0 else 3}"
-    if word in ("name", "seeds", "seed", "save", "prune", "timeout", "max_failures") and text:
-        return f"write --set {quote(f'{word}={text}')}"
+    if found := _own_key(command, word, value, text):
+        return found
     if word == "n" or words.means(word) == "bayes.trials":
         many = value if type(value) is int else "N"
         if command == "grid":
@@ -282,6 +276,20 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     outside = is_outside(top)
     found = advise((word,), value, top, outside=outside, source=file)
     return show_advice(found, (word,), option=True)
+
+
+def _own_key(command: str, word: str, value: Any, text: str | None) -> str:
+    """The option, or the setting, for a key of the spec's or an end of a range, "" for others."""
+    from lrsearch.spec.foreign.ranges import HIGH, LOW
+
+    ends = {**dict.fromkeys(LOW, "--min"), **dict.fromkeys(HIGH, "--max")}
+    if command == "range" and word in ends:
+        return f"write {ends[word]} {text or '1e-5'}"
+    if word == "rounds":
+        return f"write --set refine.rounds={value if type(value) is int and value > 0 else 3}"
+    if word in ("name", "seeds", "seed", "save", "prune", "timeout", "max_failures") and text:
+        return f"write --set {quote(f'{word}={text}')}"
+    return ""
 
 
 def _time(text: str | None) -> str:

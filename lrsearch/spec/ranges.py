@@ -204,8 +204,8 @@ def _complete_range(parameter: Parameter, raw: Mapping[str, Any]) -> dict[str, A
     (given,) = [raw[end] for end in ("min", "max") if end in raw]
     if not is_numeric(given) or given <= 0:
         return None
-    ratio = 1000 if parameter.scale == "log" else 4
     whole = type(given) is int and parameter.kind != "float"
+    ratio = 4 if whole or parameter.scale != "log" else 1000
     low = max(1, given // ratio) if whole else float(f"{given / ratio:.6g}")
     low, high = (given, given * ratio) if "min" in raw else (low, given)
     ends = {"min": low, "max": high}

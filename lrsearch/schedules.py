@@ -26,6 +26,10 @@ Array = NDArray[np.float64]
 _SLACK = 1e-9
 """Slack of a step: keeps a whole step whole, though it was computed as 0.1 * total."""
 
+_ROUNDED = 0.5
+"""The most by which the steps of a training are fewer than its budget, for being whole: a length
+equal to the budget is as long, not longer."""
+
 
 class ScheduleError(ValueError):
     """Raised for arguments that make no sense together or within the budget. `argument` is the one
@@ -92,7 +96,7 @@ def cosine_restarts(
             raise ScheduleError(
                 "cycles", f"of {cycles} cycles the first would be shorter than a step"
             )
-    if first > total:
+    if first > total + _ROUNDED:
         raise ScheduleError(
             "first", f"a first cycle of {first:g} steps is longer than the training ({total} steps)"
         )
@@ -214,7 +218,7 @@ def exp_range(
 
 def _triangle(step: Array, total: int, half: float) -> tuple[Array, Array]:
     """The number of the cycle, from 0, and the height within it."""
-    if half > total:
+    if half > total + _ROUNDED:
         raise ScheduleError(
             "half", f"half a cycle of {half:g} steps is longer than the training ({total} steps)"
         )
@@ -227,10 +231,11 @@ def wsd(step: Array, total: int, decay: float, shape: str, final: float) -> Arra
     `sqrt` is Hägele et al. 2024's 1 - sqrt). Equal to Hugging Face's, but that their warmup begins
     at the ratio the decay ends with; here the warmup has a start of its own. Raises ScheduleError
     for a decay longer than the training."""
-    if decay > total:
+    if decay > total + _ROUNDED:
         raise ScheduleError(
             "decay", f"a decay of {decay:g} steps is longer than the training ({total} steps)"
         )
+    decay = min(decay, total)
     return _fall(np.clip((step - (total - decay)) / decay, 0.0, 1.0), shape, final)
 
 
@@ -278,7 +283,7 @@ def _check_rising(argument: str, moments: Sequence[float], total: int) -> None:
             raise ScheduleError(
                 argument, f"out of order: step {later:g} comes after step {earlier:g}"
             )
-    if moments[-1] > total + _SLACK:
+    if moments[-1] > total + _ROUNDED:
         raise ScheduleError(
             argument, f"step {moments[-1]:g} is past the end of the training ({total} steps)"
         )

@@ -100,7 +100,7 @@ class History:
     these measurements, from a key to the latest number with it, which `by_key` lacks, and `apart`
     all their numbers. `tested` are the looks at a test part. `reached` has the values of trials at
     rungs, by the trial and the step (None: it had none), `reached_by` the objective that each is of
-    ("" in runs of older versions), `rulings` the verdicts there. `killed` are
+    (of older versions that of `given_objective`), `rulings` the verdicts there. `killed` are
     the sessions that were followed by another and never closed, `cut` the trials that they trained.
 
     `lines` counts the folded lines; `ended_at` and `proposed_at` (parallel to `proposals`) are the
@@ -293,6 +293,12 @@ def _fold_repetition(history: History, event: str, body: Mapping[str, Any]) -> N
         history.repeated[number] = _result(body["result"])
 
 
+def given_objective(document: Mapping[str, Any]) -> str:
+    """The objective of a spec's document as it stands there, in words: values that older versions
+    journaled at rungs do not say whose they are."""
+    return f"as given {json.dumps(document.get('objective'), sort_keys=True)}"
+
+
 def _fold_rung(history: History, event: str, body: Mapping[str, Any]) -> None:
     listed = [body] if event == "reached" else body["trials"]
     places = [(int(item["trial"]), int(item["step"])) for item in listed]
@@ -302,7 +308,9 @@ def _fold_rung(history: History, event: str, body: Mapping[str, Any]) -> None:
     if event == "reached":
         value = body["value"]
         history.reached[places[0]] = None if value is None else float(value)
-        history.reached_by[places[0]] = str(body.get("objective", ""))
+        latest = (history.sessions or [{}])[-1].get("spec") or {}
+        usual = given_objective(latest.get("document") or {})
+        history.reached_by[places[0]] = str(body.get("objective") or usual)
         return
     for place, item in zip(places, listed, strict=True):
         history.rulings[place] = Ruling(bool(item["stop"]), str(body["rule"]), str(item["reason"]))

@@ -9,7 +9,7 @@ import itertools
 import math
 import operator
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,10 @@ def _bound(value: float) -> float:
     return clip(value, (-LARGEST, LARGEST))
 
 
+BLOWN_UP = 1e5
+"""The ratio to the usual gap and to the best value from which on a gap is that of a blow-up."""
+
+
 @dataclass(frozen=True)
 class Gauge:
     """The scale that curves are fitted on: 0 is the best value measured, growing as values get
@@ -86,6 +90,19 @@ class Gauge:
             return math.asinh(place)
         return math.asinh(_bound(_bound(self.sign * (self.best - value)) / self.size))
 
+    def is_blown(self, value: float) -> bool:
+        """Whether a value is that of a training that blew up: it says no more than a divergence
+        does of what lies beside it."""
+        gap = _bound(self.sign * (self.best - value))
+        return gap > BLOWN_UP * max(self.size, abs(self.best))
+
+    def worst(self, values: Iterable[float]) -> float:
+        """The place on this scale of the worst value of a training that did not blow up."""
+        # In one pass, since a run may have thousands: `is_blown` of each takes ten times as long.
+        limit, best, sign = BLOWN_UP * max(self.size, abs(self.best)), self.best, self.sign
+        sound = [value for value in values if min(sign * (best - value), LARGEST) <= limit]
+        return self.measure(min(sound) if sign > 0 else max(sound))
+
     def value(self, place: float) -> float:
         """The value of the objective at a place of this scale."""
         gap = self.size * math.sinh(clip(place, (-FARTHEST, FARTHEST)))
@@ -103,8 +120,8 @@ class Basin:
     `open_low` and `open_high` say that it reaches the end of what was measured. `within_error` are
     the rates whose value is within one standard error of the best's, `within_percent` those that
     lose less than a hundredth of it, `safe_lr` the wider of the two, `decades` how wide that is.
-    `diverges_at` is the lowest rate that diverged. `sensitivity` is the mean loss against the best
-    over the decade to each side of it, as far as it was measured.
+    `diverges_at` is the lowest rate above the best one that diverged. `sensitivity` is the mean
+    loss against the best over the decade to each side of it, as far as it was measured.
     """
 
     rate: str
@@ -302,12 +319,14 @@ def _parts(values: Sequence[Any], batch: bool) -> bool:
 
 
 def make_gauge(points: Sequence[PointSummary], objective: Objective) -> Gauge | None:
-    """The scale of the objective's values, None where they do not vary."""
+    """The scale of the objective's values, None where they do not vary, or are too large to."""
     values = [point.objective for point in points if point.objective is not None]
     if not values:
         return None
     sign = 1.0 if objective.goal == "max" else -1.0
     best = max(values) if sign > 0 else min(values)
+    if abs(best) >= LARGEST:  # All beyond it are one to what is reckoned with.
+        return None
     gaps = sorted([min(abs(best - value), LARGEST) for value in values])
     # Of half the points, or of half of those that are worse than the best at all.
     size = gaps[len(gaps) // 2] or statistics.median([gap for gap in gaps if gap] or [0.0])
@@ -347,8 +366,8 @@ def fit(
         return None
     from lrsearch.analysis.curve import Family, gather
 
-    values = [point.objective for point in points if point.objective is not None]
-    worst = gauge.measure(min(values) if gauge.sign > 0 else max(values))
+    known = [point.objective for point in points if point.objective is not None]
+    worst = gauge.worst(known)
     optimizers = [own[0].params.get("optimizer") for _, own in groups]
     apart = {repr(each): each for each in optimizers}
     reach = {name: _domain(each, points, rate) for name, each in apart.items()}
@@ -395,8 +414,9 @@ def _read(
     found = []
     for point in points:
         place = math.log10(point.params[rate])
-        if point.objective is None:
+        if point.objective is None or any(map(gauge.is_blown, point.scores.values())):
             found += [(place, lost)] * max(1, point.done)
+            continue
         for key, value in measured.get(point.point, {}).items():
             found.append((place, value - effects.get(key, 0.0)))
     return found
@@ -434,6 +454,7 @@ def _describe(
     gaps = np.abs(values - values[best])
     near = np.abs(grid - grid[best]) <= AROUND + 1e-9
     lost = [p.params[rate] for p in points if p.outcome is Outcome.DIVERGED]
+    lost = [each for each in lost if each > 10 ** grid[best]]
     measured = [(float(p.params[rate]), p.objective) for p in points]
     readings = sorted(measured, key=lambda each: (each[0], each[1] is None, each[1] or 0.0))
     step = float(grid[1] - grid[0])

@@ -93,12 +93,17 @@ def find_importance(points: Sequence[PointSummary], objective: Objective) -> lis
     import numpy as np
 
     generator = np.random.default_rng(0)
-    values = [point.objective for point in used if point.objective is not None]
-    worst = gauge.measure(min(values) if gauge.sign > 0 else max(values))
+    known = [point.objective for point in used if point.objective is not None]
+    worst = gauge.worst(known)
     if len(used) > MOST:
         used = [used[int(index)] for index in generator.permutation(len(used))[:MOST]]
     y = np.array(
-        [worst + WORSE if p.objective is None else gauge.measure(p.objective) for p in used]
+        [
+            worst + WORSE
+            if p.objective is None or gauge.is_blown(p.objective)
+            else gauge.measure(p.objective)
+            for p in used
+        ]
     )
     blocks = {name: _block([_given(point, name) for point in used]) for name in names}
     design = np.concatenate([np.ones((len(used), 1)), *(each for each, _ in blocks.values())], 1)

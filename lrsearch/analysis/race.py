@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from lrsearch.analysis.points import clip, find_ends
-from lrsearch.analysis.tied import student, two_way
+from lrsearch.analysis.tied import sound, student, two_way
 from lrsearch.trial import Objective
 
 LEAST = 3
@@ -192,12 +192,17 @@ def _keep(
 ) -> list[int]:
     """The first of the `ranked` points and those that cannot be told from it, by the noise of all
     that are kept: the residuals of a two-way table of points and seeds. Worse points, which are
-    noisier, go first."""
+    noisier, go first; one that blew up for a seed is compared by its median, and its noise is
+    nobody else's."""
     kept = list(ranked)
     while len(kept) > 1:
         first, last = values[kept[0]], values[kept[-1]]
-        gap = sign * (statistics.fmean(last) - statistics.fmean(first))
-        variance, freedom = two_way([values[point] for point in kept])
+        whole = sound([values[point] for point in kept])
+        worth = statistics.fmean(last) if whole[-1] else statistics.median(last)
+        gap = sign * (worth - statistics.fmean(first))
+        variance, freedom = two_way(
+            [values[point] for point, each in zip(kept, whole, strict=True) if each]
+        )
         # The last bits of a mean are no difference.
         reach = 1e-12 * abs(statistics.fmean(first))
         if freedom:
@@ -246,6 +251,7 @@ def _better(
         return None
     gaps = [sign * (right - left) for left, right in zip(own, other, strict=True)]
     rows = [row for each in order if (row := _first(scores.get(each, {}), count)) is not None]
+    rows = [row for row, each in zip(rows, sound(rows), strict=True) if each]
     variance = max(statistics.variance(gaps), 2 * two_way(rows)[0])
     mean = statistics.fmean(gaps)
     if variance == 0:

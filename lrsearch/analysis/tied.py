@@ -15,6 +15,10 @@ ERROR = 0.05
 POOLED = 8
 """The best points whose noise is taken together: worse ones are noisier."""
 
+BLOWN = 10.0
+"""The ratio to the usual spread of the best points, their median, from which on a point's is none
+of noise: one of its trainings blew up."""
+
 
 def ties(points: Iterable[PointSummary], objective: Objective) -> list[PointSummary]:
     """The points that cannot be told from the best (which is not among them), best first.
@@ -26,6 +30,7 @@ def ties(points: Iterable[PointSummary], objective: Objective) -> list[PointSumm
     - both were measured with the same seeds (and folds): s comes from the differences pair by pair,
       since what a seed does to both cancels, taken together for the `POOLED` best points measured
       so (p points, n trials: the residuals of a two-way table, (p - 1)(n - 1) degrees of freedom);
+      a point that blew up for a seed (`BLOWN`) is not taken in, and compared by its median;
     - otherwise from both variances (Welch), with the smaller n - 1, which errs towards a tie; a
       point with a single trial is taken to vary as much as the other;
     - one trial each: only equal values tie.
@@ -63,11 +68,14 @@ def _compare(
     if len(ranked) < 2:
         return []
     first, *others = ranked
-    noise = None
+    noise, blown = None, set[int]()
     if len(first.scores) > 1:
         alike = [point for point in ranked if point.scores.keys() == first.scores.keys()]
         noise = pool_noise(alike[:POOLED])
+        sound = {point.point for point in without_blown(alike)}
+        blown = {point.point for point in alike if point.point not in sound}
     assert first.objective is not None
+    sign = 1.0 if objective.goal == "min" else -1.0
     bits = 1e-12 * abs(first.objective)  # The last ones of a mean are no difference.
     found = []
     alone = len(first.scores) == 1
@@ -78,6 +86,9 @@ def _compare(
             continue  # One trial each: see `ties`.
         freedom, error = _error(first, point, noise)
         reach = student(freedom, ERROR / len(others)) * error if freedom else 0.0
+        if point.point in blown:
+            middle = statistics.median(point.scores.values())
+            gap = max(0.0, sign * (middle - first.objective))
         if gap <= reach + bits:
             found.append((point, gap, reach + bits, error + bits))
     return found
@@ -104,11 +115,28 @@ def _error(
 
 def pool_noise(points: Sequence[PointSummary]) -> tuple[float, int] | None:
     """The variance of one trial and its degrees of freedom (see `two_way`), None of a single
-    point."""
+    point; without points that blew up for a seed."""
+    points = without_blown(points)
     if len(points) < 2:
         return None
     keys = list(points[0].scores)
     return two_way([[point.scores[key] for key in keys] for point in points])
+
+
+def without_blown(points: Sequence[PointSummary]) -> list[PointSummary]:
+    """The points, best first, without those that blew up for a seed (`sound`)."""
+    rows = [list(point.scores.values()) for point in points]
+    return [point for point, kept in zip(points, sound(rows), strict=True) if kept]
+
+
+def sound(rows: Sequence[Sequence[float]]) -> list[bool]:
+    """Whether the spread of each row of values, best row first, is no more than `BLOWN` times the
+    usual one; of all rows where the best one's is."""
+    spreads = [statistics.stdev(row) if len(row) > 1 else 0.0 for row in rows]
+    usual = statistics.median_low(spreads[:POOLED]) if spreads else 0.0
+    if not usual or spreads[0] > BLOWN * usual:
+        return [True] * len(rows)
+    return [spread <= BLOWN * usual for spread in spreads]
 
 
 def two_way(rows: Sequence[Sequence[float]]) -> tuple[float, int]:

@@ -53,13 +53,16 @@ def check_format(asked: Asked, *, one: bool) -> bool:
     from lrsearch.spec.validate import NAME
 
     if asked.name and not NAME.fullmatch(asked.name):
-        raise UsageError(f"'{asked.name}' cannot name a run", where="--name")
+        rule = "a letter or digit comes first, then at most 63 of A-Z a-z 0-9 . _ -"
+        raise UsageError(f"'{asked.name}' cannot name a run", where="--name", hint=rule)
     known = ["yaml", *TARGETS, *FORMATS]
     if asked.format not in known:
         raise UsageError(
             f"there is no format {quote(asked.format)}",
             where="--format",
-            hint=suggest(asked.format, known),
+            hint="write lrsearch report RUN --json"
+            if asked.format == "json"
+            else suggest(asked.format, known),
         )
     where = f"--format {asked.format}"
     if asked.format in FORMATS:

@@ -14,7 +14,7 @@ from typer.core import TyperCommand, TyperGroup
 from lrsearch import catalogue, duration
 from lrsearch.cli.closing import say
 from lrsearch.cli.showing import USUAL_RUNS
-from lrsearch.cli.slips import explain_slip, value_of
+from lrsearch.cli.slips import explain_slip, explain_target, value_of
 from lrsearch.errors import LrsearchError, UsageError, nearest, suggest
 from lrsearch.terminal import command_line, guarded_streams, quote, visible_line
 
@@ -111,7 +111,7 @@ class Command(TyperCommand):
         """Read the arguments, as in Click, with an error of lrsearch's for another tool's name."""
         given = list(args)
         try:
-            return super().parse_args(ctx, args)
+            left = super().parse_args(ctx, args)
         except Exception as error:  # Typer brings its own copy of Click, or not.
             if slip := explain_slip(error, ctx, self, given):
                 _refuse(*slip)
@@ -128,6 +128,9 @@ class Command(TyperCommand):
             hint = hint or f"lrsearch {ctx.info_name} --help lists the options"
             _refuse(f"there is no option {name}", hint.strip())
             raise
+        if slip := explain_target(ctx, self):
+            _refuse(*slip)
+        return left
 
 
 RAW = "--csv-raw"
@@ -189,6 +192,8 @@ def command_hint(name: str, rest: Sequence[str], known: Sequence[str]) -> str:
         meant = STRATEGY_NAMES.get(word) or _COMMANDS.get(word, "")
     if not meant or meant not in known:
         return ""
+    if not rest and meant in ("bayes", "check", "show", "range", "refine"):
+        rest = ["CONFIG"]
     also = "; grid and random are the other strategies" if meant == "bayes" else ""
     return f"write {_line(meant, rest)}{also}"
 
@@ -206,6 +211,21 @@ def _find_long(name: str, args: Sequence[str], known: set[str]) -> tuple[str, st
             return option[1:], f"write {option}, with two hyphens"
     return name, ""
 
+
+_OF_REPORT = {
+    **dict.fromkeys(("output", "o", "out", "save", "to"), "write {line} --csv > {file}"),
+    **dict.fromkeys(("plot", "figure", "graph", "page"), "write {line} --html report.html"),
+    **dict.fromkeys(("best", "winner"), "the best stands first: write {line}"),
+    **dict.fromkeys(("a", "full", "everything"), "write {line} --all"),
+    **dict.fromkeys(
+        ("limit", "top", "n", "head", "max_rows", "rows"),
+        "the best points are shown, and --all shows every one: write {line}",
+    ),
+    **dict.fromkeys(("verbose", "v", "details"), "write {line} --all"),
+    **dict.fromkeys(("desc", "descending", "reverse"), "write {line} --sort -lr"),
+    **dict.fromkeys(("filter", "query", "select"), "write {line} --where 'lr > 1e-3'"),
+}
+"""Options of other tools for reports, with what to write."""
 
 _NO_PRUNING = ("no_prune", "no_pruning", "no_early_stopping", "no_pruner", "disable_pruning")
 
@@ -236,8 +256,14 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         )
     if command == "serve" and word in words.FOLDER_WORDS:
         return f"write lrsearch serve {quote(text or 'RUNS')}"
+    if command == "report" and word in _OF_REPORT:
+        given = [each for each in args if each[:1] != "-"]
+        line = command_line(["lrsearch", "report", *given[:1]])
+        return _OF_REPORT[word].format(line=line, file=quote(text or "report.csv"))
     if "--set" not in known:
         return ""
+    if found := _own_key(command, word, value, text):
+        return found
     if word == "n" or words.means(word) == "bayes.trials":
         many = value if type(value) is int else "N"
         if command == "grid":
@@ -269,6 +295,20 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
     outside = is_outside(top)
     found = advise((word,), value, top, outside=outside, source=file)
     return show_advice(found, (word,), option=True)
+
+
+def _own_key(command: str, word: str, value: Any, text: str | None) -> str:
+    """The option, or the setting, for a key of the spec's or an end of a range, "" for others."""
+    from lrsearch.spec.foreign.ranges import HIGH, LOW
+
+    ends = {**dict.fromkeys(LOW, "--min"), **dict.fromkeys(HIGH, "--max")}
+    if command == "range" and word in ends:
+        return f"write {ends[word]} {text or '1e-5'}"
+    if word == "rounds":
+        return f"write --set refine.rounds={value if type(value) is int and value > 0 else 3}"
+    if word in ("name", "seeds", "seed", "save", "prune", "timeout", "max_failures") and text:
+        return f"write --set {quote(f'{word}={text}')}"
+    return ""
 
 
 def _time(text: str | None) -> str:

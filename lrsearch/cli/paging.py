@@ -18,7 +18,7 @@ from lrsearch.reports.view import RunView, build_view
 from lrsearch.spec.export import export_train
 from lrsearch.spec.model import steps_of
 from lrsearch.store import read_curve, write_whole
-from lrsearch.terminal import command_line, path_word, visible_line
+from lrsearch.terminal import command_line, path_word, quote, visible_line
 from lrsearch.trial import Config, Objective
 
 MARK = "<!doctype html>"
@@ -55,7 +55,10 @@ def write_report(run: StoredRun | Unsearched, path: Path) -> None:
         else:
             path.write_bytes(content)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", where="--html") from None
+        told = f"cannot write {path}: {error.strerror}"
+        hint = f"make its folder first: mkdir -p {quote(path_word(path.parent))}"
+        hint = "" if path.parent.is_dir() else hint
+        raise UsageError(told, where="--html", hint=hint) from None
     say(f"wrote {visible_line(str(path))} ({format_bytes(len(content))})")
 
 

@@ -319,6 +319,10 @@ def _write(text: str, output: Path, force: bool, *, spec: bool) -> None:
             with output.open("w" if force else "x", encoding="utf-8") as file:
                 file.write(text)
     except FileExistsError:
+        if output.is_dir():
+            inside = quote(path_word(output / "best.yaml"))
+            told = f"{output} is a folder"
+            raise UsageError(told, where="--output", hint=f"write --output {inside}") from None
         raise UsageError(f"{output} exists already", hint="--force overwrites it") from None
     except OSError as error:
         missing = not output.parent.is_dir()

@@ -304,6 +304,16 @@ def search(strategy: str, given: Options, command: Sequence[str]) -> None:
         require_confirmed(view)
 
 
+def _was_told(asked: _Search) -> bool:
+    """Whether a search of this very spec has told its notes, when it began."""
+    given = asked.given
+    try:
+        first = (given.runs / asked.spec.name / "spec.yaml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return first == asked.spec.text and not given.set_ and not given.fresh
+
+
 def _run(asked: _Search, command: Sequence[str]) -> History | None:
     """Search, or confirm; None where it was only said what would be trained. Exits with 130 after
     an interruption."""
@@ -314,7 +324,7 @@ def _run(asked: _Search, command: Sequence[str]) -> History | None:
     given, spec = asked.given, asked.spec
     again = [*command, "--fresh"] if given.fresh else command
     progress = Progress(quiet=given.quiet)
-    for note in spec.notes:
+    for note in () if _was_told(asked) else spec.notes:
         progress.note(note)
     with Interruptible() as interruptible, ExitStack() as closing, progress:
         try:

@@ -20,7 +20,8 @@ _USUAL = {
     "--from-wandb": "sweep.yaml", "--where": "'lr > 1e-3'", "--device": "cpu", "--runs": "runs",
     "--engine": "solo", "--from": "mlp", "--html": "run.html", "--output": "best.yaml",
     "--format": "pytorch", "--junit": "lrsearch.xml", "--executor": "inline", "--baseline": "RUN",
-    "--port": "8080", "--point": "3", "--top": "4", "--seeds": "5", "--points": "9",
+    "--port": "8080", "--width": "60", "--steps": "200", "--point": "3",
+    "--top": "4", "--seeds": "5", "--points": "9",
 }  # fmt: skip
 """A value of an option, as an example of one."""
 
@@ -44,6 +45,11 @@ def explain_slip(error: Any, ctx: Any, command: Any, args: Sequence[str]) -> tup
     if kind == "BadOptionUsage":
         option = str(error.option_name)
         if "does not take" in error.message:
+            given = [each for each in _split(command, args)[0] if each[:1] != "-"]
+            value = value_of(option, args) or ""
+            if option == "--csv" and value.endswith(".csv"):
+                line = command_line(["lrsearch", name, *given, option])
+                return f"{option} takes no value", f"write {line} > {quote(value)}"
             return f"{option} takes no value", f"write {option}"
         part = next((each for each in command.params if option in each.opts), None)
         form = str(getattr(part, "metavar", None) or "VALUE")
@@ -80,17 +86,78 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
     first = words.split()[0] if words.split() else ""
     known = [option for each in command.params for option in each.opts if option[:2] == "--"]
     option = nearest(f"--{first.partition('=')[0]}", known)
+    if option and f"--{first.partition('=')[0]}" == option:
+        given = [each for each in _split(command, args)[0] if each not in words.split()]
+        value = first.partition("=")[2] or " ".join(words.split()[1:2])
+        return message, f"write {_with_option(command, name, given, option, value)}"
+    given = [each for each in _split(command, args)[0] if each not in words.split()]
+    if meant := _meant_by(name, words.split(), given):
+        option, value = meant
+        return message, f"write {_with_option(command, name, given, option, value)}"
     if option in ("--runs", "--html", "--output") and "=" not in first:
         return message, f"write {option} {quote(first)}"
-    if option and f"--{first.partition('=')[0]}" == option:
-        return message, f"write {option} with its hyphens"
     if re.fullmatch(r"[A-Za-z_][\w.]*=.+", first) and "--set" in known:
-        return message, f"write --set {quote(first)}"
+        from lrsearch.spec.foreign.words import means
+
+        key, _, value = first.partition("=")
+        meant = key if "." in key else means(key) or key
+        return message, f"write --set {quote(f'{meant}={value}')}"
     if first.endswith((".yaml", ".yml")):
         given, options = _split(command, args)
         rest = " && ".join(command_line(["lrsearch", name, each, *options]) for each in given)
         return message, f"one command for each: {rest}" if len(given) < _LISTED else f"write {form}"
     return message, f"write {form}"
+
+
+def _meant_by(name: str, words: Sequence[str], given: list[str]) -> tuple[str, str] | None:
+    """The option that words of a command line may be the value of, and the value: a kind of spec,
+    a format, a file. Takes a `given` that is no argument out."""
+    first = words[0] if words else ""
+    if name == "init":
+        from lrsearch.spec.templates import TEMPLATES
+
+        if first in TEMPLATES:
+            given[:] = [each for each in given if each.endswith(SPECS)] or ["lrsearch.yaml"]
+            return "--from", first
+    if name == "report" and first.endswith((".html", ".htm")):
+        return "--html", first
+    if name == "export":
+        from lrsearch.reports.code import TARGETS
+        from lrsearch.reports.exporting.formats import FORMATS
+
+        if first in (*TARGETS, *FORMATS):
+            return "--format", first
+        if first.endswith(SPECS):
+            return "--output", first
+    return None
+
+
+def _with_option(
+    command: Any, name: str, given: Sequence[str], option: str, value: str = ""
+) -> str:
+    """A command line with an option, and a value for it where it takes one: the given one, or an
+    example, a file that is named like the run."""
+    part = next(each for each in command.params if option in each.opts)
+    value = "" if part.is_flag else value or str(_USUAL.get(option, part.metavar or "VALUE"))
+    if option == "--html" and value == _USUAL[option] and given:
+        value = f"{Path(given[0]).stem if given[0].endswith(SPECS) else Path(given[0]).name}.html"
+    return command_line(["lrsearch", name, *given, option, *([value] if value else [])])
+
+
+SPECS = (".yaml", ".yml")
+
+
+def explain_target(ctx: Any, command: Any) -> tuple[str, str] | None:
+    """The fault, and what to write, where the run that a command is given is the name of an option
+    without its hyphens, and no run or file."""
+    target, runs = ctx.params.get("target"), ctx.params.get("runs")
+    known = {option for each in command.params for option in each.opts}
+    if not isinstance(target, str) or f"--{target}" not in known or Path(target).exists():
+        return None
+    if runs is not None and (Path(runs) / target).exists():
+        return None
+    line = _with_option(command, str(ctx.info_name), [], f"--{target}")
+    return f"there is no run '{target}': --{target} is an option", f"write {line}"
 
 
 def _split(command: Any, args: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -134,21 +135,34 @@ def _write_new(path: Path, text: str, of: str, left: Sequence[Left]) -> None:
             print(f"  {visible_line(each.name)}: {visible_line(each.remark)}")
 
 
+_OTHERS = (
+    *(".txt", ".json", ".toml", ".ini", ".cfg", ".conf", ".py", ".md", ".xml", ".csv", ".jsonnet"),
+    *(".yaml", ".yml", ".yaml_", ".yam", ".yl", ".ymal", ".yamll", ".spec", ".config", ".ipynb"),
+)
+"""Endings of other files, and of slips of this one's."""
+
+
 def _check_path(path: Path) -> None:
     """Raises UsageError for a path that is no spec's file, or gives its run no name."""
+    from lrsearch.spec.templates import TEMPLATES
     from lrsearch.spec.validate import NAME
 
     if path.is_dir():
         raise UsageError(f"{path} is a folder", hint=f"such as {path / 'lrsearch.yaml'}")
-    if path.suffix not in (".yaml", ".yml"):
-        raise UsageError(
-            f"{path} is no name of a spec", hint=f"such as {path.with_suffix('.yaml')}"
-        )
-    if not NAME.fullmatch(path.stem):
-        raise UsageError(
-            f"{path}: '{path.stem}' cannot name a run",
-            hint="a letter or digit comes first, then at most 63 of A-Z a-z 0-9 . _ -",
-        )
+    if path.suffix in (".yaml", ".yml") and NAME.fullmatch(path.stem):
+        return
+    # What follows the last dot of v1.5 is a part of its name.
+    stem = path.stem if path.suffix.lower() in _OTHERS else path.name.rstrip(".")
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:64]
+    stem = stem if NAME.fullmatch(stem) and f".{stem}" not in _OTHERS else "lrsearch"
+    hint = f"such as {path.with_name(f'{stem}.yaml')}"
+    if path.suffix in (".yaml", ".yml"):
+        rule = "a letter or digit comes first, then at most 63 of A-Z a-z 0-9 . _ -"
+        raise UsageError(f"{path}: '{path.stem}' cannot name a run", hint=f"{hint}; {rule}")
+    if str(path) in TEMPLATES:
+        line = command_line(["lrsearch", "init", f"{path}.yaml", "--from", str(path)])
+        raise UsageError(f"{path} is a kind of spec", hint=f"write {line}")
+    raise UsageError(f"{path} is no name of a spec", hint=hint)
 
 
 def _write(files: Mapping[Path, str]) -> None:

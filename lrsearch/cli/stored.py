@@ -82,6 +82,8 @@ def list_folder(root: Path) -> list[RunLine]:
     """A line for each folder under `root`, the one written last first; a folder that cannot be read
     has the reason in its line. Raises RunError where `root` is no folder that can be looked at."""
     if not root.is_dir():
+        if root.exists():
+            raise RunError(f"{root} is a file, and --runs takes a folder", hint="--runs runs")
         told = f"there are no runs in {root}: there is no such folder"
         raise RunError(told, hint=beginning(root))
     return sorted(map(summarize_folder, folders(root)), key=lambda line: line.written, reverse=True)

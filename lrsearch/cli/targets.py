@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lrsearch.cli.going_on import beginning, searching_first, spec_name
-from lrsearch.errors import LrsearchError, RunError
+from lrsearch.errors import LrsearchError, RunError, UsageError
 from lrsearch.store import list_runs, names, newest
 from lrsearch.terminal import path_word, quote
 
@@ -18,6 +18,8 @@ def find_run(target: str | None, root: Path) -> Path:
         if not names(root):
             raise RunError(f"there are no runs in {root} yet", hint=beginning(root))
         return newest(root)
+    if not target.strip():
+        raise UsageError("the run's name is empty", hint=list_runs(root, ""))
     path = Path(target)
     if path.is_file():
         folder = root / spec_name(path)

@@ -23,7 +23,14 @@ DECADE = 10.0
 logarithmic."""
 
 MOST = 32
-"""Trials, the nearest, that one is held against: a search may have thousands."""
+"""Trials, the nearest, that one is held against."""
+
+CROWD = 512
+"""Trials of a group among which the nearest are looked for, spread evenly over it: of a search of
+thousands that many show what the rate does, and all pairs would take seconds."""
+
+BLOCK = 256
+"""Rows whose distances are in memory at once."""
 
 
 def numbers_of(record: Record) -> dict[str, float]:
@@ -65,12 +72,15 @@ def _find_rows(group: Sequence[Record], wanted: Sequence[bool]) -> list[tuple[in
     import numpy as np
 
     places = np.stack([_scaled(np.array(column)) for column in _columns(group)], 1)
+    others = np.unique(np.linspace(0, len(group) - 1, min(len(group), CROWD)).round().astype(int))
     found = []
-    for row in np.flatnonzero(wanted):
-        distance = np.abs(places - places[row]).max(1)
-        distance[row] = math.inf
-        order = np.argsort(distance, kind="stable")[:MOST]
-        found.append((int(row), order[distance[order] <= WIDTH].tolist()))
+    for rows in np.split(np.flatnonzero(wanted), range(BLOCK, len(group), BLOCK)):
+        distance = np.abs(places[rows, None] - places[others]).max(2)
+        distance[rows[:, None] == others] = math.inf
+        order = np.argsort(distance, axis=1, kind="stable")[:, :MOST]
+        near = np.take_along_axis(distance, order, 1) <= WIDTH
+        counts, columns = near.sum(1).tolist(), others[order].tolist()
+        found += [(row, columns[place][: counts[place]]) for place, row in enumerate(rows.tolist())]
     return found
 
 

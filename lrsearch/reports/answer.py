@@ -57,7 +57,8 @@ def evidence(answer: Answer) -> str:
         basis = "these" if answer.confirmed else basis
         low, high = answer.interval
         outside = "" if low <= answer.value <= high else ", what was measured being luck"
-        parts.append(f"likely {_span(answer.interval, answer.value)} by {basis}{outside}")
+        if low < high:  # Seeds that made no difference make nothing certain.
+            parts.append(f"likely {_span(answer.interval, answer.value)} by {basis}{outside}")
     if answer.tied and not answer.steady:
         others = "other" if len(answer.tied) == 1 else "others"
         parts.append(f"tied with {len(answer.tied)} {others}")
@@ -102,7 +103,11 @@ def choice(answer: Answer) -> str:
 
 def _span(ends: tuple[float, float], like: float) -> str:
     decimals = decimals_for(like)
-    return " to ".join(format_fixed(end, decimals) for end in ends)
+    texts = [format_fixed(end, decimals) for end in ends]
+    for more in range(1, 4):
+        if decimals is not None and texts[0] == texts[1] and ends[0] < ends[1]:
+            texts = [format_fixed(end, decimals + more) for end in ends]
+    return " to ".join(texts)
 
 
 def describe_law(law: Law, records: Sequence[Record]) -> Iterator[str]:

@@ -7,7 +7,7 @@ import contextlib
 import math
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,10 +154,20 @@ def _mend(text: str, known: dict[str, Read], points: Sequence[PointSummary]) -> 
 
 def _find(name: str, known: dict[str, Read], where: str) -> Read:
     if name not in known:
-        raise UsageError(
-            f"no point has a '{one_line(name)}'", where=where, hint=suggest(name, known)
-        )
+        hint = suggest(name, known)
+        if where == "--sort" and (meant := _meant_order(name, known)):
+            hint = f"write --sort {meant}"
+        raise UsageError(f"no point has a '{one_line(name)}'", where=where, hint=hint)
     return known[name]
+
+
+def _meant_order(text: str, known: Mapping[str, Read]) -> str:
+    """The order that words such as `lr desc`, `+lr` or another tool's name mean, "" where that is
+    unknown."""
+    first = re.split(r"[\s,;:]+", text.strip("+- "))[0]
+    name = first if first in known else means(first).rpartition(".")[2]
+    falling = text.startswith("-") or re.search(r"\b(desc|falling|reverse)", text.lower())
+    return f"{'-' if falling else ''}{name}" if name in known else ""
 
 
 def _parse(

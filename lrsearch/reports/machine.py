@@ -339,9 +339,21 @@ def _drawing(view: RunView) -> list[str]:
     return [escape_markdown(title), "\n".join(["```text", *map(plain_line, lines), "```"])]
 
 
+_PASTED = re.compile(r"(?<=\()--set [^`|]+(?=\))|(?<=: )lrsearch [a-z]+ [^`|]+$")
+"""A command, or options of one, in a text: settings in parentheses, or a command at its end."""
+
+
 def escape_markdown(text: str) -> str:
-    """A text on one line, as text in Markdown."""
-    return re.sub(r"([\\`*|<\[\]&~$]|\b_|_\b)", r"\\\1", one_line(text))
+    """A text on one line, as text in Markdown; what is to be pasted is code, as it is."""
+    text, parts, at = one_line(text), [], 0
+    for found in _PASTED.finditer(text):
+        parts += [_escape(text[at : found.start()]), _code(found[0])]
+        at = found.end()
+    return "".join([*parts, _escape(text[at:])])
+
+
+def _escape(text: str) -> str:
+    return re.sub(r"([\\`*|<\[\]&~$]|\b_|_\b)", r"\\\1", text)
 
 
 def _code(text: str) -> str:

@@ -27,7 +27,7 @@ def format_value(value: object, digits: int = 3) -> str:
     [random_crop 1,mixup 0.2].
 
     A float of up to five significant digits is shown as it is (a user chose it), others with
-    `digits`, and with two more just below one, where 0.9996 must not read 1.
+    `digits`, and with two more just below one, or as many as it takes: 0.9996 must not read 1.
     """
     if value is None:
         return "null"
@@ -61,7 +61,7 @@ def _number(value: float, digits: int) -> str:
     if float(f"{value:.5g}") == value:
         digits = 5
     elif 0.99 < abs(value) < 1:
-        digits += 2
+        digits = next((n for n in range(digits + 2, 16) if abs(float(f"{value:.{n}g}")) < 1), 16)
     rounded = float(f"{value:.{digits}g}")
     if math.isfinite(rounded):  # The largest numbers that there are round up to infinity.
         value = rounded
@@ -78,10 +78,12 @@ def _number(value: float, digits: int) -> str:
 
 def decimals_for(best: float, digits: int = 4) -> int | None:
     """Decimals that show `best` with so many significant digits, for its whole column; None where
-    fixed decimals do not suit its size."""
+    fixed decimals do not suit its size. Just below one it has up to four more, lest it reads 1."""
     if not 1e-3 <= abs(best) < 1e6:
         return None
-    return max(0, digits - 1 - math.floor(math.log10(abs(best))))
+    least = max(0, digits - 1 - math.floor(math.log10(abs(best))))
+    most = least + 4 if abs(best) < 1 else least
+    return next((n for n in range(least, most) if round(abs(best), n) < 1), most)
 
 
 def format_fixed(value: float, decimals: int | None) -> str:

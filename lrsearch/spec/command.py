@@ -38,8 +38,12 @@ def check_command(
     """Faults and notes of a command line, `text`, whose parameters are `given`; `dimensions` are
     the searched ones, `derived` those that follow from others."""
     path: Path = ("command",)
+    text = list(map(_unbraced, text)) if isinstance(text, list) else text
     if isinstance(text, list) and text and all(isinstance(word, str | int) for word in text):
-        joined = [_join_words(str(word), given, reader.document.data) for word in text]
+        # Parts of a command line, rather than words: `- python train.py`, `- --lr {lr}`.
+        parted = bool(re.search(r"\s", str(text[0])))
+        held = reader.document.data
+        joined = [str(word) if parted else _join_words(str(word), given, held) for word in text]
         hint = "write it as one text: python train.py --lr {lr}"
         parts = [word for word in joined if word]
         if None not in joined:
@@ -191,7 +195,14 @@ def _join_words(word: str, given: Sequence[str], top: Mapping[str, Any]) -> str 
         return named[0] if len(named) == 1 and isinstance(named[0], str) else None
     if word.startswith("${args"):
         return None
-    return shlex.quote(word) if " " in word else word
+    return shlex.quote(word) if re.search(r"[\s'\"\\]", word) else word
+
+
+def _unbraced(word: Any) -> Any:
+    """The text `{lr}`, which YAML takes for a mapping of a name to nothing."""
+    if isinstance(word, Mapping) and list(word.values()) == [None]:
+        return f"{{{next(iter(word))}}}"
+    return word
 
 
 def read_patterns(reader: Reader, raw: Any, kind: str, objective: str) -> dict[str, str]:

@@ -103,7 +103,12 @@ def read_named(
     name = raw.get("name")
     if "name" not in raw:
         forms = "'name' (or 'class_path')" if kind in IMPORTABLE else "'name'"
-        hint = reader.hint(path, _renamed(reader, kind, path, given))
+        inner = next(iter(raw.values()), None) if len(raw) == 1 and {*raw} <= {*table} else 0
+        if inner is None or isinstance(inner, Mapping):  # {sgd: {momentum: 0.9}}
+            meant = {"name": next(iter(raw)), **(inner or {})}
+            hint = reader.hint(path, [Line(path, meant)])
+        else:
+            hint = reader.hint(path, _renamed(reader, kind, path, given))
         names = ("name", "class_path") if kind in IMPORTABLE else ("name",)
         if hint or not reader.slip(path, raw, names):
             reader.fault(path, f"{forms} is missing", hint or suggest("", table))

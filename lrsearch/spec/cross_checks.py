@@ -155,9 +155,9 @@ def check_schedules(reader: Reader, spec: Spec) -> None:
     """Warmups and the lengths of schedules against the budget, as far as the catalogue knows
     the data, or where all lengths are in units of the budget."""
     told: set[tuple[str, str]] = set()
-    for point in _extreme_points(spec.space):
+    for point in extreme_points(spec.space):
         train = resolve(spec, point, spec.task)["train"]
-        samples = min(spec.train_samples) if spec.train_samples else _any_samples(train)
+        samples = min(spec.train_samples) if spec.train_samples else any_samples(train)
         if samples is None or train["batch_size"] > samples:
             continue
         found = _misfit(train, samples)
@@ -216,7 +216,7 @@ each gets at least `FEWEST_CORNERS`, as far as it has as many."""
 FEWEST_CORNERS = 16
 
 
-def _extreme_points(space: Space) -> Iterator[Point]:
+def extreme_points(space: Space) -> Iterator[Point]:
     """Points with every schedule and warmup, their arguments, batch sizes and budgets at their
     ends, in all combinations as far as those are not too many."""
     ranges = dict(space.dimensions)
@@ -253,7 +253,7 @@ def _model_points(space: Space) -> Iterator[Point]:
     return corners(space, axes, MAX_MODELS)
 
 
-def _any_samples(train: Mapping[str, Any]) -> int | None:
+def any_samples(train: Mapping[str, Any]) -> int | None:
     """A number of samples to measure lengths by where the data's is unknown: any will do while all
     lengths are in the budget's unit or shares of it. None where some are not."""
     units = {each.unit for each in find_durations((train["schedule"], train["warmup"]))}

@@ -37,6 +37,9 @@ def read_data(reader: Reader, raw: Any) -> dict[str, Any]:
         name = raw.get("name")
         meant = foreign_names.data(given)
         if "name" not in raw:
+            inner = next(iter(raw.values()), None) if {*raw} <= {*catalogue.DATA} else 0
+            if len(raw) == 1 and (inner is None or isinstance(inner, Mapping)):  # {iris: {}}
+                meant = {"name": next(iter(raw)), **(inner or {})}
             hint = reader.hint(path, [Line(path, meant)] if meant else None)
             if hint or not reader.slip(path, raw, ("name", "class_path")):
                 hint = hint or suggest("", catalogue.DATA)

@@ -6,6 +6,7 @@ PyYAML's pure parser gives events with marks; the values are built here, because
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ MAX_BYTES = 64 * 1024
 MAX_DEPTH = 32
 
 _INT = re.compile(r"[-+]?[0-9]+")
+_TIGHT = re.compile(r"([A-Za-z_][\w.]*):(?!//)(\S+)")
+"""A key and its value without a blank between them: {min:1e-4}."""
+_OCTAL = re.compile(r"[-+]?0[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -106,6 +110,16 @@ def read_document(text: str, source: str) -> Document:
     return document
 
 
+def _doubt(text: str, path: Path) -> tuple[str, str]:
+    """The fault and the hint for a whole number that begins with 0: octal for YAML 1.1, decimal for
+    1.2, and often meant as a text."""
+    decimal, octal = int(text), set(text) <= set("+-01234567")
+    other = f", which is {int(text, 8)} where it is read as octal" if octal else ""
+    key = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
+    told = f"{text} begins with 0{other if octal and int(text, 8) != decimal else ''}"
+    return told, f"write {key}{decimal}, or {key}'{text}' for a text"
+
+
 def _events(text: str) -> Iterator[Any]:
     import yaml
 
@@ -142,8 +156,8 @@ class _Builder:
             elif isinstance(event, yaml.NodeEvent):
                 self.document.data = self._value(event, events, ())
 
-    def _fault(self, event: Any, key: str, message: str) -> None:
-        self.faults.append(Fault(_line(event), key, message, self.document.source))
+    def _fault(self, event: Any, key: str, message: str, hint: str = "") -> None:
+        self.faults.append(Fault(_line(event), key, message, self.document.source, hint))
 
     def _value(self, event: Any, events: Iterator[Any], path: Path) -> Any:
         import yaml
@@ -173,15 +187,37 @@ class _Builder:
             if event.style is None and is_in_odd_quotes(event.value):
                 self._fault(event, key, "typographic quotes are none of YAML's: write plain ones")
                 self.document.unread.add(path)
+            if event.style is None and _OCTAL.fullmatch(event.value):
+                self._fault(event, key, *_doubt(event.value, path))
+                self.document.unread.add(path)
             if event.value == "":
                 self.document.empty.add(path)
             return plain_scalar(event.value) if event.style is None else event.value
         if isinstance(event, yaml.SequenceStartEvent):
-            items: list[Any] = []
-            while not isinstance(item := next(events), yaml.SequenceEndEvent):
-                items.append(self._value(item, events, (*path, len(items))))
+            return self._list(event, events, path)
+        return self._mapping(events, path)
+
+    def _list(self, event: Any, events: Iterator[Any], path: Path) -> list[Any]:
+        items: list[Any] = []
+        begun: list[Any] = []
+        before = len(self.faults)
+        while not isinstance(item := next(events), yaml.SequenceEndEvent):
+            begun.append(item)
+            items.append(self._value(item, events, (*path, len(items))))
+        if not (meant := _with_points(begun)):
             return items
+        del self.faults[before:]
+        named = f"{path[-1]}: " if path and isinstance(path[-1], str) else ""
+        told = "a comma ends a value, and these look like decimal commas"
+        key = ".".join(str(part) for part in path)
+        self._fault(event, key, told, f"write {named}[{', '.join(meant)}]")
+        self.document.unread.add(path)
+        return [float(each) for each in meant]
+
+    def _mapping(self, events: Iterator[Any], path: Path) -> dict[str, Any]:
+        key = ".".join(str(part) for part in path)
         mapping: dict[str, Any] = {}
+        last: Any = None
         while not isinstance(name := next(events), yaml.MappingEndEvent):
             if not isinstance(name, yaml.ScalarEvent):
                 self._fault(name, key, "a key is plain text")
@@ -190,6 +226,26 @@ class _Builder:
                 continue
             if _HALVES.search(name.value):
                 self._fault(name, key, "an escape names half a character")
+            if mapping and _follows(last, name):
+                # {lr: 0,001} is {lr: 0, 001: null}.
+                place = next(reversed(mapping))
+                number = f"{last.value}.{name.value}"
+                told = f"{last.value},{name.value} has a decimal comma, and a comma ends a value"
+                dotted = ".".join(str(part) for part in (*path, place))
+                self._fault(name, dotted, told, f"write {place}: {number}")
+                mapping[place], last = float(number), None
+                next(events)
+                continue
+            if name.style is None and (tight := _TIGHT.fullmatch(name.value)):
+                last = next(events)
+                if isinstance(last, yaml.ScalarEvent) and last.value == "" and last.style is None:
+                    told = f"'{name.value}' lacks a blank after the colon"
+                    dotted = ".".join(str(part) for part in (*path, tight[1]))
+                    self._fault(name, dotted, told, f"write {tight[1]}: {tight[2]}")
+                    self.document.lines[(*path, tight[1])] = _line(name)
+                    mapping[tight[1]] = plain_scalar(tight[2])
+                    continue
+                events = itertools.chain([last], events)
             inner = (*path, name.value)
             if name.value in mapping:
                 first = self.document.lines[inner]
@@ -200,5 +256,31 @@ class _Builder:
             if name.anchor is not None or name.tag is not None:
                 self._fault(name, key, "anchors and tags are not allowed")
             self.document.lines[inner] = _line(name)
-            mapping[name.value] = self._value(next(events), events, inner)
+            last = next(events)
+            mapping[name.value] = self._value(last, events, inner)
         return mapping
+
+
+def _is_whole(event: Any) -> bool:
+    plain = isinstance(event, yaml.ScalarEvent) and event.style is None
+    return plain and _INT.fullmatch(event.value) is not None
+
+
+def _follows(number: Any, key: Any) -> bool:
+    """Whether a key without a value is the fraction of the whole number right before its comma."""
+    digits = _is_whole(number) and isinstance(key, yaml.ScalarEvent) and key.value.isdecimal()
+    return digits and bool(key.start_mark.index == number.end_mark.index + 1)
+
+
+def _with_points(events: list[Any]) -> list[str]:
+    """The numbers of a list such as [0,1, 0,01], whose every other comma has no blank behind it;
+    none for any other list."""
+    if len(events) < 4 or len(events) % 2 or not all(map(_is_whole, events)):
+        return []
+    gaps = [
+        after.start_mark.index - before.end_mark.index
+        for before, after in itertools.pairwise(events)
+    ]
+    if any((gap == 1) == bool(at % 2) for at, gap in enumerate(gaps)):
+        return []
+    return [f"{events[at].value}.{events[at + 1].value}" for at in range(0, len(events), 2)]

@@ -34,13 +34,24 @@ _QUOTING = {
 }
 """Hints for text that YAML takes for another construct, by a part of YAML's own message."""
 
+_TEXTS = ("command", "loop", "name")
+"""Keys whose values are texts."""
+
+_NAMED = ("data", "model", "optimizer", "schedule", "warmup", "prune")
+"""Keys whose values are a name, or a mapping with more than that."""
+
 LONGEST = 80
 """Characters of a line that are shown."""
 
-_COLON = (
-    "text that has a colon and a blank in it stands between single quotes, such as "
-    "'loss: ([\\d.]+)'"
-)
+_COLON = "text that has a colon and a blank in it stands between single quotes"
+
+_ENTRY = re.compile(r"(\s*(?:- +)*)(?:([A-Za-z_][\w.-]*):\s+)?(\S.*?)\s*")
+"""The line of a key, if any, and its value."""
+
+_MAPPING = re.compile(r"\{[^{}]*\}")
+
+_INNER = re.compile(r"[A-Za-z_][\w.]*:\s+[\w.,+\[\]{}: -]+")
+"""A value that may be a mapping without its braces."""
 
 
 def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
@@ -56,17 +67,33 @@ def explain(text: str, error: yaml.MarkedYAMLError) -> tuple[int, str, str]:
     found = (
         _find_odd(lines, begun, line)
         or _find_assignment(lines, begun, line)
-        or _find_open(error, begun, line)
+        or _find_open(lines, error, begun, line)
         or _find_indentation(lines, problem, line)
     )
     if found is not None:
         return found
     hint = next((words for part, words in _QUOTING.items() if part in problem), "")
-    if _PLACED.search(_line(lines, line)):
-        hint = 'a text that begins with { stands in quotes: "{lr} / 10"'
-    elif "mapping values are not allowed" in problem:
-        hint = _COLON
+    given = _line(lines, line)
+    if _PLACED.search(given):
+        hint = _quoted(given, "a text that begins with { stands in quotes")
+    elif re.search(r":\s+(['\"]).*?\1\s+\S", given) and "<scalar>" in problem:
+        hint = _quoted(given, "a text that begins with a quote ends with it")
+    elif "mapping values are not allowed" in problem or "but got ':'" in problem:
+        hint = _quoted(given, _COLON)
     return line, f"not valid YAML: {told}", hint
+
+
+def _quoted(line: str, rule: str) -> str:
+    """A rule with the line to write where a text as a whole belongs in quotes, and before it the
+    line of the mapping that its value may be."""
+    match = _ENTRY.fullmatch(line.partition(" #")[0])
+    if match is None or len(match[3]) > LONGEST or _MAPPING.fullmatch(match[3]):
+        return rule
+    key = f"{match[2]}: " if match[2] else ""
+    text = "'" + match[3].replace("'", "''") + "'"
+    if rule == _COLON and match[2] and match[2] not in _TEXTS and _INNER.fullmatch(match[3]):
+        return f"write {key}{{{match[3]}}}; {rule}: {key}{text}"
+    return f"{rule}: write {key}{text}"
 
 
 def find_assigned(text: str) -> str:
@@ -107,13 +134,27 @@ def _find_assignment(lines: list[str], begun: int, line: int) -> tuple[int, str,
     return None
 
 
-def _find_open(error: yaml.MarkedYAMLError, begun: int, line: int) -> tuple[int, str, str] | None:
+def _is_closed(lines: list[str], begun: int, pair: str) -> bool:
+    """Whether what is opened on a line is closed by what follows."""
+    text = "\n".join(lines[begun - 1 :])
+    return text.count(pair[0]) == text.count(pair[1])
+
+
+def _find_open(
+    lines: list[str], error: yaml.MarkedYAMLError, begun: int, line: int
+) -> tuple[int, str, str] | None:
     """A brace, bracket or quote that is opened on one line and not closed there."""
     context, problem = error.context or "", error.problem or ""
     if "quoted scalar" in context and ("end of stream" in problem or begun < line):
         return begun, "not valid YAML: a quote that is opened there is not closed", ""
     signs = {"flow mapping": "{}", "flow sequence": "[]"}
     opened = next((pair for what, pair in signs.items() if what in context), None)
+    if other := re.search(r"or '([\]}])', but got '([\]}])'", problem):
+        told = f"not valid YAML: what is opened there ends with {other[1]}, not with {other[2]}"
+        return line, told, f"close it with {other[1]}"
+    if opened and begun < line and "but got" in problem and _is_closed(lines, begun, opened):
+        told = "not valid YAML: a comma is missing before this line"
+        return line, told, f"what stands between {opened[0]} and {opened[1]} has commas in between"
     if opened is None or (begun >= line and "stream end" not in problem):
         return None
     return (
@@ -136,6 +177,17 @@ def _find_indentation(lines: list[str], problem: str, line: int) -> tuple[int, s
     own, other = (_indent(_line(lines, number)) for number in (line, before))
     if own == other:
         return None
+    above = _ENTRY.fullmatch(_bare(_line(lines, before)))
+    if own > other and above is not None and above[2]:
+        told = f"'{above[2]}' has a value on its line, and this line is within it"
+        if above[2] == "command" or re.search(r"[^\s,] [^\s,]", above[3]):
+            text = f"{above[3]} {_bare(_line(lines, line)).strip()}".replace("'", "''")
+            line_ = f"write {above[2]}: '{text}'" if len(text) <= LONGEST else _COLON
+            return line, f"not valid YAML: {told}", f"a long text goes on in quotes: {line_}"
+        if above[2] in _NAMED:
+            own_key = "for" if above[2] == "warmup" else "name"
+            hint = f"below '{above[2]}:' alone write {own_key}: {_short(above[3])}, indented, too"
+            return line, f"not valid YAML: {told}", hint
     told = f"this line is indented by {own}, the one before it by {other}"
     hint = "the keys of one mapping stand right below each other, those within it further right"
     return line, f"not valid YAML: {told}", hint

@@ -23,7 +23,8 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
     source = f"--set {given or text}"
     name, equals, value_text = text.partition("=")
     name = name.strip()
-    if not equals or not name or any(not part for part in name.split(".")):
+    strange = name[:1] in "+-~" or "/" in name or value_text[:1] == "="
+    if not equals or not name or strange or any(not part for part in name.split(".")):
         raise UsageError(
             f"{given or text!r} is no override", where="--set", hint=_meant(given or text)
         )
@@ -50,6 +51,11 @@ def apply_override(document: Document, text: str, given: str = "") -> None:
 
 def _meant(text: str) -> str:
     """The hint for text that is no override."""
+    name, _, value = text.partition("=")
+    plain = re.sub(r"[./]+", ".", name.strip().lstrip("+-~")).strip(".")
+    value = value.lstrip("=").strip()
+    if "." in plain and value:  # Hydra's +a.b=1, a path, a comparison.
+        return f"write --set {quote(f'{plain}={value}')}"
     match = re.fullmatch(r"\s*([A-Za-z_][\w.]*\w)\s*(?::=?|\s)\s*(\S.*)", text)
     if match:
         return f"write --set {quote(f'{match[1]}={match[2]}')}"

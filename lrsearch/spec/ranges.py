@@ -82,7 +82,7 @@ def read_dimension(reader: Reader, path: Path, parameter: Parameter, raw: Any) -
     if slip:
         reader.fault(path, f"{show(raw)} is one value", told)
     else:
-        _fault_fixed(reader, path, raw, raw, f"{told};\n  a fixed one is no part of search: ")
+        _fault_fixed(reader, path, parameter, raw, raw, told)
     return None
 
 
@@ -95,7 +95,7 @@ def _is_wrapped(parameter: Parameter, part: Any) -> bool:
 def _fault_foreign(reader: Reader, path: Path, parameter: Parameter, raw: Any, meant: Any) -> None:
     """A fault for a range or a list in the form of another tool, with lrsearch's own."""
     if isinstance(meant, Fixed):
-        _fault_fixed(reader, path, raw, meant.value)
+        _fault_fixed(reader, path, parameter, raw, meant.value)
         return
     if parameter.kind == "duration":
         unit = parameter.units[0]
@@ -109,8 +109,19 @@ def _fault_foreign(reader: Reader, path: Path, parameter: Parameter, raw: Any, m
     reader.fault((*path, strange[0]) if strange else path, told, hint)
 
 
-def _fault_fixed(reader: Reader, path: Path, raw: Any, value: Any, more: str = "") -> None:
-    """A fault for one value where a range or a list belongs, with where it is fixed."""
+def _fault_fixed(
+    reader: Reader, path: Path, parameter: Parameter, raw: Any, value: Any, more: str = ""
+) -> None:
+    """A fault for one value where a range or a list belongs, with where it is fixed, if it can
+    be."""
+    if parameter.kind != "any":
+        try:
+            check_value(parameter, value)
+        except ValueError as error:
+            if not isinstance(error, Unfit):
+                reader.fault(path, f"{show(raw)} is no range and no list", more)
+                return
+    more = f"{more};\n  a fixed one is no part of search: " if more else ""
     hint = f"{more}a fixed one belongs under {reader.fixed_under}: {show(value)}"
     if path[0] == "search" and len(path) == 2:
         place: Path = ("params",) if reader.outside else ("train",)
@@ -143,7 +154,9 @@ def _read_range(
     reader.unknown(path, raw, RANGE)
     for end in ("min", "max"):
         if end not in raw and not reader.is_promised(".".join(map(str, (*path, end)))):
-            reader.fault(path, f"'{end}' is missing from the range")
+            whole = _complete_range(parameter, raw)
+            hint = reader.hint(path, [Line(path, whole)]) if whole else ""
+            reader.fault(path, f"'{end}' is missing from the range", hint)
     if parameter.kind not in ("float", "int", "duration", "any"):
         reader.fault(path, f"no range of these: list the values; each is {parameter.allowed()}")
     scale = Parameter("text", parameter.scale, choices=("linear", "log"))
@@ -184,6 +197,24 @@ def _read_range(
     if parameter.kind == "int":
         return Int(low, high, log, points)
     return Float(low, high, log, points, unit)
+
+
+def _complete_range(parameter: Parameter, raw: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A range whose other end is missing, with an example of one; None where that has no number."""
+    (given,) = [raw[end] for end in ("min", "max") if end in raw]
+    if not is_numeric(given) or given <= 0:
+        return None
+    whole = type(given) is int and parameter.kind != "float"
+    ratio = 4 if whole or parameter.scale != "log" else 1000
+    low = max(1, given // ratio) if whole else float(f"{given / ratio:.6g}")
+    low, high = (given, given * ratio) if "min" in raw else (low, given)
+    ends = {"min": low, "max": high}
+    try:
+        for end in ends.values():
+            check_value(parameter, end)
+    except ValueError:
+        return None
+    return {**ends, **{key: part for key, part in raw.items() if key not in ends}}
 
 
 def _read_auto(reader: Reader, path: Path, parameter: Parameter, raw: Any) -> Dimension | None:
@@ -248,8 +279,7 @@ def _read_ends(
             else:
                 ends.append(check_value(parameter, raw[end]))
         except Unfit as error:
-            hint = reader.hint(place, [Line(place, error.meant, error.remark)])
-            reader.fault(place, str(error), hint)
+            reader.fault(place, str(error), reader.unfit(place, parameter, error))
         except ValueError as error:
             reader.fault(place, str(error), _suggest_low(reader, place, parameter, raw))
     if len(ends) < 2:

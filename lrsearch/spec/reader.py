@@ -12,6 +12,7 @@ from lrsearch.errors import Fault, nearest, suggest
 from lrsearch.spec.document import Document, Path
 from lrsearch.spec.foreign.advice import advise
 from lrsearch.spec.foreign.lines import Advice, Line, show_advice
+from lrsearch.spec.foreign.ranges import read_foreign
 from lrsearch.spec.foreign.translation import is_choice
 from lrsearch.spec.values import Unfit, check_value, is_auto, show
 
@@ -165,13 +166,37 @@ class Reader:
         try:
             return check_value(parameter, raw)
         except Unfit as error:
-            self.fault(path, str(error), self.hint(path, [Line(path, error.meant, error.remark)]))
+            hint = self.unfit(path, parameter, error)
+            listed = read_foreign(raw) if isinstance(raw, str) and not hint else None
+            if path[0] == "train" and isinstance(listed, list):
+                hint = self.hint(path, [Line(("search", str(path[-1])), listed)])
+            self.fault(path, str(error), hint)
         except ValueError as error:
+            if isinstance(raw, str) and raw.startswith(("$", "{{")):
+                self.fault(path, str(error), self._variable(path, raw))
+                return raw
+            listed = read_foreign(raw) if isinstance(raw, str) else None
+            raw = listed if isinstance(listed, list) else raw
             searched = path[0] == "train" and is_choice(".".join(map(str, path)), raw)
             searched = searched or (path == ("train", "lr") and is_auto(raw))
             line = Line(("search", str(path[-1])), raw)
             self.fault(path, str(error), self.hint(path, [line]) if searched else "")
         return raw
+
+    def _variable(self, path: Path, raw: str) -> str:
+        """The hint for a variable of the environment, or of a template, in place of a value."""
+        dotted = ".".join(map(str, path))
+        told = f"; or, for a shell: --set {dotted}={raw}" if raw.startswith("$") else ""
+        return f"nothing is put in there: write the value{told}"
+
+    def unfit(self, path: Path, parameter: Parameter, error: Unfit) -> str:
+        """The hint for a value whose meaning is known: the line to write, where it is valid
+        there."""
+        try:
+            check_value(parameter, error.meant)
+        except ValueError:
+            return ""
+        return self.hint(path, [Line(path, error.meant, error.remark)])
 
     def search_path(self, dotted: str) -> Path:
         """The place of a searched parameter in the document, nested or dotted."""

@@ -125,6 +125,8 @@ def command_faults(document: Document, folder: FilePath) -> list[Fault]:
     for filled in _fillings(words, names, top):
         if _OPEN not in filled[0]:
             fault = program_fault(filled[0], str(folder))
+            if fault and not fault[1] and "\\" in text.split()[0]:
+                fault = (fault[0], "a backslash quotes the letter behind it: write / in its place")
             told = [fault] if fault else list(_look(filled, _Place(folder)))
             found |= dict.fromkeys(told)
     return [document.fault(("command",), *each) for each in found]

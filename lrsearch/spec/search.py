@@ -99,6 +99,10 @@ def _descend(
             reader.fault(inner, "searched twice")
             continue
         group = name in ("schedule", "optimizer", "warmup", "model")
+        if name in catalogue.GROUPS and (listed := _options_by_name(name, value)):
+            hint = reader.hint(inner, [Line(inner, listed)])
+            reader.fault(inner, f"{show(value)} is no list of options", hint)
+            continue
         dimension: Dimension | None
         if name == "data.transforms":
             dimension = read_transform_lists(reader, inner, value, fixed["data"])
@@ -129,6 +133,31 @@ def _descend(
             dimension = read_dimension(reader, inner, parameter, value)
         if dimension is not None:
             found[name] = dimension
+
+
+def _options_by_name(group: str, value: Any) -> list[Any]:
+    """The options of {name: [sgd, adam]}, of {sgd: {momentum: 0.9}, adam: {}} or of a list of such
+    mappings; none where a value is anything else."""
+    known = catalogue.GROUPS[group]
+    if isinstance(value, Mapping) and {*value} == {"name"} and isinstance(value["name"], list):
+        return list(value["name"])
+    whole = isinstance(value, Mapping)
+    parts = [{key: part} for key, part in value.items()] if isinstance(value, Mapping) else value
+    if not isinstance(parts, list) or not any(isinstance(part, Mapping) for part in parts):
+        return []
+    found: list[Any] = []
+    named = 0
+    for part in parts:
+        key = next(iter(part)) if isinstance(part, Mapping) and len(part) == 1 else None
+        inner = part[key] if key is not None else None
+        if key in known and (inner is None or isinstance(inner, Mapping)):
+            found.append({"name": key, **inner} if inner else key)
+            named += 1
+        elif whole:
+            return []
+        else:
+            found.append(part)
+    return found if named else []
 
 
 def _fault_under_train(reader: Reader, path: Path, name: str, value: Any) -> None:

@@ -26,6 +26,7 @@ from lrsearch.spec.cross_checks import (
 )
 from lrsearch.spec.data import read_data
 from lrsearch.spec.document import Document
+from lrsearch.spec.flat import note_flat
 from lrsearch.spec.foreign.lines import Line
 from lrsearch.spec.foreign.names import snake
 from lrsearch.spec.foreign.words import look_up
@@ -140,7 +141,8 @@ def _read_spec(reader: Reader, text: str) -> Spec | None:
         check_schedules(reader, spec)
         check_models(reader, spec)
         if not reader.faults:
-            spec = replace(spec, notes=(*spec.notes, *note_budgets(spec)))
+            notes = (*spec.notes, *note_budgets(spec), *note_flat(spec))
+            spec = replace(spec, notes=notes)
     return spec
 
 

@@ -148,7 +148,7 @@ _ALIASES = {
     **dict.fromkeys(("final", "end", "latest", "finish"), "last"),
     **dict.fromkeys(("highest", "peak", "lowest"), "best"),
     **dict.fromkeys(("lin",), "linear"),
-    **dict.fromkeys(("logarithmic", "loguniform", "log10", "exponential"), "log"),
+    **dict.fromkeys(("logarithmic", "loguniform", "log10", "ln", "exponential"), "log"),
     **dict.fromkeys(("swish",), "silu"),
 }
 """Words elsewhere for values here, by their letters, for whatever parameter has such a value."""

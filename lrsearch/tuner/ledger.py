@@ -25,7 +25,7 @@ from lrsearch.spec.model import (
     locate,
     rest_of_key,
 )
-from lrsearch.store import History
+from lrsearch.store import History, given_objective
 from lrsearch.trial import Config, Facts, Outcome, Point, Record, Trial, combine
 
 # content and earlier sessions
@@ -352,8 +352,10 @@ class Ledger:
 
     def has_reached(self, place: tuple[int, int]) -> bool:
         """Whether a trial is known to have reached a rung, by its value of this objective: another
-        one's is nothing to compare with. Older versions did not say whose it was."""
-        return self.history.reached_by.get(place) in ("", self.measure)
+        one's is nothing to compare with. Older versions did not say whose it was: that of their
+        spec."""
+        known = (self.measure, given_objective(self.spec.document))
+        return self.history.reached_by.get(place) in known
 
     def partial(self, entry: Entry) -> tuple[tuple[float, float], ...]:
         """The rungs that all trials of a point have reached: the share of the budget, and the mean

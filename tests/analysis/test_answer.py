@@ -603,3 +603,49 @@ def test_what_does_the_same_work_costs_the_same():
     assert costs[1] == costs[2] < costs[3]
     quick = _costs([point(1, 0.1, 32, 0.01), point(2, 0.1, 64, 0.9)])
     assert quick[1] == quick[2]
+
+
+# -- trainings that blew up
+
+
+def test_one_that_blew_up_widens_nothing_beside_it():
+    rows = [({"lr": rate}, [bowl(rate, 1e-2) + 0.01 * seed for seed in range(3)]) for rate in RATES]
+    for value in (1e30, 1e308, None):
+        told = [*rows[:8], ({"lr": RATES[8]}, [2.0, value, 1.0])]
+        (basin,) = find_basins(points_of(told), LOSS)
+        assert 0.9 < basin.interval[0] < basin.interval[1] < 1.2, value
+        assert 1e-3 < basin.safe_lr[0] < 1e-2 < basin.safe_lr[1] < 1e-1
+
+
+def test_the_noise_of_one_that_blew_up_is_nobody_elses():
+    rows = [
+        ({"x": x}, [1 + 0.1 * x + 0.001 * (x * seed % 3) for seed in range(3)]) for x in range(5)
+    ]
+    before = [point.point for point in ties(points_of(rows), LOSS)]
+    blown = [*rows, ({"x": 9}, [5.0, 1e30, 4.0])]
+    assert [point.point for point in ties(points_of(blown), LOSS)] == before == []
+    # Where its median is as good, one seed in three decides nothing.
+    blown[-1] = ({"x": 9}, [1.0, 1e30, 1.0])
+    assert [point.point for point in ties(points_of(blown), LOSS)] == [6]
+    # The best one's own noise always counts.
+    noisy = [({"x": 0}, [0.1, 1.5, 0.9]), *rows[1:]]
+    assert len(ties(points_of(noisy), LOSS)) == 4
+
+
+def test_divergence_begins_above_the_best_rate():
+    rows = [({"lr": rate}, [bowl(rate, 1e-2)]) for rate in RATES[1:7]]
+    low = ({"lr": RATES[0]}, [None])
+    assert find_basins(points_of([low, *rows]), LOSS)[0].diverges_at is None
+    both = [low, *rows, ({"lr": RATES[7]}, [None])]
+    assert find_basins(points_of(both), LOSS)[0].diverges_at == pytest.approx(RATES[7])
+
+
+def test_of_values_beyond_all_reckoning_no_rate_does_as_well():
+    rows = [({"lr": rate}, [-1.7e308 if at == 3 else 1e300]) for at, rate in enumerate(RATES)]
+    assert find_basins(points_of(rows), LOSS) == []
+
+
+def test_seeds_that_made_no_difference_make_nothing_certain():
+    rows = [({"lr": rate}, [0.5 + at / 10] * 2) for at, rate in enumerate(RATES[:2])]
+    view = build_view("x", "x", LOSS, records_of(rows))
+    assert "likely" not in evidence(view.answer)

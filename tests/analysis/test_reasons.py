@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lrsearch.analysis.reasons import merge_reasons
 
-FEW = "{} steps are too few to gain by lanes, which are tried from 1000 on"
+FEW = "{} steps a structure are too few to gain by lanes, which are tried from 1000 on"
 
 
 def test_what_differs_in_its_numbers_alone_is_one_reason():

@@ -210,7 +210,7 @@ def test_too_little_to_train_is_a_reason(here):
     assert_said(
         search("auto"),
         here,
-        f"60 steps are too few to gain by lanes, which are tried from {WORTH_STEPS} on",
+        f"60 steps a structure are too few to gain by lanes, which are tried from {WORTH_STEPS} on",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import test_schedules
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import lrsearch
@@ -902,3 +903,94 @@ def test_long_texts_are_refused_at_once(tmp_path: Path, part: str) -> None:
         (tmp_path / "s.yaml").write_text(document)
         with contextlib.suppress(LrsearchError):
             read_spec(tmp_path / "s.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("\u22121", -1), ("1e\u22123", 1e-3), ("\uff15", 5), ("\u00bd", 0.5), ("0x1F", 31),
+        ("10\u207b\u00b3", 1e-3), ("3\u00d710\u207b\u2074", 3e-4), ("0.1f", 0.1), ("1'000", 1000),
+        ("1_000", 1000),
+        ("1 - 1e-3", 0.999), ("5 %", 0.05), ("1,5", 1.5), ("2k", 2000),
+    ],
+)  # fmt: skip
+def test_a_number_in_another_hand_is_read(text, meant):
+    assert number(text) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2024-11-12", "10-3", "1e-3-1", "1--2", "1.2.3", "1.2.3%", "..k", "f", "-", "1:30", "9" * 500],
+)
+def test_what_is_no_number_is_left_alone(text):
+    assert number(text) == text
+
+
+SMALL = "data: iris\nmodel: logistic\ntrain: {budget: 5ep, lr: 0.1}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        # Options by their names, and components in a mapping of their own.
+        ("", "search: {optimizer: {name: [sgd, adam]}}", "optimizer: [sgd, adam]"),
+        ("", "search: {optimizer: {sgd: {momentum: 0.9}, adam: {}}}",
+         "optimizer: [{name: sgd, momentum: 0.9}, adam]"),
+        ("", "search: {schedule: [cosine: {final: 0.1}, linear]}",
+         "schedule: [{name: cosine, final: 0.1}, linear]"),
+        ("lr: 0.1", "lr: 0.1, optimizer: {sgd: {momentum: 0.9}}",
+         "optimizer: {name: sgd, momentum: 0.9}"),
+        ("logistic", "{mlp: {hidden: [8]}}", "model: {name: mlp, hidden: [8]}"),
+        ("iris", "{iris: {validation: 0.3}}", "data: {name: iris, validation: 0.3}"),
+        # Ranges.
+        ("", "search: {lr: {min: 1e-4}}", "lr: {min: 1e-4, max: 0.1}"),
+        ("", "search: {lr: {max: 1, points: 5}}", "lr: {min: 1e-3, max: 1, points: 5}"),
+        ("", "search: {batch_size: {min: 8}}", "batch_size: {min: 8, max: 32}"),
+        ("", "search: {batch_size: 2^3..2^5}", "batch_size: {min: 8, max: 32}"),
+        ("", "search: {lr: 'range(1e-4, 1e-1)'}", "lr: {min: 1e-4, max: 0.1}"),
+        # Lists for one value.
+        ("lr: 0.1", "lr: '0.1, 0.2'", "lr: [0.1, 0.2] under search"),
+        ("lr: 0.1", "lr: 0.1, batch_size: '16,32'", "batch_size: [16, 32] under search"),
+        # Blanks and commas.
+        ("{budget: 5ep, lr: 0.1}", "{budget:5ep, lr: 0.1}", "budget: 5ep"),
+        ("lr: 0.1", "lr: 0,1", "lr: 0.1"),
+    ],
+)  # fmt: skip
+def test_the_line_that_is_told_mends_it(old, new, line, tmp_path):
+    """Pasted in place of what is at fault, it is a spec."""
+    text = SMALL.replace(old, new) if old else f"{SMALL}{new}\n"
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(SpecError) as error:
+        read_spec(tmp_path / "s.yaml")
+    (fault,) = error.value.faults
+    assert fault.hint.startswith(f"write {line}"), str(fault)
+    key, _, value = fault.hint.removeprefix("write ").removesuffix(" under search").partition(": ")
+    document = yaml.safe_load(SMALL)
+    head = "search" if fault.hint.endswith("search") else fault.key.split(".")[0]
+    if head in ("train", "search"):
+        document.setdefault(head, {})[key] = yaml.safe_load(value)
+    else:
+        document[key] = yaml.safe_load(value)
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(document))
+    assert read_spec(tmp_path / "s.yaml").train["budget"] == "5ep"
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [("$LR", "--set train.lr=$LR"), ("fast", "not a number"), ("-1", "too small")],
+)
+def test_what_no_line_mends_has_none(value, told, tmp_path):
+    (tmp_path / "s.yaml").write_text(SMALL.replace("0.1", value))
+    with pytest.raises(SpecError) as error:
+        read_spec(tmp_path / "s.yaml")
+    (fault,) = error.value.faults
+    assert told in str(fault) and "write lr" not in str(fault)
+
+
+@pytest.mark.parametrize("value", ["{}", "true", "powers of two", "a b"])
+def test_what_cannot_be_fixed_is_not_told_to_be(value, tmp_path):
+    (tmp_path / "s.yaml").write_text(f"{SMALL}search: {{lr: {value}}}\n")
+    with pytest.raises(SpecError) as error:
+        read_spec(tmp_path / "s.yaml")
+    (fault,) = error.value.faults
+    assert "is no range and no list" in fault.message and "under train" not in fault.hint

@@ -3,7 +3,7 @@
 import pytest
 
 from lrsearch.errors import SpecError
-from lrsearch.spec.document import parse
+from lrsearch.spec.document import parse, read_document
 
 
 @pytest.mark.parametrize(
@@ -23,8 +23,16 @@ from lrsearch.spec.document import parse
         ("a: 1\nb\uff1a 2\n", 2, "a fullwidth colon (U+FF1A)", "a colon and a blank"),
         ("a: 1\nb: %x\n", 2, "cannot start any token", "stands between quotes"),
         ("a: 1\nb: @x\n", 2, "cannot start any token", "stands between quotes"),
-        ("a: 1\nb: x: y\n", 2, "mapping values are not allowed", "between single quotes"),
-        ("a: 1\nb: {lr} / 10\n", 2, "not valid YAML", 'in quotes: "{lr} / 10"'),
+        ("a: 1\nb: x: y\n", 2, "mapping values are not allowed", "write b: {x: y}; text"),
+        ("a: 1\nb: x y: (z)\n", 2, "mapping values are not allowed", "write b: 'x y: (z)'"),
+        ("command: x --a: b\n", 1, "not allowed", "quotes: write command: 'x --a: b'"),
+        ("command: x\n  --a: b\n", 2, "'command' has a value", "write command: 'x --a: b'"),
+        ("command: 'x y' z\n", 1, "not valid YAML", "write command: '''x y'' z'"),
+        ("data: x\n  test: 1\n", 2, "'data' has a value on its line", "alone write name: x"),
+        ("a: {b: 1\n  c: 2}\n", 2, "a comma is missing before this line", "commas"),
+        ("a: {b: [1, 2}\n", 1, "ends with ], not with }", "close it with ]"),
+        ("a: {b: c: (d)}\n", 1, "expected ',' or '}'", "between single quotes"),
+        ("a: 1\nb: {lr} / 10\n", 2, "not valid YAML", "write b: '{lr} / 10'"),
         ('a: 1\nb: "\\d"\n', 2, "unknown escape", "single quotes"),
         ("a: \u201cx\u201d\n", 1, "typographic quotes", ""),
     ],
@@ -35,6 +43,27 @@ def test_the_slip_is_told_where_it_stands(text, line, told, hint):
     (fault,) = error.value.faults
     assert (fault.line, fault.source) == (line, "f.yaml")
     assert told in fault.message and hint in fault.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "hint"),
+    [
+        ("seed: 017\n", "017 begins with 0, which is 15", "write seed: 17, or seed: '017' for"),
+        ("a: [08]\n", "08 begins with 0", "write 8, or '08' for a text"),
+        ("a: {lr: 0,001, b: 2}\n", "0,001 has a decimal comma", "write lr: 0.001"),
+        ("a: {lr: {min: 0,1, max: 1}}\n", "0,1 has a decimal comma", "write min: 0.1"),
+        ("a: [0,1, 0,01]\n", "decimal commas", "write a: [0.1, 0.01]"),
+        ("a: [-0,5, 1,25, 3,0]\n", "decimal commas", "write a: [-0.5, 1.25, 3.0]"),
+    ],
+)
+def test_a_number_with_two_readings_is_told_once(text, told, hint):
+    (fault,) = read_document(text, "f.yaml").faults
+    assert told in fault.message and hint in fault.hint
+
+
+@pytest.mark.parametrize("text", ["a: [1,2, 3,4, 5]\n", "a: [1,2,3]\n", "a: [0, 1]\n", "a: 0\n"])
+def test_a_number_with_one_reading_is_none(text):
+    assert parse(text, "f.yaml").faults == []
 
 
 @pytest.mark.parametrize(

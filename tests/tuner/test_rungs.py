@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from test_pruning import rates
@@ -12,8 +13,9 @@ from test_tuner import search
 
 from lrsearch.analysis.pruning import RULES
 from lrsearch.executors.local import Local
-from lrsearch.store import read
+from lrsearch.store import History, fold, read
 from lrsearch.trial import Outcome
+from lrsearch.tuner.ledger import Ledger
 
 EIGHT = (3e-4, 0.1, 1e-3, 0.03, 3e-3, 0.3, 1e-2, 0.6)
 
@@ -129,6 +131,22 @@ def test_values_of_another_objective_are_not_compared(quarter, tmp_path):
     assert sum(b'"event":"reached"' in line for line in lines[:cut]) > 4
     path.write_bytes(b"".join(lines[:cut]))
     assert told(search(tmp_path / "run", changes=changes)) == told(whole)
+
+
+def test_values_of_older_journals_are_of_the_objective_searched_then(quarter):
+    """Older versions wrote no objective beside a value at a rung."""
+    _, found = quarter
+    ledger, history = found.ledger, History()
+    for line in (found.folder / "journal.jsonl").read_text().splitlines():
+        body = json.loads(line)
+        if body["event"] == "reached":
+            del body["objective"]
+        fold(history, body)
+    older = Ledger(ledger.spec, ledger.content, history)
+    assert history.reached and all(map(older.has_reached, history.reached))
+    other = {**ledger.spec.document, "objective": {"metric": "loss"}}
+    older = Ledger(replace(ledger.spec, document=other), ledger.content, history)
+    assert not any(map(older.has_reached, history.reached))
 
 
 def test_halving_has_a_first_point_in_full(tmp_path):

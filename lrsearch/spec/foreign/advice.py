@@ -112,7 +112,8 @@ def advise(path: Path, value: Any, top: Mapping[str, Any], *, outside: bool, sou
                 return [Line(("save",), find_time(value))]
     if word in LEFT_OUT:
         return f"leave '{key}' out: {LEFT_OUT[word]}"
-    return _place(means(key), outside)
+    target = means(key)
+    return None if target == ".".join(map(str, path)) else _place(target, outside)
 
 
 def _time(value: Any) -> str | None:

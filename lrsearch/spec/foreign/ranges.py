@@ -7,6 +7,7 @@ import ast
 import math
 import operator
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,6 +64,10 @@ _SCALES = f"{_LOGARITHMIC}|{_EVEN}"
 _NORMAL = ("mu", "mean", "loc"), ("sigma", "std", "sd", "scale")
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?:ep|ba|sp|dur)?"
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_POWER = re.compile("[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+_SIGNS = {"−": "-", "–": "-", "‐": "-", "‑": "-", "⁄": "/", "∕": "/", "÷": "/"}
+_PLAIN = r"[-+]?(?:\d+\.?\d*|\.\d+)"
 _BETWEEN = re.compile(
     rf"[\[(]?\s*({_NUMBER})\s*(?:\.\.\.?|-+?>?|–|—|~|:|;|\bto\b|\bbis\b|<)\s*({_NUMBER})\s*[\])]?"
 )
@@ -114,21 +119,29 @@ def rejoin(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def number(text: Any) -> Any:
-    """The number that a text is, `1_000`, `0x1F`, `10^-3`, `1/128`, `5%` or `0,1` included;
-    anything else unchanged."""
-    if not isinstance(text, str):
+    """The number that a text is, `1_000`, `0x1F`, `10^-3`, `1/128`, `5%`, `0.1f` or `0,1`
+    included, and with digits and a minus of other alphabets; anything else unchanged."""
+    if not isinstance(text, str) or len(text) > 100:
         return text
-    plain = plain_scalar(text.strip())
+    bare = _POWER.sub(lambda found: f"^{found[0].translate(_RAISED)}", text.strip())
+    bare = "".join(map(_plain_sign, unicodedata.normalize("NFKC", bare)))
+    plain = plain_scalar(bare)
     if isinstance(plain, int | float) and not isinstance(plain, bool):
         return plain
-    bare = text.strip().replace("_", "").replace("^", "**").replace("×", "*")
+    bare = bare.replace("_", "").replace("^", "**").replace("×", "*").replace("·", "*")
+    bare = re.sub(r"(?<=\d)'(?=\d{3})", "", bare)
+    if re.search(r"[\d.)][-+]+[\d.(]", re.sub(r"[eE][-+]\d", "0", bare)):
+        return text  # A range or a date rather than a difference, which has blanks.
     if re.fullmatch(r"0(x[0-9a-fA-F]+|o[0-7]+|b[01]+)", bare):
         return int(bare, 0)
+    bare = re.sub(r"(?<=[\d.])[fFlL]$", "", bare)
+    if isinstance(plain := plain_scalar(bare), int | float) and not isinstance(plain, bool):
+        return plain
     if re.fullmatch(r"[-+]?\d+,\d+", bare):
         bare = bare.replace(",", ".")
-    if re.fullmatch(r"[-+]?[\d.]+ ?%", bare):
+    if re.fullmatch(rf"{_PLAIN} ?%", bare):
         return float(bare.rstrip(" %")) / 100
-    if re.fullmatch(r"[-+]?[\d.]+ ?[kKM]", bare):
+    if re.fullmatch(rf"{_PLAIN} ?[kKM]", bare):
         whole = float(bare[:-1]) * {"k": 1e3, "K": 1e3, "M": 1e6}[bare[-1]]
         return int(whole) if whole == int(whole) else whole
     if re.fullmatch(r"[-+0-9.eE*/() ]{3,40}", bare):
@@ -138,6 +151,12 @@ def number(text: Any) -> Any:
             return text
         return float(f"{found:.6g}") if isinstance(found, float) else found
     return text
+
+
+def _plain_sign(char: str) -> str:
+    """The ASCII digit or sign of a character, itself where it has none."""
+    digit = unicodedata.decimal(char, None)
+    return _SIGNS.get(char, char) if digit is None else str(digit)
 
 
 def lasting(value: Any, unit: str) -> str | None:
@@ -180,6 +199,9 @@ def _read_text(text: str) -> Any:
         match = pattern.fullmatch(text)
         if match and _ascend(plain_scalar(match[1]), plain_scalar(match[2])):
             return {"min": plain_scalar(match[1]), "max": plain_scalar(match[2])}
+    ends = [number(part) for part in re.split(r"\.\.\.?|\bto\b|\s[-–—]\s|->", text)]
+    if len(ends) == 2 and all(map(is_numeric, ends)) and _ascend(*ends):
+        return {"min": ends[0], "max": ends[1]}
     if _CALL.fullmatch(text):
         try:
             return _read_call(ast.parse(text, mode="eval").body)
@@ -255,6 +277,8 @@ def _read_call(node: ast.expr) -> Any:
         return {"min": _tidy(ends[0]), "max": _tidy(ends[1]), "points": points, "scale": scale}
     if name in ("range", "arange"):
         first, last, by = (*([0] if len(given) == 1 else []), *given, 1)[:3]
+        if len(given) == 2 and last - first < 1:
+            return {"min": first, "max": last}  # Ends, rather than steps of 1.
         return _steps(first, last, by, inclusive=False)
     if name in ("normal", "lognormal", "gauss", "qnormal", "randn"):
         return _normal(*(given or named.values()), log=name == "lognormal")

@@ -71,7 +71,8 @@ def _plan(payload: Probe, data: Data, device: torch.device) -> Planned:
     steps = max(payload.share, payload.expected) * sum(budgets) // len(budgets)
     if payload.engine == "auto" and steps < WORTH_STEPS:
         reason = (
-            f"{steps} steps are too few to gain by lanes, which are tried from {WORTH_STEPS} on"
+            f"{steps} steps a structure are too few to gain by lanes, which are tried from "
+            f"{WORTH_STEPS} on"
         )
         return Planned(Plan("solo", 1, reason, lasting=False))
     try:

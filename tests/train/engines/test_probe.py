@@ -97,7 +97,9 @@ def test_lanes_that_are_asked_for_may_be_more_than_there_are_trials():
 def test_little_work_is_not_worth_a_probe():
     few = probing.WORTH_STEPS // 60
     own = config(budget="60ba")
-    reason = f"{60 * few} steps are too few to gain by lanes, which are tried from 1000 on"
+    reason = (
+        f"{60 * few} steps a structure are too few to gain by lanes, which are tried from 1000 on"
+    )
     assert ask(own, share=few) == probing.Planned(Plan("solo", 1, reason, lasting=False))
     for planned in (ask(own, share=few + 1), ask(own, share=few, engine="fused")):
         assert planned.plan.reason and measured_lanes(planned)

@@ -287,7 +287,7 @@ def _own_key(command: str, word: str, value: Any, text: str | None) -> str:
         return f"write {ends[word]} {text or '1e-5'}"
     if word == "rounds":
         return f"write --set refine.rounds={value if type(value) is int and value > 0 else 3}"
-    if word in ("name", "seeds", "seed", "save", "prune", "timeout", "max_failures") and text:
+    if word in ("name", "seeds", "seed", "max_failures") and text:
         return f"write --set {quote(f'{word}={text}')}"
     return ""
 

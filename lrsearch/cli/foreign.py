@@ -243,8 +243,8 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         return _OF_REPORT[word].format(line=line, file=quote(text or "report.csv"))
     if "--set" not in known:
         return ""
-    if found := _own_key(command, word, value, text):
-        return found
+    if own := _own_key(command, word, value, text):
+        return own
     if word == "n" or words.means(word) == "bayes.trials":
         many = value if type(value) is int else "N"
         if command == "grid":

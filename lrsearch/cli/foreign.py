@@ -262,8 +262,8 @@ def option_hint(name: str, args: Sequence[str], command: str, known: set[str]) -
         return _OF_REPORT[word].format(line=line, file=quote(text or "report.csv"))
     if "--set" not in known:
         return ""
-    if found := _own_key(command, word, value, text):
-        return found
+    if own := _own_key(command, word, value, text):
+        return own
     if word == "n" or words.means(word) == "bayes.trials":
         many = value if type(value) is int else "N"
         if command == "grid":
@@ -306,7 +306,7 @@ def _own_key(command: str, word: str, value: Any, text: str | None) -> str:
         return f"write {ends[word]} {text or '1e-5'}"
     if word == "rounds":
         return f"write --set refine.rounds={value if type(value) is int and value > 0 else 3}"
-    if word in ("name", "seeds", "seed", "save", "prune", "timeout", "max_failures") and text:
+    if word in ("name", "seeds", "seed", "max_failures") and text:
         return f"write --set {quote(f'{word}={text}')}"
     return ""
 

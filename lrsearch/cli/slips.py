@@ -91,8 +91,8 @@ def _of_extra(name: str, words: str, command: Any, args: Sequence[str]) -> tuple
         value = first.partition("=")[2] or " ".join(words.split()[1:2])
         return message, f"write {_with_option(command, name, given, option, value)}"
     given = [each for each in _split(command, args)[0] if each not in words.split()]
-    if meant := _meant_by(name, words.split(), given):
-        option, value = meant
+    if pair := _meant_by(name, words.split(), given):
+        option, value = pair
         return message, f"write {_with_option(command, name, given, option, value)}"
     if option in ("--runs", "--html", "--output") and "=" not in first:
         return message, f"write {option} {quote(first)}"

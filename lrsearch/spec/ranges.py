@@ -154,8 +154,8 @@ def _read_range(
     reader.unknown(path, raw, RANGE)
     for end in ("min", "max"):
         if end not in raw and not reader.is_promised(".".join(map(str, (*path, end)))):
-            whole = _complete_range(parameter, raw)
-            hint = reader.hint(path, [Line(path, whole)]) if whole else ""
+            filled = _complete_range(parameter, raw)
+            hint = reader.hint(path, [Line(path, filled)]) if filled else ""
             reader.fault(path, f"'{end}' is missing from the range", hint)
     if parameter.kind not in ("float", "int", "duration", "any"):
         reader.fault(path, f"no range of these: list the values; each is {parameter.allowed()}")

@@ -147,6 +147,15 @@ def judge(
     )
 
 
+def repeats(scores: Scores) -> bool:
+    """Whether every point has come to one value for all of its seeds, `LEAST` at least: a training
+    that uses no seed would only repeat itself with further ones."""
+    rows = [list(own.values()) for own in scores.values()]
+    return bool(rows) and all(
+        len(row) >= LEAST and len({*row}) == 1 and None not in row for row in rows
+    )
+
+
 def _rounds(seeds: int) -> Iterator[int]:
     """The number of seeds that a point has after each round: `LEAST`, then a third more each."""
     done = min(LEAST, seeds)

@@ -65,8 +65,9 @@ def check(
     left = [] if deep else unlooked(spec)
     notes = [*spec.notes, *(facts.notes if facts is not None else ())]
     notes += [] if deep else describe_missing(spec, allowed)
+    described = describe(spec, facts.task if facts is not None else None)
     if json:
-        summary: dict[str, Any] = {"name": spec.name, "summary": describe(spec), "notes": notes}
+        summary: dict[str, Any] = {"name": spec.name, "summary": described, "notes": notes}
         summary["unlooked"] = left
         summary["first"] = first
         if facts is not None:
@@ -74,7 +75,7 @@ def check(
         print(dumps({"format": 1, "ok": True, **summary, "faults": []}))
         return
     print("ok")
-    print(fill(describe(spec)))
+    print(fill(described))
     if first:
         print(fill(". ".join(first) + "."))
     if facts is not None:

@@ -391,7 +391,7 @@ def _check(strategy: str, given: Options, command: Sequence[str]) -> _Search:
     if given.until is not None:
         until = parse_requirement(given.until, metrics, option="--until")
         if spec.task is not None:
-            check_end(until, spec.objective(spec.task), ours=spec.kind is None)
+            check_end(until, spec.objective(spec.task), ours=_is_ours(spec))
     if spec.kind is not None and (given.engine == "fused" or given.lanes is not None):
         raise UsageError(
             f"the trials of a {spec.kind} train one by one, each in a process of its own",
@@ -474,6 +474,11 @@ def check_engine(engine: str, lanes: int | None) -> None:
         )
 
 
+def _is_ours(spec: Spec) -> bool:
+    """Whether the objective's metric is measured by lrsearch, whatever its name."""
+    return spec.kind is None and spec.metric not in (spec.train["metrics"] or ())
+
+
 def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     """Start the workers and let them check the data and the models. Raises the errors of these."""
     from lrsearch.analysis.requirement import check_end
@@ -499,7 +504,7 @@ def _begin(search: _Search, closing: ExitStack, progress: Progress) -> _Begun:
     for each in search.requirements:
         check_metric(each, spec, facts.task)
     if search.until is not None:
-        check_end(search.until, spec.objective(facts.task), ours=spec.kind is None)
+        check_end(search.until, spec.objective(facts.task), ours=_is_ours(spec))
     left = given.device == "auto" and given.executor == "local" and not given.workers
     if left and not given.dry_run:
         executor, device = suit(executor, closing, facts)

@@ -19,9 +19,29 @@ _PACKAGES = {"site-packages", "dist-packages"}
 def tell_raised(error: BaseException) -> str:
     """An error in words, with the line of the user's code where it arose, behind the first line of
     its text: `KeyError: 'x' (nets.py, line 12)`."""
-    first, *others = f"{type(error).__name__}: {error}".split("\n")
+    name, text = type(error).__name__, str(error)
+    first, *others = (f"{name}: {text}" if text.strip() else name).split("\n")
     place = "" if isinstance(error, SyntaxError) else find_line(error)  # Its text has its place.
     return "\n".join([f"{first} ({place})" if place else first, *others])
+
+
+def tell_trace(error: BaseException) -> str:
+    """An error's traceback from the first line of the user's code on, and those of its causes: what
+    called that code is lrsearch's own affair. The whole, where none of the user's is in it."""
+    told = traceback.TracebackException.from_exception(error)
+    ahead, seen = [told], set()
+    while ahead:
+        each = ahead.pop()
+        seen.add(id(each))
+        own = [
+            index
+            for index, frame in enumerate(each.stack)
+            if Path(frame.filename).is_file() and not _is_of_others(Path(frame.filename).resolve())
+        ]
+        del each.stack[: own[0] if own else 0]
+        causes = (each.__cause__, each.__context__)
+        ahead += [cause for cause in causes if cause is not None and id(cause) not in seen]
+    return "".join(told.format())
 
 
 def find_line(error: BaseException) -> str:

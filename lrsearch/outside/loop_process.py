@@ -13,12 +13,12 @@ import json
 import os
 import signal
 import sys
-import traceback
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lrsearch import forks, reporting
+from lrsearch.data.raised import tell_raised, tell_trace
 from lrsearch.data.seeding import LateSeeding
 from lrsearch.errors import LrsearchError, Stopped, suggest
 from lrsearch.outside.functions import find_device, find_loop, refuse_unfinished
@@ -189,8 +189,8 @@ def main() -> None:
             sys.exit(1)
         # The user's Ctrl-C does not reach this process: an interrupt is the loop's own.
         except (Exception, KeyboardInterrupt) as error:
-            traceback.print_exc()
-            say("raised", f"{type(error).__name__}: {error}" if str(error) else repr(error))
+            print(tell_trace(error), end="", file=sys.stderr)
+            say("raised", tell_raised(error))
             sys.exit(1)
 
 

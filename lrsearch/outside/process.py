@@ -26,7 +26,7 @@ from lrsearch import pulse
 from lrsearch.errors import UsageError
 from lrsearch.outside.listening import Message, Objects, Patterns, read_json, widen
 from lrsearch.spec.commandline import as_text, fill_command, give
-from lrsearch.train.users.last_words import find_reason, tail
+from lrsearch.train.users.last_words import find_place, find_reason, tail
 from lrsearch.train.users.lines import decode, read_text
 from lrsearch.trial import ONE_THREAD, Cohort, Config, Trial
 
@@ -300,8 +300,11 @@ class Process:
         return tail(self._errors.text(), self._out.text())
 
     def last_words(self, *, sure: bool = False) -> str:
-        """The reason of its failure, see `last_words.find_reason`."""
-        return find_reason(self._errors.text(), self._out.text(), sure=sure)
+        """The reason of its failure, see `last_words.find_reason`, and the line of the user's code
+        where Python's traceback tells it."""
+        errors, output = self._errors.text(), self._out.text()
+        place = find_place(errors, output)
+        return find_reason(errors, output, sure=sure) + (f" ({place})" if place else "")
 
     def __enter__(self) -> Self:
         return self

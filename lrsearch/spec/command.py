@@ -72,9 +72,12 @@ def check_command(
             hint = suggest(name, known) if PARAMETER_NAME.fullmatch(name) else _BRACES
             reader.fault(path, f"unknown placeholder '{{{name}}}'", hint)
     seeds = reader.document.data.get("seeds")
-    if "seed" not in names and type(seeds) is int and seeds > 1:
+    several = f"seeds is {seeds}" if type(seeds) is int and seeds > 1 else ""
+    if not several and reader.document.data.get("confirm"):
+        several = "confirm measures the best again on fresh seeds"
+    if "seed" not in names and several:
         reader.notes.append(
-            f"seeds is {seeds}, and {{seed}} does not stand in the command: it must read "
+            f"{several}, and {{seed}} does not stand in the command: it must read "
             "LRSEARCH_SEED, or all of them train the same"
         )
     told = {*names}

@@ -26,6 +26,7 @@ from lrsearch.space import (
 from lrsearch.spec.document import Path
 from lrsearch.spec.model import Spec, resolve
 from lrsearch.spec.reader import Reader
+from lrsearch.spec.train import tell_measured
 from lrsearch.trial import Point
 
 RISING = ("one_cycle", "triangular", "triangular2", "exp_range")
@@ -302,7 +303,9 @@ def task_faults(
     found: list[tuple[Path, str, str]] = []
     metrics = [name for name, (_, tasks, _) in catalogue.METRICS.items() if task in tasks]
     losses = [name for name, (tasks, _) in catalogue.LOSSES.items() if task in tasks]
-    measured = [*metrics, *(train.get("metrics") or ())]
+    own = train.get("metrics") or ()
+    found += [(("train", "metrics", each), *tell_measured(each)) for each in own if each in metrics]
+    measured = [*metrics, *own]
     stepped = train.get("step") is not None
     if metric is not None and metric not in measured and not stepped:
         message = f"'{metric}' is no metric of {catalogue.title(task)}"

@@ -113,8 +113,9 @@ def _describe_share(share: float | str) -> str:
     return "the data's own part" if share == "source" else f"a share of {share:g}"
 
 
-def describe(spec: Spec) -> str:
-    """The search of a spec and its cost, in a paragraph."""
+def describe(spec: Spec, task: str | None = None) -> str:
+    """The search of a spec and its cost, in a paragraph. `task` is the data's, where they have been
+    loaded."""
     outside = spec.outside
     sentences = _describe_training(spec) if outside is None else [_describe_outside(spec, outside)]
     searched = [f"{path} ({describe_dimension(part)})" for path, part in spec.space.dimensions]
@@ -137,7 +138,11 @@ def describe(spec: Spec) -> str:
         parts = [f"{spec.seeds} seeds" if spec.seeds > 1 else ""]
         parts.append(f"{spec.folds} folds" if spec.folds else "")
         sentences.append(f"A point is {per_point} trials ({' x '.join(filter(None, parts))})")
-    sentences += _describe_measure(spec) if outside is None else _describe_reports(spec, outside)
+    sentences += (
+        _describe_measure(spec, spec.task or task)
+        if outside is None
+        else _describe_reports(spec, outside)
+    )
     sentences += describe_start(spec)
     return ". ".join([*sentences, *describe_times(spec), *_describe_ends(spec)]) + "."
 
@@ -193,10 +198,10 @@ def _describe_outside(spec: Spec, outside: Outside) -> str:
     return f"Run '{spec.name}' {does}: {' '.join(outside.text.split())}"
 
 
-def _describe_measure(spec: Spec) -> list[str]:
+def _describe_measure(spec: Spec, task: str | None) -> list[str]:
     """Sentences on the steps of a trial, and on the metric that points are compared by."""
     steps = count_steps(spec)
-    metric = spec.metric or (spec.objective(spec.task).metric if spec.task else None)
+    metric = spec.metric or (spec.objective(task).metric if task else None)
     compared = f"validation {metric}" if metric else "the task's usual metric on validation data"
     return [
         steps[0].upper() + steps[1:],

@@ -22,6 +22,12 @@ _BINARY = re.compile(r"(?i)(binary_?cross_?entropy|bce)(_?(with)?_?logits)?(_?lo
 _TORCH_LOSSES = {"cross_entropy": "CrossEntropyLoss", "huber": "HuberLoss"}
 """Built-in losses that have arguments where torch has them."""
 
+
+def tell_measured(name: str) -> tuple[str, str]:
+    """The message and the hint of a fault: a metric of the user's has the name of another value."""
+    return f"'{name}' is measured already", "give it another name"
+
+
 METRIC_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,31}")
 """A name of a metric of the user's."""
 
@@ -140,8 +146,8 @@ def _read_metrics(
         if not isinstance(name, str) or not METRIC_NAME.fullmatch(name):
             hint = "a metric's name has at most 32 letters, digits and _, no digit first"
             reader.fault(inner, f"{show(name)} cannot name a metric", hint)
-        elif name in catalogue.METRICS or name in catalogue.BESIDE:
-            reader.fault(inner, f"'{name}' is measured already", "give it another name")
+        elif name == "loss" or name in catalogue.BESIDE:
+            reader.fault(inner, *tell_measured(name))
         elif value is None:
             reader.fault(inner, "it has no class path", example)
         elif (code := _read_code(reader, inner, parameter, value)) is not None:

@@ -21,7 +21,7 @@ from lrsearch.analysis.answer import find_answer
 from lrsearch.analysis.confirmation import Confirmation, Finalist, choose_finalists
 from lrsearch.analysis.points import PointSummary, summarize
 from lrsearch.analysis.points import best as find_best
-from lrsearch.analysis.race import Scores, judge, next_round
+from lrsearch.analysis.race import Scores, judge, next_round, repeats
 from lrsearch.errors import UsageError
 from lrsearch.spec.model import (
     ConfirmSettings,
@@ -242,6 +242,8 @@ class Race:
     def _next(self, scores: Scores) -> tuple[tuple[int, int], ...]:
         """The pairs of the round that follows complete ones."""
         order = range(len(self.confirming.configs))
+        if "data" not in self.confirming.configs[0] and repeats(scores):
+            return ()
         return next_round(scores, order, self.ledger.objective, seeds=self.seeds)
 
 

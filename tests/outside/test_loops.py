@@ -416,7 +416,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
         ("crash", "failed", "killed by SIGSEGV"),
         ("code", "failed", "exit code 3: complaint of code"),
         ("after", "failed", "exit code 4"),
-        ("raise", "failed", "exit code 1: ValueError: no good"),
+        ("raise", "failed", "exit code 1: ValueError: no good (odd.py, line 15)"),
         ("nan", "diverged", "loss is nan at step 7"),
         ("mute", "failed", "it never reported 'loss'; it reported los"),
         ("hang", "failed", "it was not done after its timeout of 3 seconds"),
@@ -800,8 +800,11 @@ def test_a_loop(here: Path) -> None:
     assert found["good"].outcome == "completed" and found["good"].steps == 40
     assert found["good"].last["loss"] < 1.0, "what it prints is no report"
     assert found["same"].last == found["good"].last, "it draws the same, and measures the same"
-    assert found["text"].reason == "TypeError: report: loss is no number but str"
-    assert "in train" in found["text"].traceback
+    line = 1 + LOOP.splitlines().index('        trial.report(1, loss="small")')
+    told = f"TypeError: report: loss is no number but str (my_loop.py, line {line})"
+    assert found["text"].reason == told
+    lines = found["text"].traceback.splitlines()
+    assert lines[:1] == ["Traceback (most recent call last):"] and "in train" in lines[1], lines
     (here / "my_loop.py").write_text(LOOP + "\n# changed\n")
     changed = lrsearch("grid", "odd.yaml", *allowed, "--executor", "inline")
     assert changed.code == 2 and "the source of the loop has changed" in changed.err
@@ -868,12 +871,14 @@ def test_how_a_loop_may_end(here: Path) -> None:
     said = lrsearch("grid", "odd.yaml", "--allow-import", "my_loop", "--workers", "2")
     assert said.code == 0, said
     found = {
-        kind: result.reason if result.outcome == "failed" else result.last["loss"]
+        kind: re.sub(r" \(my_loop.py, line \d+\)$", "", result.reason)
+        if result.outcome == "failed"
+        else result.last["loss"]
         for kind, result in results(here, "odd").items()
     }
     told = "stopped from outside, by SIGTERM"
     assert found == {
-        "interrupts": "KeyboardInterrupt()",
+        "interrupts": "KeyboardInterrupt",
         "gives up": "it raised lrsearch.Stopped, though nobody stops it: to end earlier, return",
         "ended": told,
         "ended politely": told,

@@ -24,6 +24,7 @@ from lrsearch.train.device import sum_type
 from lrsearch.train.randomness import batches, seed_everything
 from lrsearch.train.users import anew
 from lrsearch.train.users.importing import resolve
+from lrsearch.train.users.reading import find_readers
 from lrsearch.trial import Workplace
 
 CAPACITY = 2**30
@@ -162,7 +163,7 @@ def load_raw(config: Mapping[str, Any], workplace: Workplace) -> data.Raw:
     anew.put_back(workplace)
     seed_everything(0)  # A function that makes up data makes up the same in every process.
     raw = data.load(config, resolver=partial(resolve, workplace=workplace))
-    anew.keep_with(raw, workplace)
+    anew.keep_with(raw, workplace, lambda: find_readers(raw.streams))
     return raw
 
 

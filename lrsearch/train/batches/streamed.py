@@ -11,7 +11,6 @@ import os
 import random
 import signal
 import threading
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -34,7 +33,7 @@ from lrsearch import data, pulse
 from lrsearch.data.interrupts import any_but_interrupts
 from lrsearch.data.noise import States, get_states, set_states
 from lrsearch.data.parts import Part, Stream, divide
-from lrsearch.data.raised import tell_raised
+from lrsearch.data.raised import tell_raised, tell_trace
 from lrsearch.data.trees import Tree, count, leaves, map_tree
 from lrsearch.errors import LrsearchError, ModelError
 from lrsearch.train.batches.averaging import BATCHES, recalibration_batches
@@ -42,6 +41,7 @@ from lrsearch.train.batches.batch import NOTHING, Batch, join
 from lrsearch.train.randomness import batches
 from lrsearch.train.tape import NotRecordable
 from lrsearch.train.users.memory import Memory, Unseen
+from lrsearch.train.users.reading import find_readers
 
 SAMPLED = 4
 """Batches that lanes are tried on."""
@@ -184,10 +184,14 @@ class Streamed:
         data that lanes cannot share."""
         if self._train.stream.make is not None:
             raise NotRecordable(OWN_ORDER)
+        readers = find_readers([self._train.stream, self._validation.stream])
         parts = list(itertools.islice(self.batches(size, 0), SAMPLED))
         held = next(self.validation_batches(self.chunk(LOADED_CHUNK)))
         if len({str([each.shape for _, each in leaves(tuple(part))]) for part in parts}) > 1:
             raise NotRecordable(SHAPES)
+        for each in readers:
+            if counted := each.changes()[0]:
+                raise NotRecordable(f"{each.name}.{counted[0]} changes as it is read")
         x, y, weight = (join([part[place] for part in parts]) for place in range(3))
         return {
             "x_train": x,
@@ -436,7 +440,7 @@ class _Samples(Dataset[Any]):
                     raise
                 # torch would raise a worker's error with its traceback as the message.
                 reason = f"loading a batch raised {tell_raised(error)}"
-                return _Failed(reason, traceback.format_exc())
+                return _Failed(reason, tell_trace(error))
 
     def _look(self, indices: list[int]) -> Any:
         """Load the first batch of a process and see whether the dataset remembers being read."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import bisect
 import contextlib
 import time
-import traceback
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from lrsearch import catalogue, divergence, pulse
 from lrsearch.analysis.pruning import judging_step
 from lrsearch.data.interrupts import any_but_interrupts
-from lrsearch.data.raised import tell_raised
+from lrsearch.data.raised import tell_raised, tell_trace
 from lrsearch.data.trees import Tree
 from lrsearch.errors import DataError
 from lrsearch.schedules import Plateau
@@ -142,7 +141,7 @@ def run_trial(
                 if is_out_of_memory(error):
                     outcome, trace = Outcome.OUT_OF_MEMORY, ""
                 else:
-                    outcome, trace = Outcome.FAILED, "".join(traceback.format_exception(error))
+                    outcome, trace = Outcome.FAILED, tell_trace(error)
                 place = cohort.workplace
                 missing = find_missing(error, place.folder, place.allowed)
                 reason = tell_raised(error) + (f"; {missing}" if missing else "")
@@ -468,7 +467,7 @@ def _train(
     except any_but_interrupts(DataError, GeneratorExit) as error:
         if not (sign := _find_loss(cohort, run, error)):
             raise
-        course.trace = "".join(traceback.format_exception(error))
+        course.trace = tell_trace(error)
         steps = f"{run.step} step{'s' * (run.step != 1)}"
         reason = f"{sign} after {steps}, and the training raised {tell_error(error)}"
         release(error)

@@ -39,6 +39,7 @@ from lrsearch.train.models.outputs import (
 )
 from lrsearch.train.optimizers.groups import check_groups
 from lrsearch.train.users.beside import find_missing
+from lrsearch.train.users.memory import find_optimizers
 from lrsearch.trial import Config, Workplace
 
 # models
@@ -148,8 +149,9 @@ def _check_model(
     parameters = sum(each.numel() for each in model.parameters() if each.requires_grad)
     if not parameters:
         raise ModelError("the model has no parameters to train", where=name)
+    training = Training(model, train, workplace, criterion)
     if "class_path" in train["optimizer"]:
-        _ = Training(model, train, workplace, criterion).optimizer
+        _ = training.optimizer
     notes: list[str] = []
     check_groups((key for key, each in model.named_parameters() if each.requires_grad), train, name)
     if criterion.step is None:
@@ -184,6 +186,8 @@ def _check_model(
         if "class_path" in config:
             _check_training_outputs(outputs, model, pair, criterion, name)
             notes += _tell_outputs(outputs, model, pair, criterion, name)
+    if criterion.step is not None:
+        _refuse_two_optimizers(training, pair)
     try:
         check_criterion(criterion, model, batch)
     except ModelError as error:
@@ -191,14 +195,53 @@ def _check_model(
         if not taken and raw.images is not None:
             error.hint = error.hint or _IMAGES_HINTS[raw.images]
         raise
-    for wanted, use in ((metric, "is the objective"), (_followed(train), "the schedule follows")):
+    followed = (_followed(train), "the schedule follows")
+    _check_measures(criterion, ((metric, "is the objective"), followed))
+    return parameters, notes
+
+
+def _check_measures(criterion: Criterion, used: Iterable[tuple[str | None, str]]) -> None:
+    """Raises ModelError for a metric that is used, and that a step does not measure."""
+    for wanted, use in used:
         if criterion.names and wanted not in (None, "loss", *criterion.names):
             raise ModelError(
                 f"its evaluate measures no '{wanted}', which {use}",
                 where="train.step",
                 hint=suggest(str(wanted), ["loss", *criterion.names]),
             )
-    return parameters, notes
+
+
+def _refuse_two_optimizers(training: Training, batch: Batch) -> None:
+    """Raises ModelError for a step with an optimizer of its own, as of a GAN, some of whose
+    parameters the search's would update, too: those whose gradients it finds. What the step raises
+    is left to `check_criterion`."""
+    model = training.model.train()
+    try:
+        training.compute_gradients(batch)
+        optimizers = find_optimizers(training.criterion.objects, model)
+    except any_but_interrupts(is_out_of_memory):
+        optimizers = {}
+    both, places = [], []
+    for place, optimizer in optimizers.items():
+        held = {id(each) for group in optimizer.param_groups for each in group["params"]}
+        named = [
+            name
+            for name, each in model.named_parameters()
+            if id(each) in held and each.grad is not None and each.requires_grad
+        ]
+        both += [each for each in named if each not in both]
+        places += [place] if named else []
+    model.zero_grad(set_to_none=True)
+    if both:
+        shown = ", ".join(both[:3]) + (f" and {len(both) - 3} more" if len(both) > 3 else "")
+        raise ModelError(
+            f"an optimizer of its own ({places[0]}) and the search's both update {shown}: a step "
+            "leaves those of its own optimizer no gradient",
+            where="train.step",
+            hint="after its step call its zero_grad(), and have the returned loss leave them out "
+            "(requires_grad_(False) meanwhile); or drop the optimizer, and return the sum of the "
+            "losses",
+        )
 
 
 # samples

@@ -12,7 +12,6 @@ import array
 import copy
 import functools
 import gc
-import io
 import operator
 import random
 import sys
@@ -20,15 +19,23 @@ from argparse import Namespace
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import CellType, FunctionType, MethodType, ModuleType, SimpleNamespace
-from typing import Any
+from types import CellType, FunctionType, GeneratorType, MethodType, ModuleType, SimpleNamespace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lrsearch.train.users import importing
-from lrsearch.train.users.memory import LIMIT, MOST, is_users, names_of, place_of, sample
+from lrsearch.train.users.memory import (
+    LIMIT,
+    MOST,
+    is_users,
+    look_at,
+    names_of,
+    place_of,
+    sample,
+)
 from lrsearch.trial import Workplace
 
 ROOM = 2**26
@@ -42,7 +49,7 @@ _GONE = object()
 
 
 @dataclass(frozen=True)
-class _Kept:
+class Kept:
     """One value of the user's as it was: `changed` says whether it is another by now, `restore`
     puts it back, and is None where nothing can; `name` is its place, for the user."""
 
@@ -78,7 +85,7 @@ def _of_names(
     read: Callable[[], Mapping[Any, Any]],
     write: Callable[[Any, Any], object],
     delete: Callable[[Any], object],
-) -> _Kept:
+) -> Kept:
     """The values of a namespace: a module's, a class's, an object's, or a mapping's."""
     before = dict(read())
     again = {key: each for key, value in before.items() if (each := _copied(value)) is not None}
@@ -99,24 +106,24 @@ def _of_names(
             elif now.get(key, _GONE) is not value:
                 write(key, value)
 
-    return _Kept(name, changed, restore)
+    return Kept(name, changed, restore)
 
 
 def _copied(value: Any) -> _Again | None:
-    if not isinstance(value, Iterator) or isinstance(value, io.IOBase):
+    if not isinstance(value, Iterator) or type(value).__module__ not in ("builtins", "itertools"):
         return None
     try:
         return _Again(value)
-    except Exception:  # A generator, or one of the user's: it stands where it stands.
+    except Exception:  # A generator, or one of its kind: it stands where it stands.
         return None
 
 
-def _of_iterator(name: str, value: Iterator[Any]) -> _Kept:
-    before = repr(place_of(value))
-    return _Kept(name, lambda: repr(place_of(value)) != before, None)
+def _of_generator(name: str, value: GeneratorType[Any, Any, Any]) -> Kept:
+    before = look_at(value)
+    return Kept(name, lambda: look_at(value) != before, None)
 
 
-def _of_attributes(name: str, value: Any) -> _Kept:
+def _of_attributes(name: str, value: Any) -> Kept:
     if isinstance(value, ModuleType | type):
 
         def read() -> dict[str, Any]:
@@ -129,7 +136,7 @@ def _of_attributes(name: str, value: Any) -> _Kept:
     return _of_names(name, lambda: held, held.__setitem__, held.__delitem__)
 
 
-def _of_slots(name: str, value: Any) -> _Kept:
+def _of_slots(name: str, value: Any) -> Kept:
     names = _all_slots(value)
 
     def read() -> dict[str, Any]:
@@ -144,7 +151,7 @@ def _all_slots(value: object) -> list[str]:
     return [each for names in found for each in names if each not in ("__dict__", "__weakref__")]
 
 
-def _of_mapping(name: str, value: dict[Any, Any]) -> _Kept:
+def _of_mapping(name: str, value: dict[Any, Any]) -> Kept:
     kept = _of_names(name, lambda: value, functools.partial(dict.__setitem__, value),
                      functools.partial(dict.__delitem__, value))  # fmt: skip
     before = dict(value)
@@ -158,10 +165,10 @@ def _of_mapping(name: str, value: dict[Any, Any]) -> _Kept:
             for key in before:
                 dict.__setitem__(value, key, now[key])
 
-    return _Kept(name, kept.changed, restore)
+    return Kept(name, kept.changed, restore)
 
 
-def _of_sequence(name: str, value: Any) -> _Kept:
+def _of_sequence(name: str, value: Any) -> Kept:
     before = list(value)
 
     def changed() -> bool:
@@ -186,10 +193,10 @@ def _of_sequence(name: str, value: Any) -> _Kept:
             value.clear()
             value.extend(before)
 
-    return _Kept(name, changed, restore)
+    return Kept(name, changed, restore)
 
 
-def _of_tensor(name: str, value: Tensor, *, copied: bool) -> _Kept:
+def _of_tensor(name: str, value: Tensor, *, copied: bool) -> Kept:
     before = value.detach().clone() if copied else None
     state = (value._version, value.data_ptr(), value.requires_grad)
     grad = value.grad if value.is_leaf else None
@@ -211,10 +218,10 @@ def _of_tensor(name: str, value: Tensor, *, copied: bool) -> _Kept:
                 value.copy_(before)
         state = (value._version, value.data_ptr(), state[2])
 
-    return _Kept(name, changed, restore if copied else None)
+    return Kept(name, changed, restore if copied else None)
 
 
-def _of_array(name: str, value: np.ndarray[Any, Any], *, copied: bool) -> _Kept:
+def _of_array(name: str, value: np.ndarray[Any, Any], *, copied: bool) -> Kept:
     before = value.copy() if copied else sample(value)
 
     def changed() -> bool:
@@ -226,24 +233,24 @@ def _of_array(name: str, value: np.ndarray[Any, Any], *, copied: bool) -> _Kept:
         if value.shape == before.shape:  # type: ignore[union-attr]
             value[...] = before
 
-    return _Kept(name, changed, restore if copied else None)
+    return Kept(name, changed, restore if copied else None)
 
 
-def _of_draws(name: str, value: Any) -> _Kept:
+def of_draws(name: str, value: Any) -> Kept:
     """A random generator."""
     if isinstance(value, torch.Generator):
         kept = value.get_state()
-        return _Kept(
+        return Kept(
             name,
             lambda: not torch.equal(value.get_state(), kept),
             lambda: value.set_state(kept),
         )
     if isinstance(value, random.Random):
         state = value.getstate()
-        return _Kept(name, lambda: value.getstate() != state, lambda: value.setstate(state))
+        return Kept(name, lambda: value.getstate() != state, lambda: value.setstate(state))
     if isinstance(value, np.random.RandomState):
         drawn = value.get_state()
-        return _Kept(
+        return Kept(
             name,
             lambda: repr(value.get_state()) != repr(drawn),
             lambda: value.set_state(drawn),
@@ -254,18 +261,19 @@ def _of_draws(name: str, value: Any) -> _Kept:
     def put() -> None:
         bits.state = held
 
-    return _Kept(name, lambda: repr(bits.state) != repr(held), put)
+    return Kept(name, lambda: repr(bits.state) != repr(held), put)
 
 
-_DRAWS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState,
+DRAWS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState,
           np.random.BitGenerator)  # fmt: skip
+"""Classes of random generators."""
 
 
 def _cells(function: FunctionType) -> list[tuple[str, CellType]]:
     return list(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
 
 
-def _of_cell(name: str, cell: CellType) -> _Kept:
+def _of_cell(name: str, cell: CellType) -> Kept:
     def read() -> dict[str, Any]:
         return {"": cell.cell_contents} if _filled(cell) else {}
 
@@ -289,7 +297,7 @@ def _filled(cell: CellType) -> bool:
 _Cached = type(functools.lru_cache(lambda: None))
 
 
-def _of_cache(name: str, value: Any) -> _Kept:
+def _of_cache(name: str, value: Any) -> Kept:
     """A function that remembers its results. By its contract these are what it would give again;
     what a training may have changed, weights and their modules, it must make again."""
     misses = value.cache_info().misses
@@ -302,7 +310,7 @@ def _of_cache(name: str, value: Any) -> _Kept:
         value.cache_clear()
         misses = 0
 
-    return _Kept(name, changed, restore)
+    return Kept(name, changed, restore)
 
 
 def _holds_weights(cached: Any) -> bool:
@@ -328,9 +336,9 @@ class _Setting:
     write: Callable[[Any], object]
 
 
-def _of_setting(name: str, value: _Setting) -> _Kept:
+def _of_setting(name: str, value: _Setting) -> Kept:
     before = value.read()
-    return _Kept(name, lambda: value.read() != before, lambda: value.write(before))
+    return Kept(name, lambda: value.read() != before, lambda: value.write(before))
 
 
 def _settings() -> list[_Setting]:
@@ -348,13 +356,13 @@ class Globals:
     """The values that the user's modules hold, as they were when they were first looked at."""
 
     def __init__(self) -> None:
-        self._kept: list[tuple[_Kept, Callable[[], _Kept]]] = []
+        self._kept: list[tuple[Kept, Callable[[], Kept]]] = []
         self._seen: dict[int, object] = {}  # Kept alive: an id may become another's.
         self._room = ROOM
         for each in _settings():
             self._add(_of_setting, each.read.__name__, each)
 
-    def _add(self, make: Callable[..., _Kept], name: str, value: object, **given: bool) -> None:
+    def _add(self, make: Callable[..., Kept], name: str, value: object, **given: bool) -> None:
         again = functools.partial(make, name, value, **given)
         self._kept.append((again(), again))
 
@@ -378,8 +386,8 @@ class Globals:
         """Keep one value; returns what it holds, by its names."""
         if isinstance(value, Tensor | np.ndarray):
             self._keep_numbers(name, value)
-        elif isinstance(value, _DRAWS):
-            self._add(_of_draws, name, value)
+        elif isinstance(value, DRAWS):
+            self._add(of_draws, name, value)
         elif isinstance(value, ModuleType):
             self._add(_of_attributes, name, value)
             return [each for each in _named(value) if not isinstance(each[1], ModuleType)]
@@ -406,9 +414,8 @@ class Globals:
         elif isinstance(value, list | set | deque | bytearray | array.array):
             self._add(_of_sequence, name, value)
             return enumerate(value) if isinstance(value, list | set | deque) else ()
-        elif isinstance(value, Iterator):
-            if _copied(value) is None and place_of(value) is not None:
-                self._add(_of_iterator, name, value)
+        elif isinstance(value, GeneratorType):
+            self._add(_of_generator, name, value)
         elif isinstance(value, _OPEN) or is_users(type(value).__module__):
             # What an object of another package's holds is that package's affair.
             if hasattr(value, "__dict__"):
@@ -436,7 +443,7 @@ class Globals:
         """Put back what has changed since; returns the names of what cannot be."""
         return [each.name for each, _ in self._changed() if not _restore(each)]
 
-    def take_out(self) -> list[_Kept]:
+    def take_out(self) -> list[Kept]:
         """Put back what has changed since, and return it, to be restored in its turn."""
         found = []
         for each, again in self._changed():
@@ -445,18 +452,18 @@ class Globals:
         self.put_back()
         return found
 
-    def _changed(self) -> list[tuple[_Kept, Callable[[], _Kept]]]:
+    def _changed(self) -> list[tuple[Kept, Callable[[], Kept]]]:
         return [pair for pair in self._kept if _is_changed(pair[0])]
 
 
-def _is_changed(kept: _Kept) -> bool:
+def _is_changed(kept: Kept) -> bool:
     try:
         return kept.changed()
     except Exception:  # Objects of the user's may raise anything when looked at.
         return True
 
 
-def _restore(kept: _Kept) -> bool:
+def _restore(kept: Kept) -> bool:
     if kept.restore is None:
         return False
     try:
@@ -495,15 +502,23 @@ def _join(name: str, key: object) -> str:
     return f"{name}.{key}" if isinstance(key, str) and key.isidentifier() else f"{name}[{key!r}]"
 
 
+class Returning(Protocol):
+    """An object that returns to what it was; `put_back` gives the names of what it cannot."""
+
+    def put_back(self) -> list[str]: ...  # noqa: D102
+
+
 @dataclass
 class _Held:
-    """The globals that are kept now: for which imports and data, and of which modules."""
+    """The globals that are kept now: for which imports and data, and of which modules; `readers`
+    give the samples of these data."""
 
     imports: object = None
     data: object = None
     names: frozenset[str] = frozenset()
     count: int = 0
     globals: Globals | None = None
+    readers: Sequence[Returning] = ()
 
 
 _held = _Held()
@@ -524,13 +539,15 @@ def keep(workplace: Workplace) -> None:
         _held.names |= new
 
 
-def keep_with(data: object, workplace: Workplace) -> None:
+def keep_with(
+    data: object, workplace: Workplace, readers: Callable[[], Sequence[Returning]]
+) -> None:
     """Keep all of it as it is now, where the user's function has just read these data: it may have
-    left in its globals what the models need."""
+    left in its globals what the models need. `readers` are put back with it from now on."""
     keep(workplace)
     if _held.data is data:
         return
-    _held.data = data
+    _held.data, _held.readers = data, readers()
     if _held.names:
         _held.globals = Globals()
         _held.globals.keep(_held.names & sys.modules.keys())
@@ -540,17 +557,18 @@ def put_back(workplace: Workplace) -> list[str]:
     """Put back what has changed in the globals of the user's code since it was imported, or since
     the data were read; returns the names of what cannot be put back."""
     keep(workplace)
-    return [] if _held.globals is None else _held.globals.put_back()
+    left = [] if _held.globals is None else _held.globals.put_back()
+    return [*left, *(name for each in _held.readers for name in each.put_back())]
 
 
-def take_out(workplace: Workplace) -> list[_Kept]:
+def take_out(workplace: Workplace) -> list[Kept]:
     """Put back the globals as `put_back` does, for another trial to begin, and return what they
     were, for `put_in`."""
     keep(workplace)
     return [] if _held.globals is None else _held.globals.take_out()
 
 
-def put_in(taken: list[_Kept]) -> None:
+def put_in(taken: list[Kept]) -> None:
     """Restore the globals that `take_out` returned: its trial goes on."""
     for each in taken:
         _restore(each)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from lrsearch.train.users.lines import plain_lines
 
@@ -96,6 +97,27 @@ def find_reason(errors: str, output: str, *, sure: bool = False) -> str:
                 return _shortened(line)
     spoken = [line for lines in reversed(streams) for line in lines if line.strip()]
     return _shortened(spoken[-1]) if spoken else ""
+
+
+_FRAMES = (re.compile(r'File "([^"]+)", line (\d+)'), re.compile(r"(\S+\.py):(\d+) in "))
+"""Lines of a traceback that name a file and a line: Python's, and rich's."""
+
+_OTHERS = re.compile(r"(?:site|dist)-packages|[/\\]lib(?:64)?[/\\]python\d|^<")
+"""Files that are no user's."""
+
+
+def find_place(errors: str, output: str) -> str:
+    """Find the innermost line of the user's code in the traceback that `find_reason` tells of,
+    `train.py, line 12`; "" where there is none."""
+    for lines in map(plain_lines, (errors, output)):
+        causes = [each for each in find_tracebacks(lines) if each.kind == "cause"]
+        if not causes:
+            continue
+        told = [lines[place] for place in causes[-1].places]
+        found = [each for line in told for form in _FRAMES for each in form.findall(line)]
+        own = [(file, number) for file, number in found if not _OTHERS.search(file)]
+        return f"{PurePath(own[-1][0]).name}, line {own[-1][1]}" if own else ""
+    return ""
 
 
 def _last_of(kind: str, found: Sequence[Sequence[Traceback]]) -> str:

@@ -149,6 +149,11 @@ class _Look:
         return type(value), near, tuple(map(_Same, whole))
 
 
+def look_at(value: object) -> object:
+    """An object's content, to compare with its later one."""
+    return _Look(set()).at(value)
+
+
 def _parts(value: Any) -> Iterable[Any] | None:
     """Parts of a value other than a container, which may change; None for one without."""
     if isinstance(value, FunctionType):
@@ -256,13 +261,13 @@ class Memory:
 
     def owners(self) -> dict[str, dict[str, Any]]:
         """The attributes of each object, by its place."""
-        return {place: vars(each) for place, each in self._walk()}
+        return {place: vars(each) for place, each in self.walk()}
 
     def _look(self) -> dict[tuple[str, str], object]:
         """Each attribute as `_Look` sees it, by its object's place and its name. Globals and values
         that functions hold are compared, too, but have no object to which they could be
         restored."""
-        walked = list(self._walk())
+        walked = list(self.walk())
         tensors = [part for each in self.modules for part in _tensors(each)]
         aside = (*tensors, torch.default_generator, *(each for _, each in walked))
         look = _Look({id(each) for each in aside})
@@ -300,7 +305,7 @@ class Memory:
         own = isinstance(value, nn.Module) and id(value) in self._modules
         return frozenset({"_parameters", "_buffers"}) if own else frozenset()
 
-    def _walk(self) -> Iterator[tuple[str, Any]]:
+    def walk(self) -> Iterator[tuple[str, Any]]:
         """The objects that have attributes, each once, by its place: `layers.0`."""
         seen: set[int] = set()
         ahead = deque((name, value, 0) for name, value in self.roots.items())
@@ -329,6 +334,24 @@ class Memory:
                 told = name if isinstance(name, str | int) else type(name).__name__
                 own = place if told in _PLACES else f"{place}.{told}".strip(".")
                 ahead.append((own, each, depth + 1))
+
+
+def find_optimizers(
+    objects: Mapping[str, object], model: nn.Module
+) -> dict[str, torch.optim.Optimizer]:
+    """The optimizers that the user's objects, the model, or the globals of their modules hold, by
+    their places: `train.step.optimizer`."""
+    roots = dict(objects)
+    kinds = [type(each) for each in (model, *map(_owner, objects.values()))]
+    homes = {getattr(_owner(each), "__module__", "") for each in objects.values()}
+    for home in _reached(filter(is_users, {*homes, *(each.__module__ for each in kinds)} - {None})):
+        roots |= {f"{home}.{name}": value for name, value in _globals(sys.modules[home])}
+    roots["the model"] = model
+    found: dict[str, torch.optim.Optimizer] = {}
+    for place, each in Memory(roots).walk():
+        if isinstance(each, torch.optim.Optimizer):
+            found[place] = each
+    return found
 
 
 GONE = object()

@@ -20,11 +20,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrsearch import catalogue
-from lrsearch.errors import ModelError
+from lrsearch.errors import ModelError, SpecError
 from lrsearch.schedules import Plateau
 from lrsearch.space import every_point
 from lrsearch.spec import read_spec
 from lrsearch.spec.model import locate, resolve, trial_key
+from lrsearch.spec.summary import describe
 from lrsearch.train.batches import resident
 from lrsearch.train.batches.batch import Batch
 from lrsearch.train.models.build import build_model, find_classes
@@ -32,6 +33,7 @@ from lrsearch.train.models.criterion import Criterion
 from lrsearch.train.models.outputs import are_probabilities, find_ending
 from lrsearch.train.preparing.prepare import Preparation, prepare
 from lrsearch.trial import Objective, Outcome
+from lrsearch.tuner.preparing import check_task
 
 NETS = """
     import torch
@@ -316,6 +318,27 @@ def test_several_labels_a_sample(nets):
             assert each.result.outcome is Outcome.COMPLETED, each.result.traceback
             assert each.curve["loss"][-1] < 0.8 * each.curve["loss"][0]
         assert together.result.engine == "fused"
+
+
+def test_a_metric_of_several_labels_may_have_the_name_of_one_for_classes(nets):
+    """The task has none of that name; the value is the user's."""
+    spec = Path(nets.folder, "labels.yaml")
+    spec.write_text(
+        "data: {class_path: nets.labels}\n"
+        "model: {class_path: nets.Lonely, init_args: {outputs: 3}}\n"
+        "train: {budget: 12ba, loss: torch.nn.BCEWithLogitsLoss, metrics: {accuracy: nets.right}}\n"
+        "objective: accuracy\nsearch: {lr: [0.1, 0.3]}\n"
+    )
+    common = (str(spec), "--allow-import", "nets", "--runs", str(Path(nets.folder, "runs")))
+    found = lrsearch("grid", *common, *INLINE, "--require", "accuracy>=0.5")
+    assert found.code == 0 and "labels: accuracy 0." in found.out, found
+    read = read_spec(spec)
+    assert "compared by validation accuracy" in describe(read, "own")
+    usual = read_spec(spec, ["objective=null"])  # Known once the data are loaded.
+    assert "compared by validation loss" in describe(usual, "own")
+    assert "compared by validation accuracy" in describe(usual, "classification")
+    with pytest.raises(SpecError, match="'accuracy' is measured already"):
+        check_task(read, "classification")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrsearch.train.users.last_words import TRACE_LINES, find_reason, tail
+from lrsearch.train.users.last_words import TRACE_LINES, find_place, find_reason, tail
 
 TRACE = """\
 Traceback (most recent call last):
@@ -82,6 +82,23 @@ def test_what_follows_a_traceback_is_not_the_reason(behind: str) -> None:
     assert find_reason("", "step 1\n" + TRACE + behind) == BOOM
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (TRACE, "train.py, line 2"),
+        (TRACE + BEHIND["accelerate"] + BEHIND["torchrun"], "train.py, line 2"),
+        (TRACE.replace('"train.py", line 2', '"/v/lib/python3.12/json/decoder.py", line 9'),
+         "train.py, line 3"),
+        (TRACE.replace("train.py", "/v/site-packages/kit/run.py"), ""),
+        ("Error: No such option: --lr", ""),
+    ],
+)  # fmt: skip
+def test_the_line_of_the_users_code_is_that_of_the_reason_s_traceback(
+    text: str, place: str
+) -> None:
+    assert find_place(text, "") == find_place("", text) == place
+
+
 BEFORE = {
     "a bar": "  0%|          | 0/10 [00:00<?, ?it/s]" + TRACE,
     "a rank": prefixed("[rank0]: ", TRACE, "[rank1]: 12 images\n"),
@@ -104,6 +121,7 @@ BEFORE = {
 @pytest.mark.parametrize("text", BEFORE.values(), ids=BEFORE)
 def test_a_traceback_is_found_whatever_it_is_wrapped_in(text: str) -> None:
     assert find_reason(text, "") == BOOM
+    assert find_place(text, "") in ("train.py, line 2", ""), text
 
 
 COMPLAINTS = {

@@ -239,6 +239,12 @@ def find_company(
     return found
 
 
+def enlarge(case: Case) -> Case:
+    """The sound training of a case's schedule: its model is not too small."""
+    schedule = case.spec["train"]["schedule"]
+    return make(case.task, case.optimizer, "sound", ["healthy"], 0, schedule=schedule)
+
+
 def name_search(case: Case) -> str:
     """The name of all that the trials of a search have in common: all but the rate."""
     train = {name: value for name, value in case.spec["train"].items() if name != "lr"}
@@ -263,17 +269,15 @@ def judge_among(
     judged: Judged, came: Mapping[str, Any], companies: Mapping[str, Sequence[Record]]
 ) -> Judged:
     """What is said of a training beside its neighbours in a search, and beside those of the sound
-    model where its own is another: as a search through models has it."""
+    model where its own is another: as a search through models has it. (Where no sound training of
+    the task has its schedule, there is none of these.)"""
     case = judged.case
     own = make_record(0, case, came)
     company = [*companies[name_search(case)]]
     if case.how == "too small a model":
-        sound = make(case.task, case.optimizer, "sound", ["healthy"], 0)
-        schedule = {"schedule": case.spec["train"]["schedule"]}
-        sound = replace(sound, spec={**sound.spec, "train": {**sound.spec["train"], **schedule}})
         company += [
             replace(each, trial=replace(each.trial, number=each.trial.number + len(company)))
-            for each in companies[name_search(sound)]
+            for each in companies.get(name_search(enlarge(case)), ())
         ]
     result = compare([own, *company])[0].result
     told = tuple(each.verdict for each in (result and result.verdicts) or ())

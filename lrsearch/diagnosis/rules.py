@@ -81,7 +81,7 @@ training loss the validation loss is, where the samples are known by heart."""
 HIGH = 0.65
 """Share of its size that a training loss is left with by a model that is too small."""
 
-SWING, SETTLED = 0.015, 0.3
+SWING, SETTLED = 0.025, 0.3
 """Share of what was learned that the validation loss goes back and forth by from one evaluation to
 the next; place from which it should have settled."""
 
@@ -358,10 +358,11 @@ def find_oscillating(reading: Reading) -> Found | None:
     steps = [after - before for before, after in itertools.pairwise(values)]
     runs = [math.fsum(run) for _, run in itertools.groupby(steps, lambda step: step > 0)]
     climbs, falls = (
-        sorted(each for each in ways if each > 0) for ways in (runs, [-each for each in runs])
+        [each for each in ways if each > 0] for ways in (runs, [-each for each in runs])
     )
-    # The longest way of each is a slope's, a single bottom's or a spike's.
-    less = min(math.fsum(climbs[:-1]), math.fsum(falls[:-1]))
+    # One way up, or one down, is a slope's, a bottom's or a spike's.
+    turns = min(len(climbs), len(falls)) > 1
+    less = min(math.fsum(climbs), math.fsum(falls)) if turns else 0.0
     swing = 2 * less / len(steps) / max(reading.learned, NONE * reading.size)
     return Found("oscillating", swing / SWING, {"swing": swing, "limit": SWING})
 

@@ -884,8 +884,8 @@ SETTINGS: dict[str, dict[str, Parameter]] = {
 }
 """The settings of strategies, and of what follows a search, by the key of a spec."""
 
-GENERATION_COSTS = {"tpe": 1.3, "gp": 1.5}
-"""Model of bayes -> its regret after 16 trials in generations of 16, over that in generations of 4:
+GENERATION_COSTS = {"tpe": 1.1, "gp": 1.8}
+"""Model of bayes -> its regret after 32 trials in generations of 16, over that in generations of 4:
 docs/search.md has the tables."""
 
 TRAIN: dict[str, Parameter] = {

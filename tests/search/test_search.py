@@ -399,6 +399,17 @@ def test_a_generation_ends_with_the_start_and_grows_with_what_is_known(
     assert len(set(map(point_key, search.points))) == len(search.points)
 
 
+@pytest.mark.parametrize("kind", ["bayes", "gp"])
+def test_a_large_generation_begins_as_a_small_one(kind):
+    """The first 4 of a generation know what those of one of 4 know."""
+    found = []
+    for generation in (4, 16):
+        spec = spec_of(SPACES["conditional"], bayes={"startup": 8, "generation": generation})
+        found.append(Search(make(kind, spec)).go(20))
+    assert found[0][:16] == found[1][:16]
+    assert found[0][16:] != found[1][16:]
+
+
 # what can be searched
 
 

@@ -62,7 +62,7 @@ def _left_out(train: Mapping[str, Any], target: str) -> list[str]:
 
 
 def _left_of_data(setting: Setting) -> Iterator[str]:
-    """What is done to the data before a step, in words: a rate is one for such data."""
+    """The things that are done to the data before a step, in words: a rate is one for such data."""
     data = setting.data
     if setting.task == "regression" and not isinstance(setting.train.get("loss"), Mapping):
         yield "targets: less their mean, over their deviation, both of the training part"
